@@ -14,7 +14,7 @@ from twins.azure.arm.calls import Principal
 from twins.azure.arm.front import ManagerApp
 from twins.azure.entra import principals, tokens
 from twins.azure.server import install
-from twins.azure.twin import Twin, TwinSettings
+from twins.azure.twin import TenantTwin, TwinSettings
 
 GROUP_VERSION = "2024-03-01"
 
@@ -36,7 +36,7 @@ class Answer:
 class Arm:
     """Calls of ARM as the owner, or as another principal, within the process."""
 
-    def __init__(self, twin: Twin, caller: Principal = principals.OWNER) -> None:
+    def __init__(self, twin: TenantTwin, caller: Principal = principals.OWNER) -> None:
         self.twin = twin
         self.caller = caller
         self._client = Client(ManagerApp(twin))
@@ -77,10 +77,10 @@ class Arm:
             self.twin.run_due()
 
 
-def local_twin(home: Path, *services: Callable[[Twin], None], **settings: Any) -> Twin:
+def local_twin(home: Path, *services: Callable[[TenantTwin], None], **settings: Any) -> TenantTwin:
     """A twin whose clock does not run: with all services, or with these alone."""
     (home / tokens.KEY_FILE).write_text(_signing_key())
-    twin = Twin(home, TwinSettings(**{"containers": "none", "pace": 0.0, **settings}))
+    twin = TenantTwin(home, TwinSettings(**{"containers": "none", "pace": 0.0, **settings}))
     if services:
         from twins.azure.arm import operations
         from twins.azure.services import resources

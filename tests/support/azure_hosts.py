@@ -15,7 +15,7 @@ from twins.azure.arm.calls import Principal
 from twins.azure.entra import certificates, principals, tokens
 from twins.azure.listeners import Listeners
 from twins.azure.services import authorization
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 LOCATION = "westeurope"
 
@@ -24,7 +24,7 @@ LOCATION = "westeurope"
 class Credential:
     """A credential of Azure's SDKs for a principal of the twin."""
 
-    twin: Twin
+    twin: TenantTwin
     caller: Principal
 
     def get_token(self, *scopes: str, **_options: Any) -> AccessToken:
@@ -37,7 +37,7 @@ class Credential:
 class Hosts:
     """The twin, its ARM as the owner, and what a client trusts."""
 
-    twin: Twin
+    twin: TenantTwin
     arm: Arm
     trusted: str
 

@@ -22,9 +22,9 @@ from tests.support.policy_world import (
     Role,
     World,
 )
-from twins.aws.judges.evaluator import Evaluator, Question
+from twins.aws.judges.evaluator import Evaluator, PolicyQuestion
 
-Move = tuple[str, list[Question], Callable[[Fact], None], list[Fact]]
+Move = tuple[str, list[PolicyQuestion], Callable[[Fact], None], list[Fact]]
 """Its label, what must all be allowed, what it changes, and earlier facts that it builds on."""
 _NAMES = ("llmops-dev-run-1-x", "x")
 _ROUNDS = 8

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from twins.aws.judges.evaluator import Evaluator, Question
+from twins.aws.judges.evaluator import Evaluator, PolicyQuestion
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 EVERYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
@@ -133,7 +133,7 @@ class Asker:
         self._evaluator, self._world = evaluator, world
         self._known: dict[Any, bool] = {}
 
-    def may(self, questions: Sequence[Question]) -> list[bool]:
+    def may(self, questions: Sequence[PolicyQuestion]) -> list[bool]:
         """One answer for each question; what was asked before is remembered."""
         keys = [(*_parts(q), json.dumps(q.context, sort_keys=True)) for q in questions]
         new = {key: q for key, q in zip(keys, questions, strict=True) if key not in self._known}
@@ -141,7 +141,7 @@ class Asker:
         self._known |= {key: verdict.allowed for key, verdict in zip(new, verdicts, strict=True)}
         return [self._known[key] for key in keys]
 
-    def question(self, actor: Role, action: str, resource: str, context: Context | None = None) -> Question:
+    def question(self, actor: Role, action: str, resource: str, context: Context | None = None) -> PolicyQuestion:
         """May a session of `actor` do this?"""
         world = self._world
         full: Context = {
@@ -157,13 +157,15 @@ class Asker:
         }
         boundary = world.managed[actor.boundary][-1] if actor.boundary else None
         policy = self._policy_of(action, resource)
-        return Question(actor.session, ACCOUNT, action, resource, full, tuple(actor.policies), boundary, None, policy)
+        return PolicyQuestion(
+            actor.session, ACCOUNT, action, resource, full, tuple(actor.policies), boundary, None, policy
+        )
 
-    def trusts(self, service: str, role: Role) -> Question:
+    def trusts(self, service: str, role: Role) -> PolicyQuestion:
         """Does a role let a service in that works for the attacker?"""
         arn = SERVICES[service][0][1].format(name="llmops-x")
         context: Context = {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": arn, "aws:PrincipalIsAWSService": "true"}
-        return Question(service, ACCOUNT, "sts:AssumeRole", role.arn, context, resource_policy=role.trust)
+        return PolicyQuestion(service, ACCOUNT, "sts:AssumeRole", role.arn, context, resource_policy=role.trust)
 
     def _of_resource(self, action: str, resource: str) -> Context:
         role, key = self._world.roles.get(resource), self._world.keys.get(resource)
@@ -185,7 +187,7 @@ class Asker:
         return None
 
 
-def _parts(question: Question) -> tuple[Any, ...]:
+def _parts(question: PolicyQuestion) -> tuple[Any, ...]:
     """All of a question but its context."""
     q = question
     return q.principal, q.action, q.resource, q.identity, q.boundary, q.resource_policy

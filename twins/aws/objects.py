@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from contract.integrity import object_keys as keys
-from twins.aws.judges.account import AwsAccount
+from twins.aws.judges.account import JudgedAccount
 from twins.aws.persistence import BODIES, ObjectBody
 from twins.aws.twin import AccountTwin
 from twins.aws.wire.calls import ApiCall, AwsApiError
@@ -56,7 +56,7 @@ def found_below(twin: AccountTwin, place: S3Location) -> list[tuple[str, str]]:
         AwsApiError: there is no such bucket, or a key is no path that a folder can hold.
     """
     with twin.lock:
-        bucket = AwsAccount(twin).bucket(place.bucket)
+        bucket = JudgedAccount(twin).bucket(place.bucket)
         if bucket is None:
             raise AwsApiError("NoSuchBucket", f"The bucket {place.bucket} does not exist.", 404)
         keys = sorted(key for key in bucket.keys if key.startswith(place.key) and not key.endswith("/"))
@@ -119,7 +119,7 @@ def _put(twin: AccountTwin, body: Path, place: S3Location, key_id: str, etag: st
     from moto.s3 import notifications
     from moto.s3.models import s3_backends
 
-    account = AwsAccount(twin)
+    account = JudgedAccount(twin)
     bucket = account.bucket(place.bucket)
     if bucket is None:
         raise AwsApiError("NoSuchBucket", f"The bucket {place.bucket} does not exist.", 404)
@@ -219,7 +219,7 @@ def _latest(twin: AccountTwin, bucket: str, key: str) -> Any | None:
     """moto's object; None when it was deleted."""
     from moto.s3.models import s3_backends
 
-    account = AwsAccount(twin)
+    account = JudgedAccount(twin)
     return s3_backends[account.id][account.partition].get_object(bucket, key)
 
 

@@ -10,11 +10,11 @@ from twins.azure import faults, inventory
 from twins.azure.entra import identity_endpoints, principals, tokens
 from twins.azure.judges import permissions
 from twins.azure.services import authorization
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core.admin import Admin, answer
 
 
-def admin(twin: Twin) -> Admin:
+def admin(twin: TenantTwin) -> Admin:
     """The routes of a twin."""
     return Admin(
         twin,
@@ -34,7 +34,7 @@ def admin(twin: Twin) -> Admin:
     )
 
 
-def _principals(twin: Twin) -> list[dict[str, Any]]:
+def _principals(twin: TenantTwin) -> list[dict[str, Any]]:
     hidden = ("secret",)
     return [
         {"object_id": object_id, **{name: value for name, value in found.items() if name not in hidden}}
@@ -42,7 +42,7 @@ def _principals(twin: Twin) -> list[dict[str, Any]]:
     ]
 
 
-def _add_application(twin: Twin, request: Request) -> Response:
+def _add_application(twin: TenantTwin, request: Request) -> Response:
     """An application with a client secret and these built-in `roles` on the subscription."""
     given = json.loads(request.get_data() or b"{}")
     secret = secrets.token_urlsafe(24)
@@ -55,12 +55,12 @@ def _add_application(twin: Twin, request: Request) -> Response:
     return answer({"object_id": made.object_id, "client_id": made.app_id, "client_secret": secret}, 201)
 
 
-def _remove_application(twin: Twin, request: Request) -> Response:
+def _remove_application(twin: TenantTwin, request: Request) -> Response:
     principals.remove(twin, json.loads(request.get_data())["object_id"])
     return answer({})
 
 
-def _header(twin: Twin, request: Request) -> Response:
+def _header(twin: TenantTwin, request: Request) -> Response:
     """Variables with which a process is a principal, as if that were the managed identity of its machine."""
     object_id = json.loads(request.get_data())["object_id"]
     if principals.find(twin, object_id) is None:
@@ -68,7 +68,7 @@ def _header(twin: Twin, request: Request) -> Response:
     return answer(identity_endpoints.grant(twin, [object_id]), 201)
 
 
-def _token(twin: Twin, request: Request) -> Response:
+def _token(twin: TenantTwin, request: Request) -> Response:
     """A token of any principal: what a test needs that plays a managed identity."""
     given = json.loads(request.get_data())
     caller = principals.find(twin, given["object_id"])
@@ -78,7 +78,7 @@ def _token(twin: Twin, request: Request) -> Response:
     return answer({"access_token": tokens.issue(twin, caller, given["audience"], lifetime)})
 
 
-def _deny(twin: Twin, request: Request, *, denied: bool) -> Response:
+def _deny(twin: TenantTwin, request: Request, *, denied: bool) -> Response:
     """Take one action away from a principal whatever its roles say, or give it back: nobody's deny assignment."""
     given = json.loads(request.get_data())
     entry = [given["principal"], given["action"]]

@@ -20,34 +20,34 @@ from werkzeug.wrappers import Response
 from twins.azure.arm.calls import ArmCall
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import key
-from twins.azure.twin import Twin, Wsgi
+from twins.azure.twin import TenantTwin, Wsgi
 from twins.core.faults import Fault, Faults, read_kinds
 
 RETRY_SECONDS = 1
 KINDS = read_kinds(Path(__file__).with_suffix(".json"))
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Let the hosts of resources meet the faults of any call."""
     twin.around = lambda service, app: around(twin, service, app)
 
 
-def of(twin: Twin) -> Faults:
+def of(twin: TenantTwin) -> Faults:
     """The faults of a twin."""
     return Faults(KINDS, twin.state, twin.changed)
 
 
-def find(twin: Twin, kind: str, **subject: str) -> Fault | None:
+def find(twin: TenantTwin, kind: str, **subject: str) -> Fault | None:
     """The first fault of a kind whose patterns match; it stays as it is."""
     return of(twin).find(kind, **subject)
 
 
-def take(twin: Twin, kind: str, **subject: str) -> Fault | None:
+def take(twin: TenantTwin, kind: str, **subject: str) -> Fault | None:
     """The first fault of a kind whose patterns match; it happens now, once less."""
     return of(twin).take(kind, **subject)
 
 
-def delay(twin: Twin, permission: str) -> None:
+def delay(twin: TenantTwin, permission: str) -> None:
     """Wait, if a call is slower than it would be; the lock is not held."""
     if not twin.state.get("faults"):
         return
@@ -57,7 +57,7 @@ def delay(twin: Twin, permission: str) -> None:
         time.sleep(float(fault["seconds"]))
 
 
-def meet(twin: Twin, service: str, operation: str) -> None:
+def meet(twin: TenantTwin, service: str, operation: str) -> None:
     """Refuse a call that a fault is waiting for; data planes may ask too, and word it their way.
 
     Raises:
@@ -78,7 +78,7 @@ def meet(twin: Twin, service: str, operation: str) -> None:
         raise ArmError(500, "InternalServerError", "Encountered internal server error.")
 
 
-def forbid(twin: Twin, permission: str, name: str) -> None:
+def forbid(twin: TenantTwin, permission: str, name: str) -> None:
     """Refuse a call that an Azure Policy denies.
 
     https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-policy-requestdisallowedbypolicy
@@ -98,7 +98,7 @@ def forbid(twin: Twin, permission: str, name: str) -> None:
     raise ArmError(403, "RequestDisallowedByPolicy", words, target=name)
 
 
-def around(twin: Twin, service: str, app: Wsgi) -> Wsgi:
+def around(twin: TenantTwin, service: str, app: Wsgi) -> Wsgi:
     """The host of a resource, as it is with the faults of any call."""
 
     def met(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -135,7 +135,7 @@ def subject_of(permission: str) -> dict[str, str]:
     return {"service": service, "operation": operation}
 
 
-def hide(twin: Twin, permission: str, resource_id: str) -> None:
+def hide(twin: TenantTwin, permission: str, resource_id: str) -> None:
     """Let nobody see what a call made, for a time, if a fault wants that."""
     if fault := find(twin, "eventual", **subject_of(permission)):
         fault["met"] += 1
@@ -143,7 +143,7 @@ def hide(twin: Twin, permission: str, resource_id: str) -> None:
         twin.changed()
 
 
-def unseen(twin: Twin, call: ArmCall) -> bool:
+def unseen(twin: TenantTwin, call: ArmCall) -> bool:
     """Was what a call asks for made too short a time ago?"""
     made: list[Any] = [each for fault in of(twin).all().get("eventual", []) for each in fault.get("made", [])]
     return any(each == key(call.id) and time.time() < until for each, until in made)

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from twins.azure.arm import soft_delete
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 NO_CONTAINERS = "containers are not run: an endpoint serves nothing, a job runs nothing"
 NOT_DONE = [
@@ -15,7 +15,7 @@ ENDPOINTS = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"
 JOBS = "Microsoft.MachineLearningServices/workspaces/jobs"
 
 
-def of(twin: Twin) -> dict[str, Any]:
+def of(twin: TenantTwin) -> dict[str, Any]:
     """Resources by type, endpoints and jobs by name with their state, what is deleted softly, what is not judged."""
     types = Counter(document["type"] for document in twin.resources.values())
     return {
@@ -30,6 +30,6 @@ def of(twin: Twin) -> dict[str, Any]:
     }
 
 
-def _states(twin: Twin, type_: str, member: str) -> dict[str, str]:
+def _states(twin: TenantTwin, type_: str, member: str) -> dict[str, str]:
     found = [document for document in twin.resources.values() if document["type"].lower() == type_.lower()]
     return {document["name"]: document["properties"].get(member, "") for document in found}

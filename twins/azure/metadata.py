@@ -11,23 +11,23 @@ from twins.azure.arm.calls import Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.replies import route
 from twins.azure.entra.tokens import MANAGEMENT
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 CLOUD = "AzureCloud"
 """What the twin's cloud is called: clients that name none, or the public one, are at home here."""
-OWN_CLOUD = "AzureTwin"
+OWN_CLOUD = "TenantTwin"
 """Its second name, first in lists: azure-ai-ml takes the first cloud that is where it read the list, and would take one
 that is called AzureCloud for the public one."""
 _LISTS = ("2018-05-01", "2019-05-01", "2019-10-01", "2020-06-01", "2020-12-01")
 _ONE = ("2021-01-01", "2022-09-01", "2023-11-01")
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the route."""
     route(twin, "/metadata/endpoints", _respond)
 
 
-def _respond(twin: Twin, request: Request) -> Reply:
+def _respond(twin: TenantTwin, request: Request) -> Reply:
     version = request.args.get("api-version", "")
     if version in _LISTS:
         return Reply(200, [{**document(twin), "name": OWN_CLOUD}, document(twin)])
@@ -38,7 +38,7 @@ def _respond(twin: Twin, request: Request) -> Reply:
     raise ArmError(400, code, f"The api-version '{version}' is invalid. The supported versions are '{known}'.")
 
 
-def document(twin: Twin) -> dict[str, Any]:
+def document(twin: TenantTwin) -> dict[str, Any]:
     """Of this cloud, in the form of 2019-05-01 and later."""
     host = twin.url.removeprefix("https://")
     return {

@@ -8,7 +8,7 @@ import json
 import marshal
 
 from contract.errors import KitError
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core.persistence import Keeper, replace_file
 
 STATE_FILE = "state.json"
@@ -20,7 +20,7 @@ class StateKeeper(Keeper):
 
     files = (STATE_FILE,)
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: TenantTwin) -> None:
         super().__init__(twin)
         self._twin = twin
         self._file = twin.home / STATE_FILE

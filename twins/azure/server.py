@@ -3,7 +3,7 @@
 import importlib
 from pathlib import Path
 
-from twins.azure.twin import Twin, TwinSettings
+from twins.azure.twin import TenantTwin, TwinSettings
 from twins.core.process import Process, prepare
 
 SERVICES = (
@@ -46,7 +46,7 @@ def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in
 
     listeners = Listeners(home)
     port = port or choose_port(BIND)
-    twin = Twin(home, settings, f"https://localhost:{port}")
+    twin = TenantTwin(home, settings, f"https://localhost:{port}")
     twin.listen, twin.unlisten = listeners.add, listeners.end
     install(twin)
     keeper = StateKeeper(twin)
@@ -66,7 +66,7 @@ def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in
     keeper.close()
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Plug in the platform's own parts, and the services."""
     from twins.azure import faults, metadata
     from twins.azure.arm import operations

@@ -19,12 +19,12 @@ from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml.running.host import Running
 from twins.core.twin import BaseTwin, TwinSettings
 
-Action = Callable[["Twin", ArmCall, Any], Reply | Document]
+Action = Callable[["TenantTwin", ArmCall, Any], Reply | Document]
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class Twin(BaseTwin):
+class TenantTwin(BaseTwin):
     """What services and judges plug into.
 
     Kinds' functions, actions, ticks and timers run one at a time, with `lock` held. `state` is JSON; resources are in

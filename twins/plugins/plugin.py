@@ -70,7 +70,7 @@ S = TypeVar("S", bound=Session)
 
 
 @dataclass(frozen=True)
-class Request(Generic[S]):
+class PluginRequest(Generic[S]):
     """What every operation on a resource gets."""
 
     session: S
@@ -106,36 +106,36 @@ class Provider(ABC, Generic[S]):
 
     @abstractmethod
     def check(
-        self, request: Request[S], olds: dict[str, Any], news: dict[str, Any], naming: Naming
+        self, request: PluginRequest[S], olds: dict[str, Any], news: dict[str, Any], naming: Naming
     ) -> tuple[dict[str, Any], list[Failure]]:
         """The inputs with everything filled in, and what is wrong with them."""
 
     @abstractmethod
     def diff(
-        self, request: Request[S], old_inputs: dict[str, Any], state: dict[str, Any], news: dict[str, Any]
+        self, request: PluginRequest[S], old_inputs: dict[str, Any], state: dict[str, Any], news: dict[str, Any]
     ) -> Differences:
         """What differs between recorded and wanted inputs."""
 
     @abstractmethod
     def preview(
-        self, request: Request[S], inputs: dict[str, Any], old_inputs: dict[str, Any], state: dict[str, Any]
+        self, request: PluginRequest[S], inputs: dict[str, Any], old_inputs: dict[str, Any], state: dict[str, Any]
     ) -> dict[str, Any]:
         """The outputs after a create (empty state) or an update, as far as they are known before it."""
 
     @abstractmethod
-    def create(self, request: Request[S], inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    def create(self, request: PluginRequest[S], inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Make the resource: its id and state."""
 
     @abstractmethod
     def read(
-        self, request: Request[S], identity: str, state: dict[str, Any], inputs: dict[str, Any]
+        self, request: PluginRequest[S], identity: str, state: dict[str, Any], inputs: dict[str, Any]
     ) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
         """The resource's id, state and inputs as they are in the cloud; None: there is none. No state: an import."""
 
     @abstractmethod
     def update(
         self,
-        request: Request[S],
+        request: PluginRequest[S],
         identity: str,
         state: dict[str, Any],
         old_inputs: dict[str, Any],
@@ -144,7 +144,7 @@ class Provider(ABC, Generic[S]):
         """Change the resource: its new state."""
 
     @abstractmethod
-    def delete(self, request: Request[S], identity: str, state: dict[str, Any]) -> None:
+    def delete(self, request: PluginRequest[S], identity: str, state: dict[str, Any]) -> None:
         """Remove the resource. One that is gone already is no error."""
 
     @abstractmethod

@@ -18,7 +18,16 @@ import grpc
 from google.protobuf import any_pb2, empty_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
-from twins.plugins.plugin import Differences, Failure, Naming, PartlyMadeError, Provider, ProviderError, Request, S
+from twins.plugins.plugin import (
+    Differences,
+    Failure,
+    Naming,
+    PartlyMadeError,
+    PluginRequest,
+    Provider,
+    ProviderError,
+    S,
+)
 from twins.plugins.values import decode, encode
 
 MESSAGE_BYTES = 400 << 20
@@ -199,9 +208,9 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer, Generic[S]):
             raise ProviderError("the provider was not configured on this connection")
         return session
 
-    def _request(self, request: Any, context: Any) -> Request[S]:
+    def _request(self, request: Any, context: Any) -> PluginRequest[S]:
         kind, _, name = request.urn.partition("::")[2].partition("::")[2].partition("::")
-        return Request(
+        return PluginRequest(
             session=self._session(context),
             urn=request.urn,
             type=request.type or kind.rpartition("$")[2],

@@ -5,7 +5,7 @@ from pulumi import dynamic
 from clouds.aws.location import AwsLocation
 from clouds.aws.session import require_account
 from contract.errors import KitError
-from infra.targets.aws.located import LocatedResource
+from infra.targets.aws.located import AwsLocatedResource
 from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of
 
 _NAME = "account"
@@ -44,7 +44,7 @@ class AccountProvider(KitProvider):
         return dynamic.UpdateResult(inputs_of(_news))
 
 
-class AwsAccount(LocatedResource, module="llmops", name="Account"):
+class AwsAccount(AwsLocatedResource, module="llmops", name="Account"):
     """Outputs: account, region, profile."""
 
     def __init__(self, location: AwsLocation) -> None:

@@ -17,7 +17,7 @@ from clouds.aws.session import client
 from contract.errors import KitError
 from contract.layout import endpoint_mark
 from contract.rejections import reject
-from infra.targets.aws.located import LocatedResource
+from infra.targets.aws.located import AwsLocatedResource
 from infra.targets.aws.preparation import IN_STATE, find_endpoint, store_of, wait_while
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
 
@@ -64,7 +64,7 @@ class LiveInputs(TypedDict):
     setting: str  # key of the line that says which version serves
 
 
-class AwsLive(LocatedResource, module="llmops", name="Live"):
+class AwsLive(AwsLocatedResource, module="llmops", name="Live"):
     """Stands after an endpoint and its scaling."""
 
     def __init__(

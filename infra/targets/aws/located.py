@@ -10,7 +10,7 @@ from clouds.aws.location import AwsLocation
 from infra.targets.dynamic import KitProvider
 
 
-class LocatedResource(dynamic.Resource):
+class AwsLocatedResource(dynamic.Resource):
     """A dynamic resource that keeps the location of its stack beside its inputs."""
 
     def __init__(

@@ -19,7 +19,7 @@ from clouds.aws.objects import S3Bucket
 from clouds.aws.session import client
 from contract.errors import KitError
 from contract.layout import endpoint_mark
-from infra.targets.aws.located import LocatedResource
+from infra.targets.aws.located import AwsLocatedResource
 from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of, say
 
 IN_STATE = "llmops:in-state"
@@ -96,7 +96,7 @@ class PreparationInputs(TypedDict):
     alarms: list[str]  # their names
 
 
-class AwsPreparation(LocatedResource, module="llmops", name="Preparation"):
+class AwsPreparation(AwsLocatedResource, module="llmops", name="Preparation"):
     """Stands before an endpoint."""
 
     initial_instances: pulumi.Output[int]

@@ -19,7 +19,7 @@ from clouds.aws.errors import explained
 from clouds.aws.location import AwsLocation
 from clouds.aws.session import client
 from contract.errors import KitError
-from infra.targets.aws.located import LocatedResource
+from infra.targets.aws.located import AwsLocatedResource
 from infra.targets.dynamic import KitProvider, Properties, inputs_of, say
 
 _WAIT_SECONDS = 5 * 60  # CloudWatch looks each minute, and at the last few
@@ -48,7 +48,7 @@ class QuietInputs(TypedDict):
     alarms: list[str]
 
 
-class QuietAlarms(LocatedResource, module="llmops", name="Quiet"):
+class QuietAlarms(AwsLocatedResource, module="llmops", name="Quiet"):
     """Stands before an endpoint, after its alarms."""
 
     def __init__(

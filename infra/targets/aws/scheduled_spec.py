@@ -9,7 +9,7 @@ from pulumi import dynamic
 from clouds.aws.location import AwsLocation
 from clouds.aws.objects import S3Bucket
 from clouds.aws.session import client
-from infra.targets.aws.located import LocatedResource
+from infra.targets.aws.located import AwsLocatedResource
 from infra.targets.dynamic import KitProvider, Properties, inputs_of
 
 
@@ -41,7 +41,7 @@ class ScheduledSpecInputs(TypedDict):
     content: str
 
 
-class AwsScheduledSpec(LocatedResource, module="llmops", name="ScheduledSpec"):
+class AwsScheduledSpec(AwsLocatedResource, module="llmops", name="ScheduledSpec"):
     """Outputs: bucket, key."""
 
     def __init__(

@@ -8,7 +8,7 @@ from clouds.azure.location import AzureLocation
 from clouds.azure.objects import AzureContainer
 from clouds.azure.roles import until_allowed
 from clouds.azure.session import open_session
-from infra.targets.azure.located import LocatedProvider, LocatedResource
+from infra.targets.azure.located import AzureLocatedResource, LocatedProvider
 from infra.targets.dynamic import Properties, say
 
 
@@ -27,7 +27,7 @@ class AccessProvider(LocatedProvider):
         return {}
 
 
-class DataAccess(LocatedResource, module="llmops", name="Access"):
+class DataAccess(AzureLocatedResource, module="llmops", name="Access"):
     """Stands after role assignments. Inputs: operator (object id of who was given the roles), containers (URLs)."""
 
     PROVIDER = AccessProvider

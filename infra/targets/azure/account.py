@@ -6,7 +6,7 @@ from pulumi import dynamic
 from clouds.azure.location import AzureLocation
 from clouds.azure.session import open_session
 from contract.errors import KitError
-from infra.targets.azure.located import LocatedResource
+from infra.targets.azure.located import AzureLocatedResource
 from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of
 
 _NAME = "account"
@@ -43,7 +43,7 @@ class AccountProvider(KitProvider):
         return dynamic.UpdateResult(inputs_of(_news) | {"operator": _olds.get("operator") or _operator(_news)})
 
 
-class AzureAccount(LocatedResource, module="llmops", name="Account"):
+class AzureAccount(AzureLocatedResource, module="llmops", name="Account"):
     """Outputs: subscription, tenant, location, operator (object_id, kind)."""
 
     PROVIDER, COMPUTED = AccountProvider, ("operator",)

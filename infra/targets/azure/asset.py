@@ -14,7 +14,7 @@ from pulumi import dynamic
 from clouds.azure.assets import archived, is_archived
 from clouds.azure.location import AzureLocation
 from clouds.azure.session import arm_of
-from infra.targets.azure.located import LocatedProvider, LocatedResource
+from infra.targets.azure.located import AzureLocatedResource, LocatedProvider
 from infra.targets.dynamic import Properties, gone, inputs_of
 
 
@@ -43,7 +43,7 @@ class AssetProvider(LocatedProvider):
             arm.put(_props["asset"], archived(found))
 
 
-class Asset(LocatedResource, module="llmops", name="Asset"):
+class Asset(AzureLocatedResource, module="llmops", name="Asset"):
     """Its id is the version's resource id. Outputs: asset, content."""
 
     PROVIDER = AssetProvider

@@ -16,7 +16,7 @@ from pulumi import dynamic
 from clouds.azure.location import AzureLocation
 from clouds.azure.session import arm_of
 from contract.errors import KitError
-from infra.targets.azure.located import LocatedProvider, LocatedResource
+from infra.targets.azure.located import AzureLocatedResource, LocatedProvider
 from infra.targets.dynamic import Properties, gone, say
 
 _REFUSED = (400, 422)
@@ -61,7 +61,7 @@ class BudgetProvider(LocatedProvider):
         arm_of(_props).delete(_props["budget"])
 
 
-class MonthlyBudget(LocatedResource, module="llmops", name="Budget"):
+class MonthlyBudget(AzureLocatedResource, module="llmops", name="Budget"):
     """Outputs: budget, content, refused."""
 
     PROVIDER, COMPUTED = BudgetProvider, ("refused",)

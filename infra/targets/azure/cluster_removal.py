@@ -4,7 +4,7 @@ https://learn.microsoft.com/rest/api/azureml/compute/delete
 """
 
 from clouds.azure.session import arm_of
-from infra.targets.azure.located import LocatedProvider, LocatedResource
+from infra.targets.azure.located import AzureLocatedResource, LocatedProvider
 from infra.targets.dynamic import Properties
 
 
@@ -22,7 +22,7 @@ class ClusterRemovalProvider(LocatedProvider):
         arm_of(_props).delete(_props["cluster"], underlyingResourceAction="Delete")
 
 
-class ClusterRemoval(LocatedResource, module="llmops", name="ClusterRemoval"):
+class ClusterRemoval(AzureLocatedResource, module="llmops", name="ClusterRemoval"):
     """Stands after a cluster, so that it is deleted first. Input and output: cluster (its resource id)."""
 
     PROVIDER = ClusterRemovalProvider

@@ -10,7 +10,7 @@ from pulumi import dynamic
 from clouds.azure.endpoints import instances_of, state_of, traffic_of
 from clouds.azure.session import arm_of
 from contract.errors import KitError
-from infra.targets.azure.located import LocatedProvider, LocatedResource
+from infra.targets.azure.located import AzureLocatedResource, LocatedProvider
 from infra.targets.azure.online import find_deployment, find_endpoint, name_of, require_endpoint
 from infra.targets.dynamic import Properties, gone, inputs_of
 
@@ -43,7 +43,7 @@ class LiveProvider(LocatedProvider):
         return dynamic.ReadResult(id_, found, found)
 
 
-class AzureLive(LocatedResource, module="llmops", name="Live"):
+class AzureLive(AzureLocatedResource, module="llmops", name="Live"):
     """Stands after an endpoint.
 
     Inputs: endpoint, model_version, environment (resource ids), deployment (name), traffic, state, image (reference),

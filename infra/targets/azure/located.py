@@ -32,7 +32,7 @@ class LocatedProvider(KitProvider):
         return dynamic.UpdateResult(inputs_of(_news) | self.put(_news))
 
 
-class LocatedResource(dynamic.Resource):
+class AzureLocatedResource(dynamic.Resource):
     """A dynamic resource whose properties are the stack's location and its own inputs.
 
     Attributes:

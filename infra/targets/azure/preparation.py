@@ -18,7 +18,7 @@ from pulumi import dynamic
 from clouds.azure.endpoints import instances_of, owner_of, state_of, traffic_of
 from clouds.azure.location import AzureLocation
 from clouds.azure.session import arm_of
-from infra.targets.azure.located import LocatedResource
+from infra.targets.azure.located import AzureLocatedResource
 from infra.targets.azure.online import BROKEN, find_deployment, find_endpoint, name_of, remove_broken, wait_for_owner
 from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of, say
 
@@ -76,7 +76,7 @@ class PreparationProvider(KitProvider):
         return dynamic.ReadResult(id_, found, found)
 
 
-class AzurePreparation(LocatedResource, module="llmops", name="Preparation"):
+class AzurePreparation(AzureLocatedResource, module="llmops", name="Preparation"):
     """Stands before an endpoint.
 
     Inputs: endpoint and scaling (resource ids), deployment (name), content (digest of all that the endpoint is put

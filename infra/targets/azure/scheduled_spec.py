@@ -5,7 +5,7 @@ from pulumi import dynamic
 from clouds.azure.location import AzureLocation
 from clouds.azure.objects import AzureContainer
 from clouds.azure.session import open_session
-from infra.targets.azure.located import LocatedProvider, LocatedResource
+from infra.targets.azure.located import AzureLocatedResource, LocatedProvider
 from infra.targets.dynamic import Properties
 
 
@@ -31,7 +31,7 @@ class ScheduledSpecProvider(LocatedProvider):
         _container(_props).remove(_props["key"])
 
 
-class AzureScheduledSpec(LocatedResource, module="llmops", name="ScheduledSpec"):
+class AzureScheduledSpec(AzureLocatedResource, module="llmops", name="ScheduledSpec"):
     """Inputs and outputs: container (URL of the one of runs), key (the blob's name), content (the RunSpec as JSON)."""
 
     PROVIDER = ScheduledSpecProvider

@@ -15,7 +15,7 @@ from clouds.azure.location import AzureLocation
 from clouds.azure.roles import until_allowed
 from clouds.azure.session import AzureSession, open_session
 from contract.errors import KitError
-from infra.targets.azure.located import LocatedResource
+from infra.targets.azure.located import AzureLocatedResource
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
 
 _OPERATIONS = ["sign", "verify"]
@@ -45,7 +45,7 @@ class SigningProvider(KitProvider):
             say(f"{_key_id(_props)} stays in its vault: what it has signed can be checked as long as it is there")
 
 
-class Signing(LocatedResource, module="llmops", name="SigningKey"):
+class Signing(AzureLocatedResource, module="llmops", name="SigningKey"):
     """A P-256 key in a vault.
 
     Inputs: vault (resource id), name, given (URL of a key that exists, with its version; then none is made), shared

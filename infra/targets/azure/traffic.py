@@ -17,7 +17,7 @@ from clouds.azure.session import open_session
 from contract.errors import KitError
 from contract.rejections import reject
 from contract.rollout import Counts, Limits, Owner, Step, roll, steps, verdict
-from infra.targets.azure.located import LocatedResource
+from infra.targets.azure.located import AzureLocatedResource
 from infra.targets.azure.metrics import counts
 from infra.targets.azure.online import (
     BY_UP,
@@ -66,7 +66,7 @@ class TrafficProvider(KitProvider):
             put_traffic(_props, {})
 
 
-class Traffic(LocatedResource, module="llmops", name="Traffic"):
+class Traffic(AzureLocatedResource, module="llmops", name="Traffic"):
     """Stands after an endpoint's deployments.
 
     Inputs: endpoint (resource id), deployment (name of the one that gets everything), share (of it, 100), model and

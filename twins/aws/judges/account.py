@@ -32,7 +32,7 @@ class AwsIdentity:
         return self.kind == "Account"
 
 
-class AwsAccount:
+class JudgedAccount:
     """Reads moto's backends, in the account and partition of the twin. Nothing is changed here."""
 
     def __init__(self, twin: AccountTwin, partition: str = "aws") -> None:
@@ -330,12 +330,12 @@ def _text(policy: Any) -> str | None:
     return policy if isinstance(policy, str) else json.dumps(policy)
 
 
-def _bucket_policy(account: AwsAccount, _region: str, name: str) -> Any:
+def _bucket_policy(account: JudgedAccount, _region: str, name: str) -> Any:
     bucket = account.bucket(name.partition("/")[0])
     return bucket.policy if bucket else None
 
 
-def _key_policy(account: AwsAccount, region: str, name: str) -> Any:
+def _key_policy(account: JudgedAccount, region: str, name: str) -> Any:
     """Of a key that is only being made, or that is not there: that the account's own policies rule it."""
     if not name.startswith("key/"):
         return None
@@ -345,28 +345,28 @@ def _key_policy(account: AwsAccount, region: str, name: str) -> Any:
     return key.policy if key else {"Version": "2012-10-17", "Statement": [rule]}
 
 
-def _topic_policy(account: AwsAccount, region: str, name: str) -> Any:
+def _topic_policy(account: JudgedAccount, region: str, name: str) -> Any:
     from moto.sns.models import sns_backends
 
     topic = sns_backends[account.id][region].topics.get(f"arn:{account.partition}:sns:{region}:{account.id}:{name}")
     return topic.policy if topic else None
 
 
-def _queue_policy(account: AwsAccount, region: str, name: str) -> Any:
+def _queue_policy(account: JudgedAccount, region: str, name: str) -> Any:
     from moto.sqs.models import sqs_backends
 
     queue = sqs_backends[account.id][region].queues.get(name)
     return queue.policy if queue and queue._policy_json.get("Statement") else None
 
 
-def _repository_policy(account: AwsAccount, region: str, name: str) -> Any:
+def _repository_policy(account: JudgedAccount, region: str, name: str) -> Any:
     from moto.ecr.models import ecr_backends
 
     repository = ecr_backends[account.id][region].repositories.get(name.partition("/")[2])
     return repository.policy if repository else None
 
 
-def _secret_policy(account: AwsAccount, region: str, name: str) -> Any:
+def _secret_policy(account: JudgedAccount, region: str, name: str) -> Any:
     from moto.secretsmanager.models import secretsmanager_backends
 
     arn = f"arn:{account.partition}:secretsmanager:{region}:{account.id}:{name}"

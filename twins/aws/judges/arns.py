@@ -7,19 +7,19 @@ import re
 from collections.abc import Callable
 
 from twins.aws.judges import tables
-from twins.aws.judges.account import AwsAccount
+from twins.aws.judges.account import JudgedAccount
 from twins.aws.wire.calls import ApiCall
 
 _LOG_GROUP_TAGS = {"TagResource", "UntagResource", "ListTagsForResource"}
 
 
-def of(service: str, call: ApiCall, account: AwsAccount) -> list[str] | None:
+def of(service: str, call: ApiCall, account: JudgedAccount) -> list[str] | None:
     """The ARNs of a call's own action, where a service has its own way; None where it has not."""
     special = _SPECIAL.get(service)
     return special(call, account) if special else None
 
 
-def linked_role(service: str, account: AwsAccount) -> str:
+def linked_role(service: str, account: JudgedAccount) -> str:
     """The ARN of a service-linked role, which IAM checks on its making."""
     name = _LINKED_ROLES.get(service, "*")
     return f"arn:{account.partition}:iam::{account.id}:role/aws-service-role/{service}/{name}"
@@ -30,7 +30,7 @@ _LINKED_ROLES = {
 }
 
 
-def _iam(call: ApiCall, account: AwsAccount) -> list[str] | None:
+def _iam(call: ApiCall, account: JudgedAccount) -> list[str] | None:
     given = call.parameters
     if "PolicyArn" in given and not {"RoleName", "UserName", "GroupName"} & given.keys():
         return [given["PolicyArn"]]
@@ -55,7 +55,7 @@ def _iam(call: ApiCall, account: AwsAccount) -> list[str] | None:
     return [call.principal] if call.operation in ("GetUser", "CreateAccessKey", "ListAccessKeys") else None
 
 
-def _kms(call: ApiCall, account: AwsAccount) -> list[str] | None:
+def _kms(call: ApiCall, account: JudgedAccount) -> list[str] | None:
     given = call.parameters
     if call.operation in ("CreateAlias", "UpdateAlias", "DeleteAlias"):
         name = given["AliasName"]
@@ -78,7 +78,7 @@ def _key_of(blob: object) -> str:
     return found[0].decode() if found else "*"
 
 
-def _logs(call: ApiCall, account: AwsAccount) -> list[str] | None:
+def _logs(call: ApiCall, account: JudgedAccount) -> list[str] | None:
     """A policy names a group's log streams (`log-group:NAME:*`) for all but tagging, as CloudWatch's guide has it."""
     given = call.parameters
     base = f"arn:{account.partition}:logs:{call.region}:{account.id}:log-group:"
@@ -92,7 +92,7 @@ def _logs(call: ApiCall, account: AwsAccount) -> list[str] | None:
     return [f"{base}{group}:log-stream:{given.get('logStreamName', '')}" for group in groups] or None
 
 
-def _events(call: ApiCall, account: AwsAccount) -> list[str] | None:
+def _events(call: ApiCall, account: JudgedAccount) -> list[str] | None:
     given = call.parameters
     rule = given.get("Rule") or (given.get("Name") if call.operation.endswith("Rule") else None)
     if not rule:
@@ -102,7 +102,7 @@ def _events(call: ApiCall, account: AwsAccount) -> list[str] | None:
     return [f"arn:{account.partition}:events:{call.region}:{account.id}:rule/{name}"]
 
 
-def _scheduler(call: ApiCall, account: AwsAccount) -> list[str] | None:
+def _scheduler(call: ApiCall, account: JudgedAccount) -> list[str] | None:
     given = call.parameters
     base = f"arn:{account.partition}:scheduler:{call.region}:{account.id}"
     if call.operation.endswith("ScheduleGroup"):
@@ -112,14 +112,14 @@ def _scheduler(call: ApiCall, account: AwsAccount) -> list[str] | None:
     return None
 
 
-def _autoscaling(call: ApiCall, account: AwsAccount) -> list[str] | None:
+def _autoscaling(call: ApiCall, account: JudgedAccount) -> list[str] | None:
     if "ResourceId" not in call.parameters:
         return None
     base = f"arn:{account.partition}:application-autoscaling:{call.region}:{account.id}:scalable-target/"
     return account.scalable_targets(call.parameters["ResourceId"], call.region) or [f"{base}*"]
 
 
-def _ec2(call: ApiCall, account: AwsAccount) -> list[str] | None:
+def _ec2(call: ApiCall, account: JudgedAccount) -> list[str] | None:
     base = f"arn:{account.partition}:ec2:{call.region}:{account.id}"
     if call.operation == "DisassociateRouteTable":  # only the association says which
         return [f"{base}:{each}" for each in account.associated(call.parameters["AssociationId"], call.region)]
@@ -128,29 +128,29 @@ def _ec2(call: ApiCall, account: AwsAccount) -> list[str] | None:
     return [f"{base}:vpc-flow-log/*", *found] if call.operation == "CreateFlowLogs" else found
 
 
-def _secretsmanager(call: ApiCall, account: AwsAccount) -> list[str] | None:
+def _secretsmanager(call: ApiCall, account: JudgedAccount) -> list[str] | None:
     name = call.parameters.get("SecretId") or call.parameters.get("Name")
     return [account.secret_arn(name, call.region)] if name else None
 
 
-def _sqs(call: ApiCall, account: AwsAccount) -> list[str] | None:
+def _sqs(call: ApiCall, account: JudgedAccount) -> list[str] | None:
     url = call.parameters.get("QueueUrl")
     return [f"arn:{account.partition}:sqs:{call.region}:{account.id}:{url.rpartition('/')[2]}"] if url else None
 
 
-def _sns(call: ApiCall, account: AwsAccount) -> list[str] | None:
+def _sns(call: ApiCall, account: JudgedAccount) -> list[str] | None:
     subscription = call.parameters.get("SubscriptionArn")
     return [subscription.rpartition(":")[0]] if subscription else None
 
 
-def _ssm(call: ApiCall, account: AwsAccount) -> list[str] | None:
+def _ssm(call: ApiCall, account: JudgedAccount) -> list[str] | None:
     given = call.parameters
     names = given.get("Names") or [name for name in [given.get("Name"), given.get("Path")] if name]
     base = f"arn:{account.partition}:ssm:{call.region}:{account.id}:parameter/"
     return [base + name.lstrip("/") for name in names] or None
 
 
-def _sagemaker(call: ApiCall, account: AwsAccount) -> list[str] | None:
+def _sagemaker(call: ApiCall, account: JudgedAccount) -> list[str] | None:
     given = call.parameters
     base = f"arn:{account.partition}:sagemaker:{call.region}:{account.id}"
     if call.operation == "CreateModelPackage":
@@ -164,7 +164,7 @@ def _sagemaker(call: ApiCall, account: AwsAccount) -> list[str] | None:
     return None
 
 
-_SPECIAL: dict[str, Callable[[ApiCall, AwsAccount], list[str] | None]] = {
+_SPECIAL: dict[str, Callable[[ApiCall, JudgedAccount], list[str] | None]] = {
     "iam": _iam,
     "kms": _kms,
     "logs": _logs,

@@ -6,7 +6,7 @@ import jmespath
 
 from twins.aws.judges import arns, s3, tables
 from twins.aws.judges.access import JudgedAction
-from twins.aws.judges.account import AwsAccount
+from twins.aws.judges.account import JudgedAccount
 from twins.aws.judges.context import Context, context_of, tags_of
 from twins.aws.wire.calls import ApiCall
 
@@ -14,7 +14,7 @@ _CREATES = ("Create", "Put", "Register")
 SAGEMAKER_SCALING = "sagemaker.application-autoscaling.amazonaws.com"
 
 
-def accesses_of(call: ApiCall, own: list[JudgedAction], account: AwsAccount) -> Iterator[JudgedAction]:
+def accesses_of(call: ApiCall, own: list[JudgedAction], account: JudgedAccount) -> Iterator[JudgedAction]:
     """The further accesses of a call whose own ones are known."""
     yield from _tags(call, own, account)
     yield from _passed_roles(call, own, account)
@@ -23,7 +23,7 @@ def accesses_of(call: ApiCall, own: list[JudgedAction], account: AwsAccount) -> 
         yield from rule(call, account)
 
 
-def service_accesses_of(call: ApiCall, account: AwsAccount) -> Iterator[tuple[str, JudgedAction]]:
+def service_accesses_of(call: ApiCall, account: JudgedAccount) -> Iterator[tuple[str, JudgedAction]]:
     """What a service itself must be allowed by a resource's policy, for a call to succeed: (service, access)."""
     key = call.parameters.get("kmsKeyId")
     if call.service == "logs" and call.operation in ("CreateLogGroup", "AssociateKmsKey") and key:
@@ -34,7 +34,7 @@ def service_accesses_of(call: ApiCall, account: AwsAccount) -> Iterator[tuple[st
             yield f"logs.{call.region}.amazonaws.com", JudgedAction(action, account.key_arn(key, call.region), context)
 
 
-def _tags(call: ApiCall, own: list[JudgedAction], account: AwsAccount) -> Iterator[JudgedAction]:
+def _tags(call: ApiCall, own: list[JudgedAction], account: JudgedAccount) -> Iterator[JudgedAction]:
     if call.service == "ec2":
         yield from _ec2_tags(call, account)
         return
@@ -55,7 +55,7 @@ def _tags(call: ApiCall, own: list[JudgedAction], account: AwsAccount) -> Iterat
     yield JudgedAction(action, resource, context)
 
 
-def _ec2_tags(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
+def _ec2_tags(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
     base = f"arn:{account.partition}:ec2:{call.region}:{account.id}"
     for each in call.parameters.get("TagSpecifications") or []:
         tags = {tag.get("Key", ""): tag.get("Value", "") for tag in each.get("Tags", [])}
@@ -65,7 +65,7 @@ def _ec2_tags(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
             yield JudgedAction("ec2:CreateTags", f"{base}:{each['ResourceType']}/*", context)
 
 
-def _passed_roles(call: ApiCall, own: list[JudgedAction], account: AwsAccount) -> Iterator[JudgedAction]:
+def _passed_roles(call: ApiCall, own: list[JudgedAction], account: JudgedAccount) -> Iterator[JudgedAction]:
     expression, service = tables.PASSED_ROLES.get((call.service, call.operation), ("", ""))
     if not expression:
         return
@@ -79,7 +79,7 @@ def _passed_roles(call: ApiCall, own: list[JudgedAction], account: AwsAccount) -
             yield JudgedAction("iam:PassRole", arn, context)
 
 
-def _via(service: str, call: ApiCall, account: AwsAccount, **encryption: str) -> Context:
+def _via(service: str, call: ApiCall, account: JudgedAccount, **encryption: str) -> Context:
     context: Context = {
         "kms:ViaService": f"{service}.{call.region}.amazonaws.com",
         "kms:CallerAccount": account.id,
@@ -90,14 +90,14 @@ def _via(service: str, call: ApiCall, account: AwsAccount, **encryption: str) ->
     return context
 
 
-def _s3_keys(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
+def _s3_keys(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
     for action, key, named in s3.keys_of(call, account):
         context = _via("s3", call, account)
         context |= {"kms:EncryptionContext:aws:s3:arn": named, "kms:EncryptionContextKeys": ["aws:s3:arn"]}
         yield JudgedAction(action, key, context)
 
 
-def _endpoint_key(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
+def _endpoint_key(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
     """SageMaker's permissions reference: kms:CreateGrant "only if the associated EndPointConfig has a KmsKeyId"."""
     name = call.parameters.get("EndpointConfigName")
     if not name:
@@ -108,14 +108,14 @@ def _endpoint_key(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
         yield JudgedAction("kms:CreateGrant", account.key_arn(key, call.region), context)
 
 
-def _deregister(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
+def _deregister(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
     """DeleteEndpoint takes the endpoint's scalable targets off too, as the caller."""
     context = {"application-autoscaling:service-namespace": "sagemaker"}
     for arn in account.scalable_targets(f"endpoint/{call.parameters['EndpointName']}", call.region):
         yield JudgedAction("application-autoscaling:DeregisterScalableTarget", arn, context)
 
 
-def _register(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
+def _register(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
     """What Application Auto Scaling's guide asks of who scales an endpoint ("Permissions required for API actions")."""
     given = call.parameters
     if given.get("ServiceNamespace") != "sagemaker":
@@ -132,7 +132,7 @@ def _register(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
         yield JudgedAction("iam:CreateServiceLinkedRole", linked, {"iam:AWSServiceName": SAGEMAKER_SCALING})
 
 
-def _scaling_alarms(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
+def _scaling_alarms(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
     """Target tracking makes, reads and deletes its alarms as the caller (the same guide)."""
     tracks = call.parameters.get("TargetTrackingScalingPolicyConfiguration")
     if call.operation == "PutScalingPolicy" and not tracks:
@@ -144,7 +144,7 @@ def _scaling_alarms(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction
         yield JudgedAction(f"cloudwatch:{verb}", alarms)
 
 
-def _repository_key(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
+def _repository_key(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
     """ECR uses a key by grants, which it makes as the caller ("Encryption at rest" in ECR's guide)."""
     key = (call.parameters.get("encryptionConfiguration") or {}).get("kmsKey")
     if key:
@@ -153,7 +153,7 @@ def _repository_key(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction
             yield JudgedAction(action, account.key_arn(key, call.region), context)
 
 
-def _schedule_key(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
+def _schedule_key(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
     """EventBridge Scheduler's identity-based policies, "customer managed keys": CreateSchedule and UpdateSchedule."""
     if key := call.parameters.get("KmsKeyArn"):
         group, name = call.parameters.get("GroupName", "default"), call.parameters["Name"]
@@ -163,7 +163,7 @@ def _schedule_key(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
             yield JudgedAction(action, account.key_arn(key, call.region), context)
 
 
-def _secret_key(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
+def _secret_key(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
     if key := call.parameters.get("KmsKeyId"):
         name = account.secret_arn(call.parameters.get("Name") or call.parameters["SecretId"], call.region)
         context = _via("secretsmanager", call, account) | {"kms:EncryptionContext:SecretARN": name}
@@ -171,7 +171,7 @@ def _secret_key(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
             yield JudgedAction(action, account.key_arn(key, call.region), context)
 
 
-def _publish_key(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
+def _publish_key(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
     from moto.sns.models import sns_backends
 
     arn = call.parameters.get("TopicArn", "")
@@ -182,19 +182,19 @@ def _publish_key(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
             yield JudgedAction(action, account.key_arn(key, call.region), context)
 
 
-def _log_delivery(call: ApiCall, _account: AwsAccount) -> Iterator[JudgedAction]:
+def _log_delivery(call: ApiCall, _account: JudgedAccount) -> Iterator[JudgedAction]:
     """Flow logs that go to S3 are a delivery of CloudWatch Logs ("Publish flow logs to Amazon S3" in the VPC guide)."""
     verb = "Create" if call.operation == "CreateFlowLogs" else "Delete"
     if verb == "Delete" or call.parameters.get("LogDestinationType") == "s3":
         yield JudgedAction(f"logs:{verb}LogDelivery", "*")
 
 
-def _session_tags(call: ApiCall, account: AwsAccount) -> Iterator[JudgedAction]:
+def _session_tags(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
     if call.parameters.get("Tags"):
         yield JudgedAction("sts:TagSession", call.parameters["RoleArn"])
 
 
-_RULES: dict[tuple[str, str], Callable[[ApiCall, AwsAccount], Iterator[JudgedAction]]] = {
+_RULES: dict[tuple[str, str], Callable[[ApiCall, JudgedAccount], Iterator[JudgedAction]]] = {
     ("s3", ""): _s3_keys,
     ("sagemaker", "CreateEndpoint"): _endpoint_key,
     ("sagemaker", "UpdateEndpoint"): _endpoint_key,

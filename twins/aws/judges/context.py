@@ -11,7 +11,7 @@ from typing import Any
 import jmespath
 
 from twins.aws.judges import tables
-from twins.aws.judges.account import AwsAccount, AwsIdentity
+from twins.aws.judges.account import AwsIdentity, JudgedAccount
 from twins.aws.wire.calls import ApiCall
 
 Context = dict[str, str | list[str]]
@@ -45,7 +45,7 @@ def tags_of(parameters: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def context_of_caller(who: AwsIdentity, account: AwsAccount, region: str) -> Context:
+def context_of_caller(who: AwsIdentity, account: JudgedAccount, region: str) -> Context:
     """The global keys of a request. The twin's loopback address stands for AWS's TLS."""
     now = datetime.now(UTC)
     context: Context = {
@@ -72,7 +72,7 @@ def context_of_caller(who: AwsIdentity, account: AwsAccount, region: str) -> Con
     return context
 
 
-def context_of_service(service: str, account: AwsAccount, region: str) -> Context:
+def context_of_service(service: str, account: JudgedAccount, region: str) -> Context:
     """The global keys of a request that a service makes in its own name."""
     now = datetime.now(UTC)
     return {

@@ -16,7 +16,7 @@ END_SECONDS = 5
 
 
 @dataclass(frozen=True)
-class Question:
+class PolicyQuestion:
     """May `principal` do this? Policies are JSON texts.
 
     `principal` is an ARN, or a service ("sagemaker.amazonaws.com"), which only resource policies can allow.
@@ -65,7 +65,7 @@ class Evaluator:
         self._listener.start()
         self._ready = False
 
-    def judge(self, questions: Sequence[Question]) -> list[PolicyVerdict]:
+    def judge(self, questions: Sequence[PolicyQuestion]) -> list[PolicyVerdict]:
         """One verdict for each question.
 
         Raises:
@@ -98,7 +98,7 @@ class Evaluator:
             self._process.stdout.close()
             self._process.stderr.close()
 
-    def _encode(self, question: Question, policies: dict[str, str]) -> dict[str, Any]:
+    def _encode(self, question: PolicyQuestion, policies: dict[str, str]) -> dict[str, Any]:
         def key(text: str | None) -> str | None:
             if text is None:
                 return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
-from twins.aws.judges.account import AwsAccount
+from twins.aws.judges.account import JudgedAccount
 from twins.aws.wire.calls import ApiCall
 
 
@@ -30,7 +30,7 @@ class InstanceDemand:
         return cls(job.get("TrainingJobName", ""), counted, bool(job.get("EnableManagedSpotTraining")))
 
 
-def fleets_of(account: AwsAccount, region: str) -> list[InstanceDemand]:
+def fleets_of(account: JudgedAccount, region: str) -> list[InstanceDemand]:
     """Of all endpoints that are not being deleted and have not failed."""
     listed = account.describe("sagemaker", "ListEndpoints", region, MaxResults=100).get("Endpoints", [])
     return [
@@ -40,7 +40,7 @@ def fleets_of(account: AwsAccount, region: str) -> list[InstanceDemand]:
     ]
 
 
-def jobs_of(account: AwsAccount, region: str) -> list[InstanceDemand]:
+def jobs_of(account: JudgedAccount, region: str) -> list[InstanceDemand]:
     """Of all training jobs that run."""
     listed = account.describe("sagemaker", "ListTrainingJobs", region, StatusEquals="InProgress", MaxResults=100)
     return [
@@ -51,7 +51,7 @@ def jobs_of(account: AwsAccount, region: str) -> list[InstanceDemand]:
     ]
 
 
-def fleets_after(call: ApiCall, now: list[InstanceDemand], account: AwsAccount) -> list[InstanceDemand]:
+def fleets_after(call: ApiCall, now: list[InstanceDemand], account: JudgedAccount) -> list[InstanceDemand]:
     """The instances that a call asks for besides those in use.
 
     An update that is blue/green (the default) starts the whole new fleet beside the old one; a rolling one starts a
@@ -67,7 +67,7 @@ def fleets_after(call: ApiCall, now: list[InstanceDemand], account: AwsAccount) 
     return [wanted]
 
 
-def _of_endpoint(account: AwsAccount, region: str, name: str) -> InstanceDemand:
+def _of_endpoint(account: JudgedAccount, region: str, name: str) -> InstanceDemand:
     described = account.describe("sagemaker", "DescribeEndpoint", region, EndpointName=name)
     fleet = _of_configuration(account, region, described.get("EndpointConfigName", ""), name)
     types = dict(_variants(account, region, described.get("EndpointConfigName", "")))
@@ -80,14 +80,14 @@ def _of_endpoint(account: AwsAccount, region: str, name: str) -> InstanceDemand:
     return InstanceDemand(name, counted) if counted else fleet
 
 
-def _of_configuration(account: AwsAccount, region: str, configuration: str, name: str) -> InstanceDemand:
+def _of_configuration(account: JudgedAccount, region: str, configuration: str, name: str) -> InstanceDemand:
     counted: dict[str, int] = {}
     for _, (kind, count) in _variants(account, region, configuration):
         counted[kind] = counted.get(kind, 0) + count
     return InstanceDemand(name, counted)
 
 
-def _variants(account: AwsAccount, region: str, configuration: str) -> Iterator[tuple[str, tuple[str, int]]]:
+def _variants(account: JudgedAccount, region: str, configuration: str) -> Iterator[tuple[str, tuple[str, int]]]:
     if not configuration:
         return
     described = account.describe("sagemaker", "DescribeEndpointConfig", region, EndpointConfigName=configuration)
@@ -96,7 +96,7 @@ def _variants(account: AwsAccount, region: str, configuration: str) -> Iterator[
             yield variant["VariantName"], (variant["InstanceType"], int(variant.get("InitialInstanceCount", 1)))
 
 
-def _grown(call: ApiCall, current: InstanceDemand, account: AwsAccount) -> InstanceDemand:
+def _grown(call: ApiCall, current: InstanceDemand, account: JudgedAccount) -> InstanceDemand:
     described = account.describe("sagemaker", "DescribeEndpoint", call.region, EndpointName=current.name)
     types = dict(_variants(account, call.region, described.get("EndpointConfigName", "")))
     has = {each["VariantName"]: each.get("CurrentInstanceCount", 0) for each in described.get("ProductionVariants", [])}

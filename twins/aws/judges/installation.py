@@ -11,7 +11,7 @@ from pathlib import Path
 from hosting.files import silent, write_atomic
 from twins.core import node_programs
 
-JUDGE = node_programs.Program(
+JUDGE = node_programs.NodeProgram(
     sources=Path(__file__).parent / "node",
     needs="@cloud-copilot/iam-simulate",
     name="the permission judge",

@@ -13,7 +13,7 @@ import jmespath
 
 from twins.aws.judges import arns, behalf, s3, tables
 from twins.aws.judges.access import JudgedAction
-from twins.aws.judges.account import AwsAccount
+from twins.aws.judges.account import JudgedAccount
 from twins.aws.judges.context import context_of
 from twins.aws.judges.reference import PREFIXES, Action, Reference, ResourceType
 from twins.aws.wire.calls import ApiCall, AwsApiError
@@ -22,7 +22,7 @@ from twins.aws.wire.calls import ApiCall, AwsApiError
 class Mapping:
     """Knows the reference and looks names up in the account."""
 
-    def __init__(self, reference: Reference, account: AwsAccount) -> None:
+    def __init__(self, reference: Reference, account: JudgedAccount) -> None:
         self._reference = reference
         self._account = account
 

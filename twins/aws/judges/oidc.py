@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentit
 
 from typing import Any
 
-from twins.aws.judges.account import AwsAccount
+from twins.aws.judges.account import JudgedAccount
 from twins.aws.judges.context import Context
 from twins.aws.twin import AccountTwin
 from twins.aws.wire.calls import AwsApiError
@@ -27,7 +27,7 @@ def claims_of(twin: AccountTwin, token: str) -> dict[str, Any]:
         raise AwsApiError("InvalidIdentityToken", text, 400) from e
 
 
-def read(token: str, account: AwsAccount) -> tuple[str, Context]:
+def read(token: str, account: JudgedAccount) -> tuple[str, Context]:
     """The ARN of the OIDC provider that issued a token, and the keys `<issuer>:aud`, `<issuer>:sub` …
 
     Raises:

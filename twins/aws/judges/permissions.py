@@ -15,9 +15,9 @@ from typing import Any
 from contract.errors import KitError
 from twins.aws.judges import behalf, denials, oidc
 from twins.aws.judges.access import JudgedAction
-from twins.aws.judges.account import AwsAccount, AwsIdentity
+from twins.aws.judges.account import AwsIdentity, JudgedAccount
 from twins.aws.judges.context import Context, context_of_caller, context_of_service
-from twins.aws.judges.evaluator import Evaluator, PolicyVerdict, Question
+from twins.aws.judges.evaluator import Evaluator, PolicyQuestion, PolicyVerdict
 from twins.aws.judges.installation import Installation, install
 from twins.aws.judges.mapping import Mapping as AccessMapping
 from twins.aws.judges.reference import Reference
@@ -55,7 +55,7 @@ class AwsPermissionJudge:
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
-        self.account = AwsAccount(twin)
+        self.account = JudgedAccount(twin)
         self._recorded: set[tuple[str, str, str, bool]] = set()
         twin.unjudged += UNJUDGED
         if twin.settings.judge != "off":
@@ -139,7 +139,7 @@ class AwsPermissionJudge:
     ) -> str | None:
         """Would policies that belong to nobody allow this? None, or the reason of the denial."""
         nobody = f"arn:{self.account.partition}:iam::{self.account.id}:user/simulated"
-        question = Question(nobody, self.account.id, action, resource, context, policies, boundary)
+        question = PolicyQuestion(nobody, self.account.id, action, resource, context, policies, boundary)
         verdict = self._evaluator.judge([question])[0]
         return None if verdict.allowed else denials.reason(nobody, action, resource, verdict)
 
@@ -175,7 +175,7 @@ class AwsPermissionJudge:
 
     def _verdicts(self, who: AwsIdentity, accesses: list[JudgedAction], region: str) -> list[PolicyVerdict]:
         base: Context = {}
-        asked: dict[int, Question] = {}
+        asked: dict[int, PolicyQuestion] = {}
         for i, access in enumerate(accesses):
             policy = self.account.policy_of(access.action, access.resource)
             if who.is_root and not _binds_root(access, policy):
@@ -187,7 +187,7 @@ class AwsPermissionJudge:
             self._with_grants(who, access, found[i]) if i in found else _ALLOWED for i, access in enumerate(accesses)
         ]
 
-    def _question(self, who: AwsIdentity, access: JudgedAction, policy: str | None, base: Context) -> Question:
+    def _question(self, who: AwsIdentity, access: JudgedAction, policy: str | None, base: Context) -> PolicyQuestion:
         context = {**base, **access.context}
         if access.action.startswith("kms:"):
             context = {**self.account.conditions_of_key(access.resource), **context}
@@ -200,7 +200,7 @@ class AwsPermissionJudge:
             kind, _, name = access.resource.rpartition(":")[2].partition("/")
             if boundary := self.account.boundary_of(kind, name.rpartition("/")[2]):
                 context["iam:PermissionsBoundary"] = boundary
-        return Question(
+        return PolicyQuestion(
             who.arn,
             self.account.id,
             access.action,
@@ -228,7 +228,7 @@ class AwsPermissionJudge:
     def _of_service(self, service: str, accesses: Iterable[JudgedAction]) -> list[PolicyVerdict]:
         base = context_of_service(service, self.account, self._twin.region)
         questions = [
-            Question(
+            PolicyQuestion(
                 service,
                 self.account.id,
                 access.action,
@@ -249,7 +249,7 @@ class AwsPermissionJudge:
         role = call.parameters["RoleArn"]
         provider, context = oidc.read(call.parameters["WebIdentityToken"], self.account)
         policy = self.account.policy_of("sts:AssumeRoleWithWebIdentity", role)
-        question = Question(
+        question = PolicyQuestion(
             provider, self.account.id, "sts:AssumeRoleWithWebIdentity", role, context, resource_policy=policy
         )
         if policy is None or not self._evaluator.judge([question])[0].allowed:

@@ -12,7 +12,7 @@ from typing import Any
 import jmespath
 
 from twins.aws.judges.access import JudgedAction
-from twins.aws.judges.account import AwsAccount
+from twins.aws.judges.account import JudgedAccount
 from twins.aws.judges.context import Context
 from twins.aws.twin import AccountTwin
 
@@ -29,7 +29,7 @@ _NETWORK_READS = (
 class _Workload:
     """A resource of SageMaker that the platform works for: its account, region and way to S3."""
 
-    account: AwsAccount
+    account: JudgedAccount
     region: str
     source: str
     path_to_s3: Context
@@ -38,7 +38,7 @@ class _Workload:
     def of(cls, twin: AccountTwin, arn: str, resource: str, network: Mapping[str, Any] | None = None) -> "_Workload":
         """Returns the workload of a resource; its region is that of a related ARN, where there is one."""
         region = arn.split(":")[3] if arn else twin.region
-        account = AwsAccount(twin)
+        account = JudgedAccount(twin)
         source = f"arn:{account.partition}:sagemaker:{region}:{account.id}:{resource}"
         return cls(account, region, source, _path_to_s3(account, region, network))
 
@@ -181,7 +181,7 @@ def _model_data(workload: _Workload, container: Mapping[str, Any]) -> Iterator[J
         yield from _read(workload, uri)
 
 
-def _path_to_s3(account: AwsAccount, region: str, network: Mapping[str, Any] | None) -> Context:
+def _path_to_s3(account: JudgedAccount, region: str, network: Mapping[str, Any] | None) -> Context:
     """From a VPC, data goes to S3 through the VPC, and through its endpoint for S3 where it has one."""
     vpcs = account.vpcs_of((network or {}).get("Subnets") or [], region)
     if not vpcs:

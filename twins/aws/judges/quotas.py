@@ -23,7 +23,7 @@ from typing import Any
 
 from botocore.session import get_session
 
-from twins.aws.judges.account import AwsAccount
+from twins.aws.judges.account import JudgedAccount
 from twins.aws.judges.fleets import InstanceDemand, fleets_after, fleets_of, jobs_of
 from twins.aws.judges.permissions import AwsPermissionJudge
 from twins.aws.twin import AccountTwin
@@ -75,7 +75,7 @@ class QuotaJudge:
     def __init__(self, twin: AccountTwin, permissions: AwsPermissionJudge | None = None) -> None:
         self._twin = twin
         self._permissions = permissions
-        self.account = AwsAccount(twin)
+        self.account = JudgedAccount(twin)
         twin.unjudged += UNJUDGED
         self._rules: dict[tuple[str, str], list[Callable[[ApiCall], None]]] = {
             ("sagemaker", "CreateModel"): [self._role, self._image, self._model_data, self._network],

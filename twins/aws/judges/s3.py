@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 from twins.aws.judges.access import JudgedAction
-from twins.aws.judges.account import AwsAccount
+from twins.aws.judges.account import JudgedAccount
 from twins.aws.judges.context import Context, context_of
 from twins.aws.wire.calls import ApiCall
 
@@ -92,7 +92,7 @@ _WRITES = {
 _READS = {"GetObject", "SelectObjectContent", "GetObjectAttributes"}
 
 
-def accesses_of(call: ApiCall, account: AwsAccount) -> list[JudgedAction]:
+def accesses_of(call: ApiCall, account: JudgedAccount) -> list[JudgedAction]:
     """What S3 checks for a call, the keys that encrypt its objects not counted (see `keys_of`)."""
     given = call.parameters
     context = context_of(call, "s3")
@@ -110,7 +110,7 @@ def accesses_of(call: ApiCall, account: AwsAccount) -> list[JudgedAction]:
     ]
 
 
-def _of_object(call: ApiCall, account: AwsAccount, bucket: str, context: Context) -> Iterator[JudgedAction]:
+def _of_object(call: ApiCall, account: JudgedAccount, bucket: str, context: Context) -> Iterator[JudgedAction]:
     given = call.parameters
     action = _OBJECT.get(call.operation, f"s3:{call.operation}")
     if given.get("VersionId"):
@@ -170,7 +170,7 @@ def copy_source(source: object) -> tuple[str, str]:
     return unquote(path), query
 
 
-def keys_of(call: ApiCall, account: AwsAccount) -> Iterator[tuple[str, str, str]]:
+def keys_of(call: ApiCall, account: JudgedAccount) -> Iterator[tuple[str, str, str]]:
     """The KMS actions that S3 carries out as the caller: (action, key's ARN, what the encryption context names).
 
     Source: "Using server-side encryption with AWS KMS keys" in the Amazon S3 User Guide: writing takes GenerateDataKey,
@@ -195,7 +195,7 @@ def keys_of(call: ApiCall, account: AwsAccount) -> Iterator[tuple[str, str, str]
             yield "kms:Decrypt", arn, _encryption_context(account, source, name)
 
 
-def _key_of_write(call: ApiCall, account: AwsAccount) -> str:
+def _key_of_write(call: ApiCall, account: JudgedAccount) -> str:
     given = call.parameters
     asked = str(given.get("ServerSideEncryption", ""))
     if asked and not asked.startswith("aws:kms"):
@@ -205,6 +205,6 @@ def _key_of_write(call: ApiCall, account: AwsAccount) -> str:
     return account.bucket_key(given["Bucket"])[0]
 
 
-def _encryption_context(account: AwsAccount, bucket: str, key: str) -> str:
+def _encryption_context(account: JudgedAccount, bucket: str, key: str) -> str:
     base = f"arn:{account.partition}:s3:::{bucket}"
     return base if account.bucket_key(bucket)[1] else f"{base}/{key}"

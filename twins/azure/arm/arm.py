@@ -16,7 +16,7 @@ from twins.azure.arm.errors import ArmError, not_found
 from twins.azure.arm.ids import RESOURCE_GROUPS, Id, key, spelled
 from twins.azure.arm.kinds import ResourceKind
 from twins.azure.judges import linked, permissions
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 _OPERATION = re.compile(
     r"/subscriptions/[^/]+/providers/[^/]+/locations/[^/]+/(operationStatuses|operationResults)/([^/]+)", re.I
@@ -26,7 +26,7 @@ CREATED = "_created"
 _VERBS = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
 
 
-def respond(twin: Twin, call: ArmCall) -> Reply:
+def respond(twin: TenantTwin, call: ArmCall) -> Reply:
     """Answer a call of a known caller; the lock is held.
 
     Raises:
@@ -56,7 +56,7 @@ def respond(twin: Twin, call: ArmCall) -> Reply:
     return _resource(twin, call, parsed)
 
 
-def permission_of(twin: Twin, call: ArmCall) -> str:
+def permission_of(twin: TenantTwin, call: ArmCall) -> str:
     """The action that a call needs, about: what faults are matched against."""
     parsed = Id.parse(call.path)
     if parsed.tail:
@@ -74,7 +74,7 @@ def _action(kind: ResourceKind, verb: str) -> str:
     return f"{type_}/{verb}"
 
 
-def put(twin: Twin, resource_id: str, body: Document, caller: Principal = TWIN) -> Document:
+def put(twin: TenantTwin, resource_id: str, body: Document, caller: Principal = TWIN) -> Document:
     """PUT a resource from inside, as the platform itself or as `caller`, and its document.
 
     Raises:
@@ -87,7 +87,7 @@ def put(twin: Twin, resource_id: str, body: Document, caller: Principal = TWIN) 
         return twin.resources[key(resource_id)]
 
 
-def _tail(twin: Twin, call: ArmCall, parsed: Id) -> Reply:
+def _tail(twin: TenantTwin, call: ArmCall, parsed: Id) -> Reply:
     """An action of a resource, or a collection."""
     found = twin.verb(parsed.type, parsed.tail, call.method)
     if found is None:
@@ -111,7 +111,7 @@ def _tail(twin: Twin, call: ArmCall, parsed: Id) -> Reply:
     return paging.page(call, Reply(200, answered))
 
 
-def _listed(twin: Twin, call: ArmCall, parsed: Id) -> Reply:
+def _listed(twin: TenantTwin, call: ArmCall, parsed: Id) -> Reply:
     type_ = RESOURCE_GROUPS if parsed.tail.lower() == "resourcegroups" and not parsed.group else parsed.listed_type
     kind = kind_of(twin, call, type_)
     scope = parsed.resource if parsed.names else parsed.scope
@@ -125,7 +125,7 @@ def _listed(twin: Twin, call: ArmCall, parsed: Id) -> Reply:
     return paging.page(call, Reply(200, {"value": [twin.shown(document) for document in found]}))
 
 
-def _resource(twin: Twin, call: ArmCall, parsed: Id) -> Reply:
+def _resource(twin: TenantTwin, call: ArmCall, parsed: Id) -> Reply:
     kind = kind_of(twin, call, parsed.type)
     verb = _VERBS.get(call.method, "write")
     attributes = permissions.attributes_of(twin, call) if kind.type == permissions.ASSIGNMENTS else {}
@@ -159,7 +159,7 @@ def _not_allowed(call: ArmCall) -> ArmError:
     return ArmError(405, "MethodNotAllowed", f"The request with method {call.method} is not allowed on {call.path}.")
 
 
-def _patch(twin: Twin, call: ArmCall, kind: ResourceKind, there: Document | None) -> Reply:
+def _patch(twin: TenantTwin, call: ArmCall, kind: ResourceKind, there: Document | None) -> Reply:
     if not kind.patch:
         raise _not_allowed(call)
     if there is None:
@@ -185,7 +185,7 @@ def merged(document: Any, change: Any) -> Any:
     return result
 
 
-def _put(twin: Twin, call: ArmCall, kind: ResourceKind, there: Document | None, what: str) -> Reply:
+def _put(twin: TenantTwin, call: ArmCall, kind: ResourceKind, there: Document | None, what: str) -> Reply:
     parsed = Id.parse(call.id)
     body = _object(call)
     linked.check(twin, call, kind.type, body)
@@ -237,7 +237,7 @@ def _completed(kind: ResourceKind, parsed: Id, made: Document, there: Document |
     return document
 
 
-def _delete(twin: Twin, call: ArmCall, kind: ResourceKind, there: Document | None) -> Reply:
+def _delete(twin: TenantTwin, call: ArmCall, kind: ResourceKind, there: Document | None) -> Reply:
     parameter = kind.soft_delete.purge if kind.soft_delete else ""
     purge = bool(parameter) and call.query.get(parameter, "").lower() == "true"
     if there is None:

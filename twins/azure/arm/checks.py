@@ -13,7 +13,7 @@ from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError, not_found
 from twins.azure.arm.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
 from twins.azure.arm.kinds import ResourceKind
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 BUSY_UNTIL = "_busy_until"
 """Member of a document: until when its last change, which is not answered yet, refuses others (seconds since 1970)."""
@@ -22,7 +22,7 @@ _NOT_IN_TAGS = re.compile(r"[<>%&\\?/\x00-\x1f\x7f]")
 _HIDDEN = ("hidden-", "link:")
 
 
-def kind_of(twin: Twin, call: ArmCall, type_: str) -> ResourceKind:
+def kind_of(twin: TenantTwin, call: ArmCall, type_: str) -> ResourceKind:
     """The kind of a type, if it takes the call's api-version.
 
     Raises:
@@ -50,7 +50,7 @@ def kind_of(twin: Twin, call: ArmCall, type_: str) -> ResourceKind:
     return kind
 
 
-def check_subscription(twin: Twin, parsed: Id) -> None:
+def check_subscription(twin: TenantTwin, parsed: Id) -> None:
     """Refuse what is in another subscription.
 
     Raises:
@@ -60,7 +60,7 @@ def check_subscription(twin: Twin, parsed: Id) -> None:
         raise ArmError(404, "SubscriptionNotFound", f"The subscription '{parsed.subscription}' could not be found.")
 
 
-def check_parents(twin: Twin, parsed: Id, *, verb: str, of_collection: bool = False) -> None:
+def check_parents(twin: TenantTwin, parsed: Id, *, verb: str, of_collection: bool = False) -> None:
     """Refuse a call about something whose group, scope or parent is not there.
 
     Raises:
@@ -86,7 +86,7 @@ def check_parents(twin: Twin, parsed: Id, *, verb: str, of_collection: bool = Fa
             )
 
 
-def _check_group(twin: Twin, parsed: Id, verb: str) -> None:
+def _check_group(twin: TenantTwin, parsed: Id, verb: str) -> None:
     group = twin.find(f"/subscriptions/{parsed.subscription}/resourceGroups/{parsed.group}")
     if group is None:
         raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{parsed.group}' could not be found.")
@@ -160,7 +160,7 @@ def check_tags(kind: ResourceKind, body: Document) -> None:
             raise ArmError(400, code, message, "tags")
 
 
-def check_idle(twin: Twin, kind: ResourceKind, resource_id: str) -> None:
+def check_idle(twin: TenantTwin, kind: ResourceKind, resource_id: str) -> None:
     """Refuse a change while another takes its time.
 
     Raises:

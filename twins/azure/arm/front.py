@@ -13,7 +13,7 @@ from twins.azure.arm import arm
 from twins.azure.arm.calls import ArmCall, Reply
 from twins.azure.arm.replies import answer, read_json
 from twins.azure.entra import token_service, tokens
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core.admin import PREFIX
 from twins.core.handler import is_for_this_machine
 
@@ -21,7 +21,7 @@ from twins.core.handler import is_for_this_machine
 class ManagerApp:
     """The twin's main port as a WSGI application."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
         self._admin = admin(twin)
 

@@ -15,7 +15,7 @@ from twins.azure.arm.calls import ArmCall, Document, Reply, timestamp
 from twins.azure.arm.errors import ArmError, not_found
 from twins.azure.arm.ids import Id, key
 from twins.azure.arm.kinds import RESULT, STATUS
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 RETRY_SECONDS = 1
 """What Retry-After says, at the least that it can."""
@@ -25,12 +25,12 @@ _END = "operations.end"
 log = logging.getLogger("twins.azure")
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Let timers end operations."""
     twin.action_named(_END, lambda operation_id: end(twin, operation_id))
 
 
-def begin(twin: Twin, call: ArmCall, seconds: float | None, what: str, action: str = "") -> dict[str, Any]:
+def begin(twin: TenantTwin, call: ArmCall, seconds: float | None, what: str, action: str = "") -> dict[str, Any]:
     """Begin an operation on `call.id`.
 
     Args:
@@ -60,7 +60,7 @@ def begin(twin: Twin, call: ArmCall, seconds: float | None, what: str, action: s
     return operation
 
 
-def running(twin: Twin, resource_id: str) -> dict[str, Any] | None:
+def running(twin: TenantTwin, resource_id: str) -> dict[str, Any] | None:
     """The operation on a resource that has not ended."""
     for operation in twin.state.get("operations", {}).values():
         if operation["status"] == "InProgress" and key(operation["resource"]) == key(resource_id):
@@ -68,21 +68,21 @@ def running(twin: Twin, resource_id: str) -> dict[str, Any] | None:
     return None
 
 
-def succeed(twin: Twin, resource_id: str) -> None:
+def succeed(twin: TenantTwin, resource_id: str) -> None:
     """End the operation on a resource well; without one nothing happens."""
     with twin.lock:
         if operation := running(twin, resource_id):
             end(twin, operation["id"])
 
 
-def fail(twin: Twin, resource_id: str, code: str, message: str) -> None:
+def fail(twin: TenantTwin, resource_id: str, code: str, message: str) -> None:
     """Let the operation on a resource fail; without one nothing happens."""
     with twin.lock:
         if operation := running(twin, resource_id):
             _fail(twin, operation, ArmError(400, code, message))
 
 
-def end(twin: Twin, operation_id: str) -> None:
+def end(twin: TenantTwin, operation_id: str) -> None:
     """End an operation: the resource is ready, or gone, or its `done` refuses and it failed."""
     operation = twin.state.get("operations", {}).get(operation_id)
     if operation is None or operation["status"] != "InProgress":
@@ -101,7 +101,7 @@ def end(twin: Twin, operation_id: str) -> None:
     twin.changed()
 
 
-def headers(twin: Twin, operation: Mapping[str, Any]) -> dict[str, str]:
+def headers(twin: TenantTwin, operation: Mapping[str, Any]) -> dict[str, str]:
     """Where a client asks how an operation goes: by the headers that its kind of resource has for its method."""
     parsed = Id.parse(operation["resource"])
     kind = twin.kinds.get(parsed.type.lower())
@@ -116,7 +116,7 @@ def headers(twin: Twin, operation: Mapping[str, Any]) -> dict[str, str]:
     return {**{name: places[name] for name in names}, "Retry-After": str(RETRY_SECONDS)} if names else {}
 
 
-def status(twin: Twin, path: str, operation_id: str) -> Reply:
+def status(twin: TenantTwin, path: str, operation_id: str) -> Reply:
     """What Azure-AsyncOperation's URL answers."""
     operation = _known(twin, operation_id)
     body: dict[str, Any] = {"id": path, "name": operation_id, "status": operation["status"]}
@@ -129,7 +129,7 @@ def status(twin: Twin, path: str, operation_id: str) -> Reply:
     return Reply(200, body, {"Retry-After": str(RETRY_SECONDS)} if pending else {})
 
 
-def result(twin: Twin, operation_id: str) -> Reply:
+def result(twin: TenantTwin, operation_id: str) -> Reply:
     """What Location's URL answers: 202, then what the call would have answered at once."""
     operation = _known(twin, operation_id)
     if operation["status"] == "InProgress":
@@ -147,14 +147,14 @@ def result(twin: Twin, operation_id: str) -> Reply:
     return Reply(200, twin.shown(document))
 
 
-def _known(twin: Twin, operation_id: str) -> dict[str, Any]:
+def _known(twin: TenantTwin, operation_id: str) -> dict[str, Any]:
     operation = twin.state.get("operations", {}).get(operation_id)
     if operation is None:
         raise ArmError(404, "NotFound", f"The operation '{operation_id}' was not found.")
     return operation
 
 
-def _complete(twin: Twin, operation: dict[str, Any]) -> None:
+def _complete(twin: TenantTwin, operation: dict[str, Any]) -> None:
     resource_id = operation["resource"]
     document = twin.find(resource_id)
     kind = twin.kinds.get(Id.parse(resource_id).type.lower())
@@ -168,7 +168,7 @@ def _complete(twin: Twin, operation: dict[str, Any]) -> None:
         twin.run_named(operation["action"], resource_id)
 
 
-def _fail(twin: Twin, operation: dict[str, Any], error: ArmError) -> None:
+def _fail(twin: TenantTwin, operation: dict[str, Any], error: ArmError) -> None:
     document = twin.find(operation["resource"])
     if document is not None and operation["what"] != "POST":
         set_state(document, "Failed")

@@ -9,7 +9,7 @@ from twins.azure.arm import locations
 from twins.azure.arm.calls import ArmCall, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 ALWAYS = ("microsoft.resources", "microsoft.authorization", "microsoft.consumption", "microsoft.costmanagement")
 """Registered in every subscription, for good."""
@@ -23,7 +23,7 @@ and https://github.com/MicrosoftLearning/mslearn-mlops/issues/72, where it is th
 """
 
 
-def namespaces(twin: Twin) -> dict[str, list[str]]:
+def namespaces(twin: TenantTwin) -> dict[str, list[str]]:
     """Types by their namespace, as they are spelled."""
     found: dict[str, list[str]] = {}
     for kind in twin.kinds.values():
@@ -32,12 +32,12 @@ def namespaces(twin: Twin) -> dict[str, list[str]]:
     return {**{each: [] for each in ELSEWHERE}, **found}
 
 
-def is_registered(twin: Twin, namespace: str) -> bool:
+def is_registered(twin: TenantTwin, namespace: str) -> bool:
     """All are on a twin's first day; who unregisters one meets the refusal."""
     return namespace.lower() in ALWAYS or namespace.lower() not in twin.state.get("unregistered", [])
 
 
-def require_registered(twin: Twin, namespace: str) -> None:
+def require_registered(twin: TenantTwin, namespace: str) -> None:
     """Refuse a change of a resource whose provider is not registered.
 
     Raises:
@@ -53,7 +53,7 @@ def require_registered(twin: Twin, namespace: str) -> None:
         )
 
 
-def require_for_endpoints(twin: Twin) -> None:
+def require_for_endpoints(twin: TenantTwin) -> None:
     """Refuse a managed online endpoint where a provider that it needs is not registered. Azure names none of them.
 
     Raises:
@@ -68,7 +68,7 @@ def require_for_endpoints(twin: Twin) -> None:
         )
 
 
-def respond(twin: Twin, call: ArmCall, parsed: Id) -> Reply | None:
+def respond(twin: TenantTwin, call: ArmCall, parsed: Id) -> Reply | None:
     """Answer a call about a provider itself; None: it is about something else."""
     if "/" in parsed.type or not parsed.type or parsed.group or parsed.type == "Microsoft.Resources":
         return None
@@ -81,7 +81,7 @@ def respond(twin: Twin, call: ArmCall, parsed: Id) -> Reply | None:
     return None
 
 
-def document(twin: Twin, namespace: str) -> dict[str, Any]:
+def document(twin: TenantTwin, namespace: str) -> dict[str, Any]:
     """A provider as GET answers it.
 
     Raises:
@@ -100,13 +100,13 @@ def document(twin: Twin, namespace: str) -> dict[str, Any]:
     raise ArmError(404, "InvalidResourceNamespace", f"The resource namespace '{namespace}' is invalid.")
 
 
-def _type(twin: Twin, namespace: str, type_: str) -> dict[str, Any]:
+def _type(twin: TenantTwin, namespace: str, type_: str) -> dict[str, Any]:
     kind = twin.kinds[f"{namespace}/{type_}".lower()]
     places = list(locations.DISPLAY_NAMES.values()) if kind.location else []
     return {"resourceType": type_, "locations": places, "apiVersions": list(kind.versions)}
 
 
-def _register(twin: Twin, namespace: str, *, registered: bool) -> dict[str, Any]:
+def _register(twin: TenantTwin, namespace: str, *, registered: bool) -> dict[str, Any]:
     document(twin, namespace)  # it exists
     without: list[str] = twin.state.setdefault("unregistered", [])
     if registered and namespace.lower() in without:

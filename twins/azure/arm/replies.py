@@ -14,12 +14,12 @@ from werkzeug.wrappers import Request, Response
 
 from twins.azure.arm.calls import NO_HEADERS, Reply
 from twins.azure.arm.errors import ArmError
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 log = logging.getLogger("twins.azure")
 
 
-def route(twin: Twin, prefix: str, respond: Callable[[Twin, Request], Reply]) -> None:
+def route(twin: TenantTwin, prefix: str, respond: Callable[[TenantTwin, Request], Reply]) -> None:
     """Lets `respond` answer all requests of the main port below a path."""
     twin.route(prefix, lambda environ, start: answer(lambda request: respond(twin, request), environ)(environ, start))
 

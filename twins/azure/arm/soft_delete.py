@@ -10,17 +10,17 @@ from twins.azure.arm.calls import Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id, key
 from twins.azure.arm.kinds import ResourceKind
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 _DAY = 86_400
 
 
-def deleted(twin: Twin) -> dict[str, Document]:
+def deleted(twin: TenantTwin) -> dict[str, Document]:
     """Documents that are deleted softly, by their id in lower case; `_deleted` and `_until` are times."""
     return twin.state.setdefault("deleted", {})
 
 
-def keep(twin: Twin, document: Document) -> None:
+def keep(twin: TenantTwin, document: Document) -> None:
     """Keep a document that is about to go, if its kind does; what lay in it comes back with it."""
     kind = twin.kinds.get(document["type"].lower())
     if kind is None or kind.soft_delete is None or document.pop("_purge", False):
@@ -36,7 +36,7 @@ def keep(twin: Twin, document: Document) -> None:
     twin.changed()
 
 
-def remove(twin: Twin, resource_id: str) -> None:
+def remove(twin: TenantTwin, resource_id: str) -> None:
     """Let a resource go, with what lies in it; some stay for a time, deleted softly."""
     document = twin.find(resource_id)
     if document is None:
@@ -46,7 +46,7 @@ def remove(twin: Twin, resource_id: str) -> None:
     twin.drop(resource_id)
 
 
-def recovered(twin: Twin, kind: ResourceKind, parsed: Id, body: Document) -> Document | None:
+def recovered(twin: TenantTwin, kind: ResourceKind, parsed: Id, body: Document) -> Document | None:
     """The deleted document that a PUT brings back, taken from among the deleted ones; None: the name is free, or the
     kind's own `put` brings it back.
 
@@ -62,14 +62,14 @@ def recovered(twin: Twin, kind: ResourceKind, parsed: Id, body: Document) -> Doc
     raise ArmError(409, soft.code, soft.message.format(name=parsed.name, id=blocking["id"]))
 
 
-def _brought_back(twin: Twin, blocking: Document) -> Document:
+def _brought_back(twin: TenantTwin, blocking: Document) -> Document:
     found = deleted(twin).pop(key(blocking["id"]))
     for document in found.pop("_inside"):
         twin.keep(document)
     return {name: value for name, value in found.items() if name not in ("_deleted", "_until")}
 
 
-def blocked_by(twin: Twin, kind: ResourceKind, parsed: Id) -> Document | None:
+def blocked_by(twin: TenantTwin, kind: ResourceKind, parsed: Id) -> Document | None:
     """The deleted resource that has this name."""
     for each, document in deleted(twin).items():
         same_type = document["type"].lower() == kind.type.lower()
@@ -80,7 +80,7 @@ def blocked_by(twin: Twin, kind: ResourceKind, parsed: Id) -> Document | None:
     return None
 
 
-def purge(twin: Twin, resource_id: str) -> None:
+def purge(twin: TenantTwin, resource_id: str) -> None:
     """Let nothing be left of a deleted resource."""
     deleted(twin).pop(key(resource_id), None)
     twin.changed()

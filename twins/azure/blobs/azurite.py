@@ -29,7 +29,7 @@ from hosting.ports import choose_port
 from twins.core import node_programs
 from twins.core.child import Child
 
-AZURITE = node_programs.Program(
+AZURITE = node_programs.NodeProgram(
     sources=Path(__file__).parent / "node",
     needs="azurite",
     name="Azurite, which keeps the blobs of a twin,",

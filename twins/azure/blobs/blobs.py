@@ -21,7 +21,7 @@ from contract.integrity import object_keys
 from twins.azure.arm.calls import Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.blobs.azurite import SLOTS, Azurite
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 ACCOUNTS = "Microsoft.Storage/storageAccounts"
 CONTAINERS = "Microsoft.Storage/storageAccounts/blobServices/containers"
@@ -29,7 +29,7 @@ SLOT = "_slot"
 """Member of an account's document: which of Azurite's accounts has its blobs."""
 _PIECE = 1 << 20
 _BLOCK = 64 << 20
-_STORES: "WeakKeyDictionary[Twin, BlobStore]" = WeakKeyDictionary()
+_STORES: "WeakKeyDictionary[TenantTwin, BlobStore]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class BlobStore:
         self._lock = threading.Lock()
         self._made: dict[tuple[int, str], int] = {}  # in which run of Azurite: the end of one that was killed is lost
 
-    def forget(self, twin: Twin, slot: int, container: str) -> None:
+    def forget(self, twin: TenantTwin, slot: int, container: str) -> None:
         """A container is gone; what it held goes when a container of that name is needed again."""
         with twin.lock:
             garbage = twin.state.setdefault("blob_garbage", [])
@@ -59,7 +59,7 @@ class BlobStore:
             twin.changed()
         self._made.pop((slot, container), None)
 
-    def ensure(self, twin: Twin, slot: int, container: str) -> None:
+    def ensure(self, twin: TenantTwin, slot: int, container: str) -> None:
         """Let Azurite have a container that the twin has.
 
         Raises:
@@ -93,12 +93,12 @@ class BlobStore:
 _NOTHING = {"Content-Length": "0"}
 
 
-def store(twin: Twin) -> BlobStore:
+def store(twin: TenantTwin) -> BlobStore:
     """The one of a twin."""
     return _STORES.setdefault(twin, BlobStore(twin.home / "blobs"))
 
 
-def account_named(twin: Twin, name: str) -> Document | None:
+def account_named(twin: TenantTwin, name: str) -> Document | None:
     """A storage account by its name, which no two have."""
     for document in twin.resources.values():
         if document["type"] == ACCOUNTS and document["name"].lower() == name.lower():
@@ -106,7 +106,7 @@ def account_named(twin: Twin, name: str) -> Document | None:
     return None
 
 
-def free_slot(twin: Twin) -> int:
+def free_slot(twin: TenantTwin) -> int:
     """One that no account has.
 
     Raises:
@@ -124,7 +124,7 @@ def container_id(account: Document, container: str) -> str:
     return f"{account['id']}/blobServices/default/containers/{container}"
 
 
-def list_blobs(twin: Twin, account: str, container: str, prefix: str = "") -> list[Blob]:
+def list_blobs(twin: TenantTwin, account: str, container: str, prefix: str = "") -> list[Blob]:
     """All blobs of a container of a storage account (both by name) whose names begin with `prefix`, in order.
 
     Raises:
@@ -147,7 +147,7 @@ def list_blobs(twin: Twin, account: str, container: str, prefix: str = "") -> li
             return found
 
 
-def any_blob(twin: Twin) -> bool:
+def any_blob(twin: TenantTwin) -> bool:
     """Does any container hold a blob?"""
     if not store(twin).azurite.used():
         return False
@@ -155,7 +155,7 @@ def any_blob(twin: Twin) -> bool:
     return any(list_blobs(twin, each.split("/")[8], each.rpartition("/")[2]) for each in ids)
 
 
-def read(twin: Twin, account: str, container: str, name: str) -> bytes:
+def read(twin: TenantTwin, account: str, container: str, name: str) -> bytes:
     """A blob's content.
 
     Raises:
@@ -165,7 +165,7 @@ def read(twin: Twin, account: str, container: str, name: str) -> bytes:
         return answer.read()
 
 
-def write(twin: Twin, account: str, container: str, name: str, content: bytes) -> None:
+def write(twin: TenantTwin, account: str, container: str, name: str, content: bytes) -> None:
     """Put a blob, in the place of one that is there.
 
     Raises:
@@ -176,7 +176,7 @@ def write(twin: Twin, account: str, container: str, name: str, content: bytes) -
         pass
 
 
-def delete(twin: Twin, account: str, container: str, name: str) -> None:
+def delete(twin: TenantTwin, account: str, container: str, name: str) -> None:
     """Let a blob be gone; one that is not there is."""
     try:
         with _answer(twin, account, container, name, "DELETE"):
@@ -186,7 +186,7 @@ def delete(twin: Twin, account: str, container: str, name: str) -> None:
             raise
 
 
-def download(twin: Twin, account: str, container: str, name: str, target: Path) -> None:
+def download(twin: TenantTwin, account: str, container: str, name: str, target: Path) -> None:
     """A blob's content as a file, which must not be there; its folders are made.
 
     Raises:
@@ -197,7 +197,7 @@ def download(twin: Twin, account: str, container: str, name: str, target: Path) 
         shutil.copyfileobj(answer, written, _PIECE)
 
 
-def download_folder(twin: Twin, account: str, container: str, prefix: str, folder: Path) -> int:
+def download_folder(twin: TenantTwin, account: str, container: str, prefix: str, folder: Path) -> int:
     """The blobs below `prefix` (a folder's path; "" for all) as files below `folder`, and how many they are.
 
     Raises:
@@ -215,7 +215,7 @@ def download_folder(twin: Twin, account: str, container: str, prefix: str, folde
     return len(found)
 
 
-def upload_folder(twin: Twin, account: str, container: str, prefix: str, folder: Path) -> int:
+def upload_folder(twin: TenantTwin, account: str, container: str, prefix: str, folder: Path) -> int:
     """The regular files below `folder` as blobs below `prefix`, and how many they are; symbolic links are left out.
 
     Raises:
@@ -231,7 +231,7 @@ def upload_folder(twin: Twin, account: str, container: str, prefix: str, folder:
     return count
 
 
-def upload(twin: Twin, account: str, container: str, name: str, source: Path) -> None:
+def upload(twin: TenantTwin, account: str, container: str, name: str, source: Path) -> None:
     """Put a file as a blob, in the place of one that is there.
 
     Raises:
@@ -246,7 +246,7 @@ def upload(twin: Twin, account: str, container: str, name: str, source: Path) ->
         _upload_blocks(twin, account, container, name, content)
 
 
-def _upload_blocks(twin: Twin, account: str, container: str, name: str, content: IO[bytes]) -> None:
+def _upload_blocks(twin: TenantTwin, account: str, container: str, name: str, content: IO[bytes]) -> None:
     ids: list[str] = []
     while piece := content.read(_BLOCK):
         ids.append(base64.b64encode(f"{len(ids):08}".encode()).decode())
@@ -262,7 +262,7 @@ def _upload_blocks(twin: Twin, account: str, container: str, name: str, content:
 
 @contextmanager
 def _answer(
-    twin: Twin,
+    twin: TenantTwin,
     account: str,
     container: str,
     name: str,

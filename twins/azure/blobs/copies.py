@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response
 from twins.azure.arm.calls import Document
 from twins.azure.blobs import blobs
 from twins.azure.blobs.asked import BlobError, BlobRequest, pairs
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 LARGEST_BLOCK = 4000 << 20
 _PIECE = 1 << 20
@@ -31,7 +31,7 @@ def is_block_from_url(asked: BlobRequest) -> bool:
     return asked.method == "PUT" and asked.query.get("comp") == "block" and "x-ms-copy-source" in asked.headers
 
 
-def block_from_url(twin: Twin, account: Document, asked: BlobRequest, require: Require) -> Response:
+def block_from_url(twin: TenantTwin, account: Document, asked: BlobRequest, require: Require) -> Response:
     """Answer such a request; `require` refuses who may not read the source.
 
     Raises:
@@ -58,7 +58,7 @@ def block_from_url(twin: Twin, account: Document, asked: BlobRequest, require: R
         connection.close()
 
 
-def _source(twin: Twin, asked: BlobRequest) -> tuple[Document, BlobRequest]:
+def _source(twin: TenantTwin, asked: BlobRequest) -> tuple[Document, BlobRequest]:
     """The account of a source, and the request that reads it."""
     url = asked.headers["x-ms-copy-source"]
     with twin.lock:
@@ -105,7 +105,7 @@ def _refuse_source(found: HTTPResponse, *, ranged: bool) -> None:
     raise BlobError(found.status, "CannotVerifyCopySource", text)
 
 
-def _put(twin: Twin, account: Document, asked: BlobRequest, content: HTTPResponse) -> Response:
+def _put(twin: TenantTwin, account: Document, asked: BlobRequest, content: HTTPResponse) -> Response:
     size = int(content.headers["Content-Length"])
     if size > LARGEST_BLOCK:
         text = f"The request body is too large and exceeds the maximum permissible limit ({LARGEST_BLOCK})."

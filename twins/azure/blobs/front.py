@@ -23,7 +23,7 @@ from twins.azure.blobs import blobs, copies, rights
 from twins.azure.blobs.asked import BlobError, BlobRequest, pairs
 from twins.azure.entra import tokens
 from twins.azure.judges.conditions import SUB_OPERATION
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 log = logging.getLogger("twins.azure.blobs.blobs")
 _PIECE = 1 << 18
@@ -39,7 +39,7 @@ _NOT_PASSED_BACK = {"connection", "keep-alive", "transfer-encoding", "server", "
 class BlobApp:
     """The WSGI application of one storage account, by its name."""
 
-    def __init__(self, twin: Twin, account: str) -> None:
+    def __init__(self, twin: TenantTwin, account: str) -> None:
         self._twin = twin
         self._account = account
 
@@ -182,7 +182,7 @@ class BlobApp:
 class BlobsByPath:
     """All accounts at one address, <address>/<account>/<container>/<blob>: for clients that look for no own host."""
 
-    def __init__(self, twin: Twin, prefix: str) -> None:
+    def __init__(self, twin: TenantTwin, prefix: str) -> None:
         self._twin = twin
         self._prefix = prefix
 

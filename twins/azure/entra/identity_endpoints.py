@@ -15,7 +15,7 @@ from twins.azure.arm.calls import Principal, Reply
 from twins.azure.arm.replies import route
 from twins.azure.entra import principals, token_service
 from twins.azure.entra.token_service import PlainError
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core import root
 
 OWNER_PURPOSE = "azure identity header"
@@ -23,12 +23,12 @@ OWNER_PURPOSE = "azure identity header"
 _APP_SERVICE = "/msi/token"
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the routes."""
     route(twin, _APP_SERVICE, _of_header)
 
 
-def grant(twin: Twin, object_ids: Sequence[str]) -> dict[str, str]:
+def grant(twin: TenantTwin, object_ids: Sequence[str]) -> dict[str, str]:
     """Variables with which a program gets tokens of these identities, the first when it names none; the same secret
     for the same identities.
     """
@@ -42,7 +42,7 @@ def grant(twin: Twin, object_ids: Sequence[str]) -> dict[str, str]:
     return variables(twin, secret)
 
 
-def variables(twin: Twin, secret: str) -> dict[str, str]:
+def variables(twin: TenantTwin, secret: str) -> dict[str, str]:
     """What azure-identity looks for: App Service's pair; Azure ML's is another name of the same."""
     endpoint = twin.url + _APP_SERVICE
     return {
@@ -53,11 +53,11 @@ def variables(twin: Twin, secret: str) -> dict[str, str]:
     }
 
 
-def _granted(twin: Twin) -> dict[str, list[str]]:
+def _granted(twin: TenantTwin) -> dict[str, list[str]]:
     return twin.state.setdefault("identity_headers", {})
 
 
-def _holders(twin: Twin, secret: str) -> list[str]:
+def _holders(twin: TenantTwin, secret: str) -> list[str]:
     """The identities that a secret is for; compared in constant time."""
     if root.opens(twin.home, OWNER_PURPOSE, secret):
         return [principals.OWNER_ID]
@@ -68,14 +68,14 @@ def _holders(twin: Twin, secret: str) -> list[str]:
     return found
 
 
-def _of_header(twin: Twin, request: Request) -> Reply:
+def _of_header(twin: TenantTwin, request: Request) -> Reply:
     secret = request.headers.get("X-IDENTITY-HEADER") or request.headers.get("secret", "")
     if not secret:
         raise _refused(403, "The X-IDENTITY-HEADER header is missing or wrong.")
     return _answer(twin, request, secret)
 
 
-def _answer(twin: Twin, request: Request, secret: str) -> Reply:
+def _answer(twin: TenantTwin, request: Request, secret: str) -> Reply:
     resource = request.args.get("resource", "").rstrip("/")
     if not request.args.get("api-version") or not resource:
         raise _refused(400, "The parameters api-version and resource are required.")
@@ -90,7 +90,7 @@ def _answer(twin: Twin, request: Request, secret: str) -> Reply:
     return Reply(200, {**body, "client_id": caller.app_id, "not_before": str(int(time.time()))})
 
 
-def _wanted(twin: Twin, request: Request, allowed: Sequence[str]) -> Principal:
+def _wanted(twin: TenantTwin, request: Request, allowed: Sequence[str]) -> Principal:
     """The identity that a request names, by any of its ids; without one, the first."""
     found = [caller for each in allowed if (caller := principals.find(twin, each))]
     asked = {name: request.args[name].lower() for name in _NAMES if request.args.get(name)}

@@ -4,7 +4,7 @@ import uuid
 from typing import Any
 
 from twins.azure.arm.calls import Principal
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core import root
 
 OWNER_ID = "00000000-0000-0000-0000-00000000000a"
@@ -14,18 +14,24 @@ OWNER_PURPOSE = "azure client secret"
 OWNER = Principal(OWNER_ID, OWNER_APP, "owner", "application")
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Let every tenant have its owner."""
     twin.seeds.append(lambda: _seed(twin))
 
 
-def of(twin: Twin) -> dict[str, dict[str, Any]]:
+def of(twin: TenantTwin) -> dict[str, dict[str, Any]]:
     """All principals by their object id: app_id, name, kind, secret."""
     return twin.state.setdefault("principals", {})
 
 
 def add(
-    twin: Twin, name: str, kind: str, secret: str = "", object_id: str = "", app_id: str = "", resource: str = ""
+    twin: TenantTwin,
+    name: str,
+    kind: str,
+    secret: str = "",
+    object_id: str = "",
+    app_id: str = "",
+    resource: str = "",
 ) -> Principal:
     """Add a principal to the tenant; `resource` is the id of what a managed identity is, or belongs to."""
     caller = Principal(object_id or str(uuid.uuid4()), app_id or str(uuid.uuid4()), name, kind)
@@ -35,19 +41,19 @@ def add(
     return caller
 
 
-def remove(twin: Twin, object_id: str) -> None:
+def remove(twin: TenantTwin, object_id: str) -> None:
     """Let a principal be gone; its role assignments stay, as on Azure."""
     of(twin).pop(object_id, None)
     twin.changed()
 
 
-def find(twin: Twin, object_id: str) -> Principal | None:
+def find(twin: TenantTwin, object_id: str) -> Principal | None:
     """A principal by its object id."""
     found = of(twin).get(object_id)
     return Principal(object_id, found["app_id"], found["name"], found["kind"]) if found else None
 
 
-def by_app(twin: Twin, app_id: str) -> Principal | None:
+def by_app(twin: TenantTwin, app_id: str) -> Principal | None:
     """A principal by its application's (client) id."""
     for object_id, found in of(twin).items():
         if found["app_id"].lower() == app_id.lower():
@@ -55,17 +61,17 @@ def by_app(twin: Twin, app_id: str) -> Principal | None:
     return None
 
 
-def resource_of(twin: Twin, object_id: str) -> str:
+def resource_of(twin: TenantTwin, object_id: str) -> str:
     """The id of the resource that a managed identity is, or belongs to; empty for others."""
     return of(twin)[object_id].get("resource", "")
 
 
-def secret_of(twin: Twin, caller: Principal) -> str:
+def secret_of(twin: TenantTwin, caller: Principal) -> str:
     """A principal's client secret; empty: it has none."""
     if caller.object_id == OWNER_ID:
         return root.key(twin.home, OWNER_PURPOSE)
     return of(twin)[caller.object_id]["secret"]
 
 
-def _seed(twin: Twin) -> None:
+def _seed(twin: TenantTwin) -> None:
     add(twin, OWNER.name, OWNER.kind, "", OWNER_ID, OWNER_APP)

@@ -19,7 +19,7 @@ from twins.azure.arm.calls import Principal, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.replies import route
 from twins.azure.entra import principals, tokens
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core import web_identity
 
 CREDENTIALS = "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials"
@@ -41,14 +41,14 @@ https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/se
 _OF_ACCOUNTS = (".blob.core.windows.net", ".dfs.core.windows.net", ".queue.core.windows.net", ".table.core.windows.net")
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the tenant's routes."""
     for place in (twin.tenant, *_PLACES):
         route(twin, f"/{place}/", _respond)
     twin.unjudged += UNJUDGED
 
 
-def _respond(twin: Twin, request: Request) -> Reply:
+def _respond(twin: TenantTwin, request: Request) -> Reply:
     path = request.path.strip("/").partition("/")[2]
     found = _ROUTES.get((request.method, path))
     if found is None:
@@ -79,7 +79,7 @@ def unknown_tenant(request: Request) -> Reply:
     raise _refused(400, "invalid_request" if request.method == "POST" else "invalid_tenant", 90002, message)
 
 
-def _configuration(twin: Twin, _request: Request) -> Reply:
+def _configuration(twin: TenantTwin, _request: Request) -> Reply:
     place = f"{twin.url}/{twin.tenant}"
     return Reply(
         200,
@@ -99,7 +99,7 @@ def _configuration(twin: Twin, _request: Request) -> Reply:
     )
 
 
-def _instance(twin: Twin, _request: Request) -> Reply:
+def _instance(twin: TenantTwin, _request: Request) -> Reply:
     host = twin.url.removeprefix("https://")
     return Reply(
         200,
@@ -111,12 +111,12 @@ def _instance(twin: Twin, _request: Request) -> Reply:
     )
 
 
-def _keys(twin: Twin, _request: Request) -> Reply:
+def _keys(twin: TenantTwin, _request: Request) -> Reply:
     key = RSAAlgorithm.to_jwk(tokens.private_key(twin.home).public_key(), as_dict=True)
     return Reply(200, {"keys": [{**key, "use": "sig", "kid": tokens.KEY_ID, "x5t": tokens.KEY_ID}]})
 
 
-def _token(twin: Twin, request: Request) -> Reply:
+def _token(twin: TenantTwin, request: Request) -> Reply:
     form = request.form
     if not form.get("grant_type"):
         message = "The request body must contain the following parameter: 'grant_type'."
@@ -144,7 +144,7 @@ def _token(twin: Twin, request: Request) -> Reply:
     return Reply(200, answer_of(twin, caller, audience))
 
 
-def require_resource(twin: Twin, audience: str) -> None:
+def require_resource(twin: TenantTwin, audience: str) -> None:
     """Refuse a token for what is no resource of the tenant's.
 
     https://learn.microsoft.com/entra/identity-platform/reference-error-codes (AADSTS500011)
@@ -163,7 +163,7 @@ def require_resource(twin: Twin, audience: str) -> None:
     raise _refused(400, "invalid_resource", 500011, message)
 
 
-def answer_of(twin: Twin, caller: Principal, audience: str) -> dict[str, Any]:
+def answer_of(twin: TenantTwin, caller: Principal, audience: str) -> dict[str, Any]:
     """What the token service answers with."""
     lifetime = tokens.LIFETIME_SECONDS - 1
     return {
@@ -196,7 +196,7 @@ def _audience(form: Mapping[str, str]) -> str:
     return scope.removesuffix("/.default").rstrip("/") or scope
 
 
-def _check_assertion(twin: Twin, caller: Principal, form: Mapping[str, str]) -> None:
+def _check_assertion(twin: TenantTwin, caller: Principal, form: Mapping[str, str]) -> None:
     """A token of another issuer stands for an identity whose credentials name its issuer, subject and audience.
 
     https://learn.microsoft.com/entra/workload-id/workload-identity-federation
@@ -224,7 +224,7 @@ def _check_assertion(twin: Twin, caller: Principal, form: Mapping[str, str]) -> 
     raise _refused(401, "invalid_client", 700213, message)
 
 
-def _credentials(twin: Twin, caller: Principal) -> list[dict[str, Any]]:
+def _credentials(twin: TenantTwin, caller: Principal) -> list[dict[str, Any]]:
     """Of an identity."""
     found = [d for d in twin.resources.values() if d["type"].lower() == CREDENTIALS.lower()]
     parents = {d["id"]: twin.find(d["id"].rsplit("/", 2)[0]) for d in found}
@@ -267,7 +267,7 @@ class PlainError(ArmError):
         return self._body
 
 
-_ROUTES: dict[tuple[str, str], Callable[[Twin, Request], Reply]] = {
+_ROUTES: dict[tuple[str, str], Callable[[TenantTwin, Request], Reply]] = {
     ("GET", "v2.0/.well-known/openid-configuration"): _configuration,
     ("GET", ".well-known/openid-configuration"): _configuration,
     ("GET", "discovery/instance"): _instance,

@@ -20,7 +20,7 @@ from twins.azure import faults
 from twins.azure.arm.calls import Principal
 from twins.azure.arm.errors import ArmError
 from twins.azure.entra import principals
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 MANAGEMENT = ("https://management.azure.com", "https://management.core.windows.net")
 STORAGE = ("https://storage.azure.com",)
@@ -32,7 +32,7 @@ KEY_FILE = "tokens.pem"
 _EXPIRED = "The access token expiry UTC time is earlier than current UTC time."
 
 
-def issue(twin: Twin, caller: Principal, audience: str, lifetime: float = LIFETIME_SECONDS) -> str:
+def issue(twin: TenantTwin, caller: Principal, audience: str, lifetime: float = LIFETIME_SECONDS) -> str:
     """A token of a principal for an audience ("https://vault.azure.net")."""
     now = int(time.time())
     claims = {
@@ -52,12 +52,12 @@ def issue(twin: Twin, caller: Principal, audience: str, lifetime: float = LIFETI
     return jwt.encode(claims, private_key(twin.home), "RS256", {"kid": KEY_ID, "x5t": KEY_ID})
 
 
-def issuer(twin: Twin) -> str:
+def issuer(twin: TenantTwin) -> str:
     """Who signs."""
     return f"{twin.url}/{twin.tenant}/v2.0"
 
 
-def caller_of(twin: Twin, headers: Mapping[str, str] | Headers, audiences: tuple[str, ...]) -> Principal:
+def caller_of(twin: TenantTwin, headers: Mapping[str, str] | Headers, audiences: tuple[str, ...]) -> Principal:
     """The principal whose token a request has for one of these audiences. Any service may ask: of vaults, say, with
     `VAULT`.
 
@@ -93,7 +93,7 @@ def caller_of(twin: Twin, headers: Mapping[str, str] | Headers, audiences: tuple
     return caller
 
 
-def claims_of(twin: Twin, token: str) -> dict[str, Any]:
+def claims_of(twin: TenantTwin, token: str) -> dict[str, Any]:
     """The claims of a token that the twin signed.
 
     Raises:
@@ -104,7 +104,7 @@ def claims_of(twin: Twin, token: str) -> dict[str, Any]:
     )
 
 
-def unauthorized(twin: Twin, code: str, message: str) -> ArmError:
+def unauthorized(twin: TenantTwin, code: str, message: str) -> ArmError:
     """401, with where a token can be had."""
     challenge = (
         f'Bearer authorization_uri="{twin.url}/{twin.tenant}", error="invalid_token", error_description="{message}"'

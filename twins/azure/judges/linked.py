@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 
 class Link(NamedTuple):
@@ -66,7 +66,7 @@ LINKS: dict[str, tuple[Link, ...]] = {
 _LINKS = {type_.lower(): links for type_, links in LINKS.items()}
 
 
-def check(twin: Twin, call: ArmCall, type_: str, body: Document) -> None:
+def check(twin: TenantTwin, call: ArmCall, type_: str, body: Document) -> None:
     """Refuse a change that names what its caller may not link it with.
 
     Raises:
@@ -77,7 +77,7 @@ def check(twin: Twin, call: ArmCall, type_: str, body: Document) -> None:
             require(twin, call, type_, link.action.format(type=Id.parse(linked).type), linked)
 
 
-def require(twin: Twin, call: ArmCall, type_: str, action: str, linked: str) -> None:
+def require(twin: TenantTwin, call: ArmCall, type_: str, action: str, linked: str) -> None:
     """Refuse a change of something of this type, unless its caller may do `action` on what is linked with it.
 
     Raises:

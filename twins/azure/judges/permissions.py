@@ -11,7 +11,7 @@ from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.ids import key
 from twins.azure.judges import conditions, roles
 from twins.azure.judges.roles import AzureRole
-from twins.azure.twin import NO_ATTRIBUTES, Twin
+from twins.azure.twin import NO_ATTRIBUTES, TenantTwin
 
 ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 DEFINITIONS = "Microsoft.Authorization/roleDefinitions"
@@ -37,7 +37,7 @@ class Grant:
 class RoleJudge:
     """Judges by the twin's assignments and definitions, which it reads again after `forget`."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
         self._grants: dict[str, list[Grant]] | None = None
 
@@ -67,7 +67,7 @@ class RoleJudge:
         return found
 
 
-def attributes_of(twin: Twin, call: ArmCall) -> dict[str, str]:
+def attributes_of(twin: TenantTwin, call: ArmCall) -> dict[str, str]:
     """Of a call that changes a role assignment: its role, principal and type of principal, by the request and by what
     is there. What a request leaves out it does not have, though Azure would find out a type by itself.
 

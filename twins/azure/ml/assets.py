@@ -16,7 +16,7 @@ from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml import references
 from twins.azure.ml.bodies import WORKSPACES, judged, refuse_changes, same, writable
 from twins.azure.ml.documents import page, stamp
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 _POSITIVE = re.compile(r"[1-9][0-9]{0,9}")
 _LARGEST = 2**31 - 1
@@ -45,28 +45,28 @@ FAMILIES = (
 )
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kinds of each family."""
     for family in FAMILIES:
         _install(twin, family)
 
 
-def _install(twin: Twin, family: _Family) -> None:
+def _install(twin: TenantTwin, family: _Family) -> None:
     container, version = f"{WORKSPACES}/{family.segment}", f"{WORKSPACES}/{family.segment}/versions"
     name = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}"
 
-    def put_container(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+    def put_container(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
         return _put_container(twin, family, call, there)
 
-    def put_version(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+    def put_version(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
         return _put_version(twin, family, call, there)
 
-    def list_versions(twin: Twin, call: ArmCall, document: Document) -> Reply:
+    def list_versions(twin: TenantTwin, call: ArmCall, document: Document) -> Reply:
         found = twin.children(document["id"], version)
         wanted = call.query.get("version") if family.segment == "models" else None
         return page(twin, call, [each for each in found if wanted in (None, each["name"])])
 
-    def list_containers(twin: Twin, call: ArmCall, document: Document) -> Reply:
+    def list_containers(twin: TenantTwin, call: ArmCall, document: Document) -> Reply:
         return page(twin, call, twin.children(document["id"], container))
 
     common: dict[str, Any] = {"name": name, "provisioning": family.provisioning, "patch": False}
@@ -77,7 +77,7 @@ def _install(twin: Twin, family: _Family) -> None:
     twin.action(WORKSPACES, family.segment, list_containers, f"{container}/read", "GET")
 
 
-def _undeletable(_twin: Twin, _call: ArmCall, document: Document) -> None:
+def _undeletable(_twin: TenantTwin, _call: ArmCall, document: Document) -> None:
     """The harsh reading. Of data, the maintainers say so (https://github.com/microsoft/vscode-tools-for-ai/issues/1761);
     of environments, the tools lost their way to delete (https://github.com/Azure/azure-cli/issues/21957). Models go:
     https://github.com/Azure/azureml-examples/pull/3743.
@@ -89,7 +89,7 @@ def _undeletable(_twin: Twin, _call: ArmCall, document: Document) -> None:
     raise ArmError(400, "UserError", message)
 
 
-def _put_container(twin: Twin, family: _Family, call: ArmCall, there: Document | None) -> Document:
+def _put_container(twin: TenantTwin, family: _Family, call: ArmCall, there: Document | None) -> Document:
     body = judged(family.container, call.method, call.body)
     if there:
         what = f"{family.segment} {there['name']}"
@@ -98,7 +98,7 @@ def _put_container(twin: Twin, family: _Family, call: ArmCall, there: Document |
     return stamp(call, there, body)
 
 
-def _show(twin: Twin, document: Document) -> Document:
+def _show(twin: TenantTwin, document: Document) -> Document:
     versions = twin.children(document["id"], f"{document['type']}/versions")
     versions.sort(key=lambda each: each["systemData"]["createdAt"])
     latest = versions[-1]["name"] if versions else None
@@ -113,7 +113,7 @@ def _show(twin: Twin, document: Document) -> Document:
     }
 
 
-def _put_version(twin: Twin, family: _Family, call: ArmCall, there: Document | None) -> Document:
+def _put_version(twin: TenantTwin, family: _Family, call: ArmCall, there: Document | None) -> Document:
     body = judged(family.version, call.method, call.body)
     properties = body["properties"]
     workspace = references.workspace_of(call.id)
@@ -160,7 +160,7 @@ def _check_number(version: str) -> None:
         raise ArmError(400, "UserError", message, "version", details)
 
 
-def _check_model(twin: Twin, workspace: str, properties: Document) -> None:
+def _check_model(twin: TenantTwin, workspace: str, properties: Document) -> None:
     properties.setdefault("modelType", "custom_model")
     if properties["modelType"] not in MODEL_TYPES:
         message = f"modelType is one of {', '.join(MODEL_TYPES)}."
@@ -170,7 +170,7 @@ def _check_model(twin: Twin, workspace: str, properties: Document) -> None:
     _check_uri(twin, workspace, properties["modelUri"], "properties.modelUri")
 
 
-def _check_environment(twin: Twin, workspace: str, properties: Document) -> None:
+def _check_environment(twin: TenantTwin, workspace: str, properties: Document) -> None:
     if bool(properties.get("image")) == bool(properties.get("build")):
         message = "An environment version has either an image or a build context."
         raise ArmError(400, "UserError", message, "properties.image")
@@ -182,11 +182,11 @@ def _check_environment(twin: Twin, workspace: str, properties: Document) -> None
     properties["environmentType"] = "UserCreated"
 
 
-def _check_data(twin: Twin, workspace: str, properties: Document) -> None:
+def _check_data(twin: TenantTwin, workspace: str, properties: Document) -> None:
     _check_uri(twin, workspace, properties["dataUri"], "properties.dataUri")
 
 
-def _check_uri(twin: Twin, workspace: str, uri: str, target: str) -> None:
+def _check_uri(twin: TenantTwin, workspace: str, uri: str, target: str) -> None:
     if references.data_path(twin, workspace, uri, target) is None and not uri.startswith(
         ("azureml://jobs/", "https://")
     ):

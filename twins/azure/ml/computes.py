@@ -11,7 +11,7 @@ from twins.azure.arm.kinds import STATUS, ResourceKind
 from twins.azure.ml import sizes
 from twins.azure.ml.bodies import WORKSPACES, judged, refuse_changes, writable
 from twins.azure.ml.documents import now, seconds, stamp, with_identity
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 TYPE = f"{WORKSPACES}/computes"
 SECONDS = 30.0
@@ -19,7 +19,7 @@ STATES = ("idle", "running", "preparing", "unusable", "leaving", "preempted")
 _FIXED = ("vmSize", "vmPriority", "subnet", "osType", "enableNodePublicIp", "isolatedNetwork")
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kind and its actions."""
     twin.kind(
         ResourceKind(
@@ -35,7 +35,7 @@ def install(twin: Twin) -> None:
     )
 
 
-def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = judged("ComputeResource", call.method, call.body)
     properties = body.get("properties") or {}
     if properties.get("computeType") != "AmlCompute":
@@ -88,13 +88,13 @@ def _check_unchanged(there: Document, body: Document, cluster: Document) -> None
     refuse_changes("ComputeResource", old, body, f"compute {there['name']}")
 
 
-def _check_subnet(twin: Twin, cluster: Document) -> None:
+def _check_subnet(twin: TenantTwin, cluster: Document) -> None:
     subnet = (cluster.get("subnet") or {}).get("id")
     if subnet and twin.find(subnet) is None:
         raise ArmError(400, "UserError", f"The subnet {subnet} was not found.", "properties.properties.subnet.id")
 
 
-def _deleting(twin: Twin, call: ArmCall, document: Document) -> None:
+def _deleting(twin: TenantTwin, call: ArmCall, document: Document) -> None:
     """https://learn.microsoft.com/rest/api/azureml/compute/delete requires it.
 
     Unsure (75 %): no source found for the words, which are assumed.
@@ -107,7 +107,7 @@ def _deleting(twin: Twin, call: ArmCall, document: Document) -> None:
     jobs.cancel_on(twin, document)
 
 
-def _shown(twin: Twin, document: Document) -> Document:
+def _shown(twin: TenantTwin, document: Document) -> Document:
     states = twin.running.node_states(document["id"])
     total = sum(states.values())
     document["properties"]["properties"] |= {

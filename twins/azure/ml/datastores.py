@@ -12,14 +12,14 @@ from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml import references
 from twins.azure.ml.bodies import WORKSPACES, judged, refuse_changes, writable
 from twins.azure.ml.documents import stamp
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 TYPE = f"{WORKSPACES}/datastores"
 DEFAULTS = {"workspaceblobstore": "azureml-blobstore-{guid}", "workspaceartifactstore": "azureml"}
 """Datastores that a workspace is made with, and their containers."""
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kind."""
     twin.kind(
         ResourceKind(
@@ -41,7 +41,7 @@ def _listed(call: ArmCall, found: list[Document]) -> list[Document]:
     return [each for each in found if default in ("", str(bool(each["properties"].get("isDefault"))).lower())]
 
 
-def make_defaults(twin: Twin, workspace: Document) -> None:
+def make_defaults(twin: TenantTwin, workspace: Document) -> None:
     """Give a new workspace its datastores, and their containers in its storage account."""
     properties = workspace["properties"]
     account = properties.get("storageAccount")
@@ -65,7 +65,7 @@ def make_defaults(twin: Twin, workspace: Document) -> None:
         twin.keep(document)
 
 
-def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = judged("Datastore", call.method, call.body)
     properties = body["properties"]
     if properties["datastoreType"] != "AzureBlob":
@@ -89,11 +89,11 @@ def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     return stamp(call, there, body)
 
 
-def _deleting(twin: Twin, call: ArmCall, document: Document) -> None:
+def _deleting(twin: TenantTwin, call: ArmCall, document: Document) -> None:
     if document["properties"]["isDefault"]:
         raise ArmError(400, "UserError", f"The default datastore {document['name']} can't be deleted.")
 
 
-def _show(twin: Twin, document: Document) -> Document:
+def _show(twin: TenantTwin, document: Document) -> Document:
     document["properties"]["credentials"].pop("secrets", None)
     return document

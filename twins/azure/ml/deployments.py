@@ -14,7 +14,7 @@ from twins.azure.ml import endpoints, needs, references, sizes
 from twins.azure.ml.bodies import judge, judged, refuse_changes, writable
 from twins.azure.ml.documents import FORMS, chosen, seconds, stamp
 from twins.azure.ml.workspaces import require_network
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 TYPE = endpoints.DEPLOYMENTS
 START_SECONDS = 120.0
@@ -29,7 +29,7 @@ REQUESTS = {"maxConcurrentRequestsPerInstance": 1, "requestTimeout": "PT5S", "ma
 _START = "machinelearning.deployment"
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kind and its actions."""
     twin.kind(
         ResourceKind(
@@ -51,7 +51,7 @@ def install(twin: Twin) -> None:
     twin.action(TYPE, "getLogs", _get_logs)
 
 
-def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = judged("OnlineDeployment", call.method, call.body)
     properties = body["properties"]
     if properties["endpointComputeType"] != "Managed":
@@ -86,7 +86,7 @@ def _check_state(endpoint: Document, there: Document | None) -> None:
     raise ArmError(409, "UserError", message)
 
 
-def _check_assets(twin: Twin, workspace_id: str, properties: Document) -> None:
+def _check_assets(twin: TenantTwin, workspace_id: str, properties: Document) -> None:
     if properties.get("model"):
         references.asset(twin, workspace_id, properties["model"], "models", "properties.model")
     if not properties.get("environmentId"):
@@ -144,7 +144,7 @@ def _sku(body: Document) -> Document:
     return sku
 
 
-def _start(twin: Twin, deployment_id: str) -> None:
+def _start(twin: TenantTwin, deployment_id: str) -> None:
     """Machines are there: may the endpoint's identity read what the deployment needs?"""
     document = twin.find(deployment_id)
     if document is None or operations.running(twin, deployment_id) is None:
@@ -156,7 +156,7 @@ def _start(twin: Twin, deployment_id: str) -> None:
         twin.running.deployment_wanted(document)
 
 
-def _deleting(twin: Twin, call: ArmCall, document: Document) -> None:
+def _deleting(twin: TenantTwin, call: ArmCall, document: Document) -> None:
     endpoint = twin.find(document["id"].rsplit("/deployments/", 1)[0])
     if endpoint is None:
         return
@@ -169,12 +169,12 @@ def _deleting(twin: Twin, call: ArmCall, document: Document) -> None:
             raise ArmError(400, "BadRequest", message)
 
 
-def _gone(twin: Twin, document: Document) -> None:
+def _gone(twin: TenantTwin, document: Document) -> None:
     endpoints.forget_deployment(twin, document)
     twin.running.deployment_gone(document["id"])
 
 
-def _get_logs(twin: Twin, call: ArmCall, document: Document) -> Reply:
+def _get_logs(twin: TenantTwin, call: ArmCall, document: Document) -> Reply:
     body = judge("DeploymentLogsRequest", call.body or {})
     container, tail = body.get("containerType") or "InferenceServer", body.get("tail") or 500
     return Reply(200, {"content": twin.running.deployment_logs(document["id"], container, tail)})

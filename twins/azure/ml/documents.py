@@ -17,7 +17,7 @@ from twins.azure.arm.ids import Id
 from twins.azure.arm.kinds import RESULT, STATUS
 from twins.azure.entra import principals
 from twins.azure.judges import linked
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 ASSIGN = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
 FORMS = {"PUT": STATUS, "PATCH": RESULT, "DELETE": RESULT}
@@ -56,7 +56,7 @@ def seconds(duration: str, target: str) -> float:
     return days * 86_400 + hours * 3600 + minutes * 60 + rest
 
 
-def with_identity(twin: Twin, call: ArmCall, body: Document, there: Document | None) -> None:
+def with_identity(twin: TenantTwin, call: ArmCall, body: Document, there: Document | None) -> None:
     """Fill in the principals of a body's identity; a system-assigned one is made, and kept over updates.
 
     Raises:
@@ -82,7 +82,7 @@ def with_identity(twin: Twin, call: ArmCall, body: Document, there: Document | N
         identity["tenantId"] = twin.tenant
 
 
-def _assigned(twin: Twin, call: ArmCall, identity_id: str, known: bool) -> Document:
+def _assigned(twin: TenantTwin, call: ArmCall, identity_id: str, known: bool) -> Document:
     found = twin.find(identity_id)
     if found is None:
         message = f"The user-assigned identity {identity_id} was not found."
@@ -98,7 +98,7 @@ def identities_of(document: Document) -> dict[str, Document]:
     return (document.get("identity") or {}).get("userAssignedIdentities") or {}
 
 
-def page(twin: Twin, call: ArmCall, found: Iterable[Document]) -> Reply:
+def page(twin: TenantTwin, call: ArmCall, found: Iterable[Document]) -> Reply:
     """Answer a list as Azure ML does: what `chosen` leaves of it, cut by `$top` or `count`."""
     kept = chosen(call, found)
     return Reply(200, {"value": [twin.shown(each) for each in kept[: paging.size_of(call) or len(kept)]]})

@@ -17,7 +17,7 @@ from twins.azure.entra import tokens
 from twins.azure.ml.bodies import WORKSPACES, judge, judged
 from twins.azure.ml.documents import FORMS, chosen, stamp, with_identity
 from twins.azure.ml.references import asset, workspace_of
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 TYPE = f"{WORKSPACES}/onlineEndpoints"
 DEPLOYMENTS = f"{TYPE}/deployments"
@@ -26,7 +26,7 @@ MOST_MIRRORED = 50
 TOKEN_SECONDS = 12 * 3600
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kind and its actions."""
     twin.kind(
         ResourceKind(
@@ -59,7 +59,7 @@ def mirrored_to(endpoint: Document, deployment_name: str) -> int:
     return int((endpoint["properties"].get("mirrorTraffic") or {}).get(deployment_name) or 0)
 
 
-def forget_deployment(twin: Twin, deployment: Document) -> None:
+def forget_deployment(twin: TenantTwin, deployment: Document) -> None:
     """Take a deployment that is gone out of its endpoint's traffic, where it had none."""
     endpoint_id, name = deployment["id"].rsplit("/deployments/", 1)
     endpoint = twin.find(endpoint_id)
@@ -75,7 +75,7 @@ def _listed(call: ArmCall, found: list[Document]) -> list[Document]:
     return [each for each in chosen(call, found) if name in (None, each["name"]) and compute in ("Managed", "All")]
 
 
-def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = judged("OnlineEndpoint", call.method, call.body)
     properties = body["properties"]
     workspace = twin.find(workspace_of(call.id))
@@ -100,7 +100,7 @@ def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     return stamp(call, there, body)
 
 
-def _check_unique(twin: Twin, call: ArmCall, body: Document) -> None:
+def _check_unique(twin: TenantTwin, call: ArmCall, body: Document) -> None:
     """An endpoint's name is part of a host's name in its region, whoever has it."""
     name = call.id.rpartition("/")[2].lower()
     for other in twin.children(f"/subscriptions/{twin.subscription}", TYPE):
@@ -128,7 +128,7 @@ def _check_identity(body: Document, there: Document | None) -> None:
         )
 
 
-def _check_traffic(twin: Twin, endpoint_id: str, traffic: dict[str, int]) -> None:
+def _check_traffic(twin: TenantTwin, endpoint_id: str, traffic: dict[str, int]) -> None:
     where = "properties.traffic"
     for name, share in traffic.items():
         if not 0 <= share <= 100:
@@ -140,7 +140,7 @@ def _check_traffic(twin: Twin, endpoint_id: str, traffic: dict[str, int]) -> Non
         raise ArmError(400, "BadRequest", message, where)
 
 
-def _check_mirror(twin: Twin, endpoint_id: str, mirror: dict[str, int], traffic: dict[str, int]) -> None:
+def _check_mirror(twin: TenantTwin, endpoint_id: str, mirror: dict[str, int], traffic: dict[str, int]) -> None:
     where = "properties.mirrorTraffic"
     if len(mirror) > 1:
         raise ArmError(400, "BadRequest", "Traffic can be mirrored to one deployment only.", where)
@@ -154,13 +154,13 @@ def _check_mirror(twin: Twin, endpoint_id: str, mirror: dict[str, int], traffic:
             raise ArmError(400, "BadRequest", f"Deployment {name} can't have live and mirrored traffic.", where)
 
 
-def _show(twin: Twin, document: Document) -> Document:
+def _show(twin: TenantTwin, document: Document) -> Document:
     properties = document["properties"]
     url = twin.running.scoring_url(document["id"]).rstrip("/")
     return {**document, "properties": {**properties, "scoringUri": f"{url}{_scoring_path(twin, document)}"}}
 
 
-def _scoring_path(twin: Twin, endpoint: Document) -> str:
+def _scoring_path(twin: TenantTwin, endpoint: Document) -> str:
     """The scoring route of the endpoint's image; what Azure's own server answers when its deployments have none."""
     deployments = twin.children(endpoint["id"], DEPLOYMENTS)
     deployments.sort(key=lambda each: traffic_of(endpoint, each["name"]), reverse=True)
@@ -176,12 +176,12 @@ def _scoring_path(twin: Twin, endpoint: Document) -> str:
     return "/score"
 
 
-def _list_keys(twin: Twin, call: ArmCall, document: Document) -> Reply:
+def _list_keys(twin: TenantTwin, call: ArmCall, document: Document) -> Reply:
     _require_mode(document, "Key", "keys")
     return Reply(200, document["_keys"])
 
 
-def _regenerate_keys(twin: Twin, call: ArmCall, document: Document) -> Reply:
+def _regenerate_keys(twin: TenantTwin, call: ArmCall, document: Document) -> Reply:
     _require_mode(document, "Key", "keys")
     body = judge("RegenerateEndpointKeysRequest", call.body)
     name = "primaryKey" if body["keyType"] == "Primary" else "secondaryKey"
@@ -192,7 +192,7 @@ def _regenerate_keys(twin: Twin, call: ArmCall, document: Document) -> Reply:
     return Reply(200)
 
 
-def _token(twin: Twin, call: ArmCall, document: Document) -> Reply:
+def _token(twin: TenantTwin, call: ArmCall, document: Document) -> Reply:
     _require_mode(document, "AMLToken", "a token of Azure Machine Learning")
     expires = datetime.now(UTC) + timedelta(seconds=TOKEN_SECONDS)
     return Reply(

@@ -17,7 +17,7 @@ from twins.azure.ml import needs, references
 from twins.azure.ml.bodies import WORKSPACES, judged, refuse_changes, writable
 from twins.azure.ml.documents import page, seconds, stamp
 from twins.azure.ml.running.reports import ENDED, job_moved
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 TYPE = f"{WORKSPACES}/jobs"
 START_SECONDS = 15.0
@@ -29,7 +29,7 @@ _PATH_MACROS = re.compile(r"\$\{\{\s*(\w+)\s*\}\}")
 _KINDS_OF_DATA = {"uri_folder": "data", "uri_file": "data", "mltable": "data"}
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kind and its actions."""
     twin.kind(
         ResourceKind(
@@ -48,7 +48,7 @@ def install(twin: Twin) -> None:
     twin.action(WORKSPACES, "jobs", _list, f"{TYPE}/read", "GET")
 
 
-def check_definition(twin: Twin, workspace_id: str, properties: Document) -> None:
+def check_definition(twin: TenantTwin, workspace_id: str, properties: Document) -> None:
     """Refuse a command job that Azure would refuse: of what it names, something is not there.
 
     Raises:
@@ -68,7 +68,7 @@ def check_definition(twin: Twin, workspace_id: str, properties: Document) -> Non
         seconds(properties["limits"]["timeout"], "properties.limits.timeout")
 
 
-def cancel_on(twin: Twin, compute: Document) -> None:
+def cancel_on(twin: TenantTwin, compute: Document) -> None:
     """Cancel the jobs of a cluster that goes away."""
     for job in twin.children(references.workspace_of(compute["id"]), TYPE):
         wanted = job["properties"].get("computeId", "")
@@ -76,7 +76,7 @@ def cancel_on(twin: Twin, compute: Document) -> None:
             _request_cancel(twin, job)
 
 
-def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = judged("JobBase", call.method, call.body)
     properties = body["properties"]
     name = call.id.rpartition("/")[2]
@@ -118,7 +118,7 @@ def _changed(call: ArmCall, there: Document, body: Document) -> Document:
     return stamp(call, there, new)
 
 
-def _services(twin: Twin, workspace: str, name: str) -> Document:
+def _services(twin: TenantTwin, workspace: str, name: str) -> Document:
     return {
         "Tracking": {
             "jobServiceType": "Tracking",
@@ -137,7 +137,7 @@ def _resolve_outputs(properties: Document, name: str) -> None:
             given["uri"] = _PATH_MACROS.sub(lambda match, v=values: v.get(match[1], match[0]), given["uri"])
 
 
-def _check_compute(twin: Twin, workspace_id: str, properties: Document) -> Document:
+def _check_compute(twin: TenantTwin, workspace_id: str, properties: Document) -> Document:
     if not properties.get("computeId"):
         message = "Serverless compute is not on this twin: name a cluster by computeId."
         raise ArmError(400, "UserError", message, "properties.computeId")
@@ -165,7 +165,7 @@ def _check_identity(properties: Document, compute: Document) -> None:
         raise ArmError(400, "UserError", message, "properties.identity")
 
 
-def _check_folders(twin: Twin, workspace_id: str, properties: Document) -> None:
+def _check_folders(twin: TenantTwin, workspace_id: str, properties: Document) -> None:
     for direction in ("inputs", "outputs"):
         for name, given in (properties.get(direction) or {}).items():
             target, uri = f"properties.{direction}.{name}", given.get("uri")
@@ -189,13 +189,13 @@ def _check_placeholders(properties: Document) -> None:
             raise ArmError(400, "UserError", message, "properties.command")
 
 
-def _begun(twin: Twin, document: Document) -> None:
+def _begun(twin: TenantTwin, document: Document) -> None:
     if document["properties"]["status"] == "NotStarted" and not document.get("_begun"):
         document["_begun"] = True
         twin.later(twin.scaled(START_SECONDS), _START, document["id"])
 
 
-def _start(twin: Twin, job_id: str) -> None:
+def _start(twin: TenantTwin, job_id: str) -> None:
     """A job's turn has come: may the cluster's identity read and write what the job needs?"""
     job = twin.find(job_id)
     if job is None or job["properties"]["status"] in (*ENDED, "CancelRequested"):
@@ -207,7 +207,7 @@ def _start(twin: Twin, job_id: str) -> None:
         twin.running.job_started(job)
 
 
-def _cancel(twin: Twin, call: ArmCall, document: Document) -> Reply:
+def _cancel(twin: TenantTwin, call: ArmCall, document: Document) -> Reply:
     if document["properties"]["status"] in ENDED:
         state = document["properties"]["status"]
         raise ArmError(400, "UserError", f"Job {document['name']} is {state} already: it can't be canceled.")
@@ -216,23 +216,23 @@ def _cancel(twin: Twin, call: ArmCall, document: Document) -> Reply:
     return Reply(202, None, operations.headers(twin, operation))
 
 
-def _request_cancel(twin: Twin, job: Document) -> None:
+def _request_cancel(twin: TenantTwin, job: Document) -> None:
     job_moved(twin, job["id"], "CancelRequested")
     twin.running.job_cancelled(job["id"])
 
 
-def _deleting(twin: Twin, call: ArmCall, document: Document) -> None:
+def _deleting(twin: TenantTwin, call: ArmCall, document: Document) -> None:
     if document["properties"]["status"] not in ENDED:
         raise ArmError(409, "Conflict", f"Job {document['name']} has not ended: cancel it before you delete it.")
 
 
-def _gone(twin: Twin, document: Document) -> None:
+def _gone(twin: TenantTwin, document: Document) -> None:
     """With its workspace, a job may go before it has ended."""
     if document["properties"]["status"] not in ENDED:
         twin.running.job_cancelled(document["id"])
 
 
-def _list(twin: Twin, call: ArmCall, document: Document) -> Reply:
+def _list(twin: TenantTwin, call: ArmCall, document: Document) -> Reply:
     found = twin.children(document["id"], TYPE)
     kind = call.query.get("jobType")
     return page(twin, call, [job for job in found if not kind or job["properties"]["jobType"] == kind])

@@ -11,7 +11,7 @@ from twins.azure.arm.errors import ArmError
 from twins.azure.ml import references
 from twins.azure.ml.documents import identities_of
 from twins.azure.ml.running.reports import RunFailure
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 PULL = "Microsoft.ContainerRegistry/registries/pull/read"
 READ = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"
@@ -42,7 +42,7 @@ class IdentityNeed:
     data: bool = True
 
 
-def of_deployment(twin: Twin, deployment: Document) -> RunFailure | None:
+def of_deployment(twin: TenantTwin, deployment: Document) -> RunFailure | None:
     """Why a deployment can't start under its endpoint's identity; None: it can. A system-assigned identity gets what it
     needs by itself.
     """
@@ -71,7 +71,7 @@ def _words(need: IdentityNeed, denied: str) -> str:
     return f"Startup task failed due to authorization error: {denied}"
 
 
-def of_workspace(twin: Twin, workspace: Document) -> RunFailure | None:
+def of_workspace(twin: TenantTwin, workspace: Document) -> RunFailure | None:
     """Why a workspace can't work with its resources under its primary user-assigned identity; None: it can. A
     system-assigned identity gets what it needs by itself.
 
@@ -86,7 +86,7 @@ def of_workspace(twin: Twin, workspace: Document) -> RunFailure | None:
     return RunFailure("BadRequest", failure) if failure else _of_encryption(twin, properties)
 
 
-def _of_encryption(twin: Twin, properties: Document) -> RunFailure | None:
+def _of_encryption(twin: TenantTwin, properties: Document) -> RunFailure | None:
     """https://learn.microsoft.com/azure/machine-learning/concept-customer-managed-keys
 
     Unsure (60 %): the page asks for the right; code and words are assumed.
@@ -102,7 +102,7 @@ def _of_encryption(twin: Twin, properties: Document) -> RunFailure | None:
     return RunFailure("BadRequest", failure) if failure else None
 
 
-def of_job(twin: Twin, job: Document) -> RunFailure | None:
+def of_job(twin: TenantTwin, job: Document) -> RunFailure | None:
     """Why a job can't start under the identity of its cluster; None: it can.
 
     Unsure (60 %): of the workspace's default container, where a job logs; which of its rights is asked for first.
@@ -152,7 +152,7 @@ def _workspace_needs(properties: Document) -> Iterator[IdentityNeed]:
     yield IdentityNeed(SECRET, properties["keyVault"], "keyVault of the workspace")
 
 
-def _deployment_needs(twin: Twin, workspace: str, properties: Document) -> Iterator[IdentityNeed]:
+def _deployment_needs(twin: TenantTwin, workspace: str, properties: Document) -> Iterator[IdentityNeed]:
     reference = properties["environmentId"]
     environment = references.asset(twin, workspace, reference, "environments", "properties.environmentId")
     yield from _image_needs(twin, workspace, environment["properties"]["image"])
@@ -161,7 +161,7 @@ def _deployment_needs(twin: Twin, workspace: str, properties: Document) -> Itera
         yield from _uri_needs(twin, workspace, model["properties"]["modelUri"], READ, f"model {model['id']}")
 
 
-def _job_needs(twin: Twin, workspace: str, properties: Document) -> Iterator[IdentityNeed]:
+def _job_needs(twin: TenantTwin, workspace: str, properties: Document) -> Iterator[IdentityNeed]:
     """Beside what its body names, a job writes its logs and artifacts to the workspace's default container, as the
     cluster's identity, which sets up the mounts: each job has an output `default` there. Where the
     account takes no keys, the documents name no other identity that could.
@@ -183,7 +183,7 @@ def _job_needs(twin: Twin, workspace: str, properties: Document) -> Iterator[Ide
             yield from _uri_needs(twin, workspace, given["uri"], WRITE, f"output {name}")
 
 
-def _image_needs(twin: Twin, workspace: str, image: str) -> Iterator[IdentityNeed]:
+def _image_needs(twin: TenantTwin, workspace: str, image: str) -> Iterator[IdentityNeed]:
     """A process stands for an image of the workspace's own registry."""
     if image.startswith(PROCESS):
         document = twin.find(workspace)
@@ -198,14 +198,14 @@ def _image_needs(twin: Twin, workspace: str, image: str) -> Iterator[IdentityNee
             yield IdentityNeed(PULL, document["id"], f"image {image}", data=False)
 
 
-def _uri_needs(twin: Twin, workspace: str, uri: str, action: str, what: str) -> Iterator[IdentityNeed]:
+def _uri_needs(twin: TenantTwin, workspace: str, uri: str, action: str, what: str) -> Iterator[IdentityNeed]:
     found = references.data_path(twin, workspace, uri, "")
     container = found.container_id(twin) if found else ""
     if container:
         yield IdentityNeed(action, container, f"{what} ({uri})")
 
 
-def _first_denied(twin: Twin, identity_id: str, principal: str, wanted: list[IdentityNeed]) -> str:
+def _first_denied(twin: TenantTwin, identity_id: str, principal: str, wanted: list[IdentityNeed]) -> str:
     for need in wanted:
         if not twin.may(principal, need.action, need.scope, data=need.data):
             return (

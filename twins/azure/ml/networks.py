@@ -8,18 +8,18 @@ from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import ResourceKind
 from twins.azure.ml import references
 from twins.azure.ml.bodies import WORKSPACES, judged
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 TYPE = f"{WORKSPACES}/outboundRules"
 _SECONDS = 120.0
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kind."""
     twin.kind(ResourceKind(TYPE, put=_put, patch=False, name=r"[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}", seconds=_SECONDS))
 
 
-def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     """A rule of a network that is there, to a resource that is there.
 
     Unsure (60 %): the page asks for both; codes and words are assumed.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from twins.azure.ml.running.runner import Runner
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 DISCOVERY = "/discovery"
 UNJUDGED = [
@@ -20,7 +20,7 @@ UNJUDGED = [
 ]
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Let what is put run, unless somebody else runs it, and say where a workspace's other services are."""
     twin.unjudged += UNJUDGED
     if not hasattr(twin, "running"):
@@ -28,7 +28,7 @@ def install(twin: Twin) -> None:
     twin.route(DISCOVERY, _discovery(twin))
 
 
-def _discovery(twin: Twin) -> Callable[..., Iterable[bytes]]:
+def _discovery(twin: TenantTwin) -> Callable[..., Iterable[bytes]]:
     """What a workspace's discoveryUrl answers: the addresses of its services, all of them the twin's own."""
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from twins.azure.arm.calls import Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.ml.bodies import WORKSPACES
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 _WORKSPACE = re.compile(r"(/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/workspaces/[^/]+)(?:/.*)?", re.I)
 _ASSET = re.compile(
@@ -39,7 +39,7 @@ class DataPath:
     datastore: Document
     path: str
 
-    def container_id(self, twin: Twin) -> str:
+    def container_id(self, twin: TenantTwin) -> str:
         """The resource id of the blob container; "" for a datastore whose account is nowhere on this twin."""
         properties = self.datastore["properties"]
         account = storage_account(twin, properties.get("accountName") or "")
@@ -55,7 +55,7 @@ def workspace_of(resource_id: str) -> str:
     return match[1]
 
 
-def storage_account(twin: Twin, name: str) -> Document | None:
+def storage_account(twin: TenantTwin, name: str) -> Document | None:
     """A storage account by its name, which is the only one in the world."""
     for document in twin.resources.values():
         if document["type"] == "Microsoft.Storage/storageAccounts" and document["name"].lower() == name.lower():
@@ -63,7 +63,7 @@ def storage_account(twin: Twin, name: str) -> Document | None:
     return None
 
 
-def asset(twin: Twin, workspace_id: str, reference: str, kind: str, target: str) -> Document:
+def asset(twin: TenantTwin, workspace_id: str, reference: str, kind: str, target: str) -> Document:
     """The version that a reference names: a resource id, `azureml:name:version` or `azureml://locations/…`.
 
     Args:
@@ -83,7 +83,7 @@ def asset(twin: Twin, workspace_id: str, reference: str, kind: str, target: str)
     return found
 
 
-def _asset(twin: Twin, workspace_id: str, reference: str, kind: str) -> Document | None:
+def _asset(twin: TenantTwin, workspace_id: str, reference: str, kind: str) -> Document | None:
     if match := _ASSET.fullmatch(reference):
         if match["kind"].lower() != kind:
             return None
@@ -94,7 +94,7 @@ def _asset(twin: Twin, workspace_id: str, reference: str, kind: str) -> Document
     return twin.find(f"{workspace_id}/{kind}/{match['name']}/versions/{match['version']}")
 
 
-def compute(twin: Twin, workspace_id: str, reference: str, target: str) -> Document:
+def compute(twin: TenantTwin, workspace_id: str, reference: str, target: str) -> Document:
     """A compute by its resource id, or by its name.
 
     Raises:
@@ -107,7 +107,7 @@ def compute(twin: Twin, workspace_id: str, reference: str, target: str) -> Docum
     return found
 
 
-def data_path(twin: Twin, workspace_id: str, uri: str, target: str) -> DataPath | None:
+def data_path(twin: TenantTwin, workspace_id: str, uri: str, target: str) -> DataPath | None:
     """What an azureml:// URI of a datastore names; None for a URI of another kind.
 
     Raises:

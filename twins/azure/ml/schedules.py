@@ -19,14 +19,14 @@ from twins.azure.ml.bodies import WORKSPACES, judged, refuse_changes, writable
 from twins.azure.ml.documents import FORMS, stamp
 from twins.azure.ml.jobs import check_definition
 from twins.azure.ml.references import workspace_of
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 TYPE = f"{WORKSPACES}/schedules"
 SECONDS = 15.0
 log = logging.getLogger("twins.azure")
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kind, and look each second whether one is due."""
     twin.kind(
         ResourceKind(
@@ -41,7 +41,7 @@ def install(twin: Twin) -> None:
     twin.every(1.0, lambda: fire(twin, datetime.now(UTC)))
 
 
-def fire(twin: Twin, now: datetime) -> None:
+def fire(twin: TenantTwin, now: datetime) -> None:
     """Put the jobs of the schedules that are due; a job is that of whoever put the schedule. What is refused is told by
     `_failure`, and tried again the next time.
     """
@@ -55,7 +55,7 @@ def fire(twin: Twin, now: datetime) -> None:
             log.warning("schedule %s: %s", schedule["name"], e.message)
 
 
-def due(twin: Twin, now: datetime) -> list[tuple[Document, str, Document]]:
+def due(twin: TenantTwin, now: datetime) -> list[tuple[Document, str, Document]]:
     """The schedules whose time has come since they were asked last, with the id and the properties of the job that each
     starts now; of several times that were missed, one counts.
     """
@@ -77,7 +77,7 @@ def due(twin: Twin, now: datetime) -> list[tuple[Document, str, Document]]:
     return found
 
 
-def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = judged("Schedule", call.method, call.body)
     properties = body["properties"]
     action = properties["action"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.ml.bodies import WORKSPACES
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 LOCATIONS = "Microsoft.MachineLearningServices/locations"
 LOW_PRIORITY = "Total Cluster LowPriority Regional vCPUs"
@@ -74,7 +74,7 @@ _SIZES = [
 SIZES = {size.name.lower(): size for size in _SIZES}
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the lists of a location."""
     twin.action(LOCATIONS, "vmSizes", _vm_sizes, f"{LOCATIONS}/vmSizes/read", "GET")
     twin.action(LOCATIONS, "usages", _usages, f"{LOCATIONS}/usages/read", "GET")
@@ -92,7 +92,7 @@ def size(name: str, target: str) -> VmSize:
     return found
 
 
-def limit(twin: Twin, quota: str) -> int:
+def limit(twin: TenantTwin, quota: str) -> int:
     """The cores that a quota allows on this twin: its setting `quotas`, or what a new subscription may have."""
     own = twin.settings.quotas
     if quota in own:
@@ -101,7 +101,7 @@ def limit(twin: Twin, quota: str) -> int:
     return LIMITS.get(quota, 0 if on_request else LIMIT_OF_A_FAMILY)
 
 
-def used(twin: Twin, quota: str, without: str = "") -> int:
+def used(twin: TenantTwin, quota: str, without: str = "") -> int:
     """The cores that deployments and machines of clusters have of a quota.
 
     Args:
@@ -116,7 +116,7 @@ def used(twin: Twin, quota: str, without: str = "") -> int:
     return total
 
 
-def check_deployment(twin: Twin, deployment_id: str, instance_type: str, instances: int) -> None:
+def check_deployment(twin: TenantTwin, deployment_id: str, instance_type: str, instances: int) -> None:
     """Refuse a deployment that the quota of its family has no cores for.
 
     Raises:
@@ -136,7 +136,7 @@ def check_deployment(twin: Twin, deployment_id: str, instance_type: str, instanc
             )
 
 
-def check_cluster(twin: Twin, vm_size: str, nodes: int, *, low_priority: bool) -> None:
+def check_cluster(twin: TenantTwin, vm_size: str, nodes: int, *, low_priority: bool) -> None:
     """Refuse a cluster that could never have all of its nodes.
 
     Raises:
@@ -155,7 +155,7 @@ def check_cluster(twin: Twin, vm_size: str, nodes: int, *, low_priority: bool) -
             )
 
 
-def _uses(twin: Twin, document: Document) -> list[tuple[tuple[str, ...], int]]:
+def _uses(twin: TenantTwin, document: Document) -> list[tuple[tuple[str, ...], int]]:
     """Which quotas a resource takes cores of, and how many."""
     properties = document.get("properties") or {}
     if document["type"] == f"{WORKSPACES}/onlineEndpoints/deployments":
@@ -174,7 +174,7 @@ def _uses(twin: Twin, document: Document) -> list[tuple[tuple[str, ...], int]]:
     return []
 
 
-def _vm_sizes(twin: Twin, call: ArmCall, document: Document | None) -> Reply:
+def _vm_sizes(twin: TenantTwin, call: ArmCall, document: Document | None) -> Reply:
     found = [
         {
             "name": each.name,
@@ -191,11 +191,11 @@ def _vm_sizes(twin: Twin, call: ArmCall, document: Document | None) -> Reply:
     return Reply(200, {"value": found})
 
 
-def _usages(twin: Twin, call: ArmCall, document: Document | None) -> Reply:
+def _usages(twin: TenantTwin, call: ArmCall, document: Document | None) -> Reply:
     return Reply(200, {"value": [_usage(twin, call, quota, key, kind) for quota, key, kind in _all_quotas()]})
 
 
-def _usage(twin: Twin, call: ArmCall, quota: str, key: str, kind: str) -> Document:
+def _usage(twin: TenantTwin, call: ArmCall, quota: str, key: str, kind: str) -> Document:
     type_ = f"{WORKSPACES}/computes/{kind}/usages"
     place = f"/subscriptions/{twin.subscription}/providers/{LOCATIONS}/{call.id.rpartition('/')[2]}"
     return {

@@ -15,7 +15,7 @@ from twins.azure.arm.kinds import RESULT, ResourceKind, SoftDelete
 from twins.azure.ml import datastores, needs
 from twins.azure.ml.bodies import WORKSPACES, judged
 from twins.azure.ml.documents import stamp, with_identity
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 SECONDS = 60.0
 PATIENCE_SECONDS = 300.0
@@ -28,7 +28,7 @@ _FIXED = ("storageAccount", "keyVault", "hbiWorkspace")
 _NETWORK, _SETTLE = "machinelearning.network", "machinelearning.workspace"
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kind and its actions."""
     twin.kind(
         ResourceKind(
@@ -56,7 +56,7 @@ def install(twin: Twin) -> None:
     twin.action(WORKSPACES, "provisionManagedNetwork", _provision_network)
 
 
-def require_network(twin: Twin, workspace: Document) -> None:
+def require_network(twin: TenantTwin, workspace: Document) -> None:
     """Refuse a deployment before the workspace's managed network is there.
 
     Raises:
@@ -72,7 +72,7 @@ def require_network(twin: Twin, workspace: Document) -> None:
         )
 
 
-def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = judged("Workspace", call.method, call.body)
     properties = body["properties"]
     if body.get("kind") not in (None, "Default"):
@@ -96,7 +96,7 @@ def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     return stamp(call, there, body)
 
 
-def _check_dependencies(twin: Twin, properties: Document) -> None:
+def _check_dependencies(twin: TenantTwin, properties: Document) -> None:
     missing = [name for name in _NEEDED if not properties.get(name)]
     if missing:
         message = f"Missing dependent resources in workspace json: {', '.join(missing)}"
@@ -138,7 +138,7 @@ def _network(wanted: Document | None, before: Document | None) -> Document:
     return network
 
 
-def _settle(twin: Twin, workspace_id: str, waited: float) -> None:
+def _settle(twin: TenantTwin, workspace_id: str, waited: float) -> None:
     """Everything is there: may the workspace's identity work with it?"""
     document = twin.find(workspace_id)
     if document is None or operations.running(twin, workspace_id) is None:
@@ -152,7 +152,7 @@ def _settle(twin: Twin, workspace_id: str, waited: float) -> None:
         twin.later(twin.scaled(_RETRY_SECONDS), _SETTLE, workspace_id, waited + _RETRY_SECONDS)
 
 
-def _done(twin: Twin, document: Document) -> None:
+def _done(twin: TenantTwin, document: Document) -> None:
     properties = document["properties"]
     if properties["managedNetwork"]["isolationMode"] != "Disabled" and properties.get("provisionNetworkNow"):
         _network_ready(twin, document["id"])
@@ -160,19 +160,19 @@ def _done(twin: Twin, document: Document) -> None:
         datastores.make_defaults(twin, document)
 
 
-def _provision_network(twin: Twin, call: ArmCall, document: Document) -> Reply:
+def _provision_network(twin: TenantTwin, call: ArmCall, document: Document) -> Reply:
     if document["properties"]["managedNetwork"]["isolationMode"] == "Disabled":
         raise ArmError(400, "BadRequest", "The workspace has no managed network: its isolation mode is Disabled.")
     operation = operations.begin(twin, call, NETWORK_SECONDS, "POST", _NETWORK)
     return Reply(202, None, operations.headers(twin, operation))
 
 
-def _network_ready(twin: Twin, workspace_id: str) -> None:
+def _network_ready(twin: TenantTwin, workspace_id: str) -> None:
     document = twin.find(workspace_id)
     if document:
         document["properties"]["managedNetwork"]["status"] = {"status": "Active", "sparkReady": False}
         twin.keep(document)
 
 
-def _list_keys(twin: Twin, call: ArmCall, document: Document) -> Reply:
+def _list_keys(twin: TenantTwin, call: ArmCall, document: Document) -> Reply:
     return Reply(200, {"userStorageResourceId": document["properties"]["storageAccount"]})

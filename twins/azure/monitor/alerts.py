@@ -19,7 +19,7 @@ from twins.azure.monitor.insights import Insights, dimensions_of
 from twins.azure.monitor.kql_parse import parse
 from twins.azure.monitor.metering import RequestMeter
 from twins.azure.monitor.services.monitor import METRIC_ALERTS, QUERY_RULES
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 _STATE = "alerts"
 _LOOK_SECONDS = 0.25
@@ -32,7 +32,7 @@ log = logging.getLogger("twins.azure")
 class AlertRules:
     """Evaluates the rules of a subscription, with the twin's lock held."""
 
-    def __init__(self, twin: Twin, insights: Insights, meter: RequestMeter) -> None:
+    def __init__(self, twin: TenantTwin, insights: Insights, meter: RequestMeter) -> None:
         self._twin = twin
         self._insights = insights
         self._meter = meter
@@ -121,7 +121,7 @@ class AlertRules:
     def _all(self) -> list[Document]:
         return self._twin.state.setdefault(_STATE, [])
 
-    def _list(self, _twin: Twin, call: ArmCall, _document: Any) -> Reply:
+    def _list(self, _twin: TenantTwin, call: ArmCall, _document: Any) -> Reply:
         scope = key(Id.parse(call.path).scope)
         found = [each for each in self._all() if key(each["rule"]).startswith(scope)]
         return Reply(200, {"value": [self._shown(each) for each in reversed(found)]})

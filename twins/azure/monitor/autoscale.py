@@ -18,7 +18,7 @@ from twins.azure.ml.documents import seconds
 from twins.azure.ml.endpoints import DEPLOYMENTS
 from twins.azure.monitor.insights import Insights, dimensions_of
 from twins.azure.monitor.services.monitor import AUTOSCALE
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 EVERY_SECONDS = 60.0
 """How often Azure evaluates a setting, about."""
@@ -42,7 +42,7 @@ log = logging.getLogger("twins.azure")
 class Autoscale:
     """Evaluates the settings of a subscription, with the twin's lock held."""
 
-    def __init__(self, twin: Twin, insights: Insights) -> None:
+    def __init__(self, twin: TenantTwin, insights: Insights) -> None:
         self._twin = twin
         self._insights = insights
         self._next = 0.0

@@ -19,7 +19,7 @@ from twins.azure.ml.documents import seconds
 from twins.azure.ml.endpoints import DEPLOYMENTS
 from twins.azure.ml.endpoints import TYPE as ENDPOINTS
 from twins.azure.monitor.metering import RequestMeter, ScoredRequest
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 _PROVIDER = "Microsoft.Insights"
 _FILTER = re.compile(r"\s*(\w+)\s+eq\s+'([^']*)'\s*")
@@ -94,7 +94,7 @@ class _MetricQuery:
 class Insights:
     """Answers for metrics; its methods are called with the twin's lock held."""
 
-    def __init__(self, twin: Twin, meter: RequestMeter) -> None:
+    def __init__(self, twin: TenantTwin, meter: RequestMeter) -> None:
         self._twin = twin
         self._meter = meter
         twin.action(_PROVIDER, "metrics", self._metrics, f"{_PROVIDER}/metrics/read", "GET")
@@ -130,7 +130,7 @@ class Insights:
             message = f"Failed to find metric configuration for metric: {name}. Valid metrics on this twin: {valid}"
             raise ArmError(400, "BadRequest", message)
 
-    def _metrics(self, twin: Twin, call: ArmCall, _document: Any) -> Reply:
+    def _metrics(self, twin: TenantTwin, call: ArmCall, _document: Any) -> Reply:
         resource_id = _scope(twin, call)
         begin, end = _timespan(call.query.get("timespan", ""))
         interval = call.query.get("interval") or "PT1M"
@@ -193,7 +193,7 @@ class Insights:
             yield {"timeStamp": _text(at), **point}
 
 
-def _scope(twin: Twin, call: ArmCall) -> str:
+def _scope(twin: TenantTwin, call: ArmCall) -> str:
     resource_id = Id.parse(call.path).scope
     found = twin.find(resource_id)
     if found is None:

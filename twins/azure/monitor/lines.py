@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from twins.azure.arm.ids import key
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core.fleet.cloud import Identity
 from twins.core.fleet.logs import KEPT_LINES
 
@@ -16,7 +16,7 @@ Line = tuple[float, str, str]
 """When it was read, the instance, and the text."""
 
 
-def put(twin: Twin, whose: Identity, lines: Sequence[str], container: str = SERVER) -> None:
+def put(twin: TenantTwin, whose: Identity, lines: Sequence[str], container: str = SERVER) -> None:
     """Keep lines of an instance's container; with the twin's lock."""
     kept = _all(twin).setdefault(_name(whose.endpoint_id, whose.variant, container), [])
     kept += [[time.time(), whose.id, line] for line in lines]
@@ -24,12 +24,12 @@ def put(twin: Twin, whose: Identity, lines: Sequence[str], container: str = SERV
     twin.changed()
 
 
-def of(twin: Twin, endpoint_id: str, deployment: str, container: str = SERVER) -> list[str]:
+def of(twin: TenantTwin, endpoint_id: str, deployment: str, container: str = SERVER) -> list[str]:
     """The texts of a deployment's lines, the oldest first; with the twin's lock."""
     return [text for _, _, text in _all(twin).get(_name(endpoint_id, deployment, container), [])]
 
 
-def every(twin: Twin) -> Iterator[tuple[str, str, Line]]:
+def every(twin: TenantTwin) -> Iterator[tuple[str, str, Line]]:
     """All lines of servers: endpoint's id and deployment's name in lower case, line; with the twin's lock."""
     for name, kept in _all(twin).items():
         endpoint, _, rest = name.rpartition("/deployments/")
@@ -40,14 +40,14 @@ def every(twin: Twin) -> Iterator[tuple[str, str, Line]]:
             yield endpoint, deployment, tuple(line)
 
 
-def forget(twin: Twin, endpoint_id: str, deployment: str) -> None:
+def forget(twin: TenantTwin, endpoint_id: str, deployment: str) -> None:
     """A deployment is gone. Its lines stay in Log Analytics, which has copies; here they go."""
     for container in (SERVER, INITIALIZER):
         _all(twin).pop(_name(endpoint_id, deployment, container), None)
     twin.changed()
 
 
-def _all(twin: Twin) -> dict[str, Any]:
+def _all(twin: TenantTwin) -> dict[str, Any]:
     return twin.state.setdefault(_STATE, {})
 
 

@@ -18,7 +18,7 @@ from twins.azure.ml.documents import seconds
 from twins.azure.monitor import kql, tables
 from twins.azure.monitor.metering import RequestMeter
 from twins.azure.monitor.services.operationalinsights import WORKSPACES
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 PREFIX = "/v1/workspaces/"
 AUDIENCES = ("https://api.loganalytics.io", "https://api.loganalytics.azure.com", *tokens.MANAGEMENT)
@@ -29,12 +29,12 @@ _PATH = re.compile(PREFIX + r"(?P<id>[^/]+)/query", re.I)
 class LogQuery:
     """Answers `POST /v1/workspaces/{id}/query` on the twin's main port."""
 
-    def __init__(self, twin: Twin, meter: RequestMeter) -> None:
+    def __init__(self, twin: TenantTwin, meter: RequestMeter) -> None:
         self._twin = twin
         self._meter = meter
         route(twin, PREFIX, self._respond)
 
-    def _respond(self, _twin: Twin, request: Request) -> Reply:
+    def _respond(self, _twin: TenantTwin, request: Request) -> Reply:
         caller = tokens.caller_of(self._twin, dict(request.headers), AUDIENCES)
         found = _PATH.fullmatch(request.path)
         if not found or request.method not in ("GET", "POST"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twins.azure.arm.ids import key
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 _STATE = "requests"
 _KEPT = 10_000
@@ -38,7 +38,7 @@ class ScoredRequest:
 class RequestMeter:
     """Collects answers, and keeps them when the twin has time: a request need not wait for its lock."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
         self._lock = threading.Lock()
         self._new: list[ScoredRequest] = []

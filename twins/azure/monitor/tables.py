@@ -9,7 +9,7 @@ from twins.azure.arm.ids import Id, key
 from twins.azure.monitor import lines
 from twins.azure.monitor.kql import QueryError, Table
 from twins.azure.monitor.metering import RequestMeter
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 CONSOLE, TRAFFIC, EVENTS = (f"AmlOnlineEndpoint{kind}Log" for kind in ("Console", "Traffic", "Event"))
 _DIAGNOSTICS = "Microsoft.Insights/diagnosticSettings"
@@ -24,7 +24,7 @@ COLUMNS = {
 }
 
 
-def table(twin: Twin, meter: RequestMeter, workspace_id: str, name: str, begin: float, end: float) -> Table:
+def table(twin: TenantTwin, meter: RequestMeter, workspace_id: str, name: str, begin: float, end: float) -> Table:
     """A table's rows of a time, as a Log Analytics workspace has them; with the twin's lock.
 
     Raises:
@@ -73,7 +73,7 @@ def _row(name: str, when: float, endpoint_id: str, deployment: str) -> dict[str,
     }
 
 
-def _endpoints(twin: Twin, workspace_id: str, category: str) -> dict[str, str]:
+def _endpoints(twin: TenantTwin, workspace_id: str, category: str) -> dict[str, str]:
     """The endpoints that send a category to a workspace: ids by themselves in lower case."""
     found = {}
     for document in twin.resources.values():

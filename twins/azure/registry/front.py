@@ -14,7 +14,7 @@ from werkzeug.wrappers import Request, Response
 from contract.errors import KitError
 from twins.azure.arm.calls import Document
 from twins.azure.registry import registry, tokens
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core.registry import front
 from twins.core.registry import registry as common
 from twins.core.registry.front import PULLS, Asked, RegistryError
@@ -32,7 +32,7 @@ _NEEDS = {
 class RegistryApp:
     """The WSGI application of one registry, by its name."""
 
-    def __init__(self, twin: Twin, name: str, storage: Storage) -> None:
+    def __init__(self, twin: TenantTwin, name: str, storage: Storage) -> None:
         self._twin = twin
         self._name = name
         self._front = front.Front(_Acr(twin, name, storage), storage)
@@ -60,7 +60,7 @@ class RegistryApp:
 
 @dataclass(frozen=True)
 class _AcrRepository:
-    twin: Twin
+    twin: TenantTwin
     registry: str
     name: str
     storage: Storage
@@ -106,7 +106,7 @@ class _AcrRepository:
 class _Acr:
     """What a registry of Azure decides."""
 
-    def __init__(self, twin: Twin, name: str, storage: Storage) -> None:
+    def __init__(self, twin: TenantTwin, name: str, storage: Storage) -> None:
         self._twin = twin
         self._name = name
         self._storage = storage
@@ -134,7 +134,7 @@ class _Acr:
         return _AcrRepository(self._twin, self._name, asked.name, self._storage)
 
 
-def _document(twin: Twin, name: str) -> Document:
+def _document(twin: TenantTwin, name: str) -> Document:
     with twin.lock:
         found = registry.named(twin, name)
     if found is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twins.azure.arm.calls import Document
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core.registry import registry
 
 REGISTRIES = "Microsoft.ContainerRegistry/registries"
@@ -33,7 +33,7 @@ class Found:
     digest: str
 
 
-def resolve(twin: Twin, image: str) -> Found | None:
+def resolve(twin: TenantTwin, image: str) -> Found | None:
     """The image of a reference (localhost:PORT/NAME:TAG, or @DIGEST); None: no registry of the twin has it."""
     match = _IMAGE.match(image)
     if not match:
@@ -50,7 +50,7 @@ def resolve(twin: Twin, image: str) -> Found | None:
     return Found(document["id"], f"{PULL_HOST}:{port}/{name}", digest)
 
 
-def by_login_server(twin: Twin, host: str) -> Document | None:
+def by_login_server(twin: TenantTwin, host: str) -> Document | None:
     """A registry by where it is."""
     for document in twin.resources.values():
         if document["type"] == REGISTRIES and document["properties"].get("loginServer") == host.lower():
@@ -58,7 +58,7 @@ def by_login_server(twin: Twin, host: str) -> Document | None:
     return None
 
 
-def named(twin: Twin, name: str) -> Document | None:
+def named(twin: TenantTwin, name: str) -> Document | None:
     """A registry by its name, which no two have."""
     for document in twin.resources.values():
         if document["type"] == REGISTRIES and document["name"].lower() == name.lower():
@@ -66,12 +66,12 @@ def named(twin: Twin, name: str) -> Document | None:
     return None
 
 
-def repositories(twin: Twin, name: str) -> dict[str, Any]:
+def repositories(twin: TenantTwin, name: str) -> dict[str, Any]:
     """Those of a registry: `manifests` (mediaType, size and time by digest) and `tags` (digests by tag) by name."""
     return twin.state.setdefault("registries", {}).setdefault(name.lower(), {})
 
 
-def digest_of(twin: Twin, name: str, repository: str, reference: str) -> str:
+def digest_of(twin: TenantTwin, name: str, repository: str, reference: str) -> str:
     """Of an image by its tag or digest; empty: there is none."""
     found = repositories(twin, name).get(repository)
     if not found:
@@ -80,7 +80,7 @@ def digest_of(twin: Twin, name: str, repository: str, reference: str) -> str:
     return digest if digest in found["manifests"] else ""
 
 
-def put(twin: Twin, name: str, repository: str, manifest: str, media_type: str, digest: str, tag: str) -> bool:
+def put(twin: TenantTwin, name: str, repository: str, manifest: str, media_type: str, digest: str, tag: str) -> bool:
     """Remember an image; a tag moves to it. False: it is of no kind that a registry takes."""
     content = json.loads(manifest)
     media_type = media_type or content.get("mediaType", "")
@@ -95,7 +95,7 @@ def put(twin: Twin, name: str, repository: str, manifest: str, media_type: str, 
     return True
 
 
-def delete(twin: Twin, name: str, repository: str, digest: str) -> None:
+def delete(twin: TenantTwin, name: str, repository: str, digest: str) -> None:
     """Forget an image and its tags; a repository without images is gone."""
     found = repositories(twin, name)[repository]
     found["manifests"].pop(digest, None)
@@ -105,7 +105,7 @@ def delete(twin: Twin, name: str, repository: str, digest: str) -> None:
     twin.changed()
 
 
-def forget(twin: Twin, name: str) -> list[str]:
+def forget(twin: TenantTwin, name: str) -> list[str]:
     """Let nothing be left of a registry, and which repositories it had."""
     found = twin.state.setdefault("registries", {}).pop(name.lower(), {})
     twin.changed()

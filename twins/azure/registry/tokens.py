@@ -15,7 +15,7 @@ from werkzeug.wrappers import Request
 from twins.azure.arm.calls import Document, Principal, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.entra import principals, tokens
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core.registry.front import RegistryError
 
 TOKEN_USER = "00000000-0000-0000-0000-000000000000"
@@ -41,7 +41,7 @@ class RegistryAccess:
     actions: Mapping[str, frozenset[str]]
 
 
-def exchange(twin: Twin, document: Document, request: Request) -> Reply:
+def exchange(twin: TenantTwin, document: Document, request: Request) -> Reply:
     """POST /oauth2/exchange: a refresh token for a token of the tenant."""
     form = request.form
     if form.get("grant_type") not in ("access_token", "access_token_refresh_token"):
@@ -54,12 +54,12 @@ def exchange(twin: Twin, document: Document, request: Request) -> Reply:
     return Reply(200, {"refresh_token": refresh_token(twin, document, caller)})
 
 
-def refresh_token(twin: Twin, document: Document, caller: Principal) -> str:
+def refresh_token(twin: TenantTwin, document: Document, caller: Principal) -> str:
     """The password of TOKEN_USER for `docker login`, good for three hours."""
     return _issue(twin, document, caller.object_id, _REFRESH_SECONDS, {"grant_type": "refresh_token"})
 
 
-def token(twin: Twin, document: Document, request: Request) -> Reply:
+def token(twin: TenantTwin, document: Document, request: Request) -> Reply:
     """GET or POST /oauth2/token: an access token for a scope, with what of it the roles allow."""
     if request.method == "POST":
         given = request.form
@@ -83,7 +83,7 @@ def token(twin: Twin, document: Document, request: Request) -> Reply:
     return Reply(200, body)
 
 
-def access_of(twin: Twin, document: Document, authorization: str) -> RegistryAccess | None:
+def access_of(twin: TenantTwin, document: Document, authorization: str) -> RegistryAccess | None:
     """What an `Authorization: Bearer …` header allows at this registry; None: it is no good token."""
     kind, _, text = authorization.partition(" ")
     claims = _claims(twin, document, text) if kind.lower() == "bearer" else None
@@ -92,7 +92,7 @@ def access_of(twin: Twin, document: Document, authorization: str) -> RegistryAcc
     return RegistryAccess(claims["sub"], {each["name"]: frozenset(each["actions"]) for each in claims["access"]})
 
 
-def _granted(twin: Twin, document: Document, object_id: str, scope: str) -> dict[str, Any] | None:
+def _granted(twin: TenantTwin, document: Document, object_id: str, scope: str) -> dict[str, Any] | None:
     """Of "repository:NAME:pull,push", what the roles on the registry allow."""
     kind, _, rest = scope.partition(":")
     name, _, actions = rest.rpartition(":")
@@ -109,7 +109,7 @@ def _granted(twin: Twin, document: Document, object_id: str, scope: str) -> dict
     return {"type": "repository", "name": name, "actions": allowed}
 
 
-def _by_password(twin: Twin, document: Document, user: str, password: str) -> str:
+def _by_password(twin: TenantTwin, document: Document, user: str, password: str) -> str:
     """Who logs in: with a token, or as an application with its secret."""
     if user == TOKEN_USER:
         return _by_refresh_token(twin, document, password)
@@ -121,7 +121,7 @@ def _by_password(twin: Twin, document: Document, user: str, password: str) -> st
     return caller.object_id
 
 
-def _by_refresh_token(twin: Twin, document: Document, text: str) -> str:
+def _by_refresh_token(twin: TenantTwin, document: Document, text: str) -> str:
     claims = _claims(twin, document, text)
     with twin.lock:
         if not claims or claims.get("grant_type") != "refresh_token" or not principals.find(twin, claims["sub"]):
@@ -129,7 +129,7 @@ def _by_refresh_token(twin: Twin, document: Document, text: str) -> str:
     return claims["sub"]
 
 
-def _issue(twin: Twin, document: Document, object_id: str, seconds: int, claims: Mapping[str, Any]) -> str:
+def _issue(twin: TenantTwin, document: Document, object_id: str, seconds: int, claims: Mapping[str, Any]) -> str:
     now = int(time.time())
     own = {
         "jti": str(uuid.uuid4()),
@@ -143,7 +143,7 @@ def _issue(twin: Twin, document: Document, object_id: str, seconds: int, claims:
     return jwt.encode({**own, **claims}, tokens.private_key(twin.home), "RS256", {"kid": tokens.KEY_ID})
 
 
-def _claims(twin: Twin, document: Document, text: str) -> dict[str, Any] | None:
+def _claims(twin: TenantTwin, document: Document, text: str) -> dict[str, Any] | None:
     try:
         audience = document["properties"]["loginServer"]
         return jwt.decode(text, tokens.private_key(twin.home).public_key(), ["RS256"], audience=audience)

@@ -17,7 +17,7 @@ from twins.azure.arm.kinds import ResourceKind
 from twins.azure.entra import principals
 from twins.azure.judges import conditions, roles
 from twins.azure.judges.permissions import ASSIGNMENTS, DEFINITIONS, WORKS_FROM, RoleJudge
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 PROPAGATION_SECONDS = 120.0
 """What a new assignment takes until every service knows it, by Microsoft "up to 10 minutes", mostly 1 to 5."""
@@ -41,12 +41,12 @@ _DEFINITIONS_FILTER = re.compile(
 )
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kinds, and let roles decide."""
     judge = RoleJudge(twin)
     twin.judge_of_roles = judge.allows
 
-    def forget(_twin: Twin, _document: Document) -> None:
+    def forget(_twin: TenantTwin, _document: Document) -> None:
         judge.forget()
 
     twin.kind(
@@ -86,7 +86,7 @@ def install(twin: Twin) -> None:
     twin.unjudged += UNJUDGED
 
 
-def assign(twin: Twin, object_id: str, role: str, scope: str) -> Document:
+def assign(twin: TenantTwin, object_id: str, role: str, scope: str) -> Document:
     """Assign a built-in role, by its name, from inside; it works at once.
 
     Raises:
@@ -99,14 +99,14 @@ def assign(twin: Twin, object_id: str, role: str, scope: str) -> Document:
     return _keep_assignment(twin, f"{scope}/providers/{ASSIGNMENTS}/{name}", object_id, found.id, scope)
 
 
-def _seed(twin: Twin, judge: RoleJudge) -> None:
+def _seed(twin: TenantTwin, judge: RoleJudge) -> None:
     scope = f"/subscriptions/{twin.subscription}"
     for name in OWNER_ROLES:
         assign(twin, principals.OWNER_ID, name, scope)
     judge.forget()
 
 
-def _assign(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _assign(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     given, parsed = _ASSIGNMENT.judged(call)["properties"], Id.parse(call.id)
     if not re.fullmatch(_GUID, parsed.name):
         message = f"The role assignment ID '{parsed.name}' is not valid. The role assignment ID must be a GUID."
@@ -138,7 +138,7 @@ def _assign(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     return {"properties": properties, WORKS_FROM: works_from}
 
 
-def _propagation(twin: Twin) -> float:
+def _propagation(twin: TenantTwin) -> float:
     from twins.azure import faults
 
     fault = faults.take(twin, "role_propagation")
@@ -157,7 +157,7 @@ def _check_condition(given: Document) -> None:
         raise ArmError(400, "InvalidCondition", message) from e
 
 
-def _check_role(twin: Twin, role_definition_id: str, scope: str) -> None:
+def _check_role(twin: TenantTwin, role_definition_id: str, scope: str) -> None:
     """A plain GUID is malformed: https://github.com/pulumi/pulumi-azure-native/issues/779. A custom role is there for
     its assignable scopes alone (custom-roles#custom-role-properties); that it is unknown elsewhere: 70 %.
     """
@@ -171,7 +171,7 @@ def _check_role(twin: Twin, role_definition_id: str, scope: str) -> None:
         raise ArmError(400, "RoleDefinitionDoesNotExist", message)
 
 
-def _check_principal(twin: Twin, given: Document) -> str:
+def _check_principal(twin: TenantTwin, given: Document) -> str:
     """The type of a principal. Whose type is told is not looked for, since it may be too new to be known everywhere:
     https://learn.microsoft.com/azure/role-based-access-control/troubleshooting (of one that never was: 75 %).
 
@@ -212,7 +212,7 @@ def _not_permitted() -> ArmError:
     return ArmError(400, "RoleAssignmentUpdateNotPermitted", message)
 
 
-def _check_new(twin: Twin, parsed: Id, given: Document) -> None:
+def _check_new(twin: TenantTwin, parsed: Id, given: Document) -> None:
     """A name that another scope's assignment has stands for that one, and this is taken for its change:
     https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#symptom---arm-template-role-assignment-returns-badrequest-status
     """
@@ -229,7 +229,7 @@ def _check_new(twin: Twin, parsed: Id, given: Document) -> None:
             raise ArmError(409, "RoleAssignmentExists", message)
 
 
-def _define(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _define(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     given = _DEFINITION.judged(call)["properties"]
     guid = Id.parse(call.id).name.lower()
     if guid in roles.built_in():
@@ -263,7 +263,7 @@ def _block(given: Document) -> Document:
     return {name: list(given.get(name) or ()) for name in ("actions", "notActions", "dataActions", "notDataActions")}
 
 
-def _undefine(twin: Twin, call: ArmCall, document: Document) -> None:
+def _undefine(twin: TenantTwin, call: ArmCall, document: Document) -> None:
     guid = roles.guid_of(document["id"])
     if guid in roles.built_in():
         raise ArmError(403, "RoleDefinitionIsBuiltIn", "A built-in role can't be deleted.")
@@ -273,7 +273,7 @@ def _undefine(twin: Twin, call: ArmCall, document: Document) -> None:
             raise ArmError(400, "RoleDefinitionHasAssignments", message)
 
 
-def _list_assignments(twin: Twin, call: ArmCall, _document: Document | None) -> Document:
+def _list_assignments(twin: TenantTwin, call: ArmCall, _document: Document | None) -> Document:
     """Those on the scope, above it (which it inherits) and, unless `atScope()` is asked for, below it.
 
     https://learn.microsoft.com/azure/role-based-access-control/role-assignments-list-rest
@@ -300,7 +300,7 @@ def _list_assignments(twin: Twin, call: ArmCall, _document: Document | None) -> 
     return {"value": found}
 
 
-def _list_definitions(twin: Twin, call: ArmCall, _document: Document | None) -> Document:
+def _list_definitions(twin: TenantTwin, call: ArmCall, _document: Document | None) -> Document:
     """https://learn.microsoft.com/azure/role-based-access-control/role-definitions-list#rest-api
 
     Raises:
@@ -324,14 +324,14 @@ def _public(document: Document) -> Document:
     return {name: value for name, value in document.items() if not name.startswith("_")}
 
 
-def _custom_with(twin: Twin, guid: str) -> Document | None:
+def _custom_with(twin: TenantTwin, guid: str) -> Document | None:
     for document in twin.resources.values():
         if document["type"] == DEFINITIONS and roles.guid_of(document["id"]) == guid:
             return document
     return None
 
 
-def _built_in(_twin: Twin, parsed: Id) -> Document | None:
+def _built_in(_twin: TenantTwin, parsed: Id) -> Document | None:
     guid = parsed.name.lower()
     return _built_in_document(parsed.scope, guid) if guid in roles.built_in() else None
 
@@ -352,11 +352,11 @@ def _built_in_document(scope: str, guid: str) -> dict[str, Any]:
     return {"id": path, "name": guid, "type": DEFINITIONS, "properties": {**properties, "permissions": blocks}}
 
 
-def _name_for(twin: Twin, object_id: str, role: str, scope: str) -> str:
+def _name_for(twin: TenantTwin, object_id: str, role: str, scope: str) -> str:
     return str(uuid.uuid5(uuid.UUID(twin.tenant), f"{object_id} {role} {key(scope)}"))
 
 
-def _keep_assignment(twin: Twin, resource_id: str, object_id: str, role: str, scope: str) -> Document:
+def _keep_assignment(twin: TenantTwin, resource_id: str, object_id: str, role: str, scope: str) -> Document:
     found = principals.find(twin, object_id)
     properties = {
         "roleDefinitionId": f"/subscriptions/{twin.subscription}/providers/{DEFINITIONS}/{role}",

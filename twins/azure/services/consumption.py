@@ -15,7 +15,7 @@ from twins.azure.arm import bodies
 from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import ResourceKind
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 TYPES = ("Microsoft.Consumption/budgets", "Microsoft.CostManagement/budgets")
 MOST_NOTIFICATIONS = 5
@@ -29,7 +29,7 @@ _BODIES = {
 UNJUDGED = ["budgets: nothing costs anything, so no budget is ever used up, and nobody is told"]
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kinds."""
     for type_, body in _BODIES.items():
         twin.kind(
@@ -45,7 +45,7 @@ def install(twin: Twin) -> None:
     twin.unjudged += UNJUDGED
 
 
-def _put(known: bodies.Body, twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put(known: bodies.Body, twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = known.judged(call)
     _check_offer(twin)
     properties = body["properties"]
@@ -65,7 +65,7 @@ def _put(known: bodies.Body, twin: Twin, call: ArmCall, there: Document | None) 
     return {"eTag": f'"{uuid.uuid4().hex[:16]}"', "properties": properties}
 
 
-def _check_offer(twin: Twin) -> None:
+def _check_offer(twin: TenantTwin) -> None:
     """https://github.com/Azure/azure-powershell/issues/11642
 
     Unsure (40 %): which offers are refused today.

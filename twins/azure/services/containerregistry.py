@@ -14,7 +14,7 @@ from twins.azure.arm.kinds import ResourceKind
 from twins.azure.registry import registry
 from twins.azure.registry.front import RegistryApp
 from twins.azure.registry.registry import REGISTRIES
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core.registry import registry as common
 from twins.core.registry.storage import Storage
 
@@ -52,7 +52,7 @@ _OF_PREMIUM = {
 }
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kind and actions."""
     storage = Storage(common.folder(twin), "twins azure up")
     twin.kind(
@@ -76,17 +76,17 @@ def _plane(name: str) -> str:
     return f"registry/{name.lower()}"
 
 
-def _login_server(twin: Twin, name: str, storage: Storage) -> str:
+def _login_server(twin: TenantTwin, name: str, storage: Storage) -> str:
     return twin.data_plane(_plane(name), RegistryApp(twin, name, storage), tls=False).partition("//")[2]
 
 
-def _resume(twin: Twin, storage: Storage) -> None:
+def _resume(twin: TenantTwin, storage: Storage) -> None:
     for document in list(twin.resources.values()):
         if document["type"] == REGISTRIES:
             _begun(twin, document, storage)
 
 
-def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     _check_name(twin, Id.parse(call.id).name, there)
     body = _BODY.judged(call)
     given, sku = body["properties"], body["sku"]["name"]
@@ -111,7 +111,7 @@ def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     return {**kept, "sku": {"name": sku, "tier": sku}, "properties": merged}
 
 
-def _check_name(twin: Twin, name: str, there: Document | None) -> None:
+def _check_name(twin: TenantTwin, name: str, there: Document | None) -> None:
     if not _NAME.fullmatch(name):
         message = "The specified registry name is invalid: it has 5 to 50 characters, letters and digits only."
         raise ArmError(400, "InvalidResourceName", message)
@@ -134,17 +134,17 @@ def _check_sku(given: Document, sku: str) -> None:
         raise ArmError(400, "SkuNotSupported", message)
 
 
-def _begun(twin: Twin, document: Document, storage: Storage) -> None:
+def _begun(twin: TenantTwin, document: Document, storage: Storage) -> None:
     document["properties"]["loginServer"] = _login_server(twin, document["name"], storage)
 
 
-def _gone(twin: Twin, document: Document, storage: Storage) -> None:
+def _gone(twin: TenantTwin, document: Document, storage: Storage) -> None:
     name = document["name"]
     twin.end_data_plane(_plane(name))
     for repository in registry.forget(twin, name):
         storage.forget(f"{name.lower()}/{repository}")
 
 
-def _empty(twin: Twin, storage: Storage) -> None:
+def _empty(twin: TenantTwin, storage: Storage) -> None:
     if storage.empty():
         common.forget_pulled(twin)

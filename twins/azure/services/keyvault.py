@@ -11,7 +11,7 @@ from twins.azure.arm.calls import ArmCall, Document, Reply, timestamp
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id
 from twins.azure.arm.kinds import ResourceKind, SoftDelete
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.azure.vault import documents, keys, vault
 from twins.azure.vault.front import VaultApp
 from twins.azure.vault.vault import VAULTS, VaultContents
@@ -44,7 +44,7 @@ _KEY = bodies.Body(
 _SECRET = bodies.Body(documents.SECRETS, code=_INVALID)
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kinds and actions."""
     soft = SoftDelete(
         _RETENTION_DAYS,
@@ -92,7 +92,7 @@ def install(twin: Twin) -> None:
     twin.unjudged += UNJUDGED
 
 
-def address(twin: Twin, name: str) -> str:
+def address(twin: TenantTwin, name: str) -> str:
     """Where a vault is: https://localhost:PORT, without a slash."""
     return twin.data_plane(_plane(name), VaultApp(twin, name))
 
@@ -101,7 +101,7 @@ def _plane(name: str) -> str:
     return f"vault/{name.lower()}"
 
 
-def _resume(twin: Twin) -> None:
+def _resume(twin: TenantTwin) -> None:
     for document in list(twin.resources.values()):
         if document["type"] == VAULTS:
             _begun(twin, document)
@@ -111,7 +111,7 @@ def _recovers(body: Document) -> bool:
     return (body.get("properties") or {}).get("createMode") == "recover"
 
 
-def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     parsed = Id.parse(call.id)
     _check_name(twin, parsed.name, there)
     body = _VAULT.judged(call)
@@ -138,7 +138,7 @@ def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     return {**document, "tags": tags or {}, "properties": merged}
 
 
-def _check_name(twin: Twin, name: str, there: Document | None) -> None:
+def _check_name(twin: TenantTwin, name: str, there: Document | None) -> None:
     if not _NAME.fullmatch(name):
         message = f"The vault name '{name}' is invalid. A vault's name must be between 3-24 alphanumeric characters. The name must begin with a letter, end with a letter or digit, and not contain consecutive hyphens. Follow this link for more information: https://go.microsoft.com/fwlink/?linkid=2147742"  # fmt: skip # noqa: E501
         raise ArmError(400, "VaultNameNotValid", message)
@@ -147,7 +147,7 @@ def _check_name(twin: Twin, name: str, there: Document | None) -> None:
         raise ArmError(409, "VaultAlreadyExists", message)
 
 
-def _check(twin: Twin, given: Document, before: Document) -> None:
+def _check(twin: TenantTwin, given: Document, before: Document) -> None:
     if given["tenantId"] != twin.tenant:
         raise ArmError(400, _INVALID, f"An invalid value was provided for 'tenantId': {given['tenantId']}.")
     by_roles = given.get("enableRbacAuthorization", before.get("enableRbacAuthorization"))
@@ -168,7 +168,7 @@ def _check(twin: Twin, given: Document, before: Document) -> None:
         raise ArmError(400, _INVALID, message)
 
 
-def _recovered(twin: Twin, parsed: Id) -> Document:
+def _recovered(twin: TenantTwin, parsed: Id) -> Document:
     kind = twin.kinds[VAULTS.lower()]
     found = soft_delete.blocked_by(twin, kind, parsed)
     if found is None:
@@ -179,7 +179,7 @@ def _recovered(twin: Twin, parsed: Id) -> Document:
     return {name: found[name] for name in ("location", "tags", "properties") if name in found}
 
 
-def _begun(twin: Twin, document: Document) -> None:
+def _begun(twin: TenantTwin, document: Document) -> None:
     place = address(twin, document["name"])
     document["properties"]["vaultUri"] = f"{place}/"
     of = VaultContents(twin, document)
@@ -189,7 +189,7 @@ def _begun(twin: Twin, document: Document) -> None:
         documents.keep(twin, of, "secrets", name, place)
 
 
-def _gone(twin: Twin, document: Document) -> None:
+def _gone(twin: TenantTwin, document: Document) -> None:
     """It stays, deleted, for as many days as it says."""
     twin.end_data_plane(_plane(document["name"]))
     kept = soft_delete.deleted(twin).get(document["id"].lower())
@@ -209,17 +209,17 @@ def _gone(twin: Twin, document: Document) -> None:
     twin.keep({"id": place, "name": document["name"], "type": DELETED, "properties": properties})
 
 
-def _deleted_id(twin: Twin, document: Document) -> str:
+def _deleted_id(twin: TenantTwin, document: Document) -> str:
     place = f"/subscriptions/{twin.subscription}/providers/Microsoft.KeyVault/locations"
     return f"{place}/{document.get('location', 'global')}/deletedVaults/{document['name']}"
 
 
-def _list_deleted(twin: Twin, call: ArmCall, _document: Any) -> Document:
+def _list_deleted(twin: TenantTwin, call: ArmCall, _document: Any) -> Document:
     found = [each for each in twin.resources.values() if each["type"] == DELETED]
     return {"value": [{k: v for k, v in each.items() if not k.startswith("_")} for each in found]}
 
 
-def _purge(twin: Twin, call: ArmCall, document: Any) -> Reply:
+def _purge(twin: TenantTwin, call: ArmCall, document: Any) -> Reply:
     if document["properties"]["purgeProtectionEnabled"]:
         raise ArmError(405, "MethodNotAllowed", "Operation 'DeletedVaultPurge' is not allowed.")
     soft_delete.purge(twin, document["properties"]["vaultId"])
@@ -228,7 +228,7 @@ def _purge(twin: Twin, call: ArmCall, document: Any) -> Reply:
     return Reply(200)
 
 
-def _put_key(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put_key(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     """Make a key; one that is there stays as it is."""
     of, name, body = _vault_of(twin, call), Id.parse(call.id).name, _KEY.judged(call)
     if there is None:
@@ -242,7 +242,7 @@ def _put_key(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     return documents.keep(twin, of, "keys", name, address(twin, of.name))
 
 
-def _put_secret(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put_secret(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     of, name, body = _vault_of(twin, call), Id.parse(call.id).name, _SECRET.judged(call)
     given = body["properties"]
     content = {"contentType": given.get("contentType"), "tags": body.get("tags", {})}
@@ -255,11 +255,11 @@ def _put_secret(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     return documents.keep(twin, of, "secrets", name, address(twin, of.name))
 
 
-def _vault_of(twin: Twin, call: ArmCall) -> VaultContents:
+def _vault_of(twin: TenantTwin, call: ArmCall) -> VaultContents:
     found = twin.find(Id.parse(call.id).parent)
     assert found is not None
     return VaultContents(twin, found)
 
 
-def _refuse(twin: Twin, call: ArmCall, _document: Any) -> Any:
+def _refuse(twin: TenantTwin, call: ArmCall, _document: Any) -> Any:
     raise ArmError(405, "MethodNotAllowed", f"Resource Manager has no {call.method} of {Id.parse(call.id).type}.")

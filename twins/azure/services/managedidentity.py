@@ -10,7 +10,7 @@ from twins.azure.arm.ids import key
 from twins.azure.arm.kinds import ResourceKind
 from twins.azure.entra import principals
 from twins.azure.entra.token_service import CREDENTIALS
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
 MOST_CREDENTIALS = 20
@@ -22,7 +22,7 @@ _CREDENTIAL = bodies.Body(
 )
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kinds."""
     twin.kind(
         ResourceKind(
@@ -45,7 +45,7 @@ def install(twin: Twin) -> None:
     )
 
 
-def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = _IDENTITY.judged(call)
     properties = dict((there or {}).get("properties") or {})
     if not there:
@@ -54,11 +54,11 @@ def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     return {**body, "properties": properties}
 
 
-def _gone(twin: Twin, document: Document) -> None:
+def _gone(twin: TenantTwin, document: Document) -> None:
     principals.remove(twin, document["properties"]["principalId"])
 
 
-def _put_credential(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put_credential(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = _CREDENTIAL.judged(call)
     properties = body["properties"]
     if len(properties["audiences"]) != 1:

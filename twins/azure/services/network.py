@@ -15,7 +15,7 @@ from twins.azure.arm.declared import READ_ONLY
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id, key
 from twins.azure.arm.kinds import ResourceKind
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 NETWORKS = "Microsoft.Network/virtualNetworks"
 SUBNETS = "Microsoft.Network/virtualNetworks/subnets"
@@ -73,7 +73,7 @@ _LINK = bodies.Body(
 )
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kinds. Of subnets, private endpoints and their zone groups the specification has no PATCH."""
     common = {"name": _NAME, "seconds": SECONDS, "patch": False}
     place = {**common, "patch": True, "location": True}
@@ -87,7 +87,7 @@ def install(twin: Twin) -> None:
     twin.kind(ResourceKind(LINKS, put=_put_link, name=_NAME, seconds=SECONDS, location=True))
 
 
-def _put_network(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put_network(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = _NETWORK.judged(call)
     properties = body["properties"]
     spaces = [_network(each, "properties.addressSpace") for each in properties["addressSpace"]["addressPrefixes"]]
@@ -104,7 +104,7 @@ def _put_network(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     return {**body, "etag": _etag()}
 
 
-def _keep_subnet(twin: Twin, call: ArmCall, subnet_id: str, given: Document, spaces: list[Any]) -> None:
+def _keep_subnet(twin: TenantTwin, call: ArmCall, subnet_id: str, given: Document, spaces: list[Any]) -> None:
     """A subnet that is given in its network's body."""
     body = {"properties": given.get("properties") or {}}
     inner = ArmCall("PUT", subnet_id, call.query, {}, body, call.caller, call.api_version, subnet_id, call.url)
@@ -113,14 +113,14 @@ def _keep_subnet(twin: Twin, call: ArmCall, subnet_id: str, given: Document, spa
     twin.keep({"id": subnet_id, "name": Id.parse(subnet_id).name, "type": SUBNETS, **made})
 
 
-def _put_subnet(twin: Twin, call: ArmCall, _there: Document | None) -> Document:
+def _put_subnet(twin: TenantTwin, call: ArmCall, _there: Document | None) -> Document:
     network = twin.find(call.id.rsplit("/", 2)[0])
     assert network  # ARM has looked
     prefixes = network["properties"]["addressSpace"]["addressPrefixes"]
     return _subnet(twin, call, [_network(each, "properties.addressSpace") for each in prefixes])
 
 
-def _subnet(twin: Twin, call: ArmCall, spaces: list[Any]) -> Document:
+def _subnet(twin: TenantTwin, call: ArmCall, spaces: list[Any]) -> Document:
     body = _SUBNET.judged(call)
     properties = body["properties"]
     given = properties.get("addressPrefixes") or [properties.get("addressPrefix") or ""]
@@ -152,20 +152,20 @@ def _ranges(subnet: Document) -> list[Any]:
     return [ipaddress.ip_network(each) for each in given]
 
 
-def _show_network(twin: Twin, document: Document) -> Document:
+def _show_network(twin: TenantTwin, document: Document) -> Document:
     subnets = [twin.shown(each) for each in twin.children(document["id"], SUBNETS)]
     document["properties"]["subnets"] = subnets
     return document
 
 
-def _show_subnet(twin: Twin, document: Document) -> Document:
+def _show_subnet(twin: TenantTwin, document: Document) -> Document:
     endpoints = [{"id": d["id"]} for d in _endpoints_in(twin, document["id"])]
     if endpoints:
         document["properties"]["privateEndpoints"] = endpoints
     return document
 
 
-def _endpoints_in(twin: Twin, subnet_id: str) -> list[Document]:
+def _endpoints_in(twin: TenantTwin, subnet_id: str) -> list[Document]:
     return [
         document
         for document in twin.resources.values()
@@ -173,21 +173,21 @@ def _endpoints_in(twin: Twin, subnet_id: str) -> list[Document]:
     ]
 
 
-def _delete_network(twin: Twin, _call: ArmCall, document: Document) -> None:
+def _delete_network(twin: TenantTwin, _call: ArmCall, document: Document) -> None:
     for subnet in twin.children(document["id"], SUBNETS):
         _check_unused(twin, subnet["id"])
 
 
-def _delete_subnet(twin: Twin, _call: ArmCall, document: Document) -> None:
+def _delete_subnet(twin: TenantTwin, _call: ArmCall, document: Document) -> None:
     _check_unused(twin, document["id"])
 
 
-def _drop_subnet(twin: Twin, subnet_id: str) -> None:
+def _drop_subnet(twin: TenantTwin, subnet_id: str) -> None:
     _check_unused(twin, subnet_id)
     twin.drop(subnet_id)
 
 
-def _check_unused(twin: Twin, subnet_id: str) -> None:
+def _check_unused(twin: TenantTwin, subnet_id: str) -> None:
     for endpoint in _endpoints_in(twin, subnet_id):
         raise ArmError(
             400,
@@ -197,7 +197,7 @@ def _check_unused(twin: Twin, subnet_id: str) -> None:
         )
 
 
-def _put_security_group(_twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put_security_group(_twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = _SECURITY_GROUP.judged(call)
     before = (there or {}).get("properties") or {}
     body["properties"].setdefault("securityRules", [])
@@ -205,7 +205,7 @@ def _put_security_group(_twin: Twin, call: ArmCall, there: Document | None) -> D
     return {**body, "etag": _etag()}
 
 
-def _delete_security_group(twin: Twin, _call: ArmCall, document: Document) -> None:
+def _delete_security_group(twin: TenantTwin, _call: ArmCall, document: Document) -> None:
     for subnet in twin.resources.values():
         group = subnet["properties"].get("networkSecurityGroup") if subnet["type"] == SUBNETS else None
         if group and key(group["id"]) == key(document["id"]):
@@ -215,7 +215,7 @@ def _delete_security_group(twin: Twin, _call: ArmCall, document: Document) -> No
             raise ArmError(400, "InUseNetworkSecurityGroupCannotBeDeleted", message)
 
 
-def _put_endpoint(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put_endpoint(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = _ENDPOINT.judged(call)
     properties = body["properties"]
     _require(twin, properties["subnet"]["id"], SUBNETS)
@@ -241,14 +241,14 @@ def _put_endpoint(twin: Twin, call: ArmCall, there: Document | None) -> Document
     return {**body, "etag": _etag()}
 
 
-def _put_zone_group(twin: Twin, call: ArmCall, _there: Document | None) -> Document:
+def _put_zone_group(twin: TenantTwin, call: ArmCall, _there: Document | None) -> Document:
     body = _ZONE_GROUP.judged(call)
     for each in body["properties"]["privateDnsZoneConfigs"]:
         _require(twin, each["properties"]["privateDnsZoneId"], ZONES)
     return {**body, "etag": _etag()}
 
 
-def _put_zone(_twin: Twin, call: ArmCall, _there: Document | None) -> Document:
+def _put_zone(_twin: TenantTwin, call: ArmCall, _there: Document | None) -> Document:
     body = _ZONE.judged(call)
     _require_global(body)
     body["properties"] = {
@@ -263,7 +263,7 @@ def _put_zone(_twin: Twin, call: ArmCall, _there: Document | None) -> Document:
     return {**body, "etag": _etag()}
 
 
-def _delete_zone(twin: Twin, _call: ArmCall, document: Document) -> None:
+def _delete_zone(twin: TenantTwin, _call: ArmCall, document: Document) -> None:
     if twin.children(document["id"], LINKS):
         nested = twin.children(document["id"], LINKS)[0]["id"].partition("/providers/")[2]
         message = f"Cannot delete resource while nested resources exist. Some existing nested resource IDs include: '{nested}'. Please delete all nested resources before deleting this resource."  # fmt: skip # noqa: E501
@@ -271,7 +271,7 @@ def _delete_zone(twin: Twin, _call: ArmCall, document: Document) -> None:
         raise ArmError(409, "CannotDeleteResource", message)
 
 
-def _put_link(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put_link(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = _LINK.judged(call)
     _require_global(body)
     properties = body["properties"]
@@ -292,7 +292,7 @@ def _require_global(body: Document) -> None:
         )
 
 
-def _require(twin: Twin, resource_id: str, type_: str) -> None:
+def _require(twin: TenantTwin, resource_id: str, type_: str) -> None:
     found = twin.find(resource_id)
     if found is None or (type_ and found["type"].lower() != type_.lower()):
         message = f"Resource {resource_id} referenced by the request was not found."

@@ -12,7 +12,7 @@ from twins.azure.arm.calls import ArmCall, Document, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
 from twins.azure.arm.kinds import RESULT, ResourceKind
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 DELETE_SECONDS = 60.0
 UNJUDGED = [
@@ -27,7 +27,7 @@ _TERM = re.compile(
 _EXPANDED = {"createdTime": CREATED}
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kinds and the lists."""
     twin.kind(ResourceKind(SUBSCRIPTIONS, scopes=(), patch=False, deleting=_refuse, provisioning=False))
     twin.kind(
@@ -53,7 +53,7 @@ def install(twin: Twin) -> None:
     twin.unjudged += UNJUDGED
 
 
-def _seed(twin: Twin) -> None:
+def _seed(twin: TenantTwin) -> None:
     twin.keep(
         {
             "id": f"/subscriptions/{twin.subscription}",
@@ -66,11 +66,11 @@ def _seed(twin: Twin) -> None:
     )
 
 
-def _refuse(_twin: Twin, call: ArmCall, _document: Document) -> None:
+def _refuse(_twin: TenantTwin, call: ArmCall, _document: Document) -> None:
     raise ArmError(405, "MethodNotAllowed", f"The request with method {call.method} is not allowed on {call.path}.")
 
 
-def _put_group(_twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put_group(_twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = _GROUP.judged(call)
     return (
         {**body, "managedBy": body.get("managedBy") or (there or {}).get("managedBy")} if "managedBy" in body else body
@@ -86,26 +86,26 @@ def _listed_groups(call: ArmCall, found: list[Document]) -> list[Document]:
     return [each for each in found if _matches(each, wanted)]
 
 
-def _list_tenants(twin: Twin, _call: ArmCall, _document: Any) -> Document:
+def _list_tenants(twin: TenantTwin, _call: ArmCall, _document: Any) -> Document:
     return {"value": [{"id": f"/tenants/{twin.tenant}", "tenantId": twin.tenant}]}
 
 
-def _list_subscriptions(twin: Twin, _call: ArmCall, _document: Any) -> Document:
+def _list_subscriptions(twin: TenantTwin, _call: ArmCall, _document: Any) -> Document:
     found = twin.find(f"/subscriptions/{twin.subscription}")
     return {"value": [found] if found else []}
 
 
-def _list_providers(twin: Twin, _call: ArmCall, _document: Any) -> Document:
+def _list_providers(twin: TenantTwin, _call: ArmCall, _document: Any) -> Document:
     return {"value": [providers.document(twin, namespace) for namespace in sorted(providers.namespaces(twin))]}
 
 
-def _list_locations(twin: Twin, _call: ArmCall, _document: Any) -> Document:
+def _list_locations(twin: TenantTwin, _call: ArmCall, _document: Any) -> Document:
     place = f"/subscriptions/{twin.subscription}/locations"
     found = locations.DISPLAY_NAMES.items()
     return {"value": [{"id": f"{place}/{name}", "name": name, "displayName": shown} for name, shown in found]}
 
 
-def _list(twin: Twin, call: ArmCall, _document: Any) -> Reply:
+def _list(twin: TenantTwin, call: ArmCall, _document: Any) -> Reply:
     """Resources of the subscription, or of a group: those that a portal's list has; nothing that lies in another.
 
     Where a tag's name and value are asked for, no tags are answered:
@@ -120,7 +120,7 @@ def _list(twin: Twin, call: ArmCall, _document: Any) -> Reply:
     return Reply(200, {"value": found})
 
 
-def _is_listed(twin: Twin, document: Document) -> bool:
+def _is_listed(twin: TenantTwin, document: Document) -> bool:
     kind = twin.kinds.get(document["type"].lower())
     return bool(kind and kind.location and kind.type != RESOURCE_GROUPS)
 

@@ -20,7 +20,7 @@ from twins.azure.arm.kinds import RESULT, ResourceKind
 from twins.azure.blobs import blobs
 from twins.azure.blobs.front import BlobApp, BlobsByPath
 from twins.azure.services import storage_rules
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 SERVICES = "Microsoft.Storage/storageAccounts/blobServices"
 POLICIES = "Microsoft.Storage/storageAccounts/managementPolicies"
@@ -69,7 +69,7 @@ _DEFAULTS: Document = {
 }
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kinds and actions."""
     twin.kind(
         ResourceKind(
@@ -119,7 +119,7 @@ def install(twin: Twin) -> None:
     twin.unjudged += UNJUDGED
 
 
-def endpoint(twin: Twin, name: str) -> str:
+def endpoint(twin: TenantTwin, name: str) -> str:
     """Where an account's blobs are: https://localhost:PORT/."""
     return twin.data_plane(_plane(name), BlobApp(twin, name)) + "/"
 
@@ -128,14 +128,14 @@ def _plane(name: str) -> str:
     return f"storage/{name}"
 
 
-def _resume(twin: Twin) -> None:
+def _resume(twin: TenantTwin) -> None:
     """Let the accounts of a twin that was started again have their hosts."""
     for document in list(twin.resources.values()):
         if document["type"] == blobs.ACCOUNTS:
             document["properties"]["primaryEndpoints"] = {"blob": endpoint(twin, document["name"])}
 
 
-def _put_account(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put_account(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     _check_name(twin, Id.parse(call.id).name, there)
     storage_rules.check(call.body, new=there is None)
     body = _ACCOUNT.judged(call)
@@ -156,7 +156,7 @@ def _put_account(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     return {**document, "sku": sku_document, "kind": kind, "properties": merged, blobs.SLOT: slot, "_keys": keys}
 
 
-def _check_name(twin: Twin, name: str, there: Document | None) -> None:
+def _check_name(twin: TenantTwin, name: str, there: Document | None) -> None:
     if not _NAME.fullmatch(name):
         message = f"{name} is not a valid storage account name. Storage account name must be between 3 and 24 characters in length and use numbers and lower-case letters only."  # fmt: skip # noqa: E501
         raise ArmError(400, "AccountNameInvalid", message)
@@ -176,7 +176,7 @@ def _check_unchanged(there: Document, kind: str, properties: Document) -> None:
         raise ArmError(400, "AccountPropertyCannotBeUpdated", message)
 
 
-def _begun_account(twin: Twin, document: Document) -> None:
+def _begun_account(twin: TenantTwin, document: Document) -> None:
     place = endpoint(twin, document["name"])
     document["properties"]["primaryEndpoints"] = {"blob": place}
     service = f"{document['id']}/blobServices/default"
@@ -189,7 +189,7 @@ def _begun_account(twin: Twin, document: Document) -> None:
         twin.keep({"id": service, "name": "default", "type": SERVICES, "sku": sku, "properties": properties})
 
 
-def _put_service(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put_service(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     given = _SERVICE.judged(call)["properties"]
     for name in ("deleteRetentionPolicy", "containerDeleteRetentionPolicy"):
         policy = given.get(name) or {}
@@ -201,11 +201,11 @@ def _put_service(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     return {"sku": (there or {}).get("sku"), "properties": properties}
 
 
-def _undeletable(twin: Twin, call: ArmCall, document: Document) -> None:
+def _undeletable(twin: TenantTwin, call: ArmCall, document: Document) -> None:
     raise ArmError(405, "MethodNotAllowed", "The HTTP method DELETE is not supported at this resource.")
 
 
-def _put_container(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put_container(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     given = _CONTAINER.judged(call)["properties"]
     parsed = Id.parse(call.id)
     account = twin.find(call.id.partition("/blobServices/")[0])
@@ -235,13 +235,13 @@ def _put_container(twin: Twin, call: ArmCall, there: Document | None) -> Documen
     return {"etag": f'"0x{uuid.uuid4().hex[:15].upper()}"', "properties": properties}
 
 
-def _forget_blobs(twin: Twin) -> None:
+def _forget_blobs(twin: TenantTwin) -> None:
     for document in list(twin.resources.values()):
         if document["type"] == blobs.CONTAINERS:
             _gone_container(twin, document)
 
 
-def _gone_container(twin: Twin, document: Document) -> None:
+def _gone_container(twin: TenantTwin, document: Document) -> None:
     account = twin.find(document["id"].partition("/blobServices/")[0])
     if account is not None:
         blobs.store(twin).forget(twin, account[blobs.SLOT], document["name"])
@@ -252,7 +252,7 @@ def _listed_containers(call: ArmCall, found: list[Document]) -> list[Document]:
     return [each for each in found if each["name"].startswith(call.query.get("$filter", ""))]
 
 
-def _put_policy(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put_policy(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     rules = _POLICY.judged(call)["properties"]["policy"]["rules"]
     if not rules:
         raise ArmError(400, "InvalidRequestPropertyValue", "The value of property 'policy.rules' is required.")
@@ -265,7 +265,7 @@ def _put_policy(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     return {"properties": {"policy": {"rules": rules}, "lastModifiedTime": datetime.now(UTC).isoformat()}}
 
 
-def _list_keys(twin: Twin, call: ArmCall, document: Any) -> Reply:
+def _list_keys(twin: TenantTwin, call: ArmCall, document: Any) -> Reply:
     made = document["properties"]["keyCreationTime"]
     keys = [
         {"keyName": name, "value": value, "permissions": "FULL", "creationTime": made[name]}

@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from twins.azure.arm.calls import Document
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.azure.vault import keys
 from twins.azure.vault.vault import Sort, VaultContents
 
@@ -64,7 +64,7 @@ def attributes_of(body: Document) -> Document:
     return {name: given[name] for name in ("enabled", "nbf", "exp") if given.get(name) is not None}
 
 
-def keep(twin: Twin, vault: VaultContents, sort: Sort, name: str, address: str) -> Document:
+def keep(twin: TenantTwin, vault: VaultContents, sort: Sort, name: str, address: str) -> Document:
     """Let Resource Manager have a key or secret as it is now."""
     version = vault.get(sort, name)
     place = f"{address}/{sort}/{name}"

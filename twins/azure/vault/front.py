@@ -16,7 +16,7 @@ from twins.azure.arm.calls import Document, Principal, Reply
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.replies import answer, read_json
 from twins.azure.entra import tokens
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.azure.vault import documents, keys, vault
 from twins.azure.vault.vault import VaultContents, VaultError
 
@@ -58,7 +58,7 @@ _LISTS = {"keys": "read", "secrets": "readMetadata/action"}
 class VaultApp:
     """The WSGI application of one vault, by its name."""
 
-    def __init__(self, twin: Twin, name: str) -> None:
+    def __init__(self, twin: TenantTwin, name: str) -> None:
         self._twin = twin
         self._name = name
 
@@ -107,7 +107,7 @@ def _page(request: Request, reply: Reply) -> Reply:
 
 
 def _carry_out(
-    twin: Twin, of: VaultContents, caller: Principal, request: Request, body: Document, address: str
+    twin: TenantTwin, of: VaultContents, caller: Principal, request: Request, body: Document, address: str
 ) -> Reply:
     sort, name, version, verb = _parsed(request)
     kind: Any = sort.removeprefix("deleted")
@@ -141,7 +141,7 @@ def _parsed(request: Request) -> tuple[str, str, str, str]:
     return sort, name, version, verb
 
 
-def _require(twin: Twin, of: VaultContents, caller: Principal, action: str, below: str) -> None:
+def _require(twin: TenantTwin, of: VaultContents, caller: Principal, action: str, below: str) -> None:
     scope = of.document["id"] + (f"/{below}" if below else "")
     full = f"Microsoft.KeyVault/vaults/{action}"
     by_roles = of.document["properties"].get("enableRbacAuthorization")
@@ -182,7 +182,9 @@ def _decoded(body: Document, name: str) -> bytes:
         raise VaultError(400, "BadParameter", f"Property '{name}' is not base64url.") from e
 
 
-def _create(twin: Twin, of: VaultContents, _kind: Any, name: str, _version: str, body: Document, address: str) -> Reply:
+def _create(
+    twin: TenantTwin, of: VaultContents, _kind: Any, name: str, _version: str, body: Document, address: str
+) -> Reply:
     attributes = documents.attributes_of(body)
     premium = of.document["properties"]["sku"]["name"].lower() == "premium"
     size = int(body.get("key_size") or 0)
@@ -193,7 +195,9 @@ def _create(twin: Twin, of: VaultContents, _kind: Any, name: str, _version: str,
     return Reply(200, documents.Shown(of, "keys", address).bundle(name, version))
 
 
-def _set(twin: Twin, of: VaultContents, _kind: Any, name: str, _version: str, body: Document, address: str) -> Reply:
+def _set(
+    twin: TenantTwin, of: VaultContents, _kind: Any, name: str, _version: str, body: Document, address: str
+) -> Reply:
     value = body.get("value")
     if not isinstance(value, str):
         raise VaultError(400, "BadParameter", "The 'value' of a secret is missing.")
@@ -205,7 +209,9 @@ def _set(twin: Twin, of: VaultContents, _kind: Any, name: str, _version: str, bo
     return Reply(200, documents.Shown(of, "secrets", address).bundle(name, version))
 
 
-def _get(_twin: Twin, of: VaultContents, kind: Any, name: str, version: str, _body: Document, address: str) -> Reply:
+def _get(
+    _twin: TenantTwin, of: VaultContents, kind: Any, name: str, version: str, _body: Document, address: str
+) -> Reply:
     found = of.get(kind, name, version)
     if kind == "secrets" and not found["attributes"]["enabled"]:
         message = "Operation get is not allowed on a disabled secret."
@@ -213,7 +219,9 @@ def _get(_twin: Twin, of: VaultContents, kind: Any, name: str, version: str, _bo
     return Reply(200, documents.Shown(of, kind, address).bundle(name, found))
 
 
-def _update(_twin: Twin, of: VaultContents, kind: Any, name: str, version: str, body: Document, address: str) -> Reply:
+def _update(
+    _twin: TenantTwin, of: VaultContents, kind: Any, name: str, version: str, body: Document, address: str
+) -> Reply:
     own = "key_ops" if kind == "keys" else "contentType"
     members = {"tags": body.get("tags"), own: body.get(own)}
     found = of.change(of.get(kind, name, version), documents.attributes_of(body), **members)
@@ -223,28 +231,30 @@ def _update(_twin: Twin, of: VaultContents, kind: Any, name: str, version: str, 
 
 
 def _versions(
-    _twin: Twin, of: VaultContents, kind: Any, name: str, _version: str, _body: Document, address: str
+    _twin: TenantTwin, of: VaultContents, kind: Any, name: str, _version: str, _body: Document, address: str
 ) -> Reply:
     shown = documents.Shown(of, kind, address)
     found = of.versions(kind, name)
     return Reply(200, {"value": [shown.item(name, each, each["version"]) for each in found]})
 
 
-def _delete(twin: Twin, of: VaultContents, kind: Any, name: str, _version: str, _body: Document, address: str) -> Reply:
+def _delete(
+    twin: TenantTwin, of: VaultContents, kind: Any, name: str, _version: str, _body: Document, address: str
+) -> Reply:
     of.delete(kind, name)
     twin.drop(f"{of.document['id']}/{kind}/{name}")
     return Reply(200, documents.Shown(of, kind, address).deleted_bundle(name))
 
 
 def _get_deleted(
-    _twin: Twin, of: VaultContents, kind: Any, name: str, _version: str, _body: Document, address: str
+    _twin: TenantTwin, of: VaultContents, kind: Any, name: str, _version: str, _body: Document, address: str
 ) -> Reply:
     of.deleted_named(kind, name)
     return Reply(200, documents.Shown(of, kind, address).deleted_bundle(name))
 
 
 def _recover(
-    twin: Twin, of: VaultContents, kind: Any, name: str, _version: str, _body: Document, address: str
+    twin: TenantTwin, of: VaultContents, kind: Any, name: str, _version: str, _body: Document, address: str
 ) -> Reply:
     found = of.recover(kind, name)
     documents.keep(twin, of, kind, name, address)
@@ -254,7 +264,7 @@ def _recover(
 
 
 def _purge(
-    _twin: Twin, of: VaultContents, kind: Any, name: str, _version: str, _body: Document, _address: str
+    _twin: TenantTwin, of: VaultContents, kind: Any, name: str, _version: str, _body: Document, _address: str
 ) -> Reply:
     of.purge(kind, name)
     return Reply(204)

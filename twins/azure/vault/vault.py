@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from twins.azure.arm.calls import Document
 from twins.azure.arm.errors import ArmError
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 VAULTS = "Microsoft.KeyVault/vaults"
 Sort = Literal["keys", "secrets"]
@@ -34,7 +34,7 @@ class VaultContents:
     (enabled, created, updated, …), `tags`, and what is the sort's own.
     """
 
-    def __init__(self, twin: Twin, document: Document) -> None:
+    def __init__(self, twin: TenantTwin, document: Document) -> None:
         self._twin = twin
         self.document = document
         self.name: str = document["name"]
@@ -167,18 +167,18 @@ class VaultContents:
         return contents(self._twin, self.name).setdefault(f"deleted {sort}", {})
 
 
-def contents(twin: Twin, name: str) -> dict[str, Any]:
+def contents(twin: TenantTwin, name: str) -> dict[str, Any]:
     """All that a vault holds, deleted or not; private keys too."""
     return twin.state.setdefault("vaults", {}).setdefault(name.lower(), {})
 
 
-def forget(twin: Twin, name: str) -> None:
+def forget(twin: TenantTwin, name: str) -> None:
     """Let nothing be left of what a vault held."""
     twin.state.setdefault("vaults", {}).pop(name.lower(), None)
     twin.changed()
 
 
-def named(twin: Twin, name: str) -> Document | None:
+def named(twin: TenantTwin, name: str) -> Document | None:
     """A vault by its name, which no two have."""
     for document in twin.resources.values():
         if document["type"] == VAULTS and document["name"].lower() == name.lower():

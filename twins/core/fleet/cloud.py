@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from twins.core.faults import Faults
-from twins.core.fleet.plan import ContainerPlan, DataSource
+from twins.core.fleet.plan import ContainerPlan, ModelDataSource
 from twins.core.twin import BaseTwin as Twin
 
 Load = tuple[str, str, str]
 """Endpoint's id, its name, and variant."""
 Trouble = Literal["data", "data_late", "image", "not_ready", "internal"]
 
-__all__ = ["DataError", "FleetCloud", "Identity", "Load", "Request", "Trouble", "Twin"]
+__all__ = ["FleetCloud", "FleetRequest", "Identity", "Load", "ModelDataError", "Trouble", "Twin"]
 
 
-class DataError(Exception):
+class ModelDataError(Exception):
     """Model data can't be had; the text says which, and why."""
 
 
@@ -32,7 +32,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Request:
+class FleetRequest:
     """One answered request; `instances` of its variant were in service. A `status` of 0: the container was lost.
 
     `model_seconds` passed from the question to the end of the container's answer, `overhead_seconds` before that.
@@ -59,11 +59,11 @@ class FleetCloud(Protocol):
         """The faults of the twin; with the lock."""
         ...
 
-    def fetch(self, whose: Identity, source: DataSource, folder: Path) -> None:
+    def fetch(self, whose: Identity, source: ModelDataSource, folder: Path) -> None:
         """Have model data as files in a folder of its own, which nobody writes to.
 
         Raises:
-            DataError: there is none, or it can't be read.
+            ModelDataError: there is none, or it can't be read.
         """
         ...
 
@@ -77,7 +77,7 @@ class FleetCloud(Protocol):
         """Keep what a container wrote; with the lock."""
         ...
 
-    def put_counts(self, requests: Sequence[tuple[float, Request]], loads: Mapping[Load, int]) -> None:
+    def put_counts(self, requests: Sequence[tuple[float, FleetRequest]], loads: Mapping[Load, int]) -> None:
         """Keep what was counted: requests with the time of their end, and the most requests under way at a time; with
         the lock.
         """

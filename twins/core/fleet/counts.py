@@ -4,24 +4,24 @@ import threading
 import time
 from collections.abc import Mapping
 
-from twins.core.fleet.cloud import FleetCloud, Load, Request, Twin
+from twins.core.fleet.cloud import FleetCloud, FleetRequest, Load, Twin
 
 _LOAD_SECONDS = 10.0
 """Between two data points of the requests under way."""
 
 
-class Counts:
+class RequestCounts:
     """Collects counts, and writes them when somebody has time for it: a request need not wait for the twin's lock."""
 
     def __init__(self, twin: Twin, cloud: FleetCloud) -> None:
         self._twin = twin
         self._cloud = cloud
         self._lock = threading.Lock()
-        self._requests: list[tuple[float, Request]] = []
+        self._requests: list[tuple[float, FleetRequest]] = []
         self._most: dict[Load, int] = {}
         self._told: dict[Load, float] = {}
 
-    def count(self, request: Request) -> None:
+    def count(self, request: FleetRequest) -> None:
         with self._lock:
             self._requests.append((time.time(), request))
 

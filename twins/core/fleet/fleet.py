@@ -16,10 +16,10 @@ from typing import Any
 from contract.errors import KitError
 from hosting.balance import Turns
 from hosting.daemon import Daemon
-from twins.core.fleet.cloud import FleetCloud, Identity, Load, Request, Twin
-from twins.core.fleet.counts import Counts
+from twins.core.fleet.cloud import FleetCloud, FleetRequest, Identity, Load, Twin
+from twins.core.fleet.counts import RequestCounts
 from twins.core.fleet.logs import LogTails
-from twins.core.fleet.plan import EndpointPlan
+from twins.core.fleet.plan import FleetPlan
 from twins.core.fleet.worker import LOGS, RECORD, WORKERS, Worker, WorkerContext, clean
 
 FOLDER = "hosting"
@@ -70,7 +70,7 @@ class Lease:
     ) -> None:
         """Count the answer; a status of 5xx (0: the connection was lost) has the instance looked at."""
         identity = self._worker.identity
-        request = Request(
+        request = FleetRequest(
             identity.endpoint_id, identity.endpoint, self.variant, status, self.instances,
             model_seconds, overhead_seconds, first_byte_seconds, identity.group,
         )  # fmt: skip
@@ -86,7 +86,7 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class Progress:
+class FleetProgress:
     """Instances of a group: how many there should be, how many are in service, and why some can't be."""
 
     wanted: int
@@ -102,7 +102,7 @@ class Progress:
 class _Endpoint:
     """An endpoint's plan, and its workers by the ids of their instances."""
 
-    plan: EndpointPlan
+    plan: FleetPlan
     resumed_until: float = 0.0
     workers: dict[str, Worker] = field(default_factory=dict)
     turns: Turns = field(default_factory=Turns)
@@ -156,7 +156,7 @@ class Fleet:
         self._log = logging.getLogger(cloud.log_name)
         home = twin.home / FOLDER
         self._daemon = Daemon(home)
-        self.counts = Counts(twin, cloud)
+        self.counts = RequestCounts(twin, cloud)
         self._logs = LogTails(twin, cloud)
         self._context = WorkerContext(twin, cloud, self._daemon, self._logs, self._fault)
         self._endpoints: dict[str, _Endpoint] = {}
@@ -201,7 +201,7 @@ class Fleet:
 
     # -- what should be, and what is
 
-    def want(self, plan: EndpointPlan) -> None:
+    def want(self, plan: FleetPlan) -> None:
         """Have an endpoint's instances be as planned from now on: traffic at once, containers soon."""
         with self._changed:
             endpoint = self._endpoints.get(plan.id)
@@ -228,7 +228,7 @@ class Fleet:
             self._ensure_thread()
             self._changed.notify_all()
 
-    def progress(self, endpoint_id: str, group: str) -> Progress:
+    def progress(self, endpoint_id: str, group: str) -> FleetProgress:
         """How far the instances of a group are. One that was in service, and is started again now, counts as one."""
         with self._changed:
             endpoint = self._endpoints.get(endpoint_id)
@@ -236,7 +236,7 @@ class Fleet:
             ids = [i for plan in plans for variant in plan.variants for i in variant.instances]
             workers = [endpoint.workers[i] for i in ids] if endpoint else []
             problems = [worker.problem for worker in workers if worker.problem]
-            return Progress(len(ids), sum(worker.served for worker in workers), problems[0] if problems else "")
+            return FleetProgress(len(ids), sum(worker.served for worker in workers), problems[0] if problems else "")
 
     def busy(self, endpoint_id: str) -> bool:
         return any(w.identity.endpoint_id == endpoint_id for w in self._all())
@@ -256,7 +256,7 @@ class Fleet:
 
     # -- the twin's life
 
-    def resume(self, plans: Iterable[EndpointPlan]) -> None:
+    def resume(self, plans: Iterable[FleetPlan]) -> None:
         """Take up what the last twin left: its containers where they still run, others in their place."""
         wanted = [plan for plan in plans if plan.groups]
         if not self._daemon.alive():  # nothing to adopt

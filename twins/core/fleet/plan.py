@@ -8,7 +8,7 @@ from contract.documents.document import Part
 from hosting.spec import EndpointSpec
 
 
-class DataSource(Part):
+class ModelDataSource(Part):
     """Model data at a URI of the cloud's storage, and where the container finds it. Archives are unpacked."""
 
     uri: str
@@ -37,7 +37,7 @@ class ContainerPlan(Part):
     reference: str
     environ: dict[str, str] = Field(default={})
     arguments: list[str] = Field(default=[])
-    data: list[DataSource] = Field(default=[])
+    data: list[ModelDataSource] = Field(default=[])
     download_seconds: float = 3600.0
     start_seconds: float = 240.0
     ready: Probe
@@ -76,7 +76,7 @@ class GroupPlan(Part):
     variants: list[VariantPlan]
 
 
-class EndpointPlan(Part):
+class FleetPlan(Part):
     """All containers of an endpoint, whose `id` is the cloud's own."""
 
     id: str
@@ -84,6 +84,6 @@ class EndpointPlan(Part):
     groups: list[GroupPlan]
 
     @classmethod
-    def of(cls, id: str, name: str, groups: list[dict[str, Any]]) -> "EndpointPlan":  # noqa: A002
+    def of(cls, id: str, name: str, groups: list[dict[str, Any]]) -> "FleetPlan":  # noqa: A002
         """The plan whose groups a twin wrote down."""
         return cls(id=id, name=name, groups=[GroupPlan.model_validate(group) for group in groups])

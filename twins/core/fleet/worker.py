@@ -22,7 +22,7 @@ from hosting.daemon import Daemon, Program
 from hosting.files import write_atomic
 from hosting.ports import choose_port
 from hosting.spec import EndpointSpec
-from twins.core.fleet.cloud import DataError, FleetCloud, Identity, Trouble, Twin
+from twins.core.fleet.cloud import FleetCloud, Identity, ModelDataError, Trouble, Twin
 from twins.core.fleet.logs import LogTails
 from twins.core.fleet.plan import ContainerPlan, Probe
 
@@ -227,7 +227,7 @@ class Worker:
                 self._context.cloud.fetch(self.identity, source, target)
                 _let_read(target)
                 found[source.path] = str(target)
-        except DataError as e:
+        except ModelDataError as e:
             raise CannotServeError(self._trouble("data", str(e))) from e
         if time.monotonic() - began > self.plan.download_seconds:
             raise CannotServeError(self._trouble("data_late", f"{self.plan.download_seconds:g}"))

@@ -75,7 +75,7 @@ class Asked:
     item: str
 
 
-class Repository(Protocol):
+class RegistryRepository(Protocol):
     """A repository for somebody who may do what was asked. `stored` is its name in the storage. All methods may raise
     RegistryError.
     """
@@ -111,7 +111,7 @@ class RegistryCloud(Protocol):
         """Let somebody know that this is a registry, or raise RegistryError with the challenge of a login."""
         ...
 
-    def open(self, request: Request, asked: Asked) -> Repository:
+    def open(self, request: Request, asked: Asked) -> RegistryRepository:
         """The repository for who asks.
 
         Raises:
@@ -150,7 +150,7 @@ class Front:
             return Response("{}", content_type="application/json")
         raise unsupported()
 
-    def _carry_out(self, request: Request, asked: Asked, repository: Repository) -> Response:
+    def _carry_out(self, request: Request, asked: Asked, repository: RegistryRepository) -> Response:
         if asked.operation == "write manifest":
             return self._put_manifest(request, asked, repository)
         if asked.operation == "list tags":
@@ -165,7 +165,7 @@ class Front:
         query = "" if asked.operation == "begin layer" else request.query_string.decode()
         return self._hand_on(request, asked, repository, f"blobs/{asked.item}{f'?{query}' if query else ''}")
 
-    def _put_manifest(self, request: Request, asked: Asked, repository: Repository) -> Response:
+    def _put_manifest(self, request: Request, asked: Asked, repository: RegistryRepository) -> Response:
         body = request.input_stream.read(_MOST_MANIFEST_BYTES + 1)
         if len(body) > _MOST_MANIFEST_BYTES:
             raise RegistryError("MANIFEST_INVALID", "The manifest has more than 4 MiB.", 413)
@@ -181,7 +181,7 @@ class Front:
         return answer
 
     def _hand_on(
-        self, request: Request, asked: Asked, repository: Repository, path: str, body: bytes | None = None
+        self, request: Request, asked: Asked, repository: RegistryRepository, path: str, body: bytes | None = None
     ) -> Response:
         """Let the storage answer, body and answer in pieces; `body` is what was read of the request already."""
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}

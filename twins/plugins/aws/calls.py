@@ -8,7 +8,7 @@ from typing import Any
 
 from twins.plugins.aws.rules import AwsTypeRules, rules
 from twins.plugins.aws.session import AwsSession
-from twins.plugins.plugin import ProviderError, Request
+from twins.plugins.plugin import PluginRequest, ProviderError
 
 PATIENCE = 10.0
 """Seconds for errors that pass by themselves, for which the real plugin has two minutes: a twin's time goes faster."""
@@ -43,7 +43,7 @@ class AwsError(ProviderError):
 class ResourceOperation:
     """An operation on a resource of `type`. Properties are plain and known."""
 
-    request: Request[AwsSession]
+    request: PluginRequest[AwsSession]
     id: str = ""
     inputs: dict[str, Any] = field(default_factory=dict)
     """What is wanted (create, update)."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from twins.plugins.aws.calls import AwsError, ResourceOperation
 from twins.plugins.aws.session import AwsSession
-from twins.plugins.plugin import Failure, ProviderError, Request
+from twins.plugins.plugin import Failure, PluginRequest, ProviderError
 
 Arguments = dict[str, Any]
 
@@ -22,7 +22,7 @@ def invoke(session: AwsSession, token: str, arguments: Arguments) -> tuple[Argum
         known = ", ".join(sorted(FUNCTIONS))
         raise ProviderError(f"the stand-in plugin does not know the function {token}; it knows {known}")
     region = arguments.get("region") or session.region
-    work = ResourceOperation(Request(session, "", "aws:index:Function", ""), state={"region": region})
+    work = ResourceOperation(PluginRequest(session, "", "aws:index:Function", ""), state={"region": region})
     try:
         result = function(work, arguments)
     except AwsError as error:

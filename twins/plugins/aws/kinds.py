@@ -1,6 +1,6 @@
 """How a type becomes calls: declared in kinds.json, carried out here.
 
-A `ResourceKind` is one type: the operations that make, read, change and remove it, and the names that the rules of
+A `AwsResourceKind` is one type: the operations that make, read, change and remove it, and the names that the rules of
 `translate` don't find by themselves. Properties with calls of their own are its `parts`. Types that need more are
 subclasses in services/.
 """
@@ -58,7 +58,7 @@ class KindPart:
 
 
 @dataclass(frozen=True)
-class ResourceKind:
+class AwsResourceKind:
     """One type."""
 
     token: str
@@ -342,7 +342,7 @@ class ResourceKind:
 
 
 @functools.cache
-def kind_of(token: str) -> ResourceKind:
+def kind_of(token: str) -> AwsResourceKind:
     """A type's kind.
 
     Raises:
@@ -350,7 +350,7 @@ def kind_of(token: str) -> ResourceKind:
     """
     row = dict(_rows()[token])
     module, _, name = row.pop("class", "").partition(".")
-    of = getattr(importlib.import_module(f"twins.plugins.aws.services.{module}"), name) if name else ResourceKind
+    of = getattr(importlib.import_module(f"twins.plugins.aws.services.{module}"), name) if name else AwsResourceKind
     row["parts"] = tuple(KindPart(**part) for part in row.get("parts", ()))
     row["tags"] = Tagging(**row["tags"]) if "tags" in row else None
     row["wait"] = Wait(**row["wait"]) if "wait" in row else None

@@ -7,11 +7,11 @@ from typing import Any
 
 from twins.plugins.aws import checks, differ, equivalence, functions, tags
 from twins.plugins.aws.calls import ResourceOperation
-from twins.plugins.aws.kinds import ResourceKind, kind_of
+from twins.plugins.aws.kinds import AwsResourceKind, kind_of
 from twins.plugins.aws.rules import AwsTypeRules, rules
 from twins.plugins.aws.session import AwsSession, check_config, open_session
 from twins.plugins.caller import environment_of
-from twins.plugins.plugin import Differences, Failure, Naming, PartlyMadeError, Provider, ProviderError, Request
+from twins.plugins.plugin import Differences, Failure, Naming, PartlyMadeError, PluginRequest, Provider, ProviderError
 from twins.plugins.values import DEFAULTS, UNKNOWN, has_unknown
 
 Properties = dict[str, Any]
@@ -33,7 +33,7 @@ class AwsProvider(Provider[AwsSession]):
         return open_session(config, self._twin, environment_of(peer))
 
     def check(
-        self, request: Request[AwsSession], olds: Properties, news: Properties, naming: Naming
+        self, request: PluginRequest[AwsSession], olds: Properties, news: Properties, naming: Naming
     ) -> tuple[Properties, list[Failure]]:
         known = self._rules(request)
         inputs = checks.normalised(known, news)
@@ -45,7 +45,7 @@ class AwsProvider(Provider[AwsSession]):
         return inputs, failures + checks.failures(known, request.name, inputs)
 
     def diff(
-        self, request: Request[AwsSession], old_inputs: Properties, state: Properties, news: Properties
+        self, request: PluginRequest[AwsSession], old_inputs: Properties, state: Properties, news: Properties
     ) -> Differences:
         known = self._rules(request)
         recorded = old_inputs or _inputs_of(known, state)
@@ -54,7 +54,7 @@ class AwsProvider(Provider[AwsSession]):
         return differ.diff(known, request.session.account, recorded, state, news)
 
     def preview(
-        self, request: Request[AwsSession], inputs: Properties, old_inputs: Properties, state: Properties
+        self, request: PluginRequest[AwsSession], inputs: Properties, old_inputs: Properties, state: Properties
     ) -> Properties:
         known = self._rules(request)
         outputs = {name: value for name, value in inputs.items() if name != DEFAULTS}
@@ -64,7 +64,7 @@ class AwsProvider(Provider[AwsSession]):
         outputs |= {n: state[n] for n in absent if n in state and (n in known.outputs or n in known.computed)}
         return outputs | dict.fromkeys(known.changing, UNKNOWN)
 
-    def create(self, request: Request[AwsSession], inputs: Properties) -> tuple[str, Properties]:
+    def create(self, request: PluginRequest[AwsSession], inputs: Properties) -> tuple[str, Properties]:
         kind, known = self._kind(request), self._rules(request)
         work = ResourceOperation(request, inputs=_named(known, _without_defaults(inputs)))
         try:
@@ -76,7 +76,7 @@ class AwsProvider(Provider[AwsSession]):
         return made, _state(kind, work, found)
 
     def read(
-        self, request: Request[AwsSession], identity: str, state: Properties, inputs: Properties
+        self, request: PluginRequest[AwsSession], identity: str, state: Properties, inputs: Properties
     ) -> tuple[str, Properties, Properties] | None:
         kind, known = self._kind(request), self._rules(request)
         found_id, at, region = identity.partition("@") if not state and known.regional else (identity, "", "")
@@ -95,7 +95,7 @@ class AwsProvider(Provider[AwsSession]):
 
     def update(
         self,
-        request: Request[AwsSession],
+        request: PluginRequest[AwsSession],
         identity: str,
         state: Properties,
         old_inputs: Properties,
@@ -110,7 +110,7 @@ class AwsProvider(Provider[AwsSession]):
             raise ProviderError(_told(request, "updating", error)) from None
         return _state(kind, work, found)
 
-    def delete(self, request: Request[AwsSession], identity: str, state: Properties) -> None:
+    def delete(self, request: PluginRequest[AwsSession], identity: str, state: Properties) -> None:
         try:
             self._kind(request).remove(ResourceOperation(request, identity, state=state))
         except ProviderError as error:
@@ -122,7 +122,7 @@ class AwsProvider(Provider[AwsSession]):
     def follows(self, secret: set[str]) -> set[str]:
         return secret | {"tagsAll"} if "tags" in secret else secret
 
-    def _rules(self, request: Request[AwsSession]) -> AwsTypeRules:
+    def _rules(self, request: PluginRequest[AwsSession]) -> AwsTypeRules:
         try:
             return rules(request.type)
         except KeyError:
@@ -131,12 +131,12 @@ class AwsProvider(Provider[AwsSession]):
                 "those that it knows; with the real plugin installed, that one is used"
             ) from None
 
-    def _kind(self, request: Request[AwsSession]) -> ResourceKind:
+    def _kind(self, request: PluginRequest[AwsSession]) -> AwsResourceKind:
         self._rules(request)
         return kind_of(request.type)
 
 
-def _state(kind: ResourceKind, work: ResourceOperation, found: Properties) -> Properties:
+def _state(kind: AwsResourceKind, work: ResourceOperation, found: Properties) -> Properties:
     """What is recorded: what was found; where that is the same as configured, in the configured words."""
     known, session = work.rules, work.session
     configured = {**work.state, **work.inputs}
@@ -238,5 +238,5 @@ def _zero(value: Any) -> bool:
     return value in (None, "", [], {}, False, 0)
 
 
-def _told(request: Request[AwsSession], doing: str, error: ProviderError) -> str:
+def _told(request: PluginRequest[AwsSession], doing: str, error: ProviderError) -> str:
     return f"{doing} {request.urn}: 1 error occurred:\n\t* {error}\n"

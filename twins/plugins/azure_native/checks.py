@@ -9,8 +9,8 @@ from typing import Any
 from twins.plugins.azure_native.arm import ArmResponseError
 from twins.plugins.azure_native.bodies import Properties, at
 from twins.plugins.azure_native.rules import Shape, TypeRules, definition
-from twins.plugins.azure_native.session import AzureSession
-from twins.plugins.plugin import Failure, Naming, ProviderError, Request
+from twins.plugins.azure_native.session import PluginSession
+from twins.plugins.plugin import Failure, Naming, PluginRequest, ProviderError
 from twins.plugins.values import UNKNOWN, has_unknown
 
 CREATE_FIRST = "__createBeforeDelete"
@@ -22,7 +22,7 @@ _RANDOM_DIGITS = 8
 
 
 def with_defaults(
-    rules: TypeRules, request: Request[AzureSession], olds: Mapping[str, Any], news: Properties, naming: Naming
+    rules: TypeRules, request: PluginRequest[PluginSession], olds: Mapping[str, Any], news: Properties, naming: Naming
 ) -> Properties:
     """The inputs with a name, a location and an API version."""
     inputs = dict(news)
@@ -73,7 +73,9 @@ def _name(rules: TypeRules, logical: str, olds: Mapping[str, Any], naming: Namin
     return logical + digest[:_RANDOM_DIGITS], True
 
 
-def _location(rules: TypeRules, request: Request[AzureSession], olds: Mapping[str, Any], inputs: Properties) -> str:
+def _location(
+    rules: TypeRules, request: PluginRequest[PluginSession], olds: Mapping[str, Any], inputs: Properties
+) -> str:
     session = request.session
     if olds.get("location"):
         return olds["location"]

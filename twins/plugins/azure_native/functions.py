@@ -6,11 +6,11 @@ from twins.plugins.azure_native import bodies
 from twins.plugins.azure_native.bodies import Properties
 from twins.plugins.azure_native.checks import VERSION
 from twins.plugins.azure_native.rules import TypeRules, actions, rules, tokens
-from twins.plugins.azure_native.session import AzureSession
+from twins.plugins.azure_native.session import PluginSession
 from twins.plugins.plugin import Failure, ProviderError
 
 
-def invoke(session: AzureSession, token: str, arguments: Properties) -> tuple[Properties, list[Failure]]:
+def invoke(session: PluginSession, token: str, arguments: Properties) -> tuple[Properties, list[Failure]]:
     """A function's result, and what is wrong with its arguments.
 
     Raises:
@@ -34,7 +34,7 @@ def invoke(session: AzureSession, token: str, arguments: Properties) -> tuple[Pr
     )
 
 
-def _client_config(session: AzureSession) -> Properties:
+def _client_config(session: PluginSession) -> Properties:
     claims = session.claims()
     return {
         "clientId": session.client or claims.get("appid", ""),
@@ -45,7 +45,7 @@ def _client_config(session: AzureSession) -> Properties:
 
 
 def _called(
-    session: AzureSession, known: TypeRules, arguments: Properties, action: str
+    session: PluginSession, known: TypeRules, arguments: Properties, action: str
 ) -> tuple[Properties, list[Failure]]:
     absent = [name for name in known.parameters.values() if name not in arguments]
     if absent:

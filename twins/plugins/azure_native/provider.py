@@ -10,9 +10,9 @@ from twins.plugins.azure_native.arm import AcceptedError, ArmResponseError, Dead
 from twins.plugins.azure_native.bodies import Properties
 from twins.plugins.azure_native.checks import VERSION
 from twins.plugins.azure_native.rules import TypeRules, rules
-from twins.plugins.azure_native.session import AzureSession, check_config, open_session
+from twins.plugins.azure_native.session import PluginSession, check_config, open_session
 from twins.plugins.caller import environment_of
-from twins.plugins.plugin import Differences, Failure, Naming, PartlyMadeError, Provider, ProviderError, Request
+from twins.plugins.plugin import Differences, Failure, Naming, PartlyMadeError, PluginRequest, Provider, ProviderError
 
 _STABLE = ("name", "location")
 """Outputs that no update changes."""
@@ -20,7 +20,7 @@ _STABLE = ("name", "location")
 log = logging.getLogger(__name__)
 
 
-class AzureNativeProvider(Provider[AzureSession]):
+class AzureNativeProvider(Provider[PluginSession]):
     """`twin` is the address that is used where neither a provider's own inputs nor the environment name one."""
 
     name = "azure-native"
@@ -33,30 +33,30 @@ class AzureNativeProvider(Provider[AzureSession]):
     def check_config(self, config: Properties) -> list[Failure]:
         return check_config(config)
 
-    def configure(self, config: Properties, peer: str) -> AzureSession:
+    def configure(self, config: Properties, peer: str) -> PluginSession:
         return open_session(config, self._twin, environment_of(peer), self.version)
 
     def check(
-        self, request: Request[AzureSession], olds: Properties, news: Properties, naming: Naming
+        self, request: PluginRequest[PluginSession], olds: Properties, news: Properties, naming: Naming
     ) -> tuple[Properties, list[Failure]]:
         known = _rules(request)
         inputs = checks.with_defaults(known, request, olds, checks.without_nulls(news), naming)
         return inputs, checks.failures(known, inputs)
 
     def diff(
-        self, request: Request[AzureSession], old_inputs: Properties, state: Properties, news: Properties
+        self, request: PluginRequest[PluginSession], old_inputs: Properties, state: Properties, news: Properties
     ) -> Differences:
         return differ.diff(_rules(request), old_inputs, state, news)
 
     def preview(
-        self, request: Request[AzureSession], inputs: Properties, old_inputs: Properties, state: Properties
+        self, request: PluginRequest[PluginSession], inputs: Properties, old_inputs: Properties, state: Properties
     ) -> Properties:
         known = _rules(request)
         outputs = bodies.previewed(inputs, known.outputs)
         outputs |= {name: state[name] for name in _STABLE if name in state}
         return outputs | {VERSION: known.api_version}
 
-    def create(self, request: Request[AzureSession], inputs: Properties) -> tuple[str, Properties]:
+    def create(self, request: PluginRequest[PluginSession], inputs: Properties) -> tuple[str, Properties]:
         known, session = _rules(request), request.session
         given = checks.complete(inputs)
         identity = bodies.resource_id(known, session.subscription, given)
@@ -72,7 +72,7 @@ class AzureNativeProvider(Provider[AzureSession]):
         return identity, self._state(request, identity, given, answer)
 
     def read(
-        self, request: Request[AzureSession], identity: str, state: Properties, inputs: Properties
+        self, request: PluginRequest[PluginSession], identity: str, state: Properties, inputs: Properties
     ) -> tuple[str, Properties, Properties] | None:
         known = _rules(request)
         try:
@@ -96,7 +96,7 @@ class AzureNativeProvider(Provider[AzureSession]):
 
     def update(
         self,
-        request: Request[AzureSession],
+        request: PluginRequest[PluginSession],
         identity: str,
         state: Properties,
         old_inputs: Properties,
@@ -119,7 +119,7 @@ class AzureNativeProvider(Provider[AzureSession]):
         answer = self._put(request, identity, given, body, method)
         return self._state(request, identity, given, answer)
 
-    def delete(self, request: Request[AzureSession], identity: str, state: Properties) -> None:
+    def delete(self, request: PluginRequest[PluginSession], identity: str, state: Properties) -> None:
         known, arm, deadline = _rules(request), request.session.reached(), _deadline(request)
         if known.data_plane_delete:
             special.delete_in_vault(arm, identity)
@@ -128,12 +128,12 @@ class AzureNativeProvider(Provider[AzureSession]):
         else:
             arm.delete(identity, known.api_version, "delete" in known.waits, deadline)
 
-    def invoke(self, session: AzureSession, token: str, arguments: Properties) -> tuple[Properties, list[Failure]]:
+    def invoke(self, session: PluginSession, token: str, arguments: Properties) -> tuple[Properties, list[Failure]]:
         return functions.invoke(session, token, arguments)
 
     def _put(
         self,
-        request: Request[AzureSession],
+        request: PluginRequest[PluginSession],
         identity: str,
         given: Properties,
         body: Properties,
@@ -158,13 +158,13 @@ class AzureNativeProvider(Provider[AzureSession]):
                 told = f"resource created but read failed {unread}: {told}"
             raise PartlyMadeError(told, identity, outputs | {VERSION: known.api_version}) from None
 
-    def _get(self, request: Request[AzureSession], identity: str, known_inputs: Properties) -> Properties:
+    def _get(self, request: PluginRequest[PluginSession], identity: str, known_inputs: Properties) -> Properties:
         known, session = _rules(request), request.session
         query = {"api-version": known.api_version, **special.read_query(known, known_inputs, session.tenant)}
         return session.reached().get(identity, query)
 
     def _state(
-        self, request: Request[AzureSession], identity: str, given: Properties, answer: Properties
+        self, request: PluginRequest[PluginSession], identity: str, given: Properties, answer: Properties
     ) -> Properties:
         """What is recorded: the resource as it is read after it was written."""
         known = _rules(request)
@@ -176,7 +176,7 @@ class AzureNativeProvider(Provider[AzureSession]):
         return bodies.from_body(known, answer) | {VERSION: known.api_version}
 
 
-def _rules(request: Request[AzureSession]) -> TypeRules:
+def _rules(request: PluginRequest[PluginSession]) -> TypeRules:
     try:
         return rules(request.type)
     except KeyError:
@@ -186,7 +186,7 @@ def _rules(request: Request[AzureSession]) -> TypeRules:
         ) from None
 
 
-def _refuse_existing(session: AzureSession, known: TypeRules, identity: str) -> None:
+def _refuse_existing(session: PluginSession, known: TypeRules, identity: str) -> None:
     try:
         found = session.reached().get(identity, {"api-version": known.api_version}, accepted=(200, 204))
     except ArmResponseError as error:
@@ -197,7 +197,7 @@ def _refuse_existing(session: AzureSession, known: TypeRules, identity: str) -> 
         raise ProviderError(f"cannot create already existing resource '{identity}'")
 
 
-def _deadline(request: Request[AzureSession]) -> Deadline:
+def _deadline(request: PluginRequest[PluginSession]) -> Deadline:
     stopping = request.session.stopping
     return Deadline(request.timeout, lambda: request.active() and not stopping.is_set())
 

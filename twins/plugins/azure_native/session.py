@@ -60,7 +60,7 @@ class CloudAddresses:
 
 
 @dataclass
-class AzureSession(Session):
+class PluginSession(Session):
     """Locations of resource groups are remembered, as the real plugin does."""
 
     subscription: str = ""
@@ -105,7 +105,7 @@ def check_config(config: Mapping[str, Any]) -> list[Failure]:
     return failures
 
 
-def open_session(config: Mapping[str, Any], twin: str, environ: Mapping[str, str], version: str) -> AzureSession:
+def open_session(config: Mapping[str, Any], twin: str, environ: Mapping[str, str], version: str) -> PluginSession:
     """The session of a provider's inputs.
 
     Raises:
@@ -115,7 +115,7 @@ def open_session(config: Mapping[str, Any], twin: str, environ: Mapping[str, str
     if failures := check_config(settings):
         raise ProviderError("\n".join(f"{f.property}: {f.reason}" for f in failures))
     if UNKNOWN in settings.values():
-        return AzureSession(location=settings.get("location", ""), known=False)
+        return PluginSession(location=settings.get("location", ""), known=False)
     host = settings["metadataHost"]
     address = f"https://{host}" if host else (twin or azure_twin_address(environ))
     if not address or not is_loopback(address):
@@ -128,7 +128,7 @@ def open_session(config: Mapping[str, Any], twin: str, environ: Mapping[str, str
         raise ProviderError("A Subscription ID must be configured: azure-native:subscriptionId, or ARM_SUBSCRIPTION_ID")
     if subscription != TWIN_SUBSCRIPTION:
         raise ProviderError(f"subscription {subscription} is not a twin's ({TWIN_SUBSCRIPTION}): {_REFUSED}")
-    return AzureSession(
+    return PluginSession(
         subscription=subscription,
         tenant=settings["tenantId"],
         client=settings["clientId"],

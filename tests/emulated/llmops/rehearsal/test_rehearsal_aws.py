@@ -12,7 +12,7 @@ from tests.support.aws_unused import UNUSED
 from tests.support.rehearsal_contract import RehearsalContract
 from tests.support.rehearsing import Rehearsing
 from tests.support.role_permissions import actions_of, first_needs, is_needed, without
-from twins.aws.judges.evaluator import Evaluator, Question
+from twins.aws.judges.evaluator import Evaluator, PolicyQuestion
 from twins.aws.judges.installation import install
 
 CLOUD = Aws()
@@ -55,7 +55,7 @@ def test_no_role_of_a_stack_has_an_action_that_no_step_needs(report: dict[str, A
         assert unneeded == {action for of, action in UNUSED if of == role}
 
 
-def _question(policies: list[dict[str, Any]], action: str, resource: str) -> Question:
+def _question(policies: list[dict[str, Any]], action: str, resource: str) -> PolicyQuestion:
     """Conditions aside: they look at the request, and were judged when it was made."""
     bare = json.loads(json.dumps(policies))
     for policy in bare:
@@ -65,7 +65,9 @@ def _question(policies: list[dict[str, Any]], action: str, resource: str) -> Que
     texts = tuple(json.dumps(p) for p in bare)
     asked = resource if resource == "*" else resource.replace("*", "new")
     key = json.dumps(KEY_POLICY) if action.startswith("kms:") else None
-    return Question("arn:aws:iam::000000000000:user/x", "000000000000", action, asked, {}, texts, resource_policy=key)
+    return PolicyQuestion(
+        "arn:aws:iam::000000000000:user/x", "000000000000", action, asked, {}, texts, resource_policy=key
+    )
 
 
 @pytest.mark.long

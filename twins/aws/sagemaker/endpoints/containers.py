@@ -15,7 +15,7 @@ from twins.aws.sagemaker.fleet.fleet import PING
 from twins.aws.services.documents import Document, regions
 from twins.aws.twin import AccountTwin
 from twins.aws.wire.calls import AwsApiError
-from twins.core.fleet.plan import ContainerPlan, DataSource, EndpointPlan, GroupPlan, VariantPlan
+from twins.core.fleet.plan import ContainerPlan, FleetPlan, GroupPlan, ModelDataSource, VariantPlan
 
 HEALTH_CHECK_SECONDS = 240
 """How long a container may take to answer /ping, where the variant does not say."""
@@ -102,8 +102,8 @@ def weigh(group: Document, live: Mapping[str, Document]) -> None:
         variant["weight"] = live.get(variant["name"], {}).get("DesiredWeight", variant["weight"])
 
 
-def _plan_of(endpoint: Document) -> EndpointPlan:
-    return EndpointPlan.of(endpoint["EndpointArn"], endpoint["EndpointName"], endpoint.get("groups", []))
+def _plan_of(endpoint: Document) -> FleetPlan:
+    return FleetPlan.of(endpoint["EndpointArn"], endpoint["EndpointName"], endpoint.get("groups", []))
 
 
 def _count(live: Document) -> int:
@@ -142,8 +142,8 @@ def _container(twin: AccountTwin, region: str, variant: Document, found: list[Do
     )
 
 
-def _sources(container: Document) -> Iterable[DataSource]:
+def _sources(container: Document) -> Iterable[ModelDataSource]:
     if url := container.get("ModelDataUrl"):
-        yield DataSource(uri=url, archive=True, path=_MODEL)
+        yield ModelDataSource(uri=url, archive=True, path=_MODEL)
     if source := container.get("ModelDataSource", {}).get("S3DataSource"):
-        yield DataSource(uri=source["S3Uri"], archive=source.get("CompressionType") == "Gzip", path=_MODEL)
+        yield ModelDataSource(uri=source["S3Uri"], archive=source.get("CompressionType") == "Gzip", path=_MODEL)

@@ -6,15 +6,15 @@ from pathlib import Path
 from contract.errors import KitError
 from contract.integrity.archives import extract
 from twins.aws.twin import AccountTwin
-from twins.core.fleet.cloud import DataError
-from twins.core.fleet.plan import DataSource
+from twins.core.fleet.cloud import ModelDataError
+from twins.core.fleet.plan import ModelDataSource
 
 
-def fetch(twin: AccountTwin, source: DataSource, target: Path) -> None:
+def fetch(twin: AccountTwin, source: ModelDataSource, target: Path) -> None:
     """Have the data in a folder, without holding it in memory; call it without the twin's lock.
 
     Raises:
-        DataError: there is no such object, it can't be read, or an archive can't be unpacked.
+        ModelDataError: there is no such object, it can't be read, or an archive can't be unpacked.
     """
     from twins.aws import objects
     from twins.aws.wire.calls import AwsApiError
@@ -25,7 +25,7 @@ def fetch(twin: AccountTwin, source: DataSource, target: Path) -> None:
         if not there:
             # unsure (60 %): no source found for the words of a download that fails; that it fails is documented
             # (https://docs.aws.amazon.com/sagemaker/latest/dg/large-model-inference-uncompressed.html)
-            raise DataError(f"there is no object at {source.uri}")
+            raise ModelDataError(f"there is no object at {source.uri}")
         for key, path in there:
             if source.archive:
                 with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=target.parent) as work:
@@ -37,10 +37,10 @@ def fetch(twin: AccountTwin, source: DataSource, target: Path) -> None:
                 objects.link(twin, place.bucket, key, target / path)
     except KitError as e:
         # the twin's own: an archive or a key that can't be a file here
-        raise DataError(f"{source.uri}: {e.what}") from e
+        raise ModelDataError(f"{source.uri}: {e.what}") from e
     except (AwsApiError, OSError) as e:
         # the twin's own: its disk, or its S3
-        raise DataError(f"{source.uri}: {e}") from e
+        raise ModelDataError(f"{source.uri}: {e}") from e
 
 
 def _move(content: Path, folder: Path) -> None:
@@ -50,5 +50,5 @@ def _move(content: Path, folder: Path) -> None:
         if (folder / each.name).exists():
             # unsure (60 %): of uncompressed models ambiguous names are documented to fail the deployment
             # (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3ModelDataSource.html)
-            raise DataError(f"two archives hold {each.name}")
+            raise ModelDataError(f"two archives hold {each.name}")
         each.rename(folder / each.name)

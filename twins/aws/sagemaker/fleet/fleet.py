@@ -7,10 +7,10 @@ from twins.aws import faults
 from twins.aws.sagemaker.fleet import data, metrics
 from twins.aws.twin import AccountTwin
 from twins.core.faults import Faults
-from twins.core.fleet.cloud import Identity, Load, Request, Trouble
+from twins.core.fleet.cloud import FleetRequest, Identity, Load, Trouble
 from twins.core.fleet.fleet import Fleet, Lease, NoWorkerError, end_containers
 from twins.core.fleet.logs import KEPT_LINES
-from twins.core.fleet.plan import ContainerPlan, DataSource, Probe
+from twins.core.fleet.plan import ContainerPlan, ModelDataSource, Probe
 
 __all__ = ["PING", "Fleet", "Lease", "NoWorkerError", "end_containers", "install"]
 PING = Probe(path="/ping", timeout=2.0, every=5.0, failures=3)
@@ -36,7 +36,7 @@ class AwsFleetCloud:
         """The faults of the twin."""
         return faults.of(self._twin)
 
-    def fetch(self, whose: Identity, source: DataSource, folder: Path) -> None:
+    def fetch(self, whose: Identity, source: ModelDataSource, folder: Path) -> None:
         """S3's objects as files."""
         data.fetch(self._twin, source, folder)
 
@@ -58,7 +58,7 @@ class AwsFleetCloud:
         region, stream = metrics.region_of(whose.endpoint_id), log_stream(whose.variant, whose.id)
         logs.put_events(self._twin, region, log_group(whose.endpoint), stream, list(lines), keep=KEPT_LINES)
 
-    def put_counts(self, requests: Sequence[tuple[float, Request]], loads: Mapping[Load, int]) -> None:
+    def put_counts(self, requests: Sequence[tuple[float, FleetRequest]], loads: Mapping[Load, int]) -> None:
         """Into CloudWatch's metrics."""
         metrics.put(self._twin, requests, loads)
 

@@ -8,13 +8,13 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configurat
 from collections.abc import Iterator, Mapping, Sequence
 
 from twins.aws.twin import AccountTwin
-from twins.core.fleet.cloud import Load, Request
+from twins.core.fleet.cloud import FleetRequest, Load
 
 _NAMESPACE = "AWS/SageMaker"
 _AUTOSCALING = "application-autoscaling"
 
 
-def values(request: Request) -> Iterator[tuple[str, float, str]]:
+def values(request: FleetRequest) -> Iterator[tuple[str, float, str]]:
     """Name, value and unit of each metric of a request."""
     yield "Invocations", 1.0, "None"
     yield "InvocationsPerInstance", 1.0 / max(1, request.instances), "None"
@@ -27,7 +27,7 @@ def values(request: Request) -> Iterator[tuple[str, float, str]]:
         yield "FirstChunkLatency", 1e6 * (request.first_byte_seconds + request.overhead_seconds), "Microseconds"
 
 
-def put(twin: AccountTwin, requests: Sequence[tuple[float, Request]], loads: Mapping[Load, int]) -> None:
+def put(twin: AccountTwin, requests: Sequence[tuple[float, FleetRequest]], loads: Mapping[Load, int]) -> None:
     """Write what was counted; with the twin's lock held."""
     from twins.aws.services.cloudwatch import cloudwatch
 

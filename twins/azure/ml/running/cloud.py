@@ -12,10 +12,10 @@ from twins.azure.ml.running import plans
 from twins.azure.ml.running.files import FilesError, Folder
 from twins.azure.ml.running.reports import RunFailure
 from twins.azure.monitor import lines as logs
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core.faults import Faults
-from twins.core.fleet.cloud import DataError, Identity, Load, Request, Trouble
-from twins.core.fleet.plan import ContainerPlan, DataSource
+from twins.core.fleet.cloud import FleetRequest, Identity, Load, ModelDataError, Trouble
+from twins.core.fleet.plan import ContainerPlan, ModelDataSource
 
 _GUIDE = "Please see troubleshooting guide, available here: https://aka.ms/oe-tsg"
 _LAST_LINES = 20
@@ -27,7 +27,7 @@ class AzureCloud:
 
     log_name = "twins.azure"
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
 
     def faults(self) -> Faults:
@@ -36,7 +36,7 @@ class AzureCloud:
 
         return faults.of(self._twin)
 
-    def fetch(self, whose: Identity, source: DataSource, folder: Path) -> None:
+    def fetch(self, whose: Identity, source: ModelDataSource, folder: Path) -> None:
         """A model's files, under the rights of its endpoint's identity. Its folder keeps its own name."""
         with self._twin.lock:
             endpoint = self._twin.find(whose.endpoint_id) or {}
@@ -46,7 +46,7 @@ class AzureCloud:
             found.fetch(folder / found.name)
         except (FilesError, ArmError, OSError) as e:
             self._say(whose, f"Failed: {e}")
-            raise DataError(str(e)) from e
+            raise ModelDataError(str(e)) from e
         self._say(whose, "Downloaded model successfully")
 
     def trouble(self, kind: Trouble, whose: Identity, plan: ContainerPlan, detail: str) -> str:
@@ -76,7 +76,7 @@ class AzureCloud:
         with self._twin.lock:
             logs.put(self._twin, whose, [text], logs.INITIALIZER)
 
-    def put_counts(self, requests: Sequence[tuple[float, Request]], loads: Mapping[Load, int]) -> None:
+    def put_counts(self, requests: Sequence[tuple[float, FleetRequest]], loads: Mapping[Load, int]) -> None:
         """Requests are counted where they are answered (scoring), with what the platform itself refused."""
 
     def wants_idle(self, load: Load) -> bool:

@@ -18,9 +18,9 @@ from twins.azure.ml.running.cloud import AzureCloud, failure_of
 from twins.azure.ml.running.images import ImageError
 from twins.azure.ml.running.reports import RunFailure, deployment_settled
 from twins.azure.monitor import lines
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core.fleet.fleet import Fleet, Lease
-from twins.core.fleet.plan import EndpointPlan, GroupPlan, VariantPlan
+from twins.core.fleet.plan import FleetPlan, GroupPlan, VariantPlan
 
 _STATE = "running"
 _LOOK_SECONDS = 0.1
@@ -35,7 +35,7 @@ _NO_CAPACITY = RunFailure(
 class Deployments:
     """Begins and ends the containers of deployments. Its methods are called with the twin's lock held, but `lease`."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
         self._cloud = AzureCloud(twin)
         self.fleet = Fleet(twin, self._cloud)
@@ -120,11 +120,11 @@ class Deployments:
             self._running().pop(key(endpoint_id), None)
         self._twin.changed()
 
-    def _plan(self, endpoint_key: str) -> EndpointPlan:
+    def _plan(self, endpoint_key: str) -> FleetPlan:
         groups = [g for groups in self._running().get(endpoint_key, {}).values() for g in groups]
         kept = [{name: value for name, value in group.items() if name != "settling"} for group in groups]
         endpoint = self._twin.find(endpoint_key) or {"name": endpoint_key.rpartition("/")[2]}
-        return EndpointPlan.of(endpoint_key, endpoint["name"], kept)
+        return FleetPlan.of(endpoint_key, endpoint["name"], kept)
 
     def _running(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
         return self._twin.state.setdefault(_STATE, {})

@@ -9,7 +9,7 @@ from contract.integrity import object_keys
 from twins.azure.arm.ids import Id
 from twins.azure.blobs import blobs
 from twins.azure.ml.references import data_path
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 READ, WRITE, DELETE = f"{_BLOBS}/read", f"{_BLOBS}/write", f"{_BLOBS}/delete"
@@ -25,7 +25,7 @@ class Folder:
     container raises FilesError.
     """
 
-    def __init__(self, twin: Twin, container_id: str, path: str, principal: str) -> None:
+    def __init__(self, twin: TenantTwin, container_id: str, path: str, principal: str) -> None:
         if path.strip("/") and (why := object_keys.fault(path.strip("/"))):
             raise FilesError(f"{object_keys.shown(path)} is no path of a folder: it {why}")
         self._twin = twin
@@ -36,7 +36,7 @@ class Folder:
         self._account, self._container = names[0], names[-1]
 
     @classmethod
-    def of(cls, twin: Twin, workspace: str, uri: str, principal: str) -> "Folder":
+    def of(cls, twin: TenantTwin, workspace: str, uri: str, principal: str) -> "Folder":
         """The folder that an azureml:// URI names.
 
         Raises:

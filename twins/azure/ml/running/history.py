@@ -22,7 +22,7 @@ from twins.azure.arm.replies import read_json, route
 from twins.azure.entra import tokens
 from twins.azure.ml.running import job_logs
 from twins.azure.ml.running.reports import ENDED
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 PREFIX, LOGS = "/history/v1.0/", "/joblogs/"
 READ = "Microsoft.MachineLearningServices/workspaces/jobs/read"
@@ -39,13 +39,13 @@ _RUN_DATA = re.compile(_ID + "/rundata", re.I)
 _LOG = re.compile(LOGS + r"azureml/(?P<folder>[0-9a-f]+)/(?P<name>.+)")
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Answer the history's paths, and those of its logs."""
     route(twin, PREFIX, _respond)
     twin.route(LOGS, _LogApp(twin))
 
 
-def _respond(twin: Twin, request: Request) -> Reply:
+def _respond(twin: TenantTwin, request: Request) -> Reply:
     caller = tokens.caller_of(twin, dict(request.headers), (*tokens.MANAGEMENT, *tokens.ML))
     found, data = _RUN.fullmatch(request.path), _RUN_DATA.fullmatch(request.path)
     with twin.lock:
@@ -66,7 +66,7 @@ def _respond(twin: Twin, request: Request) -> Reply:
         return Reply(200, {"value": []} if found["rest"] else _run(job))
 
 
-def _job(twin: Twin, workspace: str, name: str) -> Document:
+def _job(twin: TenantTwin, workspace: str, name: str) -> Document:
     job = twin.find(f"{workspace}/jobs/{name}")
     if job is None:
         raise ArmError(404, "UserError", f"Run {name} was not found.")
@@ -94,7 +94,7 @@ def _run(job: Document) -> Document:
     }
 
 
-def _changed(twin: Twin, job: Document, change: Document) -> Document:
+def _changed(twin: TenantTwin, job: Document, change: Document) -> Document:
     """A run with other words to it; tags and properties are added to those that are there."""
     for name in _CHANGEABLE:
         if change.get(name) is not None:
@@ -111,7 +111,7 @@ def _error(job: Document) -> Document | None:
     return {"error": {"code": failure["code"], "message": failure["message"], "details": []}, "time": None}
 
 
-def _details(twin: Twin, job: Document) -> Document:
+def _details(twin: TenantTwin, job: Document) -> Document:
     run = _run(job)
     logs = {name: _signed(twin, job["id"], name) for name in job_logs.names(twin, job["id"])}
     created = {"createdTimeUtc": run.pop("createdUtc"), "runDefinition": {}, "logFiles": logs}
@@ -122,13 +122,13 @@ def _details(twin: Twin, job: Document) -> Document:
 # -- logs, as blobs with a shared access signature ---------------------------------------------------------------------
 
 
-def _signed(twin: Twin, job_id: str, name: str) -> str:
+def _signed(twin: TenantTwin, job_id: str, name: str) -> str:
     path = f"azureml/{job_logs.folder(twin, job_id).name}/{name}"
     end = datetime.fromtimestamp(time.time() + _HOURS * 3600, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return f"{twin.url}{LOGS}{path}?sv=2023-11-03&sr=b&sp=r&se={end}&sig={_signature(twin, path, end)}"
 
 
-def _signature(twin: Twin, path: str, end: str) -> str:
+def _signature(twin: TenantTwin, path: str, end: str) -> str:
     with twin.lock:
         key = twin.state.setdefault(_SECRET, secrets.token_hex(32))
     return hmac.new(key.encode(), f"{path}\n{end}".encode(), hashlib.sha256).hexdigest()
@@ -137,7 +137,7 @@ def _signature(twin: Twin, path: str, end: str) -> str:
 class _LogApp:
     """Reads of logs, with the ranges and headers that clients of blobs expect."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

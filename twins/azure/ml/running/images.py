@@ -5,7 +5,7 @@ import shutil
 from contract.errors import HostingError
 from hosting import images as process_images
 from twins.azure.registry import registry
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 _PROCESS = "process:"
 
@@ -14,7 +14,7 @@ class ImageError(Exception):
     """An image can't run here; the text says why, and the fix."""
 
 
-def runnable(twin: Twin, image: str) -> tuple[str, list[str]]:
+def runnable(twin: TenantTwin, image: str) -> tuple[str, list[str]]:
     """hosting's reference of an image (`process:NAME@sha256:…` or `docker:HOST:PORT/REPOSITORY@sha256:…`), and the
     arguments that stand for its CMD where that is not its own doing.
 

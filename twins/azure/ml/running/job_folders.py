@@ -9,7 +9,7 @@ from pathlib import Path
 from twins.azure.arm.calls import Document
 from twins.azure.ml import references
 from twins.azure.ml.running.files import FilesError, Folder
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core.jobs.files import Carrier
 
 _DATA = {"uri_folder": "data", "uri_file": "data", "mltable": "data"}
@@ -28,7 +28,7 @@ class Folders:
         home: where the folders are on this machine.
     """
 
-    def __init__(self, twin: Twin, job: Document, principal: str, home: Path) -> None:
+    def __init__(self, twin: TenantTwin, job: Document, principal: str, home: Path) -> None:
         self._twin = twin
         self._job = job
         self._principal = principal
@@ -127,7 +127,7 @@ class Folders:
         return f"/mnt/azureml/cr/j/{self._job['name']}/exe/wd"
 
 
-def _of_blob_url(twin: Twin, url: str, principal: str) -> Folder:
+def _of_blob_url(twin: TenantTwin, url: str, principal: str) -> Folder:
     """The folder that https://<account's host>/<container>/<path> names."""
     from twins.azure.blobs import blobs
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from contract.integrity.digest import sha256_bytes
 from hosting.jobs import Said
 from twins.azure.arm.ids import key
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 FOLDER = "job-logs"
 _TOLD_LINES = 20
 _READ_BYTES = 1 << 16
 
 
-def folder(twin: Twin, job_id: str) -> Path:
+def folder(twin: TenantTwin, job_id: str) -> Path:
     """Where the files of a job are."""
     return twin.home / FOLDER / sha256_bytes(key(job_id).encode())[:24]
 
@@ -27,7 +27,7 @@ def name_of(rank: int, processes: int) -> str:
     return "user_logs/std_log.txt" if processes == 1 else f"user_logs/std_log_process_{rank:02}.txt"
 
 
-def writer(twin: Twin, job_id: str, name: str) -> Said:
+def writer(twin: TenantTwin, job_id: str, name: str) -> Said:
     """Who takes the lines of a process; they are in the file at once."""
     file = folder(twin, job_id) / name
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -39,13 +39,13 @@ def writer(twin: Twin, job_id: str, name: str) -> Said:
     return write
 
 
-def names(twin: Twin, job_id: str) -> list[str]:
+def names(twin: TenantTwin, job_id: str) -> list[str]:
     """The files of a job that are there."""
     top = folder(twin, job_id)
     return sorted(path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_file())
 
 
-def last_lines(twin: Twin, job_id: str, name: str) -> str:
+def last_lines(twin: TenantTwin, job_id: str, name: str) -> str:
     """The end of a file, for who is told of a failure."""
     try:
         with (folder(twin, job_id) / name).open("rb") as file:
@@ -55,7 +55,7 @@ def last_lines(twin: Twin, job_id: str, name: str) -> str:
         return ""
 
 
-def keep_only(twin: Twin, job_ids: Iterable[str]) -> None:
+def keep_only(twin: TenantTwin, job_ids: Iterable[str]) -> None:
     """Remove the files of jobs that are no more."""
     known = {folder(twin, job_id) for job_id in job_ids}
     top = twin.home / FOLDER

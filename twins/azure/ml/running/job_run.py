@@ -24,7 +24,7 @@ from twins.azure.ml.running.job_command import JobProcess
 from twins.azure.ml.running.job_folders import Folders
 from twins.azure.ml.running.nodes import Nodes
 from twins.azure.ml.running.reports import RunFailure, job_moved
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core.faults import Faults
 from twins.core.jobs.run import (
     INTERRUPTED,
@@ -52,7 +52,7 @@ class CommandRun(JobRun):
 
     log_name = "twins.azure"
 
-    def __init__(self, twin: Twin, job: Document, compute: Document, nodes: Nodes) -> None:
+    def __init__(self, twin: TenantTwin, job: Document, compute: Document, nodes: Nodes) -> None:
         super().__init__(twin, job["name"])
         self._twin = twin
         self._id = job["id"]

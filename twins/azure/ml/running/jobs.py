@@ -10,7 +10,7 @@ from twins.azure.ml.running import job_logs
 from twins.azure.ml.running.job_run import CommandRun
 from twins.azure.ml.running.nodes import Nodes
 from twins.azure.ml.running.reports import ENDED, RunFailure, job_moved
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core.jobs.run import clean
 
 JOBS = "Microsoft.MachineLearningServices/workspaces/jobs"
@@ -24,7 +24,7 @@ class CommandJobs:
     called with the twin's lock held.
     """
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
         self.nodes = Nodes(twin)
         self._running: dict[str, CommandRun] = {}

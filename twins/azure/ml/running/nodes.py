@@ -10,13 +10,13 @@ from twins.azure.arm.calls import Document
 from twins.azure.arm.ids import key
 from twins.azure.ml import sizes
 from twins.azure.ml.documents import seconds
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 
 class Nodes:
     """All clusters' nodes. Its methods are called with the twin's lock held."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
         self._waiting: dict[str, list[str]] = {}
         self._held: dict[str, dict[str, int]] = {}

@@ -11,8 +11,8 @@ from twins.azure.arm.calls import Document
 from twins.azure.ml import references
 from twins.azure.ml.documents import identities_of, seconds
 from twins.azure.ml.running import images
-from twins.azure.twin import Twin
-from twins.core.fleet.plan import ContainerPlan, DataSource, Probe
+from twins.azure.twin import TenantTwin
+from twins.core.fleet.plan import ContainerPlan, ModelDataSource, Probe
 
 MODELS = "/var/azureml-app/azureml-models"
 """Where Azure mounts models, unless a deployment says otherwise."""
@@ -35,7 +35,7 @@ class RequestSettings:
         return cls(int(given.get("maxConcurrentRequestsPerInstance") or 1), seconds(time_out, "requestTimeout"))
 
 
-def container_of(twin: Twin, deployment: Document) -> ContainerPlan:
+def container_of(twin: TenantTwin, deployment: Document) -> ContainerPlan:
     """The container of a deployment; with the twin's lock.
 
     Raises:
@@ -64,7 +64,7 @@ def container_of(twin: Twin, deployment: Document) -> ContainerPlan:
     )
 
 
-def scoring_path(twin: Twin, deployment: Document) -> str:
+def scoring_path(twin: TenantTwin, deployment: Document) -> str:
     """Below which path a deployment's container is asked: "/" passes all."""
     workspace = references.workspace_of(deployment["id"])
     reference = deployment["properties"].get("environmentId") or ""
@@ -80,14 +80,16 @@ def principal_of(endpoint: Document) -> str:
     return next((each["principalId"] for each in identities_of(endpoint).values()), "")
 
 
-def _model(twin: Twin, workspace: str, properties: dict[str, Any]) -> tuple[list[DataSource], dict[str, str]]:
+def _model(
+    twin: TenantTwin, workspace: str, properties: dict[str, Any]
+) -> tuple[list[ModelDataSource], dict[str, str]]:
     """A model's folder keeps its own name below the version's: …/<model>/<version>/<folder>."""
     if not properties.get("model"):
         return [], {}
     model = references.asset(twin, workspace, properties["model"], "models", "properties.model")
     name, version = model["id"].split("/")[-3], model["name"]
     mount = f"{(properties.get('modelMountPath') or MODELS).rstrip('/')}/{name}/{version}"
-    return [DataSource(uri=model["properties"]["modelUri"], path=mount)], {"AZUREML_MODEL_DIR": mount}
+    return [ModelDataSource(uri=model["properties"]["modelUri"], path=mount)], {"AZUREML_MODEL_DIR": mount}
 
 
 def _start_seconds(properties: dict[str, Any]) -> float:
@@ -98,7 +100,7 @@ def _start_seconds(properties: dict[str, Any]) -> float:
     return delay + period * int(numbers["failureThreshold"])
 
 
-def _probe(given: dict[str, Any] | None, route: dict[str, Any] | None, twin: Twin) -> Probe:
+def _probe(given: dict[str, Any] | None, route: dict[str, Any] | None, twin: TenantTwin) -> Probe:
     """A probe of a container that serves; its pauses shrink with the twin's time, but not below a second."""
     numbers = _DEFAULTS | {name: value for name, value in (given or {}).items() if value is not None}
     period = seconds(numbers["period"], "period")

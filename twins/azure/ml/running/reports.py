@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from twins.azure.arm import operations
 from twins.azure.arm.calls import Document, timestamp
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 ENDED = ("Completed", "Failed", "Canceled", "NotResponding")
 """Statuses that a job keeps."""
@@ -19,7 +19,7 @@ class RunFailure:
     message: str
 
 
-def deployment_settled(twin: Twin, deployment_id: str, failure: RunFailure | None = None) -> None:
+def deployment_settled(twin: TenantTwin, deployment_id: str, failure: RunFailure | None = None) -> None:
     """All of a deployment's instances are ready, or it failed; one that is gone meanwhile is passed over."""
     document = twin.find(deployment_id)
     if document is None:
@@ -32,7 +32,7 @@ def deployment_settled(twin: Twin, deployment_id: str, failure: RunFailure | Non
         operations.fail(twin, deployment_id, failure.code, failure.message)
 
 
-def job_moved(twin: Twin, job_id: str, status: str, failure: RunFailure | None = None) -> None:
+def job_moved(twin: TenantTwin, job_id: str, status: str, failure: RunFailure | None = None) -> None:
     """A job has got another status (Preparing, Queued, Running, Finalizing, Completed, Failed, Canceled, …). One that
     has ended stays as it ended. `_times` says when each status began first, `_failure` why it failed.
     """
@@ -50,7 +50,7 @@ def job_moved(twin: Twin, job_id: str, status: str, failure: RunFailure | None =
 class NothingRuns:
     """Runs nothing, and answers at once: deployments are ready, jobs complete. For `containers="none"`."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
 
     def deployment_wanted(self, document: Document) -> None:

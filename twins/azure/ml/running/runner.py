@@ -16,7 +16,7 @@ from twins.azure.monitor.autoscale import Autoscale
 from twins.azure.monitor.insights import Insights
 from twins.azure.monitor.log_query import LogQuery
 from twins.azure.monitor.metering import RequestMeter
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core.exchanges import Containers
 
 UNJUDGED = [
@@ -30,7 +30,7 @@ UNJUDGED = [
 class Runner:
     """What runs on a twin. With the setting `containers` "none", documents change their states and nothing runs."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
         self._nothing = NothingRuns(twin)
         self.meter = RequestMeter(twin)

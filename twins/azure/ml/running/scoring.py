@@ -21,7 +21,7 @@ from twins.azure.ml.running import plans, scoring_auth
 from twins.azure.ml.running.deployments import Deployments
 from twins.azure.ml.running.plans import RequestSettings
 from twins.azure.monitor.metering import RequestMeter
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core.exchanges import ContainerError, Containers, Exchange
 from twins.core.fleet.fleet import Lease, NoWorkerError
 from twins.core.pieces import Pieces
@@ -63,7 +63,12 @@ class Scoring:
     """A WSGI application: the host of one endpoint."""
 
     def __init__(
-        self, twin: Twin, endpoint_id: str, deployments: Deployments, containers: Containers, meter: RequestMeter
+        self,
+        twin: TenantTwin,
+        endpoint_id: str,
+        deployments: Deployments,
+        containers: Containers,
+        meter: RequestMeter,
     ) -> None:
         self._twin = twin
         self._endpoint_id = endpoint_id
@@ -179,7 +184,7 @@ class Scoring:
         pieces = Pieces(exchange, ended.counted, lambda _: None, ended.by, None if length else self._cut(asked))
         return Response(pieces, 200 if status == 200 else 424, headers)
 
-    def _hold(self, asked: _ScoringRequest) -> "_InstanceHold":
+    def _hold(self, asked: _ScoringRequest) -> "_DeploymentHold":
         """The hold on an instance of the deployment.
 
         Raises:
@@ -194,7 +199,7 @@ class Scoring:
             self._meter.ended(self._endpoint_id, asked.deployment)
             message = f"No instance of deployment {asked.deployment} is ready to take a request."
             raise ArmError(503, "ServiceUnavailable", message) from e
-        return _InstanceHold(self._meter, self._endpoint_id, asked, lease)
+        return _DeploymentHold(self._meter, self._endpoint_id, asked, lease)
 
     def _ask(self, asked: _ScoringRequest, lease: Lease, client: Any) -> Exchange:
         seconds = max(0.001, asked.settings.seconds - (time.perf_counter() - asked.began))
@@ -245,7 +250,7 @@ class Scoring:
             pass
 
 
-class _InstanceHold:
+class _DeploymentHold:
     """The hold on an instance, from before it is asked until its answer is over."""
 
     def __init__(self, meter: RequestMeter, endpoint_id: str, asked: _ScoringRequest, lease: Lease) -> None:
@@ -272,7 +277,7 @@ class _InstanceHold:
 class _Ended:
     """Ends an exchange and its hold, with what was sent until then."""
 
-    def __init__(self, exchange: Exchange, hold: _InstanceHold) -> None:
+    def __init__(self, exchange: Exchange, hold: _DeploymentHold) -> None:
         self._exchange = exchange
         self._hold = hold
         self._sent = 0

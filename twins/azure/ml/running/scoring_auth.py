@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from twins.azure.arm.calls import Document
 from twins.azure.entra import tokens
 from twins.azure.ml.endpoints import token_audience
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 SCORE = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/action"
 
 
-def authenticate(twin: Twin, endpoint: Document, headers: Mapping[str, str]) -> None:
+def authenticate(twin: TenantTwin, endpoint: Document, headers: Mapping[str, str]) -> None:
     """Judge a request for an endpoint; without the twin's lock.
 
     Raises:
@@ -31,7 +31,7 @@ def authenticate(twin: Twin, endpoint: Document, headers: Mapping[str, str]) -> 
             twin.require(caller, SCORE, endpoint["id"])
 
 
-def _check_key(twin: Twin, endpoint: Document, headers: Mapping[str, str]) -> None:
+def _check_key(twin: TenantTwin, endpoint: Document, headers: Mapping[str, str]) -> None:
     given = headers.get("Authorization", "").removeprefix("Bearer ").strip()
     keys = endpoint.get("_keys") or {}
     if not any(hmac.compare_digest(given.encode(), key.encode()) for key in keys.values()):

@@ -11,7 +11,7 @@ from twins.azure.arm.declared import READ_ONLY
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.kinds import ResourceKind
 from twins.azure.monitor.services.operationalinsights import WORKSPACES
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 COMPONENTS = "Microsoft.Insights/components"
 _BODY = bodies.Body(
@@ -22,14 +22,14 @@ _BODY = bodies.Body(
 _RETENTIONS = (30, 60, 90, 120, 180, 270, 365, 550, 730)
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kind."""
     twin.kind(
         ResourceKind(COMPONENTS, put=_put, name=r"[^/<>%&\\?#]{0,259}[^/<>%&\\?#. ]", location=True, codes=(200, 200))
     )
 
 
-def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = _BODY.judged(call)
     properties = body["properties"]
     before = (there or {}).get("properties") or {}

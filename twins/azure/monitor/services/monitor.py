@@ -14,7 +14,7 @@ from twins.azure.arm.errors import ArmError
 from twins.azure.arm.ids import Id, key
 from twins.azure.arm.kinds import ResourceKind
 from twins.azure.monitor.services import bodies as monitor_bodies
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 AUTOSCALE = "Microsoft.Insights/autoscaleSettings"
 ACTION_GROUPS = "Microsoft.Insights/actionGroups"
@@ -27,7 +27,7 @@ _DURATION = re.compile(r"P(?=.)(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+S)?)?")
 _RECEIVERS = ("emailReceivers", "smsReceivers", "webhookReceivers", "azureFunctionReceivers", "armRoleReceivers")
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kinds."""
     plain = {"name": _NAME, "location": True, "provisioning": False}
     for type_, put in (
@@ -63,7 +63,7 @@ def seconds_of(duration: str, path: str) -> int:
     return sum(parts.get(unit, 0) * size for unit, size in (("D", 86_400), ("H", 3600), ("M", 60), ("S", 1)))
 
 
-def _put_autoscale(twin: Twin, call: ArmCall, _there: Document | None) -> Document:
+def _put_autoscale(twin: TenantTwin, call: ArmCall, _there: Document | None) -> Document:
     body = monitor_bodies.AUTOSCALE.judged(call)
     properties = body["properties"]
     _require(twin, properties.get("targetResourceUri", ""), "properties.targetResourceUri")
@@ -88,7 +88,7 @@ def _check_capacity(capacity: Document, path: str) -> None:
         raise bodies.refused("1 <= minimum <= default <= maximum must hold.", path)
 
 
-def _check_rule(twin: Twin, rule: Document, path: str) -> None:
+def _check_rule(twin: TenantTwin, rule: Document, path: str) -> None:
     trigger = rule["metricTrigger"]
     _require(twin, trigger["metricResourceUri"], f"{path}.metricTrigger.metricResourceUri")
     grain = seconds_of(trigger["timeGrain"], f"{path}.metricTrigger.timeGrain")
@@ -101,7 +101,7 @@ def _check_rule(twin: Twin, rule: Document, path: str) -> None:
     rule["scaleAction"].setdefault("value", "1")
 
 
-def _put_action_group(_twin: Twin, call: ArmCall, _there: Document | None) -> Document:
+def _put_action_group(_twin: TenantTwin, call: ArmCall, _there: Document | None) -> Document:
     body = monitor_bodies.ACTION_GROUP.judged(call)
     if body["location"] not in ("global", "swedencentral", "germanywestcentral", "northcentralus", "southcentralus"):
         raise bodies.refused(f"Action groups are not in location '{body['location']}': give global.", "location")
@@ -118,7 +118,7 @@ def _put_action_group(_twin: Twin, call: ArmCall, _there: Document | None) -> Do
     return body
 
 
-def _put_metric_alert(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put_metric_alert(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = monitor_bodies.METRIC_ALERT.judged(call)
     properties = body["properties"]
     if body["location"] != "global":
@@ -141,7 +141,7 @@ def _put_metric_alert(twin: Twin, call: ArmCall, there: Document | None) -> Docu
     return body
 
 
-def _put_query_rule(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put_query_rule(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = monitor_bodies.QUERY_RULE.judged(call)
     properties = body["properties"]
     for scope in properties["scopes"]:
@@ -161,7 +161,7 @@ def _put_query_rule(twin: Twin, call: ArmCall, there: Document | None) -> Docume
     return body
 
 
-def _put_diagnostics(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put_diagnostics(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = monitor_bodies.DIAGNOSTICS.judged(call)
     properties = body["properties"]
     sinks = [name for name in monitor_bodies.SINKS if properties.get(name)]
@@ -195,14 +195,14 @@ def _categories(properties: Document) -> set[str]:
     return {each.get("category") or each.get("categoryGroup", "") for each in lines if each.get("enabled")}
 
 
-def _check_actions(twin: Twin, groups: list[str]) -> None:
+def _check_actions(twin: TenantTwin, groups: list[str]) -> None:
     for group in groups:
         found = twin.find(group)
         if found is None or found["type"] != ACTION_GROUPS:
             raise bodies.refused(f"The action group '{group}' was not found.", "properties.actions", "BadRequest")
 
 
-def _require(twin: Twin, resource_id: str, path: str) -> None:
+def _require(twin: TenantTwin, resource_id: str, path: str) -> None:
     parsed = Id.parse(resource_id)
     subscription = parsed.subscription.lower() == twin.subscription.lower() and not parsed.group
     if not resource_id or (twin.find(resource_id) is None and not subscription):

@@ -11,14 +11,14 @@ from twins.azure.arm import bodies, soft_delete
 from twins.azure.arm.calls import ArmCall, Document, timestamp
 from twins.azure.arm.ids import key
 from twins.azure.arm.kinds import ResourceKind, SoftDelete
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 WORKSPACES = "Microsoft.OperationalInsights/workspaces"
 SECONDS = 30.0
 _BODY = bodies.Body(WORKSPACES)
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     """Add the kind. A deleted workspace comes back when one of its name is made again, as on Azure."""
     soft = SoftDelete(14, purge="force", recover=lambda _body: True, restores=True)
     twin.kind(
@@ -35,7 +35,7 @@ def install(twin: Twin) -> None:
     twin.action("Microsoft.OperationalInsights", "deletedWorkspaces", _list_deleted, method="GET")
 
 
-def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = _BODY.judged(call)
     properties = body["properties"]
     before = (there or {}).get("properties") or {}
@@ -60,11 +60,11 @@ def _put(twin: Twin, call: ArmCall, there: Document | None) -> Document:
     return {**body, "_keys": keys}
 
 
-def _keys(_twin: Twin, _call: ArmCall, document: Document) -> Document:
+def _keys(_twin: TenantTwin, _call: ArmCall, document: Document) -> Document:
     return dict(zip(("primarySharedKey", "secondarySharedKey"), document["_keys"], strict=True))
 
 
-def _list_deleted(twin: Twin, call: ArmCall, _document: Document | None) -> Document:
+def _list_deleted(twin: TenantTwin, call: ArmCall, _document: Document | None) -> Document:
     scope = key(call.path.rpartition("/providers/")[0])
     found = [d for each, d in soft_delete.deleted(twin).items() if d["type"] == WORKSPACES and each.startswith(scope)]
     return {"value": [twin.shown(document) for document in found]}

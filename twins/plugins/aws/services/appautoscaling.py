@@ -3,10 +3,10 @@
 from typing import Any
 
 from twins.plugins.aws.calls import ResourceOperation
-from twins.plugins.aws.kinds import ResourceKind
+from twins.plugins.aws.kinds import AwsResourceKind
 
 
-class ScalableTarget(ResourceKind):
+class ScalableTarget(AwsResourceKind):
     """A scalable target: its id is the resource's alone, imports name all three (namespace/resource/dimension)."""
 
     def recorded(self, identity: str) -> dict[str, Any]:
@@ -23,7 +23,7 @@ class ScalableTarget(ResourceKind):
         return found
 
 
-class ScalingPolicy(ResourceKind):
+class ScalingPolicy(AwsResourceKind):
     """A scaling policy; AWS names the alarms that it made for it."""
 
     def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:

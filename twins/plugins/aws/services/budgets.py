@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twins.plugins.aws.calls import AwsError, ResourceOperation
-from twins.plugins.aws.kinds import ResourceKind
+from twins.plugins.aws.kinds import AwsResourceKind
 from twins.plugins.aws.translate import from_api, scalar_from_api, to_api
 from twins.plugins.plugin import PartlyMadeError, ProviderError
 
@@ -12,7 +12,7 @@ NOT_FOUND = ("NotFoundException",)
 SUBSCRIBERS = {"EMAIL": "subscriberEmailAddresses", "SNS": "subscriberSnsTopicArns"}
 
 
-class CostBudget(ResourceKind):
+class CostBudget(AwsResourceKind):
     """A budget. Its period's times have a form of their own."""
 
     def recorded(self, identity: str) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from twins.plugins.aws.calls import AwsError, ResourceOperation
-from twins.plugins.aws.kinds import ResourceKind
+from twins.plugins.aws.kinds import AwsResourceKind
 
 VPC_ATTRIBUTES = ("enableDnsSupport", "enableDnsHostnames", "enableNetworkAddressUsageMetrics")
 ENDPOINT_LISTS = {"subnetIds": "SubnetIds", "securityGroupIds": "SecurityGroupIds", "routeTableIds": "RouteTableIds"}
 
 
-class Vpc(ResourceKind):
+class Vpc(AwsResourceKind):
     """A VPC: each attribute has a call of its own; AWS makes a route table, an ACL and a group with it."""
 
     def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ class Vpc(ResourceKind):
         return next(iter(work.call("ec2", operation, Filters=wanted)[member]), {})
 
 
-class Subnet(ResourceKind):
+class Subnet(AwsResourceKind):
     """A subnet: whether its machines get a public address is a call of its own."""
 
     def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
@@ -87,7 +87,7 @@ class Subnet(ResourceKind):
         work.call("ec2", "ModifySubnetAttribute", SubnetId=work.id, MapPublicIpOnLaunch=public)
 
 
-class RouteTable(ResourceKind):
+class RouteTable(AwsResourceKind):
     """A route table without routes: those that AWS makes by itself are not told."""
 
     def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class RouteTable(ResourceKind):
         super().call_delete(work)
 
 
-class RouteTableAssociation(ResourceKind):
+class RouteTableAssociation(AwsResourceKind):
     """A subnet's or gateway's route table. AWS gives it another id when the table changes."""
 
     def call_read(self, work: ResourceOperation) -> dict[str, Any] | None:
@@ -150,7 +150,7 @@ class RouteTableAssociation(ResourceKind):
         return {"subnetId", "gatewayId", "routeTableId"}
 
 
-class VpcEndpoint(ResourceKind):
+class VpcEndpoint(AwsResourceKind):
     """A VPC endpoint."""
 
     def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
@@ -198,7 +198,7 @@ class VpcEndpoint(ResourceKind):
         return super().readable(work) | {"securityGroupIds", "prefixListId", "cidrBlocks", "state"}
 
 
-class FlowLog(ResourceKind):
+class FlowLog(AwsResourceKind):
     """A flow log of a VPC."""
 
     def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:

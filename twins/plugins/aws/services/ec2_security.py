@@ -5,7 +5,7 @@ from typing import Any
 
 from twins.plugins.aws.calls import AwsError, ResourceOperation
 from twins.plugins.aws.equivalence import PROTOCOLS
-from twins.plugins.aws.kinds import MINUTE, ResourceKind
+from twins.plugins.aws.kinds import MINUTE, AwsResourceKind
 
 PORTS = {"fromPort": "FromPort", "toPort": "ToPort"}
 SOURCES = {
@@ -17,7 +17,7 @@ SOURCES = {
 """Property -> member of a changed rule, list of a new permission, key in it."""
 
 
-class SecurityGroup(ResourceKind):
+class SecurityGroup(AwsResourceKind):
     """A security group: AWS's own rule, that all may leave, is taken from a new one."""
 
     def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
@@ -31,7 +31,7 @@ class SecurityGroup(ResourceKind):
 
 
 @dataclass(frozen=True)
-class SecurityGroupRule(ResourceKind):
+class SecurityGroupRule(AwsResourceKind):
     """One rule of a group; `direction` is Ingress or Egress. Its tags are a call of their own."""
 
     direction: str = ""

@@ -1,11 +1,11 @@
 """ECR: repositories."""
 
 from twins.plugins.aws.calls import AwsError, ResourceOperation
-from twins.plugins.aws.kinds import KindPart, ResourceKind
+from twins.plugins.aws.kinds import AwsResourceKind, KindPart
 from twins.plugins.plugin import ProviderError
 
 
-class EcrRepository(ResourceKind):
+class EcrRepository(AwsResourceKind):
     """A repository: only an empty one goes, unless forceDelete was recorded."""
 
     def call_delete(self, work: ResourceOperation) -> None:

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 from twins.plugins.aws.calls import ResourceOperation
-from twins.plugins.aws.kinds import ResourceKind
+from twins.plugins.aws.kinds import AwsResourceKind
 
 
-class IamRole(ResourceKind):
+class IamRole(AwsResourceKind):
     """A role; the policies that other resources gave it are read too, as the real plugin reads them."""
 
     def find(self, work: ResourceOperation) -> dict[str, Any] | None:

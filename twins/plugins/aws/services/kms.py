@@ -3,10 +3,10 @@
 from typing import Any
 
 from twins.plugins.aws.calls import ResourceOperation
-from twins.plugins.aws.kinds import ResourceKind
+from twins.plugins.aws.kinds import AwsResourceKind
 
 
-class KmsKey(ResourceKind):
+class KmsKey(AwsResourceKind):
     """A key that is waiting for its deletion counts as gone."""
 
     def call_read(self, work: ResourceOperation) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from twins.plugins.aws.calls import AwsError, Gone, ResourceOperation
-from twins.plugins.aws.kinds import MINUTE, ResourceKind
+from twins.plugins.aws.kinds import MINUTE, AwsResourceKind
 from twins.plugins.aws.translate import from_api, map_of, pairs_of
 from twins.plugins.plugin import ProviderError
 
@@ -40,7 +40,7 @@ ZONES = {
 """Route 53's zone of each region's S3 websites (AWS General Reference, S3 endpoints)."""
 
 
-class S3Bucket(ResourceKind):
+class S3BucketKind(AwsResourceKind):
     """A bucket."""
 
     def call_create(self, work: ResourceOperation) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class S3Bucket(ResourceKind):
             work.call("s3", "DeleteBucket", Bucket=work.id)
 
 
-class BucketVersioning(ResourceKind):
+class BucketVersioning(AwsResourceKind):
     """Versioning can't be taken away, only suspended; a bucket that never had it says nothing."""
 
     def call_create(self, work: ResourceOperation) -> dict[str, Any]:
@@ -153,7 +153,7 @@ class BucketVersioning(ResourceKind):
         return {"bucket", "expectedBucketOwner", "versioningConfiguration"}
 
 
-class BucketLifecycle(ResourceKind):
+class BucketLifecycle(AwsResourceKind):
     """A rule without a filter is sent with an empty one."""
 
     def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:

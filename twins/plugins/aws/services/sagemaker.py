@@ -4,13 +4,13 @@ import secrets
 from typing import Any
 
 from twins.plugins.aws.calls import PATIENCE, ResourceOperation
-from twins.plugins.aws.kinds import ResourceKind
+from twins.plugins.aws.kinds import AwsResourceKind
 from twins.plugins.plugin import ProviderError
 
 ROLE = "ould not assume"  # "Could not assume role …": a role that was made just now
 
 
-class SageMakerEndpointConfiguration(ResourceKind):
+class SageMakerEndpointConfiguration(AwsResourceKind):
     """An endpoint configuration: variants without a name get one, variants without a model lose their weight."""
 
     def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
@@ -23,7 +23,7 @@ class SageMakerEndpointConfiguration(ResourceKind):
         return found
 
 
-class SageMakerEndpoint(ResourceKind):
+class SageMakerEndpoint(AwsResourceKind):
     """An endpoint that does not come into service is not recorded, though it exists: as in the real plugin."""
 
     def make(self, work: ResourceOperation) -> tuple[str, dict[str, Any]]:

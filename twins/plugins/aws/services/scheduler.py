@@ -3,10 +3,10 @@
 from typing import Any
 
 from twins.plugins.aws.calls import ResourceOperation
-from twins.plugins.aws.kinds import ResourceKind
+from twins.plugins.aws.kinds import AwsResourceKind
 
 
-class SchedulerSchedule(ResourceKind):
+class SchedulerSchedule(AwsResourceKind):
     """A schedule: of the group `default` when none is given."""
 
     def id_after_create(self, work: ResourceOperation, answer: dict[str, Any]) -> str:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twins.plugins.aws.calls import ResourceOperation
-from twins.plugins.aws.kinds import ResourceKind
+from twins.plugins.aws.kinds import AwsResourceKind
 from twins.plugins.aws.templates import filled
 from twins.plugins.aws.translate import scalar_from_api
 
 
 @dataclass(frozen=True)
-class AttributesKind(ResourceKind):
+class AttributesKind(AwsResourceKind):
     """A type whose settings are attributes by name, each a text.
 
     `names`: property -> attribute. `at_create`: those that the create call takes; the others follow.
@@ -80,7 +80,7 @@ class SnsSubscription(AttributesKind):
             super().call_delete(work)
 
 
-class SnsTopicPolicy(ResourceKind):
+class SnsTopicPolicy(AwsResourceKind):
     """A topic's policy: it can't be removed, the default one is written back."""
 
     def call_read(self, work: ResourceOperation) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from contract.errors import KitError
 from tests.support.azure import Arm, local_twin
 from twins.azure.entra import certificates
 from twins.azure.persistence import STATE_FILE, StateKeeper
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -17,17 +17,17 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     group = Arm(twin).group("kept")
     StateKeeper(twin).save()
     assert (tmp_path / STATE_FILE).stat().st_mode & 0o777 == 0o600
-    again = Twin(tmp_path)
+    again = TenantTwin(tmp_path)
     assert StateKeeper(again).load()
     assert again.find(group) == twin.find(group)
-    assert not StateKeeper(Twin(tmp_path / "other")).load()
+    assert not StateKeeper(TenantTwin(tmp_path / "other")).load()
 
 
 @pytest.mark.parametrize("content", ["", "[]", json.dumps({"schema": "another/1", "state": {}}), '{"schema": "x"}'])
 def test_what_this_version_cannot_read_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / STATE_FILE).write_text(content)
     with pytest.raises(KitError, match="the state is damaged, or another version of the kit wrote it"):
-        StateKeeper(Twin(tmp_path)).load()
+        StateKeeper(TenantTwin(tmp_path)).load()
 
 
 def test_a_state_that_was_changed_is_refused(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_state_that_was_changed_is_refused(tmp_path: Path) -> None:
     file = tmp_path / STATE_FILE
     file.write_text(file.read_text().replace('"kept"', '"other"'))
     with pytest.raises(KitError, match="the state is damaged"):
-        StateKeeper(Twin(tmp_path)).load()
+        StateKeeper(TenantTwin(tmp_path)).load()
 
 
 def test_the_authority_is_made_once_and_the_bundle_has_what_the_shell_trusted(

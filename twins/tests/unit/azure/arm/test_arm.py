@@ -14,24 +14,24 @@ from twins.azure.arm.errors import ArmError
 from twins.azure.arm.front import ManagerApp
 from twins.azure.arm.kinds import ResourceKind, SoftDelete
 from twins.azure.entra import principals, tokens
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 V = "2025-01-01"
 GONE: list[str] = []
 
 
-def refuse_red(_twin: Twin, call: ArmCall, _there: Document | None) -> Document:
+def refuse_red(_twin: TenantTwin, call: ArmCall, _there: Document | None) -> Document:
     if call.body["properties"].get("colour") == "red":
         raise ArmError(400, "BadColour", "Red is not to be had.")
     return dict(call.body)
 
 
-def unready(_twin: Twin, document: Document) -> None:
+def unready(_twin: TenantTwin, document: Document) -> None:
     if document["properties"].get("colour") == "grey":
         raise ArmError(400, "TooGrey", "It did not become ready.")
 
 
-def install(twin: Twin) -> None:
+def install(twin: TenantTwin) -> None:
     soft = SoftDelete(7, purge="forceToPurge")
     twin.kind(
         ResourceKind(

@@ -15,7 +15,7 @@ from twins.azure import faults, metadata
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.front import ManagerApp
 from twins.azure.entra import identity_endpoints, principals, token_service, tokens
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 from twins.core import root
 from twins.core.control import own_key
 
@@ -23,11 +23,11 @@ VAULT = "https://vault.azure.net"
 
 
 @pytest.fixture
-def twin(tmp_path: Path) -> Twin:
+def twin(tmp_path: Path) -> TenantTwin:
     return local_twin(tmp_path, metadata.install, token_service.install, identity_endpoints.install)
 
 
-def ask(twin: Twin, path: str, form: dict[str, str] | None = None, **headers: str) -> tuple[int, Any]:
+def ask(twin: TenantTwin, path: str, form: dict[str, str] | None = None, **headers: str) -> tuple[int, Any]:
     """Status and body of a call."""
     written = {name.replace("_", "-"): value for name, value in headers.items()}
     if form is None:
@@ -38,7 +38,7 @@ def ask(twin: Twin, path: str, form: dict[str, str] | None = None, **headers: st
     return answer.status_code, json.loads(answer.get_data())
 
 
-def form(twin: Twin, **changed: str) -> dict[str, str]:
+def form(twin: TenantTwin, **changed: str) -> dict[str, str]:
     given = {
         "grant_type": "client_credentials",
         "client_id": principals.OWNER_APP,
@@ -49,7 +49,7 @@ def form(twin: Twin, **changed: str) -> dict[str, str]:
     return {name: value for name, value in given.items() if value}
 
 
-def test_the_secret_of_an_expired_principal_gets_no_token(twin: Twin) -> None:
+def test_the_secret_of_an_expired_principal_gets_no_token(twin: TenantTwin) -> None:
     path = f"/{twin.tenant}/oauth2/v2.0/token"
     faults.of(twin).add("expired", {"principal": principals.OWNER.object_id})
     status, body = ask(twin, path, form(twin))
@@ -73,7 +73,7 @@ def test_the_secret_of_an_expired_principal_gets_no_token(twin: Twin) -> None:
         ({"scope": "https://nothing.example/.default"}, 400, 500011),
     ],
 )
-def test_refusals_of_the_token_service(twin: Twin, changed: dict[str, str], status: int, number: int) -> None:
+def test_refusals_of_the_token_service(twin: TenantTwin, changed: dict[str, str], status: int, number: int) -> None:
     answered, body = ask(twin, f"/{twin.tenant}/oauth2/v2.0/token", form(twin, **changed))
     assert (answered, body["error_codes"]) == (status, [number])
     assert body["error_description"].startswith(f"AADSTS{number}: ")
@@ -82,11 +82,11 @@ def test_refusals_of_the_token_service(twin: Twin, changed: dict[str, str], stat
 @pytest.mark.parametrize(
     "scope", ["https://kit.blob.core.windows.net/.default", "https://graph.microsoft.com/.default"]
 )
-def test_a_token_of_a_service_that_the_tenant_knows(twin: Twin, scope: str) -> None:
+def test_a_token_of_a_service_that_the_tenant_knows(twin: TenantTwin, scope: str) -> None:
     assert ask(twin, f"/{twin.tenant}/oauth2/v2.0/token", form(twin, scope=scope))[0] == 200
 
 
-def test_another_tenant_is_unknown(twin: Twin) -> None:
+def test_another_tenant_is_unknown(twin: TenantTwin) -> None:
     other = "00000000-0000-0000-0000-000000000002"
     status, body = ask(twin, f"/{other}/oauth2/v2.0/token", form(twin))
     assert (status, body["error"], body["error_codes"]) == (400, "invalid_request", [90002])
@@ -95,13 +95,13 @@ def test_another_tenant_is_unknown(twin: Twin) -> None:
     assert (status, body["error"], body["error_codes"]) == (400, "invalid_tenant", [90002])
 
 
-def test_an_identity_has_no_secret_to_be_guessed(twin: Twin) -> None:
+def test_an_identity_has_no_secret_to_be_guessed(twin: TenantTwin) -> None:
     identity = principals.add(twin, "somebody", "identity")
     wanted = form(twin, client_id=identity.app_id, client_secret="anything")
     assert ask(twin, f"/{twin.tenant}/oauth2/v2.0/token", wanted)[0] == 401
 
 
-def test_a_token_is_for_one_audience_and_for_who_is_still_there(twin: Twin) -> None:
+def test_a_token_is_for_one_audience_and_for_who_is_still_there(twin: TenantTwin) -> None:
     _, body = ask(twin, f"/{twin.tenant}/oauth2/v2.0/token", form(twin))
     headers = {"Authorization": f"Bearer {body['access_token']}"}
     assert tokens.caller_of(twin, headers, tokens.VAULT) == principals.OWNER
@@ -112,13 +112,13 @@ def test_a_token_is_for_one_audience_and_for_who_is_still_there(twin: Twin) -> N
         tokens.caller_of(twin, headers, tokens.VAULT)
 
 
-def test_a_token_that_has_expired(twin: Twin) -> None:
+def test_a_token_that_has_expired(twin: TenantTwin) -> None:
     old = tokens.issue(twin, principals.OWNER, VAULT, lifetime=-1)
     with pytest.raises(ArmError, match="ExpiredAuthenticationToken"):
         tokens.caller_of(twin, {"Authorization": f"Bearer {old}"}, tokens.VAULT)
 
 
-def test_a_program_gets_tokens_of_its_identities_alone(twin: Twin) -> None:
+def test_a_program_gets_tokens_of_its_identities_alone(twin: TenantTwin) -> None:
     mine, second, others = (principals.add(twin, name, "identity", resource=f"/r/{name}") for name in "abc")
     variables = identity_endpoints.grant(twin, [mine.object_id, second.object_id])
     assert identity_endpoints.grant(twin, [mine.object_id, second.object_id]) == variables
@@ -140,7 +140,7 @@ def test_a_program_gets_tokens_of_its_identities_alone(twin: Twin) -> None:
     assert (unknown[0], unknown[1]["error_codes"]) == (400, [500011])
 
 
-def test_metadata_in_the_form_of_each_version(twin: Twin) -> None:
+def test_metadata_in_the_form_of_each_version(twin: TenantTwin) -> None:
     def told(version: str) -> Any:
         return ask(twin, f"/metadata/endpoints?api-version={version}")
 
@@ -152,7 +152,7 @@ def test_metadata_in_the_form_of_each_version(twin: Twin) -> None:
         assert told(other)[1]["error"]["code"] == "InvalidApiVersionParameter"
 
 
-def test_a_page_of_a_browser_does_not_reach_the_twins_own_routes(twin: Twin) -> None:
+def test_a_page_of_a_browser_does_not_reach_the_twins_own_routes(twin: TenantTwin) -> None:
     for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
         answer = Client(ManagerApp(twin)).post("/_twin/reset", headers=headers | key_headers(own_key(twin.home)))
         assert answer.status_code == 403

@@ -8,7 +8,7 @@ import pytest
 from tests.support.azure import Answer, Arm, local_twin
 from twins.azure.arm.kinds import ResourceKind
 from twins.azure.judges.linked import LINKS
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 V = "2025-01-01"
 PLACE = "/subscriptions/s/resourceGroups/theirs/providers"
@@ -21,7 +21,7 @@ ZONE = f"{PLACE}/Microsoft.Network/privateDnsZones/privatelink.azurecr.io"
 
 @pytest.fixture
 def arm(tmp_path: Path) -> Arm:
-    def services(twin: Twin) -> None:
+    def services(twin: TenantTwin) -> None:
         for linking in LINKS:
             twin.kind(ResourceKind(linking, (V,), scopes=("group", "resource")))
 

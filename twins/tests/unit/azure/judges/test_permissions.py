@@ -9,17 +9,17 @@ from tests.support.azure import Arm, local_twin
 from twins.azure.entra import principals
 from twins.azure.judges.permissions import WORKS_FROM, RoleJudge
 from twins.azure.services import authorization
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 PULL = "Microsoft.ContainerRegistry/registries/pull/read"
 
 
 @pytest.fixture
-def twin(tmp_path: Path) -> Twin:
+def twin(tmp_path: Path) -> TenantTwin:
     return local_twin(tmp_path, authorization.install)
 
 
-def test_an_assignment_holds_for_its_scope_and_all_below(twin: Twin) -> None:
+def test_an_assignment_holds_for_its_scope_and_all_below(twin: TenantTwin) -> None:
     group = f"/subscriptions/{twin.subscription}/resourceGroups/rg"
     caller = principals.add(twin, "one", "identity")
     authorization.assign(twin, caller.object_id, "AcrPull", group)
@@ -31,7 +31,7 @@ def test_an_assignment_holds_for_its_scope_and_all_below(twin: Twin) -> None:
     assert not judge.allows("somebody", PULL, group, False)
 
 
-def test_an_assignment_works_only_when_services_know_it(twin: Twin) -> None:
+def test_an_assignment_works_only_when_services_know_it(twin: TenantTwin) -> None:
     scope = f"/subscriptions/{twin.subscription}"
     caller = principals.add(twin, "one", "identity")
     document = authorization.assign(twin, caller.object_id, "AcrPull", scope)
@@ -41,7 +41,7 @@ def test_an_assignment_works_only_when_services_know_it(twin: Twin) -> None:
     assert RoleJudge(twin).allows(caller.object_id, PULL, scope, False)
 
 
-def test_what_is_asked_is_recorded_and_refused_in_azures_words(twin: Twin) -> None:
+def test_what_is_asked_is_recorded_and_refused_in_azures_words(twin: TenantTwin) -> None:
     arm = Arm(twin, principals.add(twin, "nobody", "application"))
     path = f"/subscriptions/{twin.subscription}/resourceGroups/rg"
     refused = arm.put(path, "2024-03-01", {"location": "westeurope"})
@@ -53,7 +53,7 @@ def test_what_is_asked_is_recorded_and_refused_in_azures_words(twin: Twin) -> No
     assert entry[1:] == [action, path, False]
 
 
-def test_assignments_are_read_again_only_when_they_changed(twin: Twin) -> None:
+def test_assignments_are_read_again_only_when_they_changed(twin: TenantTwin) -> None:
     scope = f"/subscriptions/{twin.subscription}"
     caller = principals.add(twin, "one", "identity")
     judge = RoleJudge(twin)

@@ -4,13 +4,13 @@ import time
 from pathlib import Path
 
 from twins.azure.monitor.metering import RequestMeter
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 CHAT, OTHER = (f"/subscriptions/s/resourceGroups/rg/providers/X/workspaces/w/onlineEndpoints/{n}" for n in ("A", "b"))
 
 
 def test_answers_of_an_endpoint_in_a_time(tmp_path: Path) -> None:
-    twin = Twin(tmp_path)
+    twin = TenantTwin(tmp_path)
     meter = RequestMeter(twin)
     begin = time.time()
     meter.count(CHAT, "blue", 200, 200, 0.25, sent=7, received=3)
@@ -30,7 +30,7 @@ def test_answers_of_an_endpoint_in_a_time(tmp_path: Path) -> None:
 
 
 def test_so_many_are_answered_at_once(tmp_path: Path) -> None:
-    meter = RequestMeter(Twin(tmp_path))
+    meter = RequestMeter(TenantTwin(tmp_path))
     assert [meter.began(CHAT, "blue", 2) for _ in range(3)] == [True, True, False]
     assert meter.began(CHAT, "green", 1)
     begin = time.time()

@@ -20,7 +20,7 @@ from twins.azure.ml import (
     workspaces,
 )
 from twins.azure.ml.running.reports import NothingRuns
-from twins.azure.twin import Twin
+from twins.azure.twin import TenantTwin
 
 VERSION = "2025-12-01"
 LOCATION = "westeurope"
@@ -48,14 +48,14 @@ _STAND_INS = (
 )
 
 
-def stand_ins(twin: Twin) -> None:
+def stand_ins(twin: TenantTwin) -> None:
     """Add kinds that take any body."""
     for type_ in _STAND_INS:
         twin.kind(ResourceKind(type_, (VERSION,)))
     twin.kind(ResourceKind("Microsoft.ManagedIdentity/userAssignedIdentities", (VERSION,), put=_identity))
 
 
-def _identity(twin: Twin, call: ArmCall, there: Document | None) -> Document:
+def _identity(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     made = principals.add(twin, call.id.rpartition("/")[2], "identity")
     return {"properties": {"principalId": made.object_id, "clientId": made.app_id}}
 

@@ -11,7 +11,7 @@ import pytest
 
 from contract.twins import TWIN_SUBSCRIPTION
 from twins.plugins.azure_native import session
-from twins.plugins.azure_native.session import AzureSession, check_config, open_session
+from twins.plugins.azure_native.session import PluginSession, check_config, open_session
 from twins.plugins.plugin import ProviderError
 from twins.plugins.values import UNKNOWN
 from twins.tests.unit.plugins.azure_native.tiny_arm import TinyAnswer, answering
@@ -56,7 +56,7 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
     return made
 
 
-def opened(config: dict[str, Any], environ: dict[str, str] | None = None, twin: str = "") -> AzureSession:
+def opened(config: dict[str, Any], environ: dict[str, str] | None = None, twin: str = "") -> PluginSession:
     return open_session({"metadataHost": HOST, **config}, twin, environ or {}, "3.29.0")
 
 

@@ -13,8 +13,8 @@ from requests.adapters import BaseAdapter
 
 from twins.plugins.azure_native.arm import ManagerClient
 from twins.plugins.azure_native.provider import AzureNativeProvider
-from twins.plugins.azure_native.session import AzureSession
-from twins.plugins.plugin import Request
+from twins.plugins.azure_native.session import PluginSession
+from twins.plugins.plugin import PluginRequest
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/group"
@@ -122,15 +122,15 @@ def _refusal(code: str, message: str) -> dict[str, Any]:
     return {"error": {"code": code, "message": message}}
 
 
-def session(arm: TinyArm, **fields: Any) -> AzureSession:
+def session(arm: TinyArm, **fields: Any) -> PluginSession:
     """A session on it, which waits next to nothing."""
     there = ManagerClient("https://localhost:1", lambda _: "token", answering(arm.call), "audience", "agent")
-    return AzureSession(subscription=SUBSCRIPTION, arm=there, **fields)
+    return PluginSession(subscription=SUBSCRIPTION, arm=there, **fields)
 
 
-def request(arm: TinyArm, token: str, name: str = "one", **fields: Any) -> Request[AzureSession]:
+def request(arm: TinyArm, token: str, name: str = "one", **fields: Any) -> PluginRequest[PluginSession]:
     """What the engine asks of a resource."""
-    return Request(session(arm, **fields), f"urn:pulumi:stack::project::{token}::{name}", token, name)
+    return PluginRequest(session(arm, **fields), f"urn:pulumi:stack::project::{token}::{name}", token, name)
 
 
 def provider() -> AzureNativeProvider:

@@ -9,11 +9,11 @@ import pytest
 
 from tests.support.hostile import everything
 from twins.aws import objects
-from twins.aws.judges.account import AwsAccount
+from twins.aws.judges.account import JudgedAccount
 from twins.aws.sagemaker.fleet import data
 from twins.aws.twin import AccountTwin
-from twins.core.fleet.cloud import DataError
-from twins.core.fleet.plan import DataSource
+from twins.core.fleet.cloud import ModelDataError
+from twins.core.fleet.plan import ModelDataSource
 
 BUCKET = "data-of-fleet"
 
@@ -24,7 +24,7 @@ def twin(tmp_path: Path) -> Iterator[AccountTwin]:
 
     (tmp_path / "twin").mkdir()
     twin = AccountTwin(tmp_path / "twin")
-    account = AwsAccount(twin)
+    account = JudgedAccount(twin)
     backend = s3_backends[account.id][account.partition]
     backend.create_bucket(BUCKET, "us-east-1")
     yield twin
@@ -61,8 +61,8 @@ def member(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, link: str = 
     return info
 
 
-def source(key: str) -> DataSource:
-    return DataSource(uri=f"s3://data-of-fleet/{key}", archive=True, path="/opt/ml/model")
+def source(key: str) -> ModelDataSource:
+    return ModelDataSource(uri=f"s3://data-of-fleet/{key}", archive=True, path="/opt/ml/model")
 
 
 def test_an_archive_is_unpacked_where_it_lies(twin: AccountTwin, target: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_vulnerability_4_an_archive_that_brings_more_than_files_starts_nothing(
 ) -> None:
     put(twin, tmp_path, "m/model.tar.gz", packed(*members))
     before = everything(tmp_path, but=tmp_path / "twin")
-    with pytest.raises(DataError, match=f"^s3://data-of-fleet/m/model.tar.gz: .*{words}"):
+    with pytest.raises(ModelDataError, match=f"^s3://data-of-fleet/m/model.tar.gz: .*{words}"):
         data.fetch(twin, source("m/model.tar.gz"), target)
     assert everything(tmp_path, but=tmp_path / "twin") == before
 
@@ -96,7 +96,7 @@ def test_vulnerability_4_an_archive_that_brings_more_than_files_starts_nothing(
 def test_archives_do_not_write_over_each_other(twin: AccountTwin, target: Path, tmp_path: Path) -> None:
     for name in ("1.tar.gz", "2.tar.gz"):
         put(twin, tmp_path, f"m/{name}", packed(member("a", 1)))
-    with pytest.raises(DataError, match="two archives hold a"):
+    with pytest.raises(ModelDataError, match="two archives hold a"):
         data.fetch(twin, source("m/"), target)
 
 
@@ -106,6 +106,6 @@ def test_vulnerability_1_keys_that_can_be_no_file_are_refused(
     twin: AccountTwin, target: Path, tmp_path: Path, key: str
 ) -> None:
     put(twin, tmp_path, key, b"owned")
-    with pytest.raises(DataError, match="can't be a file below a folder"):
-        data.fetch(twin, DataSource(uri="s3://data-of-fleet/m/", path="/opt/ml/model"), target)
+    with pytest.raises(ModelDataError, match="can't be a file below a folder"):
+        data.fetch(twin, ModelDataSource(uri="s3://data-of-fleet/m/", path="/opt/ml/model"), target)
     assert list(target.iterdir()) == []

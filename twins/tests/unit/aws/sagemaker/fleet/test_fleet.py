@@ -11,10 +11,10 @@ from twins.aws.sagemaker.endpoints import containers
 from twins.aws.sagemaker.fleet import metrics
 from twins.aws.sagemaker.fleet.fleet import PING, AwsFleetCloud, Fleet, NoWorkerError
 from twins.aws.twin import AccountTwin
-from twins.core.fleet.cloud import Identity, Request
+from twins.core.fleet.cloud import FleetRequest, Identity
 from twins.core.fleet.fleet import _Endpoint
 from twins.core.fleet.logs import LogTails
-from twins.core.fleet.plan import ContainerPlan, EndpointPlan, GroupPlan, VariantPlan
+from twins.core.fleet.plan import ContainerPlan, FleetPlan, GroupPlan, VariantPlan
 from twins.core.fleet.worker import Worker, WorkerContext
 
 ARN = "arn:aws:sagemaker:us-east-1:000000000000:endpoint/e"
@@ -36,7 +36,7 @@ def endpoint(tmp_path: Path, *groups: tuple[str, float, dict[str, tuple[float, i
                 workers[instance] = Worker(Identity(instance, name, "e", ARN), CONTAINER, place, lambda: None)
                 workers[instance].ready = True
         plans.append(GroupPlan(id=group, share=share, variants=planned))
-    return _Endpoint(EndpointPlan(id=ARN, name="e", groups=plans), workers=workers)
+    return _Endpoint(FleetPlan(id=ARN, name="e", groups=plans), workers=workers)
 
 
 def taken(found: _Endpoint, times: int, variant: str = "") -> Counter[str]:
@@ -112,7 +112,7 @@ def test_shares_of_two_groups_and_of_the_one_that_stays() -> None:
 
 @pytest.mark.parametrize(("status", "errors"), [(200, (0, 0)), (404, (1, 0)), (500, (0, 1)), (0, (0, 1))])
 def test_a_request_counts_as(status: int, errors: tuple[int, int]) -> None:
-    request = Request(ARN, "e", "v", status, 4, 0.5, 0.001, 0.25)
+    request = FleetRequest(ARN, "e", "v", status, 4, 0.5, 0.001, 0.25)
     values = {name: value for name, value, _ in metrics.values(request)}
     assert (values["Invocation4XXErrors"], values["Invocation5XXErrors"]) == errors
     assert values["InvocationsPerInstance"] == 0.25
@@ -125,7 +125,7 @@ def test_a_request_counts_for_its_variant_and_for_the_fleet_of_its_configuration
 
     twin = AccountTwin(tmp_path)
     for group, status in (("old", 500), ("new", 200)):
-        metrics.put(twin, [(1.0, Request(ARN, "e", "v", status, 1, 0.5, 0.001, None, group))], {})
+        metrics.put(twin, [(1.0, FleetRequest(ARN, "e", "v", status, 1, 0.5, 0.001, None, group))], {})
 
     def errors(*more: tuple[str, str]) -> list[float]:
         metric = CloudWatchMetric(

@@ -7,17 +7,17 @@ import pytest
 from twins.azure.arm.calls import Document
 from twins.azure.ml.running.nodes import Nodes
 from twins.azure.ml.running.runner import Runner
-from twins.azure.twin import Twin, TwinSettings
+from twins.azure.twin import TenantTwin, TwinSettings
 
 ID = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/w/computes/cpu"
 
 
 @pytest.fixture
-def twin(tmp_path: Path) -> Twin:
-    return Twin(tmp_path, TwinSettings(pace=300.0))
+def twin(tmp_path: Path) -> TenantTwin:
+    return TenantTwin(tmp_path, TwinSettings(pace=300.0))
 
 
-def cluster(twin: Twin, least: int = 0, most: int = 3, size: str = "x") -> Document:
+def cluster(twin: TenantTwin, least: int = 0, most: int = 3, size: str = "x") -> Document:
     scale = {"minNodeCount": least, "maxNodeCount": most, "nodeIdleTimeBeforeScaleDown": "PT1H"}
     twin.keep({"id": ID, "properties": {"properties": {"vmSize": size, "scaleSettings": scale}}})
     found = twin.find(ID)
@@ -25,7 +25,7 @@ def cluster(twin: Twin, least: int = 0, most: int = 3, size: str = "x") -> Docum
     return found
 
 
-def test_jobs_get_nodes_in_their_turn(twin: Twin) -> None:
+def test_jobs_get_nodes_in_their_turn(twin: TenantTwin) -> None:
     nodes, compute = Nodes(twin), cluster(twin)
     for job in ("a", "b", "c"):
         nodes.wait(compute, job)
@@ -42,7 +42,7 @@ def test_jobs_get_nodes_in_their_turn(twin: Twin) -> None:
     assert nodes.states(ID) == {}
 
 
-def test_who_stops_waiting_lets_the_next_go_first(twin: Twin) -> None:
+def test_who_stops_waiting_lets_the_next_go_first(twin: TenantTwin) -> None:
     nodes, compute = Nodes(twin), cluster(twin)
     nodes.wait(compute, "a")
     nodes.wait(compute, "b")
@@ -50,7 +50,7 @@ def test_who_stops_waiting_lets_the_next_go_first(twin: Twin) -> None:
     assert nodes.take(compute, "b", 1) == 1
 
 
-def test_the_least_number_is_there_always(twin: Twin) -> None:
+def test_the_least_number_is_there_always(twin: TenantTwin) -> None:
     nodes, compute = Nodes(twin), cluster(twin, least=2)
     assert nodes.states(ID) == {"idle": 2}
     nodes.wait(compute, "a")
@@ -61,7 +61,7 @@ def test_the_least_number_is_there_always(twin: Twin) -> None:
 
 def test_no_more_nodes_than_the_quota_allows(tmp_path: Path) -> None:
     quota = {"Standard DSv2 Family Cluster Dedicated vCPUs": 8}
-    twin = Twin(tmp_path, TwinSettings(pace=300.0, quotas=quota))
+    twin = TenantTwin(tmp_path, TwinSettings(pace=300.0, quotas=quota))
     runner = Runner(twin)
     twin.running = runner
     nodes, compute = runner.jobs.nodes, cluster(twin, size="Standard_DS3_v2")  # of four cores
