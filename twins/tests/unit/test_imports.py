@@ -10,8 +10,6 @@ import grimp
 CHECKOUT = Path(__file__).resolve().parents[3]
 KIT = {"bench", "clouds", "infra", "llmops", "policies", "serving", "training"}
 KIT_LEFT = {
-    "containers/test_registry.py",
-    "emulated/aws/judges/test_roles.py",
     "emulated/aws/test_jobs_training.py",
     "emulated/azure/conftest.py",
     "emulated/azure/ml/running/test_a_killed_twin.py",

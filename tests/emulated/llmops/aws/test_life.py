@@ -139,7 +139,7 @@ def test_a_stack_without_images_or_jobs_says_so(aws_kit: Kit) -> None:
     assert "llmops images build" in text
     assert aws_kit.json("runs", "list") == []
     assert "there is no run x" in aws_kit.run("runs", "show", "x", code=4)
-    assert "builds them itself" in _local_images(aws_kit)
+    assert "has no image registry" in _local_images(aws_kit)
 
 
 def _local_images(kit: Kit) -> str:
