@@ -26,7 +26,7 @@ CLOUDS = {"aws": "AWS", "azure": "Azure"}
 BEGIN, END = "<!-- Written by `python -m tools.twin_sources`. -->", "<!-- End of what is written. -->"
 REFUSALS = (
     *("AwsApiError", "ArmError", "RegistryError", "VaultError", "BodyError", "QueryError", "PlainError", "refused"),
-    *("BlobError", "EndError", "FilesError", "ImageError", "DataError", "RunFailure"),
+    *("BlobError", "EndError", "FilesError", "ImageError", "ModelDataError", "RunFailure"),
 )
 """Constructors of what a caller is answered, or finds as the reason of a failed job."""
 SURE = 85
