@@ -217,8 +217,8 @@ def test_what_an_earlier_version_gave_on_the_subscription_is_taken_back(
     made: BootstrappedSubscription, session: AzureSession
 ) -> None:
     principal = session.arm.get(made.roles["deploy"])["properties"]["principalId"]
-    given.assign(session, principal, ADMINISTRATOR)
-    given.assign(session, principal, CONTRIBUTOR)
+    given.assign(session, principal, "Role Based Access Control Administrator")
+    given.assign(session, principal, "Contributor")
     again = bootstrap(session, "llmops", lambda _: None, github="acme/ci", stacks=("ci",))
     changed = [row["what"] for row in again.rows if row["state"].startswith("changed: taken back")]
     assert [what.partition(" of ")[0] for what in sorted(changed)] == [
