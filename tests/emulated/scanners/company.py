@@ -74,7 +74,7 @@ def _make_bucket(account: Account) -> None:
     s3.put_bucket_logging(Bucket="company-data", BucketLoggingStatus=logs)
     told = {"EventBridgeConfiguration": {}}
     s3.put_bucket_notification_configuration(Bucket="company-data", NotificationConfiguration=told)
-    elsewhere = replace(account, region="eu-west-1", clients={})
+    elsewhere = replace(account, info=replace(account.info, region="eu-west-1"), clients={})
     _bucket(elsewhere, "company-copies")
     for place, name in ((account, "company-data"), (elsewhere, "company-copies")):
         place.client("s3").put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
