@@ -283,7 +283,7 @@ def test_doctor_finds_what_is_here(llmops: Llmops, tmp_path: Path) -> None:
     assert rows["project"]["state"] == "note"
     assert rows["image training"]["found"] == "not built for this version of the kit"
     assert answer.returncode == int(any(r["state"] == "missing" for r in rows.values()))
-    assert all(r["way_out"] for r in rows.values() if r["state"] != "ok")
+    assert all(r["fix"] for r in rows.values() if r["state"] != "ok")
 
 
 def test_doctor_prints_short_lines_whatever_the_terminal_is(capsys: pytest.CaptureFixture[str]) -> None:
