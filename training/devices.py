@@ -67,6 +67,13 @@ def precision_on(device: Any, asked: Literal["auto", "bf16", "f32"]) -> Precisio
     return "bf16" if native else "f32"
 
 
+def torch_dtype(precision: Precision) -> Any:
+    """The torch.dtype of a precision."""
+    import torch
+
+    return {"bf16": torch.bfloat16, "f32": torch.float32}[precision]
+
+
 def _hides_all(environ: Mapping[str, str]) -> bool:
     """Whether CUDA is told to use no GPU: https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-environment-variables"""
     visible = environ.get(_VISIBLE)

@@ -34,7 +34,7 @@ def _model(path: Path, tokenizer: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     try:
-        read, loading = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
     except ValueError as e:
@@ -43,6 +43,7 @@ def _model(path: Path, tokenizer: Any) -> Any:
             where=str(path),
             fix="give the Hugging Face folder instead",
         ) from e
+    read, loading = loaded
     require_complete(loading, path)
     # What was read counts as quantised and refuses to be saved; a fresh model takes its weights.
     config = read.config.to_dict()

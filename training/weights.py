@@ -29,7 +29,7 @@ def load_model(folder: Path, dtype: Any = None) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    model, loading = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=dtype or torch.float32,
         use_safetensors=True,
@@ -39,6 +39,7 @@ def load_model(folder: Path, dtype: Any = None) -> Any:
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # they are refused below, all of them by name
     )
+    model, loading = loaded
     require_complete(loading, folder)
     return model.eval()
 
