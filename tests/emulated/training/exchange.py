@@ -28,6 +28,7 @@ def main(folder: Path) -> None:
     ranks.connect()
     assert ranks.share(None, folder / "1") is None
     checkpoint = ranks.share(folder / "0/checkpoint-5" if ranks.first else None, folder / "1")
+    assert checkpoint
     assert checkpoint == folder / str(ranks.rank) / "checkpoint-5"
     (checkpoint / f"rng_state_{ranks.rank}.pth").write_text(f"of rank {ranks.rank}")
     ranks.collect(checkpoint, "rng_state_*.pth")

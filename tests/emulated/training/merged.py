@@ -31,7 +31,7 @@ def make_adapter(base: Path, folder: Path) -> None:
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.02)
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
 
 
 def hashes(folder: Path) -> dict[str, str]:

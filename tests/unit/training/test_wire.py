@@ -58,6 +58,7 @@ def line(folder: Path) -> Line:
 def test_files_arrive_in_pieces(line: Line, tmp_path: Path) -> None:
     assert [len(tensor) for tensor in line.sent[2:]] == [4, 4, 2]
     taken = take(tmp_path / "second", line.receive, lambda listed: listed.folder == "checkpoint-5")
+    assert taken
     assert taken == tmp_path / "second/checkpoint-5"
     assert (taken / "optimizer.pt").read_bytes() == b"0123456789"
     assert (taken / "below/empty").read_bytes() == b""
