@@ -159,7 +159,7 @@ def find(ref: str) -> ProcessImage:
 def process_environ(
     image: ProcessImage, root: Path, port: int | None = None, extra: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """The whole environment of a process that stands for a container; nothing is inherited.
+    """The whole environment of a process that stands for a container; nothing is inherited but the choice of GPUs.
 
     Args:
         image: what it runs.
@@ -183,6 +183,8 @@ def process_environ(
     }
     if port is not None:
         environ["SAGEMAKER_BIND_TO_PORT"] = str(port)
+    if (gpus := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:  # a container has those that it was started with
+        environ["CUDA_VISIBLE_DEVICES"] = gpus
     return environ | dict(extra or {})
 
 

@@ -1,7 +1,8 @@
 """Evaluation: greedy answers to a held-out split. What follows from them: training/scoring.py."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,11 +58,31 @@ def run_suite(
     return [ModelAnswer(row, texts[i], score_answer(suite.metric, row, texts[i])) for i, row in enumerate(rows)]
 
 
-def on_best_device(model: Any) -> Any:
-    """The model on this process's GPU, if there is one."""
+@contextmanager
+def computing_in_f32(model: Any) -> Iterator[None]:
+    """Let a bf16 model compute in f32: each module's weights are widened while it runs, and only then.
+
+    The results are those of the same weights loaded in f32, in half the memory; each step takes longer.
+    """
     import torch
 
-    return model.cuda() if torch.cuda.is_available() else model
+    narrow: dict[Any, dict[str, Any]] = {}
+
+    def widen(module: Any, _: Any) -> None:
+        narrow[module] = dict(module._parameters)
+        for name, weight in narrow[module].items():
+            if weight is not None and weight.dtype == torch.bfloat16:
+                module._parameters[name] = weight.float()
+
+    def restore(module: Any, *_: Any) -> None:
+        module._parameters.update(narrow.pop(module))
+
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if module._parameters:
+                hooks.callback(module.register_forward_pre_hook(widen).remove)
+                hooks.callback(module.register_forward_hook(restore, always_call=True).remove)
+        yield
 
 
 def generate(model: Any, tokenizer: Any, prompts: list[list[int]], max_tokens: int, stop: list[int]) -> list[list[int]]:

@@ -1,10 +1,8 @@
-"""Supervised fine-tuning: LoRA by trl and peft, with checkpoints, a guard and progress lines of our own."""
+"""Supervised fine-tuning: LoRA by trl and peft, with checkpoints of our own."""
 
-import math
+import json
 import shutil
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +10,11 @@ from typing import Any
 
 from contract.documents.model import TrainingFacts
 from contract.documents.recipe import Training
-from contract.errors import DataError, RunError
+from contract.errors import DataError
 from training import checkpoints
 from training.batches import shared_batches
 from training.chat import Encoded, encode, with_system
+from training.devices import Precision, best_device, precision_on, torch_dtype
 from training.process import say, set_threads
 from training.ranks import Alone, StoppedError
 from training.rows import read_rows
@@ -27,9 +26,6 @@ RESULT = "trained"
 LOCAL_PREFIX = "training-"
 """Of folders for temporary files, whose names end at random."""
 IGNORED = -100  # the label of tokens without loss, in torch and transformers
-
-# A loss this many times the recent median, and by this much (nats), has diverged: going on would waste the run.
-SPIKE_FACTOR, SPIKE_NATS, SPIKE_WINDOW = 4.0, 2.0, 20
 
 
 @dataclass(frozen=True)
@@ -43,10 +39,6 @@ class _Place:
     def saved(self) -> Path:
         """Where the library saves."""
         return self.local / "saved"
-
-
-class DivergedError(RunError):
-    """The loss or the gradients are not finite, or the loss jumped."""
 
 
 def load_examples(path: Path, tokenizer: Any, max_tokens: int, system_prompt: str) -> list[Encoded]:
@@ -131,7 +123,7 @@ def _finetune(
     if not ranks.first:
         return facts
     work = _emptied(place.local / RESULT)
-    trainer.model.save_pretrained(work)
+    _save_adapter(trainer.model, work)
     checkpoints.publish(work, place.kept / RESULT, facts.model_dump())
     return facts
 
@@ -139,17 +131,6 @@ def _finetune(
 def is_trained(folder: Path) -> bool:
     """Whether `finetune` has left its whole result there."""
     return checkpoints.notes_of(folder / RESULT) is not None
-
-
-def bf16_is_quick() -> bool:
-    """Whether the GPU, or the processor where there is none, multiplies bf16 itself; elsewhere it is emulated, and
-    slower than f32.
-    """
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _make_trainer(
@@ -161,18 +142,34 @@ def _make_trainer(
     stop_asked: Callable[[], bool],
     ranks: Alone,
 ) -> Any:
-    import torch
     from datasets import Dataset
+
+    from training.watch import ProgressCallback
+
+    device = best_device()
+    precision = precision_on(device, options.precision)
+    watch = ProgressCallback(sum(len(e.ids) for e in examples) * options.epochs, stop_asked)
+    trainer = _trainer_class()(
+        model=_adapted_model(base, options, precision),
+        args=_trainer_settings(options, place, ranks, device, precision),
+        train_dataset=Dataset.from_list(_labelled(examples, ranks)),
+        processing_class=tokenizer,
+        callbacks=[watch],
+    )
+    trainer.watch, trainer.place, trainer.ranks, trainer.precision = watch, place, ranks, precision
+    return trainer
+
+
+def _adapted_model(base: Path, options: Training, precision: Precision) -> Any:
+    """The base model with a new adapter, which is drawn with the recipe's seed."""
     from peft import LoraConfig, get_peft_model
     from transformers import set_seed
-    from trl.trainer.sft_config import SFTConfig
 
-    bf16 = options.precision == "bf16" or (options.precision == "auto" and bf16_is_quick())
     # The adapter stays f32 in either precision; only the frozen weights and the products are bf16.
-    model = load_model(base, torch.bfloat16 if bf16 else torch.float32)
+    model = load_model(base, torch_dtype(precision))
     set_seed(options.seed)
     lora = options.lora
-    model = get_peft_model(
+    return get_peft_model(
         model,
         LoraConfig(
             r=lora.r,
@@ -182,7 +179,12 @@ def _make_trainer(
             task_type="CAUSAL_LM",
         ),
     )
-    config = SFTConfig(
+
+
+def _trainer_settings(options: Training, place: _Place, ranks: Alone, device: Any, precision: Precision) -> Any:
+    from trl.trainer.sft_config import SFTConfig
+
+    return SFTConfig(
         output_dir=str(place.saved),
         num_train_epochs=options.epochs,
         per_device_train_batch_size=options.batch_size // ranks.size,
@@ -194,8 +196,8 @@ def _make_trainer(
         max_grad_norm=1.0,
         seed=options.seed,
         data_seed=options.seed,
-        bf16=bf16,
-        use_cpu=not torch.cuda.is_available(),
+        bf16=precision == "bf16",
+        use_cpu=device.type == "cpu",
         ddp_find_unused_parameters=False,
         # Measured: recomputing activations costs a fifth of the speed, and they fit.
         gradient_checkpointing=False,
@@ -212,17 +214,16 @@ def _make_trainer(
         report_to=[],
         disable_tqdm=True,
     )
+
+
+def _labelled(examples: list[Encoded], ranks: Alone) -> list[dict[str, list[int]]]:
+    """Rows for the trainer. The last of several ranks' rows has no loss: for a rank whose share of a short last batch
+    is empty.
+    """
     rows = [{"input_ids": e.ids, "labels": [t if a else IGNORED for t, a in zip(*e, strict=True)]} for e in examples]
     if ranks.size > 1:
-        # Without loss: for a rank whose share of a short last batch is empty.
         rows.append({"input_ids": examples[0].ids, "labels": [IGNORED] * len(examples[0].ids)})
-    watch = _make_watch(sum(len(e.ids) for e in examples) * options.epochs, stop_asked)
-    trainer = _trainer_class()(
-        model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, callbacks=[watch]
-    )
-    trainer.watch, trainer.place, trainer.ranks = watch, place, ranks
-    trainer.precision = "bf16" if bf16 else "f32"
-    return trainer
+    return rows
 
 
 def _trainer_class() -> Any:
@@ -279,70 +280,15 @@ def _trainer_class() -> Any:
     return Trainer
 
 
-def _make_watch(total_tokens: int, stop_asked: Callable[[], bool]) -> Any:
-    from transformers import TrainerCallback
-
-    class ProgressCallback(TrainerCallback):
-        """Progress lines, the guard, and the wish to stop, after each step."""
-
-        def __init__(self) -> None:
-            self.started = 0.0
-            self.first_step = 0
-            self.seconds_before = 0.0
-            self.losses: list[float] = []
-
-        def seconds(self) -> float:
-            return self.seconds_before + time.monotonic() - self.started
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.started, self.first_step = time.monotonic(), state.global_step
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if stop_asked():
-                control.should_save = control.should_training_stop = True
-
-        def on_log(
-            self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
-        ) -> None:
-            if not logs or "loss" not in logs:
-                return
-            loss = float(logs["loss"])
-            guard(loss, float(logs.get("grad_norm", 0.0)), self.losses, state.global_step)
-            self.losses.append(loss)
-            step_seconds = (time.monotonic() - self.started) / (state.global_step - self.first_step)
-            say(
-                step=state.global_step,
-                total=state.max_steps,
-                loss=f"{loss:.4f}",
-                tokens_per_s=round(total_tokens / state.max_steps / step_seconds),
-                eta_s=round(step_seconds * (state.max_steps - state.global_step)),
-            )
-
-    return ProgressCallback()
-
-
-def guard(loss: float, grad_norm: float, before: list[float], step: int) -> None:
-    """Stop a run that has diverged; the library itself would log 0 and go on.
-
-    Args:
-        loss: of this step, mean over its loss-bearing tokens, in nats.
-        grad_norm: before clipping.
-        before: losses of the steps before.
-        step: for the message.
-
-    Raises:
-        DivergedError: not finite, or a jump.
-    """
-    fix = "lower training.learning_rate, or add training.warmup_steps; the checkpoints before this step are sound"
-    if not math.isfinite(loss) or not math.isfinite(grad_norm):
-        raise DivergedError(f"loss {loss}, gradient norm {grad_norm}", where=f"training step {step}", fix=fix)
-    recent = before[-SPIKE_WINDOW:]
-    if len(recent) == SPIKE_WINDOW:
-        usual = statistics.median(recent)
-        if loss > SPIKE_FACTOR * usual and loss > usual + SPIKE_NATS:
-            raise DivergedError(
-                f"the loss jumped from about {usual:.2f} to {loss:.2f}", where=f"training step {step}", fix=fix
-            )
+def _save_adapter(model: Any, folder: Path) -> None:
+    """Save as peft does, but so that equal adapters are equal bytes, and without its empty model card."""
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink()
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config["base_model_name_or_path"] = None  # a folder of this machine's
+    config["target_modules"] = sorted(config["target_modules"])
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _emptied(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import KitError
+from training.weights import require_complete
 
 _CONTROL = 3  # GGUF's token type of special tokens
 
@@ -33,8 +34,8 @@ def _model(path: Path, tokenizer: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     try:
-        read = AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
     except ValueError as e:
         raise KitError(
@@ -42,6 +43,8 @@ def _model(path: Path, tokenizer: Any) -> Any:
             where=str(path),
             fix="give the Hugging Face folder instead",
         ) from e
+    read, loading = loaded
+    require_complete(loading, path)
     # What was read counts as quantised and refuses to be saved; a fresh model takes its weights.
     config = read.config.to_dict()
     for key in ("quantization_config", "_name_or_path"):

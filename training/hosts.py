@@ -7,7 +7,6 @@ https://learn.microsoft.com/azure/machine-learning/how-to-train-distributed-gpu#
 """
 
 import json
-import re
 import socket
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,12 @@ from pathlib import Path
 
 from contract.errors import KitError
 from contract.layout import ROOT_VARIABLE, TrainingFolders
-from contract.twins import TWIN_ACCOUNT
+from training.devices import count_gpus
 
 _FIX = "start the job again; if it stays so, report it with this file's content"
 PORT = 29500
 """Where the first host's store listens; torchrun's own default."""
 _NODES = "LLMOPS_NODES"
-_GPU_INSTANCE = re.compile(r"^ml\.(g|p)r?\d")  # https://aws.amazon.com/ec2/instance-types/#Accelerated_Computing
 _AZURE = ("WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -53,13 +51,13 @@ def read_place(folders: TrainingFolders, environ: Mapping[str, str]) -> HostPlac
     """Where this container is.
 
     Raises:
-        KitError: resourceconfig.json can't be understood.
+        KitError: resourceconfig.json can't be understood, or torch can't use the machine's GPUs.
     """
     path = folders.resources
     if nodes := environ.get(_NODES):
-        return _place_among(json.loads(nodes))
+        return _place_among(json.loads(nodes), count_gpus(environ))
     if not path.exists():
-        return HostPlace([socket.gethostname()], socket.gethostname(), "", _count_gpus())
+        return HostPlace([socket.gethostname()], socket.gethostname(), "", count_gpus(environ))
     try:
         found = json.loads(path.read_text())
         hosts, host = [str(name) for name in found["hosts"]], str(found["current_host"])
@@ -68,10 +66,7 @@ def read_place(folders: TrainingFolders, environ: Mapping[str, str]) -> HostPlac
         raise KitError(f"can't be understood: {type(e).__name__}: {e}", where=str(path), fix=_FIX) from e
     if host not in hosts or len(set(hosts)) != len(hosts):
         raise KitError(f"names hosts {hosts}, and {host!r} as this one", where=str(path), fix=_FIX)
-    gpus = _count_gpus()
-    if not gpus and not _is_of_a_twin(environ):
-        _require_none(str(found.get("current_instance_type") or ""), str(path))
-    return HostPlace(hosts, host, interface, gpus)
+    return HostPlace(hosts, host, interface, count_gpus(environ, str(found.get("current_instance_type") or "")))
 
 
 def keep_nodes(environ: MutableMapping[str, str]) -> None:
@@ -82,7 +77,7 @@ def keep_nodes(environ: MutableMapping[str, str]) -> None:
         environ[_NODES] = json.dumps({name: environ[name] for name in _AZURE})
 
 
-def _place_among(found: Mapping[str, str]) -> HostPlace:
+def _place_among(found: Mapping[str, str], gpus: int) -> HostPlace:
     """One process on each node: WORLD_SIZE is the number of nodes."""
     try:
         size, rank, port = int(found["WORLD_SIZE"]), int(found["NODE_RANK"]), int(found["MASTER_PORT"])
@@ -91,7 +86,7 @@ def _place_among(found: Mapping[str, str]) -> HostPlace:
     if not 0 <= rank < size:
         raise KitError(f"is {rank}, of {size} nodes", where="NODE_RANK", fix="start the job again")
     hosts = [f"node-{number}" for number in range(size)]
-    return HostPlace(hosts, hosts[rank], "", _count_gpus(), found["MASTER_ADDR"], port)
+    return HostPlace(hosts, hosts[rank], "", gpus, found["MASTER_ADDR"], port)
 
 
 def address_of(name: str, folders: TrainingFolders, environ: Mapping[str, str]) -> str:
@@ -117,33 +112,3 @@ def _from_file(name: str, path: Path) -> str:
         if name in names:
             return address
     return ""
-
-
-def _require_none(instance_type: str, where: str) -> None:
-    """See that this machine has no GPUs, since torch sees none: on its processors the job would take days, at their
-    price.
-
-    Raises:
-        KitError: it has some.
-    """
-    if _GPU_INSTANCE.match(instance_type):
-        raise KitError(
-            f"{instance_type} has GPUs, and torch sees none",
-            where=where,
-            fix="build the image anew, which says NVIDIA_VISIBLE_DEVICES and NVIDIA_DRIVER_CAPABILITIES "
-            "(`llmops images push training`), or take an instance type without GPUs",
-        )
-
-
-def _is_of_a_twin(environ: Mapping[str, str]) -> bool:
-    """A twin's machines are this one, whatever their type is called."""
-    return f":{TWIN_ACCOUNT}:" in environ.get("TRAINING_JOB_ARN", "")
-
-
-def _count_gpus() -> int:
-    """NVIDIA's GPUs that this process may use; torch, which takes seconds to import, is asked only if there are any."""
-    if not any(Path("/dev").glob("nvidia[0-9]*")):
-        return 0
-    import torch
-
-    return torch.cuda.device_count()

@@ -148,6 +148,8 @@ def _convert(source: Path, work: Path) -> str:
 def _load_folder(folder: Path, load_model: Any, load_tokenizer: Any) -> tuple[Any, Any, str]:
     try:
         return load_model(folder), load_tokenizer(folder), _licence_of(folder)
+    except KitError:
+        raise
     except Exception as e:  # each library has its own for files that it can't read
         first = str(e).strip().splitlines()[0]
         raise KitError(

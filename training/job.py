@@ -10,7 +10,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ from contract.integrity.digest import check_folder, file_entries, sha256_bytes, 
 from contract.layout import EVALUATION, MANIFEST, MODEL_CARD, ROOT_VARIABLE, TrainingFolders
 from training import checkpoints
 from training.batches import check_batch_size
+from training.devices import best_device, precision_on, torch_dtype
 from training.ending import DIVERGED, FAILED, STOPPED, described, is_full, report_failure
-from training.evaluate import on_best_device, run_suite, write_answers
-from training.finetune import LOCAL_PREFIX, RESULT, DivergedError, finetune, is_trained
+from training.evaluate import ModelAnswer, computing_in_f32, run_suite, write_answers
+from training.finetune import LOCAL_PREFIX, RESULT, finetune, is_trained
+from training.guard import DivergedError
 from training.hosts import read_place
 from training.process import keep_quiet, say, set_threads
 from training.ranks import Alone, PeerError, PeerStoppedError, StoppedError, Team
@@ -174,29 +176,40 @@ class TrainingJob:
             return checkpoints.once(self.state / f"{name}.json", work)
 
     def _evaluate(self, model_folder: Path, when: str) -> dict[str, Any]:
-        """The answers to every suite's rows, and after training the answers in bf16 to some that were right."""
-        model, tokenizer = on_best_device(load_model(model_folder)), load_tokenizer(model_folder)
-        system, stop = self.recipe.serving.system_prompt, stop_tokens(model_folder)
+        """The answers to every suite's rows in the trained precision; after training, the answers to some that were
+        right in the other one too.
+        """
+        device = best_device()
+        precision = precision_on(device, self.recipe.training.precision)
+        model = load_model(model_folder, torch_dtype(precision)).to(device)
         result: dict[str, Any] = {"answers": {}, "golden": []}
         again: list[tuple[Suite, list[SuiteRow]]] = []
         for suite in self.recipe.evaluation.suites:
             rows = load_suite(suite, self.dataset)
-            answers = run_suite(model, tokenizer, suite, [r.row for r in rows], system, stop, self._check_stop)
+            answers = self._ask(model, model_folder, suite, rows)
             write_answers(self.state / "reports" / f"answers-{suite.name}-{when}.jsonl", answers)
             result["answers"][suite.name] = [answer.text for answer in answers]
             again.append((suite, to_ask_again(rows, [answer.score for answer in answers])))
             mean = sum(answer.score for answer in answers) / len(answers)
             say(suite=suite.name, when=when, score=f"{mean:.4f}", of=len(answers))
         if when == "after":
-            # A server may compute in bf16: a prompt is golden only if its answer is right in both precisions.
-            model = model.bfloat16()
-            for suite, rows in again:
-                asked = [r.row for r in rows]
-                answers = run_suite(model, tokenizer, suite, asked, system, stop, self._check_stop) if rows else []
-                for row, answer in zip(rows, answers, strict=True):
-                    golden = GoldenAnswer(suite=suite.name, row=row.id, answer=answer.text)
-                    result["golden"].append(golden.model_dump())
+            # A server computes in bf16 or in f32, by its processor, whatever was trained in: a prompt is golden only
+            # if its answer is right in both.
+            if precision == "f32":
+                del model
+                model = load_model(model_folder, torch_dtype("bf16")).to(device)
+            with nullcontext() if precision == "f32" else computing_in_f32(model):
+                for suite, rows in again:
+                    for row, answer in zip(rows, self._ask(model, model_folder, suite, rows), strict=True):
+                        golden = GoldenAnswer(suite=suite.name, row=row.id, answer=answer.text)
+                        result["golden"].append(golden.model_dump())
         return result
+
+    def _ask(self, model: Any, folder: Path, suite: Suite, rows: list[SuiteRow]) -> list[ModelAnswer]:
+        if not rows:
+            return []
+        asked, system, stop = [each.row for each in rows], self.recipe.serving.system_prompt, stop_tokens(folder)
+        return run_suite(model, load_tokenizer(folder), suite, asked, system, stop, self._check_stop)
 
     def _train(self) -> TrainingFacts:
         self._check_stop()

@@ -6,10 +6,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from contract.errors import KitError, RunError
+from training.wire import FileList, give, give_nothing, take
 
 READY_SECONDS = 900
 """How long ranks wait for each other to begin training; as long as torchrun waits for hosts."""
@@ -142,29 +144,31 @@ class Team(Alone):
         return bool(votes.item())
 
     def share(self, checkpoint: Path | None, folder: Path) -> Path | None:
-        files = (
-            {p.relative_to(checkpoint): p for p in sorted(checkpoint.rglob("*")) if p.is_file()} if checkpoint else {}
-        )
-        name, names = self._from_first((checkpoint and checkpoint.name, list(files)))
-        if name is None:
-            return None
-        target = checkpoint or folder / name
-        for path in names:
-            content = self._from_first(files[path].read_bytes() if path in files else None)
-            if not self.first:
-                (target / path).parent.mkdir(parents=True, exist_ok=True)
-                (target / path).write_bytes(content)
-        return target
+        from torch import distributed
+
+        def broadcast(tensor: Any) -> None:
+            distributed.broadcast(tensor, src=0, group=self._control)
+
+        if not self.first:
+            return take(folder, broadcast, lambda listed: "/" not in listed.folder)
+        if checkpoint:
+            give(checkpoint, _files_of(checkpoint), broadcast)
+        else:
+            give_nothing(broadcast)
+        return checkpoint
 
     def collect(self, folder: Path, pattern: str) -> None:
         from torch import distributed
 
-        mine = {path.name: path.read_bytes() for path in folder.glob(pattern)}
-        every: list[Any] | None = [None] * self.size if self.first else None
-        distributed.gather_object(mine, every, dst=0, group=self._control)
-        for files in every or []:
-            for name, content in files.items():
-                (folder / name).write_bytes(content)
+        def is_new(listed: FileList) -> bool:
+            new = all(fnmatchcase(name, pattern) and not (folder / name).exists() for name in listed.files)
+            return new and listed.folder == folder.name
+
+        if not self.first:
+            give(folder, [p.name for p in folder.glob(pattern)], lambda t: distributed.send(t, 0, self._control))
+            return
+        for rank in range(1, self.size):
+            take(folder.parent, lambda t, rank=rank: distributed.recv(t, rank, self._control), is_new)
 
     def together(self) -> None:
         from torch import distributed
@@ -200,13 +204,6 @@ class Team(Alone):
     def private_folder(self) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"rank-{self.rank}-"))
 
-    def _from_first(self, value: Any) -> Any:
-        from torch import distributed
-
-        box = [value]
-        distributed.broadcast_object_list(box, src=0, group=self._control)
-        return box[0]
-
     def _missing(self, kind: str, seconds: float) -> list[int]:
         """Say that this rank is here; the ranks that did not within so many seconds.
 
@@ -228,6 +225,10 @@ class Team(Alone):
 
     def _text(self, key: str) -> str:
         return self._store.get(key).decode()
+
+
+def _files_of(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
 def _is_broken_connection(error: Exception) -> bool:

@@ -1,11 +1,16 @@
 """A model's Hugging Face form: load and save safetensors, tokenizer and configuration."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from contract.errors import KitError
+
 # bf16 halves what a version weighs, and OpenVINO computes with it in f32 as exactly as transformers does.
 STORED_DTYPE = "BF16"
+SHARD_SIZE = "5GB"
+"""The largest file of weights; a larger model has several, and model.safetensors.index.json."""
 
 
 def load_model(folder: Path, dtype: Any = None) -> Any:
@@ -17,19 +22,54 @@ def load_model(folder: Path, dtype: Any = None) -> Any:
 
     Returns:
         A transformers model in evaluation mode.
+
+    Raises:
+        KitError: the files lack tensors of the architecture, or have others.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=dtype or torch.float32,
         use_safetensors=True,
         trust_remote_code=False,
         local_files_only=True,
         attn_implementation="sdpa",
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused below, all of them by name
     )
+    model, loading = loaded
+    require_complete(loading, folder)
     return model.eval()
+
+
+def require_complete(loading: Mapping[str, Any], source: Path) -> None:
+    """See that a model took all of its weights from its files, and all that its files hold.
+
+    A weight that is missing would be random, and transformers only warns of it. Tied weights are not missing.
+
+    Args:
+        loading: transformers' `output_loading_info`.
+        source: the model's file or folder.
+
+    Raises:
+        KitError: naming a few tensors.
+    """
+    found = {
+        "lacks": sorted(loading["missing_keys"]),
+        "has unknown": sorted(loading["unexpected_keys"]),
+        "has in another shape": sorted(
+            f"{name} {list(there)}, not {list(wanted)}" for name, there, wanted in loading["mismatched_keys"]
+        ),
+    }
+    if reasons := [f"{verb} {_a_few(names)}" for verb, names in found.items() if names]:
+        raise KitError(
+            f"its weights are not those of its config.json: it {'; '.join(reasons)}",
+            where=str(source),
+            fix="fetch the model again, with all of its safetensors files; a config.json of another revision "
+            "describes other weights",
+        )
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -52,7 +92,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
     model.config.dtype = torch.bfloat16
     model.config.use_cache = True
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder, safe_serialization=True, max_shard_size="100GB")
+    model.save_pretrained(folder, safe_serialization=True, max_shard_size=SHARD_SIZE)
     tokenizer.save_pretrained(folder)
     _forget_paths(folder)
     for path in folder.iterdir():
@@ -76,3 +116,8 @@ def _forget_paths(folder: Path) -> None:
         for key in ("_name_or_path", "name_or_path", "is_local", "local_files_only"):
             data.pop(key, None)
         path.write_text(json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def _a_few(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{rest}"

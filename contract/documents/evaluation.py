@@ -28,7 +28,7 @@ class SuiteAnswers(Part):
 
 
 class GoldenAnswer(Part):
-    """A row that was answered rightly, asked again in bf16: a server may compute in it."""
+    """A row that was answered rightly, asked again in the other precision (bf16 or f32): a server may compute in it."""
 
     suite: Name
     row: Sha256

@@ -155,7 +155,8 @@ class Training(Part):
     warmup_steps: int = Field(default=0, ge=0)
     max_tokens: int = Field(default=512, ge=8, description="Longer conversations are refused, naming the row.")
     precision: Literal["auto", "bf16", "f32"] = Field(
-        default="auto", description="auto: bf16 where the processor has it."
+        default="auto",
+        description="Of training and evaluation; auto: bf16 where the GPU (without one, the processor) has it.",
     )
     checkpoint_steps: int = Field(default=20, ge=1, description="Optimizer steps between checkpoints.")
     threads: int = Field(default=0, ge=0, description="0: all processors.")

@@ -86,7 +86,7 @@ class Run:
 
 
 def result_of(folder: Path) -> str:
-    """The hash of the weights; the names beside them are a set of peft's, in no order."""
+    """The hash of the weights."""
     return sha256_file(folder / "trained" / "adapter_model.safetensors")
 
 

@@ -65,9 +65,9 @@ def test_job_leaves_a_complete_version_though_its_gate_failed(finished: tuple[Tr
     folders, _ = finished
     manifest = ModelManifest.load(folders.model / MANIFEST)
     check_folder(folders.model, manifest.files)
-    assert {"model.safetensors", "tokenizer.json", "chat_template.jinja", "openvino/openvino_model.bin"} <= set(
-        manifest.files
-    )
+    expected = {"model.safetensors", "tokenizer.json", "chat_template.jinja", "openvino/openvino_model.bin"}
+    assert expected | {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"} <= set(manifest.files)
+    assert str(folders.root) not in (folders.model / "adapter/adapter_config.json").read_text()
     assert manifest.engines == ["openvino", "transformers"]
     assert manifest.gate
     assert not manifest.gate.passed
@@ -87,7 +87,7 @@ def test_job_reports_each_step_and_stage(finished: tuple[TrainingFolders, list[s
     assert stages == ["check_inputs", "evaluate_before", "train", "package", "evaluate_after", "manifest", "done"]
     steps = [dict(pair.split("=") for pair in line.split()) for line in lines if line.startswith("step=")]
     assert [int(s["step"]) for s in steps] == list(range(1, STEPS + 1))
-    assert all(s.keys() == {"step", "total", "loss", "tokens_per_s", "eta_s"} for s in steps)
+    assert all(s.keys() == {"step", "total", "loss", "lr", "grad_norm", "tokens_per_s", "eta_s"} for s in steps)
     for when in ("before", "after"):
         answers = (folders.reports / f"answers-phrasings-{when}.jsonl").read_text().splitlines()
         assert [json.loads(a)["question"] for a in answers] == [f"Question {n}: code?" for n in range(30)]

@@ -70,6 +70,15 @@ def test_a_process_gets_nothing_of_its_starter(tmp_path: Path, monkeypatch: pyte
     assert "SAGEMAKER_BIND_TO_PORT" not in process_environ(image, tmp_path / "job")
 
 
+@pytest.mark.parametrize("chosen", ["", "-1", "1,2"])
+def test_a_process_gets_the_gpus_of_its_starter(chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = ProcessImage("process:x@sha256:…", Path("/venv/bin/python"), Path("/images/x/app"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert "CUDA_VISIBLE_DEVICES" not in process_environ(image, tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert process_environ(image, tmp_path)["CUDA_VISIBLE_DEVICES"] == chosen
+
+
 def test_the_entrypoint_is_the_dockerfiles() -> None:
     for name, package in [("training", "training"), ("serving", "serving"), ("serving-torch", "serving")]:
         image = ProcessImage(reference(name), Path("python"), Path("app"))

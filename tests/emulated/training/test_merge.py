@@ -1,0 +1,35 @@
+"""A merge file by file gives the bytes of a merge in memory."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkout import CHECKOUT
+from tests.support.models import base_model, tiny_model, training_python
+
+
+@pytest.mark.parametrize(
+    ("model", "shard_size", "files"),
+    [
+        pytest.param(base_model, "5GB", 1, id="tied embeddings in one file"),
+        pytest.param(base_model, "100MB", 3, id="several files"),
+        pytest.param(tiny_model, "5GB", 1, id="a head of its own"),
+    ],
+)
+def test_the_merge_equals_one_of_pefts_in_f32(model: Callable[[], Path], shard_size: str, files: int) -> None:
+    done = subprocess.run(
+        [training_python(), str(Path(__file__).with_name("merged.py")), str(model()), shard_size],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["kit"] == found["peft"]
+    assert sum(name.endswith(".safetensors") for name in found["kit"]) == files
+    assert found["adapter"][0] == found["adapter"][1]

@@ -1,0 +1,86 @@
+"""Merge a LoRA adapter into its base model, one file of weights after the other."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from contract.errors import RunError
+from contract.layout import EVALUATION, MANIFEST, SIGNATURE
+from training.checkpoints import MARKER
+from training.openvino_form import FOLDER
+
+ADAPTER = "adapter"
+"""In a trained version: the adapter as peft saves it, beside the weights that it was merged into."""
+_PREFIX = "base_model.model."  # of peft's names
+_WEIGHTS = "*.safetensors"
+# Of a base model's version; what else it has describes the model, and is the merged one's too.
+_OF_THE_BASE = (MANIFEST, SIGNATURE, EVALUATION, ADAPTER, FOLDER, _WEIGHTS)
+
+
+def merge(base: Path, adapter: Path, target: Path) -> None:
+    """Write base plus adapter, bf16, in the base's own files. Takes the memory of about one file and the adapter.
+
+    Each sum is computed in f32 and rounded once.
+
+    Args:
+        base: a version in Hugging Face layout; its tokenizer and configuration are copied.
+        adapter: what `finetune` left; copied to `adapter/`.
+        target: an existing folder.
+
+    Raises:
+        RunError: a weight of the adapter is not in the base's files, or a sum is not finite.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    shutil.copytree(base, target, ignore=shutil.ignore_patterns(*_OF_THE_BASE), dirs_exist_ok=True)
+    shutil.copytree(adapter, target / ADAPTER, ignore=shutil.ignore_patterns(MARKER))
+    deltas = _Deltas(adapter)
+    for path in sorted(base.glob(_WEIGHTS)):
+        with safe_open(path, framework="pt") as file:
+            merged = {name: deltas.added_to(name, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+            save_file(merged, target / path.name, file.metadata())
+        del merged
+    deltas.require_all_added()
+    for path in target.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+class _Deltas:
+    """What an adapter adds to each weight."""
+
+    def __init__(self, adapter: Path) -> None:
+        from safetensors.torch import load_file
+
+        config = json.loads((adapter / "adapter_config.json").read_text())
+        self._adapter = adapter
+        self._scale: float = config["lora_alpha"] / config["r"]
+        self._transposed: bool = config["fan_in_fan_out"]
+        self._tensors = load_file(adapter / "adapter_model.safetensors")
+
+    def added_to(self, name: str, weight: Any) -> Any:
+        """A weight of the base with its delta, in bf16."""
+        import torch
+
+        module = f"{_PREFIX}{name.removesuffix('.weight')}"
+        low, high = f"{module}.lora_A.weight", f"{module}.lora_B.weight"
+        if low in self._tensors and high in self._tensors:
+            delta = self._tensors.pop(high).float() @ self._tensors.pop(low).float()
+            weight = weight.float() + (delta.T if self._transposed else delta) * self._scale
+            if not torch.isfinite(weight).all():
+                raise RunError(
+                    "has values that are not finite once the adapter is added",
+                    where=name,
+                    fix="lower training.learning_rate, then train again",
+                )
+        return weight.to(torch.bfloat16) if weight.is_floating_point() else weight
+
+    def require_all_added(self) -> None:
+        """Refuse an adapter of another model than the base."""
+        if left := sorted(self._tensors):
+            raise RunError(
+                f"{len(left)} of its tensors belong to no weight of the base model, such as {left[0]}",
+                where=str(self._adapter),
+                fix="take a base model that transformers stores under its modules' own names, such as a Llama or Qwen",
+            )
