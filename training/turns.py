@@ -176,7 +176,8 @@ def read_conversation(turns: Sequence[Turn], where: str) -> list[Turn]:
         checked.append(turn)
     while checked and checked[-1].role != "assistant":
         checked.pop()
-    if not any(is_answer(checked, index) for index in range(len(checked))):
+    roles = [turn.role for turn in checked]
+    if not any(is_answer(roles, index) for index in range(len(roles))):
         raise DataError(
             f"has no answer to a user; its roles are {', '.join(t.role for t in turns) or 'none'}",
             where=where,
@@ -185,9 +186,9 @@ def read_conversation(turns: Sequence[Turn], where: str) -> list[Turn]:
     return checked
 
 
-def is_answer(turns: Sequence[Turn], index: int) -> bool:
+def is_answer(roles: Sequence[str], index: int) -> bool:
     """Tell whether a turn is the assistant's answer to a user or a tool; a greeting before them answers nobody."""
-    return turns[index].role == "assistant" and any(turn.role in ("user", "tool") for turn in turns[:index])
+    return roles[index] == "assistant" and not {"user", "tool"}.isdisjoint(roles[:index])
 
 
 def read_tools(value: Any, where: str) -> list[Tool]:
