@@ -137,8 +137,7 @@ def _answer(template: ChatTemplate, prompt: str, messages: Messages, tools: Mess
         ValueError: it does not, or it loses a part of the answer.
     """
     asked = template.render(messages[:-1], tools, add_generation_prompt=True)
-    before = template.render(messages[:-1], tools, add_generation_prompt=False)
-    opening = asked[len(commonprefix([asked, before])) :]  # noqa: RUF071 (texts, not paths)
+    opening = _opening(template, messages[:-1], tools)
     whole = template.render(messages, tools, add_generation_prompt=False).rstrip()
     if not (whole.startswith(asked) and prompt.endswith(opening)):
         raise ValueError(
@@ -146,6 +145,8 @@ def _answer(template: ChatTemplate, prompt: str, messages: Messages, tools: Mess
             "otherwise: what is trained would not be what is served (models that always reason need answers that begin "
             "with <think>)"
         )
+    if not opening and (header := _opening(template, _PROBE[:1])) and whole.startswith(header, len(asked)):
+        raise ValueError("the model's chat template asks for an answer to a tool without the header that it gives it")
     message, text = messages[-1], _squeezed(whole)
     content = _squeezed(message["content"])
     # The content may begin in the prompt, which opens the reasoning of some models.
@@ -158,6 +159,12 @@ def _answer(template: ChatTemplate, prompt: str, messages: Messages, tools: Mess
         if whole.count(name, len(asked)) < names.count(name):
             raise ValueError(f"the model's chat template loses the call of {name!r}")
     return whole[len(asked) :]
+
+
+def _opening(template: ChatTemplate, messages: Messages, tools: Messages = ()) -> str:
+    """What a template writes to ask for an answer."""
+    asked, before = (template.render(messages, tools, add_generation_prompt=prompt) for prompt in (True, False))
+    return asked[len(commonprefix([asked, before])) :]  # noqa: RUF071 (texts, not paths)
 
 
 def _check_tools(tokenizer: Any) -> None:
@@ -187,7 +194,7 @@ def _holds(squeezed: str, content: str) -> bool:
 
 
 def _encoded(ids: list[int], answer: list[bool]) -> Encoded:
-    return Encoded(np.array(ids[: len(answer)], np.int32), np.array(answer, np.bool_))
+    return Encoded(np.array(ids, np.int32), np.array(answer, np.bool_))
 
 
 def _source(tokenizer: Any) -> str:
@@ -201,11 +208,17 @@ def _own_template(tokenizer: Any) -> ChatTemplate:
 
 @lru_cache(maxsize=4)
 def _compiled(tokenizer: Any, source: str) -> ChatTemplate:
+    names = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+    return ChatTemplate(source, names, _core(tokenizer))
+
+
+@lru_cache(maxsize=2)
+def _core(tokenizer: Any) -> Any:
+    """A tokenizer of `tokenizers` that neither pads nor truncates, as whoever uses the original may ask it to."""
     core = deepcopy(tokenizer.backend_tokenizer)
     core.no_truncation()
     core.no_padding()
-    names = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
-    return ChatTemplate(source, names, core)
+    return core
 
 
 def _training_template(tokenizer: Any) -> ChatTemplate | None:
