@@ -50,7 +50,7 @@ def check_output(version: Version, spec: RunSpec, store: Store) -> str:
         raise IntegrityError(f"is older than {ModelManifest.SCHEMA}", where=f"{where}: schema", fix=_OLDER_KIT)
     base = store.manifest(store.require_identity(spec.base_model.name, spec.base_model.sha256))
     _compare(manifest, _submitted(spec, base.licence) | {"engines": _engines(manifest)}, where)
-    verdict = judge(spec.recipe, _dataset(store, spec.dataset), _answers(version, manifest, where))
+    verdict = judge(spec.recipe, checked_dataset(store, spec.dataset), read_answers(version, manifest, where))
     _compare(manifest, {"evaluation": verdict.evaluation, "gate": verdict.gate, "golden": verdict.golden}, where)
     return sha256_bytes(content)
 
@@ -96,7 +96,7 @@ def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 
-def _answers(version: Version, manifest: ModelManifest, where: str) -> EvaluationAnswers:
+def read_answers(version: Version, manifest: ModelManifest, where: str) -> EvaluationAnswers:
     """The answers that the manifest lists; what is read is what was hashed."""
     entry = manifest.files.get(EVALUATION)
     if entry is None:
@@ -109,7 +109,7 @@ def _answers(version: Version, manifest: ModelManifest, where: str) -> Evaluatio
     return EvaluationAnswers.parse(content.decode(errors="replace"), where=f"{version.where}/{EVALUATION}")
 
 
-def _dataset(store: Store, pinned: Pinned) -> Path:
+def checked_dataset(store: Store, pinned: Pinned) -> Path:
     """The folder of a dataset version, checked."""
     folder = store.dataset_folder(pinned.sha256)
     where = str(folder / MANIFEST)
