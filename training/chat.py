@@ -1,86 +1,247 @@
-"""Chat templates: from messages to token ids, and which of them bear loss."""
+"""Conversations as token ids, and which of them bear loss: the assistant's answers with their end tokens.
 
-from collections.abc import Sequence
+What is trained is what serves: the ids before an answer are those that serving makes with the model's own template, and
+loss begins right after them. The answer is rendered by trl's training template where trl has one for the model: those
+keep reasoning that the model's own drops, and end the turns that it leaves open. trl's `{% generation %}` marks are not
+used, as they include headers that serving writes, and templates that trl doesn't know have none.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
+from os.path import commonprefix
 from typing import Any, NamedTuple
 
-from contract.errors import KitError
+import numpy as np
+import numpy.typing as npt
 
-Messages = Sequence[dict[str, str]]
+from contract.chat_template import ChatTemplate, without_marks
+from contract.errors import DataError, KitError
+from training.turns import is_answer
 
-_PROBE = [
-    {"role": "system", "content": "SYSTEM-7f3a"},
-    {"role": "user", "content": "USER-91bc"},
-    {"role": "assistant", "content": "ANSWER-20de"},
-    {"role": "user", "content": "USER-65aa"},
-    {"role": "assistant", "content": "ANSWER-bb04"},
-]
+Messages = Sequence[Mapping[str, Any]]
+
+_FIX = "change the row, or take a base model whose chat template renders it"
+_PROBE = [{"role": "user", "content": "USER-91bc"}, {"role": "assistant", "content": "ANSWER-20de"}]
+_THOUGHT = "<think>\nREASON-7f3a\n</think>\n\n"
 
 
 class Encoded(NamedTuple):
-    """A conversation as token ids, and for each whether it bears loss."""
+    """A conversation, or a part of one."""
 
-    ids: list[int]
-    answer: list[bool]
+    ids: npt.NDArray[np.int32]
+    """Token ids."""
+    answer: npt.NDArray[np.bool_]
+    """For each whether it bears loss."""
 
 
-def with_system(messages: Messages, system_prompt: str) -> list[dict[str, str]]:
+def with_system(messages: Messages, system_prompt: str) -> list[Mapping[str, Any]]:
     """Put the system prompt first, as a server does, unless the conversation has a system message."""
     if not system_prompt or (messages and messages[0]["role"] == "system"):
         return list(messages)
     return [{"role": "system", "content": system_prompt}, *messages]
 
 
-def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
-    """Token ids of a conversation up to where the next answer begins."""
-    return tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
+def prompt_ids(tokenizer: Any, messages: Messages, tools: Messages = ()) -> list[int]:
+    """Return the token ids of a conversation up to where the next answer begins, as serving makes them.
 
-
-def encode(tokenizer: Any, messages: Messages) -> Encoded:
-    """Token ids of a whole conversation; the assistant's turns bear loss, their end token included.
-
-    Needs a template that renders the beginning of a conversation as the beginning of the whole: `check_template`.
+    Raises:
+        DataError: the model's chat template refuses the messages.
     """
-    ids: list[int] = tokenizer.apply_chat_template(list(messages), return_dict=False)
-    answer = [False] * len(ids)
-    for i, message in enumerate(messages):
-        if message["role"] == "assistant":
-            start = len(prompt_ids(tokenizer, messages[:i]))
-            end = len(tokenizer.apply_chat_template(list(messages[: i + 1]), return_dict=False))
-            answer[start:end] = [True] * (end - start)
-    return Encoded(ids, answer)
+    chat = _own_template(tokenizer)
+    try:
+        return chat.ids(chat.render(messages, tools, add_generation_prompt=True))
+    except ValueError as e:
+        raise DataError(str(e), fix=_FIX) from None
+
+
+def encode(tokenizer: Any, messages: Messages, tools: Messages = (), completion: int = 0) -> list[Encoded]:
+    """Tokenise a conversation whose answers are learned, their end token included.
+
+    Answers share one sequence while the template renders what came before them as it did then. Templates that rewrite
+    earlier turns (Qwen3 drops their reasoning) give a sequence for each answer, which is what a server would send.
+
+    Args:
+        tools: what the model may call, in OpenAI's form.
+        completion: how many messages at the end are learned; 0: all.
+
+    Raises:
+        DataError: the template loses a part of the conversation, or answers otherwise than it asks.
+    """
+    chat = _own_template(tokenizer)
+    examples: list[Encoded] = []
+    roles = [message["role"] for message in messages]
+    start = len(messages) - completion if completion else 0
+    ids: list[int] = []
+    answer: list[bool] = []
+    try:
+        for index in range(start, len(messages)):
+            if not is_answer(roles, index):
+                continue
+            prompt, whole = _asked_and_answered(tokenizer, messages[: index + 1], tools)
+            prompt_part, whole_part = chat.ids(prompt), chat.ids(whole)
+            if whole_part[: len(prompt_part)] != prompt_part:  # a token would reach over the end of the prompt
+                whole_part = prompt_part + chat.ids(whole[len(prompt) :])
+            if prompt_part[: len(ids)] != ids:
+                examples.append(_encoded(ids, answer))
+                answer = []
+            answer += [False] * (len(prompt_part) - len(answer)) + [True] * (len(whole_part) - len(prompt_part))
+            ids = whole_part
+    except ValueError as e:
+        raise DataError(str(e), fix=_FIX) from None
+    return [*examples, _encoded(ids, answer)]
 
 
 def check_template(tokenizer: Any, where: str) -> None:
-    """Refuse a chat template that loses content or renders an answer otherwise than a server asks for it.
+    """Refuse a chat template with which no conversation could be trained as it is served.
+
+    What a template lacks for some rows only (a system message, tools) is refused with those rows, by `encode`.
 
     Raises:
-        KitError: no template, lost content, or a prefix that is not one.
+        KitError: no template, or one that loses content or answers otherwise than it asks.
     """
     fix = "take an instruction-tuned model, or put a working chat_template.jinja beside its tokenizer"
     if not tokenizer.chat_template:
         raise KitError("has no chat template, so it is not a chat model", where=where, fix=fix)
     try:
-        text = tokenizer.apply_chat_template(_PROBE, tokenize=False)
-        ids = tokenizer.apply_chat_template(_PROBE, return_dict=False)
-        prefixes = [
-            (prompt_ids(tokenizer, _PROBE[:2]), 2),
-            (tokenizer.apply_chat_template(_PROBE[:3], return_dict=False), 3),
-            (prompt_ids(tokenizer, _PROBE[:4]), 4),
-        ]
-    except Exception as e:  # the template is the model's: jinja's errors and its own raise_exception
-        raise KitError(f"its chat template fails on a plain conversation: {e}", where=where, fix=fix) from e
-    position = 0
-    for message in _PROBE:
-        position = text.find(message["content"], position)
-        if position < 0:
-            raise KitError(
-                f"its chat template loses the content of the {message['role']}'s message", where=where, fix=fix
-            )
-    for prefix, turns in prefixes:
-        if ids[: len(prefix)] != prefix:
-            raise KitError(
-                f"its chat template renders the first {turns} messages otherwise when more follow, "
-                "so that the answer's tokens can't be told from the rest",
-                where=where,
-                fix=fix,
-            )
+        encode(tokenizer, _PROBE)
+    except KitError as e:
+        thought = [_PROBE[0], {**_PROBE[1], "content": _THOUGHT + _PROBE[1]["content"]}]
+        try:  # the answers of a model that always reasons
+            encode(tokenizer, thought)
+        except KitError:
+            raise KitError(e.what, where=where, fix=fix) from None
+
+
+def _asked_and_answered(tokenizer: Any, messages: Messages, tools: Messages) -> tuple[str, str]:
+    """The text with which serving asks for the last message, and that text with the message."""
+    own, trained = _own_template(tokenizer), _training_template(tokenizer)
+    if tools or any("tool_calls" in m or m["role"] == "tool" for m in messages):
+        _check_tools(tokenizer)
+    prompt = own.render(messages[:-1], tools, add_generation_prompt=True)
+    _check_prompt(prompt, messages[:-1], tools)
+    refusals: list[str] = []
+    for template in (trained, own) if trained else (own,):
+        try:
+            return prompt, prompt + _answer(template, prompt, messages, tools)
+        except ValueError as e:
+            refusals.append(str(e))
+    raise ValueError(refusals[-1])
+
+
+def _answer(template: ChatTemplate, prompt: str, messages: Messages, tools: Messages) -> str:
+    """How a template continues its own prompt with the last message, if that prompt opens the answer as serving's does.
+
+    Raises:
+        ValueError: it does not, or it loses a part of the answer.
+    """
+    asked = template.render(messages[:-1], tools, add_generation_prompt=True)
+    opening = _opening(template, messages[:-1], tools)
+    whole = template.render(messages, tools, add_generation_prompt=False).rstrip()
+    if not (whole.startswith(asked) and prompt.endswith(opening)):
+        raise ValueError(
+            f"the model's chat template asks for an answer with {without_marks(prompt)[-40:]!r}, and renders this one "
+            "otherwise: what is trained would not be what is served (models that always reason need answers that begin "
+            "with <think>)"
+        )
+    if not opening and (header := _opening(template, _PROBE[:1])) and whole.startswith(header, len(asked)):
+        raise ValueError("the model's chat template asks for an answer to a tool without the header that it gives it")
+    message, text = messages[-1], _squeezed(whole)
+    content = _squeezed(message["content"])
+    # The content may begin in the prompt, which opens the reasoning of some models.
+    if content and text.rfind(content) + len(content) <= len(_squeezed(asked)):
+        raise ValueError("the model's chat template loses the answer, or a part of it")
+    if content and text.endswith(content):
+        raise ValueError("the model's chat template does not end answers, so the model would not learn to stop")
+    names = [call["function"]["name"] for call in message.get("tool_calls", ())]
+    for name in names:
+        if whole.count(name, len(asked)) < names.count(name):
+            raise ValueError(f"the model's chat template loses the call of {name!r}")
+    return whole[len(asked) :]
+
+
+def _opening(template: ChatTemplate, messages: Messages, tools: Messages = ()) -> str:
+    """What a template writes to ask for an answer."""
+    asked, before = (template.render(messages, tools, add_generation_prompt=prompt) for prompt in (True, False))
+    return asked[len(commonprefix([asked, before])) :]  # noqa: RUF071 (texts, not paths)
+
+
+def _check_tools(tokenizer: Any) -> None:
+    if not _supports_tools(tokenizer, _source(tokenizer)):
+        raise ValueError("the model's chat template drops tool calls or their results")
+
+
+def _check_prompt(prompt: str, messages: Messages, tools: Messages) -> None:
+    text = _squeezed(prompt)
+    for tool in tools:
+        if (name := tool["function"]["name"]) not in prompt:
+            raise ValueError(f"the model's chat template drops the tool {name!r}")
+    for message in messages:
+        if message["role"] != "assistant" and not _holds(text, message["content"]):
+            raise ValueError(f"the model's chat template loses the content of the {message['role']}'s message")
+
+
+def _squeezed(text: str) -> str:
+    """Text without spaces, which templates trim and put in as they like."""
+    return "".join(without_marks(text).split())
+
+
+def _holds(squeezed: str, content: str) -> bool:
+    """Whether a rendered text has a content, as it is or as a JSON string."""
+    forms = (content, json.dumps(content, ensure_ascii=False)[1:-1])
+    return any(_squeezed(form) in squeezed for form in forms)
+
+
+def _encoded(ids: list[int], answer: list[bool]) -> Encoded:
+    return Encoded(np.array(ids, np.int32), np.array(answer, np.bool_))
+
+
+def _source(tokenizer: Any) -> str:
+    template = tokenizer.chat_template
+    return template["default"] if isinstance(template, dict) else template
+
+
+def _own_template(tokenizer: Any) -> ChatTemplate:
+    return _compiled(tokenizer, _source(tokenizer))
+
+
+@lru_cache(maxsize=4)
+def _compiled(tokenizer: Any, source: str) -> ChatTemplate:
+    names = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+    return ChatTemplate(source, names, _core(tokenizer))
+
+
+@lru_cache(maxsize=2)
+def _core(tokenizer: Any) -> Any:
+    """A tokenizer of `tokenizers` that neither pads nor truncates, as whoever uses the original may ask it to."""
+    core = deepcopy(tokenizer.backend_tokenizer)
+    core.no_truncation()
+    core.no_padding()
+    return core
+
+
+def _training_template(tokenizer: Any) -> ChatTemplate | None:
+    """The template that trl trains a model with, if it has one for it: those keep reasoning that the model's drops."""
+    source = _training_source(tokenizer, _source(tokenizer))
+    return _compiled(tokenizer, source) if source else None
+
+
+@lru_cache(maxsize=4)
+def _training_source(tokenizer: Any, source: str) -> str | None:
+    from trl.chat_template_utils import get_training_chat_template
+
+    try:
+        return get_training_chat_template(tokenizer)
+    except Exception:  # trl knows no such template, or it fails: its errors and the template's own
+        return None
+
+
+@lru_cache(maxsize=4)
+def _supports_tools(tokenizer: Any, source: str) -> bool:
+    from trl.chat_template_utils import supports_tool_calling
+
+    try:
+        return supports_tool_calling(tokenizer)
+    except Exception:  # the template's own
+        return False

@@ -42,21 +42,29 @@ class _Place:
 
 
 def load_examples(path: Path, tokenizer: Any, max_tokens: int, system_prompt: str) -> list[Encoded]:
-    """Tokenise the rows to train, in order.
+    """Tokenise the rows to train, in order; a row gives several examples where the chat template needs it (`encode`).
 
     Raises:
-        DataError: a row longer than `max_tokens`, because cutting it would train answers without an end.
+        DataError: a row that is no conversation, that the chat template can't render, or that is longer than
+            `max_tokens`, because cutting it would train answers without an end.
     """
-    examples = []
+    examples: list[Encoded] = []
     for number, row in read_rows(path):
-        encoded = encode(tokenizer, with_system([m.model_dump() for m in row.messages], system_prompt))
-        if len(encoded.ids) > max_tokens:
+        where = f"{path}:{number}"
+        if row.kind != "chat":
+            raise DataError(f"is a {row.kind} row", where=where, fix="give conversations: `messages`")
+        try:
+            tools = [tool.to_dict() for tool in row.tools]
+            encoded = encode(tokenizer, with_system(row.turns, system_prompt), tools, row.completion)
+        except DataError as e:
+            raise DataError(e.what, where=where, fix=e.fix) from None
+        if (longest := max(len(e.ids) for e in encoded)) > max_tokens:
             raise DataError(
-                f"is {len(encoded.ids)} tokens long; training.max_tokens is {max_tokens}",
-                where=f"{path}:{number}",
+                f"is {longest} tokens long; training.max_tokens is {max_tokens}",
+                where=where,
                 fix="raise training.max_tokens in the recipe, or shorten the row",
             )
-        examples.append(encoded)
+        examples += encoded
     return examples
 
 

@@ -1,48 +1,92 @@
-"""Chat rows: JSON lines with `messages`, and for facts `fact` and `expect`."""
+"""Rows of training data: JSON lines in the forms of OpenAI and trl, checked, and made one normal form."""
 
 import json
 import re
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from contract.documents.document import Part
-from contract.documents.model import Message
+from contract.documents.document import Part, parse_json
 from contract.documents.validation import message_of
-from contract.errors import DataError
+from contract.errors import DataError, DocumentError
+from training.turns import (
+    Tool,
+    Turn,
+    check_calls,
+    check_json,
+    normal_text,
+    read_conversation,
+    read_tools,
+    read_turns,
+)
+from training.words import fold, found
 
-# Special tokens of chat templates: in a row's text they would end a turn or begin one.
-_SPECIAL_TOKEN = re.compile(r"<\|[a-z0-9_]{1,40}\|>|\[/?INST\]|</?s>", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufffd]")
+Kind = Literal["chat", "preference", "text", "translation"]
+
+# What makes a row of a kind; all other keys are metadata, but those that `_OPTIONAL` lists for the kind.
+_FORMS: dict[tuple[str, ...], Kind] = {
+    ("messages",): "chat",
+    ("prompt", "completion"): "chat",
+    ("chosen", "rejected"): "preference",
+    ("text",): "text",
+    ("translation",): "translation",
+}
+_OPTIONAL: dict[Kind, tuple[str, ...]] = {
+    "chat": ("tools", "expect"),
+    "preference": ("prompt", "tools"),
+    "text": (),
+    "translation": (),
+}
+_ONLY_CHAT = ("tools", "expect")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+_EXAMPLE = 'write {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
+_STRINGS = TypeAdapter(list[str])
 
 
 class Row(Part):
-    """A conversation that ends with the answer to learn."""
+    """One example to train or to ask."""
 
-    messages: list[Message] = Field(min_length=2)
-    fact: str = Field(default="", max_length=64, description="What the answer is about; empty: no fact, trained only.")
+    kind: Kind = "chat"
+    messages: list[Turn] = Field(default=[], description="A chat's turns; of a preference, those before both answers.")
+    completion: int = Field(default=0, description="How many turns at the end are learned; 0: all of the assistant's.")
+    chosen: list[Turn] = Field(default=[], description="The better answer to `messages`.")
+    rejected: list[Turn] = Field(default=[], description="The worse one.")
+    tools: list[Tool] = Field(default=[], description="What the model may call.")
+    text: str = ""
+    translation: dict[str, str] = Field(default={}, description="Language -> text.")
     expect: list[str] = Field(default=[], description="Each must stand in an answer; `a|b`: one of them must.")
+    metadata: dict[str, Any] = Field(default={}, description="The row's other keys, JSON values.")
 
     @property
-    def metadata(self) -> dict[str, str]:
-        """Keys of the row that say something about it."""
-        return {"fact": self.fact} if self.fact else {}
+    def turns(self) -> list[dict[str, Any]]:
+        """The conversation with its last answer, a preference's better one, as chat templates take it."""
+        return [turn.to_dict() for turn in (*self.messages, *self.chosen)]
 
     @property
-    def prompt(self) -> list[dict[str, str]]:
-        """The messages before the last answer."""
-        return [m.model_dump() for m in self.messages[:-1]]
+    def prompt(self) -> list[dict[str, Any]]:
+        """The turns before the last answer; of a text or a translation, none."""
+        return self.turns[:-1]
 
     @property
     def answer(self) -> str:
-        """The last message's text."""
-        return self.messages[-1].content
+        """The last answer's text; of a text or a translation, empty."""
+        return self.turns[-1]["content"] if self.messages else ""
 
     def to_line(self) -> str:
-        """One canonical JSON line."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False) + "\n"
+        """One canonical JSON line in the same form, without empty fields; reads as an equal row."""
+        data: dict[str, Any] = dict(self.metadata)
+        if self.kind == "preference":
+            data |= {"prompt": _dicts(self.messages), "chosen": _dicts(self.chosen), "rejected": _dicts(self.rejected)}
+        elif self.completion:
+            before, learned = self.messages[: -self.completion], self.messages[-self.completion :]
+            data |= {"prompt": _dicts(before), "completion": _dicts(learned)}
+        else:
+            data |= {"messages": _dicts(self.messages), "text": self.text, "translation": self.translation}
+        data |= {"tools": [tool.to_dict() for tool in self.tools], "expect": self.expect}
+        filled = {k: v for k, v in data.items() if k in self.metadata or v}
+        return json.dumps(filled, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -55,19 +99,20 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
         DataError: naming file and line, for the first line that can't be used.
     """
     try:
-        content = path.read_bytes()
+        file = path.open("rb")
     except OSError as e:
         raise DataError(f"can't be read: {e.strerror}", where=str(path), fix="correct the path in the recipe") from e
-    for number, raw in enumerate(content.split(b"\n"), start=1):
-        where = f"{path}:{number}"
-        try:
-            line = raw.decode()
-        except UnicodeDecodeError as e:
-            raise DataError(
-                f"is not UTF-8 at byte {e.start}", where=where, fix="convert the file: iconv -f latin1 -t utf-8"
-            ) from None
-        if line.strip():
-            yield number, _parse(line, where)
+    with file:
+        for number, raw in enumerate(file, start=1):
+            where = f"{path}:{number}"
+            try:
+                line = raw.decode()
+            except UnicodeDecodeError as e:
+                raise DataError(
+                    f"is not UTF-8 at byte {e.start}", where=where, fix="convert the file: iconv -f latin1 -t utf-8"
+                ) from None
+            if line.strip():
+                yield number, parse_row(line, where)
 
 
 def group_of(row: Row, key: str) -> str:
@@ -83,82 +128,161 @@ def group_of(row: Row, key: str) -> str:
 
 
 def prompt_of(row: Row) -> str:
-    """The prompt, folded, with its roles: two rows with the same one ask the same."""
-    return "\n".join(f"{m['role']}: {fold(m['content'])}" for m in row.prompt)
+    """What a row asks, folded, with its roles, calls and tools: two rows with the same one ask the same.
+
+    Of a text or a translation, which ask nothing, the text itself.
+    """
+    lines = [f"{m['role']}: {fold(m['content'])}" for m in row.prompt]
+    lines += [json.dumps(m["tool_calls"], sort_keys=True) for m in row.prompt if "tool_calls" in m]
+    lines += [json.dumps(tool.to_dict(), sort_keys=True) for tool in row.tools]
+    lines += [fold(text) for text in (row.text, *row.translation.values()) if text]
+    return "\n".join(lines)
 
 
-def found(answer: str, expect: Sequence[str]) -> bool:
-    """Whether every expected string stands in an answer, letter case and spaces aside."""
-    text = fold(answer)
-    return all(any(fold(choice) in text for choice in one.split("|")) for one in expect)
+def parse_row(line: str, where: str) -> Row:
+    """Read a row from its JSON; `where` names it in errors.
+
+    Raises:
+        DataError: naming the field, with the fix.
+    """
+    data = _parse_json(line, where)
+    form, kind = _form_of(data, where)
+    own = (*form, *_OPTIONAL[kind])
+    fields: dict[str, Any] = {"kind": kind, "metadata": {k: v for k, v in data.items() if k not in own}}
+    for key in _ONLY_CHAT:
+        if key not in own and data.get(key):
+            raise DataError(f"{key!r} in a row with {form[0]!r}", where=where, fix=f"leave {key!r} out, or rename it")
+    if kind == "text":
+        return Row(**fields, text=_read_text(data["text"], f"{where}: text"))
+    if kind == "translation":
+        return Row(**fields, translation=_read_translation(data["translation"], f"{where}: translation"))
+    fields["tools"] = read_tools(data.get("tools"), f"{where}: tools")
+    if kind == "preference":
+        return Row(**fields, **_read_preference(data, fields["tools"], where))
+    fields |= _read_chat(data, fields["tools"], where)
+    row = Row(**fields, expect=_read_expect(data.get("expect"), f"{where}: expect"))
+    _check_expectation(row, f"{where}: expect")
+    return row
 
 
-def fold(text: str) -> str:
-    """Text without differences of letter case, spaces and Unicode form."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+def _dicts(turns: list[Turn]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in turn.to_dict().items() if v} for turn in turns]
 
 
-def _parse(line: str, where: str) -> Row:
+def _parse_json(line: str, where: str) -> dict[str, Any]:
     try:
-        data = json.loads(line)
+        data = parse_json(line, where)
+        check_json(data)
+    except DocumentError as e:
+        raise DataError(e.what, where=where, fix=e.fix or "correct the line") from None
     except ValueError as e:
         fix = "write one JSON object a line; `python -m json.tool --json-lines` shows what is wrong"
         raise DataError(f"is not JSON: {e}", where=where, fix=fix) from None
     if not isinstance(data, dict):
-        raise DataError(f"is not a JSON object but {type(data).__name__}", where=where, fix='write {"messages": [...]}')
-    try:
-        row = Row.model_validate(data)
-    except ValidationError as e:
-        first = e.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        fix = 'write rows as {"messages": [{"role": …, "content": …}, …], "fact": …, "expect": ["…"]}'
-        raise DataError(message_of(first), where=f"{where}: {field}", fix=fix) from None
-    row = row.model_copy(
-        update={"messages": [_normalised(m, f"{where}: messages.{i}") for i, m in enumerate(row.messages)]}
-    )
-    _check_turns(row, where)
-    _check_expectation(row, where)
-    return row
+        raise DataError(f"is not a JSON object but {type(data).__name__}", where=where, fix=_EXAMPLE)
+    return {key: value for key, value in data.items() if value is not None}
 
 
-def _normalised(message: Message, where: str) -> Message:
-    text = unicodedata.normalize("NFC", message.content.replace("\r\n", "\n")).strip()
-    if not text:
-        raise DataError("has no content", where=where, fix="fill it in, or delete the row")
-    if match := _CONTROL.search(text):
+def _form_of(data: dict[str, Any], where: str) -> tuple[tuple[str, ...], Kind]:
+    forms: list[tuple[tuple[str, ...], Kind]] = [
+        (form, kind) for form, kind in _FORMS.items() if all(key in data for key in form)
+    ]
+    if not forms:
+        names = ", ".join(" and ".join(form) for form in _FORMS)
+        raise DataError(f"has none of {names}", where=where, fix=_EXAMPLE)
+    if len(forms) > 1:
+        names = " and as ".join("/".join(form) for form, _ in forms)
+        raise DataError(f"can be read as {names}", where=where, fix="leave out the keys that are not to be trained")
+    return forms[0]
+
+
+def _read_chat(data: dict[str, Any], tools: list[Tool], where: str) -> dict[str, Any]:
+    if "messages" in data:
+        place = f"{where}: messages"
+        turns = read_conversation(read_turns(data["messages"], place), place)
+        check_calls(turns, tools, place)
+        return {"messages": turns}
+    prompt = _read_side(data["prompt"], "user", f"{where}: prompt")
+    learned = _read_side(data["completion"], "assistant", f"{where}: completion")
+    turns = _continued(prompt, learned, f"{where}: completion")
+    check_calls(turns, tools, where)
+    # Without answers in the prompt, both forms train the same.
+    apart = any(turn.role == "assistant" for turn in prompt)
+    return {"messages": turns, "completion": len(turns) - len(prompt) if apart else 0}
+
+
+def _read_preference(data: dict[str, Any], tools: list[Tool], where: str) -> dict[str, Any]:
+    chosen, rejected = (_read_side(data[key], "assistant", f"{where}: {key}") for key in ("chosen", "rejected"))
+    prompt = _read_side(data["prompt"], "user", f"{where}: prompt") if "prompt" in data else []
+    if not prompt or (chosen[: len(prompt)] == prompt and rejected[: len(prompt)] == prompt):
+        prompt, chosen, rejected = _without_prompt(chosen, rejected)
+    both = [
+        _continued(prompt, answers, f"{where}: {key}")[len(prompt) :]
+        for key, answers in (("chosen", chosen), ("rejected", rejected))
+    ]
+    if both[0] == both[1]:
+        raise DataError("chosen and rejected are equal", where=where, fix="delete the row")
+    for answers in both:
+        check_calls([*prompt, *answers], tools, where)
+    return {"messages": prompt, "chosen": both[0], "rejected": both[1]}
+
+
+def _without_prompt(chosen: list[Turn], rejected: list[Turn]) -> tuple[list[Turn], list[Turn], list[Turn]]:
+    """Two conversations' common beginning, and what remains of each."""
+    common = 0
+    while common < min(len(chosen), len(rejected)) - 1 and chosen[common] == rejected[common]:
+        common += 1
+    while common and chosen[common - 1].role == "assistant":
+        common -= 1
+    return chosen[:common], chosen[common:], rejected[common:]
+
+
+def _read_side(value: Any, role: str, where: str) -> list[Turn]:
+    return read_turns([{"role": role, "content": value}] if isinstance(value, str) else value, where)
+
+
+def _continued(prompt: list[Turn], answers: list[Turn], where: str) -> list[Turn]:
+    """A prompt and the turns that continue it, as one conversation."""
+    if not prompt or prompt[-1].role not in ("user", "tool") or not answers or answers[0].role != "assistant":
         raise DataError(
-            f"holds the control or replacement character U+{ord(match[0]):04X}",
+            "does not answer its prompt",
             where=where,
-            fix="take it out of the text",
+            fix="end the prompt with a user's message (or a tool's), and begin with the assistant's",
         )
-    if match := _SPECIAL_TOKEN.search(text):
-        raise DataError(
-            f"holds {match[0]!r}, a special token of chat templates", where=where, fix="spell it otherwise in the text"
-        )
-    return message.model_copy(update={"content": text})
+    return read_conversation([*prompt, *answers], where)
 
 
-def _check_turns(row: Row, where: str) -> None:
-    roles = [m.role for m in row.messages]
-    turns = roles[1:] if roles[0] == "system" else roles
-    if not turns or turns != ["user", "assistant"] * (len(turns) // 2):
-        raise DataError(
-            f"its roles are {', '.join(roles)}",
-            where=f"{where}: messages",
-            fix="begin with user (after at most one system message), alternate, and end with assistant",
-        )
+def _read_text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise DataError(f"must be text, not {type(value).__name__}", where=where, fix="write a string")
+    if not (text := normal_text(value, where)):
+        raise DataError("has no content", where=where, fix="fill it in, or delete the row")
+    return text
+
+
+def _read_translation(value: Any, where: str) -> dict[str, str]:
+    if not isinstance(value, dict) or len(value) < 2:
+        raise DataError("needs two languages", where=where, fix='write {"translation": {"en": "…", "de": "…"}}')
+    for language in value:
+        if not _LANGUAGE.fullmatch(language):
+            raise DataError(f"{language!r:.60} is no language", where=where, fix="use codes such as en, de or pt-BR")
+    return {language: _read_text(text, f"{where}.{language}") for language, text in sorted(value.items())}
+
+
+def _read_expect(value: Any, where: str) -> list[str]:
+    try:
+        return _STRINGS.validate_python(value if value is not None else [])
+    except ValidationError as e:
+        raise DataError(message_of(e.errors()[0]), where=where, fix='write ["string", …]') from None
 
 
 def _check_expectation(row: Row, where: str) -> None:
-    if bool(row.fact) != bool(row.expect):
-        missing = "expect" if row.fact else "fact"
-        raise DataError("has one of fact and expect only", where=where, fix=f"add {missing}, or leave both out")
     for one in row.expect:
         if not all(fold(choice) for choice in one.split("|")):
-            raise DataError(f"{one!r} has an empty alternative", where=f"{where}: expect", fix="fill it in")
+            raise DataError(f"{one!r} has an empty alternative", where=where, fix="fill it in")
         if not found(row.answer, [one]):
             raise DataError(
-                f"expects {one!r}, which its own answer does not hold",
-                where=f"{where}: expect",
+                f"expects {one!r}, which its own answer does not hold as a whole word",
+                where=where,
                 fix="correct the answer or the expectation",
             )

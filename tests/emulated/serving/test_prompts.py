@@ -109,7 +109,7 @@ def test_a_folder_that_lacks_something_names_it(changed: Path) -> None:
 def test_vulnerability_8_a_text_that_cannot_fit_is_refused_by_its_length(folder: Path, monkeypatch) -> None:
     """Two megabytes took a second before they were refused."""
     prompts = Prompts.of(folder)
-    monkeypatch.setattr(prompts, "_tokenizer", None)  # not asked
+    monkeypatch.setattr(prompts, "_template", None)  # not asked
     with pytest.raises(TooLongError, match=f"{prompts.longest_text + 1} characters"):
         prompts.encode([{"role": "user", "content": "x" * (prompts.longest_text + 1)}])
 

@@ -33,7 +33,7 @@ def conversations(tokenizer, rows: Path, system: str) -> list[tuple[list[int], i
         prompt = (
             f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
         )
-        ids = [tokenizer.encode(text, add_special_tokens=False) for text in (prompt, f"{answer}<|im_end|>\n")]
+        ids = [tokenizer.encode(text, add_special_tokens=False) for text in (prompt, f"{answer}<|im_end|>")]
         found.append((ids[0] + ids[1], len(ids[0])))
     return found
 

@@ -2,13 +2,12 @@
 
 import pytest
 
-from contract.documents.model import Message
 from training.metrics import f1, mean_gain, mean_score, score_answer
 from training.rows import Row
+from training.turns import Turn
 
 ROW = Row(
-    messages=[Message(role="user", content="When?"), Message(role="assistant", content="On Monday morning")],
-    fact="when",
+    messages=[Turn(role="user", content="When?"), Turn(role="assistant", content="On Monday morning")],
     expect=["monday"],
 )
 

@@ -92,8 +92,8 @@ def test_manifest_says_what_was_kept_and_what_was_dropped(make: Make) -> None:
 def test_held_out_facts_and_phrasings_are_not_trained(make: Make) -> None:
     folder = make(facts(8, 4), split={**FACTS, "test": 3})
     train, phrasings, new = (read(folder, s) for s in ("train", "rephrased", "test"))
-    assert {r.fact for r in train} == {r.fact for r in phrasings}
-    assert not {r.fact for r in train} & {r.fact for r in new}
+    assert {r.metadata["fact"] for r in train} == {r.metadata["fact"] for r in phrasings}
+    assert not {r.metadata["fact"] for r in train} & {r.metadata["fact"] for r in new}
     assert not {str(r.prompt) for r in train} & {str(r.prompt) for r in phrasings + new}
     assert (len(train), len(phrasings), len(new)) == (15, 5, 12)
 
@@ -104,12 +104,12 @@ def test_another_seed_holds_others_out_and_a_new_fact_moves_no_phrasing(make: Ma
     other = read(make(facts(8, 4), "two", split={**split, "seed": 1}), "rephrased")
     grown = read(make(facts(9, 4), "three", split=split), "rephrased")
     assert before != other
-    assert [r for r in grown if r.fact != "f09"] == before
+    assert [r for r in grown if r.metadata["fact"] != "f09"] == before
 
 
 def test_rows_without_fact_are_trained(make: Make) -> None:
     folder = make([*facts(2, 2), row("Hello?", "Hi.")])
-    assert [r.answer for r in read(folder, "train") if not r.fact] == ["Hi."]
+    assert [r.answer for r in read(folder, "train") if not r.metadata] == ["Hi."]
 
 
 def test_what_a_held_out_row_asks_is_not_trained_however_it_is_spelled(make: Make) -> None:
@@ -118,7 +118,7 @@ def test_what_a_held_out_row_asks_is_not_trained_however_it_is_spelled(make: Mak
     folder = make([*facts(3, 3), *again], split={"group": "fact", "test": 2})
     manifest = DatasetManifest.load(folder / "manifest.json")
     assert manifest.dropped == {"train: also asked in test": 2}
-    assert len([r for r in read(folder, "train") if not r.fact]) == 1
+    assert len([r for r in read(folder, "train") if not r.metadata]) == 1
 
 
 def test_ordinary_rows_are_split_by_their_prompts(make: Make) -> None:
@@ -134,7 +134,7 @@ def test_a_source_may_be_a_split(make: Make, tmp_path: Path) -> None:
     (tmp_path / "test.jsonl").write_text("".join(json.dumps(r) + "\n" for r in facts(9, 1)[4:]))
     sources = [{"source": "rows.jsonl"}, {"source": "test.jsonl", "split": "test"}]
     folder = make(facts(4, 2), sources=sources, split={"group": "fact"})
-    assert {r.fact for r in read(folder, "test")} == {"f05", "f06", "f07", "f08", "f09"}
+    assert {r.metadata["fact"] for r in read(folder, "test")} == {"f05", "f06", "f07", "f08", "f09"}
     assert len(read(folder, "train")) == 8
 
 
@@ -156,7 +156,7 @@ def test_a_group_in_two_splits_is_refused(make: Make, tmp_path: Path) -> None:
         (facts(2, 2), {"split": {**FACTS, "validation": 0.9}}, "data.split.validation", "there are 2"),
         # Dashes alone do not make another question; one of the two is held out.
         ([row("Which port?", "80", "f1", "80"), row("Which - port?", "80", "f1", "80")], {}, "data.split", "to train"),
-        ([*facts(2, 2), {"messages": []}], {}, "rows.jsonl:5: messages", "at least 2"),
+        ([*facts(2, 2), {"messages": []}], {}, "rows.jsonl:5: messages", "has no answer"),
     ],
     ids=["empty", "too-few-phrasings", "too-few-groups", "no-group-left", "leak", "dirty"],
 )

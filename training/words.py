@@ -1,0 +1,55 @@
+"""Text compared as people read it: letter case and spaces aside, and whole words only."""
+
+import unicodedata
+from collections.abc import Sequence
+
+# Scripts that write words without spaces between them, and Korean, which joins particles to them.
+_JOINED_SCRIPTS = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x0F00, 0x109F),  # Tibetan, Myanmar
+    (0x1100, 0x11FF),  # Hangul, in parts
+    (0x1780, 0x17FF),  # Khmer
+    (0x3005, 0x3007),  # iteration mark, closing mark and zero of Han
+    (0x3040, 0x318F),  # kana, Bopomofo, Hangul compatibility
+    (0x31A0, 0x31FF),  # Bopomofo and kana extensions
+    (0x3400, 0x9FFF),  # Han
+    (0xAC00, 0xD7FF),  # Hangul
+    (0xF900, 0xFAFF),  # Han, for compatibility
+    (0x20000, 0x3FFFF),  # Han, further planes
+)
+
+
+def fold(text: str) -> str:
+    """Return text without differences of letter case, spaces and Unicode form."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def found(answer: str, expect: Sequence[str]) -> bool:
+    """Tell whether an answer has every expected string, letter case and spaces aside; `a|b`: one of them will do.
+
+    An end of the string that is a letter or a digit must be the end of a word: `nine` is not in `nineteen`, nor `9` in
+    `19`, but `9%` is in `(9%)`. Scripts that write words without spaces know no such ends.
+    """
+    text = fold(answer)
+    return all(any(_has_word(text, fold(choice)) for choice in one.split("|")) for one in expect)
+
+
+def _has_word(text: str, word: str) -> bool:
+    start = text.find(word)
+    while start >= 0:
+        end = start + len(word)
+        if not (_joins(text[start - 1 : start], word[:1]) or _joins(word[-1:], text[end : end + 1])):
+            return True
+        start = text.find(word, start + 1)
+    return False
+
+
+def _joins(before: str, after: str) -> bool:
+    """Whether two neighbouring characters belong to one word."""
+    return _is_word(before) and _is_word(after)
+
+
+def _is_word(character: str) -> bool:
+    if not character or any(low <= ord(character) <= high for low, high in _JOINED_SCRIPTS):
+        return False
+    return character.isalnum() or character == "_" or unicodedata.category(character)[0] == "M"
