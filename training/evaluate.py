@@ -43,7 +43,10 @@ def run_suite(
     Returns:
         Answers in the order of `rows`.
     """
-    prompts = [prompt_ids(tokenizer, with_system(row.prompt, system_prompt)) for row in rows]
+    prompts = [
+        prompt_ids(tokenizer, with_system(row.prompt, system_prompt), [tool.to_dict() for tool in row.tools])
+        for row in rows
+    ]
     # Longest first: a batch then holds prompts of about one length, and the first one takes the most memory.
     order = sorted(range(len(rows)), key=lambda i: (-len(prompts[i]), i))
     texts: dict[int, str] = {}

@@ -2,19 +2,17 @@
 
 import math
 import random
-import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from contract.documents.model import Score
 from contract.documents.recipe import Metric
-from training.rows import Row, fold, found
+from training.rows import Row
+from training.words import fold, found, words_of
 
 RESAMPLES = 2000
 _Z = 1.959964  # 97.5 % of a normal distribution lie below it
-# Words; a character each in scripts without spaces (kana, Han, Hangul), where a "word" would be the whole sentence.
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 
 
 def score_answer(metric: Metric, row: Row, answer: str) -> float:
@@ -28,7 +26,7 @@ def score_answer(metric: Metric, row: Row, answer: str) -> float:
 
 def f1(answer: str, reference: str) -> float:
     """Harmonic mean of precision and recall of words, letter case aside (as in SQuAD, Rajpurkar et al. 2016)."""
-    given, wanted = (Counter(_WORD.findall(fold(text))) for text in (answer, reference))
+    given, wanted = (Counter(words_of(text)) for text in (answer, reference))
     shared = (given & wanted).total()
     return 2 * shared / (given.total() + wanted.total()) if shared else 0.0
 

@@ -1,6 +1,7 @@
 """Prepare: from collected sources to a dataset version; the same input gives the same bytes."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -15,7 +16,8 @@ from contract.errors import DataError
 from contract.integrity.digest import file_entries, sha256_file
 from contract.layout import MANIFEST
 from training.collect import collect
-from training.rows import Row, fold, group_of, prompt_of, read_rows
+from training.rows import Row, group_of, prompt_of, read_rows
+from training.words import fold
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test", "rephrased")
 
@@ -193,7 +195,7 @@ def _read(data: Data, sources: Path) -> tuple[list[Placed], list[SourceEntry], C
                 dropped[reason] += 1
             else:
                 rows.append(placed)
-                known[placed.prompt].add(fold(row.answer))
+                known[placed.prompt].add(_answers(row))
         entries.append(SourceEntry(source=source.source, sha256=sha256_file(path), rows=count, licence=source.licence))
     if not rows:
         raise DataError("no rows are left", where="data.sources", fix="give files with chat rows")
@@ -201,9 +203,17 @@ def _read(data: Data, sources: Path) -> tuple[list[Placed], list[SourceEntry], C
 
 
 def _reason_to_drop(placed: Placed, answers: set[str], max_characters: int) -> str:
-    if sum(len(m.content) for m in placed.row.messages) > max_characters:
+    row = placed.row
+    texts = [turn.content for turn in (*row.messages, *row.chosen, *row.rejected)]
+    if sum(map(len, (*texts, row.text, *row.translation.values()))) > max_characters:
         return f"longer than {max_characters} characters"
-    return "duplicate" if fold(placed.row.answer) in answers else ""
+    return "duplicate" if _answers(row) in answers else ""
+
+
+def _answers(row: Row) -> str:
+    """What a row teaches to answer, folded: two rows that ask the same, and have the same of these, are duplicates."""
+    turns = [*row.turns[-1:], *(turn.to_dict() for turn in row.rejected)]
+    return fold(json.dumps(turns, sort_keys=True, ensure_ascii=False))
 
 
 def _held_out(group: str, placed: list[Placed], split: Split) -> list[str]:

@@ -12,7 +12,8 @@ from contract.errors import IntegrityError, RunError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import EVALUATION, MANIFEST
 from training.metrics import mean_gain, mean_score, score_answer
-from training.rows import Row, found, group_of, read_rows
+from training.rows import Row, group_of, read_rows
+from training.words import found
 
 GOLDEN_PROMPTS = 4
 _ASKED_AGAIN = 2 * GOLDEN_PROMPTS
@@ -54,7 +55,7 @@ def load_suite(suite: Suite, dataset: Path) -> list[SuiteRow]:
     if file:
         lines = path.read_bytes().split(b"\n")
         for number, row in read_rows(path):
-            if row.expect or suite.metric != "expect":
+            if row.expect or (suite.metric != "expect" and row.answer):
                 rows.append(SuiteRow(row, sha256_bytes(lines[number - 1] + b"\n"), group_of(row, manifest.group)))
     if not rows:
         needs = "rows with `expect`" if suite.metric == "expect" else "rows"
@@ -153,8 +154,14 @@ def to_ask_again(rows: Sequence[SuiteRow], scores: Sequence[float]) -> list[Suit
 
     A server checks golden prompts by their expected strings, so rows without any are not asked.
     """
-    right = [asked for asked, score in zip(rows, scores, strict=True) if score == 1 and asked.row.expect]
+    right = [asked for asked, score in zip(rows, scores, strict=True) if score == 1 and _may_be_golden(asked.row)]
     return right[:_ASKED_AGAIN]
+
+
+def _may_be_golden(row: Row) -> bool:
+    """Whether a server can ask it: it has expected strings, and neither tools nor calls."""
+    plain = all(turn.keys() == {"role", "content"} for turn in row.prompt)
+    return bool(row.expect) and plain and not row.tools
 
 
 def decide(gate: list[GateCheck], results: list[SuiteResult]) -> GateResult:

@@ -1,5 +1,6 @@
 """Text compared as people read it: letter case and spaces aside, and whole words only."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -17,6 +18,15 @@ _JOINED_SCRIPTS = (
     (0xF900, 0xFAFF),  # Han, for compatibility
     (0x20000, 0x3FFFF),  # Han, further planes
 )
+
+
+_JOINED = "".join(f"{chr(low)}-{chr(high)}" for low, high in _JOINED_SCRIPTS)
+_WORD = re.compile(rf"[{_JOINED}]|[^\W{_JOINED}]+")
+
+
+def words_of(text: str) -> list[str]:
+    """Return a text's words, folded; in scripts that write words without spaces, its characters."""
+    return _WORD.findall(fold(text))
 
 
 def fold(text: str) -> str:
