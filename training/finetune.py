@@ -235,7 +235,7 @@ def _trainer_class() -> Any:
     class Trainer(SFTTrainer):
         watch: Any
         place: _Place
-        precision: str
+        precision: Precision
         ranks: Alone
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
