@@ -18,9 +18,12 @@ from training.devices import Precision, best_device, precision_on, torch_dtype
 from training.process import say, set_threads
 from training.ranks import Alone, StoppedError
 from training.rows import read_rows
+from training.validation import Validation
 from training.weights import load_model, load_tokenizer
 
 KEPT_CHECKPOINTS = 2
+BEST = "best.safetensors"
+"""Of a checkpoint: the adapter with the least validation loss until then."""
 RESULT = "trained"
 """The folder of the trained adapter."""
 LOCAL_PREFIX = "training-"
@@ -39,6 +42,11 @@ class _Place:
     def saved(self) -> Path:
         """Where the library saves."""
         return self.local / "saved"
+
+    @property
+    def best(self) -> Path:
+        """The adapter with the least validation loss; not there while nothing was measured."""
+        return self.local / BEST
 
 
 def load_examples(path: Path, tokenizer: Any, max_tokens: int, system_prompt: str) -> list[Encoded]:
@@ -76,6 +84,7 @@ def finetune(
     folder: Path,
     stop_asked: Callable[[], bool] = lambda: False,
     ranks: Alone | None = None,
+    validation_rows: Path | None = None,
 ) -> TrainingFacts:
     """Train an adapter; goes on from the newest complete checkpoint. Equal inputs, threads and ranks give equal bytes.
 
@@ -88,6 +97,8 @@ def finetune(
             to the machine's own disk.
         stop_asked: asked after each step; True ends the run with a checkpoint.
         ranks: who trains together; each takes its share of every batch. Only rank 0 leaves something in `folder`.
+        validation_rows: the split whose loss is measured, and with `options.patience` decides which step's adapter is
+            the result.
 
     Raises:
         DataError: a row too long.
@@ -97,30 +108,35 @@ def finetune(
     if (facts := checkpoints.notes_of(folder / RESULT)) is not None:
         return TrainingFacts.model_validate(facts)
     with tempfile.TemporaryDirectory(prefix=LOCAL_PREFIX) as local:
-        return _finetune(
-            base, train_rows, options, system_prompt, _Place(folder, Path(local)), stop_asked, ranks or Alone()
+        tokenizer, ranks = load_tokenizer(base), ranks or Alone()
+        examples, held_out = (
+            load_examples(path, tokenizer, options.max_tokens, system_prompt) if path else []
+            for path in (train_rows, validation_rows)
         )
+        validation = Validation(held_out, options.checkpoint_steps, options.patience, tokenizer.pad_token_id, ranks)
+        place = _Place(folder, Path(local))
+        return _finetune(base, tokenizer, examples, validation, options, place, stop_asked, ranks)
 
 
 def _finetune(
     base: Path,
-    train_rows: Path,
+    tokenizer: Any,
+    examples: list[Encoded],
+    validation: Validation,
     options: Training,
-    system_prompt: str,
     place: _Place,
     stop_asked: Callable[[], bool],
     ranks: Alone,
 ) -> TrainingFacts:
-    tokenizer = load_tokenizer(base)
-    examples = load_examples(train_rows, tokenizer, options.max_tokens, system_prompt)
     ranks.connect()
-    trainer = _make_trainer(base, tokenizer, examples, options, place, stop_asked, ranks)
+    trainer = _make_trainer(base, tokenizer, examples, validation, options, place, stop_asked, ranks)
     set_threads(options.threads)  # now, as the library sets them too when there are several ranks
     start = ranks.share(checkpoints.restored(place.kept, place.local) if ranks.first else None, place.local)
     if start:
         say(resume=start.name)
-        trainer.watch.seconds_before = float((checkpoints.notes_of(start) or {})["seconds"])
-    trainer.train(resume_from_checkpoint=str(start) if start else None)
+        trainer.remember(start)
+    if not validation.exhausted:
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
     if stop_asked() and trainer.state.global_step < trainer.state.max_steps:
         raise StoppedError(
             f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}",
@@ -131,6 +147,8 @@ def _finetune(
     if not ranks.first:
         return facts
     work = _emptied(place.local / RESULT)
+    if place.best.exists():
+        trainer.take_best()
     _save_adapter(trainer.model, work)
     checkpoints.publish(work, place.kept / RESULT, facts.model_dump())
     return facts
@@ -145,6 +163,7 @@ def _make_trainer(
     base: Path,
     tokenizer: Any,
     examples: list[Encoded],
+    validation: Validation,
     options: Training,
     place: _Place,
     stop_asked: Callable[[], bool],
@@ -156,7 +175,7 @@ def _make_trainer(
 
     device = best_device()
     precision = precision_on(device, options.precision)
-    watch = ProgressCallback(sum(len(e.ids) for e in examples) * options.epochs, stop_asked)
+    watch = ProgressCallback(sum(len(e.ids) for e in examples) * options.epochs, stop_asked, validation, place.best)
     trainer = _trainer_class()(
         model=_adapted_model(base, options, precision),
         args=_trainer_settings(options, place, ranks, device, precision),
@@ -237,7 +256,10 @@ def _labelled(examples: list[Encoded], ranks: Alone) -> list[dict[str, list[int]
 def _trainer_class() -> Any:
     """SFTTrainer with complete checkpoints; made in a function, because importing trl takes seconds."""
     from accelerate.data_loader import DataLoaderShard
-    from transformers.trainer_callback import PrinterCallback
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+    from transformers.trainer import TRAINER_STATE_NAME
+    from transformers.trainer_callback import PrinterCallback, TrainerState
     from trl.trainer.sft_trainer import SFTTrainer
 
     class Trainer(SFTTrainer):
@@ -269,13 +291,31 @@ def _trainer_class() -> Any:
             super()._save_checkpoint(model, trial)
             self.ranks.collect(work, "rng_state_*.pth")
             if self.ranks.first:
-                checkpoints.publish(work, self.place.kept / name, {"seconds": self.watch.seconds()})
+                if self.place.best.exists():
+                    shutil.copyfile(self.place.best, work / BEST)
+                notes = {"seconds": self.watch.seconds(), "validation": self.watch.validation.losses}
+                checkpoints.publish(work, self.place.kept / name, notes)
                 checkpoints.keep(self.place.kept, KEPT_CHECKPOINTS)
             shutil.rmtree(work)
             self.ranks.together()  # nobody ends before there is a checkpoint
 
+        def remember(self, checkpoint: Path) -> None:
+            """Take over what a checkpoint knows beside what the library loads from it."""
+            notes = checkpoints.notes_of(checkpoint) or {}
+            self.watch.seconds_before = float(notes["seconds"])
+            self.watch.validation.losses = [(int(step), float(loss)) for step, loss in notes.get("validation", [])]
+            if (checkpoint / BEST).exists():
+                shutil.copyfile(checkpoint / BEST, self.place.best)
+            self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+
+        def take_best(self) -> None:
+            """Give the model the adapter that had the least validation loss."""
+            set_peft_model_state_dict(self.model, load_file(self.place.best))
+
         def facts(self, tokens: int) -> TrainingFacts:
             losses = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
+            best, measured = self.watch.validation.best, self.watch.validation.losses
+            validated = best or (measured[-1] if measured else None)
             return TrainingFacts(
                 steps=self.state.global_step,
                 tokens=tokens,
@@ -283,6 +323,8 @@ def _trainer_class() -> Any:
                 first_loss=round(losses[0], 4),
                 last_loss=round(losses[-1], 4),
                 precision=self.precision,
+                best_step=best[0] if best else None,
+                validation_loss=round(validated[1], 4) if validated else None,
             )
 
     return Trainer

@@ -219,15 +219,17 @@ class TrainingJob:
             return self._finetune()
 
     def _finetune(self) -> TrainingFacts:
+        splits = {n: self.dataset / f for n, f in DatasetManifest.load(self.dataset / MANIFEST).splits.items()}
         with self.stop.at_a_step():
             return finetune(
                 self.base,
-                self.dataset / DatasetManifest.load(self.dataset / MANIFEST).splits["train"],
+                splits["train"],
                 self.recipe.training,
                 self.recipe.serving.system_prompt,
                 self.state,
                 lambda: self.ranks.any_asks(self.stop.asked),
                 self.ranks,
+                splits.get("validation"),
             )
 
     def _package(self) -> None:

@@ -111,8 +111,15 @@ def _training(recipe: Recipe, facts: TrainingFacts) -> str:
         f"LoRA (rank {options.lora.r}, alpha {options.lora.alpha}, merged), {options.epochs} epochs, "
         f"{facts.steps} steps of {options.batch_size} conversations, {facts.tokens} tokens, "
         f"learning rate {options.learning_rate:g}, precision {facts.precision}. "
-        f"Loss {facts.first_loss} at the first step, {facts.last_loss} at the last."
+        f"Loss {facts.first_loss} at the first step, {facts.last_loss} at the last.{_validated(facts)}"
     )
+
+
+def _validated(facts: TrainingFacts) -> str:
+    if facts.validation_loss is None:
+        return ""
+    of = "" if facts.best_step is None else f" The weights are those of step {facts.best_step}, which had the least."
+    return f" Validation loss {facts.validation_loss}.{of}"
 
 
 def _line(text: str) -> str:

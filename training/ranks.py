@@ -59,6 +59,10 @@ class Alone:
         """Whether any rank does; the same answer on each."""
         return asked
 
+    def sum(self, values: Any) -> Any:
+        """The sum of all ranks' tensors of f64, on each of them."""
+        return values
+
     def share(self, checkpoint: Path | None, folder: Path) -> Path | None:
         """Rank 0's checkpoint on every rank: itself there, a copy under `folder` elsewhere; None when there is none."""
         return checkpoint
@@ -142,6 +146,12 @@ class Team(Alone):
         votes = torch.tensor([int(asked)])
         distributed.all_reduce(votes, distributed.ReduceOp.MAX, group=self._control)
         return bool(votes.item())
+
+    def sum(self, values: Any) -> Any:
+        from torch import distributed
+
+        distributed.all_reduce(values, group=self._control)
+        return values
 
     def share(self, checkpoint: Path | None, folder: Path) -> Path | None:
         from torch import distributed

@@ -150,7 +150,7 @@ def _result(suite: Suite, groups: list[str], before: list[float], after: list[fl
 
 
 def to_ask_again(rows: Sequence[SuiteRow], scores: Sequence[float]) -> list[SuiteRow]:
-    """The rows of a suite that are asked in bf16 too: a prompt is golden only if both answers to it are right.
+    """The rows of a suite that are asked in the other precision too: a prompt is golden only if both answers are right.
 
     A server checks golden prompts by their expected strings, so rows without any are not asked.
     """

@@ -1,21 +1,38 @@
-"""What watches a training, step by step. Imports transformers: import it where it is used."""
+"""What watches a training, step by step. Imports transformers and peft: import it where it is used."""
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from peft import get_peft_model_state_dict
+from safetensors.torch import save_file
 from transformers import TrainerCallback
 
 from training.guard import guard
 from training.process import say
+from training.validation import Validation
+
+
+def adapter_weights(model: Any) -> dict[str, Any]:
+    """A copy of a peft model's adapter on the CPU, by name."""
+    return {name: weight.detach().cpu().contiguous() for name, weight in get_peft_model_state_dict(model).items()}
 
 
 class ProgressCallback(TrainerCallback):
     """Progress lines, the guard, and the wish to stop, after each step; goes on from a checkpoint's history."""
 
-    def __init__(self, total_tokens: int, stop_asked: Callable[[], bool]) -> None:
-        """Watch a training of so many real tokens, asking after each step whether it shall stop."""
+    def __init__(self, total_tokens: int, stop_asked: Callable[[], bool], validation: Validation, best: Path) -> None:
+        """Watch a training.
+
+        Args:
+            total_tokens: real tokens, over all epochs.
+            stop_asked: asked after each step.
+            validation: measured where it is due; when it is exhausted, the training ends.
+            best: the file that keeps the adapter with the least validation loss.
+        """
         self._total_tokens, self._stop_asked = total_tokens, stop_asked
+        self.validation, self._best = validation, best
         self.started = 0.0
         self.first_step = 0
         self.seconds_before = 0.0
@@ -30,7 +47,13 @@ class ProgressCallback(TrainerCallback):
         self.losses = [float(entry["loss"]) for entry in state.log_history if "loss" in entry]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._stop_asked():
+        step, last = state.global_step, state.max_steps
+        if self.validation.is_due(step, last):
+            if self.validation.measure(kwargs["model"], step, last):
+                save_file(adapter_weights(kwargs["model"]), self._best)
+            if self.validation.exhausted:
+                say(step=step, total=last, stopped="no better validation loss")
+        if self.validation.exhausted or self._stop_asked():
             control.should_save = control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:

@@ -85,6 +85,8 @@ class TrainingFacts(Part):
     first_loss: float
     last_loss: float
     precision: Literal["bf16", "f32"]
+    best_step: int | None = Field(default=None, description="Whose weights these are; None: the last one's.")
+    validation_loss: float | None = Field(default=None, description="Of these weights, nats a token.")
 
 
 class Message(Part):

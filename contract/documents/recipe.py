@@ -158,7 +158,17 @@ class Training(Part):
         default="auto",
         description="Of training and evaluation; auto: bf16 where the GPU (without one, the processor) has it.",
     )
-    checkpoint_steps: int = Field(default=20, ge=1, description="Optimizer steps between checkpoints.")
+    checkpoint_steps: int = Field(
+        default=20,
+        ge=1,
+        description="Optimizer steps between checkpoints, and between measures of the validation loss.",
+    )
+    patience: int = Field(
+        default=0,
+        ge=0,
+        description="Measures of the validation loss in a row that may bring no better one before training ends early; "
+        "the result are the weights with the least. 0: training runs to its end, and the last weights are the result.",
+    )
     threads: int = Field(default=0, ge=0, description="0: all processors.")
     seed: int = 0
 
@@ -263,3 +273,10 @@ class Recipe(Document):
     training: Training = Training()
     evaluation: Evaluation
     serving: ServingDefaults = ServingDefaults()
+
+    @model_validator(mode="after")
+    def _patience_has_a_loss(self) -> "Recipe":
+        held_out = self.data.split.validation or any(source.split == "validation" for source in self.data.sources)
+        if self.training.patience and not held_out:
+            raise ValueError("`training.patience` needs validation rows: set `data.split.validation`")
+        return self

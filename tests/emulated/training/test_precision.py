@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.documents.recipe import MIN_GATE_GROUPS
 from tests.support.checkout import CHECKOUT
 from tests.support.models import tiny_model, training_python
 from tests.support.training import make_container, tiny_recipe, write_rows
@@ -27,4 +28,4 @@ def test_golden_prompts_are_asked_in_both_precisions(trained: str, other: str, t
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found == {"computed": [DTYPES[trained], DTYPES[other]], "golden": 3}
+    assert found == {"computed": [DTYPES[trained], DTYPES[other]], "golden": MIN_GATE_GROUPS}

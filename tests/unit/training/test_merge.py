@@ -19,7 +19,14 @@ def base(tmp_path: Path) -> Path:
     folder = tmp_path / "base"
     (folder / "openvino").mkdir(parents=True)
     (folder / "adapter").mkdir()
-    for name in ("manifest.json", "manifest.json.sig", "evaluation.json", "openvino/m.xml", "adapter/old.safetensors"):
+    for name in (
+        "manifest.json",
+        "manifest.json.sig",
+        "evaluation.json",
+        "README.md",
+        "openvino/m.xml",
+        "adapter/old.safetensors",
+    ):
         (folder / name).touch()
     (folder / "additional_chat_templates").mkdir()
     (folder / "additional_chat_templates/tools.jinja").write_text("{{ tools }}")
