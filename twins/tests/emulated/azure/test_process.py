@@ -11,9 +11,9 @@ from azure.identity import DefaultAzureCredential
 from azure.storage.blob import ContainerClient
 
 from contract.errors import KitError
-from tests.support.azure_twin import GROUPS, Subscription, running_twin
 from twins.azure import control
 from twins.azure.entra.principals import OWNER_ID
+from twins.tests.support.azure_processes import GROUPS, Subscription, running_twin
 
 GROUP = "/resourceGroups/kept"
 STORAGE = "2024-01-01"

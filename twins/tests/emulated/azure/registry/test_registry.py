@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 from twins.azure.arm.calls import Principal
 from twins.azure.entra import principals, tokens
 from twins.azure.registry import registry
 from twins.azure.registry import tokens as registry_tokens
 from twins.core import root
+from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 
 pytestmark = pytest.mark.skipif(not shutil.which("docker-registry"), reason="no docker-registry on this machine")
 VERSION = "2023-07-01"

@@ -9,11 +9,11 @@ from azure.identity import DefaultAzureCredential
 
 from clouds.azure.arm import ResourceManager
 from hosting.images import build
-from tests.support.azure_ml import fetch, wait
 from tests.support.echo import echo_source
 from twins.azure import control
 from twins.azure.entra import certificates
 from twins.tests.emulated.azure.processes import LOCATION, WORKSPACE, assigned, make_workspace, running
+from twins.tests.support.azure_ml import fetch, wait
 
 ENDPOINT = f"{WORKSPACE}/onlineEndpoints/chat"
 
