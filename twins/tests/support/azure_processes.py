@@ -23,6 +23,7 @@ from twins.tests.support.processes import TwinProcess, running
 
 LOCATION = "westeurope"
 GROUPS = "2024-03-01"
+ML_VERSION = "2025-12-01"
 MANAGEMENT = "https://management.azure.com/.default"
 
 
@@ -34,7 +35,7 @@ class Subscription(TwinProcess):
 
     def arm(self, credential: Any = None) -> "ArmClient":
         """A client of Resource Manager, as the owner unless another credential is given; within `entered`."""
-        return ArmClient(self, credential or DefaultAzureCredential())
+        return ArmClient(self.info, credential or DefaultAzureCredential())
 
     def application(self, name: str) -> "Application":
         """An application without any role."""
@@ -70,15 +71,15 @@ class Application:
 class ArmClient:
     """azure-mgmt-core's own pipeline: retries, polling, verified TLS."""
 
-    def __init__(self, subscription: Subscription, credential: Any) -> None:
-        self._url = subscription.info.url
-        self.root = f"/subscriptions/{subscription.info.subscription}"
+    def __init__(self, info: control.AzureTwinInfo, credential: Any) -> None:
+        self.url = info.url
+        self.root = f"/subscriptions/{info.subscription}"
         policies = [
             RequestIdPolicy(),
             RetryPolicy(retry_backoff_factor=0.1),
             BearerTokenCredentialPolicy(credential, MANAGEMENT),
         ]
-        self._client: ARMPipelineClient[Any, Any] = ARMPipelineClient(subscription.info.url, policies=policies)
+        self._client: ARMPipelineClient[Any, Any] = ARMPipelineClient(info.url, policies=policies)
 
     def send(self, method: str, path: str, version: str, body: Any = None, **query: str) -> HttpResponse:
         """One call, and its answer whatever its status."""
@@ -97,12 +98,26 @@ class ArmClient:
         answered = poller.result()
         return json.loads(answered.text()) if answered is not None and answered.text() else None
 
+    def get(self, path: str, version: str = ML_VERSION) -> Any:
+        """Returns a document. Raises: HttpResponseError: there is none."""
+        answer = self.send("GET", path, version)
+        answer.raise_for_status()
+        return answer.json()
+
+    def put(self, path: str, body: Any, version: str = ML_VERSION) -> Any:
+        """Creates or replaces a resource, and returns its document. Raises: HttpResponseError."""
+        return self.change("PUT", path, version, body)
+
+    def delete(self, path: str, version: str = ML_VERSION) -> None:
+        """Deletes a resource. Raises: HttpResponseError."""
+        self.change("DELETE", path, version)
+
     def close(self) -> None:
-        """Close its connections."""
+        """Closes its connections."""
         self._client.close()
 
     def _request(self, method: str, path: str, version: str, body: Any, query: dict[str, str]) -> HttpRequest:
-        url = self._url + path.replace("{sub}", self.root)
+        url = self.url + path.replace("{sub}", self.root)
         return HttpRequest(method, url, params={"api-version": version, **query}, json=body)
 
 
