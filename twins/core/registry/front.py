@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from typing import Any, Protocol
@@ -17,12 +17,12 @@ from werkzeug.wrappers import Request, Response
 from contract.errors import KitError
 from hosting.files import UnixConnection
 from twins.core.registry.storage import Storage
+from twins.core.relay import RelayedAnswer, pieces_of
 
 log = logging.getLogger("twins.registry")
 _PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags)/(?P<rest>.*)$")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}$")
 _MOST_MANIFEST_BYTES = 4 << 20
-_PIECE = 1 << 18
 # What is asked for, by what is called; the reference of a manifest or blob is `ITEM`.
 _OPERATIONS = {
     ("GET", "manifests", "ITEM"): "read manifest",
@@ -187,7 +187,7 @@ class Front:
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         pieces: Any = body
         if body is None and request.method in ("POST", "PATCH", "PUT"):
-            pieces = _pieces(request)
+            pieces = pieces_of(request)
             if request.content_length is not None:
                 headers["Content-Length"] = str(request.content_length)
         connection = self._storage.connect()
@@ -240,26 +240,5 @@ def _passed_back(
         found.close()
         connection.close()
     else:
-        response.response = _StoredAnswer(connection, found)
+        response.response = RelayedAnswer(connection, found)
     return response
-
-
-class _StoredAnswer:
-    """What the storage answers, piece by piece; its connection is closed at the end, or when the client has gone."""
-
-    def __init__(self, connection: UnixConnection, found: HTTPResponse) -> None:
-        self._connection = connection
-        self._found = found
-
-    def __iter__(self) -> Iterator[bytes]:
-        while piece := self._found.read(_PIECE):
-            yield piece
-
-    def close(self) -> None:
-        self._found.close()
-        self._connection.close()
-
-
-def _pieces(request: Request) -> Iterator[bytes]:
-    while piece := request.input_stream.read(_PIECE):
-        yield piece
