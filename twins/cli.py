@@ -36,7 +36,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @dataclass(frozen=True)
 class TwinCommands:
-    """The verbs of one cloud's twin.
+    """The commands of one cloud's twin.
 
     Args:
         word: of the cloud, "aws".
@@ -61,7 +61,7 @@ class TwinCommands:
     find_home: Callable[[Path | None], Path] = lambda home: home or Path()
 
     def app(self) -> typer.Typer:
-        """The verbs as a Typer application."""
+        """Returns the commands as a Typer application."""
         app = typer.Typer(no_args_is_help=True, help=self._help())
         started = "Start the twin, or change the settings of one that runs. State survives `down` and a reboot.\n\n{}"
         env = "Print the variables that point this shell's clients, and Pulumi, at the twin.\n\n{}"

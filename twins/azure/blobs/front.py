@@ -1,4 +1,4 @@
-"""The host of a storage account's blobs: who asks is known by a token and judged by roles; Azurite answers.
+"""The host of a storage account's blobs: authenticates tokens, judges roles, and passes requests to Azurite.
 
 https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api
 """
@@ -49,7 +49,7 @@ class BlobApp:
         return self.respond(asked, request.host + request.environ.get("SCRIPT_NAME", ""))(environ, start_response)
 
     def respond(self, asked: BlobRequest, host: str) -> Response:
-        """Answer a request. `host`: where the account is, with a path if it has no own host."""
+        """Answers a request. `host`: the account's address, with a path if it has no host of its own."""
         try:
             with self._twin.lock:
                 account = blobs.account_named(self._twin, self._account)
@@ -180,7 +180,9 @@ class BlobApp:
 
 
 class BlobsByPath:
-    """All accounts at one address, <address>/<account>/<container>/<blob>: for clients that look for no own host."""
+    """All accounts at one address, <address>/<account>/<container>/<blob>, for clients that don't use accounts' own
+    hosts.
+    """
 
     def __init__(self, twin: TenantTwin, prefix: str) -> None:
         self._twin = twin
@@ -193,7 +195,7 @@ class BlobsByPath:
 
 
 def refusal(error: BlobError) -> Response:
-    """A refusal as HTTP: XML, with its code in a header."""
+    """Returns a refusal as HTTP: XML, with its code in a header."""
     request_id = str(uuid.uuid4())
     stamp = datetime.fromtimestamp(time.time(), UTC).isoformat().replace("+00:00", "0Z")
     message = escape(f"{error.message}\nRequestId:{request_id}\nTime:{stamp}")

@@ -1,4 +1,4 @@
-"""Microsoft.MachineLearningServices: what its parts have in common; see the modules beside this one.
+"""Microsoft.MachineLearningServices: the common part; see the modules beside this one.
 
 https://learn.microsoft.com/rest/api/azureml
 """
@@ -21,7 +21,9 @@ UNJUDGED = [
 
 
 def install(twin: TenantTwin) -> None:
-    """Let what is put run, unless somebody else runs it, and say where a workspace's other services are."""
+    """Registers a runner that completes everything at once, unless there is another, and the addresses of a workspace's
+    other services.
+    """
     twin.unjudged += UNJUDGED
     if not hasattr(twin, "running"):
         twin.running = Runner(twin)

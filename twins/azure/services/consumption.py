@@ -1,4 +1,4 @@
-"""Microsoft.Consumption and Microsoft.CostManagement: budgets. Nothing on a twin costs anything: nobody is told.
+"""Microsoft.Consumption and Microsoft.CostManagement: budgets. A twin has no costs, so it sends no notifications.
 
 https://learn.microsoft.com/rest/api/consumption/budgets/create-or-update
 
@@ -30,7 +30,7 @@ UNJUDGED = ["budgets: nothing costs anything, so no budget is ever used up, and 
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kinds."""
+    """Registers the kinds."""
     for type_, body in _BODIES.items():
         twin.kind(
             ResourceKind(

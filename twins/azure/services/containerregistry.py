@@ -53,7 +53,7 @@ _OF_PREMIUM = {
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kind and actions."""
+    """Registers the kind and its actions."""
     storage = Storage(common.folder(twin), "twins azure up")
     twin.kind(
         ResourceKind(

@@ -1,4 +1,4 @@
-"""Microsoft.KeyVault: vaults, which stay when they are deleted, and their keys and secrets by Resource Manager.
+"""Microsoft.KeyVault: vaults with soft deletion, and their keys and secrets through Resource Manager.
 
 https://learn.microsoft.com/rest/api/keyvault/keyvault/vaults
 """
@@ -45,7 +45,7 @@ _SECRET = bodies.Body(documents.SECRETS, code=_INVALID)
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kinds and actions."""
+    """Registers the kinds and actions."""
     soft = SoftDelete(
         _RETENTION_DAYS,
         recover=lambda body: _recovers(body),
@@ -93,7 +93,7 @@ def install(twin: TenantTwin) -> None:
 
 
 def address(twin: TenantTwin, name: str) -> str:
-    """Where a vault is: https://localhost:PORT, without a slash."""
+    """Returns a vault's address: https://localhost:PORT, without a slash."""
     return twin.data_plane(_plane(name), VaultApp(twin, name))
 
 

@@ -28,7 +28,7 @@ _EXPANDED = {"createdTime": CREATED}
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kinds and the lists."""
+    """Registers the kinds and the lists."""
     twin.kind(ResourceKind(SUBSCRIPTIONS, scopes=(), patch=False, deleting=_refuse, provisioning=False))
     twin.kind(
         ResourceKind(

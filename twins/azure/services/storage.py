@@ -1,4 +1,4 @@
-"""Microsoft.Storage: accounts, each with a host of its own for its blobs, containers and their settings.
+"""Microsoft.Storage: accounts, each with a host of its own for its blobs; containers and their settings.
 
 https://learn.microsoft.com/rest/api/storagerp/storage-accounts
 """
@@ -70,7 +70,7 @@ _DEFAULTS: Document = {
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kinds and actions."""
+    """Registers the kinds and actions."""
     twin.kind(
         ResourceKind(
             blobs.ACCOUNTS,
@@ -120,7 +120,7 @@ def install(twin: TenantTwin) -> None:
 
 
 def endpoint(twin: TenantTwin, name: str) -> str:
-    """Where an account's blobs are: https://localhost:PORT/."""
+    """Returns the address of an account's blobs: https://localhost:PORT/."""
     return twin.data_plane(_plane(name), BlobApp(twin, name)) + "/"
 
 

@@ -1,4 +1,4 @@
-"""The host of a key vault: a challenge, a token, the roles that a principal has, then keys and secrets.
+"""The host of a key vault: challenge, token, the caller's roles, then keys and secrets.
 
 https://learn.microsoft.com/rest/api/keyvault/keys/operation-groups
 """

@@ -1,4 +1,4 @@
-"""The registry's HTTP API in front of the storage: what a cloud's registry refuses, and layers as they come.
+"""The registry's HTTP API in front of the storage: refusals of a cloud's registry, and layers in pieces.
 
 https://distribution.github.io/distribution/spec/api/
 """
@@ -76,7 +76,7 @@ class Asked:
 
 
 class RegistryRepository(Protocol):
-    """A repository for somebody who may do what was asked. `stored` is its name in the storage. All methods may raise
+    """A repository for a caller who may do what was asked. `stored` is its name in the storage. All methods may raise
     RegistryError.
     """
 
@@ -84,35 +84,35 @@ class RegistryRepository(Protocol):
     def stored(self) -> str: ...
 
     def tags(self) -> list[str]:
-        """All of them, sorted."""
+        """Returns all tags, sorted."""
         ...
 
     def digest(self, reference: str) -> str:
-        """Of an image by its tag or digest."""
+        """Returns the digest of an image by its tag or digest."""
         ...
 
     def check_tag(self, tag: str) -> None:
-        """Refuse a tag that may not move; "" stands for none."""
+        """Refuses a tag that must not move; "" stands for none."""
         ...
 
     def put(self, manifest: str, media_type: str, tag: str) -> None:
-        """Remember an image whose manifest and layers the storage has."""
+        """Adds an image whose manifest and layers the storage has."""
         ...
 
     def delete(self, reference: str) -> None:
-        """Forget an image, or a tag."""
+        """Deletes an image, or a tag."""
         ...
 
 
 class RegistryCloud(Protocol):
-    """Who decides for the front."""
+    """The cloud's decisions: authentication and repositories."""
 
     def greet(self, request: Request) -> None:
-        """Let somebody know that this is a registry, or raise RegistryError with the challenge of a login."""
+        """Authenticates a request of the API's root, or raises RegistryError with the challenge of a login."""
         ...
 
     def open(self, request: Request, asked: Asked) -> RegistryRepository:
-        """The repository for who asks.
+        """Returns the repository for the caller.
 
         Raises:
             RegistryError: they may not, or there is none.
@@ -121,7 +121,7 @@ class RegistryCloud(Protocol):
 
 
 class Front:
-    """The WSGI application at `/v2/`. Layers are handed through as they come, in both directions."""
+    """The WSGI application at `/v2/`. Layers are relayed as they come, in both directions."""
 
     def __init__(self, cloud: RegistryCloud, storage: Storage) -> None:
         self._cloud = cloud

@@ -1,4 +1,4 @@
-"""The stand-in for Pulumi's aws plugin: its rules from types.json, its calls to the twin from kinds.json."""
+"""The stand-in for Pulumi's aws plugin: rules from types.json, calls to the twin from kinds.json."""
 
 import copy
 import importlib.metadata
@@ -18,7 +18,7 @@ Properties = dict[str, Any]
 
 
 class AwsProvider(Provider[AwsSession]):
-    """`twin` is the address that is used where a provider's own inputs name none."""
+    """The provider. `twin` is the address used if a provider's own inputs name none."""
 
     name = "aws"
 

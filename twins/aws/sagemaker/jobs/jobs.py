@@ -1,4 +1,4 @@
-"""The training jobs whose containers a twin runs: each on a thread of its own, none without its document."""
+"""Runs the containers of training jobs, each job on a thread of its own."""
 
 from twins.aws.sagemaker import documents as store
 from twins.aws.sagemaker.documents import JOB, SERVICE
@@ -19,7 +19,7 @@ UNJUDGED = [
 
 
 class TrainingJobRuns:
-    """Begins jobs, and sees after each restart and reset that threads and documents belong together."""
+    """Starts jobs, and matches threads with documents after each restart and reset."""
 
     def __init__(self, twin: AccountTwin, pools: Pools) -> None:
         self._twin = twin
@@ -31,14 +31,14 @@ class TrainingJobRuns:
         twin.closers.append(self._close)
 
     def begin(self, region: str, job: Document) -> None:
-        """Run a new job's containers."""
+        """Starts a new job's containers."""
         self._clean()
         warm = self._pools.reuse(region, job)
         states.runs(self._twin, region)[job["TrainingJobArn"]] = {"retries": 0, "trained": 0.0}
         self._running[job["TrainingJobArn"]] = TrainingJobRun(self._twin, self._pools, region, job, warm=warm)
 
     def stop(self, job: Document) -> bool:
-        """Have a job that is Stopping stop. False: its containers do not run here."""
+        """Stops the containers of a job in status Stopping. False if they don't run here."""
         run = self._running.get(job["TrainingJobArn"])
         if run:
             run.stop()

@@ -24,7 +24,7 @@ log = logging.getLogger("twins.aws.registry.registry")
 
 
 def install(twin: AccountTwin) -> None:
-    """Mend moto's ECR to https://docs.aws.amazon.com/AmazonECR/latest/APIReference/Welcome.html."""
+    """Corrects moto's ECR after https://docs.aws.amazon.com/AmazonECR/latest/APIReference/Welcome.html."""
     _digest_manifests()
     twin.before("ecr", "CreateRepository", lambda call: _refuse_bad_key(twin, call))
     twin.before("ecr", "SetRepositoryPolicy", lambda call: _refuse_bad_policy(twin, call))

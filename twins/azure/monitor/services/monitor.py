@@ -28,7 +28,7 @@ _RECEIVERS = ("emailReceivers", "smsReceivers", "webhookReceivers", "azureFuncti
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kinds."""
+    """Registers the kinds."""
     plain = {"name": _NAME, "location": True, "provisioning": False}
     for type_, put in (
         (AUTOSCALE, _put_autoscale),
@@ -52,7 +52,7 @@ def install(twin: TenantTwin) -> None:
 
 
 def seconds_of(duration: str, path: str) -> int:
-    """Of an ISO 8601 duration ("PT5M").
+    """Returns the seconds of an ISO 8601 duration ("PT5M").
 
     Raises:
         ArmError: 400, it is none.
