@@ -239,7 +239,7 @@ class Control(ABC, Generic[Info]):
         """Returns the info of the running twin."""
         running = self.running(home.absolute())
         if not running:
-            raise KitError("the twin does not run", where=str(home.absolute()), fix=self._up(home))
+            raise KitError("the twin is not running", where=str(home.absolute()), fix=self._up(home))
         return running
 
     def ask(self, home: Path, url: str, route: str, method: str = "GET", document: Any = None) -> Any:

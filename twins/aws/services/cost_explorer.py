@@ -12,8 +12,8 @@ _EVERYWHERE = "aws"  # costs belong to no region
 
 
 def install(twin: AccountTwin) -> None:
-    """Registers the tags' part of https://docs.aws.amazon.com/aws-cost-
-    management/latest/APIReference/API_Operations_AWS_Cost_Explorer_Service.html.
+    """Registers the tags' part of
+    https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_Operations_AWS_Cost_Explorer_Service.html.
     """
     implement_methods(twin, _SERVICE, _CostExplorer(twin))
 

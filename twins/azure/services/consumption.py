@@ -26,7 +26,7 @@ _BODIES = {
     # Without reservations' grains: a budget of costs, which has an amount.
     TYPES[1]: bodies.Body(TYPES[1], values=_DATES | {"properties.timeGrain": _GRAINS}, required=("properties.amount",)),
 }
-UNJUDGED = ["budgets: nothing costs anything, so no budget is ever used up, and nobody is told"]
+UNJUDGED = ["budgets: nothing costs anything, so no budget is ever used up, and no notification is sent"]
 
 
 def install(twin: TenantTwin) -> None:

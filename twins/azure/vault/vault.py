@@ -102,7 +102,7 @@ class VaultContents:
         return version
 
     def delete(self, sort: Sort, name: str) -> Document:
-        """Deletes softly; adds `deleted` and `until` to the `versions`.
+        """Deletes softly. Returns the kept `versions`, with the times `deleted` and `until`.
 
         Raises:
             VaultError: 404.

@@ -78,7 +78,7 @@ class Storage:
         program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
         if not program:
             raise KitError(
-                "docker-registry is not on this machine, which keeps the images of the twin's registries",
+                "docker-registry is not on this machine; the twin stores images in it",
                 fix="apt-get install docker-registry (Debian, Ubuntu), and push again",
             )
         if self._closed:

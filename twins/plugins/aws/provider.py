@@ -217,7 +217,7 @@ def _inputs_of(known: AwsTypeRules, state: Properties) -> Properties:
 
 def _without_defaults(inputs: Properties) -> Properties:
     if has_unknown(inputs):
-        raise ProviderError("an input is not known: nothing can be made with it")
+        raise ProviderError("an input is unknown, so the resource can't be created")
     return {n: v for n, v in inputs.items() if n != DEFAULTS}
 
 

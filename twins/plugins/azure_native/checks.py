@@ -178,5 +178,5 @@ def complete(inputs: Mapping[str, Any]) -> Properties:
     """
     for name, value in inputs.items():
         if has_unknown(value):
-            raise ProviderError(f"the input '{name}' is not known: nothing can be made with it")
+            raise ProviderError(f"the input '{name}' is unknown, so the resource can't be created")
     return {name: value for name, value in inputs.items() if not name.startswith("__") and name != VERSION}

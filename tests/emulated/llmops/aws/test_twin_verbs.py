@@ -33,7 +33,7 @@ def shell(kit: Kit, command: str) -> str:
 
 
 def test_a_twin_is_started_used_emptied_and_stopped(twin: Kit, tmp_path: Path) -> None:
-    assert "does not run; `llmops twin aws up` starts it" in twin.run("twin", "aws", "status", code=1)
+    assert "is not running; `llmops twin aws up` starts it" in twin.run("twin", "aws", "status", code=1)
     assert f"twins aws up --home {tmp_path}" in twin.run("twin", "aws", "env", code=1)
     up = twin.json("twin", "aws", "up", "--pace", "0.05")
     try:

@@ -23,7 +23,7 @@ UNJUDGED = [
     "Azure ML: 500 requests a second, 500 connections and 5 MB a second of an endpoint",
     "Azure Monitor: how busy machines are (CpuUtilizationPercentage and its like), and lists of metrics",
     "Azure Monitor: of the query language, all but what the stack's alerts are made of",
-    "Azure Monitor: failing periods of log alerts, autoscale profiles of certain days; nobody is told of an alert",
+    "Azure Monitor: failing periods of log alerts, autoscale profiles of certain days; alerts send no notifications",
 ]
 
 

@@ -46,7 +46,7 @@ def test_faults(home: str) -> None:
     try:
         twins("up", "--home", home, "--containers", "none")
         code, text = twins("fault", "throttle", "operation=*/write", "times=2", "--home", home)
-        assert (code, text) == (0, "from now on: so many calls are answered with 429 and Retry-After\n")
+        assert (code, text) == (0, "from now on: calls fail with 429 and Retry-After\n")
         listed = json.loads(twins("faults", "--home", home, "--json")[1])
         assert listed == [{"fault": "throttle", "service": "*", "operation": "*/write", "times": 2, "met": 0}]
         kinds = json.loads(twins("faults", "--kinds", "--home", home, "--json")[1])

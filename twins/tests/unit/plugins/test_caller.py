@@ -67,7 +67,7 @@ def test_nobody_is_taken_for_the_caller(monkeypatch: pytest.MonkeyPatch) -> None
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-    with pytest.raises(ProviderError, match="can't be told"):
+    with pytest.raises(ProviderError, match="can't determine the owner"):
         environment_of(f"ipv4:127.0.0.1:{port}")
 
 
