@@ -5,10 +5,10 @@ from typing import Any
 from twins.aws.services.cloudwatch.cloudwatch import seconds_of
 from twins.aws.twin import AccountTwin
 
-NO_CONTAINERS = "containers are not run: an endpoint serves nothing, a training job ends Failed once it was judged"
+NO_CONTAINERS = "containers are not run: an endpoint serves nothing, a training job fails after its checks"
 NOT_DONE = [
     "instance types: an instance is a process or a container of this machine, whatever its type",
-    "shadow variants get no requests; a serverless variant is one instance that never sleeps",
+    "shadow variants get no requests; a serverless variant is one instance that never scales to zero",
     "data capture by the platform (DataCaptureConfig): nothing is written",
     "composite alarms, metric math, anomaly detectors and metric streams: refused",
     "scheduled scaling actions, and L, W and # in a cron expression: refused",

@@ -29,7 +29,7 @@ _ALL = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*
 _ALLOWED = PolicyVerdict(True)
 UNJUDGED = [
     "permissions: service control policies, VPC endpoint policies, multi-factor authentication, source addresses",
-    "permissions: a web identity's token of its issuer's own is refused: the twin makes those that it believes",
+    "permissions: web identity tokens of a real issuer are refused: the twin accepts only those that it issued",
 ]
 # What a document is, where a call brings a policy: a faulty one is refused when it is put, as AWS does.
 _BROUGHT = {

@@ -30,8 +30,8 @@ from twins.aws.twin import AccountTwin
 from twins.aws.wire.calls import ApiCall, AwsApiError
 
 UNJUDGED = [
-    "quotas: a real account's own limits, and others than of SageMaker's instances and IAM's policies",
-    "capacity: which instance types a region has, and whether one is free",
+    "quotas: the limits of a real account, and quotas other than SageMaker's instances and IAM's policies",
+    "capacity: a region's instance types and free instances",
 ]
 ACROSS_ENDPOINTS = "Number of instances across active endpoints"
 ACROSS_JOBS = "Number of instances across all training jobs"

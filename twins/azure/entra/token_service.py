@@ -24,8 +24,8 @@ from twins.core import web_identity
 
 CREDENTIALS = "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials"
 UNJUDGED = [
-    "tokens: an issuer's own federated token is refused: the twin makes those that it believes",
-    "tokens: no instance metadata service (IMDS): managed identities are App Service's and Azure ML's way",
+    "tokens: federated tokens of a real issuer are refused: the twin accepts only those that it issued",
+    "tokens: no instance metadata service (IMDS): managed identities use App Service's and Azure ML's endpoints",
 ]
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _PLACES = ("common", "organizations")

@@ -12,11 +12,11 @@ from twins.azure.twin import TenantTwin
 
 DISCOVERY = "/discovery"
 UNJUDGED = [
-    "Azure ML: serverless compute, pipelines, sweeps, registries, scoring scripts and building of images: refused",
+    "Azure ML: serverless compute, pipelines, sweeps, registries, scoring scripts and image builds: refused",
     "Azure ML: refused: schedules by recurrence, lists of nodes, SKUs and quotas, a datastore's secrets",
-    "Azure ML: uploads and downloads of files by azure-ai-ml, which makes up the name of an account's host itself",
-    "Azure ML: idle connections of clients, which ConnectionsActive counts on Azure: here it counts requests at once",
-    "Azure ML: whether a location has machines of a size free, and limits of a real subscription",
+    "Azure ML: uploads and downloads of files by azure-ai-ml, which constructs the name of an account's host itself",
+    "Azure ML: idle connections of clients, which ConnectionsActive counts on Azure: here it counts concurrent requests",
+    "Azure ML: a location's capacity, and the limits of a real subscription",
 ]
 
 

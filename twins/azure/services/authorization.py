@@ -25,7 +25,7 @@ OWNER_ROLES = ("Owner", "Storage Blob Data Owner", "Key Vault Administrator")
 """What a twin's owner is assigned on the subscription at first: an Owner alone reads no blob and signs nothing."""
 UNJUDGED = [
     "roles: groups, deny assignments, locks and policies do not exist",
-    "roles: an assignment that is taken away works no longer at once",
+    "roles: revocation takes effect immediately",
 ]
 _ASSIGNMENT = bodies.Body(ASSIGNMENTS, code="InvalidCreateRoleAssignmentRequest")
 _DEFINITION = bodies.Body(DEFINITIONS, code="InvalidRoleDefinition")

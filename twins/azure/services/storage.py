@@ -38,9 +38,9 @@ _BUSY = (
 BY_PATH = "/storage/"
 """Below it on the main port, every account is at its name: for Pulumi's states in blobs, which have one address."""
 UNJUDGED = [
-    "blobs: kept by Azurite: no versions, no soft delete and no lifecycle rules, whatever the account's settings say",
-    "blobs: account keys, shared access signatures (delegated ones too) and batches of requests are refused",
-    "blobs: firewalls and network rules let everybody in",
+    "blobs: no versions, no soft deletion and no lifecycle rules, whatever the account's settings say",
+    "blobs: account keys, shared access signatures (user delegation included) and batch requests are refused",
+    "blobs: firewalls and network rules block nobody",
     "blobs: files, queues, tables and hierarchical namespaces do not exist",
 ]
 _NAME = re.compile(r"[a-z0-9]{3,24}")

@@ -13,7 +13,7 @@ _TICK_SECONDS = 0.2
 _LOST = "InternalServerError: the twin of AWS was stopped while the job ran. Create the job again."
 UNJUDGED = [
     "network isolation and encryption between containers of a job whose image runs as a process",
-    "the VPC of such a job, but for whether its security groups let its instances meet",
+    "the VPC of such a job, except whether its security groups let its instances reach each other",
     f"the price of spot: a second of it is billed as {states.SPOT_SHARE:g} of one",
 ]
 

@@ -17,8 +17,8 @@ from twins.core.registry import registry as common
 from twins.core.registry.storage import Storage
 
 UNJUDGED = [
-    "images: layers are kept unencrypted whatever key a repository has, and are scanned for nothing",
-    "images: the registry doesn't know the layers of ECR's own API (upload-layer-part), nor that API the registry's",
+    "images: layers are neither encrypted, whatever key a repository has, nor scanned",
+    "images: layers pushed through ECR's API (upload-layer-part) and through the registry are kept apart",
 ]
 log = logging.getLogger("twins.aws.registry.registry")
 

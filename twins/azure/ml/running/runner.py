@@ -21,9 +21,9 @@ from twins.core.exchanges import Containers
 
 UNJUDGED = [
     "Azure ML: 500 requests a second, 500 connections and 5 MB a second of an endpoint",
-    "Azure Monitor: how busy machines are (CpuUtilizationPercentage and its like), and lists of metrics",
-    "Azure Monitor: of the query language, all but what the stack's alerts are made of",
-    "Azure Monitor: failing periods of log alerts, autoscale profiles of certain days; alerts send no notifications",
+    "Azure Monitor: metrics of machines (such as CpuUtilizationPercentage), and lists of metrics",
+    "Azure Monitor: the query language beyond what the stack's alerts use",
+    "Azure Monitor: failing periods of log alerts, autoscale profiles for certain days; alerts send no notifications",
 ]
 
 
