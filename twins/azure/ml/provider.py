@@ -15,7 +15,7 @@ UNJUDGED = [
     "Azure ML: serverless compute, pipelines, sweeps, registries, scoring scripts and image builds: refused",
     "Azure ML: refused: schedules by recurrence, lists of nodes, SKUs and quotas, a datastore's secrets",
     "Azure ML: uploads and downloads of files by azure-ai-ml, which constructs the name of an account's host itself",
-    "Azure ML: idle connections of clients, which ConnectionsActive counts on Azure: here it counts concurrent requests",
+    "Azure ML: idle connections, which ConnectionsActive counts on Azure: here it counts concurrent requests",
     "Azure ML: a location's capacity, and the limits of a real subscription",
 ]
 

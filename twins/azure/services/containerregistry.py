@@ -21,7 +21,7 @@ from twins.core.registry.storage import Storage
 CREATE_SECONDS = 20.0
 UNJUDGED = [
     "registries: no admin user and no anonymous pulls; firewalls block nobody; images are not encrypted",
-    "registries: no tasks, webhooks, replications, imports or retention; layers are not mounted from another repository",
+    "registries: no tasks, webhooks, replication, imports, retention; layers are not mounted from another repository",
 ]
 _NAME = re.compile(r"[a-zA-Z0-9]{5,50}")
 _SKUS = ("Basic", "Standard", "Premium")

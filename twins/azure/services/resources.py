@@ -17,7 +17,7 @@ from twins.azure.twin import TenantTwin
 DELETE_SECONDS = 60.0
 UNJUDGED = [
     "requests: Resource Manager's limits are neither counted nor reported (x-ms-ratelimit-remaining-…)",
-    "resources: refused: checks of name availability, regenerated keys, a caller's permissions, filters except equality",
+    "resources: refused: checks of name availability, regenerated keys, a caller's permissions, other filters than eq",
 ]
 _GROUP = bodies.Body(RESOURCE_GROUPS)
 _TERM = re.compile(
