@@ -26,6 +26,7 @@ _FIX = (
     "nothing of this run was signed or stored. The job, or something that may write where runs lie, claims what was "
     "not asked for: find out which, then `llmops train RECIPE --again`"
 )
+_OLDER_KIT = "an image of an older kit made it: `llmops up` brings this kit's, then `llmops train RECIPE --again`"
 
 
 def check_output(version: Version, spec: RunSpec, store: Store) -> str:
@@ -45,6 +46,8 @@ def check_output(version: Version, spec: RunSpec, store: Store) -> str:
     content = version.manifest()
     where = f"run {spec.id}: {MANIFEST}"
     manifest = ModelManifest.parse(content, where=where)
+    if f'"schema": "{ModelManifest.SCHEMA}"'.encode() not in content:
+        raise IntegrityError(f"is older than {ModelManifest.SCHEMA}", where=f"{where}: schema", fix=_OLDER_KIT)
     base = store.manifest(store.require_identity(spec.base_model.name, spec.base_model.sha256))
     _compare(manifest, _submitted(spec, base.licence) | {"engines": _engines(manifest)}, where)
     verdict = judge(spec.recipe, _dataset(store, spec.dataset), _answers(version, manifest, where))
@@ -100,7 +103,7 @@ def _answers(version: Version, manifest: ModelManifest, where: str) -> Evaluatio
         raise IntegrityError(
             f"lists no {EVALUATION}, so that its gate can't be decided again",
             where=f"{where}: files",
-            fix="an image of an older kit made it: `llmops up` brings this kit's, then `llmops train RECIPE --again`",
+            fix=_OLDER_KIT,
         )
     content = version.document(EVALUATION, entry)
     return EvaluationAnswers.parse(content.decode(errors="replace"), where=f"{version.where}/{EVALUATION}")

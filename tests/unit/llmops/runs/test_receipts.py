@@ -87,7 +87,8 @@ def test_what_an_honest_job_made_is_what_was_checked(deployed: LocalPlatform, sp
         ("gate.passed", lambda m: m["gate"].update(passed=False)),
         ("gate.reasons.0", lambda m: m["gate"].update(reasons=["all is well"])),
         ("evaluation.new-phrasings.after.value", lambda m: m["evaluation"][0]["after"].update(value=0.5)),
-        ("evaluation.new-phrasings.before.n", lambda m: m["evaluation"][0]["before"].update(n=99)),
+        ("evaluation.new-phrasings.before.groups", lambda m: m["evaluation"][0]["before"].update(groups=99)),
+        ("evaluation.new-phrasings.gain.low", lambda m: m["evaluation"][0]["gain"].update(low=0.9)),
         ("evaluation", lambda m: m.update(evaluation=[])),
         ("golden.0.expect.0", lambda m: m["golden"][0].update(expect=["e"])),
         ("golden.0.max_tokens", lambda m: m["golden"][0].update(max_tokens=1)),
@@ -112,7 +113,7 @@ def test_vulnerability_5_a_gate_is_decided_from_the_answers_and_not_from_the_cla
 @pytest.mark.parametrize(
     ("words", "change"),
     [
-        ("suite new-phrasings: has 1 answers, and the dataset 2 rows", lambda a: a["suites"][0]["rows"].pop()),
+        ("suite new-phrasings: has 31 answers, and the dataset 32 rows", lambda a: a["suites"][0]["rows"].pop()),
         ("row 1: is no answer to the dataset's row", lambda a: a["suites"][0]["rows"][0].update(row="0" * 64)),
         ("row 1: is no answer to the dataset's row", lambda a: a["suites"][0]["rows"].reverse()),
         ("suites: are not the recipe's", lambda a: a["suites"].append(a["suites"][0])),
@@ -173,7 +174,7 @@ def test_vulnerability_5_a_link_in_the_output_is_not_followed(
 def test_a_dataset_that_was_changed_in_the_store_decides_nothing(
     deployed: LocalPlatform, spec: RunSpec, output: Path
 ) -> None:
-    rows = deployed.store().dataset_folder(spec.dataset.sha256) / "new_phrasings.jsonl"
+    rows = deployed.store().dataset_folder(spec.dataset.sha256) / "test.jsonl"
     rows.chmod(0o644)
     rows.write_text(rows.read_text().replace("alpha", "gamma"))
     with pytest.raises(KitError, match="was changed"):
