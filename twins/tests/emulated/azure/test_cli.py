@@ -37,7 +37,7 @@ def test_the_life_of_a_twin(home: str) -> None:
         assert Path(variables["SSL_CERT_FILE"]).read_text().endswith((Path(home) / "tls/ca.pem").read_text())
     finally:
         assert twins("down", "--home", home)[0] == 0
-    assert twins("down", "--home", home)[1] == "the twin did not run\n"
+    assert json.loads(twins("down", "--home", home, "--json")[1])["ran"] is False
     code, text = twins("reset", "--home", home)
     assert (code, "is empty" in text) == (0, True)
 
