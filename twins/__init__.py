@@ -1,1 +1,1 @@
-"""Stateful local stand-ins for the clouds, and for the Pulumi plugins that talk to them."""
+"""Stateful local emulators of AWS and Azure, and stand-ins for the Pulumi plugins that talk to them."""

@@ -1,4 +1,4 @@
-"""`python -m twins`, and the command `twins`."""
+"""Entry point of `python -m twins`."""
 
 from twins.cli import main
 

@@ -36,7 +36,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @dataclass(frozen=True)
 class TwinCommands:
-    """The verbs of one cloud's twin.
+    """The commands of one cloud's twin.
 
     Args:
         word: of the cloud, "aws".
@@ -61,18 +61,26 @@ class TwinCommands:
     find_home: Callable[[Path | None], Path] = lambda home: home or Path()
 
     def app(self) -> typer.Typer:
-        """The verbs as a Typer application."""
+        """Returns the commands as a Typer application."""
         app = typer.Typer(no_args_is_help=True, help=self._help())
         started = "Start the twin, or change the settings of one that runs. State survives `down` and a reboot.\n\n{}"
         env = "Print the variables that point this shell's clients, and Pulumi, at the twin.\n\n{}"
-        fault = "Inject a fault: an error that the cloud returns now and then.\n\n{}"
+        fault = "Inject a fault, such as throttling or a crashed container.\n\n{}"
         examples = [f"fault {words}" for words in self.faults]
         for name, verb, text in (
             ("up", self.up, started.format(self._examples("up", "up --judge off --pace 0"))),
             ("env", self.env, env.format(f'eval "$({self.command} env)"')),
-            ("status", self.status, "Show what runs and what the twin does not judge. Exit code 1: it does not run."),
+            (
+                "status",
+                self.status,
+                "Show the twin's contents and what it does not judge. Exit code 1: it is not running.",
+            ),
             ("down", self.down, "Stop the twin's processes. Its state is kept."),
-            ("reset", self.reset, f"Empty the twin: {self.account} as on its first day. Pulumi state in it goes too."),
+            (
+                "reset",
+                self.reset,
+                f"Empty the twin: {self.account} as on its first day. Removes the Pulumi state in it too.",
+            ),
             ("snapshot", self.snapshot, "Save the twin's state for `restore`. Endpoints must be deleted first."),
             ("restore", self.restore, "Bring the twin back to its snapshot, without a restart."),
             ("fault", self.fault, fault.format(self._examples(*examples))),
@@ -106,12 +114,12 @@ class TwinCommands:
         lines = [f"unset {n}" if v is None else f"export {n}={shlex.quote(v)}" for n, v in values.items()]
         _print(values, as_json, "\n".join(lines))
         if sys.stdout.isatty() and not as_json:
-            say(f'(to set them in this shell: eval "$({self.command} env)")')
+            say(f'(to set them in this shell, run: eval "$({self.command} env)")')
 
     def status(self, home: Home = None, as_json: Json = False) -> None:
         folder = self.find_home(home)
         found = self._control().status(folder)
-        text = f"the twin of {self.name} in {folder} does not run; `{self.command} up` starts it"
+        text = f"the twin of {self.name} in {folder} is not running; `{self.command} up` starts it"
         if found:
             text = _fields({"home": folder} | {n: v for n, v in found.items() if n not in ("schema", "pids", "port")})
         _print({"home": str(folder), "runs": found is not None, **(found or {})}, as_json, text)
@@ -121,7 +129,7 @@ class TwinCommands:
     def down(self, home: Home = None, as_json: Json = False) -> None:
         folder = self.find_home(home)
         ran = self._control().down(folder, say)
-        text = f"the twin is down; `{self.command} up` continues from its state" if ran else "the twin did not run"
+        text = f"the twin is down; `{self.command} up` continues from its state" if ran else "the twin was not running"
         _print({"home": str(folder), "ran": ran}, as_json, text)
 
     def reset(self, home: Home = None, as_json: Json = False) -> None:
@@ -215,7 +223,9 @@ class TwinCommands:
     def _member(self, text: str) -> tuple[str, str]:
         name, equals, value = text.partition("=")
         if not equals:
-            raise KitError(f"{text!r} is no MEMBER=VALUE", where=f"{self.command} fault", fix=f"{text}=VALUE")
+            raise KitError(
+                f"{text!r} is not of the form MEMBER=VALUE", where=f"{self.command} fault", fix=f"{text}=VALUE"
+            )
         return name, value
 
 

@@ -28,23 +28,23 @@ _MARKER = (
 
 @dataclass
 class EmulatedAccount:
-    """A twin as a test sees it. Environment variables are set while the test runs, for programs that it starts too."""
+    """A twin in a test. Environment variables are set while the test runs, for programs that it starts too."""
 
     word: str
     home: Path
     control: "Control[Any]"
 
     def fault(self, text: str) -> None:
-        """Inject a fault, such as "throttle operation=Create* times=2"."""
+        """Injects a fault, such as "throttle operation=Create* times=2"."""
         kind, *members = shlex.split(text)
         self.control.add_fault(self.home, kind, dict(member.split("=", 1) for member in members))
 
     def ask(self, method: str, route: str, document: Any = None) -> Any:
-        """Call one of the twin's own routes, below /_twin/."""
+        """Calls one of the twin's own routes, below /_twin/."""
         return self.control.ask(self.home, self.control.required(self.home).url, route, method, document)
 
     def permissions_used(self) -> list[dict[str, Any]]:
-        """Returns each permission that calls needed: `principal`, `action`, `resource`, and if it was `allowed`."""
+        """Returns each permission that calls needed: `principal`, `action`, `resource`, `allowed`."""
         return self.ask("GET", "recorded")["recorded"]
 
     def process_image(self, package: Path, requirements: Path | None = None) -> str:
@@ -62,7 +62,7 @@ class EmulatedAccount:
         return build(ImageSource(package.name, requirements, {package.name: package}))
 
     def begin(self, patch: pytest.MonkeyPatch, *, permissions: Any, settings: Mapping[str, Any]) -> None:
-        """Set up settings, environment and permissions of a test."""
+        """Sets up settings, environment and permissions of a test."""
         judge = "off" if permissions == "off" else "strict"
         self.ask("PUT", "settings", {"judge": judge, **settings})
         self.ask("DELETE", "recorded")
@@ -94,12 +94,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @pytest.fixture(scope="session")
 def aws_twin_baseline() -> None:
-    """Override this to make resources of AWS that every test finds: no running endpoints."""
+    """Override this fixture to create AWS resources that every test finds: no running endpoints."""
 
 
 @pytest.fixture(scope="session")
 def azure_twin_baseline() -> None:
-    """Override this to make resources of Azure that every test finds: no blobs, no running endpoints."""
+    """Override this fixture to create Azure resources that every test finds: no blobs, no running endpoints."""
 
 
 def _session_fixture(word: str) -> Any:

@@ -11,18 +11,20 @@ from typing import Any
 import boto3
 
 from llmops.rehearsal.clouds.aws_inventory import inventory
+from tests.support import twin_stacks
+from tests.support.clients import engine_environ
 from tests.support.twin_keys import asked
 from tests.support.twin_stacks import SERVING as SERVING
 from tests.support.twin_stacks import TRAINING as TRAINING
-from tests.support.twin_stacks import RunningTwin, TwinStack, running
-from tests.support.twin_stacks import make_stack as make_stack
+from tests.support.twin_stacks import TwinStack
 from twins.aws import control
+from twins.tests.support.processes import TwinProcess, running
 
 REGION = "eu-central-1"
 
 
 @dataclass
-class Account(RunningTwin):
+class Account(TwinProcess):
     """A running twin of an AWS account."""
 
     control = control
@@ -60,9 +62,6 @@ class Account(RunningTwin):
         """All that the account holds in that region, described; what AWS itself keeps in every account aside."""
         return inventory(self.client)
 
-    def stack_settings(self) -> dict[str, Any]:
-        return {"target": "aws", "aws": {"region": self.info.region}, **super().stack_settings()}
-
 
 AwsStack = TwinStack[Account]
 
@@ -73,4 +72,11 @@ def running_account(
 ) -> Iterator[Account]:
     """A twin with its state in `folder`/`name`; ended afterwards. It runs no containers unless told to "run" them."""
     with running(Account, folder, name, containers, region=region, **options) as account:
+        account.environ |= engine_environ()
         yield account
+
+
+def make_stack(twin: Account, folder: Path, name: str, *, deploy: bool = True, **settings: Any) -> AwsStack:
+    """Makes a stack on a twin, deployed without endpoints."""
+    given = {"target": "aws", "aws": {"region": twin.info.region}, **settings}
+    return twin_stacks.make_stack(twin, folder, name, given, deploy=deploy)

@@ -1,18 +1,17 @@
-"""The environment of a twin's clients."""
+"""The environment of a twin's clients that run the kit."""
 
-import os
 import sys
 from collections.abc import Mapping
 
 from llmops.pulumi_engine.engine import ensure
+from twins.tests.support import processes
 
 
 def client_environ(changed: Mapping[str, str | None]) -> dict[str, str]:
-    """This process's environment with the engine, as `llmops twin CLOUD env` changes it; None: unset."""
-    environ = dict(os.environ) | ensure().env | {"PULUMI_SKIP_UPDATE_CHECK": "1", "VIRTUAL_ENV": sys.prefix}
-    for name, value in changed.items():
-        if value is None:
-            environ.pop(name, None)
-        else:
-            environ[name] = value
-    return environ
+    """Returns this process's environment with the engine, as `llmops twin CLOUD env` changes it; None: unset."""
+    return processes.client_environ({**engine_environ(), **changed})
+
+
+def engine_environ() -> dict[str, str]:
+    """Returns what a process that runs the engine has in its environment besides this one's."""
+    return {**ensure().env, "PULUMI_SKIP_UPDATE_CHECK": "1", "VIRTUAL_ENV": sys.prefix}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.stacks import PulumiProject
+from tests.support.checkout import CHECKOUT
+from tests.support.pulumi_projects import PulumiProject
 
 PROJECT = "name: parts\nruntime: {name: python, options: {toolchain: pip, virtualenv: " + sys.prefix + "}}\n"
 
@@ -30,6 +31,16 @@ class Program(PulumiProject):
         (self.folder / "Pulumi.yaml").write_text(PROJECT)
         self.write(text)
         self.pulumi("stack", "init")
+
+    def start_plugin_itself(self, folder: Path) -> None:
+        """Let the engine start the stand-in: an executable in `folder` on PATH, in place of an attached plugin."""
+        folder.mkdir()
+        executable = folder / f"pulumi-resource-{self.plugin}"
+        module = f"twins.plugins.{self.plugin.replace('-', '_')}"
+        executable.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
+        executable.chmod(0o755)
+        del self.environ["PULUMI_DEBUG_PROVIDERS"]
+        self.environ |= {"PATH": f"{folder}:{self.environ['PATH']}", "PYTHONPATH": str(CHECKOUT)}
 
     def write(self, text: str) -> None:
         """Replace the program."""

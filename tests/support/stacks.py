@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from ruamel.yaml import YAML
 
 from llmops.pulumi_engine.engine import ensure
 from tests.support.checkout import CHECKOUT
+from tests.support.pulumi_projects import PulumiProject
 
 PROGRAM = "from infra.__main__ import main\n\nmain()\n"
 
@@ -27,60 +27,6 @@ def pulumi_environ(folder: Path) -> dict[str, str]:
         "PULUMI_SKIP_UPDATE_CHECK": "1",
         "VIRTUAL_ENV": sys.prefix,
     }  # fmt: skip
-
-
-def finish(process: "subprocess.Popen[str]", seconds: float = 300) -> str:
-    """Wait for a command of the engine; what it said. One that takes longer is ended with all that it started."""
-    try:
-        return process.communicate(timeout=seconds)[0]
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise AssertionError(f"{process.args} did not end in {seconds} s: {process.communicate()[0]}") from None
-
-
-class PulumiProject:
-    """A project in a folder, driven by the real engine."""
-
-    folder: Path
-    name: str
-    """Of its stack."""
-    environ: dict[str, str]
-
-    def pulumi(self, *arguments: str, refused: bool = False, **variables: str) -> str:
-        """Run a command of the engine; its whole output. It must fail if, and only if, `refused`."""
-        process = self.start(*arguments, **variables)
-        text = finish(process)
-        assert bool(process.returncode) == refused, f"pulumi {' '.join(arguments)}: {process.returncode}\n{text}"
-        assert "Traceback" not in text, text
-        return text
-
-    def start(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
-        """Start a command of the engine in a process group of its own."""
-        command = [str(ensure().pulumi), *arguments, "--stack", self.name, "--non-interactive"]
-        return subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env={**self.environ, **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            process_group=0,
-        )
-
-    def state(self) -> str:
-        """The exported state, as text."""
-        return self.pulumi("stack", "export")
-
-    def steps(self, *arguments: str) -> list[dict[str, Any]]:
-        """The steps that `pulumi preview` shows."""
-        text = self.pulumi("preview", "--json", *arguments)
-        return json.loads(text[text.index("{") :])["steps"]
-
-    def operations(self, *arguments: str) -> dict[str, str]:
-        """What `pulumi preview` would do: logical name -> operation; nothing that stays the same."""
-        steps = self.steps(*arguments)
-        return {s["urn"].rpartition("::")[2]: s["op"] for s in steps if s["op"] not in ("same", "read", "refresh")}
 
 
 @dataclass

@@ -3,13 +3,13 @@
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import grimp
 import pytest
 
 from tests.support.checkout import CHECKOUT
+from tests.support.imports import cycles
 
 ROOMS = ["contract", "clouds", "policies", "infra", "training", "serving", "hosting", "twins", "llmops"]
 
@@ -146,17 +146,6 @@ def test_each_rule_can_be_broken(skeleton: Path) -> None:
         "llmops.platforms.a",
     ):
         assert f"{allowed}" not in run.stdout
-
-
-def cycles(graph: grimp.ImportGraph) -> Iterator[set[str]]:
-    """Groups of modules that import each other, directly or not: strongly connected components."""
-    reached = {module: graph.find_upstream_modules(module) for module in graph.modules}
-    left = {module for module in graph.modules if any(module in reached[other] for other in reached[module])}
-    while left:
-        module = min(left)
-        group = {module} | {other for other in reached[module] if module in reached[other]}
-        yield group
-        left -= group
 
 
 def test_no_modules_import_each_other() -> None:

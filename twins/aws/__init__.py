@@ -1,1 +1,1 @@
-"""A stand-in for an AWS account: moto's server, with SageMaker and all else that the kit uses made true to AWS."""
+"""An emulator of an AWS account: moto's server with SageMaker on top, and with moto's deviations from AWS corrected."""

@@ -1,4 +1,4 @@
-"""The life of the process of AWS's twin, and the environment of its clients (twins/core/control.py)."""
+"""Starts, stops and inspects the process of AWS's twin; the environment of its clients (twins/core/control.py)."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -34,14 +34,14 @@ _UNSET = (
 
 @dataclass(frozen=True, kw_only=True)
 class AwsTwinInfo(common.TwinInfo):
-    """A twin of an AWS account that runs."""
+    """A running twin of an AWS account."""
 
     account: str
     region: str
 
 
 class AwsControl(common.Control[AwsTwinInfo]):
-    """See twins.core.control."""
+    """Controls the twin of an AWS account."""
 
     name, word, package = "AWS", "aws", "aws"
     place = ("region", "us-east-1")
@@ -49,22 +49,22 @@ class AwsControl(common.Control[AwsTwinInfo]):
     info = AwsTwinInfo
 
     def install(self, judge: str, say: Callable[[str], None]) -> None:
-        """The permission judge."""
+        """Installs the permission judge, unless permissions are not judged."""
         if judge != "off":
             installation.install(say=say)
 
     def forget(self, home: Path) -> None:
-        """See Control."""
+        """Deletes the account's state and the objects of S3."""
         (home / "state.pickle").unlink(missing_ok=True)
         for body in (home / "objects").glob("*"):
             body.unlink(missing_ok=True)
 
     def end(self, home: Path) -> None:
-        """See Control."""
+        """Ends the containers of endpoints."""
         end_containers(home)
 
     def variables(self, home: Path, running: AwsTwinInfo) -> Mapping[str, str | None]:
-        """See Control."""
+        """Returns the environment of AWS's SDKs and command line. Writes empty configuration files for them."""
         write_atomic(home / "config", f"[default]\nregion = {running.region}\n")
         write_atomic(home / "credentials", "")
         return {

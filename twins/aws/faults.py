@@ -1,4 +1,5 @@
-"""Faults of the AWS twin (twins/core/faults.py), and those of any call: throttling, errors, slowness, late sight.
+"""Faults of the AWS twin (twins/core/faults.py), and those of any call: throttling, errors, slowness, delayed
+visibility.
 
 Who carries out the others asks for them: `find` for what lasts, `take` for what happens so many times.
 """
@@ -29,28 +30,28 @@ _NO_SUCH = re.compile("NotFound|NoSuch|NonExist")
 
 
 def of(twin: AccountTwin) -> Faults:
-    """The faults of a twin."""
+    """Returns the faults of a twin."""
     return Faults(KINDS, twin.state, twin.changed)
 
 
 def find(twin: AccountTwin, kind: str, **subject: str) -> Fault | None:
-    """The first fault of a kind whose patterns match; it stays as it is."""
+    """Returns the first fault of a kind whose patterns match, without using it up."""
     return of(twin).find(kind, **subject)
 
 
 def take(twin: AccountTwin, kind: str, **subject: str) -> Fault | None:
-    """The first fault of a kind whose patterns match; it happens now, once less."""
+    """Returns the first fault of a kind whose patterns match, and uses it up once."""
     return of(twin).take(kind, **subject)
 
 
 def delay(twin: AccountTwin, call: ApiCall) -> float:
-    """By how many seconds a call is slower than it would be."""
+    """Returns the seconds by which a fault slows a call down."""
     fault = take(twin, "slow", service=call.service, operation=call.operation)
     return float(fault["seconds"]) if fault else 0.0
 
 
 def meet(twin: AccountTwin, call: ApiCall, errors: Callable[[], list[str]]) -> None:
-    """Refuse a call that a fault is waiting for. `errors`: the codes that the operation's model declares.
+    """Refuses a call that matches a fault. `errors`: the codes that the operation's model declares.
 
     Raises:
         AwsApiError: throttled, failed, or not to be seen yet.
@@ -72,14 +73,14 @@ def meet(twin: AccountTwin, call: ApiCall, errors: Callable[[], list[str]]) -> N
 
 
 def hides(twin: AccountTwin, call: ApiCall) -> Fault | None:
-    """The fault that will hide what a call makes, if one does."""
+    """Returns the fault that will hide the resource that a call creates, if one does."""
     if not _MADE.match(call.operation):
         return None
     return find(twin, "eventual", service=call.service, operation=call.operation)
 
 
 def hide(fault: Fault, call: ApiCall, result: Mapping[str, Any]) -> None:
-    """Let nobody see what a call made, for a time."""
+    """Hides the resource that a call created from readers for a while."""
     made = _MADE.match(call.operation)
     assert made
     names = sorted({*_names(made[1], call.parameters), *_names(made[1], result)})

@@ -1,14 +1,14 @@
-"""What `status` tells of a twin: services, endpoints, jobs, and what it does not judge."""
+"""The contents of a twin for `status`: services, endpoints, jobs, and what it does not judge."""
 
 from typing import Any
 
 from twins.aws.services.cloudwatch.cloudwatch import seconds_of
 from twins.aws.twin import AccountTwin
 
-NO_CONTAINERS = "containers are not run: an endpoint serves nothing, a training job ends Failed once it was judged"
+NO_CONTAINERS = "containers are not run: an endpoint serves nothing, a training job fails after its checks"
 NOT_DONE = [
     "instance types: an instance is a process or a container of this machine, whatever its type",
-    "shadow variants get no requests; a serverless variant is one instance that never sleeps",
+    "shadow variants get no requests; a serverless variant is one instance that never scales to zero",
     "data capture by the platform (DataCaptureConfig): nothing is written",
     "composite alarms, metric math, anomaly detectors and metric streams: refused",
     "scheduled scaling actions, and L, W and # in a cron expression: refused",
@@ -16,7 +16,7 @@ NOT_DONE = [
 
 
 def of(twin: AccountTwin) -> dict[str, Any]:
-    """Services with anything in them, endpoints and jobs by name with their status, what is not judged."""
+    """Returns services in use, endpoints and jobs by name with their status, and the list of what is not judged."""
     return {
         "services": services(twin),
         "endpoints": _statuses(twin, "endpoint", "Endpoint"),
@@ -29,7 +29,7 @@ def of(twin: AccountTwin) -> dict[str, Any]:
 
 
 def services(twin: AccountTwin) -> list[str]:
-    """Services that were used since the state was empty."""
+    """Returns the services that were used since the state was empty."""
     from moto.core.base_backend import BackendDict
 
     used = {str(owner.service_name) for owner in getattr(BackendDict, "_instances") if owner.get(twin.account)}  # noqa: B009

@@ -1,4 +1,4 @@
-"""Objects of S3 as files, for the platform's own reading and writing: of any size, without being whole in memory.
+"""Reads and writes objects of S3 as files, of any size, for the platform. Never holds an object in memory as a whole.
 
 Whether somebody may is for the caller to judge. What is written looks like any object to S3's API.
 
@@ -27,30 +27,29 @@ _AT_ONCE = 1 << 30
 
 @dataclass(frozen=True)
 class S3Location:
-    """A bucket, and a key or the beginning of keys."""
+    """A bucket, and a key or a key prefix."""
 
     bucket: str
     key: str
 
     @classmethod
     def of(cls, uri: str) -> "S3Location":
-        """The place of an `s3://` URI."""
+        """Parses an `s3://` URI."""
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         return cls(bucket, key)
 
     def below(self, path: str) -> "S3Location":
-        """A place in the folder that this one stands for."""
+        """Returns a location in the folder that this one stands for."""
         return S3Location(self.bucket, f"{self.key.rstrip('/')}/{path}".lstrip("/"))
 
     @property
     def uri(self) -> str:
-        """It as an `s3://` URI."""
+        """The `s3://` URI."""
         return f"s3://{self.bucket}/{self.key}"
 
 
 def found_below(twin: AccountTwin, place: S3Location) -> list[tuple[str, str]]:
-    """Key, and path relative to the place, of each object whose key begins with the place's, in order; folders' markers
-    left out.
+    """Returns key and relative path of each object below a prefix, in order; without folder markers.
 
     Raises:
         AwsApiError: there is no such bucket, or a key is no path that a folder can hold.
@@ -65,7 +64,7 @@ def found_below(twin: AccountTwin, place: S3Location) -> list[tuple[str, str]]:
 
 
 def download(twin: AccountTwin, bucket: str, key: str, target: Path) -> None:
-    """Write an object's content into a file.
+    """Writes an object's content into a file.
 
     Raises:
         AwsApiError: it is not there, or its KMS key does not work.
@@ -77,7 +76,7 @@ def download(twin: AccountTwin, bucket: str, key: str, target: Path) -> None:
 
 
 def link(twin: AccountTwin, bucket: str, key: str, target: Path) -> None:
-    """Like `download`, and an object that is in a file already only gets another name: nobody may write to `target`.
+    """Like `download`, but hard-links content that is in a file already. Nobody may write to `target`.
 
     Raises:
         AwsApiError: it is not there, or its KMS key does not work.
@@ -93,7 +92,7 @@ def link(twin: AccountTwin, bucket: str, key: str, target: Path) -> None:
 
 
 def upload(twin: AccountTwin, source: Path, place: S3Location, key_id: str = "", *, move: bool = False) -> None:
-    """Put a file's content as an object, encrypted as the bucket says or with a KMS key.
+    """Puts a file's content as an object, encrypted as the bucket says or with a KMS key.
 
     Args:
         twin: the account.
@@ -161,7 +160,7 @@ def _content(twin: AccountTwin, bucket: str, key: str, target: IO[bytes]) -> Ite
 
 
 def give_body(key: Any, body: Path) -> None:
-    """Let a file of `new_body` be the content of one of moto's objects or parts."""
+    """Makes a file of `new_body` the content of one of moto's objects or parts."""
     kept = body.with_name(body.name.removeprefix("."))
     body.rename(kept)
     key._value_buffer.close()
@@ -170,8 +169,8 @@ def give_body(key: Any, body: Path) -> None:
 
 
 def write_body(key: Any, target: Path, start: int = 0, length: int = -1) -> None:
-    """Add a range of the content of one of moto's objects or parts to the end of a file that is there; -1: to its end.
-    The twin's lock is held: the content may be another file's from one moment to the next.
+    """Appends a range of one of moto's objects or parts to a file; -1: to its end. Call with the twin's lock held:
+    another file may hold the content a moment later.
     """
     length = key.size - start if length < 0 else length
     body = key._value_buffer
@@ -205,7 +204,7 @@ def _copy_sparsely(source: int, target: int, at: int, length: int) -> None:
 
 @contextmanager
 def new_body(twin: AccountTwin) -> Iterator[Path]:
-    """A file beside the objects' own, by a name that is not theirs yet."""
+    """Provides the path of a new file beside the objects' own; removes what is left there afterwards."""
     folder = twin.home / BODIES
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f".{uuid.uuid4().hex}"

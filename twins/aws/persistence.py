@@ -1,4 +1,4 @@
-"""A twin's whole state in its folder: one file that is replaced as a whole, and S3's bodies as files beside it.
+"""Saves a twin's state in its folder: one file that is replaced atomically, and S3's bodies as files beside it.
 
 The file is a pickle of moto's backends and of our own documents; the folder belongs to one user (0700). Bodies are
 written before the file that names them, and removed after the file that no longer does, so that a process killed at
@@ -52,7 +52,7 @@ _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 
 
 class AwsKeeper(CommonKeeper):
-    """Writes the state of a twin soon after it changed, and reads it back."""
+    """Saves the state of a twin soon after each change, and loads it."""
 
     files = ("state.pickle", BODIES)
 
@@ -64,7 +64,7 @@ class AwsKeeper(CommonKeeper):
         self._last = b""
 
     def load(self) -> bool:
-        """Take up the state that the folder holds; False when it holds none.
+        """Loads the state from the folder; False if there is none.
 
         Raises:
             KitError: another version of Python, moto or the kit wrote it, or it does not fit its SHA-256.
@@ -92,7 +92,7 @@ class AwsKeeper(CommonKeeper):
         return True
 
     def save(self) -> None:
-        """Write the state now, unless it is what was written last."""
+        """Saves the state now, unless it is unchanged since the last save."""
         with self._twin.lock:
             self._seen()
             content, used = self._pickled()
@@ -113,7 +113,7 @@ class AwsKeeper(CommonKeeper):
 
 
 class ObjectBody:
-    """An S3 object's content, or a part of one, in a file; it becomes a spooled file when somebody writes to it."""
+    """The content of an S3 object, or of a part, in a file. It becomes a spooled file when written to."""
 
     def __init__(self, path: Path) -> None:
         self.path: Path | None = path
@@ -150,7 +150,9 @@ class ObjectBody:
 
 
 def backends_in_use() -> int:
-    """How many backends moto has made: some have content from the start, with ids that must stay."""
+    """Returns the number of backends that moto has created. Some have content from the start, whose ids must not
+    change.
+    """
     return sum(len(account) for owner in _owners() for account in owner.values())
 
 

@@ -77,7 +77,7 @@ def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: 
 
 
 def install(twin: AccountTwin) -> None:
-    """Plug in the services and the judges."""
+    """Registers services and judges."""
     from twins.aws.judges.permissions import AwsPermissionJudge
     from twins.aws.judges.quotas import QuotaJudge
     from twins.aws.wire import principals

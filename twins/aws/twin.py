@@ -1,4 +1,4 @@
-"""The twin of an AWS account: registries of services and judges, time and state. It knows no service."""
+"""The twin of an AWS account: registries of services and judges, time and state. It knows no particular service."""
 
 import logging
 import re
@@ -22,7 +22,7 @@ Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class AccountTwin(BaseTwin):
-    """Services and judges register here what they answer, check and change.
+    """An account. Services and judges register their handlers, checks and hooks here.
 
     Handlers, hooks, ticks and actions run one at a time, with `lock` held. `state` holds documents of ours; it is kept
     with moto's backends.
@@ -50,27 +50,27 @@ class AccountTwin(BaseTwin):
         self._routes: list[tuple[re.Pattern[str], Wsgi]] = []
 
     def implement(self, service: str, operation: str, handler: Handler) -> None:
-        """Let `handler` answer an operation instead of moto; its dict is serialised by the service's model. It returns
-        NotImplemented to leave a call to moto, and Deferred to work without the lock.
+        """Registers `handler` for an operation instead of moto; its dict is serialised by the service's model. It
+        returns NotImplemented to leave a call to moto, and Deferred to work without the lock.
         """
         self._handlers[service, operation] = handler
 
     def route(self, prefix: str, app: Wsgi) -> None:
-        """Let `app` answer all requests whose path begins with `prefix` ("/v2/"; `*` stands for one segment), instead
-        of any service. Nobody is asked whether the caller may, the body is not read yet, and the lock is not held.
+        """Registers `app` for all requests whose path begins with `prefix` ("/v2/"; `*` stands for one segment),
+        instead of any service. Permissions are not checked, the body is unread, and the lock is not held.
         """
         self._routes.append((re.compile(re.escape(prefix).replace(r"\*", "[^/]+")), app))
 
     def after(self, service: str, operation: str, hook: Hook) -> None:
-        """Call `hook` with the call and its parsed answer after moto, or a handler, has answered it with success."""
+        """Registers `hook`, called with the call and its parsed answer after moto or a handler has succeeded."""
         self._hooks.setdefault((service, operation), []).append(hook)
 
     def before(self, service: str, operation: str, check: Callable[[ApiCall], None]) -> None:
-        """Call `check` after the judges and before moto, or a handler, answers; it raises AwsApiError to refuse."""
+        """Registers `check`, called after the judges and before moto or a handler; it raises AwsApiError to refuse."""
         self._checks.setdefault((service, operation), []).append(check)
 
     def mend(self, service: str, operation: str, hook: Hook) -> None:
-        """Like `after`; the client gets the parsed answer as `hook` changed it."""
+        """Registers `hook` like `after`; the client gets the answer as the hook changed it."""
         self._mends.setdefault((service, operation), []).append(hook)
 
     def may(
@@ -94,17 +94,17 @@ class AccountTwin(BaseTwin):
         return self.judge_of_calls(role_arn, call, service=service, source_arn=source_arn)
 
     def tagged(self) -> list[Tagged]:
-        """Everything with tags that the twin's own services keep; SageMaker and moto tell theirs by themselves."""
+        """Returns all tagged resources of the twin's own services, without those of SageMaker and moto."""
         return [found for source in self.tag_sources for found in source(self)]
 
     def reset(self) -> None:
-        """Drop everything: moto's backends and our own documents."""
+        """Drops everything: moto's backends and the twin's own documents."""
         with self.lock:
             self._clear()
             self.seed()
 
     def take_over(self, load: Callable[[], object]) -> None:
-        """See BaseTwin."""
+        """Replaces the state by that of a snapshot (BaseTwin)."""
         self._clear()
         load()
         self.tell()
@@ -126,7 +126,7 @@ class AccountTwin(BaseTwin):
         return next((app for prefix, app in self._routes if prefix.match(path)), None)
 
     def answer_at_once(self, call: ApiCall) -> dict[str, Any] | None:
-        """Answer a call from inside by the twin's own handler; None when the operation has none.
+        """Returns the answer of the twin's own handler to an internal call; None if the operation has none.
 
         Raises:
             AwsApiError: as the service refuses.

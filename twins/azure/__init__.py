@@ -1,1 +1,1 @@
-"""A stateful twin of Azure: Resource Manager and the data planes behind it, over TLS, on this machine."""
+"""A stateful twin of Azure: Resource Manager and its data planes, over TLS, on this machine."""

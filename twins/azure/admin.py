@@ -1,4 +1,4 @@
-"""Azure's part of the twin's own routes (twins/core/admin.py): principals that tests play."""
+"""Azure's part of the twin's own routes (twins/core/admin.py): applications and federated tokens for tests."""
 
 import json
 import secrets
@@ -15,7 +15,7 @@ from twins.core.admin import Admin, answer
 
 
 def admin(twin: TenantTwin) -> Admin:
-    """The routes of a twin."""
+    """Returns the routes of a twin."""
     return Admin(
         twin,
         {"subscription": twin.subscription, "tenant": twin.tenant},

@@ -1,4 +1,4 @@
-"""The life of the process of Azure's twin, and the environment of its clients (twins/core/control.py)."""
+"""Starts, stops and inspects the process of Azure's twin; the environment of its clients (twins/core/control.py)."""
 
 import ssl
 from collections.abc import Callable, Mapping
@@ -49,7 +49,7 @@ _UNSET = (
 
 @dataclass(frozen=True, kw_only=True)
 class AzureTwinInfo(common.TwinInfo):
-    """A twin of an Azure subscription that runs. `location`: where clients are that name none."""
+    """A running twin of an Azure subscription. `location` is the default location of its clients."""
 
     subscription: str
     tenant: str
@@ -57,7 +57,7 @@ class AzureTwinInfo(common.TwinInfo):
 
 
 class AzureControl(common.Control[AzureTwinInfo]):
-    """See twins.core.control."""
+    """Controls the twin of an Azure subscription."""
 
     name, word, package = "Azure", "azure", "azure-native"
     place = ("location", "westeurope")
@@ -65,23 +65,23 @@ class AzureControl(common.Control[AzureTwinInfo]):
     info = AzureTwinInfo
 
     def install(self, judge: str, say: Callable[[str], None]) -> None:
-        """Azurite."""
+        """Installs Azurite."""
         node_programs.install(AZURITE, say=say)
 
     def forget(self, home: Path) -> None:
-        """See Control."""
+        """Deletes the subscription's state."""
         (home / STATE_FILE).unlink(missing_ok=True)
 
     def end(self, home: Path) -> None:
-        """See Control."""
+        """Ends the containers of endpoints."""
         end_containers(home)
 
     def trust(self, home: Path) -> ssl.SSLContext:
-        """See Control."""
+        """Returns a TLS context that trusts the twin's certificate authority only."""
         return certificates.client_context(home)
 
     def variables(self, home: Path, running: AzureTwinInfo) -> Mapping[str, str | None]:
-        """See Control."""
+        """Returns the environment of Azure's SDKs and of Pulumi's plugin."""
         bundle = str(certificates.bundle(home))
         host = running.url.removeprefix("https://")
         return {

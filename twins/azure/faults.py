@@ -1,4 +1,5 @@
-"""Faults of the Azure twin (twins/core/faults.py), and those of any call: throttling, errors, slowness, late sight.
+"""Faults of the Azure twin (twins/core/faults.py), and those of any call: throttling, errors, slowness, delayed
+visibility.
 
 Who carries out the others asks for them: `find` for what lasts, `take` for what happens so many times. `service` is a
 resource provider's namespace ("Microsoft.Storage"); `operation` is the type's path in it with what is done:
@@ -28,27 +29,27 @@ KINDS = read_kinds(Path(__file__).with_suffix(".json"))
 
 
 def install(twin: TenantTwin) -> None:
-    """Let the hosts of resources meet the faults of any call."""
+    """Applies the faults of any call to the hosts of resources."""
     twin.around = lambda service, app: around(twin, service, app)
 
 
 def of(twin: TenantTwin) -> Faults:
-    """The faults of a twin."""
+    """Returns the faults of a twin."""
     return Faults(KINDS, twin.state, twin.changed)
 
 
 def find(twin: TenantTwin, kind: str, **subject: str) -> Fault | None:
-    """The first fault of a kind whose patterns match; it stays as it is."""
+    """Returns the first fault of a kind whose patterns match, without using it up."""
     return of(twin).find(kind, **subject)
 
 
 def take(twin: TenantTwin, kind: str, **subject: str) -> Fault | None:
-    """The first fault of a kind whose patterns match; it happens now, once less."""
+    """Returns the first fault of a kind whose patterns match, and uses it up once."""
     return of(twin).take(kind, **subject)
 
 
 def delay(twin: TenantTwin, permission: str) -> None:
-    """Wait, if a call is slower than it would be; the lock is not held."""
+    """Waits if a fault slows a call down; without the lock."""
     if not twin.state.get("faults"):
         return
     with twin.lock:
@@ -58,7 +59,7 @@ def delay(twin: TenantTwin, permission: str) -> None:
 
 
 def meet(twin: TenantTwin, service: str, operation: str) -> None:
-    """Refuse a call that a fault is waiting for; data planes may ask too, and word it their way.
+    """Refuses a call that matches a fault. Data planes call it too, and use their own words.
 
     Raises:
         ArmError: 429 or 500.
@@ -79,7 +80,7 @@ def meet(twin: TenantTwin, service: str, operation: str) -> None:
 
 
 def forbid(twin: TenantTwin, permission: str, name: str) -> None:
-    """Refuse a call that an Azure Policy denies.
+    """Refuses a call that the fault `policy` denies.
 
     https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-policy-requestdisallowedbypolicy
     (words of its identifiers: microsoft/vscode-apimanagement#348)
@@ -99,7 +100,7 @@ def forbid(twin: TenantTwin, permission: str, name: str) -> None:
 
 
 def around(twin: TenantTwin, service: str, app: Wsgi) -> Wsgi:
-    """The host of a resource, as it is with the faults of any call."""
+    """Returns a resource's host with the faults of any call applied."""
 
     def met(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if twin.state.get("faults"):
@@ -130,13 +131,13 @@ def _refusal(service: str, error: ArmError) -> Response:
 
 
 def subject_of(permission: str) -> dict[str, str]:
-    """What a call's permission ("Microsoft.Storage/storageAccounts/write") is to a fault."""
+    """Returns service and operation, for faults, of a call's permission ("Microsoft.Storage/storageAccounts/write")."""
     service, _, operation = permission.partition("/")
     return {"service": service, "operation": operation}
 
 
 def hide(twin: TenantTwin, permission: str, resource_id: str) -> None:
-    """Let nobody see what a call made, for a time, if a fault wants that."""
+    """Hides the resource that a call created for a while, if a fault asks for that."""
     if fault := find(twin, "eventual", **subject_of(permission)):
         fault["met"] += 1
         fault.setdefault("made", []).append([key(resource_id), time.time() + fault["seconds"]])
@@ -144,6 +145,6 @@ def hide(twin: TenantTwin, permission: str, resource_id: str) -> None:
 
 
 def unseen(twin: TenantTwin, call: ArmCall) -> bool:
-    """Was what a call asks for made too short a time ago?"""
+    """Returns whether the requested resource is still hidden."""
     made: list[Any] = [each for fault in of(twin).all().get("eventual", []) for each in fault.get("made", [])]
     return any(each == key(call.id) and time.time() < until for each, until in made)

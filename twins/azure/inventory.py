@@ -1,4 +1,6 @@
-"""What `status` tells of a twin: resources by type, endpoints, jobs, what is deleted softly, what it does not judge."""
+"""The contents of a twin for `status`: resources by type, endpoints, jobs, soft-deleted resources, and what it does not
+judge.
+"""
 
 from collections import Counter
 from typing import Any
@@ -16,7 +18,9 @@ JOBS = "Microsoft.MachineLearningServices/workspaces/jobs"
 
 
 def of(twin: TenantTwin) -> dict[str, Any]:
-    """Resources by type, endpoints and jobs by name with their state, what is deleted softly, what is not judged."""
+    """Returns resources by type, endpoints and jobs by name with their state, soft-deleted resources, and what is not
+    judged.
+    """
     types = Counter(document["type"] for document in twin.resources.values())
     return {
         "resources": dict(sorted(types.items())),

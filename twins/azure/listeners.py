@@ -1,4 +1,4 @@
-"""TLS listeners on ports of 127.0.0.1: the main one, and one for each host that a resource has on Azure."""
+"""TLS listeners on ports of 127.0.0.1: the main one, and one for each resource that has its own host on Azure."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Listeners:
-    """All of a twin's; the port of each name is kept in its folder."""
+    """All listeners of a twin; the port of each name is kept in its folder."""
 
     def __init__(self, home: Path) -> None:
         self._file = home / PORTS_FILE
@@ -35,7 +35,9 @@ class Listeners:
             self._ports = json.loads(self._file.read_text())
 
     def add(self, name: str, app: Wsgi, tls: bool = True, port: int = 0) -> str:
-        """Let an app answer on a port of its own, and its address; with a name that listens, the app is replaced."""
+        """Serves an app on a port of its own, and returns its address; an existing listener of that name gets the new
+        app.
+        """
         with self._lock:
             self._apps[name] = app
             if name not in self._servers:
@@ -43,7 +45,7 @@ class Listeners:
             return f"{'https' if tls else 'http'}://localhost:{self._servers[name].server_port}"
 
     def end(self, name: str) -> None:
-        """Let nobody answer there any more; the port stays that of the name."""
+        """Stops a listener; the port stays reserved for its name."""
         with self._lock:
             server = self._servers.pop(name, None)
         if server:
@@ -51,7 +53,7 @@ class Listeners:
             server.server_close()
 
     def close(self) -> None:
-        """End all."""
+        """Stops all listeners."""
         for name in list(self._servers):
             self.end(name)
 

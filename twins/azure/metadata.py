@@ -1,4 +1,4 @@
-"""Where the parts of this cloud are: the metadata documents that Azure's clients read before anything else.
+"""The metadata documents of this cloud, which Azure's clients read first.
 
 https://learn.microsoft.com/azure/azure-resource-manager/management/ (GET /metadata/endpoints, on any ARM host)
 """
@@ -23,7 +23,7 @@ _ONE = ("2021-01-01", "2022-09-01", "2023-11-01")
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the route."""
+    """Registers the route."""
     route(twin, "/metadata/endpoints", _respond)
 
 
@@ -39,7 +39,7 @@ def _respond(twin: TenantTwin, request: Request) -> Reply:
 
 
 def document(twin: TenantTwin) -> dict[str, Any]:
-    """Of this cloud, in the form of 2019-05-01 and later."""
+    """Returns this cloud's document, in the form of 2019-05-01 and later."""
     host = twin.url.removeprefix("https://")
     return {
         "name": CLOUD,

@@ -1,4 +1,4 @@
-"""A twin's whole state in its folder: one JSON file that is replaced as a whole soon after each change.
+"""Saves a twin's state in its folder: one JSON file, replaced as a whole soon after each change.
 
 It has the SHA-256 of its state as JSON, so that a file that was changed or cut off is refused.
 """
@@ -16,7 +16,7 @@ SCHEMA = "twin-state-azure/2"
 
 
 class StateKeeper(Keeper):
-    """Writes the state of a twin soon after it changed, and reads it back."""
+    """Saves the state of a twin soon after each change, and loads it."""
 
     files = (STATE_FILE,)
 
@@ -27,7 +27,7 @@ class StateKeeper(Keeper):
         self._last = ""
 
     def load(self) -> bool:
-        """Take up the state that the folder holds; False when it holds none.
+        """Loads the state from the folder; False if there is none.
 
         Raises:
             KitError: another version of the kit wrote it, or it is damaged.
@@ -51,7 +51,7 @@ class StateKeeper(Keeper):
         return True
 
     def save(self) -> None:
-        """Write the state now, unless it is what was written last."""
+        """Saves the state now, unless it is unchanged since the last save."""
         with self._twin.lock:  # for a copy alone, and marshal makes the quickest
             self._seen()
             copy = marshal.dumps(self._twin.state)

@@ -67,7 +67,7 @@ def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in
 
 
 def install(twin: TenantTwin) -> None:
-    """Plug in the platform's own parts, and the services."""
+    """Registers the platform's own parts, and the services."""
     from twins.azure import faults, metadata
     from twins.azure.arm import operations
     from twins.azure.entra import identity_endpoints, principals, token_service

@@ -1,4 +1,4 @@
-"""The twin of an Azure subscription as its services and judges see it: kinds, actions, documents, who may do what.
+"""The twin of an Azure subscription as its services and judges see it: kinds, actions, documents, permissions.
 
 Who may not is told so as in https://learn.microsoft.com/azure/role-based-access-control/troubleshooting.
 """
@@ -25,7 +25,7 @@ Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class TenantTwin(BaseTwin):
-    """What services and judges plug into.
+    """A subscription. Services and judges register their parts here.
 
     Kinds' functions, actions, ticks and timers run one at a time, with `lock` held. `state` is JSON; resources are in
     `state["resources"]` by their id in lower case.
@@ -55,38 +55,38 @@ class TenantTwin(BaseTwin):
         self._ports: dict[str, str] = {}
 
     def kind(self, kind: ResourceKind) -> None:
-        """Let the twin have a type of resource."""
+        """Registers a type of resource."""
         self.kinds[kind.type.lower()] = kind
 
     def action(self, type_: str, verb: str, handler: Action, permission: str | None = "", method: str = "POST") -> None:
-        """Let `handler(twin, call, document)` answer `POST {id}/{verb}` (or GET of a collection that no kind has). The
-        document is the resource's; None where `type_` is no kind's ("Microsoft.KeyVault", "…/locations"). What is no
-        Reply is answered with 200. `permission`: the action to be allowed; else `{type}/{verb}/action` (`/read`);
-        None: everybody may.
+        """Registers `handler(twin, call, document)` for `POST {id}/{verb}` (or GET of a collection that no kind has).
+        The document is the resource's; None if `type_` is no kind's ("Microsoft.KeyVault", "…/locations"). A result
+        that is no Reply is answered with 200. `permission`: the action to be allowed; else `{type}/{verb}/action`
+        (`/read`); None: everybody may.
         """
         if permission == "":
             permission = f"{type_}/{verb}/{'read' if method == 'GET' else 'action'}"
         self._verbs[type_.lower(), verb.lower(), method] = handler, permission
 
     def verb(self, type_: str, verb: str, method: str) -> tuple[Action, str | None] | None:
-        """Who answers an action, and the permission that it needs."""
+        """Returns the handler of an action, and the permission that it needs."""
         return self._verbs.get((type_.lower(), verb.lower(), method))
 
     def route(self, prefix: str, app: Wsgi) -> None:
-        """Let `app` answer all requests of the main port below a path ("/history/v1.0/"). Nobody is asked whether the
-        caller may (`twins.azure.entra.tokens.caller_of` says who calls), the body is not read, the lock is not held.
+        """Registers `app` for all requests of the main port below a path ("/history/v1.0/"). Permissions are not
+        checked (`twins.azure.entra.tokens.caller_of` returns the caller), the body is unread, the lock is not held.
         """
         self._routes.append((prefix.lower(), app))
         self._routes.sort(key=lambda route: -len(route[0]))
 
     def routed(self, path: str) -> Wsgi | None:
-        """Who answers the requests of a path instead of ARM."""
+        """Returns the application that answers a path instead of ARM."""
         return next((app for prefix, app in self._routes if path.lower().startswith(prefix)), None)
 
     def data_plane(self, name: str, app: Wsgi, tls: bool = True) -> str:
-        """The address (https://localhost:PORT) of an own host for `app`; its port is kept by name over restarts. With
-        the same name again, the app is replaced. Without `tls` it is http://localhost:PORT, for Docker. What its name
-        begins with ("vault/mine") is its service for faults.
+        """Returns the address (https://localhost:PORT) of a host for `app`; its port is kept by name over restarts. The
+        same name again replaces the app. Without `tls` it is http://localhost:PORT, for Docker. The part of the name
+        before a slash ("vault/mine") is its service for faults.
         """
         self.data_planes[name] = self.around(re.split("[/ ]", name)[0], app)
         if self.listen:
@@ -95,33 +95,33 @@ class TenantTwin(BaseTwin):
         return self._ports.setdefault(name, f"{scheme}://localhost:{choose_port('127.0.0.1')}")
 
     def end_data_plane(self, name: str) -> None:
-        """Let nobody answer at that address any more."""
+        """Stops the host at that address."""
         self.data_planes.pop(name, None)
         if self.unlisten:
             self.unlisten(name)
 
     def resume(self) -> None:
-        """Go on with what an earlier process had begun: the state is there, and nobody is answered yet."""
+        """Continues what an earlier process started: the state is loaded, and no request is served yet."""
         for resume in self.resumers:
             resume()
 
     @property
     def resources(self) -> dict[str, Document]:
-        """All of them by their id in lower case."""
+        """All resources by id in lower case."""
         return self.state.setdefault("resources", {})
 
     def find(self, resource_id: str) -> Document | None:
-        """A resource that is there."""
+        """Returns a resource that exists."""
         return self.resources.get(key(resource_id))
 
     def children(self, resource_id: str, type_: str = "") -> list[Document]:
-        """What lies in or on a resource, a group or a subscription, at any depth; of one type if one is named."""
+        """Returns everything in or on a resource, group or subscription, at any depth; of one type if given."""
         prefix = key(resource_id).rstrip("/") + "/"
         found = [document for each, document in self.resources.items() if each.startswith(prefix)]
         return [d for d in found if not type_ or d["type"].lower() == type_.lower()]
 
     def keep(self, document: Document) -> None:
-        """Keep a document under its id; it needs `id`, gets name and type if it has none."""
+        """Keeps a document under its `id`; fills in name and type if missing."""
         parsed = Id.parse(document["id"])
         document.setdefault("name", parsed.name)
         document.setdefault("type", parsed.type)
@@ -130,7 +130,7 @@ class TenantTwin(BaseTwin):
             self.changed()
 
     def drop(self, resource_id: str) -> None:
-        """Let a resource and all that lies in it or on it be gone."""
+        """Deletes a resource and everything in it or on it."""
         with self.lock:
             there = self.find(resource_id)
             for document in [*reversed(self.children(resource_id)), *([there] if there else [])]:
@@ -143,7 +143,7 @@ class TenantTwin(BaseTwin):
             self.changed()
 
     def shown(self, document: Document) -> Document:
-        """A document as GET answers it."""
+        """Returns a document as GET answers it."""
         kind = self.kinds.get(document["type"].lower())
         public = copy.deepcopy({name: value for name, value in document.items() if not name.startswith("_")})
         return kind.show(self, public) if kind and kind.show else public
@@ -151,7 +151,7 @@ class TenantTwin(BaseTwin):
     def may(
         self, object_id: str, action: str, scope: str, data: bool = False, attributes: Mapping[str, str] = NO_ATTRIBUTES
     ) -> bool:
-        """Do the roles of a principal allow an action (`data`: a data action) on a scope? It is recorded.
+        """Returns whether the roles of a principal allow an action (`data`: a data action) on a scope, and records it.
 
         `attributes`: what conditions of assignments may ask (twins.azure.judges.conditions).
         """
@@ -170,7 +170,7 @@ class TenantTwin(BaseTwin):
         data: bool = False,
         attributes: Mapping[str, str] = NO_ATTRIBUTES,
     ) -> None:
-        """Refuse what the roles of a principal do not allow.
+        """Refuses an action that the roles of a principal do not allow.
 
         Raises:
             ArmError: 403 AuthorizationFailed.
@@ -186,7 +186,7 @@ class TenantTwin(BaseTwin):
             )
 
     def reset(self) -> None:
-        """Drop everything: a subscription as on its first day."""
+        """Drops everything: the subscription is as new."""
         with self.lock:
             for document in list(self.resources.values()):
                 self.drop(document["id"])
@@ -194,7 +194,7 @@ class TenantTwin(BaseTwin):
             self.seed()
 
     def take_over(self, load: Callable[[], object]) -> None:
-        """See BaseTwin. Resources that both states have keep their hosts, and so their addresses."""
+        """Replaces the state by a snapshot's. Resources in both states keep their hosts, and so their addresses."""
         now, self.state = self.state, {}
         load()
         kept, self.state = self.state, now

@@ -1,1 +1,1 @@
-"""What the twins of all clouds share, without any cloud's words."""
+"""Parts that the twins of all clouds share, independent of any cloud."""

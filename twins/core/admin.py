@@ -1,4 +1,4 @@
-"""What only a twin has: routes below /_twin/ for its health, state and settings, and the faults that tests ask for.
+"""The twin's own routes below /_twin/: health, state, settings, and the faults that tests ask for.
 
 They are its owner's alone: every request has the key that is derived from the twin's root secret.
 """

@@ -1,4 +1,4 @@
-"""A program that a twin runs beside itself, and that ends with it, however it ends."""
+"""A child process of a twin, which ends with it, however the twin ends."""
 
 import ctypes
 import signal
@@ -12,9 +12,7 @@ _END_SECONDS = 10
 
 
 class Child:
-    """Runs in `folder`, says what it says into the file `log`, and has nothing of the user's environment but what
-    `environ` holds.
-    """
+    """Runs a program in `folder` with its output in the file `log`, and only `environ` as environment."""
 
     def __init__(self, command: Sequence[str], folder: Path, log: Path, environ: Mapping[str, str]) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -27,7 +25,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """0: it could not be started."""
+        """The process id; 0: it could not be started."""
         return self._process.pid if self._process else 0
 
     def runs(self) -> bool:
@@ -43,7 +41,7 @@ class Child:
                 self._process.wait()
 
     def last_words(self) -> str:
-        """The last lines that it said, in one."""
+        """Returns the last lines of its output, joined."""
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
         return " / ".join(lines[-3:])
 
@@ -67,5 +65,5 @@ class Child:
 
 
 def die_with_parent() -> None:
-    """In a child before it runs its program: end with the thread that started it."""
+    """Makes a child, before it runs its program, end with the thread that started it."""
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)

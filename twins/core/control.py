@@ -70,8 +70,8 @@ Info = TypeVar("Info", bound=TwinInfo)
 
 
 class Control(ABC, Generic[Info]):
-    """The life of one cloud's twins. A call of a twin that does not run raises KitError, but for `up`, `status`, `down`
-    and `reset`.
+    """Controls the twins of one cloud. Every method raises KitError if the twin is not running, except `up`, `status`,
+    `down` and `reset`.
     """
 
     name: ClassVar[str]
@@ -88,22 +88,22 @@ class Control(ABC, Generic[Info]):
 
     @abstractmethod
     def install(self, judge: str, say: Callable[[str], None]) -> None:
-        """Install programs that the twin needs, in the user's own environment: npm may have to fetch them once."""
+        """Installs programs that the twin needs, in the user's own environment: npm may have to fetch them once."""
 
     @abstractmethod
     def forget(self, home: Path) -> None:
-        """Drop the state of a twin that does not run."""
+        """Deletes the state of a twin that is not running."""
 
     @abstractmethod
     def end(self, home: Path) -> None:
-        """End what the twin's own process has not ended."""
+        """Ends processes that outlive the twin's own."""
 
     @abstractmethod
     def variables(self, home: Path, running: Info) -> Mapping[str, str | None]:
-        """Of the cloud's clients."""
+        """Returns the environment of the cloud's clients."""
 
     def trust(self, _home: Path) -> ssl.SSLContext | None:
-        """How a client knows the twin over TLS; None: it speaks plain HTTP."""
+        """Returns the TLS context of a client of the twin; None: it speaks plain HTTP."""
         return None
 
     def up(
@@ -116,7 +116,7 @@ class Control(ABC, Generic[Info]):
         say: Callable[[str], None] = silent,
         **place: str,
     ) -> Info:
-        """Start the twin of a folder, or find it running, and wait until it answers.
+        """Starts the twin of a folder, or finds it running, and waits until it answers.
 
         Args:
             home: its folder, made when missing.
@@ -155,7 +155,7 @@ class Control(ABC, Generic[Info]):
             return info
 
     def environment(self, home: Path) -> dict[str, str | None]:
-        """Variables that lead every client of the cloud, and plain `pulumi up`, to the twin; None: to be unset."""
+        """Returns variables that lead the cloud's clients, and plain `pulumi up`, to the twin; None: to be unset."""
         home = home.absolute()
         running = self.required(home)
         return {
@@ -168,13 +168,13 @@ class Control(ABC, Generic[Info]):
         }
 
     def status(self, home: Path) -> dict[str, Any] | None:
-        """What a running twin says of itself; None while it does not run."""
+        """Returns the status of a running twin; None if it is not running."""
         home = home.absolute()
         running = self.running(home)
         return self.ask(home, running.url, "status") if running else None
 
     def down(self, home: Path, say: Callable[[str], None] = silent) -> bool:
-        """End a twin's processes; its state stays, and the next `up` continues with it. False: it did not run."""
+        """Ends a twin's processes; the next `up` continues with its state. False: it was not running."""
         home = home.absolute()
         if not home.exists():
             return False
@@ -186,7 +186,7 @@ class Control(ABC, Generic[Info]):
         return ran
 
     def reset(self, home: Path, say: Callable[[str], None] = silent) -> None:
-        """Empty a twin: an account as on its first day. One that does not run loses its files."""
+        """Empties a twin. Files of one that is not running are deleted."""
         home = home.absolute()
         if not home.exists():
             return
@@ -200,11 +200,11 @@ class Control(ABC, Generic[Info]):
         say("the twin's account is empty")
 
     def snapshot(self, home: Path) -> None:
-        """Save the state, in place of an earlier snapshot; refused while endpoints run, or blobs are stored."""
+        """Saves the state, replacing an earlier snapshot; refused while endpoints run, or blobs are stored."""
         self._ask_running(home, "snapshot", "PUT")
 
     def restore(self, home: Path) -> None:
-        """Bring the twin back to its snapshot, without a restart."""
+        """Restores the snapshot without a restart."""
         self._ask_running(home, "restore", "POST")
 
     def faults(self, home: Path) -> dict[str, list[dict[str, Any]]]:
@@ -224,7 +224,7 @@ class Control(ABC, Generic[Info]):
         self._ask_running(home, "faults", "DELETE")
 
     def running(self, home: Path) -> Info | None:
-        """The info of the twin that twin.json tells of, if that process still is there and answers; else None."""
+        """Returns the twin that twin.json describes, if its process exists and answers; else None."""
         recorded = _recorded(home)
         if not recorded or not _ours(recorded["pids"].get("twin", 0), home):
             return None
@@ -239,11 +239,11 @@ class Control(ABC, Generic[Info]):
         """Returns the info of the running twin."""
         running = self.running(home.absolute())
         if not running:
-            raise KitError("the twin does not run", where=str(home.absolute()), fix=self._up(home))
+            raise KitError("the twin is not running", where=str(home.absolute()), fix=self._up(home))
         return running
 
     def ask(self, home: Path, url: str, route: str, method: str = "GET", document: Any = None) -> Any:
-        """One of the twin's own routes.
+        """Calls one of the twin's own routes.
 
         Raises:
             KitError: it does not answer, or refuses.
@@ -348,7 +348,7 @@ class Control(ABC, Generic[Info]):
 
 
 def own_key(home: Path) -> str:
-    """The key of a twin's own routes.
+    """Returns the key of a twin's own routes.
 
     Raises:
         KitError: the twin was never started.

@@ -1,4 +1,4 @@
-"""Requests to the containers of endpoints: connections that are kept, and that end with the time or with the client.
+"""Requests to the containers of endpoints, over persistent connections that end with the time limit or the client.
 
 Reading blocks; one thread watches all exchanges, and ends the connection of one whose time is over or whose client has
 left, so that the container sees at once that nobody waits any longer.
@@ -22,14 +22,16 @@ Reason = Literal["lost", "late", "left"]
 
 
 class Address(Protocol):
-    """Where a container listens."""
+    """The address of a container."""
 
     host: str
     port: int
 
 
 class ContainerError(Exception):
-    """A container gave no whole answer: its connection was lost, its time is over ("late"), or the client has left."""
+    """Error for an incomplete answer of a container: its connection was lost, its time is over ("late"), or the client
+    has left.
+    """
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -37,7 +39,7 @@ class ContainerError(Exception):
 
 
 class Containers:
-    """Makes exchanges; safe in any thread."""
+    """Sends requests to containers; thread-safe."""
 
     def __init__(self) -> None:
         self._idle: dict[tuple[str, int], list[HTTPConnection]] = {}
@@ -56,7 +58,7 @@ class Containers:
         client: socket.socket | None = None,
         method: str = "POST",
     ) -> "Exchange":
-        """Send a request; the exchange once the answer begins.
+        """Sends a request, and returns the exchange once the answer begins.
 
         Args:
             where: the container.
@@ -86,7 +88,7 @@ class Containers:
         return Exchange(self, connection, response, guard)
 
     def end(self, exchange: "Exchange") -> None:
-        """Keep the connection of an exchange that was read to its end; close any other."""
+        """Keeps the connection of an exchange that was read to its end, and closes any other."""
         self._watch.release(exchange.guard)
         connection, response = exchange.connection, exchange.response
         address = (connection.host, connection.port)
@@ -134,7 +136,7 @@ class Containers:
 
 
 class Exchange:
-    """A container's answer, as it comes. `end` it in any case."""
+    """A container's answer, as it comes. Call `end` in any case."""
 
     def __init__(
         self, containers: Containers, connection: HTTPConnection, response: HTTPResponse, guard: "_Guard"
@@ -158,7 +160,7 @@ class Exchange:
         return self.response.headers.items()
 
     def piece(self) -> bytes:
-        """What comes next, as soon as it comes; empty at the end.
+        """Returns the next piece as soon as it comes; empty at the end.
 
         Raises:
             ContainerError: the answer breaks off.
@@ -174,7 +176,7 @@ class Exchange:
         return piece
 
     def read(self, most: int) -> bytes:
-        """All of the answer, or a little more than so many bytes of it.
+        """Returns the whole answer, or slightly more than the given number of bytes.
 
         Raises:
             ContainerError: the answer breaks off.
@@ -185,7 +187,7 @@ class Exchange:
         return bytes(read)
 
     def end(self) -> None:
-        """Let go of the container."""
+        """Releases the container."""
         if not self._ended:
             self._ended = True
             self._containers.end(self)

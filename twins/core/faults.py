@@ -1,5 +1,5 @@
-"""Faults on request: what goes wrong on a cloud now and then, made to happen when a test needs it. The same for every
-twin; which kinds a cloud has, its twin says.
+"""Faults on request: failures that a cloud has now and then, injected when a test needs them. The same for every twin;
+each cloud lists its kinds.
 """
 
 import json
@@ -20,18 +20,18 @@ _FORMS = {
 
 
 class FaultError(ValueError):
-    """There is no such fault; the text teaches what there is."""
+    """Error for an unknown fault or member; its text lists the known ones."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """What a fault says of itself. Without a default it must be given."""
+    """A member of a fault. Without a default it is required."""
 
     form: Literal["pattern", "number", "count"]
     default: Any = None
 
     def read(self, value: Any) -> Any:
-        """The value in its form; texts of a command line are numbers too.
+        """Returns the value in its type; texts of a command line may be numbers.
 
         Raises:
             FaultError: it has another form.
@@ -54,7 +54,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault: what it does, in one sentence for users, and what it says of itself."""
+    """A kind of fault: its effect, in one sentence for users, and its members."""
 
     does: str
     members: Mapping[str, Member]
@@ -71,7 +71,7 @@ def read_kinds(path: Path) -> dict[str, Kind]:
 
 
 class Faults:
-    """The faults that still may happen, kept in a twin's own state; each has `met`, how often it happened so far.
+    """The active faults, kept in a twin's state. `met` counts how often each has struck.
 
     Args:
         kinds: that this cloud has.
@@ -88,7 +88,7 @@ class Faults:
         return self._state.setdefault("faults", {})
 
     def add(self, kind: Any, given: Mapping[str, Any]) -> None:
-        """Let a fault happen from now on.
+        """Adds a fault.
 
         Raises:
             FaultError: no such kind, or a member is missing, unknown or of another form.
@@ -111,7 +111,7 @@ class Faults:
         self._changed()
 
     def find(self, kind: str, **subject: str) -> Fault | None:
-        """The first fault of a kind whose patterns match; it stays as it is."""
+        """Returns the first fault of a kind whose patterns match, without using it up."""
         if not self._state.get("faults"):
             return None
         for fault in self.all().get(kind, []):
@@ -120,9 +120,7 @@ class Faults:
         return None
 
     def take(self, kind: str, **subject: str) -> Fault | None:
-        """The first fault of a kind whose patterns match happens now: once less, and when it was the last time, it is
-        over.
-        """
+        """Returns the first fault of a kind whose patterns match, and uses it up once; the last time removes it."""
         fault = self.find(kind, **subject)
         if fault is None:
             return None

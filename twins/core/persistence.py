@@ -1,4 +1,4 @@
-"""Writes a twin's state soon after each change, as a whole; high-churn state less often. Keeps a snapshot of it."""
+"""Saves a twin's state as a whole soon after each change, high-churn state less often; keeps a snapshot of it."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ log = logging.getLogger("twins")
 
 
 class Keeper(ABC):
-    """Writes the state of a twin soon after it changed, and reads it back.
+    """Saves the state of a twin soon after each change, and loads it.
 
     `files` are the names of the state's files in the twin's folder; of a folder, its files count, and never change once
     they are written.
@@ -39,13 +39,15 @@ class Keeper(ABC):
         self._writing = False
 
     def described(self) -> dict[str, Any]:
-        """Whether all changes are in the folder but those of `BaseTwin.seldom`, and why none gets there any more."""
+        """Returns whether all changes are saved (`written`), except those in `BaseTwin.seldom`, and why saving fails
+        (`not_kept`).
+        """
         written = not (self._base.dirty.is_set() or self._writing)
         return {"written": written and not self._failure, "not_kept": self._failure}
 
     @abstractmethod
     def load(self) -> bool:
-        """Take up the state that the folder holds; False when it holds none.
+        """Loads the state from the folder; False if there is none.
 
         Raises:
             KitError: another version of the kit, or of what it stands on, wrote it, or it is damaged.
@@ -53,27 +55,27 @@ class Keeper(ABC):
 
     @abstractmethod
     def save(self) -> None:
-        """Write the state now, unless it is what was written last."""
+        """Saves the state now, unless it is unchanged since the last save."""
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:
-        """Write what is not written yet, and stop."""
+        """Saves pending changes, and stops."""
         self._ended.set()
         self._base.dirty.set()
         self._thread.join()
         self.save()
 
     def snapshot(self) -> None:
-        """Keep the state as it is now, in place of an earlier snapshot."""
+        """Saves the current state as the snapshot."""
         with self._saving, self._base.lock:
             self.save()
             shutil.rmtree(self._base.home / SNAPSHOT, ignore_errors=True)
             _link(self._base.home, self._base.home / SNAPSHOT, self.files)
 
     def restore(self) -> None:
-        """Bring the state back to the snapshot.
+        """Restores the snapshot.
 
         Raises:
             KitError: there is none.
@@ -124,7 +126,7 @@ def _link(source: Path, target: Path, names: tuple[str, ...]) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Replace a file's content as a whole, for its owner alone."""
+    """Replaces a file atomically; only its owner can read it."""
     temporary = path.with_name(f".{path.name}.tmp")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as f:
         f.write(content)

@@ -1,4 +1,4 @@
-"""A container's answer, piece by piece, for who asked."""
+"""Streams a container's answer to the client piece by piece."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,7 +6,7 @@ from twins.core.exchanges import ContainerError, Exchange
 
 
 class Pieces:
-    """The pieces of an answer for the client, as they come; `close` lets go of the container, whatever happened.
+    """The pieces of an answer for the client, as they come; `close` releases the container in any case.
 
     Args:
         exchange: with the container, whose answer has begun.
@@ -52,7 +52,7 @@ class Pieces:
         return self._frame(self._cut(piece))
 
     def close(self) -> None:
-        """Let go of the container; one that still answers sees its connection closed."""
+        """Releases the container; one that still answers sees its connection closed."""
         self._end("left")
 
     def _cut(self, piece: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Is Pulumi's own plugin for a cloud installed here? Then it is used against the twin, and no stand-in."""
+"""Finds Pulumi's own plugin for a cloud; an installed one is used against the twin instead of the stand-in."""
 
 import os
 import shutil
@@ -6,8 +6,8 @@ from pathlib import Path
 
 
 def installed(package: str) -> Path | None:
-    """The plugin ("aws", "azure-native") that the engine would find: on PATH, or the newest below $PULUMI_HOME/plugins
-    (~/.pulumi).
+    """Returns the plugin ("aws", "azure-native") that the engine would find: on PATH, or the newest below
+    $PULUMI_HOME/plugins (~/.pulumi).
     """
     executable = f"pulumi-resource-{package}"
     if found := shutil.which(executable):

@@ -1,4 +1,4 @@
-"""What the process of a twin tells of itself (twin.json), and the stand-in plugin that it keeps as a child."""
+"""The description of a twin's process (twin.json), and the stand-in plugin that it keeps as a child."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger("twins")
 
 
 class Process:
-    """This process: where it answers, since when, with which plugin for Pulumi.
+    """This process: its address, start time, and Pulumi plugin.
 
     Args:
         twin: whose process this is.
@@ -56,7 +56,7 @@ class Process:
         self._plugin = plugin.installed(package)
 
     def run(self, stopped: StopSignal, stand_in: bool) -> None:
-        """Write twin.json, keep the stand-in alive, until the signal."""
+        """Writes twin.json and keeps the stand-in alive, until the signal."""
         if stand_in and not self._plugin and find_spec("pulumi"):
             self._start_provider()
         written = self._write()
@@ -69,7 +69,7 @@ class Process:
             self._provider.wait()
 
     def provider_port(self) -> int:
-        """Where the stand-in plugin listens; 0: it is not ready, or there is none."""
+        """Returns the port of the stand-in plugin; 0: it is not ready, or there is none."""
         try:
             return int(self._port_file.read_text()) if self._provider and self._provider.poll() is None else 0
         except (OSError, ValueError):
@@ -122,7 +122,7 @@ class Process:
 
 
 def prepare(home: Path) -> StopSignal:
-    """Make this process one that serves until a signal: for its user alone, with as many open files as it may have."""
+    """Prepares this process to serve until a signal: files for its user only, as many open files as allowed."""
     os.umask(0o077)
     no_core_files()
     sys.setswitchinterval(0.001)  # a stream's next piece waits no longer than that for a thread that computes

@@ -24,7 +24,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def make(home: Path) -> None:
-    """Make the secret of a twin's folder unless it has one, for its owner alone (0600 in a folder of 0700).
+    """Creates the secret of a twin's folder unless it has one, for its owner alone (0600 in a folder of 0700).
 
     Raises:
         KitError: the folder or the secret belongs to another user, or others may read the secret.
@@ -46,7 +46,7 @@ def make(home: Path) -> None:
 
 
 def key(home: Path, purpose: str) -> str:
-    """The key of a twin for one purpose: 40 characters of base64url.
+    """Returns the key of a twin for one purpose: 40 characters of base64url.
 
     Raises:
         KitError: the twin was never started, or its secret is not its owner's alone.
@@ -55,7 +55,7 @@ def key(home: Path, purpose: str) -> str:
 
 
 def opens(home: Path, purpose: str, given: str) -> bool:
-    """Is this the key for that purpose? Compared in constant time."""
+    """Returns whether this is the key for that purpose, compared in constant time."""
     return hmac.compare_digest(given.encode(), key(home, purpose).encode())
 
 

@@ -1,4 +1,4 @@
-"""The signals that end a process, as something to wait for."""
+"""Waits for the signals that end a process."""
 
 import operator
 import os
@@ -22,5 +22,5 @@ class StopSignal:
             signal.signal(number, operator.is_)
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Whether one has come, by now or within that time; None: until one comes."""
+        """Returns whether a signal has come, by now or within that time; None: waits for one."""
         return bool(select.select([self._reader], [], [], seconds)[0])

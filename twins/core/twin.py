@@ -1,4 +1,4 @@
-"""What the twin of any cloud has: a folder, settings, a lock, state, and time that passes."""
+"""The common part of all clouds' twins: a folder, settings, a lock, state, and time."""
 
 import logging
 import threading
@@ -16,10 +16,10 @@ log = logging.getLogger("twins")
 
 @dataclass(frozen=True)
 class TwinSettings:
-    """`judge`: "strict" evaluates permissions, "off" lets all known principals do everything. `pace`: seconds that a
-    status transition takes here; every other time of the platform (bake, wait, time-out) shrinks by the same ratio.
-    `quotas`: limits of this account, by the quota's name in the cloud's words; else the twin's own.
-    `containers`: "run" lets endpoints and jobs run their images; with "none" they only change their status in time.
+    """`judge`: "strict" evaluates permissions, "off" lets all known principals do everything. `pace`: seconds of a
+    status transition here; every other time of the platform (bake, wait, time-out) shrinks by the same ratio. `quotas`:
+    limits of this account, by the quota's name in the cloud's words; else the twin's own. `containers`: "run" lets
+    endpoints and jobs run their images; with "none" they only change their status in time.
     """
 
     judge: str = "strict"
@@ -61,19 +61,19 @@ class BaseTwin:
         self._ended = False
 
     def every(self, seconds: float, tick: Callable[[], None]) -> None:
-        """Call `tick` at least every so many seconds, in the background, with the lock held."""
+        """Calls `tick` at least every so many seconds, in the background, with the lock held."""
         self._ticks.append(_Tick(seconds, tick))
         self._awake()
 
     def action_named(self, name: str, function: Callable[..., None]) -> None:
-        """Name what a timer does, so that the timer survives a restart."""
+        """Registers a timer's action by name, so that the timer survives a restart."""
         self._actions[name] = function
 
     def run_named(self, name: str, *args: Any) -> None:
         self._actions[name](*args)
 
     def later(self, seconds: float, action_name: str, *args: Any) -> None:
-        """Run the action of that name once, in so many real seconds (see `scaled`); `args` are JSON-able."""
+        """Runs the action of that name once, in so many real seconds (see `scaled`); `args` are JSON-able."""
         with self.lock:
             timers = self.state.setdefault("timers", [])
             timers.append({"due": time.time() + seconds, "action": action_name, "args": list(args)})
@@ -81,11 +81,11 @@ class BaseTwin:
         self._awake()
 
     def scaled(self, cloud_seconds: float) -> float:
-        """How long something takes here that takes so many seconds on the cloud."""
+        """Returns the real seconds here of so many seconds on the cloud."""
         return cloud_seconds * self.settings.pace / self.transition_seconds
 
     def record(self, principal: str, action: str, resource: str, allowed: bool) -> None:
-        """Remember what a call needed: `GET /_twin/recorded` answers each once, in order of first use."""
+        """Records the permission that a call needed: `GET /_twin/recorded` returns each once, in order of first use."""
         with self.lock:
             recorded = self.state.setdefault("recorded", [])
             entry = [principal, action, resource, allowed]
@@ -94,33 +94,33 @@ class BaseTwin:
                 self.changed()
 
     def seed(self) -> None:
-        """Bring an empty account to what it is on its first day."""
+        """Adds the contents of a new account."""
         for seed in self.seeds:
             seed()
         self.changed()
 
     def reset(self) -> None:
-        """Drop everything that the account holds, and begin again."""
+        """Empties the account."""
         raise NotImplementedError
 
     def take_over(self, load: Callable[[], object]) -> None:
-        """Replace the state by the snapshot that `load` reads, with the lock held."""
+        """Replaces the state by the snapshot that `load` reads, with the lock held."""
         raise NotImplementedError
 
     def tell(self) -> None:
-        """Call every tick now: whatever runs for a document that is gone ends."""
+        """Calls every tick now: work for documents that are gone ends."""
         for tick in self._ticks:
             self._guard(tick.function)
         self.changed()
 
     def changed(self) -> None:
-        """Have the state written soon, or by and by in a block of `seldom`."""
+        """Schedules a save of the state: soon, or later in a block of `seldom`."""
         (self.stale if getattr(self._seldom, "inside", False) else self.dirty).set()
 
     @contextmanager
     def seldom(self) -> Iterator[None]:
-        """What this thread changes inside is of the kind that never ends, and need not be written at once: counts and
-        lines of containers. A killed twin loses what it has of the last seconds.
+        """Marks this thread's changes in the block as high-churn state (counts and lines of containers), which is saved
+        less often. A killed twin loses that of the last seconds.
         """
         self._seldom.inside = True
         try:
@@ -136,7 +136,7 @@ class BaseTwin:
         self._clock.start()
 
     def close(self) -> None:
-        """Stop the clock and whatever judges and services started."""
+        """Stops the clock and whatever judges and services started."""
         self._ended = True
         self._awake()
         if self._clock:

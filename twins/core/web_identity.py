@@ -1,4 +1,5 @@
-"""Tokens of other issuers (GitHub's workflows), which a twin stands for: it can't reach them, and believes no stranger.
+"""Tokens of other issuers (GitHub's workflows), in whose place a twin issues them: it can't reach them, and trusts no
+token of others.
 
 A real cloud verifies such a token by its issuer's published keys. Whoever could bring a twin a token that nobody signed
 would be any role that trusts an issuer. So the twin makes them itself, for its owner, by a key of its root secret:
@@ -21,8 +22,8 @@ _SECONDS = 600  # as GitHub's
 
 
 def issue(home: Path, claims: Mapping[str, Any], purpose: str = _PURPOSE) -> str:
-    """A token that says `claims` (iss, sub, aud); one that names no end holds ten minutes. Tokens of another `purpose`
-    are none of other issuers.
+    """Returns a token with `claims` (iss, sub, aud), valid for ten minutes unless they say otherwise. Tokens of another
+    `purpose` are none of other issuers.
     """
     now = int(time.time())
     parts = (_HEADER, {"iat": now, "exp": now + _SECONDS, **claims})
@@ -31,7 +32,7 @@ def issue(home: Path, claims: Mapping[str, Any], purpose: str = _PURPOSE) -> str
 
 
 def claims_of(home: Path, token: str, purpose: str = _PURPOSE) -> dict[str, Any]:
-    """What a token says that the twin made.
+    """Returns the claims of a token that the twin issued.
 
     Raises:
         ValueError: somebody else made it, or it is none.

@@ -1,4 +1,4 @@
-"""Whose environment an attached plugin works with."""
+"""The environment of the engine that uses an attached plugin."""
 
 import os
 import time
@@ -14,7 +14,7 @@ _LOOKS, _LOOK_SECONDS = 5, 0.1  # a look that falls between two changes of the s
 
 
 def environment_of(peer: str) -> Mapping[str, str]:
-    """The environment of the engine at the other end of a connection.
+    """Returns the environment of the engine at the other end of a connection.
 
     The real plugin is the engine's child and has its credentials and region from it; an attached one is not. Calling as
     somebody else instead would be worse than not calling.
@@ -43,7 +43,7 @@ def environment_of(peer: str) -> Mapping[str, str]:
         except (psutil.Error, OSError) as e:
             why = e
         time.sleep(_LOOK_SECONDS)
-    raise ProviderError(f"as whom the engine at {peer} calls can't be told: {why}")
+    raise ProviderError(f"can't determine the owner of the engine at {peer}: {why}")
 
 
 def _environment(engine: "psutil.Process") -> Mapping[str, str]:

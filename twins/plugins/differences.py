@@ -1,4 +1,4 @@
-"""The differences between two values, path by path, as Pulumi's detailed diffs name them."""
+"""Differences between two values by path, named as in Pulumi's detailed diffs."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ Same = Callable[[str, Any, Any], bool]
 
 
 def differences(path: str, old: Any, new: Any, same: Same) -> Iterator[tuple[str, str, tuple[Any, Any]]]:
-    """(path, kind, (old, new)) of each difference: kind is add, delete or update. None means absent."""
+    """Yields (path, kind, (old, new)) of each difference: kind is add, delete or update. None means absent."""
     if old == new or same(general(path), old, new):
         return
     if old is None or new is None:
@@ -26,13 +26,13 @@ def differences(path: str, old: Any, new: Any, same: Same) -> Iterator[tuple[str
 
 
 def member(path: str, name: str) -> str:
-    """The path of an object's member; names that are no plain words are quoted."""
+    """Returns the path of an object's member; names other than plain words are quoted."""
     plain = name.replace("_", "").replace("-", "").isalnum()
     return f"{path}.{name}" if plain else f"{path}[{json.dumps(name)}]"
 
 
 def general(path: str) -> str:
-    """A path with `[]` in place of each number: `a[0].b` -> `a[].b`."""
+    """Returns a path with `[]` in place of each index: `a[0].b` -> `a[].b`."""
     parts = path.split("[")
     for at, part in enumerate(parts[1:], 1):
         number, closing, rest = part.partition("]")
@@ -42,7 +42,7 @@ def general(path: str) -> str:
 
 
 def same_members(old: list[Any], new: list[Any], same: Callable[[Any, Any], bool]) -> bool:
-    """Do two lists hold the same members, whatever their order?"""
+    """Returns whether two lists hold the same members, in any order."""
     left = list(new)
     for item in old:
         found = next((at for at, other in enumerate(left) if item == other or same(item, other)), None)

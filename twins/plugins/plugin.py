@@ -1,4 +1,4 @@
-"""What a cloud's stand-in for a provider plugin is to the protocol in `server`: sessions, requests, answers."""
+"""The interface between a cloud's stand-in for a provider plugin and the protocol in `server`."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -8,11 +8,11 @@ from typing import Any, Generic, TypeVar
 
 
 class ProviderError(Exception):
-    """What the plugin answers to the engine, in the words of the real one."""
+    """An error that the plugin reports to the engine, in the words of the real one."""
 
 
 class PartlyMadeError(ProviderError):
-    """A create or update failed on its way: the resource exists, and its state is kept.
+    """Error for a create or update that failed midway: the resource exists, and its state is kept.
 
     Args:
         id: of the resource.
@@ -27,7 +27,7 @@ class PartlyMadeError(ProviderError):
 
 @dataclass(frozen=True)
 class Failure:
-    """An input that Check refuses."""
+    """An input that Check refuses, and why."""
 
     property: str
     reason: str
@@ -43,7 +43,7 @@ class Change:
 
 @dataclass
 class Differences:
-    """What Diff found: property path (`a.b[0].c`) -> change."""
+    """Result of Diff: property path (`a.b[0].c`) -> change."""
 
     changes: dict[str, Change] = field(default_factory=dict)
     delete_before_replace: bool = False
@@ -51,7 +51,7 @@ class Differences:
 
 @dataclass(frozen=True)
 class Naming:
-    """How the engine wants a name made. `mode` is "", propose, enforce or disable."""
+    """How the engine wants names generated. `mode` is "", propose, enforce or disable."""
 
     seed: bytes = b""
     proposed: str = ""
@@ -71,7 +71,7 @@ S = TypeVar("S", bound=Session)
 
 @dataclass(frozen=True)
 class PluginRequest(Generic[S]):
-    """What every operation on a resource gets."""
+    """The arguments of every operation on a resource."""
 
     session: S
     urn: str
@@ -85,7 +85,7 @@ class PluginRequest(Generic[S]):
 
 
 class Provider(ABC, Generic[S]):
-    """What a cloud's stand-in implements. Values are plain; `UNKNOWN` may be anywhere in a preview's."""
+    """A cloud's stand-in. Values are plain; in a preview, `UNKNOWN` may be anywhere."""
 
     name: str
     version: str
@@ -94,11 +94,12 @@ class Provider(ABC, Generic[S]):
 
     @abstractmethod
     def check_config(self, config: dict[str, Any]) -> list[Failure]:
-        """What is wrong with a provider's own inputs."""
+        """Returns what is wrong with a provider's own inputs."""
 
     @abstractmethod
     def configure(self, config: dict[str, Any], peer: str) -> S:
-        """A session with a provider's inputs. `peer` is the caller's address as gRPC has it: `ipv4:127.0.0.1:4711`.
+        """Opens a session with a provider's inputs. `peer` is the caller's address in gRPC's form:
+        `ipv4:127.0.0.1:4711`.
 
         Raises:
             ProviderError: these inputs can't be used.
@@ -108,29 +109,29 @@ class Provider(ABC, Generic[S]):
     def check(
         self, request: PluginRequest[S], olds: dict[str, Any], news: dict[str, Any], naming: Naming
     ) -> tuple[dict[str, Any], list[Failure]]:
-        """The inputs with everything filled in, and what is wrong with them."""
+        """Returns the completed inputs, and what is wrong with them."""
 
     @abstractmethod
     def diff(
         self, request: PluginRequest[S], old_inputs: dict[str, Any], state: dict[str, Any], news: dict[str, Any]
     ) -> Differences:
-        """What differs between recorded and wanted inputs."""
+        """Returns the differences between recorded and wanted inputs."""
 
     @abstractmethod
     def preview(
         self, request: PluginRequest[S], inputs: dict[str, Any], old_inputs: dict[str, Any], state: dict[str, Any]
     ) -> dict[str, Any]:
-        """The outputs after a create (empty state) or an update, as far as they are known before it."""
+        """Returns the outputs of a create (empty state) or an update as far as they are known in advance."""
 
     @abstractmethod
     def create(self, request: PluginRequest[S], inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Make the resource: its id and state."""
+        """Creates the resource, and returns its id and state."""
 
     @abstractmethod
     def read(
         self, request: PluginRequest[S], identity: str, state: dict[str, Any], inputs: dict[str, Any]
     ) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
-        """The resource's id, state and inputs as they are in the cloud; None: there is none. No state: an import."""
+        """Returns the resource's id, state and inputs in the cloud; None: there is none. Without state: an import."""
 
     @abstractmethod
     def update(
@@ -141,16 +142,16 @@ class Provider(ABC, Generic[S]):
         old_inputs: dict[str, Any],
         news: dict[str, Any],
     ) -> dict[str, Any]:
-        """Change the resource: its new state."""
+        """Updates the resource, and returns its new state."""
 
     @abstractmethod
     def delete(self, request: PluginRequest[S], identity: str, state: dict[str, Any]) -> None:
-        """Remove the resource. One that is gone already is no error."""
+        """Deletes the resource, if it exists."""
 
     @abstractmethod
     def invoke(self, session: S, token: str, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[Failure]]:
-        """A function's result."""
+        """Returns a function's result."""
 
     def follows(self, secret: set[str]) -> set[str]:
-        """Names of outputs that hold a secret because these inputs do."""
+        """Returns the outputs that are secret because these inputs are."""
         return secret

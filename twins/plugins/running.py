@@ -18,7 +18,7 @@ from twins.plugins.plugin import Provider
 
 
 def run(module: str, provider: Callable[[str], Provider[Any]]) -> None:
-    """Serve what `provider` makes of the twin's URL; until a signal, or until the process that started it is gone."""
+    """Serves the provider that `provider` creates for the twin's URL, until a signal or the parent's end."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=__doc__)
     parser.add_argument("--twin", default="", help="the twin's URL, where a provider's own inputs name none")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")

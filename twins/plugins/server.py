@@ -1,4 +1,4 @@
-"""Pulumi's gRPC protocol for resource plugins, in front of a cloud's `Provider`.
+"""Pulumi's gRPC protocol for resource plugins, on top of a cloud's `Provider`.
 
 The protocol is documented with the engine: https://pulumi-developer-docs.readthedocs.io/latest/docs/_generated/proto/provider.html
 One process serves several provider resources, each of which has a connection, and so a configuration, of its own.
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def serving(provider: Provider[Any], port: int = 0) -> Iterator[int]:
-    """Serve a provider on this machine's loopback address: the port.
+    """Serves a provider on this machine's loopback address, and provides the port.
 
     Raises:
         RuntimeError: the port is taken.
@@ -62,7 +62,7 @@ def serving(provider: Provider[Any], port: int = 0) -> Iterator[int]:
 
 
 class Servicer(provider_pb2_grpc.ResourceProviderServicer, Generic[S]):
-    """The protocol. Sessions are told apart by the connection that configured them."""
+    """Implements the protocol. A session belongs to the connection that configured it."""
 
     def __init__(self, provider: Provider[S]) -> None:
         self._provider = provider

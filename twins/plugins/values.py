@@ -1,4 +1,4 @@
-"""Property values between the engine's wire format and plain Python.
+"""Converts property values between the engine's wire format and plain Python.
 
 A value that is not known yet, in a preview, is `UNKNOWN`. Secrets travel as plain values plus the names of the
 top-level properties that hold one: what leaves again under such a name is a secret as a whole.
@@ -19,7 +19,7 @@ DEFAULTS = "__defaults"
 
 
 def decode(struct: struct_pb2.Struct) -> tuple[dict[str, Any], set[str]]:
-    """A property map's plain values, and the names of those that hold a secret.
+    """Returns a property map's plain values, and the names of those that hold a secret.
 
     Raises:
         ValueError: a value is an asset or an archive, which no type here takes.
@@ -35,7 +35,7 @@ def decode(struct: struct_pb2.Struct) -> tuple[dict[str, Any], set[str]]:
 
 
 def encode(values: Mapping[str, Any], secret: Collection[str] = ()) -> struct_pb2.Struct:
-    """The wire format of plain values."""
+    """Returns plain values in the wire format."""
     struct = struct_pb2.Struct()
     wrapped = {n: {SIGNATURE: SECRET, "value": v} if n in secret else v for n, v in values.items()}
     json_format.ParseDict(wrapped, struct)
@@ -43,7 +43,7 @@ def encode(values: Mapping[str, Any], secret: Collection[str] = ()) -> struct_pb
 
 
 def has_unknown(value: Any) -> bool:
-    """Is a value, or anything in it, not known yet?"""
+    """Returns whether a value, or anything in it, is unknown."""
     if isinstance(value, dict):
         return any(map(has_unknown, value.values()))
     if isinstance(value, list):

@@ -1,1 +1,1 @@
-"""Who may do what, and how much of it: what a call is judged by before it is carried out."""
+"""Judges of permissions and quotas. They check each call before it is carried out."""

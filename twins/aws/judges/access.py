@@ -1,4 +1,4 @@
-"""One thing that a policy is asked about."""
+"""An action on a resource, as a question to the policy evaluator."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,5 +18,5 @@ class JudgedAction:
 
     @property
     def asked(self) -> str:
-        """The resource as the evaluator is asked: a name of its own stands for the one that nobody knows."""
+        """The resource for the evaluator, with a placeholder if its name is not known yet."""
         return self.resource if self.resource == "*" else self.resource.replace("*", "new")

@@ -1,4 +1,4 @@
-"""What the judges ask the twin's account: who a principal is, which policies hold, which key encrypts what.
+"""Look-ups of the judges in the twin's account: principals, policies, encryption keys.
 
 A principal that is nobody is refused as https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html has it.
 """
@@ -15,7 +15,7 @@ from twins.aws.wire.calls import ApiCall, AwsApiError
 
 @dataclass(frozen=True)
 class AwsIdentity:
-    """A principal and what it was given. Policies are JSON texts; `role` is the ARN of an assumed session's role."""
+    """A principal and its policies, as JSON texts. `role` is the ARN of an assumed session's role."""
 
     arn: str
     kind: str  # Account, User, AssumedRole
@@ -28,12 +28,12 @@ class AwsIdentity:
 
     @property
     def is_root(self) -> bool:
-        """Is this the account itself?"""
+        """Whether this is the account's root."""
         return self.kind == "Account"
 
 
 class JudgedAccount:
-    """Reads moto's backends, in the account and partition of the twin. Nothing is changed here."""
+    """Reads moto's backends, in the account and partition of the twin. Changes nothing."""
 
     def __init__(self, twin: AccountTwin, partition: str = "aws") -> None:
         self.twin = twin
@@ -43,7 +43,7 @@ class JudgedAccount:
     # -- identities -------------------------------------------------------------------------------------------------
 
     def identity(self, principal: str, access_key: str = "") -> AwsIdentity:
-        """Who an ARN is; of an assumed role's session, `access_key` tells the session policy.
+        """Returns the identity of an ARN. For an assumed role's session, `access_key` selects the session policy.
 
         Raises:
             AwsApiError: nobody of that name exists (any more).
@@ -58,37 +58,37 @@ class JudgedAccount:
         raise AwsApiError("InvalidClientTokenId", "The security token included in the request is invalid.", 403)
 
     def session_of(self, role_arn: str, name: str) -> AwsIdentity | None:
-        """A session of a role, as a service would assume it; None where there is no such role."""
+        """Returns a session of a role, as a service would assume it; None if there is no such role."""
         role = self.role(role_arn.rpartition("/")[2])
         if role is None or role.arn != role_arn:
             return None
         return self._session(f"arn:{self.partition}:sts::{self.id}:assumed-role/{role.name}/{name}", role.name, "")
 
     def role(self, name: str) -> Any | None:
-        """moto's role of that name."""
+        """Returns moto's role of that name."""
         return next((role for role in self._iam.get_roles() if role.name == name), None)
 
     def role_arn(self, name: str, path: str = "/") -> str:
-        """The ARN of a role that exists, or will under `path`."""
+        """Returns the ARN of a role that exists, or will exist under `path`."""
         role = self.role(name)
         return role.arn if role else f"arn:{self.partition}:iam::{self.id}:role{path}{name}"
 
     def user_arn(self, name: str, path: str = "/") -> str:
-        """The ARN of a user that exists, or will under `path`."""
+        """Returns the ARN of a user that exists, or will exist under `path`."""
         user = self._iam.users.get(name)
         return user.arn if user else f"arn:{self.partition}:iam::{self.id}:user{path}{name}"
 
     def boundary_of(self, kind: str, name: str) -> str:
-        """The ARN of the permissions boundary of a role or user; empty without one."""
+        """Returns the ARN of the permissions boundary of a role or user; empty without one."""
         entity = self.role(name) if kind == "role" else self._iam.users.get(name)
         return getattr(entity, "permissions_boundary_arn", None) or ""
 
     def managed_policy(self, arn: str) -> Any | None:
-        """moto's managed policy."""
+        """Returns moto's managed policy."""
         return self._iam.managed_policies.get(arn)
 
     def has_oidc_provider(self, arn: str) -> bool:
-        """Is there an identity provider of that ARN?"""
+        """Returns whether an identity provider with that ARN exists."""
         return arn in self._iam.open_id_providers
 
     def _user(self, arn: str, name: str) -> AwsIdentity:
@@ -141,8 +141,9 @@ class JudgedAccount:
     # -- resources ---------------------------------------------------------------------------------------------------
 
     def policy_of(self, action: str, arn: str) -> str | None:
-        """The resource policy that an action on a resource is judged by: bucket, key, topic, queue, repository, secret,
-        or, for sts:AssumeRole*, a role's trust policy."""
+        """Returns the resource policy that applies to an action: of a bucket, key, topic, queue, repository or secret,
+        or, for sts:AssumeRole*, a role's trust policy.
+        """
         service = action.partition(":")[0]
         parts = arn.split(":", 5)
         if len(parts) < 6:
@@ -155,13 +156,15 @@ class JudgedAccount:
         return _text(reader(self, region, name)) if reader else None
 
     def bucket(self, name: str) -> Any | None:
-        """moto's bucket."""
+        """Returns moto's bucket."""
         from moto.s3.models import s3_backends
 
         return s3_backends[self.id][self.partition].buckets.get(name)
 
     def bucket_key(self, name: str) -> tuple[str, bool]:
-        """The ARN of the KMS key that encrypts a bucket by default, and whether a bucket key is used; ("", False)."""
+        """Returns the ARN of the KMS key that encrypts a bucket by default, and whether a bucket key is used; ("",
+        False).
+        """
         bucket = self.bucket(name)
         rule = ((bucket.encryption if bucket else None) or {}).get("Rule") or {}
         rule = rule[0] if isinstance(rule, list) else rule
@@ -172,7 +175,7 @@ class JudgedAccount:
         return self.key_arn(key, bucket.region_name), str(rule.get("BucketKeyEnabled", "")).lower() == "true"
 
     def object_key(self, bucket_name: str, key: str, version: str | None) -> str:
-        """The ARN of the KMS key that a stored object is encrypted with; empty without one."""
+        """Returns the ARN of the KMS key that a stored object is encrypted with; empty without one."""
         stored = self._object(bucket_name, key, version)
         if stored is None or not str(stored.encryption or "").startswith("aws:kms"):
             return ""
@@ -180,7 +183,7 @@ class JudgedAccount:
         return self.key_arn(stored.kms_key_id, bucket.region_name) if bucket and stored.kms_key_id else ""
 
     def has_object(self, bucket_name: str, key: str, version: str | None = None) -> bool:
-        """Is there such an object?"""
+        """Returns whether an object exists."""
         return self._object(bucket_name, key, version) is not None
 
     def _object(self, bucket_name: str, key: str, version: str | None) -> Any | None:
@@ -191,7 +194,7 @@ class JudgedAccount:
         return s3_backends[self.id][self.partition].get_object(bucket_name, key, version_id=version)
 
     def key_arn(self, key: str, region: str) -> str:
-        """The ARN of a KMS key by id, ARN or alias; where there is none, the ARN that it would have."""
+        """Returns the ARN of a KMS key by id, ARN or alias; where there is none, the ARN that it would have."""
         if key.startswith("arn:") and ":key/" in key:
             return key
         found = key
@@ -202,16 +205,16 @@ class JudgedAccount:
         return f"arn:{self.partition}:kms:{region}:{self.id}:key/{found}"
 
     def alias_target(self, alias: str, region: str) -> str:
-        """The ARN of the key that an alias leads to."""
+        """Returns the ARN of the key that an alias leads to."""
         return self.key_arn(alias, region)
 
     def key(self, arn: str) -> Any | None:
-        """moto's KMS key."""
+        """Returns moto's KMS key."""
         parts = arn.split(":")
         return self._kms(parts[3]).keys.get(parts[5].partition("/")[2]) if len(parts) == 6 else None
 
     def conditions_of_key(self, arn: str) -> dict[str, str | list[str]]:
-        """The condition keys that hold for any use of a key that exists: of what kind it is, and its aliases.
+        """Returns the condition keys of an existing key: its kind and its aliases.
 
         https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html (kms:KeyUsage, kms:ResourceAliases, …)
         """
@@ -229,7 +232,7 @@ class JudgedAccount:
         return found
 
     def grants_of(self, key_arn: str) -> list[Any]:
-        """The grants on a KMS key."""
+        """Returns the grants on a KMS key."""
         key = self.key(key_arn)
         return list(key.grants.values()) if key else []
 
@@ -239,7 +242,7 @@ class JudgedAccount:
         return kms_backends[self.id][region]
 
     def secret_arn(self, name: str, region: str) -> str:
-        """The ARN of a secret that exists, or that will (its last six characters are AWS's own)."""
+        """Returns the ARN of a secret, existing or to be created (its last six characters are AWS's own)."""
         from moto.secretsmanager.models import secretsmanager_backends
 
         if name.startswith("arn:"):
@@ -249,12 +252,12 @@ class JudgedAccount:
         return known.arn if known else f"arn:{self.partition}:secretsmanager:{region}:{self.id}:secret:{name}-*"
 
     def scalable_targets(self, resource_id: str, region: str) -> list[str]:
-        """The ARNs of what scales a resource ("endpoint/x/variant/main", or a prefix of it)."""
+        """Returns the ARNs of the scalable targets of a resource ("endpoint/x/variant/main", or a prefix of it)."""
         targets = shelf(self.twin, "application-autoscaling", "targets", region).values()
         return [each["ScalableTargetARN"] for each in targets if f"{each['ResourceId']}/".startswith(f"{resource_id}/")]
 
     def vpcs_of(self, subnets: list[str], region: str) -> list[str]:
-        """The ids of the VPCs that subnets are in."""
+        """Returns the ids of the VPCs that subnets are in."""
         from moto.ec2.models import ec2_backends
 
         zones = ec2_backends[self.id][region].subnets.values()
@@ -262,7 +265,9 @@ class JudgedAccount:
         return list(dict.fromkeys(known[subnet] for subnet in subnets if subnet in known))
 
     def associated(self, association: str, region: str) -> list[str]:
-        """The route table and the subnet of an association, as `route-table/ID` and `subnet/ID`; nothing without it."""
+        """Returns route table and subnet of an association, as `route-table/ID` and `subnet/ID`; empty if it does not
+        exist.
+        """
         from moto.ec2.models import ec2_backends
 
         for table in ec2_backends[self.id][region].route_tables.values():
@@ -271,21 +276,21 @@ class JudgedAccount:
         return []
 
     def vpc_endpoint(self, vpc: str, service: str, region: str) -> str:
-        """The id of a VPC's endpoint for a service; empty without one."""
+        """Returns the id of a VPC's endpoint for a service; empty without one."""
         from moto.ec2.models import ec2_backends
 
         endpoints = ec2_backends[self.id][region].vpc_end_points.values()
         return next((each.id for each in endpoints if each.vpc_id == vpc and each.service_name == service), "")
 
     def describe(self, service: str, operation: str, region: str, **parameters: Any) -> dict[str, Any]:
-        """What an operation of the twin's own answers; nothing where it refuses or is not the twin's own."""
+        """Returns the answer of one of the twin's own operations; empty if it refuses, or is not the twin's own."""
         try:
             return self.twin.answer_at_once(ApiCall(service, operation, parameters, "", region, "")) or {}
         except AwsApiError:
             return {}
 
     def tags_of(self, arn: str) -> dict[str, str]:
-        """The tags of a resource, by the one API that knows those of all services; none where it does not know."""
+        """Returns the tags of a resource, from the one API that covers all services; empty if unknown there."""
         from moto.resourcegroupstaggingapi.models import resourcegroupstaggingapi_backends
 
         parts = arn.split(":")

@@ -1,4 +1,4 @@
-"""ARNs that an operation's parameters do not spell out, service by service: what takes looking up or taking apart.
+"""ARNs that an operation's parameters don't contain literally, service by service.
 
 Each function answers the ARNs that an action of its service is judged on; None: as the reference's patterns have it.
 """
@@ -14,13 +14,13 @@ _LOG_GROUP_TAGS = {"TagResource", "UntagResource", "ListTagsForResource"}
 
 
 def of(service: str, call: ApiCall, account: JudgedAccount) -> list[str] | None:
-    """The ARNs of a call's own action, where a service has its own way; None where it has not."""
+    """Returns the ARNs of a call's own action; None if its service has no function here."""
     special = _SPECIAL.get(service)
     return special(call, account) if special else None
 
 
 def linked_role(service: str, account: JudgedAccount) -> str:
-    """The ARN of a service-linked role, which IAM checks on its making."""
+    """Returns the ARN of a service-linked role, which IAM checks when the role is created."""
     name = _LINKED_ROLES.get(service, "*")
     return f"arn:{account.partition}:iam::{account.id}:role/aws-service-role/{service}/{name}"
 

@@ -1,4 +1,4 @@
-"""What a call needs besides its own action: tags, roles that are passed, keys, and the services behind a service."""
+"""Permissions that a call needs besides its own action: tags, passed roles, keys, and services that it calls."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,7 +15,7 @@ SAGEMAKER_SCALING = "sagemaker.application-autoscaling.amazonaws.com"
 
 
 def accesses_of(call: ApiCall, own: list[JudgedAction], account: JudgedAccount) -> Iterator[JudgedAction]:
-    """The further accesses of a call whose own ones are known."""
+    """Yields the additional accesses of a call, given its own ones."""
     yield from _tags(call, own, account)
     yield from _passed_roles(call, own, account)
     rule = _RULES.get((call.service, call.operation)) or _RULES.get((call.service, ""))
@@ -24,7 +24,7 @@ def accesses_of(call: ApiCall, own: list[JudgedAction], account: JudgedAccount) 
 
 
 def service_accesses_of(call: ApiCall, account: JudgedAccount) -> Iterator[tuple[str, JudgedAction]]:
-    """What a service itself must be allowed by a resource's policy, for a call to succeed: (service, access)."""
+    """Yields the accesses that resource policies must grant to services for a call to succeed: (service, access)."""
     key = call.parameters.get("kmsKeyId")
     if call.service == "logs" and call.operation in ("CreateLogGroup", "AssociateKmsKey") and key:
         group = call.parameters.get("logGroupName") or call.parameters.get("resourceIdentifier", "")

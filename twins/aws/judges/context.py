@@ -1,4 +1,4 @@
-"""Condition keys: those that a request's own parameters fill, and those that hold for whoever calls.
+"""Condition keys: those that a request's parameters fill, and the global ones.
 
 Source: "AWS global condition context keys" in the IAM User Guide, and each service's page of the Service Authorization
 Reference.
@@ -18,7 +18,7 @@ Context = dict[str, str | list[str]]
 
 
 def context_of(call: ApiCall, prefix: str) -> Context:
-    """The condition keys that a call's own parameters fill."""
+    """Returns the condition keys that a call's own parameters fill."""
     context = {key: _plain(value) for key, value in _found(tables.CONTEXT.get(prefix, {}), call.parameters)}
     tags = tags_of(call.parameters)
     context.update({f"aws:RequestTag/{key}": value for key, value in tags.items()})
@@ -32,7 +32,7 @@ def context_of(call: ApiCall, prefix: str) -> Context:
 
 
 def tags_of(parameters: dict[str, Any]) -> dict[str, str]:
-    """The tags in a request, however the service spells them."""
+    """Returns the tags in a request, in whichever form the service uses."""
     given = jmespath.search(tables.REQUEST_TAGS, parameters)
     if isinstance(given, dict):
         return {str(key): str(value) for key, value in given.items()}
@@ -46,7 +46,7 @@ def tags_of(parameters: dict[str, Any]) -> dict[str, str]:
 
 
 def context_of_caller(who: AwsIdentity, account: JudgedAccount, region: str) -> Context:
-    """The global keys of a request. The twin's loopback address stands for AWS's TLS."""
+    """Returns the global keys of a request. The twin's loopback address counts as AWS's TLS."""
     now = datetime.now(UTC)
     context: Context = {
         "aws:PrincipalArn": who.role or who.arn,
@@ -73,7 +73,7 @@ def context_of_caller(who: AwsIdentity, account: JudgedAccount, region: str) -> 
 
 
 def context_of_service(service: str, account: JudgedAccount, region: str) -> Context:
-    """The global keys of a request that a service makes in its own name."""
+    """Returns the global keys of a request that a service makes in its own name."""
     now = datetime.now(UTC)
     return {
         "aws:PrincipalIsAWSService": "true",

@@ -1,4 +1,4 @@
-"""Denials in AWS's words.
+"""AWS's messages for denials.
 
 Sources: "Troubleshoot access denied error messages" in the IAM User Guide; each service's own error code.
 
@@ -31,7 +31,7 @@ _KINDS = {
 
 
 def reason(principal: str, action: str, resource: str, verdict: PolicyVerdict) -> str:
-    """The sentence of AWS: who is not authorized to do what on which resource, and why."""
+    """Returns AWS's sentence: who is not authorized to do what on which resource, and why."""
     kind = _KINDS.get(verdict.by, "identity-based policy")
     if verdict.explicit:
         why = f"with an explicit deny in {'an' if kind[0] in 'aeiou' else 'a'} {kind}"
@@ -43,8 +43,8 @@ def reason(principal: str, action: str, resource: str, verdict: PolicyVerdict) -
 
 
 def by_organization(call: ApiCall) -> AwsApiError:
-    """An explicit deny in a service control policy, which no policy of the account outweighs. The operation stands for
-    the action, and the twin knows no resource of it.
+    """Returns the message for an explicit deny in a service control policy, which no policy of the account outweighs.
+    The operation stands for the action, and the twin knows no resource of it.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
     """
@@ -53,7 +53,7 @@ def by_organization(call: ApiCall) -> AwsApiError:
 
 
 def error(service: str, message: str) -> AwsApiError:
-    """The service's own error with that message."""
+    """Returns the service's own error with that message."""
     code, status = _CODES.get(service, ("AccessDeniedException", 400))
     if service == "ec2":
         message = f"You are not authorized to perform this operation. {message}"

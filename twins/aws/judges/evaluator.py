@@ -1,4 +1,4 @@
-"""The evaluator of IAM policies: one Node process for the twin's life, asked over pipes."""
+"""The evaluator of IAM policies: one Node process for the twin's lifetime, connected by pipes."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ END_SECONDS = 5
 
 @dataclass(frozen=True)
 class PolicyQuestion:
-    """May `principal` do this? Policies are JSON texts.
+    """Asks whether `principal` may do something. Policies are JSON texts.
 
     `principal` is an ARN, or a service ("sagemaker.amazonaws.com"), which only resource policies can allow.
     """
@@ -35,7 +35,7 @@ class PolicyQuestion:
 
 @dataclass(frozen=True)
 class PolicyVerdict:
-    """`by`: the kind of policy that denies: identity, resource, session, pb (permissions boundary)."""
+    """The answer. `by` is the kind of policy that denies: identity, resource, session, pb (permissions boundary)."""
 
     allowed: bool
     by: str = ""
@@ -43,7 +43,7 @@ class PolicyVerdict:
 
 
 class Evaluator:
-    """Starts at once, in the background; the first question waits until it is there."""
+    """Starts its process at once, in the background; the first question waits for it."""
 
     def __init__(self, installation: Installation) -> None:
         self._process = subprocess.Popen(
@@ -66,7 +66,7 @@ class Evaluator:
         self._ready = False
 
     def judge(self, questions: Sequence[PolicyQuestion]) -> list[PolicyVerdict]:
-        """One verdict for each question.
+        """Returns one verdict for each question.
 
         Raises:
             KitError: the process died, or a question names an action that IAM doesn't know.
@@ -78,12 +78,12 @@ class Evaluator:
         return [PolicyVerdict(each["allowed"], each.get("by", ""), each.get("explicit", False)) for each in answers]
 
     def errors_of(self, policy: str, kind: str) -> list[str]:
-        """What is wrong with a policy's text; `kind` is identity, resource or trust."""
+        """Returns the errors in a policy's text; `kind` is identity, resource or trust."""
         with self._lock:
             return self._ask({"kind": kind, "validate": policy})["errors"]
 
     def close(self) -> None:
-        """End the process."""
+        """Ends the process."""
         with self._lock:
             assert self._process.stdin
             assert self._process.stdout

@@ -1,4 +1,4 @@
-"""How many instances of which type endpoints and training jobs use, now and after a call."""
+"""Instances that endpoints and training jobs use, by type, now and after a call."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class InstanceDemand:
 
     @classmethod
     def of_job(cls, job: dict[str, Any]) -> "InstanceDemand":
-        """Of CreateTrainingJob's parameters, or DescribeTrainingJob's answer."""
+        """Reads the parameters of CreateTrainingJob, or the answer of DescribeTrainingJob."""
         resources = job.get("ResourceConfig") or {}
         groups = resources.get("InstanceGroups") or [resources]
         counted: dict[str, int] = {}
@@ -31,7 +31,7 @@ class InstanceDemand:
 
 
 def fleets_of(account: JudgedAccount, region: str) -> list[InstanceDemand]:
-    """Of all endpoints that are not being deleted and have not failed."""
+    """Returns the demand of all endpoints that are not being deleted and have not failed."""
     listed = account.describe("sagemaker", "ListEndpoints", region, MaxResults=100).get("Endpoints", [])
     return [
         _of_endpoint(account, region, each["EndpointName"])
@@ -41,7 +41,7 @@ def fleets_of(account: JudgedAccount, region: str) -> list[InstanceDemand]:
 
 
 def jobs_of(account: JudgedAccount, region: str) -> list[InstanceDemand]:
-    """Of all training jobs that run."""
+    """Returns the demand of all running training jobs."""
     listed = account.describe("sagemaker", "ListTrainingJobs", region, StatusEquals="InProgress", MaxResults=100)
     return [
         InstanceDemand.of_job(
@@ -52,7 +52,7 @@ def jobs_of(account: JudgedAccount, region: str) -> list[InstanceDemand]:
 
 
 def fleets_after(call: ApiCall, now: list[InstanceDemand], account: JudgedAccount) -> list[InstanceDemand]:
-    """The instances that a call asks for besides those in use.
+    """Returns the instances that a call asks for in addition to those in use.
 
     An update that is blue/green (the default) starts the whole new fleet beside the old one; a rolling one starts a
     batch; a change of capacities the difference.

@@ -1,4 +1,4 @@
-"""Where the permission judge's Node program and its packages are; installed once for each lock, into the cache.
+"""Installs the permission judge's Node program and its packages, once for each lock, into the cache.
 
 The evaluator (npm: @cloud-copilot/iam-simulate) is licensed AGPL-3.0-or-later. It is no part of the kit: npm installs
 it on the user's machine from the lock beside `judge.mjs`, and it runs as a program of its own, spoken to over pipes.
@@ -22,7 +22,7 @@ JUDGE = node_programs.NodeProgram(
 
 @dataclass(frozen=True)
 class Installation:
-    """The program that runs, and IAM's own data (actions, resource types, condition keys) beside it."""
+    """The installed program, and IAM's data (actions, resource types, condition keys)."""
 
     node: Path
     script: Path
@@ -34,7 +34,7 @@ class Installation:
 
 
 def install(environ: Mapping[str, str] | None = None, say: Callable[[str], None] = silent) -> Installation:
-    """The installed judge; installs it first where it is missing. Two at once wait for each other.
+    """Returns the installed judge, installing it first if missing. Two concurrent calls wait for each other.
 
     Raises:
         KitError: there is no Node, no npm, or npm can't fetch the packages.

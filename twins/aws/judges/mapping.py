@@ -1,4 +1,4 @@
-"""From a call to what IAM judges: actions, ARNs and condition keys.
+"""Maps a call to what IAM judges: actions, ARNs and condition keys.
 
 Most operations follow from the Service Authorization Reference alone: the action has the operation's name, and its
 resource types' ARNs are filled from parameters of the same names. `tables` and `arns` hold what differs; S3,
@@ -20,14 +20,15 @@ from twins.aws.wire.calls import ApiCall, AwsApiError
 
 
 class Mapping:
-    """Knows the reference and looks names up in the account."""
+    """Reads the reference, and looks names up in the account."""
 
     def __init__(self, reference: Reference, account: JudgedAccount) -> None:
         self._reference = reference
         self._account = account
 
     def accesses_of(self, call: ApiCall) -> list[JudgedAction]:
-        """What a call must be allowed to do; the call's own action first. Nothing for an operation that is free.
+        """Returns the accesses that a call needs, its own action first; empty for an operation that needs no
+        permission.
 
         Raises:
             AwsApiError: IAM has no such action, so nobody can be allowed it.

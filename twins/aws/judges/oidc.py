@@ -1,4 +1,4 @@
-"""What a web identity's token says: the provider's ARN and the condition keys of its claims.
+"""Reads web identity tokens: the provider's ARN and the condition keys of the claims.
 
 https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
 """
@@ -13,7 +13,7 @@ from twins.core import web_identity
 
 
 def claims_of(twin: AccountTwin, token: str) -> dict[str, Any]:
-    """The claims of a token that the twin made in an issuer's place.
+    """Returns the claims of a token that the twin issued in an issuer's place.
 
     Raises:
         AwsApiError: another made it, it is expired, or it is none.
@@ -28,7 +28,7 @@ def claims_of(twin: AccountTwin, token: str) -> dict[str, Any]:
 
 
 def read(token: str, account: JudgedAccount) -> tuple[str, Context]:
-    """The ARN of the OIDC provider that issued a token, and the keys `<issuer>:aud`, `<issuer>:sub` …
+    """Returns the ARN of the OIDC provider that issued a token, and the keys `<issuer>:aud`, `<issuer>:sub` …
 
     Raises:
         AwsApiError: the token is none that the twin made, or its issuer is no provider of the account.

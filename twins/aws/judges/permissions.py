@@ -1,4 +1,4 @@
-"""The judge of permissions: may this principal do this, by role, boundary, session and resource policies?
+"""The judge of permissions, by role, permissions boundary, session and resource policies.
 
 It is asked for every call before it is carried out, and by the platform for what a service does under a role. All but
 the mapping is IAM's own logic, as `evaluator` has it.
@@ -29,7 +29,7 @@ _ALL = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*
 _ALLOWED = PolicyVerdict(True)
 UNJUDGED = [
     "permissions: service control policies, VPC endpoint policies, multi-factor authentication, source addresses",
-    "permissions: a web identity's token of its issuer's own is refused: the twin makes those that it believes",
+    "permissions: web identity tokens of a real issuer are refused: the twin accepts only those that it issued",
 ]
 # What a document is, where a call brings a policy: a faulty one is refused when it is put, as AWS does.
 _BROUGHT = {
@@ -47,7 +47,7 @@ _BROUGHT = {
 
 
 class AwsPermissionJudge:
-    """Refuses, with the service's own error, what a principal may not do. Turned off, it starts nothing.
+    """Refuses, with the service's own error, what a principal may not do. Switched off, it starts no process.
 
     Raises:
         KitError: when it is made, where Node or its packages are missing and can't be installed.
@@ -105,7 +105,7 @@ class AwsPermissionJudge:
         service: str = "sagemaker.amazonaws.com",
         region: str = "",
     ) -> str | None:
-        """May a service do this under a role? None, or AWS's words for the denial.
+        """Returns AWS's message if a service may not do something under a role; None if it may.
 
         Judged as AWS does it: the role's trust policy first (with aws:SourceAccount, and aws:SourceArn where the
         context has it), then what a session of the role may do, by its own, its boundary's and the resource's policies.
@@ -137,14 +137,14 @@ class AwsPermissionJudge:
     def would_allow(
         self, policies: tuple[str, ...], boundary: str | None, action: str, resource: str, context: Mapping[str, Any]
     ) -> str | None:
-        """Would policies that belong to nobody allow this? None, or the reason of the denial."""
+        """Returns why policies that are attached to nobody would deny something; None if they allow it."""
         nobody = f"arn:{self.account.partition}:iam::{self.account.id}:user/simulated"
         question = PolicyQuestion(nobody, self.account.id, action, resource, context, policies, boundary)
         verdict = self._evaluator.judge([question])[0]
         return None if verdict.allowed else denials.reason(nobody, action, resource, verdict)
 
     def may_call(self, role_arn: str, call: ApiCall, *, service: str, source_arn: str = "") -> str | None:
-        """May a service make this call under a role, as EventBridge Scheduler does? None, or why not."""
+        """Returns why a service, such as EventBridge Scheduler, may not make a call under a role; None if it may."""
         source = {"aws:SourceArn": source_arn} if source_arn else {}
         for access in self._mapping.accesses_of(call):
             context = {**access.context, **source}
@@ -153,7 +153,7 @@ class AwsPermissionJudge:
         return None
 
     def trusts(self, role_arn: str, service: str, source_arn: str = "") -> bool:
-        """Does a role's trust policy let a service assume it? Always, where permissions are not judged."""
+        """Returns whether a role's trust policy lets a service assume it; always true if permissions are not judged."""
         if self._twin.settings.judge == "off":
             return True
         trust: Context = {"aws:SourceAccount": self.account.id}
@@ -161,13 +161,13 @@ class AwsPermissionJudge:
         return is_settled(self._twin, role_arn) and self._trusts(role_arn, service, trust)
 
     def service_may(self, service: str, action: str, resource: str, context: Mapping[str, Any] | None = None) -> bool:
-        """May a service do this in its own name: does the resource's policy (key, topic, bucket, queue) let it?"""
+        """Returns whether a resource's policy (key, topic, bucket, queue) lets a service act in its own name."""
         if self._twin.settings.judge == "off":
             return True
         return self._of_service(service, [JudgedAction(action, resource, dict(context or {}))])[0].allowed
 
     def close(self) -> None:
-        """End the evaluator, if it ever started."""
+        """Ends the evaluator if it was started."""
         if "_evaluator" in vars(self):
             self._evaluator.close()
 

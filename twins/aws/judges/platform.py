@@ -1,4 +1,4 @@
-"""What SageMaker does under an execution role: the accesses of an endpoint and of a training job.
+"""Accesses of SageMaker under an execution role: those of an endpoint and of a training job.
 
 The lists follow AWS's documents, not anybody's roles: "How to use SageMaker execution roles" (CreateModel and
 CreateTrainingJob), "Deployment guardrails" (auto-rollback reads the alarms), "Protect data at rest" and "Using
@@ -43,19 +43,19 @@ class _Workload:
         return cls(account, region, source, _path_to_s3(account, region, network))
 
     def key(self, key: str) -> str:
-        """The ARN of a KMS key."""
+        """Returns the ARN of a KMS key."""
         return self.account.key_arn(key, self.region)
 
     def arn(self, service: str, rest: str) -> str:
-        """An ARN of this account and region."""
+        """Returns an ARN of this account and region."""
         return f"arn:{self.account.partition}:{service}:{self.region}:{self.account.id}:{rest}"
 
     def context(self, **keys: Any) -> Context:
-        """The keys of an access: whose it is (read by the role's trust policy), and those given."""
+        """Returns the keys of an access: whose it is (read by the role's trust policy), and those given."""
         return {"aws:SourceArn": self.source, **keys}
 
     def via(self, service: str, **keys: Any) -> Context:
-        """The keys of an access to a KMS key through a service."""
+        """Returns the keys of an access to a KMS key through a service."""
         return self.context(**{"kms:ViaService": f"{service}.{self.region}.amazonaws.com"}, **keys)
 
 
@@ -66,7 +66,7 @@ def accesses_of_endpoint(
     model: Mapping[str, Any],
     deployment: Mapping[str, Any] | None = None,
 ) -> list[JudgedAction]:
-    """What must succeed under a model's role until the endpoint that serves it is InService.
+    """Returns the accesses under a model's role that must succeed before its endpoint is InService.
 
     Args:
         twin: the account.
@@ -91,7 +91,7 @@ def accesses_of_endpoint(
 
 
 def accesses_of_training_job(twin: AccountTwin, job: Mapping[str, Any]) -> list[JudgedAction]:
-    """What a training job does under its role, from its start to the upload of what it made.
+    """Returns the accesses of a training job under its role, from its start to the upload of its outputs.
 
     Args:
         twin: the account.
@@ -117,7 +117,7 @@ def accesses_of_training_job(twin: AccountTwin, job: Mapping[str, Any]) -> list[
 
 
 def accesses_of_upload(twin: AccountTwin, job: Mapping[str, Any], uri: str, key: str) -> list[JudgedAction]:
-    """What a training job does under its role to put one object of its own.
+    """Returns the accesses of a training job under its role when it puts one object.
 
     Args:
         twin: the account.
@@ -142,14 +142,14 @@ def _metrics(workload: _Workload, namespace: str) -> Iterator[JudgedAction]:
 
 
 def accesses_of_async_invocation(twin: AccountTwin, endpoint_arn: str, input_uri: str) -> list[JudgedAction]:
-    """What an asynchronous invocation reads under the model's role."""
+    """Returns the reads of an asynchronous invocation under the model's role."""
     return _unique(list(_read(_Workload.of(twin, endpoint_arn, endpoint_arn.split(":", 5)[5]), input_uri)))
 
 
 def accesses_of_async_result(
     twin: AccountTwin, endpoint_arn: str, asynchronous: Mapping[str, Any]
 ) -> list[JudgedAction]:
-    """What it writes, and whom it tells, by the endpoint's AsyncInferenceConfig."""
+    """Returns the writes and notifications of its result, by the endpoint's AsyncInferenceConfig."""
     workload = _Workload.of(twin, endpoint_arn, endpoint_arn.split(":", 5)[5])
     return _unique(list(_capture(workload, {"AsyncInferenceConfig": asynchronous})))
 

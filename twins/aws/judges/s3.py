@@ -93,7 +93,9 @@ _READS = {"GetObject", "SelectObjectContent", "GetObjectAttributes"}
 
 
 def accesses_of(call: ApiCall, account: JudgedAccount) -> list[JudgedAction]:
-    """What S3 checks for a call, the keys that encrypt its objects not counted (see `keys_of`)."""
+    """Returns the accesses that S3 checks for a call, except those to the keys that encrypt its objects (see
+    `keys_of`).
+    """
     given = call.parameters
     context = context_of(call, "s3")
     context["s3:ResourceAccount"] = account.id
@@ -163,7 +165,7 @@ def _on_making(call: ApiCall, bucket: str, context: Context) -> Iterator[JudgedA
 
 
 def copy_source(source: object) -> tuple[str, str]:
-    """A CopySource as (bucket/key, version id)."""
+    """Returns a CopySource as (bucket/key, version id)."""
     if isinstance(source, dict):
         return f"{source['Bucket']}/{source['Key']}", source.get("VersionId", "")
     path, _, query = str(source).lstrip("/").partition("?versionId=")
@@ -171,7 +173,7 @@ def copy_source(source: object) -> tuple[str, str]:
 
 
 def keys_of(call: ApiCall, account: JudgedAccount) -> Iterator[tuple[str, str, str]]:
-    """The KMS actions that S3 carries out as the caller: (action, key's ARN, what the encryption context names).
+    """Yields the KMS actions that S3 makes as the caller: (action, key's ARN, names in the encryption context).
 
     Source: "Using server-side encryption with AWS KMS keys" in the Amazon S3 User Guide: writing takes GenerateDataKey,
     and Decrypt too for an upload in parts; reading takes Decrypt. With a bucket key the context is the bucket's ARN.

@@ -1,4 +1,4 @@
-"""Where IAM's view of an operation is not its name and its parameters of the same name: tables, no code.
+"""Tables of operations whose IAM actions or resources don't follow from names.
 
 Right-hand sides are JMESPath expressions over an operation's parameters.
 Source: AWS's Service Authorization Reference and the permissions pages of each service's guide.

@@ -1,4 +1,4 @@
-"""The registry on the twin's own port, as ECR has it: a login, permissions, and tags that may be immutable.
+"""ECR's registry on the twin's own port: login, permissions, and tags that may be immutable.
 
 https://docs.aws.amazon.com/AmazonECR/latest/userguide/common-errors-docker.html for the words.
 """
@@ -43,7 +43,7 @@ _CODES = {
 
 
 def front(twin: AccountTwin, storage: Storage) -> Front:
-    """The WSGI application at `/v2/`."""
+    """Returns the WSGI application at `/v2/`."""
     return Front(_Ecr(twin), storage)
 
 

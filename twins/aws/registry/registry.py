@@ -1,4 +1,4 @@
-"""The registry behind ECR: tokens that open it, and the names by which this machine's Docker pulls from it."""
+"""ECR's tokens, and the names under which this machine's Docker pulls from it."""
 
 import base64
 import time
@@ -18,7 +18,7 @@ PULL_HOST = "localhost"
 
 @dataclass(frozen=True)
 class Holder:
-    """Who a token was given to, and for which region's registry."""
+    """The principal that a token was issued to, and the region of the registry."""
 
     access_key: str
     principal: str
@@ -26,13 +26,13 @@ class Holder:
 
 
 def token(twin: AccountTwin, call: ApiCall) -> str:
-    """A password for `docker login`, good for 12 hours: who asks now is who pushes and pulls with it."""
+    """Returns a password for `docker login`, valid for 12 hours. Pushes and pulls with it are made as the caller."""
     claims = asdict(Holder(call.access_key, call.principal, call.region))
     return web_identity.issue(twin.home, {**claims, "exp": int(time.time()) + TOKEN_HOURS * 3600}, _PURPOSE)
 
 
 def holder(twin: AccountTwin, authorization: str) -> Holder | None:
-    """Who an `Authorization: Basic …` header stands for; None: nobody.
+    """Returns the principal of an `Authorization: Basic …` header; None for an invalid one.
 
     Raises:
         TimeoutError: the token has expired.
@@ -52,5 +52,7 @@ def holder(twin: AccountTwin, authorization: str) -> Holder | None:
 
 
 def pull_name(twin: AccountTwin, repository: str, region: str) -> str:
-    """HOST:PORT/NAME of a repository as SageMaker pulls it here: without a login, by a name that is the permission."""
+    """Returns HOST:PORT/NAME of a repository for SageMaker's pulls: without a login, because only the twin can compute
+    the name.
+    """
     return f"{PULL_HOST}:{twin.describe()['port']}/{registry.pull_name(twin, region, repository)}"

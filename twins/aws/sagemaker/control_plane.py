@@ -14,6 +14,6 @@ from twins.aws.twin import AccountTwin
 
 
 def install(twin: AccountTwin) -> None:
-    """Let the twin answer for SageMaker."""
+    """Registers SageMaker's control plane with the twin."""
     for answers in (Models(twin), Endpoints(twin), Packages(twin), TrainingOperations(twin), Tags(twin)):
         implement_methods(twin, SERVICE, answers)

@@ -8,7 +8,7 @@ from twins.aws.twin import AccountTwin
 
 
 def install(twin: AccountTwin) -> None:
-    """Let the twin answer invocations."""
+    """Registers SageMaker's invocations with the twin."""
     runtime = InvocationOperations(twin)
     implement_methods(twin, "sagemaker-runtime", runtime)
     implement_methods(twin, "sagemaker-runtime", AsyncInvocations(twin, runtime))

@@ -1,4 +1,4 @@
-"""SageMaker's documents: where they are kept, what they are called, AWS's words for their absence, and its lists.
+"""SageMaker's documents: where they are kept, their names, AWS's errors for missing ones, and lists of them.
 
 Every resource is one document by its ARN: the parameters of its creation as they were given, and what SageMaker adds.
 
@@ -31,12 +31,12 @@ class DocumentKind:
 
     @property
     def name(self) -> str:
-        """The member that holds the name."""
+        """The member with the name."""
         return f"{self.prefix}Name"
 
     @property
     def arn(self) -> str:
-        """The member that holds the ARN."""
+        """The member with the ARN."""
         return f"{self.prefix}Arn"
 
 
@@ -50,22 +50,22 @@ KINDS = (MODEL, CONFIG, ENDPOINT, JOB, GROUP, PACKAGE)
 
 
 def arn_of(twin: AccountTwin, kind: DocumentKind, region: str, name: str) -> str:
-    """The ARN of a name; SageMaker writes names in lower case there."""
+    """Returns the ARN of a name, which SageMaker writes in lower case."""
     return f"arn:aws:sagemaker:{region}:{twin.account}:{kind.path}/{name.lower()}"
 
 
 def documents(twin: AccountTwin, kind: DocumentKind, region: str) -> dict[str, Document]:
-    """All of a kind in a region, by ARN."""
+    """Returns all documents of a kind in a region, by ARN."""
     return shelf(twin, SERVICE, kind.path, region)
 
 
 def lookup(twin: AccountTwin, kind: DocumentKind, region: str, name: str) -> Document | None:
-    """The document of a name, or None."""
+    """Returns the document of a name, or None."""
     return documents(twin, kind, region).get(arn_of(twin, kind, region, name))
 
 
 def find(twin: AccountTwin, kind: DocumentKind, region: str, name: str) -> Document:
-    """The document of a name.
+    """Returns the document of a name.
 
     Raises:
         AwsApiError: there is none.
@@ -77,7 +77,7 @@ def find(twin: AccountTwin, kind: DocumentKind, region: str, name: str) -> Docum
 
 
 def missing(kind: DocumentKind, arn: str) -> AwsApiError:
-    """AWS's error for a resource that is not there."""
+    """Returns AWS's error for a missing resource."""
     if kind is JOB:
         return AwsApiError("ValidationException", "Requested resource not found.")
     if kind in (GROUP, PACKAGE):
@@ -86,7 +86,7 @@ def missing(kind: DocumentKind, arn: str) -> AwsApiError:
 
 
 def create(twin: AccountTwin, kind: DocumentKind, call: ApiCall, **more: Any) -> Document:
-    """Keep a new document of a call's parameters.
+    """Keeps a new document with a call's parameters.
 
     Raises:
         AwsApiError: there is one of this name.
@@ -104,7 +104,7 @@ def create(twin: AccountTwin, kind: DocumentKind, call: ApiCall, **more: Any) ->
 
 
 def delete(twin: AccountTwin, kind: DocumentKind, region: str, name: str) -> Document:
-    """Drop a document and its tags.
+    """Deletes a document and its tags.
 
     Raises:
         AwsApiError: there is none.
@@ -115,14 +115,14 @@ def delete(twin: AccountTwin, kind: DocumentKind, region: str, name: str) -> Doc
 
 
 def drop(twin: AccountTwin, kind: DocumentKind, document: Document) -> None:
-    """Forget a document and its tags."""
+    """Deletes a document and its tags, if it exists."""
     arn = document[kind.arn]
     documents(twin, kind, arn.split(":")[3]).pop(arn, None)
     shelf(twin, SERVICE, "tags", arn.split(":")[3]).pop(arn, None)
 
 
 def tags_of(twin: AccountTwin, arn: str) -> Document:
-    """The tags of an ARN."""
+    """Returns the tags of an ARN."""
     return shelf(twin, SERVICE, "tags", arn.split(":")[3]).setdefault(arn, {})
 
 
@@ -131,7 +131,9 @@ def tags_of(twin: AccountTwin, arn: str) -> Document:
 
 @dataclass(frozen=True)
 class Listing:
-    """How a List operation answers: the member with the page, the members of a summary, sort and page defaults."""
+    """The form of a List operation's answer: the member with the page, the members of a summary, defaults of sorting
+    and paging.
+    """
 
     answer: str
     members: tuple[str, ...]
@@ -140,7 +142,7 @@ class Listing:
 
 
 def page_of(call: ApiCall, kind: DocumentKind, found: Mapping[str, Document], listing: Listing) -> Document:
-    """A page of documents, filtered and sorted as AWS does it.
+    """Returns a page of documents, filtered and sorted as AWS does it.
 
     Raises:
         AwsApiError: the token is not one that a page had.

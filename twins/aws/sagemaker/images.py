@@ -1,4 +1,4 @@
-"""Images and model data as SageMaker looks for them: in the account's ECR and S3.
+"""Finds images and model data for SageMaker, in the account's ECR and S3.
 
 https://github.com/aws/amazon-sagemaker-feedback/issues/180 (manifests of OCI)
 https://github.com/aws/sagemaker-python-sdk/pull/4700 (images that are not in ECR)
@@ -24,7 +24,7 @@ PROCESS = "process:"
 
 
 def require_usable(twin: AccountTwin, image: str, access_mode: str = "") -> None:
-    """Refuse an image that SageMaker would not take, by its name or by its manifest.
+    """Refuses an image that SageMaker would not accept, by its name or its manifest.
 
     Raises:
         AwsApiError: it is not in ECR, or its manifest is of a kind that SageMaker does not read.
@@ -47,7 +47,7 @@ def require_usable(twin: AccountTwin, image: str, access_mode: str = "") -> None
 
 
 def is_there(twin: AccountTwin, image: str) -> bool:
-    """Is an image to be had? Of other accounts' images the twin knows nothing: they are taken for there."""
+    """Returns whether an image exists. Images of other accounts, which the twin doesn't know, count as existing."""
     match = _ECR.match(image)
     if image.startswith(PROCESS) or not match or match["account"] != twin.account:
         return True
@@ -55,7 +55,7 @@ def is_there(twin: AccountTwin, image: str) -> bool:
 
 
 def runnable(twin: AccountTwin, image: str) -> str:
-    """hosting's reference of an image: `process:NAME@sha256:…` or `docker:HOST:PORT/REPOSITORY@sha256:…`.
+    """Returns hosting's reference of an image: `process:NAME@sha256:…` or `docker:HOST:PORT/REPOSITORY@sha256:…`.
 
     Quick, and may be called with the twin's lock held: nothing is pulled yet (`hosting.runtimes.pull`).
 
@@ -79,7 +79,7 @@ def runnable(twin: AccountTwin, image: str) -> str:
 
 
 def resolved(twin: AccountTwin, image: str) -> str:
-    """An image by its digest, as DescribeEndpoint answers it."""
+    """Returns an image by its digest, as DescribeEndpoint answers it."""
     match, found = _ECR.match(image), _in_ecr(twin, image)
     if not match or found is None:
         return image
@@ -87,7 +87,7 @@ def resolved(twin: AccountTwin, image: str) -> str:
 
 
 def has_data(twin: AccountTwin, uri: str) -> bool:
-    """Is there an object of this S3 URI, or one below it?"""
+    """Returns whether there is an object at this S3 URI, or below it."""
     match = _S3.match(uri)
     if not match:
         return False

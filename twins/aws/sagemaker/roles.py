@@ -1,4 +1,4 @@
-"""Roles that SageMaker works under: may it assume them at all?
+"""Checks of the roles that SageMaker works under.
 
 https://github.com/awslabs/predictive-maintenance-using-machine-learning/issues/3
 """
@@ -11,7 +11,7 @@ _PRINCIPAL = "sagemaker.amazonaws.com"
 
 
 def require_role(twin: AccountTwin, role_arn: str) -> None:
-    """Refuse a role that is not there, works not yet, or does not trust SageMaker.
+    """Refuses a role that does not exist, does not work yet, or does not trust SageMaker.
 
     Raises:
         AwsApiError: in AWS's words, which the Pulumi plugin knows: it tries again for two minutes.

@@ -1,1 +1,1 @@
-"""The services of the twin: what moto lacks or answers wrongly, one module a service."""
+"""Services of the twin, one module each: what moto lacks or answers wrongly."""

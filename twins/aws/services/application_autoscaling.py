@@ -22,7 +22,7 @@ _PREDEFINED = {
 
 
 def install(twin: AccountTwin) -> None:
-    """Answer the API."""
+    """Registers the API with the twin."""
     implement_methods(twin, SERVICE, _ApplicationAutoscaling(twin))
     twin.tag_sources.append(_tagged)
     twin.before("sagemaker", "UpdateEndpoint", lambda call: _refuse_moved_variants(twin, call))

@@ -20,7 +20,9 @@ _MOST_SUBSCRIBERS = 11
 
 
 def install(twin: AccountTwin) -> None:
-    """Answer the API of https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_Operations_AWS_Budgets.html."""
+    """Registers the API of
+    https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_Operations_AWS_Budgets.html.
+    """
     implement_methods(twin, "budgets", _Budgets(twin))
     twin.tag_sources.append(_tagged)
 

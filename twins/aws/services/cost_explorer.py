@@ -1,4 +1,4 @@
-"""Cost Explorer: the cost allocation tags of an account; moto has none."""
+"""Cost Explorer: the cost allocation tags of an account, which moto lacks."""
 
 from datetime import UTC, datetime
 
@@ -12,7 +12,9 @@ _EVERYWHERE = "aws"  # costs belong to no region
 
 
 def install(twin: AccountTwin) -> None:
-    """Answer the tags' part of https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_Operations_AWS_Cost_Explorer_Service.html."""
+    """Registers the tags' part of
+    https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_Operations_AWS_Cost_Explorer_Service.html.
+    """
     implement_methods(twin, _SERVICE, _CostExplorer(twin))
 
 

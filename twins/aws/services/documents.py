@@ -1,4 +1,4 @@
-"""What the services' own documents share: where they are kept, pages, tags, times, and calls among services."""
+"""Helpers for the services' own documents: storage, pages, tags, times, and calls between services."""
 
 import base64
 import inspect
@@ -15,7 +15,7 @@ Document = dict[str, Any]
 
 
 def implement_methods(twin: AccountTwin, service: str, answers: object) -> None:
-    """Let each method of an object that takes a `call` alone answer the operation of its name: `create_budget` answers
+    """Registers each method of an object that takes only a `call` for the operation of its name: `create_budget` for
     CreateBudget.
     """
     for name, method in inspect.getmembers(answers, inspect.ismethod):
@@ -25,17 +25,17 @@ def implement_methods(twin: AccountTwin, service: str, answers: object) -> None:
 
 
 def shelf(twin: AccountTwin, service: str, kind: str, region: str) -> dict[str, Document]:
-    """The documents of one kind in a region, by key; kept with the twin's state."""
+    """Returns the documents of one kind in a region, by key; they are part of the twin's state."""
     return twin.state.setdefault(service, {}).setdefault(region, {}).setdefault(kind, {})
 
 
 def regions(twin: AccountTwin, service: str) -> list[str]:
-    """The regions in which a service keeps documents."""
+    """Returns the regions in which a service keeps documents."""
     return list(twin.state.get(service, {}))
 
 
 def plain(value: Any) -> Any:
-    """A call's parameters as JSON can carry them: times as seconds since 1970, bytes as base64."""
+    """Returns a call's parameters in JSON's types: times as seconds since 1970, bytes as base64."""
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     if isinstance(value, bytes):
@@ -48,19 +48,19 @@ def plain(value: Any) -> Any:
 
 
 def now() -> float:
-    """Seconds since 1970, to the millisecond, as APIs answer times."""
+    """Returns seconds since 1970, to the millisecond, as APIs answer times."""
     return round(time.time(), 3)
 
 
 def new_id() -> str:
-    """A random UUID."""
+    """Returns a random UUID."""
     return str(uuid.uuid4())
 
 
 def page(
     items: Iterable[Any], token: str | None, limit: int | None, default: int = 100
 ) -> tuple[list[Any], str | None]:
-    """One page of items, and the token of the next.
+    """Returns one page of items, and the token of the next.
 
     Raises:
         AwsApiError: the token is not one that a page had.
@@ -75,19 +75,19 @@ def page(
 
 
 def tag_list(tags: Mapping[str, str], key: str = "Key", value: str = "Value") -> list[dict[str, str]]:
-    """Tags as most APIs list them."""
+    """Returns tags as most APIs list them."""
     return [{key: name, value: text} for name, text in tags.items()]
 
 
 def tag_map(tags: Iterable[Mapping[str, str]] | None, key: str = "Key", value: str = "Value") -> dict[str, str]:
-    """Tags by their keys."""
+    """Returns tags by their keys."""
     return {tag[key]: tag.get(value, "") for tag in tags or []}
 
 
 def ask(
     twin: AccountTwin, service: str, operation: str, region: str, parameters: Document, principal: str = ""
 ) -> Document:
-    """Let the twin's own handler of another service answer; judged first when `principal` is given.
+    """Returns the answer of the twin's own handler of another service; judged first if `principal` is given.
 
     Raises:
         AwsApiError: as the service refuses.

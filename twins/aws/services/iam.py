@@ -1,4 +1,4 @@
-"""AWS IAM: documents and references that are checked, AWS's managed policies by name, simulation by the judge."""
+"""AWS IAM: checked documents and references, AWS's managed policies by name, simulation by the judge."""
 
 import csv
 import io
@@ -30,7 +30,7 @@ _REPORT_FIELDS = (
 
 
 def install(twin: AccountTwin) -> None:
-    """Mend moto's IAM to https://docs.aws.amazon.com/IAM/latest/APIReference/welcome.html."""
+    """Corrects moto's IAM after https://docs.aws.amazon.com/IAM/latest/APIReference/welcome.html."""
     iam = _Iam(twin)
     for operation in _NAMES_A_POLICY:
         twin.before("iam", operation, iam.load_managed_policy)
@@ -47,14 +47,14 @@ def install(twin: AccountTwin) -> None:
 
 
 def is_settled(twin: AccountTwin, role_arn: str) -> bool:
-    """Does a role work yet? False while the fault `role_propagation` holds for a role that was just made."""
+    """Returns whether a role works yet: the fault `role_propagation` delays that for a new role."""
     created = shelf(twin, "iam", "created", "aws").get(role_arn, {}).get("at", 0)
     fault = faults.find(twin, "role_propagation")
     return not fault or created + fault["seconds"] <= now() or not faults.take(twin, "role_propagation")
 
 
 def role_named(twin: AccountTwin, role_arn: str) -> Any | None:
-    """moto's role of an ARN, or None."""
+    """Returns moto's role of an ARN, or None."""
     from moto.iam.models import iam_backends
 
     roles = iam_backends[twin.account]["aws"].roles.values()
@@ -62,7 +62,9 @@ def role_named(twin: AccountTwin, role_arn: str) -> Any | None:
 
 
 def trusts(twin: AccountTwin, role_arn: str, service: str) -> bool:
-    """Is there such a role, in force by now, whose trust policy names the service (conditions are the judge's)?"""
+    """Returns whether there is such a role, in force by now, whose trust policy names the service. The judge evaluates
+    conditions.
+    """
     role = role_named(twin, role_arn)
     if role is None or not is_settled(twin, role_arn):
         return False

@@ -14,7 +14,7 @@ _PRICES = ("GetProducts", "DescribeServices", "GetAttributeValues", "ListPriceLi
 
 
 def install(twin: AccountTwin) -> None:
-    """Refuse clearly."""
+    """Registers the refusals."""
     for service, operations in _OPERATIONS.items():
         for operation in operations:
             twin.implement(service, operation, _refuse)

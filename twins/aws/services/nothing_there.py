@@ -1,4 +1,4 @@
-"""What AWS answers of things that a twin never has: asked by scanners, which look at a whole account.
+"""AWS's answers about kinds of resources that a twin never has, for scanners, which look at a whole account.
 
 Codes as botocore's models declare them for these operations; words as the services' references have them, of which
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html has the most.
@@ -35,7 +35,7 @@ _ERRORS: Mapping[tuple[str, str], tuple[str, str, int]] = {
 
 
 def install(twin: AccountTwin) -> None:
-    """Answer as in an account where there is nothing of the kind."""
+    """Registers answers as of an account without any such resource."""
     for (service, operation), answer in _ANSWERS.items():
         twin.implement(service, operation, lambda call, answer=answer: dict(answer))
     for (service, operation), error in _ERRORS.items():

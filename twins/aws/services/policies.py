@@ -1,4 +1,4 @@
-"""What every service checks of a policy that it is given: that it is one, and that its principals exist."""
+"""Checks that every service makes of a policy: that it is one, and that its principals exist."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ Statement = dict[str, Any]
 
 
 def statements(text: str) -> list[Statement]:
-    """The statements of a policy.
+    """Returns the statements of a policy.
 
     Raises:
         ValueError: the text is no policy: no JSON object, no statement, or a statement without effect and action.
@@ -32,7 +32,7 @@ def statements(text: str) -> list[Statement]:
 
 
 def resource_statements(text: str) -> list[Statement]:
-    """The statements of a policy that stands on a resource or role, so that each names a principal.
+    """Returns the statements of a resource's or role's policy, each of which must name a principal.
 
     Raises:
         ValueError: as `statements`, or a statement has no principal.
@@ -46,7 +46,7 @@ def resource_statements(text: str) -> list[Statement]:
 
 
 def principals(statement: Statement, kind: str) -> list[str]:
-    """Whom a statement names as principals of a kind: AWS, Service, Federated."""
+    """Returns the principals of a kind that a statement names: AWS, Service, Federated."""
     principal = statement.get("Principal", {})
     if principal == "*":
         return ["*"] if kind == "AWS" else []
@@ -55,7 +55,7 @@ def principals(statement: Statement, kind: str) -> list[str]:
 
 
 def missing_principals(twin: AccountTwin, found: list[Statement]) -> Iterator[str]:
-    """Roles and users of this account that a policy names and that don't exist."""
+    """Yields roles and users of this account that a policy names and that don't exist."""
     from moto.iam.models import iam_backends
 
     iam = iam_backends[twin.account]["aws"]
@@ -68,14 +68,14 @@ def missing_principals(twin: AccountTwin, found: list[Statement]) -> Iterator[st
 
 
 def allows(statement: Statement, action: str) -> bool:
-    """Does a statement allow an action, conditions and resources aside?"""
+    """Returns whether a statement allows an action, regardless of conditions and resources."""
     named = statement.get("Action", [])
     named = [named] if isinstance(named, str) else named
     return statement["Effect"] == "Allow" and any(fnmatchcase(action.lower(), name.lower()) for name in named)
 
 
 def is_public(found: list[Statement]) -> bool:
-    """Does a policy let everybody do something, as S3's block of public policies understands it?"""
+    """Returns whether S3's block of public policies counts a policy as public."""
     return any(
         statement["Effect"] == "Allow" and "*" in principals(statement, "AWS") and not statement.get("Condition")
         for statement in found

@@ -38,7 +38,7 @@ log = logging.getLogger("twins.aws")
 
 
 def install(twin: AccountTwin) -> None:
-    """Answer the API, and fire what is due."""
+    """Registers the API, and fires what is due."""
     scheduler = _Scheduler(twin)
     implement_methods(twin, _SERVICE, scheduler)
     twin.tag_sources.append(_tagged)

@@ -19,7 +19,7 @@ _YEARS_AHEAD = 5
 
 
 def check(expression: str, timezone: str = "UTC") -> None:
-    """Raise unless an expression and a time zone can be read.
+    """Raises unless expression and time zone can be parsed.
 
     Raises:
         AwsApiError: ValidationException.
@@ -28,7 +28,7 @@ def check(expression: str, timezone: str = "UTC") -> None:
 
 
 def next_after(expression: str, when: float, timezone: str = "UTC") -> float | None:
-    """When an expression is due next after a time (seconds since 1970); None: never.
+    """Returns when an expression is due next after a time (seconds since 1970); None: never.
 
     A rate counts from `when`. A cron expression is looked at for five years ahead.
 

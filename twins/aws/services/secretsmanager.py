@@ -1,4 +1,4 @@
-"""AWS Secrets Manager: the name of a secret that waits for deletion stays reserved; ARNs are whole."""
+"""AWS Secrets Manager: a secret's name stays reserved until its deletion is complete; ARNs are complete."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _RESERVED = "You can't create this secret because a secret with this name is alr
 
 
 def install(twin: AccountTwin) -> None:
-    """Mend moto's secrets to https://docs.aws.amazon.com/secretsmanager/latest/apireference/Welcome.html."""
+    """Corrects moto's secrets after https://docs.aws.amazon.com/secretsmanager/latest/apireference/Welcome.html."""
     twin.before(_SERVICE, "CreateSecret", lambda call: _refuse_reserved(twin, call))
     for operation in ("ListSecretVersionIds", "DeleteSecret", "RestoreSecret"):
         twin.mend(_SERVICE, operation, lambda call, answer: _name_whole(twin, call, answer))

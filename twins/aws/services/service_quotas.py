@@ -1,4 +1,4 @@
-"""Service Quotas of SageMaker, with the limits that the twin's own judge of quotas holds."""
+"""Service Quotas of SageMaker, with the limits of the twin's judge of quotas."""
 
 from twins.aws.services.documents import Document, implement_methods, new_id, now, page, shelf
 from twins.aws.twin import AccountTwin
@@ -9,7 +9,7 @@ _CODE, _NAME = "sagemaker", "Amazon SageMaker"
 
 
 def install(twin: AccountTwin) -> None:
-    """Answer what is asked of SageMaker: https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/Welcome.html."""
+    """Registers SageMaker's part of https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/Welcome.html."""
     implement_methods(twin, _SERVICE, _Quotas(twin))
     twin.implement(_SERVICE, "GetAWSDefaultServiceQuota", lambda call: _Quotas(twin).get_service_quota(call))
     twin.implement(_SERVICE, "ListAWSDefaultServiceQuotas", lambda call: _Quotas(twin).list_service_quotas(call))

@@ -20,7 +20,7 @@ _OURS = (
 
 
 def install(twin: AccountTwin) -> None:
-    """Mend moto's SNS to https://docs.aws.amazon.com/sns/latest/api/welcome.html."""
+    """Corrects moto's SNS after https://docs.aws.amazon.com/sns/latest/api/welcome.html."""
     sns = _Sns(twin)
     twin.before(_SERVICE, "CreateTopic", sns.refuse_bad_topic)
     twin.after(_SERVICE, "CreateTopic", sns.keep_created)
@@ -37,7 +37,7 @@ def install(twin: AccountTwin) -> None:
 
 
 def may_publish(twin: AccountTwin, topic_arn: str, service: str, source_arn: str) -> str | None:
-    """May a service of AWS publish to a topic, for the sake of a resource? None, or the reason why not.
+    """Returns why a service of AWS may not publish to a topic on behalf of a resource; None if it may.
 
     A topic's first policy lets the account publish, and with it the account's alarms; a policy that names services is
     judged with its conditions.
@@ -146,7 +146,7 @@ class _Sns:
             raise AwsApiError("InvalidParameter", text)
 
     def confirm(self, call: ApiCall) -> Document:
-        """The twin sends no mail: the token of a subscription is the last part of its ARN."""
+        """Confirms a subscription. The twin sends no mail: the token is the last part of the subscription's ARN."""
         arn = f"{call.parameters['TopicArn']}:{call.parameters['Token']}"
         if arn not in self._waiting(call):
             raise AwsApiError("InvalidParameter", "Invalid token")

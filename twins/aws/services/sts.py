@@ -1,5 +1,5 @@
-"""AWS STS: a role that is not there, or does not work yet, can't be assumed (whether it may be is the judge's), and a
-web identity is one by a token that the twin made, whether permissions are judged or not.
+"""AWS STS: refuses to assume roles that don't exist or don't work yet (permission is the judge's part), and web
+identities without a token that the twin issued, whether permissions are judged or not.
 
 https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
@@ -12,7 +12,7 @@ from twins.aws.wire.calls import ApiCall, AwsApiError
 
 
 def install(twin: AccountTwin) -> None:
-    """Look the role up."""
+    """Registers the checks of roles and web identities."""
     twin.before("sts", "AssumeRole", lambda call: _refuse_missing(twin, call))
     twin.before("sts", "AssumeRoleWithWebIdentity", lambda call: _refuse_missing(twin, call))
     twin.before("sts", "AssumeRoleWithWebIdentity", lambda call: _refuse_stranger(twin, call))

@@ -1,4 +1,4 @@
-"""The Resource Groups Tagging API over everything that the twin keeps, SageMaker and our own services with it."""
+"""The Resource Groups Tagging API over everything that the twin holds, in SageMaker and its other services too."""
 
 from collections.abc import Iterator
 
@@ -11,12 +11,14 @@ _SERVICE = "resourcegroupstaggingapi"
 
 
 def install(twin: AccountTwin) -> None:
-    """Answer the reading half of https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/overview.html."""
+    """Registers the reading half of
+    https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/overview.html.
+    """
     implement_methods(twin, _SERVICE, _Tagging(twin))
 
 
 def everything(twin: AccountTwin, region: str) -> list[Tagged]:
-    """ARN and tags of every tagged resource of a region, global ones included."""
+    """Returns ARN and tags of every tagged resource of a region, global ones included."""
     found = {arn: tags for arn, tags in _all(twin, region) if tags and _is_in(arn, region)}
     return sorted(found.items())
 

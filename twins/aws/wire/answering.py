@@ -1,4 +1,4 @@
-"""From a handler's dict, or an error, to the service's own protocol; and back, for who wants to read moto's answer."""
+"""Serialises a handler's dict or an error in the service's protocol, and parses moto's answers."""
 
 import uuid
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from twins.aws.wire.reading import Reading
 
 
 def answer(reading: Reading, result: Mapping[str, Any] | Streaming | None) -> Response:
-    """A handler's result as the operation's answer."""
+    """Returns a handler's result as the operation's answer."""
     if isinstance(result, Streaming):
         request_id = str(uuid.uuid4())
         return Response(result.pieces, result.status, {"x-amzn-RequestId": request_id, **result.headers})
@@ -22,14 +22,14 @@ def answer(reading: Reading, result: Mapping[str, Any] | Streaming | None) -> Re
 
 
 def refusal(model: ServiceModel, operation: OperationModel | None, protocol: str, error: AwsApiError) -> Response:
-    """An error as the service writes errors."""
+    """Returns an error in the service's protocol."""
     response = _serialised(operation or OperationModel({}, model), protocol, error)
     response.status_code = error.status
     return response
 
 
 def parsed(reading: Reading, response: Response) -> dict[str, Any]:
-    """An answer as boto3's caller gets it."""
+    """Returns an answer as boto3's caller gets it."""
     document = {
         "status_code": response.status_code,
         "headers": {name.lower(): value for name, value in response.headers.items()},

@@ -1,4 +1,4 @@
-"""Who a request is from, shown by its signature; nothing of it is believed before."""
+"""Authenticates requests by their signature; nothing in a request is trusted before."""
 
 import hmac
 import io
@@ -25,8 +25,8 @@ _TOKEN = "X-Amz-Security-Token"
 
 @dataclass(frozen=True)
 class RequestSigner:
-    """Whose secret signed a request, for which region and for which of boto3's services; of an unsigned one, only what
-    it is for.
+    """The principal that signed a request, its region, and boto3's name of the service; of an unsigned request only the
+    service.
     """
 
     access_key: str
@@ -36,7 +36,7 @@ class RequestSigner:
 
 
 def caller_of(twin: AccountTwin, environ: dict[str, Any]) -> RequestSigner:
-    """Authenticate a request whose body is buffered. A body that comes in signed chunks is put together.
+    """Authenticates a request whose body is buffered, and assembles a body of signed chunks.
 
     Raises:
         AwsApiError: as AWS refuses whoever did not sign, or not rightly.
@@ -64,7 +64,7 @@ def caller_of(twin: AccountTwin, environ: dict[str, Any]) -> RequestSigner:
 
 
 def guessed(request: Request) -> Refusals:
-    """The words of the service that a request says to be for, in the protocol that it speaks."""
+    """Returns refusals in the protocol of the service that an unauthenticated request seems to be for."""
     header = request.headers.get("Authorization", "") + request.args.get("X-Amz-Credential", "")
     found = _SCOPE.search(header)
     if found:

@@ -1,4 +1,4 @@
-"""One call of an API, as judges and handlers see it, and the error that answers it."""
+"""An API call as judges and handlers see it, and the errors that answer it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ApiCall:
-    """A request that was found to be well formed by botocore's own model of the service.
+    """A request that is well-formed by botocore's model of the service.
 
     `service` is the name that boto3 has for the service ("sagemaker", "cloudwatch", "application-autoscaling", "s3");
     `parameters` are as boto3's caller gives them: names in the model's own spelling, blobs and bodies as bytes,
@@ -27,7 +27,7 @@ class ApiCall:
 @dataclass(frozen=True)
 class Streaming:
     """An answer in pieces, each sent as soon as it is there. `pieces` is closed (a generator's `finally` runs) when all
-    are sent, and when the client has gone; an OSError that it raises ends the client's connection half way.
+    are sent, and when the client has gone; an OSError from it breaks the client's connection off.
     """
 
     pieces: Iterable[bytes]
@@ -37,15 +37,15 @@ class Streaming:
 
 @dataclass(frozen=True)
 class Deferred:
-    """What a handler answers when the answer takes its time: `work` makes it with the twin's lock released, and may
-    raise AwsApiError. It is given the client's socket, for who wants to know whether somebody still waits.
+    """A handler's answer that takes time: `work` produces it with the twin's lock released, and may raise AwsApiError.
+    It gets the client's socket, to see whether the client is still connected.
     """
 
     work: Callable[[Any], Mapping[str, Any] | Streaming]
 
 
 class AwsApiError(Exception):
-    """Answered in the service's own protocol; a status of 4xx, so that no SDK repeats the call.
+    """An error in the service's own protocol, with a status of 4xx, so that no SDK repeats the call.
 
     Args:
         code: the vendor's error code ("ValidationException").
@@ -66,5 +66,5 @@ class AwsApiError(Exception):
 
 
 def not_judged(what: str) -> AwsApiError:
-    """The refusal of what AWS may take and this twin ignores: it never answers "fine" to that."""
+    """Returns the refusal of something that AWS may accept and this twin does not evaluate."""
     return AwsApiError("NotImplemented", f"This twin of AWS does not judge {what}.")

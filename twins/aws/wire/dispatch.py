@@ -1,4 +1,4 @@
-"""moto as who answers what was judged, and nothing else.
+"""Passes judged calls to moto, so that moto carries out what was judged and nothing else.
 
 moto finds service, operation, region and parameters of a request for itself: by host, path, User-Agent, target header,
 query, form or JSON, whichever it meets first. What is judged must be what answers. So moto is given a request that is
@@ -55,7 +55,7 @@ _S3 = frozenset(
 
 
 class Moto:
-    """moto's backends behind one call at a time, each thread its own."""
+    """Calls moto's backends, one call per thread at a time."""
 
     def __init__(self) -> None:
         self._app = _Dispatcher(create_backend_app)
@@ -64,7 +64,7 @@ class Moto:
         mixin._authenticate_and_authorize_s3_action = _agree_on_s3
 
     def answer(self, call: ApiCall, read: Reading, environ: dict[str, Any]) -> Response:
-        """moto's answer to a call that was judged.
+        """Returns moto's answer to a judged call.
 
         Raises:
             AwsApiError: moto would do something else.
@@ -77,7 +77,7 @@ class Moto:
 
 
 def written(call: ApiCall, read: Reading, environ: dict[str, Any]) -> dict[str, Any]:
-    """A request anew, with nothing in it but what its operation's model reads."""
+    """Returns a request rewritten with only the parts that its operation's model reads."""
     request = request_of(environ)
     kept = {name: value for name, value in environ.items() if not name.startswith("HTTP_")}
     headers = _headers(call, read, environ)

@@ -1,4 +1,6 @@
-"""The way of a request through the twin: read, authenticate, validate, judge, then answered by a handler or by moto."""
+"""The WSGI application of the twin: each request is read, authenticated, validated, judged, then answered by a handler
+or by moto.
+"""
 
 import logging
 import time
@@ -163,7 +165,7 @@ def _unauthenticated(environ: dict[str, Any], error: AwsApiError) -> Response:
 
 
 def mutates(operation: str) -> bool:
-    """May an operation change state?"""
+    """Returns whether an operation may change state."""
     return operation.startswith(_WRITES) or not operation.startswith(_READS)
 
 

@@ -1,4 +1,4 @@
-"""How the twin of AWS speaks HTTP: connections that are kept, and headers as moto wants them."""
+"""HTTP for the twin of AWS: persistent connections, and headers as moto needs them."""
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 
@@ -6,4 +6,4 @@ from twins.core.handler import Handler as KeepingHandler
 
 
 class AwsRequestHandler(KeepingHandler, MotoRequestHandler):
-    """Keeps connections; names of headers keep their underscores, as S3's metadata needs."""
+    """Keeps connections open, and keeps underscores in names of headers, which S3's metadata needs."""

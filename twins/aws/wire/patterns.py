@@ -1,4 +1,4 @@
-r"""Patterns of AWS's models, which are Java's, as expressions of the `regex` package.
+r"""Compiles the patterns of AWS's models, which are Java's, for the `regex` package.
 
 What differs is said in Java's documents: `\w`, `\d`, `\s` and the POSIX classes (`\p{Alnum}`) are of ASCII alone,
 `[…]` may hold other classes and `&&`, and a character beyond U+FFFF is written as two.
@@ -36,7 +36,7 @@ _TOKEN = regex.compile(
 
 @cache
 def compiled(pattern: str) -> regex.Pattern[str]:
-    """An expression that means what the pattern means to Java.
+    """Returns an expression that matches what the pattern matches in Java.
 
     Raises:
         ValueError: it can't be read. Nothing that a model says is left unjudged.
@@ -118,7 +118,7 @@ def _named(token: str) -> str:
 
 
 def _character(token: str) -> str:
-    r"""A character that is written by its number; empty for anything else."""
+    """A character that is written by its number; empty for anything else."""
     if len(token) == 12:
         return chr(0x10000 + ((int(token[2:6], 16) - 0xD800) << 10) + int(token[8:], 16) - 0xDC00)
     if token.startswith((r"\u", r"\x")) and len(token) > 2:

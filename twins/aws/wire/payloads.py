@@ -1,4 +1,4 @@
-"""What a signature says of a request's body: its hash, that it says nothing, or that the body comes in signed chunks.
+"""Signed payloads: the hash of a body, an unsigned body, or a body in signed chunks.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html
@@ -26,7 +26,7 @@ _EMPTY = sha256(b"").hexdigest()
 
 
 def payload_of(request: Request, body: bytes, signature: Signature, refusals: Refusals) -> str:
-    """What the canonical request says of a body.
+    """Returns the canonical request's statement on the body.
 
     Raises:
         AwsApiError: S3's header is missing, is none that the twin knows, or is the hash of another body.
@@ -49,7 +49,7 @@ def payload_of(request: Request, body: bytes, signature: Signature, refusals: Re
 
 
 def decode(environ: dict[str, Any], body: bytes, signature: Signature, key: bytes, refusals: Refusals) -> bytes | None:
-    """The object in a body that is sent in chunks, each of whose signatures is right; None: it is not in chunks.
+    """Returns the content of a body in signed chunks, after verifying each signature; None if it is not in chunks.
 
     Headers that speak of chunks are changed to those of a plain body, so that nobody takes it apart a second time.
 
@@ -89,7 +89,7 @@ class _Chain:
     last: str = ""
 
     def holds(self, kind: str, given: str, *hashes: str) -> bool:
-        """Is this the next signature?"""
+        """Returns whether this is the next signature of the chain."""
         before = self.last or self.signature.value
         lines = (f"AWS4-HMAC-SHA256-{kind}", self.signature.time, self.signature.signer.scope, before, *hashes)
         self.last = signed(self.key, "\n".join(lines))

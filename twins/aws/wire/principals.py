@@ -1,4 +1,4 @@
-"""Who calls: the account's root, access keys of IAM users, and STS's temporary keys, which moto keeps."""
+"""Access keys and their owners: the account's root, IAM users, and STS's temporary keys, which moto keeps."""
 
 import hmac
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ ROOT_PURPOSE = "aws secret access key"
 
 @dataclass(frozen=True)
 class AccessKey:
-    """An access key that works: its secret, and the ARN of its owner."""
+    """A valid access key: its secret, and the ARN of its owner."""
 
     secret: str
     principal: str
 
 
 def install(twin: AccountTwin) -> None:
-    """Let STS say who calls."""
+    """Registers GetCallerIdentity."""
     twin.implement("sts", "GetCallerIdentity", lambda call: _identity(call, twin))
 
 
 def key_of(twin: AccountTwin, access_key: str, token: str, refusals: Refusals) -> AccessKey:
-    """An access key, with the session token that a temporary one has.
+    """Returns an access key, with the session token that a temporary one has.
 
     Raises:
         AwsApiError: as AWS answers for an unknown, inactive or expired key, and for a token that is not the key's.

@@ -1,4 +1,4 @@
-"""From a HTTP request to service, operation and parameters, by botocore's service models and moto's parsers of them.
+"""Reads service, operation and parameters of HTTP requests, by botocore's service models and moto's parsers of them.
 
 Refusals: https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html (MalformedQueryString), and malformed
 requests in https://github.com/smithy-lang/smithy/tree/main/smithy-aws-protocol-tests (SerializationException).
@@ -45,7 +45,7 @@ _LOOPBACK_BUCKET = re.compile(r"^(?P<bucket>.+?)(?:\.s3(?:[.-][a-z0-9-]+)?)?\.lo
 
 @dataclass(frozen=True)
 class Reading:
-    """A request as the service's model reads it."""
+    """A request, parsed by the service's model."""
 
     service: str
     operation: OperationModel
@@ -64,13 +64,13 @@ class Reading:
 
 
 def request_of(environ: dict[str, Any]) -> Request:
-    """A request whose body can be read again by the next who asks."""
+    """Returns a request whose body can be read again."""
     environ["wsgi.input"].seek(0)
     return BackendRequest(environ)
 
 
 def service_of(request: Request, signing_name: str) -> str:
-    """boto3's name of the service that a request was signed for."""
+    """Returns boto3's name of the service that a request was signed for."""
     name = _BOTO_NAMES.get(signing_name.lower(), signing_name.lower())
     if name == "sagemaker" and "X-Amz-Target" not in request.headers:
         return "sagemaker-metrics" if request.path.endswith("BatchPutMetrics") else "sagemaker-runtime"
@@ -82,7 +82,7 @@ def service_of(request: Request, signing_name: str) -> str:
 
 
 def read(request: Request, service: str) -> Reading:
-    """Find a request's operation and parameters.
+    """Finds a request's operation and parameters.
 
     Raises:
         AwsApiError: the service has no such operation, or can't read the request; it is for another service; or it says
@@ -118,7 +118,9 @@ def read(request: Request, service: str) -> Reading:
 
 
 def protocol_of(request: Request, model: ServiceModel) -> str:
-    """The protocol that a request speaks; one of the service's that can be written, where it speaks none of them."""
+    """Returns the protocol of a request; one that the service has and the twin can write if it is none of the
+    service's.
+    """
     try:
         protocol = determine_request_protocol(model, request.content_type)
     except NotImplementedError:
@@ -146,7 +148,7 @@ def _is_of_another(request: Request, model: ServiceModel) -> bool:
 
 @cache
 def model_of(service: str) -> ServiceModel:
-    """botocore's model of a service.
+    """Returns botocore's model of a service.
 
     Raises:
         AwsApiError: there is no such service.
@@ -160,7 +162,7 @@ def model_of(service: str) -> ServiceModel:
 
 
 def buffer(environ: dict[str, Any]) -> None:
-    """Read the body as a whole, so that it can be read again after a `seek(0)` of `wsgi.input`."""
+    """Reads the whole body, so that it can be read again after `seek(0)` of `wsgi.input`."""
     stream = environ["wsgi.input"]
     if environ.get("wsgi.input_terminated"):
         body = stream.read()
@@ -173,7 +175,7 @@ def buffer(environ: dict[str, Any]) -> None:
 
 
 def to_path_style(environ: dict[str, Any]) -> None:
-    """Turn S3's `bucket.localhost:port/key` into `localhost:port/bucket/key`."""
+    """Rewrites S3's `bucket.localhost:port/key` to `localhost:port/bucket/key`."""
     found = _LOOPBACK_BUCKET.match(environ.get("HTTP_HOST", ""))
     if not found:
         return
@@ -185,6 +187,6 @@ def to_path_style(environ: dict[str, Any]) -> None:
 
 
 def path_style(host: str, path: str) -> str:
-    """The path of an object where the bucket may be in the host."""
+    """Returns the path of an object where the bucket may be in the host."""
     found = _LOOPBACK_BUCKET.match(host)
     return f"/{found['bucket']}{path}" if found else path

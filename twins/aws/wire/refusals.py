@@ -1,4 +1,4 @@
-"""How AWS refuses who can't show who they are, in the words and codes of a service's protocol.
+"""AWS's refusals of unauthenticated requests, in the words and codes of a service's protocol.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
@@ -25,7 +25,7 @@ _QUERY_NEEDS = (
 
 @dataclass(frozen=True)
 class Refusals:
-    """Of one service: S3's own words, the query protocols' codes, or those of the services that speak JSON."""
+    """The refusals of one service: in S3's words, with the query protocols' codes, or with those of JSON services."""
 
     service: str
     protocol: str
@@ -39,7 +39,7 @@ class Refusals:
         return self.protocol in ("query", "ec2", "rest-xml")
 
     def unknown_key(self) -> AwsApiError:
-        """The access key is nobody's, or its session token is wrong."""
+        """Returns the error for an unknown access key or a wrong session token."""
         if self._s3:
             message = "The AWS Access Key Id you provided does not exist in our records."
             return AwsApiError("InvalidAccessKeyId", message, 403)
@@ -47,21 +47,21 @@ class Refusals:
         return AwsApiError(code, "The security token included in the request is invalid.", 403)
 
     def expired_token(self) -> AwsApiError:
-        """The session is over."""
+        """Returns the error for an expired session."""
         if self._s3:
             return AwsApiError("ExpiredToken", "The provided token has expired.", 400)
         code = "ExpiredToken" if self._query else "ExpiredTokenException"
         return AwsApiError(code, "The security token included in the request is expired", 403)
 
     def unsigned(self) -> AwsApiError:
-        """Nobody signed what must be signed."""
+        """Returns the error for a request without the required signature."""
         if self._s3:
             return AwsApiError("AccessDenied", "Access Denied", 403)
         code = "MissingAuthenticationToken" if self._query else "MissingAuthenticationTokenException"
         return AwsApiError(code, "Missing Authentication Token", 403)
 
     def incomplete(self, problems: str) -> AwsApiError:
-        """The Authorization header lacks a part."""
+        """Returns the error for an Authorization header that lacks a part."""
         if self._s3:
             return AwsApiError(
                 "AuthorizationHeaderMalformed", f"The authorization header is malformed; {problems}", 400
@@ -69,22 +69,24 @@ class Refusals:
         return AwsApiError(self._code("IncompleteSignature"), problems, 400)
 
     def incomplete_query(self) -> AwsApiError:
-        """A signed URL lacks a parameter, or has one twice."""
+        """Returns the error for a signed URL that lacks a parameter, or repeats one."""
         return self.wrong_query(_QUERY_NEEDS)
 
     def wrong_query(self, text: str) -> AwsApiError:
-        """A signed URL has a parameter that is none."""
+        """Returns the error for a signed URL with an invalid parameter."""
         if self._s3:
             return AwsApiError("AuthorizationQueryParametersError", text, 400)
         return AwsApiError(self._code("IncompleteSignature"), text, 400)
 
     def two_signatures(self) -> AwsApiError:
-        """A header and a query both say who signed."""
+        """Returns the error for a request signed in header and query."""
         text = "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified"  # fmt: skip # noqa: E501
         return AwsApiError("InvalidArgument" if self._s3 else self._code("IncompleteSignature"), text, 400)
 
     def unsupported_algorithm(self, algorithm: str) -> AwsApiError:
-        """Another algorithm than version 4's with a secret; the asymmetric one (SigV4a) is none of the twin's."""
+        """Returns the error for algorithms other than version 4's with a secret; the asymmetric one (SigV4a) is refused
+        too.
+        """
         if self._s3:
             text = (
                 "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
@@ -96,18 +98,18 @@ class Refusals:
         return AwsApiError(self._code("IncompleteSignature"), text, 400)
 
     def wrong_credential(self, credential: str) -> AwsApiError:
-        """A credential without its five parts."""
+        """Returns the error for a credential without its five parts."""
         text = f"Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{credential}'"  # fmt: skip # noqa: E501
         return self.incomplete(text)
 
     def wrong_scope(self, text: str) -> AwsApiError:
-        """The signature was made for another day, service or end."""
+        """Returns the error for a signature for another day, service or terminator."""
         if self._s3:
             return AwsApiError("AuthorizationHeaderMalformed", f"The authorization header is malformed; {text}", 400)
         return self._mismatch(text)
 
     def wrong_service(self, service: str = "") -> AwsApiError:
-        """The request is for another service than the one that it was signed for."""
+        """Returns the error for a request for another service than it was signed for."""
         return self.wrong_scope(
             f"Credential should be scoped to correct service: '{service}'."
             if service
@@ -115,47 +117,47 @@ class Refusals:
         )
 
     def wrong_date(self, date: str) -> AwsApiError:
-        """The date is none."""
+        """Returns the error for an invalid date."""
         if self._s3:
             return AwsApiError("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header", 403)
         text = f"Date must be in ISO-8601 'basic format'. Got '{date}'. See http://en.wikipedia.org/wiki/ISO_8601"
         return AwsApiError(self._code("IncompleteSignature"), text, 400)
 
     def too_early(self, made: str, now: datetime, skew: timedelta, *, presigned: bool) -> AwsApiError:
-        """Signed later than the clock here says, by more than clocks may differ."""
+        """Returns the error for a signature from further in the future than clocks may differ."""
         if self._s3:
             return AwsApiError("AccessDenied", "Request is not yet valid", 403) if presigned else self._skewed()
         text = f"Signature not yet current: {made} is still later than {_iso(now + skew)} ({_iso(now)} + 15 min.)"
         return self._mismatch(text)
 
     def too_late(self, made: str, now: datetime, skew: timedelta) -> AwsApiError:
-        """Signed too long ago."""
+        """Returns the error for an old signature."""
         if self._s3:
             return self._skewed()
         text = f"Signature expired: {made} is now earlier than {_iso(now - skew)} ({_iso(now)} - 15 min.)"
         return self._mismatch(text)
 
     def expired(self, made: str, now: datetime, seconds: int) -> AwsApiError:
-        """A signed URL whose time is over."""
+        """Returns the error for an expired signed URL."""
         if self._s3:
             return AwsApiError("AccessDenied", "Request has expired", 403)
         return self._mismatch(f"Signature expired: {made} + {seconds} s is now earlier than {_iso(now)}")
 
     def unsigned_host(self) -> AwsApiError:
-        """The host is no part of the signature."""
+        """Returns the error for a signature that does not cover the host."""
         return self._mismatch("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
 
     def unsigned_headers(self, names: Sequence[str]) -> AwsApiError:
-        """Headers that change what a request means are no part of the signature."""
+        """Returns the error for a signature that does not cover headers that change a request's meaning."""
         text = f"There were headers present in the request which were not signed: {', '.join(names)}"
         return AwsApiError("AccessDenied", text, 403) if self._s3 else self._mismatch(text)
 
     def wrong_signature(self) -> AwsApiError:
-        """Another secret, or another request."""
+        """Returns the error for a signature by another secret, or of another request."""
         return self._mismatch(_S3_MISMATCH if self._s3 else _MISMATCH)
 
     def wrong_payload(self, text: str, code: str = "XAmzContentSHA256Mismatch") -> AwsApiError:
-        """The body is not the one that was signed."""
+        """Returns the error for a body other than the signed one."""
         return AwsApiError(code, text, 400)
 
     def _mismatch(self, text: str) -> AwsApiError:

@@ -1,4 +1,4 @@
-"""AWS's signatures, version 4: who signed a request, and whether the secret of that access key made the signature.
+"""AWS's signatures, version 4: reads who signed a request, and verifies the signature with that access key's secret.
 
 Written from AWS's documents, not from botocore's signer, which signs in the tests:
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
@@ -33,7 +33,7 @@ _SPACES = re.compile(" +")
 
 @dataclass(frozen=True)
 class Signer:
-    """What a request says of who signed it, for which region and service; all empty for an unsigned one."""
+    """The access key, region and service in a request's signature; all empty for an unsigned request."""
 
     access_key: str = ""
     region: str = ""
@@ -43,13 +43,13 @@ class Signer:
 
     @property
     def scope(self) -> str:
-        """What the signature is for."""
+        """The scope of the signature."""
         return f"{self.day}/{self.region}/{self.service}/{self.terminator}"
 
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature of version 4 as a request has it. `seconds` is how long a signed URL holds; None for a header."""
+    """A signature of version 4. `seconds` is the validity of a signed URL; None for a header."""
 
     signer: Signer
     headers: tuple[str, ...]
@@ -59,7 +59,7 @@ class Signature:
 
 
 def signature_of(request: Request, refusals: Refusals) -> Signature | None:
-    """The signature of a request, from its header or its query; None for a request that nobody signed.
+    """Returns the signature in a request's header or query; None for an unsigned request.
 
     Raises:
         AwsApiError: it is incomplete, or there are two.
@@ -74,7 +74,7 @@ def signature_of(request: Request, refusals: Refusals) -> Signature | None:
 
 
 def verify(request: Request, signature: Signature, secret: str, payload: str, refusals: Refusals) -> bytes:
-    """Check scope, time and signature; the key of the scope, which signs what follows (chunks of a body).
+    """Verifies scope, time and signature. Returns the scope's key, which signs the chunks of a body.
 
     Args:
         request: as it came.
@@ -104,7 +104,7 @@ def verify(request: Request, signature: Signature, secret: str, payload: str, re
 
 
 def canonical_request(request: Request, signature: Signature, payload: str) -> bytes:
-    """What is signed of a request. S3 signs the path as it is sent, all others normalise it and encode it again."""
+    """Returns the signed form of a request. S3 signs the path as sent; all others normalise it and encode it again."""
     path = unquote_to_bytes(request.raw_path)
     if signature.signer.service == "s3":
         path = quote_from_bytes(path, "/" + _UNRESERVED)
@@ -118,7 +118,7 @@ def canonical_request(request: Request, signature: Signature, payload: str) -> b
 
 
 def canonical_query(query: bytes, without: str = "") -> str:
-    """The parameters of a query string, encoded and sorted."""
+    """Returns the parameters of a query string, encoded and sorted."""
     pairs = []
     for part in filter(None, query.split(b"&")):
         name, _, value = part.partition(b"=")
@@ -130,7 +130,7 @@ def canonical_query(query: bytes, without: str = "") -> str:
 
 @lru_cache(256)
 def signing_key(secret: str, day: str, region: str, service: str) -> bytes:
-    """The key that a secret has for a scope."""
+    """Returns the key derived from a secret for a scope."""
     key = f"AWS4{secret}".encode()
     for part in (day, region, service, _TERMINATOR):
         key = hmac.digest(key, part.encode(), "sha256")
@@ -138,7 +138,7 @@ def signing_key(secret: str, day: str, region: str, service: str) -> bytes:
 
 
 def signed(key: bytes, text: str) -> str:
-    """A text's signature, in hexadecimal digits."""
+    """Returns a text's signature, in hexadecimal digits."""
     return hmac.digest(key, text.encode(), "sha256").hex()
 
 

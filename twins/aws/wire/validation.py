@@ -1,4 +1,4 @@
-"""Validation of parameters by the service's own model: required members, types, enums, lengths, patterns and ranges.
+"""Validates parameters by the service's model: required members, types, enums, lengths, patterns and ranges.
 
 The wording is what AWS's services share: `1 validation error detected: Value 'x' at 'name' failed to satisfy
 constraint: Member must …`; paths are written as there (`productionVariants.1.member.instanceType`).
@@ -37,7 +37,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def check(read: Reading) -> None:
-    """Raise unless the parameters keep the model's constraints.
+    """Raises unless the parameters satisfy the model's constraints.
 
     Raises:
         AwsApiError: with the service's code, telling every violation.

@@ -1,4 +1,4 @@
-"""Azure Resource Manager's own rules, the same for every kind: who answers a call, and how a resource lives.
+"""Azure Resource Manager's rules that are the same for every type: routing of calls, and the life cycle of resources.
 
 https://learn.microsoft.com/azure/azure-resource-manager/management/
 """
@@ -27,7 +27,7 @@ _VERBS = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
 
 
 def respond(twin: TenantTwin, call: ArmCall) -> Reply:
-    """Answer a call of a known caller; the lock is held.
+    """Answers a call of an authenticated caller; with the lock held.
 
     Raises:
         ArmError: it is refused.
@@ -57,7 +57,7 @@ def respond(twin: TenantTwin, call: ArmCall) -> Reply:
 
 
 def permission_of(twin: TenantTwin, call: ArmCall) -> str:
-    """The action that a call needs, about: what faults are matched against."""
+    """Returns the approximate action of a call, which faults are matched against."""
     parsed = Id.parse(call.path)
     if parsed.tail:
         found = twin.verb(parsed.type, parsed.tail, call.method)
@@ -75,7 +75,7 @@ def _action(kind: ResourceKind, verb: str) -> str:
 
 
 def put(twin: TenantTwin, resource_id: str, body: Document, caller: Principal = TWIN) -> Document:
-    """PUT a resource from inside, as the platform itself or as `caller`, and its document.
+    """Puts a resource from inside, as the platform or as `caller`, and returns its document.
 
     Raises:
         ArmError: as for a client.
@@ -173,7 +173,7 @@ def _patch(twin: TenantTwin, call: ArmCall, kind: ResourceKind, there: Document 
 
 
 def merged(document: Any, change: Any) -> Any:
-    """A JSON merge patch (RFC 7396): null takes a member away."""
+    """Returns a JSON merge patch (RFC 7396) applied: null removes a member."""
     if not isinstance(change, dict) or not isinstance(document, dict):
         return copy.deepcopy(change)
     result = dict(document)

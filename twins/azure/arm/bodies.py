@@ -1,5 +1,4 @@
-"""Bodies against what Azure says of them: unknown and missing members, types, allowed texts, limits, and what is
-read-only.
+"""Validates bodies: unknown and missing members, types, allowed texts, limits, and read-only members.
 
 Schemas come from `declared`; what a `Body` is told besides is what the declarations can't say. A caller's
 word on what only answers have is passed over, and null is as good as nothing, as on Azure. Names of values are taken in
@@ -37,7 +36,7 @@ _DURATION = re.compile(r"P(?=.)(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?")
 
 
 class Body:
-    """What the body of a PUT of a type may be.
+    """The rules for the body of a type's PUT.
 
     Args:
         type_: "Microsoft.Storage/storageAccounts".
@@ -60,12 +59,12 @@ class Body:
 
     @functools.cached_property
     def schema(self) -> Schema:
-        """Read with the first body: importing a service reads no file."""
+        """Returns the schema, read on first use: importing a service reads no file."""
         check(self.type, self.stricter)
         return schema_of(self.type)
 
     def judged(self, call: ArmCall) -> Document:
-        """A copy of a call's body, without what is the platform's own; it has `properties`.
+        """Returns a copy of a call's valid body, without members that only the platform sets; it has `properties`.
 
         Raises:
             ArmError: 400, with the path of the first thing that is wrong.
@@ -77,12 +76,12 @@ class Body:
 
 
 def refused(message: str, target: str, code: str = INVALID) -> ArmError:
-    """400 for a body."""
+    """Returns the 400 for an invalid body."""
     return ArmError(400, code, f"The request content was invalid: {message} Path '{target}'.", target)
 
 
 class BodyError(Exception):
-    """What is wrong with a body, and where."""
+    """Error for an invalid body, with the path."""
 
     def __init__(self, message: str, path: str) -> None:
         super().__init__(message)
@@ -91,7 +90,7 @@ class BodyError(Exception):
 
 
 def judged(body: Document, schema: Schema, stricter: Stricter | None = None) -> Document:
-    """A copy of a body that a schema takes, whose `properties` may be left out where nothing in them must be given."""
+    """Returns a copy of a body that fits a schema; `properties` may be missing if nothing in them is required."""
     whole = copy.deepcopy(body) | {"properties": body.get("properties") or {}}
     own = {*schema.get("readOnly", ()), *OWN} - schema.get("properties", {}).keys()
     location = [name for name in schema.get("required", ()) if name != "location"]  # if it is needed is ARM's own rule

@@ -1,4 +1,4 @@
-"""One call of Azure Resource Manager as services and judges see it, who makes it, and what answers it."""
+"""A call of Azure Resource Manager as services and judges see it, its caller, and its answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ class ArmCall:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. `body` is anything that JSON has, or bytes; None: no body. It is sent after so many `seconds`."""
+    """An answer. `body` is any JSON value, or bytes; None: no body. It is sent after `seconds`."""
 
     status: int = 200
     body: Any = None

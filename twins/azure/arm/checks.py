@@ -1,4 +1,4 @@
-"""What Azure Resource Manager looks at before a resource provider does: scopes, parents, names, locations, states.
+"""Checks that Azure Resource Manager makes before a resource provider: scopes, parents, names, locations, states.
 
 Codes are those of https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors;
 https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-register-resource-provider and
@@ -23,7 +23,7 @@ _HIDDEN = ("hidden-", "link:")
 
 
 def kind_of(twin: TenantTwin, call: ArmCall, type_: str) -> ResourceKind:
-    """The kind of a type, if it takes the call's api-version.
+    """Returns the kind of a type if it has the call's api-version.
 
     Raises:
         ArmError: 404 InvalidResourceNamespace or InvalidResourceType, 400 NoRegisteredProviderFound.
@@ -51,7 +51,7 @@ def kind_of(twin: TenantTwin, call: ArmCall, type_: str) -> ResourceKind:
 
 
 def check_subscription(twin: TenantTwin, parsed: Id) -> None:
-    """Refuse what is in another subscription.
+    """Refuses resources of another subscription.
 
     Raises:
         ArmError: 404 SubscriptionNotFound.
@@ -61,7 +61,7 @@ def check_subscription(twin: TenantTwin, parsed: Id) -> None:
 
 
 def check_parents(twin: TenantTwin, parsed: Id, *, verb: str, of_collection: bool = False) -> None:
-    """Refuse a call about something whose group, scope or parent is not there.
+    """Refuses a call whose resource group, scope or parent does not exist.
 
     Raises:
         ArmError: 404 ResourceGroupNotFound, ResourceNotFound, ParentResourceNotFound; 409 ResourceGroupBeingDeleted.
@@ -99,7 +99,7 @@ def _check_group(twin: TenantTwin, parsed: Id, verb: str) -> None:
 
 
 def check_scope(kind: ResourceKind, parsed: Id) -> None:
-    """Refuse a resource where its kind has no place.
+    """Refuses a resource in a scope that its kind does not allow.
 
     Raises:
         ArmError: 400 InvalidResourceScope.
@@ -114,7 +114,7 @@ def check_scope(kind: ResourceKind, parsed: Id) -> None:
 
 
 def check_name(kind: ResourceKind, parsed: Id) -> None:
-    """Refuse a name that its kind does not have.
+    """Refuses a name that its kind does not allow.
 
     Raises:
         ArmError: 400 InvalidResourceName.
@@ -126,7 +126,7 @@ def check_name(kind: ResourceKind, parsed: Id) -> None:
 
 
 def check_tags(kind: ResourceKind, body: Document) -> None:
-    """Refuse more tags than Azure keeps, or such names and values.
+    """Refuses too many tags, and invalid names and values.
 
     https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources#limitations
     InvalidTagNameCharacters: Microsoft's tutorial "Write Azure CLI commands for both Bash and PowerShell" shows it.
@@ -161,7 +161,7 @@ def check_tags(kind: ResourceKind, body: Document) -> None:
 
 
 def check_idle(twin: TenantTwin, kind: ResourceKind, resource_id: str) -> None:
-    """Refuse a change while another takes its time.
+    """Refuses a change during an operation on the resource.
 
     Raises:
         ArmError: 409 with the code that the kind has for it.
@@ -176,7 +176,7 @@ def check_idle(twin: TenantTwin, kind: ResourceKind, resource_id: str) -> None:
 
 
 def check_location(kind: ResourceKind, parsed: Id, body: Document, there: Document | None) -> None:
-    """Refuse a body without a location that there is, or with another than before; write it without blanks.
+    """Refuses a missing, unknown or changed location; normalises it.
 
     Raises:
         ArmError: 400 LocationRequired or LocationNotAvailableForResourceType, 409 InvalidResourceLocation.

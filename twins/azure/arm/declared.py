@@ -1,4 +1,4 @@
-"""Bodies of resources as Microsoft's own clients declare them: management.json, from models in azure-mgmt-*.
+"""Schemas of resources' bodies as Microsoft's clients declare them: management.json, from models in azure-mgmt-*.
 
 tools.azure_schemas.management compiles it and names, for each type, package, version and API version
 (tools/azure_schemas/sources.py). A schema is JSON Schema; its `readOnly` lists what only answers have.
@@ -23,7 +23,7 @@ _FILE = Path(__file__).with_name("management.json")
 
 @dataclass(frozen=True)
 class Stricter:
-    """What the declaration can't say. Paths are those of the API: `properties.rules[].operator`, `properties.x.*.y`.
+    """Rules beyond a declaration. Paths are those of the API: `properties.rules[].operator`, `properties.x.*.y`.
 
     Args:
         values: path -> the texts that are allowed, or a schema.
@@ -42,7 +42,7 @@ def _compiled() -> dict[str, Any]:
 
 
 def types() -> dict[str, str]:
-    """Every type that is declared, in lower case -> as it is spelled."""
+    """Returns every declared type, in lower case -> as it is spelled."""
     return {each.lower(): each for each in _compiled()["types"]}
 
 
@@ -56,7 +56,7 @@ def source_of(type_: str) -> dict[str, str]:
 
 
 def schema_of(type_: str) -> Schema:
-    """The schema of the body of a PUT.
+    """Returns the schema of the body of a PUT.
 
     Raises:
         KeyError: the type is not declared.
@@ -65,7 +65,7 @@ def schema_of(type_: str) -> Schema:
 
 
 def resolved(schema: Schema) -> Schema:
-    """A schema behind references and "or null"."""
+    """Returns a schema behind references and "or null"."""
     while True:
         if "$ref" in schema:
             schema = _compiled()["$defs"][schema["$ref"].rpartition("/")[2]]
@@ -76,7 +76,7 @@ def resolved(schema: Schema) -> Schema:
 
 
 def variants(schema: Schema) -> tuple[str, dict[str, Schema]]:
-    """The member that tells variants apart, and its values -> their schemas; none: the schema has no variants."""
+    """Returns the member that distinguishes variants, and its values -> their schemas; empty without variants."""
     chosen = schema.get("allOf", ())
     if not chosen:
         return "", {}
@@ -85,7 +85,7 @@ def variants(schema: Schema) -> tuple[str, dict[str, Schema]]:
 
 
 def check(type_: str, stricter: Stricter) -> None:
-    """Hold what a service says besides against the declaration.
+    """Checks a service's additional rules against the declaration.
 
     Raises:
         KeyError: the type is not declared.
@@ -116,7 +116,7 @@ def _leads(schema: Schema, path: str) -> bool:
 
 
 def found(schema: Schema, path: str) -> Iterator[Schema]:
-    """The schemas at a path, one of each variant; READ_ONLY_MEMBER of what only answers have.
+    """Yields the schemas at a path, one for each variant; READ_ONLY_MEMBER for read-only members.
 
     A dot in a name is written `odata\\.type`.
     """

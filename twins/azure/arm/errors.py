@@ -1,4 +1,4 @@
-"""The error that answers a call of Azure Resource Manager, in its common form.
+"""The error of a call of Azure Resource Manager, in its common form.
 
 https://learn.microsoft.com/azure/azure-resource-manager/management/common-deployment-errors
 """
@@ -28,11 +28,11 @@ class ArmError(Exception):
         self.headers = dict(headers or {})
 
     def document(self) -> dict[str, Any]:
-        """The answer's body."""
+        """Returns the answer's body."""
         return {"error": self.error()}
 
     def error(self) -> dict[str, Any]:
-        """The body's one member, which an asynchronous operation that failed has too."""
+        """Returns the body's member `error`, which a failed asynchronous operation has too."""
         error: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.target:
             error["target"] = self.target
@@ -42,7 +42,7 @@ class ArmError(Exception):
 
 
 def not_found(resource_id: str) -> ArmError:
-    """As ARM answers for a resource that is not there."""
+    """Returns ARM's error for a missing resource."""
     from twins.azure.arm.ids import Id
 
     parsed = Id.parse(resource_id)

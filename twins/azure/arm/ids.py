@@ -27,7 +27,7 @@ class Id:
 
     @classmethod
     def parse(cls, path: str) -> "Id":
-        """Read a path; whatever it lacks is empty."""
+        """Parses a path; missing parts are empty."""
         text = "/" + path.strip("/")
         segments = text.strip("/").split("/")
         lower = [segment.lower() for segment in segments]
@@ -60,23 +60,23 @@ class Id:
 
     @property
     def parent(self) -> str:
-        """The id of what a nested resource lies in; of a top-level one: its scope."""
+        """The id of a nested resource's parent; a top-level resource's scope."""
         return self.resource.rsplit("/", 2)[0] if len(self.names) > 1 else self.scope
 
     @property
     def listed_type(self) -> str:
-        """The type of what a collection's path lists."""
+        """The type of a collection's members."""
         return f"{self.type}/{self.tail}"
 
 
 def key(resource_id: str) -> str:
-    """What ids are compared by."""
+    """Returns the form of an id in which ids are compared."""
     return "/" + resource_id.strip("/").lower()
 
 
 def spelled(path: str, types: Iterable[str]) -> str:
-    """A path with its fixed words as Azure writes them, whatever the caller's case: `subscriptions`, `resourceGroups`,
-    `providers`, and of the types that are known the namespace and each part. Names stay as they are.
+    """Returns a path with Azure's spelling of its fixed words: `subscriptions`, `resourceGroups`, `providers`, and of
+    known types the namespace and each part. Names are unchanged.
 
     Who asks for …/resourcegroups/…, as the SDKs do, is answered with …/resourceGroups/…: recordings of their tests.
     """

@@ -1,4 +1,4 @@
-"""What the twin knows of a type of resource; services add theirs with `twin.kind(Kind(…))`."""
+"""Types of resources of the twin; services add theirs with `twin.kind(Kind(…))`."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ def _versions() -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class SoftDelete:
-    """What a deleted resource leaves, and for how long: it blocks its name.
+    """The soft deletion of a type: for how long a deleted resource blocks its name.
 
     Args:
         days: until nothing is left.
@@ -44,7 +44,7 @@ class SoftDelete:
 
 @dataclass(frozen=True)
 class ResourceKind:
-    """A type of resource. The first parameter of most functions is the Twin.
+    """A type of resource. The first parameter of most functions is the twin.
 
     Args:
         type: "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"; an extension type lies on any resource.

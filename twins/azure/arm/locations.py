@@ -1,4 +1,4 @@
-"""Where resources can be: the regions of the public cloud that the twin knows.
+"""The regions of the public cloud that the twin knows.
 
 https://learn.microsoft.com/azure/reliability/regions-list
 """
@@ -53,10 +53,10 @@ DISPLAY_NAMES = {
 
 
 def canonical(location: str) -> str:
-    """A location without blanks, in lower case ("West Europe": "westeurope")."""
+    """Returns a location in lower case and without blanks ("West Europe": "westeurope")."""
     return location.replace(" ", "").lower()
 
 
 def exists(location: str) -> bool:
-    """Is there such a location, or is it `global`?"""
+    """Returns whether there is such a location, or it is `global`."""
     return location == GLOBAL or location in DISPLAY_NAMES

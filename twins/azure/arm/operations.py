@@ -1,4 +1,4 @@
-"""Asynchronous operations: begun with 201 or 202, asked for at their URLs until they end.
+"""Asynchronous operations: started with 201 or 202, polled at their URLs until they end.
 
 https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
 """
@@ -26,12 +26,12 @@ log = logging.getLogger("twins.azure")
 
 
 def install(twin: TenantTwin) -> None:
-    """Let timers end operations."""
+    """Registers the timers that end operations."""
     twin.action_named(_END, lambda operation_id: end(twin, operation_id))
 
 
 def begin(twin: TenantTwin, call: ArmCall, seconds: float | None, what: str, action: str = "") -> dict[str, Any]:
-    """Begin an operation on `call.id`.
+    """Starts an operation on `call.id`.
 
     Args:
         twin: its twin.
@@ -61,7 +61,7 @@ def begin(twin: TenantTwin, call: ArmCall, seconds: float | None, what: str, act
 
 
 def running(twin: TenantTwin, resource_id: str) -> dict[str, Any] | None:
-    """The operation on a resource that has not ended."""
+    """Returns the operation in progress on a resource."""
     for operation in twin.state.get("operations", {}).values():
         if operation["status"] == "InProgress" and key(operation["resource"]) == key(resource_id):
             return operation
@@ -69,21 +69,21 @@ def running(twin: TenantTwin, resource_id: str) -> dict[str, Any] | None:
 
 
 def succeed(twin: TenantTwin, resource_id: str) -> None:
-    """End the operation on a resource well; without one nothing happens."""
+    """Ends the operation on a resource with success, if there is one."""
     with twin.lock:
         if operation := running(twin, resource_id):
             end(twin, operation["id"])
 
 
 def fail(twin: TenantTwin, resource_id: str, code: str, message: str) -> None:
-    """Let the operation on a resource fail; without one nothing happens."""
+    """Ends the operation on a resource with a failure, if there is one."""
     with twin.lock:
         if operation := running(twin, resource_id):
             _fail(twin, operation, ArmError(400, code, message))
 
 
 def end(twin: TenantTwin, operation_id: str) -> None:
-    """End an operation: the resource is ready, or gone, or its `done` refuses and it failed."""
+    """Ends an operation: the resource is ready, or gone, or its `done` raises and it has failed."""
     operation = twin.state.get("operations", {}).get(operation_id)
     if operation is None or operation["status"] != "InProgress":
         return
@@ -102,7 +102,7 @@ def end(twin: TenantTwin, operation_id: str) -> None:
 
 
 def headers(twin: TenantTwin, operation: Mapping[str, Any]) -> dict[str, str]:
-    """Where a client asks how an operation goes: by the headers that its kind of resource has for its method."""
+    """Returns the headers with an operation's URLs, by the conventions of its resource type and method."""
     parsed = Id.parse(operation["resource"])
     kind = twin.kinds.get(parsed.type.lower())
     forms = kind.polled if kind else {}
@@ -117,7 +117,7 @@ def headers(twin: TenantTwin, operation: Mapping[str, Any]) -> dict[str, str]:
 
 
 def status(twin: TenantTwin, path: str, operation_id: str) -> Reply:
-    """What Azure-AsyncOperation's URL answers."""
+    """Returns the answer at Azure-AsyncOperation's URL."""
     operation = _known(twin, operation_id)
     body: dict[str, Any] = {"id": path, "name": operation_id, "status": operation["status"]}
     body["startTime"] = timestamp(operation["started"])
@@ -130,7 +130,7 @@ def status(twin: TenantTwin, path: str, operation_id: str) -> Reply:
 
 
 def result(twin: TenantTwin, operation_id: str) -> Reply:
-    """What Location's URL answers: 202, then what the call would have answered at once."""
+    """Returns the answer at Location's URL: 202, then the result of the call."""
     operation = _known(twin, operation_id)
     if operation["status"] == "InProgress":
         return Reply(202, None, headers(twin, operation))
@@ -177,7 +177,7 @@ def _fail(twin: TenantTwin, operation: dict[str, Any], error: ArmError) -> None:
 
 
 def set_state(document: Document, state: str) -> None:
-    """Set properties.provisioningState of a document that has one."""
+    """Sets properties.provisioningState of a document that has one."""
     properties = document.get("properties")
     if isinstance(properties, dict) and "provisioningState" in properties:
         properties["provisioningState"] = state

@@ -1,4 +1,4 @@
-"""Pages of a collection: how many items a call wants, `$skiptoken` and nextLink.
+"""Pages of a collection: page size, `$skiptoken` and nextLink.
 
 https://learn.microsoft.com/rest/api/azure/#async-operations-throttling-and-paging
 """
@@ -17,8 +17,7 @@ SIZES = ("$top", "$maxpagesize", "count")
 
 
 def page(call: ArmCall, reply: Reply) -> Reply:
-    """The page of a whole collection that a call asks for; other answers stay as they are, and so does one that is a
-    page already.
+    """Returns the page of a collection that a call asks for; other answers, and existing pages, are unchanged.
 
     Raises:
         ArmError: 400, a size is no number from 1, or `$skiptoken` is none.
@@ -42,7 +41,7 @@ def page(call: ArmCall, reply: Reply) -> Reply:
 
 
 def size_of(call: ArmCall) -> int | None:
-    """How many items a call wants at most; None: it does not say.
+    """Returns the page size that a call asks for; None: it does not say.
 
     Raises:
         ArmError: 400.

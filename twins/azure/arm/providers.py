@@ -1,4 +1,4 @@
-"""Resource providers of the subscription: which there are, and which are registered in it.
+"""Resource providers, and which of them are registered in the subscription.
 
 https://learn.microsoft.com/rest/api/resources/providers
 """
@@ -24,7 +24,7 @@ and https://github.com/MicrosoftLearning/mslearn-mlops/issues/72, where it is th
 
 
 def namespaces(twin: TenantTwin) -> dict[str, list[str]]:
-    """Types by their namespace, as they are spelled."""
+    """Returns types by namespace, in Azure's spelling."""
     found: dict[str, list[str]] = {}
     for kind in twin.kinds.values():
         namespace, _, type_ = kind.type.partition("/")
@@ -33,12 +33,12 @@ def namespaces(twin: TenantTwin) -> dict[str, list[str]]:
 
 
 def is_registered(twin: TenantTwin, namespace: str) -> bool:
-    """All are on a twin's first day; who unregisters one meets the refusal."""
+    """Returns whether a provider is registered: in a new twin all are."""
     return namespace.lower() in ALWAYS or namespace.lower() not in twin.state.get("unregistered", [])
 
 
 def require_registered(twin: TenantTwin, namespace: str) -> None:
-    """Refuse a change of a resource whose provider is not registered.
+    """Refuses a change of a resource whose provider is not registered.
 
     Raises:
         ArmError: 409 MissingSubscriptionRegistration.
@@ -54,7 +54,7 @@ def require_registered(twin: TenantTwin, namespace: str) -> None:
 
 
 def require_for_endpoints(twin: TenantTwin) -> None:
-    """Refuse a managed online endpoint where a provider that it needs is not registered. Azure names none of them.
+    """Refuses a managed online endpoint if a provider that it needs is not registered. Azure names none of them.
 
     Raises:
         ArmError: 400 SubscriptionNotRegistered.
@@ -69,7 +69,7 @@ def require_for_endpoints(twin: TenantTwin) -> None:
 
 
 def respond(twin: TenantTwin, call: ArmCall, parsed: Id) -> Reply | None:
-    """Answer a call about a provider itself; None: it is about something else."""
+    """Answers a call about a provider itself; None for other calls."""
     if "/" in parsed.type or not parsed.type or parsed.group or parsed.type == "Microsoft.Resources":
         return None
     if parsed.tail.lower() in ("register", "unregister") and call.method == "POST":
@@ -82,7 +82,7 @@ def respond(twin: TenantTwin, call: ArmCall, parsed: Id) -> Reply | None:
 
 
 def document(twin: TenantTwin, namespace: str) -> dict[str, Any]:
-    """A provider as GET answers it.
+    """Returns a provider as GET answers it.
 
     Raises:
         ArmError: 404 InvalidResourceNamespace.

@@ -1,4 +1,4 @@
-"""Requests as JSON, and replies and refusals as HTTP, for every host of the twin.
+"""Reads requests as JSON, and writes replies and refusals as HTTP, for every host of the twin.
 
 A body that is no JSON is refused as in https://github.com/Azure/azure-sdk-for-net/issues/3487.
 """
@@ -25,7 +25,7 @@ def route(twin: TenantTwin, prefix: str, respond: Callable[[TenantTwin, Request]
 
 
 def read_json(request: Request) -> Any:
-    """A body as JSON; None without one.
+    """Returns a body as JSON; None without one.
 
     Raises:
         ArmError: 400 InvalidRequestContent.
@@ -40,7 +40,7 @@ def read_json(request: Request) -> Any:
 
 
 def answer(respond: Callable[[Request], Reply], environ: dict[str, Any]) -> Response:
-    """Answer a request with what `respond` says or refuses, with the headers that every answer of Azure has."""
+    """Answers a request with the result or the refusal of `respond`, with the headers of every answer of Azure."""
     request = Request(environ)
     try:
         reply = respond(request)
@@ -54,7 +54,7 @@ def answer(respond: Callable[[Request], Reply], environ: dict[str, Any]) -> Resp
 
 
 def response_of(reply: Reply, asked: Mapping[str, str] | Headers = NO_HEADERS) -> Response:
-    """A reply as HTTP, to a request with these headers.
+    """Returns a reply as HTTP, to a request with these headers.
 
     https://github.com/cloud-and-ai-microsoft/resource-provider-contract/blob/master/v1.0/common-api-details.md
     """

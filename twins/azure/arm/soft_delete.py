@@ -1,4 +1,4 @@
-"""What is deleted and still there: it blocks its name, until it is purged or its days are over.
+"""Softly deleted resources, which block their names until they are purged or expire.
 
 https://learn.microsoft.com/azure/key-vault/general/soft-delete-overview
 https://learn.microsoft.com/azure/machine-learning/concept-soft-delete
@@ -16,12 +16,12 @@ _DAY = 86_400
 
 
 def deleted(twin: TenantTwin) -> dict[str, Document]:
-    """Documents that are deleted softly, by their id in lower case; `_deleted` and `_until` are times."""
+    """Returns softly deleted documents by id in lower case; `_deleted` and `_until` are times."""
     return twin.state.setdefault("deleted", {})
 
 
 def keep(twin: TenantTwin, document: Document) -> None:
-    """Keep a document that is about to go, if its kind does; what lay in it comes back with it."""
+    """Keeps a document that is being deleted, with those in it, if its kind has soft deletion."""
     kind = twin.kinds.get(document["type"].lower())
     if kind is None or kind.soft_delete is None or document.pop("_purge", False):
         return
@@ -37,7 +37,7 @@ def keep(twin: TenantTwin, document: Document) -> None:
 
 
 def remove(twin: TenantTwin, resource_id: str) -> None:
-    """Let a resource go, with what lies in it; some stay for a time, deleted softly."""
+    """Deletes a resource with those in it; some are deleted softly."""
     document = twin.find(resource_id)
     if document is None:
         return
@@ -47,8 +47,7 @@ def remove(twin: TenantTwin, resource_id: str) -> None:
 
 
 def recovered(twin: TenantTwin, kind: ResourceKind, parsed: Id, body: Document) -> Document | None:
-    """The deleted document that a PUT brings back, taken from among the deleted ones; None: the name is free, or the
-    kind's own `put` brings it back.
+    """Takes the deleted document that a PUT recovers; None: the name is free, or the kind's own `put` recovers it.
 
     Raises:
         ArmError: 409, a deleted one has the name.
@@ -70,7 +69,7 @@ def _brought_back(twin: TenantTwin, blocking: Document) -> Document:
 
 
 def blocked_by(twin: TenantTwin, kind: ResourceKind, parsed: Id) -> Document | None:
-    """The deleted resource that has this name."""
+    """Returns the deleted resource that blocks this name."""
     for each, document in deleted(twin).items():
         same_type = document["type"].lower() == kind.type.lower()
         globally = kind.soft_delete is not None and kind.soft_delete.globally
@@ -81,6 +80,6 @@ def blocked_by(twin: TenantTwin, kind: ResourceKind, parsed: Id) -> Document | N
 
 
 def purge(twin: TenantTwin, resource_id: str) -> None:
-    """Let nothing be left of a deleted resource."""
+    """Deletes a softly deleted resource for good."""
     deleted(twin).pop(key(resource_id), None)
     twin.changed()

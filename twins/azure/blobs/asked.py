@@ -1,4 +1,4 @@
-"""A request for something of a storage account, and its refusal."""
+"""A request to a storage account, and its refusal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class BlobError(Exception):
 
 @dataclass(frozen=True)
 class BlobRequest:
-    """A request for something of an account. `body` is bytes or an iterator of them."""
+    """A request to an account. `body` is bytes or an iterator of them."""
 
     method: str
     container: str
@@ -38,5 +38,5 @@ class BlobRequest:
 
 
 def pairs(query: str) -> list[tuple[str, str]]:
-    """Names and values of a query."""
+    """Returns names and values of a query."""
     return parse_qsl(query, keep_blank_values=True)

@@ -1,4 +1,4 @@
-"""Azurite (npm), which keeps the blobs: a child of the twin on a port of 127.0.0.1, its files in the twin's home.
+"""Azurite (npm), which stores the blobs: a child of the twin on a port of 127.0.0.1, with files in the twin's home.
 
 It is started by the first request for a blob, and only the twin talks to it. Azurite knows its accounts from its
 start, so the twin's storage accounts have numbered ones ("slots") of it.
@@ -47,7 +47,7 @@ _LAST_DAY = "2999-01-01T00:00:00Z"
 
 
 class Azurite:
-    """The program; `folder` is its own."""
+    """The program, with a folder of its own."""
 
     def __init__(self, folder: Path, restart: str) -> None:
         self._folder = folder
@@ -67,7 +67,7 @@ class Azurite:
         headers: Mapping[str, str] | None = None,
         body: Any = None,
     ) -> tuple[HTTPConnection, HTTPResponse]:
-        """Ask for something of a slot; `path` is "container/blob". Whoever asks closes the connection.
+        """Sends a request to a slot; `path` is "container/blob". The caller closes the connection.
 
         Raises:
             KitError: Azurite is not on this machine, or does not start.
@@ -95,26 +95,26 @@ class Azurite:
         return _connection(self._started())
 
     def url(self, slot: int, path: str) -> str:
-        """What Azurite itself can read by: source of a copy."""
+        """Returns a URL that Azurite itself can read: a copy's source."""
         query = urlencode(self._signature(slot))
         return f"http://127.0.0.1:{self._started()}/{_account(slot)}/{quote(path, safe='/~')}?{query}"
 
     def endpoint(self, slot: int) -> str:
-        """By what Azurite names a slot in its answers."""
+        """Returns Azurite's name of a slot in its answers."""
         return f"http://127.0.0.1:{self._port}/{_account(slot)}"
 
     def used(self) -> bool:
-        """Was anything ever stored?"""
+        """Returns whether anything was ever stored."""
         return (self._folder / "data").exists()
 
     def empty(self) -> None:
-        """Drop everything."""
+        """Deletes everything."""
         with self._lock:
             self._stop()
             shutil.rmtree(self._folder / "data", ignore_errors=True)
 
     def close(self) -> None:
-        """End the program; it writes its state then."""
+        """Ends the program, which saves its state then."""
         with self._lock:
             self._closed = True
             self._stop()

@@ -1,4 +1,4 @@
-"""Blobs as the twin's own parts read and write them, without a token: those of jobs, endpoints and models.
+"""Reads and writes blobs for the twin's own parts, without a token: those of jobs, endpoints and models.
 
 What is not there: https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes.
 """
@@ -43,7 +43,7 @@ class Blob:
 
 
 class BlobStore:
-    """The blobs of a twin: Azurite, and which containers it has already."""
+    """The blobs of a twin: Azurite, and the containers that it has already."""
 
     def __init__(self, folder: Path) -> None:
         self.azurite = Azurite(folder, "twins azure up")
@@ -51,7 +51,7 @@ class BlobStore:
         self._made: dict[tuple[int, str], int] = {}  # in which run of Azurite: the end of one that was killed is lost
 
     def forget(self, twin: TenantTwin, slot: int, container: str) -> None:
-        """A container is gone; what it held goes when a container of that name is needed again."""
+        """Notes that a container is gone; its content is deleted when a container of that name is needed again."""
         with twin.lock:
             garbage = twin.state.setdefault("blob_garbage", [])
             if [slot, container] not in garbage:
@@ -60,7 +60,7 @@ class BlobStore:
         self._made.pop((slot, container), None)
 
     def ensure(self, twin: TenantTwin, slot: int, container: str) -> None:
-        """Let Azurite have a container that the twin has.
+        """Creates a container of the twin in Azurite, unless it exists there.
 
         Raises:
             KitError: Azurite is not on this machine, or does not start.
@@ -80,7 +80,7 @@ class BlobStore:
             self._made[slot, container] = self.azurite.starts
 
     def empty(self) -> None:
-        """Drop everything."""
+        """Deletes everything."""
         self._made.clear()
         self.azurite.empty()
 
@@ -94,12 +94,12 @@ _NOTHING = {"Content-Length": "0"}
 
 
 def store(twin: TenantTwin) -> BlobStore:
-    """The one of a twin."""
+    """Returns the blobs of a twin."""
     return _STORES.setdefault(twin, BlobStore(twin.home / "blobs"))
 
 
 def account_named(twin: TenantTwin, name: str) -> Document | None:
-    """A storage account by its name, which no two have."""
+    """Returns a storage account by its name, which is unique."""
     for document in twin.resources.values():
         if document["type"] == ACCOUNTS and document["name"].lower() == name.lower():
             return document
@@ -107,7 +107,7 @@ def account_named(twin: TenantTwin, name: str) -> Document | None:
 
 
 def free_slot(twin: TenantTwin) -> int:
-    """One that no account has.
+    """Returns a slot that no account has.
 
     Raises:
         ArmError: 409, all are taken.
@@ -120,12 +120,12 @@ def free_slot(twin: TenantTwin) -> int:
 
 
 def container_id(account: Document, container: str) -> str:
-    """The id of a container, which roles are assigned on."""
+    """Returns the id of a container, the scope of role assignments."""
     return f"{account['id']}/blobServices/default/containers/{container}"
 
 
 def list_blobs(twin: TenantTwin, account: str, container: str, prefix: str = "") -> list[Blob]:
-    """All blobs of a container of a storage account (both by name) whose names begin with `prefix`, in order.
+    """Returns all blobs of a container of a storage account (both by name) whose names begin with `prefix`, in order.
 
     Raises:
         ArmError: 404, there is no such account or container.
@@ -148,7 +148,7 @@ def list_blobs(twin: TenantTwin, account: str, container: str, prefix: str = "")
 
 
 def any_blob(twin: TenantTwin) -> bool:
-    """Does any container hold a blob?"""
+    """Returns whether any container holds a blob."""
     if not store(twin).azurite.used():
         return False
     ids = [document["id"] for document in twin.resources.values() if document["type"] == CONTAINERS]
@@ -156,7 +156,7 @@ def any_blob(twin: TenantTwin) -> bool:
 
 
 def read(twin: TenantTwin, account: str, container: str, name: str) -> bytes:
-    """A blob's content.
+    """Returns a blob's content.
 
     Raises:
         ArmError: 404, there is no such account, container or blob.
@@ -166,7 +166,7 @@ def read(twin: TenantTwin, account: str, container: str, name: str) -> bytes:
 
 
 def write(twin: TenantTwin, account: str, container: str, name: str, content: bytes) -> None:
-    """Put a blob, in the place of one that is there.
+    """Puts a blob, replacing an existing one.
 
     Raises:
         ArmError: 404, there is no such account or container.
@@ -177,7 +177,7 @@ def write(twin: TenantTwin, account: str, container: str, name: str, content: by
 
 
 def delete(twin: TenantTwin, account: str, container: str, name: str) -> None:
-    """Let a blob be gone; one that is not there is."""
+    """Deletes a blob, if it exists."""
     try:
         with _answer(twin, account, container, name, "DELETE"):
             pass
@@ -187,7 +187,7 @@ def delete(twin: TenantTwin, account: str, container: str, name: str) -> None:
 
 
 def download(twin: TenantTwin, account: str, container: str, name: str, target: Path) -> None:
-    """A blob's content as a file, which must not be there; its folders are made.
+    """Downloads a blob to a new file, creating its folders.
 
     Raises:
         ArmError: 404, there is no such account, container or blob.
@@ -198,7 +198,7 @@ def download(twin: TenantTwin, account: str, container: str, name: str, target: 
 
 
 def download_folder(twin: TenantTwin, account: str, container: str, prefix: str, folder: Path) -> int:
-    """The blobs below `prefix` (a folder's path; "" for all) as files below `folder`, and how many they are.
+    """Downloads the blobs below `prefix` (a folder's path; "" for all) to `folder`, and returns their number.
 
     Raises:
         ArmError: 404, there is no such account or container; 400, a blob's name can't be a file's below a folder.
@@ -216,7 +216,7 @@ def download_folder(twin: TenantTwin, account: str, container: str, prefix: str,
 
 
 def upload_folder(twin: TenantTwin, account: str, container: str, prefix: str, folder: Path) -> int:
-    """The regular files below `folder` as blobs below `prefix`, and how many they are; symbolic links are left out.
+    """Uploads the regular files below `folder` to `prefix`, and returns their number; symbolic links are skipped.
 
     Raises:
         ArmError: 404, there is no such account or container.
@@ -232,7 +232,7 @@ def upload_folder(twin: TenantTwin, account: str, container: str, prefix: str, f
 
 
 def upload(twin: TenantTwin, account: str, container: str, name: str, source: Path) -> None:
-    """Put a file as a blob, in the place of one that is there.
+    """Uploads a file as a blob, replacing an existing one.
 
     Raises:
         ArmError: 404, there is no such account or container.

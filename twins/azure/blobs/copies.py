@@ -1,4 +1,4 @@
-"""A block of a blob from another blob, which Azurite does not know: the twin reads the one and writes the other.
+"""Blocks of a blob copied from another blob, which Azurite lacks: the twin reads one and writes the other.
 
 The source's reader is not who writes, but whoever a token in a header of its own or a signature in its URL says; nobody
 is let in because the source is in the same account. https://learn.microsoft.com/rest/api/storageservices/put-block-from-url;
@@ -27,12 +27,12 @@ Require = Callable[[Document, BlobRequest], None]
 
 
 def is_block_from_url(asked: BlobRequest) -> bool:
-    """Whether a request is one for this module."""
+    """Returns whether a request puts a block from a URL."""
     return asked.method == "PUT" and asked.query.get("comp") == "block" and "x-ms-copy-source" in asked.headers
 
 
 def block_from_url(twin: TenantTwin, account: Document, asked: BlobRequest, require: Require) -> Response:
-    """Answer such a request; `require` refuses who may not read the source.
+    """Answers such a request; `require` refuses callers who may not read the source.
 
     Raises:
         RefusedError: as the service does.

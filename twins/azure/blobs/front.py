@@ -1,4 +1,4 @@
-"""The host of a storage account's blobs: who asks is known by a token and judged by roles; Azurite answers.
+"""The host of a storage account's blobs: authenticates tokens, judges roles, and passes requests to Azurite.
 
 https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api
 """
@@ -6,9 +6,9 @@ https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -24,9 +24,9 @@ from twins.azure.blobs.asked import BlobError, BlobRequest, pairs
 from twins.azure.entra import tokens
 from twins.azure.judges.conditions import SUB_OPERATION
 from twins.azure.twin import TenantTwin
+from twins.core.relay import RelayedAnswer, pieces_of
 
 log = logging.getLogger("twins.azure.blobs.blobs")
-_PIECE = 1 << 18
 _PATH = "@resource[microsoft.storage/storageaccounts/blobservices/containers/blobs:path]"
 # What belongs to a connection, says who asks, or has no sense for Azurite.
 _HELD_BACK = {
@@ -49,7 +49,7 @@ class BlobApp:
         return self.respond(asked, request.host + request.environ.get("SCRIPT_NAME", ""))(environ, start_response)
 
     def respond(self, asked: BlobRequest, host: str) -> Response:
-        """Answer a request. `host`: where the account is, with a path if it has no own host."""
+        """Answers a request. `host`: the account's address, with a path if it has no host of its own."""
         try:
             with self._twin.lock:
                 account = blobs.account_named(self._twin, self._account)
@@ -161,7 +161,7 @@ class BlobApp:
             response.headers.pop("Content-Length", None)
             response.set_data(text)
         else:
-            response.response = _AzuriteAnswer(connection, found)
+            response.response = RelayedAnswer(connection, found)
         return response
 
     def _source(self, account: Document, asked: BlobRequest, source: str, host: str) -> str:
@@ -180,7 +180,9 @@ class BlobApp:
 
 
 class BlobsByPath:
-    """All accounts at one address, <address>/<account>/<container>/<blob>: for clients that look for no own host."""
+    """All accounts at one address, <address>/<account>/<container>/<blob>, for clients that don't use accounts' own
+    hosts.
+    """
 
     def __init__(self, twin: TenantTwin, prefix: str) -> None:
         self._twin = twin
@@ -193,7 +195,7 @@ class BlobsByPath:
 
 
 def refusal(error: BlobError) -> Response:
-    """A refusal as HTTP: XML, with its code in a header."""
+    """Returns a refusal as HTTP: XML, with its code in a header."""
     request_id = str(uuid.uuid4())
     stamp = datetime.fromtimestamp(time.time(), UTC).isoformat().replace("+00:00", "0Z")
     message = escape(f"{error.message}\nRequestId:{request_id}\nTime:{stamp}")
@@ -203,7 +205,7 @@ def refusal(error: BlobError) -> Response:
 
 
 def _asked(request: Request) -> BlobRequest:
-    body = _pieces(request) if request.method in ("PUT", "POST") else None
+    body = pieces_of(request) if request.method in ("PUT", "POST") else None
     length = request.content_length or 0 if body is not None else None
     query = request.query_string.decode()
     path = request.environ["PATH_INFO"].encode("latin-1").decode()
@@ -237,24 +239,3 @@ def _check_key(account: Document, asked: BlobRequest) -> None:
         text = "Key based authentication is not permitted on this storage account."
         raise BlobError(403, "KeyBasedAuthenticationNotPermitted", text)
     raise BlobError(403, "AuthenticationFailed", "This twin of Azure takes no account keys: use a token.")
-
-
-class _AzuriteAnswer:
-    """What Azurite answers, piece by piece; its connection is closed at the end, or when the client has gone."""
-
-    def __init__(self, connection: HTTPConnection, found: HTTPResponse) -> None:
-        self._connection = connection
-        self._found = found
-
-    def __iter__(self) -> Iterator[bytes]:
-        while piece := self._found.read(_PIECE):
-            yield piece
-
-    def close(self) -> None:
-        self._found.close()
-        self._connection.close()
-
-
-def _pieces(request: Request) -> Iterator[bytes]:
-    while piece := request.input_stream.read(_PIECE):
-        yield piece

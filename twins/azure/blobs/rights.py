@@ -1,4 +1,4 @@
-"""Which action a request for blobs needs, by its method and query.
+"""Actions that requests for blobs need, by method and query.
 
 https://learn.microsoft.com/rest/api/storageservices/authorize-with-azure-active-directory#permissions-for-blob-service-operations
 """
@@ -23,7 +23,7 @@ class BlobNeed:
 
 
 def need(method: str, container: str, blob: str, query: Mapping[str, str]) -> BlobNeed | None:
-    """What a request needs; None: there is no such operation, or nobody may with a token."""
+    """Returns the actions of a request; None: there is no such operation, or no token allows it."""
     comp, on = query.get("comp", ""), query.get("restype", "")
     if not container:
         return _of_service(method, comp, on)

@@ -1,5 +1,5 @@
-"""The twin's own certificate authority: made once, trusted by who is told to, and able to sign nothing more: its key is
-gone when the server's certificate is there, so that nobody can steal what clients believe about other hosts.
+"""The twin's certificate authority. It signs one server certificate, then its key is deleted, so that nobody can steal
+the trust that clients put in it.
 
 What `env` names is a file with the authorities of this machine and the twin's, so that other hosts stay reachable.
 """
@@ -22,7 +22,7 @@ _NAMES = ("localhost", "127.0.0.1", "::1", "host.docker.internal")
 
 
 def make(home: Path) -> Path:
-    """The folder of the certificates; made when missing."""
+    """Returns the folder of the certificates, creating them if missing."""
     folder = home / FOLDER
     if not (folder / _SERVER).exists():
         authority = trustme.CA(organization_name="llmops twin of Azure")
@@ -34,19 +34,19 @@ def make(home: Path) -> Path:
 
 
 def server_context(home: Path) -> ssl.SSLContext:
-    """What the twin's listeners speak TLS with."""
+    """Returns the TLS context of the twin's listeners."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(make(home) / _SERVER)
     return context
 
 
 def client_context(home: Path) -> ssl.SSLContext:
-    """What a client that trusts the twin alone speaks TLS with."""
+    """Returns a TLS context that trusts the twin only."""
     return ssl.create_default_context(cafile=str(make(home) / AUTHORITY))
 
 
 def bundle(home: Path) -> Path:
-    """The file with the authorities that this shell trusts, and the twin's; written anew."""
+    """Writes a file with the authorities that this shell trusts, and the twin's; returns its path."""
     folder = make(home)
     found = [path.read_text(errors="replace") for path in _trusted() if folder not in path.parents]
     write_atomic(folder / BUNDLE, "\n".join([*dict.fromkeys(found), (folder / AUTHORITY).read_text()]))

@@ -1,4 +1,4 @@
-"""Where a program that runs on Azure gets the tokens of its managed identities: App Service's and Azure ML's way.
+"""Endpoints for the tokens of managed identities: App Service's and Azure ML's protocol.
 
 https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
 """
@@ -24,12 +24,12 @@ _APP_SERVICE = "/msi/token"
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the routes."""
+    """Registers the routes."""
     route(twin, _APP_SERVICE, _of_header)
 
 
 def grant(twin: TenantTwin, object_ids: Sequence[str]) -> dict[str, str]:
-    """Variables with which a program gets tokens of these identities, the first when it names none; the same secret
+    """Returns variables with which a program gets tokens of these identities, by default of the first; the same secret
     for the same identities.
     """
     with twin.lock:
@@ -43,7 +43,7 @@ def grant(twin: TenantTwin, object_ids: Sequence[str]) -> dict[str, str]:
 
 
 def variables(twin: TenantTwin, secret: str) -> dict[str, str]:
-    """What azure-identity looks for: App Service's pair; Azure ML's is another name of the same."""
+    """Returns the variables that azure-identity reads: App Service's pair, and Azure ML's name of the same."""
     endpoint = twin.url + _APP_SERVICE
     return {
         "IDENTITY_ENDPOINT": endpoint,

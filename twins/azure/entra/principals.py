@@ -15,12 +15,12 @@ OWNER = Principal(OWNER_ID, OWNER_APP, "owner", "application")
 
 
 def install(twin: TenantTwin) -> None:
-    """Let every tenant have its owner."""
+    """Adds the owner to every new tenant."""
     twin.seeds.append(lambda: _seed(twin))
 
 
 def of(twin: TenantTwin) -> dict[str, dict[str, Any]]:
-    """All principals by their object id: app_id, name, kind, secret."""
+    """Returns all principals by object id: app_id, name, kind, secret."""
     return twin.state.setdefault("principals", {})
 
 
@@ -33,7 +33,7 @@ def add(
     app_id: str = "",
     resource: str = "",
 ) -> Principal:
-    """Add a principal to the tenant; `resource` is the id of what a managed identity is, or belongs to."""
+    """Adds a principal to the tenant; `resource` is the id of the resource that a managed identity belongs to."""
     caller = Principal(object_id or str(uuid.uuid4()), app_id or str(uuid.uuid4()), name, kind)
     known = {"app_id": caller.app_id, "name": name, "kind": kind, "secret": secret, "resource": resource}
     of(twin)[caller.object_id] = known
@@ -42,19 +42,19 @@ def add(
 
 
 def remove(twin: TenantTwin, object_id: str) -> None:
-    """Let a principal be gone; its role assignments stay, as on Azure."""
+    """Removes a principal; its role assignments stay, as on Azure."""
     of(twin).pop(object_id, None)
     twin.changed()
 
 
 def find(twin: TenantTwin, object_id: str) -> Principal | None:
-    """A principal by its object id."""
+    """Returns a principal by its object id."""
     found = of(twin).get(object_id)
     return Principal(object_id, found["app_id"], found["name"], found["kind"]) if found else None
 
 
 def by_app(twin: TenantTwin, app_id: str) -> Principal | None:
-    """A principal by its application's (client) id."""
+    """Returns a principal by its application's (client) id."""
     for object_id, found in of(twin).items():
         if found["app_id"].lower() == app_id.lower():
             return find(twin, object_id)
@@ -62,12 +62,12 @@ def by_app(twin: TenantTwin, app_id: str) -> Principal | None:
 
 
 def resource_of(twin: TenantTwin, object_id: str) -> str:
-    """The id of the resource that a managed identity is, or belongs to; empty for others."""
+    """Returns the id of the resource that a managed identity belongs to; empty for others."""
     return of(twin)[object_id].get("resource", "")
 
 
 def secret_of(twin: TenantTwin, caller: Principal) -> str:
-    """A principal's client secret; empty: it has none."""
+    """Returns a principal's client secret; empty: it has none."""
     if caller.object_id == OWNER_ID:
         return root.key(twin.home, OWNER_PURPOSE)
     return of(twin)[caller.object_id]["secret"]

@@ -1,4 +1,4 @@
-"""The token service of the tenant: OpenID configuration, keys, and tokens for applications and federated identities.
+"""The tenant's token service: OpenID configuration, keys, and tokens for applications and federated identities.
 
 https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 """
@@ -24,8 +24,8 @@ from twins.core import web_identity
 
 CREDENTIALS = "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials"
 UNJUDGED = [
-    "tokens: an issuer's own federated token is refused: the twin makes those that it believes",
-    "tokens: no instance metadata service (IMDS): managed identities are App Service's and Azure ML's way",
+    "tokens: federated tokens of a real issuer are refused: the twin accepts only those that it issued",
+    "tokens: no instance metadata service (IMDS): managed identities use App Service's and Azure ML's endpoints",
 ]
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _PLACES = ("common", "organizations")
@@ -42,7 +42,7 @@ _OF_ACCOUNTS = (".blob.core.windows.net", ".dfs.core.windows.net", ".queue.core.
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the tenant's routes."""
+    """Registers the tenant's routes."""
     for place in (twin.tenant, *_PLACES):
         route(twin, f"/{place}/", _respond)
     twin.unjudged += UNJUDGED
@@ -58,12 +58,12 @@ def _respond(twin: TenantTwin, request: Request) -> Reply:
 
 
 def is_of_another_tenant(path: str) -> bool:
-    """Does a path of nobody else's ask the token service of a tenant that there is none of?"""
+    """Returns whether an unrouted path asks the token service of an unknown tenant."""
     return path.strip("/").partition("/")[2] in {each for _, each in _ROUTES}
 
 
 def unknown_tenant(request: Request) -> Reply:
-    """Refuse what asks for another tenant.
+    """Returns the refusal of a request for another tenant.
 
     https://learn.microsoft.com/entra/identity-platform/reference-error-codes (AADSTS90002)
 
@@ -145,7 +145,7 @@ def _token(twin: TenantTwin, request: Request) -> Reply:
 
 
 def require_resource(twin: TenantTwin, audience: str) -> None:
-    """Refuse a token for what is no resource of the tenant's.
+    """Refuses a token for a resource that the tenant does not have.
 
     https://learn.microsoft.com/entra/identity-platform/reference-error-codes (AADSTS500011)
 
@@ -164,7 +164,7 @@ def require_resource(twin: TenantTwin, audience: str) -> None:
 
 
 def answer_of(twin: TenantTwin, caller: Principal, audience: str) -> dict[str, Any]:
-    """What the token service answers with."""
+    """Returns the token service's answer."""
     lifetime = tokens.LIFETIME_SECONDS - 1
     return {
         "token_type": "Bearer",
@@ -263,7 +263,7 @@ class PlainError(ArmError):
         self._body = body
 
     def document(self) -> dict[str, Any]:
-        """The answer's body."""
+        """Returns the answer's body."""
         return self._body
 
 

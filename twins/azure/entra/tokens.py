@@ -1,4 +1,4 @@
-"""Access tokens: JWTs that the twin signs and judges.
+"""Access tokens: JWTs that the twin signs and verifies.
 
 https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
 """
@@ -33,7 +33,7 @@ _EXPIRED = "The access token expiry UTC time is earlier than current UTC time."
 
 
 def issue(twin: TenantTwin, caller: Principal, audience: str, lifetime: float = LIFETIME_SECONDS) -> str:
-    """A token of a principal for an audience ("https://vault.azure.net")."""
+    """Returns a token of a principal for an audience ("https://vault.azure.net")."""
     now = int(time.time())
     claims = {
         "aud": audience,
@@ -53,13 +53,12 @@ def issue(twin: TenantTwin, caller: Principal, audience: str, lifetime: float = 
 
 
 def issuer(twin: TenantTwin) -> str:
-    """Who signs."""
+    """Returns the issuer of tokens."""
     return f"{twin.url}/{twin.tenant}/v2.0"
 
 
 def caller_of(twin: TenantTwin, headers: Mapping[str, str] | Headers, audiences: tuple[str, ...]) -> Principal:
-    """The principal whose token a request has for one of these audiences. Any service may ask: of vaults, say, with
-    `VAULT`.
+    """Returns the principal of a request's token for one of these audiences, such as `VAULT`. Any service may call it.
 
     Raises:
         ArmError: 401 with WWW-Authenticate, as ARM words it.
@@ -94,7 +93,7 @@ def caller_of(twin: TenantTwin, headers: Mapping[str, str] | Headers, audiences:
 
 
 def claims_of(twin: TenantTwin, token: str) -> dict[str, Any]:
-    """The claims of a token that the twin signed.
+    """Returns the claims of a token that the twin signed.
 
     Raises:
         jwt.InvalidTokenError: it did not, or the token has expired.
@@ -105,7 +104,7 @@ def claims_of(twin: TenantTwin, token: str) -> dict[str, Any]:
 
 
 def unauthorized(twin: TenantTwin, code: str, message: str) -> ArmError:
-    """401, with where a token can be had."""
+    """Returns the 401 that says where to get a token."""
     challenge = (
         f'Bearer authorization_uri="{twin.url}/{twin.tenant}", error="invalid_token", error_description="{message}"'
     )
@@ -114,7 +113,7 @@ def unauthorized(twin: TenantTwin, code: str, message: str) -> ArmError:
 
 @cache
 def private_key(home: Path) -> rsa.RSAPrivateKey:
-    """The key that signs; made once, and kept in the twin's folder."""
+    """Returns the signing key, created once and kept in the twin's folder."""
     file = home / KEY_FILE
     if file.exists():
         key = serialization.load_pem_private_key(file.read_bytes(), None)

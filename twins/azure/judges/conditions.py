@@ -1,4 +1,4 @@
-"""Conditions of role assignments: Azure's language for them, as far as the kit's own conditions and its samples go.
+"""Conditions of role assignments: the part of Azure's language that the kit's conditions and Azure's samples use.
 
 `((!(ActionMatches{'…/write'})) OR (@Request[…:RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {a, b}))`
 https://learn.microsoft.com/azure/role-based-access-control/conditions-format
@@ -38,7 +38,7 @@ _QUANTIFIERS = {"foranyofanyvalues": any, "foranyofallvalues": all, "forallofany
 
 
 def parse(text: str) -> Condition:
-    """Read a condition.
+    """Parses a condition.
 
     Raises:
         ValueError: it is none, or uses what is not understood here.
@@ -65,11 +65,11 @@ class _Reader:
             at = found.end()
 
     def left(self) -> list[str]:
-        """Tokens that were not read."""
+        """Returns the remaining tokens."""
         return self._tokens
 
     def either(self) -> _Part:
-        """A OR B OR …."""
+        """Parses A OR B OR …."""
         parts = [self._both()]
         while self._take("or", "||"):
             parts.append(self._both())

@@ -1,4 +1,4 @@
-"""Linked actions: what a change needs on another resource that its body names, beside the right on its own.
+"""Linked actions: permissions that a change needs on other resources that its body names.
 
 Azure Resource Manager asks for them on each PUT and PATCH, before the resource provider sees the body.
 
@@ -15,7 +15,9 @@ from twins.azure.twin import TenantTwin
 
 
 class Link(NamedTuple):
-    """Where a body names another resource (`[]` for any index), and the action on it; `{type}` is that one's type."""
+    """A path in a body that names another resource (`[]` for any index), and the action needed on it; `{type}` is that
+    resource's type.
+    """
 
     path: str
     action: str
@@ -67,7 +69,7 @@ _LINKS = {type_.lower(): links for type_, links in LINKS.items()}
 
 
 def check(twin: TenantTwin, call: ArmCall, type_: str, body: Document) -> None:
-    """Refuse a change that names what its caller may not link it with.
+    """Refuses a change that links a resource without its caller's permission on that one.
 
     Raises:
         ArmError: 403 LinkedAuthorizationFailed.
@@ -78,7 +80,7 @@ def check(twin: TenantTwin, call: ArmCall, type_: str, body: Document) -> None:
 
 
 def require(twin: TenantTwin, call: ArmCall, type_: str, action: str, linked: str) -> None:
-    """Refuse a change of something of this type, unless its caller may do `action` on what is linked with it.
+    """Refuses a change of a resource of this type unless its caller may do `action` on the linked resource.
 
     Raises:
         ArmError: 403 LinkedAuthorizationFailed.

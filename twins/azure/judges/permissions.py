@@ -1,4 +1,4 @@
-"""May a principal do this? Its role assignments say so, each for a scope and all that lies below it.
+"""The judge of role assignments, each of which covers a scope and everything below it.
 
 https://learn.microsoft.com/azure/role-based-access-control/overview#how-azure-rbac-determines-if-a-user-has-access-to-a-resource
 """
@@ -22,7 +22,7 @@ _ATTRIBUTES = ("roleDefinitionId", "principalId", "principalType")
 
 @dataclass(frozen=True)
 class Grant:
-    """An assignment as it is judged: `scope` in lower case, "" for everything."""
+    """An assignment, prepared for judging: `scope` in lower case, "" for everything."""
 
     scope: str
     role: AzureRole
@@ -30,7 +30,7 @@ class Grant:
     condition: conditions.Condition | None = None
 
     def covers(self, scope: str) -> bool:
-        """Does it hold for a scope in lower case?"""
+        """Returns whether it covers a scope in lower case."""
         return scope == self.scope or scope.startswith(self.scope + "/")
 
 
@@ -44,7 +44,7 @@ class RoleJudge:
     def allows(
         self, object_id: str, action: str, scope: str, data: bool, attributes: Mapping[str, str] = NO_ATTRIBUTES
     ) -> bool:
-        """Does an assignment of the principal allow the action on the scope now?"""
+        """Returns whether an assignment of the principal allows the action on the scope now."""
         now, below = time.time(), key(scope)
         return any(
             grant.works_from <= now
@@ -55,7 +55,7 @@ class RoleJudge:
         )
 
     def forget(self) -> None:
-        """Something about assignments or definitions has changed."""
+        """Discards what was read: assignments or definitions have changed."""
         self._grants = None
 
     def _known(self) -> dict[str, list[Grant]]:
@@ -68,8 +68,8 @@ class RoleJudge:
 
 
 def attributes_of(twin: TenantTwin, call: ArmCall) -> dict[str, str]:
-    """Of a call that changes a role assignment: its role, principal and type of principal, by the request and by what
-    is there. What a request leaves out it does not have, though Azure would find out a type by itself.
+    """Returns attributes of a call that changes a role assignment: role, principal and type of principal, in the
+    request and in the existing resource. A type that the request leaves out is absent, though Azure would look it up.
 
     https://learn.microsoft.com/azure/role-based-access-control/conditions-authorization-actions-attributes
     """
@@ -79,7 +79,9 @@ def attributes_of(twin: TenantTwin, call: ArmCall) -> dict[str, str]:
 
 
 def assignment_attributes(*, request: Document, resource: Document) -> dict[str, str]:
-    """What conditions may ask of an assignment that is written (`request`: its properties) or is there."""
+    """Returns the attributes for conditions of an assignment that is written (`request`: its properties) or exists
+    (`resource`).
+    """
     found = {}
     for source, properties in (("@request", request), ("@resource", resource)):
         for name in _ATTRIBUTES:
@@ -90,8 +92,8 @@ def assignment_attributes(*, request: Document, resource: Document) -> dict[str,
 
 
 def read(documents: Iterable[Document]) -> dict[str, list[Grant]]:
-    """The grants by the principal's id in lower case, of all documents of a subscription. An assignment whose role is
-    gone, or whose condition can't be read, grants nothing.
+    """Returns the grants of all documents by the principal's id in lower case. An assignment whose role is gone, or
+    whose condition can't be parsed, grants nothing.
     """
     documents = list(documents)
     known = dict(roles.built_in())
@@ -119,7 +121,7 @@ def _condition(written: str | None) -> conditions.Condition | None:
 
 
 def grants(documents: Iterable[Document]) -> dict[str, list[dict[str, object]]]:
-    """What each principal was given, by its id: the role's name, the scope, and what the role allows."""
+    """Returns what each principal was granted, by its id: the role's name, the scope, and what the role allows."""
     return {
         principal: [
             {

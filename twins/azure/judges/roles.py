@@ -17,7 +17,7 @@ _FILE = Path(__file__).with_name("roles.json")
 
 @dataclass(frozen=True)
 class Permission:
-    """One block of a definition: what is allowed is `actions` without `not_actions`; data actions likewise."""
+    """One block of a definition: it allows `actions` except `not_actions`; data actions likewise."""
 
     actions: tuple[str, ...] = ()
     not_actions: tuple[str, ...] = ()
@@ -26,12 +26,12 @@ class Permission:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> "Permission":
-        """Of a `permissions` item of Azure's REST API."""
+        """Reads a `permissions` item of Azure's REST API."""
         names = ("actions", "notActions", "dataActions", "notDataActions")
         return cls(*(tuple(document.get(name) or ()) for name in names))
 
     def allows(self, action: str, data: bool) -> bool:
-        """Is the action among those of this block?"""
+        """Returns whether the block allows the action."""
         given, taken = self._compiled_data if data else self._compiled
         return bool(given.fullmatch(action)) and not taken.fullmatch(action)
 
@@ -53,24 +53,24 @@ class AzureRole:
     permissions: tuple[Permission, ...]
 
     def allows(self, action: str, data: bool = False) -> bool:
-        """Does one of its blocks allow the action (`data`: a data action)? Case does not matter."""
+        """Returns whether one of its blocks allows the action (`data`: a data action), in any case."""
         return any(permission.allows(action, data) for permission in self.permissions)
 
 
 @cache
 def built_in() -> Mapping[str, AzureRole]:
-    """Microsoft's own roles that the twin has, by their GUID."""
+    """Returns the built-in roles that the twin has, by GUID."""
     found = json.loads(_FILE.read_text())["roles"]
     return {each["id"]: AzureRole(each["id"], each["name"], (Permission.read(each),)) for each in found}
 
 
 def guid_of(role_definition_id: str) -> str:
-    """The last part of a definition's id: two ids of one role may differ in their scopes."""
+    """Returns the last part of a definition's id: two ids of one role may have different scopes."""
     return role_definition_id.rstrip("/").rpartition("/")[2].lower()
 
 
 def custom(document: Mapping[str, Any]) -> AzureRole:
-    """The role of a custom definition's document."""
+    """Returns the role of a custom definition's document."""
     properties = document["properties"]
     blocks = tuple(Permission.read(each) for each in properties.get("permissions") or ())
     return AzureRole(guid_of(document["id"]), properties.get("roleName", ""), blocks)

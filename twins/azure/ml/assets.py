@@ -1,4 +1,4 @@
-"""Models, environments, data and code: containers by name, and versions, which do not change.
+"""Models, environments, data and code: containers by name, and immutable versions.
 
 https://learn.microsoft.com/rest/api/azureml/model-versions
 
@@ -46,7 +46,7 @@ FAMILIES = (
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kinds of each family."""
+    """Registers the kinds of each family."""
     for family in FAMILIES:
         _install(twin, family)
 

@@ -1,4 +1,4 @@
-"""Bodies of Azure ML's API, judged by machinelearningservices.json; see tools.azure_schemas.
+"""Validates bodies of Azure ML's API against machinelearningservices.json; see tools.azure_schemas.
 
 https://github.com/Azure/azure-sdk-for-python/tree/main/sdk/ml/azure-ai-ml has the models.
 
@@ -24,7 +24,7 @@ _FILE = Path(__file__).with_name("machinelearningservices.json")
 
 
 def judge(definition: str, body: Any) -> Document:
-    """A body that its definition takes.
+    """Raises unless a body fits its definition.
 
     Raises:
         ArmError: 400 ValidationError; its details name each member that is unknown, read-only, missing or mistyped.
@@ -40,25 +40,25 @@ def judge(definition: str, body: Any) -> Document:
 
 
 def writable(definition: str, document: Document) -> Document:
-    """What a client may have written of a document: without read-only members and the twin's own ("_…")."""
+    """Returns the members of a document that a client may write: without read-only ones and the twin's own ("_…")."""
     public = {name: value for name, value in document.items() if not name.startswith("_")}
     return _writable({"$ref": f"#/$defs/{definition}"}, public)
 
 
 def judged(definition: str, method: str, body: Any) -> Document:
-    """A copy of the body of a PUT, or of what a PATCH has been merged to (without the read-only members that it has
-    from what was there); both judged.
+    """Returns a validated copy of the body of a PUT, or of the merged result of a PATCH (without read-only members that
+    it has from the existing document).
     """
     return copy.deepcopy(judge(definition, writable(definition, body) if method == "PATCH" else body))
 
 
 def same(one: Any, other: Any) -> bool:
-    """Are two values one? null, an empty object, and nothing are."""
+    """Returns whether two values are equal; null, an empty object, and nothing are."""
     return _full(one) == _full(other)
 
 
 def refuse_changes(definition: str, before: Document, after: Document, what: str) -> None:
-    """Refuse what changes members that can be set once only.
+    """Refuses changes of members that can only be set once.
 
     Raises:
         ArmError: 400 with the first such member as target.

@@ -1,4 +1,4 @@
-"""Clusters of machines for jobs: AmlCompute, scaled to what jobs need.
+"""Clusters of machines for jobs: AmlCompute, scaled to the demand of jobs.
 
 https://learn.microsoft.com/rest/api/azureml/compute
 
@@ -20,7 +20,7 @@ _FIXED = ("vmSize", "vmPriority", "subnet", "osType", "enableNodePublicIp", "iso
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kind and its actions."""
+    """Registers the kind and its actions."""
     twin.kind(
         ResourceKind(
             TYPE,

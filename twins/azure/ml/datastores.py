@@ -1,4 +1,4 @@
-"""Datastores: names for blob containers, and how they are opened; a workspace has some from its first day.
+"""Datastores: names for blob containers, and their credentials; new workspaces have some.
 
 https://learn.microsoft.com/rest/api/azureml/datastores
 
@@ -20,7 +20,7 @@ DEFAULTS = {"workspaceblobstore": "azureml-blobstore-{guid}", "workspaceartifact
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kind."""
+    """Registers the kind."""
     twin.kind(
         ResourceKind(
             TYPE,
@@ -42,7 +42,7 @@ def _listed(call: ArmCall, found: list[Document]) -> list[Document]:
 
 
 def make_defaults(twin: TenantTwin, workspace: Document) -> None:
-    """Give a new workspace its datastores, and their containers in its storage account."""
+    """Creates a new workspace's datastores, and their containers in its storage account."""
     properties = workspace["properties"]
     account = properties.get("storageAccount")
     if not account:

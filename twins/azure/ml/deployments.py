@@ -1,4 +1,4 @@
-"""Online deployments: what may be put, quota, and their way from Creating to Succeeded or Failed.
+"""Online deployments: checks, quota, and their states from Creating to Succeeded or Failed.
 
 https://learn.microsoft.com/rest/api/azureml/online-deployments
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-managed-online
@@ -30,7 +30,7 @@ _START = "machinelearning.deployment"
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kind and its actions."""
+    """Registers the kind and its actions."""
     twin.kind(
         ResourceKind(
             TYPE,

@@ -1,4 +1,4 @@
-"""What documents of Azure ML have in common: who made them and when, identities, durations, lists.
+"""Common parts of Azure ML's documents: system data, identities, durations, lists.
 
 https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
 
@@ -29,12 +29,12 @@ _KINDS = {"user": "User", "application": "Application", "identity": "ManagedIden
 
 
 def now() -> str:
-    """As Azure writes times."""
+    """Returns the time as Azure writes it."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def stamp(call: ArmCall, there: Document | None, document: Document) -> Document:
-    """Set systemData: who created a document and who changed it."""
+    """Sets systemData: who created a document and who changed it."""
     who, kind, when = call.caller.name, _KINDS[call.caller.kind], now()
     made = {"createdAt": when, "createdBy": who, "createdByType": kind}
     before = (there or {}).get("systemData", made)
@@ -44,7 +44,7 @@ def stamp(call: ArmCall, there: Document | None, document: Document) -> Document
 
 
 def seconds(duration: str, target: str) -> float:
-    """An ISO 8601 duration of days to seconds ("PT1H30M").
+    """Returns the seconds of an ISO 8601 duration of days to seconds ("PT1H30M").
 
     Raises:
         ArmError: 400, it is none.
@@ -57,7 +57,7 @@ def seconds(duration: str, target: str) -> float:
 
 
 def with_identity(twin: TenantTwin, call: ArmCall, body: Document, there: Document | None) -> None:
-    """Fill in the principals of a body's identity; a system-assigned one is made, and kept over updates.
+    """Fills in the principals of a body's identity; a system-assigned one is created, and kept over updates.
 
     Raises:
         ArmError: 403 when the caller may not assign a user-assigned one, 400 when it is not there.
@@ -94,19 +94,19 @@ def _assigned(twin: TenantTwin, call: ArmCall, identity_id: str, known: bool) ->
 
 
 def identities_of(document: Document) -> dict[str, Document]:
-    """The user-assigned identities of a document by their ids: principalId, clientId."""
+    """Returns the user-assigned identities of a document by their ids: principalId, clientId."""
     return (document.get("identity") or {}).get("userAssignedIdentities") or {}
 
 
 def page(twin: TenantTwin, call: ArmCall, found: Iterable[Document]) -> Reply:
-    """Answer a list as Azure ML does: what `chosen` leaves of it, cut by `$top` or `count`."""
+    """Answers a list as Azure ML does: filtered by `chosen`, cut by `$top` or `count`."""
     kept = chosen(call, found)
     return Reply(200, {"value": [twin.shown(each) for each in kept[: paging.size_of(call) or len(kept)]]})
 
 
 def chosen(call: ArmCall, found: Iterable[Document]) -> list[Document]:
-    """What `listViewType`, `tags` (of jobs: `tag`) and `properties` choose, in the order of `$orderBy` (of endpoints:
-    `orderBy`), newest first.
+    """Returns the documents that `listViewType`, `tags` (of jobs: `tag`) and `properties` select, in the order of
+    `$orderBy` (of endpoints: `orderBy`), newest first.
 
     azure-rest-api-specs, Microsoft.MachineLearningServices: ModelVersions_List, Jobs_List, OnlineEndpoints_List
     """

@@ -27,7 +27,7 @@ TOKEN_SECONDS = 12 * 3600
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kind and its actions."""
+    """Registers the kind and its actions."""
     twin.kind(
         ResourceKind(
             TYPE,
@@ -50,17 +50,17 @@ def install(twin: TenantTwin) -> None:
 
 
 def traffic_of(endpoint: Document, deployment_name: str) -> int:
-    """The share of live traffic of a deployment, in percent."""
+    """Returns a deployment's share of live traffic, in percent."""
     return int((endpoint["properties"].get("traffic") or {}).get(deployment_name) or 0)
 
 
 def mirrored_to(endpoint: Document, deployment_name: str) -> int:
-    """The share of live traffic that is copied to a deployment, in percent."""
+    """Returns the share of live traffic that is copied to a deployment, in percent."""
     return int((endpoint["properties"].get("mirrorTraffic") or {}).get(deployment_name) or 0)
 
 
 def forget_deployment(twin: TenantTwin, deployment: Document) -> None:
-    """Take a deployment that is gone out of its endpoint's traffic, where it had none."""
+    """Removes a deleted deployment without traffic from its endpoint's traffic."""
     endpoint_id, name = deployment["id"].rsplit("/deployments/", 1)
     endpoint = twin.find(endpoint_id)
     if endpoint:
@@ -207,7 +207,7 @@ def _token(twin: TenantTwin, call: ArmCall, document: Document) -> Reply:
 
 
 def token_audience(endpoint: Document) -> str:
-    """The audience of the tokens that open an endpoint with authMode AMLToken."""
+    """Returns the audience of tokens for an endpoint with authMode AMLToken."""
     return f"https://ml.azure.com{endpoint['id'].lower()}"
 
 

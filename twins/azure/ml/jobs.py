@@ -1,4 +1,4 @@
-"""Command jobs: what may be put, and their way from NotStarted to an end.
+"""Command jobs: checks, and their states from NotStarted to an end.
 
 https://learn.microsoft.com/rest/api/azureml/jobs
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-command
@@ -30,7 +30,7 @@ _KINDS_OF_DATA = {"uri_folder": "data", "uri_file": "data", "mltable": "data"}
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kind and its actions."""
+    """Registers the kind and its actions."""
     twin.kind(
         ResourceKind(
             TYPE,
@@ -49,7 +49,7 @@ def install(twin: TenantTwin) -> None:
 
 
 def check_definition(twin: TenantTwin, workspace_id: str, properties: Document) -> None:
-    """Refuse a command job that Azure would refuse: of what it names, something is not there.
+    """Refuses a command job that refers to something missing.
 
     Raises:
         ArmError: 400, with the member as target.
@@ -69,7 +69,7 @@ def check_definition(twin: TenantTwin, workspace_id: str, properties: Document) 
 
 
 def cancel_on(twin: TenantTwin, compute: Document) -> None:
-    """Cancel the jobs of a cluster that goes away."""
+    """Cancels the jobs of a cluster that is being deleted."""
     for job in twin.children(references.workspace_of(compute["id"]), TYPE):
         wanted = job["properties"].get("computeId", "")
         if job["properties"]["status"] not in ENDED and wanted.lower() == compute["id"].lower():

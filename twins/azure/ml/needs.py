@@ -1,4 +1,4 @@
-"""What the identities of endpoints and clusters must be allowed, looked at when a deployment or a job starts.
+"""Permissions that identities of endpoints and clusters need, checked when a deployment or job starts.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#authorization-error
 """
@@ -34,7 +34,7 @@ https://learn.microsoft.com/azure/machine-learning/concept-data#default-datastor
 
 @dataclass(frozen=True)
 class IdentityNeed:
-    """An action on a scope, and what it is for."""
+    """An action on a scope, and its purpose."""
 
     action: str
     scope: str
@@ -43,8 +43,8 @@ class IdentityNeed:
 
 
 def of_deployment(twin: TenantTwin, deployment: Document) -> RunFailure | None:
-    """Why a deployment can't start under its endpoint's identity; None: it can. A system-assigned identity gets what it
-    needs by itself.
+    """Returns why a deployment can't start under its endpoint's identity; None if it can. A system-assigned identity
+    gets its permissions automatically.
     """
     endpoint = twin.find(deployment["id"].rsplit("/deployments/", 1)[0])
     if endpoint is None:
@@ -72,8 +72,8 @@ def _words(need: IdentityNeed, denied: str) -> str:
 
 
 def of_workspace(twin: TenantTwin, workspace: Document) -> RunFailure | None:
-    """Why a workspace can't work with its resources under its primary user-assigned identity; None: it can. A
-    system-assigned identity gets what it needs by itself.
+    """Returns why a workspace can't use its resources under its primary user-assigned identity; None if it can. A
+    system-assigned identity gets its permissions automatically.
 
     Unsure (50 %): the page asks for more (Contributor on the workspace, Key Vault Administrator); code and words are
     assumed.
@@ -103,7 +103,7 @@ def _of_encryption(twin: TenantTwin, properties: Document) -> RunFailure | None:
 
 
 def of_job(twin: TenantTwin, job: Document) -> RunFailure | None:
-    """Why a job can't start under the identity of its cluster; None: it can.
+    """Returns why a job can't start under its cluster's identity; None if it can.
 
     Unsure (60 %): of the workspace's default container, where a job logs; which of its rights is asked for first.
     """
@@ -122,8 +122,8 @@ def of_job(twin: TenantTwin, job: Document) -> RunFailure | None:
 
 
 def identity_of_job(job: Document, compute: Document) -> tuple[str, str] | None:
-    """The identity that a job works under: its name (an id) and principal. The job's own choice among the cluster's, or
-    the cluster's first.
+    """Returns the identity that a job works under: its name (an id) and principal. The job may choose among the
+    cluster's; the first is the default.
     """
     wanted = job["properties"].get("identity") or {}
     for identity_id, identity in identities_of(compute).items():

@@ -1,4 +1,4 @@
-"""Outbound rules of a workspace's managed network: private endpoints, host names and service tags that it lets pass.
+"""Outbound rules of a workspace's managed network: private endpoints, host names and service tags.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-managed-network
 """
@@ -15,7 +15,7 @@ _SECONDS = 120.0
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kind."""
+    """Registers the kind."""
     twin.kind(ResourceKind(TYPE, put=_put, patch=False, name=r"[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}", seconds=_SECONDS))
 
 

@@ -1,4 +1,4 @@
-"""Microsoft.MachineLearningServices: what its parts have in common; see the modules beside this one.
+"""Microsoft.MachineLearningServices: the common part; see the modules beside this one.
 
 https://learn.microsoft.com/rest/api/azureml
 """
@@ -12,16 +12,18 @@ from twins.azure.twin import TenantTwin
 
 DISCOVERY = "/discovery"
 UNJUDGED = [
-    "Azure ML: serverless compute, pipelines, sweeps, registries, scoring scripts and building of images: refused",
+    "Azure ML: serverless compute, pipelines, sweeps, registries, scoring scripts and image builds: refused",
     "Azure ML: refused: schedules by recurrence, lists of nodes, SKUs and quotas, a datastore's secrets",
-    "Azure ML: uploads and downloads of files by azure-ai-ml, which makes up the name of an account's host itself",
-    "Azure ML: idle connections of clients, which ConnectionsActive counts on Azure: here it counts requests at once",
-    "Azure ML: whether a location has machines of a size free, and limits of a real subscription",
+    "Azure ML: uploads and downloads of files by azure-ai-ml, which constructs the name of an account's host itself",
+    "Azure ML: idle connections, which ConnectionsActive counts on Azure: here it counts concurrent requests",
+    "Azure ML: a location's capacity, and the limits of a real subscription",
 ]
 
 
 def install(twin: TenantTwin) -> None:
-    """Let what is put run, unless somebody else runs it, and say where a workspace's other services are."""
+    """Registers a runner that completes everything at once, unless there is another, and the addresses of a workspace's
+    other services.
+    """
     twin.unjudged += UNJUDGED
     if not hasattr(twin, "running"):
         twin.running = Runner(twin)

@@ -1,4 +1,4 @@
-"""What bodies of Azure ML name: assets, computes, and paths in datastores; found, or refused.
+"""Resolves references in bodies of Azure ML: assets, computes, and paths in datastores.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-access-data-interactive#uniform-resource-identifier-uri
 
@@ -34,13 +34,13 @@ _PATH = re.compile(
 
 @dataclass(frozen=True)
 class DataPath:
-    """A path in a datastore: its document, and the folder or file below its container ("" : all of it)."""
+    """A path in a datastore: its document, and the folder or file below its container ("": all of it)."""
 
     datastore: Document
     path: str
 
     def container_id(self, twin: TenantTwin) -> str:
-        """The resource id of the blob container; "" for a datastore whose account is nowhere on this twin."""
+        """Returns the resource id of the blob container; "" for a datastore whose account is not on this twin."""
         properties = self.datastore["properties"]
         account = storage_account(twin, properties.get("accountName") or "")
         name = properties.get("containerName") or properties.get("filesystem") or ""
@@ -48,7 +48,7 @@ class DataPath:
 
 
 def workspace_of(resource_id: str) -> str:
-    """The id of the workspace that a resource lies in."""
+    """Returns the id of the workspace that a resource lies in."""
     match = _WORKSPACE.fullmatch(resource_id)
     if not match:
         raise ValueError(f"{resource_id} lies in no workspace")
@@ -56,7 +56,7 @@ def workspace_of(resource_id: str) -> str:
 
 
 def storage_account(twin: TenantTwin, name: str) -> Document | None:
-    """A storage account by its name, which is the only one in the world."""
+    """Returns a storage account by its name, which is globally unique."""
     for document in twin.resources.values():
         if document["type"] == "Microsoft.Storage/storageAccounts" and document["name"].lower() == name.lower():
             return document
@@ -64,7 +64,7 @@ def storage_account(twin: TenantTwin, name: str) -> Document | None:
 
 
 def asset(twin: TenantTwin, workspace_id: str, reference: str, kind: str, target: str) -> Document:
-    """The version that a reference names: a resource id, `azureml:name:version` or `azureml://locations/…`.
+    """Returns the version of a reference: a resource id, `azureml:name:version` or `azureml://locations/…`.
 
     Args:
         twin: its twin.
@@ -95,7 +95,7 @@ def _asset(twin: TenantTwin, workspace_id: str, reference: str, kind: str) -> Do
 
 
 def compute(twin: TenantTwin, workspace_id: str, reference: str, target: str) -> Document:
-    """A compute by its resource id, or by its name.
+    """Returns a compute by its resource id, or by its name.
 
     Raises:
         ArmError: 400, there is none in the workspace.
@@ -108,7 +108,7 @@ def compute(twin: TenantTwin, workspace_id: str, reference: str, target: str) ->
 
 
 def data_path(twin: TenantTwin, workspace_id: str, uri: str, target: str) -> DataPath | None:
-    """What an azureml:// URI of a datastore names; None for a URI of another kind.
+    """Returns the path of a datastore's azureml:// URI; None for other URIs.
 
     Raises:
         ArmError: 400, there is no such datastore.

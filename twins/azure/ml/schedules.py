@@ -27,7 +27,7 @@ log = logging.getLogger("twins.azure")
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kind, and look each second whether one is due."""
+    """Registers the kind, and checks each second whether a schedule is due."""
     twin.kind(
         ResourceKind(
             TYPE,
@@ -42,8 +42,8 @@ def install(twin: TenantTwin) -> None:
 
 
 def fire(twin: TenantTwin, now: datetime) -> None:
-    """Put the jobs of the schedules that are due; a job is that of whoever put the schedule. What is refused is told by
-    `_failure`, and tried again the next time.
+    """Puts the jobs of due schedules, as whoever put the schedule. A refusal is kept in `_failure`, and the next time
+    is tried.
     """
     for schedule, job_id, properties in due(twin, now):
         caller = principals.find(twin, schedule.get("_owner", ""))
@@ -56,8 +56,8 @@ def fire(twin: TenantTwin, now: datetime) -> None:
 
 
 def due(twin: TenantTwin, now: datetime) -> list[tuple[Document, str, Document]]:
-    """The schedules whose time has come since they were asked last, with the id and the properties of the job that each
-    starts now; of several times that were missed, one counts.
+    """Returns schedules that became due since the last call, with id and properties of the job to start; several missed
+    times count as one.
     """
     found = []
     for schedule in twin.children(f"/subscriptions/{twin.subscription}", TYPE):

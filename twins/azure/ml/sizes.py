@@ -1,4 +1,4 @@
-"""Machines that Azure ML rents out, by their sizes, and how many cores of each family the subscription may have.
+"""Azure ML's VM sizes, and the subscription's quota of cores for each family.
 
 https://learn.microsoft.com/azure/machine-learning/reference-managed-online-endpoints-vm-sku-list
 https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas
@@ -23,7 +23,7 @@ RESERVE = 1.2
 
 @dataclass(frozen=True)
 class VmSize:
-    """A size of machine: its family as quotas name it, cores, memory in GiB, and GPUs."""
+    """A VM size: its family as quotas name it, cores, memory in GiB, and GPUs."""
 
     name: str
     family: str
@@ -39,7 +39,7 @@ class VmSize:
         return f"Standard {self.family} Family Cluster Dedicated vCPUs"
 
     def cores_for(self, instances: int) -> int:
-        """The cores of quota that so many instances of a deployment need."""
+        """Returns the cores of quota that so many instances of a deployment need."""
         return math.ceil(RESERVE * instances) * self.cores if self.reserve else instances * self.cores
 
 
@@ -75,13 +75,13 @@ SIZES = {size.name.lower(): size for size in _SIZES}
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the lists of a location."""
+    """Registers the lists of a location."""
     twin.action(LOCATIONS, "vmSizes", _vm_sizes, f"{LOCATIONS}/vmSizes/read", "GET")
     twin.action(LOCATIONS, "usages", _usages, f"{LOCATIONS}/usages/read", "GET")
 
 
 def size(name: str, target: str) -> VmSize:
-    """A size by its name, in any case.
+    """Returns a size by its name, in any case.
 
     Raises:
         ArmError: 400, the twin knows none of that name.
@@ -93,7 +93,7 @@ def size(name: str, target: str) -> VmSize:
 
 
 def limit(twin: TenantTwin, quota: str) -> int:
-    """The cores that a quota allows on this twin: its setting `quotas`, or what a new subscription may have."""
+    """Returns the cores that a quota allows on this twin: its setting `quotas`, or the default of new subscriptions."""
     own = twin.settings.quotas
     if quota in own:
         return int(own[quota])
@@ -102,7 +102,7 @@ def limit(twin: TenantTwin, quota: str) -> int:
 
 
 def used(twin: TenantTwin, quota: str, without: str = "") -> int:
-    """The cores that deployments and machines of clusters have of a quota.
+    """Returns the cores of a quota that deployments and clusters use.
 
     Args:
         twin: its twin.
@@ -117,7 +117,7 @@ def used(twin: TenantTwin, quota: str, without: str = "") -> int:
 
 
 def check_deployment(twin: TenantTwin, deployment_id: str, instance_type: str, instances: int) -> None:
-    """Refuse a deployment that the quota of its family has no cores for.
+    """Refuses a deployment beyond its family's quota.
 
     Raises:
         ArmError: 400 OutOfQuota.
@@ -137,7 +137,7 @@ def check_deployment(twin: TenantTwin, deployment_id: str, instance_type: str, i
 
 
 def check_cluster(twin: TenantTwin, vm_size: str, nodes: int, *, low_priority: bool) -> None:
-    """Refuse a cluster that could never have all of its nodes.
+    """Refuses a cluster whose nodes could never all run.
 
     Raises:
         ArmError: 400 ClusterCoreQuotaReached.

@@ -38,7 +38,7 @@ _WHERE = "properties.trigger"
 
 
 def check(trigger: Document) -> None:
-    """Refuse a trigger that can't be read.
+    """Refuses a trigger that can't be parsed.
 
     Raises:
         ArmError: 400, with the member as target.

@@ -1,4 +1,4 @@
-"""Workspaces: what they need, their managed network, and the fortnight that a deleted one blocks its name.
+"""Workspaces: required resources, the managed network, and soft deletion, which blocks a name for 14 days.
 
 https://learn.microsoft.com/rest/api/azureml/workspaces
 https://learn.microsoft.com/azure/machine-learning/concept-soft-delete
@@ -29,7 +29,7 @@ _NETWORK, _SETTLE = "machinelearning.network", "machinelearning.workspace"
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kind and its actions."""
+    """Registers the kind and its actions."""
     twin.kind(
         ResourceKind(
             WORKSPACES,
@@ -57,7 +57,7 @@ def install(twin: TenantTwin) -> None:
 
 
 def require_network(twin: TenantTwin, workspace: Document) -> None:
-    """Refuse a deployment before the workspace's managed network is there.
+    """Refuses a deployment before the workspace's managed network is provisioned.
 
     Raises:
         ArmError: 400 WorkspaceManagedNetworkNotReady.

@@ -1,4 +1,4 @@
-"""Alert rules: over metrics, and over what queries find in logs. Who would be told of it is not told here.
+"""Alert rules over metrics, and over queries of logs. No notifications are sent.
 
 https://learn.microsoft.com/azure/azure-monitor/alerts/alerts-overview
 https://learn.microsoft.com/rest/api/monitor/alertsmanagement/alerts/get-all
@@ -52,7 +52,7 @@ class AlertRules:
                 log.warning("alert rule %s: %s", rule["name"], e)
 
     def evaluate(self, rule: Document) -> None:
-        """Let a rule's alert fire, or be resolved."""
+        """Fires or resolves a rule's alert."""
         met, value = self._of_metric(rule) if rule["type"] == METRIC_ALERTS else self._of_query(rule)
         last = next((each for each in reversed(self._all()) if key(each["rule"]) == key(rule["id"])), None)
         fired = last is not None and last["condition"] == "Fired"

@@ -59,7 +59,7 @@ class Autoscale:
                 log.warning("autoscale setting %s: %s", setting["name"], e.message)
 
     def evaluate(self, setting: Document) -> None:
-        """Scale the target of a setting, if it is due."""
+        """Scales the target of a setting if it is due."""
         properties = setting["properties"]
         target = self._twin.find(properties.get("targetResourceUri") or "")
         profile = _profile(properties)

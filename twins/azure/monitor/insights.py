@@ -41,7 +41,7 @@ _NAMES = {name.lower(): name for name in _DIMENSIONS}
 
 @dataclass(frozen=True)
 class EndpointMetric:
-    """A metric of endpoints: its unit, dimensions, and its value of answers in so many minutes (None: nothing)."""
+    """A metric of endpoints: its unit, dimensions, and its value for answers in so many minutes (None: no data)."""
 
     unit: str
     dimensions: tuple[str, ...]
@@ -92,7 +92,7 @@ class _MetricQuery:
 
 
 class Insights:
-    """Answers for metrics; its methods are called with the twin's lock held."""
+    """Evaluates metrics; its methods are called with the twin's lock held."""
 
     def __init__(self, twin: TenantTwin, meter: RequestMeter) -> None:
         self._twin = twin
@@ -244,7 +244,7 @@ def _filter(text: str) -> dict[str, str]:
 
 
 def dimensions_of(given: Sequence[Mapping[str, Any]], name: str, values: str) -> dict[str, str]:
-    """Values of dimensions as rules have them: a list with a name and values each; one value of each is looked at."""
+    """Returns dimensions and values of a rule, a list with a name and values each; one value each is used."""
     found = {_NAMES.get(str(each[name]).lower(), ""): str((each.get(values) or ["*"])[0]) for each in given}
     return {dimension: value for dimension, value in found.items() if dimension}
 

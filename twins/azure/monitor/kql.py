@@ -1,4 +1,4 @@
-"""Queries over rows, in the part of the Kusto query language that this twin reads (kql_parse).
+"""Runs queries over rows, in the supported part of the Kusto query language (kql_parse).
 
 https://learn.microsoft.com/kusto/query
 """
@@ -18,7 +18,7 @@ Table = tuple[Sequence[str], Iterable[Row]]
 
 
 def run(text: str, table: Callable[[str], Table]) -> tuple[list[str], list[Row]]:
-    """The columns and rows of a query's answer.
+    """Returns the columns and rows of a query's answer.
 
     Args:
         text: the query.

@@ -1,4 +1,4 @@
-"""The part of the Kusto query language that this twin reads: a table, then where, extend, project and summarize.
+"""Parses the supported part of the Kusto query language: a table, then where, extend, project and summarize.
 
 https://learn.microsoft.com/kusto/query
 """
@@ -22,7 +22,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
 class QueryError(ValueError):
-    """A query is not understood; the text says what, and where."""
+    """Error for an unsupported query; the text says what, and where."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class QueryStep:
 
 @dataclass(frozen=True)
 class Query:
-    """A table and what is done with its rows."""
+    """A table and the operators on its rows."""
 
     table: str
     steps: tuple[QueryStep, ...]
 
 
 def parse(text: str) -> Query:
-    """Read a query.
+    """Parses a query.
 
     Raises:
         QueryError: it is not of this part of the language.

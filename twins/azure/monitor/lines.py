@@ -1,4 +1,4 @@
-"""Lines that the containers of deployments wrote, for getLogs and for queries over logs."""
+"""Output of deployments' containers, for getLogs and for queries over logs."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ Line = tuple[float, str, str]
 
 
 def put(twin: TenantTwin, whose: Identity, lines: Sequence[str], container: str = SERVER) -> None:
-    """Keep lines of an instance's container; with the twin's lock."""
+    """Adds lines of an instance's container; with the twin's lock."""
     kept = _all(twin).setdefault(_name(whose.endpoint_id, whose.variant, container), [])
     kept += [[time.time(), whose.id, line] for line in lines]
     del kept[:-KEPT_LINES]
@@ -25,12 +25,12 @@ def put(twin: TenantTwin, whose: Identity, lines: Sequence[str], container: str 
 
 
 def of(twin: TenantTwin, endpoint_id: str, deployment: str, container: str = SERVER) -> list[str]:
-    """The texts of a deployment's lines, the oldest first; with the twin's lock."""
+    """Returns the texts of a deployment's lines, oldest first; with the twin's lock."""
     return [text for _, _, text in _all(twin).get(_name(endpoint_id, deployment, container), [])]
 
 
 def every(twin: TenantTwin) -> Iterator[tuple[str, str, Line]]:
-    """All lines of servers: endpoint's id and deployment's name in lower case, line; with the twin's lock."""
+    """Yields all lines of servers: endpoint's id and deployment's name in lower case, line; with the twin's lock."""
     for name, kept in _all(twin).items():
         endpoint, _, rest = name.rpartition("/deployments/")
         deployment, _, container = rest.partition("/")
@@ -41,7 +41,7 @@ def every(twin: TenantTwin) -> Iterator[tuple[str, str, Line]]:
 
 
 def forget(twin: TenantTwin, endpoint_id: str, deployment: str) -> None:
-    """A deployment is gone. Its lines stay in Log Analytics, which has copies; here they go."""
+    """Drops a deleted deployment's lines. On Azure they stay in Log Analytics, which has copies."""
     for container in (SERVER, INITIALIZER):
         _all(twin).pop(_name(endpoint_id, deployment, container), None)
     twin.changed()

@@ -1,4 +1,4 @@
-"""The query API of Log Analytics, for the part of its language that this twin reads.
+"""The query API of Log Analytics, for the supported part of its language.
 
 https://learn.microsoft.com/azure/azure-monitor/logs/api/overview
 """

@@ -1,4 +1,4 @@
-"""What is counted of the requests of endpoints, for metrics, alerts and autoscale.
+"""Counts of endpoints' requests, for metrics, alerts and autoscale.
 
 https://learn.microsoft.com/azure/machine-learning/monitor-azure-machine-learning-reference
 """
@@ -21,8 +21,8 @@ _WRITE_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class ScoredRequest:
-    """A request that was answered at `when`, after so many `seconds`. `status` is what the client got, `model_status`
-    what the container answered (0: it was not asked); `deployment` is empty where none was chosen.
+    """A request that was answered at `when`, after so many `seconds`. `status` is the client's, `model_status` the
+    container's (0: it was not asked); `deployment` is empty if none was chosen.
     """
 
     when: float
@@ -36,7 +36,7 @@ class ScoredRequest:
 
 
 class RequestMeter:
-    """Collects answers, and keeps them when the twin has time: a request need not wait for its lock."""
+    """Collects answers, and saves them when the twin has time: no request waits for its lock."""
 
     def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
@@ -57,7 +57,7 @@ class RequestMeter:
         sent: int = 0,
         received: int = 0,
     ) -> None:
-        """One more answer (`Answered`), of so many bytes to the client and from it."""
+        """Counts an answer (`Answered`), with the bytes to the client and from it."""
         answered = ScoredRequest(
             time.time(), key(endpoint_id), deployment, status, model_status, seconds, sent, received
         )  # fmt: skip
@@ -65,7 +65,7 @@ class RequestMeter:
             self._new.append(answered)
 
     def began(self, endpoint_id: str, deployment: str, most: int) -> bool:
-        """A deployment is asked now; False: it has `most` requests already."""
+        """Counts the start of a deployment's request; False: it has `most` requests already."""
         name = (key(endpoint_id), deployment)
         with self._lock:
             if self._open.get(name, 0) >= most:
@@ -74,7 +74,7 @@ class RequestMeter:
             return True
 
     def ended(self, endpoint_id: str, deployment: str) -> None:
-        """One that `began` is over."""
+        """Counts the end of a request that `began`."""
         name = (key(endpoint_id), deployment)
         with self._lock:
             self._open[name] -= 1
@@ -82,17 +82,17 @@ class RequestMeter:
                 del self._open[name]
 
     def connections(self, endpoint_id: str, begin: float, end: float) -> list[int]:
-        """How many requests of an endpoint were answered at once, looked at all the time; nothing while it idles."""
+        """Returns samples of an endpoint's concurrent requests; empty while it idles."""
         with self._lock:
             return [n for when, name, n in self._samples if name == key(endpoint_id) and begin <= when < end]
 
     def every(self, begin: float, end: float) -> list[ScoredRequest]:
-        """The answers of all endpoints in a time; with the twin's lock."""
+        """Returns the answers of all endpoints in a period; with the twin's lock."""
         self._write()
         return [each for endpoint in self._rows() for each in self.since(endpoint, begin, end)]
 
     def since(self, endpoint_id: str, begin: float, end: float) -> list[ScoredRequest]:
-        """The answers of an endpoint in a time; with the twin's lock."""
+        """Returns the answers of an endpoint in a period; with the twin's lock."""
         self._write()
         name = key(endpoint_id)
         rows = self._rows().get(name, [])
@@ -100,7 +100,7 @@ class RequestMeter:
         return [ScoredRequest(row[0], name, *row[1:]) for row in rows[first:last]]
 
     def forget(self, endpoint_id: str) -> None:
-        """An endpoint is gone; with the twin's lock."""
+        """Drops a deleted endpoint's counts; with the twin's lock."""
         self._rows().pop(key(endpoint_id), None)
 
     def _write(self) -> None:

@@ -1,4 +1,4 @@
-"""The tables of Log Analytics that online endpoints fill, where a diagnostic setting of theirs sends them there.
+"""The tables of Log Analytics that online endpoints write to through their diagnostic settings.
 
 https://learn.microsoft.com/azure/azure-monitor/reference/supported-logs/microsoft-machinelearningservices-workspaces-onlineendpoints-logs
 """
@@ -25,7 +25,7 @@ COLUMNS = {
 
 
 def table(twin: TenantTwin, meter: RequestMeter, workspace_id: str, name: str, begin: float, end: float) -> Table:
-    """A table's rows of a time, as a Log Analytics workspace has them; with the twin's lock.
+    """Returns a table's rows of a period in a Log Analytics workspace; with the twin's lock.
 
     Raises:
         QueryError: this twin has no such table.

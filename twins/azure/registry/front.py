@@ -1,4 +1,5 @@
-"""A container registry's host: a challenge, tokens for what roles allow, and the same real registry as every twin's.
+"""A container registry's host: challenge, tokens for the caller's roles, and the storage that all twins' registries
+use.
 
 https://learn.microsoft.com/azure/container-registry/container-registry-authentication
 """
@@ -67,7 +68,7 @@ class _AcrRepository:
 
     @property
     def stored(self) -> str:
-        """The storage is that of all registries."""
+        """The name in the storage, which all registries share."""
         return f"{self.registry.lower()}/{self.name}"
 
     def tags(self) -> list[str]:
@@ -85,7 +86,7 @@ class _AcrRepository:
         return found
 
     def check_tag(self, tag: str) -> None:
-        """Tags move."""
+        """Allows every tag to move."""
 
     def put(self, manifest: str, media_type: str, tag: str) -> None:
         digest = f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"

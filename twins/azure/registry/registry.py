@@ -1,4 +1,4 @@
-"""What a container registry of the twin holds, and the names by which this machine's Docker pulls from it."""
+"""Contents of the twin's container registries, and the names under which this machine's Docker pulls from them."""
 
 import json
 import re
@@ -24,8 +24,8 @@ _MEDIA_TYPES = (
 
 @dataclass(frozen=True)
 class Found:
-    """An image of a registry of the twin. `registry` is the registry's id; `pull_name` is HOST:PORT/NAME as the
-    platform pulls it here, without a login: the name is the permission.
+    """An image of a registry of the twin. `registry` is the registry's id; `pull_name` is HOST:PORT/NAME for pulls of
+    the platform, without a login: only the twin can compute the name.
     """
 
     registry: str
@@ -34,7 +34,7 @@ class Found:
 
 
 def resolve(twin: TenantTwin, image: str) -> Found | None:
-    """The image of a reference (localhost:PORT/NAME:TAG, or @DIGEST); None: no registry of the twin has it."""
+    """Returns the image of a reference (localhost:PORT/NAME:TAG, or @DIGEST); None: no registry of the twin has it."""
     match = _IMAGE.match(image)
     if not match:
         return None
@@ -51,7 +51,7 @@ def resolve(twin: TenantTwin, image: str) -> Found | None:
 
 
 def by_login_server(twin: TenantTwin, host: str) -> Document | None:
-    """A registry by where it is."""
+    """Returns a registry by its login server."""
     for document in twin.resources.values():
         if document["type"] == REGISTRIES and document["properties"].get("loginServer") == host.lower():
             return document
@@ -59,7 +59,7 @@ def by_login_server(twin: TenantTwin, host: str) -> Document | None:
 
 
 def named(twin: TenantTwin, name: str) -> Document | None:
-    """A registry by its name, which no two have."""
+    """Returns a registry by its name, which is unique."""
     for document in twin.resources.values():
         if document["type"] == REGISTRIES and document["name"].lower() == name.lower():
             return document
@@ -67,12 +67,14 @@ def named(twin: TenantTwin, name: str) -> Document | None:
 
 
 def repositories(twin: TenantTwin, name: str) -> dict[str, Any]:
-    """Those of a registry: `manifests` (mediaType, size and time by digest) and `tags` (digests by tag) by name."""
+    """Returns a registry's repositories by name: `manifests` (mediaType, size and time by digest) and `tags` (digests
+    by tag).
+    """
     return twin.state.setdefault("registries", {}).setdefault(name.lower(), {})
 
 
 def digest_of(twin: TenantTwin, name: str, repository: str, reference: str) -> str:
-    """Of an image by its tag or digest; empty: there is none."""
+    """Returns the digest of an image by its tag or digest; empty: there is none."""
     found = repositories(twin, name).get(repository)
     if not found:
         return ""
@@ -81,7 +83,7 @@ def digest_of(twin: TenantTwin, name: str, repository: str, reference: str) -> s
 
 
 def put(twin: TenantTwin, name: str, repository: str, manifest: str, media_type: str, digest: str, tag: str) -> bool:
-    """Remember an image; a tag moves to it. False: it is of no kind that a registry takes."""
+    """Adds an image, and moves a tag to it. False: registries don't accept this kind of image."""
     content = json.loads(manifest)
     media_type = media_type or content.get("mediaType", "")
     if media_type not in _MEDIA_TYPES:
@@ -96,7 +98,7 @@ def put(twin: TenantTwin, name: str, repository: str, manifest: str, media_type:
 
 
 def delete(twin: TenantTwin, name: str, repository: str, digest: str) -> None:
-    """Forget an image and its tags; a repository without images is gone."""
+    """Deletes an image and its tags; a repository without images disappears."""
     found = repositories(twin, name)[repository]
     found["manifests"].pop(digest, None)
     found["tags"] = {tag: each for tag, each in found["tags"].items() if each != digest}
@@ -106,7 +108,7 @@ def delete(twin: TenantTwin, name: str, repository: str, digest: str) -> None:
 
 
 def forget(twin: TenantTwin, name: str) -> list[str]:
-    """Let nothing be left of a registry, and which repositories it had."""
+    """Drops a registry's contents, and returns the names of its repositories."""
     found = twin.state.setdefault("registries", {}).pop(name.lower(), {})
     twin.changed()
     return list(found)

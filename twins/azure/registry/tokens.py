@@ -1,4 +1,5 @@
-"""Tokens of a container registry: one of the tenant becomes a refresh token, and that an access token for a scope.
+"""Tokens of a container registry: a tenant's token is exchanged for a refresh token, and that for an access token with
+a scope.
 
 https://azure.github.io/acr/AAD-OAuth.html
 """
@@ -42,7 +43,7 @@ class RegistryAccess:
 
 
 def exchange(twin: TenantTwin, document: Document, request: Request) -> Reply:
-    """POST /oauth2/exchange: a refresh token for a token of the tenant."""
+    """Answers POST /oauth2/exchange: a refresh token for a token of the tenant."""
     form = request.form
     if form.get("grant_type") not in ("access_token", "access_token_refresh_token"):
         raise _unauthorized("grant_type must be access_token")
@@ -55,12 +56,12 @@ def exchange(twin: TenantTwin, document: Document, request: Request) -> Reply:
 
 
 def refresh_token(twin: TenantTwin, document: Document, caller: Principal) -> str:
-    """The password of TOKEN_USER for `docker login`, good for three hours."""
+    """Returns the password of TOKEN_USER for `docker login`, valid for three hours."""
     return _issue(twin, document, caller.object_id, _REFRESH_SECONDS, {"grant_type": "refresh_token"})
 
 
 def token(twin: TenantTwin, document: Document, request: Request) -> Reply:
-    """GET or POST /oauth2/token: an access token for a scope, with what of it the roles allow."""
+    """Answers GET or POST /oauth2/token: an access token for the part of a scope that the roles allow."""
     if request.method == "POST":
         given = request.form
         if given.get("grant_type") == "password":
@@ -84,7 +85,7 @@ def token(twin: TenantTwin, document: Document, request: Request) -> Reply:
 
 
 def access_of(twin: TenantTwin, document: Document, authorization: str) -> RegistryAccess | None:
-    """What an `Authorization: Bearer …` header allows at this registry; None: it is no good token."""
+    """Returns the access that an `Authorization: Bearer …` header grants at this registry; None: invalid."""
     kind, _, text = authorization.partition(" ")
     claims = _claims(twin, document, text) if kind.lower() == "bearer" else None
     if not claims or claims.get("grant_type") != "access_token":

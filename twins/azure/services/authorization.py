@@ -1,4 +1,4 @@
-"""Microsoft.Authorization: role assignments, which take time to work, and role definitions, built in and custom.
+"""Microsoft.Authorization: role assignments, which take effect with a delay, and role definitions, built in and custom.
 
 https://learn.microsoft.com/rest/api/authorization/role-assignments
 """
@@ -25,7 +25,7 @@ OWNER_ROLES = ("Owner", "Storage Blob Data Owner", "Key Vault Administrator")
 """What a twin's owner is assigned on the subscription at first: an Owner alone reads no blob and signs nothing."""
 UNJUDGED = [
     "roles: groups, deny assignments, locks and policies do not exist",
-    "roles: an assignment that is taken away works no longer at once",
+    "roles: revocation takes effect immediately",
 ]
 _ASSIGNMENT = bodies.Body(ASSIGNMENTS, code="InvalidCreateRoleAssignmentRequest")
 _DEFINITION = bodies.Body(DEFINITIONS, code="InvalidRoleDefinition")
@@ -42,7 +42,7 @@ _DEFINITIONS_FILTER = re.compile(
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kinds, and let roles decide."""
+    """Registers the kinds, and the judge of roles."""
     judge = RoleJudge(twin)
     twin.judge_of_roles = judge.allows
 
@@ -87,7 +87,7 @@ def install(twin: TenantTwin) -> None:
 
 
 def assign(twin: TenantTwin, object_id: str, role: str, scope: str) -> Document:
-    """Assign a built-in role, by its name, from inside; it works at once.
+    """Assigns a built-in role by its name, effective at once.
 
     Raises:
         KeyError: no such role.

@@ -1,4 +1,4 @@
-"""Microsoft.Consumption and Microsoft.CostManagement: budgets. Nothing on a twin costs anything: nobody is told.
+"""Microsoft.Consumption and Microsoft.CostManagement: budgets. A twin has no costs, so it sends no notifications.
 
 https://learn.microsoft.com/rest/api/consumption/budgets/create-or-update
 
@@ -26,11 +26,11 @@ _BODIES = {
     # Without reservations' grains: a budget of costs, which has an amount.
     TYPES[1]: bodies.Body(TYPES[1], values=_DATES | {"properties.timeGrain": _GRAINS}, required=("properties.amount",)),
 }
-UNJUDGED = ["budgets: nothing costs anything, so no budget is ever used up, and nobody is told"]
+UNJUDGED = ["budgets: nothing costs anything, so no budget is ever used up, and no notification is sent"]
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kinds."""
+    """Registers the kinds."""
     for type_, body in _BODIES.items():
         twin.kind(
             ResourceKind(

@@ -20,8 +20,8 @@ from twins.core.registry.storage import Storage
 
 CREATE_SECONDS = 20.0
 UNJUDGED = [
-    "registries: no admin user and no anonymous pulls; firewalls let everybody in; images are kept unencrypted",
-    "registries: no tasks, webhooks, replications, imports or retention; layers of another repository are sent again",
+    "registries: no admin user and no anonymous pulls; firewalls block nobody; images are not encrypted",
+    "registries: no tasks, webhooks, replication, imports, retention; layers are not mounted from another repository",
 ]
 _NAME = re.compile(r"[a-zA-Z0-9]{5,50}")
 _SKUS = ("Basic", "Standard", "Premium")
@@ -53,7 +53,7 @@ _OF_PREMIUM = {
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kind and actions."""
+    """Registers the kind and its actions."""
     storage = Storage(common.folder(twin), "twins azure up")
     twin.kind(
         ResourceKind(

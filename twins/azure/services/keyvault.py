@@ -1,4 +1,4 @@
-"""Microsoft.KeyVault: vaults, which stay when they are deleted, and their keys and secrets by Resource Manager.
+"""Microsoft.KeyVault: vaults with soft deletion, and their keys and secrets through Resource Manager.
 
 https://learn.microsoft.com/rest/api/keyvault/keyvault/vaults
 """
@@ -19,9 +19,9 @@ from twins.azure.vault.vault import VAULTS, VaultContents
 DELETED = "Microsoft.KeyVault/locations/deletedVaults"
 CREATE_SECONDS = 30.0
 UNJUDGED = [
-    "vaults: access policies are kept and open nothing: a vault without RBAC lets nobody in",
-    "vaults: no certificates, imports, backups, rotation of keys or managed HSMs; firewalls let everybody in",
-    "vaults: a client needs verify_challenge_resource=False: no vault of a twin is at a host of vault.azure.net",
+    "vaults: access policies are kept but grant nothing: a vault without RBAC refuses everybody",
+    "vaults: no certificates, imports, backups, key rotation or managed HSMs; firewalls block nobody",
+    "vaults: a client needs verify_challenge_resource=False: a twin's vaults are not below vault.azure.net",
 ]
 _NAME = re.compile(r"[a-zA-Z](?!.*--)[a-zA-Z0-9-]{1,22}[a-zA-Z0-9]")
 _DELETED_MESSAGE = (
@@ -45,7 +45,7 @@ _SECRET = bodies.Body(documents.SECRETS, code=_INVALID)
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kinds and actions."""
+    """Registers the kinds and actions."""
     soft = SoftDelete(
         _RETENTION_DAYS,
         recover=lambda body: _recovers(body),
@@ -93,7 +93,7 @@ def install(twin: TenantTwin) -> None:
 
 
 def address(twin: TenantTwin, name: str) -> str:
-    """Where a vault is: https://localhost:PORT, without a slash."""
+    """Returns a vault's address: https://localhost:PORT, without a slash."""
     return twin.data_plane(_plane(name), VaultApp(twin, name))
 
 

@@ -1,4 +1,4 @@
-"""Microsoft.ManagedIdentity: user-assigned identities, and the tokens of others that stand for them.
+"""Microsoft.ManagedIdentity: user-assigned identities and their federated credentials.
 
 https://learn.microsoft.com/rest/api/managedidentity/
 """
@@ -23,7 +23,7 @@ _CREDENTIAL = bodies.Body(
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kinds."""
+    """Registers the kinds."""
     twin.kind(
         ResourceKind(
             IDENTITIES,

@@ -74,7 +74,7 @@ _LINK = bodies.Body(
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kinds. Of subnets, private endpoints and their zone groups the specification has no PATCH."""
+    """Registers the kinds. Subnets, private endpoints and their zone groups have no PATCH in the specification."""
     common = {"name": _NAME, "seconds": SECONDS, "patch": False}
     place = {**common, "patch": True, "location": True}
     twin.kind(ResourceKind(NETWORKS, put=_put_network, deleting=_delete_network, show=_show_network, **place))

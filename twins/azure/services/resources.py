@@ -16,8 +16,8 @@ from twins.azure.twin import TenantTwin
 
 DELETE_SECONDS = 60.0
 UNJUDGED = [
-    "requests: Resource Manager's limits are neither counted nor told (x-ms-ratelimit-remaining-…)",
-    "resources: refused: whether a name is free, keys made anew, what a caller may do, filters but by equality",
+    "requests: Resource Manager's limits are neither counted nor reported (x-ms-ratelimit-remaining-…)",
+    "resources: refused: checks of name availability, regenerated keys, a caller's permissions, other filters than eq",
 ]
 _GROUP = bodies.Body(RESOURCE_GROUPS)
 _TERM = re.compile(
@@ -28,7 +28,7 @@ _EXPANDED = {"createdTime": CREATED}
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kinds and the lists."""
+    """Registers the kinds and the lists."""
     twin.kind(ResourceKind(SUBSCRIPTIONS, scopes=(), patch=False, deleting=_refuse, provisioning=False))
     twin.kind(
         ResourceKind(

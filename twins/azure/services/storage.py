@@ -1,4 +1,4 @@
-"""Microsoft.Storage: accounts, each with a host of its own for its blobs, containers and their settings.
+"""Microsoft.Storage: accounts, each with a host of its own for its blobs; containers and their settings.
 
 https://learn.microsoft.com/rest/api/storagerp/storage-accounts
 """
@@ -38,9 +38,9 @@ _BUSY = (
 BY_PATH = "/storage/"
 """Below it on the main port, every account is at its name: for Pulumi's states in blobs, which have one address."""
 UNJUDGED = [
-    "blobs: kept by Azurite: no versions, no soft delete and no lifecycle rules, whatever the account's settings say",
-    "blobs: account keys, shared access signatures (delegated ones too) and batches of requests are refused",
-    "blobs: firewalls and network rules let everybody in",
+    "blobs: no versions, no soft deletion and no lifecycle rules, whatever the account's settings say",
+    "blobs: account keys, shared access signatures (user delegation included) and batch requests are refused",
+    "blobs: firewalls and network rules block nobody",
     "blobs: files, queues, tables and hierarchical namespaces do not exist",
 ]
 _NAME = re.compile(r"[a-z0-9]{3,24}")
@@ -70,7 +70,7 @@ _DEFAULTS: Document = {
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kinds and actions."""
+    """Registers the kinds and actions."""
     twin.kind(
         ResourceKind(
             blobs.ACCOUNTS,
@@ -120,7 +120,7 @@ def install(twin: TenantTwin) -> None:
 
 
 def endpoint(twin: TenantTwin, name: str) -> str:
-    """Where an account's blobs are: https://localhost:PORT/."""
+    """Returns the address of an account's blobs: https://localhost:PORT/."""
     return twin.data_plane(_plane(name), BlobApp(twin, name)) + "/"
 
 

@@ -1,4 +1,4 @@
-"""What Azure takes as values of a storage account, in its words for what it does not take.
+"""Azure's rules for values of a storage account, and its messages for invalid ones.
 
 The words that are allowed: azure-rest-api-specs, Microsoft.Storage 2024-01-01 (storage.json), whatever their case.
 InvalidValuesForRequestParameters: https://github.com/hashicorp/terraform-provider-azurerm/issues/8089 and 4842 (kind
@@ -49,7 +49,7 @@ _VALUES: dict[str, tuple[str, ...]] = {
 
 
 def check(body: Document, *, new: bool) -> None:
-    """Refuse values that no account has, or none of its kind; what has another type is for others to refuse.
+    """Refuses values that no account, or none of its kind, can have; other checks refuse wrong types.
 
     Raises:
         ArmError: 400.

@@ -1,4 +1,4 @@
-"""Keys and secrets as a vault's host and Resource Manager show them."""
+"""Keys and secrets in the form of a vault's host and of Resource Manager."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _ARM_ATTRIBUTES = ("enabled", "nbf", "exp", "created", "updated")
 
 
 class Shown:
-    """Of one sort, with ids below the vault's address (https://localhost:PORT)."""
+    """The public forms of keys or secrets, with ids below the vault's address (https://localhost:PORT)."""
 
     def __init__(self, vault: VaultContents, sort: Sort, address: str) -> None:
         self._vault = vault
@@ -24,7 +24,7 @@ class Shown:
         self._address = address
 
     def bundle(self, name: str, version: Document) -> Document:
-        """A version: a key's public half, or a secret's value."""
+        """Returns a version: a key's public half, or a secret's value."""
         place = f"{self._address}/{self._sort}/{name}/{version['version']}"
         common = {"attributes": version["attributes"], "tags": version["tags"]}
         if self._sort == "keys":
@@ -33,7 +33,7 @@ class Shown:
         return {"value": version["value"], "id": place, **kind, **common}
 
     def item(self, name: str, version: Document, number: str = "") -> Document:
-        """One of a list."""
+        """Returns an item of a list."""
         place = f"{self._address}/{self._sort}/{name}" + (f"/{number}" if number else "")
         common = {"attributes": version["attributes"], "tags": version["tags"]}
         if self._sort == "keys":
@@ -42,14 +42,14 @@ class Shown:
         return {"id": place, **kind, **common}
 
     def deleted_bundle(self, name: str) -> Document:
-        """What is deleted, without a secret's value."""
+        """Returns a deleted key or secret, without a secret's value."""
         found = self._vault.deleted_named(self._sort, name)
         shown = self.bundle(name, found["versions"][-1])
         shown.pop("value", None)
         return shown | self._deletion(name, found)
 
     def deleted_item(self, name: str) -> Document:
-        """One of a list of what is deleted."""
+        """Returns an item of a list of deleted ones."""
         found = self._vault.deleted_named(self._sort, name)
         return self.item(name, found["versions"][-1]) | self._deletion(name, found)
 
@@ -59,13 +59,13 @@ class Shown:
 
 
 def attributes_of(body: Document) -> Document:
-    """What a client says of a version's attributes."""
+    """Returns the attributes of a version that a client sent."""
     given = body.get("attributes") or {}
     return {name: given[name] for name in ("enabled", "nbf", "exp") if given.get(name) is not None}
 
 
 def keep(twin: TenantTwin, vault: VaultContents, sort: Sort, name: str, address: str) -> Document:
-    """Let Resource Manager have a key or secret as it is now."""
+    """Updates Resource Manager's document of a key or secret."""
     version = vault.get(sort, name)
     place = f"{address}/{sort}/{name}"
     names = (*_ARM_ATTRIBUTES, "recoveryLevel") if sort == "keys" else _ARM_ATTRIBUTES
@@ -91,6 +91,6 @@ def keep(twin: TenantTwin, vault: VaultContents, sort: Sort, name: str, address:
 
 
 def size_of(version: Document) -> int:
-    """Of an RSA key, in bits; 0 for others."""
+    """Returns the size of an RSA key, in bits; 0 for others."""
     private = load_pem_private_key(version["pem"].encode(), None)
     return private.key_size if isinstance(private, rsa.RSAPrivateKey) else 0

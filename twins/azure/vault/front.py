@@ -1,4 +1,4 @@
-"""The host of a key vault: a challenge, a token, the roles that a principal has, then keys and secrets.
+"""The host of a key vault: challenge, token, the caller's roles, then keys and secrets.
 
 https://learn.microsoft.com/rest/api/keyvault/keys/operation-groups
 """
@@ -225,6 +225,10 @@ def _update(
     own = "key_ops" if kind == "keys" else "contentType"
     members = {"tags": body.get("tags"), own: body.get(own)}
     found = of.change(of.get(kind, name, version), documents.attributes_of(body), **members)
+    return _without_value(of, kind, name, address, found)
+
+
+def _without_value(of: VaultContents, kind: Any, name: str, address: str, found: Document) -> Reply:
     shown = documents.Shown(of, kind, address).bundle(name, found)
     shown.pop("value", None)
     return Reply(200, shown)
@@ -258,9 +262,7 @@ def _recover(
 ) -> Reply:
     found = of.recover(kind, name)
     documents.keep(twin, of, kind, name, address)
-    shown = documents.Shown(of, kind, address).bundle(name, found)
-    shown.pop("value", None)
-    return Reply(200, shown)
+    return _without_value(of, kind, name, address, found)
 
 
 def _purge(

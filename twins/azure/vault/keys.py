@@ -1,4 +1,4 @@
-"""Keys of a vault: made, shown as JSON web keys, and used.
+"""Keys of a vault: created, shown as JSON web keys, and used.
 
 https://learn.microsoft.com/azure/key-vault/keys/about-keys-details
 """
@@ -31,7 +31,7 @@ _ENCRYPTIONS: dict[str, Callable[[], Any]] = {
 
 
 def make(kty: str, curve: str, size: int, operations: list[str] | None, *, premium: bool) -> Document:
-    """A new key: `pem` (private), `kty`, `crv`, `key_ops`.
+    """Returns a new key: `pem` (private), `kty`, `crv`, `key_ops`.
 
     Raises:
         VaultError: 400, there is no such key.
@@ -58,7 +58,7 @@ def make(kty: str, curve: str, size: int, operations: list[str] | None, *, premi
 
 
 def public(key: Document, kid: str) -> Document:
-    """The JSON web key of a key's public half."""
+    """Returns the JSON web key of a key's public half."""
     numbers: Any = _private(key).public_key().public_numbers()
     shown: Document = {"kid": kid, "kty": key["kty"], "key_ops": key["key_ops"]}
     if key["crv"]:
@@ -69,7 +69,7 @@ def public(key: Document, kid: str) -> Document:
 
 
 def use(key: Document, operation: str, algorithm: str, value: bytes, digest: bytes = b"") -> bytes | bool:
-    """The result of sign, verify (of `value`, the signature of a digest), encrypt, decrypt, wrapKey, unwrapKey.
+    """Returns the result of sign, verify (of `value`, the signature of a digest), encrypt, decrypt, wrapKey, unwrapKey.
 
     Raises:
         VaultError: 400, the key has no such operation or algorithm, or the value does not fit; 403, it is disabled.

@@ -1,4 +1,4 @@
-"""What a key vault holds: keys and secrets with their versions, and those that were deleted and can be recovered.
+"""Contents of a key vault: keys and secrets with their versions, and deleted ones that can be recovered.
 
 https://learn.microsoft.com/rest/api/keyvault/
 """
@@ -19,7 +19,7 @@ _WORDS = {"keys": ("Key", "key"), "secrets": ("Secret", "secret")}
 
 
 class VaultError(ArmError):
-    """A refusal of a vault; `inner` is the code that tells more."""
+    """A refusal of a vault; `inner` is the inner error code."""
 
     def __init__(self, status: int, code: str, message: str, inner: str = "") -> None:
         super().__init__(status, code, message)
@@ -30,8 +30,8 @@ class VaultError(ArmError):
 
 
 class VaultContents:
-    """A vault by its name; whoever asks holds the twin's lock. Versions are documents with `version`, `attributes`
-    (enabled, created, updated, …), `tags`, and what is the sort's own.
+    """A vault's contents; callers hold the twin's lock. Versions are documents with `version`, `attributes` (enabled,
+    created, updated, …), `tags`, and members of keys or secrets.
     """
 
     def __init__(self, twin: TenantTwin, document: Document) -> None:
@@ -41,20 +41,20 @@ class VaultContents:
 
     @property
     def protected(self) -> bool:
-        """Nothing that is deleted can be purged before its time."""
+        """Whether purge protection is on."""
         return bool(self.document["properties"].get("enablePurgeProtection"))
 
     @property
     def days(self) -> int:
-        """How long what is deleted can be recovered."""
+        """The days for which deleted ones can be recovered."""
         return int(self.document["properties"].get("softDeleteRetentionInDays", _RETENTION_DAYS))
 
     def names(self, sort: Sort) -> list[str]:
-        """Of all that is there, in order."""
+        """Returns all names, in order."""
         return sorted(self._of(sort))
 
     def versions(self, sort: Sort, name: str) -> list[Document]:
-        """The oldest first.
+        """Returns all versions, oldest first.
 
         Raises:
             VaultError: 404.
@@ -62,7 +62,7 @@ class VaultContents:
         return self._named(sort, name)
 
     def get(self, sort: Sort, name: str, version: str = "") -> Document:
-        """A version; the newest unless it is named.
+        """Returns a version; the newest unless one is named.
 
         Raises:
             VaultError: 404.
@@ -76,7 +76,7 @@ class VaultContents:
         raise _missing(sort, f"{name}/{version}")
 
     def add(self, sort: Sort, name: str, content: Document, attributes: Document) -> Document:
-        """A new version.
+        """Adds a version.
 
         Raises:
             VaultError: 409, what had the name is deleted and can be recovered.
@@ -95,14 +95,14 @@ class VaultContents:
         return made
 
     def change(self, version: Document, attributes: Document, **members: Any) -> Document:
-        """Change what may be changed of a version."""
+        """Changes the mutable members of a version."""
         version["attributes"] |= {**attributes, "updated": int(time.time())}
         version.update({name: value for name, value in members.items() if value is not None})
         self._twin.changed()
         return version
 
     def delete(self, sort: Sort, name: str) -> Document:
-        """Let it be recoverable; `versions`, `deleted` and `until` of what is kept.
+        """Deletes softly. Returns the kept `versions`, with the times `deleted` and `until`.
 
         Raises:
             VaultError: 404.
@@ -115,11 +115,11 @@ class VaultContents:
         return self._deleted(sort)[name]
 
     def deleted(self, sort: Sort) -> dict[str, Document]:
-        """By name."""
+        """Returns deleted ones by name."""
         return self._deleted(sort)
 
     def deleted_named(self, sort: Sort, name: str) -> Document:
-        """What is deleted.
+        """Returns a deleted one.
 
         Raises:
             VaultError: 404.
@@ -131,7 +131,7 @@ class VaultContents:
         return found
 
     def recover(self, sort: Sort, name: str) -> Document:
-        """Its newest version, which is there again.
+        """Recovers a deleted one, and returns its newest version.
 
         Raises:
             VaultError: 404.
@@ -142,7 +142,7 @@ class VaultContents:
         return self._of(sort)[name][-1]
 
     def purge(self, sort: Sort, name: str) -> None:
-        """Let nothing be left of what is deleted.
+        """Deletes a deleted one for good.
 
         Raises:
             VaultError: 404; 403 under purge protection.
@@ -168,18 +168,18 @@ class VaultContents:
 
 
 def contents(twin: TenantTwin, name: str) -> dict[str, Any]:
-    """All that a vault holds, deleted or not; private keys too."""
+    """Returns all of a vault's contents, deleted ones and private keys included."""
     return twin.state.setdefault("vaults", {}).setdefault(name.lower(), {})
 
 
 def forget(twin: TenantTwin, name: str) -> None:
-    """Let nothing be left of what a vault held."""
+    """Drops a vault's contents."""
     twin.state.setdefault("vaults", {}).pop(name.lower(), None)
     twin.changed()
 
 
 def named(twin: TenantTwin, name: str) -> Document | None:
-    """A vault by its name, which no two have."""
+    """Returns a vault by its name, which is unique."""
     for document in twin.resources.values():
         if document["type"] == VAULTS and document["name"].lower() == name.lower():
             return document

@@ -1,4 +1,4 @@
-"""What a fleet of containers asks of its cloud, whose words and rules are not the fleet's."""
+"""The interface between a fleet of containers and its cloud, which has its own rules and messages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ __all__ = ["FleetCloud", "FleetRequest", "Identity", "Load", "ModelDataError", "
 
 
 class ModelDataError(Exception):
-    """Model data can't be had; the text says which, and why."""
+    """Error for model data that can't be fetched; the text says which, and why."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose instance it is; `endpoint_id` is the cloud's own, and `group` its name of the group."""
+    """The owner of an instance. `endpoint_id` and `group` are the cloud's own names."""
 
     id: str
     variant: str
@@ -33,7 +33,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class FleetRequest:
-    """One answered request; `instances` of its variant were in service. A `status` of 0: the container was lost.
+    """An answered request; `instances` of its variant were in service. A `status` of 0: the container was lost.
 
     `model_seconds` passed from the question to the end of the container's answer, `overhead_seconds` before that.
     """
@@ -50,17 +50,17 @@ class FleetRequest:
 
 
 class FleetCloud(Protocol):
-    """Words and rules of one cloud. What is called with the twin's lock held, says so."""
+    """Rules and messages of one cloud. Methods that are called with the twin's lock held say so."""
 
     log_name: str
     """Of the logger."""
 
     def faults(self) -> Faults:
-        """The faults of the twin; with the lock."""
+        """Returns the faults of the twin; with the lock."""
         ...
 
     def fetch(self, whose: Identity, source: ModelDataSource, folder: Path) -> None:
-        """Have model data as files in a folder of its own, which nobody writes to.
+        """Fetches model data as files into a folder of its own, which nobody writes to.
 
         Raises:
             ModelDataError: there is none, or it can't be read.
@@ -68,25 +68,25 @@ class FleetCloud(Protocol):
         ...
 
     def trouble(self, kind: Trouble, whose: Identity, plan: ContainerPlan, detail: str) -> str:
-        """Why an instance can't serve: model data can't be had, or takes too long; the image can't be started; the
-        container is not ready; something of the twin's own. `detail` says more.
+        """Returns the cloud's message for an instance that can't serve: model data can't be fetched or takes too long;
+        the image can't be started; the container is not ready; an internal error. `detail` says more.
         """
         ...
 
     def put_lines(self, whose: Identity, lines: Sequence[str]) -> None:
-        """Keep what a container wrote; with the lock."""
+        """Keeps lines that a container wrote; with the lock."""
         ...
 
     def put_counts(self, requests: Sequence[tuple[float, FleetRequest]], loads: Mapping[Load, int]) -> None:
-        """Keep what was counted: requests with the time of their end, and the most requests under way at a time; with
-        the lock.
+        """Keeps counts: requests with the time of their end, and the highest number of concurrent requests; with the
+        lock.
         """
         ...
 
     def wants_idle(self, load: Load) -> bool:
-        """Is a variant without requests told of too? With the lock."""
+        """Returns whether to report variants without requests too; with the lock."""
         ...
 
     def answers_well(self, status: int) -> bool:
-        """Is this status of a probe's answer a good one?"""
+        """Returns whether this status of a probe's answer is a success."""
         ...

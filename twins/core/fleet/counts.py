@@ -1,4 +1,4 @@
-"""What is counted of endpoints' requests, until the twin has time to keep it."""
+"""Collects counts of endpoints' requests until the twin has time to keep them."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ _LOAD_SECONDS = 10.0
 
 
 class RequestCounts:
-    """Collects counts, and writes them when somebody has time for it: a request need not wait for the twin's lock."""
+    """Collects counts; `flush` writes them, so that no request waits for the twin's lock."""
 
     def __init__(self, twin: Twin, cloud: FleetCloud) -> None:
         self._twin = twin
@@ -26,7 +26,7 @@ class RequestCounts:
             self._requests.append((time.time(), request))
 
     def note_load(self, load: Load, requests: int) -> None:
-        """A variant has so many requests now."""
+        """Records the current number of requests of a variant."""
         with self._lock:
             self._most[load] = max(requests, self._most.get(load, 0))
 
@@ -36,7 +36,7 @@ class RequestCounts:
             self._most.clear()
 
     def flush(self, loads: Mapping[Load, int] | None = None) -> None:
-        """Write what was counted; `loads` are the requests that each variant has now."""
+        """Writes the counts; `loads` are the current requests of each variant."""
         with self._lock:
             requests, self._requests = self._requests, []
         due = {load: most for load, now in (loads or {}).items() if (most := self._due(load, now)) is not None}

@@ -1,4 +1,4 @@
-"""The containers of a twin's endpoints: who serves, who takes the next request, and what is counted of it.
+"""The containers of a twin's endpoints: starts them, distributes requests among them, and counts.
 
 They run under a supervisor of the twin's own (hosting), so that they outlive a killed twin, which finds them again.
 """
@@ -30,7 +30,7 @@ _RESUME_SECONDS = 60.0
 
 
 def end_containers(home: Path, before_forgetting: Callable[[], None] = lambda: None) -> None:
-    """End whatever runs for endpoints of the twin in `home`, and wait for it; the twin itself need not run."""
+    """Ends all containers of endpoints of the twin in `home`, and waits for that; the twin itself need not run."""
     daemon = Daemon(home / FOLDER)
     if not daemon.home.exists():
         return
@@ -45,11 +45,12 @@ def end_containers(home: Path, before_forgetting: Callable[[], None] = lambda: N
 
 
 class NoWorkerError(Exception):
-    """No instance of an endpoint, or of the variant that was asked for, can take a request now; the text says why."""
+    """Error for a request that no instance of an endpoint or variant can take now; the text says why."""
 
 
 class Lease:
-    """One request's hold on an instance: `with fleet.lease(id) as lease:`. The instance ends after its leases only.
+    """The hold of one request on an instance: `with fleet.lease(id) as lease:`. The instance ends only after its
+    leases.
 
     Where to send it: `host`, `port`. Who answers: `variant`, `instance`, `image`; `instances` of it are in service.
     """
@@ -68,7 +69,7 @@ class Lease:
     def done(
         self, status: int, model_seconds: float, overhead_seconds: float, first_byte_seconds: float | None = None
     ) -> None:
-        """Count the answer; a status of 5xx (0: the connection was lost) has the instance looked at."""
+        """Counts the answer; a status of 5xx (0: the connection was lost) triggers a check of the instance."""
         identity = self._worker.identity
         request = FleetRequest(
             identity.endpoint_id, identity.endpoint, self.variant, status, self.instances,
@@ -87,7 +88,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class FleetProgress:
-    """Instances of a group: how many there should be, how many are in service, and why some can't be."""
+    """Instances of a group: how many are wanted, how many are in service, and why some can't be."""
 
     wanted: int
     in_service: int
@@ -109,9 +110,9 @@ class _Endpoint:
     number: int = 0
 
     def choose(self, variant: str) -> tuple[Worker, int] | None:
-        """The instance for the next request, and how many its variant has in service: groups and variants by their
-        shares and weights (those without an instance in service give theirs to the others), in there the instance
-        with the fewest requests.
+        """Returns the instance for the next request, and the number of instances of its variant in service. Groups and
+        variants are chosen by shares and weights (those without an instance in service pass theirs on), then the
+        instance with the fewest requests.
         """
         weights, ready = {}, {}
         for group in self.plan.groups:
@@ -129,7 +130,7 @@ class _Endpoint:
         return chosen, len(found)
 
     def load_of(self, worker: Worker) -> tuple[Load, int]:
-        """A worker's variant, and how many requests it has."""
+        """Returns a worker's variant, and its number of requests."""
         whose = worker.identity
         same = [w.in_flight for w in self.workers.values() if w.identity.variant == whose.variant]
         return (whose.endpoint_id, whose.endpoint, whose.variant), sum(same)
@@ -144,7 +145,7 @@ class _Endpoint:
 
 
 class Fleet:
-    """All containers of a twin's endpoints. Safe in any thread; never waits with the twin's lock held.
+    """All containers of a twin's endpoints. Thread-safe; never waits with the twin's lock held.
 
     The services say what should be (`want`), which may be done with that lock held, and see what is (`progress`);
     threads of the fleet bring it about.
@@ -168,7 +169,7 @@ class Fleet:
     # -- requests
 
     def lease(self, endpoint_id: str, *, variant: str = "", streams: bool = False) -> Lease:
-        """An instance for the next request of an endpoint; call it without the twin's lock.
+        """Leases an instance for the next request of an endpoint. Call without the twin's lock.
 
         Args:
             endpoint_id: as its plan has it.
@@ -202,7 +203,7 @@ class Fleet:
     # -- what should be, and what is
 
     def want(self, plan: FleetPlan) -> None:
-        """Have an endpoint's instances be as planned from now on: traffic at once, containers soon."""
+        """Applies an endpoint's plan: traffic at once, containers soon."""
         with self._changed:
             endpoint = self._endpoints.get(plan.id)
             if endpoint is None:
@@ -229,7 +230,7 @@ class Fleet:
             self._changed.notify_all()
 
     def progress(self, endpoint_id: str, group: str) -> FleetProgress:
-        """How far the instances of a group are. One that was in service, and is started again now, counts as one."""
+        """Returns the progress of a group. An instance that was in service and is restarting counts as one."""
         with self._changed:
             endpoint = self._endpoints.get(endpoint_id)
             plans = [plan for plan in endpoint.plan.groups if plan.id == group] if endpoint else []
@@ -242,11 +243,11 @@ class Fleet:
         return any(w.identity.endpoint_id == endpoint_id for w in self._all())
 
     def processes(self) -> list[tuple[Identity, int]]:
-        """Whose each process is that serves now."""
+        """Returns the owner of each serving process."""
         return [(worker.identity, pid) for worker in self._all() if worker.ready and (pid := worker.pid)]
 
     def describe(self) -> list[dict[str, Any]]:
-        """Every instance: whose it is, its state, process, port, restarts and requests."""
+        """Returns every instance: its owner, state, process, port, restarts and requests."""
         found = []
         for worker in self._all():
             identity = worker.identity
@@ -257,7 +258,7 @@ class Fleet:
     # -- the twin's life
 
     def resume(self, plans: Iterable[FleetPlan]) -> None:
-        """Take up what the last twin left: its containers where they still run, others in their place."""
+        """Adopts the last process's containers where they still run, and replaces the others."""
         wanted = [plan for plan in plans if plan.groups]
         if not self._daemon.alive():  # nothing to adopt
             end_containers(self._twin.home)
@@ -272,14 +273,14 @@ class Fleet:
             threading.Thread(target=self._end_strays, args=[strays], name="strays", daemon=True).start()
 
     def clear(self) -> None:
-        """End every container, without waiting: the account is emptied."""
+        """Ends every container without waiting: the account is being emptied."""
         self._logs.end()  # lines and counts of the old account are none of the new one's
         self.counts.forget()
         for plan in [endpoint.plan for endpoint in list(self._endpoints.values())]:
             self.want(plan.model_copy(update={"groups": []}))
 
     def close(self) -> None:
-        """End all containers, and wait for it: the twin ends."""
+        """Ends all containers, and waits for that: the twin is ending."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""What containers write, line by line into the cloud's logs, from the files that the supervisor keeps of it."""
+"""Copies containers' output line by line into the cloud's logs, from the files that the supervisor writes."""
 
 import os
 import threading
@@ -26,7 +26,7 @@ class _Tail:
 
 
 class LogTails:
-    """Reads the files of all containers. A restarted twin goes on where the last one stopped."""
+    """Reads the files of all containers. A restarted twin continues where the last one stopped."""
 
     def __init__(self, twin: Twin, cloud: FleetCloud) -> None:
         self._twin = twin
@@ -35,12 +35,12 @@ class LogTails:
         self._lock = threading.Lock()
 
     def add(self, whose: Identity, path: Path) -> None:
-        """Begin to read the file of an instance; it may not be there yet."""
+        """Starts to read the file of an instance, which need not exist yet."""
         with self._lock:
             self._tails[whose.id] = _Tail(path, whose)
 
     def read(self, instance: str = "") -> None:
-        """Take what was written meanwhile; call it without the twin's lock.
+        """Reads new lines. Call without the twin's lock.
 
         Args:
             instance: the one that is read; empty: all.
@@ -51,7 +51,7 @@ class LogTails:
                     self._read(name, tail)
 
     def close(self, instance: str) -> None:
-        """Read to the end, and forget."""
+        """Reads to the end, and forgets the file."""
         with self._lock:
             if tail := self._tails.pop(instance, None):
                 self._read(instance, tail, last=True)
@@ -61,12 +61,12 @@ class LogTails:
                 self._twin.state.get(_STATE, {}).pop(instance, None)
 
     def forget(self) -> None:
-        """Nothing that was read is there any more."""
+        """Drops all that was read."""
         with self._twin.lock:
             self._twin.state.pop(_STATE, None)
 
     def end(self) -> None:
-        """Read no more; the next process goes on from here."""
+        """Stops reading; the next process continues here."""
         with self._lock:
             for tail in self._tails.values():
                 if tail.file:

@@ -1,4 +1,4 @@
-"""What an endpoint's containers should be: what a twin writes down, and the fleet reads."""
+"""Plans of an endpoint's containers, written by a twin and carried out by the fleet."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from hosting.spec import EndpointSpec
 
 
 class ModelDataSource(Part):
-    """Model data at a URI of the cloud's storage, and where the container finds it. Archives are unpacked."""
+    """Model data at a URI of the cloud's storage, and its path in the container. Archives are unpacked."""
 
     uri: str
     archive: bool = False
@@ -17,7 +17,7 @@ class ModelDataSource(Part):
 
 
 class Probe(Part):
-    """A question that a container must answer with 200 (on Azure: below 400). Real seconds."""
+    """A health check that a container must answer with 200 (on Azure: below 400). Real seconds."""
 
     path: str
     timeout: float = 2.0
@@ -27,7 +27,7 @@ class Probe(Part):
 
 
 class ContainerPlan(Part):
-    """A container. `image` is what was asked for, `reference` is hosting's name of it. Times in real seconds.
+    """A container. `image` is the requested name, `reference` hosting's. Times in real seconds.
 
     `arguments` follow what the image starts. `ready` must be answered before it takes requests, and while it does;
     a container that fails `live` is ended and begun again. `start_seconds`: within which it must be ready at first.
@@ -46,7 +46,7 @@ class ContainerPlan(Part):
     """Where the image listens inside Docker."""
 
     def spec(self, folders: dict[str, str], command: list[str] | None = None) -> EndpointSpec:
-        """How hosting starts it with its data in these folders; `command` replaces what the image starts."""
+        """Returns hosting's specification, with the data in these folders; `command` replaces the image's."""
         return EndpointSpec(
             name="endpoint",
             image=self.reference,
@@ -85,5 +85,5 @@ class FleetPlan(Part):
 
     @classmethod
     def of(cls, id: str, name: str, groups: list[dict[str, Any]]) -> "FleetPlan":  # noqa: A002
-        """The plan whose groups a twin wrote down."""
+        """Returns the plan with groups in a twin's state."""
         return cls(id=id, name=name, groups=[GroupPlan.model_validate(group) for group in groups])

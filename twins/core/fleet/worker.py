@@ -1,4 +1,4 @@
-"""One instance of an endpoint, from its model data to its end: a thread that starts, asks and ends its container."""
+"""One instance of an endpoint, from its model data to its end: a thread that starts, checks and ends its container."""
 
 import http.client
 import json
@@ -39,21 +39,20 @@ _ENDS_AT_ONCE = ["/bin/sh", "-c", "echo 'exec /usr/bin/serve: exec format error'
 
 
 def clean(record: Path, home: Path) -> None:
-    """Remove what the worker of a record may have left outside of its folder."""
+    """Removes what the worker of a record may have left outside of its folder."""
     with suppress(OSError, ValueError, KeyError, KitError):
         found = json.loads(record.read_text())
         runtimes.clean(EndpointSpec.model_validate(found["spec"]), home, [found["program"]])
 
 
 class CannotServeError(Exception):
-    """Why an instance's container can't serve, in the cloud's words where they are known."""
+    """Error for an instance whose container can't serve, in the cloud's words if they are known."""
 
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """What all workers of a twin share. `fault(kind, image, meets)` is a fault of containers that is wanted now, if any
-    (`meets`: a container meets it now); `supervising` is held while the supervisor may end, and while a program is
-    added to it.
+    """What all workers of a twin share. `fault(kind, image, meets)` returns an active fault of containers, if any
+    (`meets`: it strikes now); `supervising` is held while the supervisor may end, and while a program is added to it.
     """
 
     twin: Twin
@@ -65,8 +64,8 @@ class WorkerContext:
 
 
 class Worker:
-    """An instance. `port` is where its container answers, 0 until it is known; `ready` while it may be given requests;
-    `problem` says why it can't serve; `in_flight` counts its requests, `streams` those that are streams.
+    """An instance. `port` is its container's, 0 until it is known; `ready` while it may get requests; `problem` says
+    why it can't serve; `in_flight` counts its requests, `streams` the streaming ones.
     """
 
     def __init__(
@@ -99,12 +98,12 @@ class Worker:
         self._thread.start()
 
     def end(self) -> None:
-        """Take no more requests; when those under way are done, the container ends. Does not wait."""
+        """Accepts no more requests, and ends the container after those in progress. Does not wait."""
         self.ready = False
         self._ending.set()
 
     def abandon(self) -> None:
-        """Let the thread end, and the container be: somebody else ends it."""
+        """Ends the thread but not the container, which somebody else ends."""
         self._abandoned = True
         self.end()
 
@@ -117,13 +116,15 @@ class Worker:
         return self._thread.is_alive()
 
     def suspect(self, lost: bool) -> None:
-        """A request failed: look at once. `lost`: there was no connection, so that nobody should be sent there now."""
+        """Checks the container now, after a failed request. `lost`: there was no connection, so no more requests go
+        there until it answers.
+        """
         if lost:
             self.ready = False
         self._suspect.set()
 
     def kill(self) -> bool:
-        """Have the container end at once, as a crash does; False when it does not run."""
+        """Kills the container, as a crash does; False if it is not running."""
         state = self._context.daemon.started(self._program)
         if not state.running:
             return False
@@ -138,7 +139,7 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The container's process, or the one that stands for it; 0: none runs."""
+        """The process of the container, or the one that stands for it; 0: none is running."""
         return self._context.daemon.started(self._program).pid if self._program else 0
 
     def describe(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Files that a job writes, carried to the cloud's storage while it runs and when it ends."""
+"""Copies files that a job writes to the cloud's storage, while it runs and when it ends."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from contract.integrity.digest import sha256_bytes
 
 
 class Carrier:
-    """Carries what is new in one folder. `put(file, path)` stores a file under its path in the folder.
+    """Copies new files of one folder. `put(file, path)` stores a file under its path in the folder.
 
     With `gone(path)`, which removes one that was stored and is there no more, the folder stands for a mounted one:
     files reach the storage as they are closed. Nothing is renamed there: a rename is a copy of each file, and then
@@ -29,7 +29,7 @@ class Carrier:
         self._kept: dict[Path, tuple[int, int]] = {}
 
     def carry(self, *, last: bool = False, cut: bool = False) -> None:
-        """Carry files that have not changed since the last time it was asked for, unless it is the last time.
+        """Copies new files that are unchanged since the last call, or all new ones if this is the last call.
 
         Args:
             last: nothing is written any more.
@@ -60,12 +60,12 @@ class Carrier:
         return file.relative_to(self.folder).as_posix()
 
     def know(self) -> None:
-        """Take what is in the folder now for what is stored."""
+        """Marks the present files of the folder as stored."""
         self._kept |= {file: state for file in files(self.folder) if (state := state_of(file))}
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Regular files below a folder; of links, those that stay in it: a link says what it likes."""
+    """Yields regular files below a folder, and links that stay inside it: a job may point links anywhere."""
     top = folder.resolve()
     for base, _, names in os.walk(folder):
         for name in names:
@@ -89,7 +89,7 @@ def _is_renamed(file: Path, top: Path) -> bool:
 
 
 def state_of(file: Path) -> tuple[int, int] | None:
-    """When it was written last, and its size; None when it is gone."""
+    """Returns a file's modification time and size; None if it is gone."""
     try:
         found = file.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""A job from its start to its end, on a thread of its own: attempts, waiting, watching its containers, and their end.
+"""Runs a job from start to end, on a thread of its own: attempts, waiting, watching its containers, and their end.
 
 What a cloud calls its states, what it downloads and uploads, is its own: it derives from `JobRun`.
 """
@@ -24,13 +24,13 @@ LOOK_SECONDS = 0.05
 
 
 class ClosedError(Exception):
-    """The twin ends, or the job's document is gone: nothing more is to be done for it."""
+    """Raised when the twin ends, or the job's document is gone: there is nothing more to do for the job."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended, in the cloud's words: the job's status, a secondary status or a code, and the reason of a
-    failure.
+    """The outcome of an attempt, in the cloud's words: the job's status, a secondary status or a code, and the reason
+    of a failure.
     """
 
     status: str
@@ -43,7 +43,7 @@ INTERRUPTED = Outcome("InProgress", "Interrupted")
 
 
 class EndError(Exception):
-    """An attempt ends before its containers ran."""
+    """Raised to end an attempt before its containers ran."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.reason)
@@ -51,7 +51,7 @@ class EndError(Exception):
 
 
 class JobRun(ABC):
-    """A job that runs. It begins with `begin`."""
+    """A running job, started by `begin`."""
 
     log_name = "twins"
 
@@ -68,11 +68,11 @@ class JobRun(ABC):
         self._thread.start()
 
     def stop(self) -> None:
-        """Look at the document now: it says that the job is to stop."""
+        """Makes the job look at its document now, which says that it must stop."""
         self.woken.set()
 
     def close(self) -> None:
-        """Kill the containers, and leave the document as it is."""
+        """Kills the containers, and leaves the document unchanged."""
         self.closed = True
         self.woken.set()
 
@@ -83,23 +83,23 @@ class JobRun(ABC):
 
     @abstractmethod
     def attempt(self) -> Outcome:
-        """Wait for machines and work, once. EndError is for `work` inside; what it returns ends the attempt."""
+        """Waits for machines and runs the job once. `work` may raise EndError; its result ends the attempt."""
 
     @abstractmethod
     def interrupted(self) -> None:
-        """The machines were taken back: say so."""
+        """Records that the machines were reclaimed."""
 
     @abstractmethod
     def end(self, outcome: Outcome) -> None:
-        """Write down how the job ended."""
+        """Records the outcome of the job."""
 
     @abstractmethod
     def failed_inside(self, error: Exception) -> None:
-        """The twin itself failed, which its user must not take for the job's fault."""
+        """Records a failure of the twin itself, which must not look like the job's."""
 
     @abstractmethod
     def look(self) -> None:
-        """Go on unless somebody ended the job.
+        """Returns while the job may continue.
 
         Raises:
             EndError: it is to end.
@@ -108,7 +108,7 @@ class JobRun(ABC):
 
     @abstractmethod
     def faults(self) -> Faults:
-        """The faults of the twin; with its lock held."""
+        """Returns the faults of the twin; with its lock held."""
 
     # -- what is the same everywhere ----------------------------------------------------------------------------------
 
@@ -140,14 +140,14 @@ class JobRun(ABC):
         self.look()
 
     def fault(self, kind: str, **subject: str) -> Fault | None:
-        """A fault that is wanted now: one that happens so many times has happened once more."""
+        """Returns an active fault, and uses it up once if its number of times is limited."""
         with self.twin.lock:
             faults = self.faults()
             counted = "times" in faults.kinds[kind].members
             return (faults.take if counted else faults.find)(kind, **subject)
 
     def reclaimed(self, seconds: float) -> bool:
-        """Does the cloud take the machines back now, so many seconds after the containers began?"""
+        """Returns whether the cloud reclaims the machines now, this many seconds after the containers started."""
         with self.twin.lock:
             faults = self.faults()
             due = faults.find("spot_reclaim", job=self.name)
@@ -163,7 +163,7 @@ class JobRun(ABC):
         keep_up: Callable[[], None],
         grace: float,
     ) -> Outcome:
-        """Wait for the containers' end, or bring it about; afterwards none of them runs.
+        """Waits for the containers' end, or causes it; none of them runs afterwards.
 
         Args:
             containers: of the attempt.
@@ -198,14 +198,14 @@ class JobRun(ABC):
 
 
 class Rhythm:
-    """Says when something is due that is done every so many seconds."""
+    """Tells when a periodic task is due."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._last = time.monotonic()
 
     def due(self) -> bool:
-        """Is it due now? Then it counts as done."""
+        """Returns whether the task is due now; if so, it counts as done."""
         if time.monotonic() - self._last <= self._seconds:
             return False
         self._last = time.monotonic()
@@ -213,7 +213,7 @@ class Rhythm:
 
 
 def loopback_addresses(count: int) -> list[str]:
-    """Addresses of this machine's own for a job's nodes, so that all may listen on the same port."""
+    """Returns loopback addresses for a job's nodes, so that all can listen on the same port."""
     network = f"127.{64 + secrets.randbelow(128)}.{secrets.randbelow(256)}"
     return [f"{network}.{number}" for number in range(1, count + 1)]
 
@@ -226,7 +226,7 @@ def end_all(containers: Sequence[Job]) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a job's folders, those too that may only be read."""
+    """Removes a job's folders, read-only ones included."""
     for path in folder.rglob("*") if folder.exists() else ():
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o700)
@@ -234,7 +234,7 @@ def remove(folder: Path) -> None:
 
 
 def clean(home: Path) -> None:
-    """End and remove what the jobs of a twin that was killed left behind."""
+    """Ends and removes what the jobs of a killed twin left behind."""
     folder = home / FOLDER
     if folder.exists():
         hosting_jobs.end_leftovers(home, docker=True)

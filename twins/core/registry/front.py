@@ -1,4 +1,4 @@
-"""The registry's HTTP API in front of the storage: what a cloud's registry refuses, and layers as they come.
+"""The registry's HTTP API in front of the storage: refusals of a cloud's registry, and layers in pieces.
 
 https://distribution.github.io/distribution/spec/api/
 """
@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from typing import Any, Protocol
@@ -17,12 +17,12 @@ from werkzeug.wrappers import Request, Response
 from contract.errors import KitError
 from hosting.files import UnixConnection
 from twins.core.registry.storage import Storage
+from twins.core.relay import RelayedAnswer, pieces_of
 
 log = logging.getLogger("twins.registry")
 _PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags)/(?P<rest>.*)$")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}$")
 _MOST_MANIFEST_BYTES = 4 << 20
-_PIECE = 1 << 18
 # What is asked for, by what is called; the reference of a manifest or blob is `ITEM`.
 _OPERATIONS = {
     ("GET", "manifests", "ITEM"): "read manifest",
@@ -76,7 +76,7 @@ class Asked:
 
 
 class RegistryRepository(Protocol):
-    """A repository for somebody who may do what was asked. `stored` is its name in the storage. All methods may raise
+    """A repository for a caller who may do what was asked. `stored` is its name in the storage. All methods may raise
     RegistryError.
     """
 
@@ -84,35 +84,35 @@ class RegistryRepository(Protocol):
     def stored(self) -> str: ...
 
     def tags(self) -> list[str]:
-        """All of them, sorted."""
+        """Returns all tags, sorted."""
         ...
 
     def digest(self, reference: str) -> str:
-        """Of an image by its tag or digest."""
+        """Returns the digest of an image by its tag or digest."""
         ...
 
     def check_tag(self, tag: str) -> None:
-        """Refuse a tag that may not move; "" stands for none."""
+        """Refuses a tag that must not move; "" stands for none."""
         ...
 
     def put(self, manifest: str, media_type: str, tag: str) -> None:
-        """Remember an image whose manifest and layers the storage has."""
+        """Adds an image whose manifest and layers the storage has."""
         ...
 
     def delete(self, reference: str) -> None:
-        """Forget an image, or a tag."""
+        """Deletes an image, or a tag."""
         ...
 
 
 class RegistryCloud(Protocol):
-    """Who decides for the front."""
+    """The cloud's decisions: authentication and repositories."""
 
     def greet(self, request: Request) -> None:
-        """Let somebody know that this is a registry, or raise RegistryError with the challenge of a login."""
+        """Authenticates a request of the API's root, or raises RegistryError with the challenge of a login."""
         ...
 
     def open(self, request: Request, asked: Asked) -> RegistryRepository:
-        """The repository for who asks.
+        """Returns the repository for the caller.
 
         Raises:
             RegistryError: they may not, or there is none.
@@ -121,7 +121,7 @@ class RegistryCloud(Protocol):
 
 
 class Front:
-    """The WSGI application at `/v2/`. Layers are handed through as they come, in both directions."""
+    """The WSGI application at `/v2/`. Layers are relayed as they come, in both directions."""
 
     def __init__(self, cloud: RegistryCloud, storage: Storage) -> None:
         self._cloud = cloud
@@ -187,7 +187,7 @@ class Front:
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         pieces: Any = body
         if body is None and request.method in ("POST", "PATCH", "PUT"):
-            pieces = _pieces(request)
+            pieces = pieces_of(request)
             if request.content_length is not None:
                 headers["Content-Length"] = str(request.content_length)
         connection = self._storage.connect()
@@ -240,26 +240,5 @@ def _passed_back(
         found.close()
         connection.close()
     else:
-        response.response = _StoredAnswer(connection, found)
+        response.response = RelayedAnswer(connection, found)
     return response
-
-
-class _StoredAnswer:
-    """What the storage answers, piece by piece; its connection is closed at the end, or when the client has gone."""
-
-    def __init__(self, connection: UnixConnection, found: HTTPResponse) -> None:
-        self._connection = connection
-        self._found = found
-
-    def __iter__(self) -> Iterator[bytes]:
-        while piece := self._found.read(_PIECE):
-            yield piece
-
-    def close(self) -> None:
-        self._found.close()
-        self._connection.close()
-
-
-def _pieces(request: Request) -> Iterator[bytes]:
-    while piece := request.input_stream.read(_PIECE):
-        yield piece

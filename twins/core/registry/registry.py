@@ -1,5 +1,5 @@
-"""How a twin's own platform pulls images of its registries through this machine's Docker: without a login, by a name
-that is the permission.
+"""Names under which a twin's platform pulls images of its registries through this machine's Docker: without a login,
+because only the twin can compute them.
 """
 
 import hmac
@@ -14,19 +14,19 @@ _PULL = "twin-"
 
 
 def folder(twin: BaseTwin) -> Path:
-    """The registries' own folder in the twin's home."""
+    """Returns the registries' folder in the twin's home."""
     return twin.home / "registry"
 
 
 def pull_name(twin: BaseTwin, place: str, repository: str) -> str:
-    """NAME of a repository, without its host, as the platform pulls it here. `place` (a region, a registry's name, no
-    slash) tells repositories of one name from each other.
+    """Returns the NAME of a repository, without host, for pulls of the platform. `place` (a region, a registry's name,
+    no slash) distinguishes repositories of one name.
     """
     return f"{_first(twin)}/{place}/{repository}"
 
 
 def pulled(twin: BaseTwin, name: str) -> tuple[str, str] | None:
-    """Place and repository of a name that `pull_name` gave; None for any other."""
+    """Returns place and repository of a name of `pull_name`; None for any other."""
     first, _, rest = name.partition("/")
     place, _, repository = rest.partition("/")
     genuine = hmac.compare_digest(first.encode(), _first(twin).encode())
@@ -34,7 +34,7 @@ def pulled(twin: BaseTwin, name: str) -> tuple[str, str] | None:
 
 
 def forget_pulled(twin: BaseTwin) -> None:
-    """Take the names away that Docker has for what the platform pulled; layers that nothing else has go with them."""
+    """Removes Docker's names of images that the platform pulled, and layers that nothing else uses."""
     if not (docker := shutil.which("docker")):
         return
     listed = [docker, "images", "--digests", "--format", "{{.Repository}}@{{.Digest}}"]
@@ -44,7 +44,7 @@ def forget_pulled(twin: BaseTwin) -> None:
 
 
 def sign(twin: BaseTwin, text: str) -> str:
-    """What only this twin can say of a text, in hexadecimal digits."""
+    """Returns a signature of a text by this twin's secret, in hexadecimal digits."""
     return hmac.new(root.key(twin.home, "images").encode(), text.encode(), "sha256").hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Where the registry's manifests and layers lie: Debian's docker-registry, a child of the twin on a unix socket."""
+"""Storage of the registry's manifests and layers: Debian's docker-registry, a child of the twin on a unix socket."""
 
 import json
 import shutil
@@ -18,8 +18,8 @@ _WAIT_SECONDS = 120  # of a connection on which nothing comes
 
 
 class Storage:
-    """Started by the first connection; `data` stays in the folder. The program keeps content by digest: which
-    repositories there are, what may be seen and what a tag means, is the twin's to say.
+    """Starts the program with the first connection; `data` stays in the folder. It keeps content by digest;
+    repositories, permissions and tags are the twin's part.
     """
 
     def __init__(self, folder: Path, restart: str) -> None:
@@ -32,7 +32,7 @@ class Storage:
         self._closed = False
 
     def connect(self) -> UnixConnection:
-        """A connection to the program, which runs from now on.
+        """Returns a connection to the program, starting it if needed.
 
         Raises:
             KitError: it is not on this machine, or does not start.
@@ -43,7 +43,7 @@ class Storage:
         return UnixConnection(self._socket, _WAIT_SECONDS)
 
     def delete(self, name: str, digest: str) -> None:
-        """Drop a manifest; what only it had is gone from the disk after the next start."""
+        """Deletes a manifest; its unshared layers are gone from the disk after the next start."""
         if not (self._folder / "data").exists():
             return
         connection = self.connect()
@@ -55,13 +55,13 @@ class Storage:
         self._garbage.touch()
 
     def forget(self, name: str) -> None:
-        """Drop all of a repository."""
+        """Deletes a repository."""
         for folder in (self._folder / "data/docker/registry/v2/repositories" / name).glob("_*"):
             shutil.rmtree(folder, ignore_errors=True)
             self._garbage.touch()
 
     def empty(self) -> bool:
-        """Drop everything. Was there anything?"""
+        """Deletes everything. Returns whether there was anything."""
         with self._lock:
             self._stop()
             found = (self._folder / "data").exists()
@@ -78,7 +78,7 @@ class Storage:
         program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
         if not program:
             raise KitError(
-                "docker-registry is not on this machine, which keeps the images of the twin's registries",
+                "docker-registry is not on this machine; the twin stores images in it",
                 fix="apt-get install docker-registry (Debian, Ubuntu), and push again",
             )
         if self._closed:

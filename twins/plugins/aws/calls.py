@@ -1,4 +1,4 @@
-"""One operation on one resource: what it may use, and how AWS's errors are told and retried."""
+"""An operation on a resource: its parts, and AWS's errors, reported and retried."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ Gone = Sequence[str]
 
 
 class AwsError(ProviderError):
-    """AWS refused a call; the words are the SDK for Go's, which the real plugin shows."""
+    """Error for a call that AWS refused, in the words of the SDK for Go, which the real plugin shows."""
 
     def __init__(self, service: str, operation: str, code: str, message: str, status: int, request: str) -> None:
         super().__init__(
@@ -31,7 +31,7 @@ class AwsError(ProviderError):
         self.message = message
 
     def is_one_of(self, kinds: Gone) -> bool:
-        """Is it one of these codes, or `Code: part of the message`?"""
+        """Returns whether it is one of these codes, or `Code: part of the message`."""
         for kind in kinds:
             code, _, text = kind.partition(": ")
             if code == self.code and (not text or text in self.message):
@@ -55,32 +55,32 @@ class ResourceOperation:
 
     @property
     def session(self) -> AwsSession:
-        """The provider's."""
+        """The provider's session."""
         return self.request.session
 
     @property
     def rules(self) -> AwsTypeRules:
-        """Of the resource's type."""
+        """The rules of the resource's type."""
         return rules(self.request.type)
 
     @property
     def region(self) -> str:
-        """Where the resource is."""
+        """The resource's region."""
         return self.inputs.get("region") or self.state.get("region") or self.session.region
 
     @property
     def properties(self) -> dict[str, Any]:
-        """State, inputs on top, the id, and what every template may use."""
+        """The state with the inputs on top, the id, and the values for every template."""
         known = {"account": self.session.account, "partition": self.session.partition, "region": self.region}
         return {**known, **self.state, **self.inputs, "id": self.id}
 
     def shape(self, service: str, operation: str, side: str = "input") -> Any:
-        """botocore's shape of an operation's input or output."""
+        """Returns botocore's shape of an operation's input or output."""
         model = self.session.client(service, self.region).meta.service_model.operation_model(operation)
         return getattr(model, f"{side}_shape")
 
     def call(self, service: str, operation: str, /, retry: Gone = (), **parameters: Any) -> dict[str, Any]:
-        """Call the twin; errors of `retry` are waited out.
+        """Calls the twin, retrying on errors in `retry`.
 
         Raises:
             AwsError: the twin refused.
@@ -89,7 +89,7 @@ class ResourceOperation:
         return self.patiently(lambda: self._call(service, operation, parameters), retry)
 
     def patiently(self, action: Callable[[], Any], retry: Gone, seconds: float = PATIENCE) -> Any:
-        """Try again while the error is one of `retry`."""
+        """Repeats a call while it raises one of the errors in `retry`."""
         end = time.monotonic() + seconds
         pause = FIRST_POLL
         while True:
@@ -101,7 +101,7 @@ class ResourceOperation:
             pause = self.pause(pause)
 
     def wait(self, look: Callable[[], bool], seconds: float, what: str) -> None:
-        """Look until it is so.
+        """Polls until a condition holds.
 
         Raises:
             ProviderError: it is not so in time, or the engine asks to stop.
@@ -114,7 +114,7 @@ class ResourceOperation:
             pause = self.pause(pause)
 
     def pause(self, seconds: float) -> float:
-        """Sleep, and say how long to sleep next.
+        """Sleeps, and returns the next pause.
 
         Raises:
             ProviderError: the engine asks to stop, or is gone.

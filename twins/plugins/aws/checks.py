@@ -1,4 +1,4 @@
-"""Check: inputs with names and defaults filled in, and what the real plugin refuses, in its words."""
+"""Check: fills in names and defaults, and refuses what the real plugin refuses, in its words."""
 
 import copy
 import hashlib
@@ -17,7 +17,7 @@ RANDOM_DIGITS = 7
 
 
 def normalised(rules: AwsTypeRules, news: dict[str, Any]) -> dict[str, Any]:
-    """Inputs without nulls, with objects that stand for JSON as texts, and scalars in the property's own type."""
+    """Returns inputs without nulls, with JSON objects as texts, and scalars in the property's own type."""
     inputs = {n: copy.deepcopy(v) for n, v in news.items() if v is not None and n != DEFAULTS}
     for name in rules.objects & set(inputs):
         if isinstance(inputs[name], dict | list):
@@ -28,7 +28,7 @@ def normalised(rules: AwsTypeRules, news: dict[str, Any]) -> dict[str, Any]:
 def with_defaults(
     rules: AwsTypeRules, logical: str, olds: dict[str, Any], inputs: dict[str, Any], naming: Naming
 ) -> tuple[dict[str, Any], list[Failure]]:
-    """Inputs with a name and the type's defaults where they lack them, listed in `__defaults`."""
+    """Returns inputs with a name and the type's defaults if missing, which are listed in `__defaults`."""
     found, filled, failures = copy.deepcopy(inputs), [], []
     told = rules.autoname
     if told and told["property"] not in found:
@@ -53,7 +53,7 @@ def with_defaults(
 
 
 def failures(rules: AwsTypeRules, logical: str, inputs: dict[str, Any]) -> list[Failure]:
-    """Everything that the plugin refuses in complete inputs; what is not known yet passes."""
+    """Returns everything that the plugin refuses in complete inputs; unknown values pass."""
     values = {n: v for n, v in inputs.items() if n != DEFAULTS}
     found = [*_shapes(rules, logical, values)]
     if found:
@@ -69,7 +69,7 @@ def failures(rules: AwsTypeRules, logical: str, inputs: dict[str, Any]) -> list[
 
 
 def at(values: Any, path: str, place: str = "") -> Iterator[tuple[str, Any]]:
-    """(place, value) of what a path with `[]` finds: `a[].b` -> `a[0].b`, `a[1].b`."""
+    """Yields (place, value) for each match of a path with `[]`: `a[].b` -> `a[0].b`, `a[1].b`."""
     head, _, rest = path.partition(".")
     name, brackets, more = head.partition("[]")
     if not isinstance(values, dict) or values.get(name) is None:

@@ -1,4 +1,4 @@
-"""Diff: what a change of inputs does to a resource, by the rules of its type."""
+"""Diff: the effect of changed inputs on a resource, by the rules of its type."""
 
 import re
 from typing import Any
@@ -13,7 +13,9 @@ Properties = dict[str, Any]
 
 
 def diff(rules: AwsTypeRules, account: str, old_inputs: Properties, state: Properties, news: Properties) -> Differences:
-    """The differences between recorded and wanted inputs; state stands in for what was not given before."""
+    """Returns the differences between recorded and wanted inputs; state stands in for inputs that were not given
+    before.
+    """
 
     def same(path: str, old: Any, new: Any) -> bool:
         if new is None and path in rules.computed:
@@ -36,7 +38,7 @@ def diff(rules: AwsTypeRules, account: str, old_inputs: Properties, state: Prope
 def replaces(
     rules: AwsTypeRules, path: str, kind: str, values: tuple[Any, Any], olds: Properties, news: Properties
 ) -> bool:
-    """Does a change at `path` (with `[]` for any index) from one of `values` to the other replace the resource?"""
+    """Returns whether a change at `path` (with `[]` for any index) between `values` replaces the resource."""
     whole = values[1] if kind == "add" else values[0]
     for rule in rules.replace:
         if path == rule or _under(path, rule):

@@ -1,4 +1,4 @@
-"""When two different values are the same to AWS: policies, JSON texts, numbers in words, sets."""
+"""Different values that AWS treats as the same: policies, JSON texts, numbers as texts, sets."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6", "all": "-1"}
 
 
 def same(rules: AwsTypeRules, path: str, old: Any, new: Any) -> bool:
-    """Does AWS take both for the same at `path` (with `[]` for any index)? Absent is None."""
+    """Returns whether AWS treats both as the same at `path` (with `[]` for any index). Absent is None."""
     if UNKNOWN in (old if isinstance(old, list) else [old]) or UNKNOWN in (new if isinstance(new, list) else [new]):
         return False
     if isinstance(old, list) and isinstance(new, list) and rules.is_set(path, old + new):
@@ -26,7 +26,9 @@ def same(rules: AwsTypeRules, path: str, old: Any, new: Any) -> bool:
 
 
 def same_json(old: str, new: str, *, policy: bool) -> bool:
-    """Do two texts hold the same JSON; as policies, also when lists differ in order or a single value has no list?"""
+    """Returns whether two texts hold the same JSON. In policies, order doesn't matter, and a list of one equals its
+    member.
+    """
     try:
         left, right = json.loads(old), json.loads(new)
     except ValueError:
@@ -35,7 +37,7 @@ def same_json(old: str, new: str, *, policy: bool) -> bool:
 
 
 def compact(text: str) -> str:
-    """A JSON text as the plugin keeps it in state: compact, keys sorted; any other text as it is."""
+    """Returns a JSON text as the plugin keeps it in state: compact, keys sorted; any other text unchanged."""
     try:
         return json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Functions that a program may call: only those that the kit calls."""
+"""Functions that programs may call: those that the kit calls."""
 
 from base64 import b64encode
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Arguments = dict[str, Any]
 
 
 def invoke(session: AwsSession, token: str, arguments: Arguments) -> tuple[Arguments, list[Failure]]:
-    """A function's result, with its arguments in it as the SDK expects.
+    """Returns a function's result, including its arguments, as the SDK expects.
 
     Raises:
         ProviderError: the function is not known here, or the twin refused.

@@ -1,4 +1,4 @@
-"""What a rule of types.json asks of a value, and how the real plugin words what is wrong."""
+"""Evaluates the rules of types.json for a value, with the real plugin's messages."""
 
 import functools
 import ipaddress
@@ -16,7 +16,7 @@ Rule = Mapping[str, Any]
 
 
 def broken(rule: Rule, place: str, value: Any, properties: Mapping[str, Any]) -> Iterator[str]:
-    """What a value breaks of a rule; `properties` are the resource's, for rules that look beside it."""
+    """Yields the violations of a rule by a value; `properties` are the resource's, for rules that involve others."""
     name = snake(place.rpartition(".")[2])
     if has_unknown(value):
         return
@@ -31,7 +31,7 @@ def broken(rule: Rule, place: str, value: Any, properties: Mapping[str, Any]) ->
 
 @functools.cache
 def enumeration(service: str, shape: str) -> tuple[str, ...]:
-    """The values of an enumeration of a service's API."""
+    """Returns the values of an enumeration of a service's API."""
     from botocore.loaders import create_loader
 
     return tuple(create_loader().load_service_model(service, "service-2")["shapes"][shape]["enum"])

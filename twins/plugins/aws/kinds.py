@@ -1,4 +1,4 @@
-"""How a type becomes calls: declared in kinds.json, carried out here.
+"""Maps types to calls: declared in kinds.json, carried out here.
 
 A `AwsResourceKind` is one type: the operations that make, read, change and remove it, and the names that the rules of
 `translate` don't find by themselves. Properties with calls of their own are its `parts`. Types that need more are
@@ -25,7 +25,7 @@ MINUTE = 60.0
 
 @dataclass(frozen=True)
 class Wait:
-    """A status that is waited for after create and update."""
+    """A status to wait for after create and update."""
 
     status: str
     """The property of the read's answer (JMESPath)."""
@@ -38,7 +38,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class KindPart:
-    """Some properties that have calls of their own, beside the kind's."""
+    """Properties that have calls of their own, beside the kind's."""
 
     properties: tuple[str, ...]
     put: str
@@ -59,7 +59,7 @@ class KindPart:
 
 @dataclass(frozen=True)
 class AwsResourceKind:
-    """One type."""
+    """The calls of one type."""
 
     token: str
     service: str
@@ -101,7 +101,7 @@ class AwsResourceKind:
     # Called by the provider; each may be overridden.
 
     def make(self, work: ResourceOperation) -> tuple[str, dict[str, Any]]:
-        """Create the resource: its id and state."""
+        """Creates the resource, and returns its id and state."""
         self.refuse_unsupported(work)
         answer = self.call_create(work)
         work.id = self.id_after_create(work, answer)
@@ -112,7 +112,7 @@ class AwsResourceKind:
         return work.id, self.state_after(work)
 
     def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
-        """Finish after the create call: parts, tags, waiting."""
+        """Completes a creation after the create call: parts, tags, waiting."""
         self.await_ready(work)
         taken = tuple(work.shape(self.service, self.create).members)
         for part in self.parts:
@@ -125,7 +125,7 @@ class AwsResourceKind:
             self.tags.change(work, self.service, self.values(work), {}, tags)
 
     def find(self, work: ResourceOperation) -> dict[str, Any] | None:
-        """The properties as they are in the cloud; None where there is no such resource."""
+        """Returns the properties in the cloud; None if there is no such resource."""
         try:
             answer = self.call_read(work)
         except AwsError as error:
@@ -147,7 +147,7 @@ class AwsResourceKind:
         return found
 
     def change(self, work: ResourceOperation) -> dict[str, Any]:
-        """Update the resource: its new state."""
+        """Updates the resource, and returns its new state."""
         self.refuse_unsupported(work)
         if self.tags and "tagsAll" in work.changed:
             old, new = (d.get("tagsAll") or {} for d in (work.state, work.inputs))
@@ -165,7 +165,7 @@ class AwsResourceKind:
         return self.state_after(work)
 
     def remove(self, work: ResourceOperation) -> None:
-        """Delete the resource, unless the program said that it shall stay."""
+        """Deletes the resource, unless the program asked to keep it."""
         if work.state.get("skipDestroy"):
             return
         try:
@@ -178,13 +178,13 @@ class AwsResourceKind:
             work.wait(lambda: self.find(work) is None, self.wait_gone, f"{self.label} ({work.id}) to be deleted")
 
     def refused_change(self, state: dict[str, Any], news: dict[str, Any]) -> str:
-        """Why a change can't be made at all; empty when it can."""
+        """Returns why a change is impossible; empty if it is possible."""
         return ""
 
     # Steps.
 
     def refuse_unsupported(self, work: ResourceOperation) -> None:
-        """Refuse properties that the stand-in does not set."""
+        """Refuses properties that the stand-in does not support."""
         defaults = work.rules.defaults
         used = [n for n in self.refused if n in work.inputs and (work.inputs[n] or None) != (defaults.get(n) or None)]
         if used:
@@ -200,11 +200,11 @@ class AwsResourceKind:
 
     @property
     def silent(self) -> frozenset[str]:
-        """Properties whose change makes no call."""
+        """Returns the properties whose change makes no call."""
         return frozenset()
 
     def call_create(self, work: ResourceOperation) -> dict[str, Any]:
-        """The create call."""
+        """Makes the create call, and returns its answer."""
         parameters = self.parameters(work, self.create)
         if self.tags and work.inputs.get("tagsAll"):
             parameters |= self.tags.for_create(work, self.service, self.create, work.inputs["tagsAll"])
@@ -215,13 +215,13 @@ class AwsResourceKind:
             raise ProviderError(f"creating {self.label} ({name or work.request.name}): {error}") from None
 
     def call_read(self, work: ResourceOperation) -> dict[str, Any] | None:
-        """The object of the read's answer."""
+        """Makes the read call, and returns the resource's object."""
         identity = self.identity if self.read_identity is None else self.read_identity
         values = self.values(work)
         return picked(work.call(self.service, self.read, **filled(identity, values)), fill(self.pick, values))
 
     def call_update(self, work: ResourceOperation) -> None:
-        """The update call, with the whole definition."""
+        """Makes the update call, with the whole definition."""
         parameters = self.parameters(work, self.update) | filled(self.identity, self.values(work))
         try:
             work.call(self.service, self.update, retry=self.retry, **parameters)
@@ -229,12 +229,12 @@ class AwsResourceKind:
             raise ProviderError(f"updating {self.label} ({work.id}): {error}") from None
 
     def call_delete(self, work: ResourceOperation) -> None:
-        """The delete call."""
+        """Makes the delete call."""
         identity = self.identity if self.delete_identity is None else self.delete_identity
         work.call(self.service, self.delete, retry=self.retry_delete, **filled(identity, self.values(work)))
 
     def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
-        """A call's parameters from the inputs."""
+        """Returns a call's parameters for the inputs."""
         values = {n: v for n, v in work.inputs.items() if n not in ("tags", "tagsAll", "region", "__defaults")}
         shape = work.shape(self.service, operation)
         found = to_api(values, shape, self.renames, self.prefix)
@@ -246,14 +246,16 @@ class AwsResourceKind:
         return found
 
     def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
-        """The properties in the object of read's answer."""
+        """Returns the properties in the object of read's answer."""
         shapes = {
             n: s for n, s in work.rules.properties.items() if n not in (*self.unread, "tags", "tagsAll", "region")
         }
         return from_api(answer, shapes, self.renames, self.prefix)
 
     def readable(self, work: ResourceOperation) -> set[str]:
-        """Top-level properties that a read would tell if they were there: absence means that they are not."""
+        """Returns top-level properties that a read would return if they were set: their absence means that they are
+        not.
+        """
         shape = shape_at(work.shape(self.service, self.read, "output"), self.pick)
         members = tuple(shape.members) if shape is not None and shape.type_name == "structure" else ()
         names = {
@@ -264,7 +266,7 @@ class AwsResourceKind:
         return names | {n for part in self.parts if part.get for n in part.properties} | {"tagsAll"}
 
     def id_after_create(self, work: ResourceOperation, answer: dict[str, Any]) -> str:
-        """The id, of the inputs and the create call's answer."""
+        """Returns the id, from the inputs and the create call's answer."""
         inner = [value for value in answer.values() if isinstance(value, dict)]
         told: dict[str, Any] = {}
         shapes = {**dict.fromkeys(re.findall(r"\{(\w+)\}", self.id), "string"), **work.rules.properties}
@@ -273,14 +275,14 @@ class AwsResourceKind:
         return fill(self.id, {**work.properties, **told})
 
     def state_after(self, work: ResourceOperation) -> dict[str, Any]:
-        """The state after create or update, read back."""
+        """Reads the state back after create or update."""
         found = self.find(work)
         if found is None:
             raise ProviderError(f"reading {self.label} ({work.id}): couldn't find resource")
         return found
 
     def await_ready(self, work: ResourceOperation) -> None:
-        """Wait for the status that the kind waits for."""
+        """Waits for the kind's status."""
         if self.wait is None:
             return
         wait = self.wait
@@ -304,7 +306,7 @@ class AwsResourceKind:
         work.wait(look, wait.seconds, f"{self.label} ({work.id}) to be {' or '.join(wait.ready)}")
 
     def put_part(self, work: ResourceOperation, part: KindPart) -> None:
-        """Set a part's properties as the inputs have them."""
+        """Sets a part's properties to the inputs."""
         shape = work.shape(self.service, part.put)
         values = {name: work.inputs.get(name) for name in part.properties}
         parameters = {**filled(self.identity, self.values(work)), **part.extra}
@@ -312,7 +314,7 @@ class AwsResourceKind:
         self._part_call(work, part, part.put, parameters, self.retry)
 
     def clear_part(self, work: ResourceOperation, part: KindPart) -> None:
-        """Take a part away."""
+        """Removes a part."""
         try:
             self._part_call(work, part, part.clear, filled(self.identity, self.values(work)), ())
         except AwsError as error:
@@ -320,7 +322,7 @@ class AwsResourceKind:
                 raise
 
     def get_part(self, work: ResourceOperation, part: KindPart) -> dict[str, Any]:
-        """A part's properties as they are in the cloud."""
+        """Returns a part's properties in the cloud."""
         try:
             answer = work.call(self.service, part.get, **filled(self.identity, self.values(work)))
         except AwsError as error:
@@ -343,7 +345,7 @@ class AwsResourceKind:
 
 @functools.cache
 def kind_of(token: str) -> AwsResourceKind:
-    """A type's kind.
+    """Returns a type's kind.
 
     Raises:
         KeyError: nobody declared it.

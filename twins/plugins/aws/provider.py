@@ -1,4 +1,4 @@
-"""The stand-in for Pulumi's aws plugin: its rules from types.json, its calls to the twin from kinds.json."""
+"""The stand-in for Pulumi's aws plugin: rules from types.json, calls to the twin from kinds.json."""
 
 import copy
 import importlib.metadata
@@ -18,7 +18,7 @@ Properties = dict[str, Any]
 
 
 class AwsProvider(Provider[AwsSession]):
-    """`twin` is the address that is used where a provider's own inputs name none."""
+    """The provider. `twin` is the address used if a provider's own inputs name none."""
 
     name = "aws"
 
@@ -217,7 +217,7 @@ def _inputs_of(known: AwsTypeRules, state: Properties) -> Properties:
 
 def _without_defaults(inputs: Properties) -> Properties:
     if has_unknown(inputs):
-        raise ProviderError("an input is not known: nothing can be made with it")
+        raise ProviderError("an input is unknown, so the resource can't be created")
     return {n: v for n, v in inputs.items() if n != DEFAULTS}
 
 

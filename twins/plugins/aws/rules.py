@@ -1,4 +1,4 @@
-"""What is known of each type: types.json (how the real plugin treats it), properties.json (its properties' shapes)."""
+"""Rules of each type: types.json (how the real plugin treats it), properties.json (its properties' shapes)."""
 
 import functools
 import json
@@ -15,7 +15,7 @@ Shape = Any
 
 @dataclass(frozen=True)
 class AwsTypeRules:
-    """One type. Paths are the SDK's names with `[]` for any index."""
+    """The rules of one type. Paths are the SDK's names with `[]` for any index."""
 
     token: str
     inputs: dict[str, Shape]
@@ -55,21 +55,21 @@ class AwsTypeRules:
 
     @property
     def properties(self) -> dict[str, Shape]:
-        """Inputs and outputs."""
+        """The shapes of inputs and outputs."""
         return {**self.inputs, **self.outputs}
 
     @property
     def tagged(self) -> bool:
-        """Has it tags?"""
+        """Whether the type has tags."""
         return "tagsAll" in self.outputs
 
     @property
     def regional(self) -> bool:
-        """Has it a region?"""
+        """Whether the type has a region."""
         return "region" in self.inputs
 
     def is_set(self, path: str, values: list[Any]) -> bool:
-        """Does the order of the list at `path` not count?"""
+        """Returns whether the order of the list at `path` doesn't matter."""
         if path in self.sets:
             return True
         return path not in self.ordered and not any(isinstance(v, dict) for v in values)
@@ -77,13 +77,13 @@ class AwsTypeRules:
 
 @functools.cache
 def tokens() -> tuple[str, ...]:
-    """Every type that is known."""
+    """Returns every known type."""
     return tuple(t for t in _types() if not t.startswith("_"))
 
 
 @functools.cache
 def rules(token: str) -> AwsTypeRules:
-    """A type's rules.
+    """Returns a type's rules.
 
     Raises:
         KeyError: the type is not known.
@@ -117,7 +117,7 @@ def rules(token: str) -> AwsTypeRules:
 
 
 def snake(path: str) -> str:
-    """A property's name as Terraform writes it: `modelDataUrl` -> `model_data_url`."""
+    """Returns a property's name as Terraform writes it: `modelDataUrl` -> `model_data_url`."""
     return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda m: f"_{m[1].lower()}", path)
 
 

@@ -1,4 +1,4 @@
-"""A configured provider: its region, account, tags and clients; and what it refuses before it calls anything."""
+"""A configured provider: its region, account, tags and clients; checks of its settings before any call."""
 
 import functools
 import json
@@ -28,7 +28,7 @@ ENDPOINT_NAMES = {
 
 @dataclass
 class AwsSession(Session):
-    """Clients are made once each, and may be used by several threads."""
+    """A session. Each client is created once, and is thread-safe."""
 
     region: str = ""
     account: str = ""
@@ -46,7 +46,7 @@ class AwsSession(Session):
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def client(self, service: str, region: str = "") -> Any:
-        """A boto3 client of the twin's."""
+        """Returns a boto3 client of the twin's."""
         region = PLUGIN_SERVICES.get(service, region or self.region)
         key = (service, region)
         with self._lock:
@@ -84,7 +84,7 @@ def _loader() -> Any:
 
 
 def parse(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A provider's inputs with their JSON texts read, and words of truth as truth."""
+    """Returns a provider's inputs with JSON texts parsed, and booleans as such."""
     found = dict(config)
     for name, value in config.items():
         if not isinstance(value, str) or value == UNKNOWN:
@@ -97,7 +97,7 @@ def parse(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_config(config: Mapping[str, Any]) -> list[Failure]:
-    """What a stand-in can't honour in a provider's inputs."""
+    """Returns settings in a provider's inputs that the stand-in can't honour."""
     settings = parse(config)
     failures = [
         Failure(name, f"a twin has no {name}: `twins aws env` prints the environment for a twin")
@@ -112,7 +112,7 @@ def check_config(config: Mapping[str, Any]) -> list[Failure]:
 
 
 def open_session(config: Mapping[str, Any], twin: str, environ: Mapping[str, str]) -> AwsSession:
-    """The session of a provider's inputs, checked against the account that answers.
+    """Opens the session of a provider's inputs, and checks the account that answers.
 
     Raises:
         ProviderError: the address is not on this machine, the account is not a twin's, or is not allowed.

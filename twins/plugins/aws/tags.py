@@ -1,4 +1,4 @@
-"""Tags: merged with the provider's default tags, and set by each service's own calls."""
+"""Tags: merged with the provider's default tags, and set by each service's calls."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ KEYS = ("TagKeys", "tagKeys", "ResourceTagKeys")
 
 
 def merged(session: AwsSession, tags: Any) -> Any:
-    """tagsAll: the provider's default tags with a resource's own on top; UNKNOWN when any is."""
+    """Returns tagsAll: a resource's tags on top of the provider's default tags; UNKNOWN if any is."""
     if not session.known or has_unknown(tags):
         return UNKNOWN
     keys, beginnings = session.ignored_tags
@@ -24,14 +24,14 @@ def merged(session: AwsSession, tags: Any) -> Any:
 
 
 def own(session: AwsSession, tags_all: Mapping[str, str], recorded: Mapping[str, str]) -> dict[str, str]:
-    """`tags` of what was found: without those that merely come from the default tags."""
+    """Returns `tags` of a resource: without those that only come from the default tags."""
     defaults = session.default_tags
     return {k: v for k, v in tags_all.items() if k in recorded or defaults.get(k) != v}
 
 
 @dataclass(frozen=True)
 class Tagging:
-    """A service's calls for tags. The forms (map or pairs, names of members) are read from its model."""
+    """A service's calls for tags. Their form (map or pairs, names of members) comes from the service model."""
 
     add: str
     remove: str
@@ -45,7 +45,7 @@ class Tagging:
     def for_create(
         self, work: ResourceOperation, service: str, operation: str, tags: Mapping[str, str]
     ) -> dict[str, Any]:
-        """The create call's parameters for tags; empty where it takes none."""
+        """Returns the create call's parameters for tags; empty where it takes none."""
         if self.resource:
             pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
             return {"TagSpecifications": [{"ResourceType": self.resource, "Tags": pairs}]}
@@ -61,7 +61,7 @@ class Tagging:
         old: Mapping[str, str],
         new: Mapping[str, str],
     ) -> None:
-        """Make the tags what they should be, with as few calls as that takes."""
+        """Changes the tags to the wanted ones, with as few calls as possible."""
         target = filled(self.target, values)
         removed = [name for name in old if name not in new]
         if removed:
@@ -78,7 +78,7 @@ class Tagging:
     def read(
         self, work: ResourceOperation, service: str, values: Mapping[str, Any], answer: Mapping[str, Any]
     ) -> dict[str, str]:
-        """All tags but AWS's own."""
+        """Returns all tags but AWS's own."""
         told = work.call(service, self.list, **filled(self.target, values)) if self.list else answer
         found = next((told[m] for m in MEMBERS if told.get(m)), {})
         keys, beginnings = work.session.ignored_tags

@@ -1,4 +1,4 @@
-"""Templates of ids and parameters, and paths into answers."""
+"""Templates of ids and parameters, and paths in answers."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ Template = str
 
 
 def fill(template: Template, values: Mapping[str, Any]) -> str:
-    """A template's text.
+    """Fills in a template.
 
     Raises:
         KeyError: a value is missing.
@@ -18,7 +18,7 @@ def fill(template: Template, values: Mapping[str, Any]) -> str:
 
 
 def fill_known(template: Template, values: Mapping[str, Any]) -> str:
-    """A template's text; empty when a value is missing."""
+    """Fills in a template; empty if a value is missing."""
     try:
         return fill(template, values)
     except KeyError:
@@ -26,7 +26,7 @@ def fill_known(template: Template, values: Mapping[str, Any]) -> str:
 
 
 def filled(identity: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters with their templates filled in, lists too."""
+    """Returns parameters with their templates filled in, in lists too."""
     return {
         name: [fill(item, values) if isinstance(item, str) else item for item in template]
         if isinstance(template, list)
@@ -36,21 +36,21 @@ def filled(identity: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
 
 
 def parse_id(template: Template, text: str) -> dict[str, str]:
-    """The properties that an id holds; empty where it does not fit."""
+    """Returns the properties in an id; empty if it doesn't match."""
     pattern = re.sub(r"\\\{(\w+)\\\}", lambda m: f"(?P<{m[1]}>.+)", re.escape(template))
     found = re.fullmatch(pattern, text)
     return dict(found.groupdict()) if found else {}
 
 
 def picked(answer: Any, path: str) -> Any:
-    """What a JMESPath finds."""
+    """Returns the result of a JMESPath."""
     import jmespath
 
     return answer if path == "@" else jmespath.search(path, answer)
 
 
 def shape_at(shape: Any, path: str) -> Any:
-    """botocore's shape at a plain path (`a.b[0].c`) of an answer; None where it leads elsewhere."""
+    """Returns botocore's shape at a plain path (`a.b[0].c`) of an answer; None if there is none."""
     for word in re.findall(r"\w+", re.sub(r"\[[^]]*\]", " ", path)) if path != "@" else ():
         if shape is None or shape.type_name != "structure" or word not in shape.members:
             return None

@@ -1,4 +1,4 @@
-"""Between Pulumi's property names and an AWS API's, led by botocore's service model and the properties' shapes.
+"""Translates between Pulumi's property names and an AWS API's, by botocore's service model and the properties' shapes.
 
 Names meet by one rule: letters and digits alone count, not their case; a property may be the plural or singular of the
 API's member, or lack a prefix of the kind (`name` is ModelName of a model). What the rule doesn't find is told as data:
@@ -19,7 +19,7 @@ Renames = Mapping[str, str]
 
 
 def to_api(properties: Mapping[str, Any], shape: Any, renames: Renames, prefix: str = "") -> dict[str, Any]:
-    """A call's parameters: of the properties, those that botocore's structure `shape` has a member for."""
+    """Returns a call's parameters: the properties that botocore's structure `shape` has a member for."""
     found = {}
     for name, value in properties.items():
         if value is None or value in ("", [], {}):
@@ -33,7 +33,7 @@ def to_api(properties: Mapping[str, Any], shape: Any, renames: Renames, prefix: 
 def from_api(
     answer: Mapping[str, Any], shapes: Mapping[str, Shape], renames: Renames, prefix: str = ""
 ) -> dict[str, Any]:
-    """The properties that an answer holds."""
+    """Returns the properties in an answer."""
     found = {}
     for name, shape in shapes.items():
         key = find_member(tuple(answer), name, renames.get(name, ""), prefix)
@@ -44,7 +44,7 @@ def from_api(
 
 @functools.lru_cache(8192)
 def find_member(names: tuple[str, ...], name: str, told: str = "", prefix: str = "") -> str:
-    """The API's member for a property; empty when there is none. `told`: one of several, "A|B"; "-" is none."""
+    """Returns the API's member for a property; empty if there is none. `told`: one of several, "A|B"; "-" is none."""
     if told:
         return next((t for t in told.split("|") if t in names), "")
     plain = {_plain(n): n for n in reversed(names)}
@@ -58,7 +58,7 @@ def find_member(names: tuple[str, ...], name: str, told: str = "", prefix: str =
 
 
 def pairs_of(values: Mapping[str, str], shape: Any) -> Any:
-    """A map as the API wants it: itself, or a list of structures of a key and a value."""
+    """Returns a map in the API's form: itself, or a list of structures of a key and a value."""
     if shape.type_name == "map":
         return dict(values)
     key, value = _key_and_value(tuple(shape.member.members))
@@ -68,7 +68,7 @@ def pairs_of(values: Mapping[str, str], shape: Any) -> Any:
 
 
 def map_of(pairs: Any) -> dict[str, Any]:
-    """The map that an API's pairs stand for."""
+    """Returns the map in an API's list of pairs."""
     if isinstance(pairs, dict):
         return dict(pairs)
     if not pairs:
@@ -139,7 +139,7 @@ def _from_api(value: Any, shape: Shape, path: str, renames: Renames) -> Any:
 
 
 def scalar_from_api(value: Any, shape: Shape) -> Any:
-    """A plain value in the property's own type."""
+    """Returns a plain value in the property's own type."""
     if isinstance(value, list):
         value = value[0] if value else ""
     if isinstance(value, datetime):

@@ -21,7 +21,7 @@ _BUSY = ("AnotherOperationInProgress", "StorageAccountOperationInProgress")
 
 
 class ArmResponseError(ProviderError):
-    """An answer that refuses, in the plugin's words."""
+    """Error for an answer that refuses, in the plugin's words."""
 
     def __init__(self, response: Any) -> None:
         error: Any = HttpResponseError(response=response).error
@@ -32,12 +32,12 @@ class ArmResponseError(ProviderError):
 
 
 class AcceptedError(ProviderError):
-    """A PUT was accepted, but did not end well: the resource is there in part."""
+    """Error for a PUT that was accepted, but failed later: the resource exists in part."""
 
 
 @dataclass
 class Deadline:
-    """When an operation times out (0: after the plugin's two hours), and whether anybody still waits for it."""
+    """The timeout of an operation (0: the plugin's two hours), and whether the engine still waits for it."""
 
     seconds: float = 0.0
     wanted: Callable[[], bool] = lambda: True
@@ -46,7 +46,7 @@ class Deadline:
         self._until = time.monotonic() + (self.seconds or 7200.0)
 
     def sleep(self, seconds: float) -> None:
-        """Raises: ProviderError: the time is over, or nobody waits any more."""
+        """Sleeps. Raises: ProviderError: the time is over, or the engine has canceled."""
         if time.monotonic() > self._until:
             raise ProviderError("operation timed out")
         if not self.wanted():
@@ -55,7 +55,9 @@ class Deadline:
 
 
 class ManagerClient:
-    """A subscription's resources. `token` gives a bearer token for an audience; `audience`: Resource Manager's."""
+    """A client of a subscription's resources. `token` returns a bearer token for an audience; `audience`: Resource
+    Manager's.
+    """
 
     def __init__(
         self, url: str, token: Callable[[str], str], connections: requests.Session, audience: str, user_agent: str

@@ -1,4 +1,4 @@
-"""Between Pulumi's properties and the bodies of ARM's requests and answers."""
+"""Translates between Pulumi's properties and the bodies of ARM's requests and answers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ _SELF = "$self/"
 
 
 def resource_id(rules: TypeRules, subscription: str, inputs: Mapping[str, Any]) -> str:
-    """The id that a resource with these inputs has.
+    """Returns the id of a resource with these inputs.
 
     Raises:
         ProviderError: a part of its path is not given.
@@ -30,7 +30,7 @@ def resource_id(rules: TypeRules, subscription: str, inputs: Mapping[str, Any]) 
 
 
 def path_values(rules: TypeRules, identity: str) -> Properties:
-    """The inputs that an id holds.
+    """Returns the inputs in an id.
 
     Raises:
         ProviderError: it is no id of this type.
@@ -53,7 +53,7 @@ def path_values(rules: TypeRules, identity: str) -> Properties:
 
 
 def to_body(rules: TypeRules, inputs: Mapping[str, Any], identity: str) -> dict[str, Any]:
-    """The body of a PUT."""
+    """Returns the body of a PUT."""
     walk = _ToApi(rules.rename, identity)
     body: dict[str, Any] = {}
     for name, shape in rules.body.items():
@@ -67,7 +67,7 @@ def to_body(rules: TypeRules, inputs: Mapping[str, Any], identity: str) -> dict[
 def remove_from_sets(
     rules: TypeRules, old_inputs: Mapping[str, Any], inputs: Mapping[str, Any], body: Properties
 ) -> bool:
-    """Let a body say which entries of string sets are gone: null. Were there any?
+    """Sets removed entries of string sets to null in a body. Returns whether there were any.
 
     ARM merges identity.userAssignedIdentities: what is left out there stays.
     """
@@ -86,28 +86,28 @@ def remove_from_sets(
 
 
 def from_body(rules: TypeRules, body: Mapping[str, Any]) -> Properties:
-    """The outputs that an answer holds."""
+    """Returns the outputs in an answer."""
     return _members(body, rules.outputs, rules.rename, "")
 
 
 def inputs_of(rules: TypeRules, body: Mapping[str, Any], identity: str) -> Properties:
-    """The inputs that would make what an answer shows: for an import."""
+    """Returns the inputs that would produce an answer: for an import."""
     shown = _members(body, rules.body, rules.rename, "")
     return {**projected(rules, shown), **path_values(rules, identity)}
 
 
 def projected(rules: TypeRules, outputs: Mapping[str, Any]) -> Properties:
-    """Outputs in the shape of inputs: without what can't be given."""
+    """Returns outputs in the shape of inputs: without what can't be given."""
     return {name: _to_input(outputs[name], shape) for name, shape in rules.body.items() if name in outputs}
 
 
 def previewed(inputs: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Properties:
-    """The outputs before a resource is made: what is given, and unknown values for all else."""
+    """Returns the outputs before a resource is created: the inputs, and unknown values for everything else."""
     return {name: _preview(inputs[name], shape) if name in inputs else UNKNOWN for name, shape in shapes.items()}
 
 
 def at(values: Mapping[str, Any], place: tuple[str, ...]) -> Any:
-    """What is at a place inside an object; None: nothing."""
+    """Returns the value at a path in an object; None: nothing."""
     found: Any = values
     for name in place:
         found = found.get(name) if isinstance(found, Mapping) else None
@@ -115,7 +115,7 @@ def at(values: Mapping[str, Any], place: tuple[str, ...]) -> Any:
 
 
 def put(values: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
-    """Set what is at a place inside an object; objects on the way are made."""
+    """Sets the value at a path in an object, creating objects on the way."""
     for name in place[:-1]:
         values = values.setdefault(name, {})
     values[place[-1]] = value

@@ -1,4 +1,4 @@
-"""Check: names, locations and versions that a program leaves out, and what is wrong with its inputs."""
+"""Check: fills in omitted names, locations and versions, and finds invalid inputs."""
 
 import hashlib
 import re
@@ -24,7 +24,7 @@ _RANDOM_DIGITS = 8
 def with_defaults(
     rules: TypeRules, request: PluginRequest[PluginSession], olds: Mapping[str, Any], news: Properties, naming: Naming
 ) -> Properties:
-    """The inputs with a name, a location and an API version."""
+    """Returns the inputs with a name, a location and an API version."""
     inputs = dict(news)
     if rules.named not in inputs:
         name, at_random = _name(rules, request.name, olds, naming)
@@ -41,7 +41,7 @@ def with_defaults(
 
 
 def failures(rules: TypeRules, inputs: Mapping[str, Any]) -> list[Failure]:
-    """What is wrong with inputs, in the words of the real plugin."""
+    """Returns what is wrong with inputs, in the words of the real plugin."""
     found = [_missing(name) for name in sorted(rules.required | {rules.named}) if name not in inputs]
     for name, shape in rules.inputs.items():
         if name in inputs:
@@ -52,7 +52,7 @@ def failures(rules: TypeRules, inputs: Mapping[str, Any]) -> list[Failure]:
 
 
 def without_nulls(value: Any) -> Any:
-    """A value without the members that are null."""
+    """Returns a value without null members."""
     if isinstance(value, dict):
         return {name: without_nulls(item) for name, item in value.items() if item is not None}
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
@@ -171,12 +171,12 @@ def _other_kind(path: str, wanted: str, got: str) -> Failure:
 
 
 def complete(inputs: Mapping[str, Any]) -> Properties:
-    """Inputs that something can be made with: without the plugin's own.
+    """Returns the inputs of a resource, without the plugin's own.
 
     Raises:
         ProviderError: one is not known.
     """
     for name, value in inputs.items():
         if has_unknown(value):
-            raise ProviderError(f"the input '{name}' is not known: nothing can be made with it")
+            raise ProviderError(f"the input '{name}' is unknown, so the resource can't be created")
     return {name: value for name, value in inputs.items() if not name.startswith("__") and name != VERSION}

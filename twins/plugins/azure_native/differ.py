@@ -1,4 +1,4 @@
-"""Diff and refresh: what a change of inputs does, and what a change in the cloud does to recorded inputs."""
+"""Diff and refresh: the effect of changed inputs, and of changes in the cloud on recorded inputs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from twins.plugins.plugin import Change, Differences
 def diff(
     rules: TypeRules, old_inputs: Mapping[str, Any], state: Mapping[str, Any], news: Mapping[str, Any]
 ) -> Differences:
-    """The differences between recorded and wanted inputs; the live state is not asked."""
+    """Returns the differences between recorded and wanted inputs, regardless of the live state."""
     old = {VERSION: state[VERSION]} if VERSION in state else {}
     old |= old_inputs
     found = Differences()
@@ -29,7 +29,7 @@ def diff(
 
 
 def refreshed(inputs: Mapping[str, Any], before: Mapping[str, Any], now: Mapping[str, Any]) -> Properties:
-    """Recorded inputs, with what changed between two projections of outputs to the shape of inputs."""
+    """Returns recorded inputs, changed where two projections of outputs to inputs differ."""
     found = {name: value for name, value in inputs.items() if name in now or name not in before}
     for name, value in now.items():
         if name not in before:

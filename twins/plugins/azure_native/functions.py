@@ -1,4 +1,4 @@
-"""The plugin's functions: who calls, getters of every type, and the actions that list keys."""
+"""The plugin's functions: the caller's identity, getters of every type, and actions that list keys."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from twins.plugins.plugin import Failure, ProviderError
 
 
 def invoke(session: PluginSession, token: str, arguments: Properties) -> tuple[Properties, list[Failure]]:
-    """A function's result, and what is wrong with its arguments.
+    """Returns a function's result, and what is wrong with its arguments.
 
     Raises:
         ProviderError: it is not known, or Resource Manager refuses.

@@ -1,4 +1,4 @@
-"""The stand-in for Pulumi's azure-native plugin: any type by its own URL and API version, from types.json."""
+"""The stand-in for Pulumi's azure-native plugin: each type by its URL and API version, from types.json."""
 
 import copy
 import importlib.metadata
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class AzureNativeProvider(Provider[PluginSession]):
-    """`twin` is the address that is used where neither a provider's own inputs nor the environment name one."""
+    """The provider. `twin` is the address used if neither a provider's own inputs nor the environment name one."""
 
     name = "azure-native"
     records_wanted_inputs = True

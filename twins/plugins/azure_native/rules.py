@@ -1,4 +1,4 @@
-"""What is known of each type: types.json (URL, names, what replaces), shapes.json (its properties, from the SDK).
+"""Rules of each type: types.json (URL, names, replacement), shapes.json (its properties, from the SDK).
 
 Paths of types.json are the SDK's names with `[]` for any index. Of a type it says:
 `path` its URL, with `{name}` for parameters; `api_version` the one that the SDK's class stands for; `autoname` how the
@@ -31,7 +31,7 @@ _PARAMETER = re.compile(r"{(\w+)}")
 
 @dataclass(frozen=True)
 class TypeRules:
-    """One type."""
+    """The rules of one type."""
 
     token: str
     api_version: str
@@ -69,12 +69,12 @@ class TypeRules:
 
     @property
     def body(self) -> dict[str, Shape]:
-        """The inputs that make up the body."""
+        """The inputs in the body."""
         apart = {*self.parameters.values(), *self.query}
         return {name: shape for name, shape in self.inputs.items() if name not in apart}
 
     def api_path(self, path: str) -> tuple[str, ...]:
-        """Where in the body an input's path (`a.b`) leads."""
+        """Returns the path in the body of an input's path (`a.b`)."""
         first, *rest = path.split(".")
         place = (self.rename.get(first, first), *rest)
         return place if self.top is None or first in self.top else ("properties", *place)
@@ -90,20 +90,20 @@ class Definition:
     """Of a flattened one: what stays at the top; the other members are in `properties`."""
 
     def fits(self, value: Mapping[str, Any], rename: Mapping[str, str] | None = None) -> bool:
-        """Has a value this object's constants?"""
+        """Returns whether a value has this object's constants."""
         constants = {n: s["const"] for n, s in self.properties.items() if isinstance(s, dict) and "const" in s}
         return all(value.get((rename or {}).get(n, n)) == told for n, told in constants.items())
 
 
 @functools.cache
 def tokens() -> tuple[str, ...]:
-    """Every type that is known."""
+    """Returns every known type."""
     return tuple(_types()["types"])
 
 
 @functools.cache
 def rules(token: str) -> TypeRules:
-    """A type's rules.
+    """Returns a type's rules.
 
     Raises:
         KeyError: the type is not known.
@@ -134,14 +134,14 @@ def rules(token: str) -> TypeRules:
 
 @functools.cache
 def definition(name: str) -> Definition:
-    """An object by its name, `network.Subnet`."""
+    """Returns an object by its name, `network.Subnet`."""
     shape = _shapes()["definitions"][name]
     top = _types()["flattened"].get(name)
     return Definition(_plain(shape), _required(shape), None if top is None else frozenset(top))
 
 
 def actions() -> dict[str, tuple[str, str]]:
-    """Function -> (type, the action that it POSTs)."""
+    """Returns function -> (type, the action that it POSTs)."""
     return {name: (token, action) for name, (token, action) in _types()["actions"].items()}
 
 

@@ -1,4 +1,4 @@
-"""A configured provider: its subscription, cloud and credentials; and what it refuses before it calls anything.
+"""A configured provider: its subscription, cloud and credentials; checks of its settings before any call.
 
 Inputs and environment variables are the real plugin's: https://www.pulumi.com/registry/packages/azure-native/installation-configuration/
 """
@@ -52,7 +52,7 @@ _FRESH_SECONDS = 300  # a token that ends sooner is asked for again
 
 @dataclass(frozen=True)
 class CloudAddresses:
-    """From a cloud's metadata."""
+    """Addresses in a cloud's metadata."""
 
     login: str
     resource_manager: str
@@ -61,7 +61,7 @@ class CloudAddresses:
 
 @dataclass
 class PluginSession(Session):
-    """Locations of resource groups are remembered, as the real plugin does."""
+    """A session. Locations of resource groups are cached, as in the real plugin."""
 
     subscription: str = ""
     tenant: str = ""
@@ -75,27 +75,27 @@ class PluginSession(Session):
     group_locations: dict[str, str] = field(default_factory=dict)
 
     def reached(self) -> ManagerClient:
-        """Resource Manager. Raises: ProviderError: the provider's settings are not known yet."""
+        """Returns the client of Resource Manager. Raises: ProviderError: the provider's settings are not known yet."""
         if self.arm is None:
             raise ProviderError("the provider's settings are not known yet: nothing can be asked for")
         return self.arm
 
     def claims(self) -> dict[str, Any]:
-        """What the token says of its owner."""
+        """Returns the token's claims about its owner."""
         arm = self.reached()
         payload = arm.token(arm.audience).split(".")[1]
         return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
 
 def settings_of(config: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """A provider's inputs, and the environment's values for those that are not given."""
+    """Returns a provider's inputs, with the environment's values for missing ones."""
     found = {name: environ.get(variable, "") for name, variable in VARIABLES.items()}
     given = {name: value for name, value in config.items() if value not in (None, "")}
     return found | {n: json.dumps(v) if isinstance(v, bool | list | dict) else str(v) for n, v in given.items()}
 
 
 def check_config(config: Mapping[str, Any]) -> list[Failure]:
-    """What a stand-in can't honour in a provider's inputs."""
+    """Returns settings in a provider's inputs that the stand-in can't honour."""
     failures = []
     host = config.get("metadataHost")
     if host and host != UNKNOWN and not is_loopback(f"https://{host}"):
@@ -106,7 +106,7 @@ def check_config(config: Mapping[str, Any]) -> list[Failure]:
 
 
 def open_session(config: Mapping[str, Any], twin: str, environ: Mapping[str, str], version: str) -> PluginSession:
-    """The session of a provider's inputs.
+    """Opens the session of a provider's inputs.
 
     Raises:
         ProviderError: the address is not on this machine, or there are no credentials.
@@ -155,7 +155,7 @@ def connections_trusting(authorities: str) -> requests.Session:
 
 
 class BearerTokens:
-    """Bearer tokens for an audience, kept until they end."""
+    """Bearer tokens by audience, cached until they expire."""
 
     def __init__(self, credential: Any) -> None:
         self._credential = credential

@@ -1,4 +1,4 @@
-"""What the real plugin has code of its own for, among the types that are known here."""
+"""Special cases that the real plugin has code for, among the known types."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,14 +16,14 @@ _ROLE_ASSIGNMENT = "azure-native:authorization:RoleAssignment"
 
 
 def read_query(known: TypeRules, inputs: Mapping[str, Any], tenant: str) -> dict[str, str]:
-    """What a GET of a resource asks besides its version: a delegated role assignment is found with its tenant."""
+    """Returns the query of a resource's GET besides its version: a delegated role assignment is found by its tenant."""
     if known.token == _ROLE_ASSIGNMENT and inputs.get("delegatedManagedIdentityResourceId"):
         return {"tenantId": tenant}
     return {}
 
 
 def delete_in_vault(arm: ManagerClient, identity: str) -> None:
-    """Delete a key or a secret by its vault's own API: Resource Manager has no DELETE for them.
+    """Deletes a key or a secret by its vault's own API: Resource Manager has no DELETE for them.
 
     https://learn.microsoft.com/en-us/rest/api/keyvault/keys/delete-key/delete-key
 

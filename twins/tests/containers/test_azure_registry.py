@@ -8,10 +8,10 @@ from unittest import mock
 import pytest
 
 from tests.containers.conftest import docker
-from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 from twins.azure.arm.calls import Principal
 from twins.azure.entra import principals
 from twins.azure.registry import registry, tokens
+from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 
 pytestmark = pytest.mark.docker
 VERSION = "2023-07-01"

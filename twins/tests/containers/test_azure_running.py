@@ -8,11 +8,11 @@ import pytest
 
 from hosting import jobs
 from tests.containers.conftest import docker
-from tests.support.azure_hosts import LOCATION
-from tests.support.azure_ml import Ml, running_ml
 from tests.support.checkout import CHECKOUT
 from twins.azure.entra import principals
 from twins.azure.registry import tokens
+from twins.tests.support.azure_hosts import LOCATION
+from twins.tests.support.azure_ml import Ml, running_ml
 
 pytestmark = pytest.mark.docker
 SERVER = """

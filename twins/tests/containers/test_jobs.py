@@ -11,8 +11,8 @@ from hosting import jobs
 from tests.containers.conftest import docker
 from tests.support.checkout import CHECKOUT
 from twins.aws import control
-from twins.tests.emulated.aws.sagemaker.jobs.test_jobs import WORK, begin, ended, keys, log_lines, prepare, until_said
 from twins.tests.support.aws import RunningTwin, made_role, running_twin
+from twins.tests.support.aws_jobs import WORK, begin, ended, keys, log_lines, prepare, until_said
 
 pytestmark = pytest.mark.docker
 

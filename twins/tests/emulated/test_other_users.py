@@ -15,13 +15,13 @@ from urllib.parse import urlencode, urlsplit
 import psutil
 import pytest
 
-from tests.support.azure_twin import Subscription, running_twin
 from tests.support.other_users import as_nobody, needs_root
 from tests.support.twin_keys import root_secret, signed
 from twins.aws import control as aws
 from twins.azure.entra import principals
 from twins.core import root
 from twins.core.control import own_key
+from twins.tests.support.azure_processes import Subscription, running_twin
 
 # What every twin had once, and everybody could read in its source.
 OLD_KEY, OLD_SECRET = "AKIALLMOPSTWINROOT00", "stand-in-secret-of-the-twin-opens-nothing"

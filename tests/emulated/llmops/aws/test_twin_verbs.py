@@ -33,7 +33,7 @@ def shell(kit: Kit, command: str) -> str:
 
 
 def test_a_twin_is_started_used_emptied_and_stopped(twin: Kit, tmp_path: Path) -> None:
-    assert "does not run; `llmops twin aws up` starts it" in twin.run("twin", "aws", "status", code=1)
+    assert "is not running; `llmops twin aws up` starts it" in twin.run("twin", "aws", "status", code=1)
     assert f"twins aws up --home {tmp_path}" in twin.run("twin", "aws", "env", code=1)
     up = twin.json("twin", "aws", "up", "--pace", "0.05")
     try:
@@ -58,11 +58,12 @@ def test_a_twin_is_started_used_emptied_and_stopped(twin: Kit, tmp_path: Path) -
         assert not (state / ".pulumi").exists()
     finally:
         twin.run("twin", "aws", "down")
-    assert "did not run" in twin.run("twin", "aws", "down")
+    assert twin.json("twin", "aws", "down")["ran"] is False
     assert json.loads(twin.run("twin", "aws", "status", "--json", code=1))["runs"] is False
 
 
 def test_outside_of_a_project_a_home_is_asked_for(twin: Kit, tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").unlink()
     assert "--home FOLDER" in twin.run("twin", "aws", "status", code=1)
-    assert "does not run" in twin.run("twin", "aws", "status", "--home", "elsewhere", code=1)
+    status = json.loads(twin.run("twin", "aws", "status", "--home", "elsewhere", "--json", code=1))
+    assert (status["home"], status["runs"]) == (str(tmp_path / "elsewhere"), False)

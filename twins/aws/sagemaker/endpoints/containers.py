@@ -1,4 +1,4 @@
-"""The containers that an endpoint should have, in its document (`groups`), from where the twin's fleet is told.
+"""Keeps the planned containers of an endpoint in its document (`groups`), and tells the twin's fleet of them.
 
 A group holds the instances of one configuration. While an endpoint is updated it has two: the one that served first.
 """
@@ -25,12 +25,12 @@ _MODEL = "/opt/ml/model"
 
 
 def runs(twin: AccountTwin) -> bool:
-    """Does this twin run containers?"""
+    """Returns whether this twin runs containers."""
     return twin.settings.containers == "run"
 
 
 def resume(twin: AccountTwin) -> None:
-    """Tell the fleet what a loaded state says of all endpoints."""
+    """Tells the fleet the plans of all endpoints in a loaded state."""
     with twin.lock:
         endpoints = [
             e for region in regions(twin, store.SERVICE) for e in store.documents(twin, ENDPOINT, region).values()
@@ -39,7 +39,7 @@ def resume(twin: AccountTwin) -> None:
 
 
 def tell(twin: AccountTwin, endpoint: Document) -> None:
-    """Have the fleet bring about what an endpoint's document says."""
+    """Tells the fleet the plan in an endpoint's document."""
     twin.fleet.want(_plan_of(endpoint))
     twin.changed()
 
@@ -47,7 +47,7 @@ def tell(twin: AccountTwin, endpoint: Document) -> None:
 def add_group(
     twin: AccountTwin, region: str, endpoint: Document, config: Document, live: Mapping[str, Document]
 ) -> str:
-    """Plan the instances of a configuration, without traffic yet; the group's id.
+    """Plans the instances of a configuration, without traffic at first; returns the group's id.
 
     Raises:
         AwsApiError: a container can't run on this twin; the text says why.
@@ -68,23 +68,23 @@ def add_group(
 
 
 def keep_group(endpoint: Document, group: str | None) -> None:
-    """Let one group take all requests, and drop the others; None: drop all."""
+    """Sends all requests to one group and drops the others; None drops all."""
     endpoint["groups"] = [{**each, "share": 100.0} for each in endpoint.get("groups", []) if each["id"] == group]
 
 
 def share(endpoint: Document, group: str, percent: float) -> None:
-    """Give a group so much of the traffic, and what is left to the other one."""
+    """Gives a group a share of the traffic, and the rest to the other group."""
     for each in endpoint["groups"]:
         each["share"] = percent if each["id"] == group else 100.0 - percent
 
 
 def others(endpoint: Document, group: str) -> list[Document]:
-    """The groups beside one."""
+    """Returns all groups but one."""
     return [each for each in endpoint.get("groups", []) if each["id"] != group]
 
 
 def resize(group: Document, counts: Mapping[str, int], percent: float = 100.0) -> None:
-    """Give the variants of a group so many instances, or such a share of them, rounded up."""
+    """Sets the instances of a group's variants to a number, or to a share of their own, rounded up."""
     for variant in group["variants"]:
         wanted = math.ceil(counts.get(variant["name"], len(variant["instances"])) * percent / 100)
         have = variant["instances"]
@@ -92,12 +92,12 @@ def resize(group: Document, counts: Mapping[str, int], percent: float = 100.0) -
 
 
 def counts(live: Mapping[str, Document]) -> dict[str, int]:
-    """How many instances are wanted of each variant."""
+    """Returns the desired instances of each variant."""
     return {name: _count(variant) for name, variant in live.items()}
 
 
 def weigh(group: Document, live: Mapping[str, Document]) -> None:
-    """Give the variants of a group the weights that are wanted of them."""
+    """Sets the variants of a group to their desired weights."""
     for variant in group["variants"]:
         variant["weight"] = live.get(variant["name"], {}).get("DesiredWeight", variant["weight"])
 

@@ -1,4 +1,4 @@
-"""Endpoints: create, update, scale, delete, describe and list, with the status that each allows.
+"""Endpoints: create, update, scale, delete, describe and list, with the statuses that allow each.
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpoint.html
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_UpdateEndpoint.html
@@ -125,7 +125,7 @@ class Endpoints:
 
 
 def set_instance_count(twin: AccountTwin, region: str, endpoint_name: str, variant: str, count: int) -> None:
-    """Scale a variant as UpdateEndpointWeightsAndCapacities does: for application autoscaling.
+    """Scales a variant as UpdateEndpointWeightsAndCapacities does, for application autoscaling.
 
     Raises:
         AwsApiError: there is no such endpoint or variant, or it is being changed.
@@ -147,7 +147,7 @@ def set_instance_count(twin: AccountTwin, region: str, endpoint_name: str, varia
 
 
 def described(endpoint: Document) -> Document:
-    """An endpoint as DescribeEndpoint answers it: the configuration that serves, and the one that is on its way."""
+    """Returns an endpoint as DescribeEndpoint answers it: the serving configuration, and the one being deployed."""
     config = endpoint["config"]
     answer = {name: value for name, value in endpoint.items() if name not in _OURS}
     shown = summaries(config, endpoint["variants"])

@@ -1,4 +1,4 @@
-"""Deployment guardrails: what a DeploymentConfig allows, the steps it stands for in time, and its alarms.
+"""Deployment guardrails: checks of a DeploymentConfig, its steps in time, and its alarms.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html
 """
@@ -14,7 +14,7 @@ DEFAULT_TIMEOUT_SECONDS = 14_400
 
 
 def check(twin: AccountTwin, region: str, deployment: Document | None, config: Document) -> None:
-    """Refuse a deployment that can't be carried out for a configuration.
+    """Refuses a deployment that is impossible for a configuration.
 
     Raises:
         AwsApiError: a batch or canary of a size that AWS does not allow, or an alarm that is not there.
@@ -34,26 +34,26 @@ def check(twin: AccountTwin, region: str, deployment: Document | None, config: D
 
 
 def alarm_names(deployment: Document | None) -> list[str]:
-    """The alarms that a deployment watches."""
+    """Returns the alarms that a deployment watches."""
     rollback = (deployment or {}).get("AutoRollbackConfiguration", {})
     return [alarm["AlarmName"] for alarm in rollback.get("Alarms", [])]
 
 
 def ringing(twin: AccountTwin, region: str, deployment: Document | None) -> list[str]:
-    """The alarms of a deployment that are in ALARM now."""
+    """Returns the alarms of a deployment that are in ALARM now."""
     known = states(twin, region)
     return [name for name in alarm_names(deployment) if known.get(name) == "ALARM"]
 
 
 def timeout(deployment: Document | None) -> float:
-    """Seconds on AWS after which a deployment is rolled back."""
+    """Returns the seconds on AWS after which a deployment is rolled back."""
     policy = _policy(deployment)
     return policy.get("MaximumExecutionTimeoutInSeconds", DEFAULT_TIMEOUT_SECONDS)
 
 
 def steps(deployment: Document | None, config: Document) -> list[Document]:
-    """What a deployment does one after another: `seconds` on AWS, the variants' `status` meanwhile, and in percent the
-    `share` of the traffic that the new fleet has then, and its instances (`new`) and those of the old one (`old`).
+    """Returns the steps of a deployment: `seconds` on AWS, the variants' `status`, and in percent the new fleet's
+    `share` of the traffic and its instances (`new`), and those of the old fleet (`old`).
     """
     policy = _policy(deployment)
     if deployment and "RollingUpdatePolicy" in deployment:

@@ -1,4 +1,4 @@
-"""What keeps an endpoint from being made or changed, found out when its instances are there, in AWS's words."""
+"""Reasons why an endpoint can't be created or updated, found once its instances exist, in AWS's words."""
 
 import time
 
@@ -20,7 +20,7 @@ _NO_CAPACITY = (
 
 
 def found(twin: AccountTwin, region: str, endpoint: Document) -> str:
-    """Why the configuration of an endpoint's rollout can't serve; empty when it can."""
+    """Returns why the configuration of an endpoint's rollout can't serve; empty if it can."""
     config = endpoint["rollout"]["config"]
     lasted = time.time() - endpoint["rollout"]["began"]
     for variant in variants.all_of(config):
@@ -43,13 +43,13 @@ def found(twin: AccountTwin, region: str, endpoint: Document) -> str:
 
 
 def no_capacity(twin: AccountTwin, variant: Document) -> str:
-    """Why no instance of a variant's type is to be had; empty when there are some."""
+    """Returns why there is no capacity for a variant's instance type; empty if there is."""
     lacks = faults.find(twin, "capacity", instance_type=variant.get("InstanceType", ""))
     return _NO_CAPACITY if lacks else ""
 
 
 def met(twin: AccountTwin, problem: str, config: Document) -> None:
-    """A problem has stopped something: where it was a lack of capacity, that happened once."""
+    """Uses up a capacity fault that has stopped an endpoint."""
     for variant in variants.all_of(config):
         if problem == _NO_CAPACITY and no_capacity(twin, variant):
             faults.take(twin, "capacity", instance_type=variant.get("InstanceType", ""))
@@ -57,12 +57,12 @@ def met(twin: AccountTwin, problem: str, config: Document) -> None:
 
 
 def lacks_model(twin: AccountTwin, region: str, config: Document) -> bool:
-    """Is the model of a variant gone?"""
+    """Returns whether the model of a variant is gone."""
     return any(variants.containers(twin, region, each) is None for each in variants.all_of(config))
 
 
 def are_silent(twin: AccountTwin, containers: list[Document]) -> bool:
-    """Is there one that never answers?"""
+    """Returns whether one of the containers never answers."""
     return any(faults.find(twin, "silent", image=each.get("Image", "")) for each in containers)
 
 

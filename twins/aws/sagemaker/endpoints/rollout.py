@@ -1,4 +1,4 @@
-"""What becomes of an endpoint in time: it is created or updated step by step, bakes, is rolled back, or fails.
+"""The states of an endpoint in time: it is created or updated step by step, bakes, is rolled back, or fails.
 
 The state machine is in the endpoint's document (`rollout`), so that a restart, or another pace, goes on from there.
 """
@@ -35,7 +35,7 @@ class EndpointRollout:
     def begin(
         self, endpoint: Document, config: Document, deployment: Document | None, retained: Mapping[str, Document]
     ) -> None:
-        """Start to bring an endpoint to a configuration, from nothing or from the one that serves."""
+        """Starts the transition of an endpoint to a configuration, from nothing or from the serving one."""
         creates = endpoint["EndpointStatus"] == "Creating"
         steps = guardrails.steps(None if creates else deployment, config)
         endpoint["rollout"] = {
@@ -51,7 +51,7 @@ class EndpointRollout:
             endpoint["rollout"]["shown"] = {"PendingDeploymentSummary": self._pending(endpoint, retained)}
 
     def scale(self, endpoint: Document, desired: Iterable[Document]) -> None:
-        """Change weights and instance counts of variants, which takes a transition's time, and that of containers."""
+        """Changes weights and instance counts of variants; takes a transition's and the containers' time."""
         before: dict[str, Document] = {}
         for each in desired:
             live = endpoint["variants"][each["VariantName"]]

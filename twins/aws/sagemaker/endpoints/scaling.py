@@ -1,4 +1,4 @@
-"""What Application Auto Scaling does to variants: keep the count within its limits, follow alarms."""
+"""Application Auto Scaling of variants: keeps instance counts within limits, and follows alarms."""
 
 import math
 from typing import Any
@@ -17,19 +17,19 @@ _DEFAULT_COOLDOWN = 300  # seconds on AWS
 
 
 def install(twin: AccountTwin) -> None:
-    """Follow the alarms of policies, and look at limits all the time."""
+    """Registers for the alarms of policies, and checks limits regularly."""
     cloudwatch.act_on(twin, "arn:aws:autoscaling:", lambda *change: _follow(twin, *change))
     twin.every(_TICK_SECONDS, lambda: _keep(twin))
 
 
 def names(resource_id: str) -> tuple[str, str]:
-    """Endpoint and variant of a resource id."""
+    """Returns endpoint and variant of a resource id."""
     _, endpoint_name, _, variant_name = resource_id.split("/")
     return endpoint_name, variant_name
 
 
 def endpoint(twin: AccountTwin, region: str, resource_id: str) -> Document | None:
-    """The endpoint as SageMaker describes it, or None."""
+    """Returns the endpoint as SageMaker describes it, or None."""
     try:
         return ask(twin, "sagemaker", "DescribeEndpoint", region, {"EndpointName": names(resource_id)[0]})
     except AwsApiError:
@@ -37,7 +37,7 @@ def endpoint(twin: AccountTwin, region: str, resource_id: str) -> Document | Non
 
 
 def variant(twin: AccountTwin, region: str, resource_id: str) -> Document | None:
-    """The variant as SageMaker describes it, or as its configuration has it while the endpoint is being made."""
+    """Returns the variant as SageMaker describes it, or from its configuration while the endpoint is being created."""
     found = endpoint(twin, region, resource_id)
     wanted = names(resource_id)[1]
     for shown in (found or {}).get("ProductionVariants") or _configured(twin, region, found):
@@ -47,7 +47,7 @@ def variant(twin: AccountTwin, region: str, resource_id: str) -> Document | None
 
 
 def instance_types(twin: AccountTwin, region: str, config: str) -> dict[str, str] | None:
-    """The instance type of each production variant of an endpoint configuration, or None where there is none."""
+    """Returns the instance type of each production variant of an endpoint configuration; None if there is none."""
     try:
         found = ask(twin, "sagemaker", "DescribeEndpointConfig", region, {"EndpointConfigName": config})
     except AwsApiError:
@@ -56,7 +56,7 @@ def instance_types(twin: AccountTwin, region: str, config: str) -> dict[str, str
 
 
 def may_be_zero(twin: AccountTwin, region: str, resource_id: str) -> bool:
-    """May an endpoint's variant have no instance? Only an asynchronous endpoint's may."""
+    """Returns whether an endpoint's variant may have no instances: only an asynchronous endpoint's may."""
     found = endpoint(twin, region, resource_id)
     return bool(found and found.get("AsyncInferenceConfig"))
 

@@ -1,4 +1,4 @@
-"""Variants of an endpoint: what its configuration says of them, apart from how many instances serve now."""
+"""Variants of an endpoint as its configuration has them, regardless of how many instances serve now."""
 
 from collections.abc import Mapping
 
@@ -10,28 +10,28 @@ from twins.aws.twin import AccountTwin
 
 
 def all_of(config: Document) -> list[Document]:
-    """The production and the shadow variants of a configuration."""
+    """Returns the production and the shadow variants of a configuration."""
     return [*config["ProductionVariants"], *config.get("ShadowProductionVariants", [])]
 
 
 def fresh(twin: AccountTwin, region: str, config: Document, retained: Mapping[str, Document]) -> dict[str, Document]:
-    """The variants of a configuration as they serve when it was deployed just now, by name."""
+    """Returns the variants of a newly deployed configuration, by name."""
     return {variant["VariantName"]: _live(twin, region, variant, retained) for variant in all_of(config)}
 
 
 def summaries(config: Document, live: Mapping[str, Document]) -> list[Document]:
-    """ProductionVariants of DescribeEndpoint."""
+    """Returns ProductionVariants for DescribeEndpoint."""
     return deployed(config, live, "ProductionVariants")
 
 
 def deployed(config: Document, live: Mapping[str, Document], member: str) -> list[Document]:
-    """What serves of the variants in a member of the configuration."""
+    """Returns the deployed variants of one member of the configuration."""
     names = [variant["VariantName"] for variant in config.get(member, [])]
     return [live[name] for name in names if name in live]
 
 
 def containers(twin: AccountTwin, region: str, variant: Document) -> list[Document] | None:
-    """The containers of a variant's model; None: the model is gone."""
+    """Returns the containers of a variant's model; None if the model is gone."""
     name = variant.get("ModelName")
     if not name:
         return []

@@ -1,4 +1,4 @@
-"""Model data of a container: S3's objects as files in a folder of its own, linked where they are in files already."""
+"""Model data of a container: S3's objects as files in a folder, hard-linked if they are files already."""
 
 import tempfile
 from pathlib import Path
@@ -11,7 +11,7 @@ from twins.core.fleet.plan import ModelDataSource
 
 
 def fetch(twin: AccountTwin, source: ModelDataSource, target: Path) -> None:
-    """Have the data in a folder, without holding it in memory; call it without the twin's lock.
+    """Fetches the data into a folder, without holding it in memory. Call without the twin's lock.
 
     Raises:
         ModelDataError: there is no such object, it can't be read, or an archive can't be unpacked.

@@ -1,4 +1,4 @@
-"""AWS's words and rules for the containers of endpoints (twins/core/fleet/fleet.py)."""
+"""SageMaker's rules and messages for the containers of endpoints (twins/core/fleet/fleet.py)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,14 +18,14 @@ PING = Probe(path="/ping", timeout=2.0, every=5.0, failures=3)
 
 
 def install(twin: AccountTwin) -> None:
-    """Give the twin its containers."""
+    """Gives the twin a fleet of containers."""
     twin.fleet = Fleet(twin, AwsFleetCloud(twin))
     twin.clearers.append(twin.fleet.clear)
     twin.closers.append(twin.fleet.close)
 
 
 class AwsFleetCloud:
-    """What a fleet asks of AWS."""
+    """SageMaker's part of a fleet."""
 
     log_name = "twins.aws"
 
@@ -33,15 +33,15 @@ class AwsFleetCloud:
         self._twin = twin
 
     def faults(self) -> Faults:
-        """The faults of the twin."""
+        """Returns the faults of the twin."""
         return faults.of(self._twin)
 
     def fetch(self, whose: Identity, source: ModelDataSource, folder: Path) -> None:
-        """S3's objects as files."""
+        """Fetches model data from S3."""
         data.fetch(self._twin, source, folder)
 
     def trouble(self, kind: Trouble, whose: Identity, plan: ContainerPlan, detail: str) -> str:
-        """Why an instance can't serve, as SageMaker says it where that is known."""
+        """Returns why an instance can't serve, in SageMaker's words if they are known."""
         return {
             "data": f"Failed to download model data: {detail}.",
             "data_late": f"Failed to download model data within ModelDataDownloadTimeoutInSeconds ({detail}).",
@@ -52,30 +52,30 @@ class AwsFleetCloud:
         }[kind]
 
     def put_lines(self, whose: Identity, lines: Sequence[str]) -> None:
-        """Into CloudWatch Logs."""
+        """Writes lines into CloudWatch Logs."""
         from twins.aws.services.logs import logs
 
         region, stream = metrics.region_of(whose.endpoint_id), log_stream(whose.variant, whose.id)
         logs.put_events(self._twin, region, log_group(whose.endpoint), stream, list(lines), keep=KEPT_LINES)
 
     def put_counts(self, requests: Sequence[tuple[float, FleetRequest]], loads: Mapping[Load, int]) -> None:
-        """Into CloudWatch's metrics."""
+        """Writes counts into CloudWatch's metrics."""
         metrics.put(self._twin, requests, loads)
 
     def wants_idle(self, load: Load) -> bool:
-        """May a scaling policy look at it?"""
+        """Returns whether a scaling policy may look at the variant."""
         return metrics.is_scaled(self._twin, load)
 
     def answers_well(self, status: int) -> bool:
-        """SageMaker takes a 200 alone."""
+        """Returns whether a status is 200: SageMaker accepts no other."""
         return status == 200
 
 
 def log_group(endpoint: str) -> str:
-    """The log group of an endpoint's containers."""
+    """Returns the log group of an endpoint's containers."""
     return f"/aws/sagemaker/Endpoints/{endpoint}"
 
 
 def log_stream(variant: str, instance: str) -> str:
-    """The log stream of an instance."""
+    """Returns the log stream of an instance."""
     return f"{variant}/{instance}"

@@ -1,4 +1,4 @@
-"""What CloudWatch is told of endpoints' requests.
+"""CloudWatch's metrics of endpoints' requests.
 
 Both for a variant, over all fleets that serve it, and for its fleet of one configuration (EndpointConfigName).
 https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
@@ -15,7 +15,7 @@ _AUTOSCALING = "application-autoscaling"
 
 
 def values(request: FleetRequest) -> Iterator[tuple[str, float, str]]:
-    """Name, value and unit of each metric of a request."""
+    """Yields name, value and unit of each metric of a request."""
     yield "Invocations", 1.0, "None"
     yield "InvocationsPerInstance", 1.0 / max(1, request.instances), "None"
     yield "Invocation4XXErrors", float(400 <= request.status < 500), "None"
@@ -28,7 +28,7 @@ def values(request: FleetRequest) -> Iterator[tuple[str, float, str]]:
 
 
 def put(twin: AccountTwin, requests: Sequence[tuple[float, FleetRequest]], loads: Mapping[Load, int]) -> None:
-    """Write what was counted; with the twin's lock held."""
+    """Writes counts as metrics; with the twin's lock held."""
     from twins.aws.services.cloudwatch import cloudwatch
 
     for when, request in requests:
@@ -43,7 +43,7 @@ def put(twin: AccountTwin, requests: Sequence[tuple[float, FleetRequest]], loads
 
 
 def is_scaled(twin: AccountTwin, load: Load) -> bool:
-    """May a scaling policy look at the requests of a variant?"""
+    """Returns whether a scaling policy may look at the requests of a variant."""
     arn, endpoint, variant = load
     targets = twin.state.get(_AUTOSCALING, {}).get(region_of(arn), {}).get("targets", {})
     return any(target["ResourceId"] == f"endpoint/{endpoint}/variant/{variant}" for target in targets.values())
@@ -54,5 +54,5 @@ def _dimensions(endpoint: str, variant: str) -> tuple[tuple[str, str], ...]:
 
 
 def region_of(arn: str) -> str:
-    """Where an endpoint is."""
+    """Returns the region of an endpoint."""
     return arn.split(":")[3]

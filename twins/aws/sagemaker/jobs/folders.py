@@ -1,4 +1,4 @@
-"""The folders of a training job's containers: what SageMaker puts there before it starts them.
+"""The folders of a training job's containers, as SageMaker prepares them.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
 """
@@ -29,7 +29,7 @@ _NOBODY = "192.0.2.1"
 
 @dataclass(frozen=True)
 class JobInstance:
-    """One instance of a job: its name among the others, where it listens, and what stands for its `/`."""
+    """One instance of a job: its host name, its address, and the folder that stands for its `/`."""
 
     host: str
     group: str
@@ -39,7 +39,7 @@ class JobInstance:
 
 
 def nodes_of(job: Document, home: Path) -> list[JobInstance]:
-    """The instances of a job. Each has an address of this machine's own, so that all may listen on the same port."""
+    """Returns the instances of a job, each with its own loopback address: all can listen on the same port."""
     resources = job["ResourceConfig"]
     groups = resources.get("InstanceGroups") or [{**resources, "InstanceGroupName": _ONE_GROUP}]
     kinds = [group for group in groups for _ in range(group.get("InstanceCount", 1))]
@@ -53,14 +53,14 @@ def nodes_of(job: Document, home: Path) -> list[JobInstance]:
 
 
 def checkpoints_path(job: Document) -> str:
-    """Where the container has its checkpoints, without a slash at the end; empty when the job keeps none."""
+    """Returns the container's checkpoint folder, without a trailing slash; empty if the job keeps none."""
     kept = job.get("CheckpointConfig") or {}
     return kept.get("LocalPath", CHECKPOINTS).rstrip("/") if kept.get("S3Uri") else ""
 
 
 def refuse_outside(job: Mapping[str, Any]) -> None:
-    """Refuse folders of a job that would not lie within its container: the API's own patterns let them pass, but here a
-    folder of this machine stands for the container.
+    """Refuses folders of a job outside of its container: the API's own patterns let them pass, but here a folder of
+    this machine stands for the container.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CheckpointConfig.html
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Channel.html
@@ -84,7 +84,7 @@ def refuse_outside(job: Mapping[str, Any]) -> None:
 
 
 def read_only(job: Document) -> list[str]:
-    """The channels that a container may only read."""
+    """Returns the read-only channels of a container."""
     return [
         f"/{_INPUT}/{channel['ChannelName']}"
         for channel in job.get("InputDataConfig", [])
@@ -93,7 +93,7 @@ def read_only(job: Document) -> list[str]:
 
 
 def apart(nodes: list[JobInstance], node: JobInstance) -> list[JobInstance]:
-    """The instances as one of them finds them whose network lets nothing through: what is sent to others is lost."""
+    """Returns the instances as seen by one whose network lets nothing through: traffic to the others is lost."""
     return [each if each is node else replace(each, address=_NOBODY) for each in nodes]
 
 
@@ -105,7 +105,7 @@ def prepare(
     interface: str,
     going: Callable[[], None],
 ) -> None:
-    """Write the folders of one container.
+    """Writes the folders of one container.
 
     Args:
         twin: the account.

@@ -1,4 +1,4 @@
-"""The training jobs whose containers a twin runs: each on a thread of its own, none without its document."""
+"""Runs the containers of training jobs, each job on a thread of its own."""
 
 from twins.aws.sagemaker import documents as store
 from twins.aws.sagemaker.documents import JOB, SERVICE
@@ -13,13 +13,13 @@ _TICK_SECONDS = 0.2
 _LOST = "InternalServerError: the twin of AWS was stopped while the job ran. Create the job again."
 UNJUDGED = [
     "network isolation and encryption between containers of a job whose image runs as a process",
-    "the VPC of such a job, but for whether its security groups let its instances meet",
+    "the VPC of such a job, except whether its security groups let its instances reach each other",
     f"the price of spot: a second of it is billed as {states.SPOT_SHARE:g} of one",
 ]
 
 
 class TrainingJobRuns:
-    """Begins jobs, and sees after each restart and reset that threads and documents belong together."""
+    """Starts jobs, and matches threads with documents after each restart and reset."""
 
     def __init__(self, twin: AccountTwin, pools: Pools) -> None:
         self._twin = twin
@@ -31,14 +31,14 @@ class TrainingJobRuns:
         twin.closers.append(self._close)
 
     def begin(self, region: str, job: Document) -> None:
-        """Run a new job's containers."""
+        """Starts a new job's containers."""
         self._clean()
         warm = self._pools.reuse(region, job)
         states.runs(self._twin, region)[job["TrainingJobArn"]] = {"retries": 0, "trained": 0.0}
         self._running[job["TrainingJobArn"]] = TrainingJobRun(self._twin, self._pools, region, job, warm=warm)
 
     def stop(self, job: Document) -> bool:
-        """Have a job that is Stopping stop. False: its containers do not run here."""
+        """Stops the containers of a job in status Stopping. False if they don't run here."""
         run = self._running.get(job["TrainingJobArn"])
         if run:
             run.stop()

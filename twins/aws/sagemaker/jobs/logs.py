@@ -1,4 +1,4 @@
-"""What a training job says: CloudWatch Logs line by line, and the metrics that its definitions find in the lines.
+"""A training job's output: CloudWatch Logs line by line, and the metrics that its definitions find in the lines.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/define-train-metrics.html
 """
@@ -19,7 +19,7 @@ NAMESPACE = "/aws/sagemaker/TrainingJobs"
 
 
 class AttemptLog:
-    """The lines of one attempt. Said on the containers' threads, written by `flush`."""
+    """Collects the lines of one attempt on the containers' threads; `flush` writes them."""
 
     def __init__(self, twin: AccountTwin, region: str, job: Document) -> None:
         self._twin = twin
@@ -33,11 +33,11 @@ class AttemptLog:
         self._values: list[tuple[str, float, float]] = []
 
     def of(self, host: str) -> Said:
-        """Who takes the lines of one container."""
+        """Returns the function that takes the lines of one container."""
         return lambda lines: self._take(host, lines)
 
     def flush(self, job: Document) -> None:
-        """Write what was said since the last time; with the twin's lock held."""
+        """Writes the lines collected since the last time; with the twin's lock held."""
         with self._lock:
             lines, self._lines = self._lines, defaultdict(list)
             values, self._values = self._values, []

@@ -1,4 +1,4 @@
-"""How an attempt to run a training job ends."""
+"""Outcomes of an attempt to run a training job."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ STOPPED = Outcome("Stopped")
 
 
 def outcome_of(codes: list[int | None], nodes: list[JobInstance]) -> Outcome | None:
-    """How the containers ended by themselves: all of them well, or one of them not; None while that is open."""
+    """Returns the outcome of containers that ended by themselves: success of all, or a failure; None: undecided."""
     for code, node in zip(codes, nodes, strict=True):
         if code:
             begin, end = "AlgorithmError: ", f", exit code: {code}"

@@ -1,4 +1,4 @@
-"""What a training job leaves in S3: its model, its output data, and checkpoints while it runs.
+"""A training job's outputs in S3: model, output data, and checkpoints while it runs.
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_OutputDataConfig.html
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-checkpoints.html
@@ -21,7 +21,7 @@ _QUICKEST = 1  # of gzip's levels
 
 
 class Outputs:
-    """What one attempt of a job writes, under the job's role.
+    """Writes the outputs of one attempt of a job, under the job's role.
 
     Its methods raise AwsApiError when the role may not, or S3 can't.
     """
@@ -33,21 +33,21 @@ class Outputs:
         self._checkpoints = list(self._carriers())
 
     def save_checkpoints(self, *, last: bool = False) -> None:
-        """Copy what is new in the containers' folders of checkpoints (`Carrier.carry`)."""
+        """Copies new files of the checkpoint folders (`Carrier.carry`)."""
         for carrier in self._checkpoints:
             carrier.carry(last=last)
 
     def save_restored(self) -> None:
-        """Take what is in the folders of checkpoints now for what S3 has."""
+        """Marks the present files of the checkpoint folders as stored."""
         for carrier in self._checkpoints:
             carrier.know()
 
     def save_model(self) -> str:
-        """Upload the model. Its URI: of the archive, or of the prefix."""
+        """Uploads the model, and returns the URI of its archive or prefix."""
         return self._save(MODEL, "model", "model.tar.gz")
 
     def save_data(self) -> None:
-        """Upload the output data, if there is any."""
+        """Uploads the output data, if there is any."""
         self._save(DATA, "data", "output.tar.gz")
 
     def _save(self, folder: str, name: str, archive: str) -> str:

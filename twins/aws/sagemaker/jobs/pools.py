@@ -1,4 +1,4 @@
-"""Warm pools: instances that are kept after a job, for the next one like it.
+"""Warm pools: instances kept after a job for the next similar one.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools.html
 """
@@ -16,14 +16,14 @@ _MACHINES = ("InstanceType", "InstanceCount", "VolumeSizeInGB", "VolumeKmsKeyId"
 
 
 class Pools:
-    """The warm pools of an account. A period lasts as long as it says: the work that it waits for is real."""
+    """The warm pools of an account. Their periods are not scaled, because the jobs' work takes real time."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
         twin.action_named("sagemaker.pool", self._expire)
 
     def reuse(self, region: str, job: Document) -> bool:
-        """Take a pool for a new job, if one of a job like it is there."""
+        """Takes the pool of a similar job for a new one, if there is one."""
         if _period(job):
             job["WarmPoolStatus"] = {"Status": "InUse"}
         found = next((each for each in self._available(region) if _like(each) == _like(job)), None)
@@ -33,19 +33,19 @@ class Pools:
         return True
 
     def keep(self, region: str, job: Document) -> None:
-        """Keep the instances of a job that has ended, if it asked for that."""
+        """Keeps the instances of a completed job, if it asked for that."""
         if _period(job):
             job["WarmPoolStatus"] = {"Status": "Available"}
             self._since(region)[job["TrainingJobArn"]] = {"at": now()}
             self._wait(region, job)
 
     def lose(self, job: Document) -> None:
-        """Let the instances of a job be gone with it."""
+        """Drops the instances of a job."""
         if _period(job):
             job["WarmPoolStatus"] = {"Status": "Terminated"}
 
     def update(self, region: str, job: Document) -> None:
-        """Follow a change of the period: 0 ends the pool."""
+        """Applies a change of the period: 0 ends the pool."""
         if job.get("WarmPoolStatus", {}).get("Status") == "Available":
             self._wait(region, job)
 

@@ -51,7 +51,7 @@ _DOCKER_INTERFACE, _LOOPBACK = "eth0", "lo"
 
 
 class TrainingJobRun(JobRun):
-    """A job that runs. `warm`: its instances are there already; `retry`: it begins again after an internal error."""
+    """A running job. `warm`: its instances exist already; `retry`: it starts again after an internal error."""
 
     log_name = "twins.aws"
 
@@ -71,22 +71,22 @@ class TrainingJobRun(JobRun):
     # -- one attempt after the other ----------------------------------------------------------------------------------
 
     def faults(self) -> Faults:
-        """The faults of the twin."""
+        """Returns the faults of the twin."""
         return faults.of(self._twin)
 
     def interrupted(self) -> None:
-        """The spot instances were taken back."""
+        """Records that the spot instances were reclaimed."""
         with self._job() as job:
             states.enter(self._twin, job, "Interrupted")
 
     def failed_inside(self, error: Exception) -> None:
-        """The twin failed."""
+        """Records a failure of the twin itself."""
         with self._twin.lock:
             if job := self._document():
                 self._ended(job, Outcome("Failed", "", f"InternalServerError: the twin failed: {error!r}"))
 
     def attempt(self) -> Outcome:
-        """Wait for instances, and work."""
+        """Waits for instances, and runs the job on them."""
         began = 0.0
         try:
             self._await_instances()
@@ -258,7 +258,7 @@ class TrainingJobRun(JobRun):
         return outcome
 
     def end(self, outcome: Outcome) -> None:
-        """Write down how the job ended."""
+        """Records the outcome of the job."""
         with self._job() as job:
             if job["TrainingJobStatus"] == "Stopping" and outcome.status == "Completed":
                 outcome = STOPPED
@@ -296,7 +296,7 @@ class TrainingJobRun(JobRun):
         return job if job and job["CreationTime"] == self._created else None
 
     def look(self) -> None:
-        """Go on unless somebody ended the job, or it has waited too long."""
+        """Returns while the job may continue."""
         with self._job() as job:
             if job["TrainingJobStatus"] == "Stopping":
                 raise EndError(STOPPED)

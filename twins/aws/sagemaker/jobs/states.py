@@ -1,4 +1,4 @@
-"""What the document of a training job says as the job goes on.
+"""The states of a training job in its document.
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html
 """
@@ -30,7 +30,7 @@ _MESSAGES = {
 
 
 def enter(twin: AccountTwin, job: Document, status: str, message: str = "") -> None:
-    """Begin the next secondary status."""
+    """Enters the next secondary status."""
     transitions = job["SecondaryStatusTransitions"]
     if transitions:
         transitions[-1]["EndTime"] = now()
@@ -41,7 +41,7 @@ def enter(twin: AccountTwin, job: Document, status: str, message: str = "") -> N
 
 
 def end(twin: AccountTwin, job: Document, status: str, reason: str = "", secondary: str = "") -> None:
-    """Let a job have ended, with the reason of a failure."""
+    """Records the end of a job, with the reason of a failure."""
     job["TrainingJobStatus"] = status
     job["TrainingEndTime"] = now()
     if reason:
@@ -51,7 +51,7 @@ def end(twin: AccountTwin, job: Document, status: str, reason: str = "", seconda
 
 
 def count_time(job: Document, seconds: float) -> None:
-    """Add time on the job's instances, which is billed."""
+    """Adds billable time on the job's instances."""
     total = job.get("TrainingTimeInSeconds", 0) + round(seconds)
     job["TrainingTimeInSeconds"] = total
     share = SPOT_SHARE if job.get("EnableManagedSpotTraining") else 1.0
@@ -59,7 +59,7 @@ def count_time(job: Document, seconds: float) -> None:
 
 
 def runs(twin: AccountTwin, region: str) -> dict[str, Document]:
-    """What the twin remembers of the jobs whose containers it runs, by ARN: `retries`, how often an internal error had
-    one begin again, and `trained`, seconds of its earlier attempts.
+    """Returns the twin's notes on running jobs, by ARN: `retries`, the restarts after internal errors, and `trained`,
+    the seconds of earlier attempts.
     """
     return shelf(twin, SERVICE, "training-runs", region)

@@ -1,4 +1,4 @@
-"""Training jobs: every member kept, duplicates and bad roles refused, permissions judged, containers run.
+"""Training jobs: requests are checked against duplicates, roles and permissions, kept in full, and run as containers.
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
 """
@@ -29,7 +29,7 @@ _JOBS = Listing(
 
 
 class TrainingOperations:
-    """Operations on training jobs, and what becomes of them in time."""
+    """Operations on training jobs, and their progress in time."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin

@@ -1,4 +1,5 @@
-"""Asynchronous invocations: a queue that outlives the twin's process, worked off by as many at once as instances take.
+"""Asynchronous invocations: a queue that outlives the twin's process, processed with as much concurrency as instances
+allow.
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
 https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-check-predictions.html
@@ -29,7 +30,7 @@ _AT_ONCE = 4  # on an instance, where the configuration does not say
 
 
 class AsyncInvocations:
-    """Takes asynchronous invocations, and works them off in threads of its own."""
+    """Accepts asynchronous invocations, and processes them on threads of its own."""
 
     def __init__(self, twin: AccountTwin, runtime: InvocationOperations) -> None:
         self._twin = twin
@@ -42,7 +43,7 @@ class AsyncInvocations:
         twin.closers.append(self._close)
 
     def invoke_endpoint_async(self, call: ApiCall) -> Document:
-        """InvokeEndpointAsync.
+        """Answers InvokeEndpointAsync.
 
         Raises:
             AwsApiError: there is no such endpoint, it is no asynchronous one, or the input is none.

@@ -1,4 +1,4 @@
-"""Invocations: a request is judged like any call, then the endpoint's container answers it, without the twin's lock.
+"""Invocations: each is judged like any call, then the endpoint's container answers it, without the twin's lock.
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointWithResponseStream.html
@@ -50,7 +50,7 @@ _UNWANTED = {
 
 @dataclass(frozen=True)
 class Invocation:
-    """A request for a container that may be made."""
+    """A permitted request for a container."""
 
     endpoint: str
     arn: str
@@ -68,7 +68,7 @@ class Invocation:
 
     @property
     def seconds(self) -> float:
-        """What the model has for its answer."""
+        """The time limit of the model's answer."""
         return STREAM_SECONDS if self.streams else MODEL_SECONDS
 
 
@@ -81,12 +81,12 @@ class InvocationOperations:
         twin.closers.append(self.containers.close)
 
     def invoke_endpoint(self, call: ApiCall) -> Deferred:
-        """InvokeEndpoint."""
+        """Answers InvokeEndpoint."""
         invocation = self.invocation(call, call.parameters["Body"], headers_of(call.parameters))
         return Deferred(functools.partial(self._whole, invocation))
 
     def invoke_endpoint_with_response_stream(self, call: ApiCall) -> Deferred:
-        """InvokeEndpointWithResponseStream."""
+        """Answers InvokeEndpointWithResponseStream."""
         invocation = self.invocation(call, call.parameters["Body"], headers_of(call.parameters), streams=True)
         return Deferred(functools.partial(self._streamed, invocation))
 
@@ -99,7 +99,7 @@ class InvocationOperations:
         *,
         streams: bool = False,
     ) -> Invocation:
-        """A call as a request for a container; with the twin's lock held.
+        """Returns the container request of a call; with the twin's lock held.
 
         Raises:
             AwsApiError: there is no such endpoint, it does not take such a request, or nothing runs.
@@ -137,7 +137,7 @@ class InvocationOperations:
         )
 
     def endpoint_of(self, region: str, name: str) -> Document:
-        """The endpoint of a name, which has been in service at some time.
+        """Returns the endpoint of a name, if it has ever been in service.
 
         Raises:
             AwsApiError: there is none, or this twin runs no containers.
@@ -151,7 +151,7 @@ class InvocationOperations:
         return endpoint
 
     def begin(self, invocation: Invocation, client: Any, seconds: float | None = None) -> "ContainerAnswer":
-        """Send a request to a container; the answer once it begins. `end` it in any case.
+        """Sends a request to a container, and returns the answer once it begins. Call its `end` in any case.
 
         Raises:
             AwsApiError: no container can take it, or the one that did gives no answer.
@@ -172,7 +172,7 @@ class InvocationOperations:
         return ContainerAnswer(hold, exchange)
 
     def whole_body(self, answer: "ContainerAnswer", most: int = BODY_BYTES) -> bytes:
-        """The body of an answer that the container gave with success; the answer is ended.
+        """Returns the body of a container's successful answer, and ends the answer.
 
         Raises:
             AwsApiError: it broke off, is too large, or tells of an error.
@@ -192,7 +192,7 @@ class InvocationOperations:
         return body
 
     def write_body(self, answer: "ContainerAnswer", file: IO[bytes]) -> None:
-        """Write the body of an answer into a file, as it comes; the answer is ended.
+        """Writes the body of an answer into a file as it comes, and ends the answer.
 
         Raises:
             AwsApiError: it broke off.
@@ -206,7 +206,7 @@ class InvocationOperations:
         answer.end(answer.exchange.status)
 
     def model_error(self, invocation: Invocation, lease: Lease, status: int, text: str) -> AwsApiError:
-        """What a caller is told of a container's error."""
+        """Returns the caller's error for a container's error."""
         group = log_group(invocation.endpoint)
         console = f"https://{invocation.region}.console.aws.amazon.com/cloudwatch/home?region={invocation.region}"
         side = "client" if 400 <= status < 500 else "server"
@@ -222,7 +222,7 @@ class InvocationOperations:
         )
 
     def broken(self, invocation: Invocation, lease: Lease, reason: str) -> AwsApiError:
-        """What a caller is told when a container gave no whole answer."""
+        """Returns the caller's error for an incomplete answer of a container."""
         text = {
             "late": "Your invocation timed out while waiting for a response from container primary. Review the latency "
             "metrics for each container in Amazon CloudWatch, resolve the issue, and try again.",
@@ -269,14 +269,14 @@ class _InstanceHold:
         self.lease = self._stack.enter_context(lease)
 
     def end(self, status: int, first_byte_seconds: float | None = None) -> None:
-        """Count the answer, and let go; a status of 0: it broke off."""
+        """Counts the answer, and releases the instance; a status of 0: the answer broke off."""
         now = time.perf_counter()
         with self._stack:
             self.lease.done(status, now - self.asked, self.asked - self.invocation.began, first_byte_seconds)
 
 
 class ContainerAnswer:
-    """A container's answer that has begun, and the hold on its instance until it is over."""
+    """The answer of a container, and the hold on its instance until it ends."""
 
     def __init__(self, hold: _InstanceHold, exchange: Exchange) -> None:
         self.invocation = hold.invocation
@@ -287,26 +287,26 @@ class ContainerAnswer:
 
     @property
     def content_type(self) -> str:
-        """What the container says that it answers."""
+        """The content type that the container gave."""
         return self.exchange.header("Content-Type") or "application/octet-stream"
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers for the caller: which variant answered, and the container's own attributes."""
+        """The headers for the caller: the variant that answered, and the container's custom attributes."""
         attributes = self.exchange.header(ATTRIBUTES)
         return {_VARIANT: self.lease.variant} | ({} if attributes is None else {ATTRIBUTES: attributes})
 
     def end(self, status: int) -> None:
-        """Let go of the container and of its instance, and count; a status of 0: it broke off."""
+        """Releases container and instance, and counts the answer; a status of 0: it broke off."""
         self.exchange.end()
         self._hold.end(status, self.first_seconds if self.invocation.streams else None)
 
     def ended(self, reason: str | None) -> None:
-        """`end`, for pieces: a client that left is no fault of a container that answered."""
+        """Ends the answer for `Pieces`: a client that left is no failure of the container."""
         self.end(self.exchange.status if reason in (None, "left") else _COUNTED[reason])
 
 
 def headers_of(given: Mapping[str, Any]) -> dict[str, str]:
-    """What a container gets of a request's headers; AWS passes no others on."""
+    """Returns the request headers that AWS passes on to a container."""
     names = {"Content-Type": "ContentType", "Accept": "Accept", ATTRIBUTES: "CustomAttributes", SESSION: "SessionId"}
     return {header: str(given[name]) for header, name in names.items() if given.get(name) is not None}

@@ -1,4 +1,4 @@
-"""The OpenAI API of an endpoint: chat completions by bearer token, as the container answers them.
+"""The OpenAI API of an endpoint: chat completions with a bearer token, answered by the container.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/realtime-endpoints-openai-compatible.html
 """

@@ -19,12 +19,12 @@ _TEXTS = {
 
 
 def part(payload: bytes) -> bytes:
-    """A piece of the container's answer as an event."""
+    """Returns a piece of the container's answer as an event."""
     return _ENCODE(_PART, payload)
 
 
 def stream_error(error: ContainerError) -> bytes | None:
-    """The event that ends a stream whose container broke off; None when nobody is there to read it."""
+    """Returns the event that ends a stream after its container broke off; None if the client is gone."""
     if error.reason == "left":
         return None
     code, message = _TEXTS[error.reason]
@@ -32,6 +32,6 @@ def stream_error(error: ContainerError) -> bytes | None:
 
 
 def failure(kind: str, **members: Any) -> bytes:
-    """An exception as an event."""
+    """Returns an exception as an event."""
     headers = {":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}
     return _ENCODE(headers, json.dumps(members).encode())

@@ -1,4 +1,4 @@
-"""Bearer tokens of SageMaker: a presigned request for CallWithBearerToken, made from AWS credentials without a call.
+"""Bearer tokens of SageMaker: a presigned request for CallWithBearerToken, created from AWS credentials without a call.
 
 As `sagemaker.core.token_generator` makes them: https://github.com/aws/sagemaker-python-sdk
 """
@@ -25,7 +25,7 @@ _CREDENTIAL = re.compile(r"(?P<key>\w+)/(?P<day>\d{8})/(?P<region>[a-z0-9-]+)/sa
 
 @dataclass(frozen=True)
 class Token:
-    """What a token says; nobody has looked at its signature yet."""
+    """The content of a token whose signature is not verified yet."""
 
     access_key: str
     region: str
@@ -38,7 +38,7 @@ class Token:
 
 
 def read(authorization: str) -> Token:
-    """The token of an Authorization header.
+    """Reads the token of an Authorization header.
 
     Raises:
         AwsApiError: there is none, it is not one of SageMaker's, or it asks for more than 12 hours.
@@ -65,7 +65,7 @@ def read(authorization: str) -> Token:
 
 
 def verify(token: Token, secret: str) -> None:
-    """Look at the signature and at the time.
+    """Verifies signature and validity period.
 
     Raises:
         AwsApiError: the token is expired, or signed with another secret.

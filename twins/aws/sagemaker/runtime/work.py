@@ -1,4 +1,4 @@
-"""One asynchronous invocation: its input from S3, a container's answer, its result to S3, and who is told of it.
+"""One asynchronous invocation: input from S3, a container's answer, the result to S3, and notifications.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference.html (sizes)
 https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-check-predictions.html
@@ -29,11 +29,11 @@ _EXPIRED = "The request waited longer than its RequestTTLSeconds."
 
 
 class NotNowError(Exception):
-    """No instance takes it now."""
+    """Error for an invocation that no instance can take now."""
 
 
 class InvocationInProgress:
-    """An invocation that is made now. `counted`: what CloudWatch is told of it in the end.
+    """An invocation in progress. `counted` collects its metrics for CloudWatch.
 
     Args:
         twin: the account.
@@ -66,7 +66,7 @@ class InvocationInProgress:
         self._began = now()
 
     def run(self) -> None:
-        """Make it, whatever comes of it.
+        """Makes the invocation, and records its outcome.
 
         Raises:
             NotNowError: no instance takes it now.

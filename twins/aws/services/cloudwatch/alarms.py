@@ -1,4 +1,4 @@
-"""CloudWatch's alarms as documents: put, described, deleted, their history, and what a change of state does.
+"""CloudWatch's alarms as documents: put, describe, delete, history, and the actions of a change of state.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CommonErrors.html
@@ -23,17 +23,17 @@ Action = Callable[[str, str, Document, Document], None]
 
 
 def alarms(twin: AccountTwin, region: str) -> dict[str, Document]:
-    """All alarms of a region by name, each as DescribeAlarms answers it."""
+    """Returns all alarms of a region by name, each as DescribeAlarms answers it."""
     return shelf(twin, SERVICE, "alarms", region)
 
 
 def states(twin: AccountTwin, region: str) -> dict[str, str]:
-    """The state of each alarm of a region: OK, ALARM or INSUFFICIENT_DATA."""
+    """Returns the state of each alarm of a region: OK, ALARM or INSUFFICIENT_DATA."""
     return {name: alarm["StateValue"] for name, alarm in alarms(twin, region).items()}
 
 
 def delete(twin: AccountTwin, region: str, names: list[str]) -> None:
-    """Delete alarms and their tags; those that are not there don't matter."""
+    """Deletes alarms and their tags; missing ones are ignored."""
     for name in names:
         alarm = alarms(twin, region).pop(name, None)
         if alarm:
@@ -42,7 +42,7 @@ def delete(twin: AccountTwin, region: str, names: list[str]) -> None:
 
 
 def remember(twin: AccountTwin, region: str, alarm: Document, kind: str, summary: str, data: Document) -> None:
-    """Add to an alarm's history: kind is ConfigurationUpdate, StateUpdate or Action."""
+    """Adds to an alarm's history. The kind is ConfigurationUpdate, StateUpdate or Action."""
     entry = {
         "AlarmName": alarm["AlarmName"],
         "AlarmType": "MetricAlarm",
@@ -57,7 +57,7 @@ def remember(twin: AccountTwin, region: str, alarm: Document, kind: str, summary
 
 
 class MetricAlarms:
-    """A method an operation; `act` carries out an alarm's actions."""
+    """Operations on alarms, a method each. `act` carries out an alarm's actions."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
@@ -165,7 +165,7 @@ class MetricAlarms:
         remember(self._twin, call.region, alarm, "ConfigurationUpdate", f'Alarm "{name}" {verb}', data)
 
     def change(self, region: str, alarm: Document, value: str, reason: str, data: str) -> None:
-        """Set an alarm's state; a change is remembered and acted upon."""
+        """Sets an alarm's state; a change is added to its history and triggers its actions."""
         before, when = alarm["StateValue"], now()
         alarm.update(StateValue=value, StateReason=reason, StateReasonData=data, StateUpdatedTimestamp=when)
         self._twin.changed()
@@ -179,7 +179,7 @@ class MetricAlarms:
         self.act(region, alarm, change)
 
     def act(self, region: str, alarm: Document, change: Document, only: str = "") -> None:
-        """Carry out the actions of an alarm's state; `only` those of ARNs that begin so."""
+        """Carries out the actions of an alarm's state; `only`: those whose ARNs begin with it."""
         if not alarm.get("ActionsEnabled", True):
             return
         member = {"OK": "OKActions", "ALARM": "AlarmActions"}.get(change["new"], "InsufficientDataActions")

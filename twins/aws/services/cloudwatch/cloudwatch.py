@@ -1,4 +1,4 @@
-"""Amazon CloudWatch: metrics, alarms that evaluate and act, dashboards (moto's alarms stay as they were made)."""
+"""Amazon CloudWatch: metrics, alarms that evaluate and act (moto's alarms never change), dashboards."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ _stores: WeakKeyDictionary[AccountTwin, MetricAlarms] = WeakKeyDictionary()
 
 
 def install(twin: AccountTwin) -> None:
-    """Answer the API of https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/Welcome.html."""
+    """Registers the API of https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/Welcome.html."""
     store = _store(twin)
     implement_methods(twin, _SERVICE, MetricOperations(twin))
     implement_methods(twin, _SERVICE, store)
@@ -31,7 +31,7 @@ def install(twin: AccountTwin) -> None:
 
 
 def act_on(twin: AccountTwin, prefix: str, action: Action) -> None:
-    """Let a function carry out the alarms' actions whose ARNs begin so."""
+    """Registers a function for alarm actions whose ARNs begin with a prefix."""
     _store(twin).on_action(prefix, action)
 
 

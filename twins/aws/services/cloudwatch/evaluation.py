@@ -1,4 +1,4 @@
-"""CloudWatch's alarms in time: windows of data, missing data.
+"""Evaluates CloudWatch's alarms over windows of data, with missing data.
 
 Time runs as on AWS, shrunk like all of the twin's time: a period of a minute lasts `seconds_of(60)`.
 Missing data: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
@@ -30,19 +30,19 @@ _WORDS = {
 
 
 def seconds_of(twin: AccountTwin, period: float) -> float:
-    """How long a period of so many seconds on AWS lasts on this twin."""
+    """Returns how many seconds a period on AWS lasts on this twin."""
     return max(_SHORTEST, twin.scaled(period))
 
 
 class AlarmEvaluation:
-    """Looks at all alarms."""
+    """Evaluates all alarms."""
 
     def __init__(self, twin: AccountTwin, store: MetricAlarms) -> None:
         self._twin = twin
         self._store = store
 
     def run(self) -> None:
-        """Look at every alarm once."""
+        """Evaluates every alarm once."""
         for region in regions(self._twin, SERVICE):
             for alarm in list(alarms(self._twin, region).values()):
                 if alarm.get("held", 0) <= now():

@@ -1,4 +1,4 @@
-"""CloudWatch's metrics: data points, their statistics over periods, and the API that puts and reads them.
+"""CloudWatch's metrics: data points, their statistics over periods, and the API that writes and reads them.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricStatistics.html
@@ -25,7 +25,7 @@ Point = list[float]
 
 @dataclass(frozen=True)
 class CloudWatchMetric:
-    """What identifies a metric."""
+    """The identity of a metric."""
 
     namespace: str
     name: str
@@ -38,7 +38,7 @@ class CloudWatchMetric:
 
 
 def metric_of(document: Mapping[str, Any]) -> CloudWatchMetric:
-    """The metric that a structure of the API names."""
+    """Returns the metric that a structure of the API names."""
     named = document.get("Dimensions") or []
     dimensions = tuple(sorted((entry["Name"], entry["Value"]) for entry in named))
     return CloudWatchMetric(document.get("Namespace", ""), document["MetricName"], dimensions)
@@ -52,12 +52,12 @@ def put(
     unit: str = "None",
     when: float | None = None,
 ) -> None:
-    """Add a data point, in the namespaces of AWS as well: for the twin's own services."""
+    """Adds a data point for one of the twin's own services, which may use AWS's namespaces."""
     add(twin, region, metric, [now() if when is None else when, 1.0, value, value, value], unit)
 
 
 def add(twin: AccountTwin, region: str, metric: CloudWatchMetric, point: Point, unit: str) -> None:
-    """Add a data point or a set of statistics."""
+    """Adds a data point or a set of statistics."""
     document = shelf(twin, _SERVICE, "metrics", region).setdefault(
         metric.key,
         {
@@ -74,7 +74,7 @@ def add(twin: AccountTwin, region: str, metric: CloudWatchMetric, point: Point, 
 
 
 def statistic(points: Iterable[Point], name: str) -> float | None:
-    """A statistic ("Average", "p99", …) of data points; None without points."""
+    """Returns a statistic ("Average", "p99", …) of data points; None if there are none."""
     found = list(points)
     if not found:
         return None
@@ -94,7 +94,7 @@ def statistic(points: Iterable[Point], name: str) -> float | None:
 
 
 def in_window(twin: AccountTwin, region: str, metric: CloudWatchMetric, begin: float, end: float) -> list[Point]:
-    """The data points after `begin`, up to and with `end`."""
+    """Returns the data points after `begin`, up to and including `end`."""
     points = shelf(twin, _SERVICE, "metrics", region).get(metric.key, {}).get("points", [])
     return points[bisect_right(points, begin, key=_time) : bisect_right(points, end, key=_time)]
 
@@ -115,7 +115,7 @@ def _percentile(weighted: list[tuple[float, float]], percent: float) -> float:
 
 
 class MetricOperations:
-    """A method an operation."""
+    """Operations on metrics, a method each."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin

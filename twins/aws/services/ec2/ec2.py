@@ -1,4 +1,6 @@
-"""Amazon EC2's networks: rules with their descriptions, what is in use stays, missing ids in AWS's words, flow logs."""
+"""Amazon EC2's networks: rules with descriptions, refusals to delete what is in use, AWS's errors for missing ids, flow
+logs.
+"""
 
 from typing import Any
 
@@ -21,7 +23,7 @@ _MISSING = {
 
 
 def install(twin: AccountTwin) -> None:
-    """Mend moto's networks to https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Welcome.html."""
+    """Corrects moto's networks after https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Welcome.html."""
     ec2 = _Ec2(twin)
     for operation in _MISSING:
         twin.before(_SERVICE, operation, ec2.refuse_missing)
@@ -168,7 +170,7 @@ class _Ec2:
             raise AwsApiError("InvalidParameter", "Unable to assume given IAM role")
 
     def create_flow_logs(self, call: ApiCall) -> Document:
-        """As moto does, but a destination may be a folder of a bucket: `arn:aws:s3:::bucket/folder/`."""
+        """Works as moto does, but accepts a folder of a bucket as destination: `arn:aws:s3:::bucket/folder/`."""
         given = call.parameters
         destination = given.get("LogDestination", "")
         bucket = destination.partition("/")[0] if given.get("LogDestinationType") == "s3" else ""

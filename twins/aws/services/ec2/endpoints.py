@@ -1,4 +1,4 @@
-"""VPC endpoints: services that exist, private DNS, an interface in each subnet, policies, and what stands in the way.
+"""VPC endpoints: existing services, private DNS, an interface in each subnet, policies, and refused deletions.
 
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVpcEndpoint.html
 """
@@ -24,7 +24,7 @@ _DEFAULT_POLICY = json.dumps(
 
 
 def install(twin: AccountTwin) -> None:
-    """Mend moto's endpoints."""
+    """Corrects moto's endpoints."""
     endpoints = _Endpoints(twin)
     twin.before(_SERVICE, "CreateVpcEndpoint", endpoints.refuse)
     twin.mend(_SERVICE, "CreateVpcEndpoint", endpoints.begin)

@@ -1,4 +1,4 @@
-"""May the instances of a training job in a network of its owner's talk to each other?
+"""Whether the instances of a training job in its owner's VPC can reach each other.
 
 Traffic passes if a rule of a security group lets it out of the one, and a rule lets it into the other. With encryption
 between containers that is UDP 500 and ESP, without it TCP.
@@ -20,7 +20,7 @@ _PLAIN = (("6", None),)
 
 
 def may_meet(twin: AccountTwin, region: str, job: Document) -> bool:
-    """Whether the instances of a job reach each other; in SageMaker's own network they always do."""
+    """Returns whether the instances of a job reach each other; in SageMaker's own network they always do."""
     from moto.ec2.models import ec2_backends
 
     network = job.get("VpcConfig")

@@ -17,14 +17,14 @@ from twins.core.registry import registry as common
 from twins.core.registry.storage import Storage
 
 UNJUDGED = [
-    "images: layers are kept unencrypted whatever key a repository has, and are scanned for nothing",
-    "images: the registry doesn't know the layers of ECR's own API (upload-layer-part), nor that API the registry's",
+    "images: layers are neither encrypted, whatever key a repository has, nor scanned",
+    "images: layers pushed through ECR's API (upload-layer-part) and through the registry are kept apart",
 ]
 log = logging.getLogger("twins.aws.registry.registry")
 
 
 def install(twin: AccountTwin) -> None:
-    """Mend moto's ECR to https://docs.aws.amazon.com/AmazonECR/latest/APIReference/Welcome.html."""
+    """Corrects moto's ECR after https://docs.aws.amazon.com/AmazonECR/latest/APIReference/Welcome.html."""
     _digest_manifests()
     twin.before("ecr", "CreateRepository", lambda call: _refuse_bad_key(twin, call))
     twin.before("ecr", "SetRepositoryPolicy", lambda call: _refuse_bad_policy(twin, call))

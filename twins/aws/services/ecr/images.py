@@ -1,4 +1,4 @@
-"""What ECR knows of a repository's images: by which tags, whether a tag may move, and what was pushed just now.
+"""ECR's images of a repository: their tags, whether a tag may move, and newly pushed ones.
 
 https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html
 """
@@ -19,7 +19,7 @@ _MEDIA_TYPES = (
 
 
 def repository(twin: AccountTwin, region: str, name: str) -> Any:
-    """moto's repository of a name.
+    """Returns moto's repository of a name.
 
     Raises:
         AwsApiError: RepositoryNotFoundException.
@@ -34,17 +34,17 @@ def repository(twin: AccountTwin, region: str, name: str) -> Any:
 
 
 def tags(twin: AccountTwin, region: str, name: str) -> list[str]:
-    """All tags of a repository's images."""
+    """Returns all tags of a repository's images."""
     return sorted(tag for image in repository(twin, region, name).images for tag in image.image_tags)
 
 
 def digests(twin: AccountTwin, region: str, name: str) -> set[str]:
-    """The digests of a repository's images."""
+    """Returns the digests of a repository's images."""
     return {image.get_image_digest() for image in repository(twin, region, name).images}
 
 
 def digest(twin: AccountTwin, region: str, name: str, reference: str) -> str:
-    """The digest of an image by its tag or digest.
+    """Returns the digest of an image by its tag or digest.
 
     Raises:
         AwsApiError: ImageNotFoundException.
@@ -56,7 +56,7 @@ def digest(twin: AccountTwin, region: str, name: str, reference: str) -> str:
 
 
 def require_free(twin: AccountTwin, region: str, name: str, tag: str, besides: str = "") -> None:
-    """Refuse a tag that an image has already, where tags are immutable; `besides` is the digest that may have it.
+    """Refuses a tag in use where tags are immutable. `besides`: the digest that may have it.
 
     Raises:
         AwsApiError: ImageTagAlreadyExistsException.
@@ -70,7 +70,7 @@ def require_free(twin: AccountTwin, region: str, name: str, tag: str, besides: s
 
 
 def put(twin: AccountTwin, region: str, name: str, manifest: str, media_type: str, tag: str) -> None:
-    """Remember an image whose manifest and layers the registry has; without a tag, by its digest alone.
+    """Adds an image whose manifest and layers the registry has; without a tag, by its digest alone.
 
     Raises:
         AwsApiError: InvalidParameterException, for a manifest of a kind that ECR doesn't take.

@@ -1,4 +1,4 @@
-"""CloudWatch Logs: metric filters that make metrics of events, real filter patterns, keys, classes, protection."""
+"""CloudWatch Logs: metric filters, filter patterns, keys, log classes, deletion protection."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -20,7 +20,7 @@ _NO_GROUP = "The specified log group does not exist."
 
 
 def install(twin: AccountTwin) -> None:
-    """Mend moto's logs to https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/Welcome.html."""
+    """Corrects moto's logs after https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/Welcome.html."""
     _filter_events_by_real_patterns()
     logs = _Logs(twin)
     implement_methods(twin, _SERVICE, logs)
@@ -37,8 +37,8 @@ def install(twin: AccountTwin) -> None:
 def put_events(
     twin: AccountTwin, region: str, group: str, stream: str, messages: Iterable[str], *, keep: int | None = None
 ) -> None:
-    """Write what a container or a job of the platform says, now; group and stream are made when they are missing.
-    `keep`: forget all but the stream's last so many events.
+    """Writes lines of a container or job of the platform, now, creating group and stream if missing. `keep`: drop all
+    but this many of the stream's last events.
     """
     backend = _backend(twin, region)
     if group not in backend.groups:

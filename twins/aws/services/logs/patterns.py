@@ -33,7 +33,7 @@ _MISSING = object()
 
 @cache
 def compiled(pattern: str) -> Callable[[str], Fields | None]:
-    """A function that answers a matching message's fields, and None to one that does not match.
+    """Returns a function that returns a matching message's fields, and None for other messages.
 
     Raises:
         AwsApiError: InvalidParameterException: the pattern can't be read.
@@ -48,7 +48,7 @@ def compiled(pattern: str) -> Callable[[str], Fields | None]:
 
 
 def selected(fields: Fields, selector: str) -> Any:
-    """What a selector (`$.score`, `$bytes`) or a literal stands for in a matching event; None where it is not there."""
+    """Returns the value of a selector (`$.score`, `$bytes`) or literal in a matching event; None if it is absent."""
     if not selector.startswith("$"):
         return selector
     if selector.startswith(("$.", "$[")):

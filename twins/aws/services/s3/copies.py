@@ -1,4 +1,4 @@
-"""Copies and sums of Amazon S3: by files, so that objects of gigabytes are never in memory.
+"""Copies and checksums of Amazon S3, on files: objects of gigabytes are never held in memory.
 
 moto believes the sums that clients send, gives a copy the sum of its source, and holds what it copies in memory. Here:
 - A sum that does not fit the content is refused. An object's sum is of the whole ("FULL_OBJECT"), that of an upload in
@@ -34,7 +34,7 @@ _ALGORITHM = "SHA256"
 
 
 def install(twin: AccountTwin) -> None:
-    """Answer copies and the ends of uploads in parts in moto's place."""
+    """Replaces moto's copies and its ends of multipart uploads."""
     _tell_kinds_of_sums()
     copies = _Copies(twin)
     for operation in ("PutObject", "UploadPart"):

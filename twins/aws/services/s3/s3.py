@@ -1,4 +1,4 @@
-"""Amazon S3: a bucket begins as AWS makes it since 2023, settings come back as they were put, policies are judged."""
+"""Amazon S3: defaults of new buckets since 2023, settings that are returned as they were put, checked policies."""
 
 import io
 import ipaddress
@@ -20,7 +20,7 @@ _OWNER_ONLY = "BucketOwnerEnforced"
 
 
 def install(twin: AccountTwin) -> None:
-    """Mend moto's S3 to https://docs.aws.amazon.com/AmazonS3/latest/API/Welcome.html."""
+    """Corrects moto's S3 after https://docs.aws.amazon.com/AmazonS3/latest/API/Welcome.html."""
     _leave_policies_to_the_judge()
     _list_without_contents()
     s3 = _S3(twin)
@@ -46,7 +46,7 @@ def install(twin: AccountTwin) -> None:
 
 
 def bucket_named(twin: AccountTwin, name: str) -> Any | None:
-    """moto's bucket, or None."""
+    """Returns moto's bucket, or None."""
     from moto.s3.models import s3_backends
 
     return s3_backends[twin.account]["aws"].buckets.get(name)
@@ -118,7 +118,7 @@ class _S3:
         self._refuse_key(call.parameters.get("SSEKMSKeyId") or self._default_key(call))
 
     def refuse_unreadable(self, call: ApiCall) -> None:
-        """An object can be read as long as the key that encrypted it works."""
+        """Refuses to read an object whose encryption key is not usable."""
         bucket = bucket_named(self._twin, call.parameters["Bucket"])
         found = bucket.keys.get(call.parameters["Key"]) if bucket is not None else None
         if found is not None and getattr(found, "encryption", None) == "aws:kms":

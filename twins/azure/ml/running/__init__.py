@@ -1,1 +1,1 @@
-"""What really runs on the twin of Azure: deployments of endpoints, and jobs."""
+"""Runs deployments of endpoints, and jobs, on the twin of Azure."""

@@ -1,4 +1,4 @@
-"""Azure's words and rules for the containers of deployments (twins/core/fleet/fleet.py).
+"""Azure's rules and messages for the containers of deployments (twins/core/fleet/fleet.py).
 
 https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints
 """
@@ -23,7 +23,7 @@ _CODE = ": "
 
 
 class AzureCloud:
-    """What a fleet asks of Azure."""
+    """Azure's part of a fleet."""
 
     log_name = "twins.azure"
 
@@ -31,13 +31,13 @@ class AzureCloud:
         self._twin = twin
 
     def faults(self) -> Faults:
-        """The faults of the twin."""
+        """Returns the faults of the twin."""
         from twins.azure import faults
 
         return faults.of(self._twin)
 
     def fetch(self, whose: Identity, source: ModelDataSource, folder: Path) -> None:
-        """A model's files, under the rights of its endpoint's identity. Its folder keeps its own name."""
+        """Fetches a model's files with the permissions of its endpoint's identity. Its folder keeps its own name."""
         with self._twin.lock:
             endpoint = self._twin.find(whose.endpoint_id) or {}
         try:
@@ -50,7 +50,7 @@ class AzureCloud:
         self._say(whose, "Downloaded model successfully")
 
     def trouble(self, kind: Trouble, whose: Identity, plan: ContainerPlan, detail: str) -> str:
-        """Why an instance can't serve: a code of Azure's, and what it says (`failure_of`)."""
+        """Returns why an instance can't serve: Azure's code, and a message (`failure_of`)."""
         last = ""
         if kind == "not_ready":
             with self._twin.lock:
@@ -69,7 +69,7 @@ class AzureCloud:
         return f"{code}{_CODE}{text}"
 
     def put_lines(self, whose: Identity, lines: Sequence[str]) -> None:
-        """Into the deployment's log."""
+        """Appends lines to the deployment's log."""
         logs.put(self._twin, whose, lines)
 
     def _say(self, whose: Identity, text: str) -> None:
@@ -77,14 +77,14 @@ class AzureCloud:
             logs.put(self._twin, whose, [text], logs.INITIALIZER)
 
     def put_counts(self, requests: Sequence[tuple[float, FleetRequest]], loads: Mapping[Load, int]) -> None:
-        """Requests are counted where they are answered (scoring), with what the platform itself refused."""
+        """Does nothing: scoring counts requests where it answers or refuses them."""
 
     def wants_idle(self, load: Load) -> bool:
-        """Nobody asks for the requests under way."""
+        """Returns False: nothing reads the number of concurrent requests."""
         return False
 
     def answers_well(self, status: int) -> bool:
-        """As Kubernetes takes an answer of a probe."""
+        """Returns whether a probe's answer is a success to Kubernetes."""
         return 200 <= status < 400
 
 
@@ -94,6 +94,6 @@ _NOT_READY = (
 
 
 def failure_of(problem: str) -> RunFailure:
-    """A problem of an instance as Azure tells it."""
+    """Returns an instance's problem in Azure's words."""
     code, _, message = problem.partition(_CODE)
     return RunFailure(code, message)

@@ -1,4 +1,4 @@
-"""The containers of all deployments: planned, begun, replaced and ended, and what was made of them.
+"""The containers of all deployments: planned, started, replaced and ended, with their results.
 
 What should run is in the twin's state (`running`), by the id of its endpoint: the groups of a fleet's plan, one for
 each revision of a deployment. A deployment that is changed has two, until the new one serves.
@@ -33,7 +33,7 @@ _NO_CAPACITY = RunFailure(
 
 
 class Deployments:
-    """Begins and ends the containers of deployments. Its methods are called with the twin's lock held, but `lease`."""
+    """Starts and ends the containers of deployments. All methods but `lease` are called with the twin's lock held."""
 
     def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
@@ -43,11 +43,11 @@ class Deployments:
         twin.closers.append(self.fleet.close)
 
     def resume(self, *, runs: bool) -> None:
-        """Take up what the last process left; unless this one `runs` containers, end it."""
+        """Adopts the last process's containers, or ends them unless this one `runs` containers."""
         self.fleet.resume([self._plan(endpoint_id) for endpoint_id in self._running()] if runs else [])
 
     def wanted(self, document: Document) -> None:
-        """A deployment was put."""
+        """Plans the containers of a deployment that was put."""
         endpoint_id, name = _parts(document["id"])
         if self._cloud.faults().take("capacity", instance_type=document["properties"].get("instanceType") or ""):
             deployment_settled(self._twin, document["id"], _NO_CAPACITY)
@@ -77,14 +77,14 @@ class Deployments:
         self._tell(endpoint_id)
 
     def gone(self, deployment_id: str) -> None:
-        """A deployment was deleted."""
+        """Ends the containers of a deleted deployment."""
         endpoint_id, name = _parts(deployment_id)
         if self._running().get(key(endpoint_id), {}).pop(name, None) is not None:
             self._tell(endpoint_id)
         lines.forget(self._twin, endpoint_id, name)
 
     def lease(self, endpoint_id: str, deployment: str, *, streams: bool = False) -> Lease:
-        """An instance of a deployment for a request; without the twin's lock.
+        """Leases an instance of a deployment for a request; without the twin's lock.
 
         Raises:
             NoWorkerError: none can take it.

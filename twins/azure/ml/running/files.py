@@ -1,4 +1,4 @@
-"""Folders in datastores: fetched for containers, and filled by jobs, under the rights of an identity.
+"""Folders in datastores, fetched for containers and filled by jobs, with the permissions of an identity.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-administrate-data-authentication
 """
@@ -16,13 +16,12 @@ READ, WRITE, DELETE = f"{_BLOBS}/read", f"{_BLOBS}/write", f"{_BLOBS}/delete"
 
 
 class FilesError(Exception):
-    """Files can't be had or stored; the text says which, and why."""
+    """Error for files that can't be read or stored; the text says which, and why."""
 
 
 class Folder:
-    """A folder (or one file) of a datastore, as an identity may use it: `principal` is its object id; empty: an
-    identity that Azure gives what it needs. Call its methods without the twin's lock. A path that would leave the
-    container raises FilesError.
+    """A folder (or one file) of a datastore, used by an identity: `principal` is its object id; empty: an identity with
+    automatic permissions. Call its methods without the twin's lock. A path outside of the container raises FilesError.
     """
 
     def __init__(self, twin: TenantTwin, container_id: str, path: str, principal: str) -> None:
@@ -37,7 +36,7 @@ class Folder:
 
     @classmethod
     def of(cls, twin: TenantTwin, workspace: str, uri: str, principal: str) -> "Folder":
-        """The folder that an azureml:// URI names.
+        """Returns the folder of an azureml:// URI.
 
         Raises:
             FilesError: it names none that this twin has.
@@ -58,7 +57,7 @@ class Folder:
         return self.path.rpartition("/")[2]
 
     def fetch(self, target: Path, *, may_lack: bool = False) -> None:
-        """Have its files below a folder of this machine; one file lies there under its own name.
+        """Downloads its files to a folder of this machine; a single file keeps its name.
 
         Raises:
             FilesError: the identity may not, or there is nothing.
@@ -77,7 +76,7 @@ class Folder:
             blobs.download(self._twin, self._account, self._container, name, file)
 
     def put(self, file: Path, path: str) -> None:
-        """Store a file below it.
+        """Uploads a file into it.
 
         Raises:
             FilesError: the identity may not.
@@ -86,7 +85,7 @@ class Folder:
         blobs.upload(self._twin, self._account, self._container, f"{self.path}/{path}".strip("/"), file)
 
     def remove(self, path: str) -> None:
-        """Remove a file below it.
+        """Deletes a file in it.
 
         Raises:
             FilesError: the identity may not.
@@ -95,7 +94,7 @@ class Folder:
         blobs.delete(self._twin, self._account, self._container, f"{self.path}/{path}".strip("/"))
 
     def require_write(self) -> None:
-        """Raise FilesError unless the identity may write."""
+        """Raises FilesError unless the identity may write."""
         self._require(WRITE)
 
     def _is_in(self, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The run history: when a job began and ended, why it failed, and URLs by which its logs are read like blobs.
+"""The run history: when a job began and ended, why it failed, and URLs of its logs, which are read like blobs.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-log-view-metrics
 """
@@ -40,7 +40,7 @@ _LOG = re.compile(LOGS + r"azureml/(?P<folder>[0-9a-f]+)/(?P<name>.+)")
 
 
 def install(twin: TenantTwin) -> None:
-    """Answer the history's paths, and those of its logs."""
+    """Registers the routes of the history and of its logs."""
     route(twin, PREFIX, _respond)
     twin.route(LOGS, _LogApp(twin))
 

@@ -1,4 +1,4 @@
-"""Between Azure ML's documents and what runs: documents are told to Running, which answers through `reports`."""
+"""The interface between Azure ML's documents and their runner, which reports back through `reports`."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -7,7 +7,7 @@ from twins.azure.arm.calls import Document
 
 
 class Running(Protocol):
-    """Who runs deployments and jobs. Every method is called with the twin's lock held, and returns at once.
+    """Runs deployments and jobs. Every method is called with the twin's lock held, and returns at once.
 
     A runner tells the outcome by `reports.deployment_settled` and `reports.job_moved`, with the lock held as well.
     """
@@ -40,13 +40,15 @@ class Running(Protocol):
         ...
 
     def deployment_logs(self, deployment_id: str, container: str, tail: int) -> str:
-        """The last `tail` lines of a deployment's "InferenceServer" or "StorageInitializer"."""
+        """Returns the last `tail` lines of a deployment's "InferenceServer" or "StorageInitializer"."""
         ...
 
     def scoring_url(self, endpoint_id: str) -> str:
-        """Base URL (https://localhost:PORT) of the endpoint's own host; an endpoint keeps it as long as it lives."""
+        """Returns the base URL (https://localhost:PORT) of the endpoint's own host; an endpoint keeps it for life."""
         ...
 
     def node_states(self, compute_id: str) -> Mapping[str, int]:
-        """How many nodes of a cluster are idle, running, preparing, unusable, leaving and preempted, by these names."""
+        """Returns the number of a cluster's nodes that are idle, running, preparing, unusable, leaving and preempted,
+        by these names.
+        """
         ...

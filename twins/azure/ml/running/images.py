@@ -1,4 +1,4 @@
-"""Images of environment versions, as this machine runs them."""
+"""Resolves images of environment versions for this machine."""
 
 import shutil
 
@@ -11,12 +11,12 @@ _PROCESS = "process:"
 
 
 class ImageError(Exception):
-    """An image can't run here; the text says why, and the fix."""
+    """Error for an image that can't run here; the text says why, and the fix."""
 
 
 def runnable(twin: TenantTwin, image: str) -> tuple[str, list[str]]:
-    """hosting's reference of an image (`process:NAME@sha256:…` or `docker:HOST:PORT/REPOSITORY@sha256:…`), and the
-    arguments that stand for its CMD where that is not its own doing.
+    """Returns hosting's reference of an image (`process:NAME@sha256:…` or `docker:HOST:PORT/REPOSITORY@sha256:…`), and
+    the arguments that stand for its CMD where that is not automatic.
 
     Quick, and may be called with the twin's lock held: nothing is pulled yet (`hosting.runtimes.pull`), and whoever
     asks was judged before.

@@ -1,4 +1,4 @@
-"""The command of a job as its nodes execute it, and their environment.
+"""The command and environment of a job on its nodes.
 
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-command
 https://learn.microsoft.com/azure/machine-learning/how-to-train-distributed-gpu
@@ -18,7 +18,7 @@ _OPTIONAL = re.compile(r"\$\[\[(.*?)\]\]", re.S)
 
 @dataclass(frozen=True)
 class JobProcess:
-    """One process of a job: its node's number and address, its number on the node, and the whole they are part of."""
+    """One process of a job: its node's number and address, its number on the node, and the totals."""
 
     node: int
     nodes: int
@@ -29,12 +29,12 @@ class JobProcess:
 
     @property
     def rank(self) -> int:
-        """Its number among all."""
+        """Its number among all processes."""
         return self.node * self.processes + self.process
 
 
 def processes_of(properties: Mapping[str, Any]) -> int:
-    """How many processes each node runs."""
+    """Returns the number of processes on each node."""
     distribution = properties.get("distribution") or {}
     if distribution.get("distributionType") != "PyTorch":
         return 1
@@ -42,8 +42,8 @@ def processes_of(properties: Mapping[str, Any]) -> int:
 
 
 def command_of(properties: Mapping[str, Any], folders: Mapping[tuple[str, str], str]) -> str:
-    """The command with its placeholders filled in: paths of folders, and literal inputs. What is in `$[[ ]]` is left
-    out when an input in it was not given.
+    """Returns the command with its placeholders replaced by paths of folders and literal inputs. `$[[ ]]` is omitted if
+    an input in it was not given.
     """
     inputs = properties.get("inputs") or {}
 
@@ -64,7 +64,7 @@ def command_of(properties: Mapping[str, Any], folders: Mapping[tuple[str, str], 
 def environment_of(
     job: Document, client_id: str, folders: Mapping[tuple[str, str], str], place: JobProcess, url: str
 ) -> dict[str, str]:
-    """The variables of one process: what Azure sets, and the job's own."""
+    """Returns the variables of one process: Azure's, and the job's own."""
     properties, parsed = job["properties"], Id.parse(job["id"])
     environ = {
         "AZUREML_RUN_ID": job["name"],

@@ -1,4 +1,4 @@
-"""The folders of a job: inputs fetched before it starts, outputs carried to blobs while it runs and when it ends.
+"""The folders of a job: inputs fetched before it starts, outputs copied to blobs while it runs and when it ends.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-read-write-data-v2
 """
@@ -19,7 +19,7 @@ _DIRECT = "Direct"
 
 
 class Folders:
-    """The folders of one attempt. All nodes have the same: what one writes, the others see, as with a mount.
+    """The folders of one attempt. All nodes share them, as with a mount.
 
     Args:
         twin: its twin.
@@ -47,7 +47,7 @@ class Folders:
         return f"/mnt/azureml/cr/j/{self._job['name']}/cap/data-capability/wd"
 
     def fetch(self, going: Callable[[], None]) -> None:
-        """Have the inputs, the code, and what mounted outputs hold already.
+        """Fetches inputs, code, and the present content of mounted outputs.
 
         Args:
             going: called between folders; what it raises ends the work.
@@ -66,8 +66,8 @@ class Folders:
         self._fetch_code(properties.get("codeId"))
 
     def carry(self, *, last: bool = False, done: bool = False, cut: bool = False) -> None:
-        """Carry what was written to mounted outputs; when the job is `done`, to the others too; `cut`: as far as the
-        machines came before they were taken away.
+        """Copies new files of mounted outputs, and of the others once the job is `done`; `cut`: only as far as the
+        machines got before they were reclaimed.
 
         Raises:
             FilesError: the identity may not.

@@ -1,4 +1,4 @@
-"""One command job from its start to its end, on a thread of its own.
+"""Runs one command job from start to end, on a thread of its own.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-manage-optimize-cost#low-priority-vms
 """
@@ -48,7 +48,7 @@ _LOW_PRIORITY = "LowPriority"
 
 
 class CommandRun(JobRun):
-    """A job that runs."""
+    """A running job."""
 
     log_name = "twins.azure"
 
@@ -68,7 +68,7 @@ class CommandRun(JobRun):
     # -- one attempt after the other ----------------------------------------------------------------------------------
 
     def attempt(self) -> Outcome:
-        """Wait for nodes, and work."""
+        """Waits for nodes, and runs the job on them."""
         lost = False
         try:
             self._await_nodes()
@@ -89,11 +89,11 @@ class CommandRun(JobRun):
             remove(self.home)
 
     def interrupted(self) -> None:
-        """The low-priority nodes were taken back: Azure queues the job again."""
+        """Queues the job again: its low-priority nodes were reclaimed."""
         self._move("Queued")
 
     def end(self, outcome: Outcome) -> None:
-        """Write down how the job ended."""
+        """Records the outcome of the job."""
         with self._twin.lock:
             job = self._document()
             if job is None:
@@ -104,11 +104,11 @@ class CommandRun(JobRun):
             job_moved(self._twin, self._id, outcome.status, failure)
 
     def failed_inside(self, error: Exception) -> None:
-        """The twin failed."""
+        """Records a failure of the twin itself."""
         self.end(Outcome("Failed", "ServiceError", f"InternalServerError: the twin failed: {error!r}"))
 
     def look(self) -> None:
-        """Go on unless the job was canceled, or is gone."""
+        """Raises if the job was canceled, or is gone."""
         with self._twin.lock:
             job = self._document()
             if self.closed or job is None:
@@ -117,7 +117,7 @@ class CommandRun(JobRun):
                 raise EndError(CANCELED)
 
     def faults(self) -> Faults:
-        """The faults of the twin."""
+        """Returns the faults of the twin."""
         from twins.azure import faults
 
         return faults.of(self._twin)

@@ -1,4 +1,4 @@
-"""The jobs whose processes a twin runs: each on a thread of its own, none without its document."""
+"""Runs the processes of jobs, each job on a thread of its own."""
 
 from collections.abc import Mapping
 
@@ -20,8 +20,8 @@ _LOST = RunFailure("ServiceError", "The twin of Azure was stopped while the job 
 
 
 class CommandJobs:
-    """Begins jobs, and sees after each restart and reset that threads and documents belong together. Its methods are
-    called with the twin's lock held.
+    """Starts jobs, and matches threads with documents after each restart and reset. Its methods are called with the
+    twin's lock held.
     """
 
     def __init__(self, twin: TenantTwin) -> None:
@@ -32,7 +32,7 @@ class CommandJobs:
         twin.closers.append(self._close)
 
     def resume(self) -> None:
-        """End what jobs of a killed twin left behind; those that ran are failed."""
+        """Ends what jobs of a killed twin left behind; those that were running have failed."""
         clean(self._twin.home)
         for job_id in list(self._known()):
             job = self._twin.find(job_id)
@@ -46,7 +46,7 @@ class CommandJobs:
         job_logs.keep_only(self._twin, [job["id"] for job in jobs])
 
     def started(self, job: Document) -> None:
-        """Run a new job."""
+        """Starts a new job."""
         if key(job["id"]) in self._running:
             return
         try:
@@ -60,14 +60,14 @@ class CommandJobs:
         self._running[key(job["id"])] = CommandRun(self._twin, job, compute, self.nodes)
 
     def cancelled(self, job_id: str) -> bool:
-        """Have a job that is CancelRequested stop. False: it does not run here."""
+        """Stops a job that is CancelRequested. False: it does not run here."""
         run = self._running.get(key(job_id))
         if run:
             run.stop()
         return run is not None
 
     def node_states(self, compute_id: str) -> Mapping[str, int]:
-        """How many nodes of a cluster are in which state."""
+        """Returns the number of a cluster's nodes in each state."""
         return self.nodes.states(compute_id)
 
     def _tidy(self) -> None:

@@ -1,4 +1,4 @@
-"""The nodes of clusters: who has some, who waits for some, and how long idle ones stay.
+"""The nodes of clusters: assignment to jobs, the queue, and scale-down of idle ones.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-create-attach-compute-cluster
 """
@@ -14,7 +14,7 @@ from twins.azure.twin import TenantTwin
 
 
 class Nodes:
-    """All clusters' nodes. Its methods are called with the twin's lock held."""
+    """The nodes of all clusters. Its methods are called with the twin's lock held."""
 
     def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
@@ -24,13 +24,13 @@ class Nodes:
         self._idle: dict[str, list[float]] = {}
 
     def wait(self, compute: Document, job_id: str) -> None:
-        """A job stands in the queue from now on."""
+        """Queues a job."""
         queue = self._waiting.setdefault(key(compute["id"]), [])
         if job_id not in queue:
             queue.append(job_id)
 
     def take(self, compute: Document, job_id: str, wanted: int) -> int | None:
-        """Give a job its nodes, when it is its turn, they are free and the quota allows them.
+        """Assigns nodes to a job if it is its turn, enough are free, and the quota allows them.
 
         Returns:
             How many of them have to be made; None: not now.
@@ -52,11 +52,11 @@ class Nodes:
         return new
 
     def ready(self, compute_id: str, job_id: str) -> None:
-        """A job's nodes are there."""
+        """Marks a job's nodes as prepared."""
         self._preparing.get(key(compute_id), set()).discard(job_id)
 
     def give_back(self, compute_id: str, job_id: str, *, lost: bool = False) -> None:
-        """A job has no nodes any more, and waits for none; `lost`: they were taken away."""
+        """Releases a job's nodes and its place in the queue; `lost`: the nodes were reclaimed."""
         name = key(compute_id)
         self.ready(compute_id, job_id)
         queue = self._waiting.get(name, [])
@@ -71,7 +71,7 @@ class Nodes:
             self._idle[name] = [*self._live_idle(compute), *[until] * count]
 
     def states(self, compute_id: str) -> Mapping[str, int]:
-        """Nodes by state."""
+        """Returns the number of nodes by state."""
         name, compute = key(compute_id), self._twin.find(compute_id)
         held, preparing = self._held.get(name, {}), self._preparing.get(name, set())
         found = {

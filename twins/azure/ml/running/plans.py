@@ -1,4 +1,4 @@
-"""What a deployment's containers should be, from its documents.
+"""Plans a deployment's containers from its documents.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-deploy-custom-container
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-managed-online
@@ -22,21 +22,21 @@ _DEFAULTS = {"initialDelay": "PT10S", "period": "PT10S", "timeout": "PT2S", "fai
 
 @dataclass(frozen=True)
 class RequestSettings:
-    """What a deployment takes: requests at once on an instance, and seconds for an answer."""
+    """Limits of a deployment: concurrent requests of an instance, and seconds for an answer."""
 
     at_once: int = 1
     seconds: float = 5.0
 
     @classmethod
     def of(cls, deployment: Document) -> "RequestSettings":
-        """Those of a deployment."""
+        """Reads those of a deployment."""
         given = deployment["properties"].get("requestSettings") or {}
         time_out = given.get("requestTimeout") or "PT5S"
         return cls(int(given.get("maxConcurrentRequestsPerInstance") or 1), seconds(time_out, "requestTimeout"))
 
 
 def container_of(twin: TenantTwin, deployment: Document) -> ContainerPlan:
-    """The container of a deployment; with the twin's lock.
+    """Returns the plan of a deployment's container; with the twin's lock.
 
     Raises:
         ArmError: what it names is not there.
@@ -65,7 +65,7 @@ def container_of(twin: TenantTwin, deployment: Document) -> ContainerPlan:
 
 
 def scoring_path(twin: TenantTwin, deployment: Document) -> str:
-    """Below which path a deployment's container is asked: "/" passes all."""
+    """Returns the path prefix of requests to a deployment's container: "/" passes all."""
     workspace = references.workspace_of(deployment["id"])
     reference = deployment["properties"].get("environmentId") or ""
     environment = references.asset(twin, workspace, reference, "environments", "properties.environmentId")
@@ -74,8 +74,8 @@ def scoring_path(twin: TenantTwin, deployment: Document) -> str:
 
 
 def principal_of(endpoint: Document) -> str:
-    """The object id of the identity that a deployment's files are read as; empty: a system-assigned one, which Azure
-    gives what it needs.
+    """Returns the object id of the identity that reads a deployment's files; empty: a system-assigned one, with
+    automatic permissions.
     """
     return next((each["principalId"] for each in identities_of(endpoint).values()), "")
 

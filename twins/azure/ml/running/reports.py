@@ -1,4 +1,4 @@
-"""What a runner reports of deployments and jobs, written into their documents. Call with the twin's lock held."""
+"""Reports of a runner on deployments and jobs, written into their documents. Call with the twin's lock held."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +13,16 @@ ENDED = ("Completed", "Failed", "Canceled", "NotResponding")
 
 @dataclass(frozen=True)
 class RunFailure:
-    """Why a deployment or a job failed, in Azure's words. `code`: "ImageBuildFailure", "ResourceNotReady", …"""
+    """The reason of a deployment's or job's failure, in Azure's words. `code`: "ImageBuildFailure", "ResourceNotReady",
+    …
+    """
 
     code: str
     message: str
 
 
 def deployment_settled(twin: TenantTwin, deployment_id: str, failure: RunFailure | None = None) -> None:
-    """All of a deployment's instances are ready, or it failed; one that is gone meanwhile is passed over."""
+    """Records that all instances of a deployment are ready, or that it failed; a deleted one is ignored."""
     document = twin.find(deployment_id)
     if document is None:
         return
@@ -33,8 +35,8 @@ def deployment_settled(twin: TenantTwin, deployment_id: str, failure: RunFailure
 
 
 def job_moved(twin: TenantTwin, job_id: str, status: str, failure: RunFailure | None = None) -> None:
-    """A job has got another status (Preparing, Queued, Running, Finalizing, Completed, Failed, Canceled, …). One that
-    has ended stays as it ended. `_times` says when each status began first, `_failure` why it failed.
+    """Records a job's new status (Preparing, Queued, Running, Finalizing, Completed, Failed, Canceled, …). An end is
+    final. `_times` has the first time of each status, `_failure` the reason of a failure.
     """
     job = twin.find(job_id)
     if not job or job["properties"]["status"] in ENDED:
@@ -48,7 +50,7 @@ def job_moved(twin: TenantTwin, job_id: str, status: str, failure: RunFailure | 
 
 
 class NothingRuns:
-    """Runs nothing, and answers at once: deployments are ready, jobs complete. For `containers="none"`."""
+    """Runs nothing, and reports at once: deployments are ready, jobs complete. For `containers="none"`."""
 
     def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin

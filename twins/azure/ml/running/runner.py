@@ -21,14 +21,14 @@ from twins.core.exchanges import Containers
 
 UNJUDGED = [
     "Azure ML: 500 requests a second, 500 connections and 5 MB a second of an endpoint",
-    "Azure Monitor: how busy machines are (CpuUtilizationPercentage and its like), and lists of metrics",
-    "Azure Monitor: of the query language, all but what the stack's alerts are made of",
-    "Azure Monitor: failing periods of log alerts, autoscale profiles of certain days; nobody is told of an alert",
+    "Azure Monitor: metrics of machines (such as CpuUtilizationPercentage), and lists of metrics",
+    "Azure Monitor: the query language beyond what the stack's alerts use",
+    "Azure Monitor: failing periods of log alerts, autoscale profiles for certain days; alerts send no notifications",
 ]
 
 
 class Runner:
-    """What runs on a twin. With the setting `containers` "none", documents change their states and nothing runs."""
+    """Runs deployments and jobs. With `containers` "none", documents change their states and nothing runs."""
 
     def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
@@ -50,7 +50,7 @@ class Runner:
         twin.unjudged += UNJUDGED
 
     def resume(self) -> None:
-        """Take up what the last process left; once, when the state was loaded. Waits for nothing."""
+        """Adopts what the last process left running; once, when the state was loaded. Does not wait."""
         if self._resumed:  # a snapshot holds nothing that runs
             return
         self._resumed = True
@@ -61,52 +61,52 @@ class Runner:
                 self.scoring_url(endpoint["id"])
 
     def deployment_wanted(self, document: Document) -> None:
-        """`Running`."""
+        """See Running."""
         if self._runs():
             self.deployments.wanted(document)
         else:
             self._nothing.deployment_wanted(document)
 
     def deployment_gone(self, deployment_id: str) -> None:
-        """`Running`."""
+        """See Running."""
         self.deployments.gone(deployment_id)
 
     def endpoint_changed(self, document: Document) -> None:
-        """`Running`: traffic, mirror, keys and authentication are read for each request."""
+        """Does nothing: traffic, mirror, keys and authentication are read for each request."""
         self.scoring_url(document["id"])
 
     def endpoint_gone(self, endpoint_id: str) -> None:
-        """`Running`: its host answers no more."""
+        """Stops the endpoint's host."""
         self._urls.pop(key(endpoint_id), None)
         self.meter.forget(endpoint_id)
         self._twin.end_data_plane(_plane(endpoint_id))
 
     def job_started(self, document: Document) -> None:
-        """`Running`."""
+        """See Running."""
         if self._runs():
             self.jobs.started(document)
         else:
             self._nothing.job_started(document)
 
     def job_cancelled(self, job_id: str) -> None:
-        """`Running`."""
+        """See Running."""
         if not self.jobs.cancelled(job_id):
             self._nothing.job_cancelled(job_id)
 
     def deployment_logs(self, deployment_id: str, container: str, tail: int) -> str:
-        """`Running`."""
+        """See Running."""
         endpoint_id, _, name = deployment_id.rpartition("/deployments/")
         return "\n".join(lines.of(self._twin, endpoint_id, name, container)[-tail:])
 
     def scoring_url(self, endpoint_id: str) -> str:
-        """`Running`."""
+        """See Running."""
         if key(endpoint_id) not in self._urls:
             scoring = Scoring(self._twin, endpoint_id, self.deployments, self._containers, self.meter)
             self._urls[key(endpoint_id)] = self._twin.data_plane(_plane(endpoint_id), scoring)
         return self._urls[key(endpoint_id)]
 
     def node_states(self, compute_id: str) -> Mapping[str, int]:
-        """`Running`."""
+        """See Running."""
         return self.jobs.node_states(compute_id)
 
     def _runs(self) -> bool:

@@ -1,4 +1,4 @@
-"""The host of an online endpoint: a request is judged, a deployment is chosen, its container answers.
+"""The host of an online endpoint: authenticates a request, chooses a deployment, and relays its container's answer.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes
 """
@@ -60,7 +60,7 @@ class _ScoringRequest:
 
 
 class Scoring:
-    """A WSGI application: the host of one endpoint."""
+    """The WSGI application of one endpoint's host."""
 
     def __init__(
         self,
@@ -261,7 +261,9 @@ class _DeploymentHold:
         self._began = time.perf_counter()
 
     def end(self, status: int, model_status: int, sent: int = 0) -> None:
-        """Let go, and count; a status of 0: there was no answer, and who refuses the request counts it."""
+        """Releases the deployment, and counts; a status of 0: there was no answer, and whoever refuses the request
+        counts it.
+        """
         now, asked = time.perf_counter(), self._asked
         with self.lease:
             self.lease.done(model_status, now - self._began, self._began - asked.began)
@@ -283,12 +285,14 @@ class _Ended:
         self._sent = 0
 
     def counted(self, piece: bytes) -> bytes:
-        """A piece for the client."""
+        """Counts a piece for the client, and returns it."""
         self._sent += len(piece)
         return piece
 
     def by(self, reason: str | None) -> None:
-        """The answer is over: whole, or broken off by the container, its time or the client (nobody's fault)."""
+        """Records the end of the answer: complete, or broken off by the container, the time limit or the client (no
+        failure).
+        """
         status = self._exchange.status
         self._exchange.end()
         model = status if reason in (None, "left") else 0

@@ -1,4 +1,4 @@
-"""Who may score: bearer tokens with a right on the endpoint, or the endpoint's keys.
+"""Authentication of scoring requests: bearer tokens with a permission on the endpoint, or the endpoint's keys.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-authenticate-online-endpoint
 """
@@ -15,7 +15,7 @@ SCORE = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/acti
 
 
 def authenticate(twin: TenantTwin, endpoint: Document, headers: Mapping[str, str]) -> None:
-    """Judge a request for an endpoint; without the twin's lock.
+    """Authenticates a request for an endpoint; without the twin's lock.
 
     Raises:
         ArmError: 401 or 403.

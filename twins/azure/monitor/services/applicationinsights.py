@@ -23,7 +23,7 @@ _RETENTIONS = (30, 60, 90, 120, 180, 270, 365, 550, 730)
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kind."""
+    """Registers the kind."""
     twin.kind(
         ResourceKind(COMPONENTS, put=_put, name=r"[^/<>%&\\?#]{0,259}[^/<>%&\\?#. ]", location=True, codes=(200, 200))
     )

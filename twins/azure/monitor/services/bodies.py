@@ -1,4 +1,4 @@
-"""The bodies of Microsoft.Insights' kinds, and what Azure refuses of them beyond their declarations.
+"""The bodies of Microsoft.Insights' kinds, and Azure's rules beyond their declarations.
 
 https://learn.microsoft.com/rest/api/monitor/
 """

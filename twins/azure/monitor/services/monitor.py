@@ -28,7 +28,7 @@ _RECEIVERS = ("emailReceivers", "smsReceivers", "webhookReceivers", "azureFuncti
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kinds."""
+    """Registers the kinds."""
     plain = {"name": _NAME, "location": True, "provisioning": False}
     for type_, put in (
         (AUTOSCALE, _put_autoscale),
@@ -52,7 +52,7 @@ def install(twin: TenantTwin) -> None:
 
 
 def seconds_of(duration: str, path: str) -> int:
-    """Of an ISO 8601 duration ("PT5M").
+    """Returns the seconds of an ISO 8601 duration ("PT5M").
 
     Raises:
         ArmError: 400, it is none.
@@ -125,12 +125,8 @@ def _put_metric_alert(twin: TenantTwin, call: ArmCall, there: Document | None) -
         raise bodies.refused("The location of a metric alert is global.", "location", "InvalidLocation")
     if not 0 <= properties["severity"] <= 4:
         raise bodies.refused("The severity is 0 to 4.", "properties.severity")
-    for scope in properties["scopes"]:
-        _require(twin, scope, "properties.scopes")
-    if there and [key(s) for s in there["properties"]["scopes"]] != [key(s) for s in properties["scopes"]]:
-        raise bodies.refused("The scopes of a metric alert cannot be changed.", "properties.scopes", "BadRequest")
-    every = seconds_of(properties["evaluationFrequency"], "properties.evaluationFrequency")
-    window = seconds_of(properties["windowSize"], "properties.windowSize")
+    _check_scopes(twin, properties["scopes"], there, "The scopes of a metric alert cannot be changed.")
+    every, window = _times(properties)
     if every not in (60, 300, 900, 1800, 3600) or window not in (60, 300, 900, 1800, 3600, 21_600, 43_200, 86_400):
         raise bodies.refused("evaluationFrequency is PT1M to PT1H, windowSize PT1M to P1D.", "properties.windowSize")
     if window < every:
@@ -144,12 +140,8 @@ def _put_metric_alert(twin: TenantTwin, call: ArmCall, there: Document | None) -
 def _put_query_rule(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = monitor_bodies.QUERY_RULE.judged(call)
     properties = body["properties"]
-    for scope in properties["scopes"]:
-        _require(twin, scope, "properties.scopes")
-    if there and [key(s) for s in there["properties"]["scopes"]] != [key(s) for s in properties["scopes"]]:
-        raise bodies.refused("Scopes of an existing rule cannot be changed.", "properties.scopes", "BadRequest")
-    every = seconds_of(properties["evaluationFrequency"], "properties.evaluationFrequency")
-    window = seconds_of(properties["windowSize"], "properties.windowSize")
+    _check_scopes(twin, properties["scopes"], there, "Scopes of an existing rule cannot be changed.")
+    every, window = _times(properties)
     if window < every and not properties.get("overrideQueryTimeRange"):
         raise bodies.refused("windowSize must not be less than evaluationFrequency.", "properties.windowSize")
     _check_actions(twin, (properties.get("actions") or {}).get("actionGroups") or [])
@@ -159,6 +151,19 @@ def _put_query_rule(twin: TenantTwin, call: ArmCall, there: Document | None) -> 
     properties["isWorkspaceAlertsStorageConfigured"] = False
     body["etag"] = f'"{uuid.uuid4()}"'
     return body
+
+
+def _check_scopes(twin: TenantTwin, scopes: list[str], there: Document | None, changed: str) -> None:
+    for scope in scopes:
+        _require(twin, scope, "properties.scopes")
+    if there and [key(s) for s in there["properties"]["scopes"]] != [key(s) for s in scopes]:
+        raise bodies.refused(changed, "properties.scopes", "BadRequest")
+
+
+def _times(properties: Document) -> tuple[int, int]:
+    """Seconds between evaluations, and seconds that each of them looks back on."""
+    every = seconds_of(properties["evaluationFrequency"], "properties.evaluationFrequency")
+    return every, seconds_of(properties["windowSize"], "properties.windowSize")
 
 
 def _put_diagnostics(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:

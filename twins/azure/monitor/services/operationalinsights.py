@@ -19,7 +19,7 @@ _BODY = bodies.Body(WORKSPACES)
 
 
 def install(twin: TenantTwin) -> None:
-    """Add the kind. A deleted workspace comes back when one of its name is made again, as on Azure."""
+    """Registers the kind. A deleted workspace is recovered by creating one of its name, as on Azure."""
     soft = SoftDelete(14, purge="force", recover=lambda _body: True, restores=True)
     twin.kind(
         ResourceKind(

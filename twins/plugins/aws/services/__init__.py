@@ -1,1 +1,1 @@
-"""The types that are more than calls (`class` in kinds.json): one module a service."""
+"""Types that need more than declared calls (`class` in kinds.json), one module per service."""

@@ -7,7 +7,7 @@ from twins.plugins.aws.kinds import AwsResourceKind
 
 
 class ScalableTarget(AwsResourceKind):
-    """A scalable target: its id is the resource's alone, imports name all three (namespace/resource/dimension)."""
+    """A scalable target. Its id is the resource's; imports name all three (namespace/resource/dimension)."""
 
     def recorded(self, identity: str) -> dict[str, Any]:
         namespace, _, rest = identity.partition("/")
@@ -24,7 +24,7 @@ class ScalableTarget(AwsResourceKind):
 
 
 class ScalingPolicy(AwsResourceKind):
-    """A scaling policy; AWS names the alarms that it made for it."""
+    """A scaling policy; AWS returns the alarms that it created for it."""
 
     def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         found = super().properties_of(work, answer)

@@ -1,4 +1,4 @@
-"""Budgets, with their notifications, which have calls of their own."""
+"""Budgets, and their notifications, which have calls of their own."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ SUBSCRIBERS = {"EMAIL": "subscriberEmailAddresses", "SNS": "subscriberSnsTopicAr
 
 
 class CostBudget(AwsResourceKind):
-    """A budget. Its period's times have a form of their own."""
+    """A budget. The times of its period have a format of their own."""
 
     def recorded(self, identity: str) -> dict[str, Any]:
         account, _, name = identity.partition(":")

@@ -11,7 +11,7 @@ ENDPOINT_LISTS = {"subnetIds": "SubnetIds", "securityGroupIds": "SecurityGroupId
 
 
 class Vpc(AwsResourceKind):
-    """A VPC: each attribute has a call of its own; AWS makes a route table, an ACL and a group with it."""
+    """A VPC: each attribute has a call of its own; AWS creates a route table, an ACL and a group with it."""
 
     def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         self.await_ready(work)
@@ -58,7 +58,7 @@ class Vpc(AwsResourceKind):
 
 
 class Subnet(AwsResourceKind):
-    """A subnet: whether its machines get a public address is a call of its own."""
+    """A subnet; mapping public addresses on launch is a call of its own."""
 
     def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         self.await_ready(work)
@@ -88,7 +88,7 @@ class Subnet(AwsResourceKind):
 
 
 class RouteTable(AwsResourceKind):
-    """A route table without routes: those that AWS makes by itself are not told."""
+    """A route table without routes: those that AWS adds are not returned."""
 
     def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         found = super().properties_of(work, answer)
@@ -104,7 +104,7 @@ class RouteTable(AwsResourceKind):
 
 
 class RouteTableAssociation(AwsResourceKind):
-    """A subnet's or gateway's route table. AWS gives it another id when the table changes."""
+    """A subnet's or gateway's route table. Its id changes with the table."""
 
     def call_read(self, work: ResourceOperation) -> dict[str, Any] | None:
         known = self.values(work)

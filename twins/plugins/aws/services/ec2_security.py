@@ -18,7 +18,7 @@ SOURCES = {
 
 
 class SecurityGroup(AwsResourceKind):
-    """A security group: AWS's own rule, that all may leave, is taken from a new one."""
+    """A security group. AWS's default rule, which allows all egress, is removed from a new one."""
 
     def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         work.wait(lambda: self.find(work) is not None, 10 * MINUTE, f"EC2 Security Group ({work.id}) create")
@@ -32,7 +32,7 @@ class SecurityGroup(AwsResourceKind):
 
 @dataclass(frozen=True)
 class SecurityGroupRule(AwsResourceKind):
-    """One rule of a group; `direction` is Ingress or Egress. Its tags are a call of their own."""
+    """One rule of a group; `direction` is Ingress or Egress. Tags have a call of their own."""
 
     direction: str = ""
 

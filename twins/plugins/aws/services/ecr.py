@@ -6,7 +6,7 @@ from twins.plugins.plugin import ProviderError
 
 
 class EcrRepository(AwsResourceKind):
-    """A repository: only an empty one goes, unless forceDelete was recorded."""
+    """A repository. Only an empty one can be deleted, unless forceDelete was recorded."""
 
     def call_delete(self, work: ResourceOperation) -> None:
         force = bool(work.state.get("forceDelete"))

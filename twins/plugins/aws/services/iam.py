@@ -8,7 +8,7 @@ from twins.plugins.aws.kinds import AwsResourceKind
 
 
 class IamRole(AwsResourceKind):
-    """A role; the policies that other resources gave it are read too, as the real plugin reads them."""
+    """A role; policies that other resources attached are read too, as in the real plugin."""
 
     def find(self, work: ResourceOperation) -> dict[str, Any] | None:
         found = super().find(work)

@@ -7,7 +7,7 @@ from twins.plugins.aws.kinds import AwsResourceKind
 
 
 class KmsKey(AwsResourceKind):
-    """A key that is waiting for its deletion counts as gone."""
+    """A key; one pending deletion counts as deleted."""
 
     def call_read(self, work: ResourceOperation) -> dict[str, Any] | None:
         answer = super().call_read(work)

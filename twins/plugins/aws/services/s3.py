@@ -1,4 +1,4 @@
-"""S3: buckets, and their versioning and lifecycle rules, which are resources of their own."""
+"""S3: buckets; their versioning and lifecycle rules, which are separate resources."""
 
 from typing import Any
 
@@ -122,7 +122,7 @@ class S3BucketKind(AwsResourceKind):
 
 
 class BucketVersioning(AwsResourceKind):
-    """Versioning can't be taken away, only suspended; a bucket that never had it says nothing."""
+    """Versioning. It can be suspended, not removed; a bucket that never had it returns nothing."""
 
     def call_create(self, work: ResourceOperation) -> dict[str, Any]:
         if work.inputs["versioningConfiguration"].get("status") == "Disabled":
@@ -154,7 +154,7 @@ class BucketVersioning(AwsResourceKind):
 
 
 class BucketLifecycle(AwsResourceKind):
-    """A rule without a filter is sent with an empty one."""
+    """Lifecycle rules. One without a filter is sent with an empty filter."""
 
     def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         found = super().parameters(work, operation)

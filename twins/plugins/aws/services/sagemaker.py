@@ -11,7 +11,7 @@ ROLE = "ould not assume"  # "Could not assume role …": a role that was made ju
 
 
 class SageMakerEndpointConfiguration(AwsResourceKind):
-    """An endpoint configuration: variants without a name get one, variants without a model lose their weight."""
+    """An endpoint configuration. Variants without a name get one; variants without a model lose their weight."""
 
     def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         found = super().parameters(work, operation)
@@ -24,7 +24,7 @@ class SageMakerEndpointConfiguration(AwsResourceKind):
 
 
 class SageMakerEndpoint(AwsResourceKind):
-    """An endpoint that does not come into service is not recorded, though it exists: as in the real plugin."""
+    """An endpoint. One that does not come into service is not recorded, though it exists, as in the real plugin."""
 
     def make(self, work: ResourceOperation) -> tuple[str, dict[str, Any]]:
         answer = self.call_create(work)

@@ -13,7 +13,7 @@ from twins.plugins.aws.translate import scalar_from_api
 
 @dataclass(frozen=True)
 class AttributesKind(AwsResourceKind):
-    """A type whose settings are attributes by name, each a text.
+    """A type whose settings are text attributes by name.
 
     `names`: property -> attribute. `at_create`: those that the create call takes; the others follow.
     """
@@ -41,7 +41,7 @@ class AttributesKind(AwsResourceKind):
         self.put(work, {n: work.inputs.get(n) for n in self.names if n in work.changed})
 
     def put(self, work: ResourceOperation, values: dict[str, Any]) -> None:
-        """Set attributes; None takes one away."""
+        """Sets attributes; None removes one."""
         target = filled(self.identity, self.values(work))
         texts = {self.names[n]: _text(v) if v is not None else self.empty.get(n, "") for n, v in values.items()}
         for name, value in texts.items():
@@ -62,7 +62,7 @@ class AttributesKind(AwsResourceKind):
 
 
 class SnsTopic(AttributesKind):
-    """A topic: its name is the end of its ARN."""
+    """A topic. Its name is the end of its ARN."""
 
     def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         found = super().properties_of(work, answer)
@@ -70,7 +70,7 @@ class SnsTopic(AttributesKind):
 
 
 class SnsSubscription(AttributesKind):
-    """A subscription; one that nobody confirmed yet can't be taken away, and merely leaves the state."""
+    """A subscription. An unconfirmed one can't be deleted; it only leaves the state."""
 
     def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         return {**super().parameters(work, operation), "ReturnSubscriptionArn": True}
@@ -81,7 +81,7 @@ class SnsSubscription(AttributesKind):
 
 
 class SnsTopicPolicy(AwsResourceKind):
-    """A topic's policy: it can't be removed, the default one is written back."""
+    """A topic's policy. It can't be deleted; the default policy is restored."""
 
     def call_read(self, work: ResourceOperation) -> dict[str, Any] | None:
         attributes = work.call("sns", "GetTopicAttributes", TopicArn=work.id)["Attributes"]

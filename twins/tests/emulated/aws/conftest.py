@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from twins.tests.emulated.aws.containers import Container, ServedTwin, emptied, fresh, served
 from twins.tests.support.aws import RunningTwin, made_model, made_role, running_twin
 
 
@@ -43,3 +44,23 @@ def no_faults(twin: RunningTwin) -> Iterator[None]:
     """Ends faults when the test ends."""
     yield
     twin.ask("DELETE", "faults")
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServedTwin, Container]]:
+    """A twin in this process and the container of its endpoint, for the tests of one file."""
+    with served(tmp_path_factory.mktemp("twin")) as found:
+        yield found
+
+
+@pytest.fixture
+def container(both: tuple[ServedTwin, Container]) -> Container:
+    """The container, without traces of earlier tests."""
+    return fresh(both[1])
+
+
+@pytest.fixture
+def served_twin(both: tuple[ServedTwin, Container]) -> Iterator[ServedTwin]:
+    """The twin, whose invocations end with the test."""
+    with emptied(both[0]) as made:
+        yield made

@@ -2,7 +2,6 @@
 
 import json
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,24 +12,12 @@ from tests.support.serving import until
 from tests.support.twin_keys import root_keys, signed
 from twins.aws import faults
 from twins.aws.sagemaker.runtime import invocations
-from twins.tests.emulated.aws.containers import Container, ServedTwin, emptied, fresh, served
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServedTwin, Container]]:
-    with served(tmp_path_factory.mktemp("twin")) as found:
-        yield found
+from twins.tests.emulated.aws.containers import Container, ServedTwin
 
 
 @pytest.fixture
-def container(both: tuple[ServedTwin, Container]) -> Container:
-    return fresh(both[1])
-
-
-@pytest.fixture
-def twin(both: tuple[ServedTwin, Container]) -> Iterator[ServedTwin]:
-    with emptied(both[0]) as made:
-        yield made
+def twin(served_twin: ServedTwin) -> ServedTwin:
+    return served_twin
 
 
 def invoke(twin: ServedTwin, told: Any = "hello", attempts: int = 1, **more: Any) -> Any:

@@ -13,7 +13,9 @@ import pytest
 from tests.emulated.hosting.test_jobs import gone, of_home
 from tests.support.jobs import trainee
 from twins.aws import control
-from twins.tests.emulated.aws.sagemaker.jobs.test_jobs import (
+from twins.tests.emulated.aws.test_process import await_written
+from twins.tests.support.aws import RunningTwin, made_role
+from twins.tests.support.aws_jobs import (
     WORK,
     begin,
     body,
@@ -26,8 +28,6 @@ from twins.tests.emulated.aws.sagemaker.jobs.test_jobs import (
     steps,
     until_said,
 )
-from twins.tests.emulated.aws.test_process import await_written
-from twins.tests.support.aws import RunningTwin, made_role
 
 BUSY = """
 import subprocess

@@ -19,7 +19,7 @@ from botocore.credentials import Credentials
 from tests.support.serving import until
 from tests.support.twin_keys import root_secret
 from twins.aws.wire.principals import ROOT_ACCESS_KEY
-from twins.tests.emulated.aws.containers import REGION, Container, ServedTwin, emptied, fresh, served
+from twins.tests.emulated.aws.containers import REGION, Container, ServedTwin
 from twins.tests.support.aws import RunningTwin, await_status, made_config, made_model, made_role
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
@@ -54,21 +54,9 @@ def root_token(twin: ServedTwin, **changed: Any) -> str:
     return token_of(**{"secret": root_secret(twin.twin.home), **changed})
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServedTwin, Container]]:
-    with served(tmp_path_factory.mktemp("twin")) as found:
-        yield found
-
-
 @pytest.fixture
-def container(both: tuple[ServedTwin, Container]) -> Container:
-    return fresh(both[1])
-
-
-@pytest.fixture
-def twin(both: tuple[ServedTwin, Container]) -> Iterator[ServedTwin]:
-    with emptied(both[0]) as made:
-        yield made
+def twin(served_twin: ServedTwin) -> ServedTwin:
+    return served_twin
 
 
 Client = Callable[..., openai.OpenAI]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.azure_twin import ArmClient, Subscription, running_twin
+from twins.tests.support.azure_processes import ArmClient, Subscription, running_twin
 
 
 @pytest.fixture(scope="module")

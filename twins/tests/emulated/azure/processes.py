@@ -1,4 +1,4 @@
-"""A twin of Azure as a process, its clients' environment, and a workspace that the kit's own client makes."""
+"""A twin of Azure as a process, its clients' environment, and a workspace on it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from azure.identity import DefaultAzureCredential
 
-from clouds.azure.arm import ResourceManager
 from contract.twins import TWIN_SUBSCRIPTION
 from twins.azure import control
 from twins.azure.entra.principals import OWNER_ID
+from twins.tests.support.azure_processes import ArmClient
 
 LOCATION = "westeurope"
 GROUP = f"/subscriptions/{TWIN_SUBSCRIPTION}/resourceGroups/kit"
@@ -25,7 +25,7 @@ STORE = {"datastoreType": "AzureBlob", "accountName": "kitdata", "containerName"
 
 
 @contextmanager
-def running(home: Path, **settings: Any) -> Iterator[ResourceManager]:
+def running(home: Path, **settings: Any) -> Iterator[ArmClient]:
     """Bring a folder's twin up, and speak to it as its `env` says; it is left running."""
     info = control.up(home, **settings)
     with pytest.MonkeyPatch.context() as patch:
@@ -34,10 +34,12 @@ def running(home: Path, **settings: Any) -> Iterator[ResourceManager]:
                 patch.delenv(name, raising=False)
             else:
                 patch.setenv(name, value)
-        yield ResourceManager(info.url, DefaultAzureCredential())
+        arm = ArmClient(info, DefaultAzureCredential())
+        yield arm
+        arm.close()
 
 
-def make_workspace(arm: ResourceManager, image: str) -> dict[str, str]:
+def make_workspace(arm: ArmClient, image: str) -> dict[str, str]:
     """A workspace with a datastore `store`, a cluster `cpu`, environments `training` and `serving` of an image, and an
     identity that may read and write blobs.
 
@@ -74,7 +76,7 @@ def assigned() -> dict[str, Any]:
     return {"type": "UserAssigned", "userAssignedIdentities": {IDENTITY: {}}}
 
 
-def assign(arm: ResourceManager, name: str, principal: str) -> str:
+def assign(arm: ArmClient, name: str, principal: str) -> str:
     """Let a principal read and write the account's blobs; the id of the assignment."""
     role = {
         "roleDefinitionId": f"{ROLES}/{CONTRIBUTOR}",

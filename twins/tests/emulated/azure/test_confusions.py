@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.azure import GROUP_VERSION
-from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 from twins.azure.arm.calls import Principal
 from twins.azure.arm.front import ManagerApp
 from twins.azure.blobs import blobs
 from twins.azure.entra import tokens
+from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 
 STORAGE_VERSION = "2024-01-01"
 MARK = "what-only-the-owner-may-read"

@@ -16,8 +16,8 @@ from azure.keyvault.keys import KeyClient
 from azure.keyvault.secrets import SecretClient
 from azure.storage.blob import BlobServiceClient
 
-from tests.support.azure_twin import GROUPS, LOCATION, Subscription, running_twin
 from twins.azure import control
+from twins.tests.support.azure_processes import GROUPS, LOCATION, Subscription, running_twin
 
 STORAGE, VAULTS, REGISTRIES = "2024-01-01", "2024-11-01", "2023-07-01"
 GROUP = "{sub}/resourceGroups/kit"

@@ -17,9 +17,9 @@ from azure.identity import (
     ManagedIdentityCredential,
 )
 
-from tests.support.azure_twin import GROUPS, MANAGEMENT, ArmClient, Subscription
 from twins.azure.entra.principals import OWNER_APP, OWNER_ID, OWNER_PURPOSE
 from twins.core import root
+from twins.tests.support.azure_processes import GROUPS, MANAGEMENT, ArmClient, Subscription
 
 IDENTITIES = "2023-01-31"
 ISSUER = "https://token.actions.githubusercontent.com"

@@ -11,9 +11,9 @@ from azure.identity import DefaultAzureCredential
 from azure.storage.blob import ContainerClient
 
 from contract.errors import KitError
-from tests.support.azure_twin import GROUPS, Subscription, running_twin
 from twins.azure import control
 from twins.azure.entra.principals import OWNER_ID
+from twins.tests.support.azure_processes import GROUPS, Subscription, running_twin
 
 GROUP = "/resourceGroups/kept"
 STORAGE = "2024-01-01"
@@ -123,7 +123,7 @@ def test_what_runs_is_told_and_settings_change_while_it_runs(tmp_path: Path) -> 
         assert (told["judge"], told["pace"], told["subscription"]) == ("off", 2.0, running.info.subscription)
         assert control.down(running.home)
         assert control.status(running.home) is None
-        with pytest.raises(KitError, match="the twin does not run"):
+        with pytest.raises(KitError, match="the twin is not running"):
             control.environment(running.home)
 
 

@@ -3,7 +3,7 @@
 import pytest
 from azure.core.exceptions import HttpResponseError
 
-from tests.support.azure_twin import GROUPS, ArmClient, Subscription
+from twins.tests.support.azure_processes import GROUPS, ArmClient, Subscription
 
 LOGS, IDENTITIES, ROLES = "2023-09-01", "2023-01-31", "2022-04-01"
 CONTRIBUTOR = "b24988ac-6180-42a0-ab88-20f7382dd24c"

@@ -1,7 +1,6 @@
 """Programs of a few resources under the real engine, with the stand-in plugin, against a twin."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ import boto3
 import pytest
 
 from contract.twins import TWIN_ACCOUNT
-from llmops.pulumi_engine.engine import ensure
 from tests.support.programs import Program
 from tests.support.twin_keys import root_environ, root_keys
 from twins.plugins.aws.provider import AwsProvider
 from twins.plugins.server import serving
 from twins.tests.support.aws import running_twin
+from twins.tests.support.engine import engine_environ
 
 REGION = "eu-central-1"
 PROGRAM = """\
@@ -74,14 +73,12 @@ def plugin(twin: str) -> Iterator[int]:
 @pytest.fixture
 def make_program(tmp_path: Path, home: Path, twin: str, plugin: int) -> Callable[..., Program]:
     """Makes projects, each with an empty stack `one`."""
-    environ = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "PULUMI_"))} | ensure().env
+    environ = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "PULUMI_"))} | engine_environ()
     environ |= {
         "PULUMI_BACKEND_URL": f"file://{tmp_path}/state",
         "PULUMI_HOME": str(tmp_path / "pulumi"),
         "PULUMI_CONFIG_PASSPHRASE": "",
-        "PULUMI_SKIP_UPDATE_CHECK": "1",
         "PULUMI_DEBUG_PROVIDERS": f"aws:{plugin}",
-        "VIRTUAL_ENV": sys.prefix,
         "AWS_ENDPOINT_URL": twin,
         **root_environ(home),
     }

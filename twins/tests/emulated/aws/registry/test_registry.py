@@ -174,6 +174,18 @@ def test_an_image_without_a_tag_is_known_by_its_digest(twin: RunningTwin, root: 
     assert image["imageTags"] == ["v2"]
 
 
+def test_a_manifest_that_names_no_media_type_is_of_the_requests(
+    twin: RunningTwin, root: Client, repository: str
+) -> None:
+    root.push(repository, "v1")
+    manifest = json.loads(root.ask("GET", f"{repository}/manifests/v1").body)
+    del manifest["mediaType"]
+    manifest["config"]["mediaType"] = "application/vnd.oci.image.config.v1+json"
+    assert root.ask("PUT", f"{repository}/manifests/v2", json.dumps(manifest).encode(), type=OCI).status == 201
+    found = twin.client("ecr").describe_images(repositoryName=repository, imageIds=[{"imageTag": "v2"}])["imageDetails"]
+    assert [image["imageManifestMediaType"] for image in found] == [OCI]
+
+
 def test_a_tag_that_may_not_move_stays(root: Client, repository: str) -> None:
     first = root.push(repository, "v1", b"first").headers["Docker-Content-Digest"]
     for content in (b"second", b"first"):  # ECR refuses the same image too

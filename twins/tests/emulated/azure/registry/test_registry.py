@@ -13,16 +13,17 @@ from typing import Any
 
 import pytest
 
-from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 from twins.azure.arm.calls import Principal
 from twins.azure.entra import principals, tokens
 from twins.azure.registry import registry
 from twins.azure.registry import tokens as registry_tokens
 from twins.core import root
+from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 
 pytestmark = pytest.mark.skipif(not shutil.which("docker-registry"), reason="no docker-registry on this machine")
 VERSION = "2023-07-01"
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
+OCI = "application/vnd.oci.image.manifest.v1+json"
 
 
 @dataclass
@@ -113,6 +114,17 @@ def test_an_image_is_pushed_pulled_listed_and_deleted(hosts: Hosts) -> None:
     assert client.ask("DELETE", f"/v2/kit/serving/manifests/{digest}", headers=owner)[0] == 202
     assert client.ask("GET", "/v2/kit/serving/manifests/v1", headers=owner)[0] == 404
     assert registry.resolve(hosts.twin, f"{client.server}/kit/serving:v1") is None
+
+
+def test_a_manifest_that_names_no_media_type_is_of_the_requests(hosts: Hosts) -> None:
+    _, client = made(hosts, "kituntyped")
+    owner = client.bearer(principals.OWNER, "repository:kit/serving:pull,push,delete,metadata_read")
+    client.push("kit/serving", "v1", owner)
+    manifest = json.loads(client.ask("GET", "/v2/kit/serving/manifests/v1", headers={**owner, "Accept": DOCKER})[2])
+    del manifest["mediaType"]
+    manifest["config"]["mediaType"] = "application/vnd.oci.image.config.v1+json"
+    text = json.dumps(manifest).encode()
+    assert client.ask("PUT", "/v2/kit/serving/manifests/v2", text, {**owner, "Content-Type": OCI})[0] == 201
 
 
 def test_who_says_nothing_is_told_where_a_token_is(hosts: Hosts) -> None:

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 from twins.azure.arm.calls import Principal
+from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 
 VERSION = "2024-11-01"
 DIGEST = hashlib.sha256(b"signed").digest()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -14,10 +13,10 @@ from urllib.parse import urlencode
 import pytest
 
 from contract.twins import owner_headers
-from llmops.pulumi_engine.engine import ensure
 from tests.support.programs import Program
 from twins.azure import control
 from twins.azure.entra import certificates
+from twins.tests.support.engine import engine_environ
 
 HEAD = "import pulumi\nimport pulumi_azure_native as azure"
 
@@ -80,12 +79,10 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureTwin]:
 @pytest.fixture
 def make_program(tmp_path: Path, azure: AzureTwin) -> Callable[..., Program]:
     """Makes projects, each with an empty stack `one`."""
-    environ = dict(azure.environ) | ensure().env
+    environ = dict(azure.environ) | engine_environ()
     environ |= {
         "PULUMI_BACKEND_URL": f"file://{tmp_path}/state",
         "PULUMI_HOME": str(tmp_path / "pulumi"),
-        "PULUMI_SKIP_UPDATE_CHECK": "1",
-        "VIRTUAL_ENV": sys.prefix,
     }
     (tmp_path / "state").mkdir()
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.checkout import CHECKOUT
 from tests.support.programs import Program
 from tools.sdk_shapes import azure_native as sdk_shapes
 
@@ -178,15 +176,8 @@ def test_an_interrupted_update_goes_on(make_program: MakeProgram, azure: Any) ->
 
 
 def test_as_an_executable_plugin(make_program: MakeProgram, tmp_path: Path) -> None:
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    plugin = folder / "pulumi-resource-azure-native"
-    plugin.write_text(f'#!/bin/sh\nexec {sys.executable} -m twins.plugins.azure_native "$@"\n')
-    plugin.chmod(0o755)
     program = make_program('azure.resources.ResourceGroup("group", location="westeurope")')
-    del program.environ["PULUMI_DEBUG_PROVIDERS"]
-    program.environ["PATH"] = f"{folder}:{program.environ['PATH']}"
-    program.environ["PYTHONPATH"] = str(CHECKOUT)
+    program.start_plugin_itself(tmp_path / "bin")
     program.up()
     program.pulumi("destroy", "--yes", "--skip-preview")
 

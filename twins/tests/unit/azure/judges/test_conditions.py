@@ -1,54 +1,9 @@
 import pytest
 
-from llmops.platforms.azure.bootstrap.roles import BUILT_IN, only_the_stacks_own, only_what_is_said_of_versions
 from twins.azure.judges.conditions import SUB_OPERATION, parse
 from twins.azure.judges.permissions import assignment_attributes
 
-ASSIGN = "Microsoft.Authorization/roleAssignments/write"
-REMOVE = "Microsoft.Authorization/roleAssignments/delete"
-READ = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"
-PATH = "@resource[microsoft.storage/storageaccounts/blobservices/containers/blobs:path]"
 Document = dict[str, str]
-OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
-
-
-OURS, OTHER = "11111111-0000-0000-0000-000000000000", "22222222-0000-0000-0000-000000000000"
-
-
-def asked(source: str, role: str = BUILT_IN["AcrPull"], who: str = OURS, kind: str = "ServicePrincipal") -> Document:
-    """Attributes of an assignment that is written (@request) or deleted (@resource)."""
-    properties = {"roleDefinitionId": f"/x/roleDefinitions/{role}", "principalId": who, "principalType": kind}
-    given = {name: value for name, value in properties.items() if value}
-    return assignment_attributes(**{"request": {}, "resource": {}, source: given})
-
-
-@pytest.mark.vulnerability(12)
-@pytest.mark.parametrize(
-    ("action", "attributes", "holds"),
-    [
-        (ASSIGN, asked("request"), True),
-        (ASSIGN, asked("request", BUILT_IN["AcrPull"].upper(), OURS.upper(), "serviceprincipal"), True),
-        (ASSIGN, asked("request", OWNER), False),
-        (ASSIGN, asked("request", BUILT_IN["Key Vault Crypto User"]), False),
-        (ASSIGN, asked("request", who=OTHER), False),
-        (ASSIGN, asked("request", kind="User"), False),
-        (ASSIGN, asked("request", kind="Group"), False),
-        (ASSIGN, asked("request", kind=""), False),  # a request that leaves the type to Azure
-        (ASSIGN, asked("resource"), False),
-        (ASSIGN, {}, False),
-        (REMOVE, asked("resource"), True),
-        (REMOVE, asked("resource", OWNER), False),
-        (REMOVE, asked("resource", who=OTHER), False),
-        (REMOVE, asked("resource", kind="User"), False),
-        (REMOVE, asked("request"), False),
-        (REMOVE, {}, False),
-        ("Microsoft.Authorization/roleAssignments/read", {}, True),
-    ],
-)
-def test_vulnerability_12_a_condition_names_roles_types_and_principals(
-    action: str, attributes: Document, holds: bool
-) -> None:
-    assert parse(only_the_stacks_own([OURS]))(action, attributes) is holds
 
 
 @pytest.mark.parametrize(
@@ -69,16 +24,29 @@ def test_what_is_known_decides_where_it_suffices() -> None:
     assert parse("NOT (ActionMatches{'b'} AND @Request[t:x] StringEquals 'a')")("a", {})
 
 
+def test_a_suboperation_is_told_from_its_action() -> None:
+    condition = parse(
+        "(!(ActionMatches{'a/read'} AND NOT SubOperationMatches{'Blob.List'})) OR (@Resource[t:path] StringLike 'b/*')"
+    )
+    assert condition("a/read", {SUB_OPERATION: "Blob.List"})
+    assert condition("a/read", {"@resource[t:path]": "b/c"})
+    assert not condition("a/read", {"@resource[t:path]": "c"})
+    assert condition("a/write", {})
+
+
 @pytest.mark.parametrize(
-    ("path", "holds"),
-    [("models/abc/manifest.json", True), ("aliases/a/1.json", True), ("models/abc/model.safetensors", False)],
+    ("attributes", "holds"),
+    [
+        ({"request": {"principalType": "serviceprincipal"}, "resource": {}}, True),
+        ({"request": {"principalType": "User"}, "resource": {}}, False),
+        ({"request": {}, "resource": {"principalType": "ServicePrincipal"}}, False),
+        ({"request": {}, "resource": {}}, False),
+    ],
 )
-def test_blobs_that_may_be_read(path: str, holds: bool) -> None:
-    assert parse(only_what_is_said_of_versions())(READ, {PATH: path}) is holds
-
-
-def test_names_of_blobs_may_be_listed() -> None:
-    assert parse(only_what_is_said_of_versions())(READ, {SUB_OPERATION: "Blob.List"})
+def test_attributes_of_an_assignment_are_those_of_its_request(attributes: dict[str, Document], holds: bool) -> None:
+    attribute = "@Request[Microsoft.Authorization/roleAssignments:PrincipalType]"
+    condition = parse(f"{attribute} ForAnyOfAnyValues:StringEqualsIgnoreCase {{'ServicePrincipal'}}")
+    assert condition("a", assignment_attributes(**attributes)) is holds
 
 
 def test_and_binds_more_than_or() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from llmops.platforms.azure.bootstrap.roles import only_the_stacks_own
 from tests.support.azure import Arm, local_twin
 from twins.azure import faults
 from twins.azure.entra import principals
@@ -205,28 +204,6 @@ def test_the_owner_begins_with_the_data_too(arm: Arm) -> None:
     assert arm.twin.may(principals.OWNER_ID, blob, scope, data=True)
     assert arm.twin.may(principals.OWNER_ID, "Microsoft.KeyVault/vaults/keys/sign/action", scope, data=True)
     assert arm.twin.may(principals.OWNER_ID, "Microsoft.Authorization/roleAssignments/write", scope)
-
-
-@pytest.mark.vulnerability(12)
-def test_vulnerability_12_a_condition_on_types_and_principals_is_judged_of_requests(arm: Arm) -> None:
-    """With Microsoft's own attributes, over HTTP: who may be given a role, and who may lose one."""
-    dev, ours, other = (principals.add(arm.twin, name, "application") for name in ("dev", "ours", "other"))
-    human = principals.add(arm.twin, "human", "user")
-    group, administrator = arm.group(), "f58310d9-a9f6-439a-9e8d-f62e7b41a168"
-    condition = only_the_stacks_own([ours.object_id])
-    given = body(arm, dev.object_id, administrator, condition=condition, conditionVersion="2.0")
-    assert arm.put(place(arm, scope=group), VERSION, given).status == 201
-    theirs, mine = str(uuid.uuid4()), str(uuid.uuid4())
-    arm.put(place(arm, theirs), VERSION, body(arm, other.object_id, principalType="ServicePrincipal"))
-    calls, typed = Arm(arm.twin, dev), {"principalType": "ServicePrincipal"}
-    assert calls.put(place(arm, mine), VERSION, body(arm, ours.object_id)).status == 403  # without its type
-    assert calls.put(place(arm, mine), VERSION, body(arm, ours.object_id, **typed)).status == 201
-    assert calls.put(place(arm, mine), VERSION, body(arm, ours.object_id, PUSH, **typed)).status == 403
-    for who, kind in ((other, "ServicePrincipal"), (human, "User"), (human, "ServicePrincipal"), (dev, "User")):
-        refused = calls.put(place(arm), VERSION, body(arm, who.object_id, principalType=kind))
-        assert (refused.status, refused.code) == (403, "AuthorizationFailed")
-    assert calls.delete(place(arm, theirs), VERSION).status == 403
-    assert calls.delete(place(arm, mine), VERSION).status == 200
 
 
 def test_an_assignment_whose_condition_cant_be_read_grants_nothing(arm: Arm) -> None:

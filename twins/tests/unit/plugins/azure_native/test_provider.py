@@ -303,7 +303,7 @@ def test_what_exists_is_imported(arm: TinyArm) -> None:
 
 
 def test_what_is_not_known_is_not_made(arm: TinyArm) -> None:
-    with pytest.raises(ProviderError, match="'resourceGroupName' is not known"):
+    with pytest.raises(ProviderError, match="'resourceGroupName' is unknown"):
         provider().create(request(arm, WORKSPACE), {"resourceGroupName": UNKNOWN, "workspaceName": "w"})
     with pytest.raises(ProviderError, match="does not know the type azure-native:sql:Server"):
         provider().create(request(arm, "azure-native:sql:Server"), {})

@@ -7,13 +7,13 @@ from pathlib import Path
 import psutil
 from azure.identity import DefaultAzureCredential
 
-from clouds.azure.arm import ResourceManager
 from hosting.images import build
-from tests.support.azure_ml import fetch, wait
 from tests.support.echo import echo_source
 from twins.azure import control
 from twins.azure.entra import certificates
 from twins.tests.emulated.azure.processes import LOCATION, WORKSPACE, assigned, make_workspace, running
+from twins.tests.support.azure_ml import fetch, wait
+from twins.tests.support.azure_processes import ArmClient
 
 ENDPOINT = f"{WORKSPACE}/onlineEndpoints/chat"
 
@@ -42,7 +42,7 @@ def test_endpoints_serve_again_and_jobs_are_lost(tmp_path: Path) -> None:
             again = wait(lambda: found if (found := ask(home, uri))[0] == 200 else None)
             assert again == first  # its process too
             assert status(arm, "long") == "Failed"
-            details = arm.get_url(f"{arm.url}/history/v1.0{WORKSPACE}/runs/long/details")
+            details = arm.get(f"/history/v1.0{WORKSPACE}/runs/long/details")
             assert "was stopped while the job ran" in details["error"]["error"]["message"]
             arm.put(f"{WORKSPACE}/jobs/next", job("echo well"))
             wait(lambda: True if status(arm, "next") == "Completed" else None)
@@ -73,7 +73,7 @@ def job(command: str) -> dict[str, object]:
     return {"properties": properties}
 
 
-def status(arm: ResourceManager, name: str) -> str:
+def status(arm: ArmClient, name: str) -> str:
     return arm.get(f"{WORKSPACE}/jobs/{name}")["properties"]["status"]
 
 

@@ -10,10 +10,10 @@ import openai
 import pytest
 
 from hosting.images import build
-from tests.support.azure_ml import ACCOUNT, Ml, running_ml
 from tests.support.models import copy_model, tiny_model
 from tests.support.serving import sign_version
 from twins.azure.blobs import blobs
+from twins.tests.support.azure_ml import ACCOUNT, Ml, running_ml
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0, "max_tokens": 40}
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from hosting.images import build
-from tests.support.azure_ml import VERSION, Ml, running_ml, wait
 from tests.support.echo import echo_source
 from tests.support.jobs import trainee
 from twins.azure import faults
 from twins.azure.monitor.metering import ScoredRequest
+from twins.tests.support.azure_ml import VERSION, Ml, running_ml, wait
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from hosting.images import build
-from tests.support.azure_hosts import LOCATION
-from tests.support.azure_ml import VERSION, Ml, fetch, running_ml, wait
 from tests.support.echo import echo_source
 from twins.azure.arm.calls import Document
+from twins.tests.support.azure_hosts import LOCATION
+from twins.tests.support.azure_ml import VERSION, Ml, fetch, running_ml, wait
 
 LOGS_VERSION = "2023-09-01"
 

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 from twins.azure.arm.calls import Document, Principal
 from twins.azure.arm.front import ManagerApp
 from twins.azure.blobs import blobs
 from twins.azure.entra import principals, tokens
 from twins.azure.ml.running.runner import Runner
 from twins.azure.services import authorization
+from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 
 VERSION = "2025-12-01"
 ACCOUNT = "kitdata"

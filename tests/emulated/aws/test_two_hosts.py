@@ -1,7 +1,7 @@
 """The kit's own training image as a job of two instances, which find each other and train together."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,22 +10,18 @@ from contract.layout import MANIFEST
 from hosting.images import build
 from tests.support.models import tiny_model
 from tests.support.training import make_container, tiny_recipe, write_rows
-from twins.tests.emulated.aws.sagemaker.jobs.test_jobs import (
-    WORK,
-    begin,
-    body,
-    channel,
-    ended,
-    keys,
-    log_lines,
-    prepare,
-)
-from twins.tests.support.aws import RunningTwin, made_role
+from twins.tests.support.aws import RunningTwin, made_role, running_twin
+from twins.tests.support.aws_jobs import WORK, begin, body, channel, ended, keys, log_lines, prepare
+
+
+@pytest.fixture
+def twin(tmp_path: Path) -> Iterator[RunningTwin]:
+    with running_twin(tmp_path / "twin", containers="run", pace=0.1) as found:
+        yield found
 
 
 @pytest.mark.long
-def test_two_instances_train_one_model(start: Callable[..., RunningTwin], tmp_path: Path) -> None:
-    twin = start(containers="run", pace=0.1)
+def test_two_instances_train_one_model(twin: RunningTwin, tmp_path: Path) -> None:
     prepare(twin)
     write_rows(tmp_path / "data")
     recipe = tiny_recipe(epochs=1, batch_size=2)
