@@ -70,27 +70,34 @@ def put_traffic(
 
 
 def require_endpoint(props: Properties, *, at_rest: bool = False) -> Document:
-    """The endpoint, once no operation on it is under way if that is asked for.
+    """Return the endpoint, once no operation on it is under way if `at_rest`.
 
     Raises:
-        KitError: there is none, or it does not come to rest.
+        KitError: there is none, or its operation takes too long.
     """
-    deadline, pause = time.monotonic() + _WAIT_SECONDS, _pauses()
-    while live := find_endpoint(props):
-        if not at_rest or state_of(live) not in _BUSY:
-            return live
-        if time.monotonic() > deadline:
-            raise KitError(
-                f"is {state_of(live)} for {_WAIT_SECONDS // 60} minutes",
-                where=name_of(props),
-                fix="see its activity log on Azure, and repeat when it came to rest",
-            )
-        next(pause)
-    raise KitError(
-        "is in the stack's state, but not on Azure",
-        where=name_of(props),
-        fix="`pulumi refresh` takes note of that, then `pulumi up` makes it",
-    )
+    if at_rest:
+        live, _ = _at_rest(props, "")
+    else:
+        live = find_endpoint(props)
+    if live is None:
+        raise KitError(
+            "is in the stack's state, but not on Azure",
+            where=name_of(props),
+            fix="`pulumi refresh` takes note of that, then `pulumi up` makes it",
+        )
+    return live
+
+
+def require_settled(props: Properties, deployment: str) -> tuple[Document, Document | None]:
+    """Return the endpoint and one of its deployments (None: there is none), once no operation on either is under way.
+
+    Autoscaling updates a deployment on its own at any time.
+
+    Raises:
+        KitError: there is no endpoint, or an operation takes too long.
+    """
+    live, found = _at_rest(props, deployment)
+    return live or require_endpoint(props), found
 
 
 def remove_broken(location: AzureLocation, endpoint: str, name: str) -> bool:
@@ -132,6 +139,36 @@ def wait_for_owner(props: Properties) -> None:
                 fix="wait for its end or stop it, then repeat `pulumi up`",
             )
         next(pause)
+
+
+def _at_rest(props: Properties, deployment: str) -> tuple[Document | None, Document | None]:
+    """Wait for operations on an endpoint and, if named, one of its deployments; return both as they are then."""
+    deadline, pause, told = time.monotonic() + _WAIT_SECONDS, _pauses(), False
+    while True:
+        live = find_endpoint(props)
+        found = find_deployment(props, deployment) if live and deployment else None
+        if not (busy := _operation(live, found, deployment)):
+            return live, found
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise KitError(
+                f"{busy} and did not come to rest within {_WAIT_SECONDS / 60:g} minutes",
+                where=name_of(props),
+                fix="see the endpoint's activity log on Azure; repeat `pulumi up` once the operation has ended",
+            )
+        if not told:
+            told = True
+            say(f"{name_of(props)} {busy}: waiting, at most {left / 60:.0f} minutes")
+        next(pause)
+
+
+def _operation(live: Document | None, found: Document | None, deployment: str) -> str:
+    """What is under way on an endpoint or its deployment; empty: nothing."""
+    if (state := state_of(live)) in _BUSY:
+        return f"is {state}"
+    if (state := state_of(found)) in _BUSY:
+        return f"has deployment {deployment} in state {state}"
+    return ""
 
 
 def _pauses() -> Iterator[None]:

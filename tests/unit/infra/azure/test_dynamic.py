@@ -471,6 +471,42 @@ def test_a_scaled_deployment_may_have_any_count_in_its_limits(serving: InProcess
     LIVE.update("", declared(), declared(max_instances=4))
 
 
+DEPLOYMENT = f"{ENDPOINT}/deployments/new"
+
+
+@pytest.mark.parametrize("busy", [ENDPOINT, DEPLOYMENT])
+@pytest.mark.parametrize("end", ["Succeeded", "Failed"])
+def test_an_operation_that_autoscaling_started_is_waited_for(
+    serving: InProcessArm, monkeypatch: pytest.MonkeyPatch, busy: str, end: str
+) -> None:
+    states = iter(["Updating", "Updating", end])
+    find = ResourceManager.find
+
+    def found(arm: ResourceManager, id_: str, api_version: str = "") -> Any:
+        document = find(arm, id_, api_version)
+        if document and id_ == busy:
+            document["properties"]["provisioningState"] = next(states, end)
+        return document
+
+    monkeypatch.setattr(ResourceManager, "find", found)
+    if end == "Succeeded":
+        assert LIVE.update("", declared(), declared()).outs == declared()
+    else:
+        with pytest.raises(KitError, match="state is Failed"):
+            LIVE.update("", declared(), declared())
+    assert next(states, None) is None
+
+
+@pytest.mark.parametrize("busy", [ENDPOINT, DEPLOYMENT])
+def test_an_operation_without_end_is_an_error_with_the_time_that_it_had(
+    serving: InProcessArm, monkeypatch: pytest.MonkeyPatch, busy: str
+) -> None:
+    serving.documents[busy]["properties"]["provisioningState"] = "Updating"
+    monkeypatch.setattr(online, "_WAIT_SECONDS", 0.0)
+    with pytest.raises(KitError, match=r"Updating.* 0 minutes"):
+        LIVE.update("", declared(), declared())
+
+
 def test_a_scheduled_spec_is_written_and_removed(store: Container) -> None:
     provider = scheduled_spec.ScheduledSpecProvider()
     props = {**PLACE, "container": "https://work", "key": "schedules/a/1/run.json", "content": "{}"}
