@@ -1,15 +1,12 @@
 """Settings of the target aws: one object, `llmops:aws`. Imports no SDK, so that every target can refuse it by name."""
 
 import ipaddress
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from contract.documents.document import Part
 from contract.documents.run import Compute
-from contract.documents.validation import message_of
-from contract.errors import SettingError
 from contract.names import Name
 
 
@@ -151,17 +148,3 @@ class AwsSettings(Part):
     budget: AwsBudgetSettings = AwsBudgetSettings()
     jobs: AwsJobSettings = Field(default=AwsJobSettings(), description="What runs take that say nothing else.")
     schedules: dict[Name, AwsScheduleSettings] = Field(default={}, description="Runs that are repeated, by name.")
-
-
-def aws_settings(config: Mapping[str, Any], where: str) -> AwsSettings:
-    """The key `aws` of a stack file's config; its defaults where there is none.
-
-    Raises:
-        SettingError: naming the first wrong key.
-    """
-    try:
-        return AwsSettings.model_validate(config.get("aws") or {})
-    except ValidationError as e:
-        first = e.errors()[0]
-        key = ".".join(str(part) for part in ("aws", *first["loc"]))
-        raise SettingError(message_of(first), where=f"{where}: {key}", fix="change it in the stack file") from None
