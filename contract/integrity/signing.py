@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from contract.documents.model import ModelManifest
 from contract.errors import IntegrityError, KitError, SignatureError
-from contract.integrity.digest import check_folder, sha256_bytes
+from contract.integrity.digest import sha256_bytes
 from contract.layout import MANIFEST, SIGNATURE
 
 _ALGORITHM = ec.ECDSA(hashes.SHA256())
@@ -54,23 +54,6 @@ def sign(folder: Path, private_key: Path) -> str:
     signature = _load_private(private_key).sign(manifest, _ALGORITHM)
     (folder / SIGNATURE).write_text(base64.b64encode(signature).decode() + "\n")
     return sha256_bytes(manifest)
-
-
-def verify(folder: Path, public_key: str, expected_sha256: str = "") -> ModelManifest:
-    """Check a model version: signature, identity, then every file.
-
-    Args:
-        folder: the model version.
-        public_key: PEM, from the stack.
-        expected_sha256: the identity that was promoted; empty: any that the key signed.
-
-    Raises:
-        SignatureError: unsigned, or signed by another key.
-        IntegrityError: another version than expected, or a file that is not what the manifest says.
-    """
-    manifest, _ = verify_manifest(folder, public_key, expected_sha256)
-    check_folder(folder, manifest.files)
-    return manifest
 
 
 def verify_manifest(folder: Path, public_key: str, expected_sha256: str = "") -> tuple[ModelManifest, str]:

@@ -6,6 +6,7 @@ from contract.documents.evaluation import GoldenAnswer
 from contract.documents.model import Golden, Lineage, Message, ModelManifest
 from contract.documents.run import RunSpec
 from contract.integrity.digest import file_entries
+from contract.integrity.verified_model import VerifiedVersion
 from contract.layout import EVALUATION
 from training.scoring import judge, load_suite, record, row_id, to_ask_again
 
@@ -57,3 +58,10 @@ def write_output(folder: Path, spec: RunSpec, dataset: Path, licence: str = "") 
         golden=verdict.golden,
         serving=spec.recipe.serving,
     ).write(folder / "manifest.json")
+
+
+def open_verified(folder: Path, public_key: str, expected_sha256: str = "") -> ModelManifest:
+    """Return a version's manifest once its signature, its identity and every file were verified."""
+    version = VerifiedVersion.open(folder, public_key, expected_sha256)
+    version.close()
+    return version.manifest
