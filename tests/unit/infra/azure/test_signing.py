@@ -1,19 +1,10 @@
 """The signing key of a stack: `refresh` forgets a key that is gone, so that the next update makes it again."""
 
-import pytest
-
 from infra.targets.azure.signing import SigningProvider
-from tests.unit.infra.azure.arm import PLACE, InProcessArm, patch_session
+from tests.unit.infra.azure.arm import PLACE, InProcessArm
 
 VAULT = "/subscriptions/s/resourceGroups/g/providers/Microsoft.KeyVault/vaults/v"
 PROPS = {**PLACE, "vault": VAULT, "name": "signing", "given": "", "shared": False, "tags": {}}
-
-
-@pytest.fixture
-def arm(monkeypatch: pytest.MonkeyPatch) -> InProcessArm:
-    found = InProcessArm()
-    patch_session(monkeypatch, found)
-    return found
 
 
 def test_a_key_that_is_there_is_kept(arm: InProcessArm) -> None:
