@@ -1,4 +1,4 @@
-"""smoke: the first day on the caller's own account, scripted."""
+"""smoke: a scripted first deployment on the caller's own account."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,23 +20,33 @@ def register(app: typer.Typer) -> None:
 
 def smoke(
     context: typer.Context,
-    cloud: Annotated[str, typer.Argument(help=f"Whose account: {' or '.join(cloud_names())}.", metavar="CLOUD")],
-    max_usd: Annotated[float, typer.Option(help="Take it down before the estimate passes this.", min=0)] = 10.0,
+    cloud: Annotated[str, typer.Argument(help=f"Cloud of the account: {' or '.join(cloud_names())}.", metavar="CLOUD")],
+    max_usd: Annotated[
+        float, typer.Option(help="Take everything down before the estimated cost exceeds this.", min=0)
+    ] = 10.0,
     ttl: Annotated[
-        str, typer.Option(help="Take it down after this: 2h, 90m; 3h where nothing is said. What is made expires then.")
+        str,
+        typer.Option(
+            help="Take everything down after this time, such as 2h or 90m; default: 3h. Resources expire then."
+        ),
     ] = "",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the last one failed or was killed.")] = False,
-    take_down: Annotated[
-        bool, typer.Option("--take-down", help="Only remove what the last one made, and prove it.")
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume the last smoke test, which failed or was killed.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    take_down: Annotated[
+        bool,
+        typer.Option(
+            "--take-down", help="Only remove the resources of the last smoke test, and verify that they are gone."
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Skip the confirmation.")] = False,
     record: Annotated[
         Path | None,
-        typer.Option(help="Write an anonymised recording of requests and answers there.", metavar="FILE"),
+        typer.Option(help="File to write an anonymised recording of requests and responses to.", metavar="FILE"),
     ] = None,
-    report: Annotated[Path, typer.Option(help="Where the report goes.", metavar="FOLDER")] = Path("smoke-report"),
+    report: Annotated[Path, typer.Option(help="Folder of the report.", metavar="FOLDER")] = Path("smoke-report"),
 ) -> None:
-    """Go through the first day on your own account, for a few dollars, and answer what nobody could look up.
+    """Deploy, use and remove a stack on your own account, for a few dollars, and record open questions' answers.
 
     Bootstrap, push, a run and an endpoint on CPUs, a worse version that its quality rolls
     back, an image change, drift, down, down with data, up again; then everything is taken
