@@ -61,7 +61,7 @@ stdout_logfile_backups = 2
 
 @dataclass(frozen=True)
 class Program:
-    """What supervisord keeps running.
+    """A program that supervisord keeps running.
 
     `environ` is the whole environment; `log` is relative to the home; `before` are commands run before each start;
     `death_signal` reaches the program when supervisord dies; `stop_seconds` is the time from SIGTERM to SIGKILL.

@@ -69,7 +69,7 @@ class Size(Part):
 
 
 class Rollout(Part):
-    """How an endpoint goes from one model version to another."""
+    """Rollout of a new model version."""
 
     strategy: Literal["all_at_once", "canary", "linear", "rolling"] = Field(
         default="all_at_once", description="linear and rolling require a cloud."
@@ -137,7 +137,7 @@ class Endpoint(Part):
 
 
 class Images(Part):
-    """What runs and endpoints are made of, in a cloud; `llmops images push` writes it, on a twin `build`."""
+    """Images of runs and endpoints in a cloud, written by `llmops images push`, or by `build` on a twin."""
 
     training: str = Field(default="", description="Image of training jobs, by digest.")
     serving: str = Field(default="", description="Image of endpoints, by digest.")

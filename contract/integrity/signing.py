@@ -35,7 +35,7 @@ def make_key(path: Path) -> str:
 
 
 def public_key_of(private_key: Path) -> str:
-    """The public half of a private key file, as PEM."""
+    """Return the public half of a private key file, as PEM."""
     return (
         _load_private(private_key)
         .public_key()
@@ -57,7 +57,7 @@ def sign(folder: Path, private_key: Path) -> str:
 
 
 def verify_manifest(folder: Path, public_key: str, expected_sha256: str = "") -> tuple[ModelManifest, str]:
-    """Check a model version's signature and identity, but none of its files.
+    """Verify a model version's signature and identity, but none of its files.
 
     Returns:
         The manifest and its sha256, of the bytes that were verified.
@@ -79,7 +79,7 @@ def verify_manifest(folder: Path, public_key: str, expected_sha256: str = "") ->
         raise IntegrityError(
             f"is version sha256:{found}, but sha256:{expected_sha256} was promoted",
             where=str(path),
-            fix="promote the version that is meant",
+            fix="promote the intended version",
         )
     return ModelManifest.parse(content.decode(), where=str(path)), found
 
@@ -96,16 +96,16 @@ def _verify_signature(folder: Path, content: bytes, public_key: str) -> None:
 
 
 def require_signed(content: bytes, signature: bytes, public_key: str, where: str) -> None:
-    """See that the holder of a key signed something.
+    """Verify a detached signature.
 
     Args:
         content: what was signed.
-        signature: as base64.
+        signature: in base64.
         public_key: PEM, from the stack.
-        where: the signature's place.
+        where: place of the signature, for errors.
 
     Raises:
-        SignatureError: it did not.
+        SignatureError: the signature is not valid for content and key.
     """
     try:
         decoded = base64.b64decode(signature.strip(), validate=True)

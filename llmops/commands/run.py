@@ -117,7 +117,7 @@ def _go_on(
     usual = (asked if run.doubt and asked else run.spec).compute or platform.require_runs()
     compute = other_machines(platform, usual, machines)
     cost = known[1] if compute == known[0] else look_ahead(platform, compute, run.spec.recipe.name, say)
-    say(f"run {run_id} goes on from its last checkpoint ({why}; it was {status})")
+    say(f"run {run_id} resumes from its last checkpoint ({why}; it was {status})")
     platform.resume(run_id, say, compute, asked)
     return cost
 

@@ -120,7 +120,7 @@ class AccountWorld(World):
         return bool(self._caller.twin)
 
     def check_limits(self) -> None:
-        """See that neither time nor money is used up.
+        """Check that neither time nor money is used up.
 
         Raises:
             LimitError: naming the limit; what was made is taken down then.

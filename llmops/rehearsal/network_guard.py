@@ -36,7 +36,7 @@ class Guard:
         return named | {name.lower(): value for name, value in named.items()}
 
     def require_quiet(self, where: str) -> None:
-        """See that nobody asked for another machine since the last time.
+        """Check that nobody asked for another machine since the last time.
 
         Raises:
             KitError: naming what was asked for.

@@ -113,7 +113,7 @@ class StackFile:
         self._accept(edited, lambda e: e[endpoint].pop(field))
 
     def diff(self) -> str:
-        """What changed, as a unified diff without context."""
+        """Return the changes as a unified diff without context."""
         lines = difflib.unified_diff(
             self._original.splitlines(), self.text.splitlines(), self.path.name, self.path.name, lineterm="", n=0
         )

@@ -42,7 +42,7 @@ class LiveProvider(LocatedProvider):
 
 
 class AzureLive(AzureLocatedResource, module="llmops", name="Live"):
-    """Stands after an endpoint.
+    """Verifies an endpoint after its update.
 
     Inputs: endpoint, model_version, environment (resource ids), deployment (name), traffic, state, image (reference),
     instance_type, instances and max_instances (least and most).
@@ -71,7 +71,7 @@ def _differences(props: Properties, live: Document, deployment: Document | None)
 
 
 def _same(live: str, declared: str) -> str:
-    """Azure writes ids and VM sizes in its own case."""
+    """Return the declared spelling if only the case differs, since Azure changes the case of ids and VM sizes."""
     return declared if live.lower() == declared.lower() else live
 
 

@@ -69,7 +69,7 @@ def resolve(settings: Settings) -> AzureResolved:
 
 
 def _require_vault_name(session: AzureSession, of: AzureInventory) -> None:
-    """See that no deleted vault has the name: with purge protection, nobody can free it before its days are over.
+    """Check that no deleted vault has the name: with purge protection, nobody can free it before its days are over.
 
     https://learn.microsoft.com/azure/key-vault/general/key-vault-recovery
 

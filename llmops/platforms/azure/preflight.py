@@ -65,7 +65,7 @@ def region_of(stack: PulumiStack) -> str:
 
 
 def require_same_place(name: str, state: dict[str, Any], subscription: str) -> None:
-    """See that a state holds nothing of another subscription, of a twin for Azure, or of Azure for a twin.
+    """Check that a state holds nothing of another subscription, of a twin for Azure, or of Azure for a twin.
 
     Raises:
         KitError: naming the first such resource.

@@ -89,7 +89,7 @@ class SmokeWorld(AccountWorld):
         return {"tags": {"llmops:smoke": self.id}}
 
     def check_limits(self) -> None:
-        """See that neither time nor money is used up; the take-down comes whatever it costs.
+        """Check that neither time nor money is used up; the take-down comes whatever it costs.
 
         Raises:
             LimitError: naming the limit.
