@@ -21,7 +21,7 @@ from contract.names import ModelRef, parse_alias, parse_promoted
 from tests.support.checkout import CHECKOUT, EXAMPLES
 from tests.support.versions import open_verified
 
-EXAMPLE = EXAMPLES / "model-1.json"
+EXAMPLE = EXAMPLES / "model-2.json"
 
 
 @pytest.fixture
