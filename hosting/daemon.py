@@ -231,7 +231,7 @@ class Daemon:
         raise HostingError(
             f"supervisord did not start: {(done.stderr or done.stdout).strip()[-500:]}",
             where=str(self.home / "supervisord.log"),
-            fix="the log says more; an unwritable folder or a full disk are the usual causes",
+            fix="see the log; the usual causes are an unwritable folder or a full disk",
         )
 
     def _write_files(self) -> None:

@@ -106,7 +106,7 @@ class StackFile:
             raise KitError(
                 f"`{field}` can't be taken away from an entry between braces",
                 where=f"{self.path}:{old.start_mark.line + 1}",
-                fix=f"take out `{field}` by hand, then repeat the command",
+                fix=f"remove `{field}` manually, then repeat the command",
             )
         lines = self.text.splitlines(keepends=True)
         edited = "".join(lines[: old.start_mark.line] + lines[old.start_mark.line + 1 :])

@@ -146,8 +146,8 @@ def _refuse_rollback(props: Properties, live: dict[str, Any]) -> None:
         raise KitError(
             what,
             where=f"endpoint {props['endpoint']}",
-            fix="take the setting that was changed back, then `pulumi up`; or mend what the endpoint's log shows, then "
-            "`pulumi up --refresh`: the state takes the update for done",
+            fix="revert the changed setting, then `pulumi up`; or fix the error in the endpoint's log, then "
+            "`pulumi up --refresh`: the state records the update as done",
         )
     line = f"{props['setting']}: {model}@sha256:{sha256}"
     store = store_of(props)

@@ -191,7 +191,7 @@ def _look_up(session: AzureSession, key: str, id_: str) -> dict[str, Any]:
         raise KitError(
             f"there is no {id_}, or these credentials may not see it",
             where=f"llmops:azure.{key}",
-            fix="correct the id, or take the setting away: then the kit makes one",
+            fix="correct the id, or remove the setting, so that the kit creates one",
         )
     return found
 

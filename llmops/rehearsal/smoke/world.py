@@ -122,7 +122,7 @@ class SmokeWorld(AccountWorld):
             raise KitError(
                 f"machines may still run: {why}",
                 where=f"`llmops down --stack {stack}`",
-                fix="see to what it says, then at once --take-down, or --resume",
+                fix="fix the error, then run --take-down or --resume immediately",
             )
 
     def take_down(self) -> tuple[list[str], list[str]]:
@@ -158,7 +158,7 @@ class SmokeWorld(AccountWorld):
             raise KitError(
                 "; ".join([*failed, *(["left behind: " + ", ".join(ours)] if ours else [])]),
                 where=self.progress.account,
-                fix=f"see to what it says, then `llmops smoke {self.cloud.target} --take-down`",
+                fix=f"fix the error, then run `llmops smoke {self.cloud.target} --take-down`",
             )
         return after
 

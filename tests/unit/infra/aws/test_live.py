@@ -80,7 +80,7 @@ def test_a_rollback_of_a_setting_rejects_no_version(store: None) -> None:
     make_endpoint()
     with pytest.raises(KitError, match="old serves, and new was declared") as refused:
         LIVE.update("", compared(), compared(configuration="new"))
-    assert "setting that was changed" in refused.value.fix
+    assert "revert the changed setting" in refused.value.fix
     assert log_of(OLD) == []
 
 
