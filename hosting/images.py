@@ -268,7 +268,7 @@ def _uv(source: ImageSource, say: Callable[[str], None], *arguments: str) -> Non
         raise HostingError(
             f"the environment of image {source.name} can't be made: " + " / ".join(lines[-5:]),
             where=str(source.requirements),
-            fix="check the connection to the package registry and the free disk space; the build resumes where it stopped",
+            fix="check the package registry's connection and the free disk space; the build resumes where it stopped",
         )
 
 
