@@ -124,5 +124,6 @@ def moto_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def store(moto_account: None) -> None:
     """A bucket for rejections and specs."""
+    del moto_account  # only opened
     place = {"LocationConstraint": REGION}
     boto3.client("s3", region_name=REGION).create_bucket(Bucket="the-store", CreateBucketConfiguration=place)
