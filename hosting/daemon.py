@@ -61,7 +61,7 @@ stdout_logfile_backups = 2
 
 @dataclass(frozen=True)
 class Program:
-    """What supervisord keeps running.
+    """A program that supervisord keeps running.
 
     `environ` is the whole environment; `log` is relative to the home; `before` are commands run before each start;
     `death_signal` reaches the program when supervisord dies; `stop_seconds` is the time from SIGTERM to SIGKILL.
@@ -231,7 +231,7 @@ class Daemon:
         raise HostingError(
             f"supervisord did not start: {(done.stderr or done.stdout).strip()[-500:]}",
             where=str(self.home / "supervisord.log"),
-            fix="the log says more; an unwritable folder or a full disk are the usual causes",
+            fix="see the log; the usual causes are an unwritable folder or a full disk",
         )
 
     def _write_files(self) -> None:

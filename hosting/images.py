@@ -203,7 +203,7 @@ def find_uv() -> str:
     beside = Path(sys.executable).with_name("uv")
     found = str(beside) if beside.exists() else shutil.which("uv")
     if not found:
-        raise HostingError("uv is missing, which makes the images' environments", fix="pip install uv")
+        raise HostingError("uv is missing, which creates the images' environments", fix="pip install uv")
     return found
 
 
@@ -270,7 +270,7 @@ def _uv(source: ImageSource, say: Callable[[str], None], *arguments: str) -> Non
         raise HostingError(
             f"the environment of image {source.name} can't be made: " + " / ".join(lines[-5:]),
             where=str(source.requirements),
-            fix="see that the package registry is reachable and the disk has room; the build goes on where it stopped",
+            fix="check the package registry's connection and the free disk space; the build resumes where it stopped",
         )
 
 
@@ -299,6 +299,8 @@ def _copy_app(source: ImageSource, folder: Path, environment: str) -> str:
         partial.rename(folder / sha256)
     except OSError as e:
         raise HostingError(
-            f"image {source.name} can't be written: {e.strerror}", where=str(folder), fix="see to the disk, and again"
+            f"image {source.name} can't be written: {e.strerror}",
+            where=str(folder),
+            fix="check the disk, and repeat the command",
         ) from e
     return ref

@@ -1,4 +1,4 @@
-"""From one variant of an endpoint to the next, without losing a request; taken back when the next one fails."""
+"""Moves an endpoint to its next variant without losing requests; rolls back if the new variant fails."""
 
 from collections.abc import Callable
 from typing import Any

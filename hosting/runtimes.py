@@ -1,4 +1,4 @@
-"""What runs a worker: a process from a process image, or a Docker container."""
+"""Runtimes of workers: a process from a process image, or a Docker container."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ _STOP_SECONDS = 35  # 30 for a server to finish its streams, as on SageMaker, an
 
 
 def check(spec: EndpointSpec) -> None:
-    """See that a worker could be started.
+    """Check that a worker could be started.
 
     Raises:
         HostingError: the image or a folder is missing, or the reference is of no known kind.

@@ -1,4 +1,4 @@
-"""What an endpoint should be, and what it is."""
+"""Specification and state of an endpoint."""
 
 import json
 from typing import ClassVar, Literal
@@ -15,7 +15,7 @@ class VariantRollout(Part):
 
     strategy: Literal["all_at_once", "canary", "manual"] = Field(
         default="all_at_once",
-        description="all_at_once: switch when ready. canary: a share first, watched, and taken back when it fails. "
+        description="all_at_once: switch when ready. canary: a watched share first, rolled back if it fails. "
         "manual: start the new variant without traffic, and leave the rest to `Host.set_traffic`.",
     )
     canary_percent: int = Field(default=10, ge=1, le=99, description="Share of the new variant while it is watched.")

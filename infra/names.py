@@ -1,4 +1,4 @@
-"""Names from one place: logical ones, which never change, and what they are called where they live."""
+"""Names of resources: logical ones, which never change, and physical ones."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from clouds.names import digest, named_after, readable
 
 
 def kept(name: str) -> str:
-    """Logical name of what outlives its stack: the engine's refusal to delete it shows the fix."""
+    """Return the logical name of a resource that outlives its stack; the engine shows it when it refuses to delete."""
     return f"{name} (llmops down keeps it)"
 
 
@@ -28,7 +28,7 @@ def endpoint(name: str) -> str:
 
 
 class CloudNames(NamedTuple):
-    """What a stack's things are called in an account. Each name ends in a hash of project, stack and thing.
+    """Physical names of a stack's resources. Each ends in a hash of project, stack and resource.
 
     So two stacks share none (`dev-a` with `b` and `dev` with `a-b` neither), and a name that is cut stays its own.
     """
@@ -65,7 +65,7 @@ class CloudNames(NamedTuple):
 
 
 class StackHome(NamedTuple):
-    """Where a local stack keeps everything."""
+    """Folders of a local stack."""
 
     folder: Path
 

@@ -46,15 +46,17 @@ def _rule(text: str) -> str:
 class Size(Part):
     """How much serves an endpoint."""
 
-    instances: int = Field(default=1, ge=0, le=64, description="Workers, or instances in a cloud; 0: only with async.")
+    instances: int = Field(
+        default=1, ge=0, le=64, description="Number of workers, or of instances in a cloud; 0: only with async."
+    )
     max_instances: int = Field(
-        default=0, ge=0, le=64, description="More than instances: scaled between the two by the load (cloud)."
+        default=0, ge=0, le=64, description="Above `instances`: autoscaling between the two (cloud)."
     )
     concurrent_requests: int = Field(
-        default=4, ge=1, le=1000, description="Requests at once that an instance should have, when scaled (cloud)."
+        default=4, ge=1, le=1000, description="Autoscaling's target of concurrent requests per instance (cloud)."
     )
     instance_type: InstanceType = Field(
-        default="", description="Such as ml.c5.2xlarge, Standard_DS3_v2; empty: the target's (cloud)."
+        default="", description="Such as ml.c5.2xlarge or Standard_DS3_v2; empty: the target's default (cloud)."
     )
 
     @model_validator(mode="after")
@@ -67,21 +69,23 @@ class Size(Part):
 
 
 class Rollout(Part):
-    """How an endpoint goes from one model version to another."""
+    """Rollout of a new model version."""
 
     strategy: Literal["all_at_once", "canary", "linear", "rolling"] = Field(
-        default="all_at_once", description="linear and rolling: in a cloud."
+        default="all_at_once", description="linear and rolling require a cloud."
     )
-    canary_percent: int = Field(default=10, ge=1, le=99, description="Share of the requests that the canary takes.")
-    step_percent: int = Field(default=25, ge=5, le=50, description="Share that each step of linear or rolling brings.")
+    canary_percent: int = Field(default=10, ge=1, le=99, description="Percentage of requests that the canary gets.")
+    step_percent: int = Field(
+        default=25, ge=5, le=50, description="Percentage that each step of linear or rolling adds."
+    )
     mirror_percent: int = Field(
         default=0,
         ge=0,
         le=50,
-        description="Share of the requests that the new version gets first as copies, for a bake (Azure).",
+        description="Percentage of requests that are mirrored to the new version first, for one bake (Azure).",
     )
     bake_seconds: int = Field(
-        default=30, ge=0, le=86_400, description="How long the new version must do well; 300 in a cloud by default."
+        default=30, ge=0, le=86_400, description="Seconds that each step is watched; 300 by default in a cloud."
     )
 
     @model_validator(mode="after")
@@ -100,30 +104,30 @@ class Endpoint(Part):
     model: Annotated[str, AfterValidator(_promoted)] = Field(
         description="Promoted version, name@number@sha256:<64 hex digits>; `llmops promote` writes it."
     )
-    endpoint: bool = Field(default=True, description="on, or off: stopped, everything else is kept.")
+    endpoint: bool = Field(default=True, description="on; off stops the servers and keeps everything else.")
     size: Size = Size()
     rollout: Rollout = Rollout()
     mode: Literal["realtime", "async", "serverless"] = Field(
         default="realtime",
-        description="async: requests and answers are files; may scale to zero (cloud). serverless is refused so far.",
+        description="async: requests and responses are files, can scale to zero (cloud); serverless: unsupported.",
     )
     precision: Literal["auto", "f32", "bf16"] = Field(
-        default="auto", description="auto: bf16 where the processor has it."
+        default="auto", description="auto: bf16 if the processor supports it."
     )
-    port: int = Field(default=0, ge=0, le=65_535, description="0: chosen once and kept (local).")
+    port: int = Field(default=0, ge=0, le=65_535, description="0: a free port, chosen once and kept (local).")
     gate: Literal["required", "waived"] = Field(
-        default="required", description="waived: a version without a passed evaluation gate may serve."
+        default="required", description="waived: serve a version even if it did not pass its evaluation gate."
     )
-    volume_gb: int = Field(default=0, ge=0, le=512, description="Disk of an instance; 0: the cloud's default (cloud).")
-    start_seconds: int = Field(
-        default=600, ge=60, le=3600, description="How long a server may take until it is ready (cloud)."
+    volume_gb: int = Field(
+        default=0, ge=0, le=512, description="Disk of an instance in GB; 0: the cloud's default (cloud)."
     )
+    start_seconds: int = Field(default=600, ge=60, le=3600, description="Seconds until a server must be ready (cloud).")
     download_seconds: int = Field(
-        default=600, ge=60, le=3600, description="How long the model's download may take (cloud)."
+        default=600, ge=60, le=3600, description="Timeout of the model's download, in seconds (cloud)."
     )
     inference_ami_version: str = Field(
         default="",
-        description="Of SageMaker's hosts, which an image's CUDA may need; empty: SageMaker's default (AWS).",
+        description="AMI of SageMaker's hosts, for images that need its CUDA; empty: the default of SageMaker (AWS).",
     )
 
     @property
@@ -133,7 +137,7 @@ class Endpoint(Part):
 
 
 class Images(Part):
-    """What runs and endpoints are made of, in a cloud; `llmops images push` writes it, on a twin `build`."""
+    """Images of runs and endpoints in a cloud, written by `llmops images push`, or by `build` on a twin."""
 
     training: str = Field(default="", description="Image of training jobs, by digest.")
     serving: str = Field(default="", description="Image of endpoints, by digest.")
@@ -149,32 +153,32 @@ class Images(Part):
 class Settings(Part):
     """All settings of a stack. Field names are the keys in the stack file, after the project's name and a colon."""
 
-    target: str = Field(default="local", description="Where the stack lives (local, aws or azure).")
+    target: str = Field(default="local", description="Target that the stack deploys to (local, aws or azure).")
     endpoints: dict[Name, Endpoint] = Field(
         default={},
-        description="Endpoints by name; each has a model and what docs/reference.md lists.",
+        description="Endpoints by name, each with a model and the settings in docs/reference.md.",
     )
     local_home: str = Field(
         default=".llmops",
         min_length=1,
-        description="Folder of everything that local stacks keep, relative to this file.",
+        description="Folder for all data of local stacks, relative to this file.",
     )
     local_runtime: Literal["process", "docker"] = Field(
-        default="process", description="How local endpoints run their image (process or docker); runs are processes."
+        default="process", description="Runtime of local endpoints (process or docker); runs are always processes."
     )
     expires: Expiry = Field(
         default="",
-        description="When the stack may go (2026-12-31, 2026-12-31T18:00Z): status and sweep name it then (cloud).",
+        description="Expiry of the stack (2026-12-31, 2026-12-31T18:00Z); status and sweep list expired ones (cloud).",
     )
-    images: Images = Field(default=Images(), description="Images of a cloud's runs and endpoints, by digest.")
+    images: Images = Field(default=Images(), description="Images of runs and endpoints in a cloud, by digest.")
     accepted_rules: dict[Annotated[str, AfterValidator(_rule)], Annotated[str, StringConstraints(min_length=1)]] = (
         Field(
             default={},
-            description="Rules that the stack may break, each with the reason; `llmops plan` names them (cloud).",
+            description="Rules that the stack may violate, each with a reason; `llmops plan` lists them (cloud).",
         )
     )
-    aws: AwsSettings = Field(default=AwsSettings(), description="Everything that only the target aws has.")
-    azure: AzureSettings = Field(default=AzureSettings(), description="Everything that only the target azure has.")
+    aws: AwsSettings = Field(default=AwsSettings(), description="Settings of target aws.")
+    azure: AzureSettings = Field(default=AzureSettings(), description="Settings of target azure.")
 
 
 def read_settings() -> Settings:

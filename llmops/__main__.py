@@ -6,7 +6,7 @@ from llmops.hidden_packages import require_nothing_hidden
 
 
 def main() -> NoReturn:
-    """See that the kit's own packages are the ones that are imported, then run the command line."""
+    """Check that the kit's own packages are the ones that are imported, then run the command line."""
     require_nothing_hidden()
     from llmops.cli import main as run
 

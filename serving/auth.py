@@ -1,4 +1,4 @@
-"""Who may ask: one API key, or a platform that has authenticated the caller already."""
+"""Authentication: one API key, or a platform that has already authenticated the caller."""
 
 from contract.api_key import is_authorized, key_digest
 from serving.errors import ApiError

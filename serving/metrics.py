@@ -1,4 +1,4 @@
-"""What /metrics shows, in Prometheus' text form."""
+"""Metrics of /metrics, in Prometheus' text format."""
 
 from collections.abc import Callable
 

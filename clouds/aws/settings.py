@@ -1,15 +1,12 @@
 """Settings of the target aws: one object, `llmops:aws`. Imports no SDK, so that every target can refuse it by name."""
 
 import ipaddress
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from contract.documents.document import Part
 from contract.documents.run import Compute
-from contract.documents.validation import message_of
-from contract.errors import SettingError
 from contract.names import Name
 
 
@@ -45,23 +42,23 @@ Interface = Literal["ecr.api", "ecr.dkr", "logs", "sts", "kms", "sagemaker.api",
 
 
 class AwsNetworkSettings(Part):
-    """Where endpoints and jobs have their network interfaces."""
+    """Network of endpoints and jobs."""
 
     mode: Literal["none", "own", "existing"] = Field(
-        default="none", description="none: SageMaker's own; own: a private VPC is made; existing: yours."
+        default="none", description="none: SageMaker's own network; own: a new private VPC; existing: your VPC."
     )
     cidr: Annotated[str, AfterValidator(_private_range)] = Field(
-        default="10.42.0.0/16", description="Of the VPC that is made."
+        default="10.42.0.0/16", description="Address range of the new VPC (own)."
     )
     zones: list[str] = Field(default=[], max_length=2, description="Two availability zones; empty: the region's first.")
     subnet_ids: list[str] = Field(default=[], description="Private subnets (existing).")
     security_group_ids: list[str] = Field(
         default=[],
-        description="Security groups (existing); several instances need rules by which their members reach each other.",
+        description="Security groups (existing); several instances need rules that let members reach each other.",
     )
 
     interface_endpoints: list[Interface] = Field(
-        default=[], description="Services with an interface endpoint in the VPC that is made; each costs by the hour."
+        default=[], description="Services with an interface endpoint in the new VPC (own); each is billed by the hour."
     )
 
     @model_validator(mode="after")
@@ -79,89 +76,84 @@ class AwsNetworkSettings(Part):
 
 
 class AwsRoleSettings(Part):
-    """Roles that exist already, by ARN; the kit makes those that are empty."""
+    """Existing roles, by ARN; empty ones are created."""
 
-    training: RoleArn = Field(default="", description="ARN of the role of training jobs.")
-    endpoint: RoleArn = Field(default="", description="ARN of the role of endpoints.")
-    scheduler: RoleArn = Field(default="", description="ARN of the role that starts scheduled jobs.")
+    training: RoleArn = Field(default="", description="Role of training jobs.")
+    endpoint: RoleArn = Field(default="", description="Role of endpoints.")
+    scheduler: RoleArn = Field(default="", description="Role that starts scheduled jobs.")
 
 
 class AwsBudgetSettings(Part):
-    """A monthly limit that tells; it stops nothing."""
+    """A monthly budget that sends notifications; it stops nothing."""
 
-    monthly_usd: int = Field(default=100, ge=0, description="What the stack may cost a month; 0: no budget.")
-    emails: list[str] = Field(default=[], max_length=10, description="Who is told of costs and alarms.")
+    monthly_usd: int = Field(default=100, ge=0, description="Monthly budget of the stack; 0: none.")
+    emails: list[str] = Field(
+        default=[], max_length=10, description="Recipient of notifications about costs and alarms."
+    )
 
 
 class AwsAlarmSettings(Part):
-    """When a rollout is rolled back, and its people are told."""
+    """Limits beyond which a rollout is rolled back and a notification is sent."""
 
-    error_rate: float = Field(default=0.05, gt=0, le=1, description="Share of the requests answered with 5xx.")
+    error_rate: float = Field(default=0.05, gt=0, le=1, description="Share of requests answered with 5xx.")
     latency_seconds: float = Field(default=20.0, gt=0, le=60, description="90th percentile of the model's latency.")
-    quality: float = Field(default=1.0, gt=0, le=1, description="Share of the golden prompts answered as expected.")
+    quality: float = Field(default=1.0, gt=0, le=1, description="Share of golden prompts answered as expected.")
 
 
 class AwsScheduleSettings(Part):
-    """A training run that is repeated."""
+    """A scheduled training run."""
 
     run: str = Field(
-        pattern=r"^[a-z][a-z0-9-]{2,62}$", description="A run that `llmops train` made: its recipe, dataset and base."
+        pattern=r"^[a-z][a-z0-9-]{2,62}$",
+        description="Run of `llmops train` whose recipe, dataset and base model are used.",
     )
-    cron: Cron = Field(description="EventBridge Scheduler's form, such as `cron(0 3 ? * SUN *)` or `rate(7 days)`.")
-    timezone: str = Field(default="UTC", min_length=1, description="In which the expression is read.")
-    instance_type: InstanceType = Field(default="", description="Of the job; empty: that of `jobs`.")
-    max_hours: int = Field(default=0, ge=0, le=120, description="Then the job is stopped; 0: that of `jobs`.")
-    on: bool = Field(default=True, description="off: it stays, and starts nothing.")
+    cron: Cron = Field(
+        description="Expression of EventBridge Scheduler, such as `cron(0 3 ? * SUN *)` or `rate(7 days)`."
+    )
+    timezone: str = Field(default="UTC", min_length=1, description="Time zone of the expression.")
+    instance_type: InstanceType = Field(default="", description="Instance type of the job; empty: that of `jobs`.")
+    max_hours: int = Field(default=0, ge=0, le=120, description="Maximum duration of the job; 0: that of `jobs`.")
+    on: bool = Field(default=True, description="off: keep the schedule, but start nothing.")
 
 
 class AwsJobSettings(Compute):
     """Defaults of runs."""
 
-    instance_type: InstanceType = Field(default="ml.m5.xlarge", min_length=1, description="Such as ml.g5.xlarge.")
+    instance_type: InstanceType = Field(
+        default="ml.m5.xlarge", min_length=1, description="Instance type, such as ml.g5.xlarge."
+    )
 
 
 class AwsSettings(Part):
     """The key `aws`."""
 
-    region: str = Field(default="", description="Such as eu-central-1; empty: that of the AWS environment or profile.")
-    profile: str = Field(default="", description="Of ~/.aws/config; empty: the AWS environment's.")
-    permissions_boundary_arn: PolicyArn = Field(default="", description="Put on every role that is made.")
-    tags: dict[str, str] = Field(default={}, description="On everything, beside the kit's own.")
-    kms_key_arn: KeyArn = Field(default="", description="A key that exists, for all data; empty: one is made.")
-    signing_key_arn: KeyArn = Field(
-        default="", description="An ECC_NIST_P256 key that exists, for signatures; empty: one is made."
+    region: str = Field(
+        default="", description="Region, such as eu-central-1; empty: that of the AWS environment or profile."
     )
-    store_bucket: BucketName = Field(default="", description="A bucket that exists, for versions; empty: one is made.")
-    work_bucket: BucketName = Field(default="", description="A bucket that exists, for runs; empty: one is made.")
+    profile: str = Field(default="", description="Profile in ~/.aws/config; empty: that of the AWS environment.")
+    permissions_boundary_arn: PolicyArn = Field(default="", description="Permissions boundary of every created role.")
+    tags: dict[str, str] = Field(default={}, description="Further tags of all resources.")
+    kms_key_arn: KeyArn = Field(default="", description="Existing key for all data; empty: create one.")
+    signing_key_arn: KeyArn = Field(
+        default="", description="Existing ECC_NIST_P256 key for signatures; empty: create one."
+    )
+    store_bucket: BucketName = Field(default="", description="Existing bucket for versions; empty: create one.")
+    work_bucket: BucketName = Field(default="", description="Existing bucket for runs; empty: create one.")
     registry: str = Field(
         default="",
         pattern=r"^([0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?(/[a-z0-9._/-]+)?)?$",
-        description="An ECR registry or a path in one, with repositories training and serving; empty: they are made.",
+        description="Existing ECR registry or path in one, with repositories training and serving; empty: create them.",
     )
     roles: AwsRoleSettings = AwsRoleSettings()
     network: AwsNetworkSettings = AwsNetworkSettings()
     instance_type: InstanceType = Field(
-        default="ml.m5.xlarge", min_length=1, description="Of endpoints that name none."
+        default="ml.m5.xlarge", min_length=1, description="Default instance type of endpoints."
     )
     log_retention_days: Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 180, 365, 400, 545, 731] = Field(
-        default=365, description="How long the endpoints' logs are kept."
+        default=365, description="Retention of the endpoints' logs."
     )
-    runs_days: int = Field(default=90, ge=1, le=3650, description="How long files of runs are kept.")
+    runs_days: int = Field(default=90, ge=1, le=3650, description="Retention of runs' files.")
     alarms: AwsAlarmSettings = AwsAlarmSettings()
     budget: AwsBudgetSettings = AwsBudgetSettings()
-    jobs: AwsJobSettings = Field(default=AwsJobSettings(), description="What runs take that say nothing else.")
-    schedules: dict[Name, AwsScheduleSettings] = Field(default={}, description="Runs that are repeated, by name.")
-
-
-def aws_settings(config: Mapping[str, Any], where: str) -> AwsSettings:
-    """The key `aws` of a stack file's config; its defaults where there is none.
-
-    Raises:
-        SettingError: naming the first wrong key.
-    """
-    try:
-        return AwsSettings.model_validate(config.get("aws") or {})
-    except ValidationError as e:
-        first = e.errors()[0]
-        key = ".".join(str(part) for part in ("aws", *first["loc"]))
-        raise SettingError(message_of(first), where=f"{where}: {key}", fix="change it in the stack file") from None
+    jobs: AwsJobSettings = Field(default=AwsJobSettings(), description="Defaults of runs.")
+    schedules: dict[Name, AwsScheduleSettings] = Field(default={}, description="Scheduled runs, by name.")

@@ -45,25 +45,27 @@ Container = Annotated[str, StringConstraints(pattern=r"^([a-z0-9](-?[a-z0-9]){2,
 
 
 class Identities(Part):
-    """User-assigned managed identities that exist already, by resource id; the kit makes those that are empty."""
+    """Existing user-assigned managed identities, by resource id; empty ones are created."""
 
-    training: IdentityId = Field(default="", description="Of jobs.")
-    endpoint: IdentityId = Field(default="", description="Of endpoints.")
-    workspace: IdentityId = Field(default="", description="Of the workspace that is made.")
+    training: IdentityId = Field(default="", description="Identity of jobs.")
+    endpoint: IdentityId = Field(default="", description="Identity of endpoints.")
+    workspace: IdentityId = Field(default="", description="Identity of the new workspace.")
 
 
 class Operator(Part):
-    """Somebody who may use the stack: runs, versions, signatures, endpoints."""
+    """A user of the stack: of its runs, versions, signatures and endpoints."""
 
-    object_id: Guid = Field(min_length=1, description="Of the user, group or service principal in Microsoft Entra ID.")
-    kind: Literal["User", "Group", "ServicePrincipal"] = Field(default="User", description="What it is.")
+    object_id: Guid = Field(
+        min_length=1, description="Object id of the user, group or service principal in Microsoft Entra ID."
+    )
+    kind: Literal["User", "Group", "ServicePrincipal"] = Field(default="User", description="Kind of principal.")
 
 
 class Encryption(Part):
-    """A key of yours that encrypts the stack's data at rest; empty: Azure's own keys do."""
+    """Your own key for encryption at rest; empty: Azure's keys."""
 
-    key: str = Field(default="", pattern=_KEY_URL, description="https://<vault>/keys/<name>/<version>, RSA.")
-    vault: VaultId = Field(default="", description="Resource id of its vault, which has purge protection.")
+    key: str = Field(default="", pattern=_KEY_URL, description="RSA key, https://<vault>/keys/<name>/<version>.")
+    vault: VaultId = Field(default="", description="Resource id of its vault, which must have purge protection.")
 
     @model_validator(mode="after")
     def _both(self) -> "Encryption":
@@ -73,7 +75,7 @@ class Encryption(Part):
 
 
 class DnsZones(Part):
-    """Private DNS zones that exist already, by resource id; the kit makes those that are empty."""
+    """Existing private DNS zones, by resource id; empty ones are created."""
 
     workspace: ZoneId = Field(default="", description="privatelink.api.azureml.ms.")
     notebooks: ZoneId = Field(default="", description="privatelink.notebooks.azure.net.")
@@ -83,7 +85,7 @@ class DnsZones(Part):
 
 
 class AzureNetwork(Part):
-    """Where jobs and endpoints have their network interfaces, and from where the stack is reached."""
+    """Network of jobs and endpoints, and access to the stack."""
 
     mode: Literal["none", "managed", "existing"] = Field(
         default="none",
@@ -91,9 +93,9 @@ class AzureNetwork(Part):
         "by private endpoints in your subnet alone.",
     )
     outbound: Literal["approved", "internet"] = Field(
-        default="approved", description="What the managed network may reach (managed, existing)."
+        default="approved", description="Allowed outbound traffic of the managed network (managed, existing)."
     )
-    subnet: SubnetId = Field(default="", description="Where the private endpoints are made (existing).")
+    subnet: SubnetId = Field(default="", description="Subnet of the private endpoints (existing).")
     dns_zones: DnsZones = DnsZones()
 
     @model_validator(mode="after")
@@ -113,30 +115,34 @@ class AzureNetwork(Part):
 
 
 class AzureBudget(Part):
-    """A monthly limit that tells; it stops nothing."""
+    """A monthly budget that sends notifications; it stops nothing."""
 
     monthly_usd: int = Field(
-        default=100, ge=0, description="What the stack may cost a month, in the account's currency; 0: no budget."
+        default=100, ge=0, description="Monthly budget of the stack, in the account's currency; 0: none."
     )
-    emails: list[str] = Field(default=[], max_length=10, description="Who is told of costs and alerts.")
+    emails: list[str] = Field(
+        default=[], max_length=10, description="Recipient of notifications about costs and alerts."
+    )
 
 
 class AzureAlerts(Part):
-    """When a rollout is rolled back, and the stack's people are told."""
+    """Limits beyond which a rollout is rolled back and a notification is sent."""
 
-    error_rate: float = Field(default=0.05, gt=0, le=1, description="Share of the requests answered with 5xx.")
-    latency_seconds: float = Field(default=20.0, gt=0, le=180, description="90th percentile of the answers' time.")
-    quality: float = Field(default=1.0, gt=0, le=1, description="Share of the golden prompts answered as expected.")
+    error_rate: float = Field(default=0.05, gt=0, le=1, description="Share of requests answered with 5xx.")
+    latency_seconds: float = Field(default=20.0, gt=0, le=180, description="90th percentile of the response time.")
+    quality: float = Field(default=1.0, gt=0, le=1, description="Share of golden prompts answered as expected.")
 
 
 class Cluster(Part):
-    """Machines for runs: Azure ML starts them for a job, and takes them away when they idle."""
+    """A compute cluster for runs; Azure ML starts nodes for jobs and removes idle ones."""
 
-    vm_size: VmSize = Field(default="Standard_DS3_v2", min_length=1, description="Such as Standard_NC4as_T4_v3.")
-    spot: bool = Field(default=False, description="on: low-priority machines, cheaper; taken back at times.")
-    min_nodes: int = Field(default=0, ge=0, le=100, description="Machines that are always there, and paid for.")
-    max_nodes: int = Field(default=1, ge=1, le=100, description="Machines at once.")
-    idle_minutes: int = Field(default=2, ge=1, le=1440, description="How long a machine without a job is kept.")
+    vm_size: VmSize = Field(
+        default="Standard_DS3_v2", min_length=1, description="VM size, such as Standard_NC4as_T4_v3."
+    )
+    spot: bool = Field(default=False, description="on: low-priority VMs, which are cheaper but can be preempted.")
+    min_nodes: int = Field(default=0, ge=0, le=100, description="Nodes that are always running, and billed.")
+    max_nodes: int = Field(default=1, ge=1, le=100, description="Maximum number of nodes.")
+    idle_minutes: int = Field(default=2, ge=1, le=1440, description="Idle time before a node is removed.")
 
     @model_validator(mode="after")
     def _in_order(self) -> "Cluster":
@@ -146,7 +152,7 @@ class Cluster(Part):
 
 
 class AzureJobs(Compute):
-    """The machines of a run on Azure: a cluster of `computes` with this VM size and priority."""
+    """Nodes of a run on Azure, from a cluster of `computes` with this VM size and priority."""
 
     instance_type: VmSize = Field(  # type: ignore[assignment]
         default="Standard_DS3_v2", min_length=1, description="A VM size of `computes`, such as Standard_NC4as_T4_v3."
@@ -154,58 +160,63 @@ class AzureJobs(Compute):
 
 
 class AzureSchedule(Part):
-    """A training run that is repeated."""
+    """A scheduled training run."""
 
     run: str = Field(
-        pattern=r"^[a-z][a-z0-9-]{2,62}$", description="A run that `llmops train` made: its recipe, dataset and base."
+        pattern=r"^[a-z][a-z0-9-]{2,62}$",
+        description="Run of `llmops train` whose recipe, dataset and base model are used.",
     )
-    cron: str = Field(pattern=r"^\S+( \S+){4}$", description="Five fields, such as `0 3 * * 0`.")
-    timezone: str = Field(
-        default="UTC", min_length=1, description="In which the expression is read, by its Windows name."
-    )
-    instance_type: VmSize = Field(default="", description="Of the job; empty: that of `jobs`.")
-    max_hours: int = Field(default=0, ge=0, le=120, description="Then the job is stopped; 0: that of `jobs`.")
-    on: bool = Field(default=True, description="off: it stays, and starts nothing.")
+    cron: str = Field(pattern=r"^\S+( \S+){4}$", description="Cron expression of five fields, such as `0 3 * * 0`.")
+    timezone: str = Field(default="UTC", min_length=1, description="Time zone of the expression, by its Windows name.")
+    instance_type: VmSize = Field(default="", description="VM size of the job; empty: that of `jobs`.")
+    max_hours: int = Field(default=0, ge=0, le=120, description="Maximum duration of the job; 0: that of `jobs`.")
+    on: bool = Field(default=True, description="off: keep the schedule, but start nothing.")
 
 
 class AzureSettings(Part):
     """The key `azure`."""
 
-    subscription: Guid = Field(default="", description="Its id; empty: $AZURE_SUBSCRIPTION_ID, or that of `az login`.")
+    subscription: Guid = Field(
+        default="", description="Subscription id; empty: $AZURE_SUBSCRIPTION_ID, or that of `az login`."
+    )
     location: str = Field(
-        default="", pattern=r"^([a-z][a-z0-9]+)?$", description="Such as westeurope; empty: the given group's."
+        default="",
+        pattern=r"^([a-z][a-z0-9]+)?$",
+        description="Location, such as westeurope; empty: that of the given resource group.",
     )
-    tags: dict[str, str] = Field(default={}, description="On everything, beside the kit's own.")
-    resource_group: GroupId = Field(default="", description="One that exists, by resource id; empty: one is made.")
-    storage_account: StorageId = Field(default="", description="An account that exists; empty: one is made.")
-    store_container: Container = Field(default="", description="Its container for versions; empty: one is made.")
-    work_container: Container = Field(default="", description="Its container for runs; empty: one is made.")
+    tags: dict[str, str] = Field(default={}, description="Further tags of all resources.")
+    resource_group: GroupId = Field(
+        default="", description="Existing resource group, by resource id; empty: create one."
+    )
+    storage_account: StorageId = Field(default="", description="Existing storage account; empty: create one.")
+    store_container: Container = Field(default="", description="Its container for versions; empty: create one.")
+    work_container: Container = Field(default="", description="Its container for runs; empty: create one.")
     redundancy: Literal["LRS", "ZRS", "GRS", "GZRS"] = Field(
-        default="ZRS", description="Copies of what is in the account that is made; LRS where a region has no zones."
+        default="ZRS", description="Redundancy of the new storage account; LRS for regions without zones."
     )
-    vault: VaultId = Field(default="", description="A Key Vault that exists, with RBAC; empty: one is made.")
+    vault: VaultId = Field(default="", description="Existing Key Vault with RBAC; empty: create one.")
     signing_key: str = Field(
         default="",
         pattern=_KEY_URL,
-        description="A P-256 key that exists, https://<vault>/keys/<name>/<version>; empty: one is made.",
+        description="Existing P-256 key, https://<vault>/keys/<name>/<version>; empty: create one.",
     )
-    registry: RegistryId = Field(default="", description="A container registry that exists; empty: one is made.")
-    logs: LogsId = Field(default="", description="A Log Analytics workspace that exists; empty: one is made.")
+    registry: RegistryId = Field(default="", description="Existing container registry; empty: create one.")
+    logs: LogsId = Field(default="", description="Existing Log Analytics workspace; empty: create one.")
     metrics: MetricsId = Field(
-        default="", description="Application Insights that exist, on a Log Analytics workspace; empty: they are made."
+        default="", description="Existing Application Insights on a Log Analytics workspace; empty: create them."
     )
     workspace: WorkspaceId = Field(
-        default="", description="An Azure Machine Learning workspace that exists; empty: one is made."
+        default="", description="Existing Azure Machine Learning workspace; empty: create one."
     )
     identities: Identities = Identities()
     operators: list[Operator] = Field(
         default=[],
         max_length=20,
-        description="Who may use the stack beside who deployed it first: its versions, runs, signatures and endpoints.",
+        description="Further users of the stack's versions, runs, signatures and endpoints, beside its first deployer.",
     )
     encryption: Encryption = Encryption()
     network: AzureNetwork = AzureNetwork()
-    instance_type: VmSize = Field(default="Standard_DS3_v2", min_length=1, description="Of endpoints that name none.")
+    instance_type: VmSize = Field(default="Standard_DS3_v2", min_length=1, description="Default VM size of endpoints.")
     answer_seconds: float = Field(
         default=10.0,
         gt=0,
@@ -214,14 +225,14 @@ class AzureSettings(Part):
         "concurrent_requests of them at once: Azure ML counts no others.",
     )
     computes: dict[Name, Cluster] = Field(
-        default={"cpu": Cluster()}, min_length=1, description="Clusters on which runs execute, by name."
+        default={"cpu": Cluster()}, min_length=1, description="Compute clusters for runs, by name."
     )
-    log_retention_days: int = Field(default=365, ge=30, le=730, description="How long logs and metrics are kept.")
-    runs_days: int = Field(default=90, ge=1, le=3650, description="How long files of runs are kept.")
+    log_retention_days: int = Field(default=365, ge=30, le=730, description="Retention of logs and metrics.")
+    runs_days: int = Field(default=90, ge=1, le=3650, description="Retention of runs' files.")
     alerts: AzureAlerts = AzureAlerts()
     budget: AzureBudget = AzureBudget()
-    jobs: AzureJobs = Field(default=AzureJobs(), description="What runs take that say nothing else.")
-    schedules: dict[Name, AzureSchedule] = Field(default={}, description="Runs that are repeated, by name.")
+    jobs: AzureJobs = Field(default=AzureJobs(), description="Defaults of runs.")
+    schedules: dict[Name, AzureSchedule] = Field(default={}, description="Scheduled runs, by name.")
 
     @model_validator(mode="after")
     def _belong_together(self) -> "AzureSettings":

@@ -44,7 +44,7 @@ class Compute(Part):
     )
     instances: int = Field(default=1, ge=1, le=64, description="Each takes its share of the recipe's batch.")
     spot: bool = Field(
-        default=False, description="on: spare capacity, cheaper; taken back at times, then gone on with elsewhere."
+        default=False, description="on: spot capacity, cheaper; the run resumes elsewhere when interrupted."
     )
     max_hours: int = Field(default=24, ge=1, le=120, description="Of training; then the job is stopped.")
     max_wait_hours: int = Field(

@@ -37,7 +37,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """What an archive may come to.
+    """Limits of an archive's contents.
 
     Attributes:
         members: headers in it, and files and folders that it makes.
@@ -169,7 +169,7 @@ class _Extraction:
             pass
 
     def _bytes(self, size: int) -> Iterator[memoryview]:
-        """So many bytes of the archive, in pieces."""
+        """Yield the given number of bytes of the archive, in pieces."""
         while size:
             if not self._piece and not self._next_piece():
                 self._refuse("ends in the middle: it is damaged")

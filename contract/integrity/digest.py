@@ -27,7 +27,7 @@ def sha256_file(path: Path) -> str:
 
 
 def file_entry(path: Path) -> FileEntry:
-    """What a manifest says of a file; the parts of a large one are hashed with it, in one reading."""
+    """Return a file's manifest entry; the parts of a large file are hashed in the same read."""
     size = path.stat().st_size
     if not part_count(size):
         return FileEntry(sha256=sha256_file(path), size=size)

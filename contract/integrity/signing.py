@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from contract.documents.model import ModelManifest
 from contract.errors import IntegrityError, KitError, SignatureError
-from contract.integrity.digest import check_folder, sha256_bytes
+from contract.integrity.digest import sha256_bytes
 from contract.layout import MANIFEST, SIGNATURE
 
 _ALGORITHM = ec.ECDSA(hashes.SHA256())
@@ -35,7 +35,7 @@ def make_key(path: Path) -> str:
 
 
 def public_key_of(private_key: Path) -> str:
-    """The public half of a private key file, as PEM."""
+    """Return the public half of a private key file, as PEM."""
     return (
         _load_private(private_key)
         .public_key()
@@ -56,25 +56,8 @@ def sign(folder: Path, private_key: Path) -> str:
     return sha256_bytes(manifest)
 
 
-def verify(folder: Path, public_key: str, expected_sha256: str = "") -> ModelManifest:
-    """Check a model version: signature, identity, then every file.
-
-    Args:
-        folder: the model version.
-        public_key: PEM, from the stack.
-        expected_sha256: the identity that was promoted; empty: any that the key signed.
-
-    Raises:
-        SignatureError: unsigned, or signed by another key.
-        IntegrityError: another version than expected, or a file that is not what the manifest says.
-    """
-    manifest, _ = verify_manifest(folder, public_key, expected_sha256)
-    check_folder(folder, manifest.files)
-    return manifest
-
-
 def verify_manifest(folder: Path, public_key: str, expected_sha256: str = "") -> tuple[ModelManifest, str]:
-    """Check a model version's signature and identity, but none of its files.
+    """Verify a model version's signature and identity, but none of its files.
 
     Returns:
         The manifest and its sha256, of the bytes that were verified.
@@ -96,7 +79,7 @@ def verify_manifest(folder: Path, public_key: str, expected_sha256: str = "") ->
         raise IntegrityError(
             f"is version sha256:{found}, but sha256:{expected_sha256} was promoted",
             where=str(path),
-            fix="promote the version that is meant",
+            fix="promote the intended version",
         )
     return ModelManifest.parse(content.decode(), where=str(path)), found
 
@@ -113,16 +96,16 @@ def _verify_signature(folder: Path, content: bytes, public_key: str) -> None:
 
 
 def require_signed(content: bytes, signature: bytes, public_key: str, where: str) -> None:
-    """See that the holder of a key signed something.
+    """Verify a detached signature.
 
     Args:
         content: what was signed.
-        signature: as base64.
+        signature: in base64.
         public_key: PEM, from the stack.
-        where: the signature's place.
+        where: place of the signature, for errors.
 
     Raises:
-        SignatureError: it did not.
+        SignatureError: the signature is not valid for content and key.
     """
     try:
         decoded = base64.b64decode(signature.strip(), validate=True)

@@ -1,4 +1,4 @@
-"""A model version whose files were opened once: what was verified is what is read, whatever becomes of the folder.
+"""A model version whose files are opened once and read by the verified handles, even if the folder changes.
 
 A file is read by the handle that it was verified by, so that a path that leads elsewhere by now is never followed. That
 leaves writing into the file itself. Whoever may do so other than this user and root gets no chance: such a file is
@@ -71,7 +71,7 @@ class VerifiedVersion:
         return cls(folder, manifest, sha256, handles, states)
 
     def read(self, name: str) -> bytes | None:
-        """A file's content, None where the version has no such file."""
+        """Return a file's content; None: the version has no such file."""
         if (handle := self.handles.get(name)) is None:
             return None
         with open(handle, "rb", closefd=False) as file:
@@ -79,7 +79,7 @@ class VerifiedVersion:
             return file.read()
 
     def require_unchanged(self) -> None:
-        """See that no file was written to since it was verified, once everything is loaded.
+        """Check, once everything is loaded, that no file was written to since it was verified.
 
         Raises:
             IntegrityError: naming the file.
@@ -89,7 +89,7 @@ class VerifiedVersion:
                 raise IntegrityError(
                     "was changed while it was loaded",
                     where=str(self.folder / name),
-                    fix="start again, and see who writes",
+                    fix="restart the server, and find the process that writes to the folder",
                 )
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ def _state(handle: int) -> tuple[int, ...]:
 
 
 def _verify(path: Path, handle: int, entry: FileEntry) -> int:
-    """Hash a file; the handle to read it by, which is another one where the file could be written to by others."""
+    """Verify a file's hash; returns the handle to read it by: of a copy, if others could write to the file."""
     copy = _unnamed_file(path, entry.size) if _is_exposed(handle) else None
     try:
         with open(handle, "rb", closefd=False) as file:
@@ -143,7 +143,7 @@ def _verify(path: Path, handle: int, entry: FileEntry) -> int:
 
 
 def _is_exposed(handle: int) -> bool:
-    """Whether somebody other than this user and root may write to the file: its owner, its group, or others.
+    """Return whether anyone but this user and root may write to the file: its owner, its group, or others.
 
     Rights of an access control list count as the group's in its mode (acl(5)).
     """
@@ -154,7 +154,7 @@ def _is_exposed(handle: int) -> bool:
 
 
 def _unnamed_file(path: Path, size: int) -> int:
-    """A file without a name, gone with its last handle; its room is taken at once."""
+    """Create an unnamed file of this size, which disappears with its last handle."""
     folder = tempfile.gettempdir()
     try:
         with tempfile.TemporaryFile(dir=folder) as file:

@@ -1,1 +1,1 @@
-"""Where a stack may live; one folder each, with the same file names."""
+"""Targets of stacks, one folder each, with the same file names."""

@@ -1,4 +1,4 @@
-"""What the dynamic providers of every target share.
+"""Base of the dynamic providers of every target.
 
 The engine starts them in a process of their own; they are pickled by reference, so every class stands in an installed
 module, and that process imports it anew: what only create, update or delete need is imported there.
@@ -33,22 +33,22 @@ class KitProvider(dynamic.ResourceProvider):
 
 
 def differ(olds: Properties, news: Properties) -> bool:
-    """Is an input another one than was recorded?"""
+    """Return whether an input differs from the recorded one."""
     return any(olds.get(k) != v for k, v in news.items() if k != _PROVIDER)
 
 
 def inputs_of(props: Properties) -> Properties:
-    """Properties without the SDK's own."""
+    """Return the properties without the SDK's own."""
     return {k: v for k, v in props.items() if k != _PROVIDER}
 
 
 def gone() -> dynamic.ReadResult:
-    """What `read` returns when there is nothing: the engine forgets the resource, and the next update makes it."""
+    """Return the result of `read` for a missing resource: the engine forgets it, and the next update creates it."""
     return dynamic.ReadResult("", {})
 
 
 def say(line: str) -> None:
-    """Progress: the engine shows what a dynamic provider prints."""
+    """Print progress; the engine shows the output of dynamic providers."""
     print(line, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What the program asks of a target."""
+"""Interface of a target to the program."""
 
 from typing import Protocol, TypeVar
 

@@ -1,4 +1,4 @@
-"""The verbs of `llmops`, a module for each group of them. Light: what a verb does is imported when it is called."""
+"""The subcommands of `llmops`, one module per group. Implementations are imported when a command runs."""
 
 import json
 import os
@@ -17,7 +17,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @contextmanager
 def progress_on_stderr(as_json: bool) -> Iterator[None]:
-    """With --json, send what is printed in the `with` block to standard error, that of child processes too."""
+    """With --json, redirect output of the `with` block to standard error, including output of child processes."""
     if not as_json:
         yield
         return
@@ -33,7 +33,7 @@ def progress_on_stderr(as_json: bool) -> Iterator[None]:
 
 
 def print_error(error: KitError, as_json: bool = False) -> None:
-    """Print what failed, where, and the fix: text on standard error, or JSON on standard output.
+    """Print an error with its place and its fix: text on standard error, or JSON on standard output.
 
     JSON goes where the verb's own JSON would have gone: `{"error": {"what": …, "where": …, "fix": …}}`.
     """

@@ -1,4 +1,4 @@
-"""bootstrap: what a cloud's account needs before its first stack."""
+"""bootstrap: prepare a cloud account for its first stack."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmops.platforms.aws.bootstrap.bootstrap import Bootstrapped
     from llmops.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription
 
-bootstrap = typer.Typer(no_args_is_help=True, help="Make an account ready: state, secrets, roles for CI.")
+bootstrap = typer.Typer(no_args_is_help=True, help="Prepare an account: state, secrets, CI roles.")
 
 
 def register(app: typer.Typer) -> None:
@@ -25,15 +25,17 @@ def register(app: typer.Typer) -> None:
 @bootstrap.command("aws")
 def bootstrap_aws(
     context: typer.Context,
-    github: Annotated[str, typer.Option(help="A repository whose workflows get roles.", metavar="OWNER/REPO")] = "",
-    branch: Annotated[str, typer.Option(help="The branch from which `up` may run.")] = "main",
+    github: Annotated[
+        str, typer.Option(help="Create roles for this repository's workflows.", metavar="OWNER/REPO")
+    ] = "",
+    branch: Annotated[str, typer.Option(help="Branch that may run `llmops up`.")] = "main",
     policy: Annotated[
-        Path | None, typer.Option(help="What the deploy role may do: from `llmops plan --policy`.", metavar="FILE")
+        Path | None, typer.Option(help="Policy of the deploy role, from `llmops plan --policy`.", metavar="FILE")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look, and say what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes without making them.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make the state bucket and the key for secrets; with --github, roles for GitHub Actions.
+    """Create the state bucket and the key for secrets; with --github, roles for GitHub Actions.
 
     The bucket is versioned, encrypted, private, TLS only. Workflows of pull requests get a
     role that reads, for previews; those of the branch one that deploys the project's things,
@@ -67,27 +69,30 @@ def bootstrap_aws(
 def bootstrap_azure(
     context: typer.Context,
     github: Annotated[
-        str, typer.Option(help="A repository whose workflows get identities.", metavar="OWNER/REPO")
+        str, typer.Option(help="Create identities for this repository's workflows.", metavar="OWNER/REPO")
     ] = "",
-    branch: Annotated[str, typer.Option(help="The branch from which `up` may run.")] = "main",
-    location: Annotated[str, typer.Option(help="Of what is new, such as westeurope.")] = "",
+    branch: Annotated[str, typer.Option(help="Branch that may run `llmops up`.")] = "main",
+    location: Annotated[str, typer.Option(help="Location of new resources, such as westeurope.")] = "",
     stacks: Annotated[
         list[str] | None,
         typer.Option(
-            "--for", help="A stack that gets a group, identities and a signing key; repeat it.", metavar="STACK"
+            "--for",
+            help="Create a resource group, identities and a signing key for this stack. Repeatable.",
+            metavar="STACK",
         ),
     ] = None,
     operators: Annotated[
         list[str] | None,
-        typer.Option("--operator", help="Who uses those stacks beside you; repeat it.", metavar="[KIND:]OBJECT_ID"),
+        typer.Option("--operator", help="Further user of those stacks. Repeatable.", metavar="[KIND:]OBJECT_ID"),
     ] = None,
     policy: Annotated[
-        Path | None, typer.Option(help="What the deploy identity may do: from `llmops plan --policy`.", metavar="FILE")
+        Path | None,
+        typer.Option(help="Role definition of the deploy identity, from `llmops plan --policy`.", metavar="FILE"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look, and say what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes without making them.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make the storage account of states and the key for secrets; with --github, identities for GitHub Actions.
+    """Create the storage account for state and the key for secrets; with --github, identities for GitHub Actions.
 
     The account has no keys, and is versioned, private, TLS only. A stack named by --for gets
     a resource group, identities and a signing key. Workflows of pull requests get an

@@ -1,4 +1,4 @@
-"""conformance: does the same come out on every target?"""
+"""conformance: compare the results of every target."""
 
 import sys
 from pathlib import Path
@@ -21,13 +21,13 @@ def register(app: typer.Typer) -> None:
 
 def conformance(
     context: typer.Context,
-    recipe: Annotated[Path, typer.Argument(help="What is trained.", metavar="RECIPE")] = Path("recipes/rehearsal.yaml"),
+    recipe: Annotated[Path, typer.Argument(help="Recipe to train.", metavar="RECIPE")] = Path("recipes/rehearsal.yaml"),
     target: Annotated[
-        list[str] | None, typer.Option(help="Only this one; repeatable. Default: all.", metavar="TARGET")
+        list[str] | None, typer.Option(help="Run this one only. Repeatable; default: all.", metavar="TARGET")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train and serve on this machine and on the twins of all clouds, and compare what comes out.
+    """Train and serve on this machine and on the twins of all clouds, and compare the results.
 
     The recipe is trained everywhere, with one thread: every loss and the weights must be
     equal. Then one version is served everywhere in f32, and asked through each contract

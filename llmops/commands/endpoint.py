@@ -1,4 +1,4 @@
-"""chat, invoke, logs: use an endpoint and read its words."""
+"""chat, invoke, logs: send requests to an endpoint and read its logs."""
 
 import sys
 import time
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from llmops.platforms.platform import Platform
 
 _PANEL = "Endpoints"
-_Name = Annotated[str, typer.Argument(help="The endpoint; not needed where there is one.", metavar="[ENDPOINT]")]
-_Tokens = Annotated[int, typer.Option(help="Most tokens of an answer; 0: the model's own default.", min=0)]
+_Name = Annotated[
+    str, typer.Argument(help="Endpoint to use; optional if the stack has only one.", metavar="[ENDPOINT]")
+]
+_Tokens = Annotated[int, typer.Option(help="Maximum tokens of an answer; 0: the model's default.", min=0)]
 _PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 1.0
 _HELP = "Write and press Enter. /new begins anew, /quit or Ctrl-D ends, Ctrl-C stops an answer."
@@ -34,10 +36,10 @@ def register(app: typer.Typer) -> None:
 def chat(
     context: typer.Context,
     endpoint: _Name = "",
-    system: Annotated[str, typer.Option(help="A system message; without it the model's own default.")] = "",
+    system: Annotated[str, typer.Option(help="System message. Default: the model's own.")] = "",
     max_tokens: _Tokens = 0,
 ) -> None:
-    """Talk to an endpoint in the terminal; answers come as they are made.
+    """Chat with an endpoint in the terminal; answers are streamed.
 
     Write and press Enter. /new begins anew, /quit or Ctrl-D ends, Ctrl-C stops an answer.
     """
@@ -68,7 +70,7 @@ def chat(
 
 
 def _read(prompt: str) -> str | None:
-    """A line, or None at the end of the input; Ctrl-C at the prompt ends the command."""
+    """Read a line; None at the end of the input. Ctrl-C at the prompt ends the command."""
     try:
         return input(prompt).strip()
     except EOFError:
@@ -78,7 +80,7 @@ def _read(prompt: str) -> str | None:
 def _answer(
     platform: "Platform", endpoint: str, messages: list[dict[str, str]], max_tokens: int, terminal: bool
 ) -> str:
-    """Print an answer as it comes; Ctrl-C stops it on the server too."""
+    """Stream an answer to the terminal; Ctrl-C also stops it on the server."""
     request: dict[str, Any] = {"messages": messages, "stream": True}
     text, count, start = "", 0, time.monotonic()
     with closing(_ask(platform, endpoint, request | _limit(max_tokens))) as chunks:
@@ -95,7 +97,7 @@ def _answer(
 
 
 def _ask(platform: "Platform", endpoint: str, request: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
-    """Send a request, and again for a minute while the endpoint takes none: after a crash, in a rush.
+    """Send a request; retry for a minute while the endpoint is busy or restarting.
 
     Raises:
         KitError: as the platform's.
@@ -123,11 +125,11 @@ def _pieces(chunks: Iterator[dict[str, Any]]) -> Iterator[str]:
 
 def invoke(
     context: typer.Context,
-    words: Annotated[list[str], typer.Argument(help="The endpoint (where there are several) and the question.")],
+    words: Annotated[list[str], typer.Argument(help="Endpoint (if the stack has several) and question.")],
     max_tokens: _Tokens = 0,
     as_json: Json = False,
 ) -> None:
-    """Ask an endpoint one question. Read from standard input where the question is `-`.
+    """Send one question to an endpoint; `-` reads it from standard input.
 
     llmops invoke "What does promote do?"
     llmops invoke chatbot "What does promote do?" --json
@@ -148,9 +150,9 @@ def invoke(
 def logs(
     context: typer.Context,
     endpoint: _Name = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow new lines.")] = False,
 ) -> None:
-    """Print the lines of an endpoint's servers and router."""
+    """Print the logs of an endpoint's servers and router."""
     here: Context = context.obj
     for line in here.platform.logs(choose(here.platform, endpoint), follow):
         print(printable(line.rstrip("\n")), flush=follow)
@@ -161,14 +163,14 @@ def _limit(max_tokens: int) -> dict[str, int]:
 
 
 def choose(platform: "Platform", endpoint: str) -> str:
-    """The endpoint that is meant: the one that is named, or the only one."""
+    """Return the named endpoint, or the only one."""
     names = list(platform.outputs.endpoints)
     if endpoint or len(names) == 1:
         return endpoint or names[0]
     if not names:
         raise KitError(
-            "there is no endpoint",
+            "the stack has no endpoint",
             where=f"stack {platform.outputs.stack}",
-            fix="`llmops promote NAME@N && llmops up` makes one",
+            fix="`llmops promote NAME@N && llmops up` creates one",
         )
     raise KitError(f"which endpoint? There are {', '.join(names)}", fix=f"write its name first: `… {names[0]} …`")

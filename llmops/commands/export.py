@@ -1,4 +1,4 @@
-"""export: what the kit holds, in the words of other tools."""
+"""export: write runs in the formats of other tools."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from contract.errors import KitError
 from llmops.context import Context, say
 
-export = typer.Typer(no_args_is_help=True, help="Write what the kit holds in the words of other tools.")
+export = typer.Typer(no_args_is_help=True, help="Write runs in the formats of other tools.")
 
 
 def register(app: typer.Typer) -> None:
@@ -19,9 +19,7 @@ def register(app: typer.Typer) -> None:
 def export_sagemaker(
     context: typer.Context,
     run: Annotated[str, typer.Argument(help="The run's id, its beginning, or `latest`.", metavar="RUN")],
-    out: Annotated[
-        Path | None, typer.Option(help="Write it there, and not to standard output.", metavar="FILE")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write. Default: standard output.", metavar="FILE")] = None,
 ) -> None:
     """Write a run as a Python program for the SageMaker SDK (ModelTrainer, sagemaker 3), which starts the same job.
 

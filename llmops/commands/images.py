@@ -1,4 +1,4 @@
-"""images: what runs and endpoints are made of."""
+"""images: build, push and pin the images of runs and endpoints."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -11,13 +11,11 @@ from llmops.commands import Json
 from llmops.context import Context, say
 from llmops.terminal.tables import print_json
 
-images = typer.Typer(
-    no_args_is_help=True, help="The images that runs and endpoints start: build them, push them, write them down."
-)
+images = typer.Typer(no_args_is_help=True, help="Build, push and pin the images of runs and endpoints.")
 
 
 class Runtime(StrEnum):
-    """What an image is built for."""
+    """Runtime that an image is built for."""
 
     process = "process"
     docker = "docker"
@@ -30,8 +28,8 @@ class Name(StrEnum):
     serving = "serving"
 
 
-Names = Annotated[list[Name] | None, typer.Argument(help="training, serving, or both where none is named.")]
-Print = Annotated[bool, typer.Option("--print", help="Print the references; write nothing.")]
+Names = Annotated[list[Name] | None, typer.Argument(help="training or serving. Default: both.")]
+Print = Annotated[bool, typer.Option("--print", help="Print the references without writing them.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -118,15 +116,16 @@ def _print(references: Mapping[str, str], as_json: bool) -> None:
 
 @images.command("base")
 def base(
-    framework: Annotated[
-        str, typer.Argument(help="As the sagemaker package calls it: pytorch, djl-lmi, huggingface …")
-    ],
-    region: Annotated[str, typer.Option(help="Without it that of the AWS environment.")] = "",
-    instance_type: Annotated[str, typer.Option(help="Decides between CPU and GPU.")] = "ml.m5.xlarge",
-    framework_version: Annotated[str, typer.Option(help="Without it the newest that the package knows.")] = "",
-    training: Annotated[bool, typer.Option("--training", help="The image for training, where there are two.")] = False,
+    framework: Annotated[str, typer.Argument(help="Name in the sagemaker package: pytorch, djl-lmi, huggingface …")],
+    region: Annotated[str, typer.Option(help="Default: that of the AWS environment.")] = "",
+    instance_type: Annotated[str, typer.Option(help="Selects the CPU or the GPU image.")] = "ml.m5.xlarge",
+    framework_version: Annotated[str, typer.Option(help="Default: the newest that the package knows.")] = "",
+    training: Annotated[
+        bool,
+        typer.Option("--training", help="Use the training image, if there is one for training and one for serving."),
+    ] = False,
 ) -> None:
-    """Print the URI of AWS's own image of a framework, for a Dockerfile's BASE. Needs the extra `sagemaker`.
+    """Print the URI of AWS's image of a framework, as BASE of a Dockerfile. Requires the extra `sagemaker`.
 
     docker build --build-arg BASE=$(llmops images base pytorch --training --instance-type ml.g5.xlarge) …
     """

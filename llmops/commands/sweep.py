@@ -1,4 +1,4 @@
-"""sweep: what is left in an account, and which stacks have had their time."""
+"""sweep: list and remove orphaned resources and expired stacks."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -22,16 +22,20 @@ def register(app: typer.Typer) -> None:
 
 def sweep(
     context: typer.Context,
-    of: Annotated[list[str] | None, typer.Option(help="Only what is this stack's; repeatable.", metavar="NAME")] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove it; asks first.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --remove: don't ask.")] = False,
+    of: Annotated[
+        list[str] | None, typer.Option(help="Only resources of this stack. Repeatable.", metavar="NAME")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove them; asks first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --remove: skip the confirmation.")] = False,
     data: Annotated[
         str,
-        typer.Option(help="With --remove: also the models, datasets, images and keys of this stack.", metavar="NAME"),
+        typer.Option(
+            help="With --remove: also remove models, datasets, images and keys of this stack.", metavar="NAME"
+        ),
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """List orphaned cloud resources, which have the kit's tags and are in no stack's state; and expired stacks.
+    """List orphaned cloud resources (with the kit's tags, but in no stack's state) and expired stacks.
 
     It looks through the stack's account and region on AWS, through its subscription on Azure.
 
@@ -91,7 +95,7 @@ def _tell(found: "Swept") -> None:
 
 
 def _remove(here: Context, found: "Swept", *, named: set[str], data: str, yes: bool) -> "list[Left]":
-    """Ask for what is left of known stacks and for what is of unknown ones, each by itself; then remove it."""
+    """Confirm leftovers of known stacks and of unknown ones separately, then remove them."""
     from llmops.platforms import sweep as sweeping
 
     candidates = [e for e in found.left if not e.thing.keep and (not e.thing.data or e.thing.stack == data)]
@@ -112,7 +116,7 @@ def _remove(here: Context, found: "Swept", *, named: set[str], data: str, yes: b
 
 
 def _take_down_expired(here: Context, found: "Swept", yes: bool) -> list[str]:
-    """Take stacks down that have expired; those that were."""
+    """Take expired stacks down; returns them."""
     from llmops.stacks import deploy
 
     done = []
@@ -126,9 +130,11 @@ def _take_down_expired(here: Context, found: "Swept", yes: bool) -> list[str]:
 
 
 def _ask(question: str) -> bool:
-    """Raises KitError where nobody can answer."""
+    """Raises KitError if standard input is no terminal."""
     if not sys.stdin.isatty():
-        raise KitError("--remove asks, and nobody is there to answer", fix="add --yes; nothing was removed")
+        raise KitError(
+            "--remove needs a confirmation, and standard input is no terminal", fix="add --yes; nothing was removed"
+        )
     return typer.confirm(question)
 
 

@@ -1,4 +1,4 @@
-"""token: what an OpenAI client needs to talk to an endpoint."""
+"""token: credentials of an endpoint for OpenAI clients."""
 
 import shlex
 from typing import Annotated
@@ -21,14 +21,14 @@ def register(app: typer.Typer) -> None:
 def token(
     context: typer.Context,
     endpoint: Annotated[
-        str, typer.Argument(help="The endpoint; not needed where there is one.", metavar="[ENDPOINT]")
+        str, typer.Argument(help="Endpoint to use; optional if the stack has only one.", metavar="[ENDPOINT]")
     ] = "",
     hours: Annotated[
-        float, typer.Option(help="How long it is valid, 12 at most (cloud).", min=0.01, max=_MOST_HOURS)
+        float, typer.Option(help="Hours until it expires, at most 12 (cloud).", min=0.01, max=_MOST_HOURS)
     ] = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Print base URL and key of an endpoint, as OpenAI clients read them from their environment.
+    """Print base URL and key of an endpoint as the environment variables that OpenAI clients read.
 
     On AWS the key is a bearer token valid for `--hours`; it ends with the credentials
     of this shell, if they end sooner. On this machine it is the

@@ -1,4 +1,4 @@
-"""twin: local emulators of AWS and Azure. The verbs are those of the command `twins` (twins/cli.py)."""
+"""twin: local emulators of AWS and Azure. The subcommands are those of `twins` (twins/cli.py)."""
 
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ twin = typer.Typer(
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
+    """Add the subcommands."""
     app.add_typer(twin, name="twin", rich_help_panel="Clouds")
 
 
@@ -30,7 +30,7 @@ def replay(
     recording: Annotated[Path, typer.Argument(help="Written by `llmops smoke --record`.", metavar="FILE")],
     against: Annotated[
         Path | None,
-        typer.Option(help="An earlier recording of the twin: no twin is started.", metavar="FILE"),
+        typer.Option(help="Earlier recording of the twin, used instead of starting one.", metavar="FILE"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -63,7 +63,7 @@ def replay(
 
 
 def _find_home(word: str, given: Path | None) -> Path:
-    """The twin's folder: as given, or in the current project."""
+    """Return the twin's folder: the given one, or that of the current project."""
     import click
 
     context: Context = click.get_current_context().obj

@@ -58,7 +58,7 @@ def world_of(target: str, project: Project, folder: Path) -> World:
         return LocalWorld(find_cloud(cloud_names()[0]), project, folder)
     cloud = find_cloud(target)
     require_packages(*cloud.extra)
-    return TwinWorld(cloud, project, folder)
+    return TwinWorld(cloud, project, folder, keep=False)
 
 
 def settings_of(target: str, stage: Stage) -> dict[str, Any]:

@@ -16,7 +16,7 @@ class Recording(Protocol):
     """Of rollouts, which take as long on the twin as they do on the cloud; None: they take no time there."""
 
     def require(self) -> None:
-        """See that the twin's packages are there. Raises KitError."""
+        """Check that the twin's packages are there. Raises KitError."""
         ...
 
     def up(self, home: Path) -> Mapping[str, str | None]:

@@ -76,7 +76,7 @@ def run_cost(compute: Compute, hire: Hire, before: Sequence[Run]) -> RunCost:
 
 
 def require_quotas(compute: Compute, hire: Hire, say: Say) -> None:
-    """See that quotas allow a run's machines; what is not known is said.
+    """Check that quotas allow a run's machines; what is not known is said.
 
     Raises:
         KitError: naming quota, what there is, what is needed and the fix.

@@ -47,7 +47,7 @@ class CloudPlatform(ABC):
         return self._make_runs()
 
     def require_runs(self) -> Compute:
-        """See that there is an image; what the stack's settings say of machines."""
+        """Check that there is an image; what the stack's settings say of machines."""
         image = self.outputs.training.image
         fix = "`llmops images build` (and on a cloud itself `llmops images push`), then `llmops up`"
         if not image:

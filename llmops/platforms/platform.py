@@ -103,7 +103,7 @@ class Platform(Protocol):
         ...
 
     def require_runs(self) -> Compute | None:
-        """See that runs can be started here, before anything is made ready for one.
+        """Check that runs can be started here, before anything is made ready for one.
 
         Returns:
             The machines of a run that names none; None: this one.
@@ -114,7 +114,7 @@ class Platform(Protocol):
         ...
 
     def require_machines(self, machines: Compute) -> None:
-        """See that a run can have machines that its caller chose, before anything is made ready for it.
+        """Check that a run can have machines that its caller chose, before anything is made ready for it.
 
         Raises:
             KitError: the target has no such machines, or can't do with them what is asked for.
@@ -146,7 +146,7 @@ class Platform(Protocol):
         ...
 
     def resume(self, run: str, say: Say, compute: Compute | None = None, asked: RunSpec | None = None) -> None:
-        """Start an ended run again, on other machines if given; it goes on from its last checkpoint.
+        """Start an ended run again, on other machines if given; it resumes from its last checkpoint.
 
         `asked` is what the caller would submit by itself. Where a run's own spec is in doubt, only an equal one is
         gone on with.

@@ -26,7 +26,7 @@ class Plugin:
 
 
 def require_plugin(stack: PulumiStack, plugin: Plugin, twin: str, say: Say) -> None:
-    """See that the engine will find the plugin; install the real one where it is missing and may be fetched.
+    """Check that the engine will find the plugin; install the real one where it is missing and may be fetched.
 
     Args:
         stack: any of the cloud.

@@ -9,7 +9,7 @@ _DEV = "`--dev` takes it all the same, for a stack that is yours alone"
 
 
 def require_shared_state(stack: PulumiStack, state: dict[str, Any], target: str, cloud: str) -> None:
-    """See that others reach the state, and that a key of the account protects its secrets.
+    """Check that others reach the state, and that a key of the account protects its secrets.
 
     Args:
         stack: the stack.

@@ -120,7 +120,7 @@ class AccountWorld(World):
         return bool(self._caller.twin)
 
     def check_limits(self) -> None:
-        """See that neither time nor money is used up.
+        """Check that neither time nor money is used up.
 
         Raises:
             LimitError: naming the limit; what was made is taken down then.
@@ -141,21 +141,23 @@ class AccountWorld(World):
 
     def _check(self, ahead_hours: float) -> None:
         if datetime.now(UTC) > self.end:
-            raise LimitError("its time is over", where="--ttl", fix="give it more; what was made is taken down now")
+            raise LimitError(
+                "its time is over", where="--ttl", fix="raise the limit; its resources are being removed now"
+            )
         if not self.meter:
             return
         if self.meter.unknown and not self._caller.twin:
             raise LimitError(
                 f"the price of {', '.join(sorted(self.meter.unknown))} is not known, so --max-usd can't be kept",
                 where="--max-usd",
-                fix="`llmops prices refresh` fetches it; what was made is taken down now",
+                fix="`llmops prices refresh` fetches it; its resources are being removed now",
             )
         expected = self.meter.usd + self.meter.rate * ahead_hours
         if expected > self._max_usd:
             raise LimitError(
                 f"it has cost about ${self.meter.usd:.4f}, and the next step might bring it to ${expected:.4f}",
                 where=f"--max-usd {self._max_usd:g}",
-                fix="give it more; what was made is taken down now",
+                fix="raise the limit; its resources are being removed now",
             )
 
     def _remove(self, stack: str) -> None:

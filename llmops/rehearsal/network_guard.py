@@ -36,7 +36,7 @@ class Guard:
         return named | {name.lower(): value for name, value in named.items()}
 
     def require_quiet(self, where: str) -> None:
-        """See that nobody asked for another machine since the last time.
+        """Check that nobody asked for another machine since the last time.
 
         Raises:
             KitError: naming what was asked for.
@@ -46,7 +46,7 @@ class Guard:
             raise KitError(
                 f"something in the rehearsal wanted to reach {', '.join(asked)}, and was refused",
                 where=where,
-                fix="a rehearsal talks to this machine alone; see the step's log for who asked",
+                fix="a rehearsal may only reach this machine; the step's log shows the caller",
             )
 
 

@@ -110,15 +110,15 @@ def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
         return _after_refusal(e, result, stage, fault)
     if fault.end == "refused":
         raise KitError(
-            f"the fault {fault.name} was to end with an error, and nothing was refused",
+            f"the fault {fault.name} should have caused an error, but nothing was refused",
             where=f"step {result.step.id}",
-            fix="see what the step did with it: the report has its commands",
+            fix="see the step's commands in the report",
         )
     if not stage.world.fault_met(fault.name):
         raise KitError(
             f"the fault {fault.name} met nothing",
             where=f"step {result.step.id}",
-            fix="the step no longer does what the fault is about: see llmops/rehearsal/clouds/",
+            fix="the step no longer triggers the fault: see llmops/rehearsal/clouds/",
         )
     meanwhile = f", after {refusals} refusal(s) meanwhile" if refusals else ""
     return _noting(evidence, f"fault {fault.name}: recovered{meanwhile}")
@@ -162,7 +162,7 @@ def _own_error(error: Exception) -> KitError:
     return KitError(
         f"an error of the rehearsal's own: {type(error).__name__}: {error}",
         where=f"{place.filename}:{place.lineno}",
-        fix="the step's log has what was said until then",
+        fix="see the step's log",
     )
 
 

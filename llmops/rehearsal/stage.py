@@ -1,4 +1,4 @@
-"""What a step works with: the world, commands as a user types them, and what earlier steps left."""
+"""Environment of a step: the world, commands as a user types them, and results of earlier steps."""
 
 import json
 import re
@@ -100,7 +100,7 @@ class Stage:
         return StackFile(project.stack_file(self.world.stack(stack)), project.name)
 
     def outputs(self, stack: str = "dev") -> "StackOutputs":
-        """What a deployed stack says of itself."""
+        """Return the outputs of a deployed stack."""
         return PulumiStack(Project(self.world.project), self.world.stack(stack)).outputs()
 
     def platform(self, stack: str = "dev") -> "Platform":

@@ -1,4 +1,4 @@
-"""What a rehearsal is made of: steps, and what each leaves as evidence."""
+"""Steps of a rehearsal, and the evidence that each leaves."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ State = Literal["passed", "failed", "stopped", "not run"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a step showed.
+    """Evidence of a step.
 
     `facts` are the same at each run, so that two runs are compared by them; `measured` are not.
     """

@@ -35,7 +35,7 @@ class TwinWorld(World):
         folder: Path,
         without: Iterable[tuple[str, str]] = (),
         *,
-        keep: bool = False,
+        keep: bool,
     ) -> None:
         super().__init__(cloud, project, folder)
         self._passphrase = "" if keep else secrets.token_urlsafe(16)

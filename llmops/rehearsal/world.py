@@ -1,4 +1,4 @@
-"""Where a rehearsal takes place: a project and an environment of its own; a twin, or the caller's account."""
+"""The world of a rehearsal: a project and an environment of its own, on a twin or in the caller's account."""
 
 import os
 from collections.abc import Mapping

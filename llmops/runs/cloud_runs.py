@@ -1,4 +1,4 @@
-"""Runs on a cloud: a folder in the place of runs, and a job for each attempt.
+"""Runs on a cloud: a folder in the work bucket or container, and one job per attempt.
 
 runs/<run>/input/spec/run.json   what was asked for       runs/<run>/checkpoints/   what outlives an attempt
 runs/<run>/output/<job>/…        what an attempt made     schedules/<name>/<run>/   the spec that a schedule repeats
@@ -170,7 +170,7 @@ class CloudRuns(ABC):
 
     @abstractmethod
     def _state(self, run: str, jobs: Sequence[Job]) -> RunState:
-        """What a run has come to by its jobs, oldest first."""
+        """Return a run's state from its jobs, oldest first."""
 
     @abstractmethod
     def _stop(self, name: str) -> None:
@@ -249,5 +249,5 @@ class CloudRuns(ABC):
 
 
 def no_run(run: str) -> NotFoundError:
-    """What to say of a run that is not there."""
+    """Error for a missing run."""
     return NotFoundError(f"there is no run {run}", fix="`llmops runs list` shows the runs")

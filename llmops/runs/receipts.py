@@ -64,13 +64,13 @@ def check_output(version: Version, spec: RunSpec, store: Store) -> str:
 
 
 def _submitted(spec: RunSpec, licence: str) -> dict[str, Any]:
-    """What a manifest must say whatever the job did."""
+    """Return the manifest fields that are fixed by the submitted run."""
     lineage = Lineage.of_run(spec, spec.id)
     return {"name": spec.recipe.name, "lineage": lineage, "serving": spec.recipe.serving, "licence": licence}
 
 
 def _engines(manifest: ModelManifest) -> list[str]:
-    """What can load the files that are there."""
+    """Return the engines that can load the present files."""
     has_openvino = any(name.startswith("openvino/") for name in manifest.files)
     return ["openvino", "transformers"] if has_openvino else ["transformers"]
 

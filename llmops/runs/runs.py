@@ -160,7 +160,7 @@ def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
 
 
 def not_complete(run: Run) -> RunError:
-    """What to say of a run that has no model version to give."""
+    """Error for a run without a model version."""
     run_id, status = run.spec.id, run.state.status
     if status == "running":
         return RunError("is still running", where=f"run {run_id}", fix=f"`llmops runs follow {run_id}` waits for it")
@@ -168,7 +168,7 @@ def not_complete(run: Run) -> RunError:
     return RunError(
         what,
         where=f"run {run_id}",
-        fix=f"`llmops train --resume {run_id}` goes on from its last checkpoint; `llmops runs show {run_id}` says more",
+        fix=f"`llmops train --resume {run_id}` resumes from its last checkpoint; see also `llmops runs show {run_id}`",
     )
 
 
@@ -187,7 +187,7 @@ def uncollected(platform: Platform) -> list[Run]:
 
 
 def require_collected(platform: Platform, say: Say) -> None:
-    """See that no complete run would be lost with the place that keeps runs. Where that can't be seen, `say` is told.
+    """Check that no complete run would be lost with the place that keeps runs. Where that can't be seen, `say` is told.
 
     Raises:
         KitError: naming the runs.

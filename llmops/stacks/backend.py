@@ -1,4 +1,4 @@
-"""Where the engine keeps states: the backend that the environment names, or a folder in the checkout."""
+"""Pulumi's backend: the one that the environment names, or a folder in the checkout."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where we are: the Pulumi project's folder, and which of its stacks is meant."""
+"""The Pulumi project's folder, and its selected stack."""
 
 import os
 import shutil
@@ -68,7 +68,7 @@ class Project:
         shutil.copyfile(self.folder / _PROJECT_FILE, folder / _PROJECT_FILE)
 
     def choose_stack(self, asked: str) -> str:
-        """The stack that is meant: asked for, in $PULUMI_STACK, the only one with a file, or the selected one.
+        """Return the stack to use: the named one, $PULUMI_STACK, the only one with a file, or the selected one.
 
         Raises:
             KitError: none of these says it.

@@ -95,14 +95,14 @@ class PulumiStack:
         return json.loads(self._capture("whoami", "--json", stack=False).stdout).get("url", "")
 
     def exists(self) -> bool:
-        """Is the stack in its backend?"""
+        """Return whether the stack is in its backend."""
         if self._is_here and has_own_state() and not (self.project.folder / STATE).is_dir():
             return False  # asking the engine would make the folder
         answer = self._capture("stack", "ls", "--json", stack=False)
         return self.name.rpartition("/")[2] in {s["name"].rpartition("/")[2] for s in json.loads(answer.stdout)}
 
     def outputs(self) -> StackOutputs:
-        """What the stack says of itself.
+        """Return the stack's outputs.
 
         Raises:
             KitError: it was never deployed, or by a program that says something else.
@@ -159,7 +159,7 @@ class PulumiStack:
         return json.loads(answer.stdout).get("deployment") or {}
 
     def preview(self, *arguments: str) -> dict[str, Any]:
-        """What `pulumi preview --json` says.
+        """Return the output of `pulumi preview --json`.
 
         Raises:
             KitError: the program or a provider refused; with its words.

@@ -106,14 +106,14 @@ class StackFile:
             raise KitError(
                 f"`{field}` can't be taken away from an entry between braces",
                 where=f"{self.path}:{old.start_mark.line + 1}",
-                fix=f"take out `{field}` by hand, then repeat the command",
+                fix=f"remove `{field}` manually, then repeat the command",
             )
         lines = self.text.splitlines(keepends=True)
         edited = "".join(lines[: old.start_mark.line] + lines[old.start_mark.line + 1 :])
         self._accept(edited, lambda e: e[endpoint].pop(field))
 
     def diff(self) -> str:
-        """What changed, as a unified diff without context."""
+        """Return the changes as a unified diff without context."""
         lines = difflib.unified_diff(
             self._original.splitlines(), self.text.splitlines(), self.path.name, self.path.name, lineterm="", n=0
         )

@@ -236,7 +236,7 @@ def _fetch_package(name: str, version: str, work: Path) -> Path:
 
 
 def _fetch_hub(repository: str, revision: str, work: Path, say: Say, token: str) -> Path:
-    """A snapshot of a hub's repository, fetched in the training image; an interrupted one is gone on with."""
+    """A snapshot of a hub's repository, fetched in the training image; an interrupted one is resumed."""
     folder = _hub_folder(repository, revision)
     argument = json.dumps([repository, revision, str(folder), HUB_PATTERNS])
     # The only step that may use the network: the hub's address and token, proxies and certificates of this environment.

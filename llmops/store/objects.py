@@ -61,7 +61,7 @@ class Objects(Protocol):
         ...
 
     def verify(self, key: str, files: Mapping[str, FileEntry], say: Say) -> None:
-        """See that the files below a key are what a manifest lists, without fetching them where that can be.
+        """Check that the files below a key are what a manifest lists, without fetching them where that can be.
 
         Raises:
             IntegrityError: naming the first file that is missing or differs.

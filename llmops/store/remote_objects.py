@@ -187,7 +187,7 @@ class RemoteObjects(ABC):
         self.create(f"{key}/{MANIFEST}", manifest)
 
     def verify(self, key: str, files: Mapping[str, FileEntry], say: Say) -> None:
-        """See that a version's files are what its manifest lists, without fetching them where that can be.
+        """Check that a version's files are what its manifest lists, without fetching them where that can be.
 
         Where the cloud keeps a SHA-256 of an object that can be compared, it is. Any other object is read whole and
         not kept; and not read again from this machine before somebody wrote it.

@@ -58,7 +58,7 @@ class Store:
         manifest = ModelManifest.parse(content, where=where)
         sha256 = sha256_bytes(content)
         if checked and sha256 != checked:
-            raise IntegrityError("was changed after it was checked", where=where, fix="see what else writes there")
+            raise IntegrityError("was changed after it was checked", where=where, fix="find out what else writes there")
         if found := self.find_identity(manifest.name, sha256):
             return found
         self._put_version(version, model_key(sha256), manifest, content, sign, say)

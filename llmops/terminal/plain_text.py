@@ -1,4 +1,4 @@
-"""What a model, a job or a server wrote, as it may be shown in a terminal."""
+"""Text of models, jobs and servers, made safe for a terminal."""
 
 import re
 

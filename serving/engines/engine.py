@@ -1,15 +1,14 @@
-"""The Engine protocol: token ids in, an async iterator of tokens out."""
+"""Messages between the server and an engine: what to load, what to generate, and the tokens that come back."""
 
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 Finish = Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOrder:
-    """What an engine loads, and how."""
+    """Files that an engine loads, and the settings to load them with."""
 
     engine: str
     files: tuple[str, ...]
@@ -20,11 +19,11 @@ class LoadOrder:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What an engine that is ready says of itself."""
+    """Properties that an engine reports once it is ready."""
 
     engine: str
     precision: str
-    """The one that it computes in: f32, bf16 or f16."""
+    """Precision of computations: f32, bf16 or f16."""
     version: str
     penalties: bool
     """Whether frequency and presence penalties work as OpenAI defines them."""
@@ -32,7 +31,7 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One answer to generate. Everything is validated before it comes here."""
+    """One answer to generate; the server has validated every field."""
 
     prompt: list[int]
     max_tokens: int
@@ -46,35 +45,11 @@ class GenerationRequest:
 
 
 class Tokens(NamedTuple):
-    """What one or several steps of the engine added to an answer."""
+    """Token ids that one or several steps of the engine added to an answer."""
 
     ids: list[int]
     finish: Finish | None
 
 
 class EngineError(Exception):
-    """The engine could not finish an answer; says so in words for the caller."""
-
-
-class Engine(Protocol):
-    """Where tokens come from."""
-
-    async def ready(self) -> EngineInfo:
-        """Return when the model is loaded and can generate.
-
-        Raises:
-            ServingError: the model can't be loaded.
-        """
-        ...
-
-    def generate(self, request: GenerationRequest) -> AsyncGenerator[Tokens, None]:
-        """Tokens as they come; the last item has `finish`. Closing the iterator early frees its place in the batch.
-
-        Raises:
-            EngineError: the answer can't be finished.
-        """
-        ...
-
-    async def close(self) -> None:
-        """End the engine; answers that still run raise EngineError."""
-        ...
+    """Error for an answer that the engine could not finish; its text is for the caller."""

@@ -16,7 +16,10 @@ _NUMBERS = itertools.count()
 
 
 class ProcessEngine:
-    """An Engine over a WorkerProcess. When the process ends, its answers raise EngineError and `ended` is set."""
+    """An engine in a WorkerProcess: prompts in, tokens out.
+
+    When the process ends, running answers raise EngineError and `ended` is set.
+    """
 
     def __init__(self, worker: WorkerProcess, *, silence_seconds: float = 120.0) -> None:
         self.ended = asyncio.Event()
@@ -33,7 +36,11 @@ class ProcessEngine:
         self._watch: asyncio.Task[None] | None = None
 
     async def ready(self) -> EngineInfo:
-        """Connect, and wait for the model that somebody ordered to be loaded."""
+        """Connect, and return once the ordered model is loaded and can generate.
+
+        Raises:
+            ServingError: the model can't be loaded.
+        """
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_connection(
             lambda: _LineConnection(self._receive, self._lost), sock=self._worker.sock
@@ -44,7 +51,13 @@ class ProcessEngine:
         return info
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Tokens, None]:
-        """Tokens of one answer, as many at a time as have come."""
+        """Yield the tokens of one answer as they arrive; the last item has `finish`.
+
+        Closing the iterator early frees the answer's place in the batch.
+
+        Raises:
+            EngineError: the answer can't be finished.
+        """
         if self.ended.is_set():
             raise EngineError(_GONE)
         if not self._mailboxes:
@@ -64,12 +77,12 @@ class ProcessEngine:
                 self._send({"cancel": number})
 
     def fail_all(self, reason: str) -> None:
-        """End every answer that runs with an error."""
+        """End every running answer with EngineError."""
         for mailbox in self._mailboxes.values():
             mailbox.fail(reason)
 
     async def close(self) -> None:
-        """Kill the process: it keeps nothing that is worth saving."""
+        """Kill the process, which has no state to save; running answers raise EngineError."""
         if self._watch:
             self._watch.cancel()
         if self._transport:

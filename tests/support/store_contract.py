@@ -14,7 +14,6 @@ import pytest
 
 from contract.errors import IntegrityError, KitError
 from contract.integrity.digest import list_files
-from contract.integrity.signing import verify
 from contract.layout import MANIFEST, SIGNATURE, model_key, rejection_log
 from llmops.stacks.promotion import promote
 from llmops.stacks.stack_file import StackFile
@@ -22,7 +21,7 @@ from llmops.store.remote_objects import RemoteObjects
 from llmops.store.versions import RemoteVersion
 from tests.support.counting import received
 from tests.support.hostile import everything
-from tests.support.versions import write_version
+from tests.support.versions import open_verified, write_version
 
 _OUTPUT = "runs/r/output/j/model"
 _WEIGHTS = 4 << 20
@@ -64,7 +63,7 @@ class StoreContract(ABC):
         assert ref.alias == "chatbot@1"
         assert platform.store().put_model(make_version(), platform.sign) == ref
         folder = platform.store().model_folder(ref.sha256)
-        assert verify(folder, platform.outputs.signing.public_key, ref.sha256).name == "chatbot"
+        assert open_verified(folder, platform.outputs.signing.public_key, ref.sha256).name == "chatbot"
         assert platform.store().find("chatbot@latest") == ref
         assert platform.store().put_model(make_version(weights="other"), platform.sign).alias == "chatbot@2"
 
@@ -199,7 +198,7 @@ class StoreContract(ABC):
         assert "inside the cloud" in said[0]
         assert ("the store keeps" if self.keeps_sums else "reading 4.2 MB to verify") in said[1]
         folder = other.store().model_folder(ref.sha256)
-        assert verify(folder, other.outputs.signing.public_key, ref.sha256).name == "chatbot"
+        assert open_verified(folder, other.outputs.signing.public_key, ref.sha256).name == "chatbot"
 
     @pytest.mark.vulnerability(5)
     def test_vulnerability_5_weights_that_are_not_the_manifests_are_not_signed(

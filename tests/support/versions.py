@@ -7,6 +7,7 @@ from contract.documents.evaluation import GoldenAnswer
 from contract.documents.model import Golden, Lineage, Message, ModelManifest, TrainingFacts
 from contract.documents.run import RunSpec
 from contract.integrity.digest import file_entries
+from contract.integrity.verified_model import VerifiedVersion
 from contract.layout import EVALUATION, MANIFEST, MODEL_CARD
 from llmops.store.store import Store
 from training.model_card import model_card
@@ -66,3 +67,10 @@ def write_output(folder: Path, spec: RunSpec, store: Store, right: bool = True) 
         golden=verdict.golden,
         serving=spec.recipe.serving,
     ).write(folder / "manifest.json")
+
+
+def open_verified(folder: Path, public_key: str, expected_sha256: str = "") -> ModelManifest:
+    """Return a version's manifest once its signature, its identity and every file were verified."""
+    version = VerifiedVersion.open(folder, public_key, expected_sha256)
+    version.close()
+    return version.manifest

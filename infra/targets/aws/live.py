@@ -65,7 +65,7 @@ class LiveInputs(TypedDict):
 
 
 class AwsLive(AwsLocatedResource, module="llmops", name="Live"):
-    """Stands after an endpoint and its scaling."""
+    """Verifies an endpoint after its update and its scaling."""
 
     def __init__(
         self, name: str, location: AwsLocation, after: Sequence[pulumi.Resource], **inputs: Unpack[LiveInputs]
@@ -79,7 +79,7 @@ def _compare(props: Properties) -> None:
         raise KitError(
             "is in the stack's state, but not on SageMaker",
             where=f"endpoint {props['endpoint']}",
-            fix="`pulumi refresh` takes note of that, then `pulumi up` makes it",
+            fix="`pulumi refresh` removes it from the state, then `pulumi up` creates it again",
         )
     _mark(props, live)
     if live["EndpointConfigName"] != props["configuration"]:
@@ -89,14 +89,14 @@ def _compare(props: Properties) -> None:
         raise KitError(
             f"runs {found['image']} instead of {props['image']}",
             where=f"endpoint {props['endpoint']}",
-            fix="see who pushed another image under that reference; a digest names one alone",
+            fix="find out who pushed another image under that reference; use a digest, which is immutable",
         )
     if found.keys() & {"instances", "weight"}:
         _restore(props, live)
 
 
 def _mark(props: Properties, live: dict[str, Any]) -> None:
-    """From here on the state knows the endpoint: see infra.targets.aws.preparation."""
+    """Tag the endpoint as known to the state: see infra.targets.aws.preparation."""
     store_of(props).write(endpoint_mark(props["endpoint"]), b"")
     with explained(f"endpoint {props['endpoint']}"):
         client("sagemaker", AwsLocation.of(props)).add_tags(
@@ -105,7 +105,7 @@ def _mark(props: Properties, live: dict[str, Any]) -> None:
 
 
 def _differences(props: Properties, live: dict[str, Any]) -> Properties:
-    """Properties that are live in another way than they were declared."""
+    """Return the live values of properties that differ from the declared ones."""
     found: Properties = {}
     if live["EndpointConfigName"] != props["configuration"]:
         found["configuration"] = live["EndpointConfigName"]
@@ -146,8 +146,8 @@ def _refuse_rollback(props: Properties, live: dict[str, Any]) -> None:
         raise KitError(
             what,
             where=f"endpoint {props['endpoint']}",
-            fix="take the setting that was changed back, then `pulumi up`; or mend what the endpoint's log shows, then "
-            "`pulumi up --refresh`: the state takes the update for done",
+            fix="revert the changed setting, then `pulumi up`; or fix the error in the endpoint's log, then "
+            "`pulumi up --refresh`: the state records the update as done",
         )
     line = f"{props['setting']}: {model}@sha256:{sha256}"
     store = store_of(props)

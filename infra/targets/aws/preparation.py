@@ -166,7 +166,7 @@ def wait_while(props: Properties, *statuses: str) -> dict[str, Any] | None:
             raise KitError(
                 f"is {told} for {_WAIT_SECONDS // 60} minutes",
                 where=f"endpoint {props['endpoint']}",
-                fix="look at its log group for the server's words, and repeat when it came to rest",
+                fix="see its log group, and repeat once it has settled",
             )
         time.sleep(_POLL_SECONDS)
     return live

@@ -18,7 +18,7 @@ class AccessProvider(LocatedProvider):
     KEY = "operator"
 
     def put(self, props: Properties) -> Properties:
-        """Wait; somebody else than the operator has roles of his own, or none."""
+        """Wait for the roles; anyone but the operator has roles of their own, or none."""
         session = open_session(AzureLocation.of(props))
         if session.caller.object_id == props["operator"]:
             for url in props["containers"]:

@@ -30,7 +30,7 @@ class AccountProvider(KitProvider):
         return dynamic.DiffResult(changes=differ(_olds, _news))
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """See that this process reaches it, and keep who it is: the stack's first operator, whoever updates later."""
+        """Check that this process reaches it, and keep who it is: the stack's first operator, whoever updates later."""
         return dynamic.CreateResult(props["subscription"], inputs_of(props) | {"operator": _operator(props)})
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:

@@ -1,4 +1,4 @@
-"""Who may do what: the roles of jobs, endpoints, the workspace, and the people who operate the stack; plain values.
+"""Role assignments of jobs, endpoints, the workspace and the stack's users, as plain values.
 
 Each has the roles that its work takes on the stack's own resources, and no more: on one registry, one container, one
 vault. https://learn.microsoft.com/azure/machine-learning/how-to-identity-based-service-authentication
@@ -21,7 +21,7 @@ _KEPT = ("store", "vault")
 
 
 class RoleGrant(NamedTuple):
-    """A role of somebody on a resource."""
+    """A role of a principal on a resource."""
 
     who: str
     role: str
@@ -43,7 +43,7 @@ def grants(of: AzureInventory) -> Iterator[RoleGrant]:
 
 
 def has_roles(of: AzureInventory, who: str) -> bool:
-    """Whether an identity was given by somebody who gives it its roles, too."""
+    """Return whether an identity is an existing one, whose owner assigns its roles."""
     return who in of.found.identities and of.found.identities[who].has_roles
 
 
@@ -63,7 +63,7 @@ def assignment(of: AzureInventory, grant: RoleGrant) -> AzureEntry:
 
 
 def training(of: AzureInventory) -> list[RoleGrant]:
-    """What a job does: pulls its image, reads versions, writes runs, keeps checkpoints, and logs.
+    """Return a job's roles: to pull its image, read versions, write runs, checkpoints and logs.
 
     Where its lines go, Azure writes by the cluster's identity or by the workspace's own: the documents leave it open.
     The cluster's gets the right to. It can't reach versions by it, and learns and changes nothing of other stacks.
@@ -77,7 +77,7 @@ def training(of: AzureInventory) -> list[RoleGrant]:
 
 
 def endpoint(of: AzureInventory) -> list[RoleGrant]:
-    """What an endpoint does: pulls its image, loads a version, and tells its metrics.
+    """Return an endpoint's roles: to pull its image, load a version and publish metrics.
 
     Azure asks for a reader of the workspace's own account, too, and for a writer of its metrics:
     https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#authorization-error

@@ -1,4 +1,4 @@
-"""What Azure ML can't do, refused before anything is declared."""
+"""Refusals of settings that Azure ML can't honour, before anything is declared."""
 
 import re
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def require_supported(settings: Settings, name: str) -> None:
 
 
 def require_image(name: str, reference: str, twin: bool) -> None:
-    """See that the stack has an image, which this place can run.
+    """Check that the stack has an image, which this place can run.
 
     Raises:
         SettingError: there is none, or it is a process that stands for one, in a real subscription.
@@ -62,7 +62,7 @@ def require_image(name: str, reference: str, twin: bool) -> None:
 
 
 def require_no_accelerators(settings: Settings, name: str) -> None:
-    """See that the kit's serving image is not put on a machine of which it would use the processors alone.
+    """Check that the kit's serving image is not put on a machine of which it would use the processors alone.
 
     Raises:
         SettingError: naming the endpoint's VM size, or the stack's, which has GPUs.
@@ -80,7 +80,7 @@ def require_no_accelerators(settings: Settings, name: str) -> None:
 
 
 def require_machines(settings: Settings) -> None:
-    """See that what runs take is a cluster of the stack.
+    """Check that what runs take is a cluster of the stack.
 
     Raises:
         SettingError: naming the key.

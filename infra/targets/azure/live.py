@@ -1,9 +1,7 @@
-"""After an endpoint's update: is what is live what was declared?
+"""Verifies after an endpoint's update that the live configuration equals the declared one.
 
-This stands after everything of an endpoint: when it fails, the engine deletes nothing.
+This resource depends on all others of its endpoint: if it fails, the engine deletes nothing.
 """
-
-from typing import Any
 
 from pulumi import dynamic
 
@@ -11,40 +9,40 @@ from clouds.azure.endpoints import instances_of, state_of, traffic_of
 from clouds.azure.session import arm_of
 from contract.errors import KitError
 from infra.targets.azure.located import AzureLocatedResource, LocatedProvider
-from infra.targets.azure.online import find_deployment, find_endpoint, name_of, require_endpoint
+from infra.targets.azure.online import Document, find_deployment, find_endpoint, name_of, require_settled
 from infra.targets.dynamic import Properties, gone, inputs_of
 
 _SETTLED = "Succeeded"
 
 
 class LiveProvider(LocatedProvider):
-    """Compares traffic, states, instances, model version and image. Keeps nothing but what it compared."""
+    """Compares traffic, states, instances, model version and image. Its outputs are what it compared."""
 
     KEY = "endpoint"
 
     def put(self, props: Properties) -> Properties:
-        """Compare; also when `refresh` found something else than was declared."""
-        live = require_endpoint(props, at_rest=True)
-        if not (found := _differences(props, live)):
+        """Compares once nothing is in progress on the endpoint or its deployment; autoscaling may be updating it."""
+        live, deployment = require_settled(props, props["deployment"])
+        if not (found := _differences(props, live, deployment)):
             return {}
         told = "; ".join(f"{key.replace('_', ' ')} is {value}, not {props[key]}" for key, value in found.items())
         raise KitError(
-            f"is live in another way than it was declared: {told}",
+            f"differs from its declaration: {told}",
             where=name_of(props),
-            fix="see who changed it, in its activity log on Azure; `pulumi up --refresh` brings back what can be",
+            fix="its activity log on Azure names who changed it; `pulumi up --refresh` restores what can be restored",
         )
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """What is live, as inputs too: so the next preview shows what the next update will change."""
+        """Returns the live values as inputs too, so that the next preview shows what the next update changes."""
         live = find_endpoint(props)
         if live is None:
             return gone()
-        found = inputs_of(props) | _differences(props, live)
+        found = inputs_of(props) | _differences(props, live, find_deployment(props, props["deployment"]))
         return dynamic.ReadResult(id_, found, found)
 
 
 class AzureLive(AzureLocatedResource, module="llmops", name="Live"):
-    """Stands after an endpoint.
+    """Verifies an endpoint after its update.
 
     Inputs: endpoint, model_version, environment (resource ids), deployment (name), traffic, state, image (reference),
     instance_type, instances and max_instances (least and most).
@@ -53,9 +51,8 @@ class AzureLive(AzureLocatedResource, module="llmops", name="Live"):
     PROVIDER = LiveProvider
 
 
-def _differences(props: Properties, live: dict[str, Any]) -> Properties:
-    """Properties that are live in another way than they were declared."""
-    deployment = find_deployment(props, props["deployment"])
+def _differences(props: Properties, live: Document, deployment: Document | None) -> Properties:
+    """Returns the live values of properties that differ from the declared ones."""
     if deployment is None:
         return {"deployment": "", "traffic": traffic_of(live)}
     properties = deployment["properties"]
@@ -74,7 +71,7 @@ def _differences(props: Properties, live: dict[str, Any]) -> Properties:
 
 
 def _same(live: str, declared: str) -> str:
-    """Azure writes ids and VM sizes in its own case."""
+    """Return the declared spelling if only the case differs, since Azure changes the case of ids and VM sizes."""
     return declared if live.lower() == declared.lower() else live
 
 

@@ -1,4 +1,4 @@
-"""What the dynamic resources of this target share: each keeps the stack's location, by which its provider works."""
+"""Base of this target's dynamic resources: each keeps the stack's location for its provider."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar

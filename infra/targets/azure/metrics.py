@@ -1,4 +1,4 @@
-"""What a deployment did since some time, by Azure Monitor's metrics and by what its servers say of their quality.
+"""Metrics of a deployment since a time, from Azure Monitor and from the quality reports in its servers' logs.
 
 https://learn.microsoft.com/azure/azure-monitor/reference/supported-metrics/microsoft-machinelearningservices-workspaces-onlineendpoints-metrics
 """
@@ -37,7 +37,7 @@ def counts(props: Properties, deployment: str, since: datetime) -> Counts:
 
 
 def failed(statuscode: str = "", modelstatuscode: str = "", **_: str) -> bool:
-    """Is an answer the deployment's fault?
+    """Return whether a response is an error of the deployment, not of its caller.
 
     Azure answers 424 for whatever a container answers but 200; so a caller's mistake is told by the container's status.
     https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes

@@ -1,4 +1,4 @@
-"""Online endpoints as they are now, and their traffic: what the dynamic resources around an endpoint share.
+"""Live state and traffic of online endpoints, as the dynamic resources around an endpoint need them.
 
 https://learn.microsoft.com/azure/machine-learning/concept-endpoints-online
 """
@@ -16,9 +16,9 @@ from contract.rollout import Owner
 from infra.targets.dynamic import Properties, say
 
 BY_UP = "up"
-"""Who owns the weights while an update rolls out."""
+"""Owner of the weights while an update rolls out."""
 BROKEN = ("Failed", "Canceled")
-"""States in which Azure keeps what it could not make or change, until it is put again."""
+"""States of a resource that Azure could not create or change, until the next PUT."""
 _BUSY = ("Creating", "Updating", "Deleting", "Provisioning", "Scaling")
 _WAIT_SECONDS = 75 * 60
 _POLL_SECONDS = (0.2, 5.0)
@@ -28,35 +28,35 @@ Document = dict[str, Any]
 
 
 def find_endpoint(props: Properties) -> Document | None:
-    """The endpoint of a dynamic resource as ARM has it; None: there is none."""
+    """Return the live endpoint of a dynamic resource; None: it is missing."""
     return arm_of(props).find(props["endpoint"])
 
 
 def find_deployment(props: Properties, name: str) -> Document | None:
-    """One of its deployments; None: there is none."""
+    """Return one of its live deployments; None: it is missing."""
     return arm_of(props).find(deployment_id(props["endpoint"], name))
 
 
 def deployment_id(endpoint: str, name: str) -> str:
-    """Resource id of a deployment of the endpoint with this one."""
+    """Return the resource id of a deployment of an endpoint, by the endpoint's id."""
     return f"{endpoint}/deployments/{name}"
 
 
 def has_traffic(live: Document | None, deployment: str) -> bool:
-    """Does a deployment get requests, or copies of some? Then Azure refuses to delete it."""
+    """Return whether a deployment gets requests or mirrored ones; Azure refuses to delete it then."""
     return any(deployment in traffic_of(live, key) for key in ("traffic", "mirrorTraffic"))
 
 
 def put_traffic(
     props: Properties, traffic: Mapping[str, int], owner: Owner | None = None, mirror: Mapping[str, int] | None = None
 ) -> None:
-    """Read the endpoint, and put it again as it is but for its weights, which no other call sets.
+    """Set an endpoint's weights by a PUT of the whole resource, since no other call sets them.
 
     Args:
-        props: of the dynamic resource.
+        props: properties of the dynamic resource.
         traffic: percent by deployment; 0 in all, or 100.
-        owner: whose the weights are from now on.
-        mirror: percent of the requests that one deployment without traffic gets as copies.
+        owner: new owner of the weights.
+        mirror: percent of requests that are mirrored to one deployment without traffic.
     """
     live = require_endpoint(props, at_rest=True)
     arm_of(props).put(props["endpoint"], with_traffic(live, traffic, mirror, owner))
@@ -65,44 +65,51 @@ def put_traffic(
         raise KitError(
             f"has traffic {traffic_of(done)} after {dict(traffic)} was set ({state_of(done)})",
             where=name_of(props),
-            fix="see who else sets it, in its activity log on Azure; then repeat `pulumi up`",
+            fix="its activity log on Azure names who else sets it; then repeat `pulumi up`",
         )
 
 
 def require_endpoint(props: Properties, *, at_rest: bool = False) -> Document:
-    """The endpoint, once no operation on it is under way if that is asked for.
+    """Return the endpoint, once no operation on it is under way if `at_rest`.
 
     Raises:
-        KitError: there is none, or it does not come to rest.
+        KitError: there is none, or its operation takes too long.
     """
-    deadline, pause = time.monotonic() + _WAIT_SECONDS, _pauses()
-    while live := find_endpoint(props):
-        if not at_rest or state_of(live) not in _BUSY:
-            return live
-        if time.monotonic() > deadline:
-            raise KitError(
-                f"is {state_of(live)} for {_WAIT_SECONDS // 60} minutes",
-                where=name_of(props),
-                fix="see its activity log on Azure, and repeat when it came to rest",
-            )
-        next(pause)
-    raise KitError(
-        "is in the stack's state, but not on Azure",
-        where=name_of(props),
-        fix="`pulumi refresh` takes note of that, then `pulumi up` makes it",
-    )
+    if at_rest:
+        live, _ = _at_rest(props, "")
+    else:
+        live = find_endpoint(props)
+    if live is None:
+        raise KitError(
+            "is in the stack's state, but not on Azure",
+            where=name_of(props),
+            fix="`pulumi refresh` removes it from the state, then `pulumi up` creates it again",
+        )
+    return live
+
+
+def require_settled(props: Properties, deployment: str) -> tuple[Document, Document | None]:
+    """Return the endpoint and one of its deployments (None: there is none), once no operation on either is under way.
+
+    Autoscaling updates a deployment on its own at any time.
+
+    Raises:
+        KitError: there is no endpoint, or an operation takes too long.
+    """
+    live, found = _at_rest(props, deployment)
+    return live or require_endpoint(props), found
 
 
 def remove_broken(location: AzureLocation, endpoint: str, name: str) -> bool:
-    """Delete a deployment that failed, but one that has requests, which Azure would refuse.
+    """Delete a failed deployment, unless it gets requests, in which case Azure would refuse.
 
     Args:
-        location: the stack's.
+        location: of the stack.
         endpoint: resource id.
         name: of the deployment.
 
     Returns:
-        It is gone.
+        Whether it was deleted.
     """
     arm, id_ = open_session(location).arm, deployment_id(endpoint, name)
     if state_of(arm.find(id_)) not in BROKEN or has_traffic(arm.find(endpoint), name):
@@ -112,12 +119,12 @@ def remove_broken(location: AzureLocation, endpoint: str, name: str) -> bool:
 
 
 def wait_for_owner(props: Properties) -> None:
-    """Wait while a rollout of somebody else owns the weights; what an update of this stack left is taken over.
+    """Wait while another client's rollout owns the weights; a leftover of this stack's own update is taken over.
 
-    (The engine lets one update of a stack run at a time: so an update's mark that is met is a dead one's.)
+    The engine runs one update of a stack at a time, so a mark of an update belongs to one that died.
 
     Raises:
-        KitError: it takes long.
+        KitError: the rollout takes too long.
     """
     deadline, pause = time.monotonic() + _WAIT_SECONDS, _pauses()
     told = False
@@ -134,8 +141,38 @@ def wait_for_owner(props: Properties) -> None:
         next(pause)
 
 
+def _at_rest(props: Properties, deployment: str) -> tuple[Document | None, Document | None]:
+    """Wait for operations on an endpoint and, if named, one of its deployments; return both as they are then."""
+    deadline, pause, told = time.monotonic() + _WAIT_SECONDS, _pauses(), False
+    while True:
+        live = find_endpoint(props)
+        found = find_deployment(props, deployment) if live and deployment else None
+        if not (busy := _operation(live, found, deployment)):
+            return live, found
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise KitError(
+                f"{busy} and did not come to rest within {_WAIT_SECONDS / 60:g} minutes",
+                where=name_of(props),
+                fix="see the endpoint's activity log on Azure; repeat `pulumi up` once the operation has ended",
+            )
+        if not told:
+            told = True
+            say(f"{name_of(props)} {busy}: waiting, at most {left / 60:.0f} minutes")
+        next(pause)
+
+
+def _operation(live: Document | None, found: Document | None, deployment: str) -> str:
+    """Describe the operation in progress on an endpoint or its deployment; empty: none."""
+    if (state := state_of(live)) in _BUSY:
+        return f"is {state}"
+    if (state := state_of(found)) in _BUSY:
+        return f"has deployment {deployment} in state {state}"
+    return ""
+
+
 def _pauses() -> Iterator[None]:
-    """Sleeps, longer each time."""
+    """Sleep before each item, longer each time."""
     seconds, most = _POLL_SECONDS
     while True:
         time.sleep(seconds)
@@ -144,5 +181,5 @@ def _pauses() -> Iterator[None]:
 
 
 def name_of(props: Properties) -> str:
-    """How errors call the endpoint."""
+    """Return the endpoint's name in errors."""
     return f"endpoint {props['endpoint'].rpartition('/')[2]}"

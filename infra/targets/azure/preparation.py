@@ -1,4 +1,4 @@
-"""What must be known of the live endpoint before it or a deployment is put again, and what must be away by then.
+"""Reads the live endpoint before it or a deployment is put again, and removes what would be in the way.
 
 A PUT replaces all of a resource: one of the endpoint without traffic takes it away, and one of a deployment says how
 many instances it has, whatever autoscaling has made of them. So each content goes with what is live at that time, which

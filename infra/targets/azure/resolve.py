@@ -69,7 +69,7 @@ def resolve(settings: Settings) -> AzureResolved:
 
 
 def _require_vault_name(session: AzureSession, of: AzureInventory) -> None:
-    """See that no deleted vault has the name: with purge protection, nobody can free it before its days are over.
+    """Check that no deleted vault has the name: with purge protection, nobody can free it before its days are over.
 
     https://learn.microsoft.com/azure/key-vault/general/key-vault-recovery
 
@@ -191,7 +191,7 @@ def _look_up(session: AzureSession, key: str, id_: str) -> dict[str, Any]:
         raise KitError(
             f"there is no {id_}, or these credentials may not see it",
             where=f"llmops:azure.{key}",
-            fix="correct the id, or take the setting away: then the kit makes one",
+            fix="correct the id, or remove the setting, so that the kit creates one",
         )
     return found
 

@@ -53,7 +53,7 @@ class TrafficProvider(KitProvider):
         return dynamic.UpdateResult(inputs_of(_news))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """What is live, as inputs too: so the next preview shows what the next update will change."""
+        """Return the live values as inputs too, so that the next preview shows the next update's changes."""
         live = find_endpoint(props)
         if live is None:
             return gone()
@@ -67,7 +67,7 @@ class TrafficProvider(KitProvider):
 
 
 class Traffic(AzureLocatedResource, module="llmops", name="Traffic"):
-    """Stands after an endpoint's deployments.
+    """Sets an endpoint's weights after its deployments exist.
 
     Inputs: endpoint (resource id), deployment (name of the one that gets everything), share (of it, 100), model and
     sha256 (the version), rollout (strategy, canary_percent, step_percent, mirror_percent, bake_seconds), limits (what
@@ -109,10 +109,10 @@ def _bring(props: Properties) -> None:
 
 
 def _roll_out(props: Properties, old: dict[str, int], new: str) -> None:
-    """Move the traffic in steps; back again when the new deployment does worse.
+    """Move the traffic in steps; roll back if the new deployment does worse.
 
     Raises:
-        KitError: it was taken back, and why.
+        KitError: it was rolled back; gives the reason.
     """
     since = datetime.now(UTC)
 
@@ -126,7 +126,7 @@ def _roll_out(props: Properties, old: dict[str, int], new: str) -> None:
     try:
         reason = roll(_plan(props["rollout"]), shift=shift, trouble=lambda: _trouble(props, list(old), new, since))
     except Exception:
-        say(f"{name_of(props)}: the rollout can't go on, and is taken back")
+        say(f"{name_of(props)}: the rollout can't continue, and is rolled back")
         put_traffic(props, shares(old, new, 0))
         raise
     if reason:

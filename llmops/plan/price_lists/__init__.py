@@ -23,7 +23,7 @@ def fetch(url: str) -> dict[str, Any]:
         raise KitError(
             f"the price list can't be fetched: {getattr(e, 'reason', e)}",
             where=url,
-            fix="see that this machine reaches it; `llmops prices show` shows the table that the kit has",
+            fix="check this machine's connection; `llmops prices show` shows the kit's own table",
         ) from e
     except ValueError as e:
         raise KitError(f"the price list is not JSON: {e}", where=url) from e

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from clouds.aws.settings import aws_settings
+from clouds.aws.settings import AwsSettings
+from clouds.settings import parse_cloud_settings
 
 PACKAGES = ("boto3", "pulumi_aws")
 TWIN_PACKAGE = "moto"
@@ -24,7 +25,7 @@ def caller(settings: Mapping[str, Any]) -> str:
     """
     from llmops.platforms.aws.clients import AwsClients
 
-    wanted = aws_settings({"aws": settings}, "stack file")
+    wanted = parse_cloud_settings(AwsSettings, "aws", {"aws": settings}, "stack file")
     found = AwsClients(wanted.region, wanted.profile).caller
     place = f"the twin at {found.twin}" if found.twin else f"account {found.account}"
     return f"{place}, {found.region}, as {found.arn.rpartition(':')[2]}"

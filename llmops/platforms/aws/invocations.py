@@ -189,7 +189,7 @@ def _refusal(error: ClientError, where: str) -> KitError | None:
             return BusyError(words, where=where, fix="try again in a moment")
         return KitError(words, where=where, fix=_LOOK)
     if code in ("ModelStreamError", "InternalStreamFailure"):
-        return KitError(f"broke off: {_words(said)}", where=where, fix="`llmops logs` says more")
+        return KitError(f"broke off: {_words(said)}", where=where, fix="see `llmops logs`")
     if code in ("ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"):
         return BusyError(f"takes no request at the moment: {said}", where=where, fix="try again in a moment")
     if is_missing(error):

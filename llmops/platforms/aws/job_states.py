@@ -20,7 +20,7 @@ _STORY = {
     "DownloadingTrainingImage": "its image is being downloaded",
     "Pending": "it waits for a warm instance",
     "Training": "it runs",
-    "Interrupted": "its spot instances were taken back: it waits for others, and goes on from its last checkpoint",
+    "Interrupted": "its spot instances were taken back: it waits for others, and resumes from its last checkpoint",
     "Restarting": "it is started again after a fault of SageMaker's",
     "Uploading": "what it made is being stored",
     "Stopping": "it is being stopped: it writes a last checkpoint",

@@ -85,7 +85,7 @@ class AwsPlatform(CloudPlatform):
             raise KitError(
                 f"{machines.instance_type} is no instance type of SageMaker's",
                 where="instance_type",
-                fix="write one such as ml.g5.xlarge; docs/reference.md says what `llmops:aws.jobs` takes",
+                fix="write one such as ml.g5.xlarge; docs/reference.md lists the fields of `llmops:aws.jobs`",
             )
 
     def hire(self, machines: Compute) -> Hire:

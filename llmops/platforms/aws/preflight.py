@@ -5,7 +5,8 @@ from typing import Any
 
 from clouds.aws.errors import USE_TWIN
 from clouds.aws.location import AwsCaller
-from clouds.aws.settings import AwsSettings, aws_settings
+from clouds.aws.settings import AwsSettings
+from clouds.settings import parse_cloud_settings
 from contract.errors import KitError, require_packages
 from contract.twins import TWIN_ACCOUNT
 from llmops.platforms.aws.clients import AwsClients
@@ -49,8 +50,12 @@ def clients_of(stack: PulumiStack) -> AwsClients:
 
 
 def settings_of(stack: PulumiStack) -> AwsSettings:
-    """The key `aws` of the stack's file."""
-    return aws_settings(stack.file.config(), str(stack.file.path))
+    """Return the key `aws` of the stack file.
+
+    Raises:
+        SettingError: names the first wrong key.
+    """
+    return parse_cloud_settings(AwsSettings, "aws", stack.file.config(), str(stack.file.path))
 
 
 def region_of(stack: PulumiStack) -> str:

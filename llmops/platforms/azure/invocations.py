@@ -67,6 +67,6 @@ def bearer_token(session: AzureSession, hours: float) -> str:
         raise KitError(
             "a token of Entra ID ends after about an hour, which can't be chosen",
             where="--hours",
-            fix="leave it out, and take a new one when it has ended",
+            fix="leave it out, and start a new one once it has ended",
         )
     return session.token(ML_SCOPE)

@@ -87,7 +87,7 @@ class AzurePlatform(CloudPlatform):
         return super().require_runs()
 
     def require_machines(self, machines: Compute) -> None:
-        """See that a cluster of the stack has them."""
+        """Check that a cluster of the stack has them."""
         choose_cluster(machines, self.azure.computes)
 
     def hire(self, machines: Compute) -> Hire:

@@ -3,12 +3,10 @@
 import re
 from typing import Any
 
-from pydantic import ValidationError
-
 from clouds.azure.errors import USE_TWIN
 from clouds.azure.session import AzureSession, location_of
 from clouds.azure.settings import AzureSettings
-from contract.documents.validation import first_message
+from clouds.settings import parse_cloud_settings
 from contract.errors import KitError, require_packages
 from contract.twins import TWIN_SUBSCRIPTION
 from llmops.platforms.azure.bootstrap.bootstrap import key_url
@@ -48,16 +46,12 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
 
 
 def settings_of(stack: PulumiStack) -> AzureSettings:
-    """What a stack's file says of Azure.
+    """Return the key `azure` of the stack file.
 
     Raises:
-        KitError: a setting is wrong; names its key.
+        SettingError: names the first wrong key.
     """
-    try:
-        return AzureSettings.model_validate(stack.file.config().get("azure") or {})
-    except ValidationError as e:
-        where = f"{stack.file.path}: {stack.project.name}:azure"
-        raise KitError(first_message(e), where=where, fix="`llmops doctor` shows every key") from None
+    return parse_cloud_settings(AzureSettings, "azure", stack.file.config(), str(stack.file.path))
 
 
 def clients_of(stack: PulumiStack) -> AzureSession:
@@ -71,7 +65,7 @@ def region_of(stack: PulumiStack) -> str:
 
 
 def require_same_place(name: str, state: dict[str, Any], subscription: str) -> None:
-    """See that a state holds nothing of another subscription, of a twin for Azure, or of Azure for a twin.
+    """Check that a state holds nothing of another subscription, of a twin for Azure, or of Azure for a twin.
 
     Raises:
         KitError: naming the first such resource.

@@ -67,7 +67,7 @@ class LocalRuns:
         self.start(spec.id, say)
 
     def start(self, run: str, say: Say) -> None:
-        """Start the process of a run that has none; it goes on from its last checkpoint."""
+        """Start the process of a run that has none; it resumes from its last checkpoint."""
         folder = self.folder / run
         with _locked(folder):
             spec, state = RunSpec.load(folder / SPEC), self.state(run)

@@ -196,7 +196,7 @@ class Cloud(ABC):
 
     @abstractmethod
     def require_loopback(self, environ: Mapping[str, str]) -> None:
-        """See that an environment's clients can reach this machine alone. Raises KitError: one leads elsewhere."""
+        """Check that an environment's clients can reach this machine alone. Raises KitError: one leads elsewhere."""
 
     @abstractmethod
     def caller(self) -> CloudCaller:
@@ -289,7 +289,7 @@ class Cloud(ABC):
         """Machines of endpoints and jobs."""
 
     def require_prices(self, say: Say, region: str) -> None:
-        """See that what a rehearsal starts has a price, so that a limit can be kept; fetch prices where it has none.
+        """Check that what a rehearsal starts has a price, so that a limit can be kept; fetch prices where it has none.
 
         Raises:
             KitError: they can't be fetched.

@@ -13,7 +13,7 @@ QUEUE = "nightly"
 
 
 def require(condition: object, what: str, where: str, fix: str = "see the step's log") -> None:
-    """See that something holds.
+    """Check that something holds.
 
     Raises:
         KitError: it does not.

@@ -1,4 +1,4 @@
-"""What a rehearsal leaves: report.json, junit.xml for a CI, report.html for people, and each step's lines."""
+"""Report of a rehearsal: report.json, junit.xml for CI, report.html, and each step's output."""
 
 import json
 import os

@@ -50,6 +50,6 @@ def _recorded_on_twin(cloud: Cloud, project: Project, console: Console, say: Say
             raise KitError(
                 f"the smoke test failed on the twin, in {failed.step.id}: {what}",
                 where=f"a twin of {cloud.title}",
-                fix=f"`llmops rehearse {cloud.target}` says more",
+                fix=f"`llmops rehearse {cloud.target}` shows the details",
             )
         return recordings.read(to, cloud.target)

@@ -104,7 +104,7 @@ class Smoke:
             raise RefusedError(
                 f"a smoke test in {kept.account} has not ended",
                 where=str(self.shelf.folder),
-                fix=f"`llmops smoke {target} --resume` goes on with it, `--take-down` removes what it made",
+                fix=f"`llmops smoke {target} --resume` resumes it, `--take-down` removes its resources",
             )
         if kept is None:
             caller = self.cloud.caller()

@@ -89,7 +89,7 @@ class SmokeWorld(AccountWorld):
         return {"tags": {"llmops:smoke": self.id}}
 
     def check_limits(self) -> None:
-        """See that neither time nor money is used up; the take-down comes whatever it costs.
+        """Check that neither time nor money is used up; the take-down comes whatever it costs.
 
         Raises:
             LimitError: naming the limit.
@@ -122,7 +122,7 @@ class SmokeWorld(AccountWorld):
             raise KitError(
                 f"machines may still run: {why}",
                 where=f"`llmops down --stack {stack}`",
-                fix="see to what it says, then at once --take-down, or --resume",
+                fix="fix the error, then run --take-down or --resume immediately",
             )
 
     def take_down(self) -> tuple[list[str], list[str]]:
@@ -158,7 +158,7 @@ class SmokeWorld(AccountWorld):
             raise KitError(
                 "; ".join([*failed, *(["left behind: " + ", ".join(ours)] if ours else [])]),
                 where=self.progress.account,
-                fix=f"see to what it says, then `llmops smoke {self.cloud.target} --take-down`",
+                fix=f"fix the error, then run `llmops smoke {self.cloud.target} --take-down`",
             )
         return after
 

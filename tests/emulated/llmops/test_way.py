@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from contract.integrity.digest import sha256_file
-from contract.integrity.signing import verify
 from tests.emulated.llmops.conftest import Kit, wait_until
+from tests.support.versions import open_verified
 
 
 def test_train_promote_deploy_go_back_take_down(kit: Kit) -> None:
@@ -102,7 +102,7 @@ def test_copy_to_another_stack_and_remove_the_data(kit: Kit) -> None:
     mine = kit.json("train", "recipe.yaml", "--stack", "dev")
     copied = kit.json("models", "copy", "chatbot@1", "--from", "dev", "--to", "prod")
     assert copied["sha256"] == mine["sha256"]
-    verify(prod.store().model_folder(copied["sha256"]), prod.outputs.signing.public_key, mine["sha256"])
+    open_verified(prod.store().model_folder(copied["sha256"]), prod.outputs.signing.public_key, mine["sha256"])
     assert kit.json("status")["stack"] == "prod"  # the one that `up` selected last, among two
 
     kit.run("promote", "chatbot@1", "--stack", "prod")

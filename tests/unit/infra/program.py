@@ -50,6 +50,10 @@ class Declared:
         """Is there a resource with this logical name?"""
         return any(urn.endswith(f"::{name}") for urn in self.resources)
 
+    def all_of(self, kind: str) -> list[dict[str, Any]]:
+        """Inputs of every resource of a type."""
+        return [inputs for urn, inputs in self.resources.items() if urn.split("::")[2] == kind]
+
     def types(self) -> set[str]:
         """Types of all resources, such as aws:iam/role:Role."""
         return {urn.split("::")[2] for urn in self.resources}

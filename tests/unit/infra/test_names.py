@@ -36,7 +36,12 @@ def test_compact_names_keep_azures_rules_and_differ_between_subscriptions() -> N
     for name in found | {CloudNames("9llmops", "x").compact("registry", 50)}:
         assert re.fullmatch(r"[a-z][a-z0-9]{4,49}", name)
         assert len(name) <= 50
-    assert max(map(len, found)) <= 24
+    assert {len(name) for name in found} == {24}, "long names use the whole limit"
+
+
+def test_compact_names_never_change() -> None:
+    """Another name would replace accounts and vaults that hold data."""
+    assert CloudNames("llmops", LONG).compact("data", 24, "a-subscription") == "llmopsateamwe370dd35f7de"
 
 
 def test_no_two_things_or_stacks_share_a_name() -> None:

@@ -78,7 +78,7 @@ class _EndpointParts:
 
     @property
     def network(self) -> Any:
-        """Where its containers have their network interfaces; empty: in SageMaker's own network."""
+        """Return the VPC configuration of its containers; empty: SageMaker's own network."""
         network = self.shared.network
         return {"subnets": network.subnets, "security_group_ids": network.security_groups} if network else {}
 

@@ -1,4 +1,4 @@
-"""Where network interfaces are: nowhere of ours, in a private VPC that is made, or in subnets that exist.
+"""Network of endpoints and jobs: SageMaker's own, a new private VPC, or existing subnets.
 
 The VPC has no way to the Internet. S3 is reached by a gateway, which costs nothing. Containers are isolated, and call
 nobody themselves; SageMaker pulls their images and writes their logs from outside of the VPC. So interface endpoints,
@@ -130,7 +130,7 @@ def _rule(stack: AwsContext, name: str, group: pulumi.Input[str], description: s
 
 
 def _workloads(stack: AwsContext, vpc: pulumi.Input[str], s3_prefixes: pulumi.Input[str]) -> pulumi.Output[str]:
-    """Of endpoints and jobs, which may reach S3 and each other."""
+    """Declare the security group of endpoints and jobs, which may reach S3 and each other."""
     # A description stays for good: what the first version of the kit said lacks that they may talk to each other.
     description = "Endpoints and jobs: out to S3 and to the VPC endpoints, nothing in"
     work = _security_group(stack, vpc, "workloads", description).id
@@ -143,7 +143,7 @@ def _workloads(stack: AwsContext, vpc: pulumi.Input[str], s3_prefixes: pulumi.In
 
 
 def _doors(stack: AwsContext, vpc: pulumi.Input[str], work: pulumi.Input[str]) -> pulumi.Output[str]:
-    """Of the VPC endpoints, which endpoints and jobs may reach."""
+    """Declare the security group of the VPC endpoints, reachable from endpoints and jobs."""
     description = "VPC endpoints: in from endpoints and jobs, nothing out"
     doors = _security_group(stack, vpc, "vpc-endpoints", description).id
     _rule(stack, "workloads-to-endpoints", work, "AWS services", referenced_security_group_id=doors, **_HTTPS)

@@ -1,4 +1,4 @@
-"""Where data is: the key that encrypts it, the store of versions, which outlives the stack, and the bucket of runs."""
+"""Storage: the encryption key, the bucket of versions, which outlives the stack, and the bucket of runs."""
 
 import json
 from dataclasses import dataclass

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 
 from clouds.aws.names import repository_arns
-from clouds.aws.settings import AwsSettings, aws_settings
+from clouds.aws.settings import AwsSettings
+from clouds.settings import parse_cloud_settings
 from contract.errors import KitError
 from llmops.stacks.project import Project
 from llmops.stacks.stack_file import StackFile
@@ -32,7 +33,7 @@ def given_to(project: Project, partition: str = "aws") -> Given:
         file = StackFile(project.stack_file(stack), project.name)
         config = file.config()
         if config.get("target") == "aws":
-            _add(found, aws_settings(config, str(file.path)), partition)
+            _add(found, parse_cloud_settings(AwsSettings, "aws", config, str(file.path)), partition)
     for name in (n for names in found.values() for n in names):
         if re.search(r"[*?$]", name):
             raise KitError(

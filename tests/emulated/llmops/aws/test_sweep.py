@@ -68,7 +68,7 @@ def test_leftovers_are_found_and_removed_in_order(stack: AwsStack) -> None:
     }
     assert {k: row["why"] for k, row in swept(stack)["left"].items()} == expected
     assert swept(stack)["left"]["alarm", "llmops-dev-half"]["usd_month"] == 0.1
-    assert "nobody is there to answer" in stack.llmops("sweep", "--remove", code=1)
+    assert "standard input is no terminal" in stack.llmops("sweep", "--remove", code=1)
     stack.llmops("sweep", "--remove", "--yes", "--of", "dev", "--stack", "dev")  # an expired stack goes too
     left = stack.twin.inventory().keys()
     assert left - before == theirs

@@ -107,7 +107,7 @@ def _left_alone(world: World) -> str:
     process.kill()
     world.platform.stop(run)
     assert find_run(world.platform, run).state.status == "stopped"
-    assert "goes on from its last checkpoint" in world.kit.run("train", "--resume", run, "--detach")
+    assert "resumes from its last checkpoint" in world.kit.run("train", "--resume", run, "--detach")
     return run
 
 

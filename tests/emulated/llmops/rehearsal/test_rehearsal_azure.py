@@ -57,7 +57,7 @@ def test_a_subscription_is_limited_tagged_swept_and_compared(
         assert "needs limits" in rehearsing.run("--live", code=1, environ=environ)
         options = ("--live", "--max-usd", "5", "--ttl", "1h", "--yes", "--only", "up", "--report", "live")
         text = rehearsing.run(*options, environ=environ)
-        assert "cloud and twin differed in nothing" in text
+        assert "cloud and twin behaved the same" in text
         live = rehearsing.report("live")
         assert [s["id"] for s in live["steps"]] == ["plan", "up"]
         assert live["live"]

@@ -19,6 +19,7 @@ from contract.integrity.digest import file_entries, list_files, tree_hash
 from contract.layout import MANIFEST, SIGNATURE, TrainingFolders, cache_dir, serving_model_folder
 from contract.names import ModelRef, parse_alias, parse_promoted
 from tests.support.checkout import CHECKOUT, EXAMPLES
+from tests.support.versions import open_verified
 
 EXAMPLE = EXAMPLES / "model-2.json"
 
@@ -44,7 +45,7 @@ def version(tmp_path: Path, key: Path) -> Path:
 
 def test_a_signed_version_verifies(version: Path, key: Path) -> None:
     identity = signing.sign(version, key)
-    manifest = signing.verify(version, signing.public_key_of(key), identity)
+    manifest = open_verified(version, signing.public_key_of(key), identity)
     assert set(manifest.files) == {"config.json", "model.safetensors", "openvino/model.bin"}
 
 
@@ -89,7 +90,7 @@ def _link(folder: Path) -> Path:
 def test_a_damaged_version_is_refused_naming_the_file(version: Path, key: Path, damage) -> None:
     path = damage(version)
     with pytest.raises(IntegrityError) as e:
-        signing.verify(version, signing.public_key_of(key))
+        open_verified(version, signing.public_key_of(key))
     assert str(path) in str(e.value)
     assert e.value.fix
 
@@ -97,19 +98,19 @@ def test_a_damaged_version_is_refused_naming_the_file(version: Path, key: Path, 
 def test_another_key_is_refused(version: Path, tmp_path: Path) -> None:
     other = signing.make_key(tmp_path / "other.key")
     with pytest.raises(SignatureError, match="does not fit"):
-        signing.verify(version, other)
+        open_verified(version, other)
 
 
 def test_a_changed_manifest_is_refused(version: Path, key: Path) -> None:
     manifest = version / MANIFEST
     manifest.write_text(manifest.read_text().replace('"passed": true', '"passed": null'))
     with pytest.raises(SignatureError):
-        signing.verify(version, signing.public_key_of(key))
+        open_verified(version, signing.public_key_of(key))
 
 
 def test_another_version_than_promoted_is_refused(version: Path, key: Path) -> None:
     with pytest.raises(IntegrityError, match="was promoted"):
-        signing.verify(version, signing.public_key_of(key), "0" * 64)
+        open_verified(version, signing.public_key_of(key), "0" * 64)
 
 
 @pytest.mark.parametrize("content", [None, "not base64!", base64.b64encode(b"nonsense").decode()])
@@ -119,7 +120,7 @@ def test_a_missing_or_broken_signature_is_refused(version: Path, key: Path, cont
     else:
         (version / SIGNATURE).write_text(content)
     with pytest.raises(SignatureError):
-        signing.verify(version, signing.public_key_of(key))
+        open_verified(version, signing.public_key_of(key))
 
 
 def test_openssl_verifies_the_signature(version: Path, key: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from contract.documents.run import RunSpec, StoredSpec
 from contract.integrity.digest import sha256_bytes
 from contract.layout import SPEC, run_spec_key
 from infra.names import CloudNames
+from infra.targets.aws import preparation, quiet
 from tests.support.checkout import CHECKOUT, EXAMPLES
 from tests.unit.infra.program import Declared, add_version, run_program
 
@@ -109,3 +110,20 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     with pytest.MonkeyPatch.context() as patch, on_moto(patch):
         patch.chdir(folder)
         yield Account(folder)
+
+
+@pytest.fixture
+def moto_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty account; providers poll it without waiting."""
+    monkeypatch.setattr(preparation, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(quiet, "_POLL_SECONDS", 0.01)
+    with on_moto(monkeypatch):
+        yield
+
+
+@pytest.fixture
+def store(moto_account: None) -> None:
+    """A bucket for rejections and specs."""
+    del moto_account  # only opened
+    place = {"LocationConstraint": REGION}
+    boto3.client("s3", region_name=REGION).create_bucket(Bucket="the-store", CreateBucketConfiguration=place)

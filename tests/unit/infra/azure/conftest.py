@@ -19,7 +19,9 @@ from contract.documents.run import SPEC_VARIABLE
 from contract.integrity.digest import sha256_bytes
 from contract.layout import run_spec_key
 from infra.names import CloudNames
+from infra.targets.azure import online, scheduled_spec, traffic
 from tests.support.checkout import CHECKOUT, EXAMPLES
+from tests.unit.infra.azure.arm import Container, InProcessArm, patch_session
 from tests.unit.infra.program import Declared, add_version, run_program
 
 SUBSCRIPTION, TENANT = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000"
@@ -139,3 +141,21 @@ def subscription(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subscript
     with pytest.MonkeyPatch.context() as patch, on_azure(patch, found):
         patch.chdir(folder)
         yield found
+
+
+@pytest.fixture
+def arm(monkeypatch: pytest.MonkeyPatch) -> InProcessArm:
+    """An empty subscription; providers poll it without waiting."""
+    found = InProcessArm()
+    patch_session(monkeypatch, found)
+    monkeypatch.setattr(online, "_POLL_SECONDS", (0.01, 0.01))
+    return found
+
+
+@pytest.fixture
+def store(arm: InProcessArm, monkeypatch: pytest.MonkeyPatch) -> Container:
+    """The container of rejections and specs."""
+    container = Container()
+    for module in (traffic, scheduled_spec):
+        monkeypatch.setattr(module, "AzureContainer", lambda _session, _url: container)
+    return container

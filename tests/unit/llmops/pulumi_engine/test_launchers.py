@@ -98,6 +98,7 @@ def test_a_launcher_that_is_ended_at_once_says_nothing(tmp_path: Path, launcher:
     with socket.socket(socket.AF_UNIX) as host:
         host.bind(str(folder / "engine-1"))
         host.listen()
+        host.settimeout(60)  # a launcher that never connects fails the test instead of blocking it
         environ = {
             "PATH": "/usr/bin:/bin",
             "TMPDIR": str(tmp_path),

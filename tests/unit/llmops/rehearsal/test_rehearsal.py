@@ -99,7 +99,7 @@ def test_a_step_that_runs_is_ended_where_a_limit_is_reached(tmp_path: Path) -> N
 def test_limits_are_for_an_account(words: list[str], tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["rehearse", "aws", *words], obj=Context(cwd=tmp_path))
     assert done.exit_code == 2
-    assert "goes with --live" in done.output
+    assert "works with --live only" in done.output
 
 
 def test_an_account_is_not_touched_without_limits(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from contract.documents.store import Alias
 from contract.errors import IntegrityError, KitError, SignatureError
-from contract.integrity.signing import verify
 from contract.layout import MANIFEST, alias_key, model_key
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.store.objects import FolderObjects
 from llmops.store.store import Store
+from tests.support.versions import open_verified
 from tests.unit.llmops.conftest import make_platform
 
 MakeVersion = Callable[..., Path]
@@ -31,7 +31,7 @@ def test_a_version_is_stored_signed_and_found_by_alias_and_identity(
 
     assert ref.alias == "chatbot@1"
     assert store.find("chatbot@latest") == store.find("chatbot@1") == store.find(str(ref)) == ref
-    verify(store.model_folder(ref.sha256), platform.outputs.signing.public_key, ref.sha256)
+    open_verified(store.model_folder(ref.sha256), platform.outputs.signing.public_key, ref.sha256)
     assert sorted(p.name for p in folder.rglob("*")) == before  # what was put stays unsigned, as it was
     assert all(p.stat().st_mode & 0o222 == 0 for p in store.model_folder(ref.sha256).rglob("*") if p.is_file())
 

@@ -13,11 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_ds
 from contract.documents.outputs import StackOutputs
 from contract.documents.run import Compute
 from contract.errors import KitError, require_packages
-from contract.integrity.signing import verify
 from contract.layout import MANIFEST
 from llmops.platforms.azure.platform import AzurePlatform
 from llmops.platforms.registry import open_platform
-from tests.support.versions import write_version
+from tests.support.versions import open_verified, write_version
 
 SHA256 = "a" * 64
 
@@ -71,7 +70,7 @@ def test_a_signature_of_key_vault_is_one_of_the_kits(tmp_path: Path) -> None:
     for _ in range(8):  # numbers whose first bytes are zero or have their highest bit set are of other lengths in DER
         here.sign(tmp_path)
         sha256 = hashlib.sha256((tmp_path / MANIFEST).read_bytes()).hexdigest()
-        assert verify(tmp_path, key.public, sha256).name == "chatbot"
+        assert open_verified(tmp_path, key.public, sha256).name == "chatbot"
 
 
 def test_runs_need_an_image_and_a_cluster() -> None:

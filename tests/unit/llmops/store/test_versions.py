@@ -1,0 +1,27 @@
+"""A file of an unsigned version is read once, and is what the manifest lists or is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from contract.documents.dataset import FileEntry
+from contract.errors import IntegrityError
+from contract.integrity.digest import sha256_bytes
+from llmops.store.versions import FolderVersion
+
+NAME, CONTENT = "evaluation.json", b'{"passed": false}'
+ENTRY = FileEntry(sha256=sha256_bytes(CONTENT), size=len(CONTENT))
+
+
+def test_a_listed_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(CONTENT)
+    assert FolderVersion(tmp_path).document(NAME, ENTRY) == CONTENT
+
+
+@pytest.mark.vulnerability(5)
+@pytest.mark.parametrize("content", [b'{"passed": true }', CONTENT + b" ", CONTENT[:-1], b""])
+def test_vulnerability_5_a_file_of_other_content_or_size_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / NAME).write_bytes(content)
+    with pytest.raises(IntegrityError) as caught:
+        FolderVersion(tmp_path).document(NAME, ENTRY)
+    assert caught.value.where == f"{tmp_path}/{NAME}"
