@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from tests.support.checkout import CHECKOUT
-from tests.support.models import training_python
+from tests.support.models import copy_model, tiny_source
 
 RECIPE = """\
 schema: recipe/1
@@ -97,8 +97,7 @@ def rehearsing_in(project: Path, cloud: str) -> Rehearsing:
     recipes.mkdir()
     (recipes / "rehearsal.yaml").write_text(RECIPE)
     (recipes / "letters.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _rows()))
-    tiny = [training_python(), str(CHECKOUT / "tests/support/tiny.py"), str(recipes / "tiny")]
-    subprocess.run(tiny, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(CHECKOUT)})
+    copy_model(tiny_source(), recipes / "tiny")
     return Rehearsing(project, cloud)
 
 
