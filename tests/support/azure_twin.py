@@ -121,4 +121,15 @@ def running_twin(
 ) -> Iterator[Subscription]:
     """A twin with its state in `folder`/`name`; ended afterwards. It runs no containers unless told to "run" them."""
     with running(Subscription, folder, name, containers, location=LOCATION, **options) as subscription:
+        if containers == "none":
+            subscription.environ |= trusted(subscription.home)
         yield subscription
+
+
+def trusted(home: Path) -> dict[str, str]:
+    """What lets a client trust the twin alone, when nothing has to be fetched from elsewhere.
+
+    Reading the authorities of a machine too, for every connection, takes longer than most requests.
+    """
+    authority = str(certificates.make(home) / certificates.AUTHORITY)
+    return dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), authority)
