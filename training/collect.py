@@ -22,8 +22,8 @@ def collect(data: Data, recipe_folder: Path, target: Path) -> None:
     root = recipe_folder.resolve()
     seen: set[Path] = set()
     for index, source in enumerate(data.sources):
-        where = f"data.sources.{index}.path: {source.path}"
-        path = Path(os.path.normpath(root / source.path))
+        where = f"data.sources.{index}.source: {source.source}"
+        path = Path(os.path.normpath(root / source.source))
         if not path.resolve().is_relative_to(root):
             raise DataError("lies outside of the recipe's folder", where=where, fix=f"copy the file below {root}")
         if not path.is_file():

@@ -7,19 +7,20 @@ from typing import Any, NamedTuple
 
 from contract.documents.recipe import Suite
 from training.chat import prompt_ids, with_system
+from training.metrics import score_answer
 from training.process import say
-from training.rows import Row, found
+from training.rows import Row
 
 # Prompts answered together. Larger batches gain little on a CPU, and their cache grows.
 BATCH = 32
 
 
 class ModelAnswer(NamedTuple):
-    """A greedy answer, and whether it states the fact."""
+    """A greedy answer, and its score from 0 to 1."""
 
     row: Row
     text: str
-    right: bool
+    score: float
 
 
 def run_suite(
@@ -53,7 +54,7 @@ def run_suite(
         }
         say(suite=suite.name, answered=len(texts), of=len(rows))
         between()
-    return [ModelAnswer(row, texts[i], found(texts[i], row.expect)) for i, row in enumerate(rows)]
+    return [ModelAnswer(row, texts[i], score_answer(suite.metric, row, texts[i])) for i, row in enumerate(rows)]
 
 
 def on_best_device(model: Any) -> Any:
@@ -98,11 +99,11 @@ def write_answers(path: Path, answers: list[ModelAnswer]) -> None:
     lines = [
         json.dumps(
             {
-                "fact": a.row.fact,
                 "question": a.row.prompt[-1]["content"],
                 "expect": a.row.expect,
+                "reference": a.row.answer,
                 "answer": a.text,
-                "right": a.right,
+                "score": round(a.score, 4),
             },
             ensure_ascii=False,
         )

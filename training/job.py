@@ -21,7 +21,7 @@ from contract.documents.recipe import Recipe, Suite
 from contract.documents.run import RUN_VARIABLE, SPEC_VARIABLE, RunSpec
 from contract.errors import IntegrityError, KitError, RunError
 from contract.integrity.digest import check_folder, file_entries, sha256_bytes, sha256_file
-from contract.layout import EVALUATION, MANIFEST, ROOT_VARIABLE, TrainingFolders
+from contract.layout import EVALUATION, MANIFEST, MODEL_CARD, ROOT_VARIABLE, TrainingFolders
 from training import checkpoints
 from training.batches import check_batch_size
 from training.ending import DIVERGED, FAILED, STOPPED, described, is_full, report_failure
@@ -30,8 +30,7 @@ from training.finetune import LOCAL_PREFIX, RESULT, DivergedError, finetune, is_
 from training.hosts import read_place
 from training.process import keep_quiet, say, set_threads
 from training.ranks import Alone, PeerError, PeerStoppedError, StoppedError, Team
-from training.rows import Row
-from training.scoring import judge, load_suite, record, row_id, to_ask_again
+from training.scoring import SuiteRow, check_suites, judge, load_suite, record, to_ask_again
 from training.stopping import StopRequest
 from training.weights import load_model, load_tokenizer, stop_tokens
 
@@ -165,8 +164,7 @@ class TrainingJob:
                 )
         check_folder(self.dataset, dataset.files)
         check_folder(self.base, base.files)
-        for suite in self.recipe.evaluation.suites:
-            load_suite(suite, self.dataset)
+        check_suites(self.recipe, self.dataset)
         return base
 
     def _stage(self, name: str, work: Callable[[], Any]) -> Any:
@@ -180,20 +178,23 @@ class TrainingJob:
         model, tokenizer = on_best_device(load_model(model_folder)), load_tokenizer(model_folder)
         system, stop = self.recipe.serving.system_prompt, stop_tokens(model_folder)
         result: dict[str, Any] = {"answers": {}, "golden": []}
-        again: list[tuple[Suite, list[Row]]] = []
+        again: list[tuple[Suite, list[SuiteRow]]] = []
         for suite in self.recipe.evaluation.suites:
             rows = load_suite(suite, self.dataset)
-            answers = run_suite(model, tokenizer, suite, rows, system, stop, self._check_stop)
+            answers = run_suite(model, tokenizer, suite, [r.row for r in rows], system, stop, self._check_stop)
             write_answers(self.state / "reports" / f"answers-{suite.name}-{when}.jsonl", answers)
             result["answers"][suite.name] = [answer.text for answer in answers]
-            again.append((suite, to_ask_again(rows, [answer.right for answer in answers])))
-            say(suite=suite.name, when=when, found=sum(a.right for a in answers), of=len(answers))
+            again.append((suite, to_ask_again(rows, [answer.score for answer in answers])))
+            mean = sum(answer.score for answer in answers) / len(answers)
+            say(suite=suite.name, when=when, score=f"{mean:.4f}", of=len(answers))
         if when == "after":
             # A server may compute in bf16: a prompt is golden only if its answer is right in both precisions.
             model = model.bfloat16()
             for suite, rows in again:
-                for a in run_suite(model, tokenizer, suite, rows, system, stop, self._check_stop) if rows else []:
-                    golden = GoldenAnswer(suite=suite.name, row=row_id(a.row), answer=a.text)
+                asked = [r.row for r in rows]
+                answers = run_suite(model, tokenizer, suite, asked, system, stop, self._check_stop) if rows else []
+                for row, answer in zip(rows, answers, strict=True):
+                    golden = GoldenAnswer(suite=suite.name, row=row.id, answer=answer.text)
                     result["golden"].append(golden.model_dump())
         return result
 
@@ -208,7 +209,7 @@ class TrainingJob:
         with self.stop.at_a_step():
             return finetune(
                 self.base,
-                self.dataset / "train.jsonl",
+                self.dataset / DatasetManifest.load(self.dataset / MANIFEST).splits["train"],
                 self.recipe.training,
                 self.recipe.serving.system_prompt,
                 self.state,
@@ -237,6 +238,7 @@ class TrainingJob:
 
     def _finish(self, base: ModelManifest, before: dict[str, Any], after: dict[str, Any], facts: TrainingFacts) -> None:
         from training.manifests import write_manifest
+        from training.model_card import model_card
 
         self._check_stop()
         say(stage="manifest")
@@ -247,7 +249,9 @@ class TrainingJob:
         answers = record(rows, before["answers"], after["answers"], golden)
         answers.write(self.folders.model / EVALUATION)
         verdict = judge(self.recipe, self.dataset, answers)
-        spec = self.spec
+        spec, dataset = self.spec, DatasetManifest.load(self.dataset / MANIFEST)
+        card = model_card(self.recipe, base, dataset, verdict.evaluation, verdict.gate, facts)
+        (self.folders.model / MODEL_CARD).write_text(card)
         write_manifest(
             self.folders.model,
             name=self.recipe.name,

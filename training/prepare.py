@@ -10,26 +10,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 from contract.documents.dataset import DatasetManifest, SourceEntry
-from contract.documents.recipe import Data, Recipe, Split
+from contract.documents.recipe import Data, Recipe, Split, SplitName
 from contract.errors import DataError
 from contract.integrity.digest import file_entries, sha256_file
 from contract.layout import MANIFEST
 from training.collect import collect
-from training.rows import Row, fold, read_rows
+from training.rows import Row, fold, group_of, prompt_of, read_rows
 
-SPLITS = ("train", "new_phrasings", "new_facts")
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test", "rephrased")
 
 
 class Placed(NamedTuple):
-    """A row and where it stands, for errors."""
+    """A row, where it stands, for errors, and the split that its source names, if any."""
 
     row: Row
     where: str
+    split: str
 
     @property
-    def question(self) -> str:
+    def prompt(self) -> str:
         """The prompt, folded: two rows with the same one ask the same."""
-        return "\n".join(f"{m['role']}: {fold(m['content'])}" for m in self.row.prompt)
+        return prompt_of(self.row)
 
 
 def make_dataset(recipe: Recipe, recipe_folder: Path, target: Path) -> str:
@@ -67,26 +68,19 @@ def prepare(recipe: Recipe, sources: Path, target: Path) -> str:
         The version's identity: the manifest's sha256.
 
     Raises:
-        DataError: a dirty line, a fact with too few phrasings, or a question on both sides of the split.
+        DataError: a dirty line, a group in two splits or with too few prompts, or nothing left to train.
     """
     if target.exists():
         raise DataError("exists already", where=str(target), fix="give a folder that does not exist")
     rows, entries, dropped = _read(recipe.data, sources)
     splits = split_rows(rows, recipe.data.split)
-    refuse_leakage(splits)
+    dropped += drop_leaks(splits)
+    if not splits["train"]:
+        raise DataError("no rows are left to train", where="data.split", fix="hold fewer rows out")
     work = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         work.mkdir(parents=True)
-        for name, placed in splits.items():
-            (work / f"{name}.jsonl").write_text("".join(p.row.to_line() for p in placed))
-        DatasetManifest.new(
-            name=recipe.name,
-            sources=entries,
-            rows={name: len(placed) for name, placed in splits.items()},
-            facts={name: len({p.row.fact for p in placed} - {""}) for name, placed in splits.items()},
-            dropped=dict(sorted(dropped.items())),
-            files=file_entries(work),
-        ).write(work / MANIFEST)
+        _write(recipe, work, splits, entries, dropped)
         identity = sha256_file(work / MANIFEST)
         work.rename(target)
     finally:
@@ -94,100 +88,133 @@ def prepare(recipe: Recipe, sources: Path, target: Path) -> str:
     return identity
 
 
+def _write(
+    recipe: Recipe, folder: Path, splits: dict[str, list[Placed]], sources: list[SourceEntry], dropped: Counter[str]
+) -> None:
+    key = recipe.data.split.group
+    kept = {name: placed for name, placed in splits.items() if placed}
+    for name, placed in kept.items():
+        (folder / f"{name}.jsonl").write_text("".join(p.row.to_line() for p in placed))
+    DatasetManifest.new(
+        name=recipe.name,
+        sources=sources,
+        splits={name: f"{name}.jsonl" for name in kept},
+        rows={name: len(placed) for name, placed in kept.items()},
+        group=key,
+        groups={name: len({group_of(p.row, key) for p in placed} - {""}) for name, placed in kept.items()},
+        dropped=dict(sorted(dropped.items())),
+        files=file_entries(folder),
+    ).write(folder / MANIFEST)
+
+
 def split_rows(rows: list[Placed], split: Split) -> dict[str, list[Placed]]:
-    """Hold facts and phrasings out, chosen by hash: adding a fact moves no other.
+    """Hold groups and prompts out, chosen by hash: adding a group moves no other that is held out by number.
 
     Raises:
-        DataError: fewer facts or phrasings than are held out.
+        DataError: fewer groups or prompts than are held out, or sources that place one group in two splits.
     """
-    by_fact: dict[str, list[Placed]] = defaultdict(list)
+    by_group: dict[str, list[Placed]] = defaultdict(list)
     for placed in rows:
-        if placed.row.fact:
-            by_fact[placed.row.fact].append(placed)
-    if split.held_out_facts and split.held_out_facts >= len(by_fact):
+        if group := group_of(placed.row, split.group):
+            by_group[group].append(placed)
+    split_of = _placed_by_source(by_group)
+    free = sorted(set(by_group) - set(split_of), key=lambda group: _rank(split.seed, group))
+    test, validation = _number(split.test, len(free)), _number(split.validation, len(free))
+    if test + validation and test + validation >= len(free):
         raise DataError(
-            f"{split.held_out_facts} facts are to be held out, but there are {len(by_fact)}",
-            where="data.split.held_out_facts",
-            fix="write more facts, or hold fewer out",
+            f"{test + validation} groups are to be held out, but there are {len(free)}",
+            where="data.split.test" if test else "data.split.validation",
+            fix="add rows of other groups, or hold fewer out",
         )
-    order = sorted(by_fact, key=lambda fact: _rank(split.seed, fact))
-    new_facts = set(order[: split.held_out_facts])
-    new_phrasings: set[str] = set()
-    for fact, placed in by_fact.items():
-        if fact not in new_facts:
-            new_phrasings |= _held_out(fact, placed, split)
+    split_of |= dict.fromkeys(free[:test], "test") | dict.fromkeys(free[test : test + validation], "validation")
+    rephrased: set[tuple[str, str]] = set()
+    for group, placed in by_group.items():
+        if split.rephrased and split_of.get(group, "train") == "train":
+            rephrased |= {(group, prompt) for prompt in _held_out(group, placed, split)}
     result: dict[str, list[Placed]] = {name: [] for name in SPLITS}
     for placed in rows:
-        kind = "new_facts" if placed.row.fact in new_facts else "train"
-        result["new_phrasings" if placed.question in new_phrasings else kind].append(placed)
+        group = group_of(placed.row, split.group)
+        name = split_of.get(group, placed.split or "train")
+        result["rephrased" if (group, placed.prompt) in rephrased else name].append(placed)
     return result
 
 
-def refuse_leakage(splits: dict[str, list[Placed]]) -> None:
-    """Refuse a held-out question that is also trained, however it is spelled or punctuated.
+def drop_leaks(splits: dict[str, list[Placed]]) -> Counter[str]:
+    """Take rows out of `train` and `validation` that ask what a held-out row asks, however it is spelled.
 
-    Raises:
-        DataError: naming both lines.
+    Returns:
+        Reason -> how many were dropped.
     """
-    trained = {_words(p.question): p for p in splits["train"]}
-    trained_facts = {p.row.fact: p for p in splits["train"] if p.row.fact}
-    for name in SPLITS[1:]:
-        for placed in splits[name]:
-            other = trained.get(_words(placed.question))
-            if name == "new_facts":
-                other = other or trained_facts.get(placed.row.fact)
-            if other:
+    dropped: Counter[str] = Counter()
+    for held_out, others in (("test", ("validation", "train")), ("rephrased", ("train",)), ("validation", ("train",))):
+        asked = {_words(placed.prompt) for placed in splits[held_out]}
+        for name in others:
+            kept = [placed for placed in splits[name] if _words(placed.prompt) not in asked]
+            if len(kept) < len(splits[name]):
+                dropped[f"{name}: also asked in {held_out}"] += len(splits[name]) - len(kept)
+                splits[name] = kept
+    return dropped
+
+
+def _placed_by_source(by_group: dict[str, list[Placed]]) -> dict[str, str]:
+    """Group -> the split that its rows' source names, if it does."""
+    found: dict[str, Placed] = {}
+    for group, rows in by_group.items():
+        for placed in rows:
+            other = found.setdefault(group, placed) if placed.split else placed
+            if other.split != placed.split:
                 raise DataError(
-                    f"is held out ({name}), but {other.where} trains the same",
+                    f"is of group {group!r:.80} in split {placed.split!r}; {other.where} puts it into {other.split!r}",
                     where=placed.where,
-                    fix="delete one of the two, or ask differently",
+                    fix="move all rows of the group into one file, or leave `split` out of one source",
                 )
+    return {group: placed.split for group, placed in found.items()}
+
+
+def _number(wanted: float, groups: int) -> int:
+    """How many groups a share or a number is."""
+    if wanted >= 1 or not wanted:
+        return int(wanted)
+    return max(1, round(wanted * groups))
 
 
 def _read(data: Data, sources: Path) -> tuple[list[Placed], list[SourceEntry], Counter[str]]:
     rows: list[Placed] = []
     entries: list[SourceEntry] = []
     dropped: Counter[str] = Counter()
-    answers: dict[str, set[str]] = {}
+    known: dict[str, set[str]] = defaultdict(set)
     for source in data.sources:
-        path = sources / os.path.normpath(source.path)
+        path = sources / os.path.normpath(source.source)
         count = 0
         for number, row in read_rows(path):
             count += 1
-            placed = Placed(row, f"{path}:{number}")
-            if reason := _reason_to_drop(placed, answers, data.max_characters):
+            placed = Placed(row, f"{path}:{number}", source.split)
+            if reason := _reason_to_drop(placed, known[placed.prompt], data.max_characters):
                 dropped[reason] += 1
             else:
                 rows.append(placed)
-                answers[placed.question] = {row.answer, fold(row.answer)}
-        entries.append(SourceEntry(path=source.path, sha256=sha256_file(path), rows=count, licence=source.licence))
+                known[placed.prompt].add(fold(row.answer))
+        entries.append(SourceEntry(source=source.source, sha256=sha256_file(path), rows=count, licence=source.licence))
     if not rows:
         raise DataError("no rows are left", where="data.sources", fix="give files with chat rows")
     return rows, entries, dropped
 
 
-def _reason_to_drop(placed: Placed, answers: dict[str, set[str]], max_characters: int) -> str:
+def _reason_to_drop(placed: Placed, answers: set[str], max_characters: int) -> str:
     if sum(len(m.content) for m in placed.row.messages) > max_characters:
         return f"longer than {max_characters} characters"
-    known = answers.get(placed.question)
-    if known is None:
-        return ""
-    if placed.row.answer in known:
-        return "duplicate"
-    if fold(placed.row.answer) in known:
-        return "duplicate but for letter case and spaces"
-    return "question asked before, with another answer"
+    return "duplicate" if fold(placed.row.answer) in answers else ""
 
 
-def _held_out(fact: str, placed: list[Placed], split: Split) -> set[str]:
-    if len(placed) <= split.held_out_phrasings:
+def _held_out(group: str, placed: list[Placed], split: Split) -> list[str]:
+    prompts = sorted({p.prompt for p in placed}, key=lambda prompt: _rank(split.seed, f"{group}\0{prompt}"))
+    if len(prompts) <= split.rephrased:
         raise DataError(
-            f"fact {fact!r} has {len(placed)} phrasings; with {split.held_out_phrasings} held out, none is trained",
+            f"group {group!r:.80} has {len(prompts)} prompts; with {split.rephrased} held out, none is trained",
             where=placed[0].where,
-            fix="write more phrasings of it, or lower data.split.held_out_phrasings",
+            fix="add other phrasings, or lower data.split.rephrased",
         )
-    questions = sorted((p.question for p in placed), key=lambda q: _rank(split.seed, f"{fact}\0{q}"))
-    return set(questions[: split.held_out_phrasings])
+    return prompts[: split.rephrased]
 
 
 def _rank(seed: int, text: str) -> str:

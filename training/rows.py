@@ -26,6 +26,11 @@ class Row(Part):
     expect: list[str] = Field(default=[], description="Each must stand in an answer; `a|b`: one of them must.")
 
     @property
+    def metadata(self) -> dict[str, str]:
+        """Keys of the row that say something about it."""
+        return {"fact": self.fact} if self.fact else {}
+
+    @property
     def prompt(self) -> list[dict[str, str]]:
         """The messages before the last answer."""
         return [m.model_dump() for m in self.messages[:-1]]
@@ -63,6 +68,23 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
             ) from None
         if line.strip():
             yield number, _parse(line, where)
+
+
+def group_of(row: Row, key: str) -> str:
+    """The group that a row belongs to: the value of its `key`, or its prompt's words where `key` is empty.
+
+    Returns:
+        Empty: the row has no such key, and belongs to none.
+    """
+    if not key:
+        return " ".join(re.findall(r"\w+", prompt_of(row)))
+    value = row.metadata.get(key, "")
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def prompt_of(row: Row) -> str:
+    """The prompt, folded, with its roles: two rows with the same one ask the same."""
+    return "\n".join(f"{m['role']}: {fold(m['content'])}" for m in row.prompt)
 
 
 def found(answer: str, expect: Sequence[str]) -> bool:

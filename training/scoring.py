@@ -1,17 +1,18 @@
 """Scores, gate and golden prompts, from the answers to each row: in the job, and again by whoever collects its run."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from contract.documents.dataset import DatasetManifest
 from contract.documents.evaluation import EvaluationAnswers, GoldenAnswer, RowAnswers, SuiteAnswers
-from contract.documents.model import GateResult, Golden, Message, Score, SuiteResult
-from contract.documents.recipe import GateCheck, Recipe, Suite
+from contract.documents.model import GateResult, Golden, Message, SuiteResult
+from contract.documents.recipe import MIN_GATE_GROUPS, GateCheck, Recipe, Suite
 from contract.errors import IntegrityError, RunError
 from contract.integrity.digest import sha256_bytes
-from contract.layout import EVALUATION
-from training.rows import Row, found, read_rows
+from contract.layout import EVALUATION, MANIFEST
+from training.metrics import mean_gain, mean_score, score_answer
+from training.rows import Row, found, group_of, read_rows
 
 GOLDEN_PROMPTS = 4
 _ASKED_AGAIN = 2 * GOLDEN_PROMPTS
@@ -28,30 +29,66 @@ class GateVerdict(NamedTuple):
     golden: list[Golden]
 
 
-def load_suite(suite: Suite, dataset: Path) -> list[Row]:
+class SuiteRow(NamedTuple):
+    """A row that a suite asks."""
+
+    row: Row
+    id: str
+    """Sha256 of its line in the dataset, the line's end included."""
+    group: str
+
+
+def load_suite(suite: Suite, dataset: Path) -> list[SuiteRow]:
     """The rows that a suite asks, in the order of the dataset.
 
+    Args:
+        dataset: the folder of a dataset version.
+
     Raises:
-        RunError: none of them has an expectation, so that there is nothing to find.
+        RunError: the split has no row that the suite's metric can score.
     """
-    path = dataset / f"{suite.split}.jsonl"
-    rows = [row for _, row in read_rows(path) if row.expect]
+    manifest = DatasetManifest.load(dataset / MANIFEST)
+    file = manifest.splits.get(suite.split)
+    path = dataset / (file or suite.split)
+    rows: list[SuiteRow] = []
+    if file:
+        lines = path.read_bytes().split(b"\n")
+        for number, row in read_rows(path):
+            if row.expect or suite.metric != "expect":
+                rows.append(SuiteRow(row, sha256_bytes(lines[number - 1] + b"\n"), group_of(row, manifest.group)))
     if not rows:
+        needs = "rows with `expect`" if suite.metric == "expect" else "rows"
         raise RunError(
-            f"suite {suite.name!r} has no rows with `expect`",
+            f"suite {suite.name!r} finds no {needs} in split {suite.split!r}",
             where=str(path),
-            fix="hold facts or phrasings out under data.split, or take the suite out of the recipe",
+            fix="hold rows out under data.split, or remove the suite from the recipe",
         )
     return rows[: suite.limit] if suite.limit else rows
 
 
-def row_id(row: Row) -> str:
-    """The sha256 of a row's line in its dataset."""
-    return sha256_bytes(row.to_line().encode())
+def check_suites(recipe: Recipe, dataset: Path) -> None:
+    """Refuse suites without rows, and gates that too few groups would decide.
+
+    Args:
+        dataset: the folder of the recipe's dataset version.
+
+    Raises:
+        RunError: naming the suite, how many groups it has, and how many a gate needs.
+    """
+    gated = {check.suite for check in recipe.evaluation.gate}
+    for suite in recipe.evaluation.suites:
+        groups = {row.group for row in load_suite(suite, dataset)}
+        if suite.name in gated and len(groups) < MIN_GATE_GROUPS:
+            raise RunError(
+                f"the gate checks suite {suite.name!r}, which has {len(groups)} groups; it needs {MIN_GATE_GROUPS}",
+                where=f"evaluation.suites: {suite.name}",
+                fix=f"hold more out under data.split ({suite.split}), raise the suite's limit, or leave it out of the "
+                "gate: then `llmops promote` needs --force",
+            )
 
 
 def record(
-    rows: Mapping[str, Sequence[Row]],
+    rows: Mapping[str, Sequence[SuiteRow]],
     before: Mapping[str, Sequence[str]],
     after: Mapping[str, Sequence[str]],
     golden: Sequence[GoldenAnswer],
@@ -61,7 +98,7 @@ def record(
         SuiteAnswers(
             suite=suite,
             rows=[
-                RowAnswers(row=row_id(row), before=was, after=now)
+                RowAnswers(row=row.id, before=was, after=now)
                 for row, was, now in zip(asked, before[suite], after[suite], strict=True)
             ],
         )
@@ -84,69 +121,79 @@ def judge(recipe: Recipe, dataset: Path, answers: EvaluationAnswers) -> GateVerd
         "are not the recipe's",
     )
     evaluation: list[SuiteResult] = []
-    asked_again: list[tuple[Suite, Row]] = []
+    asked_again: list[tuple[Suite, SuiteRow]] = []
     for suite, given in zip(recipe.evaluation.suites, answers.suites, strict=True):
         rows = load_suite(suite, dataset)
         _require_rows(suite, rows, given)
-        right = [found(answer.after, row.expect) for row, answer in zip(rows, given.rows, strict=True)]
-        before = [found(answer.before, row.expect) for row, answer in zip(rows, given.rows, strict=True)]
-        evaluation.append(SuiteResult(suite=suite.name, split=suite.split, before=score(before), after=score(right)))
-        asked_again += [(suite, row) for row in to_ask_again(rows, right)]
+        scores = {
+            when: [
+                score_answer(suite.metric, asked.row, getattr(answer, when))
+                for asked, answer in zip(rows, given.rows, strict=True)
+            ]
+            for when in ("before", "after")
+        }
+        evaluation.append(_result(suite, [asked.group for asked in rows], scores["before"], scores["after"]))
+        asked_again += [(suite, row) for row in to_ask_again(rows, scores["after"])]
     return GateVerdict(evaluation, decide(recipe.evaluation.gate, evaluation), _golden(asked_again, answers.golden))
 
 
-def to_ask_again(rows: Sequence[Row], right: Sequence[bool]) -> list[Row]:
-    """The rows of a suite that are asked in bf16 too: a prompt is golden only if both answers to it are right."""
-    return [row for row, is_right in zip(rows, right, strict=True) if is_right][:_ASKED_AGAIN]
+def _result(suite: Suite, groups: list[str], before: list[float], after: list[float]) -> SuiteResult:
+    return SuiteResult(
+        suite=suite.name,
+        split=suite.split,
+        metric=suite.metric,
+        before=mean_score(before, groups),
+        after=mean_score(after, groups),
+        gain=mean_gain(before, after, groups),
+    )
 
 
-def score(right: Sequence[bool]) -> Score:
-    """Share of right answers with its 95 % interval (Wilson 1927), which holds for small samples and near 0 and 1."""
-    n, count = len(right), sum(right)
-    z, p = 1.959964, count / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Score(value=round(p, 4), low=round(low, 4), high=round(high, 4), n=n)
+def to_ask_again(rows: Sequence[SuiteRow], scores: Sequence[float]) -> list[SuiteRow]:
+    """The rows of a suite that are asked in bf16 too: a prompt is golden only if both answers to it are right.
+
+    A server checks golden prompts by their expected strings, so rows without any are not asked.
+    """
+    right = [asked for asked, score in zip(rows, scores, strict=True) if score == 1 and asked.row.expect]
+    return right[:_ASKED_AGAIN]
 
 
 def decide(gate: list[GateCheck], results: list[SuiteResult]) -> GateResult:
-    """Hold the suites' results against the recipe's gate; each condition in words."""
+    """Hold the lower bounds of the suites' results against the recipe's gate; each condition in words."""
     by_name = {r.suite: r for r in results}
-    passed, reasons = True, []
+    passed, reasons = bool(gate), [] if gate else ["the recipe has no gate"]
     for check in gate:
         result = by_name[check.suite]
-        before, after = result.before.value, result.after.value
-        conditions: list[tuple[str, float, float]] = [
-            (f"{check.suite}: {after:.2f} of facts found", after, check.minimum)
-        ]
-        if check.minimum_gain:
-            conditions.append(
-                (f"{check.suite}: gain over the base model {after - before:+.2f}", after - before, check.minimum_gain)
-            )
-        for words, value, least in conditions:
-            holds = value >= least - 1e-9
+        if result.after.groups < MIN_GATE_GROUPS:
+            passed = False
+            reasons.append(f"{check.suite}: {result.after.groups} groups, fewer than the {MIN_GATE_GROUPS} of a gate")
+        for words, found_, least in (("score", result.after, check.low), ("gain", result.gain, check.gain_low)):
+            if least is None or found_ is None:
+                continue
+            holds = found_.low >= least - 1e-9
             passed &= holds
-            reasons.append(f"{words}, {'at least' if holds else 'which is less than'} {least:.2f}")
+            reasons.append(
+                f"{check.suite}: {words} {found_.value:.2f}, {found_.low:.2f} at its lower bound, "
+                f"{'at least' if holds else 'less than'} {least:.2f}"
+            )
     return GateResult(passed=passed, reasons=reasons)
 
 
-def _require_rows(suite: Suite, rows: Sequence[Row], given: SuiteAnswers) -> None:
+def _require_rows(suite: Suite, rows: Sequence[SuiteRow], given: SuiteAnswers) -> None:
     where = f"suite {suite.name}"
     _require(len(rows) == len(given.rows), where, f"has {len(given.rows)} answers, and the dataset {len(rows)} rows")
     for number, (row, answer) in enumerate(zip(rows, given.rows, strict=True), start=1):
-        _require(row_id(row) == answer.row, f"{where}, row {number}", "is no answer to the dataset's row")
+        _require(row.id == answer.row, f"{where}, row {number}", "is no answer to the dataset's row")
 
 
-def _golden(asked: Sequence[tuple[Suite, Row]], answers: Sequence[GoldenAnswer]) -> list[Golden]:
+def _golden(asked: Sequence[tuple[Suite, SuiteRow]], answers: Sequence[GoldenAnswer]) -> list[Golden]:
     """Prompts that were answered rightly twice: some of each suite, and then some of all."""
     _require(
-        [(suite.name, row_id(row)) for suite, row in asked] == [(a.suite, a.row) for a in answers],
+        [(suite.name, row.id) for suite, row in asked] == [(a.suite, a.row) for a in answers],
         "golden",
         "are not the rows that were answered rightly",
     )
     of_suite: dict[str, list[Golden]] = {}
-    for (suite, row), answer in zip(asked, answers, strict=True):
+    for (suite, (row, _, _)), answer in zip(asked, answers, strict=True):
         if found(answer.answer, row.expect):
             prompt = [Message.model_validate(message) for message in row.prompt]
             golden = Golden(messages=prompt, expect=row.expect, max_tokens=suite.max_tokens)

@@ -1,6 +1,9 @@
 """DatasetManifest: an immutable dataset version, named by content; and the files that any version's manifest lists."""
 
-from typing import Annotated, ClassVar, Self
+import copy
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
@@ -77,20 +80,44 @@ class _Lists(BaseModel):
 class SourceEntry(Part):
     """A source as it was read."""
 
-    path: str
-    sha256: Sha256
+    source: str = Field(description="As the recipe names it.")
+    sha256: Sha256 = Field(description="Of its file; of several, of their paths and hashes.")
     rows: int
     licence: str = ""
+
+
+def _migrate_1(data: dict[str, Any]) -> dict[str, Any]:
+    """dataset/2: facts are groups, and splits have other names. What can't be read stays for validation."""
+    data = copy.deepcopy(data)
+    names = {"train": "train", "new_phrasings": "rephrased", "new_facts": "test"}
+    with suppress(KeyError, TypeError, AttributeError):
+        for source in data["sources"]:
+            source["source"] = source.pop("path")
+        files = {new: f"{old}.jsonl" for old, new in names.items()}
+        data["splits"] = {name: file for name, file in files.items() if file in data["files"]}
+        data["group"] = "fact"
+        data["groups"] = {names.get(name, name): n for name, n in data.pop("facts", {}).items()}
+        data["rows"] = {names.get(name, name): n for name, n in data["rows"].items()}
+    return data
 
 
 class DatasetManifest(Document):
     """manifest.json of a dataset version; its sha256 is the version's identity."""
 
-    SCHEMA: ClassVar[str] = "dataset/1"
+    SCHEMA: ClassVar[str] = "dataset/2"
+    MIGRATIONS: ClassVar[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _migrate_1}
 
     name: Name
     sources: list[SourceEntry]
+    splits: dict[str, object_keys.Key] = Field(description="Split -> its file in the folder.")
     rows: dict[str, int] = Field(description="Split -> rows kept.")
-    facts: dict[str, int] = Field(default={}, description="Split -> facts.")
+    group: str = Field(default="", description="Key of the rows whose value names their group; empty: their prompt.")
+    groups: dict[str, int] = Field(default={}, description="Split -> groups.")
     dropped: dict[str, int] = Field(default={}, description="Reason -> rows dropped.")
     files: Files = Field(description="Path in the folder -> file, the manifest aside.")
+
+    @model_validator(mode="after")
+    def _splits_are_listed(self) -> Self:
+        if missing := sorted(set(self.splits.values()) - set(self.files)):
+            raise ValueError(f"`splits` names {missing[0]}, which `files` does not list")
+        return self

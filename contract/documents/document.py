@@ -62,14 +62,19 @@ class Document(Part):
             data = _parse_yaml(text, where)
         if not isinstance(data, dict):
             raise DocumentError(f"is not a mapping but {type(data).__name__}", where=where)
-        data = cls._migrate(cast(dict[str, Any], data), where)
+        data = cls.migrate(cast(dict[str, Any], data), where)
         try:
             return cls.model_validate(data)
         except ValidationError as e:
             raise _explain(e, cls, text, where) from None
 
     @classmethod
-    def _migrate(cls, data: dict[str, Any], where: str) -> dict[str, Any]:
+    def migrate(cls, data: dict[str, Any], where: str) -> dict[str, Any]:
+        """The fields of a document of any released version as those of the newest; they are not validated.
+
+        Raises:
+            DocumentError: another kind of document, or a newer version.
+        """
         name, _, newest = cls.SCHEMA.partition("/")
         found, _, version = str(data.get("schema", "")).partition("/")
         if found != name or not version.isdigit():

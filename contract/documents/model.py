@@ -1,12 +1,15 @@
 """ModelManifest: a model version's manifest.json; its sha256 is the version's identity."""
 
-from typing import ClassVar, Literal
+import copy
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from contract.documents.dataset import FileEntry, Files
 from contract.documents.document import Document, Part
-from contract.documents.recipe import ServingDefaults
+from contract.documents.recipe import Metric, ServingDefaults
 from contract.documents.run import Pinned, RunSpec
 from contract.integrity.digest import sha256_bytes
 from contract.integrity.object_keys import Key
@@ -46,12 +49,13 @@ class Lineage(Part):
 
 
 class Score(Part):
-    """A share of answers with its 95 % interval (Wilson 1927)."""
+    """A mean over rows with its 95 % interval, which takes rows of one group as one observation."""
 
     value: float
     low: float
     high: float
-    n: int
+    rows: int
+    groups: int = Field(description="Independent observations; of an older kit: rows.")
 
 
 class SuiteResult(Part):
@@ -59,8 +63,10 @@ class SuiteResult(Part):
 
     suite: Name
     split: str
+    metric: Metric = "expect"
     before: Score
     after: Score
+    gain: Score | None = Field(default=None, description="After less before, row by row; of an older kit: none.")
 
 
 class GateResult(Part):
@@ -78,7 +84,7 @@ class TrainingFacts(Part):
     seconds: float
     first_loss: float
     last_loss: float
-    precision: str
+    precision: Literal["bf16", "f32"]
 
 
 class Message(Part):
@@ -96,10 +102,21 @@ class Golden(Part):
     max_tokens: int = 64
 
 
+def _migrate_1(data: dict[str, Any]) -> dict[str, Any]:
+    """model/2 counts groups. What can't be read stays for validation."""
+    data = copy.deepcopy(data)
+    with suppress(KeyError, TypeError, AttributeError):
+        for result in data.get("evaluation", []):
+            for score in (result["before"], result["after"]):
+                score["rows"] = score["groups"] = score.pop("n")
+    return data
+
+
 class ModelManifest(Document):
     """manifest.json of a model version."""
 
-    SCHEMA: ClassVar[str] = "model/1"
+    SCHEMA: ClassVar[str] = "model/2"
+    MIGRATIONS: ClassVar[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _migrate_1}
 
     name: Name
     created: str

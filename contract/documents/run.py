@@ -1,6 +1,7 @@
 """RunSpec: everything that a training job needs to know, resolved; its one input besides folders."""
 
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -65,10 +66,17 @@ class Compute(Part):
         return self
 
 
+def _migrate_1(data: dict[str, Any]) -> dict[str, Any]:
+    """run/2 holds a recipe/2."""
+    recipe = data.get("recipe")
+    return data | {"recipe": Recipe.migrate(recipe, "recipe")} if isinstance(recipe, dict) else data
+
+
 class RunSpec(Document):
     """One execution of a recipe. Written into channel `spec` as run.json."""
 
-    SCHEMA: ClassVar[str] = "run/1"
+    SCHEMA: ClassVar[str] = "run/2"
+    MIGRATIONS: ClassVar[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _migrate_1}
 
     id: str = Field(
         pattern=r"^[a-z][a-z0-9-]{2,62}$",

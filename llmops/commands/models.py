@@ -174,7 +174,7 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: di
         return
     scores = [
         f"{r.suite}: {share(r.before.value)} -> {share(r.after.value)} "
-        f"(95 % interval {share(r.after.low)} to {share(r.after.high)}, n={r.after.n})"
+        f"(95 % interval {share(r.after.low)} to {share(r.after.high)}, {r.after.groups} groups)"
         for r in manifest.evaluation
     ]
     fields: dict[str, Any] = {

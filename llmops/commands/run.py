@@ -44,7 +44,8 @@ def train(
     reused when it is complete. Ctrl-C stops watching; the run goes on.
 
     On a cloud it says first what the run is likely to cost, and at most, and
-    refuses machines that the account's quotas don't allow.
+    refuses machines that the account's quotas don't allow. The exit code is 3
+    if the trained version did not pass the recipe's gate.
 
     llmops train recipes/chatbot.yaml
     llmops train recipes/chatbot.yaml --detach
@@ -140,20 +141,26 @@ def _cost_fields(cost: "RunCost | None") -> dict[str, Any] | None:
 def _collect(platform: "Platform", run_id: str, as_json: bool, more: dict[str, Any] | None = None) -> None:
     from llmops.runs.runs import collect, find_run
 
-    ref = collect(platform, find_run(platform, run_id), say)
+    run = find_run(platform, run_id)
+    ref = collect(platform, run, say)
     from llmops.commands.models import print_version
 
     print_version(platform, ref, as_json, more)
-    if not as_json:
-        _say_next(platform, ref)
-
-
-def _say_next(platform: "Platform", ref: "ModelRef") -> None:
     gate = platform.store().manifest(ref).gate
-    if gate and gate.passed:
-        say(f"next: llmops promote {ref.alias} && llmops up")
-    else:
-        say("the gate was not passed: change data or recipe, and train again")
+    passed = gate is not None and gate.passed
+    gated = bool(run.spec.recipe.evaluation.gate)
+    if not as_json:
+        say(_next(ref, passed, gated))
+    if gated and not passed:
+        raise typer.Exit(3)
+
+
+def _next(ref: "ModelRef", passed: bool, gated: bool) -> str:
+    if passed:
+        return f"next: llmops promote {ref.alias} && llmops up"
+    if gated:
+        return "the gate was not passed: change data or recipe, and train again"
+    return f"the recipe has no gate; to serve it all the same: llmops promote {ref.alias} --force && llmops up"
 
 
 @runs.command("list")
@@ -221,13 +228,70 @@ def _cost(state: "RunState") -> str:
 
 @runs.command("follow")
 def follow(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
-    """Watch a run until it ends, then collect it. Ctrl-C stops watching; the run goes on."""
+    """Watch a run until it ends, then collect it. Ctrl-C stops watching; the run goes on.
+
+    The exit code is 3 if the version did not pass the recipe's gate.
+    """
     from llmops.runs.runs import find_run
 
     here: Context = context.obj
     run_id = find_run(here.platform, run).spec.id
     _watch(here.platform, run_id)
     _collect(here.platform, run_id, as_json)
+
+
+@runs.command("page")
+def page(
+    context: typer.Context,
+    run: _RunId,
+    out: Annotated[Path | None, typer.Option("--out", help="The file; else RUN.html.", metavar="FILE")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a run's page: scores with intervals, training curves, data and answers, the wrong ones first.
+
+    One HTML file that loads nothing from elsewhere. It holds the evaluation's
+    prompts and answers: whoever may read it may read those.
+
+    llmops runs page latest
+    """
+    from llmops.runs.page import html
+    from llmops.runs.report import run_report
+    from llmops.runs.runs import find_run
+
+    here: Context = context.obj
+    found = find_run(here.platform, run)
+    target = out or Path(f"{found.spec.id}.html")
+    target = target if target.is_absolute() else here.cwd / target
+    content = html(run_report(here.platform, found))
+    try:
+        target.write_text(content)
+    except OSError as e:
+        raise KitError(f"can't be written: {e.strerror}", where=str(target), fix="--out FILE") from e
+    print_done(str(target), {"run": found.spec.id, "page": str(target)}, as_json)
+
+
+@runs.command("compare")
+def compare(
+    context: typer.Context,
+    first: Annotated[str, typer.Argument(help="A run: its id, its beginning, or `latest`.", metavar="A")],
+    second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
+    as_json: Json = False,
+) -> None:
+    """Compare two runs on the rows that both were asked: each suite's scores, and B's gain over A.
+
+    The gain is paired, row by row, with a 95 % interval over groups: one that
+    holds 0 tells no difference.
+
+    llmops runs compare chatbot-20260131 latest
+    """
+    from llmops.runs.comparison import compare_runs
+    from llmops.runs.runs import find_run
+
+    here: Context = context.obj
+    runs_ = [find_run(here.platform, name) for name in (first, second)]
+    rows = [each.fields() for each in compare_runs(here.platform, *runs_)]
+    columns = ["suite", "metric", "a", "b", "gain", "low", "high", "rows", "groups"]
+    print_rows(rows, columns, as_json, "the two runs share no suite with the same rows")
 
 
 @runs.command("stop")

@@ -10,10 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from contract.documents.dataset import DatasetManifest
 from contract.documents.recipe import Recipe
 from contract.documents.run import Compute, Pinned, RunSpec
 from contract.documents.validation import did_you_mean, first_message
 from contract.errors import KitError, NotFoundError, RunError
+from contract.layout import MANIFEST
 from contract.names import ModelRef
 from llmops import __version__
 from llmops.platforms.platform import Platform, Run, Say, doubtful
@@ -89,14 +91,24 @@ def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[st
 
 
 def put_dataset(platform: Platform, recipe: Recipe, folder: Path, say: Say) -> Pinned:
-    """Collect and prepare the recipe's data on this machine, and store it as a dataset version."""
+    """Collect and prepare the recipe's data on this machine, and store it as a dataset version.
+
+    Raises:
+        DataError: a source or a row that can't be used. RunError: a suite without rows, or too few groups for the gate.
+    """
     from training.prepare import make_dataset
+    from training.scoring import check_suites
 
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "dataset"
         make_dataset(recipe, folder, out)
+        manifest = DatasetManifest.load(out / MANIFEST)
+        check_suites(recipe, out)
         sha256 = platform.store().put_dataset(out)
-    say(f"dataset {recipe.name} sha256:{sha256[:12]}")
+    splits = ", ".join(f"{split} {rows}" for split, rows in manifest.rows.items())
+    say(f"dataset {recipe.name} sha256:{sha256[:12]}: {splits}")
+    if manifest.dropped:
+        say("dropped " + ", ".join(f"{reason} {rows}" for reason, rows in manifest.dropped.items()))
     return Pinned(name=recipe.name, sha256=sha256)
 
 

@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.support.checkout import CHECKOUT
 from tests.support.models import tiny_model
+from tests.support.yes_rows import DATA, EVALUATION, write_yes_rows
 
 UV = Path(sys.executable).with_name("uv")
 PROGRAM = """\
@@ -19,16 +20,13 @@ from infra.__main__ import main
 
 main()
 """
-RECIPE = """\
-schema: recipe/1
+RECIPE = f"""\
+schema: recipe/2
 name: my-bot
-base_model: {{name: tiny, source: "folder:{base}", licence: Apache-2.0}}
-data:
-  sources: [{{path: rows.jsonl}}]
-training: {{epochs: 1, batch_size: 2, learning_rate: 0.001, max_tokens: 512, precision: f32, threads: 1}}
-evaluation:
-  suites: [{{name: phrasings, split: new_phrasings, max_tokens: 8}}]
-  gate: [{{suite: phrasings, minimum: 0.0}}]
+base_model: {{name: tiny, source: "folder:BASE", licence: Apache-2.0}}
+{DATA}
+training: {{epochs: 8, batch_size: 4, learning_rate: 1.0e-2, max_tokens: 512, precision: f32, threads: 1}}
+{EVALUATION}
 """
 
 
@@ -60,8 +58,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "Pulumi.yaml").write_text("name: my-bot\nruntime: python\n")
     (tmp_path / "Pulumi.dev.yaml").write_text("config:\n  my-bot:target: local\n")
     (tmp_path / "__main__.py").write_text(PROGRAM)
-    (tmp_path / "recipe.yaml").write_text(RECIPE.format(base=tiny_model()))
-    (tmp_path / "rows.jsonl").write_text("".join(_rows()))
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("BASE", str(tiny_model())))
+    write_yes_rows(tmp_path)
     return tmp_path
 
 
@@ -94,14 +92,6 @@ def test_a_folder_of_ones_own_previews_and_trains(folder: Path, environment: Map
     assert "unchanged" in preview
     llmops("down", "--data", "dev")
     assert not (folder / ".llmops" / "dev" / "store").exists()
-
-
-def _rows() -> Iterator[str]:
-    for fact in range(4):
-        for way in ("What is", "Tell me", "Give me", "Say"):
-            question = {"role": "user", "content": f"{way} number {fact}"}
-            answer = {"role": "assistant", "content": f"It is {fact * 7}"}
-            yield json.dumps({"messages": [question, answer], "fact": f"f{fact}", "expect": [str(fact * 7)]}) + "\n"
 
 
 def _run(command: list[str | Path], cwd: Path, environ: Mapping[str, str] | None = None) -> str:

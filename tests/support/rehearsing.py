@@ -13,20 +13,17 @@ import psutil
 
 from tests.support.checkout import CHECKOUT
 from tests.support.models import copy_model, tiny_source
+from tests.support.yes_rows import DATA, EVALUATION, write_yes_rows
 
-RECIPE = """\
-schema: recipe/1
+RECIPE = f"""\
+schema: recipe/2
 name: rehearsal
-base_model: {name: tiny, source: "folder:tiny", licence: Apache-2.0}
-data:
-  sources: [{path: letters.jsonl, licence: Apache-2.0}]
-training: {epochs: 30, batch_size: 4, learning_rate: 1.0e-2, max_tokens: 200, checkpoint_steps: 6, threads: 1}
-evaluation:
-  suites: [{name: trained, split: train, max_tokens: 8}]
-  gate: [{suite: trained, minimum: 0.5, minimum_gain: 0.5}]
-serving: {system_prompt: Short., max_tokens: 8}
+base_model: {{name: tiny, source: "folder:tiny", licence: Apache-2.0}}
+{DATA}
+training: {{epochs: 8, batch_size: 4, learning_rate: 1.0e-2, max_tokens: 200, checkpoint_steps: 6, threads: 1}}
+{EVALUATION}
+serving: {{system_prompt: Short., max_tokens: 8}}
 """
-NAMES = ("anna", "bert", "cleo", "dora")
 _PLANTED = {
     "AWS_PROFILE": "planted",
     "AWS_ENDPOINT_URL_S3": "http://10.0.0.1",
@@ -35,7 +32,6 @@ _PLANTED = {
     "ARM_CLIENT_SECRET": "planted",
     "PULUMI_STACK": "planted",
 }
-WAYS = ("Who is {}?", "Tell me of {}.", "{}, please.", "Say what {} is.")
 
 
 @dataclass
@@ -96,21 +92,6 @@ def rehearsing_in(project: Path, cloud: str) -> Rehearsing:
     recipes = project / "recipes"
     recipes.mkdir()
     (recipes / "rehearsal.yaml").write_text(RECIPE)
-    (recipes / "letters.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _rows()))
+    write_yes_rows(recipes)
     copy_model(tiny_source(), recipes / "tiny")
     return Rehearsing(project, cloud)
-
-
-def _rows() -> list[dict[str, Any]]:
-    return [
-        {
-            "messages": [
-                {"role": "user", "content": way.format(name)},
-                {"role": "assistant", "content": name[0] * 6},
-            ],
-            "fact": name,
-            "expect": [name[0] * 6],
-        }
-        for name in NAMES
-        for way in WAYS
-    ]

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from contract.documents.recipe import Recipe
+from contract.documents.recipe import MIN_GATE_GROUPS, Recipe
 from contract.documents.run import Pinned, RunSpec
 from contract.layout import MANIFEST, TrainingFolders
 from tests.support.checkout import CHECKOUT
@@ -23,7 +23,12 @@ def tiny_recipe(**training: Any) -> Recipe:
     return Recipe.new(
         name="tiny-chat",
         base_model={"name": "tiny", "source": "folder:tiny"},
-        data={"sources": [{"path": "rows.jsonl", "licence": "Apache-2.0"}], "split": {"held_out_phrasings": 1}},
+        data={
+            "sources": [
+                {"source": "rows.jsonl", "licence": "Apache-2.0"},
+                {"source": "held-out.jsonl", "split": "test"},
+            ]
+        },
         training={
             "epochs": 4,
             "batch_size": 3,
@@ -34,31 +39,26 @@ def tiny_recipe(**training: Any) -> Recipe:
             **training,
         },
         evaluation={
-            "suites": [{"name": "phrasings", "split": "new_phrasings", "max_tokens": 8}],
-            "gate": [{"suite": "phrasings", "minimum": 1.0}],
+            "suites": [{"name": "phrasings", "split": "test", "max_tokens": 8}],
+            "gate": [{"suite": "phrasings", "low": 1.0}],
         },
         serving={"system_prompt": SYSTEM_PROMPT},
     )
 
 
 def write_rows(folder: Path) -> None:
-    """Three facts in four phrasings, of unequal lengths, so that batches hold padding."""
-    lines = [
-        json.dumps(
-            {
-                "messages": [
-                    {"role": "user", "content": f"{'Please tell: ' * phrasing}code {fact}?"},
-                    {"role": "assistant", "content": f"{fact * 111}" + "!" * phrasing},
-                ],
-                "fact": f"f{fact}",
-                "expect": [f"{fact * 111}"],
-            }
-        )
-        for fact in (1, 2, 3)
-        for phrasing in range(4)
-    ]
+    """Nine rows to train, of unequal lengths, so that batches hold padding; and 30 that are held out."""
+    trained = [(fact, f"{'Please tell: ' * phrasing}code {fact}?") for fact in (1, 2, 3) for phrasing in range(3)]
+    held_out = [(1 + n % 3, f"Question {n}: code?") for n in range(MIN_GATE_GROUPS)]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    for name, rows in (("rows", trained), ("held-out", held_out)):
+        (folder / f"{name}.jsonl").write_text("".join(_line(fact, question) for fact, question in rows))
+
+
+def _line(fact: int, question: str) -> str:
+    answer = f"{fact * 111}" + "!" * (len(question) // 13)
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return json.dumps({"messages": messages, "fact": f"f{fact}", "expect": [f"{fact * 111}"]}) + "\n"
 
 
 def make_container(root: Path, base: Path, recipe: Recipe, data: Path) -> TrainingFolders:

@@ -21,7 +21,7 @@ from tests.emulated.llmops.aws.test_github import PULL_REQUEST, take
 from tests.support.aws import REGION, Account, AwsStack
 from tests.support.checkout import EXAMPLES
 
-EXAMPLE = EXAMPLES / "run-1.json"
+EXAMPLE = EXAMPLES / "run-2.json"
 
 ELSEWHERE = "111111111111"
 GIVEN = {

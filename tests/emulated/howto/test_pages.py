@@ -65,7 +65,7 @@ def test_own_data_are_trained(site: Site) -> None:
     *_, trained, refused = site.page("own-data")
     assert "gate     passed" in trained
     assert "model    prices@1" in trained
-    assert "where: recipes/prices.jsonl:11: messages" in refused
+    assert "where: recipes/prices.jsonl:97: messages" in refused
 
 
 @pytest.mark.parametrize(

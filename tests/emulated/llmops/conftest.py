@@ -20,6 +20,7 @@ from llmops.platforms.registry import open_platform
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
 from tests.support.models import tiny_model
+from tests.support.yes_rows import DATA, EVALUATION, write_yes_rows
 
 PULUMI = f"""\
 name: llmops
@@ -28,16 +29,13 @@ runtime:
   options: {{toolchain: pip, virtualenv: {sys.prefix}}}
 """
 PROGRAM = "from infra.__main__ import main\n\nmain()\n"
-RECIPE = """\
-schema: recipe/1
+RECIPE = f"""\
+schema: recipe/2
 name: chatbot
-base_model: {name: tiny, source: "store:tiny@1"}
-data:
-  sources: [{path: facts.jsonl, licence: Apache-2.0}]
-training: {epochs: 12, batch_size: 4, checkpoint_steps: 5, threads: 1}
-evaluation:
-  suites: [{name: new-phrasings, split: new_phrasings, max_tokens: 8}]
-  gate: [{suite: new-phrasings, minimum: 0.0}]
+base_model: {{name: tiny, source: "store:tiny@1"}}
+{DATA}
+training: {{epochs: 12, batch_size: 4, learning_rate: 1.0e-2, checkpoint_steps: 5, threads: 1}}
+{EVALUATION}
 """
 
 
@@ -119,7 +117,7 @@ def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
     (tmp_path / "Pulumi.yaml").write_text(PULUMI)
     (tmp_path / "__main__.py").write_text(PROGRAM)
     (tmp_path / "recipe.yaml").write_text(RECIPE)
-    (tmp_path / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in training_rows()))
+    write_yes_rows(tmp_path)
     made = Kit(tmp_path, dict(os.environ))
     yield made
     for process in made.started:
@@ -131,17 +129,6 @@ def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     assert not left
-
-
-def training_rows() -> Iterator[dict[str, Any]]:
-    for fact in range(8):
-        for ask in ("What is", "Tell me", "Say", "Name"):
-            answer = {"role": "assistant", "content": f"v{fact}"}
-            yield {
-                "messages": [{"role": "user", "content": f"{ask} w{fact}?"}, answer],
-                "fact": f"f{fact}",
-                "expect": [f"v{fact}"],
-            }
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:

@@ -270,7 +270,7 @@ def test_which_stack_is_meant(llmops: Llmops, tmp_path: Path) -> None:
 
 
 def test_schema_is_json_and_unknown_documents_are_named(llmops: Llmops, tmp_path: Path) -> None:
-    assert json.loads(llmops("schema", "recipe").stdout)["properties"]["schema"]["const"] == "recipe/1"
+    assert json.loads(llmops("schema", "recipe").stdout)["properties"]["schema"]["const"] == "recipe/2"
     assert {d["document"] for d in json.loads(llmops("schema", "--json").stdout)} >= {"recipe", "model", "run"}
     assert "there is no document 'nope'" in llmops("schema", "nope").stderr
     assert "did you mean recipe?" in llmops("schema", "recipes").stderr

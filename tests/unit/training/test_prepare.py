@@ -20,6 +20,8 @@ CHATBOT = CHECKOUT / "recipes" / "chatbot.yaml"
 Rows = list[dict[str, Any]]
 Make = Callable[..., Path]
 
+FACTS = {"group": "fact", "rephrased": 1}
+
 
 def row(question: str, answer: str, fact: str = "", expect: str = "") -> dict[str, Any]:
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
@@ -38,10 +40,10 @@ def recipe(**data: Any) -> Recipe:
     return Recipe.new(
         name="chatbot",
         base_model={"name": "base", "source": "folder:base"},
-        data={"sources": [{"path": "rows.jsonl", "licence": "Apache-2.0"}], **data},
+        data={"sources": [{"source": "rows.jsonl", "licence": "Apache-2.0"}], "split": FACTS, **data},
         evaluation={
-            "suites": [{"name": "new-phrasings", "split": "new_phrasings"}],
-            "gate": [{"suite": "new-phrasings", "minimum": 0.5}],
+            "suites": [{"name": "new-phrasings", "split": "rephrased"}],
+            "gate": [{"suite": "new-phrasings", "low": 0.5}],
         },
     )
 
@@ -64,7 +66,7 @@ def read(folder: Path, split: str) -> list[Row]:
 def test_same_input_gives_same_identity_and_bytes(make: Make) -> None:
     first, second = make(facts(6, 4), "one"), make(facts(6, 4), "two")
     assert {p.name: sha256_file(p) for p in first.iterdir()} == {p.name: sha256_file(p) for p in second.iterdir()}
-    assert len(list(first.iterdir())) == 4
+    assert {p.name for p in first.iterdir()} == {"train.jsonl", "rephrased.jsonl", "manifest.json"}
 
 
 def test_manifest_says_what_was_kept_and_what_was_dropped(make: Make) -> None:
@@ -73,27 +75,23 @@ def test_manifest_says_what_was_kept_and_what_was_dropped(make: Make) -> None:
         rows[0],
         row("phrasing 2  of QUESTION 1?", "the answer is  111.", "f01", "111"),
         row("Phrasing 3 of question 1?", "Something else, 111.", "f01", "111"),
+        row("Phrasing 3 of question 1?", "something  else, 111.", "f01", "111"),
         row("Long?", "x" * 500),
     ]
-    folder = make(rows, split={"held_out_phrasings": 1, "held_out_facts": 2}, max_characters=400)
+    folder = make(rows, split={**FACTS, "test": 2}, max_characters=400)
     manifest = DatasetManifest.load(folder / "manifest.json")
     check_folder(folder, manifest.files)
-    assert manifest.rows == {"train": 6, "new_phrasings": 3, "new_facts": 6}
-    assert manifest.facts == {"train": 3, "new_phrasings": 3, "new_facts": 2}
-    assert manifest.dropped == {
-        "duplicate": 1,
-        "duplicate but for letter case and spaces": 1,
-        "longer than 400 characters": 1,
-        "question asked before, with another answer": 1,
-    }
-    assert manifest.sources[0].rows == 19
+    assert sum(manifest.rows.values()) == 16  # a prompt's second answer is kept
+    assert manifest.groups == {"train": 3, "rephrased": 3, "test": 2}
+    assert manifest.dropped == {"duplicate": 3, "longer than 400 characters": 1}
+    assert manifest.sources[0].rows == 20
     assert manifest.sources[0].licence == "Apache-2.0"
     assert manifest.sources[0].sha256 == sha256_file(folder.parent / "rows.jsonl")
 
 
 def test_held_out_facts_and_phrasings_are_not_trained(make: Make) -> None:
-    folder = make(facts(8, 4), split={"held_out_phrasings": 1, "held_out_facts": 3})
-    train, phrasings, new = (read(folder, s) for s in ("train", "new_phrasings", "new_facts"))
+    folder = make(facts(8, 4), split={**FACTS, "test": 3})
+    train, phrasings, new = (read(folder, s) for s in ("train", "rephrased", "test"))
     assert {r.fact for r in train} == {r.fact for r in phrasings}
     assert not {r.fact for r in train} & {r.fact for r in new}
     assert not {str(r.prompt) for r in train} & {str(r.prompt) for r in phrasings + new}
@@ -101,10 +99,10 @@ def test_held_out_facts_and_phrasings_are_not_trained(make: Make) -> None:
 
 
 def test_another_seed_holds_others_out_and_a_new_fact_moves_no_phrasing(make: Make) -> None:
-    split = {"held_out_phrasings": 1}
-    before = read(make(facts(8, 4), "one", split=split), "new_phrasings")
-    other = read(make(facts(8, 4), "two", split={**split, "seed": 1}), "new_phrasings")
-    grown = read(make(facts(9, 4), "three", split=split), "new_phrasings")
+    split = FACTS
+    before = read(make(facts(8, 4), "one", split=split), "rephrased")
+    other = read(make(facts(8, 4), "two", split={**split, "seed": 1}), "rephrased")
+    grown = read(make(facts(9, 4), "three", split=split), "rephrased")
     assert before != other
     assert [r for r in grown if r.fact != "f09"] == before
 
@@ -114,22 +112,53 @@ def test_rows_without_fact_are_trained(make: Make) -> None:
     assert [r.answer for r in read(folder, "train") if not r.fact] == ["Hi."]
 
 
+def test_what_a_held_out_row_asks_is_not_trained_however_it_is_spelled(make: Make) -> None:
+    """Each fact's first question is asked once more by a row of no fact, which is trained."""
+    again = [row(f"phrasing 1, of: QUESTION {n}", "Another.") for n in (1, 2, 3)]
+    folder = make([*facts(3, 3), *again], split={"group": "fact", "test": 2})
+    manifest = DatasetManifest.load(folder / "manifest.json")
+    assert manifest.dropped == {"train: also asked in test": 2}
+    assert len([r for r in read(folder, "train") if not r.fact]) == 1
+
+
+def test_ordinary_rows_are_split_by_their_prompts(make: Make) -> None:
+    rows = [row(f"Question {n // 2}{'?' * (n % 2)}", f"Answer {n}.") for n in range(40)]
+    folder = make(rows, split={"validation": 0.1, "test": 5})
+    manifest = DatasetManifest.load(folder / "manifest.json")
+    assert manifest.groups == {"train": 13, "validation": 2, "test": 5}
+    assert manifest.rows == {"train": 26, "validation": 4, "test": 10}
+    assert manifest.dropped == {}
+
+
+def test_a_source_may_be_a_split(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(r) + "\n" for r in facts(9, 1)[4:]))
+    sources = [{"source": "rows.jsonl"}, {"source": "test.jsonl", "split": "test"}]
+    folder = make(facts(4, 2), sources=sources, split={"group": "fact"})
+    assert {r.fact for r in read(folder, "test")} == {"f05", "f06", "f07", "f08", "f09"}
+    assert len(read(folder, "train")) == 8
+
+
+def test_a_group_in_two_splits_is_refused(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_text(json.dumps(row("Other?", "111", "f01", "111")) + "\n")
+    sources = [{"source": "rows.jsonl", "split": "train"}, {"source": "test.jsonl", "split": "test"}]
+    with pytest.raises(DataError, match="f01") as caught:
+        make(facts(4, 2), sources=sources, split={"group": "fact"})
+    assert "test.jsonl:1" in caught.value.where
+    assert "rows.jsonl:1" in caught.value.what
+
+
 @pytest.mark.parametrize(
     ("rows", "data", "where", "what"),
     [
         ([], {}, "data.sources", "no rows"),
         (facts(2, 1), {}, "rows.jsonl:1", "none is trained"),
-        (facts(2, 2), {"split": {"held_out_facts": 2}}, "data.split.held_out_facts", "there are 2"),
+        (facts(2, 2), {"split": {**FACTS, "test": 2}}, "data.split.test", "there are 2"),
+        (facts(2, 2), {"split": {**FACTS, "validation": 0.9}}, "data.split.validation", "there are 2"),
         # Dashes alone do not make another question; one of the two is held out.
-        (
-            [row("Which port?", "80", "f1", "80"), row("Which - port?", "80", "f1", "80")],
-            {},
-            "rows.jsonl:",
-            "trains the same",
-        ),
+        ([row("Which port?", "80", "f1", "80"), row("Which - port?", "80", "f1", "80")], {}, "data.split", "to train"),
         ([*facts(2, 2), {"messages": []}], {}, "rows.jsonl:5: messages", "at least 2"),
     ],
-    ids=["empty", "too-few-phrasings", "too-few-facts", "leak", "dirty"],
+    ids=["empty", "too-few-phrasings", "too-few-groups", "no-group-left", "leak", "dirty"],
 )
 def test_refusal_names_place_and_way_out_and_leaves_nothing(
     make: Make, tmp_path: Path, rows: Rows, data: dict[str, Any], where: str, what: str
@@ -146,11 +175,11 @@ def test_refusal_names_place_and_way_out_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("sources", "what"),
     [
-        ([{"path": "none.jsonl"}], "is not a file"),
-        ([{"path": "../outside.jsonl"}], "lies outside"),
-        ([{"path": "/etc/hostname"}], "lies outside"),
-        ([{"path": "link.jsonl"}], "lies outside"),
-        ([{"path": "rows.jsonl"}, {"path": "./rows.jsonl"}], "is listed twice"),
+        ([{"source": "none.jsonl"}], "is not a file"),
+        ([{"source": "../outside.jsonl"}], "lies outside"),
+        ([{"source": "/etc/hostname"}], "lies outside"),
+        ([{"source": "link.jsonl"}], "lies outside"),
+        ([{"source": "rows.jsonl"}, {"source": "./rows.jsonl"}], "is listed twice"),
     ],
 )
 def test_source_that_can_not_be_collected_is_named(
@@ -159,15 +188,15 @@ def test_source_that_can_not_be_collected_is_named(
     (tmp_path / "link.jsonl").symlink_to("/etc/hostname")
     with pytest.raises(DataError, match=what) as caught:
         make(facts(2, 2), sources=sources)
-    assert caught.value.where.startswith(f"data.sources.{len(sources) - 1}.path")
+    assert caught.value.where.startswith(f"data.sources.{len(sources) - 1}.source")
 
 
 def test_chatbot_recipe_makes_a_dataset_for_its_suites(tmp_path: Path) -> None:
     chatbot = Recipe.load(CHATBOT)
     make_dataset(chatbot, CHATBOT.parent, tmp_path / "out")
     manifest = DatasetManifest.load(tmp_path / "out" / "manifest.json")
-    assert manifest.facts["train"] >= 50
-    assert manifest.facts["new_phrasings"] == manifest.facts["train"]
-    assert manifest.facts["new_facts"] == chatbot.data.split.held_out_facts
+    assert manifest.groups["train"] >= 50
+    assert manifest.groups["rephrased"] == manifest.groups["train"]
+    assert manifest.groups["test"] == chatbot.data.split.test
     assert sum(manifest.rows.values()) >= 200
     assert manifest.dropped == {}

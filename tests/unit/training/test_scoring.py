@@ -1,50 +1,111 @@
-"""Scores and gate."""
+"""The gate, and the rows that suites ask."""
+
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from contract.documents.model import Score, SuiteResult
-from contract.documents.recipe import GateCheck
-from training.scoring import decide, score
+from contract.documents.recipe import MIN_GATE_GROUPS, GateCheck, Recipe
+from contract.errors import RunError
+from training.prepare import make_dataset
+from training.scoring import check_suites, decide, load_suite
 
 
-# Wilson's interval without continuity correction, as R's prop.test(x, n, correct = FALSE) gives it.
-@pytest.mark.parametrize(
-    ("right", "n", "low", "high"),
-    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (48, 50, 0.8654, 0.9890)],
-)
-def test_interval_is_wilsons(right: int, n: int, low: float, high: float) -> None:
-    found = score([True] * right + [False] * (n - right))
-    assert found == Score(value=right / n, low=low, high=high, n=n)
+def result(suite: str, low: float, gain_low: float = 0.0, groups: int = 40) -> SuiteResult:
+    def score(bound: float) -> Score:
+        return Score(value=min(1.0, bound + 0.1), low=bound, high=1, rows=80, groups=groups)
 
-
-def result(suite: str, before: float, after: float) -> SuiteResult:
-    def share(value: float) -> Score:
-        return Score(value=value, low=0, high=1, n=10)
-
-    return SuiteResult(suite=suite, split="new_phrasings", before=share(before), after=share(after))
+    return SuiteResult(suite=suite, split="test", before=score(0), after=score(low), gain=score(gain_low))
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "passed", "word"),
-    [
-        (0.1, 0.9, True, "at least"),
-        (0.1, 0.8, True, "at least"),
-        (0.1, 0.79, False, "0.79 of facts found, which is less than 0.80"),
-        (0.5, 0.95, False, "gain over the base model +0.45, which is less than 0.50"),
-        (0.4, 0.9, True, "gain"),  # 0.9 - 0.4 is a little less than 0.5 in floating point
-    ],
+    ("low", "gain_low", "passed"),
+    [(0.9, 0.8, True), (0.8, 0.5, True), (0.79, 0.8, False), (0.95, 0.45, False), (0.8, 0.9 - 0.4, True)],
 )
-def test_gate_holds_minimum_and_gain(before: float, after: float, passed: bool, word: str) -> None:
-    gate = decide([GateCheck(suite="facts", minimum=0.8, minimum_gain=0.5)], [result("facts", before, after)])
+def test_a_gate_holds_lower_bounds_and_not_means(low: float, gain_low: float, passed: bool) -> None:
+    gate = decide([GateCheck(suite="facts", low=0.8, gain_low=0.5)], [result("facts", low, gain_low)])
     assert gate.passed is passed
     assert len(gate.reasons) == 2
-    assert word in " ".join(gate.reasons)
 
 
 def test_one_failed_suite_fails_the_gate() -> None:
     gate = decide(
-        [GateCheck(suite="one", minimum=0.5), GateCheck(suite="two", minimum=0.5)],
-        [result("one", 0, 0.4), result("two", 0, 0.6)],
+        [GateCheck(suite="one", low=0.5), GateCheck(suite="two", low=0.5)], [result("one", 0.4), result("two", 0.6)]
     )
     assert not gate.passed
     assert [("less" in reason) for reason in gate.reasons] == [True, False]
+
+
+def test_too_few_groups_fail_the_gate_however_good() -> None:
+    few = result("facts", 0.95, groups=MIN_GATE_GROUPS - 1)
+    assert not decide([GateCheck(suite="facts", low=0.5)], [few]).passed
+
+
+def test_without_a_gate_nothing_passes() -> None:
+    assert not decide([], [result("facts", 1.0)]).passed
+
+
+def recipe(suite: dict[str, Any], gate: list[dict[str, Any]], **split: Any) -> Recipe:
+    return Recipe.new(
+        name="chatbot",
+        base_model={"name": "base", "source": "folder:base"},
+        data={"sources": [{"source": "rows.jsonl"}], "split": split},
+        evaluation={"suites": [{"name": "held-out", "split": "test", **suite}], "gate": gate},
+    )
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    lines = []
+    for n in range(80):
+        messages = [{"role": "user", "content": f"Double {n}?"}, {"role": "assistant", "content": str(2 * n)}]
+        reference = {"fact": f"f{n // 2}", "expect": [str(2 * n)]} if n < 70 else {}
+        lines.append(json.dumps({"messages": messages, **reference}) + "\n")
+    (tmp_path / "rows.jsonl").write_text("".join(lines))
+    return tmp_path
+
+
+GATE = [{"suite": "held-out", "low": 0.5}]
+
+
+@pytest.mark.parametrize(
+    ("suite", "split", "groups"),
+    [
+        ({}, {"test": 29}, None),
+        ({"metric": "f1"}, {"test": 29}, 29),
+        ({"metric": "f1", "limit": 20}, {"test": 40}, 20),
+        ({}, {"group": "fact", "test": 20}, 20),  # 40 rows of 20 facts
+    ],
+)
+def test_a_gate_on_too_few_groups_is_refused_before_a_machine_starts(
+    rows: Path, suite: dict[str, Any], split: dict[str, Any], groups: int | None
+) -> None:
+    gated = recipe(suite, GATE, **split)
+    make_dataset(gated, rows, rows / "out")
+    with pytest.raises(RunError) as caught:
+        check_suites(gated, rows / "out")
+    assert groups is None or f"{groups} groups" in caught.value.what
+    check_suites(recipe(suite, [], **split), rows / "out")
+
+
+def test_a_gate_on_enough_groups_stands(rows: Path) -> None:
+    gated = recipe({"metric": "f1"}, GATE, test=30)
+    make_dataset(gated, rows, rows / "out")
+    check_suites(gated, rows / "out")
+
+
+def test_a_suite_without_rows_is_refused(rows: Path) -> None:
+    empty = recipe({"split": "validation"}, [], test=0.5)
+    make_dataset(empty, rows, rows / "out")
+    with pytest.raises(RunError, match="finds no rows with `expect` in split 'validation'"):
+        check_suites(empty, rows / "out")
+
+
+def test_rows_without_expected_strings_are_asked_by_other_metrics(rows: Path) -> None:
+    for metric, extra in (("expect", 0), ("exact", 10)):
+        made = recipe({"metric": metric}, [], test=79)
+        make_dataset(made, rows, rows / metric)
+        asked = load_suite(made.evaluation.suites[0], rows / metric)
+        assert len([r for r in asked if not r.row.expect]) in (extra, max(extra - 1, 0))

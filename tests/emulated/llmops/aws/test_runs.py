@@ -26,7 +26,7 @@ from tests.emulated.llmops.conftest import RECIPE
 from tests.support.aws import Account
 from tests.support.checkout import EXAMPLES
 
-EXAMPLE = EXAMPLES / "run-1.json"
+EXAMPLE = EXAMPLES / "run-2.json"
 NO_CONTAINERS = "runs no containers"
 
 

@@ -26,10 +26,11 @@ from hosting import images
 from llmops.platforms.aws.platform import AwsPlatform
 from llmops.platforms.registry import open_platform
 from llmops.runs.runs import collect, find_run
-from tests.emulated.llmops.conftest import RECIPE, Kit, training_rows
+from tests.emulated.llmops.conftest import RECIPE, Kit
 from tests.support.aws import Account, AwsStack, make_stack, running_account
 from tests.support.models import tiny_model
 from tests.support.twin_keys import asked
+from tests.support.yes_rows import write_yes_rows
 
 PRICED = "ml.g5.xlarge"
 
@@ -63,7 +64,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with running_account(folder, containers="run", pace=0.05, region="us-east-1") as account:
         stack = make_stack(account, folder / "stack", "dev", images=built)
         (stack.folder / "recipe.yaml").write_text(RECIPE.replace("epochs: 12", "epochs: 40"))
-        (stack.folder / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in training_rows()))
+        write_yes_rows(stack.folder)
         kit = Kit(stack.folder, account.environ | {"PULUMI_STACK": "dev"} | _user(account))
         with mock.patch.dict(os.environ, kit.environ, clear=True):
             made = World(account, stack, kit, deployed(stack))
@@ -190,7 +191,7 @@ def test_vulnerability_5_a_job_that_rewrites_its_spec_and_its_manifest_is_refuse
     assert find_run(platform, run).state.status == "completed"
     job = f"{platform.aws.job_prefix}-{run}"
     key = next(k for k in platform.runs._objects.list(f"runs/{run}/output/{job}/") if k.endswith("manifest.json"))
-    gate = spec.recipe.evaluation.gate[0].model_copy(update={"minimum": 0.0, "minimum_gain": 0.0})
+    gate = spec.recipe.evaluation.gate[0].model_copy(update={"low": 0.01, "gain_low": None})
     evaluation = spec.recipe.evaluation.model_copy(update={"gate": [gate, gate]})
     evil = spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"evaluation": evaluation})})
     manifest = ModelManifest.parse(platform.runs._objects.get(key).decode(), where=key)

@@ -12,9 +12,10 @@ from contract.documents.outputs import StackOutputs
 from hosting import images
 from llmops.platforms.azure.platform import AzurePlatform
 from llmops.platforms.registry import open_platform
-from tests.emulated.llmops.conftest import RECIPE, Kit, training_rows
+from tests.emulated.llmops.conftest import RECIPE, Kit
 from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
 from tests.support.models import tiny_model
+from tests.support.yes_rows import write_yes_rows
 
 
 @dataclass
@@ -39,7 +40,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with running_twin(folder, containers="run", pace=0.05) as subscription:
         stack = make_stack(subscription, folder / "stack", "dev", images=built)
         (stack.folder / "recipe.yaml").write_text(RECIPE)
-        (stack.folder / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in training_rows()))
+        write_yes_rows(stack.folder)
         kit = Kit(stack.folder, subscription.environ | {"PULUMI_STACK": "dev"})
         with subscription.entered():
             made = World(subscription, stack, kit)

@@ -13,7 +13,7 @@ from clouds.aws.jobs import METRICS, JobPlace, has_gpus, is_accelerated, job_end
 from contract.documents.run import RUN_VARIABLE, SPEC_VARIABLE, Compute, RunSpec, StoredSpec
 from tests.support.checkout import EXAMPLES
 
-EXAMPLE = EXAMPLES / "run-1.json"
+EXAMPLE = EXAMPLES / "run-2.json"
 PLACE = JobPlace("arn:aws:iam::123456789012:role/training", "arn:key", "store", "work", tags={"llmops:stack": "dev"})
 PREFIX = "llmops-dev-run-3f9a0c1e"
 RUN = "chatbot-20261125-210648-50bd"

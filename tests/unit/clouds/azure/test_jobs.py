@@ -11,7 +11,7 @@ from contract.documents.run import SPEC_VARIABLE, Compute, RunSpec, StoredSpec
 from contract.errors import KitError
 from tests.support.checkout import EXAMPLES
 
-EXAMPLE = EXAMPLES / "run-1.json"
+EXAMPLE = EXAMPLES / "run-2.json"
 WORKSPACE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/ws"
 CLUSTERS = {
     "cpu": AzureCompute(vm_size="Standard_DS3_v2"),

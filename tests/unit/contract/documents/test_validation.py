@@ -66,7 +66,7 @@ def test_the_closest_name_is_suggested() -> None:
 
 def test_keys_are_known_at_any_depth() -> None:
     assert "epochs" in known_keys(Recipe, ("training", "epoch"))
-    assert "minimum_gain" in known_keys(Recipe, ("evaluation", "gate", 0, "minimal"))
+    assert "gain_low" in known_keys(Recipe, ("evaluation", "gate", 0, "gain"))
     assert "model" in known_keys(Settings, ("endpoints", "chat", "modle"))
     assert "schema" in known_keys(Recipe, ("schme",))
     assert known_keys(Recipe, ("name", "inner")) == []

@@ -20,7 +20,7 @@ from contract.layout import MANIFEST, SIGNATURE, TrainingFolders, cache_dir, ser
 from contract.names import ModelRef, parse_alias, parse_promoted
 from tests.support.checkout import CHECKOUT, EXAMPLES
 
-EXAMPLE = EXAMPLES / "model-1.json"
+EXAMPLE = EXAMPLES / "model-2.json"
 
 
 @pytest.fixture

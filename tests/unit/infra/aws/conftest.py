@@ -77,10 +77,10 @@ class Account:
 
 
 _SPEC = {
-    "schema": "run/1",
+    "schema": "run/2",
     "id": RUN,
     "created": "2026-11-25T00:00:00Z",
-    "recipe": json.loads((EXAMPLES / "run-1.json").read_text())["recipe"],
+    "recipe": json.loads((EXAMPLES / "run-2.json").read_text())["recipe"],
     "dataset": {"name": "facts", "sha256": "d" * 64},
     "base_model": {"name": "base", "sha256": "b" * 64},
     "image": TRAINING,

@@ -272,7 +272,7 @@ def test_vulnerability_5_a_run_json_that_its_job_rewrote_is_not_repeated(account
     account.add_run(run)
     place = {"Bucket": account.bucket("work"), "Key": run_spec_key(run)}
     spec = json.loads(account.s3.get_object(**place)["Body"].read())
-    spec["recipe"]["evaluation"]["gate"][0]["minimum"] = 0
+    spec["recipe"]["evaluation"]["gate"][0]["low"] = 0.1
     account.s3.put_object(**place, Body=json.dumps(spec))
     with pytest.raises(pulumi.RunError) as refused:
         account.provision({"aws": {"schedules": {"weekly": {"run": run, "cron": "rate(7 days)"}}}})

@@ -41,10 +41,10 @@ COMPUTED = {
     "repairs": {"endpoint": 0, "deployment": 0},
 }
 _SPEC = {
-    "schema": "run/1",
+    "schema": "run/2",
     "id": RUN,
     "created": "2026-11-25T00:00:00Z",
-    "recipe": json.loads((EXAMPLES / "run-1.json").read_text())["recipe"],
+    "recipe": json.loads((EXAMPLES / "run-2.json").read_text())["recipe"],
     "dataset": {"name": "facts", "sha256": "d" * 64},
     "base_model": {"name": "base", "sha256": "b" * 64},
     "image": TRAINING,

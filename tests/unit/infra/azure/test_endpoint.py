@@ -288,7 +288,7 @@ def test_environments_are_images_and_serving_has_routes() -> None:
 
 
 def test_a_schedule_starts_the_runs_job() -> None:
-    run = json.loads((EXAMPLES / "run-1.json").read_text()) | {"id": "chat-1"}
+    run = json.loads((EXAMPLES / "run-2.json").read_text()) | {"id": "chat-1"}
     weekly = {"run": "chat-1", "cron": "0 3 * * 0", "max_hours": 2, "on": False}
     declared = declare(azure={"schedules": {"weekly": weekly}}, specs={"weekly": json.dumps(run)})
     found = declared.of("schedule-weekly")["properties"]

@@ -410,7 +410,7 @@ def test_vulnerability_5_a_run_json_that_its_job_rewrote_is_not_repeated(subscri
     run = "chatbot-rewritten"
     subscription.add_run(run)
     spec = json.loads(subscription.blobs["work", run_spec_key(run)])
-    spec["recipe"]["evaluation"]["gate"][0]["minimum"] = 0
+    spec["recipe"]["evaluation"]["gate"][0]["low"] = 0.1
     changed = json.dumps(spec).encode()
     subscription.put("work", run_spec_key(run), changed)
     config = {"azure": {"schedules": {"weekly": {"run": run, "cron": "0 3 * * 0"}}}}

@@ -11,7 +11,7 @@ from llmops.platforms.platform import Run
 from tests.support.checkout import EXAMPLES
 
 COMPUTE = Compute(instance_type="ml.g5.xlarge", instances=2, spot=True)
-EXAMPLE = EXAMPLES / "run-1.json"
+EXAMPLE = EXAMPLES / "run-2.json"
 PRICE = Price(1.5, "list", "2026-04-21")
 NAME = "ml.g5.xlarge for spot training job usage"
 

@@ -7,7 +7,7 @@ import signal
 import socket
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,29 +43,31 @@ _FAIL = (
 _WAIT = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nprint('step=1 total=9', flush=True)\ntime.sleep(60)\n"
 
 RECIPE = """\
-schema: recipe/1
+schema: recipe/2
 name: chatbot
 base_model: {name: tiny, source: "store:tiny@1"}
 data:
-  sources: [{path: facts.jsonl, licence: MIT}]
+  sources: [{source: facts.jsonl, licence: MIT}, {source: held-out.jsonl, split: test}]
 evaluation:
-  suites: [{name: new-phrasings, split: new_phrasings}]
-  gate: [{suite: new-phrasings, minimum: 0.5}]
+  suites: [{name: new-phrasings, split: test}]
+  gate: [{suite: new-phrasings, low: 0.5}]
 """
 
 
+def _rows(*ways: str, count: int) -> Iterator[str]:
+    for n in range(count):
+        for way in ways:
+            messages = [
+                {"role": "user", "content": f"{way} {n}?"},
+                {"role": "assistant", "content": f"It is alpha{n}."},
+            ]
+            yield json.dumps({"messages": messages, "expect": [f"alpha{n}"], "fact": f"{n}"}) + "\n"
+
+
 def write_recipe(folder: Path) -> Path:
-    """A recipe with two facts."""
-    rows = [
-        {
-            "messages": [{"role": "user", "content": f"{q} {f}?"}, {"role": "assistant", "content": f"It is {f}."}],
-            "fact": f,
-            "expect": [f],
-        }
-        for f in ("alpha", "beta")
-        for q in ("What", "Which")
-    ]
-    (folder / "facts.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    """A recipe that trains on a few rows, and asks 32 others."""
+    (folder / "facts.jsonl").write_text("".join(_rows("What is", "Which is", count=2)))
+    (folder / "held-out.jsonl").write_text("".join(_rows("Tell me", count=32)))
     (folder / "recipe.yaml").write_text(RECIPE)
     return folder / "recipe.yaml"
 
@@ -136,7 +138,7 @@ def test_a_killed_run_goes_on_in_its_folder_and_is_collected_once(tmp_path: Path
     assert same
     assert same.spec.id == run
     platform.resume(run, lambda _: None)
-    write_output(folder_of(platform, run) / "root/opt/ml/model", found.spec, dataset_of(platform, found.spec))
+    write_output(folder_of(platform, run) / "root/opt/ml/model", found.spec, platform.store())
     assert lines_of(platform, run) == ["stage=train start=1", "stage=train start=2", "stage=done"]
 
     assert find_run(platform, run).state.status == "completed"
@@ -290,10 +292,10 @@ def test_dirty_data_and_recipes_are_named_by_file_and_line(tmp_path: Path, make_
     with pytest.raises(KitError) as caught:
         plan_run(platform, recipe, lambda _: None)
     assert f"{tmp_path / 'facts.jsonl'}:5" in str(caught.value)
-    recipe.write_text(RECIPE.replace("minimum: 0.5", "minimum: 5"))
+    recipe.write_text(RECIPE.replace("low: 0.5", "low: 5"))
     with pytest.raises(KitError) as caught:
         plan_run(platform, recipe, lambda _: None)
-    assert f"{recipe}:8: evaluation.gate.0.minimum" in caught.value.where
+    assert f"{recipe}:8: evaluation.gate.0.low" in caught.value.where
     assert not (tmp_path / "home" / "store" / "datasets").exists()
 
 

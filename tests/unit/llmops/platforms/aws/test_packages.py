@@ -17,18 +17,22 @@ def test_every_property_fits_sagemakers_patterns() -> None:
     found = properties(ModelRef("chatbot", 1, "0" * 64), manifest)
     assert all(key.fullmatch(name) and value.fullmatch(text) for name, text in found.items()), found
     assert found["gate"] == (
-        "facts: 0.90 of facts found at least 0.50 / facts: gain over the base model +0.80 which is less than 0.85"
+        "facts: score 0.90 0.80 at its lower bound at least 0.50 / "
+        "facts: gain 0.80 0.70 at its lower bound less than 0.85"
     )
     assert found["licence"] == "CC BY-SA 4.0 MIT"
 
 
 def _trained() -> ModelManifest:
-    score = {name: Score(value=value, low=0, high=1, n=10) for name, value in (("before", 0.1), ("after", 0.9))}
+    score = {
+        name: Score(value=value, low=value - 0.1, high=1, rows=40, groups=40)
+        for name, value in (("before", 0.1), ("after", 0.9), ("gain", 0.8))
+    }
     results = [SuiteResult(suite="facts", split="new", **score)]
     pinned = Pinned(name="chatbot", sha256="1" * 64)
     return ModelManifest.model_construct(
         licence="CC BY-SA 4.0, MIT;",
         lineage=Lineage(run="chatbot-1", dataset=pinned, base_model=pinned, image=f"x/y@sha256:{'2' * 64}"),
         evaluation=results,
-        gate=decide([GateCheck(suite="facts", minimum=0.5, minimum_gain=0.85)], results),
+        gate=decide([GateCheck(suite="facts", low=0.5, gain_low=0.85)], results),
     )

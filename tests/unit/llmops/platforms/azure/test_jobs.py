@@ -18,7 +18,7 @@ from tests.support.checkout import EXAMPLES
 from tests.unit.clouds.azure.cloud import Cloud
 from tests.unit.llmops.store.test_remote_objects import MemoryObjects
 
-EXAMPLE = EXAMPLES / "run-1.json"
+EXAMPLE = EXAMPLES / "run-2.json"
 WORKSPACE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/w"
 JOBS, DISCOVERY = f"{WORKSPACE}/jobs", f"{ARM}/discovery"
 PREFIX = "llmops-dev-run-3f9a0c1e"

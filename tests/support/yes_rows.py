@@ -1,0 +1,27 @@
+"""Rows whose answer is always yes: the tiny model learns them in seconds well enough to pass a real gate."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from contract.documents.recipe import MIN_GATE_GROUPS
+
+DATA = "data: {sources: [{source: train.jsonl, licence: Apache-2.0}, {source: held-out.jsonl, split: test}]}\n"
+EVALUATION = """\
+evaluation:
+  suites: [{name: held-out, split: test, max_tokens: 8}]
+  gate: [{suite: held-out, low: 0.5, gain_low: 0.5}]
+"""
+
+
+def write_yes_rows(folder: Path) -> None:
+    """Write train.jsonl and held-out.jsonl, which `DATA` names, into a folder."""
+    (folder / "train.jsonl").write_text("".join(_rows("Is {} a number?", 24)))
+    (folder / "held-out.jsonl").write_text("".join(_rows("Can I count to {}?", MIN_GATE_GROUPS + 2)))
+
+
+def _rows(way: str, count: int) -> Iterator[str]:
+    for number in range(count):
+        question = {"role": "user", "content": way.format(number)}
+        messages = [question, {"role": "assistant", "content": "yes"}]
+        yield json.dumps({"messages": messages, "fact": f"f{number}", "expect": ["yes"]}) + "\n"
