@@ -47,19 +47,26 @@ beside() { # beside SHOWN LANE...: all at once; the lanes' output follows that o
 check() { make check; } # most of it is pyright, on one processor
 unit() { tests -n auto tests/unit; }
 
-# Each of these waits now and then, for engines, servers, timers and disks: four at once keep two processors busy. Those
-# of the clouds, two files at a time, the longest first, and the containers give way: the others have servers that answer
-# within a time. Containers build for minutes without a processor's help, so they begin with the rest.
-cloud_folders=(tests/emulated/{llmops/rehearsal,howto,llmops/smoke,aws,llmops/aws,azure,llmops/azure,scanners})
-clouds() { gently -n 2 --dist loadfile --no-loadscope-reorder "${cloud_folders[@]}"; }
-containers() { gently -n 2 --dist loadfile tests/containers; }
-others() { tests tests/emulated "${cloud_folders[@]/#/--ignore=}"; }
-conformance() { tests tests/conformance; } # one thread, so that every sum is the same
-others_conformance() {
-    local status=0
-    timed others || status=1
-    timed conformance || status=1
-    return "$status"
+# Both lanes wait now and then, for engines, servers, timers and disks: five files at once keep two processors busy. The
+# longest come first, so that no worker is left alone with one at the end. Clouds and containers give way: the others
+# have servers that answer within a time.
+cloud_folders=(tests/emulated/{llmops/rehearsal,llmops/smoke,howto,aws,llmops/aws,azure,llmops/azure,scanners})
+by_file=(--dist loadfile --no-loadscope-reorder)
+rest() { # rest FOLDER NAME...: the tests in a folder beside these; pytest takes a folder within another one for that
+    local path
+    for path in "$1"/*/ "$1"/test_*.py; do
+        if [[ -e $path && " ${*:2} __pycache__ " != *" $(basename "$path") "* ]]; then echo "$path"; fi
+    done
+}
+clouds_containers() {
+    # shellcheck disable=SC2046
+    gently -n 3 "${by_file[@]}" tests/containers/training "${cloud_folders[@]}" $(rest tests/containers training)
+}
+others() {
+    local first=(training llmops readme serving)
+    # shellcheck disable=SC2046
+    tests -n 2 "${by_file[@]}" tests/conformance "${first[@]/#/tests/emulated/}" \
+        $(rest tests/emulated "${first[@]}" "${cloud_folders[@]##*/}") "${cloud_folders[@]/#/--ignore=}"
 }
 
 twins_unit() { tests -n auto twins/tests/unit; }
@@ -73,7 +80,7 @@ step machine tools/test-machine.sh
 case ${1:-} in
     kit)
         step check+unit beside unit check
-        step emulated beside clouds others_conformance containers
+        step emulated beside clouds_containers others
         ;;
     twins)
         step unit twins_unit

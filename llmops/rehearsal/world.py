@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from contract.errors import KitError
 from llmops.platforms.platform import Say
+from llmops.pulumi_engine import warm_host
 from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.steps import PermissionCheck
 from llmops.stacks.project import Project
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 RECIPE = "recipes/rehearsal.yaml"
 _CLOUDS = ("AWS_", "AZURE_", "ARM_", "GOOGLE_", "PULUMI_", "LLMOPS_")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-_KEPT = ("LLMOPS_CACHE", "PULUMI_HOME")
+_KEPT = ("LLMOPS_CACHE", "PULUMI_HOME", warm_host.VARIABLE)
 
 
 class World:

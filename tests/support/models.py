@@ -22,6 +22,7 @@ from tests.support.sources import sources_key
 BASE_ALIAS = "smollm2-135m@1"
 """An alias that fits `base_model`."""
 _LOCKS = CHECKOUT / "requirements"
+_TINY = Path(__file__).with_name("tiny.py")
 
 
 def base_model() -> Path:
@@ -47,15 +48,22 @@ def tiny_model(seed: int = 0) -> Path:
     """
 
     def make(folder: Path) -> None:
-        source = folder.with_name(folder.name + ".source")
-        try:
-            _training(str(Path(__file__).with_name("tiny.py")), str(source), str(seed))
-            options = ["--name", "tiny", "--licence", "Apache-2.0", "--revision", str(seed)]
-            _training("-m", "training", "import", str(source), str(folder), *options)
-        finally:
-            shutil.rmtree(source, ignore_errors=True)
+        options = ["--name", "tiny", "--licence", "Apache-2.0", "--revision", str(seed)]
+        _training("-m", "training", "import", str(tiny_source(seed)), str(folder), *options)
 
-    return _cached(f"tiny-{seed}", make, Path(__file__).with_name("tiny.py"))
+    return _cached(f"tiny-{seed}", make, _TINY)
+
+
+def tiny_source(seed: int = 0) -> Path:
+    """The Hugging Face folder that `tiny_model` imports."""
+
+    def make(folder: Path) -> None:
+        unfinished = folder.with_name(folder.name + ".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        _training(str(_TINY), str(unfinished), str(seed))
+        unfinished.rename(folder)
+
+    return _cached(f"tiny-source-{seed}", make, _TINY)
 
 
 def copy_model(version: Path, target: Path) -> Path:

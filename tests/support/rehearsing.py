@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from tests.support.checkout import CHECKOUT
-from tests.support.models import training_python
+from tests.support.models import copy_model, tiny_source
 from tests.support.yes_rows import DATA, EVALUATION, write_yes_rows
 
 RECIPE = f"""\
@@ -93,6 +93,5 @@ def rehearsing_in(project: Path, cloud: str) -> Rehearsing:
     recipes.mkdir()
     (recipes / "rehearsal.yaml").write_text(RECIPE)
     write_yes_rows(recipes)
-    tiny = [training_python(), str(CHECKOUT / "tests/support/tiny.py"), str(recipes / "tiny")]
-    subprocess.run(tiny, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(CHECKOUT)})
+    copy_model(tiny_source(), recipes / "tiny")
     return Rehearsing(project, cloud)

@@ -6,6 +6,7 @@ from contract.twins import KEY_VARIABLES, azure_twin_address
 from llmops.rehearsal.clouds.cloud import Twin
 
 LOCATION = "westeurope"
+_TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _SECRETS = ("AZURE_CLIENT_SECRET", "ARM_CLIENT_SECRET")
 
 
@@ -16,6 +17,15 @@ class AzureTwin(Twin):
 
     target = "azure"
     place: ClassVar = {"location": LOCATION}
+
+    def environment(self) -> dict[str, str]:
+        """Its programs trust the twin's authority alone, since they may reach nothing else: each of their connections
+        reads all authorities, and those of a machine take longer than most requests.
+        """
+        from twins.azure.entra import certificates
+
+        authority = str(certificates.make(self.home.absolute()) / certificates.AUTHORITY)
+        return super().environment() | dict.fromkeys(_TRUST, authority)
 
     def url(self) -> str:
         """Of Azure Resource Manager."""

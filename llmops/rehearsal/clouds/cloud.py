@@ -4,6 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -134,6 +135,11 @@ class Twin(ABC):
         }
         return self.ask("web-identities", "POST", claims)["token"]
 
+    @cached_property
+    def _address(self) -> str:
+        """The URL, which stays: finding it writes the files of the environment anew."""
+        return self.url()
+
     def ask(self, route: str, method: str = "GET", document: Any = None) -> Any:
         """What one of its own routes answers.
 
@@ -143,7 +149,7 @@ class Twin(ABC):
         from twins.core.control import own_key
 
         data = None if document is None else json.dumps(document).encode()
-        url = f"{self.url()}/_twin/{route}"
+        url = f"{self._address}/_twin/{route}"
         try:
             with urlopen(Request(url, data, key_headers(own_key(self.home)), method=method), timeout=60) as answer:
                 return json.load(answer)

@@ -5,6 +5,7 @@ What `env` names is a file with the authorities of this machine and the twin's, 
 """
 
 import os
+import re
 import ssl
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,9 @@ AUTHORITY = "ca.pem"
 BUNDLE = "bundle.pem"
 _SERVER = "server.pem"
 _KEPT_BEFORE = "ca.key"  # by earlier versions
+_CERTIFICATE = re.compile(
+    r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----", re.DOTALL
+)
 _NAMES = ("localhost", "127.0.0.1", "::1", "host.docker.internal")
 
 
@@ -46,10 +50,14 @@ def client_context(home: Path) -> ssl.SSLContext:
 
 
 def bundle(home: Path) -> Path:
-    """Writes a file with the authorities that this shell trusts, and the twin's; returns its path."""
+    """Writes a file with the authorities that this shell trusts, and the twin's; returns its path.
+
+    Each authority is in it once: Python's clients read the whole file for every connection that they open.
+    """
     folder = make(home)
-    found = [path.read_text(errors="replace") for path in _trusted() if folder not in path.parents]
-    write_atomic(folder / BUNDLE, "\n".join([*dict.fromkeys(found), (folder / AUTHORITY).read_text()]))
+    paths = [path for path in _trusted() if folder not in path.parents] + [folder / AUTHORITY]
+    found = [each for path in paths for each in _CERTIFICATE.findall(path.read_text(errors="replace"))]
+    write_atomic(folder / BUNDLE, "".join(f"{each}\n" for each in dict.fromkeys(found)))
     return folder / BUNDLE
 
 

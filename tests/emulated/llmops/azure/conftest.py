@@ -19,6 +19,8 @@ from contract.documents.outputs import AzureCompute, StackOutputs
 from contract.documents.run import Compute
 from contract.twins import TWIN_SUBSCRIPTION
 from llmops.platforms.azure.platform import AzurePlatform
+from tests.support.azure_twin import trusted
+from tests.support.clients import client_environ
 from tests.support.serving import until
 from twins.azure import control
 
@@ -51,12 +53,7 @@ def session(twin: Path, tmp_path: Path) -> Iterator[AzureSession]:
 @contextmanager
 def entered(home: Path, **others: str) -> Iterator[None]:
     """This process' environment is the one of a twin's clients meanwhile."""
-    environ = dict(os.environ) | others
-    for name, value in control.environment(home).items():
-        if value is None:
-            environ.pop(name, None)
-        else:
-            environ[name] = value
+    environ = client_environ({**control.environment(home), **trusted(home)}) | others
     with mock.patch.dict(os.environ, environ, clear=True):
         yield
 

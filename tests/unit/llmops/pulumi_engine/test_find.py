@@ -102,6 +102,15 @@ def test_the_kits_engine_on_path_is_not_taken_for_the_users(monkeypatch: pytest.
     assert os.access(folder / "pulumi-resource-pulumi-python", os.X_OK)
 
 
+@pytest.mark.parametrize(("users", "used"), [("", "400"), ("50", "50")])
+def test_the_kits_engine_collects_its_garbage_seldom(monkeypatch: pytest.MonkeyPatch, users: str, used: str) -> None:
+    pulumi(pulumi_engine.engine_home() / "bin", f"v{pulumi_engine.pinned_version()}", language_host=False)
+    monkeypatch.setenv("GOGC", users) if users else monkeypatch.delenv("GOGC", raising=False)
+    found = pulumi_engine.find()
+    assert found
+    assert found.env["GOGC"] == used
+
+
 def test_an_engine_with_pulumis_own_language_host_gets_the_kits() -> None:
     """As an earlier version of the kit downloaded it: Pulumi's dynamic provider executes what the state says."""
     folder = pulumi_engine.engine_home() / "bin"

@@ -1,5 +1,6 @@
 """Azure as a rehearsal sees it: whose things are whose, and where its clients may go."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from llmops.commands.rehearse import parse_taken
 from llmops.platforms.azure.bootstrap.roles import MADE
 from llmops.rehearsal.clouds import find_cloud
 from llmops.rehearsal.clouds.azure_inventory import deleted, inventory
+from llmops.rehearsal.clouds.azure_twin import AzureTwin
+from twins.core import root
 
 ROOT = f"/subscriptions/{TWIN_SUBSCRIPTION}"
 GROUP = f"{ROOT}/resourcegroups/llmops-dev-group-756bf7c1"
@@ -30,6 +33,23 @@ def test_what_is_deleted_softly_is_nobody_s_orphan() -> None:
     assert azure.is_the_clouds(f"deleted {VAULT}")
     assert not azure.is_of(f"deleted {VAULT}", "dev")
     assert not azure.is_the_clouds(f"vault {VAULT}")
+
+
+def test_the_twins_address_is_looked_up_once(tmp_path: Path) -> None:
+    asked = []
+
+    class Counted(AzureTwin):
+        def url(self) -> str:
+            asked.append(1)
+            return "https://127.0.0.1:1"
+
+    root.make(tmp_path)
+    orders = Counted(tmp_path)
+    for _ in range(3):
+        with pytest.raises(KitError) as refused:
+            orders.ask("principals")
+        assert refused.value.where == "https://127.0.0.1:1/_twin/principals"
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(

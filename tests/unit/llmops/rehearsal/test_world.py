@@ -6,6 +6,7 @@ from urllib.error import URLError
 import pytest
 
 from contract.errors import KitError
+from llmops.pulumi_engine import warm_host
 from llmops.rehearsal.clouds import find_cloud
 from llmops.rehearsal.network_guard import Guard
 from llmops.rehearsal.stage import failure
@@ -16,6 +17,7 @@ def test_nothing_of_a_cloud_or_a_login_stays_in_the_environment() -> None:
     named = ("AWS_PROFILE", "AZURE_TENANT_ID", "ARM_CLIENT_ID", "PULUMI_ACCESS_TOKEN", "GOOGLE_CREDENTIALS")
     named += ("PULUMI_STACK", "LLMOPS_ROOT", "https_proxy", "NO_PROXY")
     kept = {"PATH": "/bin", "HOME": "/root", "LLMOPS_CACHE": "/cache", "PULUMI_HOME": "/pulumi", "LANG": "C"}
+    kept[warm_host.VARIABLE] = "/warm"  # the rehearsal's own: without it every program imports the SDKs anew
     assert scrubbed(dict.fromkeys(named, "x") | kept) == kept
 
 

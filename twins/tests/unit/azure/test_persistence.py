@@ -1,9 +1,11 @@
 """The state, and what is kept beside it."""
 
 import json
+import ssl
 from pathlib import Path
 
 import pytest
+import trustme
 
 from contract.errors import KitError
 from tests.support.azure import Arm, local_twin
@@ -43,12 +45,15 @@ def test_a_state_that_was_changed_is_refused(tmp_path: Path) -> None:
 def test_the_authority_is_made_once_and_the_bundle_has_what_the_shell_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "company.pem").write_text("of the company")
+    company, other = (trustme.CA().cert_pem.bytes().decode() for _ in range(2))
+    (tmp_path / "company.pem").write_text(f"# of the company\n{company}")
+    (tmp_path / "more.pem").write_text(other + company)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "company.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "more.pem"))
     bundle = certificates.bundle(tmp_path / "twin")
     authority = (tmp_path / "twin/tls/ca.pem").read_text()
-    assert bundle.read_text().startswith("of the company")
+    assert bundle.read_text().startswith(company)
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "company.pem"))
     again = certificates.bundle(tmp_path / "twin").read_text()
-    assert (again.count(authority), again.count("of the company")) == (1, 1)
+    assert [again.count(each) for each in (authority, company, other)] == [1, 1, 1]
+    ssl.create_default_context(cafile=str(bundle))
