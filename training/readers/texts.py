@@ -27,7 +27,7 @@ def read_bytes(file: DataFile, most: int = MOST_BYTES) -> bytes:
         DataError: it is damaged, or has more bytes.
     """
     found = bytearray()
-    for piece in _pieces(file):
+    for piece in pieces(file):
         found += piece
         if len(found) > most:
             _refuse(f"has more than {most >> 20} MiB, which this format needs in memory", file.name, "divide it")
@@ -69,17 +69,32 @@ def read_lines(file: DataFile) -> Iterator[tuple[int, str]]:
         yield number, "".join(begun).removesuffix("\r")
 
 
+def pieces(file: DataFile) -> Iterator[bytes]:
+    """The content in pieces, unpacked by the end of its path.
+
+    Raises:
+        DataError: it is damaged, or comes to 200 times its size and more.
+    """
+    left = max(_SMALL, file.path.stat().st_size * _RATIO)
+    with file.path.open("rb") as opened, _damage_of(file.name):
+        for piece in _unpacked(opened, file.path.suffix.lower()):
+            left -= len(piece)
+            if left < 0:
+                _refuse("is larger unpacked than it may be", file.name, "unpack it yourself, if you trust it")
+            yield piece
+
+
 def _decoded(file: DataFile) -> Iterator[str]:
     """The text in pieces, without a byte-order mark."""
-    pieces = _pieces(file)
-    first = next(pieces, b"")
+    unpacked = pieces(file)
+    first = next(unpacked, b"")
     mark, found = next(((mark, name) for mark, name in _MARKS if first.startswith(mark)), (b"", "utf-8"))
     encoding = _codec(file.encoding, file.name) if file.encoding else found
     decoder = codecs.getincrementaldecoder(encoding)()
     piece: bytes | None = first.removeprefix(mark) if encoding == found else first
     number = 1
     while piece is not None:
-        following = next(pieces, None)
+        following = next(unpacked, None)
         try:
             text = decoder.decode(piece, final=following is None)
         except UnicodeDecodeError as e:
@@ -101,17 +116,6 @@ def _codec(encoding: str, where: str) -> str:
         return codecs.lookup(encoding).name
     except LookupError:
         raise DataError(f"{encoding!r} is no encoding", where=where, fix="such as utf-8, utf-16, cp1252") from None
-
-
-def _pieces(file: DataFile) -> Iterator[bytes]:
-    """The content in pieces, unpacked by the end of its path."""
-    left = max(_SMALL, file.path.stat().st_size * _RATIO)
-    with file.path.open("rb") as opened, _damage_of(file.name):
-        for piece in _unpacked(opened, file.path.suffix.lower()):
-            left -= len(piece)
-            if left < 0:
-                _refuse("is larger unpacked than it may be", file.name, "unpack it yourself, if you trust it")
-            yield piece
 
 
 def _unpacked(opened: BinaryIO, compression: str) -> Iterator[bytes]:
