@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _MOST_REDIRECTS = 10
 _ATTEMPTS = 5
-_PIECE = 1 << 20
 _RANGE = re.compile(r"bytes (\d+)-")
 _FIX = "open the address in a browser; a token belongs into the source's `token`"
 _TOKEN_FIX = "give the source a `token: secret:NAME` that may read it"
@@ -90,7 +89,7 @@ class _Fetch:
             begin = start if answer.status_code == 206 else 0
             revision = there if begin else revision
             partial.check_size(begin + int(answer.headers.get("content-length", 0)))
-            partial.fill(answer.iter_raw(_PIECE), revision, begin)
+            partial.fill(answer.iter_raw(), revision, begin)
             return revision
 
     @contextmanager

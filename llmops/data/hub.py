@@ -58,7 +58,7 @@ def _explained(where: str) -> Iterator[None]:
 
     try:
         yield
-    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as e:
+    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError, KeyError, TypeError) as e:
         words = [line.strip() for line in str(e).splitlines() if line.strip()]
         raise KitError(
             f"can't be fetched: {words[0] if words else type(e).__name__}",

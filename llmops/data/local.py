@@ -9,6 +9,7 @@ from contract.documents.recipe import DataSource
 from contract.errors import DataError
 from llmops.data.globs import choose, fixed_folder, is_glob
 from llmops.data.items import Item, SourceContext, copier, stat_revision
+from training.readers.formats import format_of, is_archive, unknown_format
 
 
 def find_paths(source: DataSource, context: SourceContext) -> Iterator[Item]:
@@ -23,6 +24,8 @@ def find_paths(source: DataSource, context: SourceContext) -> Iterator[Item]:
         fix = f"copy the file below {root}, or write folder:PATH"
         raise DataError("lies outside of the recipe's folder", where=source.source, fix=fix)
     if (root / glob).is_file():
+        if not (format_of(glob) or is_archive(glob)):
+            raise unknown_format(glob, source.source)
         names = [glob]
     elif not is_glob(glob):
         fix = f"correct the path; it is relative to {root}"
