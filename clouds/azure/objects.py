@@ -63,13 +63,10 @@ class AzureContainer:
             yield from self.client.list_blob_names(name_starts_with=prefix)
 
     def entries(self, prefix: str) -> Iterator[ObjectEntry]:
-        """The blobs below a prefix, as data is read, without the folders that a mounted container leaves: see
-        clouds.objects.ObjectFolder.
-        """
+        """The blobs below a prefix, as data is read: see clouds.objects.ObjectFolder."""
         with explained(self.url, role=READER):
-            for blob in self.client.list_blobs(name_starts_with=prefix, include=["metadata"]):
-                if (blob.metadata or {}).get("hdi_isfolder") != "true":
-                    yield ObjectEntry(blob.name, blob.size or 0, str(blob.etag))
+            for blob in self.client.list_blobs(name_starts_with=prefix):
+                yield ObjectEntry(blob.name, blob.size or 0, str(blob.etag))
 
     def stream(self, key: str, etag: str, start: int) -> Iterator[bytes]:
         """Content of a blob from a byte on, in pieces; the client repeats requests that fail.
