@@ -44,7 +44,8 @@ def train(
     reused when it is complete. Ctrl-C stops watching; the run goes on.
 
     On a cloud it says first what the run is likely to cost, and at most, and
-    refuses machines that the account's quotas don't allow.
+    refuses machines that the account's quotas don't allow. The exit code is 3
+    if the trained version did not pass the recipe's gate.
 
     llmops train recipes/chatbot.yaml
     llmops train recipes/chatbot.yaml --detach
@@ -140,20 +141,26 @@ def _cost_fields(cost: "RunCost | None") -> dict[str, Any] | None:
 def _collect(platform: "Platform", run_id: str, as_json: bool, more: dict[str, Any] | None = None) -> None:
     from llmops.runs.runs import collect, find_run
 
-    ref = collect(platform, find_run(platform, run_id), say)
+    run = find_run(platform, run_id)
+    ref = collect(platform, run, say)
     from llmops.commands.models import print_version
 
     print_version(platform, ref, as_json, more)
-    if not as_json:
-        _say_next(platform, ref)
-
-
-def _say_next(platform: "Platform", ref: "ModelRef") -> None:
     gate = platform.store().manifest(ref).gate
-    if gate and gate.passed:
-        say(f"next: llmops promote {ref.alias} && llmops up")
-    else:
-        say("the gate was not passed: change data or recipe, and train again")
+    passed = gate is not None and gate.passed
+    gated = bool(run.spec.recipe.evaluation.gate)
+    if not as_json:
+        say(_next(ref, passed, gated))
+    if gated and not passed:
+        raise typer.Exit(3)
+
+
+def _next(ref: "ModelRef", passed: bool, gated: bool) -> str:
+    if passed:
+        return f"next: llmops promote {ref.alias} && llmops up"
+    if gated:
+        return "the gate was not passed: change data or recipe, and train again"
+    return f"the recipe has no gate; to serve it all the same: llmops promote {ref.alias} --force && llmops up"
 
 
 @runs.command("list")
@@ -221,7 +228,10 @@ def _cost(state: "RunState") -> str:
 
 @runs.command("follow")
 def follow(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
-    """Watch a run until it ends, then collect it. Ctrl-C stops watching; the run goes on."""
+    """Watch a run until it ends, then collect it. Ctrl-C stops watching; the run goes on.
+
+    The exit code is 3 if the version did not pass the recipe's gate.
+    """
     from llmops.runs.runs import find_run
 
     here: Context = context.obj

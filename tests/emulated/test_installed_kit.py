@@ -25,7 +25,7 @@ schema: recipe/2
 name: my-bot
 base_model: {{name: tiny, source: "folder:BASE", licence: Apache-2.0}}
 {DATA}
-training: {{epochs: 1, batch_size: 2, learning_rate: 0.001, max_tokens: 512, precision: f32, threads: 1}}
+training: {{epochs: 8, batch_size: 4, learning_rate: 1.0e-2, max_tokens: 512, precision: f32, threads: 1}}
 {EVALUATION}
 """
 
@@ -59,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "Pulumi.dev.yaml").write_text("config:\n  my-bot:target: local\n")
     (tmp_path / "__main__.py").write_text(PROGRAM)
     (tmp_path / "recipe.yaml").write_text(RECIPE.replace("BASE", str(tiny_model())))
-    write_yes_rows(tmp_path, trained=8)
+    write_yes_rows(tmp_path)
     return tmp_path
 
 

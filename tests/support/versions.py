@@ -28,16 +28,16 @@ def write_version(folder: Path, name: str, weights: str, passed: bool | None, ru
     ).write(folder / "manifest.json")
 
 
-def write_output(folder: Path, spec: RunSpec, dataset: Path, licence: str = "") -> None:
-    """What an honest job leaves of a run: every answer after training is right, and none before it."""
+def write_output(folder: Path, spec: RunSpec, dataset: Path, licence: str = "", right: bool = True) -> None:
+    """What an honest job leaves of a run: every answer after training is right (or wrong), and none before it."""
     rows = {suite.name: load_suite(suite, dataset) for suite in spec.recipe.evaluation.suites}
     golden = [
         GoldenAnswer(suite=name, row=asked_row.id, answer=asked_row.row.answer)
         for name, asked in rows.items()
-        for asked_row in to_ask_again(asked, [1.0] * len(asked))
+        for asked_row in to_ask_again(asked, [float(right)] * len(asked))
     ]
     before = {name: ["I do not know."] * len(asked) for name, asked in rows.items()}
-    after = {name: [each.row.answer for each in asked] for name, asked in rows.items()}
+    after = {name: [each.row.answer if right else "I do not know." for each in asked] for name, asked in rows.items()}
     answers = record(rows, before, after, golden)
     verdict = judge(spec.recipe, dataset, answers)
     (folder / "openvino").mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,9 @@ evaluation:
 """
 
 
-def write_yes_rows(folder: Path, trained: int = 24) -> None:
+def write_yes_rows(folder: Path) -> None:
     """Write train.jsonl and held-out.jsonl, which `DATA` names, into a folder."""
-    (folder / "train.jsonl").write_text("".join(_rows("Is {} a number?", trained)))
+    (folder / "train.jsonl").write_text("".join(_rows("Is {} a number?", 24)))
     (folder / "held-out.jsonl").write_text("".join(_rows("Can I count to {}?", MIN_GATE_GROUPS + 2)))
 
 

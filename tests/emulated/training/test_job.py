@@ -90,7 +90,7 @@ def test_job_reports_each_step_and_stage(finished: tuple[TrainingFolders, list[s
     assert all(s.keys() == {"step", "total", "loss", "tokens_per_s", "eta_s"} for s in steps)
     for when in ("before", "after"):
         answers = (folders.reports / f"answers-phrasings-{when}.jsonl").read_text().splitlines()
-        assert [json.loads(a)["fact"] for a in answers] == ["f1", "f2", "f3"]
+        assert [json.loads(a)["question"] for a in answers] == [f"Question {n}: code?" for n in range(30)]
 
 
 @pytest.mark.scorecard("determinism")
@@ -135,7 +135,7 @@ def test_replaced_container_packages_again_from_its_checkpoints(
     ],
 )
 def test_bad_input_is_one_clear_failure(data: Path, tmp_path: Path, spoil: str, where: str, what: str) -> None:
-    folders = make_container(tmp_path, tiny_model(), tiny_recipe(max_tokens=80 if spoil == "long row" else 200), data)
+    folders = make_container(tmp_path, tiny_model(), tiny_recipe(max_tokens=60 if spoil == "long row" else 200), data)
     if spoil == "base":
         weights = folders.channel("base_model") / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
