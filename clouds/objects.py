@@ -18,7 +18,7 @@ class ObjectEntry(NamedTuple):
     etag: str
 
 
-class ObjectFolder(Protocol):
+class ObjectSource(Protocol):
     """A bucket or container that is read."""
 
     url: str

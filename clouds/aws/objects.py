@@ -80,7 +80,7 @@ class S3Bucket:
         return {each["Key"]: each for each in found if each["Size"] or not each["Key"].endswith("/")}
 
     def entries(self, prefix: str) -> Iterator[ObjectEntry]:
-        """The objects below a prefix, as data is read: see clouds.objects.ObjectFolder."""
+        """The objects below a prefix, as data is read: see clouds.objects.ObjectSource."""
         with explained(self.url):
             listing = self.s3.get_paginator("list_objects_v2")
             for page in listing.paginate(Bucket=self.name, Prefix=prefix, **self.owner):

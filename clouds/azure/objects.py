@@ -63,7 +63,7 @@ class AzureContainer:
             yield from self.client.list_blob_names(name_starts_with=prefix)
 
     def entries(self, prefix: str) -> Iterator[ObjectEntry]:
-        """The blobs below a prefix, as data is read: see clouds.objects.ObjectFolder."""
+        """The blobs below a prefix, as data is read: see clouds.objects.ObjectSource."""
         with explained(self.url, role=READER):
             for blob in self.client.list_blobs(name_starts_with=prefix):
                 yield ObjectEntry(blob.name, blob.size or 0, str(blob.etag))

@@ -49,14 +49,14 @@ def collect_data(
     llmops data collect recipes/chatbot.yaml --out /data/chatbot
     """
     from llmops.data.collect import collect, default_folder
-    from llmops.data.items import Limits
+    from llmops.data.items import FetchLimits
     from llmops.runs.runs import parse_recipe
 
     here: Context = context.obj
     path = here.cwd / recipe
     sources = parse_recipe(path).data.sources
     folder = here.cwd / out if out else default_folder(path)
-    limits = Limits(file=max_gb * 10**9)
+    limits = FetchLimits(file=max_gb * 10**9)
     # The stack is asked for a secret alone: data can be collected before there is one.
     found = collect(
         sources, path.parent, folder, secret=lambda name: here.platform.secret(name), say=say, limits=limits

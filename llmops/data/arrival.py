@@ -9,7 +9,7 @@ from contract.documents.collected import CollectedFile
 from contract.documents.recipe import DataSource
 from contract.errors import DataError
 from contract.integrity.digest import sha256_file
-from llmops.data.items import Item, Limits
+from llmops.data.items import Item, FetchLimits
 from llmops.data.sources import files_choose_items
 from llmops.data.unpacking import unpack
 from training.readers.formats import format_of, is_archive
@@ -25,7 +25,7 @@ class Arrival:
         limits: of what an archive unpacks to.
     """
 
-    def __init__(self, source: DataSource, out: Path, folder: str, limits: Limits) -> None:
+    def __init__(self, source: DataSource, out: Path, folder: str, limits: FetchLimits) -> None:
         self._source, self._out, self._folder, self._limits = source, out, folder, limits
 
     def receive(self, item: Item, fetched: Path, revision: str) -> list[CollectedFile]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from clouds.objects import ObjectEntry, ObjectFolder
+from clouds.objects import ObjectEntry, ObjectSource
 from clouds.targets import TARGETS, load
 from contract.documents.recipe import DataSource
 from contract.errors import DataError, require_packages
@@ -39,7 +39,7 @@ def find_objects(source: DataSource, context: SourceContext) -> Iterator[Item]:
         yield Item(key.removeprefix(prefix), f"{folder.url}/{key}", _fetcher(folder, entry), entry.etag)
 
 
-def _fetcher(folder: ObjectFolder, entry: ObjectEntry):
+def _fetcher(folder: ObjectSource, entry: ObjectEntry):
     def fetch(partial: Partial, _known: str) -> str:
         partial.check_size(entry.size)
         start = partial.resumable(entry.etag)

@@ -21,12 +21,12 @@ from contract.integrity.digest import sha256_bytes
 from contract.layout import cache_dir
 from llmops.data.arrival import Arrival, is_intact
 from llmops.data.collected_folder import WORK, CollectedFolder
-from llmops.data.items import Item, Limits, Partial, SourceContext
+from llmops.data.items import Item, FetchLimits, Partial, SourceContext
 from llmops.data.progress import CollectProgress
 from llmops.data.sources import find_items, is_pinned
 
 _AT_ONCE = 8
-_NO_LIMITS_GIVEN = Limits()
+_NO_LIMITS_GIVEN = FetchLimits()
 
 
 class Collected(NamedTuple):
@@ -50,7 +50,7 @@ def collect(
     *,
     secret: Callable[[str], str],
     say: Callable[[str], None],
-    limits: Limits = _NO_LIMITS_GIVEN,
+    limits: FetchLimits = _NO_LIMITS_GIVEN,
 ) -> Collected:
     """Fetch what is new in sources; remove from the folder what no source has any more.
 

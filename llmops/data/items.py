@@ -15,7 +15,7 @@ from llmops.store.remote_checks import in_words
 
 
 @dataclass(frozen=True)
-class Limits:
+class FetchLimits:
     """What may be fetched.
 
     Attributes:
@@ -27,7 +27,7 @@ class Limits:
     files: int = 100_000
 
 
-class StoppedError(Exception):
+class FetchStoppedError(Exception):
     """Another item failed, or the user stopped the command."""
 
 
@@ -67,7 +67,7 @@ class Partial:
 
         Raises:
             DataError: they come to more than the limit.
-            StoppedError: the command ends.
+            FetchStoppedError: the command ends.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if not start:
@@ -79,7 +79,7 @@ class Partial:
             file.truncate()
             for piece in pieces:
                 if self._stop.is_set():
-                    raise StoppedError
+                    raise FetchStoppedError
                 size += len(piece)
                 self.check_size(size)
                 file.write(piece)
@@ -134,7 +134,7 @@ class SourceContext:
     recipe_folder: Path
     work: Path
     secret: Callable[[str], str]
-    limits: Limits = field(default_factory=Limits)
+    limits: FetchLimits = field(default_factory=FetchLimits)
     say: Callable[[str], None] = lambda _: None
 
     def token(self, source: DataSource) -> str:

@@ -8,13 +8,13 @@ from contract.integrity.archives import ArchiveLimits, extract
 from contract.integrity.digest import list_files
 from contract.integrity.zips import extract_zip
 from llmops.data.globs import choose, matcher
-from llmops.data.items import Limits
+from llmops.data.items import FetchLimits
 from training.readers.formats import format_of
 from training.readers.reader import DataFile
 from training.readers.texts import pieces
 
 
-def unpack(archive: Path, name: str, target: Path, files: str, limits: Limits) -> dict[str, Path]:
+def unpack(archive: Path, name: str, target: Path, files: str, limits: FetchLimits) -> dict[str, Path]:
     """Take files out of an archive.
 
     Args:
