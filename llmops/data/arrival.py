@@ -9,7 +9,7 @@ from contract.documents.collected import CollectedFile
 from contract.documents.recipe import DataSource
 from contract.errors import DataError
 from contract.integrity.digest import sha256_file
-from llmops.data.items import Item, FetchLimits
+from llmops.data.items import FetchLimits, Item
 from llmops.data.sources import files_choose_items
 from llmops.data.unpacking import unpack
 from training.readers.formats import format_of, is_archive

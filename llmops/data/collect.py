@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 from contract.documents.collected import CollectedFile
 from contract.documents.recipe import DataSource
-from contract.errors import DataError, KitError
+from contract.errors import DataError, KitError, require_packages
 from contract.integrity.digest import sha256_bytes
 from contract.layout import cache_dir
 from llmops.data.arrival import Arrival, is_intact
 from llmops.data.collected_folder import WORK, CollectedFolder
-from llmops.data.items import Item, FetchLimits, Partial, SourceContext
+from llmops.data.items import FetchLimits, Item, Partial, SourceContext
 from llmops.data.progress import CollectProgress
 from llmops.data.sources import find_items, is_pinned
 
@@ -65,8 +65,10 @@ def collect(
     Raises:
         DataError: a source that is listed twice, has no file, or one of an unknown format.
         IntegrityError: a hostile or damaged archive, or a file that changed while it was read.
-        KitError: a source can't be reached, or `out` is another folder or in use.
+        KitError: a source can't be reached, a package of the extra `data` is missing, or `out` is in use or holds
+            something else.
     """
+    require_packages("data", "fsspec", "httpx", "zstandard")
     folders = _folders(sources)
     with CollectedFolder(out) as folder:
         work = folder.path / WORK

@@ -36,15 +36,25 @@ def find_on_hub(source: DataSource, context: SourceContext) -> Iterator[Item]:
 
 
 def _fetcher(api: Any, name: str, revision: str, file: Any):
+    from huggingface_hub.utils.tqdm import tqdm
+
     def fetch(partial: Partial, _known: str) -> str:
+        class Watched(tqdm):
+            """Draws nothing: the hub's client tells it each piece, and gives way where it raises."""
+
+            def update(self, n: float | None = 1) -> None:
+                partial.advance(int(n or 0))
+
         partial.check_size(file.size or 0)
         folder = partial.path.with_name(f"{partial.path.name}.hub")
         with _explained(f"hub:{name}: {file.rfilename}"):
             # It resumes by itself, from what lies in the folder's .cache.
-            path = api.hf_hub_download(name, file.rfilename, repo_type="dataset", revision=revision, local_dir=folder)
+            place = {"repo_type": "dataset", "revision": revision, "local_dir": folder}
+            path = api.hf_hub_download(name, file.rfilename, tqdm_class=Watched, **place)
         if file.lfs and sha256_file(Path(path)) != file.lfs.sha256:
             what = "differs from the SHA-256 that the hub lists"
             raise IntegrityError(what, where=f"hub:{name}: {file.rfilename}", fix="repeat the command")
+        partial.check_size(Path(path).stat().st_size)
         Path(path).replace(partial.path)
         return revision
 

@@ -78,12 +78,20 @@ class Partial:
             file.seek(start)
             file.truncate()
             for piece in pieces:
-                if self._stop.is_set():
-                    raise FetchStoppedError
                 size += len(piece)
                 self.check_size(size)
                 file.write(piece)
-                self._told(len(piece))
+                self.advance(len(piece))
+
+    def advance(self, count: int) -> None:
+        """So many bytes came.
+
+        Raises:
+            FetchStoppedError: the command ends.
+        """
+        if self._stop.is_set():
+            raise FetchStoppedError
+        self._told(count)
 
     def check_size(self, size: int) -> None:
         """See that so many bytes are allowed.

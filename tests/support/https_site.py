@@ -114,5 +114,5 @@ def running_site(folder: Path) -> Iterator[tuple[Site, Path]]:
 
 
 class _Server(ThreadingHTTPServer):
-    def handle_error(self, *_: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no error of the test."""

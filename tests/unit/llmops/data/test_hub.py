@@ -4,6 +4,7 @@ it uses: a dataset's description, and the head and content of a file.
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 
 from contract.documents.recipe import DataSource
 from contract.errors import DataError, KitError
+from llmops.data.hub import find_on_hub
+from llmops.data.items import FetchStoppedError, Partial, SourceContext
 from tests.support.collecting import collected, contents
 from tests.support.http_servers import serving
 
@@ -118,3 +121,14 @@ def test_another_content_than_the_hub_lists_is_refused(hub: type[Hub], tmp_path:
     hub.lfs_of["data/train.jsonl"] = "0" * 64
     with pytest.raises(KitError):
         collected(tmp_path, tmp_path / "out", dataset())
+
+
+def test_a_download_gives_way_when_the_command_ends(hub: type[Hub], tmp_path: Path) -> None:
+    context = SourceContext(tmp_path, tmp_path, lambda name: f"value of {name}")
+    (item,) = find_on_hub(dataset(files="data/*.jsonl"), context)
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(FetchStoppedError):
+        item.fetch(Partial(tmp_path / "a.jsonl", item.url, 10**6, stop), "")
+    assert item.fetch(Partial(tmp_path / "a.jsonl", item.url, 10**6, threading.Event()), "") == COMMIT
+    assert (tmp_path / "a.jsonl").read_bytes() == FILES["data/train.jsonl"]
