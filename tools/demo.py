@@ -14,10 +14,12 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 STACK = "demo"
 STACK_FILE = CHECKOUT / f"Pulumi.{STACK}.yaml"
 RECIPE = "recipes/chatbot.yaml"
+PAGE = ".llmops/demo-run.html"
 QUESTION = "The new version is worse. How do I get the previous version back?"
 STEPS: list[tuple[str, list[str]]] = [
     ("stack with store and keys", ["up"]),
     ("prepare, train, evaluate, sign", ["train", RECIPE]),
+    ("report", ["runs", "page", "latest", "--out", PAGE]),
     ("promote", ["promote", "chatbot@latest"]),
     ("deploy", ["up"]),
     ("ask", ["invoke", "chatbot", QUESTION]),
@@ -81,6 +83,7 @@ def _summary(times: list[tuple[str, float]]) -> None:
     print(
         f"\nThe endpoint runs: {endpoint['url']}/v1   key: {key}\n"
         f"Chat page:         {endpoint['url']}/#key={key}\n"
+        f"Run page:          {CHECKOUT / PAGE}\n"
         f"\nTry next, after `. .venv/bin/activate; export PULUMI_STACK={STACK}`:\n"
         "  llmops chat                          talk to it here\n"
         "  llmops models show chatbot@latest    what it was made of, and its scores\n"

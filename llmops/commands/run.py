@@ -240,6 +240,60 @@ def follow(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
     _collect(here.platform, run_id, as_json)
 
 
+@runs.command("page")
+def page(
+    context: typer.Context,
+    run: _RunId,
+    out: Annotated[Path | None, typer.Option("--out", help="The file; else RUN.html.", metavar="FILE")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a run's page: scores with intervals, training curves, data and answers, the wrong ones first.
+
+    One HTML file that loads nothing from elsewhere. It holds the evaluation's
+    prompts and answers: whoever may read it may read those.
+
+    llmops runs page latest
+    """
+    from llmops.runs.page import html
+    from llmops.runs.report import run_report
+    from llmops.runs.runs import find_run
+
+    here: Context = context.obj
+    found = find_run(here.platform, run)
+    target = out or Path(f"{found.spec.id}.html")
+    target = target if target.is_absolute() else here.cwd / target
+    content = html(run_report(here.platform, found))
+    try:
+        target.write_text(content)
+    except OSError as e:
+        raise KitError(f"can't be written: {e.strerror}", where=str(target), fix="--out FILE") from e
+    print_done(str(target), {"run": found.spec.id, "page": str(target)}, as_json)
+
+
+@runs.command("compare")
+def compare(
+    context: typer.Context,
+    first: Annotated[str, typer.Argument(help="A run: its id, its beginning, or `latest`.", metavar="A")],
+    second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
+    as_json: Json = False,
+) -> None:
+    """Compare two runs on the rows that both were asked: each suite's scores, and B's gain over A.
+
+    The gain is paired, row by row, with a 95 % interval over groups: one that
+    holds 0 tells no difference.
+
+    llmops runs compare chatbot-20260131 latest
+    """
+    from llmops.runs.comparison import compare_runs
+    from llmops.runs.runs import find_run
+
+    here: Context = context.obj
+    runs_ = [find_run(here.platform, name) for name in (first, second)]
+    rows = [each.fields() for each in compare_runs(here.platform, *runs_)]
+    columns = ["suite", "metric", "a", "b", "gain", "low", "high", "rows", "groups"]
+    print_rows(rows, columns, as_json, "the two runs share no suite with the same rows")
+
+
 @runs.command("stop")
 def stop(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
     """Stop a run in order; `llmops train --resume` goes on from its last checkpoint."""

@@ -1,17 +1,14 @@
 """report.html: one file that needs nothing beside it, in light and dark."""
 
-import re
-from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
 
+from llmops.pages.document import bullets, document, duration, figures, text
 from llmops.rehearsal.report import plots
 from llmops.rehearsal.report.report import Report, machine
 from llmops.rehearsal.steps import MARKS, Result
 
 _ANSWERS = {"as assumed": "passed", "otherwise": "failed", "not answered": "not-run"}
 _TITLES = {"rehearsal": "Rehearsal", "smoke": "Smoke test"}
-_STYLE = Path(__file__).with_name("page.css")
 
 
 def html(report: Report) -> str:
@@ -25,27 +22,19 @@ def html(report: Report) -> str:
         _permissions(report),
         _unjudged(report),
     ]
-    body = "\n".join(filter(None, sections))
-    title = f"{_TITLES[report.kind]}: {'passed' if report.passed else 'failed'}"
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>\n{_STYLE.read_text()}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    return document(f"{_TITLES[report.kind]}: {'passed' if report.passed else 'failed'}", sections)
 
 
 def _head(report: Report) -> str:
     passed = sum(r.state == "passed" for r in report.results)
     word = "passed" if report.passed else "failed"
     requests = report.timeline.requests
-    figures = {"steps passed": f"{passed} of {len(report.results)}", "time": _minutes(report.seconds)}
+    values = {"steps passed": f"{passed} of {len(report.results)}", "time": duration(report.seconds)}
     if requests:
-        figures["requests under load"] = str(len(requests))
-        figures["of them failed"] = str(sum(not r.ok for r in requests))
+        values["requests under load"] = str(len(requests))
+        values["of them failed"] = str(sum(not r.ok for r in requests))
     if report.usd is not None:
-        figures["estimated cost"] = f"${report.usd:.2f}"
-    cells = "".join(f"<div><b>{escape(v)}</b><span class='soft'>{escape(n)}</span></div>" for n, v in figures.items())
+        values["estimated cost"] = f"${report.usd:.2f}"
     notes = [f"{report.started}, on {report.place}", f"kit {report.kit_version}; {machine()}"]
     if report.fault:
         notes.append(f"with the fault {report.fault}")
@@ -56,7 +45,7 @@ def _head(report: Report) -> str:
         notes.append(f"kept: {report.kept}")
     lines = "".join(f"<p class='soft'>{escape(n)}</p>" for n in notes)
     head = f"<h1>{_TITLES[report.kind]} on {escape(report.cloud)}</h1>\n<p class='verdict {word}'>{word}</p>"
-    return f"{head}\n{lines}\n<div class='figures'>{cells}</div>"
+    return f"{head}\n{lines}\n{figures(values)}"
 
 
 def _failure(report: Report) -> str:
@@ -86,9 +75,9 @@ def _steps(report: Report) -> str:
 
 def _row(result: Result) -> str:
     step = result.step
-    said = "".join(f"<li>{_words(line)}</li>" for line in result.evidence.said)
+    said = "".join(f"<li>{text(line)}</li>" for line in result.evidence.said)
     commands = "\n".join(f"{c.seconds:6.1f} s  [{c.who}]  $ {c.words}" for c in result.commands)
-    parts = [f"<span class='soft'>{_words(step.proves)}</span>", f"<ul>{said}</ul>" if said else ""]
+    parts = [f"<span class='soft'>{text(step.proves)}</span>", f"<ul>{said}</ul>" if said else ""]
     if result.state not in ("passed", "not run"):
         parts.append(f"<span class='verdict failed'>{escape(result.state)}</span>")
     if commands:
@@ -128,7 +117,7 @@ def _differences(report: Report) -> str:
         return ""
     if not report.differences:
         return "<h2>Cloud and twin</h2>\n<p>They did not differ in anything that the steps look at.</p>"
-    return "<h2>Where cloud and twin differed</h2>\n" + _list(report.differences)
+    return "<h2>Where cloud and twin differed</h2>\n" + bullets(report.differences)
 
 
 def _questions(report: Report) -> str:
@@ -137,10 +126,10 @@ def _questions(report: Report) -> str:
         return ""
     head = "<tr><th>question</th><th>what the kit assumes</th><th>what the cloud did</th><th>answer</th></tr>"
     rows = "\n".join(
-        f"<tr class='{_ANSWERS[each.state]}'><td><b>{_words(each.question)}</b>"
+        f"<tr class='{_ANSWERS[each.state]}'><td><b>{text(each.question)}</b>"
         f"<span class='soft'>{escape(each.id)}; {escape(each.source)}</span></td>"
-        f"<td>{_words(each.assumed)}<span class='soft'>{each.sure} % sure</span></td>"
-        f"<td>{_words(each.did)}</td><td>{escape(each.state)}</td></tr>"
+        f"<td>{text(each.assumed)}<span class='soft'>{each.sure} % sure</span></td>"
+        f"<td>{text(each.did)}</td><td>{escape(each.state)}</td></tr>"
         for each in report.questions
     )
     return (
@@ -170,17 +159,4 @@ def _permissions(report: Report) -> str:
 def _unjudged(report: Report) -> str:
     if not report.unjudged:
         return ""
-    return "<h2>What the twin does not judge</h2>\n<p>Only a real account shows these.</p>\n" + _list(report.unjudged)
-
-
-def _list(lines: Sequence[str] | Iterable[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
-
-
-def _words(text: str) -> str:
-    """With what stands between backticks as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
-
-
-def _minutes(seconds: float) -> str:
-    return f"{int(seconds) // 60} min {int(seconds) % 60} s" if seconds >= 60 else f"{seconds:.1f} s"
+    return "<h2>What the twin does not judge</h2>\n<p>Only a real account shows these.</p>\n" + bullets(report.unjudged)

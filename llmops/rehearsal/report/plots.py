@@ -1,13 +1,11 @@
 """Plots as SVG, drawn here: no script, no font and no picture from elsewhere."""
 
-import math
 from collections.abc import Sequence
 from html import escape
 
+from llmops.pages.svg import BOTTOM, PLOT, TOP, WIDTH, Axis, height_of, nice, scale, svg
 from llmops.rehearsal.steps import Request, Result, Timeline
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 960, 64, 16, 26, 24
-_PLOT = 130
 _BAR, _GAP = 16, 5
 _PAUSE_SECONDS = 15.0
 """Between requests of two loads; a plot of both would show little but the time between."""
@@ -17,7 +15,7 @@ def gantt(results: Sequence[Result], seconds: float) -> str:
     """A bar for each step that ran, over the rehearsal's time."""
     ran = [r for r in results if r.state != "not run"]
     height = TOP + len(ran) * (_BAR + _GAP) + BOTTOM
-    axis = _Axis(seconds, height)
+    axis = Axis(seconds, height)
     parts = axis.draw()
     for row, result in enumerate(ran):
         y = TOP + row * (_BAR + _GAP)
@@ -32,26 +30,26 @@ def gantt(results: Sequence[Result], seconds: float) -> str:
             parts.append(f'<text class="label" x="{x + width + 6:.1f}" y="{y + 12}">{escape(label)}</text>')
         else:
             parts.append(f'<text class="label end" x="{x - 6:.1f}" y="{y + 12}">{escape(label)}</text>')
-    return _svg("Steps over time", height, parts)
+    return svg("Steps over time", height, parts)
 
 
 def latency(timeline: Timeline, seconds: float) -> str:
     """Each request by when it was sent and how long it took, a plot for each load; failed ones stand out."""
-    most = _nice(max((r.seconds for r in timeline.requests), default=0.0) * 1000)
+    most = nice(max((r.seconds for r in timeline.requests), default=0.0) * 1000)
     return "\n".join(_latency(load, timeline, seconds, most) for load in _loads(timeline.requests))
 
 
 def _latency(requests: Sequence[Request], timeline: Timeline, seconds: float, most: float) -> str:
     window = _window([r.at for r in requests], seconds)
-    height = TOP + _PLOT + BOTTOM
-    axis = _Axis(window[1], height, window[0])
-    parts = [*axis.draw(), *_scale(most, "ms"), *_marks(timeline, axis, height)]
+    height = TOP + PLOT + BOTTOM
+    axis = Axis(window[1], height, window[0])
+    parts = [*axis.draw(), *scale(most, "ms"), *_marks(timeline, axis, height)]
     parts += [_dot(request, axis, most) for request in requests]
-    return _svg("Latency of the requests", height, parts)
+    return svg("Latency of the requests", height, parts)
 
 
-def _dot(request: Request, axis: "_Axis", most: float) -> str:
-    x, y = axis.x(request.at), _y(request.seconds * 1000, most)
+def _dot(request: Request, axis: "Axis", most: float) -> str:
+    x, y = axis.x(request.at), height_of(request.seconds * 1000, most)
     if request.ok:
         tip = f"<title>{request.seconds * 1000:.0f} ms at {request.at:.1f} s</title>"
         return f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="2.5">{tip}</circle>'
@@ -69,33 +67,33 @@ def _rate(requests: Sequence[Request], timeline: Timeline, seconds: float) -> st
     counts: dict[int, list[int]] = {}
     for request in requests:
         counts.setdefault(int(request.at), [0, 0])[0 if request.ok else 1] += 1
-    most = _nice(max(sum(c) for c in counts.values()))
-    height = TOP + _PLOT + BOTTOM
-    axis = _Axis(window[1], height, window[0])
-    parts = [*axis.draw(), *_scale(most, "a second"), *_marks(timeline, axis, height)]
+    most = nice(max(sum(c) for c in counts.values()))
+    height = TOP + PLOT + BOTTOM
+    axis = Axis(window[1], height, window[0])
+    parts = [*axis.draw(), *scale(most, "a second"), *_marks(timeline, axis, height)]
     width = max(1.0, axis.x(window[0] + 1) - axis.x(window[0]) - 1)
     for at, (good, bad) in sorted(counts.items()):
         tip = f"<title>{good} answered, {bad} failed in second {at}</title>"
         for low, count, kind in ((0, good, "bar"), (good, bad, "bad")):
             if count:
-                y, bottom = _y(low + count, most), _y(low, most)
+                y, bottom = height_of(low + count, most), height_of(low, most)
                 parts.append(
                     f'<rect class="{kind}" x="{axis.x(at):.1f}" y="{y:.1f}" width="{width:.1f}" '
                     f'height="{bottom - y:.1f}">{tip}</rect>'
                 )
-    return _svg("Requests a second", height, parts)
+    return svg("Requests a second", height, parts)
 
 
 def quality(timeline: Timeline, seconds: float) -> str:
     """Each time that a server asked its golden prompts: the share of right answers, and whose they were."""
     if not timeline.quality:
         return ""
-    height = TOP + _PLOT + BOTTOM
-    axis = _Axis(seconds, height)
-    parts = [*axis.draw(), *_scale(1.0, "share"), *_marks(timeline, axis, height)]
+    height = TOP + PLOT + BOTTOM
+    axis = Axis(seconds, height)
+    parts = [*axis.draw(), *scale(1.0, "share"), *_marks(timeline, axis, height)]
     labelled: dict[float, tuple[str, float]] = {}  # of each height: whose the last label is, and where it ends
     for at, score, model in timeline.quality:
-        x, y, kind = axis.x(at), _y(score, 1.0), "dot" if score >= 1 else "bad"
+        x, y, kind = axis.x(at), height_of(score, 1.0), "dot" if score >= 1 else "bad"
         tip = f"<title>{escape(model)}: {score:.2f} at {at:.1f} s</title>"
         parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4">{tip}</circle>')
         last, end = labelled.get(score, ("", 0.0))
@@ -105,56 +103,31 @@ def quality(timeline: Timeline, seconds: float) -> str:
         labelled[score] = (model, x + 8 + 7 * len(model))
         place = f'class="label{"" if fits else " end"}" x="{x + (8 if fits else -8):.1f}"'
         parts.append(f'<text {place} y="{y + (14 if score > 0.5 else -6):.1f}">{escape(model)}</text>')
-    return _svg("Quality", height, parts)
+    return svg("Quality", height, parts)
 
 
 def held(points: Sequence[tuple[float, float]], seconds: float, title: str, unit: str, timeline: Timeline) -> str:
     """A value that holds until the next one, over time."""
     if not points:
         return ""
-    most = _nice(max(v for _, v in points) or 1.0)
-    height = TOP + _PLOT + BOTTOM
-    axis = _Axis(seconds, height)
-    path = f"M{axis.x(points[0][0]):.1f} {_y(points[0][1], most):.1f}"
+    most = nice(max(v for _, v in points) or 1.0)
+    height = TOP + PLOT + BOTTOM
+    axis = Axis(seconds, height)
+    path = f"M{axis.x(points[0][0]):.1f} {height_of(points[0][1], most):.1f}"
     for at, value in points[1:]:
-        path += f"H{axis.x(at):.1f}V{_y(value, most):.1f}"
+        path += f"H{axis.x(at):.1f}V{height_of(value, most):.1f}"
     path += f"H{axis.x(seconds):.1f}"
-    parts = [*axis.draw(), *_scale(most, unit), *_marks(timeline, axis, height)]
+    parts = [*axis.draw(), *scale(most, unit), *_marks(timeline, axis, height)]
     parts.append(f'<path class="line" d="{path}"/>')
     for at, value in points:
         tip = f"<title>{value:.4g} {escape(unit)} at {at:.1f} s</title>"
-        parts.append(f'<circle class="dot" cx="{axis.x(at):.1f}" cy="{_y(value, most):.1f}" r="2.5">{tip}</circle>')
-    return _svg(title, height, parts)
+        parts.append(
+            f'<circle class="dot" cx="{axis.x(at):.1f}" cy="{height_of(value, most):.1f}" r="2.5">{tip}</circle>'
+        )
+    return svg(title, height, parts)
 
 
-class _Axis:
-    """Time to the right."""
-
-    def __init__(self, end: float, height: float, begin: float = 0.0) -> None:
-        self._begin, self._end, self._height = begin, max(end, begin + 1.0), height
-
-    def x(self, at: float) -> float:
-        """Where a time stands."""
-        share = (at - self._begin) / (self._end - self._begin)
-        return LEFT + min(max(share, 0.0), 1.0) * (WIDTH - LEFT - RIGHT)
-
-    def holds(self, at: float) -> bool:
-        """Does it reach a time?"""
-        return self._begin <= at <= self._end
-
-    def draw(self) -> list[str]:
-        """Grid lines with their times."""
-        span = self._end - self._begin
-        step = next(s for s in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 86_400) if span / s <= 12)
-        parts = []
-        for number in range(math.ceil(self._begin / step), math.floor(self._end / step) + 1):
-            x = self.x(number * step)
-            parts.append(f'<path class="grid" d="M{x:.1f} {TOP - 6}V{self._height - BOTTOM}"/>')
-            parts.append(f'<text class="tick mid" x="{x:.1f}" y="{self._height - 8}">{_clock(number * step)}</text>')
-        return parts
-
-
-def _marks(timeline: Timeline, axis: _Axis, height: float) -> list[str]:
+def _marks(timeline: Timeline, axis: Axis, height: float) -> list[str]:
     """What happened meanwhile: a line each, its words in the tip and, where there is room, beside it."""
     parts, free = [], 0.0
     for at, words in timeline.marks:
@@ -170,19 +143,6 @@ def _marks(timeline: Timeline, axis: _Axis, height: float) -> list[str]:
     return parts
 
 
-def _scale(most: float, unit: str) -> list[str]:
-    parts = [f'<text class="tick" x="0" y="{TOP - 10}">{escape(unit)}</text>']
-    for share in (0.0, 0.5, 1.0):
-        y = _y(share * most, most)
-        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text class="tick end" x="{LEFT - 8}" y="{y + 4:.1f}">{share * most:.4g}</text>')
-    return parts
-
-
-def _y(value: float, most: float) -> float:
-    return TOP + _PLOT - min(value / most, 1.0) * _PLOT
-
-
 def _loads(requests: Sequence[Request]) -> list[list[Request]]:
     """Requests in the order in which they were sent, apart where nothing was sent for a while."""
     loads: list[list[Request]] = []
@@ -196,20 +156,3 @@ def _loads(requests: Sequence[Request]) -> list[list[Request]]:
 def _window(times: Sequence[float], seconds: float) -> tuple[float, float]:
     """A little more than the time in which something was measured."""
     return max(0.0, min(times) - 2), min(seconds, max(times) + 2)
-
-
-def _nice(value: float) -> float:
-    """The next 1, 2 or 5 times a power of ten."""
-    if value <= 0:
-        return 1.0
-    power = 10 ** math.floor(math.log10(value))
-    return next(m * power for m in (1, 2, 5, 10) if m * power >= value * 0.999)
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-
-
-def _svg(title: str, height: float, parts: Sequence[str]) -> str:
-    body = "\n".join(parts)
-    return f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {height:.0f}">\n{body}\n</svg>'

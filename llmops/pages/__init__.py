@@ -1,0 +1,1 @@
+"""Pages of reports: one HTML file each, that needs nothing beside it."""

@@ -1,0 +1,157 @@
+"""A run's page: what it was trained on, how training went, and what the model answers, in one HTML file."""
+
+from collections.abc import Iterator
+from html import escape
+
+from contract.documents.model import Score
+from llmops.pages.document import bullets, document, duration, figures, table
+from llmops.pages.svg import LEFT, RIGHT, WIDTH, curves, svg
+from llmops.runs.report import AnsweredRow, RunReport, SuiteReport
+from training.prepare import SPLITS
+
+SHOWN_ROWS = 200
+"""Answers of a suite on the page; those that are wrong come first."""
+_ROW, _TOP, _NAME = 22, 24, 170
+
+
+def html(report: RunReport) -> str:
+    """The page of a run."""
+    sections = [_head(report), _scores(report), _training(report), _data(report), *map(_answers, report.suites)]
+    return document(f"Run {report.run.spec.id}", sections)
+
+
+def _head(report: RunReport) -> str:
+    spec, gate, facts = report.run.spec, report.manifest.gate, report.manifest.training
+    passed = gate is not None and gate.passed
+    verdict = "passed" if passed else "failed" if spec.recipe.evaluation.gate else "no gate"
+    values = {}
+    if facts:
+        values = {
+            "steps": str(facts.steps),
+            "tokens": f"{facts.tokens:,}",
+            "training": duration(facts.seconds),
+            "loss": f"{facts.first_loss:.3g} → {facts.last_loss:.3g}",
+            "precision": facts.precision,
+        }
+    if report.run.state.usd is not None:
+        values["cost"] = f"${report.run.state.usd:.2f}"
+    machines = f"{spec.compute.instances} x {spec.compute.instance_type}" if spec.compute else "this machine"
+    lines = [
+        f"run {spec.id}, {report.manifest.created}, on {machines}",
+        f"base model {spec.base_model.name} sha256:{spec.base_model.sha256[:12]}",
+        f"dataset {spec.dataset.name} sha256:{spec.dataset.sha256[:12]}; kit {spec.kit_version}",
+    ]
+    notes = "".join(f"<p class='soft'>{escape(line)}</p>" for line in lines)
+    reasons = bullets(gate.reasons) if gate else ""
+    shown = f"<p class='verdict {'passed' if passed else 'failed'}'>gate: {verdict}</p>"
+    return f"<h1>{escape(report.ref.alias)}</h1>\n{shown}\n{reasons}\n{notes}\n{figures(values)}"
+
+
+def _scores(report: RunReport) -> str:
+    rows = []
+    for each in report.suites:
+        result = each.result
+        gain = _interval(result.gain) if result.gain else ""
+        counts = f"{result.after.rows} rows, {result.after.groups} groups"
+        rows.append(
+            f"<tr><td><b>{escape(result.suite)}</b><span class='soft'>{escape(result.split)}, "
+            f"{escape(result.metric)}; {counts}</span></td><td>{_interval(result.before)}</td>"
+            f"<td>{_interval(result.after)}</td><td>{gain}</td></tr>"
+        )
+    head = ("suite", "base model", "trained", "gain")
+    words = (
+        "<p class='soft'>Mean score with its 95 % interval; dashed: the gate's bound for the interval's lower end.</p>"
+    )
+    return f"<h2>Evaluation</h2>\n{words}\n{table(head, rows)}\n<div class='scroll'>{_intervals(report.suites)}</div>"
+
+
+def _interval(score: Score) -> str:
+    return f"{score.value:.2f} <span class='soft'>{score.low:.2f} to {score.high:.2f}</span>"
+
+
+def _intervals(suites: list[SuiteReport]) -> str:
+    """Scores before and after with their intervals, from 0 to 1."""
+    height = _TOP + len(suites) * (2 * _ROW + 8) + _TOP
+
+    def x(value: float) -> float:
+        return LEFT + _NAME + value * (WIDTH - LEFT - RIGHT - _NAME)
+
+    parts = []
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        parts.append(f'<path class="grid" d="M{x(share):.1f} {_TOP - 8}V{height - _TOP}"/>')
+        parts.append(f'<text class="tick mid" x="{x(share):.1f}" y="{height - 6}">{share:g}</text>')
+    for number, each in enumerate(suites):
+        top = _TOP + number * (2 * _ROW + 8)
+        for row, (name, score, kind) in enumerate(
+            (("base model", each.result.before, " other"), (each.result.suite, each.result.after, ""))
+        ):
+            y = top + row * _ROW + 6
+            tip = f"<title>{escape(name)}: {score.value:.2f}, {score.low:.2f} to {score.high:.2f}</title>"
+            parts.append(f'<text class="label end" x="{LEFT + _NAME - 10}" y="{y + 4}">{escape(name)}</text>')
+            parts.append(f'<path class="whisker{kind}" d="M{x(score.low):.1f} {y}H{x(score.high):.1f}">{tip}</path>')
+            parts.append(f'<circle class="dot{kind}" cx="{x(score.value):.1f}" cy="{y}" r="5">{tip}</circle>')
+        if each.check and each.check.low is not None:
+            at = x(each.check.low)
+            tip = f"<title>the gate asks for at least {each.check.low:.2f}</title>"
+            parts.append(f'<path class="bound" d="M{at:.1f} {top - 6}V{top + 2 * _ROW}">{tip}</path>')
+    return svg("Scores with their intervals", height, parts)
+
+
+def _training(report: RunReport) -> str:
+    values = report.curves
+    plots = [
+        curves("Loss", "nats", {"loss": values.get("loss", []), "validation": values.get("validation_loss", [])}),
+        curves("Learning rate", "", {"learning rate": values.get("lr", [])}),
+        curves("Gradient norm", "", {"gradient norm": values.get("grad_norm", [])}),
+        curves("Speed", "tokens/s", {"tokens a second": values.get("tokens_per_s", [])}),
+    ]
+    names = ("Loss", "Learning rate", "Gradient norm", "Speed")
+    drawn = [
+        f"<h3>{name}</h3>\n<div class='scroll'>{plot}</div>" for name, plot in zip(names, plots, strict=True) if plot
+    ]
+    return "<h2>Training, by step</h2>\n" + "\n".join(drawn) if drawn else ""
+
+
+def _data(report: RunReport) -> str:
+    dataset = report.dataset
+    rows = [
+        f"<tr><td>{split}</td><td>{dataset.rows[split]}</td><td>{dataset.groups.get(split, '')}</td></tr>"
+        for split in SPLITS
+        if split in dataset.rows
+    ]
+    sources = [
+        f"<tr><td>{escape(s.source)}<span class='soft'>sha256:{s.sha256[:12]}</span></td>"
+        f"<td>{escape(s.licence or 'no licence stated')}</td><td>{s.rows}</td></tr>"
+        for s in dataset.sources
+    ]
+    dropped = [f"{reason}: {count}" for reason, count in dataset.dropped.items()]
+    return "\n".join(
+        (
+            f"<h2>Data: {escape(dataset.name)}</h2>",
+            table(("split", "rows", "groups"), rows),
+            "<h3>Sources</h3>",
+            table(("source", "licence", "rows"), sources),
+            f"<h3>Dropped rows</h3>\n{bullets(dropped)}" if dropped else "<p class='soft'>No row was dropped.</p>",
+        )
+    )
+
+
+def _answers(suite: SuiteReport) -> str:
+    shown, wrong = suite.rows[:SHOWN_ROWS], sum(row.score_after < 1 for row in suite.rows)
+    words = f"{wrong} of {len(suite.rows)} below 1; the lowest first"
+    if len(shown) < len(suite.rows):
+        words += f"; the first {len(shown)} are shown"
+    head = ("prompt", "reference", "base model", "trained", "score")
+    return (
+        f"<h2>Answers: {escape(suite.suite.name)}</h2>\n<p class='soft'>{words}</p>\n{table(head, map(_answer, shown))}"
+    )
+
+
+def _answer(row: AnsweredRow) -> str:
+    cells = "".join(f"<td class='answer'>{escape(words)}</td>" for words in _words(row))
+    kind = " class='wrong'" if row.score_after < 1 else ""
+    return f"<tr{kind}>{cells}<td class='time'>{row.score_before:.2f} → {row.score_after:.2f}</td></tr>"
+
+
+def _words(row: AnsweredRow) -> Iterator[str]:
+    yield from (row.prompt, row.reference, row.before, row.after)
