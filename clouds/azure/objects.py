@@ -78,7 +78,8 @@ class AzureContainer:
         from azure.core import MatchConditions
         from azure.core.exceptions import ResourceModifiedError
 
-        same = {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+        # Listings have ETags without the quotes of HTTP's conditions.
+        same = {"etag": f'"{etag.strip(chr(34))}"', "match_condition": MatchConditions.IfNotModified}
         with explained(f"{self.url}/{key}", role=READER):
             try:
                 yield from self.blob(key).download_blob(offset=start, **same).chunks()  # type: ignore[call-overload]
