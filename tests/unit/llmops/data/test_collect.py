@@ -270,8 +270,10 @@ def test_the_journal_keeps_what_was_fetched_before_an_error(home: Path, tmp_path
     journal = tmp_path / "out/.journal.jsonl"
     with journal.open("a") as file:
         file.write(journal.read_text()[:50])  # killed while it wrote
+    with pytest.raises(DataError):
+        collected(home, tmp_path / "out", "logs/**/*.jsonl", "logs/3.csv", "none.csv")
     found = collected(home, tmp_path / "out", "logs/**/*.jsonl", "logs/3.csv")
-    assert (found.fetched, len(found.files)) == (1, 3)
+    assert (found.fetched, len(found.files)) == (0, 3)
 
 
 def test_a_named_pipe_is_refused(home: Path, tmp_path: Path) -> None:

@@ -137,6 +137,8 @@ def test_the_internet_does_not_lead_into_this_network(inside: str) -> None:
     check_redirect("https://10.0.0.1/a", "https://192.168.1.1/b")
     with pytest.raises(RefusedError):
         check_redirect("https://10.0.0.1/a", "https://127.0.0.1/b")
+    with pytest.raises(RefusedError):
+        check_redirect("https://169.254.1.1/a", "https://169.254.169.254/b")
 
 
 def test_a_certificate_that_nobody_trusts_is_refused(
