@@ -14,6 +14,10 @@ class TargetRecord:
     """Its resources: an infra.targets.target.Target."""
     operations: str
     """What the command line can do with its stacks: an llmops.platforms.operations.Operations."""
+    data_scheme: str = ""
+    """Of addresses of data in its storage, such as s3; empty: it has none."""
+    data: str = ""
+    """Opens `bucket/key` there: a function to an ObjectSource (clouds/objects.py) and the key."""
     is_cloud: bool = True
     """Stacks live in an account and not on this machine; their settings have a key of the target's name."""
 
@@ -27,8 +31,20 @@ TARGETS = {
             "llmops.platforms.local.operations:OPERATIONS",
             is_cloud=False,
         ),
-        TargetRecord("aws", "infra.targets.aws.target:AwsTarget", "llmops.platforms.aws.operations:OPERATIONS"),
-        TargetRecord("azure", "infra.targets.azure.target:AzureTarget", "llmops.platforms.azure.operations:OPERATIONS"),
+        TargetRecord(
+            "aws",
+            "infra.targets.aws.target:AwsTarget",
+            "llmops.platforms.aws.operations:OPERATIONS",
+            data_scheme="s3",
+            data="clouds.aws.objects:open_data",
+        ),
+        TargetRecord(
+            "azure",
+            "infra.targets.azure.target:AzureTarget",
+            "llmops.platforms.azure.operations:OPERATIONS",
+            data_scheme="az",
+            data="clouds.azure.objects:open_data",
+        ),
     )
 }
 

@@ -13,6 +13,7 @@ from contract.errors import KitError
 from llmops.commands import (
     bootstrap,
     conformance,
+    data,
     endpoint,
     export,
     images,
@@ -57,6 +58,7 @@ app = typer.Typer(
 )
 for part in (
     run,
+    data,
     models,
     promotion,
     plan,

@@ -1,4 +1,5 @@
 """The training image: folders in, folders out.
 
-The command line imports rows, collect and prepare, which are light. The others need requirements/training.txt.
+The command line imports rows, collect, prepare and readers, which are light: the library of a format is imported when a
+file has it. The others need requirements/training.txt.
 """

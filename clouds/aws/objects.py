@@ -3,12 +3,18 @@
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 from clouds.aws.errors import error_code, explained, find
+from clouds.aws.session import find_session
+from clouds.objects import CHANGED, ObjectEntry
+from contract.errors import IntegrityError
 
 TAKEN = ("PreconditionFailed", "412")
+_PIECE = 1 << 20
+_ATTEMPTS = 5
 _BUSY = ("ConditionalRequestConflict", "409")
 
 
@@ -73,6 +79,43 @@ class S3Bucket:
         found = [each for page in pages for each in page.get("Contents", [])]
         return {each["Key"]: each for each in found if each["Size"] or not each["Key"].endswith("/")}
 
+    def entries(self, prefix: str) -> Iterator[ObjectEntry]:
+        """The objects below a prefix, as data is read: see clouds.objects.ObjectSource."""
+        with explained(self.url):
+            listing = self.s3.get_paginator("list_objects_v2")
+            for page in listing.paginate(Bucket=self.name, Prefix=prefix, **self.owner):
+                for found in page.get("Contents", []):
+                    if found["Size"] or not found["Key"].endswith("/"):  # the console's empty folders
+                        yield ObjectEntry(found["Key"], found["Size"], found["ETag"])
+
+    def stream(self, key: str, etag: str, start: int) -> Iterator[bytes]:
+        """Content of an object from a byte on; a connection that breaks is made again where it broke.
+
+        Raises:
+            IntegrityError: the object has another ETag by now.
+            KitError: AWS refuses, or can't be reached.
+        """
+        from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError, ResponseStreamingError
+
+        where = f"{self.url}/{key}"
+        with explained(where):
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    asked = {"Range": f"bytes={start}-"} if start else {}
+                    answer = self.s3.get_object(Bucket=self.name, Key=key, IfMatch=etag, **asked, **self.owner)
+                    with closing(answer["Body"]) as body:
+                        for piece in body.iter_chunks(_PIECE):
+                            start += len(piece)
+                            yield piece
+                    return
+                except ClientError as e:
+                    if error_code(e) not in TAKEN:
+                        raise
+                    raise IntegrityError(CHANGED[0], where=where, fix=CHANGED[1]) from e
+                except (HTTPClientError, IncompleteReadError, ResponseStreamingError):
+                    if attempt == _ATTEMPTS:
+                        raise
+
     def folders(self, prefix: str) -> list[str]:
         """Keys of the folders that begin with a prefix, without what is in them; none where the bucket is missing."""
         with explained(self.url):
@@ -84,3 +127,13 @@ class S3Bucket:
 
     def _put(self, key: str, data: bytes, **options: str) -> None:
         self.s3.put_object(Bucket=self.name, Key=key, Body=data, ChecksumAlgorithm="SHA256", **options, **self.owner)
+
+
+def open_data(place: str) -> tuple[S3Bucket, str]:
+    """The bucket of `bucket/key`, with the credentials of this process' environment; and the key.
+
+    Raises:
+        KitError: no credentials.
+    """
+    name, _, key = place.partition("/")
+    return S3Bucket(find_session("", "")("s3"), name), key

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 
 from clouds.azure.errors import explained
 from clouds.azure.session import AzureSession
+from clouds.objects import CHANGED, ObjectEntry
+from contract.errors import IntegrityError, KitError, NotFoundError
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient, ContainerClient
 
+READER = "Storage Blob Data Reader on the container"
+_ACCOUNTS_VERSION = "2024-01-01"
 ROLE = "Storage Blob Data Contributor on the container"
 
 
@@ -58,6 +62,30 @@ class AzureContainer:
         with explained(self.url, role=ROLE):
             yield from self.client.list_blob_names(name_starts_with=prefix)
 
+    def entries(self, prefix: str) -> Iterator[ObjectEntry]:
+        """The blobs below a prefix, as data is read: see clouds.objects.ObjectSource."""
+        with explained(self.url, role=READER):
+            for blob in self.client.list_blobs(name_starts_with=prefix):
+                yield ObjectEntry(blob.name, blob.size or 0, str(blob.etag))
+
+    def stream(self, key: str, etag: str, start: int) -> Iterator[bytes]:
+        """Content of a blob from a byte on, in pieces; the client repeats requests that fail.
+
+        Raises:
+            IntegrityError: the blob has another ETag by now.
+            KitError: Azure refuses, or can't be reached.
+        """
+        from azure.core import MatchConditions
+        from azure.core.exceptions import ResourceModifiedError
+
+        # Listings have ETags without the quotes of HTTP's conditions.
+        same = {"etag": f'"{etag.strip(chr(34))}"', "match_condition": MatchConditions.IfNotModified}
+        with explained(f"{self.url}/{key}", role=READER):
+            try:
+                yield from self.blob(key).download_blob(offset=start, **same).chunks()  # type: ignore[call-overload]
+            except ResourceModifiedError as e:
+                raise IntegrityError(CHANGED[0], where=f"{self.url}/{key}", fix=CHANGED[1]) from e
+
     def count(self, folder: str) -> int:
         """How many blobs lie in a folder."""
         return sum(1 for _ in self.names(f"{folder}/"))
@@ -79,3 +107,29 @@ class AzureContainer:
             HttpResponseError: Azure refuses.
         """
         next(iter(self.client.list_blob_names(results_per_page=1)), None)
+
+
+def open_data(place: str) -> tuple[AzureContainer, str]:
+    """The container of `account/container/name`, with the credentials of this process' environment; and the name.
+
+    Raises:
+        KitError: no credentials, or no container is named.
+        NotFoundError: the twin has no such account.
+    """
+    account, _, rest = place.partition("/")
+    container, _, key = rest.partition("/")
+    if not container:
+        raise KitError("names no container", where=f"az://{place}", fix="write az://account/container/glob")
+    session = AzureSession()
+    return AzureContainer(session, f"{_account_url(session, account)}/{container}"), key
+
+
+def _account_url(session: AzureSession, account: str) -> str:
+    if not session.twin:
+        return f"https://{account}.blob.core.windows.net"
+    # Each account of a twin has a port of its own.
+    listed = f"/subscriptions/{session.subscription}/providers/Microsoft.Storage/storageAccounts"
+    for found in session.arm.list(listed, _ACCOUNTS_VERSION):
+        if found["name"] == account:
+            return str(found["properties"]["primaryEndpoints"]["blob"]).rstrip("/")
+    raise NotFoundError("the twin has no such storage account", where=account, fix="`llmops status` shows its name")

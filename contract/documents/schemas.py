@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from contract.documents.captured import CapturedRequest
+from contract.documents.collected import CollectedFile
 from contract.documents.dataset import DatasetManifest
 from contract.documents.document import Document
 from contract.documents.evaluation import EvaluationAnswers
@@ -17,6 +19,8 @@ DOCUMENTS: dict[str, type[Document]] = {
         Recipe,
         RunSpec,
         RunState,
+        CollectedFile,
+        CapturedRequest,
         DatasetManifest,
         ModelManifest,
         EvaluationAnswers,

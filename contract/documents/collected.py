@@ -1,0 +1,60 @@
+"""CollectedFile: the receipt of a file that `llmops data collect` fetched; a line of receipts.jsonl in its folder."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import AwareDatetime, Field
+
+from contract.documents.document import Document
+from contract.errors import DocumentError
+from contract.integrity.object_keys import Key
+from contract.names import Sha256
+
+RECEIPTS = "receipts.jsonl"
+
+
+class CollectedFile(Document):
+    """A file as it was fetched."""
+
+    SCHEMA: ClassVar[str] = "collected-file/1"
+
+    source: str = Field(description="The source as the recipe names it, without a URL's query.")
+    path: Key = Field(description="Where the file is, relative to the collected folder.")
+    url: str = Field(description="Where its bytes came from.")
+    member: str = Field(default="", description="Its path in the archive that `url` is; empty: `url` is the file.")
+    revision: str = Field(
+        description="Changes whenever the bytes at `url` do: ETag, commit, package version, or a local file's size and "
+        "time. Empty: the server names none, and the next collect fetches again."
+    )
+    bytes: int = Field(ge=0)
+    rows: int | None = Field(default=None, description="Of JSON lines and Parquet; other formats tell when read.")
+    sha256: Sha256
+    licence: str = Field(default="", description="SPDX identifier, from the recipe.")
+    fetched_at: AwareDatetime = Field(description="UTC. Also the file's own time: a file with another one was changed.")
+
+    def to_line(self) -> str:
+        """One canonical JSON line, with its end."""
+        data = self.model_dump(mode="json", by_alias=True)
+        return json.dumps(data, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def read_receipts(path: Path) -> list[CollectedFile]:
+    """The receipts in a file; none where there is no such file.
+
+    Raises:
+        DocumentError: a line that is no receipt, by file and line.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as e:
+        raise DocumentError(f"can't be read: {e.strerror}", where=str(path)) from e
+    return [CollectedFile.parse(line, where=f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+
+
+def to_lines(receipts: Iterable[CollectedFile]) -> str:
+    """The content of receipts.jsonl, in the order of paths."""
+    return "".join(receipt.to_line() for receipt in sorted(receipts, key=lambda receipt: receipt.path))

@@ -1,0 +1,50 @@
+"""Sources in a cloud's storage: s3://bucket/glob, az://account/container/glob."""
+
+from collections.abc import Iterator
+
+from clouds.objects import ObjectEntry, ObjectSource
+from clouds.targets import TARGETS, load
+from contract.documents.recipe import DataSource
+from contract.errors import DataError, require_packages
+from llmops.data.globs import choose, fixed_folder
+from llmops.data.items import Item, Partial, SourceContext
+from llmops.platforms.registry import operations_of
+
+SCHEMES = {record.data_scheme: record for record in TARGETS.values() if record.data_scheme}
+"""s3, az -> the target that has that storage."""
+
+
+def find_objects(source: DataSource, context: SourceContext) -> Iterator[Item]:
+    """The objects of a glob. A glob that ends in `/` is all below it.
+
+    Raises:
+        DataError: it matches none, one of an unknown format, or more than the limit.
+        KitError: the cloud refuses, or its SDK is not installed.
+    """
+    scheme, _, place = source.source.partition("://")
+    target = SCHEMES[scheme]
+    if extra := operations_of(target.name).extra:
+        require_packages(*extra)
+    folder, glob = load(target.data)(place)
+    prefix = fixed_folder(glob)
+    found: dict[str, ObjectEntry] = {}
+    for entry in folder.entries(prefix if glob.endswith("/") or prefix != glob else glob):
+        found[entry.key] = entry
+        if len(found) > context.limits.files:
+            what = f"has more than {context.limits.files} objects below {prefix!r}"
+            raise DataError(what, where=source.source, fix="name a deeper folder")
+    everything = not glob or glob.endswith("/")
+    for key in choose(found, "" if everything else glob, source.source):
+        entry = found[key]
+        yield Item(key.removeprefix(prefix), f"{folder.url}/{key}", _fetcher(folder, entry), entry.etag)
+
+
+def _fetcher(folder: ObjectSource, entry: ObjectEntry):
+    def fetch(partial: Partial, _known: str) -> str:
+        partial.check_size(entry.size)
+        start = partial.resumable(entry.etag)
+        start = start if start < entry.size else 0
+        partial.fill(folder.stream(entry.key, entry.etag, start) if entry.size else (), entry.etag, start)
+        return entry.etag
+
+    return fetch

@@ -1,0 +1,178 @@
+"""Collect: fetch a recipe's sources, as they lie, into a folder with receipts.
+
+Incremental: what has the revision of the last collect is not fetched again. It can be ended at any point: a file comes
+into a partial one and gets its name when it is whole; what was done since the last whole collect stands in a journal.
+"""
+
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from contract.documents.collected import CollectedFile
+from contract.documents.recipe import DataSource
+from contract.errors import DataError, KitError, require_packages
+from contract.integrity.digest import sha256_bytes
+from contract.layout import cache_dir
+from llmops.data.arrival import Arrival, is_intact
+from llmops.data.collected_folder import WORK, CollectedFolder
+from llmops.data.items import FetchLimits, Item, Partial, SourceContext
+from llmops.data.progress import CollectProgress
+from llmops.data.sources import find_items, is_pinned
+
+_AT_ONCE = 8
+_NO_LIMITS_GIVEN = FetchLimits()
+
+
+class Collected(NamedTuple):
+    """What a collect left.
+
+    Attributes:
+        folder: has receipts.jsonl, and the files of each source below `source_folder(source)`.
+        files: the receipts, in the order of their paths.
+        fetched: how many items (files, or archives) were fetched by this call; the others were here.
+    """
+
+    folder: Path
+    files: list[CollectedFile]
+    fetched: int
+
+
+def collect(
+    sources: Sequence[DataSource],
+    recipe_folder: Path,
+    out: Path,
+    *,
+    secret: Callable[[str], str],
+    say: Callable[[str], None],
+    limits: FetchLimits = _NO_LIMITS_GIVEN,
+) -> Collected:
+    """Fetch what is new in sources; remove from the folder what no source has any more.
+
+    Args:
+        sources: of a recipe.
+        recipe_folder: what paths are relative to.
+        out: a folder that is empty, of an earlier collect, or not there.
+        secret: from a secret's name to its value; called for sources with a token.
+        say: told progress in lines.
+        limits: what one source may come to.
+
+    Raises:
+        DataError: a source that is listed twice, has no file, or one of an unknown format.
+        IntegrityError: a hostile or damaged archive, or a file that changed while it was read.
+        KitError: a source can't be reached, a package of the extra `data` is missing, or `out` is in use or holds
+            something else.
+    """
+    require_packages("data", "fsspec", "httpx", "zstandard")
+    folders = _folders(sources)
+    with CollectedFolder(out) as folder:
+        work = folder.path / WORK
+        context = SourceContext(recipe_folder, work, secret, limits, say)
+        files: list[CollectedFile] = []
+        progress, stop = CollectProgress(say), threading.Event()
+        for index, (name, source) in enumerate(folders.items()):
+            own = replace(context, work=work / f"work-{index}")
+            try:
+                files += _SourceRun(source, name, folder, own, progress, stop).run()
+            except KitError as e:
+                raise type(e)(e.what, where=f"data.sources.{index}: {e.where}", fix=e.fix) from e
+        return Collected(out, folder.finish(files), progress.fetched)
+
+
+def default_folder(recipe: Path) -> Path:
+    """Where a recipe's data is collected unless it is told: in this machine's cache, one folder for each recipe file.
+
+    Args:
+        recipe: its path.
+    """
+    return cache_dir() / "collected" / f"{recipe.stem}-{sha256_bytes(str(recipe.resolve()).encode())[:10]}"
+
+
+def source_folder(source: DataSource) -> str:
+    """The folder of a source's files, below the collected one. It depends on what is fetched, not on the recipe."""
+    words = re.sub(r"[^a-z0-9]+", "-", source.source.partition("?")[0].lower()).strip("-")[:40].strip("-")
+    identity = f"{source.source}\0{source.files}\0{source.revision}"
+    return f"{words}-{sha256_bytes(identity.encode())[:10]}"
+
+
+def _folders(sources: Sequence[DataSource]) -> dict[str, DataSource]:
+    found: dict[str, DataSource] = {}
+    for index, source in enumerate(sources):
+        name = source_folder(source)
+        if name in found:
+            raise DataError("is listed twice", where=f"data.sources.{index}: {source.source}", fix="list it once")
+        found[name] = source
+    return found
+
+
+@dataclass
+class _SourceRun:
+    """One source."""
+
+    source: DataSource
+    name: str
+    folder: CollectedFolder
+    context: SourceContext
+    progress: CollectProgress
+    stop: threading.Event
+
+    def run(self) -> list[CollectedFile]:
+        """Fetch what is new; the receipts of all its files."""
+        if is_pinned(self.source) and (there := self._kept(self.folder.complete(self.name))):
+            return there
+        self.context.work.mkdir(parents=True, exist_ok=True)
+        try:
+            most = self.context.limits.files
+            items = list(islice(find_items(self.source, self.context), most + 1))
+            if len(items) > most:
+                what = f"has more than {most} files"
+                raise DataError(what, where=self.source.source, fix="name a deeper folder, or divide it")
+            self.progress.begin(self.source.source.partition("?")[0], len(items))
+            return self._fetch_all(items)
+        finally:
+            shutil.rmtree(self.context.work, ignore_errors=True)
+
+    def _fetch_all(self, items: Iterable[Item]) -> list[CollectedFile]:
+        files: list[CollectedFile] = []
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            futures = [pool.submit(self._fetch, item) for item in items]
+            try:
+                for future in as_completed(futures):
+                    files += future.result()
+            except BaseException:
+                self.stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+        return files
+
+    def _fetch(self, item: Item) -> list[CollectedFile]:
+        there = self._kept(self.folder.known(self.name, item.key))
+        if not there or not item.revision or there[0].revision != item.revision:
+            partial = self._partial(item)
+            revision = item.fetch(partial, there[0].revision if there else "")
+            if partial.path.exists():
+                limits = self.context.limits
+                arrival = Arrival(self.source, self.folder.path, self.name, limits)
+                there = arrival.receive(item, partial.path, revision)
+                partial.remove()
+                self.folder.note(there)
+                self.progress.add_file(fetched=True)
+                return there
+        self.progress.add_file(fetched=False)
+        return there
+
+    def _partial(self, item: Item) -> Partial:
+        name = sha256_bytes(f"{self.name}/{item.key}".encode())[:32]
+        path = self.folder.path / WORK / f"{name}{Path(item.key).suffix[:20]}"
+        return Partial(path, item.url, self.context.limits.file, self.stop, self.progress.add_bytes)
+
+    def _kept(self, receipts: list[CollectedFile]) -> list[CollectedFile]:
+        """The receipts, with today's licence, if all of their files are there as they were written; else none."""
+        if not all(is_intact(receipt, self.folder.path) for receipt in receipts):
+            return []
+        return [receipt.model_copy(update={"licence": self.source.licence}) for receipt in receipts]

@@ -1,0 +1,116 @@
+"""The folder that a collect fills: receipts of the last whole one, and a journal of what came since."""
+
+import fcntl
+import json
+import os
+import shutil
+import threading
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+from contract.documents.collected import RECEIPTS, CollectedFile, read_receipts, to_lines
+from contract.errors import KitError
+from llmops.data.arrival import item_key
+
+WORK = ".partial"
+"""Where files come into; what a killed collect left there is gone on with."""
+_JOURNAL, _LOCK = ".journal.jsonl", ".lock"
+_OWN = (RECEIPTS, _JOURNAL, _LOCK)
+
+
+class CollectedFolder:
+    """A collected folder, held by one process while it is open."""
+
+    def __init__(self, path: Path) -> None:
+        """Name a folder.
+
+        Args:
+            path: empty, of an earlier collect, or not there.
+        """
+        self.path = path
+        self._writing = threading.Lock()
+        self._complete: dict[str, list[CollectedFile]] = defaultdict(list)
+        self._known: dict[tuple[str, str], list[CollectedFile]] = defaultdict(list)
+
+    def __enter__(self) -> Self:
+        """Hold the folder, and read what is in it.
+
+        Raises:
+            KitError: it holds something else, or another process fills it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not any((self.path / name).exists() for name in _OWN) and any(self.path.iterdir()):
+            fix = "give an empty folder with --out: what is in it would be removed"
+            raise KitError("is no folder of `llmops data collect`", where=str(self.path), fix=fix)
+        self._lock = (self.path / _LOCK).open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            fix = "wait until it ends"
+            raise KitError("another `llmops data collect` fills it", where=str(self.path), fix=fix) from None
+        self._drop_work_of_killed()
+        for receipt in read_receipts(self.path / RECEIPTS):
+            self._complete[_folder(receipt)].append(receipt)
+            self._known[_folder(receipt), item_key(receipt)].append(receipt)
+        for receipts in _read_journal(self.path / _JOURNAL):
+            self._known[_folder(receipts[0]), item_key(receipts[0])] = receipts
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let it go."""
+        self._lock.close()
+
+    def complete(self, folder: str) -> list[CollectedFile]:
+        """The receipts of a source's folder, if it was collected whole; else none."""
+        return self._complete[folder]
+
+    def known(self, folder: str, key: str) -> list[CollectedFile]:
+        """The receipts of what an item gave; none where it is new."""
+        return self._known.get((folder, key), [])
+
+    def note(self, receipts: list[CollectedFile]) -> None:
+        """Keep that an item is here. One line: an archive's members are noted all or none."""
+        line = json.dumps([receipt.model_dump(mode="json", by_alias=True) for receipt in receipts])
+        with self._writing, (self.path / _JOURNAL).open("a") as journal:
+            journal.write(f"{line}\n")
+
+    def finish(self, files: Iterable[CollectedFile]) -> list[CollectedFile]:
+        """Write the receipts, and remove every other file; the receipts in order."""
+        ordered = sorted(files, key=lambda receipt: receipt.path)
+        temporary = self.path / f"{_JOURNAL}.tmp"
+        temporary.write_text(to_lines(ordered))
+        temporary.replace(self.path / RECEIPTS)
+        (self.path / _JOURNAL).unlink(missing_ok=True)
+        shutil.rmtree(self.path / WORK, ignore_errors=True)
+        wanted = {receipt.path for receipt in ordered} | set(_OWN)
+        for base, _, names in os.walk(self.path, topdown=False):
+            for name in names:
+                if Path(base, name).relative_to(self.path).as_posix() not in wanted:
+                    Path(base, name).unlink()
+            if Path(base) != self.path and not any(Path(base).iterdir()):
+                Path(base).rmdir()
+        return ordered
+
+    def _drop_work_of_killed(self) -> None:
+        """Leave the partial files: what was unpacked or prepared is made again."""
+        for path in (self.path / WORK).glob("*"):
+            if path.is_dir() and path.suffix != ".hub":
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _folder(receipt: CollectedFile) -> str:
+    return receipt.path.partition("/")[0]
+
+
+def _read_journal(path: Path) -> Iterable[list[CollectedFile]]:
+    """Its lines. The last one, if its process was killed while it wrote, is cut off the file: another one follows."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    os.truncate(path, whole)
+    for line in content[:whole].splitlines():
+        yield [CollectedFile.model_validate(each) for each in json.loads(line)]

@@ -1,0 +1,52 @@
+"""Globs: `*` within a folder's name, `**` across folders; of paths with slashes, wherever they lie."""
+
+import re
+from collections.abc import Callable, Iterable
+
+from contract.errors import DataError
+from contract.integrity import object_keys
+from training.readers.formats import format_of, is_archive, unknown_format
+
+_WILD = re.compile(r"[*?\[]")
+
+
+def matcher(glob: str) -> Callable[[str], bool]:
+    """Whether a whole path is one of a glob's."""
+    from fsspec.utils import glob_translate
+
+    pattern = re.compile(glob_translate(glob))
+    return lambda path: pattern.match(path) is not None
+
+
+def is_glob(text: str) -> bool:
+    """Whether a path has wildcards."""
+    return bool(_WILD.search(text))
+
+
+def fixed_folder(glob: str) -> str:
+    """The folder that all paths of a glob are in, with its slash; empty: none."""
+    found = _WILD.search(glob)
+    return glob[: glob.rfind("/", 0, found.start() if found else len(glob)) + 1]
+
+
+def choose(names: Iterable[str], glob: str, where: str, *, archives: bool = True) -> list[str]:
+    """The names that a glob matches; without one those of a known format.
+
+    Raises:
+        DataError: none is left, or the glob matches a file of an unknown format.
+        IntegrityError: a name can't be a path.
+    """
+    matches = matcher(glob) if glob else None
+    found = []
+    for name in names:
+        known = format_of(name) or (archives and is_archive(name))
+        if matches is None and known:
+            found.append(name)
+        elif matches is not None and matches(name):
+            if not known:
+                raise unknown_format(name, f"{where}: {object_keys.shown(name)}")
+            found.append(name)
+    if not found:
+        what = f"has no file that matches {glob!r}" if glob else "has no file of a known format"
+        raise DataError(what, where=where, fix="correct the glob: * stays within a folder, ** crosses folders")
+    return sorted(object_keys.check_all(found, where))

@@ -1,0 +1,181 @@
+"""What the kinds of sources have in common: items that can be fetched, and the partial files that they come into."""
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from contract.documents.recipe import DataSource
+from contract.errors import DataError, KitError
+from llmops.store.remote_checks import in_words
+
+
+@dataclass(frozen=True)
+class FetchLimits:
+    """What may be fetched.
+
+    Attributes:
+        file: bytes of one file, packed or unpacked.
+        files: of one source.
+    """
+
+    file: int = 64 << 30
+    files: int = 100_000
+
+
+class FetchStoppedError(Exception):
+    """Another item failed, or the user stopped the command."""
+
+
+class Partial:
+    """A file that is being fetched. It stays when the process ends, and the next one goes on where it ends.
+
+    Beside it lies the revision of what is in it, written before its first byte: of another one nothing is kept.
+
+    Args:
+        path: where it lies.
+        where: what is fetched, for errors.
+        most: bytes that it may get.
+        stop: set when nothing more shall be written.
+        told: called with the number of bytes of each piece.
+    """
+
+    def __init__(
+        self, path: Path, where: str, most: int, stop: threading.Event, told: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self.path, self._where, self._most, self._stop, self._told = path, where, most, stop, told
+        self._note = path.with_name(f"{path.name}.revision")
+
+    def resumable(self, revision: str) -> int:
+        """Bytes of a revision that are there already."""
+        return self.path.stat().st_size if revision and self.revision == revision and self.path.exists() else 0
+
+    @property
+    def revision(self) -> str:
+        """Of the bytes that are there; empty: none."""
+        try:
+            return str(json.loads(self._note.read_text())) if self.path.exists() else ""
+        except (OSError, ValueError):
+            return ""
+
+    def fill(self, pieces: Iterable[bytes], revision: str, start: int = 0) -> None:
+        """Write pieces from a byte on; what was there after it is dropped.
+
+        Raises:
+            DataError: they come to more than the limit.
+            FetchStoppedError: the command ends.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not start:
+            self.path.unlink(missing_ok=True)
+            self._note.write_text(json.dumps(revision))
+        size = start
+        with self.path.open("r+b" if start else "wb") as file:
+            file.seek(start)
+            file.truncate()
+            for piece in pieces:
+                size += len(piece)
+                self.check_size(size)
+                file.write(piece)
+                self.advance(len(piece))
+
+    def advance(self, count: int) -> None:
+        """So many bytes came.
+
+        Raises:
+            FetchStoppedError: the command ends.
+        """
+        if self._stop.is_set():
+            raise FetchStoppedError
+        self._told(count)
+
+    def check_size(self, size: int) -> None:
+        """See that so many bytes are allowed.
+
+        Raises:
+            DataError: they are too many.
+        """
+        if size > self._most:
+            what = f"has more than {in_words(self._most)}"
+            raise DataError(what, where=self._where, fix="take a part of it, or allow more with --max-gb")
+
+    def remove(self) -> None:
+        """Drop what was fetched."""
+        for path in (self.path, self._note):
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file at its source.
+
+    Attributes:
+        key: its path below the source's folder.
+        url: where it comes from, without credentials.
+        fetch: brings it into a partial file, given the revision that is here already; gives its revision. The same one
+            again: nothing changed, and nothing was fetched.
+        revision: if it is known before anything is fetched; else empty.
+    """
+
+    key: str
+    url: str
+    fetch: Callable[[Partial, str], str]
+    revision: str = ""
+
+
+@dataclass(frozen=True)
+class SourceContext:
+    """What sources are found with.
+
+    Attributes:
+        recipe_folder: what paths are relative to.
+        work: a folder for a source's own use, removed when the collect ends.
+        secret: from a secret's name to its value.
+        limits: what may be fetched.
+        say: told each step in a line.
+    """
+
+    recipe_folder: Path
+    work: Path
+    secret: Callable[[str], str]
+    limits: FetchLimits = field(default_factory=FetchLimits)
+    say: Callable[[str], None] = lambda _: None
+
+    def token(self, source: DataSource) -> str:
+        """The source's token; empty: it has none."""
+        return self.secret(source.token.removeprefix("secret:")) if source.token else ""
+
+
+def copier(path: Path) -> Callable[[Partial, str], str]:
+    """Fetches a file of this machine."""
+
+    def fetch(partial: Partial, _known: str) -> str:
+        with path.open("rb") as file:
+            revision = stat_revision(file)
+            partial.check_size(os.fstat(file.fileno()).st_size)
+            partial.fill(iter(lambda: file.read(1 << 20), b""), revision)
+            if stat_revision(file) != revision:
+                raise KitError("was changed while it was copied", where=str(path), fix="repeat the command")
+        return revision
+
+    return fetch
+
+
+def stat_revision(file: BinaryIO | Path) -> str:
+    """Size and time of a file of this machine."""
+    found = file.stat() if isinstance(file, Path) else os.fstat(file.fileno())
+    return f"{found.st_size}-{found.st_mtime_ns}"
+
+
+@contextlib.contextmanager
+def stopping(stop: threading.Event):
+    """Set the event when an error or Ctrl-C ends the block."""
+    try:
+        yield
+    except BaseException:
+        stop.set()
+        raise

@@ -1,0 +1,42 @@
+"""Progress of a collect: a line every few seconds."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from llmops.store.remote_checks import in_words
+
+_EVERY_S = 2
+
+
+class CollectProgress:
+    """Counts files and bytes; several threads may call it."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._lock = say, threading.Lock()
+        self._of, self._total, self._done, self._bytes, self._said = "", 0, 0, 0, time.monotonic()
+        self.fetched = 0
+
+    def begin(self, source: str, total: int) -> None:
+        """A source with so many files comes next."""
+        with self._lock:
+            self._of, self._total, self._done, self._bytes = source, total, 0, 0
+
+    def add_bytes(self, count: int) -> None:
+        """So many bytes came."""
+        self._count(count, 0)
+
+    def add_file(self, *, fetched: bool) -> None:
+        """A file is done; it was fetched, or is here from before."""
+        self.fetched += fetched
+        self._count(0, 1)
+
+    def _count(self, size: int, files: int) -> None:
+        with self._lock:
+            self._bytes += size
+            self._done += files
+            if (now := time.monotonic()) - self._said < _EVERY_S:
+                return
+            self._said = now
+            line = f"{self._of}: {self._done} of {self._total} files, {in_words(self._bytes)} fetched"
+        self._say(line)

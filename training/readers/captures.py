@@ -1,0 +1,26 @@
+"""Recorded traffic of an endpoint: lines of `capture/1` (contract/documents/captured.py)."""
+
+from collections.abc import Iterator
+
+from contract.documents.captured import CapturedRequest
+from contract.errors import DataError, DocumentError
+from training.readers.jsons import checked, parse_row
+from training.readers.reader import DataFile, ReadRow
+from training.readers.texts import read_lines
+
+
+def read_captures(file: DataFile) -> Iterator[ReadRow]:
+    """A row for each line, as CapturedRequest.to_row makes it."""
+    for number, line in read_lines(file):
+        if not line.strip():
+            continue
+        where = f"{file.name}:{number}"
+        parsed = parse_row(line, where)
+        if parsed.fault:  # Document.parse takes YAML too
+            yield parsed
+            continue
+        try:
+            yield checked(CapturedRequest.parse(line, where=where).to_row(), where)
+        except DocumentError as e:
+            fix = e.fix or "`llmops schema capture` prints the format"
+            yield ReadRow(where, None, DataError(e.what, where=e.where, fix=fix))

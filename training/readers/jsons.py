@@ -1,0 +1,72 @@
+"""JSON lines, and JSON files with an array of rows."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, cast
+
+from contract.documents.document import parse_json
+from contract.errors import DataError, KitError
+from training.readers.reader import DataFile, ReadRow
+from training.readers.texts import MOST_BYTES, read_lines, read_whole
+
+# What a line must hold for `checked` to find something in its object: writing each row again would halve the speed.
+_SUSPECT = re.compile(r"\\u[dD]|NaN|Infinity")
+_FIX = "write one JSON object a row"
+
+
+def read_lines_of_json(file: DataFile) -> Iterator[ReadRow]:
+    """A row for each line that is not blank."""
+    for number, line in read_lines(file):
+        if line.strip():
+            yield parse_row(line, f"{file.name}:{number}")
+
+
+def read_array(file: DataFile) -> Iterator[ReadRow]:
+    """A row for each item of the file's array, or of the array at its key `data`.
+
+    Raises:
+        DataError: it is not JSON, or holds no such array.
+    """
+    try:
+        found = parse_json(read_whole(file, MOST_BYTES), file.name)
+    except ValueError as e:
+        raise DataError(f"is not JSON: {e}", where=file.name, fix="JSON lines have names that end in .jsonl") from None
+    except KitError as e:
+        raise DataError(e.what, where=file.name, fix=_FIX) from None
+    rows = found.get("data") if isinstance(found, dict) else found
+    if not isinstance(rows, list):
+        what = "holds neither an array nor an object with an array at `data`"
+        raise DataError(what, where=file.name, fix="write [{…}, {…}], or name it .jsonl if each line is an object")
+    for number, row in enumerate(rows, start=1):
+        yield checked(row, f"{file.name}:{number}")
+
+
+def parse_row(line: str, where: str) -> ReadRow:
+    """A row from its JSON."""
+    try:
+        found = parse_json(line, where)
+        if isinstance(found, dict) and not _SUSPECT.search(line):
+            return ReadRow(where, found)
+        return checked(found, where)
+    except KitError as e:
+        return _fault(e.what, where)
+    except ValueError as e:
+        return _fault(f"is not JSON: {e}", where)
+
+
+def checked(value: object, where: str) -> ReadRow:
+    """A row, if a value is an object whose texts can be written again."""
+    if not isinstance(value, dict):
+        return _fault(f"is not a JSON object but {type(value).__name__}", where)
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        return _fault("holds half of a surrogate pair (\\ud800 to \\udfff)", where)
+    except ValueError:
+        return _fault("holds NaN or Infinity, which JSON has not", where)
+    return ReadRow(where, cast(dict[str, Any], value))
+
+
+def _fault(what: str, where: str) -> ReadRow:
+    return ReadRow(where, None, DataError(what, where=where, fix=_FIX))

@@ -1,0 +1,66 @@
+"""Read rows from a file: one function for all formats.
+
+Files come from anybody. Readers hold one row or one document in memory, never unpack without bounds, and execute
+nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from contract.errors import DataError
+from training.readers.formats import reader_of, unknown_format
+
+
+class ReadRow(NamedTuple):
+    """A row of a file, or why there is none in its place.
+
+    Attributes:
+        where: `file:line`, or `file:row` (from 1) in formats without lines.
+        row: its keys and values as JSON has them; None: it can't be used.
+        fault: why not. The rows after it are read all the same.
+    """
+
+    where: str
+    row: dict[str, Any] | None
+    fault: DataError | None = None
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file to read.
+
+    Attributes:
+        path: where its bytes are.
+        name: what places of rows call it.
+        encoding: of its text; empty: UTF-8, or UTF-16 with a byte-order mark.
+        languages: of sentence pairs, source and target; needed for .po and .mo.
+    """
+
+    path: Path
+    name: str
+    encoding: str = ""
+    languages: tuple[str, ...] = ()
+
+
+def read(path: Path, *, name: str = "", encoding: str = "", languages: Sequence[str] = ()) -> Iterator[ReadRow]:
+    """Read a file's rows in order. Its format follows from the end of its path.
+
+    Args:
+        path: a file such as rows.jsonl.gz.
+        name: what places of rows call it; empty: by its path.
+        encoding: a Python codec; empty: UTF-8, or UTF-16 with a byte-order mark.
+        languages: of sentence pairs, source and target; needed for .po and .mo.
+
+    Raises:
+        DataError: the file can't be read at all: format, encoding (by line), damage. A single bad row doesn't raise:
+            see ReadRow.
+    """
+    place = reader_of(path.name)
+    if not place:
+        raise unknown_format(path.name, name or str(path))
+    module, _, function = place.partition(":")
+    reader = getattr(import_module(f"training.readers.{module}"), function)
+    yield from reader(DataFile(path, name or str(path), encoding, tuple(languages)))
