@@ -19,6 +19,8 @@ SIGNATURE = "manifest.json.sig"
 SPEC = "run.json"
 EVALUATION = "evaluation.json"
 """In a trained version: what the models answered (contract/documents/evaluation.py)."""
+MODEL_CARD = "README.md"
+"""In a trained version: its model card (training/model_card.py)."""
 FAILURE = "failure"
 
 

@@ -21,7 +21,7 @@ from contract.documents.recipe import Recipe, Suite
 from contract.documents.run import RUN_VARIABLE, SPEC_VARIABLE, RunSpec
 from contract.errors import IntegrityError, KitError, RunError
 from contract.integrity.digest import check_folder, file_entries, sha256_bytes, sha256_file
-from contract.layout import EVALUATION, MANIFEST, ROOT_VARIABLE, TrainingFolders
+from contract.layout import EVALUATION, MANIFEST, MODEL_CARD, ROOT_VARIABLE, TrainingFolders
 from training import checkpoints
 from training.batches import check_batch_size
 from training.ending import DIVERGED, FAILED, STOPPED, described, is_full, report_failure
@@ -238,6 +238,7 @@ class TrainingJob:
 
     def _finish(self, base: ModelManifest, before: dict[str, Any], after: dict[str, Any], facts: TrainingFacts) -> None:
         from training.manifests import write_manifest
+        from training.model_card import model_card
 
         self._check_stop()
         say(stage="manifest")
@@ -248,7 +249,9 @@ class TrainingJob:
         answers = record(rows, before["answers"], after["answers"], golden)
         answers.write(self.folders.model / EVALUATION)
         verdict = judge(self.recipe, self.dataset, answers)
-        spec = self.spec
+        spec, dataset = self.spec, DatasetManifest.load(self.dataset / MANIFEST)
+        card = model_card(self.recipe, base, dataset, verdict.evaluation, verdict.gate, facts)
+        (self.folders.model / MODEL_CARD).write_text(card)
         write_manifest(
             self.folders.model,
             name=self.recipe.name,

@@ -84,7 +84,7 @@ class TrainingFacts(Part):
     seconds: float
     first_loss: float
     last_loss: float
-    precision: str
+    precision: Literal["bf16", "f32"]
 
 
 class Message(Part):

@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from contract.documents.dataset import DatasetManifest
+from contract.documents.dataset import DatasetManifest, FileEntry
 from contract.documents.evaluation import EvaluationAnswers
 from contract.documents.model import Lineage, ModelManifest
 from contract.documents.run import Pinned, RunSpec
 from contract.errors import IntegrityError, KitError
 from contract.integrity.digest import check_folder, sha256_bytes, sha256_file
-from contract.layout import EVALUATION, MANIFEST
+from contract.layout import EVALUATION, MANIFEST, MODEL_CARD
 from llmops.store.store import Store
 from llmops.store.versions import Version
+from training.model_card import model_card
 from training.scoring import judge
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -50,8 +51,15 @@ def check_output(version: Version, spec: RunSpec, store: Store) -> str:
         raise IntegrityError(f"is older than {ModelManifest.SCHEMA}", where=f"{where}: schema", fix=_OLDER_KIT)
     base = store.manifest(store.require_identity(spec.base_model.name, spec.base_model.sha256))
     _compare(manifest, _submitted(spec, base.licence) | {"engines": _engines(manifest)}, where)
-    verdict = judge(spec.recipe, checked_dataset(store, spec.dataset), read_answers(version, manifest, where))
+    dataset = checked_dataset(store, spec.dataset)
+    verdict = judge(spec.recipe, dataset, read_answers(version, manifest, where))
     _compare(manifest, {"evaluation": verdict.evaluation, "gate": verdict.gate, "golden": verdict.golden}, where)
+    if manifest.training is None:
+        raise IntegrityError("says nothing of the training", where=f"{where}: training", fix=_FIX)
+    data = DatasetManifest.load(dataset / MANIFEST)
+    card = model_card(spec.recipe, base, data, verdict.evaluation, verdict.gate, manifest.training).encode()
+    if manifest.files.get(MODEL_CARD) != FileEntry(sha256=sha256_bytes(card), size=len(card)):
+        raise IntegrityError("is not the card of what was submitted", where=f"{where}: {MODEL_CARD}", fix=_FIX)
     return sha256_bytes(content)
 
 

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+from contract.documents.dataset import DatasetManifest
 from contract.documents.evaluation import GoldenAnswer
-from contract.documents.model import Golden, Lineage, Message, ModelManifest
+from contract.documents.model import Golden, Lineage, Message, ModelManifest, TrainingFacts
 from contract.documents.run import RunSpec
 from contract.integrity.digest import file_entries
-from contract.layout import EVALUATION
+from contract.layout import EVALUATION, MANIFEST, MODEL_CARD
+from llmops.store.store import Store
+from training.model_card import model_card
 from training.scoring import judge, load_suite, record, to_ask_again
 
 
@@ -28,8 +31,10 @@ def write_version(folder: Path, name: str, weights: str, passed: bool | None, ru
     ).write(folder / "manifest.json")
 
 
-def write_output(folder: Path, spec: RunSpec, dataset: Path, licence: str = "", right: bool = True) -> None:
+def write_output(folder: Path, spec: RunSpec, store: Store, right: bool = True) -> None:
     """What an honest job leaves of a run: every answer after training is right (or wrong), and none before it."""
+    dataset = store.dataset_folder(spec.dataset.sha256)
+    base = store.manifest(store.require_identity(spec.base_model.name, spec.base_model.sha256))
     rows = {suite.name: load_suite(suite, dataset) for suite in spec.recipe.evaluation.suites}
     golden = [
         GoldenAnswer(suite=name, row=asked_row.id, answer=asked_row.row.answer)
@@ -44,16 +49,20 @@ def write_output(folder: Path, spec: RunSpec, dataset: Path, licence: str = "", 
     (folder / "model.safetensors").write_text(f"weights of {spec.id}")
     (folder / "openvino" / "openvino_model.xml").write_text("<net/>")
     answers.write(folder / EVALUATION)
+    facts = TrainingFacts(steps=3, tokens=90, seconds=1.5, first_loss=3.0, last_loss=0.5, precision="f32")
+    data = DatasetManifest.load(dataset / MANIFEST)
+    (folder / MODEL_CARD).write_text(model_card(spec.recipe, base, data, verdict.evaluation, verdict.gate, facts))
     ModelManifest.new(
         name=spec.recipe.name,
         created="2026-11-25T12:00:00Z",
-        licence=licence,
+        licence=base.licence,
         engines=["openvino", "transformers"],
         dtype="BF16",
         files=file_entries(folder),
         lineage=Lineage.of_run(spec, spec.id),
         evaluation=verdict.evaluation,
         gate=verdict.gate,
+        training=facts,
         golden=verdict.golden,
         serving=spec.recipe.serving,
     ).write(folder / "manifest.json")

@@ -11,7 +11,6 @@ from llmops.runs.runs import find_run
 from tests.support.versions import write_output
 from tests.unit.llmops.runs.test_runs import (
     MakeImage,
-    dataset_of,
     deploy,
     folder_of,
     start,
@@ -35,7 +34,7 @@ def finished(tmp_path: Path, image: str, right: bool, gated: bool) -> tuple[Loca
         recipe.write_text("".join(line for line in recipe.read_text().splitlines(True) if "gate:" not in line))
     run = start(platform, recipe)
     spec = find_run(platform, run).spec
-    write_output(folder_of(platform, run) / "root/opt/ml/model", spec, dataset_of(platform, spec), right=right)
+    write_output(folder_of(platform, run) / "root/opt/ml/model", spec, platform.store(), right=right)
     wait_until(lambda: find_run(platform, run).state.status != "running")
     return platform, run
 

@@ -15,7 +15,6 @@ from llmops.runs.runs import collect, find_run
 from tests.support.versions import write_output
 from tests.unit.llmops.runs.test_runs import (
     MakeImage,
-    dataset_of,
     deploy,
     folder_of,
     start,
@@ -36,7 +35,7 @@ while not (Path(os.environ["LLMOPS_ROOT"]) / "opt/ml/model/manifest.json").exist
 def run_to_its_end(platform: LocalPlatform, recipe: Path, right: bool = True) -> str:
     run = start(platform, recipe)
     spec = find_run(platform, run).spec
-    write_output(folder_of(platform, run) / "root/opt/ml/model", spec, dataset_of(platform, spec), right=right)
+    write_output(folder_of(platform, run) / "root/opt/ml/model", spec, platform.store(), right=right)
     wait_until(lambda: find_run(platform, run).state.status != "running")
     collect(platform, find_run(platform, run), lambda _: None)
     return run

@@ -1,0 +1,45 @@
+"""The model card of a trained version."""
+
+import json
+from typing import Any
+
+import yaml
+
+from contract.documents.dataset import DatasetManifest
+from contract.documents.model import GateResult, ModelManifest, TrainingFacts
+from contract.documents.recipe import Recipe
+from tests.support.checkout import EXAMPLES
+from training.model_card import model_card
+
+MODEL = ModelManifest.load(EXAMPLES / "model-2.json")
+FACTS = TrainingFacts(steps=9, tokens=90, seconds=1.5, first_loss=3.0, last_loss=0.5, precision="f32")
+
+
+def card(recipe: dict[str, Any] | None = None, dataset: dict[str, Any] | None = None, seconds: float = 1.5) -> str:
+    data = json.loads((EXAMPLES / "dataset-2.json").read_text()) | (dataset or {})
+    made = Recipe.new(**json.loads((EXAMPLES / "recipe-2.json").read_text()) | (recipe or {}))
+    facts = FACTS.model_copy(update={"seconds": seconds})
+    gate = GateResult(passed=True, reasons=["facts: fine"])
+    return model_card(made, MODEL, DatasetManifest.model_validate(data), MODEL.evaluation, gate, facts)
+
+
+def test_its_metadata_is_yaml_as_the_hub_reads_it() -> None:
+    _, front, body = card().split("---\n", 2)
+    metadata = yaml.safe_load(front)
+    assert metadata["license"] == "apache-2.0"
+    (result,) = metadata["model-index"][0]["results"]
+    assert result["metrics"] == [{"type": "expect", "value": 0.9}]
+    assert "| new-phrasings | rephrased | expect | 0.000 | 0.900 | 0.800 to 0.950 | 50 |" in body
+
+
+def test_equal_runs_have_equal_cards() -> None:
+    assert card(seconds=1.0) == card(seconds=2.0)
+
+
+def test_text_of_recipe_and_data_begins_no_block_of_markdown() -> None:
+    source = {"source": "a|b\n# <script>", "licence": "<b>", "rows": 1, "sha256": "0" * 64}
+    text = card({"serving": {"system_prompt": "\n---\n<img src=x>"}}, {"sources": [source]})
+    assert "\n# <" not in text
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "| a\\|b # &lt;script> | &lt;b> | 1 |" in text

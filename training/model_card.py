@@ -1,0 +1,124 @@
+"""The model card of a trained version, in the Hugging Face form: README.md with metadata, written from what is known.
+
+It holds nothing that the collector of a run can't derive again, so that a job can't write another one. Form:
+https://huggingface.co/docs/hub/model-cards, its `model-index` after https://github.com/paperswithcode/model-index.
+"""
+
+import json
+from typing import Any
+
+from contract.documents.dataset import DatasetManifest
+from contract.documents.model import GateResult, ModelManifest, SuiteResult, TrainingFacts
+from contract.documents.recipe import Recipe
+
+_LIMITS = (
+    "The scores hold for prompts like those of the suites, and for greedy answers. What the data does not cover was "
+    "not measured. The model may state falsehoods with confidence."
+)
+
+
+def model_card(
+    recipe: Recipe,
+    base: ModelManifest,
+    dataset: DatasetManifest,
+    evaluation: list[SuiteResult],
+    gate: GateResult,
+    facts: TrainingFacts,
+) -> str:
+    """README.md of a version.
+
+    Args:
+        base: the base model's manifest.
+        dataset: the manifest of what it was trained on.
+        facts: of these, times are left out: equal runs have equal cards.
+    """
+    sections = [
+        _metadata(recipe, base, evaluation),
+        f"# {recipe.name}",
+        _summary(recipe, base, gate),
+        "## Evaluation",
+        _scores(evaluation),
+        "\n".join(f"- {_line(reason)}" for reason in gate.reasons),
+        "## Data",
+        _data(dataset),
+        "## Training",
+        _training(recipe, facts),
+        "## Limits",
+        _LIMITS,
+    ]
+    return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def _metadata(recipe: Recipe, base: ModelManifest, evaluation: list[SuiteResult]) -> str:
+    """The front matter; JSON is YAML."""
+    origin = base.lineage.origin.source if base.lineage.origin else ""
+    results = [
+        {
+            "task": {"type": "text-generation"},
+            "dataset": {"type": recipe.name, "name": f"{recipe.name}, suite {result.suite}", "split": result.split},
+            "metrics": [{"type": result.metric, "value": result.after.value}],
+        }
+        for result in evaluation
+    ]
+    fields: dict[str, Any] = {
+        "license": base.licence.lower() or "unknown",
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["llmops-kit", "lora"],
+        "model-index": [{"name": recipe.name, "results": results}],
+    }
+    if origin.startswith("hub:"):
+        fields["base_model"] = origin.removeprefix("hub:")
+    lines = "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in sorted(fields.items()))
+    return f"---\n{lines}\n---"
+
+
+def _summary(recipe: Recipe, base: ModelManifest, gate: GateResult) -> str:
+    verdict = "passed" if gate.passed else "did not pass"
+    origin = f" ({base.lineage.origin.source})" if base.lineage.origin else ""
+    prompt = recipe.serving.system_prompt
+    system = (
+        f" Its server puts this system prompt first: {_line(json.dumps(prompt, ensure_ascii=False))}." if prompt else ""
+    )
+    return f"{base.name}{_line(origin)}, fine-tuned by the LLMOps kit. It {verdict} its evaluation gate.{system}"
+
+
+def _scores(evaluation: list[SuiteResult]) -> str:
+    head = (
+        "| suite | split | metric | base model | this model | 95 % interval | groups |\n|---|---|---|---|---|---|---|"
+    )
+    rows = [
+        f"| {r.suite} | {r.split} | {r.metric} | {r.before.value:.3f} | {r.after.value:.3f} "
+        f"| {r.after.low:.3f} to {r.after.high:.3f} | {r.after.groups} |"
+        for r in evaluation
+    ]
+    return "\n".join((head, *rows))
+
+
+def _data(dataset: DatasetManifest) -> str:
+    head = "| source | licence | rows | sha256 |\n|---|---|---|---|"
+    rows = [
+        f"| {_cell(s.source)} | {_cell(s.licence or 'not stated')} | {s.rows} | {s.sha256} |" for s in dataset.sources
+    ]
+    kept = ", ".join(f"{split} {count}" for split, count in sorted(dataset.rows.items()))
+    dropped = ", ".join(f"{_line(reason)} {count}" for reason, count in dataset.dropped.items())
+    return "\n".join((head, *rows)) + f"\n\nRows kept: {kept}. Rows dropped: {dropped or 'none'}."
+
+
+def _training(recipe: Recipe, facts: TrainingFacts) -> str:
+    options = recipe.training
+    return (
+        f"LoRA (rank {options.lora.r}, alpha {options.lora.alpha}, merged), {options.epochs} epochs, "
+        f"{facts.steps} steps of {options.batch_size} conversations, {facts.tokens} tokens, "
+        f"learning rate {options.learning_rate:g}, precision {facts.precision}. "
+        f"Loss {facts.first_loss} at the first step, {facts.last_loss} at the last."
+    )
+
+
+def _line(text: str) -> str:
+    """Text that can't begin a block of Markdown or an element of HTML."""
+    return " ".join(text.split()).replace("<", "&lt;")
+
+
+def _cell(text: str) -> str:
+    return _line(text).replace("|", "\\|")
