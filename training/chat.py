@@ -94,9 +94,9 @@ def encode(tokenizer: Any, messages: Messages, tools: Messages = (), completion:
 
 
 def check_template(tokenizer: Any, where: str) -> None:
-    """Refuse a chat template with which no conversation could be trained as it is served.
+    """Refuse a chat template that silently drops system messages, or with which no conversation trains as it is served.
 
-    What a template lacks for some rows only (a system message, tools) is refused with those rows, by `encode`.
+    What a template refuses itself or lacks for some rows only, such as tools, is refused with those rows, by `encode`.
 
     Raises:
         KitError: no template, or one that loses content or answers otherwise than it asks.
@@ -104,6 +104,8 @@ def check_template(tokenizer: Any, where: str) -> None:
     fix = "take an instruction-tuned model, or put a working chat_template.jinja beside its tokenizer"
     if not tokenizer.chat_template:
         raise KitError("has no chat template, so it is not a chat model", where=where, fix=fix)
+    if reason := _loss_of_system_message(tokenizer):
+        raise KitError(reason, where=where, fix=fix)
     try:
         encode(tokenizer, _PROBE)
     except KitError as e:
@@ -112,6 +114,15 @@ def check_template(tokenizer: Any, where: str) -> None:
             encode(tokenizer, thought)
         except KitError:
             raise KitError(e.what, where=where, fix=fix) from None
+
+
+def _loss_of_system_message(tokenizer: Any) -> str:
+    messages = [{"role": "system", "content": "SYSTEM-7f3a"}, _PROBE[0]]
+    try:
+        prompt = _own_template(tokenizer).render(messages, add_generation_prompt=True)
+    except ValueError:
+        return ""  # told to whoever sends one
+    return "" if messages[0]["content"] in prompt else "the model's chat template loses the system's message"
 
 
 def _asked_and_answered(tokenizer: Any, messages: Messages, tools: Messages) -> tuple[str, str]:
