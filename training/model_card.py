@@ -108,9 +108,10 @@ def _data(dataset: DatasetManifest) -> str:
 def _training(recipe: Recipe, facts: TrainingFacts) -> str:
     options = recipe.training
     return (
-        f"LoRA (rank {options.lora.r}, alpha {options.lora.alpha}, merged), {options.epochs} epochs, {facts.steps} steps "
-        f"of {options.batch_size} conversations, learning rate {options.learning_rate:g}, {facts.precision}, "
-        f"{facts.tokens} tokens. Loss {facts.first_loss} at the first step, {facts.last_loss} at the last."
+        f"LoRA (rank {options.lora.r}, alpha {options.lora.alpha}, merged), {options.epochs} epochs, "
+        f"{facts.steps} steps of {options.batch_size} conversations, {facts.tokens} tokens, "
+        f"learning rate {options.learning_rate:g}, precision {facts.precision}. "
+        f"Loss {facts.first_loss} at the first step, {facts.last_loss} at the last."
     )
 
 
