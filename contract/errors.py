@@ -69,7 +69,7 @@ def require_packages(extra: str, *names: str) -> None:
             raise KitError(
                 f"the package {name} is not installed",
                 where=f"extra {extra}",
-                fix=f"pip install 'llmops-kit[{extra}]'; llmops itself needs it not: it runs images, which have it",
+                fix=f"pip install 'llmops-kit[{extra}]'",
             )
 
 

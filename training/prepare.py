@@ -1,24 +1,26 @@
-"""Prepare: from collected sources to a dataset version; the same input gives the same bytes."""
+"""Prepare: from a collected folder to a dataset version."""
 
 import hashlib
 import json
 import os
 import re
 import shutil
-import tempfile
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from contract.documents.collected import RECEIPTS, CollectedFile, read_receipts, source_folder
 from contract.documents.dataset import DatasetManifest, SourceEntry
-from contract.documents.recipe import Data, Recipe, Split, SplitName
-from contract.errors import DataError
-from contract.integrity.digest import file_entries, sha256_file
+from contract.documents.recipe import Data, DataSource, Recipe, Split, SplitName
+from contract.errors import DataError, IntegrityError
+from contract.integrity.digest import file_entries, sha256_bytes, sha256_file
 from contract.layout import MANIFEST
-from training.collect import collect
-from training.rows import Row, group_of, prompt_of, read_rows
+from training.readers.reader import read
+from training.rows import Row, group_of, prompt_of, row_of
 from training.words import fold
 
+_SHOWN_FAULTS = 5
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test", "rephrased")
 
 
@@ -35,46 +37,24 @@ class Placed(NamedTuple):
         return prompt_of(self.row)
 
 
-def make_dataset(recipe: Recipe, recipe_folder: Path, target: Path) -> str:
-    """Collect and prepare in one go.
+def prepare(recipe: Recipe, collected: Path, target: Path, shown: Callable[[CollectedFile], str]) -> str:
+    """Read, check, deduplicate and split rows; write `<split>.jsonl` and manifest.json. Equal files give equal bytes.
 
     Args:
+        collected: the folder that `llmops data collect` filled for the recipe.
         target: the dataset version's folder; must not exist. It appears whole or not at all.
+        shown: what errors call a collected file.
 
     Returns:
         The version's identity: the manifest's sha256.
 
     Raises:
-        DataError: a source or a line that can't be used, with file, line and fix.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".dataset-") as work:
-        sources = Path(work, "sources")
-        collect(recipe.data, recipe_folder, sources)
-        try:
-            return prepare(recipe, sources, target)
-        except DataError as e:
-            # The user knows the file by where it was collected from.
-            what, where = (text.replace(str(sources), str(recipe_folder)) for text in (e.what, e.where))
-            raise DataError(what, where=where, fix=e.fix) from None
-
-
-def prepare(recipe: Recipe, sources: Path, target: Path) -> str:
-    """Check, deduplicate and split rows; write `<split>.jsonl` and manifest.json.
-
-    Args:
-        sources: what `collect` made.
-        target: the dataset version's folder; must not exist.
-
-    Returns:
-        The version's identity: the manifest's sha256.
-
-    Raises:
-        DataError: a dirty line, a group in two splits or with too few prompts, or nothing left to train.
+        DataError: rows that can't be used, a group in two splits or with too few prompts, or nothing left to train.
+        IntegrityError: a file was changed since it was collected.
     """
     if target.exists():
         raise DataError("exists already", where=str(target), fix="give a folder that does not exist")
-    rows, entries, dropped = _read(recipe.data, sources)
+    rows, entries, dropped = _read(recipe.data, collected, shown)
     splits = split_rows(rows, recipe.data.split)
     dropped += drop_leaks(splits)
     if not splits["train"]:
@@ -180,26 +160,94 @@ def _number(wanted: float, groups: int) -> int:
     return max(1, round(wanted * groups))
 
 
-def _read(data: Data, sources: Path) -> tuple[list[Placed], list[SourceEntry], Counter[str]]:
+def _read(
+    data: Data, collected: Path, shown: Callable[[CollectedFile], str]
+) -> tuple[list[Placed], list[SourceEntry], Counter[str]]:
     rows: list[Placed] = []
     entries: list[SourceEntry] = []
     dropped: Counter[str] = Counter()
     known: dict[str, set[str]] = defaultdict(set)
+    faults = FaultyRows(data.faulty_rows)
+    receipts = read_receipts(collected / RECEIPTS)
     for source in data.sources:
-        path = sources / os.path.normpath(source.source)
+        files = [file for file in receipts if file.path.startswith(f"{source_folder(source)}/")]
         count = 0
-        for number, row in read_rows(path):
-            count += 1
-            placed = Placed(row, f"{path}:{number}", source.split)
-            if reason := _reason_to_drop(placed, known[placed.prompt], data.max_characters):
-                dropped[reason] += 1
-            else:
-                rows.append(placed)
-                known[placed.prompt].add(_answers(row))
-        entries.append(SourceEntry(source=source.source, sha256=sha256_file(path), rows=count, licence=source.licence))
+        for file in files:
+            for placed in _read_file(collected, file, source, shown(file), faults):
+                count += 1
+                if reason := _reason_to_drop(placed, known[placed.prompt], data.max_characters):
+                    dropped[reason] += 1
+                else:
+                    rows.append(placed)
+                    known[placed.prompt].add(_answers(placed.row))
+        name = source.source.partition("?")[0]
+        entries.append(SourceEntry(source=name, sha256=_identity(files), rows=count, licence=source.licence))
+    faults.check()
+    if faults.count:
+        dropped["can't be used"] = faults.count
     if not rows:
-        raise DataError("no rows are left", where="data.sources", fix="give files with chat rows")
+        raise DataError("no rows are left", where="data.sources", fix="give files with rows")
     return rows, entries, dropped
+
+
+def _read_file(
+    collected: Path, file: CollectedFile, source: DataSource, name: str, faults: "FaultyRows"
+) -> Iterator[Placed]:
+    path = collected / file.path
+    if sha256_file(path) != file.sha256:
+        raise IntegrityError("was changed since it was collected", where=str(path), fix="repeat the command")
+    for where, data, fault in read(path, name=name, languages=source.languages):
+        try:
+            if fault or data is None:
+                raise fault or DataError("holds no row", where=where)
+            row = row_of(data, where)
+        except DataError as e:
+            faults.add(e)
+        else:
+            faults.rows += 1
+            yield Placed(row, where, source.split)
+
+
+class FaultyRows:
+    """Rows that can't be used: an error if they are more than a share of all."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._first: list[DataError] = []
+        self.count = self.rows = 0
+
+    def add(self, error: DataError) -> None:
+        """Count one.
+
+        Raises:
+            DataError: it, where none is tolerated.
+        """
+        if not self._share:
+            raise error
+        self.count += 1
+        if len(self._first) < _SHOWN_FAULTS:
+            self._first.append(error)
+
+    def check(self) -> None:
+        """See that they are few enough.
+
+        Raises:
+            DataError: naming the first ones.
+        """
+        if self.count > self._share * (self.count + self.rows):
+            lines = "".join(f"\n  {error.where}: {error.what}" for error in self._first)
+            raise DataError(
+                f"{self.count} of {self.count + self.rows} rows can't be used; data.faulty_rows tolerates a share of "
+                f"{self._share:g}. The first:{lines}",
+                where="data.sources",
+                fix=self._first[0].fix or "correct the rows, or raise data.faulty_rows",
+            )
+
+
+def _identity(files: list[CollectedFile]) -> str:
+    if len(files) == 1:
+        return files[0].sha256
+    return sha256_bytes("".join(f"{file.path}\0{file.sha256}\n" for file in files).encode())
 
 
 def _reason_to_drop(placed: Placed, answers: set[str], max_characters: int) -> str:

@@ -145,7 +145,16 @@ def parse_row(line: str, where: str) -> Row:
     Raises:
         DataError: naming the field, with the fix.
     """
-    data = _parse_json(line, where)
+    return row_of(_parse_json(line, where), where)
+
+
+def row_of(data: dict[str, Any], where: str) -> Row:
+    """Make a row of an object, whose values are JSON's; `where` names it in errors.
+
+    Raises:
+        DataError: naming the field, with the fix.
+    """
+    data = {key: value for key, value in data.items() if value is not None}
     form, kind = _form_of(data, where)
     own = (*form, *_OPTIONAL[kind])
     fields: dict[str, Any] = {"kind": kind, "metadata": {k: v for k, v in data.items() if k not in own}}
@@ -180,7 +189,7 @@ def _parse_json(line: str, where: str) -> dict[str, Any]:
         raise DataError(f"is not JSON: {e}", where=where, fix=fix) from None
     if not isinstance(data, dict):
         raise DataError(f"is not a JSON object but {type(data).__name__}", where=where, fix=_EXAMPLE)
-    return {key: value for key, value in data.items() if value is not None}
+    return data
 
 
 def _form_of(data: dict[str, Any], where: str) -> tuple[tuple[str, ...], Kind]:

@@ -1,6 +1,7 @@
 """CollectedFile: the receipt of a file that `llmops data collect` fetched; a line of receipts.jsonl in its folder."""
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -8,7 +9,9 @@ from typing import ClassVar
 from pydantic import AwareDatetime, Field
 
 from contract.documents.document import Document
+from contract.documents.recipe import DataSource
 from contract.errors import DocumentError
+from contract.integrity.digest import sha256_bytes
 from contract.integrity.object_keys import Key
 from contract.names import Sha256
 
@@ -38,6 +41,13 @@ class CollectedFile(Document):
         """One canonical JSON line, with its end."""
         data = self.model_dump(mode="json", by_alias=True)
         return json.dumps(data, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def source_folder(source: DataSource) -> str:
+    """The folder of a source's files, below the collected one. It depends on what is fetched, not on the recipe."""
+    words = re.sub(r"[^a-z0-9]+", "-", source.source.partition("?")[0].lower()).strip("-")[:40].strip("-")
+    identity = f"{source.source}\0{source.files}\0{source.revision}"
+    return f"{words}-{sha256_bytes(identity.encode())[:10]}"
 
 
 def read_receipts(path: Path) -> list[CollectedFile]:

@@ -65,9 +65,9 @@ class DataSource(Part):
 
     source: str = Field(
         min_length=1,
-        description="A path or glob below the recipe's folder, `s3://bucket/glob`, `az://account/container/glob`, "
-        "`https://host/file`, `hub:org/name` (a dataset), `package:name==version` (a wheel's files, never run) or "
-        "`capture:endpoint` (its recorded traffic).",
+        description="A path or glob below the recipe's folder, `folder:PATH`, `s3://bucket/glob`, "
+        "`az://account/container/glob`, `https://host/file`, `hub:org/name` (a dataset), `package:name==version` (a "
+        "wheel's files, never run) or `capture:endpoint` (its recorded traffic).",
     )
     files: str = Field(
         default="", description="Glob of the files taken from an archive, a package or the hub; empty: all."
@@ -134,6 +134,12 @@ class Data(Part):
 
     sources: list[DataSource] = Field(min_length=1)
     split: Split = Split()
+    faulty_rows: float = Field(
+        default=0,
+        ge=0,
+        lt=1,
+        description="Share of rows that may be unusable: they are dropped and counted. 0: the first one is an error.",
+    )
     max_characters: int = Field(default=8000, ge=1, description="Longer rows are dropped, and counted in the manifest.")
 
 

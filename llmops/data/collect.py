@@ -4,7 +4,6 @@ Incremental: what has the revision of the last collect is not fetched again. It 
 into a partial one and gets its name when it is whole; what was done since the last whole collect stands in a journal.
 """
 
-import re
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -14,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from contract.documents.collected import CollectedFile
+from contract.documents.collected import CollectedFile, source_folder
 from contract.documents.recipe import DataSource
-from contract.errors import DataError, KitError, require_packages
+from contract.errors import DataError, KitError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import cache_dir
 from llmops.data.arrival import Arrival, is_intact
@@ -68,7 +67,6 @@ def collect(
         KitError: a source can't be reached, a package of the extra `data` is missing, or `out` is in use or holds
             something else.
     """
-    require_packages("data", "fsspec", "httpx", "zstandard")
     folders = _folders(sources)
     with CollectedFolder(out) as folder:
         work = folder.path / WORK
@@ -91,13 +89,6 @@ def default_folder(recipe: Path) -> Path:
         recipe: its path.
     """
     return cache_dir() / "collected" / f"{recipe.stem}-{sha256_bytes(str(recipe.resolve()).encode())[:10]}"
-
-
-def source_folder(source: DataSource) -> str:
-    """The folder of a source's files, below the collected one. It depends on what is fetched, not on the recipe."""
-    words = re.sub(r"[^a-z0-9]+", "-", source.source.partition("?")[0].lower()).strip("-")[:40].strip("-")
-    identity = f"{source.source}\0{source.files}\0{source.revision}"
-    return f"{words}-{sha256_bytes(identity.encode())[:10]}"
 
 
 def _folders(sources: Sequence[DataSource]) -> dict[str, DataSource]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 
-from contract.errors import DataError
+from contract.errors import DataError, require_packages
 from contract.integrity import object_keys
 from training.readers.formats import format_of, is_archive, unknown_format
 
@@ -12,6 +12,7 @@ _WILD = re.compile(r"[*?\[]")
 
 def matcher(glob: str) -> Callable[[str], bool]:
     """Whether a whole path is one of a glob's."""
+    require_packages("data", "fsspec")
     from fsspec.utils import glob_translate
 
     pattern = re.compile(glob_translate(glob))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 
 from contract.documents.recipe import DataSource
-from contract.errors import DataError, KitError, RefusedError
+from contract.errors import DataError, KitError, RefusedError, require_packages
 from contract.integrity import object_keys
 from llmops.data.items import Item, Partial, SourceContext
 from training.readers.formats import format_of, is_archive, unknown_format
@@ -54,6 +54,7 @@ class _Fetch:
         self._shown = url.partition("?")[0]
 
     def __call__(self, partial: Partial, known: str) -> str:
+        require_packages("data", "httpx")
         import httpx
 
         for attempt in range(1, _ATTEMPTS + 1):

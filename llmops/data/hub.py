@@ -21,6 +21,7 @@ def find_on_hub(source: DataSource, context: SourceContext) -> Iterator[Item]:
         KitError: the hub refuses, or can't be reached.
     """
     require_packages("data", "huggingface_hub")
+    require_packages("data", "huggingface_hub")
     from huggingface_hub import HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars
 

@@ -49,7 +49,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
 
     compute = other_machines(platform, platform.require_runs(), machines or {})
     recipe = parse_recipe(recipe_path)
-    dataset = put_dataset(platform, recipe, recipe_path.parent, say)
+    dataset = put_dataset(platform, recipe, recipe_path, say)
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent)
     platform.store().signed_manifest(base, platform.outputs.signing.public_key)
     spec = RunSpec.new(
@@ -90,18 +90,22 @@ def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[st
     return chosen
 
 
-def put_dataset(platform: Platform, recipe: Recipe, folder: Path, say: Say) -> Pinned:
+def put_dataset(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say) -> Pinned:
     """Collect and prepare the recipe's data on this machine, and store it as a dataset version.
 
     Raises:
         DataError: a source or a row that can't be used. RunError: a suite without rows, or too few groups for the gate.
     """
-    from training.prepare import make_dataset
+    from llmops.data.build import build_dataset
+    from llmops.data.collect import default_folder
     from training.scoring import check_suites
 
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "dataset"
-        make_dataset(recipe, folder, out)
+        collected = default_folder(recipe_path)
+        build_dataset(
+            recipe, recipe_path.parent, out, collected=collected, secret=lambda name: platform.secret(name), say=say
+        )
         manifest = DatasetManifest.load(out / MANIFEST)
         check_suites(recipe, out)
         sha256 = platform.store().put_dataset(out)

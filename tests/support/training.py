@@ -11,9 +11,9 @@ from typing import Any
 from contract.documents.recipe import MIN_GATE_GROUPS, Recipe
 from contract.documents.run import Pinned, RunSpec
 from contract.layout import MANIFEST, TrainingFolders
+from llmops.data.build import build_dataset
 from tests.support.checkout import CHECKOUT
 from tests.support.models import training_python
-from training.prepare import make_dataset
 
 SYSTEM_PROMPT = "Short."
 
@@ -70,7 +70,7 @@ def make_container(root: Path, base: Path, recipe: Recipe, data: Path) -> Traini
         data: what the recipe's sources are relative to.
     """
     folders = TrainingFolders(root)
-    dataset = make_dataset(recipe, data, folders.channel("dataset"))
+    dataset = build_dataset(recipe, data, folders.channel("dataset"))
     shutil.copytree(base, folders.channel("base_model"))
     RunSpec.new(
         id="run-1",

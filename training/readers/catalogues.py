@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from contract.errors import DataError
+from contract.errors import DataError, require_packages
 from training.readers.reader import DataFile, ReadRow
 from training.readers.texts import read_bytes, read_whole
 
@@ -21,6 +21,7 @@ def read_po(file: DataFile) -> Iterator[ReadRow]:
     Raises:
         DataError: the source names no two languages; or a line that is no catalogue.
     """
+    require_packages("data", "polib")
     import polib
 
     source, target = _languages(file)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from contract.errors import DataError
+from contract.errors import DataError, require_packages
 from training.readers.reader import DataFile, ReadRow
 from training.readers.texts import read_whole
 
@@ -17,6 +17,7 @@ def read_text(file: DataFile) -> Iterator[ReadRow]:
 
 def read_html(file: DataFile) -> Iterator[ReadRow]:
     """The main text as Markdown, found by trafilatura: without navigation, adverts and comments."""
+    require_packages("data", "trafilatura")
     import trafilatura
 
     text = read_whole(file, _MOST_HTML)

@@ -6,7 +6,7 @@ import decimal
 from collections.abc import Iterator
 from typing import Any
 
-from contract.errors import DataError
+from contract.errors import DataError, require_packages
 from training.readers.jsons import checked
 from training.readers.reader import DataFile, ReadRow
 from training.readers.texts import MOST_CHARACTERS, read_lines
@@ -82,6 +82,7 @@ def read_parquet(file: DataFile) -> Iterator[ReadRow]:
     Raises:
         DataError: it is damaged, or no Parquet file.
     """
+    require_packages("data", "pyarrow")
     import pyarrow
     from pyarrow.parquet import ParquetFile
 

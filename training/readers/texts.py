@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, NoReturn
 
-from contract.errors import DataError
+from contract.errors import DataError, require_packages
 from training.readers.reader import DataFile
 
 MOST_CHARACTERS = 64 << 20
@@ -144,6 +144,7 @@ def _inflated(opened: BinaryIO) -> Iterator[bytes]:
 
 def _unframed(opened: BinaryIO) -> Iterator[bytes]:
     """One zstd frame after the other. Input goes in by small pieces: each may come out 30,000 times as long."""
+    require_packages("data", "zstandard")
     import zstandard
 
     # A frame may ask for a window of 2 GB: 128 MiB are what `zstd` itself gives without --long.

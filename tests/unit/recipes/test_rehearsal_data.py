@@ -6,8 +6,8 @@ from pathlib import Path
 from contract.documents.dataset import DatasetManifest
 from contract.documents.recipe import Recipe
 from contract.layout import MANIFEST
+from llmops.data.build import build_dataset
 from tests.support.checkout import CHECKOUT
-from training.prepare import make_dataset
 
 RECIPES = CHECKOUT / "recipes"
 
@@ -21,7 +21,7 @@ def test_its_facts_are_whole_facts_of_the_chatbots() -> None:
 
 def test_it_trains_in_a_few_steps_which_two_hosts_can_share_and_a_reclaim_can_interrupt(tmp_path: Path) -> None:
     recipe = Recipe.load(RECIPES / "rehearsal.yaml")
-    make_dataset(recipe, RECIPES, tmp_path / "dataset")
+    build_dataset(recipe, RECIPES, tmp_path / "dataset")
     rows = DatasetManifest.load(tmp_path / "dataset" / MANIFEST).rows
     options = recipe.training
     steps = options.epochs * -(-rows["train"] // options.batch_size)

@@ -9,10 +9,11 @@ import pytest
 
 from contract.documents.dataset import DatasetManifest
 from contract.documents.recipe import Recipe
-from contract.errors import DataError
+from contract.errors import DataError, IntegrityError
 from contract.integrity.digest import check_folder, sha256_file
+from llmops.data.build import build_dataset
 from tests.support.checkout import CHECKOUT
-from training.prepare import make_dataset
+from training.prepare import prepare
 from training.rows import Row, read_rows
 
 CHATBOT = CHECKOUT / "recipes" / "chatbot.yaml"
@@ -52,7 +53,7 @@ def recipe(**data: Any) -> Recipe:
 def make(tmp_path: Path) -> Make:
     def make_from(rows: Rows, target: str = "out", **data: Any) -> Path:
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-        make_dataset(recipe(**data), tmp_path, tmp_path / target)
+        build_dataset(recipe(**data), tmp_path, tmp_path / target)
         return tmp_path / target
 
     return make_from
@@ -178,8 +179,8 @@ def test_refusal_names_place_and_way_out_and_leaves_nothing(
         ([{"source": "none.jsonl"}], "is not a file"),
         ([{"source": "../outside.jsonl"}], "lies outside"),
         ([{"source": "/etc/hostname"}], "lies outside"),
-        ([{"source": "link.jsonl"}], "lies outside"),
-        ([{"source": "rows.jsonl"}, {"source": "./rows.jsonl"}], "is listed twice"),
+        ([{"source": "link.jsonl"}], "is a link that leads out"),
+        ([{"source": "rows.jsonl"}, {"source": "rows.jsonl"}], "is listed twice"),
     ],
 )
 def test_source_that_can_not_be_collected_is_named(
@@ -188,15 +189,36 @@ def test_source_that_can_not_be_collected_is_named(
     (tmp_path / "link.jsonl").symlink_to("/etc/hostname")
     with pytest.raises(DataError, match=what) as caught:
         make(facts(2, 2), sources=sources)
-    assert caught.value.where.startswith(f"data.sources.{len(sources) - 1}.source")
+    assert caught.value.where.startswith(f"data.sources.{len(sources) - 1}: ")
 
 
 def test_chatbot_recipe_makes_a_dataset_for_its_suites(tmp_path: Path) -> None:
     chatbot = Recipe.load(CHATBOT)
-    make_dataset(chatbot, CHATBOT.parent, tmp_path / "out")
+    build_dataset(chatbot, CHATBOT.parent, tmp_path / "out")
     manifest = DatasetManifest.load(tmp_path / "out" / "manifest.json")
     assert manifest.groups["train"] >= 50
     assert manifest.groups["rephrased"] == manifest.groups["train"]
     assert manifest.groups["test"] == chatbot.data.split.test
     assert sum(manifest.rows.values()) >= 200
     assert manifest.dropped == {}
+
+
+def test_unusable_rows_are_dropped_and_counted_up_to_a_share(make: Make, tmp_path: Path) -> None:
+    dirty: list[Any] = [{"messages": []}, "no object", {"neither": 1}]
+    folder = make([*facts(9, 3), *dirty], split={}, faulty_rows=0.1)
+    assert DatasetManifest.load(folder / "manifest.json").dropped == {"can't be used": 3}
+    with pytest.raises(DataError) as caught:
+        make([*facts(9, 3), *dirty], "other", split={}, faulty_rows=0.05)
+    assert all(f"rows.jsonl:{line}" in caught.value.what for line in (28, 29, 30))
+    assert "3 of 30" in caught.value.what
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_file_that_was_changed_since_it_was_collected_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in facts(3, 3)))
+    made, collected = recipe(), tmp_path / "collected"
+    build_dataset(made, tmp_path, tmp_path / "one", collected=collected)
+    (file,) = collected.rglob("rows.jsonl")
+    file.write_text(file.read_text().replace("111", "999"))
+    with pytest.raises(IntegrityError):
+        prepare(made, collected, tmp_path / "two", lambda receipt: receipt.path)

@@ -9,7 +9,7 @@ import pytest
 from contract.documents.model import Score, SuiteResult
 from contract.documents.recipe import MIN_GATE_GROUPS, GateCheck, Recipe
 from contract.errors import RunError
-from training.prepare import make_dataset
+from llmops.data.build import build_dataset
 from training.scoring import check_suites, decide, load_suite
 
 
@@ -83,7 +83,7 @@ def test_a_gate_on_too_few_groups_is_refused_before_a_machine_starts(
     rows: Path, suite: dict[str, Any], split: dict[str, Any], groups: int | None
 ) -> None:
     gated = recipe(suite, GATE, **split)
-    make_dataset(gated, rows, rows / "out")
+    build_dataset(gated, rows, rows / "out")
     with pytest.raises(RunError) as caught:
         check_suites(gated, rows / "out")
     assert groups is None or f"{groups} groups" in caught.value.what
@@ -92,13 +92,13 @@ def test_a_gate_on_too_few_groups_is_refused_before_a_machine_starts(
 
 def test_a_gate_on_enough_groups_stands(rows: Path) -> None:
     gated = recipe({"metric": "f1"}, GATE, test=30)
-    make_dataset(gated, rows, rows / "out")
+    build_dataset(gated, rows, rows / "out")
     check_suites(gated, rows / "out")
 
 
 def test_a_suite_without_rows_is_refused(rows: Path) -> None:
     empty = recipe({"split": "validation"}, [], test=0.5)
-    make_dataset(empty, rows, rows / "out")
+    build_dataset(empty, rows, rows / "out")
     with pytest.raises(RunError, match="finds no rows with `expect` in split 'validation'"):
         check_suites(empty, rows / "out")
 
@@ -106,6 +106,6 @@ def test_a_suite_without_rows_is_refused(rows: Path) -> None:
 def test_rows_without_expected_strings_are_asked_by_other_metrics(rows: Path) -> None:
     for metric, extra in (("expect", 0), ("exact", 10)):
         made = recipe({"metric": metric}, [], test=79)
-        make_dataset(made, rows, rows / metric)
+        build_dataset(made, rows, rows / metric)
         asked = load_suite(made.evaluation.suites[0], rows / metric)
         assert len([r for r in asked if not r.row.expect]) in (extra, max(extra - 1, 0))

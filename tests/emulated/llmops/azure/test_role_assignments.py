@@ -22,13 +22,13 @@ from contract.documents.run import Compute, Pinned, RunSpec
 from contract.errors import KitError
 from contract.names import parse_promoted
 from llmops import __version__
+from llmops.data.build import build_dataset
 from llmops.platforms.azure.platform import AzurePlatform
 from llmops.runs.runs import find_run
 from llmops.store.store import now
 from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
 from tests.support.serving import until
 from tests.support.training import tiny_recipe, write_rows
-from training.prepare import make_dataset
 
 _VERSION = "2022-04-01"
 _DEPLOYER = {
@@ -93,7 +93,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             world.change("PUT", f"{root}/roleAssignments/{uuid.uuid4()}", {"properties": properties})
         made.up()
         write_rows(folder / "rows")
-        make_dataset(tiny_recipe(), folder / "rows", folder / "dataset")
+        build_dataset(tiny_recipe(), folder / "rows", folder / "dataset")
         world.model = made.add_version("chatbot@1")
         made.serve("chat", world.model)
         made.up()

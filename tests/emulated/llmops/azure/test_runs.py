@@ -20,6 +20,7 @@ from contract.layout import run_spec_key
 from contract.names import ModelRef
 from hosting import images
 from llmops import __version__
+from llmops.data.build import build_dataset
 from llmops.platforms.azure.platform import AzurePlatform
 from llmops.runs.runs import collect, find_run
 from llmops.store.store import now
@@ -27,7 +28,6 @@ from tests.emulated.llmops.azure.conftest import add_workspace, entered, make_pa
 from tests.support.models import tiny_model
 from tests.support.serving import until
 from tests.support.training import tiny_recipe, write_rows
-from training.prepare import make_dataset
 from twins.azure import control
 
 SIZE = "Standard_DS3_v2"
@@ -85,7 +85,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             write_rows(folder / "data")
             recipe = tiny_recipe(epochs=12, batch_size=4)
             dataset_folder = folder / "dataset"
-            make_dataset(recipe, folder / "data", dataset_folder)
+            build_dataset(recipe, folder / "data", dataset_folder)
             store = made.store()
             yield World(made, recipe, store.put_dataset(dataset_folder), store.put_model(tiny_model(), made.sign))
     finally:

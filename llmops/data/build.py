@@ -1,0 +1,60 @@
+"""Build a dataset version: collect a recipe's sources, and prepare them."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from contract.documents.collected import CollectedFile
+from contract.documents.recipe import Recipe
+from contract.errors import KitError
+from llmops.data.collect import collect
+from training.prepare import prepare
+
+
+def no_secrets(name: str) -> str:
+    """For recipes whose sources need no token.
+
+    Raises:
+        KitError: one needs it.
+    """
+    raise KitError("no stack is at hand to ask for the secret", where=f"secret:{name}", fix="name one with --stack")
+
+
+def build_dataset(
+    recipe: Recipe,
+    recipe_folder: Path,
+    target: Path,
+    *,
+    collected: Path | None = None,
+    secret: Callable[[str], str] = no_secrets,
+    say: Callable[[str], None] = lambda _: None,
+) -> str:
+    """Collect and prepare in one go.
+
+    Args:
+        recipe_folder: what the recipe's paths are relative to.
+        target: the dataset version's folder; must not exist. It appears whole or not at all.
+        collected: keeps what was fetched, for the next time; None: nothing is kept.
+        secret: from a secret's name to its value.
+        say: told the progress of fetching.
+
+    Returns:
+        The version's identity: the manifest's sha256.
+
+    Raises:
+        DataError: a source or a row that can't be used, with file, line and fix.
+        IntegrityError: a hostile or damaged file.
+        KitError: a source can't be reached.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".dataset-") as work:
+        folder = collected or Path(work, "collected")
+        collect(recipe.data.sources, recipe_folder, folder, secret=secret, say=say)
+        return prepare(recipe, folder, target, lambda file: _shown(file, recipe_folder))
+
+
+def _shown(file: CollectedFile, recipe_folder: Path) -> str:
+    """A collected file by where its reader knows it from: a path as the recipe's is written, or its URL."""
+    root = f"{recipe_folder.resolve().as_uri()}/"
+    place = str(recipe_folder / file.url.removeprefix(root)) if file.url.startswith(root) else file.url
+    return f"{place}: {file.member}" if file.member else place
