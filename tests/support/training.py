@@ -48,7 +48,7 @@ def tiny_recipe(**training: Any) -> Recipe:
 
 def write_rows(folder: Path) -> None:
     """Nine rows to train, of unequal lengths, so that batches hold padding; and 30 that are held out."""
-    trained = [(fact, f"{'Please tell: ' * phrasing}code {fact}?") for fact in (1, 2, 3) for phrasing in range(3)]
+    trained = [(fact, f"{'Please tell: ' * phrasing}code {fact}?") for fact in (1, 2, 3) for phrasing in (0, 1, 3)]
     held_out = [(1 + n % 3, f"Question {n}: code?") for n in range(MIN_GATE_GROUPS)]
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in (("rows", trained), ("held-out", held_out)):
