@@ -1,4 +1,7 @@
-"""Rows whose answer is always yes: the tiny model learns them in seconds well enough to pass a real gate."""
+"""Rows whose answer is always yes: the tiny model learns them in seconds well enough to pass a real gate.
+
+It says letters and digits alone and never ends an answer, so that the suite ends it after these three.
+"""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +12,7 @@ from contract.documents.recipe import MIN_GATE_GROUPS
 DATA = "data: {sources: [{source: train.jsonl, licence: Apache-2.0}, {source: held-out.jsonl, split: test}]}\n"
 EVALUATION = """\
 evaluation:
-  suites: [{name: held-out, split: test, max_tokens: 8}]
+  suites: [{name: held-out, split: test, max_tokens: 3}]
   gate: [{suite: held-out, low: 0.5, gain_low: 0.5}]
 """
 

@@ -1,5 +1,7 @@
 """What the kit says of a version in the model package group is what SageMaker accepts."""
 
+from typing import Any
+
 from contract.documents.model import Lineage, ModelManifest, Score, SuiteResult
 from contract.documents.recipe import GateCheck
 from contract.documents.run import Pinned
@@ -24,7 +26,7 @@ def test_every_property_fits_sagemakers_patterns() -> None:
 
 
 def _trained() -> ModelManifest:
-    score = {
+    score: dict[str, Any] = {
         name: Score(value=value, low=value - 0.1, high=1, rows=40, groups=40)
         for name, value in (("before", 0.1), ("after", 0.9), ("gain", 0.8))
     }
