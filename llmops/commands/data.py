@@ -1,7 +1,7 @@
 """data: a recipe's data, fetched and looked at."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,7 +9,10 @@ from llmops.commands import Json
 from llmops.context import Context, say
 from llmops.terminal.tables import print_json, print_rows
 
-data = typer.Typer(no_args_is_help=True, help="A recipe's data: fetch it from where it lies.")
+if TYPE_CHECKING:
+    from llmops.data.versions import DatasetFolder
+
+data = typer.Typer(no_args_is_help=True, help="A recipe's data: fetch it, build dataset versions, look into them.")
 
 
 def register(app: typer.Typer) -> None:
@@ -70,3 +73,120 @@ def collect_data(
         return
     print_rows(rows, ["path", "rows", "bytes", "licence"], as_json=False)
     say(f"{len(rows)} files in {found.folder}; fetched {found.fetched}")
+
+
+_Folder = Annotated[Path, typer.Argument(help="Folder of a dataset version.", metavar="FOLDER")]
+
+
+@data.command("build")
+def build(
+    context: typer.Context,
+    recipe: Annotated[Path, typer.Argument(help="The recipe's file.", metavar="RECIPE")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to make; else .llmops/datasets/NAME-SHA256.", metavar="FOLDER")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Collect and prepare a recipe's data: a dataset version in a folder, and its page beside it.
+
+    `llmops train` does the same by itself and stores the version. Building it
+    first shows what would be trained, what is dropped, and why. Equal sources
+    and equal recipes give equal versions.
+
+    llmops data build recipes/chatbot.yaml
+    """
+    import tempfile
+
+    from llmops.data.build import build_dataset
+    from llmops.data.collect import default_folder
+    from llmops.data.page import html
+    from llmops.data.versions import DatasetFolder
+    from llmops.runs.runs import parse_recipe
+
+    here: Context = context.obj
+    path = here.cwd / recipe
+    made, kept = parse_recipe(path), default_folder(path)
+    place = (here.cwd / out).parent if out else here.cwd / ".llmops/datasets"
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place, prefix=".building-") as work:
+        folder = Path(work) / "dataset"
+        sha256 = build_dataset(
+            made, path.parent, folder, collected=kept, secret=lambda name: here.platform.secret(name), say=say
+        )
+        target = here.cwd / out if out else place / f"{made.name}-{sha256[:12]}"
+        if not (out is None and target.exists()):
+            folder.rename(target)
+    version = DatasetFolder.open(target)
+    page = target.with_name(f"{target.name}.html")
+    page.write_text(html(version))
+    if as_json:
+        print_json({"folder": str(target), "page": str(page), "sha256": sha256, **_fields(version)})
+        return
+    print_rows(_splits(version), ["split", "rows", "groups"], as_json=False)
+    for reason, count in version.manifest.dropped.items():
+        say(f"dropped {count}: {reason}")
+    say(f"{target}\n{page}")
+
+
+@data.command("show")
+def show(context: typer.Context, folder: _Folder, as_json: Json = False) -> None:
+    """Show a dataset version's splits, sources and dropped rows, after its files were checked."""
+    from llmops.data.versions import DatasetFolder
+
+    here: Context = context.obj
+    version = DatasetFolder.open(here.cwd / folder)
+    if as_json:
+        print_json({"sha256": version.sha256, **_fields(version)})
+        return
+    say(f"{version.manifest.name} sha256:{version.sha256}")
+    print_rows(_splits(version), ["split", "rows", "groups"], as_json=False)
+    sources = [each.model_dump() for each in version.manifest.sources]
+    print_rows(sources, ["source", "licence", "rows"], as_json=False)
+    for reason, count in version.manifest.dropped.items():
+        say(f"dropped {count}: {reason}")
+
+
+@data.command("sample")
+def sample(
+    context: typer.Context,
+    folder: _Folder,
+    split: Annotated[str, typer.Option(help="train, validation, test or rephrased.")] = "train",
+    count: Annotated[int, typer.Option("--count", "-n", help="Rows to draw.", min=1)] = 5,
+    seed: Annotated[int, typer.Option(help="Another one draws others.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Print some rows of a split as JSON lines, drawn at random; with --json as one array."""
+    import json
+
+    from llmops.data.versions import DatasetFolder
+
+    here: Context = context.obj
+    lines = [row.to_line() for row in DatasetFolder.open(here.cwd / folder).sample(split, count, seed)]
+    if as_json:
+        print_json([json.loads(line) for line in lines])
+    else:
+        print("".join(lines), end="")
+
+
+@data.command("diff")
+def diff(
+    context: typer.Context,
+    first: Annotated[Path, typer.Argument(help="Folder of a dataset version.", metavar="A")],
+    second: Annotated[Path, typer.Argument(help="Another one.", metavar="B")],
+    as_json: Json = False,
+) -> None:
+    """Compare two dataset versions row by row: which are in both, in one alone, or in another split."""
+    from llmops.data.versions import DatasetFolder, compare
+
+    here: Context = context.obj
+    rows = compare(DatasetFolder.open(here.cwd / first), DatasetFolder.open(here.cwd / second))
+    print_rows(rows, ["split", "a", "b", "same", "added", "removed", "moved"], as_json)
+
+
+def _splits(version: "DatasetFolder") -> list[dict[str, Any]]:
+    groups = version.manifest.groups
+    return [{"split": s, "rows": n, "groups": groups.get(s, 0)} for s, n in version.manifest.rows.items()]
+
+
+def _fields(version: "DatasetFolder") -> dict[str, Any]:
+    return version.manifest.model_dump(mode="json", include={"name", "rows", "groups", "dropped", "sources"})

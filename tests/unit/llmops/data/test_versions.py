@@ -1,0 +1,69 @@
+"""Dataset versions in folders: checked, sampled, compared, and shown on a page."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from contract.documents.recipe import Recipe
+from contract.errors import IntegrityError, NotFoundError
+from llmops.data.build import build_dataset
+from llmops.data.page import html
+from llmops.data.versions import DatasetFolder, compare
+
+
+def built(folder: Path, numbers: range, test: float = 0.25, extra: str = "") -> DatasetFolder:
+    """A version of rows `Question N`."""
+    folder.mkdir()
+    lines = []
+    for n in numbers:
+        messages = [{"role": "user", "content": f"Question {n} {extra}?"}, {"role": "assistant", "content": f"<b>{n}"}]
+        lines.append(json.dumps({"messages": messages}) + "\n")
+    (folder / "rows.jsonl").write_text("".join(lines) + lines[0])
+    recipe = Recipe.new(
+        name="chat",
+        base_model={"name": "base", "source": "folder:base"},
+        data={"sources": [{"source": "rows.jsonl"}], "split": {"test": test}},
+        evaluation={"suites": [{"name": "held-out", "split": "test", "metric": "f1"}]},
+    )
+    build_dataset(recipe, folder, folder / "out")
+    return DatasetFolder.open(folder / "out")
+
+
+def test_a_sample_is_drawn_from_the_split_and_again_the_same(tmp_path: Path) -> None:
+    version = built(tmp_path / "a", range(40))
+    drawn = version.sample("train", 5)
+    assert len({row.to_line() for row in drawn}) == 5
+    assert drawn == version.sample("train", 5)
+    assert drawn != version.sample("train", 5, seed=1)
+    assert len(version.sample("test", 99)) == 10
+    with pytest.raises(NotFoundError):
+        list(version.rows("validation"))
+
+
+def test_two_versions_are_compared_row_by_row(tmp_path: Path) -> None:
+    first, second = built(tmp_path / "a", range(40)), built(tmp_path / "b", range(10, 50))
+    rows = {row["split"]: row for row in compare(first, second)}
+    assert sum(row["added"] for row in rows.values()) == 10
+    assert sum(row["removed"] for row in rows.values()) == 10
+    assert sum(row["same"] + row["moved"] for row in rows.values()) == 30
+    assert all(row["a"] == row["b"] for row in rows.values())
+    same = compare(first, first)
+    assert all((row["same"], row["added"], row["removed"], row["moved"]) == (row["a"], 0, 0, 0) for row in same)
+
+
+def test_a_changed_file_is_refused(tmp_path: Path) -> None:
+    version = built(tmp_path / "a", range(8))
+    path = version.folder / "train.jsonl"
+    path.write_text(path.read_text().replace("Question", "Answer"))
+    with pytest.raises(IntegrityError):
+        DatasetFolder.open(version.folder)
+    with pytest.raises(NotFoundError):
+        DatasetFolder.open(tmp_path)
+
+
+def test_the_page_counts_what_was_dropped_and_escapes_rows(tmp_path: Path) -> None:
+    page = html(built(tmp_path / "a", range(8), extra="<script>x</script>"))
+    assert "duplicate: 1" in page
+    assert "<script>" not in page
+    assert "&lt;b&gt;" in page
