@@ -1,6 +1,7 @@
 """A web server of this machine that speaks TLS, answers as it is told, and remembers what it was asked."""
 
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,9 @@ class Site:
     held: Event = field(default_factory=Event)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     sent: int = 0
+
+
+_PIECE = 1 << 15
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -89,6 +93,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[:at])
             self.site.held.set()
             self.site.released.wait(60)
+            while len(content) > at + _PIECE:  # slowly: a client that is told to end does so before the content does
+                self.wfile.write(content[at : at + _PIECE])
+                time.sleep(0.2)
+                at += _PIECE
             content = content[at:]
         self.wfile.write(content)
         self.site.sent += len(content)
