@@ -224,7 +224,7 @@ def test_each_version_is_once_in_the_model_package_group(world: World, followed:
     package = sagemaker.describe_model_package(ModelPackageName=found[0]["ModelPackageArn"])
     assert package["ModelApprovalStatus"] == "Approved"
     assert package["CustomerMetadataProperties"]["run"] in {r["run"] for r in world.kit.json("runs", "list")}
-    assert package["CustomerMetadataProperties"]["gate"].startswith("new-phrasings: ")
+    assert package["CustomerMetadataProperties"]["gate"].startswith("held-out: ")
 
 
 def test_a_failed_registration_is_a_warning_and_the_next_collect_makes_it_good(
