@@ -1,10 +1,8 @@
 """Supervised fine-tuning: LoRA by trl and peft, with checkpoints of our own."""
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,8 @@ from contract.documents.model import TrainingFacts
 from contract.documents.recipe import Training
 from contract.errors import DataError
 from training import checkpoints
-from training.batches import shared_batches
 from training.chat import Encoded, encode, with_system
+from training.checkpoint_folders import CheckpointFolders, emptied
 from training.devices import Precision, best_device, precision_on, torch_dtype
 from training.process import say, set_threads
 from training.ranks import Alone, StoppedError
@@ -21,32 +19,11 @@ from training.rows import read_rows
 from training.validation import Validation
 from training.weights import load_model, load_tokenizer
 
-KEPT_CHECKPOINTS = 2
-BEST = "best.safetensors"
-"""Of a checkpoint: the adapter with the least validation loss until then."""
 RESULT = "trained"
 """The folder of the trained adapter."""
 LOCAL_PREFIX = "training-"
 """Of folders for temporary files, whose names end at random."""
 IGNORED = -100  # the label of tokens without loss, in torch and transformers
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where checkpoints are kept, and where what is not complete yet is written."""
-
-    kept: Path
-    local: Path
-
-    @property
-    def saved(self) -> Path:
-        """Where the library saves."""
-        return self.local / "saved"
-
-    @property
-    def best(self) -> Path:
-        """The adapter with the least validation loss; not there while nothing was measured."""
-        return self.local / BEST
 
 
 def load_examples(path: Path, tokenizer: Any, max_tokens: int, system_prompt: str) -> list[Encoded]:
@@ -114,7 +91,7 @@ def finetune(
             for path in (train_rows, validation_rows)
         )
         validation = Validation(held_out, options.checkpoint_steps, options.patience, tokenizer.pad_token_id, ranks)
-        place = _Place(folder, Path(local))
+        place = CheckpointFolders(folder, Path(local))
         return _finetune(base, tokenizer, examples, validation, options, place, stop_asked, ranks)
 
 
@@ -124,7 +101,7 @@ def _finetune(
     examples: list[Encoded],
     validation: Validation,
     options: Training,
-    place: _Place,
+    place: CheckpointFolders,
     stop_asked: Callable[[], bool],
     ranks: Alone,
 ) -> TrainingFacts:
@@ -146,7 +123,7 @@ def _finetune(
     facts = trainer.facts(sum(len(e.ids) for e in examples) * options.epochs)
     if not ranks.first:
         return facts
-    work = _emptied(place.local / RESULT)
+    work = emptied(place.local / RESULT)
     if place.best.exists():
         trainer.take_best()
     _save_adapter(trainer.model, work)
@@ -165,18 +142,19 @@ def _make_trainer(
     examples: list[Encoded],
     validation: Validation,
     options: Training,
-    place: _Place,
+    place: CheckpointFolders,
     stop_asked: Callable[[], bool],
     ranks: Alone,
 ) -> Any:
     from datasets import Dataset
 
+    from training.trainer import KitTrainer
     from training.watch import ProgressCallback
 
     device = best_device()
     precision = precision_on(device, options.precision)
     watch = ProgressCallback(sum(len(e.ids) for e in examples) * options.epochs, stop_asked, validation, place.best)
-    trainer = _trainer_class()(
+    trainer = KitTrainer(
         model=_adapted_model(base, options, precision),
         args=_trainer_settings(options, place, ranks, device, precision),
         train_dataset=Dataset.from_list(_labelled(examples, ranks)),
@@ -208,7 +186,9 @@ def _adapted_model(base: Path, options: Training, precision: Precision) -> Any:
     )
 
 
-def _trainer_settings(options: Training, place: _Place, ranks: Alone, device: Any, precision: Precision) -> Any:
+def _trainer_settings(
+    options: Training, place: CheckpointFolders, ranks: Alone, device: Any, precision: Precision
+) -> Any:
     from trl.trainer.sft_config import SFTConfig
 
     return SFTConfig(
@@ -253,83 +233,6 @@ def _labelled(examples: list[Encoded], ranks: Alone) -> list[dict[str, list[int]
     return rows
 
 
-def _trainer_class() -> Any:
-    """SFTTrainer with complete checkpoints; made in a function, because importing trl takes seconds."""
-    from accelerate.data_loader import DataLoaderShard
-    from peft import set_peft_model_state_dict
-    from safetensors.torch import load_file
-    from transformers.trainer import TRAINER_STATE_NAME
-    from transformers.trainer_callback import PrinterCallback, TrainerState
-    from trl.trainer.sft_trainer import SFTTrainer
-
-    class Trainer(SFTTrainer):
-        watch: Any
-        place: _Place
-        precision: Precision
-        ranks: Alone
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self.remove_callback(PrinterCallback)
-
-        def get_train_dataloader(self) -> Any:
-            if self.ranks.size == 1:
-                return super().get_train_dataloader()
-            rows: Any = self.train_dataset
-            batch_size = self.args.train_batch_size * self.ranks.size
-            return DataLoaderShard(
-                rows,
-                self.args.device,
-                batch_sampler=shared_batches(len(rows) - 1, batch_size, self.args.seed, self.ranks),
-                collate_fn=self.data_collator,
-            )
-
-        def _save_checkpoint(self, model: Any, trial: Any) -> None:
-            """The library writes into a folder apart; only what is complete gets a checkpoint's name."""
-            name = f"checkpoint-{self.state.global_step}"
-            work = _emptied(self.place.saved / name)
-            super()._save_checkpoint(model, trial)
-            self.ranks.collect(work, "rng_state_*.pth")
-            if self.ranks.first:
-                if self.place.best.exists():
-                    shutil.copyfile(self.place.best, work / BEST)
-                notes = {"seconds": self.watch.seconds(), "validation": self.watch.validation.losses}
-                checkpoints.publish(work, self.place.kept / name, notes)
-                checkpoints.keep(self.place.kept, KEPT_CHECKPOINTS)
-            shutil.rmtree(work)
-            self.ranks.together()  # nobody ends before there is a checkpoint
-
-        def remember(self, checkpoint: Path) -> None:
-            """Take over what a checkpoint knows beside what the library loads from it."""
-            notes = checkpoints.notes_of(checkpoint) or {}
-            self.watch.seconds_before = float(notes["seconds"])
-            self.watch.validation.losses = [(int(step), float(loss)) for step, loss in notes.get("validation", [])]
-            if (checkpoint / BEST).exists():
-                shutil.copyfile(checkpoint / BEST, self.place.best)
-            self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-
-        def take_best(self) -> None:
-            """Give the model the adapter that had the least validation loss."""
-            set_peft_model_state_dict(self.model, load_file(self.place.best))
-
-        def facts(self, tokens: int) -> TrainingFacts:
-            losses = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
-            best, measured = self.watch.validation.best, self.watch.validation.losses
-            validated = best or (measured[-1] if measured else None)
-            return TrainingFacts(
-                steps=self.state.global_step,
-                tokens=tokens,
-                seconds=round(self.watch.seconds(), 1),
-                first_loss=round(losses[0], 4),
-                last_loss=round(losses[-1], 4),
-                precision=self.precision,
-                best_step=best[0] if best else None,
-                validation_loss=round(validated[1], 4) if validated else None,
-            )
-
-    return Trainer
-
-
 def _save_adapter(model: Any, folder: Path) -> None:
     """Save as peft does, but so that equal adapters are equal bytes, and without its empty model card."""
     model.save_pretrained(folder)
@@ -339,9 +242,3 @@ def _save_adapter(model: Any, folder: Path) -> None:
     config["base_model_name_or_path"] = None  # a folder of this machine's
     config["target_modules"] = sorted(config["target_modules"])
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-
-
-def _emptied(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder

@@ -1,0 +1,90 @@
+"""The trainer. Imports trl, which takes seconds: import it where it is used."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from accelerate.data_loader import DataLoaderShard
+from peft import set_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import PrinterCallback, TrainerState
+from trl.trainer.sft_trainer import SFTTrainer
+
+from contract.documents.model import TrainingFacts
+from training import checkpoints
+from training.batches import shared_batches
+from training.checkpoint_folders import BEST, CheckpointFolders, emptied
+from training.devices import Precision
+from training.ranks import Alone
+
+KEPT_CHECKPOINTS = 2
+
+
+class KitTrainer(SFTTrainer):
+    """SFTTrainer with complete checkpoints, which carry the best adapter, and batches shared by ranks."""
+
+    watch: Any
+    place: CheckpointFolders
+    precision: Precision
+    ranks: Alone
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.remove_callback(PrinterCallback)
+
+    def get_train_dataloader(self) -> Any:
+        if self.ranks.size == 1:
+            return super().get_train_dataloader()
+        rows: Any = self.train_dataset
+        batch_size = self.args.train_batch_size * self.ranks.size
+        return DataLoaderShard(
+            rows,
+            self.args.device,
+            batch_sampler=shared_batches(len(rows) - 1, batch_size, self.args.seed, self.ranks),
+            collate_fn=self.data_collator,
+        )
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """The library writes into a folder apart; only what is complete gets a checkpoint's name."""
+        name = f"checkpoint-{self.state.global_step}"
+        work = emptied(self.place.saved / name)
+        super()._save_checkpoint(model, trial)
+        self.ranks.collect(work, "rng_state_*.pth")
+        if self.ranks.first:
+            if self.place.best.exists():
+                shutil.copyfile(self.place.best, work / BEST)
+            notes = {"seconds": self.watch.seconds(), "validation": self.watch.validation.losses}
+            checkpoints.publish(work, self.place.kept / name, notes)
+            checkpoints.keep(self.place.kept, KEPT_CHECKPOINTS)
+        shutil.rmtree(work)
+        self.ranks.together()  # nobody ends before there is a checkpoint
+
+    def remember(self, checkpoint: Path) -> None:
+        """Take over what a checkpoint knows beside what the library loads from it."""
+        notes = checkpoints.notes_of(checkpoint) or {}
+        self.watch.seconds_before = float(notes["seconds"])
+        self.watch.validation.losses = [(int(step), float(loss)) for step, loss in notes.get("validation", [])]
+        if (checkpoint / BEST).exists():
+            shutil.copyfile(checkpoint / BEST, self.place.best)
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+
+    def take_best(self) -> None:
+        """Give the model the adapter that had the least validation loss."""
+        set_peft_model_state_dict(self.model, load_file(self.place.best))
+
+    def facts(self, tokens: int) -> TrainingFacts:
+        """What is known of the training when it has ended."""
+        losses = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
+        best, measured = self.watch.validation.best, self.watch.validation.losses
+        validated = best or (measured[-1] if measured else None)
+        return TrainingFacts(
+            steps=self.state.global_step,
+            tokens=tokens,
+            seconds=round(self.watch.seconds(), 1),
+            first_loss=round(losses[0], 4),
+            last_loss=round(losses[-1], 4),
+            precision=self.precision,
+            best_step=best[0] if best else None,
+            validation_loss=round(validated[1], 4) if validated else None,
+        )
