@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -115,3 +116,21 @@ def start_job(folders: TrainingFolders, **popen: Any) -> subprocess.Popen[str]:
         text=True,
         **popen,
     )
+
+
+def run_script(script: Path, *arguments: object) -> list[str]:
+    """Run a script in the training image's environment; the lines that it printed. AssertionError if it fails."""
+    done = subprocess.run(
+        [training_python(), str(script), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.splitlines()
+
+
+def script_result(script: Path, *arguments: object) -> Any:
+    """The JSON in the last line that a script printed."""
+    return json.loads(run_script(script, *arguments)[-1])

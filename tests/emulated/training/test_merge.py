@@ -1,15 +1,12 @@
 """A merge file by file gives the bytes of a merge in memory."""
 
-import json
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.checkout import CHECKOUT
-from tests.support.models import base_model, tiny_model, training_python
+from tests.support.models import base_model, tiny_model
+from tests.support.training import script_result
 
 
 @pytest.mark.parametrize(
@@ -21,15 +18,7 @@ from tests.support.models import base_model, tiny_model, training_python
     ],
 )
 def test_the_merge_equals_one_of_pefts_in_f32(model: Callable[[], Path], shard_size: str, files: int) -> None:
-    done = subprocess.run(
-        [training_python(), str(Path(__file__).with_name("merged.py")), str(model()), shard_size],
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = script_result(Path(__file__).with_name("merged.py"), model(), shard_size)
     assert found["kit"] == found["peft"]
     assert sum(name.endswith(".safetensors") for name in found["kit"]) == files
     assert found["adapter"][0] == found["adapter"][1]

@@ -1,15 +1,12 @@
 """Fine-tuning that is killed at any moment ends with the same weights."""
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.checkout import CHECKOUT
-from tests.support.models import tiny_model, training_python
-from tests.support.training import tiny_recipe, write_rows
+from tests.support.models import tiny_model
+from tests.support.training import script_result, tiny_recipe, write_rows
 
 RUNS = 20
 
@@ -21,15 +18,7 @@ def test_20_runs_killed_at_random_end_with_equal_weights(tmp_path: Path) -> None
     tiny_recipe(epochs=3, precision="f32", checkpoint_steps=1).write(tmp_path / "recipe.json")
     script = Path(__file__).with_name("resumes.py")
     arguments = [str(tiny_model()), str(tmp_path / "rows.jsonl"), str(tmp_path / "recipe.json"), str(RUNS)]
-    done = subprocess.run(
-        [training_python(), str(script), *arguments],
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = script_result(script, *arguments)
     print(json.dumps(found))
     assert [run["sha256"] for run in found["resumed"]] == [found["whole"]] * RUNS
     assert all(run["killed_in"] for run in found["resumed"])

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.emulated.training.test_numbers import run
 from tests.support.models import tiny_model
-from tests.support.training import tiny_recipe, write_rows
+from tests.support.training import script_result, tiny_recipe, write_rows
 
 
 def test_training_ends_early_with_the_weights_of_the_least_loss_and_resumes_to_the_same(tmp_path: Path) -> None:
@@ -19,7 +18,7 @@ def test_training_ends_early_with_the_weights_of_the_least_loss_and_resumes_to_t
     text = (tmp_path / "recipe.json").read_text()
     (tmp_path / "recipe.json").write_text(re.sub(r'"validation": 0\.0', '"validation": 0.1', text))
     files = (tmp_path / "rows.jsonl", tmp_path / "held-out.jsonl", tmp_path / "recipe.json")
-    found = run("validated.py", tiny_model(), *files)
+    found = script_result(Path(__file__).with_name("validated.py"), tiny_model(), *files)
     whole, resumed = found["whole"], found["resumed"]
     assert whole["best_step"] < whole["steps"] < 60
     assert whole["validation_loss"] == pytest.approx(found["loss"], abs=2e-4)
