@@ -3,12 +3,12 @@
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from contract.documents.collected import RECEIPTS, CollectedFile, read_receipts, source_folder
 from contract.documents.dataset import DatasetManifest, SourceEntry
@@ -17,24 +17,31 @@ from contract.errors import DataError, IntegrityError
 from contract.integrity.digest import file_entries, sha256_bytes, sha256_file
 from contract.layout import MANIFEST
 from training.readers.reader import read
-from training.rows import Row, group_of, prompt_of, row_of
+from training.rows import Row, asked_words, group_of, prompt_of, row_of
 from training.words import fold
 
 _SHOWN_FAULTS = 5
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test", "rephrased")
 
 
-class Placed(NamedTuple):
-    """A row, where it stands, for errors, and the split that its source names, if any."""
+@dataclass(frozen=True)
+class Placed:
+    """A row, where it stands, for errors, the split that its source names, if any, and its group (`group_of`)."""
 
     row: Row
     where: str
     split: str
+    group: str
 
-    @property
+    @cached_property
     def prompt(self) -> str:
         """The prompt, folded: two rows with the same one ask the same."""
         return prompt_of(self.row)
+
+    @cached_property
+    def asked(self) -> str:
+        """The prompt's words."""
+        return asked_words(self.prompt)
 
 
 def prepare(recipe: Recipe, collected: Path, target: Path, shown: Callable[[CollectedFile], str]) -> str:
@@ -83,7 +90,7 @@ def _write(
         splits={name: f"{name}.jsonl" for name in kept},
         rows={name: len(placed) for name, placed in kept.items()},
         group=key,
-        groups={name: len({group_of(p.row, key) for p in placed} - {""}) for name, placed in kept.items()},
+        groups={name: len({p.group for p in placed} - {""}) for name, placed in kept.items()},
         dropped=dict(sorted(dropped.items())),
         files=file_entries(folder),
     ).write(folder / MANIFEST)
@@ -97,8 +104,8 @@ def split_rows(rows: list[Placed], split: Split) -> dict[str, list[Placed]]:
     """
     by_group: dict[str, list[Placed]] = defaultdict(list)
     for placed in rows:
-        if group := group_of(placed.row, split.group):
-            by_group[group].append(placed)
+        if placed.group:
+            by_group[placed.group].append(placed)
     split_of = _placed_by_source(by_group)
     free = sorted(set(by_group) - set(split_of), key=lambda group: _rank(split.seed, group))
     test, validation = _number(split.test, len(free)), _number(split.validation, len(free))
@@ -115,9 +122,8 @@ def split_rows(rows: list[Placed], split: Split) -> dict[str, list[Placed]]:
             rephrased |= {(group, prompt) for prompt in _held_out(group, placed, split)}
     result: dict[str, list[Placed]] = {name: [] for name in SPLITS}
     for placed in rows:
-        group = group_of(placed.row, split.group)
-        name = split_of.get(group, placed.split or "train")
-        result["rephrased" if (group, placed.prompt) in rephrased else name].append(placed)
+        name = split_of.get(placed.group, placed.split or "train")
+        result["rephrased" if (placed.group, placed.prompt) in rephrased else name].append(placed)
     return result
 
 
@@ -129,9 +135,9 @@ def drop_leaks(splits: dict[str, list[Placed]]) -> Counter[str]:
     """
     dropped: Counter[str] = Counter()
     for held_out, others in (("test", ("validation", "train")), ("rephrased", ("train",)), ("validation", ("train",))):
-        asked = {_words(placed.prompt) for placed in splits[held_out]}
+        asked = {placed.asked for placed in splits[held_out]}
         for name in others:
-            kept = [placed for placed in splits[name] if _words(placed.prompt) not in asked]
+            kept = [placed for placed in splits[name] if placed.asked not in asked]
             if len(kept) < len(splits[name]):
                 dropped[f"{name}: also asked in {held_out}"] += len(splits[name]) - len(kept)
                 splits[name] = kept
@@ -173,7 +179,7 @@ def _read(
         files = [file for file in receipts if file.path.startswith(f"{source_folder(source)}/")]
         count = 0
         for file in files:
-            for placed in _read_file(collected, file, source, shown(file), faults):
+            for placed in _read_file(collected, file, source, data.split.group, shown(file), faults):
                 count += 1
                 if reason := _reason_to_drop(placed, known[placed.prompt], data.max_characters):
                     dropped[reason] += 1
@@ -191,7 +197,7 @@ def _read(
 
 
 def _read_file(
-    collected: Path, file: CollectedFile, source: DataSource, name: str, faults: "FaultyRows"
+    collected: Path, file: CollectedFile, source: DataSource, group: str, name: str, faults: "FaultyRows"
 ) -> Iterator[Placed]:
     path = collected / file.path
     if sha256_file(path) != file.sha256:
@@ -205,7 +211,7 @@ def _read_file(
             faults.add(e)
         else:
             faults.rows += 1
-            yield Placed(row, where, source.split)
+            yield Placed(row, where, source.split, group_of(row, group))
 
 
 class FaultyRows:
@@ -277,7 +283,3 @@ def _held_out(group: str, placed: list[Placed], split: Split) -> list[str]:
 
 def _rank(seed: int, text: str) -> str:
     return hashlib.sha256(f"{seed}\0{text}".encode()).hexdigest()
-
-
-def _words(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text))

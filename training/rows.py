@@ -122,7 +122,7 @@ def group_of(row: Row, key: str) -> str:
         Empty: the row has no such key, and belongs to none.
     """
     if not key:
-        return " ".join(re.findall(r"\w+", prompt_of(row)))
+        return asked_words(prompt_of(row))
     value = row.metadata.get(key, "")
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
@@ -137,6 +137,11 @@ def prompt_of(row: Row) -> str:
     lines += [json.dumps(tool.to_dict(), sort_keys=True) for tool in row.tools]
     lines += [fold(text) for text in (row.text, *row.translation.values()) if text]
     return "\n".join(lines)
+
+
+def asked_words(prompt: str) -> str:
+    """The words of a prompt that `prompt_of` gave: rows with equal ones ask the same, however it is punctuated."""
+    return " ".join(re.findall(r"\w+", prompt))
 
 
 def parse_row(line: str, where: str) -> Row:
