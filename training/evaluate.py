@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contract.documents.recipe import Suite
+from contract.documents.recipe_evaluation import Suite
 from training.chat import prompt_ids, with_system
 from training.metrics import score_answer
 from training.process import say

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.documents.model import TrainingFacts
-from contract.documents.recipe import Training
+from contract.documents.recipe_training import Training
 from contract.errors import DataError
 from training import checkpoints
 from training.chat import Encoded, encode, with_system

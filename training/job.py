@@ -17,7 +17,8 @@ from typing import Any
 from contract.documents.dataset import DatasetManifest, FileEntry
 from contract.documents.evaluation import GoldenAnswer
 from contract.documents.model import Lineage, ModelManifest, TrainingFacts
-from contract.documents.recipe import Recipe, Suite
+from contract.documents.recipe import Recipe
+from contract.documents.recipe_evaluation import Suite
 from contract.documents.run import RUN_VARIABLE, SPEC_VARIABLE, RunSpec
 from contract.errors import IntegrityError, KitError, RunError
 from contract.integrity.digest import check_folder, file_entries, sha256_bytes, sha256_file

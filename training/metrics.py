@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from contract.documents.model import Score
-from contract.documents.recipe import Metric
+from contract.documents.recipe_evaluation import Metric
 from training.rows import Row
 from training.words import fold, found, words_of
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from contract.documents.collected import RECEIPTS, CollectedFile, read_receipts, source_folder
 from contract.documents.dataset import DatasetManifest, SourceEntry
-from contract.documents.recipe import Data, DataSource, Recipe, Split, SplitName
+from contract.documents.recipe import Recipe
+from contract.documents.recipe_data import Data, DataSource, Split, SplitName
 from contract.errors import DataError, IntegrityError
 from contract.integrity.digest import file_entries, sha256_bytes, sha256_file
 from contract.layout import MANIFEST

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from contract.documents.dataset import DatasetManifest
 from contract.documents.evaluation import EvaluationAnswers, GoldenAnswer, RowAnswers, SuiteAnswers
 from contract.documents.model import GateResult, Golden, Message, SuiteResult
-from contract.documents.recipe import MIN_GATE_GROUPS, GateCheck, Recipe, Suite
+from contract.documents.recipe import Recipe
+from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck, Suite
 from contract.errors import IntegrityError, RunError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import EVALUATION, MANIFEST

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import AwareDatetime, Field
 
 from contract.documents.document import Document
-from contract.documents.recipe import DataSource
+from contract.documents.recipe_data import DataSource
 from contract.errors import DocumentError
 from contract.integrity.digest import sha256_bytes
 from contract.integrity.object_keys import Key

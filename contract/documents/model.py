@@ -9,7 +9,8 @@ from pydantic import Field
 
 from contract.documents.dataset import FileEntry, Files
 from contract.documents.document import Document, Part
-from contract.documents.recipe import Metric, ServingDefaults
+from contract.documents.recipe import ServingDefaults
+from contract.documents.recipe_evaluation import Metric
 from contract.documents.run import Pinned, RunSpec
 from contract.integrity.digest import sha256_bytes
 from contract.integrity.object_keys import Key

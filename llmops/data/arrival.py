@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from contract.documents.collected import CollectedFile
-from contract.documents.recipe import DataSource
+from contract.documents.recipe_data import DataSource
 from contract.errors import DataError
 from contract.integrity.digest import sha256_file
 from llmops.data.items import FetchLimits, Item

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from clouds.objects import ObjectEntry, ObjectSource
 from clouds.targets import TARGETS, load
-from contract.documents.recipe import DataSource
+from contract.documents.recipe_data import DataSource
 from contract.errors import DataError, require_packages
 from llmops.data.globs import choose, fixed_folder
 from llmops.data.items import Item, Partial, SourceContext

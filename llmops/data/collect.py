@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from contract.documents.collected import CollectedFile, source_folder
-from contract.documents.recipe import DataSource
+from contract.documents.recipe_data import DataSource
 from contract.errors import DataError, KitError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import cache_dir

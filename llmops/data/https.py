@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 
-from contract.documents.recipe import DataSource
+from contract.documents.recipe_data import DataSource
 from contract.errors import DataError, KitError, RefusedError, require_packages
 from contract.integrity import object_keys
 from llmops.data.items import Item, Partial, SourceContext

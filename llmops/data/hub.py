@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from contract.documents.recipe import DataSource
+from contract.documents.recipe_data import DataSource
 from contract.errors import IntegrityError, KitError, require_packages
 from contract.integrity.digest import sha256_file
 from llmops.data.globs import choose

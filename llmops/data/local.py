@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from contract.documents.collected import RECEIPTS
-from contract.documents.recipe import DataSource
+from contract.documents.recipe_data import DataSource
 from contract.errors import DataError
 from llmops.data.globs import choose, fixed_folder, is_glob
 from llmops.data.items import Item, SourceContext, copier, stat_revision

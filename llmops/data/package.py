@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from contract.documents.recipe import DataSource
+from contract.documents.recipe_data import DataSource
 from contract.errors import DataError
 from llmops.data.globs import choose
 from llmops.data.items import Item, SourceContext, copier

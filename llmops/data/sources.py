@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 
-from contract.documents.recipe import DataSource
+from contract.documents.recipe_data import DataSource
 from contract.documents.validation import did_you_mean
 from contract.errors import DataError, UnsupportedError
 from llmops.data.cloud_objects import SCHEMES, find_objects

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from contract.documents.dataset import DatasetManifest
 from contract.documents.model import ModelManifest, SuiteResult
-from contract.documents.recipe import GateCheck, Suite
+from contract.documents.recipe_evaluation import GateCheck, Suite
 from contract.errors import RunError
 from contract.layout import MANIFEST
 from contract.names import ModelRef

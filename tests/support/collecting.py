@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.documents.collected import RECEIPTS, read_receipts
-from contract.documents.recipe import DataSource
+from contract.documents.recipe_data import DataSource
 from llmops.data.collect import Collected, collect
 from llmops.data.items import FetchLimits
 

@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from contract.documents.recipe import MIN_GATE_GROUPS, Recipe
+from contract.documents.recipe import Recipe
+from contract.documents.recipe_evaluation import MIN_GATE_GROUPS
 from contract.documents.run import Pinned, RunSpec
 from contract.layout import MANIFEST, TrainingFolders
 from llmops.data.build import build_dataset

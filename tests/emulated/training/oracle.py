@@ -19,7 +19,8 @@ from safetensors.torch import load_file  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 from transformers import set_seed  # noqa: E402
 
-from contract.documents.recipe import Recipe, Training  # noqa: E402
+from contract.documents.recipe import Recipe  # noqa: E402
+from contract.documents.recipe_training import Training  # noqa: E402
 from training import checkpoints  # noqa: E402
 from training.finetune import finetune  # noqa: E402
 from training.weights import load_model, load_tokenizer  # noqa: E402

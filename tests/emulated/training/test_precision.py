@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.recipe import MIN_GATE_GROUPS
+from contract.documents.recipe_evaluation import MIN_GATE_GROUPS
 from tests.support.models import tiny_model
 from tests.support.training import make_container, script_result, tiny_recipe, write_rows
 

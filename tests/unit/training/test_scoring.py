@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from contract.documents.model import Score, SuiteResult
-from contract.documents.recipe import MIN_GATE_GROUPS, GateCheck, Recipe
+from contract.documents.recipe import Recipe
+from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck
 from contract.errors import RunError
 from llmops.data.build import build_dataset
 from training.scoring import check_suites, decide, load_suite

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from contract.documents.collected import RECEIPTS
-from contract.documents.recipe import DataSource
+from contract.documents.recipe_data import DataSource
 from contract.errors import DataError, IntegrityError, KitError, UnsupportedError
 from llmops.data.collect import collect, source_folder
 from llmops.data.items import Partial

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contract.documents.recipe import DataSource
+from contract.documents.recipe_data import DataSource
 from contract.errors import DataError, KitError, RefusedError
 from llmops.data import https
 from llmops.data.https import check_redirect

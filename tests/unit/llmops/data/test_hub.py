@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from contract.documents.recipe import DataSource
+from contract.documents.recipe_data import DataSource
 from contract.errors import DataError, KitError
 from llmops.data.hub import find_on_hub
 from llmops.data.items import FetchStoppedError, Partial, SourceContext

@@ -3,7 +3,7 @@
 from typing import Any
 
 from contract.documents.model import Lineage, ModelManifest, Score, SuiteResult
-from contract.documents.recipe import GateCheck
+from contract.documents.recipe_evaluation import GateCheck
 from contract.documents.run import Pinned
 from contract.names import ModelRef
 from llmops.platforms.aws.packages import properties
