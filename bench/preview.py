@@ -24,6 +24,7 @@ from contract.integrity.signing import sign
 from contract.layout import alias_key, model_key
 from hosting.host import Host
 from llmops.pulumi_engine.engine import ensure
+from llmops.stacks.backend import folder_url
 from tests.support.models import copy_model, tiny_model
 
 _RUNTIME = f"runtime: {{name: python, options: {{toolchain: pip, virtualenv: '{sys.prefix}'}}}}\n"
@@ -105,7 +106,7 @@ def _add_version(home: Path) -> str:
 def _pulumi(folder: Path, *arguments: str, stack: bool = True) -> str:
     engine = ensure()
     environ = os.environ | engine.env
-    environ |= {"PULUMI_BACKEND_URL": f"file://{folder}/state", "PULUMI_CONFIG_PASSPHRASE": ""}
+    environ |= {"PULUMI_BACKEND_URL": folder_url(folder / "state"), "PULUMI_CONFIG_PASSPHRASE": ""}
     environ |= {"PULUMI_HOME": str(folder.parent / "pulumi"), "VIRTUAL_ENV": sys.prefix}
     command = [str(engine.pulumi), *arguments, *(["--stack", "bench"] if stack else ["bench"]), "--non-interactive"]
     done = subprocess.run(command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True)

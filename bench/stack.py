@@ -20,9 +20,9 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import unquote
 
 from bench import plain_program
+from llmops.stacks.backend import folder_of, folder_url
 
 _COMMANDS = {"preview": ["preview"], "no-op up": ["up", "--yes"]}
 
@@ -106,10 +106,10 @@ def _plain(cloud: BenchedCloud, stack: Any, folder: Path) -> Any:
     folder.mkdir()
     for name in ("Pulumi.yaml", f"Pulumi.{stack.name}.yaml"):
         shutil.copy(stack.folder / name, folder / name)
-    shutil.copytree(unquote(stack.environ["PULUMI_BACKEND_URL"].removeprefix("file://")), folder / "state")
+    shutil.copytree(folder_of(stack.environ["PULUMI_BACKEND_URL"]), folder / "state")
     count = plain_program.write(folder, json.loads(stack.pulumi("stack", "export", "--show-secrets")), cloud.sdk)
     print(f"resources                    {count:6}")
-    return replace(stack, folder=folder, environ={**stack.environ, "PULUMI_BACKEND_URL": f"file://{folder}/state"})
+    return replace(stack, folder=folder, environ={**stack.environ, "PULUMI_BACKEND_URL": folder_url(folder / "state")})
 
 
 def _unchanged(stack: Any, command: list[str]) -> None:

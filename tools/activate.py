@@ -35,7 +35,7 @@ fi
 
 _BACKEND = """\
 if [ -z "${PULUMI_BACKEND_URL:-}${PULUMI_ACCESS_TOKEN:-}" ] && [ -d "${VIRTUAL_ENV%/*}/.llmops/state" ] ; then
-    PULUMI_BACKEND_URL="file://${VIRTUAL_ENV%/*}/.llmops/state"
+    PULUMI_BACKEND_URL="file://${VIRTUAL_ENV%/*}/.llmops/state?metadata=skip"
     _LLMOPS_BACKEND=1
     export PULUMI_BACKEND_URL
     if [ -z "${PULUMI_CONFIG_PASSPHRASE+_}${PULUMI_CONFIG_PASSPHRASE_FILE+_}" ] ; then

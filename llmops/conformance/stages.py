@@ -14,6 +14,7 @@ from llmops.rehearsal.clouds import find_cloud
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.twin import TwinWorld
 from llmops.rehearsal.world import World, become, scrubbed
+from llmops.stacks.backend import folder_url
 from llmops.stacks.project import Project
 
 STACK = "dev"
@@ -33,7 +34,7 @@ class LocalWorld(World):
         self.source.link_into(self.project)
         state = self.folder / "state"
         state.mkdir()
-        own = {"PULUMI_BACKEND_URL": state.as_uri(), "PULUMI_CONFIG_PASSPHRASE": "", "VIRTUAL_ENV": sys.prefix}
+        own = {"PULUMI_BACKEND_URL": folder_url(state), "PULUMI_CONFIG_PASSPHRASE": "", "VIRTUAL_ENV": sys.prefix}
         environ = scrubbed(os.environ) | engine.env | own | {"PULUMI_SKIP_UPDATE_CHECK": "1"}
         self.environs = dict.fromkeys(("admin", "deploy"), environ)
         self._before = dict(os.environ)

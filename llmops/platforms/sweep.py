@@ -4,15 +4,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from contract.errors import KitError
 from contract.expiry import expired_since
 from llmops.platforms import registry
 from llmops.platforms.platform import Say
 from llmops.platforms.sweeper import RUN, Sweeper, Thing
+from llmops.stacks.backend import folder_of
 from llmops.stacks.lock_records import LockRecords
 from llmops.stacks.locks import locks_of
 from llmops.stacks.stack import PulumiStack
@@ -194,7 +193,7 @@ def _is_busy(stack: PulumiStack, name: str) -> bool:
     project = stack.project.name
     look = registry.state_locks(stack, name)
     if look is None and stack.backend.startswith("file://"):
-        look = partial(locks_of, Path(unquote(stack.backend.removeprefix("file://"))), name, project)
+        look = partial(locks_of, folder_of(stack.backend), name, project)
     if look is None:
         return False  # Pulumi's service sees to updates itself
     records = LockRecords.of(stack.project.folder, name)

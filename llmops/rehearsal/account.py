@@ -18,6 +18,7 @@ from contract.errors import KitError
 from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.cloud import Cloud, CloudCaller
 from llmops.rehearsal.world import World, become, bring_base
+from llmops.stacks.backend import folder_url
 from llmops.stacks.project import Project
 
 _SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?")
@@ -62,7 +63,7 @@ class AccountWorld(World):
         self.copy()
         state = self.folder / "state"
         state.mkdir(exist_ok=True)
-        own = {"PULUMI_BACKEND_URL": state.as_uri(), "PULUMI_CONFIG_PASSPHRASE": "", "VIRTUAL_ENV": sys.prefix}
+        own = {"PULUMI_BACKEND_URL": folder_url(state), "PULUMI_CONFIG_PASSPHRASE": "", "VIRTUAL_ENV": sys.prefix}
         environ = {k: v for k, v in os.environ.items() if k not in ("PULUMI_STACK", "PULUMI_ACCESS_TOKEN")}
         environ |= engine.env | own | {"PULUMI_SKIP_UPDATE_CHECK": "1"}
         self.environs = dict.fromkeys(("admin", "deploy", "preview", "promote"), environ)

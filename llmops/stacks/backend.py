@@ -28,7 +28,7 @@ def has_own_state() -> bool:
 
 def use_folder(environ: dict[str, str], state: Path) -> None:
     """Keep the state in a folder, with an empty passphrase where none is set."""
-    environ[BACKEND_VARIABLE] = state.as_uri()
+    environ[BACKEND_VARIABLE] = folder_url(state)
     if not environ.get(f"{_PASSPHRASE}_FILE"):
         environ.setdefault(_PASSPHRASE, "")
 
@@ -38,6 +38,16 @@ def is_twin_state(url: str) -> bool:
     return url.startswith("file://") and (folder_of(url).parent / TWIN_FILE).is_file()
 
 
+def folder_url(folder: Path) -> str:
+    """The URL of a backend in a folder.
+
+    Without `metadata=skip` the engine writes `<stack>.json.attrs` beside each state, in place: an update that is killed
+    within that write leaves it empty, and every later command ends with "failed to load checkpoint: EOF"
+    (https://pkg.go.dev/gocloud.dev/blob/fileblob).
+    """
+    return f"{folder.as_uri()}?metadata=skip"
+
+
 def folder_of(url: str) -> Path:
     """The folder of a `file://` backend."""
-    return Path(unquote(url.removeprefix("file://"))).expanduser()
+    return Path(unquote(url.removeprefix("file://").partition("?")[0])).expanduser()

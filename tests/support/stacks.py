@@ -11,6 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from llmops.pulumi_engine.engine import ensure
+from llmops.stacks.backend import folder_url
 from tests.support.checkout import CHECKOUT
 from tests.support.pulumi_projects import PulumiProject
 
@@ -21,7 +22,7 @@ def pulumi_environ(folder: Path) -> dict[str, str]:
     """This process's environment with the engine, and with a home and a state in `folder`."""
     (folder / "state").mkdir(exist_ok=True)
     return dict(os.environ) | ensure().env | {
-        "PULUMI_BACKEND_URL": f"file://{folder}/state",
+        "PULUMI_BACKEND_URL": folder_url(folder / "state"),
         "PULUMI_HOME": str(folder / "pulumi"),
         "PULUMI_CONFIG_PASSPHRASE": "",
         "PULUMI_SKIP_UPDATE_CHECK": "1",

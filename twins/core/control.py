@@ -162,7 +162,7 @@ class Control(ABC, Generic[Info]):
             **dict.fromkeys((*self.unset, "PULUMI_CONFIG_PASSPHRASE_FILE")),
             **self.variables(home, running),
             KEY_VARIABLES[self.word]: own_key(home),
-            "PULUMI_BACKEND_URL": f"file://{home / 'state'}",
+            "PULUMI_BACKEND_URL": f"file://{home / 'state'}?metadata=skip",
             "PULUMI_CONFIG_PASSPHRASE": "",
             "PULUMI_DEBUG_PROVIDERS": f"{self.package}:{running.provider_port}" if running.provider_port else None,
         }

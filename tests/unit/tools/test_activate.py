@@ -53,7 +53,7 @@ def test_activation_chooses_engine_and_local_backend_and_deactivation_restores(s
         {},
     )
     assert active["PATH"].split(":")[:2] == [str(checkout.parent / "engine" / "bin"), str(checkout / ".venv" / "bin")]
-    assert active["PULUMI_BACKEND_URL"] == f"file://{checkout}/.llmops/state"
+    assert active["PULUMI_BACKEND_URL"] == f"file://{checkout}/.llmops/state?metadata=skip"
     assert active["PULUMI_CONFIG_PASSPHRASE"] == ""
     assert active["PULUMI_SKIP_UPDATE_CHECK"] == "1"
     assert again == active

@@ -6,12 +6,12 @@ import socket
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmops.platforms.sweep import find
+from llmops.stacks.backend import folder_of
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
 from tests.support.aws import Account, AwsStack, make_stack, running_account
@@ -96,7 +96,7 @@ def test_what_an_endpoint_uses_stays(stack: AwsStack) -> None:
 
 
 def test_a_stack_that_is_being_changed_is_not_judged(stack: AwsStack) -> None:
-    folder = Path(stack.environ["PULUMI_BACKEND_URL"].removeprefix("file://")) / ".pulumi/locks/organization/llmops/dev"
+    folder = folder_of(stack.environ["PULUMI_BACKEND_URL"]) / ".pulumi/locks/organization/llmops/dev"
     folder.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC).isoformat()
     lock = {"pid": os.getpid(), "username": "u", "hostname": socket.gethostname(), "timestamp": now}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from llmops.stacks.backend import folder_of
 from tests.emulated.llmops.conftest import Kit
 
 _WHO = "import boto3; print(boto3.client('sts').get_caller_identity()['Account'])"
@@ -48,7 +49,7 @@ def test_a_twin_is_started_used_emptied_and_stopped(twin: Kit, tmp_path: Path) -
         values = twin.json("twin", "aws", "env")
         assert values["AWS_PROFILE"] is None
         assert values["AWS_ENDPOINT_URL"] == up["url"]
-        state = Path(values["PULUMI_BACKEND_URL"].removeprefix("file://"))
+        state = folder_of(values["PULUMI_BACKEND_URL"])
         (state / ".pulumi").mkdir()
         make = "import boto3; boto3.client('s3').create_bucket(Bucket='there')"
         count = "import boto3; print(len(boto3.client('s3').list_buckets()['Buckets']))"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops.stacks.backend import base_environ
+from llmops.stacks.backend import base_environ, folder_url
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
 
@@ -26,7 +26,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 def test_local_stacks_get_a_backend_in_the_checkout(project: Project) -> None:
     environ = base_environ(project.folder, local=True)
-    assert environ["PULUMI_BACKEND_URL"] == (project.folder / ".llmops/state").as_uri()
+    assert environ["PULUMI_BACKEND_URL"] == folder_url(project.folder / ".llmops/state")
     assert environ["PULUMI_CONFIG_PASSPHRASE"] == ""
     assert PulumiStack(project, "dev").state_folder == project.folder / ".llmops/state"
 
@@ -49,8 +49,10 @@ def test_a_local_stack_is_not_looked_for_in_the_state_of_a_twin(
 ) -> None:
     home = tmp_path / "twin"
     (home / "state").mkdir(parents=True)
-    monkeypatch.setenv("PULUMI_BACKEND_URL", (home / "state").as_uri())
-    assert base_environ(project.folder, local=True)["PULUMI_BACKEND_URL"] == (home / "state").as_uri()
+    monkeypatch.setenv("PULUMI_BACKEND_URL", folder_url(home / "state"))
+    assert base_environ(project.folder, local=True)["PULUMI_BACKEND_URL"] == folder_url(home / "state")
     (home / "twin.json").write_text("{}")
-    assert base_environ(project.folder, local=True)["PULUMI_BACKEND_URL"] == (project.folder / ".llmops/state").as_uri()
-    assert base_environ(project.folder, local=False)["PULUMI_BACKEND_URL"] == (home / "state").as_uri()
+    assert base_environ(project.folder, local=True)["PULUMI_BACKEND_URL"] == folder_url(
+        project.folder / ".llmops/state"
+    )
+    assert base_environ(project.folder, local=False)["PULUMI_BACKEND_URL"] == folder_url(home / "state")
