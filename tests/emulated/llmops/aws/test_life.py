@@ -11,6 +11,7 @@ from contract.layout import rejection_log
 from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.aws.platform import AwsPlatform
 from llmops.platforms.registry import open_platform
+from llmops.stacks.backend import folder_url
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
 from tests.emulated.llmops.conftest import Kit
@@ -25,7 +26,7 @@ STACK = f"config:\n  llmops:target: aws\n  llmops:images:\n    training: {TRAINI
 def aws_kit(kit: Kit, account: Account, clients: AwsClients, monkeypatch: pytest.MonkeyPatch) -> Kit:
     """A project with a stack `dev` of target aws, whose program is the kit's own."""
     (kit.folder / "state").mkdir()
-    kit.environ = dict(account.environ) | {"PULUMI_BACKEND_URL": (kit.folder / "state").as_uri()}
+    kit.environ = dict(account.environ) | {"PULUMI_BACKEND_URL": folder_url(kit.folder / "state")}
     kit.environ["PULUMI_STACK"] = "dev"
     monkeypatch.setenv("PULUMI_BACKEND_URL", kit.environ["PULUMI_BACKEND_URL"])
     (kit.folder / "Pulumi.dev.yaml").write_text(STACK)

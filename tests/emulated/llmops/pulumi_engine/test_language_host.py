@@ -73,7 +73,7 @@ class Project:
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "TMPDIR": str(self.temporary),
-            "PULUMI_BACKEND_URL": f"file://{folder}/state",
+            "PULUMI_BACKEND_URL": f"file://{folder}/state?metadata=skip",
             "PULUMI_CONFIG_PASSPHRASE": "",
             "PULUMI_SKIP_UPDATE_CHECK": "1",
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -221,5 +221,5 @@ def test_the_environment_leads_to_the_twin_alone(start: Callable, monkeypatch: p
     assert environment["AWS_ENDPOINT_URL"] == twin.info.url
     assert environment["AWS_PROFILE"] is None
     assert environment["AWS_ENDPOINT_URL_S3"] is None
-    assert environment["PULUMI_BACKEND_URL"] == f"file://{twin.home}/state"
+    assert environment["PULUMI_BACKEND_URL"] == f"file://{twin.home}/state?metadata=skip"
     assert Path(environment["AWS_SHARED_CREDENTIALS_FILE"] or "").read_text() == ""

@@ -75,7 +75,7 @@ def make_program(tmp_path: Path, home: Path, twin: str, plugin: int) -> Callable
     """Makes projects, each with an empty stack `one`."""
     environ = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "PULUMI_"))} | engine_environ()
     environ |= {
-        "PULUMI_BACKEND_URL": f"file://{tmp_path}/state",
+        "PULUMI_BACKEND_URL": f"file://{tmp_path}/state?metadata=skip",
         "PULUMI_HOME": str(tmp_path / "pulumi"),
         "PULUMI_CONFIG_PASSPHRASE": "",
         "PULUMI_DEBUG_PROVIDERS": f"aws:{plugin}",

@@ -81,7 +81,7 @@ def make_program(tmp_path: Path, azure: AzureTwin) -> Callable[..., Program]:
     """Makes projects, each with an empty stack `one`."""
     environ = dict(azure.environ) | engine_environ()
     environ |= {
-        "PULUMI_BACKEND_URL": f"file://{tmp_path}/state",
+        "PULUMI_BACKEND_URL": f"file://{tmp_path}/state?metadata=skip",
         "PULUMI_HOME": str(tmp_path / "pulumi"),
     }
     (tmp_path / "state").mkdir()
