@@ -147,7 +147,10 @@ def _convert(source: Path, work: Path) -> str:
 
 def _load_folder(folder: Path, load_model: Any, load_tokenizer: Any) -> tuple[Any, Any, str]:
     try:
-        return load_model(folder), load_tokenizer(folder), _licence_of(folder)
+        import torch
+
+        # As it is stored: in f32 a model of 8 B parameters would take 32 GB.
+        return load_model(folder, torch.bfloat16), load_tokenizer(folder), _licence_of(folder)
     except KitError:
         raise
     except Exception as e:  # each library has its own for files that it can't read
