@@ -11,11 +11,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 from contract.documents.document import Part, parse_json
 from contract.documents.validation import message_of
 from contract.errors import DataError, DocumentError
+from contract.json_values import check_json
 from training.turns import (
     Tool,
     Turn,
     check_calls,
-    check_json,
     normal_text,
     read_conversation,
     read_tools,

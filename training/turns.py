@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from contract.documents.document import Part, parse_json
 from contract.documents.validation import message_of
 from contract.errors import DataError, DocumentError
+from contract.json_values import check_json
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufdd0-\ufdef\ufffd-\uffff]")
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
@@ -256,32 +257,6 @@ def refuse_control(text: str, where: str) -> None:
             where=where,
             fix="take it out of the text",
         )
-
-
-def check_json(value: object, depth: int = 0) -> None:
-    """Refuse values that other readers of JSON read otherwise, or not at all.
-
-    Raises:
-        DocumentError: nested too deeply, a number that is not finite or exceeds 64 bits, or half a surrogate pair.
-    """
-    if depth > 32:
-        raise DocumentError("is nested more than 32 deep")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            check_json(key)
-            check_json(item, depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            check_json(item, depth + 1)
-    elif isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise DocumentError("holds half of a surrogate pair") from None
-    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise DocumentError("holds an integer of more than 64 bits")
-    elif isinstance(value, float) and not float("-inf") < value < float("inf"):
-        raise DocumentError("holds a number that is not finite")
 
 
 def _refuse_first(error: ValidationError, where: str, fix: str) -> NoReturn:
