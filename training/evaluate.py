@@ -1,27 +1,21 @@
-"""Evaluation: greedy answers to a held-out split. What follows from them: training/scoring.py."""
+"""Evaluation: a model's answers to a suite's rows. What follows from them: training/scoring.py."""
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from contract.documents.recipe_evaluation import Suite
+from contract.documents.evaluation import Answer
+from contract.documents.recipe_evaluation import LIKELIHOOD, Suite
 from training.chat import prompt_ids, with_system
-from training.metrics import score_answer
+from training.likelihood import likelihoods
 from training.process import say
 from training.rows import Row
+from training.scorers import SuiteRow, reference_of
 
 # Prompts answered together. Larger batches gain little on a CPU, and their cache grows.
 BATCH = 32
-
-
-class ModelAnswer(NamedTuple):
-    """A greedy answer, and its score from 0 to 1."""
-
-    row: Row
-    text: str
-    score: float
 
 
 def run_suite(
@@ -32,8 +26,8 @@ def run_suite(
     system_prompt: str,
     stop: list[int],
     between: Callable[[], None] = lambda: None,
-) -> list[ModelAnswer]:
-    """Answer every row greedily.
+) -> list[Answer]:
+    """Answer every row greedily; of a suite `perplexity`, find how likely each row's own answer is.
 
     Args:
         system_prompt: put first where a row has none, as the server will.
@@ -43,6 +37,8 @@ def run_suite(
     Returns:
         Answers in the order of `rows`.
     """
+    if suite.metric == LIKELIHOOD:
+        return [*likelihoods(model, tokenizer, rows, system_prompt, suite.name, between)]
     prompts = [
         prompt_ids(tokenizer, with_system(row.prompt, system_prompt), [tool.to_dict() for tool in row.tools])
         for row in rows
@@ -53,12 +49,14 @@ def run_suite(
     for start in range(0, len(order), BATCH):
         batch = order[start : start + BATCH]
         answers = generate(model, tokenizer, [prompts[i] for i in batch], suite.max_tokens, stop)
+        # Some models' marks of tool calls are special tokens.
+        plain = suite.metric != "tools"
         texts |= {
-            i: tokenizer.decode(ids, skip_special_tokens=True).strip() for i, ids in zip(batch, answers, strict=True)
+            i: tokenizer.decode(ids, skip_special_tokens=plain).strip() for i, ids in zip(batch, answers, strict=True)
         }
         say(suite=suite.name, answered=len(texts), of=len(rows))
         between()
-    return [ModelAnswer(row, texts[i], score_answer(suite.metric, row, texts[i])) for i, row in enumerate(rows)]
+    return [texts[i] for i in range(len(rows))]
 
 
 @contextmanager
@@ -117,23 +115,28 @@ def generate(model: Any, tokenizer: Any, prompts: list[list[int]], max_tokens: i
     return [_until(row, stop) for row in output[:, width:].tolist()]
 
 
-def write_answers(path: Path, answers: list[ModelAnswer]) -> None:
+def write_answers(path: Path, rows: list[SuiteRow], answers: list[Answer], scores: list[float]) -> None:
     """One JSON line an answer, for people to read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [
         json.dumps(
             {
-                "question": a.row.prompt[-1]["content"],
-                "expect": a.row.expect,
-                "reference": a.row.answer,
-                "answer": a.text,
-                "score": round(a.score, 4),
+                "question": asked.row.prompt[-1]["content"] if asked.row.prompt else "",
+                "expect": asked.row.expect,
+                "reference": reference_of(asked.row),
+                "answer": recorded(answer),
+                "score": round(score, 4),
             },
             ensure_ascii=False,
         )
-        for a in answers
+        for asked, answer, score in zip(rows, answers, scores, strict=True)
     ]
     path.write_text("\n".join(lines) + "\n")
+
+
+def recorded(answer: Answer) -> str | dict[str, Any]:
+    """An answer as JSON holds it."""
+    return answer if isinstance(answer, str) else answer.model_dump()
 
 
 def _until(ids: list[int], stop: list[int]) -> list[int]:

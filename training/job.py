@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.documents.dataset import DatasetManifest, FileEntry
-from contract.documents.evaluation import GoldenAnswer
+from contract.documents.evaluation import Answer, GoldenAnswer
 from contract.documents.model import Lineage, ModelManifest, TrainingFacts
 from contract.documents.recipe import Recipe
 from contract.documents.recipe_evaluation import Suite
@@ -27,13 +27,15 @@ from training import checkpoints
 from training.batches import check_batch_size
 from training.devices import best_device, precision_on, torch_dtype
 from training.ending import DIVERGED, FAILED, STOPPED, described, is_full, report_failure
-from training.evaluate import ModelAnswer, computing_in_f32, run_suite, write_answers
+from training.evaluate import computing_in_f32, recorded, run_suite, write_answers
 from training.finetune import LOCAL_PREFIX, RESULT, finetune, is_trained
 from training.guard import DivergedError
 from training.hosts import read_place
+from training.metrics import summarise
 from training.process import keep_quiet, say, set_threads
 from training.ranks import Alone, PeerError, PeerStoppedError, StoppedError, Team
-from training.scoring import SuiteRow, check_suites, judge, load_suite, record, to_ask_again
+from training.scorers import SuiteRow, score_answers
+from training.scoring import check_suites, judge, load_suite, record, to_ask_again
 from training.stopping import StopRequest
 from training.weights import load_model, load_tokenizer, stop_tokens
 
@@ -188,10 +190,12 @@ class TrainingJob:
         for suite in self.recipe.evaluation.suites:
             rows = load_suite(suite, self.dataset)
             answers = self._ask(model, model_folder, suite, rows)
-            write_answers(self.state / "reports" / f"answers-{suite.name}-{when}.jsonl", answers)
-            result["answers"][suite.name] = [answer.text for answer in answers]
-            again.append((suite, to_ask_again(rows, [answer.score for answer in answers])))
-            mean = sum(answer.score for answer in answers) / len(answers)
+            scored = score_answers(suite, rows, answers)
+            path = self.state / "reports" / f"answers-{suite.name}-{when}.jsonl"
+            write_answers(path, rows, answers, scored.values)
+            result["answers"][suite.name] = [recorded(answer) for answer in answers]
+            again.append((suite, to_ask_again(suite, rows, scored.values)))
+            mean = summarise(suite.metric, scored, [row.group for row in rows]).value
             say(suite=suite.name, when=when, score=f"{mean:.4f}", of=len(answers))
         if when == "after":
             # A server computes in bf16 or in f32, by its processor, whatever was trained in: a prompt is golden only
@@ -202,11 +206,11 @@ class TrainingJob:
             with nullcontext() if precision == "f32" else computing_in_f32(model):
                 for suite, rows in again:
                     for row, answer in zip(rows, self._ask(model, model_folder, suite, rows), strict=True):
-                        golden = GoldenAnswer(suite=suite.name, row=row.id, answer=answer.text)
+                        golden = GoldenAnswer(suite=suite.name, row=row.id, answer=str(answer))
                         result["golden"].append(golden.model_dump())
         return result
 
-    def _ask(self, model: Any, folder: Path, suite: Suite, rows: list[SuiteRow]) -> list[ModelAnswer]:
+    def _ask(self, model: Any, folder: Path, suite: Suite, rows: list[SuiteRow]) -> list[Answer]:
         if not rows:
             return []
         asked, system, stop = [each.row for each in rows], self.recipe.serving.system_prompt, stop_tokens(folder)

@@ -10,6 +10,7 @@ from typing import Any
 from contract.documents.dataset import DatasetManifest
 from contract.documents.model import GateResult, ModelManifest, SuiteResult, TrainingFacts
 from contract.documents.recipe import Recipe
+from contract.documents.recipe_evaluation import unit_of
 
 _LIMITS = (
     "The scores hold for prompts like those of the suites, and for greedy answers. What the data does not cover was "
@@ -88,11 +89,21 @@ def _scores(evaluation: list[SuiteResult]) -> str:
         "| suite | split | metric | base model | this model | 95 % interval | groups |\n|---|---|---|---|---|---|---|"
     )
     rows = [
-        f"| {r.suite} | {r.split} | {r.metric} | {r.before.value:.3f} | {r.after.value:.3f} "
+        f"| {r.suite} | {r.split} | {_measure(r)} | {r.before.value:.3f} | {r.after.value:.3f} "
         f"| {r.after.low:.3f} to {r.after.high:.3f} | {r.after.groups} |"
         for r in evaluation
     ]
-    return "\n".join((head, *rows))
+    corpus = [
+        f"| {r.suite} | {r.split} | {each.name}, of all answers | {each.before:.2f} | {each.after:.2f} | - | - |"
+        for r in evaluation
+        for each in r.corpus
+    ]
+    return "\n".join((head, *rows, *corpus))
+
+
+def _measure(result: SuiteResult) -> str:
+    unit = unit_of(result.metric)
+    return f"{result.metric} ({unit}; lower is better)" if unit else result.metric
 
 
 def _data(dataset: DatasetManifest) -> str:

@@ -1,23 +1,28 @@
 """Scores, gate and golden prompts, from the answers to each row: in the job, and again by whoever collects its run."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from contract.documents.dataset import DatasetManifest
-from contract.documents.evaluation import EvaluationAnswers, GoldenAnswer, RowAnswers, SuiteAnswers
-from contract.documents.model import GateResult, Golden, Message, SuiteResult
+from contract.documents.evaluation import Answer, EvaluationAnswers, GoldenAnswer, RowAnswers, SuiteAnswers
+from contract.documents.model import CorpusScore, GateResult, Golden, Message, Score, SuiteResult
 from contract.documents.recipe import Recipe
-from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck, Suite
-from contract.errors import IntegrityError, RunError
+from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck, Suite, unit_of
+from contract.errors import IntegrityError, RunError, require_packages
 from contract.integrity.digest import sha256_bytes
 from contract.layout import EVALUATION, MANIFEST
-from training.metrics import mean_gain, mean_score, score_answer
+from training.metrics import gain_of, summarise
 from training.rows import Row, group_of, read_rows
+from training.scorers import NEEDS, SuiteRow, can_score, corpus_scores, score_answers
+from training.turns import Turn
 from training.words import found
 
 GOLDEN_PROMPTS = 4
 _ASKED_AGAIN = 2 * GOLDEN_PROMPTS
+_HOLDING_EXPECTED = ("expect", "exact", "f1")
+"""Metrics by which a right answer holds the row's expected strings."""
 
 # What any chat model answers with something; an import has no facts of its own to ask for.
 ANY_ANSWER = Golden(messages=[Message(role="user", content="What is the capital of France?")], expect=[], max_tokens=16)
@@ -31,15 +36,6 @@ class GateVerdict(NamedTuple):
     golden: list[Golden]
 
 
-class SuiteRow(NamedTuple):
-    """A row that a suite asks."""
-
-    row: Row
-    id: str
-    """Sha256 of its line in the dataset, the line's end included."""
-    group: str
-
-
 def load_suite(suite: Suite, dataset: Path) -> list[SuiteRow]:
     """The rows that a suite asks, in the order of the dataset.
 
@@ -48,24 +44,52 @@ def load_suite(suite: Suite, dataset: Path) -> list[SuiteRow]:
 
     Raises:
         RunError: the split has no row that the suite's metric can score.
+        DataError: a row has what the metric needs, but it is wrong; naming file and line.
     """
+    if suite.metric == "translation":
+        require_packages("data", "sacrebleu")
     manifest = DatasetManifest.load(dataset / MANIFEST)
     file = manifest.splits.get(suite.split)
-    path = dataset / (file or suite.split)
-    rows: list[SuiteRow] = []
-    if file:
-        lines = path.read_bytes().split(b"\n")
-        for number, row in read_rows(path):
-            if row.expect or (suite.metric != "expect" and row.answer):
-                rows.append(SuiteRow(row, sha256_bytes(lines[number - 1] + b"\n"), group_of(row, manifest.group)))
+    rows, others = _scored_rows(suite, dataset / file, manifest.group) if file else ([], [])
     if not rows:
-        needs = "rows with `expect`" if suite.metric == "expect" else "rows"
+        fix = "hold rows out under data.split, or remove the suite from the recipe"
+        if others:
+            fix = f"write what metric {suite.metric!r} needs into the rows, or choose another metric or split"
         raise RunError(
-            f"suite {suite.name!r} finds no {needs} in split {suite.split!r}",
-            where=str(path),
-            fix="hold rows out under data.split, or remove the suite from the recipe",
+            f"suite {suite.name!r} finds no {NEEDS[suite.metric]} in split {suite.split!r}",
+            where=others[0] if others else str(dataset / (file or suite.split)),
+            fix=fix,
         )
-    return rows[: suite.limit] if suite.limit else rows
+    return rows
+
+
+def _scored_rows(suite: Suite, path: Path, group: str) -> tuple[list[SuiteRow], list[str]]:
+    """The rows of a file that a suite can score, and where the others are."""
+    rows: list[SuiteRow] = []
+    others: list[str] = []
+    lines = path.read_bytes().split(b"\n")
+    for number, row in read_rows(path):
+        asked, where = _asked(suite, row), f"{path}:{number}"
+        if can_score(suite, asked, where):
+            rows.append(SuiteRow(asked, sha256_bytes(lines[number - 1] + b"\n"), group_of(row, group)))
+        else:
+            others.append(where)
+    rows = rows[: suite.limit] if suite.limit else rows
+    if suite.metric == "paraphrase":
+        members = Counter(asked.group for asked in rows if asked.group)
+        rows = [asked for asked in rows if members[asked.group] > 1]
+    return rows, others
+
+
+def _asked(suite: Suite, row: Row) -> Row:
+    """A row as a suite asks it: a pair of sentences becomes a prompt and its answer."""
+    if not suite.languages or any(language not in row.translation for language in suite.languages):
+        return row
+    source, target = suite.languages
+    prompt = suite.prompt or f"Translate from {source} to {target}:\n\n{{text}}"
+    asked = Turn(role="user", content=prompt.replace("{text}", row.translation[source]))
+    answer = Turn(role="assistant", content=row.translation[target])
+    return Row(messages=[asked, answer], metadata=row.metadata)
 
 
 def check_suites(recipe: Recipe, dataset: Path) -> None:
@@ -91,8 +115,8 @@ def check_suites(recipe: Recipe, dataset: Path) -> None:
 
 def record(
     rows: Mapping[str, Sequence[SuiteRow]],
-    before: Mapping[str, Sequence[str]],
-    after: Mapping[str, Sequence[str]],
+    before: Mapping[str, Sequence[str | Mapping[str, Any]]],
+    after: Mapping[str, Sequence[str | Mapping[str, Any]]],
     golden: Sequence[GoldenAnswer],
 ) -> EvaluationAnswers:
     """The document of a run's answers; rows, and the answers to them, by suite."""
@@ -100,7 +124,7 @@ def record(
         SuiteAnswers(
             suite=suite,
             rows=[
-                RowAnswers(row=row.id, before=was, after=now)
+                RowAnswers.model_validate({"row": row.id, "before": was, "after": now})
                 for row, was, now in zip(asked, before[suite], after[suite], strict=True)
             ],
         )
@@ -127,34 +151,43 @@ def judge(recipe: Recipe, dataset: Path, answers: EvaluationAnswers) -> GateVerd
     for suite, given in zip(recipe.evaluation.suites, answers.suites, strict=True):
         rows = load_suite(suite, dataset)
         _require_rows(suite, rows, given)
-        scores = {
-            when: [
-                score_answer(suite.metric, asked.row, getattr(answer, when))
-                for asked, answer in zip(rows, given.rows, strict=True)
-            ]
-            for when in ("before", "after")
-        }
-        evaluation.append(_result(suite, [asked.group for asked in rows], scores["before"], scores["after"]))
-        asked_again += [(suite, row) for row in to_ask_again(rows, scores["after"])]
+        before, after = ([getattr(answer, when) for answer in given.rows] for when in ("before", "after"))
+        evaluation.append(suite_result(suite, rows, before, after))
+        asked_again += [(suite, row) for row in to_ask_again(suite, rows, score_answers(suite, rows, after).values)]
     return GateVerdict(evaluation, decide(recipe.evaluation.gate, evaluation), _golden(asked_again, answers.golden))
 
 
-def _result(suite: Suite, groups: list[str], before: list[float], after: list[float]) -> SuiteResult:
+def suite_result(
+    suite: Suite, rows: Sequence[SuiteRow], before: Sequence[Answer], after: Sequence[Answer]
+) -> SuiteResult:
+    """The scores of two models' answers to the same rows.
+
+    Raises:
+        IntegrityError: an answer is none to the suite's metric, or the two count different tokens.
+    """
+    groups = [asked.group for asked in rows]
+    was, now = (score_answers(suite, rows, answers) for answers in (before, after))
+    _require(was.weights == now.weights, f"suite {suite.name}", "counts other tokens before than after")
+    corpus = [corpus_scores(suite, rows, answers) for answers in (before, after)]
     return SuiteResult(
         suite=suite.name,
         split=suite.split,
         metric=suite.metric,
-        before=mean_score(before, groups),
-        after=mean_score(after, groups),
-        gain=mean_gain(before, after, groups),
+        before=summarise(suite.metric, was, groups),
+        after=summarise(suite.metric, now, groups),
+        gain=gain_of(suite.metric, was, now, groups),
+        corpus=[CorpusScore(name=name, before=value, after=corpus[1][name]) for name, value in corpus[0].items()],
     )
 
 
-def to_ask_again(rows: Sequence[SuiteRow], scores: Sequence[float]) -> list[SuiteRow]:
+def to_ask_again(suite: Suite, rows: Sequence[SuiteRow], scores: Sequence[float]) -> list[SuiteRow]:
     """The rows of a suite that are asked in the other precision too: a prompt is golden only if both answers are right.
 
-    A server checks golden prompts by their expected strings, so rows without any are not asked.
+    A server checks golden prompts by their expected strings, so rows without any are not asked, nor those of suites by
+    whose metric an answer can be right without them.
     """
+    if suite.metric not in _HOLDING_EXPECTED:
+        return []
     right = [asked for asked, score in zip(rows, scores, strict=True) if score == 1 and _may_be_golden(asked.row)]
     return right[:_ASKED_AGAIN]
 
@@ -174,16 +207,31 @@ def decide(gate: list[GateCheck], results: list[SuiteResult]) -> GateResult:
         if result.after.groups < MIN_GATE_GROUPS:
             passed = False
             reasons.append(f"{check.suite}: {result.after.groups} groups, fewer than the {MIN_GATE_GROUPS} of a gate")
-        for words, found_, least in (("score", result.after, check.low), ("gain", result.gain, check.gain_low)):
-            if least is None or found_ is None:
-                continue
-            holds = found_.low >= least - 1e-9
+        for holds, words in _conditions(check, result):
             passed &= holds
-            reasons.append(
-                f"{check.suite}: {words} {found_.value:.2f}, {found_.low:.2f} at its lower bound, "
-                f"{'at least' if holds else 'less than'} {least:.2f}"
-            )
+            reasons.append(f"{check.suite}: {words}")
     return GateResult(passed=passed, reasons=reasons)
+
+
+def _conditions(check: GateCheck, result: SuiteResult) -> Iterator[tuple[bool, str]]:
+    """Of each bound whether it holds, in words."""
+    unit = unit_of(result.metric)
+    for name, score, least in (("score", result.after, check.low), ("gain", result.gain, check.gain_low)):
+        if least is not None and score is not None:
+            holds = score.low >= least - 1e-9
+            yield holds, _in_words("decrease" if unit else name, score, unit, holds, least, "low")
+    if check.high is not None:
+        holds = result.after.high <= check.high + 1e-9
+        yield holds, _in_words("loss", result.after, unit, holds, check.high, "high")
+
+
+def _in_words(name: str, score: Score, unit: str, holds: bool, bound: float, end: Literal["low", "high"]) -> str:
+    words = ("at least", "less than") if end == "low" else ("at most", "more than")
+    side = {"low": "lower", "high": "upper"}[end]
+    return (
+        f"{name} {score.value:.2f}{unit and ' ' + unit}, {getattr(score, end):.2f} at its {side} bound, "
+        f"{words[not holds]} {bound:.2f}"
+    )
 
 
 def _require_rows(suite: Suite, rows: Sequence[SuiteRow], given: SuiteAnswers) -> None:

@@ -44,6 +44,11 @@ def found(answer: str, expect: Sequence[str]) -> bool:
     return all(any(_has_word(text, fold(choice)) for choice in one.split("|")) for one in expect)
 
 
+def holds(answer: str, words: str) -> bool:
+    """Tell whether an answer has a string as whole words, letter case and spaces aside."""
+    return _has_word(fold(answer), fold(words))
+
+
 def _has_word(text: str, word: str) -> bool:
     start = text.find(word)
     while start >= 0:

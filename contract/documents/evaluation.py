@@ -12,12 +12,23 @@ from contract.documents.document import Document, Part
 from contract.names import Name, Sha256
 
 
+class Likelihood(Part):
+    """How likely a model finds a row's own answer or text."""
+
+    nats: float = Field(ge=0, allow_inf_nan=False, description="Negative log-likelihood: the loss, summed over tokens.")
+    tokens: int = Field(ge=1, description="That bear loss.")
+
+
+Answer = str | Likelihood
+"""A greedy answer; of a suite `perplexity`, the likelihood of the row's own."""
+
+
 class RowAnswers(Part):
-    """The greedy answers to a row of the dataset."""
+    """The answers to a row of the dataset."""
 
     row: Sha256 = Field(description="Of the row's line in the dataset.")
-    before: str = Field(description="Of the base model.")
-    after: str = Field(description="Of the packaged weights.")
+    before: Answer = Field(description="Of the base model.")
+    after: Answer = Field(description="Of the packaged weights.")
 
 
 class SuiteAnswers(Part):

@@ -59,6 +59,14 @@ class Score(Part):
     groups: int = Field(description="Independent observations; of an older kit: rows.")
 
 
+class CorpusScore(Part):
+    """A score of all answers at once, from 0 to 100, as papers state it. It has no interval, and no gate reads it."""
+
+    name: str = Field(description="chrF++ or BLEU, with its tokens where they are not BLEU's usual ones (13a).")
+    before: float
+    after: float
+
+
 class SuiteResult(Part):
     """A suite before training (the base model) and after it (the packaged weights)."""
 
@@ -67,7 +75,11 @@ class SuiteResult(Part):
     metric: Metric = "expect"
     before: Score
     after: Score
-    gain: Score | None = Field(default=None, description="After less before, row by row; of an older kit: none.")
+    gain: Score | None = Field(
+        default=None,
+        description="After less before, row by row; of `perplexity`, before less after; of an older kit: none.",
+    )
+    corpus: list[CorpusScore] = Field(default=[], exclude_if=lambda scores: not scores, description="Of translations.")
 
 
 class GateResult(Part):

@@ -1,47 +1,121 @@
 """A recipe's section `evaluation`: suites, and the gate on them."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from contract.documents.document import Part
 from contract.documents.recipe_data import SplitName
+from contract.json_values import check_schema
 from contract.names import Name
 
-Metric = Literal["expect", "exact", "f1"]
+Metric = Literal[
+    "expect",
+    "exact",
+    "f1",
+    "perplexity",
+    "translation",
+    "tools",
+    "schema",
+    "refusal",
+    "leak",
+    "paraphrase",
+]
+"""docs/how-to/evaluation.md says what each needs and measures."""
+
+LIKELIHOOD: Metric = "perplexity"
+"""The one metric that needs no answers: lower is better, and it has no upper end. All others are from 0 to 1."""
 
 MIN_GATE_GROUPS = 30
 """Fewer independent groups than this can't carry a gate: the interval of their mean is wider than any useful bound."""
 
 
+def unit_of(metric: Metric) -> str:
+    """The unit of a metric's score; empty: a share, from 0 to 1."""
+    return "nats per token" if metric == LIKELIHOOD else ""
+
+
 class Suite(Part):
-    """Greedy answers to a split's rows, each with a score from 0 to 1."""
+    """Greedy answers to a split's rows, each with a score from 0 to 1; of `perplexity`, the loss of the rows' own."""
 
     name: Name
     split: SplitName
     metric: Metric = Field(
         default="expect",
         description="`expect`: all of the row's expected strings stand in the answer, as whole words. `exact`: the "
-        "answer is the row's. `f1`: F1 of the words that the two share. Letter case and spaces don't count.",
+        "answer is the row's. `f1`: F1 of the words that the two share. Letter case and spaces don't count. "
+        "`perplexity`: mean loss of the row's own answer or text, nats per token; lower is better. `translation`: "
+        "chrF++. `tools`: the answer calls what the row's does, and nothing else. `schema`: JSON that its schema "
+        "allows. `refusal`: refuses where the row's `refuse` says so, and only there. `leak`: holds none of the "
+        "rows' `redacted` strings. `paraphrase`: F1 with the other answers of the row's group.",
     )
     max_tokens: int = Field(default=64, ge=1)
     limit: int = Field(default=0, ge=0, description="Rows taken, in order; 0: all.")
+    languages: list[str] = Field(
+        default=[], max_length=2, description="Of rows of kind translation: from and to, as in `[en, de]`."
+    )
+    prompt: str = Field(
+        default="",
+        description="What such a row asks; `{text}` is the sentence in the first language. Empty: `Translate from en "
+        "to de:` and the sentence.",
+    )
+    json_schema: dict[str, Any] = Field(
+        default={}, description="Of `schema`: the answers' JSON schema; a row's own `json_schema` goes before it."
+    )
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> "Suite":
+        if len(self.languages) == 1:
+            raise ValueError("`languages` are two: from and to, as in [en, de]")
+        if self.prompt and not self.languages:
+            raise ValueError("`prompt` has no effect without `languages`")
+        if self.prompt and "{text}" not in self.prompt:
+            raise ValueError("`prompt` must hold {text}, where the sentence stands")
+        if self.json_schema and self.metric != "schema":
+            raise ValueError("`json_schema` has no effect without `metric: schema`")
+        if self.json_schema:
+            try:
+                check_schema(self.json_schema)
+            except ValueError as e:
+                raise ValueError(f"`json_schema` {e}") from None
+        return self
 
 
 class GateCheck(Part):
-    """Bounds on a suite's mean score. They hold for the lower end of the 95 % interval, not for the mean itself."""
+    """Bounds on a suite's mean score. They hold for an end of the 95 % interval, not for the mean itself."""
 
     suite: Name
     low: float | None = Field(default=None, gt=0, le=1, description="Least lower bound of the score after training.")
+    high: float | None = Field(
+        default=None, gt=0, description="Greatest upper bound of the loss after training, nats per token: `perplexity`."
+    )
     gain_low: float | None = Field(
-        default=None, ge=0, le=1, description="Least lower bound of the gain over the base model, row by row."
+        default=None,
+        ge=0,
+        description="Least lower bound of the gain over the base model, row by row; of `perplexity`, of the decrease.",
     )
 
     @model_validator(mode="after")
     def _checks_something(self) -> "GateCheck":
-        if self.low is None and self.gain_low is None:
-            raise ValueError("a gate check needs `low`, `gain_low` or both")
+        if self.low is None and self.high is None and self.gain_low is None:
+            raise ValueError("a gate check needs `low`, `high` or `gain_low`")
         return self
+
+    def require_direction(self, metric: Metric) -> None:
+        """Refuse bounds on the wrong side of a metric.
+
+        Raises:
+            ValueError: naming the key to use.
+        """
+        if metric == LIKELIHOOD and self.low is not None:
+            raise ValueError(
+                f"the gate's `low` on suite {self.suite!r}: of perplexity, lower is better; write `high`, the greatest "
+                "upper bound in nats per token"
+            )
+        if metric != LIKELIHOOD and self.high is not None:
+            raise ValueError(f"the gate's `high` on suite {self.suite!r}: of {metric}, higher is better; write `low`")
+        if metric != LIKELIHOOD and self.gain_low is not None and self.gain_low > 1:
+            raise ValueError(f"the gate's `gain_low` on suite {self.suite!r} is {self.gain_low:g}: scores end at 1")
 
 
 class Evaluation(Part):
@@ -60,4 +134,5 @@ class Evaluation(Part):
                 raise ValueError(f"the gate names suite {check.suite!r}; there are {sorted(known)}")
             if known[check.suite].split == "train":
                 raise ValueError(f"the gate checks suite {check.suite!r} on trained rows, which proves nothing")
+            check.require_direction(known[check.suite].metric)
         return self

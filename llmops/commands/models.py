@@ -9,7 +9,7 @@ from llmops.context import Context, say
 from llmops.terminal.tables import print_done, print_fields, print_json, print_rows, share
 
 if TYPE_CHECKING:
-    from contract.documents.model import ModelManifest
+    from contract.documents.model import ModelManifest, SuiteResult
     from contract.names import ModelRef
     from llmops.platforms.platform import Platform
 
@@ -172,11 +172,6 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: di
             }
         )
         return
-    scores = [
-        f"{r.suite}: {share(r.before.value)} -> {share(r.after.value)} "
-        f"(95 % interval {share(r.after.low)} to {share(r.after.high)}, {r.after.groups} groups)"
-        for r in manifest.evaluation
-    ]
     fields: dict[str, Any] = {
         "model": ref.alias,
         "sha256": ref.sha256,
@@ -185,7 +180,7 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: di
         "from": _made_from(manifest),
         "size": _size(manifest),
         "engines": ", ".join(manifest.engines),
-        "scores": scores,
+        "scores": [_score(result) for result in manifest.evaluation],
         "gate": _gate(manifest),
     }
     if rejection:
@@ -198,6 +193,20 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: di
             f"loss {facts.first_loss:.3g} -> {facts.last_loss:.3g}, {facts.precision}"
         )
     print_fields({k: v for k, v in fields.items() if v != []}, as_json=False)
+
+
+def _score(result: "SuiteResult") -> str:
+    from contract.documents.recipe_evaluation import unit_of
+
+    unit = unit_of(result.metric)
+    before, after, low, high = (
+        f"{value:.3f}" if unit else share(value)
+        for value in (result.before.value, result.after.value, result.after.low, result.after.high)
+    )
+    return (
+        f"{result.suite}: {before} -> {after}{unit and ' ' + unit} "
+        f"(95 % interval {low} to {high}, {result.after.groups} groups)"
+    )
 
 
 def _gate(manifest: "ModelManifest") -> str:

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.documents.model import Score
+from contract.documents.recipe_evaluation import Metric
+from contract.errors import RunError
 from llmops.platforms.platform import Platform, Run
 from llmops.runs.report import run_report
-from training.metrics import mean_gain, mean_score
+from training.metrics import Scored, gain_of, summarise
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class SuiteComparison:
     """A suite of two runs; `gain` is that of the second over the first, row by row."""
 
     suite: str
-    metric: str
+    metric: Metric
     first: Score
     second: Score
     gain: Score
@@ -39,7 +41,7 @@ def compare_runs(platform: Platform, first: Run, second: Run) -> list[SuiteCompa
     """Compare the trained models of two collected runs by suites of one name and metric.
 
     Raises:
-        RunError: one of them is not complete, or was not collected.
+        RunError: one of them is not complete, or was not collected; or their models count tokens differently.
         IntegrityError: a version or dataset was changed.
     """
     others = {each.suite.name: each for each in run_report(platform, second).suites}
@@ -53,7 +55,15 @@ def compare_runs(platform: Platform, first: Run, second: Run) -> list[SuiteCompa
         if not pairs:
             continue
         groups = [mine.group for mine, _ in pairs]
-        a, b = [mine.score_after for mine, _ in pairs], [their.score_after for _, their in pairs]
-        scores = mean_score(a, groups), mean_score(b, groups)
-        found.append(SuiteComparison(each.suite.name, each.suite.metric, *scores, mean_gain(a, b, groups)))
+        a = Scored([mine.score_after for mine, _ in pairs], [mine.weight for mine, _ in pairs])
+        b = Scored([their.score_after for _, their in pairs], [their.weight for _, their in pairs])
+        name, metric = each.suite.name, each.suite.metric
+        if a.weights != b.weights:
+            raise RunError(
+                "their models count other tokens, so that losses per token can't be compared",
+                where=f"suite {name}",
+                fix="compare runs of one base model, or of base models with one tokenizer",
+            )
+        scores = summarise(metric, a, groups), summarise(metric, b, groups)
+        found.append(SuiteComparison(name, metric, *scores, gain_of(metric, a, b, groups)))
     return found

@@ -1,9 +1,11 @@
 """A run's page: what it was trained on, how training went, and what the model answers, in one HTML file."""
 
+import math
 from collections.abc import Iterator
 from html import escape
 
-from contract.documents.model import Score
+from contract.documents.model import Score, SuiteResult
+from contract.documents.recipe_evaluation import unit_of
 from llmops.pages.document import bullets, document, duration, figures, table
 from llmops.pages.svg import LEFT, RIGHT, WIDTH, curves, svg
 from llmops.runs.report import AnsweredRow, RunReport, SuiteReport
@@ -55,14 +57,25 @@ def _scores(report: RunReport) -> str:
         counts = f"{result.after.rows} rows, {result.after.groups} groups"
         rows.append(
             f"<tr><td><b>{escape(result.suite)}</b><span class='soft'>{escape(result.split)}, "
-            f"{escape(result.metric)}; {counts}</span></td><td>{_interval(result.before)}</td>"
+            f"{escape(_measure(result))}; {counts}</span></td><td>{_interval(result.before)}</td>"
             f"<td>{_interval(result.after)}</td><td>{gain}</td></tr>"
         )
     head = ("suite", "base model", "trained", "gain")
     words = (
         "<p class='soft'>Mean score with its 95 % interval; dashed: the gate's bound for the interval's lower end.</p>"
     )
-    return f"<h2>Evaluation</h2>\n{words}\n{table(head, rows)}\n<div class='scroll'>{_intervals(report.suites)}</div>"
+    drawn = [each for each in report.suites if not unit_of(each.result.metric)]
+    chart = f"<div class='scroll'>{_intervals(drawn)}</div>" if drawn else ""
+    return f"<h2>Evaluation</h2>\n{words}\n{table(head, rows)}\n{chart}"
+
+
+def _measure(result: SuiteResult) -> str:
+    """A suite's metric, its unit, and what papers state in its place."""
+    shown = [f"{result.metric}, {unit}; lower is better" if (unit := unit_of(result.metric)) else result.metric]
+    if unit:
+        shown.append(f"perplexity {math.exp(result.before.value):.3g} → {math.exp(result.after.value):.3g}")
+    shown += [f"{each.name} {each.before:.1f} → {each.after:.1f}" for each in result.corpus]
+    return "; ".join(shown)
 
 
 def _interval(score: Score) -> str:
@@ -137,19 +150,19 @@ def _data(report: RunReport) -> str:
 
 
 def _answers(suite: SuiteReport) -> str:
-    shown, wrong = suite.rows[:SHOWN_ROWS], sum(row.score_after < 1 for row in suite.rows)
-    words = f"{wrong} of {len(suite.rows)} below 1; the lowest first"
+    shown, unit = suite.rows[:SHOWN_ROWS], unit_of(suite.suite.metric)
+    wrong = sum(row.score_after < 1 for row in suite.rows)
+    words = f"{unit}; the highest first" if unit else f"{wrong} of {len(suite.rows)} below 1; the lowest first"
     if len(shown) < len(suite.rows):
         words += f"; the first {len(shown)} are shown"
-    head = ("prompt", "reference", "base model", "trained", "score")
-    return (
-        f"<h2>Answers: {escape(suite.suite.name)}</h2>\n<p class='soft'>{words}</p>\n{table(head, map(_answer, shown))}"
-    )
+    head = ("prompt", "reference", "base model", "trained", unit or "score")
+    rows = (_answer(row, wrong=not unit and row.score_after < 1) for row in shown)
+    return f"<h2>Answers: {escape(suite.suite.name)}</h2>\n<p class='soft'>{words}</p>\n{table(head, rows)}"
 
 
-def _answer(row: AnsweredRow) -> str:
+def _answer(row: AnsweredRow, wrong: bool) -> str:
     cells = "".join(f"<td class='answer'>{escape(words)}</td>" for words in _words(row))
-    kind = " class='wrong'" if row.score_after < 1 else ""
+    kind = " class='wrong'" if wrong else ""
     return f"<tr{kind}>{cells}<td class='time'>{row.score_before:.2f} → {row.score_after:.2f}</td></tr>"
 
 

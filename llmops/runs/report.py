@@ -1,13 +1,14 @@
 """RunReport: everything that a run's page shows, read from what was checked: the store, the spec and the run's log."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from contract.documents.dataset import DatasetManifest
+from contract.documents.evaluation import Answer
 from contract.documents.model import ModelManifest, SuiteResult
-from contract.documents.recipe_evaluation import GateCheck, Suite
+from contract.documents.recipe_evaluation import GateCheck, Suite, unit_of
 from contract.errors import RunError
 from contract.layout import MANIFEST
 from contract.names import ModelRef
@@ -15,7 +16,7 @@ from llmops.platforms.platform import Platform, Run
 from llmops.runs.receipts import checked_dataset, read_answers
 from llmops.runs.runs import not_complete
 from llmops.terminal.progress import parse
-from training.metrics import score_answer
+from training.scorers import SuiteRow, reference_of, score_answers
 from training.scoring import load_suite
 
 Points = list[tuple[float, float]]
@@ -23,7 +24,7 @@ Points = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class AnsweredRow:
-    """A row of a suite with both models' answers and their scores, from 0 to 1."""
+    """A row of a suite with both models' answers and their scores, from 0 to 1; of `perplexity`, nats per token."""
 
     id: str
     group: str
@@ -33,11 +34,13 @@ class AnsweredRow:
     after: str
     score_before: float
     score_after: float
+    weight: int
+    """Of its scores in the mean: 1; of `perplexity`, tokens."""
 
 
 @dataclass(frozen=True)
 class SuiteReport:
-    """A suite's result, what the gate asks of it, and its rows: those that the trained model got wrong first."""
+    """A suite's result, what the gate asks of it, and its rows, the trained model's worst answers first."""
 
     suite: Suite
     result: SuiteResult
@@ -77,24 +80,38 @@ def run_report(platform: Platform, run: Run) -> RunReport:
     answers = read_answers(store.version(ref), manifest, f"{ref.alias}: {MANIFEST}")
     suites = []
     for suite, result, given in zip(spec.recipe.evaluation.suites, manifest.evaluation, answers.suites, strict=True):
-        rows = [
-            AnsweredRow(
-                asked.id,
-                asked.group,
-                asked.row.prompt[-1]["content"],
-                asked.row.answer,
-                answer.before,
-                answer.after,
-                score_answer(suite.metric, asked.row, answer.before),
-                score_answer(suite.metric, asked.row, answer.after),
-            )
-            for asked, answer in zip(load_suite(suite, folder), given.rows, strict=True)
-        ]
-        rows.sort(key=lambda row: row.score_after)
+        before, after = ([getattr(row, when) for row in given.rows] for when in ("before", "after"))
+        rows = answered_rows(suite, load_suite(suite, folder), before, after)
         check = next((c for c in spec.recipe.evaluation.gate if c.suite == suite.name), None)
         suites.append(SuiteReport(suite, result, check, rows))
     dataset = DatasetManifest.load(folder / MANIFEST)
     return RunReport(run, ref, manifest, dataset, suites, read_curves(platform.follow(spec.id)))
+
+
+def answered_rows(
+    suite: Suite, rows: Sequence[SuiteRow], before: Sequence[Answer], after: Sequence[Answer]
+) -> list[AnsweredRow]:
+    """A suite's rows with two models' answers, the second one's worst first."""
+    was, now = (score_answers(suite, rows, answers) for answers in (before, after))
+    found = [
+        AnsweredRow(
+            id=asked.id,
+            group=asked.group,
+            prompt=asked.row.prompt[-1]["content"] if asked.row.prompt else "",
+            reference=reference_of(asked.row),
+            before=_in_words(before[index]),
+            after=_in_words(after[index]),
+            score_before=was.values[index],
+            score_after=now.values[index],
+            weight=now.weights[index],
+        )
+        for index, asked in enumerate(rows)
+    ]
+    return sorted(found, key=lambda row: -row.score_after if unit_of(suite.metric) else row.score_after)
+
+
+def _in_words(answer: Answer) -> str:
+    return answer if isinstance(answer, str) else f"{answer.nats:.1f} nats over {answer.tokens} tokens"
 
 
 def read_curves(lines: Iterable[str]) -> dict[str, Points]:

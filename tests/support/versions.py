@@ -39,8 +39,9 @@ def write_output(folder: Path, spec: RunSpec, store: Store, right: bool = True) 
     rows = {suite.name: load_suite(suite, dataset) for suite in spec.recipe.evaluation.suites}
     golden = [
         GoldenAnswer(suite=name, row=asked_row.id, answer=asked_row.row.answer)
-        for name, asked in rows.items()
-        for asked_row in to_ask_again(asked, [float(right)] * len(asked))
+        for suite in spec.recipe.evaluation.suites
+        for name, asked in [(suite.name, rows[suite.name])]
+        for asked_row in to_ask_again(suite, asked, [float(right)] * len(asked))
     ]
     before = {name: ["I do not know."] * len(asked) for name, asked in rows.items()}
     after = {name: [each.row.answer if right else "I do not know." for each in asked] for name, asked in rows.items()}

@@ -1,36 +1,8 @@
-"""Scores of answers, and the intervals of their means."""
+"""Means of scores and losses, and their intervals."""
 
 import pytest
 
-from training.metrics import f1, mean_gain, mean_score, score_answer
-from training.rows import Row
-from training.turns import Turn
-
-ROW = Row(
-    messages=[Turn(role="user", content="When?"), Turn(role="assistant", content="On Monday morning")],
-    expect=["monday"],
-)
-
-
-@pytest.mark.parametrize(
-    ("metric", "answer", "score"),
-    [
-        ("expect", "It is on MONDAY.", 1.0),
-        ("expect", "Tomorrow", 0.0),
-        ("exact", "on  monday morning", 1.0),
-        ("exact", "On Monday", 0.0),
-        ("f1", "On Monday morning", 1.0),
-        ("f1", "on Monday", 0.8),  # precision 1, recall 2/3
-        ("f1", "", 0.0),
-    ],
-)
-def test_an_answer_is_scored_by_the_suites_metric(metric: str, answer: str, score: float) -> None:
-    assert score_answer(metric, ROW, answer) == pytest.approx(score)  # type: ignore[arg-type]
-
-
-def test_words_of_scripts_without_spaces_are_their_characters() -> None:
-    assert f1("東京です", "東京") == pytest.approx(2 * 2 / (4 + 2))
-    assert f1("the 7 cats", "the 8 cats") == pytest.approx(2 / 3)
+from training.metrics import Scored, gain_of, mean_gain, mean_loss, mean_score
 
 
 # Wilson's interval without continuity correction, as R's prop.test(x, n, correct = FALSE) gives it.
@@ -75,3 +47,20 @@ def test_equal_gains_of_few_groups_prove_little() -> None:
 def test_bounds_are_the_same_each_time() -> None:
     scores, groups = [0.1, 0.9, 0.4, 0.7] * 10, [str(i % 13) for i in range(40)]
     assert mean_score(scores, groups) == mean_score(scores, groups)
+
+
+def test_a_loss_is_the_mean_over_tokens_and_its_interval_that_of_groups() -> None:
+    values, weights = [1.0, 3.0] * 20, [30, 10] * 20
+    groups = [str(i // 2) for i in range(40)]
+    found = mean_loss(Scored(values, weights), groups)
+    assert (found.value, found.low, found.high, found.groups) == (1.5, 1.5, 1.5, 20)  # all groups have that mean
+    apart = mean_loss(Scored(values, weights), [str(i) for i in range(40)])
+    assert apart.value == 1.5
+    assert 1.1 < apart.low < 1.35 < 1.65 < apart.high < 1.95  # one standard error is 0.137
+
+
+def test_the_gain_of_a_loss_is_its_decrease_row_by_row() -> None:
+    groups = [str(i) for i in range(40)]
+    before, after = [2.0 + i for i in range(40)], [1.5 + i for i in range(40)]
+    found = gain_of("perplexity", Scored(before, [7] * 40), Scored(after, [7] * 40), groups)
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from contract.documents.model import Score, SuiteResult
+from contract.documents.evaluation import Likelihood
+from contract.documents.model import GateResult, Score, SuiteResult
 from contract.documents.recipe import Recipe
 from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck
-from contract.errors import RunError
+from contract.errors import DataError, IntegrityError, RunError
 from llmops.data.build import build_dataset
-from training.scoring import check_suites, decide, load_suite
+from training.scoring import check_suites, decide, load_suite, suite_result
 
 
 def result(suite: str, low: float, gain_low: float = 0.0, groups: int = 40) -> SuiteResult:
@@ -42,6 +44,55 @@ def test_one_failed_suite_fails_the_gate() -> None:
 def test_too_few_groups_fail_the_gate_however_good() -> None:
     few = result("facts", 0.95, groups=MIN_GATE_GROUPS - 1)
     assert not decide([GateCheck(suite="facts", low=0.5)], [few]).passed
+
+
+@pytest.mark.parametrize(
+    ("check", "passed", "words"),
+    [
+        ({"high": 2.5}, True, "loss 2.10 nats per token, 2.50 at its upper bound, at most 2.50"),
+        ({"high": 2.4}, False, "loss 2.10 nats per token, 2.50 at its upper bound, more than 2.40"),
+        ({"gain_low": 0.2}, True, "decrease 0.30 nats per token, 0.20 at its lower bound, at least 0.20"),
+        ({"gain_low": 1.5}, False, "decrease 0.30 nats per token, 0.20 at its lower bound, less than 1.50"),
+    ],
+)
+def test_of_a_loss_the_gate_bounds_the_upper_end(check: dict[str, float], passed: bool, words: str) -> None:
+    loss = Score(value=2.1, low=1.9, high=2.5, rows=80, groups=40)
+    gain = Score(value=0.3, low=0.2, high=0.4, rows=80, groups=40)
+    found = SuiteResult(suite="loss", split="test", metric="perplexity", before=loss, after=loss, gain=gain)
+    assert decide([GateCheck.model_validate({"suite": "loss", **check})], [found]) == GateResult(
+        passed=passed, reasons=[f"loss: {words}"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "check", "use"),
+    [
+        ("perplexity", {"low": 0.5}, "write `high`"),
+        ("tools", {"high": 0.5}, "write `low`"),
+        ("f1", {"gain_low": 1.5}, "scores end at 1"),
+    ],
+)
+def test_a_bound_on_the_wrong_side_is_refused_with_the_key_to_use(
+    metric: str, check: dict[str, float], use: str
+) -> None:
+    with pytest.raises(ValidationError, match=use):
+        recipe({"metric": metric}, [{"suite": "held-out", **check}])
+    recipe({"metric": metric}, [])
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        ({"metric": "translation", "languages": ["en"]}, "are two"),
+        ({"metric": "exact", "prompt": "In German: {text}"}, "without `languages`"),
+        ({"metric": "translation", "languages": ["en", "de"], "prompt": "In German:"}, "must hold {text}"),
+        ({"metric": "exact", "json_schema": {"type": "array"}}, "no effect"),
+        ({"metric": "schema", "json_schema": {"type": "list"}}, "no JSON schema"),
+    ],
+)
+def test_keys_of_another_metric_are_refused(keys: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        recipe(keys, [])
 
 
 def test_without_a_gate_nothing_passes() -> None:
@@ -110,3 +161,67 @@ def test_rows_without_expected_strings_are_asked_by_other_metrics(rows: Path) ->
         build_dataset(made, rows, rows / metric)
         asked = load_suite(made.evaluation.suites[0], rows / metric)
         assert len([r for r in asked if not r.row.expect]) in (extra, max(extra - 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("metric", "needs"),
+    [
+        ("tools", "`tools`"),
+        ("schema", "`json_schema`"),
+        ("refusal", "`refuse: true`"),
+        ("leak", "`redacted`"),
+        ("paraphrase", "two prompts of one group"),
+    ],
+)
+def test_rows_that_lack_what_a_metric_needs_are_named_before_a_machine_starts(
+    rows: Path, metric: str, needs: str
+) -> None:
+    made = recipe({"metric": metric}, [], test=30)
+    build_dataset(made, rows, rows / "out")
+    with pytest.raises(RunError, match=needs) as caught:
+        check_suites(made, rows / "out")
+    assert metric == "paraphrase" or caught.value.where == str(rows / "out" / "test.jsonl:1")
+
+
+def test_a_row_that_contradicts_itself_is_named_before_a_machine_starts(rows: Path) -> None:
+    lines = (rows / "rows.jsonl").read_text().splitlines(keepends=True)
+    bad = [json.dumps(json.loads(line) | {"redacted": [7]}) + "\n" for line in lines]
+    (rows / "rows.jsonl").write_text("".join(bad))
+    made = recipe({"metric": "leak"}, [], test=30)
+    build_dataset(made, rows, rows / "out")
+    with pytest.raises(DataError, match="list of strings") as caught:
+        check_suites(made, rows / "out")
+    assert caught.value.where == f"{rows / 'out' / 'test.jsonl'}:1: redacted"
+
+
+def test_paraphrases_are_asked_where_a_group_has_two(rows: Path) -> None:
+    made = recipe({"metric": "paraphrase", "limit": 3}, [], group="fact", test=4)
+    build_dataset(made, rows, rows / "out")
+    assert len(load_suite(made.evaluation.suites[0], rows / "out")) == 2  # of 8 rows; the third is alone
+
+
+def test_a_pair_of_sentences_is_asked_by_the_suites_prompt(tmp_path: Path) -> None:
+    pairs = [{"translation": {"de": f"Haus {n}", "en": f"House {n}"}} for n in range(3)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    suite = {"split": "train", "metric": "translation", "languages": ["en", "de"]}
+    for prompt, asked in (("", "Translate from en to de:\n\nHouse 0"), ("German for {text}?", "German for House 0?")):
+        made = recipe({**suite, "prompt": prompt}, [])
+        build_dataset(made, tmp_path, tmp_path / asked[:6])
+        first = load_suite(made.evaluation.suites[0], tmp_path / asked[:6])[0].row
+        assert (first.prompt[-1]["content"], first.answer) == (asked, "Haus 0")
+    without = recipe({**suite, "languages": []}, [])
+    with pytest.raises(RunError, match="in the suite's `languages`"):
+        load_suite(without.evaluation.suites[0], tmp_path / "German")
+
+
+def test_losses_of_other_tokens_are_not_compared(rows: Path) -> None:
+    made = recipe({"metric": "perplexity", "limit": 2}, [], test=30)
+    build_dataset(made, rows, rows / "out")
+    suite = made.evaluation.suites[0]
+    asked = load_suite(suite, rows / "out")
+    before, after = ([Likelihood(nats=nats, tokens=4)] * 2 for nats in (8, 2))
+    result = suite_result(suite, asked, before, after)
+    assert result.gain is not None
+    assert (result.before.value, result.after.value, result.gain.value) == (2.0, 0.5, 1.5)
+    with pytest.raises(IntegrityError, match="counts other tokens"):
+        suite_result(suite, asked, before, [Likelihood(nats=2, tokens=5)] * 2)

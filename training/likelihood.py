@@ -1,0 +1,102 @@
+"""How likely a model finds rows' own answers and texts."""
+
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+from contract.documents.evaluation import Likelihood
+from contract.errors import DataError
+from training.chat import Encoded, encode, with_system
+from training.process import say
+from training.rows import Row
+
+BATCH_TOKENS = 4096
+"""Padded tokens of a batch."""
+
+
+def likelihoods(
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Row],
+    system_prompt: str,
+    suite: str,
+    between: Callable[[], None],
+) -> list[Likelihood]:
+    """The likelihood of what training would learn of each row: all answers with their ends, or the text with its end.
+
+    What exceeds the model's context is left out.
+
+    Args:
+        system_prompt: put first where a conversation has none, as in training.
+        suite: names progress lines.
+        between: called between batches; may raise to end early.
+
+    Returns:
+        In the order of `rows`.
+
+    Raises:
+        DataError: a row's prompt alone exceeds the context.
+    """
+    limit = model.config.max_position_embeddings
+    parts = [(index, part) for index, row in enumerate(rows) for part in _encoded(tokenizer, row, system_prompt)]
+    nats, tokens = [0.0] * len(rows), [0] * len(rows)
+    for batch in _batches([(index, Encoded(part.ids[:limit], part.answer[:limit])) for index, part in parts]):
+        losses = row_losses(model, [part for _, part in batch], tokenizer.pad_token_id)
+        for (index, part), loss in zip(batch, losses, strict=True):
+            nats[index] += loss
+            tokens[index] += int(part.answer[1:].sum())
+        say(suite=suite, read=sum(map(bool, tokens)), of=len(rows))
+        between()
+    if 0 in tokens:
+        raise DataError(
+            f"has nothing to learn within the {limit} tokens of the model's context",
+            where=f"suite {suite}, row {tokens.index(0) + 1}",
+            fix="shorten the row's prompt, or leave it out with a lower data.max_characters",
+        )
+    return [Likelihood(nats=round(n, 4), tokens=t) for n, t in zip(nats, tokens, strict=True)]
+
+
+def row_losses(model: Any, batch: Sequence[Encoded], pad: int) -> list[float]:
+    """The loss of each sequence, nats, summed over the tokens that bear it."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    width = max(len(example.ids) for example in batch)
+    ids = torch.full((len(batch), width), pad)
+    mask, bears = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
+    for row, example in enumerate(batch):
+        ids[row, : len(example.ids)] = torch.from_numpy(example.ids.astype(np.int64))
+        mask[row, : len(example.ids)] = 1
+        bears[row, : len(example.ids)] = torch.from_numpy(example.answer)
+    ids, mask, bears = (tensor.to(model.device) for tensor in (ids, mask, bears))
+    bears = bears[:, 1:]
+    with torch.inference_mode():
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1][bears].float()
+        losses = cross_entropy(logits, ids[:, 1:][bears], reduction="none").double().cpu()
+    return [float(part.sum()) for part in losses.split(bears.sum(dim=1).tolist())]
+
+
+def _encoded(tokenizer: Any, row: Row, system_prompt: str) -> list[Encoded]:
+    if row.turns:
+        tools = [tool.to_dict() for tool in row.tools]
+        return encode(tokenizer, with_system(row.turns, system_prompt), tools, row.completion)
+    core = deepcopy(tokenizer.backend_tokenizer)
+    core.no_truncation()
+    core.no_padding()
+    core.encode_special_tokens = True  # the text's own are ordinary text
+    ids = [*core.encode(row.text).ids, tokenizer.eos_token_id]
+    return [Encoded(np.array(ids, np.int32), np.ones(len(ids), np.bool_))]
+
+
+def _batches(parts: list[tuple[int, Encoded]]) -> Iterator[list[tuple[int, Encoded]]]:
+    """Sequences of about one length, as many as fit into BATCH_TOKENS padded ones; the longest first."""
+    batch: list[tuple[int, Encoded]] = []
+    for index, part in sorted(parts, key=lambda each: -len(each[1].ids)):
+        if batch and len(batch[0][1].ids) * (len(batch) + 1) > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append((index, part))
+    if batch:
+        yield batch
