@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from contract.documents.document import Part
 from contract.documents.recipe_data import SplitName
@@ -62,6 +62,16 @@ class Suite(Part):
     json_schema: dict[str, Any] = Field(
         default={}, description="Of `schema`: the answers' JSON schema; a row's own `json_schema` goes before it."
     )
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _is_computed_again(cls, metric: object) -> object:
+        if metric == "judge":
+            raise ValueError(
+                "a judge is no metric of a recipe: a job has no network to ask it, and who collects the run could not "
+                "compute its scores again"
+            )
+        return metric
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "Suite":

@@ -32,7 +32,7 @@ def note(model, *arguments):
 def main(root: Path) -> None:
     """Evaluate, every answer being taken as right."""
     job.run_suite = note
-    job.to_ask_again = lambda rows, right: rows
+    job.to_ask_again = lambda suite, rows, scores: rows
     training = job.TrainingJob(TrainingFolders(root), Alone(), StopRequest())
     found = training._evaluate(training.base, "after")
     print(json.dumps({"computed": computed, "golden": len(found["golden"])}))

@@ -12,12 +12,22 @@ from pathlib import Path
 import pytest
 
 from contract.documents.model import ModelManifest
+from contract.documents.recipe import Recipe
+from contract.documents.recipe_evaluation import Suite
 from contract.integrity.digest import check_folder, file_entries
-from contract.layout import MANIFEST, TrainingFolders
+from contract.layout import MANIFEST, MODEL_CARD, TrainingFolders
 from tests.support.models import tiny_model
 from tests.support.training import make_container, start_job, tiny_recipe, write_rows
 
 STEPS = 12
+
+
+def recipe() -> Recipe:
+    """The tiny recipe with a second suite: the loss of the held-out answers."""
+    made = tiny_recipe()
+    loss = Suite(name="loss", split="test", metric="perplexity")
+    evaluation = made.evaluation.model_copy(update={"suites": [*made.evaluation.suites, loss]})
+    return made.model_copy(update={"evaluation": evaluation})
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +40,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[TrainingFolders, list[str]]:
     """A job that nothing interrupted, and its lines."""
-    folders = make_container(tmp_path_factory.mktemp("whole"), tiny_model(), tiny_recipe(), data)
+    folders = make_container(tmp_path_factory.mktemp("whole"), tiny_model(), recipe(), data)
     return folders, finish(start_job(folders))
 
 
@@ -78,6 +88,11 @@ def test_job_leaves_a_complete_version_though_its_gate_failed(finished: tuple[Tr
     assert manifest.lineage.base_model
     assert manifest.lineage.dataset
     assert manifest.serving.system_prompt == "Short."
+    loss = manifest.evaluation[1]
+    assert loss.gain
+    assert loss.after.value < loss.before.value
+    assert loss.gain.value == pytest.approx(loss.before.value - loss.after.value, abs=2e-4)
+    assert "| loss | test | perplexity (nats per token; lower is better) |" in (folders.model / MODEL_CARD).read_text()
     assert not folders.failure.exists()
 
 
@@ -97,7 +112,7 @@ def test_job_reports_each_step_and_stage(finished: tuple[TrainingFolders, list[s
 def test_interrupted_job_ends_with_the_same_bytes(
     finished: tuple[TrainingFolders, list[str]], data: Path, tmp_path: Path
 ) -> None:
-    folders = make_container(tmp_path, tiny_model(), tiny_recipe(), data)
+    folders = make_container(tmp_path, tiny_model(), recipe(), data)
     first, second = random.randint(1, 5), random.randint(6, 8)
     print(f"killed at steps {first} and {second}")
     interrupt(folders, f"step={first} ")
@@ -119,7 +134,7 @@ def test_interrupted_job_ends_with_the_same_bytes(
 def test_replaced_container_packages_again_from_its_checkpoints(
     finished: tuple[TrainingFolders, list[str]], data: Path, tmp_path: Path
 ) -> None:
-    folders = make_container(tmp_path, tiny_model(), tiny_recipe(), data)
+    folders = make_container(tmp_path, tiny_model(), recipe(), data)
     shutil.copytree(finished[0].checkpoints, folders.checkpoints)
     lines = finish(start_job(folders))
     assert not [line for line in lines if line.startswith("step=")]

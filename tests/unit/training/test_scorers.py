@@ -1,14 +1,16 @@
 """The number that each metric gives an answer, and the rows that it can score."""
 
-from typing import Any
+import re
+from typing import Any, get_args
 
 import pytest
 
 from contract.documents.evaluation import Likelihood
-from contract.documents.recipe_evaluation import Suite
+from contract.documents.recipe_evaluation import Metric, Suite
 from contract.errors import DataError, IntegrityError
+from tests.support.checkout import CHECKOUT
 from training.rows import Row, row_of
-from training.scorers import SuiteRow, can_score, corpus_scores, f1, score_answers
+from training.scorers import NEEDS, SuiteRow, can_score, corpus_scores, f1, score_answers
 
 WEATHER = {
     "type": "function",
@@ -140,6 +142,12 @@ def test_likelihoods_are_numbers_and_answers_texts() -> None:
     for metric, answer in (("perplexity", "text"), ("exact", Likelihood(nats=6, tokens=4))):
         with pytest.raises(IntegrityError):
             score_answers(suite(metric), rows, [answer])
+
+
+def test_each_metric_is_explained() -> None:
+    page = (CHECKOUT / "docs" / "how-to" / "evaluation.md").read_text()
+    assert re.findall(r"^\| `([a-z0-9]+)` \|.*(?:share|nats per token) \|$", page, re.MULTILINE) == list(NEEDS)
+    assert list(NEEDS) == list(get_args(Metric))
 
 
 def test_words_of_scripts_without_spaces_are_their_characters() -> None:

@@ -83,6 +83,7 @@ def test_a_bound_on_the_wrong_side_is_refused_with_the_key_to_use(
 @pytest.mark.parametrize(
     ("keys", "why"),
     [
+        ({"metric": "judge"}, "has no network"),
         ({"metric": "translation", "languages": ["en"]}, "are two"),
         ({"metric": "exact", "prompt": "In German: {text}"}, "without `languages`"),
         ({"metric": "translation", "languages": ["en", "de"], "prompt": "In German:"}, "must hold {text}"),
@@ -90,7 +91,7 @@ def test_a_bound_on_the_wrong_side_is_refused_with_the_key_to_use(
         ({"metric": "schema", "json_schema": {"type": "list"}}, "no JSON schema"),
     ],
 )
-def test_keys_of_another_metric_are_refused(keys: dict[str, Any], why: str) -> None:
+def test_a_suite_that_can_not_be_run_is_refused(keys: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         recipe(keys, [])
 
