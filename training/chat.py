@@ -47,11 +47,13 @@ def prompt_ids(tokenizer: Any, messages: Messages, tools: Messages = ()) -> list
     """Return the token ids of a conversation up to where the next answer begins, as serving makes them.
 
     Raises:
-        DataError: the model's chat template refuses the messages.
+        DataError: the model's chat template refuses the messages, or drops a tool.
     """
     chat = _own_template(tokenizer)
     try:
-        return chat.ids(chat.render(messages, tools, add_generation_prompt=True))
+        prompt = chat.render(messages, tools, add_generation_prompt=True)
+        _check_offered(prompt, tools)
+        return chat.ids(prompt)
     except ValueError as e:
         raise DataError(str(e), fix=_FIX) from None
 
@@ -185,12 +187,16 @@ def _check_tools(tokenizer: Any) -> None:
 
 def _check_prompt(prompt: str, messages: Messages, tools: Messages) -> None:
     text = _squeezed(prompt)
-    for tool in tools:
-        if (name := tool["function"]["name"]) not in prompt:
-            raise ValueError(f"the model's chat template drops the tool {name!r}")
+    _check_offered(prompt, tools)
     for message in messages:
         if message["role"] != "assistant" and not _holds(text, message["content"]):
             raise ValueError(f"the model's chat template loses the content of the {message['role']}'s message")
+
+
+def _check_offered(prompt: str, tools: Messages) -> None:
+    for tool in tools:
+        if (name := tool["function"]["name"]) not in prompt:
+            raise ValueError(f"the model's chat template drops the tool {name!r}")
 
 
 def _squeezed(text: str) -> str:

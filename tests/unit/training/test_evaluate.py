@@ -1,13 +1,15 @@
-"""A bf16 model can compute in f32."""
+"""A bf16 model can compute in f32; what a template drops is not evaluated."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
+from contract.errors import DataError
 from tests.support import tiny
+from training.chat import prompt_ids
 from training.evaluate import computing_in_f32
-from training.weights import load_model
+from training.weights import load_model, load_tokenizer
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -28,6 +30,13 @@ def test_widened_weights_compute_what_f32_weights_do(tied: bool, tmp_path: Path)
     assert not torch.equal(found, narrow.float())
     assert torch.equal(again, narrow)
     assert {weight.dtype for weight in stored.parameters()} == {torch.bfloat16}
+
+
+def test_a_template_that_drops_the_tools_is_refused(tmp_path: Path) -> None:
+    tiny.make(tmp_path)
+    tools = [{"type": "function", "function": {"name": "get_weather"}}]
+    with pytest.raises(DataError, match="drops the tool 'get_weather'"):
+        prompt_ids(load_tokenizer(tmp_path), [{"role": "user", "content": "Hi?"}], tools)
 
 
 def test_weights_are_narrow_again_after_a_failure(tmp_path: Path) -> None:
