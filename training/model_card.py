@@ -5,6 +5,7 @@ https://huggingface.co/docs/hub/model-cards, its `model-index` after https://git
 """
 
 import json
+import math
 from typing import Any
 
 from contract.documents.dataset import DatasetManifest
@@ -57,7 +58,7 @@ def _metadata(recipe: Recipe, base: ModelManifest, evaluation: list[SuiteResult]
         {
             "task": {"type": "text-generation"},
             "dataset": {"type": recipe.name, "name": f"{recipe.name}, suite {result.suite}", "split": result.split},
-            "metrics": [{"type": result.metric, "value": result.after.value}],
+            "metrics": [{"type": name, "value": value} for name, value in _published(result).items()],
         }
         for result in evaluation
     ]
@@ -72,6 +73,14 @@ def _metadata(recipe: Recipe, base: ModelManifest, evaluation: list[SuiteResult]
         fields["base_model"] = origin.removeprefix("hub:")
     lines = "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in sorted(fields.items()))
     return f"---\n{lines}\n---"
+
+
+def _published(result: SuiteResult) -> dict[str, float]:
+    """A suite's scores by the names that the hub has for them (https://huggingface.co/metrics)."""
+    if unit_of(result.metric):
+        return {"perplexity": round(math.exp(result.after.value), 4)}
+    names = {"chrF++": "chrf"}
+    return {names.get(each.name, "bleu"): each.after for each in result.corpus} or {result.metric: result.after.value}
 
 
 def _summary(recipe: Recipe, base: ModelManifest, gate: GateResult) -> str:

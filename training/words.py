@@ -41,15 +41,11 @@ def found(answer: str, expect: Sequence[str]) -> bool:
     `19`, but `9%` is in `(9%)`. Scripts that write words without spaces know no such ends.
     """
     text = fold(answer)
-    return all(any(_has_word(text, fold(choice)) for choice in one.split("|")) for one in expect)
+    return all(any(has_word(text, fold(choice)) for choice in one.split("|")) for one in expect)
 
 
-def holds(answer: str, words: str) -> bool:
-    """Tell whether an answer has a string as whole words, letter case and spaces aside."""
-    return _has_word(fold(answer), fold(words))
-
-
-def _has_word(text: str, word: str) -> bool:
+def has_word(text: str, word: str) -> bool:
+    """Tell whether a text has a string as whole words; both are folded."""
     start = text.find(word)
     while start >= 0:
         end = start + len(word)

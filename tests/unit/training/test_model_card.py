@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from contract.documents.dataset import DatasetManifest
-from contract.documents.model import GateResult, ModelManifest, TrainingFacts
+from contract.documents.model import CorpusScore, GateResult, ModelManifest, Score, SuiteResult, TrainingFacts
 from contract.documents.recipe import Recipe
 from tests.support.checkout import EXAMPLES
 from training.model_card import model_card
@@ -15,12 +15,17 @@ MODEL = ModelManifest.load(EXAMPLES / "model-2.json")
 FACTS = TrainingFacts(steps=9, tokens=90, seconds=1.5, first_loss=3.0, last_loss=0.5, precision="f32")
 
 
-def card(recipe: dict[str, Any] | None = None, dataset: dict[str, Any] | None = None, seconds: float = 1.5) -> str:
+def card(
+    recipe: dict[str, Any] | None = None,
+    dataset: dict[str, Any] | None = None,
+    seconds: float = 1.5,
+    evaluation: list[SuiteResult] = MODEL.evaluation,
+) -> str:
     data = json.loads((EXAMPLES / "dataset-2.json").read_text()) | (dataset or {})
     made = Recipe.new(**json.loads((EXAMPLES / "recipe-2.json").read_text()) | (recipe or {}))
     facts = FACTS.model_copy(update={"seconds": seconds})
     gate = GateResult(passed=True, reasons=["facts: fine"])
-    return model_card(made, MODEL, DatasetManifest.model_validate(data), MODEL.evaluation, gate, facts)
+    return model_card(made, MODEL, DatasetManifest.model_validate(data), evaluation, gate, facts)
 
 
 def test_its_metadata_is_yaml_as_the_hub_reads_it() -> None:
@@ -30,6 +35,26 @@ def test_its_metadata_is_yaml_as_the_hub_reads_it() -> None:
     (result,) = metadata["model-index"][0]["results"]
     assert result["metrics"] == [{"type": "expect", "value": 0.9}]
     assert "| new-phrasings | rephrased | expect | 0.000 | 0.900 | 0.800 to 0.950 | 50 |" in body
+
+
+def test_losses_and_translations_are_stated_as_others_state_them() -> None:
+    score = Score(value=2.0, low=1.5, high=2.5, rows=40, groups=40)
+    loss = SuiteResult(suite="loss", split="test", metric="perplexity", before=score, after=score)
+    corpus = [
+        CorpusScore(name="chrF++", before=13.5, after=40.0),
+        CorpusScore(name="BLEU (zh)", before=3.4, after=20.0),
+    ]
+    chinese = loss.model_copy(update={"suite": "chinese", "metric": "translation", "corpus": corpus})
+    _, front, body = card(evaluation=[loss, chinese]).split("---\n", 2)
+    metrics = [result["metrics"] for result in yaml.safe_load(front)["model-index"][0]["results"]]
+    assert metrics == [
+        [{"type": "perplexity", "value": 7.3891}],
+        [{"type": "chrf", "value": 40.0}, {"type": "bleu", "value": 20.0}],
+    ]
+    assert (
+        "| loss | test | perplexity (nats per token; lower is better) | 2.000 | 2.000 | 1.500 to 2.500 | 40 |" in body
+    )
+    assert "| chinese | test | BLEU (zh), of all answers | 3.40 | 20.00 | - | - |" in body
 
 
 def test_equal_runs_have_equal_cards() -> None:

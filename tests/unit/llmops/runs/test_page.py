@@ -1,0 +1,66 @@
+"""The page of a run whose suites have units and scores of their own."""
+
+import json
+from typing import Any
+
+from contract.documents.dataset import DatasetManifest
+from contract.documents.evaluation import Answer, Likelihood
+from contract.documents.model import CorpusScore, ModelManifest, Score, SuiteResult
+from contract.documents.recipe_evaluation import GateCheck, Suite
+from contract.documents.run import RunSpec, RunState
+from contract.names import ModelRef
+from llmops.platforms.platform import Run
+from llmops.runs.page import html
+from llmops.runs.report import RunReport, SuiteReport, answered_rows
+from tests.support.checkout import EXAMPLES
+from training.rows import row_of
+from training.scorers import SuiteRow
+
+
+def report(metric: str, answers: list[tuple[Answer, Answer]], score: Any, **more: Any) -> SuiteReport:
+    suite = Suite.model_validate({"name": "held-out", "split": "test", "metric": metric})
+    asked = []
+    for n in range(len(answers)):
+        turns = [{"role": "user", "content": f"Question {n}?"}, {"role": "assistant", "content": f"Antwort {n}"}]
+        asked.append(SuiteRow(row_of({"messages": turns}, "a:1"), "0" * 64, str(n)))
+    before, after = ([pair[side] for pair in answers] for side in (0, 1))
+    result = SuiteResult.model_validate(
+        {"suite": "held-out", "split": "test", "metric": metric, "before": score, "after": score, "gain": score, **more}
+    )
+    check = GateCheck.model_validate({"suite": "held-out", "gain_low": 0.1})
+    return SuiteReport(suite, result, check, answered_rows(suite, asked, before, after))
+
+
+def page(suite: SuiteReport) -> str:
+    manifest = ModelManifest.load(EXAMPLES / "model-2.json")
+    spec = RunSpec.load(EXAMPLES / "run-2.json")
+    state = RunState.new(id=spec.id, status="completed")
+    ref = ModelRef(name="chatbot", number=1, sha256="0" * 64)
+    dataset = DatasetManifest.model_validate(json.loads((EXAMPLES / "dataset-2.json").read_text()))
+    return html(RunReport(Run(spec, state), ref, manifest, dataset, [suite], {}))
+
+
+def test_a_loss_has_its_unit_and_the_highest_comes_first() -> None:
+    answers = [
+        (Likelihood(nats=8, tokens=4), Likelihood(nats=2, tokens=4)),
+        (Likelihood(nats=9, tokens=3), Likelihood(nats=6, tokens=3)),
+    ]
+    suite = report("perplexity", answers, Score(value=1.0, low=0.5, high=2.0, rows=2, groups=2))
+    assert [(row.prompt, row.score_after, row.weight) for row in suite.rows] == [
+        ("Question 1?", 2.0, 3),
+        ("Question 0?", 0.5, 4),
+    ]
+    text = page(suite)
+    assert "perplexity, nats per token; lower is better; perplexity 2.72 → 2.72" in text
+    assert "6.0 nats over 3 tokens" in text
+    assert "class='wrong'" not in text
+    assert 'class="whisker' not in text  # the chart's scale ends at 1
+
+
+def test_a_translation_states_what_papers_do() -> None:
+    corpus = [CorpusScore(name="BLEU", before=3.41, after=20.0)]
+    score = Score(value=0.4, low=0.3, high=0.5, rows=1, groups=1)
+    text = page(report("translation", [("x", "Antwort 0"), ("x", "Ant")], score, corpus=corpus))
+    assert "translation; BLEU 3.4 → 20.0" in text
+    assert text.count("class='wrong'") == 1
+    assert 'class="whisker' in text
