@@ -1,6 +1,7 @@
 """The page of a run whose suites have units and scores of their own."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from contract.documents.dataset import DatasetManifest
@@ -17,7 +18,7 @@ from training.rows import row_of
 from training.scorers import SuiteRow
 
 
-def report(metric: str, answers: list[tuple[Answer, Answer]], score: Any, **more: Any) -> SuiteReport:
+def report(metric: str, answers: Sequence[tuple[Answer, Answer]], score: Any, **more: Any) -> SuiteReport:
     suite = Suite.model_validate({"name": "held-out", "split": "test", "metric": metric})
     asked = []
     for n in range(len(answers)):
