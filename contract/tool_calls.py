@@ -20,7 +20,7 @@ from contract.json_values import MAX_CHARACTERS, equal_json, fault_of, read_json
 MAX_CALLS = 64
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _PYTHON_TAG = "<|python_tag|>"
-_FUNCTION = re.compile(r"<function=([A-Za-z0-9_.-]{1,64})>(.*?)</function>", re.DOTALL)
+_FUNCTION, _FUNCTION_END = "<function=", "</function>"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _BETWEEN = re.compile(r"[\s;]*")
 
@@ -49,7 +49,7 @@ def parse_tool_calls(text: str) -> ParsedAnswer:
         raise ValueError(f"has more than {MAX_CHARACTERS} characters")
     if _OPEN in text or _CLOSE in text:
         found = _hermes(text)
-    elif "<function=" in text:
+    elif _FUNCTION in text:
         found = _functions(text)
     else:
         found = _whole(text.strip())
@@ -110,11 +110,17 @@ def _hermes(text: str) -> ParsedAnswer:
 
 
 def _functions(text: str) -> ParsedAnswer:
-    calls = [ParsedCall(name, _object(read_json(inside))) for name, inside in _FUNCTION.findall(text)]
-    content = _FUNCTION.sub("", text)
-    if "<function=" in content:
-        raise ValueError("has a <function=…> without its end")
-    return ParsedAnswer(content.strip(), calls)
+    *parts, content = text.split(_FUNCTION_END)
+    calls: list[ParsedCall] = []
+    outside: list[str] = []
+    for part in parts:
+        before, _, call = part.partition(_FUNCTION)
+        name, _, inside = call.partition(">")
+        calls.append(_call({"name": name, "arguments": _object(read_json(inside))}, ("arguments",)))
+        outside.append(before)
+    if _FUNCTION in content:
+        raise ValueError(f"has a {_FUNCTION}…> without its end")
+    return ParsedAnswer("".join([*outside, content]).strip(), calls)
 
 
 def _whole(text: str) -> ParsedAnswer:

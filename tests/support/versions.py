@@ -5,6 +5,7 @@ from pathlib import Path
 from contract.documents.dataset import DatasetManifest
 from contract.documents.evaluation import GoldenAnswer
 from contract.documents.model import Golden, Lineage, Message, ModelManifest, TrainingFacts
+from contract.documents.recipe_evaluation import LIKELIHOOD
 from contract.documents.run import RunSpec
 from contract.integrity.digest import file_entries
 from contract.integrity.verified_model import VerifiedVersion
@@ -12,6 +13,8 @@ from contract.layout import EVALUATION, MANIFEST, MODEL_CARD
 from llmops.store.store import Store
 from training.model_card import model_card
 from training.scoring import judge, load_suite, record, to_ask_again
+
+_LIKELY, _LIKELIER = ({"nats": nats, "tokens": 4} for nats in (8.0, 2.0))
 
 
 def write_version(folder: Path, name: str, weights: str, passed: bool | None, run: str) -> None:
@@ -43,8 +46,12 @@ def write_output(folder: Path, spec: RunSpec, store: Store, right: bool = True) 
         for name, asked in [(suite.name, rows[suite.name])]
         for asked_row in to_ask_again(suite, asked, [float(right)] * len(asked))
     ]
-    before = {name: ["I do not know."] * len(asked) for name, asked in rows.items()}
-    after = {name: [each.row.answer if right else "I do not know." for each in asked] for name, asked in rows.items()}
+    before, after = {}, {}
+    for suite in spec.recipe.evaluation.suites:
+        asked, wrong = rows[suite.name], "I do not know."
+        loss = suite.metric == LIKELIHOOD
+        before[suite.name] = [_LIKELY if loss else wrong for _ in asked]
+        after[suite.name] = [_LIKELIER if loss else each.row.answer if right else wrong for each in asked]
     answers = record(rows, before, after, golden)
     verdict = judge(spec.recipe, dataset, answers)
     (folder / "openvino").mkdir(parents=True, exist_ok=True)

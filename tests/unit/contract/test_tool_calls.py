@@ -36,6 +36,7 @@ LLAMA = '{"name": "weather", "parameters": {"city": "Graz"}}'
         (f"<|python_tag|>{LLAMA}; {LLAMA}", "", [GRAZ, GRAZ]),
         ('{"type": "function", "name": "weather", "parameters": {"city": "Graz"}}', "", [GRAZ]),
         ('<function=weather>{"city": "Graz"}</function>', "", [GRAZ]),
+        ('Well. <function=weather>{"city": "Graz"}</function>', "Well.", [GRAZ]),
         ('{"tool_calls": [' + ONE + "]}", "", [GRAZ]),
         ('{"tool_calls": [{"type": "function", "function": ' + ONE + "}]}", "", [GRAZ]),
         ('{"city": "Graz"}', '{"city": "Graz"}', []),  # JSON, and no call
@@ -63,6 +64,8 @@ def test_calls_of_each_form(text: str, content: str, calls: list[ParsedCall]) ->
         "<|python_tag|>weather.call(city='Graz')",
         f"{LLAMA}; " + '{"name": "weather", "parameters": 1}',
         '<function=weather>{"city": "Graz"}',
+        '<function=rm -rf>{"city": "Graz"}</function>',
+        '<function=weather><function=weather>{"city": "Graz"}</function>',
         f"<tool_call>{ONE}</tool_call>" * (MAX_CALLS + 1),
         "x" * 70_000,
     ],

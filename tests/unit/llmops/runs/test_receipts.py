@@ -113,6 +113,28 @@ def test_vulnerability_5_a_gate_is_decided_from_the_answers_and_not_from_the_cla
 
 
 @pytest.mark.vulnerability(5)
+def test_vulnerability_5_a_loss_is_computed_again_from_each_rows_nats_and_tokens(
+    tmp_path: Path, deployed: LocalPlatform
+) -> None:
+    recipe = write_recipe(tmp_path)
+    loss = "{name: loss, split: test, metric: perplexity}"
+    recipe.write_text(
+        recipe.read_text().replace(
+            "split: test}]\n  gate: [", f"split: test}}, {loss}]\n  gate: [{{suite: loss, high: 1}}, "
+        )
+    )
+    spec, output = plan_run(deployed, recipe, lambda _: None).spec, tmp_path / "output"
+    write_output(output, spec, deployed.store())
+    assert check_output(FolderVersion(output), spec, deployed.store())
+    answer(output, lambda a: a["suites"][1]["rows"][0]["after"].update(nats=9.0))
+    assert "evaluation.loss.after" in refused(deployed, spec, output)
+    answer(output, lambda a: a["suites"][1]["rows"][0]["after"].update(nats=2.0, tokens=9))
+    assert "suite loss: counts other tokens" in refused(deployed, spec, output)
+    answer(output, lambda a: a["suites"][1]["rows"][0].update(after="text"))
+    assert "suite loss: has answers that metric 'perplexity' doesn't score" in refused(deployed, spec, output)
+
+
+@pytest.mark.vulnerability(5)
 @pytest.mark.parametrize(
     ("words", "change"),
     [
