@@ -11,23 +11,25 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from contract.documents.recipe import Recipe
-from training.finetune import IGNORED, finetune, load_examples
+from training.examples import load_examples
+from training.finetune import finetune
 from training.ranks import StoppedError
 from training.weights import load_model, load_tokenizer
 
 STOPPED_AFTER = 5
 
 
-def loss_of(base: Path, adapter: Path, rows: Path, system_prompt: str) -> float:
+def loss_of(base: Path, adapter: Path, rows: Path, recipe: Recipe) -> float:
     """Mean loss over the answers' tokens, a row at a time, with peft's own loading of the adapter."""
     tokenizer, model = load_tokenizer(base), PeftModel.from_pretrained(load_model(base), str(adapter))
     total = count = 0.0
-    for example in load_examples(rows, tokenizer, 200, system_prompt):
-        ids, labels = (torch.tensor(each.tolist())[None] for each in example)
-        labels = torch.where(labels, ids, IGNORED)
+    target = adapter.with_name("rows.arrow")
+    for example in load_examples(rows, tokenizer, recipe.training, recipe.serving.system_prompt, target):
+        ids, labels = (torch.tensor(each.tolist())[None] for each in example.sequences[0])
+        labels = torch.where(labels, ids, -100)
         with torch.inference_mode():
             loss = model(input_ids=ids, labels=labels).loss
-        tokens = int((labels[:, 1:] != IGNORED).sum())
+        tokens = int((labels[:, 1:] != -100).sum())
         total, count = total + float(loss) * tokens, count + tokens
     return total / count
 
@@ -50,7 +52,7 @@ def main(base: Path, rows: Path, held_out: Path, recipe: Recipe) -> dict[str, ob
             "whole": whole.model_dump(),
             "resumed": resumed.model_dump(),
             "equal": all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0]),
-            "loss": loss_of(base, Path(one, "trained"), held_out, prompt),
+            "loss": loss_of(base, Path(one, "trained"), held_out, recipe),
         }
 
 
