@@ -26,6 +26,7 @@ from transformers import set_seed  # noqa: E402
 
 from contract.documents.recipe import Recipe  # noqa: E402
 from contract.documents.recipe_training import Training  # noqa: E402
+from tests.support.training import ROWS  # noqa: E402
 from training import checkpoints  # noqa: E402
 from training.finetune import finetune  # noqa: E402
 from training.weights import load_model, load_tokenizer  # noqa: E402
@@ -174,8 +175,6 @@ def compare(base: Path, rows: Path, recipe: Recipe) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    from tests.support.training import ROWS
-
     torch.set_num_threads(1)
     base, data = Path(sys.argv[1]), Path(sys.argv[2])
     recipes = [Recipe.parse(each, "RECIPES") for each in json.loads(Path(sys.argv[3]).read_text())]

@@ -32,6 +32,14 @@ def test_its_metadata_is_yaml_as_the_hub_reads_it() -> None:
     assert "| new-phrasings | rephrased | expect | 0.000 | 0.900 | 0.800 to 0.950 | 50 |" in body
 
 
+def test_it_says_how_the_model_was_trained() -> None:
+    assert "Supervised fine-tuning; LoRA (rank 16, alpha 32, merged)." in card()
+    text = card({"training": {"method": "dpo", "adapter": "none", "schedule": "cosine"}})
+    assert "Direct preference optimization, beta 0.1; all weights." in text
+    assert "(cosine)" in text
+    assert '"lora"' not in text
+
+
 def test_equal_runs_have_equal_cards() -> None:
     assert card(seconds=1.0) == card(seconds=2.0)
 
