@@ -100,7 +100,7 @@ def train(
         total = 0.0
         for i in batch:
             if options.method == "dpo":
-                loss = preference_loss(model, reference, *examples[i], options.beta) / len(batch)
+                loss = preference_loss(model, reference, examples[i], options.beta) / len(batch)
             else:
                 loss = -log_probability(model, *examples[i]) / tokens
             loss.backward()
@@ -116,8 +116,9 @@ def log_probability(model, sequence: Tokens) -> torch.Tensor:
     return logits.log_softmax(-1).gather(1, torch.tensor(sequence.ids[sequence.start :])[:, None]).sum()
 
 
-def preference_loss(model, reference, chosen: Tokens, rejected: Tokens, beta: float) -> torch.Tensor:
+def preference_loss(model, reference, answers: list[Tokens], beta: float) -> torch.Tensor:
     """Equation 7 of Rafailov et al. 2023."""
+    chosen, rejected = answers
     with torch.no_grad():
         usual = log_probability(reference, chosen) - log_probability(reference, rejected)
     return -logsigmoid(beta * (log_probability(model, chosen) - log_probability(model, rejected) - usual))
