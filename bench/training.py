@@ -2,7 +2,7 @@
 
 LoRA on SmolLM2-135M-Instruct and the demo's conversations, on one thread, each way in a process of its own: real tokens
 (padding aside) trained in a second of processor time, from the end of the first step to that of the last one. TRL gets
-the same tokens, labels, order and adapter, and keeps its own defaults for all else, so that the losses are equal but for
+the same tokens, labels, order and adapter, and keeps its own defaults for all else: the losses are equal but for
 rounding.
 """
 
