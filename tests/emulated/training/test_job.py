@@ -87,7 +87,8 @@ def test_job_reports_each_step_and_stage(finished: tuple[TrainingFolders, list[s
     assert stages == ["check_inputs", "evaluate_before", "train", "package", "evaluate_after", "manifest", "done"]
     steps = [dict(pair.split("=") for pair in line.split()) for line in lines if line.startswith("step=")]
     assert [int(s["step"]) for s in steps] == list(range(1, STEPS + 1))
-    assert all(s.keys() == {"step", "total", "loss", "lr", "grad_norm", "tokens_per_s", "eta_s"} for s in steps)
+    shown = {"step", "total", "loss", "lr", "grad_norm", "tokens_per_s", "peak_mb", "eta_s"}
+    assert all(s.keys() == shown for s in steps)
     for when in ("before", "after"):
         answers = (folders.reports / f"answers-phrasings-{when}.jsonl").read_text().splitlines()
         assert [json.loads(a)["question"] for a in answers] == [f"Question {n}: code?" for n in range(30)]
