@@ -1,7 +1,7 @@
 """What each method minimises. Logits are computed only where a token bears loss.
 
-On a processor the projection to a vocabulary of 49,000 takes a quarter of a small model's step, and most of a
-conversation's tokens bear no loss.
+The projection to the vocabulary is a fifth of SmolLM2-135M's multiplications, and most tokens of a conversation bear no
+loss.
 """
 
 from collections.abc import Callable, Iterator

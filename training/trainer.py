@@ -56,9 +56,7 @@ class KitTrainer(Trainer):
         items = sum(self.objective.items(batch) for batch in batches)
         return batches, self.ranks.sum(torch.tensor(float(items), dtype=torch.float64)).item()
 
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
+    def compute_loss(self, model: Any, inputs: Any, *_: Any, num_items_in_batch: Any = None, **__: Any) -> Any:
         """This batch's part of the step's loss, times the ranks, because their gradients are averaged."""
         return self.objective.total(model, inputs) * (self.ranks.size / num_items_in_batch)
 
