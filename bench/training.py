@@ -1,9 +1,9 @@
-"""Speed of training to TRL's defaults: `python -m bench.training [--steps 5] [--batch 8] [--max-tokens 256]`.
+"""Speed of training to TRL's defaults: `python -m bench.training [--steps 5] [--batch 8] [--turns 6]`.
 
-LoRA on SmolLM2-135M-Instruct and the demo's conversations, on one thread, each way in a process of its own: real tokens
-(padding aside) trained in a second of processor time, from the end of the first step to that of the last one. TRL gets
-the same tokens, labels, order and adapter, and keeps its own defaults for all else: the losses are equal but for
-rounding.
+LoRA on SmolLM2-135M-Instruct and conversations of 1 to so many of the demo's questions, on one thread, each way in a
+process of its own: real tokens (padding aside) trained in a second of processor time, from the end of the first step to
+that of the last one. TRL gets the same tokens, labels, order and adapter, and keeps its own defaults for all else: the
+losses are equal but for rounding.
 """
 
 import argparse
@@ -11,10 +11,12 @@ import contextlib
 import io
 import json
 import os
+import random
 import re
 import subprocess
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ from tests.support.models import base_model, training_python
 
 WAYS = ("trl", "kit", "kit packed")
 _ROWS = Path("recipes/chatbot/facts.jsonl")
+_MAX_TOKENS = 512
 
 
 class Measure(NamedTuple):
@@ -38,14 +41,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--max-tokens", type=int, default=256)
+    parser.add_argument("--turns", type=int, default=6)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-training-") as name:
         rows = Path(name, "rows.jsonl")
-        lines = _ROWS.read_text().splitlines()
-        every = len(lines) // (given.steps * given.batch)
-        rows.write_text("".join(f"{line}\n" for line in lines[::every][: given.steps * given.batch]))
-        options = {"batch_size": given.batch, "max_tokens": given.max_tokens, "learning_rate": 1e-3, "threads": 1}
+        write_rows(rows, given.steps * given.batch, given.turns)
+        options = {"batch_size": given.batch, "max_tokens": _MAX_TOKENS, "learning_rate": 1e-3, "threads": 1}
         found = {way: _measured(way, rows, options) for way in WAYS}
     trl = found["trl"]
     for way, measure in found.items():
@@ -55,6 +56,14 @@ def main() -> None:
             f"memory {measure.peak_mb} MB; losses {measure.losses[0]:.4f} to {measure.losses[-1]:.4f}, at most "
             f"{apart:.1%} apart from TRL's"
         )
+
+
+def write_rows(path: Path, count: int, turns: int) -> None:
+    """Write conversations, each of 1 to `turns` questions with their answers; which, a fixed seed draws."""
+    draw = random.Random(0)
+    pairs = [json.loads(line)["messages"] for line in _ROWS.read_text().splitlines()]
+    chats = [list(chain(*draw.sample(pairs, draw.randint(1, turns)))) for _ in range(count)]
+    path.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
 
 
 def kit(base: Path, rows: Path, options: Training) -> tuple[list[float], list[float]]:

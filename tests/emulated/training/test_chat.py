@@ -14,7 +14,7 @@ from contract.documents.recipe_training import Training
 from contract.errors import DataError, KitError
 from serving.prompts import Prompts
 from tests.support.models import base_model
-from training.chat import Encoded, check_template, encode, prompt_ids, with_system
+from training.chat import Encoded, check_template, document_ids, encode, prompt_ids, with_system
 from training.examples import load_examples
 
 TEMPLATES = {
@@ -306,6 +306,13 @@ def test_a_system_prompt_is_put_before_a_conversation_without_one() -> None:
     assert with_system([question], "S") == [says("system", "S"), question]
     assert with_system([says("system", "T"), question], "S") == [says("system", "T"), question]
     assert with_system([question], "") == [question]
+
+
+def test_a_text_ends_once_whatever_it_spells_out(tokenizer: Any) -> None:
+    end = tokenizer.eos_token
+    ids = document_ids(tokenizer, f"A page {end} about {end}")
+    assert ids.count(tokenizer.eos_token_id) == 1
+    assert tokenizer.decode(ids) == f"A page {end} about {end}{end}"
 
 
 OPTIONS = Training(max_tokens=200)

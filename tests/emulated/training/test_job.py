@@ -127,6 +127,21 @@ def test_replaced_container_packages_again_from_its_checkpoints(
     assert file_entries(folders.model) == file_entries(finished[0].model)
 
 
+def test_job_that_trains_all_weights_on_texts_leaves_a_complete_version(data: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(method="pretrain", adapter="none", packing=True, schedule="cosine", weight_decay=0.1)
+    folders = make_container(tmp_path, tiny_model(), recipe, data)
+    finish(start_job(folders))
+    manifest = ModelManifest.load(folders.model / MANIFEST)
+    check_folder(folders.model, manifest.files)
+    assert manifest.training
+    assert manifest.training.last_loss < manifest.training.first_loss - 1
+    assert not [name for name in manifest.files if name.startswith("adapter/")]
+    base = tiny_model()
+    for name, same in (("model.safetensors", False), ("tokenizer.json", True), ("config.json", True)):
+        assert ((folders.model / name).read_bytes() == (base / name).read_bytes()) is same
+    assert "Training on plain text; all weights." in (folders.model / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("spoil", "where", "what"),
     [
