@@ -13,7 +13,7 @@ from training import checkpoints
 from training.adapters import build_model
 from training.batch_tensors import Collator
 from training.checkpoint_folders import CheckpointFolders, emptied
-from training.devices import Precision, best_device, precision_on, torch_dtype
+from training.devices import Precision, best_device, precision_on
 from training.examples import Examples, load_examples
 from training.objectives import Objective, PreferenceLoss, TokenLoss, adapter_off, frozen
 from training.process import say, set_threads
@@ -139,20 +139,20 @@ def _make_trainer(job: _Job, stop_asked: Callable[[], bool]) -> Any:
         callbacks=[watch],
     )
     trainer.watch, trainer.place, trainer.ranks, trainer.precision = watch, place, job.ranks, precision
-    trainer.objective = watch.objective = _objective(job, trainer, precision)
+    trainer.objective = watch.objective = _objective(job, trainer)
     return trainer
 
 
-def _objective(job: _Job, trainer: Any, precision: Precision) -> Objective:
+def _objective(job: _Job, trainer: Any) -> Objective:
     """What the recipe's method minimises. The reference of DPO is the base model: the trained one without its adapter,
-    or a second one, in the precision of the products.
+    or a second one, which computes exactly as the trained one does before its first step.
     """
     if job.options.method != "dpo":
         return TokenLoss()
     autocast = trainer.accelerator.autocast
     if job.options.adapter != "none":
         return PreferenceLoss(job.options.beta, adapter_off(trainer.model, autocast))
-    second = load_model(job.base, torch_dtype(precision)).to(trainer.args.device)
+    second = load_model(job.base).to(trainer.args.device)
     return PreferenceLoss(job.options.beta, frozen(second, autocast))
 
 
