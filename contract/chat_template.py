@@ -94,6 +94,14 @@ class ChatTemplate:
             ids += self._spelled(token) if token else ()
         return ids
 
+    def text_ids(self, text: str) -> list[int]:
+        """Return the token ids of a text that is no conversation; special tokens that it spells out are ordinary text.
+
+        Raises:
+            ValueError: one of them can't be written with other tokens.
+        """
+        return self.ids(self._marked(text))
+
     @cached_property
     def _literal(self) -> Any:
         tokenizer = deepcopy(self._tokenizer)  # of a large vocabulary: a tenth of a second, and few messages need it

@@ -16,15 +16,14 @@ def check_batch_size(batch_size: int, ranks: int) -> None:
     if rest := batch_size % ranks:
         near = [size for size in (batch_size - rest, batch_size - rest + ranks) if size]
         raise RunError(
-            f"{batch_size} conversations can't be split evenly over {ranks} processes (one for each GPU, or host)",
+            f"{batch_size} rows can't be split evenly over {ranks} processes (one for each GPU, or host)",
             where="training.batch_size",
             fix=f"set it to {' or '.join(map(str, near))} in the recipe, or train on another number of instances",
         )
 
 
 def shared_batches(count: int, batch_size: int, seed: int, ranks: Alone) -> Any:
-    """A batch sampler over `count` rows. Each row is drawn once an epoch; row number `count` has no loss, and fills the
-    place of a rank that a short last batch leaves without a row.
+    """A batch sampler over `count` rows. Each row is drawn once an epoch; a short last batch leaves some ranks none.
 
     Args:
         count: rows to draw.
@@ -38,6 +37,6 @@ def shared_batches(count: int, batch_size: int, seed: int, ranks: Alone) -> Any:
     class Share(BatchSampler):
         def __iter__(self) -> Iterator[list[int]]:
             for batch in super().__iter__():
-                yield batch[ranks.rank :: ranks.size] or [count]
+                yield batch[ranks.rank :: ranks.size]
 
     return Share(SeedableRandomSampler(range(count), data_seed=seed), batch_size, drop_last=False)

@@ -95,6 +95,20 @@ def encode(tokenizer: Any, messages: Messages, tools: Messages = (), completion:
     return [*examples, _encoded(ids, answer)]
 
 
+def document_ids(tokenizer: Any, text: str) -> list[int]:
+    """Return the token ids of a plain text with the marks of its ends: the first only if the tokenizer writes one.
+
+    Raises:
+        DataError: the text spells out a special token that can't be written with other tokens.
+    """
+    try:
+        ids = _compiled(tokenizer, "").text_ids(text)
+    except ValueError as e:
+        raise DataError(str(e), fix="take the special token out of the text") from None
+    begins = _core(tokenizer).encode("").ids[:1] == [tokenizer.bos_token_id]
+    return [*([tokenizer.bos_token_id] if begins else []), *ids, tokenizer.eos_token_id]
+
+
 def check_template(tokenizer: Any, where: str) -> None:
     """Refuse a chat template that silently drops system messages, or with which no conversation trains as it is served.
 

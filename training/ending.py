@@ -41,10 +41,21 @@ def ended_without_a_word(host: str, codes: Mapping[int, int]) -> str:
 
 def described(error: Exception) -> str:
     """An error that nobody foresaw, with the fix."""
-    fix = "free space, or give the job a larger volume, and start it again"
-    if not is_full(error):
-        fix = "see the traceback in the log"
+    fix = "see the traceback in the log"
+    if is_full(error):
+        fix = "free space, or give the job a larger volume, and start it again"
+    if is_out_of_memory(error):
+        fix = (
+            "lower training.batch_size or training.max_tokens in the recipe, set training.adapter: qlora, which keeps "
+            "weights in 4 bits, or take the next larger machine; with the same recipe"
+        )
     return f"{type(error).__name__}: {error}\n  fix: {fix}: it goes on from its last checkpoint"
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory of a GPU or of the machine could not be had. Torch says so of a processor's in words only."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)
 
 
 def is_full(error: Exception) -> bool:

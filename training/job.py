@@ -26,8 +26,8 @@ from contract.layout import EVALUATION, MANIFEST, MODEL_CARD, ROOT_VARIABLE, Tra
 from training import checkpoints
 from training.batches import check_batch_size
 from training.devices import best_device, precision_on, torch_dtype
-from training.ending import DIVERGED, FAILED, STOPPED, described, is_full, report_failure
 from training.evaluate import computing_in_f32, recorded, run_suite, write_answers
+from training.ending import DIVERGED, FAILED, STOPPED, described, is_full, is_out_of_memory, report_failure
 from training.finetune import LOCAL_PREFIX, RESULT, finetune, is_trained
 from training.guard import DivergedError
 from training.hosts import read_place
@@ -91,7 +91,7 @@ def _ended(work: Callable[[StopRequest], int], folders: TrainingFolders, ranks: 
         print(f"stopped: {text}", file=sys.stderr, flush=True)
         return STOPPED
     if not isinstance(error, KitError):
-        if not is_full(error):
+        if not (is_full(error) or is_out_of_memory(error)):
             traceback.print_exception(error)
         error = RunError(described(error))
     text = str(error) if isinstance(error, PeerError) else ranks.leave("failed", str(error))
@@ -238,7 +238,7 @@ class TrainingJob:
             )
 
     def _package(self) -> None:
-        """Merge the adapter, save and convert; again unless all of it is there as it was written."""
+        """Make a version of what was trained, in both forms; again unless all of it is there as it was written."""
         self._check_stop()
         say(stage="package")
         record = self.state / "package.json"

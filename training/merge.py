@@ -1,4 +1,4 @@
-"""Merge a LoRA adapter into its base model, one file of weights after the other."""
+"""From a base model and what was trained to a version's weights: an adapter is merged, one file after the other."""
 
 import json
 import shutil
@@ -12,6 +12,7 @@ from training.openvino_form import FOLDER
 
 ADAPTER = "adapter"
 """In a trained version: the adapter as peft saves it, beside the weights that it was merged into."""
+_CONFIG = "adapter_config.json"  # peft's
 _PREFIX = "base_model.model."  # of peft's names
 _WEIGHTS = "*.safetensors"
 # Of a base model's version; what else it has describes the model, and is the merged one's too.
@@ -43,7 +44,30 @@ def merge(base: Path, adapter: Path, target: Path) -> None:
             save_file(merged, target / path.name, file.metadata())
         del merged
     deltas.require_all_added()
-    for path in target.rglob("*"):
+    _open_to_readers(target)
+
+
+def replace_weights(base: Path, trained: Path, target: Path) -> None:
+    """Write trained weights with the tokenizer and configuration of their base.
+
+    Args:
+        base: a version in Hugging Face layout.
+        trained: files of weights that `finetune` left.
+        target: an existing folder.
+    """
+    shutil.copytree(base, target, ignore=shutil.ignore_patterns(*_OF_THE_BASE, f"{_WEIGHTS}.*"), dirs_exist_ok=True)
+    for path in trained.glob(f"{_WEIGHTS}*"):
+        shutil.copyfile(path, target / path.name)
+    _open_to_readers(target)
+
+
+def is_adapter(trained: Path) -> bool:
+    """Whether `finetune` left an adapter, and not a model's own weights."""
+    return (trained / _CONFIG).exists()
+
+
+def _open_to_readers(folder: Path) -> None:
+    for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
@@ -53,7 +77,7 @@ class _Deltas:
     def __init__(self, adapter: Path) -> None:
         from safetensors.torch import load_file
 
-        config = json.loads((adapter / "adapter_config.json").read_text())
+        config = json.loads((adapter / _CONFIG).read_text())
         self._adapter = adapter
         self._scale: float = config["lora_alpha"] / config["r"]
         self._transposed: bool = config["fan_in_fan_out"]

@@ -12,11 +12,19 @@ from contract.documents.dataset import DatasetManifest
 from contract.documents.model import GateResult, ModelManifest, SuiteResult, TrainingFacts
 from contract.documents.recipe import Recipe
 from contract.documents.recipe_evaluation import unit_of
+from contract.documents.recipe_training import Adapter, Method
 
 _LIMITS = (
     "The scores hold for prompts like those of the suites, and for greedy answers. What the data does not cover was "
     "not measured. The model may state falsehoods with confidence."
 )
+
+_METHODS: dict[Method, str] = {
+    "sft": "Supervised fine-tuning",
+    "dpo": "Direct preference optimization",
+    "pretrain": "Training on plain text",
+}
+_ADAPTER_TAGS: dict[Adapter, list[str]] = {"lora": ["lora"], "qlora": ["lora", "qlora"], "none": []}
 
 
 def model_card(
@@ -66,7 +74,7 @@ def _metadata(recipe: Recipe, base: ModelManifest, evaluation: list[SuiteResult]
         "license": base.licence.lower() or "unknown",
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["llmops-kit", "lora"],
+        "tags": ["llmops-kit", recipe.training.method, *_ADAPTER_TAGS[recipe.training.adapter]],
         "model-index": [{"name": recipe.name, "results": results}],
     }
     if origin.startswith("hub:"):
@@ -127,10 +135,13 @@ def _data(dataset: DatasetManifest) -> str:
 
 def _training(recipe: Recipe, facts: TrainingFacts) -> str:
     options = recipe.training
+    rank = f"rank {options.lora.r}, alpha {options.lora.alpha}, merged"
+    trained = {"lora": f"LoRA ({rank})", "qlora": f"QLoRA (4-bit weights, {rank})", "none": "all weights"}
+    beta = f", beta {options.beta:g}" if options.method == "dpo" else ""
     return (
-        f"LoRA (rank {options.lora.r}, alpha {options.lora.alpha}, merged), {options.epochs} epochs, "
-        f"{facts.steps} steps of {options.batch_size} conversations, {facts.tokens} tokens, "
-        f"learning rate {options.learning_rate:g}, precision {facts.precision}. "
+        f"{_METHODS[options.method]}{beta}; {trained[options.adapter]}. {facts.steps} steps of {options.batch_size} "
+        f"rows, {facts.tokens} tokens, learning rate {options.learning_rate:g} ({options.schedule}), "
+        f"weight decay {options.weight_decay:g}, precision {facts.precision}. "
         f"Loss {facts.first_loss} at the first step, {facts.last_loss} at the last.{_validated(facts)}"
     )
 

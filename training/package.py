@@ -1,25 +1,25 @@
-"""Package: merge the adapter into the base model and write both forms that servers load."""
+"""Package: make the trained weights a version, in both forms that servers load."""
 
 import shutil
 from pathlib import Path
 
-from training.merge import merge
+from training.merge import is_adapter, merge, replace_weights
 from training.openvino_form import export_openvino
 from training.process import say
 
 
-def package(base: Path, adapter: Path, target: Path) -> None:
-    """Write safetensors, tokenizer, adapter and OpenVINO form of base plus adapter.
+def package(base: Path, trained: Path, target: Path) -> None:
+    """Write safetensors, tokenizer, OpenVINO form and, where one was trained, the adapter.
 
     Args:
         base: the base model's version.
-        adapter: what `finetune` left.
+        trained: what `finetune` left.
         target: emptied first; the folder itself stays, as a platform may have mounted it.
     """
     target.mkdir(parents=True, exist_ok=True)
     for path in target.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    say(package="merge")
-    merge(base, adapter, target)
+    say(package="weights")
+    (merge if is_adapter(trained) else replace_weights)(base, trained, target)
     say(package="openvino")
     export_openvino(target)

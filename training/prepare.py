@@ -18,7 +18,7 @@ from contract.errors import DataError, IntegrityError
 from contract.integrity.digest import file_entries, sha256_bytes, sha256_file
 from contract.layout import MANIFEST
 from training.readers.reader import read
-from training.rows import Row, asked_words, group_of, prompt_of, row_of
+from training.rows import Row, asked_words, check_kind, group_of, prompt_of, row_of
 from training.words import fold
 
 _SHOWN_FAULTS = 5
@@ -57,13 +57,16 @@ def prepare(recipe: Recipe, collected: Path, target: Path, shown: Callable[[Coll
         The version's identity: the manifest's sha256.
 
     Raises:
-        DataError: rows that can't be used, a group in two splits or with too few prompts, or nothing left to train.
+        DataError: rows that can't be used or are of another kind than the recipe's method trains, a group in two splits
+            or with too few prompts, or nothing left to train.
         IntegrityError: a file was changed since it was collected.
     """
     if target.exists():
         raise DataError("exists already", where=str(target), fix="give a folder that does not exist")
     rows, entries, dropped = _read(recipe.data, collected, shown)
     splits = split_rows(rows, recipe.data.split)
+    for placed in (*splits["train"], *splits["validation"]):
+        check_kind(placed.row, recipe.training.method, placed.where)
     dropped += drop_leaks(splits)
     if not splits["train"]:
         raise DataError("no rows are left to train", where="data.split", fix="hold fewer rows out")

@@ -1,6 +1,7 @@
 """Set before torch, transformers and OpenVINO are imported: no network, no telemetry, fixed threads."""
 
 import ctypes
+import logging
 import os
 import platform
 import signal
@@ -29,9 +30,11 @@ _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
-# Without a consent file openvino_telemetry sends usage data; when it can't be imported, OpenVINO takes its stub. The
-# others are for images and for metrics that no recipe has; where they are installed, transformers imports them.
-_NEVER_IMPORTED = ("openvino_telemetry", "torchvision", "sklearn")
+# Without a consent file openvino_telemetry sends usage data; when it can't be imported, OpenVINO takes its stub.
+# `kernels` fetches compiled code from the hub, for bitsandbytes, which warns where it is missing. The others are for
+# images and for metrics that no recipe has; where they are installed, transformers imports them.
+_NEVER_IMPORTED = ("openvino_telemetry", "kernels", "torchvision", "sklearn")
+_TALKATIVE = "bitsandbytes.backends.cpu.ops"
 
 
 def prepare_process() -> None:
@@ -42,6 +45,7 @@ def prepare_process() -> None:
     for name in _NEVER_IMPORTED:
         sys.modules[name] = None  # type: ignore[assignment]
     warnings.filterwarnings("ignore")
+    logging.getLogger(_TALKATIVE).setLevel(logging.ERROR)
 
 
 def forget_other_launchers() -> None:

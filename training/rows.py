@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from contract.documents.document import Part, parse_json
+from contract.documents.recipe_training import Method
 from contract.documents.validation import message_of
 from contract.errors import DataError, DocumentError
 from contract.json_values import check_json
@@ -40,6 +41,11 @@ _OPTIONAL: dict[Kind, tuple[str, ...]] = {
     "translation": (),
 }
 _ONLY_CHAT = ("tools", "expect")
+_TRAINED: dict[Method, tuple[Kind, str]] = {
+    "sft": ("chat", "`messages`, or `prompt` and `completion`"),
+    "dpo": ("preference", "`chosen` and `rejected`"),
+    "pretrain": ("text", "`text`"),
+}
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _EXAMPLE = 'write {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
 _STRINGS = TypeAdapter(list[str])
@@ -113,6 +119,20 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
                 ) from None
             if line.strip():
                 yield number, parse_row(line, where)
+
+
+def check_kind(row: Row, method: Method, where: str) -> None:
+    """Refuse a row that a method of training can't learn from; `where` names it.
+
+    Raises:
+        DataError: with the keys that the method needs, or the method that the row is for.
+    """
+    kind, keys = _TRAINED[method]
+    if row.kind == kind:
+        return
+    other = next((name for name, (theirs, _) in _TRAINED.items() if theirs == row.kind), "")
+    fix = f"give rows with {keys}" + (f", or set training.method: {other} in the recipe" if other else "")
+    raise DataError(f"is a {row.kind} row, which `training.method: {method}` does not train", where=where, fix=fix)
 
 
 def group_of(row: Row, key: str) -> str:

@@ -1,29 +1,33 @@
-"""The trainer. Imports trl, which takes seconds: import it where it is used."""
+"""The trainer. Imports transformers' trainer, which takes seconds: import it where it is used."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate.data_loader import DataLoaderShard
-from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
+from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, TrainerState
-from trl.trainer.sft_trainer import SFTTrainer
 
 from contract.documents.model import TrainingFacts
 from training import checkpoints
+from training.batch_tensors import Batch
 from training.batches import shared_batches
 from training.checkpoint_folders import BEST, CheckpointFolders, emptied
 from training.devices import Precision
+from training.objectives import Objective
 from training.ranks import Alone
 
 KEPT_CHECKPOINTS = 2
 
 
-class KitTrainer(SFTTrainer):
-    """SFTTrainer with complete checkpoints, which carry the best adapter, and batches shared by ranks."""
+class KitTrainer(Trainer):
+    """Minimises an objective, with complete checkpoints, which carry the best weights, and batches shared by ranks."""
 
+    objective: Objective
     watch: Any
     place: CheckpointFolders
     precision: Precision
@@ -32,18 +36,29 @@ class KitTrainer(SFTTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.remove_callback(PrinterCallback)
+        self.model_accepts_loss_kwargs = True  # compute_loss divides by the items of the whole step
 
     def get_train_dataloader(self) -> Any:
         if self.ranks.size == 1:
             return super().get_train_dataloader()
-        rows: Any = self.train_dataset
+        examples: Any = self.train_dataset
         batch_size = self.args.train_batch_size * self.ranks.size
         return DataLoaderShard(
-            rows,
+            examples,
             self.args.device,
-            batch_sampler=shared_batches(len(rows) - 1, batch_size, self.args.seed, self.ranks),
+            batch_sampler=shared_batches(len(examples), batch_size, self.args.seed, self.ranks),
             collate_fn=self.data_collator,
         )
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Batch], num_batches: int, device: Any) -> Any:
+        """The batches of the next step, and their items on all ranks."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        items = sum(self.objective.items(batch) for batch in batches)
+        return batches, self.ranks.sum(torch.tensor(float(items), dtype=torch.float64)).item()
+
+    def compute_loss(self, model: Any, inputs: Any, *_: Any, num_items_in_batch: Any = None, **__: Any) -> Any:
+        """This batch's part of the step's loss, times the ranks, because their gradients are averaged."""
+        return self.objective.total(model, inputs) * (self.ranks.size / num_items_in_batch)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """The library writes into a folder apart; only what is complete gets a checkpoint's name."""
@@ -70,17 +85,20 @@ class KitTrainer(SFTTrainer):
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
 
     def take_best(self) -> None:
-        """Give the model the adapter that had the least validation loss."""
-        set_peft_model_state_dict(self.model, load_file(self.place.best))
+        """Give the model the trained weights that had the least validation loss."""
+        best = load_file(self.place.best)
+        with torch.no_grad():
+            for name, weight in trained_weights(self.model).items():
+                weight.copy_(best[name])
 
-    def facts(self, tokens: int) -> TrainingFacts:
+    def facts(self, tokens_per_step: float) -> TrainingFacts:
         """What is known of the training when it has ended."""
         losses = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
         best, measured = self.watch.validation.best, self.watch.validation.losses
         validated = best or (measured[-1] if measured else None)
         return TrainingFacts(
             steps=self.state.global_step,
-            tokens=tokens,
+            tokens=round(tokens_per_step * self.state.global_step),
             seconds=round(self.watch.seconds(), 1),
             first_loss=round(losses[0], 4),
             last_loss=round(losses[-1], 4),
@@ -88,3 +106,8 @@ class KitTrainer(SFTTrainer):
             best_step=best[0] if best else None,
             validation_loss=round(validated[1], 4) if validated else None,
         )
+
+
+def trained_weights(model: Any) -> dict[str, Any]:
+    """A model's weights that training changes, by name; each once, though two layers share it."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}

@@ -1,10 +1,12 @@
 """The loss on the validation split during training: which step had the least, and when to stop early."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from training.chat import Encoded
+from training.batch_tensors import Collator
+from training.examples import Examples
+from training.objectives import Objective
 from training.process import say
 from training.ranks import Alone
 
@@ -15,19 +17,18 @@ BATCH_TOKENS = 4096
 class Validation:
     """Measures the loss every so many steps, and remembers the best."""
 
-    def __init__(self, examples: Sequence[Encoded], every: int, patience: int, pad: int, ranks: Alone) -> None:
+    def __init__(self, examples: Examples | None, collate: Collator, every: int, patience: int, ranks: Alone) -> None:
         """Watch examples of the validation split.
 
         Args:
-            examples: empty: nothing is measured.
+            examples: None: nothing is measured.
+            collate: makes batches of them.
             every: steps between measures; the last step is measured too.
             patience: how many measures in a row may bring no better loss until `exhausted`; 0: losses are only shown.
-            pad: the token id that fills up batches.
             ranks: each takes its share of the examples.
         """
-        self._examples = list(examples)[ranks.rank :: ranks.size]
-        self._every, self._patience, self._pad, self._ranks = every, patience, pad, ranks
-        self._on = bool(examples)
+        self._examples, self._collate = examples, collate
+        self._every, self._patience, self._ranks = every, patience, ranks
         self.losses: list[tuple[int, float]] = []
 
     @property
@@ -46,10 +47,10 @@ class Validation:
 
     def is_due(self, step: int, last: int) -> bool:
         """Whether a measure belongs after this step."""
-        return self._on and (step % self._every == 0 or step == last)
+        return bool(self._examples) and (step % self._every == 0 or step == last)
 
-    def measure(self, model: Any, step: int, last: int) -> bool:
-        """Measure the loss after a step, of `last` ones, and print it.
+    def measure(self, model: Any, objective: Objective, step: int, last: int) -> bool:
+        """Measure an objective after a step, of `last` ones, and print its mean.
 
         Returns:
             Whether it is the best so far, and so the step to choose.
@@ -61,39 +62,34 @@ class Validation:
         model.eval()
         try:
             with torch.inference_mode():
-                for batch in _batches(self._examples):
-                    total += _loss(model, batch, self._pad)
+                for batch in self._batches(model.device):
+                    total[0] += float(objective.total(model, batch))
+                    total[1] += objective.items(batch)
         finally:
             model.train(was_training)
-        loss, tokens = self._ranks.sum(total).tolist()
-        value = round(loss / tokens, 6) if tokens else math.nan
+        loss, items = self._ranks.sum(total).tolist()
+        value = round(loss / items, 6) if items else math.nan
         self.losses.append((step, value))
         say(step=step, total=last, validation_loss=f"{value:.4f}")
         return self.best == (step, value)
 
+    def _batches(self, device: Any) -> Iterator[Any]:
+        """This rank's share of the examples, on its device."""
+        examples = self._examples
+        if examples is None:
+            return
+        for batch in _alike(examples.widths, range(self._ranks.rank, len(examples), self._ranks.size)):
+            tensors = self._collate([examples[i] for i in batch])
+            yield {name: v.to(device) if hasattr(v, "to") else v for name, v in tensors.items()}
 
-def _batches(examples: Sequence[Encoded]) -> Iterator[list[Encoded]]:
-    """Examples of about one length, as many as fit into BATCH_TOKENS padded ones."""
-    batch: list[Encoded] = []
-    for example in sorted(examples, key=lambda each: len(each.ids)):
-        if batch and len(example.ids) * (len(batch) + 1) > BATCH_TOKENS:
+
+def _alike(widths: Sequence[int], share: Iterable[int]) -> Iterator[list[int]]:
+    """Examples of about one width, by number, as many as fit into BATCH_TOKENS padded tokens."""
+    batch: list[int] = []
+    for i in sorted(share, key=lambda i: (widths[i], i)):
+        if batch and widths[i] * (len(batch) + 1) > BATCH_TOKENS:
             yield batch
             batch = []
-        batch.append(example)
+        batch.append(i)
     if batch:
         yield batch
-
-
-def _loss(model: Any, batch: list[Encoded], pad: int) -> Any:
-    """Sum of the loss (nats) over the answers' tokens of a batch, and how many they are: a tensor of two."""
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    width = max(len(example.ids) for example in batch)
-    device = model.device
-    ids = torch.tensor([list(e.ids) + [pad] * (width - len(e.ids)) for e in batch], device=device)
-    mask = torch.tensor([[1] * len(e.ids) + [0] * (width - len(e.ids)) for e in batch], device=device)
-    bears = torch.tensor([list(e.answer) + [False] * (width - len(e.answer)) for e in batch], device=device)[:, 1:]
-    logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1][bears].float()
-    loss = cross_entropy(logits, ids[:, 1:][bears], reduction="sum")
-    return torch.tensor([float(loss), float(bears.sum())], dtype=torch.float64)

@@ -1,37 +1,41 @@
-"""What watches a training, step by step. Imports transformers and peft: import it where it is used."""
+"""What watches a training, step by step. Imports transformers: import it where it is used."""
 
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from peft import get_peft_model_state_dict
+import torch
 from safetensors.torch import save_file
 from transformers import TrainerCallback
 
 from training.guard import guard
+from training.objectives import Objective
 from training.process import say
+from training.trainer import trained_weights
 from training.validation import Validation
 
-
-def adapter_weights(model: Any) -> dict[str, Any]:
-    """A copy of a peft model's adapter on the CPU, by name."""
-    return {name: weight.detach().cpu().contiguous() for name, weight in get_peft_model_state_dict(model).items()}
+_MB = 1 << 20
 
 
 class ProgressCallback(TrainerCallback):
     """Progress lines, the guard, and the wish to stop, after each step; goes on from a checkpoint's history."""
 
-    def __init__(self, total_tokens: int, stop_asked: Callable[[], bool], validation: Validation, best: Path) -> None:
+    objective: Objective
+
+    def __init__(
+        self, tokens_per_step: float, stop_asked: Callable[[], bool], validation: Validation, best: Path
+    ) -> None:
         """Watch a training.
 
         Args:
-            total_tokens: real tokens, over all epochs.
+            tokens_per_step: real tokens of all ranks, on average.
             stop_asked: asked after each step.
             validation: measured where it is due; when it is exhausted, the training ends.
-            best: the file that keeps the adapter with the least validation loss.
+            best: the file that keeps the trained weights with the least validation loss.
         """
-        self._total_tokens, self._stop_asked = total_tokens, stop_asked
+        self._tokens_per_step, self._stop_asked = tokens_per_step, stop_asked
         self.validation, self._best = validation, best
         self.started = 0.0
         self.first_step = 0
@@ -49,8 +53,9 @@ class ProgressCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         step, last = state.global_step, state.max_steps
         if self.validation.is_due(step, last):
-            if self.validation.measure(kwargs["model"], step, last):
-                save_file(adapter_weights(kwargs["model"]), self._best)
+            if self.validation.measure(kwargs["model"], self.objective, step, last):
+                weights = trained_weights(kwargs["model"])
+                save_file({name: w.detach().cpu().contiguous() for name, w in weights.items()}, self._best)
             if self.validation.exhausted:
                 say(step=step, total=last, stopped="no better validation loss")
         if self.validation.exhausted or self._stop_asked():
@@ -70,6 +75,14 @@ class ProgressCallback(TrainerCallback):
             loss=f"{loss:.4f}",
             lr=f"{logs['learning_rate']:.3g}",
             grad_norm=f"{grad_norm:.3g}",
-            tokens_per_s=round(self._total_tokens / state.max_steps / step_seconds),
+            tokens_per_s=round(self._tokens_per_step / step_seconds),
+            peak_mb=_peak_memory() // _MB,
             eta_s=round(step_seconds * (state.max_steps - state.global_step)),
         )
+
+
+def _peak_memory() -> int:
+    """Bytes: the most that this process took of its GPU, or of the machine's memory where it has none."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

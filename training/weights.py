@@ -5,20 +5,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from contract.errors import KitError
+from contract.errors import KitError, RunError
 
 # bf16 halves what a version weighs, and OpenVINO computes with it in f32 as exactly as transformers does.
 STORED_DTYPE = "BF16"
+WEIGHTS = "model*.safetensors"
+"""Of a version's folder; with `*`, also the index of several files."""
 SHARD_SIZE = "5GB"
 """The largest file of weights; a larger model has several, and model.safetensors.index.json."""
 
 
-def load_model(folder: Path, dtype: Any = None) -> Any:
+def load_model(folder: Path, dtype: Any = None, **quantized: Any) -> Any:
     """Load a causal language model from safetensors alone, without code of the folder's.
 
     Args:
         folder: Hugging Face layout.
         dtype: torch dtype to compute in; None: f32.
+        quantized: of transformers: `quantization_config`, and `device_map`, which it needs.
 
     Returns:
         A transformers model in evaluation mode.
@@ -38,6 +41,7 @@ def load_model(folder: Path, dtype: Any = None) -> Any:
         attn_implementation="sdpa",
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # they are refused below, all of them by name
+        **quantized,
     )
     model, loading = loaded
     require_complete(loading, folder)
@@ -97,6 +101,26 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
     _forget_paths(folder)
     for path in folder.iterdir():
         path.chmod(0o644)
+
+
+def save_weights(model: Any, folder: Path) -> None:
+    """Write the weights alone, bf16, in safetensors files; the same weights give the same bytes.
+
+    Raises:
+        RunError: a value is not finite.
+    """
+    import torch
+
+    for name, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise RunError(
+                "has values that are not finite after training",
+                where=name,
+                fix="lower training.learning_rate, then train again",
+            )
+    model.to(torch.bfloat16).save_pretrained(folder, max_shard_size=SHARD_SIZE)
+    for path in set(folder.iterdir()) - set(folder.glob(f"{WEIGHTS}*")):
+        path.unlink()
 
 
 def stop_tokens(folder: Path) -> list[int]:

@@ -2,28 +2,69 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contract.documents.document import Part
 
+Method = Literal["sft", "dpo", "pretrain"]
+Adapter = Literal["lora", "qlora", "none"]
+Schedule = Literal["linear", "cosine", "constant"]
+
 
 class Lora(Part):
-    """Low-rank adaptation (Hu et al. 2021) on all linear layers; merged before packaging."""
+    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) on all linear layers; merged before packaging."""
 
-    r: int = Field(default=16, ge=1)
-    alpha: int = Field(default=32, ge=1)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    r: int = Field(default=16, ge=1, description="Rank of each layer's update.")
+    alpha: int = Field(default=32, ge=1, description="The update counts alpha / r times.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of a layer's inputs that its update ignores.")
 
 
 class Training(Part):
-    """Supervised fine-tuning; the loss counts on answers only."""
+    """What is learned from the rows, and how. The optimizer is AdamW; gradients are clipped to norm 1."""
 
+    method: Method = Field(
+        default="sft",
+        description="`sft`: conversations, with loss on the answers alone. `dpo`: rows with `chosen` and `rejected`, "
+        "by direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290). `pretrain`: rows with `text`, "
+        "with loss on every token.",
+    )
+    adapter: Adapter = Field(
+        default="lora",
+        description="`lora`: low-rank updates beside frozen weights. `qlora`: the same beside weights of 4 bits "
+        "(Dettmers et al. 2023, arXiv:2305.14314), merged into the original ones. `none`: all weights are trained.",
+    )
     lora: Lora = Lora()
-    epochs: int = Field(default=1, ge=1)
-    batch_size: int = Field(default=16, ge=1, description="Conversations an optimizer step.")
-    learning_rate: float = Field(default=1e-4, gt=0)
-    warmup_steps: int = Field(default=0, ge=0)
-    max_tokens: int = Field(default=512, ge=8, description="Longer conversations are refused, naming the row.")
+    beta: float = Field(
+        default=0.1, gt=0, description="Of `dpo`: how strongly the model is held to the base model's answers."
+    )
+    epochs: int = Field(default=1, ge=1, description="How often each row is trained.")
+    max_steps: int = Field(default=0, ge=0, description="Optimizer steps; 0: `epochs` decides.")
+    batch_size: int = Field(
+        default=16, ge=1, description="Rows an optimizer step, of all processes together; of `pretrain`, chunks."
+    )
+    learning_rate: float = Field(default=1e-4, gt=0, description="The highest one, after the warm-up.")
+    warmup_steps: int = Field(default=0, ge=0, description="Steps in which the learning rate grows linearly from 0.")
+    schedule: Schedule = Field(
+        default="linear",
+        description="How the learning rate falls after the warm-up: `linear` to 0, by half a `cosine` to 0 (Loshchilov "
+        "and Hutter 2017, arXiv:1608.03983), or not at all.",
+    )
+    weight_decay: float = Field(
+        default=0.0,
+        ge=0,
+        description="Decoupled (Loshchilov and Hutter 2019, arXiv:1711.05101): share of a weight, times the learning "
+        "rate, that each step takes off. Biases and norms keep theirs.",
+    )
+    max_tokens: int = Field(
+        default=512,
+        ge=8,
+        description="Of a sequence. Longer rows are refused by line; of `pretrain`, they are cut into chunks.",
+    )
+    packing: bool = Field(
+        default=False,
+        description="Put the short rows of a batch together into sequences of up to `max_tokens` that don't see each "
+        "other. The loss stays the same; it pays where lengths differ much.",
+    )
     precision: Literal["auto", "bf16", "f32"] = Field(
         default="auto",
         description="Of training and evaluation; auto: bf16 where the GPU (without one, the processor) has it.",
@@ -41,3 +82,19 @@ class Training(Part):
     )
     threads: int = Field(default=0, ge=0, description="0: all processors.")
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _each_key_counts(self) -> "Training":
+        """Refuse what would have no effect."""
+        default = Training.model_fields
+        if self.adapter == "none" and self.lora != default["lora"].default:
+            raise ValueError("`lora` has no effect with `adapter: none`: leave it out, or set `adapter: lora`")
+        if self.method != "dpo" and self.beta != default["beta"].default:
+            raise ValueError(f"`beta` has no effect with `method: {self.method}`: leave it out, or set `method: dpo`")
+        if self.method == "dpo" and self.packing:
+            raise ValueError("`packing` is not there for `method: dpo`: leave it out")
+        if self.max_steps and self.epochs != default["epochs"].default:
+            raise ValueError("`epochs` has no effect with `max_steps`: leave one of them out")
+        if self.max_steps and self.warmup_steps > self.max_steps:
+            raise ValueError(f"`warmup_steps` is more than `max_steps`, {self.max_steps}: lower it")
+        return self

@@ -91,6 +91,8 @@ def _words(key: str, value: str) -> str:
         return f"${value}"
     if key == "tokens_per_s":
         return f"{value} tok/s"
+    if key == "peak_mb":
+        return f"peak {value} MB"
     return f"{key.replace('_', ' ')} {value}"
 
 

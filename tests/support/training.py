@@ -18,28 +18,35 @@ from tests.support.checkout import CHECKOUT
 from tests.support.models import training_python
 
 SYSTEM_PROMPT = "Short."
+ROWS = {"sft": "rows.jsonl", "dpo": "pairs.jsonl", "pretrain": "texts.jsonl"}
+"""The file of `write_rows` for each method of training."""
 
 
 def tiny_recipe(**training: Any) -> Recipe:
-    """A recipe for `tiny_model`: three facts, 12 steps, a gate that a random model does not pass."""
+    """A recipe for `tiny_model`: three facts, 12 steps, a gate that a random model does not pass.
+
+    Args:
+        training: of the recipe's section; None leaves a setting out.
+    """
+    options = {
+        "epochs": 4,
+        "batch_size": 3,
+        "learning_rate": 3e-3,
+        "max_tokens": 200,
+        "checkpoint_steps": 2,
+        "threads": 1,
+        **training,
+    }
     return Recipe.new(
         name="tiny-chat",
         base_model={"name": "tiny", "source": "folder:tiny"},
         data={
             "sources": [
-                {"source": "rows.jsonl", "licence": "Apache-2.0"},
+                {"source": ROWS[options.get("method", "sft")], "licence": "Apache-2.0"},
                 {"source": "held-out.jsonl", "split": "test"},
             ]
         },
-        training={
-            "epochs": 4,
-            "batch_size": 3,
-            "learning_rate": 3e-3,
-            "max_tokens": 200,
-            "checkpoint_steps": 2,
-            "threads": 1,
-            **training,
-        },
+        training={key: value for key, value in options.items() if value is not None},
         evaluation={
             "suites": [{"name": "phrasings", "split": "test", "max_tokens": 8}],
             "gate": [{"suite": "phrasings", "low": 1.0}],
@@ -49,12 +56,19 @@ def tiny_recipe(**training: Any) -> Recipe:
 
 
 def write_rows(folder: Path) -> None:
-    """Nine rows to train, of unequal lengths, so that batches hold padding; and 30 that are held out."""
+    """Nine rows to train, of unequal lengths, so that batches hold padding; and 30 that are held out.
+
+    The same nine as preferences (pairs.jsonl) and as texts (texts.jsonl), for the other methods of training.
+    """
     trained = [(fact, f"{'Please tell: ' * phrasing}code {fact}?") for fact in (1, 2, 3) for phrasing in (0, 1, 3)]
     held_out = [(1 + n % 3, f"Question {n}: code?") for n in range(MIN_GATE_GROUPS)]
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in (("rows", trained), ("held-out", held_out)):
         (folder / f"{name}.jsonl").write_text("".join(_line(fact, question) for fact, question in rows))
+    pairs = [{"prompt": q, "chosen": f"{fact * 111}", "rejected": f"no {'no ' * fact}"} for fact, q in trained]
+    texts = [{"text": f"{question} {fact * 111}"} for fact, question in trained]
+    for name, lines in (("pairs", pairs), ("texts", texts)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _line(fact: int, question: str) -> str:

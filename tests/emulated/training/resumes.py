@@ -1,8 +1,11 @@
 """Kill the fine-tuning at random moments, and resume it. Prints JSON; run in the training image.
 
-python resumes.py BASE ROWS RECIPE RUNS
-    -> {"whole": sha256 of a run that nothing interrupts,
-        "resumed": [{"sha256": of one that was killed, "killed_in": [steps], "from": the last checkpoint taken up} ...]}
+python resumes.py BASE DATA RECIPES RUNS
+    -> {"whole": [sha256 of a run of each recipe that nothing interrupts],
+        "resumed": [{"recipe": its number, by turns, "sha256": of a run of it that was killed, "killed_in": [steps],
+                     "from": the last checkpoint taken up} ...]}
+
+DATA is a folder that `write_rows` filled, RECIPES a JSON list.
 
 Every run is a child of this process, which has imported what they need and computed nothing, so that a start costs a
 second and not twelve. What they need, the first of them says.
@@ -25,12 +28,13 @@ from training.process import prepare_process
 
 prepare_process()
 
-import datasets  # noqa: E402, F401
+import bitsandbytes  # noqa: E402, F401
 import peft  # noqa: E402, F401
-import trl.trainer.sft_trainer  # noqa: E402, F401
+import transformers.trainer  # noqa: E402, F401
 
 from contract.documents.recipe import Recipe  # noqa: E402
 from contract.integrity.digest import sha256_file  # noqa: E402
+from tests.support.training import ROWS  # noqa: E402
 from training.finetune import finetune  # noqa: E402
 
 SEED = 20
@@ -41,7 +45,8 @@ _LONGEST_WAIT = 0.15  # seconds; a step and its checkpoint take about as long
 class Run:
     """A child that fine-tunes in a folder."""
 
-    def __init__(self, base: Path, rows: Path, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, base: Path, data: Path, recipe: Recipe, folder: Path) -> None:
+        rows = data / ROWS[recipe.training.method]
         reading, writing = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -87,26 +92,31 @@ class Run:
 
 def result_of(folder: Path) -> str:
     """The hash of the weights."""
-    return sha256_file(folder / "trained" / "adapter_model.safetensors")
+    [weights] = (folder / "trained").glob("*.safetensors")
+    return sha256_file(weights)
 
 
-def interrupted(base: Path, rows: Path, recipe: Recipe, folder: Path, number: int) -> dict[str, Any]:
+def interrupted(base: Path, data: Path, recipe: Recipe, folder: Path, number: int) -> dict[str, Any]:
     """A run that is killed once or twice, and then ends."""
     draw = random.Random(f"{SEED}:{number}")
     first = draw.randint(1, 9)
     steps = [first, *([draw.randint(first + 1, 11)] if draw.random() < 0.3 else [])]
     waits = [draw.uniform(0, _LONGEST_WAIT) for _ in steps]
     both = zip(steps, waits, strict=True)
-    killed = [step for step, wait in both if Run(base, rows, recipe, folder).kill_after(step, wait)]
-    last = Run(base, rows, recipe, folder)
+    killed = [step for step, wait in both if Run(base, data, recipe, folder).kill_after(step, wait)]
+    last = Run(base, data, recipe, folder)
     last.finish()
     return {"sha256": result_of(folder), "killed_in": killed, "from": last.resumed}
 
 
-def halves(base: Path, rows: Path, recipe: Recipe, work: Path, runs: int) -> list[dict[str, Any]]:
+def halves(base: Path, data: Path, recipes: list[Recipe], work: Path, runs: int) -> list[dict[str, Any]]:
     """The interrupted runs, on two cores: the odd ones in a child of this process, which has children of its own."""
     child = os.fork()
-    found = [interrupted(base, rows, recipe, work / str(n), n) for n in range(runs) if n % 2 == bool(child)]
+    found = [
+        {"recipe": n // 2 % len(recipes), **interrupted(base, data, recipes[n // 2 % len(recipes)], work / str(n), n)}
+        for n in range(runs)
+        if n % 2 == bool(child)
+    ]
     if child == 0:
         (work / "even.json").write_text(json.dumps(found))
         os._exit(0)
@@ -114,15 +124,18 @@ def halves(base: Path, rows: Path, recipe: Recipe, work: Path, runs: int) -> lis
     return found + json.loads((work / "even.json").read_text())
 
 
-def main(base: Path, rows: Path, recipe: Recipe, runs: int) -> None:
+def main(base: Path, data: Path, recipes: list[Recipe], runs: int) -> None:
     """Run all of it."""
     with tempfile.TemporaryDirectory() as work:
-        for name in Run(base, rows, recipe, Path(work, "whole")).finish():
-            with suppress(Exception):  # a module under a name that it can't be imported by
-                importlib.import_module(name)
-        resumed = halves(base, rows, recipe, Path(work), runs)
-        print(json.dumps({"whole": result_of(Path(work, "whole")), "resumed": resumed}))
+        whole = [Path(work, f"whole-{number}") for number in range(len(recipes))]
+        for recipe, folder in zip(recipes, whole, strict=True):
+            for name in Run(base, data, recipe, folder).finish():
+                with suppress(Exception):  # a module under a name that it can't be imported by
+                    importlib.import_module(name)
+        resumed = halves(base, data, recipes, Path(work), runs)
+        print(json.dumps({"whole": [result_of(folder) for folder in whole], "resumed": resumed}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Recipe.load(Path(sys.argv[3])), int(sys.argv[4]))
+    texts = json.loads(Path(sys.argv[3]).read_text())
+    main(Path(sys.argv[1]), Path(sys.argv[2]), [Recipe.parse(t, "RECIPES") for t in texts], int(sys.argv[4]))

@@ -10,11 +10,12 @@ import pytest
 from transformers import AutoTokenizer
 from trl import chat_template_utils as trl_templates
 
+from contract.documents.recipe_training import Training
 from contract.errors import DataError, KitError
 from serving.prompts import Prompts
 from tests.support.models import base_model
-from training.chat import Encoded, check_template, encode, prompt_ids, with_system
-from training.finetune import load_examples
+from training.chat import Encoded, check_template, document_ids, encode, prompt_ids, with_system
+from training.examples import load_examples
 
 TEMPLATES = {
     path.stem: path.read_text()
@@ -307,6 +308,16 @@ def test_a_system_prompt_is_put_before_a_conversation_without_one() -> None:
     assert with_system([question], "") == [question]
 
 
+def test_a_text_ends_once_whatever_it_spells_out(tokenizer: Any) -> None:
+    end = tokenizer.eos_token
+    ids = document_ids(tokenizer, f"A page {end} about {end}")
+    assert ids.count(tokenizer.eos_token_id) == 1
+    assert tokenizer.decode(ids) == f"A page {end} about {end}{end}"
+
+
+OPTIONS = Training(max_tokens=200)
+
+
 @pytest.mark.parametrize(
     ("row", "what"),
     [
@@ -322,8 +333,9 @@ def test_a_row_that_can_not_be_trained_is_refused_by_its_line(
     good = {"messages": CONVERSATIONS["turns"][0]}
     path.write_text(f"{json.dumps(good)}\n{json.dumps(row)}\n")
     with pytest.raises(DataError, match=what) as caught:
-        load_examples(path, tokenizer, 200, "Be brief.")
+        load_examples(path, tokenizer, OPTIONS, "Be brief.", tmp_path / "refused.arrow")
     assert caught.value.where == f"{path}:2"
     path.write_text(json.dumps(good) + "\n")
-    [example] = load_examples(path, tokenizer, 200, "Be brief.")
-    assert "Be brief." in tokenizer.decode(example.ids)
+    examples = load_examples(path, tokenizer, OPTIONS, "Be brief.", tmp_path / "rows.arrow")
+    assert len(examples) == 1
+    assert "Be brief." in tokenizer.decode(examples[0].sequences[0].ids)

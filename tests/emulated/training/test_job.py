@@ -102,7 +102,8 @@ def test_job_reports_each_step_and_stage(finished: tuple[TrainingFolders, list[s
     assert stages == ["check_inputs", "evaluate_before", "train", "package", "evaluate_after", "manifest", "done"]
     steps = [dict(pair.split("=") for pair in line.split()) for line in lines if line.startswith("step=")]
     assert [int(s["step"]) for s in steps] == list(range(1, STEPS + 1))
-    assert all(s.keys() == {"step", "total", "loss", "lr", "grad_norm", "tokens_per_s", "eta_s"} for s in steps)
+    shown = {"step", "total", "loss", "lr", "grad_norm", "tokens_per_s", "peak_mb", "eta_s"}
+    assert all(s.keys() == shown for s in steps)
     for when in ("before", "after"):
         answers = (folders.reports / f"answers-phrasings-{when}.jsonl").read_text().splitlines()
         assert [json.loads(a)["question"] for a in answers] == [f"Question {n}: code?" for n in range(30)]
@@ -139,6 +140,21 @@ def test_replaced_container_packages_again_from_its_checkpoints(
     lines = finish(start_job(folders))
     assert not [line for line in lines if line.startswith("step=")]
     assert file_entries(folders.model) == file_entries(finished[0].model)
+
+
+def test_job_that_trains_all_weights_on_texts_leaves_a_complete_version(data: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(method="pretrain", adapter="none", packing=True, schedule="cosine", weight_decay=0.1)
+    folders = make_container(tmp_path, tiny_model(), recipe, data)
+    finish(start_job(folders))
+    manifest = ModelManifest.load(folders.model / MANIFEST)
+    check_folder(folders.model, manifest.files)
+    assert manifest.training
+    assert manifest.training.last_loss < manifest.training.first_loss - 1
+    assert not [name for name in manifest.files if name.startswith("adapter/")]
+    base = tiny_model()
+    for name, same in (("model.safetensors", False), ("tokenizer.json", True), ("config.json", True)):
+        assert ((folders.model / name).read_bytes() == (base / name).read_bytes()) is same
+    assert "Training on plain text; all weights." in (folders.model / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

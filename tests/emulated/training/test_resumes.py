@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,17 +10,25 @@ from tests.support.models import tiny_model
 from tests.support.training import script_result, tiny_recipe, write_rows
 
 RUNS = 20
+CASES: list[dict[str, Any]] = [
+    {},
+    {"adapter": "none", "method": "pretrain", "packing": True, "schedule": "cosine"},
+    {"adapter": "qlora"},
+    {"method": "dpo"},
+    {"adapter": "none", "method": "dpo"},
+]
 
 
 @pytest.mark.scorecard("resume")
 def test_20_runs_killed_at_random_end_with_equal_weights(tmp_path: Path) -> None:
     write_rows(tmp_path)
     # A checkpoint after every step, so that many a kill comes while one is written.
-    tiny_recipe(epochs=3, precision="f32", checkpoint_steps=1).write(tmp_path / "recipe.json")
+    recipes = [tiny_recipe(epochs=3, precision="f32", checkpoint_steps=1, **case).to_json() for case in CASES]
+    (tmp_path / "recipes.json").write_text(json.dumps(recipes))
     script = Path(__file__).with_name("resumes.py")
-    arguments = [str(tiny_model()), str(tmp_path / "rows.jsonl"), str(tmp_path / "recipe.json"), str(RUNS)]
-    found = script_result(script, *arguments)
+    found = script_result(script, tiny_model(), tmp_path, tmp_path / "recipes.json", RUNS)
     print(json.dumps(found))
-    assert [run["sha256"] for run in found["resumed"]] == [found["whole"]] * RUNS
+    assert len(found["resumed"]) == RUNS
+    assert [run["sha256"] for run in found["resumed"]] == [found["whole"][run["recipe"]] for run in found["resumed"]]
     assert all(run["killed_in"] for run in found["resumed"])
     assert sum(run["from"].startswith("checkpoint-") for run in found["resumed"]) > RUNS / 2

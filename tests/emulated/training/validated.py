@@ -1,33 +1,49 @@
-"""Train with a validation split, at once and with a stop in between; print what came of it as JSON."""
+"""Train with a validation split, at once and with a stop in between. Prints JSON; run in the training image.
+
+python validated.py BASE ROWS HELD_OUT RECIPES -> for each recipe of a JSON list what came of it
+"""
 
 import json
 import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
 
 from contract.documents.recipe import Recipe
-from training.finetune import IGNORED, finetune, load_examples
+from training.examples import load_examples
+from training.finetune import finetune
+from training.merge import replace_weights
 from training.ranks import StoppedError
 from training.weights import load_model, load_tokenizer
 
 STOPPED_AFTER = 5
 
 
-def loss_of(base: Path, adapter: Path, rows: Path, system_prompt: str) -> float:
-    """Mean loss over the answers' tokens, a row at a time, with peft's own loading of the adapter."""
-    tokenizer, model = load_tokenizer(base), PeftModel.from_pretrained(load_model(base), str(adapter))
+def trained_model(base: Path, trained: Path, adapter: bool) -> Any:
+    """What was trained, in f32: an adapter by peft's own loading."""
+    if adapter:
+        return PeftModel.from_pretrained(load_model(base), str(trained))
+    version = trained.with_name("version")
+    version.mkdir()
+    replace_weights(base, trained, version)
+    return load_model(version)
+
+
+def loss_of(base: Path, trained: Path, rows: Path, recipe: Recipe) -> float:
+    """Mean loss over the answers' tokens, a row at a time."""
+    tokenizer, model = load_tokenizer(base), trained_model(base, trained, recipe.training.adapter != "none")
     total = count = 0.0
-    for example in load_examples(rows, tokenizer, 200, system_prompt):
-        ids, labels = (torch.tensor(each.tolist())[None] for each in example)
-        labels = torch.where(labels, ids, IGNORED)
+    target = trained.with_name("rows.arrow")
+    for example in load_examples(rows, tokenizer, recipe.training, recipe.serving.system_prompt, target):
+        ids, labels = (torch.tensor(each.tolist())[None] for each in example.sequences[0])
+        labels = torch.where(labels, ids, -100)
         with torch.inference_mode():
             loss = model(input_ids=ids, labels=labels).loss
-        tokens = int((labels[:, 1:] != IGNORED).sum())
+        tokens = int((labels[:, 1:] != -100).sum())
         total, count = total + float(loss) * tokens, count + tokens
     return total / count
 
@@ -45,15 +61,16 @@ def main(base: Path, rows: Path, held_out: Path, recipe: Recipe) -> dict[str, ob
         with suppress(StoppedError):
             finetune(base, rows, recipe.training, prompt, Path(two), stop, validation_rows=held_out)
         resumed = finetune(base, rows, recipe.training, prompt, Path(two), validation_rows=held_out)
-        weights = [load_file(Path(folder, "trained/adapter_model.safetensors")) for folder in (one, two)]
+        files = [sorted(Path(folder, "trained").glob("*.safetensors")) for folder in (one, two)]
         return {
             "whole": whole.model_dump(),
             "resumed": resumed.model_dump(),
-            "equal": all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0]),
-            "loss": loss_of(base, Path(one, "trained"), held_out, prompt),
+            "equal": [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]],
+            "loss": loss_of(base, Path(one, "trained"), held_out, recipe),
         }
 
 
 if __name__ == "__main__":
-    base, rows, held_out, recipe = (Path(a) for a in sys.argv[1:])
-    print(json.dumps(main(base, rows, held_out, Recipe.load(recipe))))
+    base, rows, held_out, recipes = (Path(a) for a in sys.argv[1:])
+    made = [Recipe.parse(text, "RECIPES") for text in json.loads(recipes.read_text())]
+    print(json.dumps([main(base, rows, held_out, recipe) for recipe in made]))

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from training.ending import ended_without_a_word, exit_code, report_failure
+from training.ending import described, ended_without_a_word, exit_code, report_failure
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,12 @@ def test_the_first_reason_stands(tmp_path: Path, capsys: pytest.CaptureFixture[s
     report_failure(path, "the other rank has gone")
     assert path.read_text() == "the disk is full\n"
     assert "the other rank has gone" in capsys.readouterr().err
+
+
+def test_a_batch_that_is_too_large_says_what_to_change() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    for error in (caught.value, torch.OutOfMemoryError("CUDA out of memory"), MemoryError()):
+        fix = described(error).partition("fix: ")[2]
+        assert all(word in fix for word in ("training.max_tokens", "training.adapter: qlora", "machine"))
+    assert "qlora" not in described(RuntimeError("shapes"))

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from contract.errors import RunError
-from training.merge import merge
+from training.merge import merge, replace_weights
 
 LAYER = "model.layers.0.q.weight"
 
@@ -86,3 +86,12 @@ def test_sums_that_are_not_finite_are_refused(base: Path, tmp_path: Path) -> Non
     with pytest.raises(RunError) as caught:
         merge(base, adapter, tmp_path / "target")
     assert caught.value.where == LAYER
+
+
+def test_trained_weights_replace_all_files_of_the_bases(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "trained").mkdir()
+    save_file({LAYER: torch.zeros(4, 3).bfloat16()}, tmp_path / "trained/model.safetensors", {"format": "pt"})
+    (tmp_path / "version").mkdir()
+    replace_weights(base, tmp_path / "trained", tmp_path / "version")
+    found = {path.relative_to(tmp_path / "version").as_posix() for path in (tmp_path / "version").rglob("*.*")}
+    assert found == {"model.safetensors", "additional_chat_templates/tools.jinja"}

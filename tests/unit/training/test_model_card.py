@@ -57,6 +57,14 @@ def test_losses_and_translations_are_stated_as_others_state_them() -> None:
     assert "| chinese | test | BLEU (zh), of all answers | 3.40 | 20.00 | - | - |" in body
 
 
+def test_it_says_how_the_model_was_trained() -> None:
+    assert "Supervised fine-tuning; LoRA (rank 16, alpha 32, merged)." in card()
+    text = card({"training": {"method": "dpo", "adapter": "none", "schedule": "cosine"}})
+    assert "Direct preference optimization, beta 0.1; all weights." in text
+    assert "(cosine)" in text
+    assert '"lora"' not in text
+
+
 def test_equal_runs_have_equal_cards() -> None:
     assert card(seconds=1.0) == card(seconds=2.0)
 

@@ -9,6 +9,7 @@ import pytest
 
 from contract.documents.dataset import DatasetManifest
 from contract.documents.recipe import Recipe
+from contract.documents.recipe_training import Training
 from contract.errors import DataError, IntegrityError
 from contract.integrity.digest import check_folder, sha256_file
 from llmops.data.build import build_dataset
@@ -222,3 +223,27 @@ def test_a_file_that_was_changed_since_it_was_collected_is_refused(tmp_path: Pat
     file.write_text(file.read_text().replace("111", "999"))
     with pytest.raises(IntegrityError):
         prepare(made, collected, tmp_path / "two", lambda receipt: receipt.path)
+
+
+@pytest.mark.parametrize(
+    ("method", "bad", "fix"),
+    [
+        ("sft", {"text": "A page."}, "training.method: pretrain"),
+        ("dpo", row("Q?", "A."), "`chosen` and `rejected`"),
+        ("pretrain", {"translation": {"en": "tea", "de": "Tee"}}, "give rows with `text`"),
+    ],
+)
+def test_rows_that_the_method_does_not_train_are_named(
+    tmp_path: Path, method: str, bad: dict[str, Any], fix: str
+) -> None:
+    good = {
+        "sft": row("Which?", "This."),
+        "dpo": {"prompt": "Which?", "chosen": "This.", "rejected": "That."},
+        "pretrain": {"text": "This and that."},
+    }
+    (tmp_path / "rows.jsonl").write_text(f"{json.dumps(good[method])}\n{json.dumps(bad)}\n")
+    made = recipe(split={}).model_copy(update={"training": Training(method=method)})  # pyright: ignore[reportArgumentType]
+    with pytest.raises(DataError) as caught:
+        build_dataset(made, tmp_path, tmp_path / "out")
+    assert caught.value.where == f"{tmp_path}/rows.jsonl:2"
+    assert fix in caught.value.fix

@@ -1,30 +1,37 @@
 """When the validation loss is measured, which step is the best, and when training ends early."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from training.batch_tensors import Collator
 from training.chat import Encoded
+from training.examples import Example, Examples, write_examples
 from training.ranks import Alone
-from training.validation import Validation, _batches
+from training.validation import Validation, _alike
 
 
-def example(length: int) -> Encoded:
-    return Encoded(np.zeros(length, np.int32), np.ones(length, np.bool_))
+@pytest.fixture
+def examples(tmp_path: Path) -> Examples:
+    sequence = Encoded(np.zeros(3, np.int32), np.array([False, True, True]))
+    write_examples([Example([sequence], 1)], tmp_path / "rows.arrow")
+    return Examples(tmp_path / "rows.arrow")
 
 
-def watched(patience: int, *losses: float, every: int = 10) -> Validation:
-    validation = Validation([example(3)], every, patience, 0, Alone())
+def watched(patience: int, *losses: float, every: int = 10, examples: Examples | None = None) -> Validation:
+    validation = Validation(examples, Collator(0), every, patience, Alone())
     validation.losses = [((number + 1) * every, loss) for number, loss in enumerate(losses)]
     return validation
 
 
 @pytest.mark.parametrize(("step", "due"), [(10, True), (11, False), (20, True), (25, True)])
-def test_it_is_measured_every_so_many_steps_and_at_the_end(step: int, due: bool) -> None:
-    assert watched(0).is_due(step, 25) is due
+def test_it_is_measured_every_so_many_steps_and_at_the_end(examples: Examples, step: int, due: bool) -> None:
+    assert watched(0, examples=examples).is_due(step, 25) is due
 
 
 def test_without_examples_nothing_is_measured() -> None:
-    assert not Validation([], 1, 0, 0, Alone()).is_due(1, 1)
+    assert not watched(0, every=1).is_due(1, 1)
 
 
 @pytest.mark.parametrize(
@@ -48,14 +55,7 @@ def test_the_best_step_is_the_first_with_the_least_loss_and_is_chosen_with_patie
     assert watched(0, 2.0, 1.0).best is None
 
 
-def test_ranks_share_the_examples() -> None:
-    class Second(Alone):
-        rank, size = 1, 2
-
-    shares = [Validation([example(n) for n in (1, 2, 3)], 1, 0, 0, ranks)._examples for ranks in (Alone(), Second())]
-    assert [[len(e.ids) for e in share] for share in shares] == [[1, 2, 3], [2]]
-
-
 def test_batches_hold_examples_of_about_one_length_within_the_limit() -> None:
-    batches = list(_batches([example(n) for n in (3000, 10, 2000, 1500, 5000)]))
-    assert [[len(e.ids) for e in batch] for batch in batches] == [[10, 1500], [2000], [3000], [5000]]
+    widths = [3000, 10, 2000, 1500, 5000]
+    assert list(_alike(widths, range(5))) == [[1, 3], [2], [0], [4]]
+    assert list(_alike(widths, range(1, 5, 2))) == [[1, 3]]

@@ -1,0 +1,167 @@
+"""Speed of training to TRL's defaults: `python -m bench.training [--steps 5] [--batch 8] [--turns 6]`.
+
+LoRA on SmolLM2-135M-Instruct and conversations of 1 to so many of the demo's questions, on one thread, each way in a
+process of its own: real tokens (padding aside) trained in a second of processor time, from the end of the first step to
+that of the last one. TRL gets the same tokens, labels, order and adapter, and keeps its own defaults for all else: the
+losses are equal but for rounding.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import subprocess
+import tempfile
+import time
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from contract.documents.recipe_training import Training
+from tests.support.models import base_model, training_python
+
+WAYS = ("trl", "kit", "kit packed")
+_ROWS = Path("recipes/chatbot/facts.jsonl")
+_MAX_TOKENS = 512
+
+
+class Measure(NamedTuple):
+    """Of one way."""
+
+    tokens: float  # trained in a second of processor time
+    losses: list[float]
+    peak_mb: int
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--turns", type=int, default=6)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-training-") as name:
+        rows = Path(name, "rows.jsonl")
+        write_rows(rows, given.steps * given.batch, given.turns)
+        options = {"batch_size": given.batch, "max_tokens": _MAX_TOKENS, "learning_rate": 1e-3, "threads": 1}
+        found = {way: _measured(way, rows, options) for way in WAYS}
+    trl = found["trl"]
+    for way, measure in found.items():
+        apart = max(abs(a - b) / b for a, b in zip(measure.losses, trl.losses, strict=True))
+        print(
+            f"{way:10} {measure.tokens:6.1f} tokens/CPU-s, to TRL's defaults {measure.tokens / trl.tokens:.2f}; peak "
+            f"memory {measure.peak_mb} MB; losses {measure.losses[0]:.4f} to {measure.losses[-1]:.4f}, at most "
+            f"{apart:.1%} apart from TRL's"
+        )
+
+
+def write_rows(path: Path, count: int, turns: int) -> None:
+    """Write conversations, each of 1 to `turns` questions with their answers; which, a fixed seed draws."""
+    draw = random.Random(0)
+    pairs = [json.loads(line)["messages"] for line in _ROWS.read_text().splitlines()]
+    chats = [list(chain(*draw.sample(pairs, draw.randint(1, turns)))) for _ in range(count)]
+    path.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+
+
+def kit(base: Path, rows: Path, options: Training) -> tuple[list[float], list[float]]:
+    """Losses, and the processor time after each step, of the kit's training."""
+    from training.finetune import finetune
+
+    stamps: list[float] = []
+
+    def note() -> bool:
+        stamps.append(time.process_time())
+        return False
+
+    said = io.StringIO()
+    with tempfile.TemporaryDirectory() as work, contextlib.redirect_stdout(said):
+        facts = finetune(base, rows, options, "", Path(work), note)
+    return [float(loss) for loss in re.findall(r" loss=(\S+)", said.getvalue())], stamps[: facts.steps]
+
+
+def trl(base: Path, rows: Path, options: Training) -> tuple[list[float], list[float]]:
+    """The same of TRL's SFTTrainer."""
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    from training.adapters import build_model
+    from training.devices import best_device
+    from training.examples import load_examples
+    from training.weights import load_tokenizer
+
+    stamps: list[float] = []
+
+    class Stamps(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            stamps.append(time.process_time())
+
+    with tempfile.TemporaryDirectory() as work:
+        tokenizer = load_tokenizer(base)
+        examples = load_examples(rows, tokenizer, options, "", Path(work, "rows.arrow"))
+        sequences = [examples[i].sequences[0] for i in range(len(examples))]
+        table = [
+            {"input_ids": s.ids.tolist(), "labels": [t if a else -100 for t, a in zip(*s, strict=True)]}
+            for s in sequences
+        ]
+        trainer: Any = SFTTrainer(
+            model=build_model(base, options, "f32", best_device()),
+            args=SFTConfig(
+                output_dir=work,
+                num_train_epochs=1,
+                per_device_train_batch_size=options.batch_size,
+                learning_rate=options.learning_rate,
+                seed=options.seed,
+                data_seed=options.seed,
+                dataset_kwargs={"skip_prepare_dataset": True},
+                logging_steps=1,
+                save_strategy="no",
+                report_to=[],
+                disable_tqdm=True,
+                use_cpu=best_device().type == "cpu",
+            ),
+            train_dataset=Dataset.from_list(table),
+            processing_class=tokenizer,
+            callbacks=[Stamps()],
+        )
+        with contextlib.redirect_stdout(io.StringIO()):
+            trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry], stamps
+
+
+def run(way: str, base: Path, rows: Path, options: dict[str, Any]) -> None:
+    """Train one way, and print its Measure as JSON."""
+    import resource
+
+    from training.examples import load_examples
+    from training.process import set_threads
+    from training.weights import load_tokenizer
+
+    made = Training(**options, packing=way == "kit packed")
+    set_threads(1)
+    losses, stamps = (trl if way == "trl" else kit)(base, rows, made)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    with tempfile.TemporaryDirectory() as work:
+        tokens = load_examples(rows, load_tokenizer(base), made, "", Path(work, "rows.arrow")).tokens
+    measured = tokens * (len(stamps) - 1) / len(stamps)
+    print(json.dumps(Measure(measured / (stamps[-1] - stamps[0]), losses, peak)))
+
+
+def _measured(way: str, rows: Path, options: dict[str, Any]) -> Measure:
+    program = (
+        "from training.process import prepare_process\nprepare_process()\nfrom pathlib import Path\n"
+        f"from bench.training import run\nrun({way!r}, Path({str(base_model())!r}), Path({str(rows)!r}), {options!r})"
+    )
+    environ = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [training_python(), "-c", program], env=environ, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return Measure(*json.loads(done.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    main()

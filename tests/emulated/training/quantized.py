@@ -1,0 +1,56 @@
+"""Train an adapter beside 4-bit weights, and merge it. Prints JSON; run in the training image.
+
+python quantized.py BASE ROWS RECIPE
+    -> {"linear": kinds of the frozen linear layers, "head": the head's, "frozen": dtypes of weights that are not
+        trained, "trained": those of the others, "losses": [first, last] of the training, "versions": mean loss on the
+        rows of [the base model, the merged version], in bf16}
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from training.process import prepare_process
+
+prepare_process()
+
+import torch  # noqa: E402
+
+from contract.documents.recipe import Recipe  # noqa: E402
+from training.adapters import build_model  # noqa: E402
+from training.batch_tensors import Collator  # noqa: E402
+from training.examples import load_examples  # noqa: E402
+from training.finetune import finetune  # noqa: E402
+from training.merge import merge  # noqa: E402
+from training.objectives import TokenLoss  # noqa: E402
+from training.weights import load_model, load_tokenizer  # noqa: E402
+
+
+def main(base: Path, rows: Path, recipe: Recipe) -> dict[str, object]:
+    """Train, merge and measure."""
+    options, prompt = recipe.training, recipe.serving.system_prompt
+    model = build_model(base, options, "bf16", torch.device("cpu"))
+    layers = [m.base_layer for m in model.modules() if hasattr(m, "lora_A")]
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        facts = finetune(base, rows, options, prompt, work)
+        (work / "version").mkdir()
+        merge(base, work / "trained", work / "version")
+        examples = load_examples(rows, load_tokenizer(base), options, prompt, work / "rows.arrow")
+        batch = Collator(0)([examples[i] for i in range(len(examples))])
+        versions = [load_model(folder, torch.bfloat16) for folder in (base, work / "version")]
+        with torch.inference_mode():
+            losses = [float(TokenLoss().total(each, batch)) / TokenLoss().items(batch) for each in versions]
+    return {
+        "linear": sorted({type(layer).__name__ for layer in layers}),
+        "head": type(model.get_output_embeddings()).__name__,
+        "frozen": sorted({str(p.dtype) for p in model.parameters() if not p.requires_grad}),
+        "trained": sorted({str(p.dtype) for p in model.parameters() if p.requires_grad}),
+        "losses": [facts.first_loss, facts.last_loss],
+        "versions": losses,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Path(sys.argv[1]), Path(sys.argv[2]), Recipe.load(Path(sys.argv[3])))))

@@ -1,0 +1,63 @@
+"""What of a base model is trained: an adapter beside frozen weights, or all of them."""
+
+from pathlib import Path
+from typing import Any
+
+from contract.documents.recipe_training import Training
+from training.devices import Precision, torch_dtype
+from training.weights import load_model
+
+
+def build_model(base: Path, options: Training, precision: Precision, device: Any) -> Any:
+    """Load a base model for training; a new adapter is drawn with the recipe's seed.
+
+    What is trained is f32 in either precision, as small steps would be lost in bf16: in bf16, products are computed in
+    it, and frozen weights are kept in it, or in 4 bits.
+
+    Args:
+        base: the base model's version.
+        options: the recipe's training section: its `adapter`, `lora` and `seed` count.
+        precision: of products and frozen weights.
+        device: where quantized weights are put; others are loaded to the processor.
+
+    Returns:
+        A model of transformers, or one of peft's around it.
+    """
+    from transformers import set_seed
+
+    if options.adapter == "none":
+        set_seed(options.seed)
+        return load_model(base)
+    quantized = _quantization(precision, device) if options.adapter == "qlora" else {}
+    model = load_model(base, torch_dtype(precision), **quantized)
+    set_seed(options.seed)
+    return _with_adapter(model, options)
+
+
+def _with_adapter(model: Any, options: Training) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    lora = options.lora
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=lora.r,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+def _quantization(precision: Precision, device: Any) -> dict[str, Any]:
+    """Weights as in Dettmers et al. 2023 (arXiv:2305.14314): 4-bit NormalFloat, its scales quantized once more."""
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch_dtype(precision),
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
