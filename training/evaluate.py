@@ -10,7 +10,9 @@ from contract.documents.evaluation import Answer
 from contract.documents.recipe_evaluation import LIKELIHOOD, Suite
 from training.chat import prompt_ids, with_system
 from training.likelihood import likelihoods
+from training.pooling import pooled
 from training.process import say
+from training.ranks import Alone
 from training.rows import Row
 from training.scorers import SuiteRow, reference_of
 
@@ -26,6 +28,7 @@ def run_suite(
     system_prompt: str,
     stop: list[int],
     between: Callable[[], None] = lambda: None,
+    ranks: Alone | None = None,
 ) -> list[Answer]:
     """Answer every row greedily; of a suite `perplexity`, find how likely each row's own answer is.
 
@@ -33,12 +36,14 @@ def run_suite(
         system_prompt: put first where a row has none, as the server will.
         stop: token ids that end an answer.
         between: called between batches; may raise to end early.
+        ranks: who asks together; each answers some of the batches, and has all answers in the end.
 
     Returns:
         Answers in the order of `rows`.
     """
+    ranks = ranks or Alone()
     if suite.metric == LIKELIHOOD:
-        return [*likelihoods(model, tokenizer, rows, system_prompt, suite.name, between)]
+        return [*likelihoods(model, tokenizer, rows, system_prompt, suite.name, between, ranks)]
     prompts = [
         prompt_ids(tokenizer, with_system(row.prompt, system_prompt), [tool.to_dict() for tool in row.tools])
         for row in rows
@@ -46,7 +51,8 @@ def run_suite(
     # Longest first: a batch then holds prompts of about one length, and the first one takes the most memory.
     order = sorted(range(len(rows)), key=lambda i: (-len(prompts[i]), i))
     texts: dict[int, str] = {}
-    for start in range(0, len(order), BATCH):
+    # Whole batches, each with the prompts that it would have on one rank: an answer's bits depend on the others.
+    for start in range(0, len(order), BATCH)[ranks.rank :: ranks.size]:
         batch = order[start : start + BATCH]
         answers = generate(model, tokenizer, [prompts[i] for i in batch], suite.max_tokens, stop)
         # Some models' marks of tool calls are special tokens.
@@ -56,6 +62,7 @@ def run_suite(
         }
         say(suite=suite.name, answered=len(texts), of=len(rows))
         between()
+    texts = pooled(texts, len(rows), ranks, str)
     return [texts[i] for i in range(len(rows))]
 
 

@@ -1,15 +1,16 @@
 """How likely a model finds rows' own answers and texts."""
 
-from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from contract.documents.evaluation import Likelihood
 from contract.errors import DataError
-from training.chat import Encoded, encode, with_system
+from training.chat import Encoded, document_ids, encode, with_system
+from training.pooling import pooled
 from training.process import say
+from training.ranks import Alone
 from training.rows import Row
 
 BATCH_TOKENS = 4096
@@ -23,6 +24,7 @@ def likelihoods(
     system_prompt: str,
     suite: str,
     between: Callable[[], None],
+    ranks: Alone,
 ) -> list[Likelihood]:
     """The likelihood of what training would learn of each row: all answers with their ends, or the text with its end.
 
@@ -32,6 +34,7 @@ def likelihoods(
         system_prompt: put first where a conversation has none, as in training.
         suite: names progress lines.
         between: called between batches; may raise to end early.
+        ranks: who reads together; each reads some of the batches.
 
     Returns:
         In the order of `rows`.
@@ -41,14 +44,18 @@ def likelihoods(
     """
     limit = model.config.max_position_embeddings
     parts = [(index, part) for index, row in enumerate(rows) for part in _encoded(tokenizer, row, system_prompt)]
-    nats, tokens = [0.0] * len(rows), [0] * len(rows)
-    for batch in _batches([(index, Encoded(part.ids[:limit], part.answer[:limit])) for index, part in parts]):
+    cut = [Encoded(part.ids[:limit], part.answer[:limit]) for _, part in parts]
+    found: dict[int, float] = {}
+    for batch in _batches(list(enumerate(cut)))[ranks.rank :: ranks.size]:
         losses = row_losses(model, [part for _, part in batch], tokenizer.pad_token_id)
-        for (index, part), loss in zip(batch, losses, strict=True):
-            nats[index] += loss
-            tokens[index] += int(part.answer[1:].sum())
-        say(suite=suite, read=sum(map(bool, tokens)), of=len(rows))
+        found |= {number: loss for (number, _), loss in zip(batch, losses, strict=True)}
+        say(suite=suite, read=len(found), of=len(parts))
         between()
+    found = pooled(found, len(parts), ranks, float)
+    nats, tokens = [0.0] * len(rows), [0] * len(rows)
+    for number, (index, _) in enumerate(parts):
+        nats[index] += found[number]
+        tokens[index] += int(cut[number].answer[1:].sum())
     if 0 in tokens:
         raise DataError(
             f"has nothing to learn within the {limit} tokens of the model's context",
@@ -82,21 +89,15 @@ def _encoded(tokenizer: Any, row: Row, system_prompt: str) -> list[Encoded]:
     if row.turns:
         tools = [tool.to_dict() for tool in row.tools]
         return encode(tokenizer, with_system(row.turns, system_prompt), tools, row.completion)
-    core = deepcopy(tokenizer.backend_tokenizer)
-    core.no_truncation()
-    core.no_padding()
-    core.encode_special_tokens = True  # the text's own are ordinary text
-    ids = [*core.encode(row.text).ids, tokenizer.eos_token_id]
+    ids = document_ids(tokenizer, row.text)
     return [Encoded(np.array(ids, np.int32), np.ones(len(ids), np.bool_))]
 
 
-def _batches(parts: list[tuple[int, Encoded]]) -> Iterator[list[tuple[int, Encoded]]]:
+def _batches(parts: list[tuple[int, Encoded]]) -> list[list[tuple[int, Encoded]]]:
     """Sequences of about one length, as many as fit into BATCH_TOKENS padded ones; the longest first."""
-    batch: list[tuple[int, Encoded]] = []
-    for index, part in sorted(parts, key=lambda each: -len(each[1].ids)):
-        if batch and len(batch[0][1].ids) * (len(batch) + 1) > BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append((index, part))
-    if batch:
-        yield batch
+    batches: list[list[tuple[int, Encoded]]] = []
+    for number, part in sorted(parts, key=lambda each: -len(each[1].ids)):
+        if not batches or len(batches[-1][0][1].ids) * (len(batches[-1]) + 1) > BATCH_TOKENS:
+            batches.append([])
+        batches[-1].append((number, part))
+    return batches

@@ -8,6 +8,7 @@ import torch
 from contract.errors import DataError
 from tests.support import tiny
 from training.likelihood import BATCH_TOKENS, likelihoods
+from training.ranks import Alone
 from training.rows import Row, row_of
 from training.weights import load_model, load_tokenizer
 
@@ -24,7 +25,7 @@ def test_a_likelihood_is_the_sum_over_the_answers_tokens_whatever_shares_its_bat
     rows = [chat("Hi?", "yes"), chat(long, "no"), chat("And now?", "b<|im_end|>c"), chat("Hi?", "a " * 40)]
     rows.append(row_of({"text": "Tea<|im_end|> is <b>."}, "rows.jsonl:2"))
     stops: list[int] = []
-    found = likelihoods(model, tokenizer, rows, "Short.", "suite", lambda: stops.append(1))
+    found = likelihoods(model, tokenizer, rows, "Short.", "suite", lambda: stops.append(1), Alone())
     assert len(stops) > 1
     # A token is a byte, and an answer or text ends with one more.
     lengths = [3 + 1, 2 + 1, len("b<|im_end|>c") + 1, 79 + 1, len("Tea<|im_end|> is <b>.")]
@@ -41,8 +42,8 @@ def test_what_exceeds_the_context_is_left_out(tmp_path: Path) -> None:
     tiny.make(tmp_path)
     model, tokenizer = load_model(tmp_path), load_tokenizer(tmp_path)
     model.config.max_position_embeddings = 32
-    (found,) = likelihoods(model, tokenizer, [row_of({"text": "x" * 100}, "a:1")], "", "suite", lambda: None)
+    (found,) = likelihoods(model, tokenizer, [row_of({"text": "x" * 100}, "a:1")], "", "suite", lambda: None, Alone())
     assert found.tokens == 31
     with pytest.raises(DataError, match="within the 32 tokens") as caught:
-        likelihoods(model, tokenizer, [chat("Hi?", "yes"), chat("x" * 100, "yes")], "", "suite", lambda: None)
+        likelihoods(model, tokenizer, [chat("Hi?", "yes"), chat("x" * 100, "yes")], "", "suite", lambda: None, Alone())
     assert caught.value.where == "suite suite, row 2"

@@ -1,0 +1,56 @@
+"""What all ranks found in a suite's rows: each takes some of the batches, and all of them get everything."""
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from contract.errors import IntegrityError
+from training.ranks import Alone
+
+_FOLDER = "answers"
+_T = TypeVar("_T")
+
+
+def pooled(values: Mapping[int, _T], count: int, ranks: Alone, kind: type[_T]) -> dict[int, _T]:
+    """The values of all ranks, by their numbers. All ranks call it together.
+
+    They travel as files of JSON, by way of rank 0.
+
+    Args:
+        values: of this rank.
+        count: how many there must be together, numbered from 0.
+        kind: what each is.
+
+    Raises:
+        IntegrityError: a number has no value, or several, or what arrived is none.
+    """
+    if ranks.size == 1:
+        return dict(values)
+    stored = TypeAdapter(dict[int, kind])
+    with tempfile.TemporaryDirectory() as local:
+        folder = ranks.beside_first(Path(local)) / _FOLDER
+        folder.mkdir(exist_ok=True)
+        (folder / f"rank-{ranks.rank}.json").write_bytes(stored.dump_json(dict(values)))
+        ranks.collect(folder, "rank-{}.json")
+        found = ranks.share(folder if ranks.first else None, Path(local) / "received")
+        read = _together(sorted((found or folder).iterdir()), count, stored)
+        ranks.together()  # until then, others read it from this folder
+    return read
+
+
+def _together(files: Iterable[Path], count: int, stored: "TypeAdapter[dict[int, _T]]") -> dict[int, _T]:
+    found: dict[int, _T] = {}
+    for path in files:
+        try:
+            values = stored.validate_json(path.read_bytes())
+        except ValidationError as e:
+            raise IntegrityError("holds no answers", where=path.name, fix="start the run again") from e
+        if twice := sorted(found.keys() & values.keys()):
+            raise IntegrityError(f"answers row {twice[0]} once more", where=path.name, fix="start the run again")
+        found |= values
+    if found.keys() != set(range(count)):
+        raise IntegrityError(f"{len(found)} of {count} rows have answers", where=_FOLDER, fix="start the run again")
+    return found
