@@ -16,7 +16,8 @@ _ROW, _TOP, _NAME = 22, 24, 170
 
 def html(report: RunReport) -> str:
     """The page of a run."""
-    sections = [_head(report), _scores(report), _training(report), _data(report), *map(_answers, report.suites)]
+    shown = [answers(suite) for suite in report.suites]
+    sections = [_head(report), scores(report.suites), _training(report), _data(report), *shown]
     return document(f"Run {report.run.spec.id}", sections)
 
 
@@ -47,9 +48,10 @@ def _head(report: RunReport) -> str:
     return f"<h1>{escape(report.ref.alias)}</h1>\n{shown}\n{reasons}\n{notes}\n{figures(values)}"
 
 
-def _scores(report: RunReport) -> str:
+def scores(suites: list[SuiteReport], before: str = "base model", after: str = "trained") -> str:
+    """Suites with their intervals, as a table and drawn; `before` and `after` name the two models."""
     rows = []
-    for each in report.suites:
+    for each in suites:
         result = each.result
         gain = _interval(result.gain) if result.gain else ""
         counts = f"{result.after.rows} rows, {result.after.groups} groups"
@@ -58,18 +60,18 @@ def _scores(report: RunReport) -> str:
             f"{escape(result.metric)}; {counts}</span></td><td>{_interval(result.before)}</td>"
             f"<td>{_interval(result.after)}</td><td>{gain}</td></tr>"
         )
-    head = ("suite", "base model", "trained", "gain")
+    head = ("suite", escape(before), escape(after), "gain")
     words = (
         "<p class='soft'>Mean score with its 95 % interval; dashed: the gate's bound for the interval's lower end.</p>"
     )
-    return f"<h2>Evaluation</h2>\n{words}\n{table(head, rows)}\n<div class='scroll'>{_intervals(report.suites)}</div>"
+    return f"<h2>Evaluation</h2>\n{words}\n{table(head, rows)}\n<div class='scroll'>{_intervals(suites, before)}</div>"
 
 
 def _interval(score: Score) -> str:
     return f"{score.value:.2f} <span class='soft'>{score.low:.2f} to {score.high:.2f}</span>"
 
 
-def _intervals(suites: list[SuiteReport]) -> str:
+def _intervals(suites: list[SuiteReport], before: str) -> str:
     """Scores before and after with their intervals, from 0 to 1."""
     height = _TOP + len(suites) * (2 * _ROW + 8) + _TOP
 
@@ -83,7 +85,7 @@ def _intervals(suites: list[SuiteReport]) -> str:
     for number, each in enumerate(suites):
         top = _TOP + number * (2 * _ROW + 8)
         for row, (name, score, kind) in enumerate(
-            (("base model", each.result.before, " other"), (each.result.suite, each.result.after, ""))
+            ((before, each.result.before, " other"), (each.result.suite, each.result.after, ""))
         ):
             y = top + row * _ROW + 6
             tip = f"<title>{escape(name)}: {score.value:.2f}, {score.low:.2f} to {score.high:.2f}</title>"
@@ -136,12 +138,13 @@ def _data(report: RunReport) -> str:
     )
 
 
-def _answers(suite: SuiteReport) -> str:
+def answers(suite: SuiteReport, before: str = "base model", after: str = "trained") -> str:
+    """A suite's answers of both models side by side, the wrong ones of the second first."""
     shown, wrong = suite.rows[:SHOWN_ROWS], sum(row.score_after < 1 for row in suite.rows)
     words = f"{wrong} of {len(suite.rows)} below 1; the lowest first"
     if len(shown) < len(suite.rows):
         words += f"; the first {len(shown)} are shown"
-    head = ("prompt", "reference", "base model", "trained", "score")
+    head = ("prompt", "reference", escape(before), escape(after), "score")
     return (
         f"<h2>Answers: {escape(suite.suite.name)}</h2>\n<p class='soft'>{words}</p>\n{table(head, map(_answer, shown))}"
     )
