@@ -127,27 +127,28 @@ def judge(recipe: Recipe, dataset: Path, answers: EvaluationAnswers) -> GateVerd
     for suite, given in zip(recipe.evaluation.suites, answers.suites, strict=True):
         rows = load_suite(suite, dataset)
         _require_rows(suite, rows, given)
-        scores = {
-            when: [
-                score_answer(suite.metric, asked.row, getattr(answer, when))
-                for asked, answer in zip(rows, given.rows, strict=True)
-            ]
-            for when in ("before", "after")
-        }
-        evaluation.append(_result(suite, [asked.group for asked in rows], scores["before"], scores["after"]))
-        asked_again += [(suite, row) for row in to_ask_again(rows, scores["after"])]
+        before, after = ([getattr(answer, when) for answer in given.rows] for when in ("before", "after"))
+        evaluation.append(suite_result(suite, rows, before, after))
+        asked_again += [(suite, row) for row in to_ask_again(rows, _scores(suite, rows, after))]
     return GateVerdict(evaluation, decide(recipe.evaluation.gate, evaluation), _golden(asked_again, answers.golden))
 
 
-def _result(suite: Suite, groups: list[str], before: list[float], after: list[float]) -> SuiteResult:
+def suite_result(suite: Suite, rows: Sequence[SuiteRow], before: Sequence[str], after: Sequence[str]) -> SuiteResult:
+    """The scores of two models' answers to the same rows."""
+    groups = [asked.group for asked in rows]
+    was, now = (_scores(suite, rows, answers) for answers in (before, after))
     return SuiteResult(
         suite=suite.name,
         split=suite.split,
         metric=suite.metric,
-        before=mean_score(before, groups),
-        after=mean_score(after, groups),
-        gain=mean_gain(before, after, groups),
+        before=mean_score(was, groups),
+        after=mean_score(now, groups),
+        gain=mean_gain(was, now, groups),
     )
+
+
+def _scores(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[str]) -> list[float]:
+    return [score_answer(suite.metric, asked.row, answer) for asked, answer in zip(rows, answers, strict=True)]
 
 
 def to_ask_again(rows: Sequence[SuiteRow], scores: Sequence[float]) -> list[SuiteRow]:

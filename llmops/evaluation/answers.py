@@ -41,7 +41,7 @@ class Questions:
 
 
 @dataclass(frozen=True)
-class Answers:
+class GivenAnswers:
     """One model's answers by suite, and where they come from."""
 
     texts: dict[str, list[str]]
@@ -49,7 +49,7 @@ class Answers:
     """Suite -> `recorded` by its training, or `this machine`, or `endpoint`."""
 
 
-def known_answers(store: Store, model: AskedModel, questions: Questions) -> Answers:
+def known_answers(store: Store, model: AskedModel, questions: Questions) -> GivenAnswers:
     """The answers that need no model to run: recorded ones of equal suites on equal rows, and those kept here."""
     texts: dict[str, list[str]] = {}
     source: dict[str, str] = {}
@@ -60,10 +60,10 @@ def known_answers(store: Store, model: AskedModel, questions: Questions) -> Answ
             texts[suite.name], source[suite.name] = found, "recorded"
         elif found := _kept(model, suite, questions):
             texts[suite.name], source[suite.name] = found, "this machine"
-    return Answers(texts, source)
+    return GivenAnswers(texts, source)
 
 
-def answers_of(store: Store, model: AskedModel, questions: Questions, key: str, say: Say) -> Answers:
+def answers_of(store: Store, model: AskedModel, questions: Questions, key: str, say: Say) -> GivenAnswers:
     """A model's answers to every suite; what is not known is asked for, and kept by content.
 
     Args:
@@ -80,7 +80,7 @@ def answers_of(store: Store, model: AskedModel, questions: Questions, key: str, 
     missing = [suite for suite in questions.suites if suite.name not in known.texts]
     if isinstance(model, RemoteModel):
         texts = {suite.name: _ask_endpoint(model, suite, questions, key, say) for suite in missing}
-        return Answers(texts, dict.fromkeys(texts, "endpoint"))
+        return GivenAnswers(texts, dict.fromkeys(texts, "endpoint"))
     if missing:
         _ask_here(model, missing, questions, say)
         for suite in missing:

@@ -12,13 +12,12 @@ from contract.documents.recipe_evaluation import Evaluation, GateCheck, Suite
 from contract.errors import NotFoundError
 from contract.layout import MANIFEST
 from llmops.data.versions import DatasetFolder
-from llmops.evaluation.answers import Answers, Questions
+from llmops.evaluation.answers import GivenAnswers, Questions
 from llmops.evaluation.models import AskedModel, StoredModel
 from llmops.platforms.platform import Platform, Say
 from llmops.runs.receipts import checked_dataset
-from llmops.runs.report import AnsweredRow, SuiteReport
-from training.metrics import mean_gain, mean_score, score_answer
-from training.scoring import decide, load_suite
+from llmops.runs.report import SuiteReport, answered_rows
+from training.scoring import decide, load_suite, suite_result
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def questions_for(
 
 
 def compare_models(
-    models: tuple[AskedModel, AskedModel], questions: Questions, answers: Callable[[AskedModel], Answers]
+    models: tuple[AskedModel, AskedModel], questions: Questions, answers: Callable[[AskedModel], GivenAnswers]
 ) -> ModelComparison:
     """Score and pair the answers of a model and of the one that it is held against.
 
@@ -147,32 +146,9 @@ def compare_models(
 
 def _suite(suite: Suite, questions: Questions, before: Sequence[str], after: Sequence[str]) -> SuiteReport:
     asked = questions.rows[suite.name]
-    rows = [
-        AnsweredRow(
-            each.id,
-            each.group,
-            each.row.prompt[-1]["content"],
-            each.row.answer,
-            was,
-            now,
-            score_answer(suite.metric, each.row, was),
-            score_answer(suite.metric, each.row, now),
-        )
-        for each, was, now in zip(asked, before, after, strict=True)
-    ]
-    groups = [row.group for row in rows]
-    scores = [row.score_before for row in rows], [row.score_after for row in rows]
-    result = SuiteResult(
-        suite=suite.name,
-        split=suite.split,
-        metric=suite.metric,
-        before=mean_score(scores[0], groups),
-        after=mean_score(scores[1], groups),
-        gain=mean_gain(*scores, groups),
-    )
-    rows.sort(key=lambda row: row.score_after)
+    result = suite_result(suite, asked, before, after)
     check = next((each for each in questions.gate if each.suite == suite.name), None)
-    return SuiteReport(suite, result, check, rows)
+    return SuiteReport(suite, result, check, answered_rows(suite, asked, before, after))
 
 
 def hold_against_gate(comparison: ModelComparison, gate: Sequence[GateCheck], other_is_base: bool) -> GateResult:

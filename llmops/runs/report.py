@@ -1,7 +1,7 @@
 """RunReport: everything that a run's page shows, read from what was checked: the store, the spec and the run's log."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from llmops.runs.receipts import checked_dataset, read_answers
 from llmops.runs.runs import not_complete
 from llmops.terminal.progress import parse
 from training.metrics import score_answer
-from training.scoring import load_suite
+from training.scoring import SuiteRow, load_suite
 
 Points = list[tuple[float, float]]
 
@@ -77,24 +77,32 @@ def run_report(platform: Platform, run: Run) -> RunReport:
     answers = read_answers(store.version(ref), manifest, f"{ref.alias}: {MANIFEST}")
     suites = []
     for suite, result, given in zip(spec.recipe.evaluation.suites, manifest.evaluation, answers.suites, strict=True):
-        rows = [
-            AnsweredRow(
-                asked.id,
-                asked.group,
-                asked.row.prompt[-1]["content"],
-                asked.row.answer,
-                answer.before,
-                answer.after,
-                score_answer(suite.metric, asked.row, answer.before),
-                score_answer(suite.metric, asked.row, answer.after),
-            )
-            for asked, answer in zip(load_suite(suite, folder), given.rows, strict=True)
-        ]
-        rows.sort(key=lambda row: row.score_after)
+        before, after = ([getattr(row, when) for row in given.rows] for when in ("before", "after"))
+        rows = answered_rows(suite, load_suite(suite, folder), before, after)
         check = next((c for c in spec.recipe.evaluation.gate if c.suite == suite.name), None)
         suites.append(SuiteReport(suite, result, check, rows))
     dataset = DatasetManifest.load(folder / MANIFEST)
     return RunReport(run, ref, manifest, dataset, suites, read_curves(platform.follow(spec.id)))
+
+
+def answered_rows(
+    suite: Suite, rows: Sequence[SuiteRow], before: Sequence[str], after: Sequence[str]
+) -> list[AnsweredRow]:
+    """A suite's rows with two models' answers, the second one's worst first."""
+    found = [
+        AnsweredRow(
+            asked.id,
+            asked.group,
+            asked.row.prompt[-1]["content"],
+            asked.row.answer,
+            was,
+            now,
+            score_answer(suite.metric, asked.row, was),
+            score_answer(suite.metric, asked.row, now),
+        )
+        for asked, was, now in zip(rows, before, after, strict=True)
+    ]
+    return sorted(found, key=lambda row: row.score_after)
 
 
 def read_curves(lines: Iterable[str]) -> dict[str, Points]:
