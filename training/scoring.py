@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from contract.documents.dataset import DatasetManifest
 from contract.documents.evaluation import EvaluationAnswers, GoldenAnswer, RowAnswers, SuiteAnswers
-from contract.documents.model import GateResult, Golden, Message, SuiteResult
+from contract.documents.model import GateResult, Golden, Message, Score, SuiteResult
 from contract.documents.recipe import Recipe
 from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck, Suite
 from contract.errors import IntegrityError, RunError
@@ -77,15 +77,15 @@ def check_suites(recipe: Recipe, dataset: Path) -> None:
     Raises:
         RunError: naming the suite, how many groups it has, and how many a gate needs.
     """
-    gated = {check.suite for check in recipe.evaluation.gate}
     for suite in recipe.evaluation.suites:
         groups = {row.group for row in load_suite(suite, dataset)}
-        if suite.name in gated and len(groups) < MIN_GATE_GROUPS:
+        least = max((check.least_groups for check in recipe.evaluation.gate if check.suite == suite.name), default=0)
+        if len(groups) < least:
             raise RunError(
-                f"the gate checks suite {suite.name!r}, which has {len(groups)} groups; it needs {MIN_GATE_GROUPS}",
+                f"the gate checks suite {suite.name!r}, which has {len(groups)} groups; it needs {least}",
                 where=f"evaluation.suites: {suite.name}",
-                fix=f"hold more out under data.split ({suite.split}), raise the suite's limit, or leave it out of the "
-                "gate: then `llmops promote` needs --force",
+                fix=f"hold more out under data.split ({suite.split}), raise the suite's limit or the "
+                "check's margin, or leave it out of the gate: then `llmops promote` needs --force",
             )
 
 
@@ -184,7 +184,19 @@ def decide(gate: list[GateCheck], results: list[SuiteResult]) -> GateResult:
                 f"{check.suite}: {words} {found_.value:.2f}, {found_.low:.2f} at its lower bound, "
                 f"{'at least' if holds else 'less than'} {least:.2f}"
             )
+        if check.not_worse_than:
+            reasons.append(f"{check.suite}: `llmops promote` compares it with {check.not_worse_than}")
     return GateResult(passed=passed, reasons=reasons)
+
+
+def not_worse(check: GateCheck, difference: Score) -> tuple[bool, str]:
+    """Hold a paired difference to another version against a check's margin: whether it does, and that in words."""
+    holds = difference.low >= -check.margin - 1e-9
+    words = (
+        f"{check.suite}: difference {difference.value:+.2f}, {difference.low:+.2f} at its lower bound, "
+        f"{'at least' if holds else 'less than'} {-check.margin:+.2f}"
+    )
+    return holds, words
 
 
 def _require_rows(suite: Suite, rows: Sequence[SuiteRow], given: SuiteAnswers) -> None:

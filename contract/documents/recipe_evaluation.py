@@ -1,5 +1,6 @@
 """A recipe's section `evaluation`: suites, and the gate on them."""
 
+import math
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -12,6 +13,9 @@ Metric = Literal["expect", "exact", "f1"]
 
 MIN_GATE_GROUPS = 30
 """Fewer independent groups than this can't carry a gate: the interval of their mean is wider than any useful bound."""
+
+MARGIN = 0.05
+"""Of `not_worse_than` where a recipe says none: equal answers to 60 groups pass it."""
 
 
 class Suite(Part):
@@ -36,12 +40,29 @@ class GateCheck(Part):
     gain_low: float | None = Field(
         default=None, ge=0, le=1, description="Least lower bound of the gain over the base model, row by row."
     )
+    not_worse_than: Literal["production"] | None = Field(
+        default=None,
+        description="`production`: `llmops promote` compares the version with the one that the endpoint serves.",
+    )
+    margin: float = Field(
+        default=MARGIN,
+        gt=0,
+        le=1,
+        description="By how much it may be worse than that: the difference's lower bound is at least -margin.",
+    )
 
     @model_validator(mode="after")
     def _checks_something(self) -> "GateCheck":
-        if self.low is None and self.gain_low is None:
-            raise ValueError("a gate check needs `low`, `gain_low` or both")
+        if self.low is None and self.gain_low is None and self.not_worse_than is None:
+            raise ValueError("a gate check needs `low`, `gain_low` or `not_worse_than`")
+        if self.margin != MARGIN and self.not_worse_than is None:
+            raise ValueError("`margin` has no effect without `not_worse_than`")
         return self
+
+    @property
+    def least_groups(self) -> int:
+        """Fewer groups can't pass it: with n of them, even equal answers leave a difference's lower bound at -3/n."""
+        return max(MIN_GATE_GROUPS, math.ceil(3 / self.margin - 1e-9) if self.not_worse_than else 0)
 
 
 class Evaluation(Part):

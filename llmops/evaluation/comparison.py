@@ -17,7 +17,7 @@ from llmops.evaluation.models import AskedModel, StoredModel
 from llmops.platforms.platform import Platform, Say
 from llmops.runs.receipts import checked_dataset
 from llmops.runs.report import SuiteReport, answered_rows
-from training.scoring import decide, load_suite, suite_result
+from training.scoring import decide, load_suite, not_worse, suite_result
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,9 @@ def _suite(suite: Suite, questions: Questions, before: Sequence[str], after: Seq
 
 
 def hold_against_gate(comparison: ModelComparison, gate: Sequence[GateCheck], other_is_base: bool) -> GateResult:
-    """What a recipe's gate says of the model; bounds of a gain are those over the base model alone.
+    """What a recipe's gate says of the model.
+
+    `not_worse_than` is held against the other model, whichever it is; `gain_low` against the base model alone.
 
     Args:
         comparison: on the gate's suites at least.
@@ -164,18 +166,22 @@ def hold_against_gate(comparison: ModelComparison, gate: Sequence[GateCheck], ot
     """
     asked = {each.result.suite: each.result for each in comparison.suites}
     checks: list[GateCheck] = []
-    skipped: list[str] = []
+    passed, more = True, list[str]()
     for check in gate:
         if check.suite not in asked:
             raise NotFoundError(
                 f"the gate checks suite {check.suite}", where="--suite", fix="leave out --suite, or --gate"
             )
         if check.gain_low is not None and not other_is_base:
-            skipped.append(f"{check.suite}: {comparison.against} is not its base model, so `gain_low` was not checked")
+            more.append(f"{check.suite}: {comparison.against} is not its base model, so `gain_low` was not checked")
             check = check.model_copy(update={"gain_low": None})
-        checks.append(check)
+        if check.not_worse_than and (difference := asked[check.suite].gain):
+            holds, words = not_worse(check, difference)
+            passed &= holds
+            more.append(words)
+        checks.append(check.model_copy(update={"not_worse_than": None}))
     verdict = decide(checks, list(asked.values()))
-    return GateResult(passed=verdict.passed, reasons=[*verdict.reasons, *skipped])
+    return GateResult(passed=passed and verdict.passed, reasons=[*verdict.reasons, *more])
 
 
 def _evaluation(recipe: Recipe | None, recorded: Sequence[Evaluation | None]) -> Evaluation:
