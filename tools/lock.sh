@@ -30,5 +30,6 @@ lock tensorflow "contract.in tensorflow.in" --overrides tensorflow.override "$@"
 lock sagemaker "$kit aws.in sagemaker.in" "$@"
 lock models "models.in" --no-deps "$@"
 lock audit "audit.in" "$@"
+lock lm-eval "lm-eval.in" "$@"
 cd ../llmops/pulumi_engine/go
 lock requirements "requirements.in" "$@"

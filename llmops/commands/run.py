@@ -147,11 +147,9 @@ def _collect(platform: "Platform", run_id: str, as_json: bool, more: dict[str, A
     ref = collect(platform, run, say)
     from llmops.commands.models import print_version
 
-    print_version(platform, ref, as_json, more)
     gate = platform.store().manifest(ref).gate
-    passed = gate is not None and gate.passed
-    if passed:
-        passed = _is_not_worse(platform, ref)
+    passed = gate is not None and gate.passed and _is_not_worse(platform, ref)
+    print_version(platform, ref, as_json, more)
     gated = bool(run.spec.recipe.evaluation.gate)
     if not as_json:
         say(_next(ref, passed, gated))

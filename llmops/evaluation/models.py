@@ -28,6 +28,11 @@ class StoredModel:
         return self.ref.alias
 
     @property
+    def family(self) -> str:
+        """The name that its versions share."""
+        return self.ref.name
+
+    @property
     def sha256(self) -> str:
         return self.ref.sha256
 
@@ -44,6 +49,7 @@ class FolderModel:
     """As it was written."""
     folder: Path
     sha256: str
+    family = ""
 
     def fetch(self, say: Say) -> Path:
         """Itself."""
