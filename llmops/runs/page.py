@@ -106,8 +106,9 @@ def _training(report: RunReport) -> str:
         curves("Learning rate", "", {"learning rate": values.get("lr", [])}),
         curves("Gradient norm", "", {"gradient norm": values.get("grad_norm", [])}),
         curves("Speed", "tokens/s", {"tokens a second": values.get("tokens_per_s", [])}),
+        curves("Memory", "MB", {"peak memory": values.get("peak_mb", [])}),
     ]
-    names = ("Loss", "Learning rate", "Gradient norm", "Speed")
+    names = ("Loss", "Learning rate", "Gradient norm", "Speed", "Memory")
     drawn = [
         f"<h3>{name}</h3>\n<div class='scroll'>{plot}</div>" for name, plot in zip(names, plots, strict=True) if plot
     ]
