@@ -100,16 +100,16 @@ def find_model(platform: Platform, text: str, cwd: Path, beside: str = "") -> As
     if text.startswith(("http://", "https://")):
         url, model = urldefrag(text)
         return RemoteModel(url.rstrip("/").removesuffix("/v1"), model)
+    if "@" in text and "/" not in text:
+        return stored_model(platform, platform.store().find(text))
     folder = cwd / Path(text).expanduser()
     if folder.is_dir():
         return FolderModel(text, folder.resolve(), _hash_of(folder))
-    if "@" not in text:
-        raise NotFoundError(
-            f"{text} is neither a version nor a folder",
-            where=str(folder),
-            fix="write NAME@N, the path of a Hugging Face folder, an https:// address, or `production`",
-        )
-    return stored_model(platform, platform.store().find(text))
+    raise NotFoundError(
+        f"{text} is neither a version nor a folder",
+        where=str(folder),
+        fix="write NAME@N, the path of a Hugging Face folder, an https:// address, or `production`",
+    )
 
 
 def stored_model(platform: Platform, ref: ModelRef) -> StoredModel:
@@ -132,21 +132,21 @@ def production(platform: Platform, model: str, endpoint: str = "") -> ModelRef |
 
     Args:
         platform: the stack in operation.
-        model: a version's name; its endpoint is the one that serves this name, or is called so, or is the only one.
+        model: a version's name; its endpoint is the one that serves this name, or is called so. Empty: any.
         endpoint: its name, where it is known.
 
     Raises:
-        KitError: several endpoints serve this name.
+        KitError: several endpoints serve different versions of it.
     """
     served = {name: parse_promoted(each.model) for name, each in platform.outputs.endpoints.items()}
     if endpoint:
         return served.get(endpoint)
-    found = [name for name, ref in served.items() if ref.name == model] or [name for name in served if name == model]
-    if not found and len(served) == 1 and not model:
-        found = list(served)
+    found = [name for name, ref in served.items() if model in ("", ref.name)] or [
+        name for name in served if name == model
+    ]
     if len({served[name] for name in found}) > 1:
         raise KitError(
-            f"several endpoints serve {model}: {', '.join(found)}",
+            f"several endpoints serve {model or 'versions'}: {', '.join(found)}",
             where=f"stack {platform.outputs.stack}",
             fix=f"name the version: --against {served[found[0]].alias}",
         )

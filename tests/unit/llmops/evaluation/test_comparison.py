@@ -96,6 +96,8 @@ def test_production_is_the_endpoint_that_serves_the_name(platform: LocalPlatform
     serving(platform, chatbot=second, assistant=first)
     with pytest.raises(KitError, match="several endpoints serve chatbot"):
         production(platform, "chatbot")
+    with pytest.raises(KitError, match="several endpoints serve versions"):
+        production(platform, "")
     assert production(platform, "chatbot", "assistant") == first
 
 
