@@ -12,6 +12,9 @@ from llmops.commands.models import _copy_dataset, print_version
 from llmops.commands.promotion import promote as command
 from llmops.commands.run import _is_not_worse
 from llmops.commands.stack import _endpoint_row
+from llmops.evaluation.answers import _folder
+from llmops.evaluation.comparison import questions_for
+from llmops.evaluation.models import stored_model
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.runs.runs import plan_run
 from llmops.stacks.promotion import promote, rollback, waivers
@@ -20,6 +23,8 @@ from tests.support.versions import write_output
 from tests.unit.llmops.conftest import make_platform
 from tests.unit.llmops.evaluation.test_comparison import serving
 from tests.unit.llmops.runs.test_runs import deploy, write_recipe
+from training.answering import answer_file
+from training.checkpoints import once
 
 Train = Callable[..., ModelRef]
 
@@ -74,6 +79,14 @@ def test_a_version_is_held_against_the_one_that_the_endpoint_serves(
 
     assert [_is_not_worse(platform, ref) for ref in (equal, worse, other)] == [True, False, True]
     assert "before it is promoted: `llmops evaluate chatbot@4" in capsys.readouterr().err
+
+    # What `llmops evaluate` keeps on this machine is taken too.
+    models = stored_model(platform, other), stored_model(platform, first)
+    questions = questions_for(platform, models, None, None)
+    (suite,) = questions.suites
+    right = [asked.row.answer for asked in questions.rows[suite.name]]
+    once(answer_file(_folder(models[1], questions), suite), lambda: right)
+    assert not promote(platform, StackFile(file), other.alias).waived
 
 
 def test_a_forced_promotion_is_recorded_with_its_reason_and_shown(
