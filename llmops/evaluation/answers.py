@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from contract.documents.recipe_evaluation import GateCheck, Suite
 from contract.errors import IntegrityError, KitError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import MANIFEST, cache_dir
-from llmops.chat_http import ask
+from llmops.chat_http import ask, refusal_words
 from llmops.evaluation.models import AskedModel, FolderModel, RemoteModel, StoredModel
 from llmops.images.training_image import failure, run_in_training_image
 from llmops.platforms.platform import Say
@@ -160,7 +161,7 @@ def _ask_endpoint(model: RemoteModel, suite: Suite, questions: Questions, key: s
             **({"model": model.model} if model.model else {}),
             **({"tools": [tool.to_dict() for tool in asked.row.tools]} if asked.row.tools else {}),
         }
-        (reply,) = ask(model.url, key, request)
+        (reply,) = ask(model.url, key, request, refused=lambda response: _refused(model, response))
         try:
             return str(reply["choices"][0]["message"]["content"] or "").strip()
         except (KeyError, IndexError, TypeError) as e:
@@ -177,3 +178,11 @@ def _ask_endpoint(model: RemoteModel, suite: Suite, questions: Questions, key: s
             pool.shutdown(cancel_futures=True)
             raise
     return texts
+
+
+def _refused(model: RemoteModel, response: HTTPResponse) -> KitError:
+    return KitError(
+        f"answers {response.status}: {refusal_words(response)}",
+        where=model.url,
+        fix="$OPENAI_API_KEY holds the endpoint's key; #MODEL at the end of the address selects a model",
+    )

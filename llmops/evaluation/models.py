@@ -9,6 +9,7 @@ from contract.documents.model import ModelManifest
 from contract.errors import KitError, NotFoundError
 from contract.integrity.digest import tree_hash
 from contract.names import ModelRef, parse_promoted
+from contract.twins import is_loopback
 from llmops.platforms.platform import Platform, Say
 
 PRODUCTION = "production"
@@ -99,6 +100,8 @@ def find_model(platform: Platform, text: str, cwd: Path, beside: str = "") -> As
         return stored_model(platform, ref)
     if text.startswith(("http://", "https://")):
         url, model = urldefrag(text)
+        if urlsplit(url).scheme == "http" and not is_loopback(url):
+            raise KitError("would be sent prompts and key unencrypted", where=url, fix="write an https:// address")
         return RemoteModel(url.rstrip("/").removesuffix("/v1"), model)
     if "@" in text and "/" not in text:
         return stored_model(platform, platform.store().find(text))

@@ -76,6 +76,7 @@ def test_recorded_answers_are_compared_row_by_row_and_held_against_the_gate(
         ({"against": "chatbot@1", "suite": ["others"]}, "there is no suite others"),
         ({"against": "folder"}, "folder is neither a version nor a folder"),
         ({"against": "chatbot@9"}, "chatbot@9 is not in the store"),
+        ({"against": "http://models.example.com/v1"}, "would be sent prompts and key unencrypted"),
     ],
 )
 def test_what_can_not_be_compared_is_refused(
