@@ -26,6 +26,7 @@ _PACKAGES = {
     "training": ("contract", "training"),
     "serving": ("contract", "serving"),
     "serving-torch": ("contract", "serving"),
+    "lm-eval": (),  # EleutherAI's harness alone: `llmops evaluate --lm-eval`
 }
 _REFERENCE = re.compile(r"process:(?P<name>[a-z][a-z0-9-]*)@sha256:(?P<sha256>[0-9a-f]{64})")
 _COMMANDS = {"serving": ("serve",), "training": ("train",)}

@@ -4,6 +4,8 @@ python -m training train [--folder NAME=PATH …] [--run RUN]
                                              the job: reads /opt/ml/input, writes /opt/ml/model, or what is named
 python -m training rank                      one of several processes of a job, which `train` starts
 python -m training import SOURCE OUT --name NAME [--source …] [--revision …] [--licence …]
+python -m training answer MODEL DATASET OUT --suite JSON … [--system-prompt …] [--precision …]
+                                             a model's answers to suites of a dataset version
 """
 
 import argparse
@@ -12,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from contract.documents.recipe_evaluation import Suite
 from contract.documents.run import RUN_VARIABLE
 from contract.errors import KitError, require_packages
 from contract.layout import FOLDER_VARIABLES
@@ -45,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     bring.add_argument("--source", dest="origin", default="", help="where it comes from, as package:, hub: or folder:")
     bring.add_argument("--revision", default="")
     bring.add_argument("--licence", default="")
+    _add_answer(commands.add_parser("answer", help="answer suites of a dataset version with a model"))
     options = parser.parse_args(arguments)
     try:
         if options.command == "train":
@@ -63,6 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
             from training.job import run_rank
 
             return run_rank(os.environ)
+        if options.command == "answer":
+            _answer(options)
+            return 0
         from training.importing import import_model
 
         import_model(
@@ -77,6 +84,22 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {e}", file=sys.stderr)
         return 1
     return 0
+
+
+def _add_answer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--suite", action="append", required=True, metavar="JSON", help="one of a recipe's suites")
+    parser.add_argument("--system-prompt", default="")
+    parser.add_argument("--precision", choices=["auto", "bf16", "f32"], default="auto")
+
+
+def _answer(options: argparse.Namespace) -> None:
+    from training.answering import answer_suites
+
+    suites = [Suite.model_validate_json(text) for text in options.suite]
+    answer_suites(options.model, options.dataset, options.out, suites, options.system_prompt, options.precision)
 
 
 def _placed(folders: Sequence[str]) -> dict[str, str]:

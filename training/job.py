@@ -302,6 +302,7 @@ class TrainingJob:
             golden=verdict.golden,
             evaluation=verdict.evaluation,
             gate=verdict.gate,
+            evaluated=self.recipe.evaluation,
             training=facts,
             serving=self.recipe.serving,
         )

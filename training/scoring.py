@@ -101,15 +101,15 @@ def check_suites(recipe: Recipe, dataset: Path) -> None:
     Raises:
         RunError: naming the suite, how many groups it has, and how many a gate needs.
     """
-    gated = {check.suite for check in recipe.evaluation.gate}
     for suite in recipe.evaluation.suites:
         groups = {row.group for row in load_suite(suite, dataset)}
-        if suite.name in gated and len(groups) < MIN_GATE_GROUPS:
+        least = max((check.least_groups for check in recipe.evaluation.gate if check.suite == suite.name), default=0)
+        if len(groups) < least:
             raise RunError(
-                f"the gate checks suite {suite.name!r}, which has {len(groups)} groups; it needs {MIN_GATE_GROUPS}",
+                f"the gate checks suite {suite.name!r}, which has {len(groups)} groups; it needs {least}",
                 where=f"evaluation.suites: {suite.name}",
-                fix=f"hold more out under data.split ({suite.split}), raise the suite's limit, or leave it out of the "
-                "gate: then `llmops promote` needs --force",
+                fix=f"hold more out under data.split ({suite.split}), raise the suite's limit or the "
+                "check's margin, or leave it out of the gate: then `llmops promote` needs --force",
             )
 
 
@@ -210,6 +210,8 @@ def decide(gate: list[GateCheck], results: list[SuiteResult]) -> GateResult:
         for holds, words in _conditions(check, result):
             passed &= holds
             reasons.append(f"{check.suite}: {words}")
+        if check.not_worse_than:
+            reasons.append(f"{check.suite}: `llmops promote` compares it with {check.not_worse_than}")
     return GateResult(passed=passed, reasons=reasons)
 
 
@@ -232,6 +234,16 @@ def _in_words(name: str, score: Score, unit: str, holds: bool, bound: float, end
         f"{name} {score.value:.2f}{unit and ' ' + unit}, {getattr(score, end):.2f} at its {side} bound, "
         f"{words[not holds]} {bound:.2f}"
     )
+
+
+def not_worse(check: GateCheck, difference: Score) -> tuple[bool, str]:
+    """Hold a paired difference to another version against a check's margin: whether it does, and that in words."""
+    holds = difference.low >= -check.margin - 1e-9
+    words = (
+        f"{check.suite}: difference {difference.value:+.2f}, {difference.low:+.2f} at its lower bound, "
+        f"{'at least' if holds else 'less than'} {-check.margin:+.2f}"
+    )
+    return holds, words
 
 
 def _require_rows(suite: Suite, rows: Sequence[SuiteRow], given: SuiteAnswers) -> None:

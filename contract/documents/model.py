@@ -10,7 +10,7 @@ from pydantic import Field
 from contract.documents.dataset import FileEntry, Files
 from contract.documents.document import Document, Part
 from contract.documents.recipe import ServingDefaults
-from contract.documents.recipe_evaluation import Metric
+from contract.documents.recipe_evaluation import Evaluation, Metric
 from contract.documents.run import Pinned, RunSpec
 from contract.integrity.digest import sha256_bytes
 from contract.integrity.object_keys import Key
@@ -142,6 +142,9 @@ class ModelManifest(Document):
     lineage: Lineage
     evaluation: list[SuiteResult] = Field(default=[])
     gate: GateResult | None = Field(default=None, description="None: never evaluated, as after an import.")
+    evaluated: Evaluation | None = Field(
+        default=None, description="The recipe's section `evaluation`; of an older kit, or after an import: none."
+    )
     training: TrainingFacts | None = None
     serving: ServingDefaults = ServingDefaults()
     golden: list[Golden] = Field(min_length=1)

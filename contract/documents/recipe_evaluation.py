@@ -1,5 +1,6 @@
 """A recipe's section `evaluation`: suites, and the gate on them."""
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -28,6 +29,9 @@ LIKELIHOOD: Metric = "perplexity"
 
 MIN_GATE_GROUPS = 30
 """Fewer independent groups than this can't carry a gate: the interval of their mean is wider than any useful bound."""
+
+MARGIN = 0.05
+"""Of `not_worse_than` where a recipe says none: equal answers to 60 groups pass it."""
 
 
 def unit_of(metric: Metric) -> str:
@@ -104,12 +108,29 @@ class GateCheck(Part):
         ge=0,
         description="Least lower bound of the gain over the base model, row by row; of `perplexity`, of the decrease.",
     )
+    not_worse_than: Literal["production"] | None = Field(
+        default=None,
+        description="`production`: `llmops promote` compares the version with the one that the endpoint serves.",
+    )
+    margin: float = Field(
+        default=MARGIN,
+        gt=0,
+        le=1,
+        description="By how much it may be worse than that: the difference's lower bound is at least -margin.",
+    )
 
     @model_validator(mode="after")
     def _checks_something(self) -> "GateCheck":
-        if self.low is None and self.high is None and self.gain_low is None:
-            raise ValueError("a gate check needs `low`, `high` or `gain_low`")
+        if (self.low, self.high, self.gain_low, self.not_worse_than) == (None, None, None, None):
+            raise ValueError("a gate check needs `low`, `high`, `gain_low` or `not_worse_than`")
+        if self.margin != MARGIN and self.not_worse_than is None:
+            raise ValueError("`margin` has no effect without `not_worse_than`")
         return self
+
+    @property
+    def least_groups(self) -> int:
+        """Fewer groups can't pass it: with n of them, even equal answers leave a difference's lower bound at -3/n."""
+        return max(MIN_GATE_GROUPS, math.ceil(3 / self.margin - 1e-9) if self.not_worse_than else 0)
 
     def require_direction(self, metric: Metric) -> None:
         """Refuse bounds on the wrong side of a metric.

@@ -129,8 +129,20 @@ def copy_model(
     there.store().signed_manifest(ref, there.outputs.signing.public_key)  # its files are checked as they are copied
     platform = here.open_platform(here.open_stack(target))
     copied = platform.store().put_model(there.store().version(ref), platform.sign, ref.sha256, say)
+    _copy_dataset(there, platform, ref)
     say(f"{ref.alias} of {source} is {copied.alias} of {target}")
     print_version(platform, copied, as_json)
+
+
+def _copy_dataset(source: "Platform", target: "Platform", ref: "ModelRef") -> None:
+    """Copy the dataset version of a version that is compared with production, whose rows that needs."""
+    from llmops.runs.receipts import checked_dataset
+
+    manifest = source.store().manifest(ref)
+    compared = manifest.evaluated and any(check.not_worse_than for check in manifest.evaluated.gate)
+    if compared and manifest.lineage.dataset:
+        target.store().put_dataset(checked_dataset(source.store(), manifest.lineage.dataset))
+        say(f"its dataset sha256:{manifest.lineage.dataset.sha256[:12]} was copied, whose rows its gate compares")
 
 
 @models.command("clear")
@@ -157,8 +169,11 @@ def clear_model(
 
 def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: dict[str, Any] | None = None) -> None:
     """Print a version, for every command that ends with one; `more` adds fields to the JSON."""
+    from llmops.stacks.promotion import waivers
+
     manifest = platform.store().manifest(ref)
     rejection = platform.store().rejection(ref.sha256)
+    waived = [each for each in waivers(platform.store()) if each["model"] == str(ref)]
     if as_json:
         print_json(
             {
@@ -167,6 +182,7 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: di
                 "promoted_as": str(ref),
                 "folder": platform.store().address(ref),
                 "rejected": rejection,
+                "waived": waived,
                 "manifest": manifest.model_dump(mode="json", by_alias=True),
                 **(more or {}),
             }
@@ -187,6 +203,10 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: di
         fields["rejected"] = f"{rejection}; `llmops models clear {ref.alias}` lets it be promoted again"
     if manifest.gate:
         fields[""] = manifest.gate.reasons
+    fields["gate waived"] = [
+        f"endpoint {each['endpoint']}, by {each['by']}, {each['at']}: {each['reason'] or 'no reason recorded'}"
+        for each in waived
+    ]
     if facts := manifest.training:
         fields["trained"] = (
             f"{facts.steps} steps, {facts.tokens} tokens in {facts.seconds:.0f} s, "

@@ -25,6 +25,7 @@ def promote(
     version: Annotated[str, typer.Argument(help="name@3 or name@latest.", metavar="NAME@N")],
     endpoint: _Endpoint = "",
     force: Annotated[bool, typer.Option("--force", help="Promote even if the version did not pass its gate.")] = False,
+    reason: Annotated[str, typer.Option(help="Why --force is used, in a line; recorded.", metavar="TEXT")] = "",
     as_json: Json = False,
 ) -> None:
     """Write a model version into Pulumi.<stack>.yaml after checking its signature, files and gate.
@@ -32,14 +33,20 @@ def promote(
     It changes that one line, which you can review, commit and revert.
     Nothing is deployed before `llmops up`. Files are checked by the
     SHA-256 that S3 keeps; where there is none, as on Azure, they are read.
+    A gate with `not_worse_than: production` is held against the version
+    that the endpoint was deployed with.
 
     llmops promote chatbot@latest
     llmops promote chatbot@3 --endpoint assistant
+    llmops promote chatbot@4 --force --reason "hotfix for outage 1234"
     """
     from llmops.stacks.promotion import promote as write
 
+    if force != bool(reason.strip()):
+        words = 'needs --reason "why", which is recorded' if force else "has no effect without --force"
+        raise typer.BadParameter(words, param_hint="--force" if force else "--reason")
     here: Context = context.obj
-    _print(write(here.platform, here.pulumi.file, version, endpoint, force, say), as_json)
+    _print(write(here.platform, here.pulumi.file, version, endpoint, reason.strip(), say), as_json)
 
 
 def rollback(context: typer.Context, endpoint: _Endpoint = "", as_json: Json = False) -> None:

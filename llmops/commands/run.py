@@ -147,9 +147,9 @@ def _collect(platform: "Platform", run_id: str, as_json: bool, more: dict[str, A
     ref = collect(platform, run, say)
     from llmops.commands.models import print_version
 
-    print_version(platform, ref, as_json, more)
     gate = platform.store().manifest(ref).gate
-    passed = gate is not None and gate.passed
+    passed = gate is not None and gate.passed and _is_not_worse(platform, ref)
+    print_version(platform, ref, as_json, more)
     gated = bool(run.spec.recipe.evaluation.gate)
     if not as_json:
         say(_next(ref, passed, gated))
@@ -157,12 +157,31 @@ def _collect(platform: "Platform", run_id: str, as_json: bool, more: dict[str, A
         raise typer.Exit(3)
 
 
+def _is_not_worse(platform: "Platform", ref: "ModelRef") -> bool:
+    """False where the gate asks for it and the version is worse than production; says what `promote` will find."""
+    from llmops.evaluation.production import compare_with_production
+
+    try:
+        verdict = compare_with_production(platform, ref, platform.store().manifest(ref))
+    except KitError as e:  # the run has ended well; promotion decides
+        say(f"not compared with production: {e}")
+        return True
+    for reason in verdict.reasons:
+        say(reason)
+    if verdict.fix:
+        say(f"before it is promoted: {verdict.fix}")
+    return verdict.passed or bool(verdict.fix)
+
+
 def _next(ref: "ModelRef", passed: bool, gated: bool) -> str:
     if passed:
         return f"next: llmops promote {ref.alias} && llmops up"
     if gated:
         return "the gate was not passed: change data or recipe, and train again"
-    return f"the recipe has no gate; to serve it all the same: llmops promote {ref.alias} --force && llmops up"
+    return (
+        f"the recipe has no gate; to serve it all the same: "
+        f'llmops promote {ref.alias} --force --reason "why" && llmops up'
+    )
 
 
 @runs.command("list")

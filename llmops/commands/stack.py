@@ -6,6 +6,7 @@ import typer
 
 from llmops.commands import Json, progress_on_stderr
 from llmops.context import Context, say
+from llmops.terminal.plain_text import printable
 from llmops.terminal.tables import print_json, print_rows
 
 if TYPE_CHECKING:
@@ -111,6 +112,9 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     for row in rows:
         if row["rejected"]:
             print(f"{row['name']}: {row['asked']} is rejected ({row['rejected']}); `llmops rollback` goes back")
+        if waiver := row["waived"]:
+            why = f"{waiver['by']}, {waiver['at']}: {waiver['reason'] or 'no reason recorded'}"
+            print(printable(f"{row['name']}: the gate of {row['asked']} was waived by {why}"))
         if row["drift"]:
             print(f"{row['name']} has drifted; `llmops up --refresh` looks at everything and puts it right")
     if waiting := _not_deployed(here, platform):
@@ -136,6 +140,8 @@ def _status(here: Context) -> dict[str, Any]:
 
 
 def _endpoint_row(platform: "Platform", name: str) -> dict[str, Any]:
+    from llmops.stacks.promotion import waivers
+
     output = platform.outputs.endpoints[name]
     live = platform.live(name)
     known = {a.sha256: f"{a.name}@{a.number}" for a in platform.store().versions()}
@@ -153,6 +159,7 @@ def _endpoint_row(platform: "Platform", name: str) -> dict[str, Any]:
         "shares": live.models,
         "drift": _drift(output, live),
         "rejected": platform.store().rejection(output.sha256),
+        "waived": next((w for w in reversed(waivers(platform.store(), name)) if w["model"] == output.model), None),
         "sha256": output.sha256,
         "url": output.url,
         "key": output.key,

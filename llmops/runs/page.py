@@ -18,7 +18,8 @@ _ROW, _TOP, _NAME = 22, 24, 170
 
 def html(report: RunReport) -> str:
     """The page of a run."""
-    sections = [_head(report), _scores(report), _training(report), _data(report), *map(_answers, report.suites)]
+    shown = [answers(suite) for suite in report.suites]
+    sections = [_head(report), scores(report.suites), _training(report), _data(report), *shown]
     return document(f"Run {report.run.spec.id}", sections)
 
 
@@ -49,9 +50,10 @@ def _head(report: RunReport) -> str:
     return f"<h1>{escape(report.ref.alias)}</h1>\n{shown}\n{reasons}\n{notes}\n{figures(values)}"
 
 
-def _scores(report: RunReport) -> str:
+def scores(suites: list[SuiteReport], before: str = "base model", after: str = "trained") -> str:
+    """Suites with their intervals, as a table and drawn; `before` and `after` name the two models."""
     rows = []
-    for each in report.suites:
+    for each in suites:
         result = each.result
         gain = _interval(result.gain) if result.gain else ""
         counts = f"{result.after.rows} rows, {result.after.groups} groups"
@@ -60,12 +62,12 @@ def _scores(report: RunReport) -> str:
             f"{escape(_measure(result))}; {counts}</span></td><td>{_interval(result.before)}</td>"
             f"<td>{_interval(result.after)}</td><td>{gain}</td></tr>"
         )
-    head = ("suite", "base model", "trained", "gain")
+    head = ("suite", escape(before), escape(after), "gain")
     words = (
         "<p class='soft'>Mean score with its 95 % interval; dashed: the gate's bound for the interval's lower end.</p>"
     )
-    drawn = [each for each in report.suites if not unit_of(each.result.metric)]
-    chart = f"<div class='scroll'>{_intervals(drawn)}</div>" if drawn else ""
+    drawn = [each for each in suites if not unit_of(each.result.metric)]
+    chart = f"<div class='scroll'>{_intervals(drawn, before)}</div>" if drawn else ""
     return f"<h2>Evaluation</h2>\n{words}\n{table(head, rows)}\n{chart}"
 
 
@@ -82,7 +84,7 @@ def _interval(score: Score) -> str:
     return f"{score.value:.2f} <span class='soft'>{score.low:.2f} to {score.high:.2f}</span>"
 
 
-def _intervals(suites: list[SuiteReport]) -> str:
+def _intervals(suites: list[SuiteReport], before: str) -> str:
     """Scores before and after with their intervals, from 0 to 1."""
     height = _TOP + len(suites) * (2 * _ROW + 8) + _TOP
 
@@ -96,7 +98,7 @@ def _intervals(suites: list[SuiteReport]) -> str:
     for number, each in enumerate(suites):
         top = _TOP + number * (2 * _ROW + 8)
         for row, (name, score, kind) in enumerate(
-            (("base model", each.result.before, " other"), (each.result.suite, each.result.after, ""))
+            ((before, each.result.before, " other"), (each.result.suite, each.result.after, ""))
         ):
             y = top + row * _ROW + 6
             tip = f"<title>{escape(name)}: {score.value:.2f}, {score.low:.2f} to {score.high:.2f}</title>"
@@ -150,13 +152,14 @@ def _data(report: RunReport) -> str:
     )
 
 
-def _answers(suite: SuiteReport) -> str:
+def answers(suite: SuiteReport, before: str = "base model", after: str = "trained") -> str:
+    """A suite's answers of both models side by side, the second one's worst first."""
     shown, unit = suite.rows[:SHOWN_ROWS], unit_of(suite.suite.metric)
     wrong = sum(row.score_after < 1 for row in suite.rows)
     words = f"{unit}; the highest first" if unit else f"{wrong} of {len(suite.rows)} below 1; the lowest first"
     if len(shown) < len(suite.rows):
         words += f"; the first {len(shown)} are shown"
-    head = ("prompt", "reference", "base model", "trained", unit or "score")
+    head = ("prompt", "reference", escape(before), escape(after), unit or "score")
     rows = (_answer(row, wrong=not unit and row.score_after < 1) for row in shown)
     return f"<h2>Answers: {escape(suite.suite.name)}</h2>\n<p class='soft'>{words}</p>\n{table(head, rows)}"
 

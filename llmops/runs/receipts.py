@@ -65,8 +65,13 @@ def check_output(version: Version, spec: RunSpec, store: Store) -> str:
 
 def _submitted(spec: RunSpec, licence: str) -> dict[str, Any]:
     """Return the manifest fields that are fixed by the submitted run."""
-    lineage = Lineage.of_run(spec, spec.id)
-    return {"name": spec.recipe.name, "lineage": lineage, "serving": spec.recipe.serving, "licence": licence}
+    return {
+        "name": spec.recipe.name,
+        "lineage": Lineage.of_run(spec, spec.id),
+        "serving": spec.recipe.serving,
+        "licence": licence,
+        "evaluated": spec.recipe.evaluation,
+    }
 
 
 def _engines(manifest: ModelManifest) -> list[str]:

@@ -13,9 +13,17 @@ from contract.documents.validation import did_you_mean
 from contract.errors import KitError, NotFoundError, RefusedError
 from contract.layout import rejection_log
 from contract.names import NAME_PATTERN, ModelRef, parse_promoted
+from llmops.evaluation.production import compare_with_production
 from llmops.platforms.platform import Platform, Say
 from llmops.stacks.stack_file import StackFile
 from llmops.store.store import Store, now
+from llmops.terminal.plain_text import printable
+
+MOST_REASON = 200
+"""Characters of the reason for which a gate is waived."""
+_FORCE = '`--force --reason "why"` promotes it all the same, as `gate: waived`'
+_UNKNOWN = "not recorded"
+"""Of a gate that was waived by hand, or by an older kit."""
 
 
 @dataclass(frozen=True)
@@ -34,27 +42,31 @@ def promote(
     file: StackFile,
     version: str,
     endpoint: str = "",
-    force: bool = False,
+    reason: str = "",
     say: Say = lambda _: None,
 ) -> PromotionChange:
     """Write a model version into the stack file, after its signature, its files and its gate were checked.
+
+    A gate with `not_worse_than: production` is held against the version that the endpoint was deployed with.
 
     Args:
         platform: the stack in operation.
         file: the stack's file, which is written.
         version: name@number or name@latest.
         endpoint: the entry; empty: the one that serves this name, or else one of this name.
-        force: take a version whose gate was not passed, and write `gate: waived`.
-        say: told how files are checked.
+        reason: why a version is taken whose gate was not passed, with `gate: waived`; empty: it is refused.
+        say: told how files are checked, and how the version compares with production.
 
     Raises:
-        KitError: not in the store, changed, not signed by this stack, or its gate was not passed (with reasons).
+        KitError: not in the store, changed, not signed by this stack, or its gate was not passed (with reasons); or
+            `reason` is no single line of at most MOST_REASON characters.
     """
+    _require_reason(reason)
     store = platform.store()
     ref = store.find(version)
-    _require_gate(store.manifest(ref), store, ref, force)  # before its files are looked at
+    _require_gate(store.manifest(ref), store, ref, reason)  # before its files are looked at
     manifest = store.verify_model(ref, platform.outputs.signing.public_key, say)
-    passed = _require_gate(manifest, store, ref, force)
+    passed = _require_gate(manifest, store, ref, reason)
     _require_not_rejected(store, ref)
     name = endpoint or _serving(file, ref.name) or ref.name
     if not re.fullmatch(NAME_PATTERN, name) or not 3 <= len(name) <= 32:
@@ -63,7 +75,8 @@ def promote(
             where="--endpoint",
             fix="3 to 32 small letters, digits and single dashes, a letter first",
         )
-    return _write(platform, file, name, ref, waived=not passed, kind="promote")
+    passed &= _require_not_worse(platform, ref, manifest, name, reason, say)
+    return _write(platform, file, name, ref, reason="" if passed else reason, kind="promote")
 
 
 def rollback(platform: Platform, file: StackFile, endpoint: str = "", say: Say = lambda _: None) -> PromotionChange:
@@ -85,31 +98,77 @@ def rollback(platform: Platform, file: StackFile, endpoint: str = "", say: Say =
             where=str(file.path),
             fix="`llmops models list` shows the versions, `llmops promote NAME@N` takes one",
         )
-    text, waived = before
+    text, reason = before
     ref = parse_promoted(text)
     store = platform.store()
     _require_not_rejected(store, ref)
     store.verify_model(ref, platform.outputs.signing.public_key, say)
-    return _write(platform, file, name, ref, waived=waived, kind="rollback")
+    return _write(platform, file, name, ref, reason=reason, kind="rollback")
 
 
-def _require_gate(manifest: ModelManifest, store: Store, ref: ModelRef, force: bool) -> bool:
+def waivers(store: Store, endpoint: str = "") -> list[dict[str, str]]:
+    """Promotions and rollbacks to versions whose gate was waived, oldest first; of one endpoint, or of all.
+
+    Returns:
+        Entries of the log with `endpoint`, `model` (name@number@sha256:…), `reason`, `by` and `at`. Older kits recorded
+        no reason.
+    """
+    keys = store.objects.list(f"{_log(endpoint)}/" if endpoint else "promotions/")
+    names = sorted({key.split("/")[1] for key in keys})
+    return [
+        {"endpoint": name, "reason": "", **entry}
+        for name in names
+        for entry in store.read_log(_log(name))
+        if entry["gate"] == "waived"
+    ]
+
+
+def _require_reason(reason: str) -> None:
+    if len(reason) > MOST_REASON or printable(reason) != reason or "\n" in reason or "\t" in reason:
+        raise KitError(
+            "is no reason that can be shown in a line",
+            where="--reason",
+            fix=f"write one line of at most {MOST_REASON} characters, without control characters",
+        )
+
+
+def _require_gate(manifest: ModelManifest, store: Store, ref: ModelRef, reason: str) -> bool:
     """Whether the gate was passed.
 
     Raises:
         KitError: it was not, and nobody forces it.
     """
     passed = manifest.gate is not None and manifest.gate.passed
-    if not passed and not force:
+    if not passed and not reason:
         reasons = "".join(f"\n    {r}" for r in manifest.gate.reasons) if manifest.gate else ""
         raise RefusedError(
             f"the gate of {ref.alias} was not passed:{reasons}"
             if manifest.gate
             else f"{ref.alias} was never evaluated",
             where=f"{store.objects.url}/models/{ref.sha256}",
-            fix="change data or recipe and train again; --force promotes it all the same, as `gate: waived`",
+            fix=f"change data or recipe and train again; {_FORCE}",
         )
     return passed
+
+
+def _require_not_worse(
+    platform: Platform, ref: ModelRef, manifest: ModelManifest, endpoint: str, reason: str, say: Say
+) -> bool:
+    """Whether the version is not worse than production, where its gate asks for that.
+
+    Raises:
+        RefusedError: it is worse, or nobody knows, and no reason is given to take it all the same.
+    """
+    verdict = compare_with_production(platform, ref, manifest, endpoint)
+    if not verdict.passed and not reason:
+        raise RefusedError(
+            f"{ref.alias} is not shown to be as good as production: {'; '.join(verdict.reasons)}",
+            where=f"endpoint {endpoint}",
+            fix=f"{verdict.fix or 'change data or recipe and train again'}; {_FORCE}",
+        )
+    for line in verdict.reasons:
+        say(line)
+    return verdict.passed
 
 
 def _require_not_rejected(store: Store, ref: ModelRef) -> None:
@@ -121,7 +180,8 @@ def _require_not_rejected(store: Store, ref: ModelRef) -> None:
         )
 
 
-def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, waived: bool, kind: str) -> PromotionChange:
+def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, reason: str, kind: str) -> PromotionChange:
+    waived = bool(reason)
     entry = file.endpoints().get(name, {})
     before = str(entry.get("model", ""))
     if before != str(ref):
@@ -140,6 +200,7 @@ def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, waived
             "before": before,
             "gate": "waived" if waived else "passed",
             "gate_before": str(entry.get("gate", "required")),
+            "reason": reason,
             "at": now(),
             "by": _user(),
         }
@@ -147,29 +208,29 @@ def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, waived
     return PromotionChange(name, before, ref, waived, diff)
 
 
-def _history(store: Store, endpoint: str) -> list[tuple[str, bool]]:
-    """Versions as promoted, oldest first, without what was rolled back; and whether the gate was waived."""
-    stack: list[tuple[str, bool]] = []
+def _history(store: Store, endpoint: str) -> list[tuple[str, str]]:
+    """Versions as promoted, oldest first, without what was rolled back; and why the gate was waived, if it was."""
+    stack: list[tuple[str, str]] = []
     for entry in store.read_log(_log(endpoint)):
         before = entry["before"]
         if before and (not stack or stack[-1][0] != before):
-            stack.append((before, entry["gate_before"] == "waived"))  # written by hand, or reverted
-        item = (entry["model"], entry["gate"] == "waived")
-        if entry["kind"] == "rollback" and item in stack:
-            del stack[_last(stack, item[0]) + 1 :]
+            stack.append((before, _UNKNOWN if entry["gate_before"] == "waived" else ""))  # written by hand, or reverted
+        model, reason = entry["model"], entry.get("reason") or _UNKNOWN
+        if entry["kind"] == "rollback" and (position := _last(stack, model)) >= 0:
+            del stack[position + 1 :]
         else:
-            stack.append(item)
+            stack.append((model, reason if entry["gate"] == "waived" else ""))
     return stack
 
 
-def _before(stack: list[tuple[str, bool]], current: str) -> tuple[str, bool] | None:
+def _before(stack: list[tuple[str, str]], current: str) -> tuple[str, str] | None:
     """What came before `current`; a version that the log does not know came after everything in it."""
     position = _last(stack, current)
     earlier = [item for item in (stack if position < 0 else stack[:position]) if item[0] != current]
     return earlier[-1] if earlier else None
 
 
-def _last(stack: list[tuple[str, bool]], model: str) -> int:
+def _last(stack: list[tuple[str, str]], model: str) -> int:
     return max((i for i, item in enumerate(stack) if item[0] == model), default=-1)
 
 

@@ -6,10 +6,8 @@ All of it happens on this machine, whatever the target: the training image runs 
 import json
 import os
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from contract.errors import KitError
 from contract.integrity.digest import sha256_bytes, sha256_file
 from contract.layout import cache_dir
 from contract.names import ModelRef
+from llmops.images.training_image import failure, run_in_training_image
 from llmops.platforms.platform import Platform, Say
 from llmops.store.packages import fetch_package, locked_version
 from llmops.store.store import Store
@@ -157,47 +156,16 @@ def _work_folder() -> Iterator[Path]:
 def _convert(fetched: Fetched, wanted: BaseModelSource, work: Path, say: Say) -> Path:
     """Make an unsigned model version in the training image."""
     version = work / "version"
-    answer = _in_training_image(
+    answer = run_in_training_image(
         *("-m", "training", "import", str(fetched.path), str(version), "--name", wanted.name),
         *("--source", fetched.origin, "--revision", fetched.revision, "--licence", wanted.licence),
         work=work,
         say=say,
+        label="import",
     )
     if answer.returncode:
-        what, _, fix = answer.stderr.partition("error: ")[2].strip().partition("\n  fix: ")
-        raise KitError(
-            what or f"the conversion failed: {answer.stderr.strip()[-500:]}",
-            fix=fix or "see the model's files; `llmops doctor` checks this machine",
-        )
+        raise failure(answer, "the conversion failed")
     return version
-
-
-def _in_training_image(
-    *arguments: str, work: Path, say: Say, extra: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a Python command in the training image's environment; its progress lines go to `say`."""
-    from hosting import images
-
-    image = images.find(images.build("training", say))
-    process = subprocess.Popen(
-        [image.python, *arguments],
-        env=images.process_environ(image, work, extra=extra),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with ThreadPoolExecutor(1) as pool, process:
-        assert process.stdout
-        assert process.stderr
-        errors = pool.submit(process.stderr.read)
-        try:
-            for line in process.stdout:
-                say(f"import: {line.strip()}")
-        except BaseException:
-            process.kill()
-            raise
-        return subprocess.CompletedProcess(arguments, process.wait(), "", errors.result())
 
 
 def _fetch_package(name: str, version: str, work: Path) -> Path:
@@ -221,7 +189,7 @@ def _fetch_hub(repository: str, revision: str, work: Path, say: Say, token: str)
     network = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "SSL_")) or k.lower().endswith("_proxy")}
     if token:
         network["HF_TOKEN"] = token
-    answer = _in_training_image("-c", _DOWNLOAD, argument, work=work, say=say, extra=network)
+    answer = run_in_training_image("-c", _DOWNLOAD, argument, label="import", work=work, say=say, extra=network)
     if answer.returncode:
         words = [line for line in answer.stderr.splitlines() if line.strip()]
         raise KitError(

@@ -71,6 +71,7 @@ def write_output(folder: Path, spec: RunSpec, store: Store, right: bool = True) 
         lineage=Lineage.of_run(spec, spec.id),
         evaluation=verdict.evaluation,
         gate=verdict.gate,
+        evaluated=spec.recipe.evaluation,
         training=facts,
         golden=verdict.golden,
         serving=spec.recipe.serving,

@@ -15,6 +15,7 @@ from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, RehearsalStep
 from llmops.rehearsal.worse_model import copy_perturbed
 
+_REASON = "to see that it is rolled back"
 _BY_HAND = 0.1  # what somebody sets the quality alarm to
 
 
@@ -47,7 +48,7 @@ def bad_version(stage: Stage) -> Evidence:
     worse = _worse(stage)
     refused = stage.llmops("promote", worse, "--endpoint", ENDPOINT, code=3)
     require("gate" in refused, "a version that failed its gate was promoted without --force", worse)
-    stage.json("promote", worse, "--endpoint", ENDPOINT, "--force")
+    stage.json("promote", worse, "--endpoint", ENDPOINT, "--force", "--reason", _REASON)
     stage.edit(lambda config: config["endpoints"].pop(QUEUE, None))
     with Load(stage, ENDPOINT, golden(stage)[0]) as load:
         load.answered(3)
@@ -72,7 +73,7 @@ def bad_version(stage: Stage) -> Evidence:
     require(
         not failed, f"{len(failed)} of {load.count} requests failed: {failed[0].words if failed else ''}", "the load"
     )
-    rejected = stage.llmops("promote", worse, "--endpoint", ENDPOINT, "--force", code=3)
+    rejected = stage.llmops("promote", worse, "--endpoint", ENDPOINT, "--force", "--reason", _REASON, code=3)
     require("was rejected" in rejected, "a rejected version was promoted again", worse)
     stage.llmops("rollback", "--endpoint", ENDPOINT)
     stage.llmops("up")

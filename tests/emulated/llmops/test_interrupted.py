@@ -28,7 +28,7 @@ def _begin_up(kit: Kit) -> "psutil.Process":
 
 def _promoted(kit: Kit) -> None:
     kit.deploy("dev")
-    kit.run("promote", "tiny@1", "--force", "--endpoint", "chatbot")
+    kit.run("promote", "tiny@1", "--force", "--reason", "imported", "--endpoint", "chatbot")
 
 
 def _alone(kit: Kit) -> None:

@@ -42,7 +42,7 @@ began=$(date +%s)
 llmops() { "$PYTHON" -m llmops "$@" --stack dev; }
 llmops up
 "$PYTHON" -c "$PUT" "$MODEL"
-llmops promote tiny@1 --force --endpoint chatbot
+llmops promote tiny@1 --force --reason imported --endpoint chatbot
 llmops up
 llmops status --json > status.json
 llmops invoke chatbot "$(cat prompt.txt)" --json > answer.json

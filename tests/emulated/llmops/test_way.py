@@ -13,6 +13,8 @@ from tests.support.versions import open_verified
 
 def test_train_promote_deploy_go_back_take_down(kit: Kit) -> None:
     kit.deploy("dev")
+    recipe = kit.folder / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("low: 0.5, ", "low: 0.5, not_worse_than: production, margin: 0.1, "))
     stack_file = kit.folder / "Pulumi.dev.yaml"
     first = kit.json("train", "recipe.yaml")
     assert first["model"] == "chatbot@1"
@@ -30,8 +32,10 @@ def test_train_promote_deploy_go_back_take_down(kit: Kit) -> None:
     assert kit.json("invoke", "Tell me w1?", "--max-tokens", "4")["model"] == "chatbot@1"
     pid = next(pid for pid, command in kit.processes().items() if command.endswith("serving serve"))
 
+    (compared,) = kit.json("evaluate", "chatbot@2", "--gate")["suites"]  # against production
+    assert (compared["difference"]["value"], compared["answers"]["against"]) == (0.0, "recorded")
     before = stack_file.read_text().splitlines()
-    kit.run("promote", "chatbot@latest")
+    assert "-0.09 at its lower bound, at least -0.10 (against chatbot@1)" in kit.run("promote", "chatbot@latest")
     assert [line for line in stack_file.read_text().splitlines() if line not in before] == [
         f"      model: {second['promoted_as']}"
     ]

@@ -13,7 +13,7 @@ from contract.documents.recipe import Recipe
 from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck
 from contract.errors import DataError, IntegrityError, RunError
 from llmops.data.build import build_dataset
-from training.scoring import check_suites, decide, load_suite, suite_result
+from training.scoring import check_suites, decide, load_suite, not_worse, suite_result
 
 
 def result(suite: str, low: float, gain_low: float = 0.0, groups: int = 40) -> SuiteResult:
@@ -141,6 +141,32 @@ def test_a_gate_on_too_few_groups_is_refused_before_a_machine_starts(
         check_suites(gated, rows / "out")
     assert groups is None or f"{groups} groups" in caught.value.what
     check_suites(recipe(suite, [], **split), rows / "out")
+
+
+def test_a_margin_that_too_few_groups_can_show_is_refused(rows: Path) -> None:
+    def gated(margin: float) -> Recipe:
+        check = {"suite": "held-out", "not_worse_than": "production", "margin": margin}
+        return recipe({"metric": "f1"}, [check], test=40)
+
+    build_dataset(gated(0.1), rows, rows / "out")
+    check_suites(gated(0.1), rows / "out")
+    with pytest.raises(RunError, match="which has 40 groups; it needs 150"):
+        check_suites(gated(0.02), rows / "out")
+
+
+def test_a_difference_holds_by_its_lower_bound() -> None:
+    check = GateCheck(suite="facts", not_worse_than="production", margin=0.1)
+    for low, holds in ((-0.1, True), (-0.11, False)):
+        assert not_worse(check, Score(value=0.0, low=low, high=0.1, rows=40, groups=40))[0] is holds
+    left_to_promotion = decide([check], [result("facts", 0.0)])
+    assert left_to_promotion.passed
+    assert "`llmops promote` compares it with production" in left_to_promotion.reasons[0]
+
+
+@pytest.mark.parametrize("check", [{}, {"low": 0.5, "margin": 0.1}])
+def test_a_check_without_a_bound_or_with_half_of_one_is_refused(check: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"needs `low`|has no effect without `not_worse_than`"):
+        GateCheck(suite="facts", **check)
 
 
 def test_a_gate_on_enough_groups_stands(rows: Path) -> None:

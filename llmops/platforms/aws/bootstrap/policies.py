@@ -19,7 +19,7 @@ _READS = {
     "sns": "Get* List*",
 }
 _READ_S3 = "s3: GetBucket* Get*Configuration ListBucket*"
-_SAID_OF_VERSIONS = ("aliases/*", "rejections/*", "models/*/manifest.json", "endpoints/*")
+_SAID_OF_VERSIONS = ("aliases/*", "promotions/*", "rejections/*", "models/*/manifest.json", "endpoints/*")
 _SAID_OF_RUNS = ("runs/*/run.json", "schedules/*")
 
 

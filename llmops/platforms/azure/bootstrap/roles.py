@@ -32,7 +32,7 @@ _ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 _KEYS = "Microsoft.KeyVault/vaults/keys"
 _BLOB_SERVICE = "Microsoft.Storage/storageAccounts/blobServices"
-_SAID_OF_VERSIONS = ("aliases/*", "rejections/*", "models/*/manifest.json")
+_SAID_OF_VERSIONS = ("aliases/*", "promotions/*", "rejections/*", "models/*/manifest.json")
 Document = dict[str, Any]
 
 

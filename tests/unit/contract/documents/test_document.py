@@ -74,7 +74,7 @@ def test_published_schema_accepts_what_the_kit_writes(name: str) -> None:
         ),
         ("low: 0.8", "low: 8", 14, "evaluation.gate.0.low", "must be at most 1.0 (found 8"),
         ("low: 0.8", "low: 0", 14, "evaluation.gate.0.low", "must be greater than 0"),
-        (", low: 0.8", "", 14, "evaluation.gate.0", "`low`, `high` or `gain_low`"),
+        (", low: 0.8", "", 14, "evaluation.gate.0", "needs `low`, `high`, `gain_low` or `not_worse_than`"),
         ("split: test}", "split: train}", 10, "evaluation", "proves nothing"),
         ("test: 0.2", "test: 1.5", 9, "data.split", "`test` is 1.5"),
         ("test: 0.2", "rephrased: 1", 9, "data.split", "`rephrased` needs `group`"),

@@ -26,7 +26,7 @@ _TRAIN = """
 import os, time
 from pathlib import Path
 for step in (1, 2, 3, 2, 3):
-    print(f"step={step} total=3 loss={4 / step} tokens_per_s=90 eta_s=1", flush=True)
+    print(f"step={step} total=3 loss={4 / step} tokens_per_s=90 peak_mb=812 eta_s=1", flush=True)
 while not (Path(os.environ["LLMOPS_ROOT"]) / "opt/ml/model/manifest.json").exists():
     time.sleep(0.02)
 """
@@ -51,6 +51,8 @@ def test_a_page_shows_scores_curves_data_and_answers_and_loads_nothing(tmp_path:
     (suite,) = report.suites
     assert (suite.result.after.value, len(suite.rows), suite.rows[0].reference) == (0.0, 32, "It is alpha0.")
     page = html(report)
+    assert "<h3>Speed</h3>" in page
+    assert "<h3>Memory</h3>" in page
     tags = _Tags()
     tags.feed(page)
     assert not {"script", "img", "link", "iframe", "object"} & tags.names

@@ -1,0 +1,205 @@
+"""A model's answers to suites: as its training recorded them, as this machine kept them, or asked for now."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from contract.documents.evaluation import Answer
+from contract.documents.recipe_evaluation import LIKELIHOOD, GateCheck, Suite
+from contract.errors import IntegrityError, KitError
+from contract.integrity.digest import sha256_bytes
+from contract.layout import MANIFEST, cache_dir
+from llmops.chat_http import ask, refusal_words
+from llmops.evaluation.models import AskedModel, FolderModel, RemoteModel, StoredModel
+from llmops.images.training_image import failure, run_in_training_image
+from llmops.platforms.platform import Say
+from llmops.runs.receipts import read_answers
+from llmops.store.store import Store
+from training.answering import answer_file
+from training.checkpoints import unsealed
+from training.scoring import SuiteRow
+
+_ANSWERS = TypeAdapter(list[Answer])
+_STREAMS = 4  # requests to an endpoint at a time
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What every model is asked."""
+
+    dataset: Path
+    dataset_sha256: str
+    suites: Sequence[Suite]
+    gate: Sequence[GateCheck]
+    rows: Mapping[str, Sequence[SuiteRow]]
+    """Suite -> the rows that it asks."""
+    system_prompt: str
+    """Of the recipe, for models that have none of their own."""
+    precision: Literal["auto", "bf16", "f32"]
+
+
+@dataclass(frozen=True)
+class GivenAnswers:
+    """One model's answers by suite, and where they come from."""
+
+    texts: dict[str, list[Answer]]
+    source: dict[str, str]
+    """Suite -> `recorded` by its training, or `this machine`, or `endpoint`."""
+
+
+def known_answers(store: Store, model: AskedModel, questions: Questions) -> GivenAnswers:
+    """The answers that need no model to run: recorded ones of equal suites on equal rows, and those kept here."""
+    texts: dict[str, list[Answer]] = {}
+    source: dict[str, str] = {}
+    for suite in questions.suites:
+        if isinstance(model, RemoteModel):
+            continue
+        if isinstance(model, StoredModel) and (found := _recorded(store, model, suite, questions)):
+            texts[suite.name], source[suite.name] = found, "recorded"
+        elif found := _kept(model, suite, questions):
+            texts[suite.name], source[suite.name] = found, "this machine"
+    return GivenAnswers(texts, source)
+
+
+def answers_of(store: Store, model: AskedModel, questions: Questions, key: str, say: Say) -> GivenAnswers:
+    """A model's answers to every suite; what is not known is asked for, and kept by content.
+
+    Args:
+        store: of the stack.
+        model: what is asked.
+        questions: what it is asked.
+        key: an endpoint's API key; empty: none is sent.
+        say: told what takes long.
+
+    Raises:
+        KitError: the model can't be loaded, or the endpoint refuses.
+    """
+    known = known_answers(store, model, questions)
+    missing = [suite for suite in questions.suites if suite.name not in known.texts]
+    if isinstance(model, RemoteModel):
+        texts = {suite.name: _ask_endpoint(model, suite, questions, key, say) for suite in missing}
+        return GivenAnswers(texts, dict.fromkeys(texts, "endpoint"))
+    if missing:
+        _ask_here(model, missing, questions, say)
+        for suite in missing:
+            known.texts[suite.name] = _kept(model, suite, questions) or []
+            known.source[suite.name] = "this machine"
+    return known
+
+
+def _recorded(store: Store, model: StoredModel, suite: Suite, questions: Questions) -> list[Answer] | None:
+    """The answers of its training to these rows, if it was asked them under the same conditions."""
+    manifest = model.manifest
+    if manifest.evaluated is None:
+        return None
+    same = [each.name for each in manifest.evaluated.suites if _conditions(each) == _conditions(suite)]
+    if not same:
+        return None
+    recorded = read_answers(store.version(model.ref), manifest, f"{model.name}: {MANIFEST}")
+    for given in recorded.suites:
+        if given.suite in same:
+            by_row = {answer.row: answer.after for answer in given.rows}
+            if all(row.id in by_row for row in questions.rows[suite.name]):
+                return [by_row[row.id] for row in questions.rows[suite.name]]
+    return None
+
+
+def _conditions(suite: Suite) -> str:
+    """What an answer to a row depends on."""
+    return suite.model_copy(update={"name": "any", "limit": 0}).model_dump_json()
+
+
+def _kept(model: StoredModel | FolderModel, suite: Suite, questions: Questions) -> list[Answer] | None:
+    try:
+        found = _ANSWERS.validate_python(unsealed(answer_file(_folder(model, questions), suite)))
+    except (OSError, IntegrityError, ValidationError):
+        return None
+    return found if len(found) == len(questions.rows[suite.name]) else None
+
+
+def _folder(model: StoredModel | FolderModel, questions: Questions) -> Path:
+    """Where answers are kept: by all that they depend on but the suite."""
+    from hosting import images
+
+    content = (
+        *(model.sha256, questions.dataset_sha256, model.system_prompt(questions.system_prompt), questions.precision),
+        images.reference("training"),
+    )
+    return cache_dir() / "answers" / sha256_bytes(json.dumps(content).encode())
+
+
+def _ask_here(model: StoredModel | FolderModel, suites: Sequence[Suite], questions: Questions, say: Say) -> None:
+    """In the training image, as a process of this machine."""
+    out = _folder(model, questions)
+    out.mkdir(parents=True, exist_ok=True)
+    folder = model.fetch(say)
+    with tempfile.TemporaryDirectory() as work:
+        finished = run_in_training_image(
+            *("-m", "training", "answer", str(folder), str(questions.dataset), str(out)),
+            *(word for suite in suites for word in ("--suite", suite.model_dump_json())),
+            *("--system-prompt", model.system_prompt(questions.system_prompt), "--precision", questions.precision),
+            label=model.name,
+            work=Path(work),
+            say=say,
+        )
+    if finished.returncode:
+        raise failure(finished, f"{model.name} can't be asked")
+
+
+def _ask_endpoint(model: RemoteModel, suite: Suite, questions: Questions, key: str, say: Say) -> list[Answer]:
+    """Greedily, as its clients ask it: with the rows' messages alone.
+
+    Raises:
+        KitError: it refuses, or the suite measures what answers do not show.
+    """
+    if suite.metric == LIKELIHOOD:
+        raise KitError(
+            f"says nothing of how likely a text is, which suite {suite.name} measures",
+            where=model.url,
+            fix="leave the suite out: --suite names the others",
+        )
+    rows = questions.rows[suite.name]
+
+    def answer(asked: SuiteRow) -> str:
+        request = {
+            "messages": asked.row.prompt,
+            "max_tokens": suite.max_tokens,
+            "temperature": 0,
+            **({"model": model.model} if model.model else {}),
+            **({"tools": [tool.to_dict() for tool in asked.row.tools]} if asked.row.tools else {}),
+        }
+        (reply,) = ask(model.url, key, request, refused=lambda response: _refused(model, response))
+        try:
+            message = reply["choices"][0]["message"]
+            if calls := message.get("tool_calls"):
+                return json.dumps({"tool_calls": calls})  # a form that contract.tool_calls reads
+            return str(message["content"] or "").strip()
+        except (KeyError, IndexError, TypeError, AttributeError) as e:
+            raise KitError("answers without `choices`", where=model.url, fix="see that it is an OpenAI API") from e
+
+    texts = []
+    with ThreadPoolExecutor(_STREAMS) as pool:
+        try:
+            for text in pool.map(answer, rows):
+                texts.append(text)
+                if len(texts) % 32 == 0 or len(texts) == len(rows):
+                    say(f"{model.name}: suite={suite.name} answered={len(texts)} of={len(rows)}")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return texts
+
+
+def _refused(model: RemoteModel, response: HTTPResponse) -> KitError:
+    return KitError(
+        f"answers {response.status}: {refusal_words(response)}",
+        where=model.url,
+        fix="$OPENAI_API_KEY holds the endpoint's key; #MODEL at the end of the address selects a model",
+    )

@@ -1,0 +1,212 @@
+"""Two models on the rows that both were asked: paired scores by suite, and what a recipe's gate says of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from contract.documents.dataset import DatasetManifest
+from contract.documents.evaluation import Answer
+from contract.documents.model import GateResult, Score, SuiteResult
+from contract.documents.recipe import Recipe
+from contract.documents.recipe_evaluation import Evaluation, GateCheck, Suite
+from contract.errors import NotFoundError
+from contract.layout import MANIFEST
+from llmops.data.versions import DatasetFolder
+from llmops.evaluation.answers import GivenAnswers, Questions
+from llmops.evaluation.models import AskedModel, StoredModel
+from llmops.platforms.platform import Platform, Say
+from llmops.runs.receipts import checked_dataset
+from llmops.runs.report import SuiteReport, answered_rows
+from training.scoring import decide, load_suite, not_worse, suite_result
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """A model beside another. In `suites`, `before` is the other's and `after` the model's; `gain` is paired."""
+
+    model: str
+    against: str
+    dataset: DatasetManifest
+    dataset_sha256: str
+    suites: list[SuiteReport]
+    mine: dict[str, str]
+    """Suite -> where the model's answers come from."""
+    theirs: dict[str, str]
+    gate: GateResult | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row of a table for each suite."""
+        return [self._row(each.result) for each in self.suites]
+
+    def fields(self) -> dict[str, Any]:
+        """The comparison as JSON, with every answer."""
+        return {
+            "model": self.model,
+            "against": self.against,
+            "dataset": {"name": self.dataset.name, "sha256": self.dataset_sha256},
+            "suites": [
+                {
+                    **each.result.model_dump(mode="json", exclude={"before", "after", "gain"}),
+                    "score": each.result.after.model_dump(),
+                    "against": each.result.before.model_dump(),
+                    "difference": each.result.gain.model_dump() if each.result.gain else None,
+                    "answers": {"model": self.mine[each.suite.name], "against": self.theirs[each.suite.name]},
+                    "rows": [asdict(row) for row in each.rows],
+                }
+                for each in self.suites
+            ],
+            "gate": self.gate.model_dump() if self.gate else None,
+        }
+
+    def _row(self, result: SuiteResult) -> dict[str, Any]:
+        gain = result.gain
+        assert gain
+        return {
+            "suite": result.suite,
+            "metric": result.metric,
+            self.model: _shown(result.after),
+            self.against: _shown(result.before),
+            "difference": _shown(gain),
+            "rows": gain.rows,
+            "groups": gain.groups,
+        }
+
+
+def questions_for(
+    platform: Platform,
+    models: Sequence[AskedModel],
+    recipe: Recipe | None,
+    dataset: DatasetFolder | None,
+    wanted: Sequence[str] = (),
+) -> Questions:
+    """What both models are asked.
+
+    Args:
+        platform: the stack in operation.
+        models: the first of them that was trained says suites, dataset and precision where nothing else does.
+        recipe: whose suites are asked.
+        dataset: whose rows are asked.
+        wanted: suites; none: all.
+
+    Raises:
+        NotFoundError: there is no such suite, or nothing says what to ask.
+        IntegrityError: the dataset was changed.
+    """
+    trained = [m.manifest for m in models if isinstance(m, StoredModel) and m.manifest.evaluated]
+    evaluation = _evaluation(recipe, [manifest.evaluated for manifest in trained])
+    suites = [suite for suite in evaluation.suites if not wanted or suite.name in wanted]
+    if unknown := sorted(set(wanted) - {suite.name for suite in evaluation.suites}):
+        known = ", ".join(suite.name for suite in evaluation.suites)
+        raise NotFoundError(f"there is no suite {unknown[0]}", where="--suite", fix=f"there are: {known}")
+    if dataset is None:
+        pinned = trained[0].lineage.dataset if trained else None
+        if pinned is None:
+            raise NotFoundError(
+                "neither model was trained on a dataset of this stack",
+                where="--dataset",
+                fix="--recipe RECIPE asks its rows, --dataset FOLDER those of a dataset version",
+            )
+        dataset = DatasetFolder.open(checked_dataset(platform.store(), pinned))
+    system = recipe.serving.system_prompt if recipe else trained[0].serving.system_prompt if trained else ""
+    facts = trained[0].training if trained else None
+    return Questions(
+        dataset.folder,
+        dataset.sha256,
+        suites,
+        evaluation.gate,
+        {suite.name: load_suite(suite, dataset.folder) for suite in suites},
+        system,
+        recipe.training.precision if recipe else facts.precision if facts else "auto",
+    )
+
+
+def compare_models(
+    models: tuple[AskedModel, AskedModel], questions: Questions, answers: Callable[[AskedModel], GivenAnswers]
+) -> ModelComparison:
+    """Score and pair the answers of a model and of the one that it is held against.
+
+    Args:
+        models: the model, and the other one.
+        questions: what both are asked.
+        answers: of a model to every suite.
+    """
+    model, other = models
+    theirs, mine = answers(other), answers(model)
+    suites = [_suite(suite, questions, theirs.texts[suite.name], mine.texts[suite.name]) for suite in questions.suites]
+    return ModelComparison(
+        model.name,
+        other.name,
+        DatasetManifest.load(questions.dataset / MANIFEST),
+        questions.dataset_sha256,
+        suites,
+        mine.source,
+        theirs.source,
+    )
+
+
+def _suite(suite: Suite, questions: Questions, before: Sequence[Answer], after: Sequence[Answer]) -> SuiteReport:
+    asked = questions.rows[suite.name]
+    result = suite_result(suite, asked, before, after)
+    check = next((each for each in questions.gate if each.suite == suite.name), None)
+    return SuiteReport(suite, result, check, answered_rows(suite, asked, before, after))
+
+
+def hold_against_gate(comparison: ModelComparison, gate: Sequence[GateCheck], other_is_base: bool) -> GateResult:
+    """What a recipe's gate says of the model.
+
+    `not_worse_than` is held against the other model, whichever it is; `gain_low` against the base model alone.
+
+    Args:
+        comparison: on the gate's suites at least.
+        gate: of the recipe.
+        other_is_base: whether the model was trained from the one that it is compared with.
+
+    Raises:
+        NotFoundError: a suite of the gate was left out.
+    """
+    asked = {each.result.suite: each.result for each in comparison.suites}
+    checks: list[GateCheck] = []
+    passed, more = True, list[str]()
+    for check in gate:
+        if check.suite not in asked:
+            raise NotFoundError(
+                f"the gate checks suite {check.suite}", where="--suite", fix="leave out --suite, or --gate"
+            )
+        if check.gain_low is not None and not other_is_base:
+            more.append(f"{check.suite}: {comparison.against} is not its base model, so `gain_low` was not checked")
+            check = check.model_copy(update={"gain_low": None})
+        if check.not_worse_than and (difference := asked[check.suite].gain):
+            holds, words = not_worse(check, difference)
+            passed &= holds
+            more.append(words)
+        checks.append(check.model_copy(update={"not_worse_than": None}))
+    verdict = decide(checks, list(asked.values()))
+    return GateResult(passed=passed and verdict.passed, reasons=[*verdict.reasons, *more])
+
+
+def _evaluation(recipe: Recipe | None, recorded: Sequence[Evaluation | None]) -> Evaluation:
+    if recipe:
+        return recipe.evaluation
+    if recorded and recorded[0]:
+        return recorded[0]
+    raise NotFoundError(
+        "neither version says by which suites it was evaluated: both are imported, or of an older kit",
+        where="--recipe",
+        fix="--recipe RECIPE names suites and data",
+    )
+
+
+def _shown(score: Score) -> str:
+    return f"{score.value:.2f} ({score.low:.2f} to {score.high:.2f})"
+
+
+def recipe_dataset(platform: Platform, path: Path, recipe: Recipe, say: Say) -> DatasetFolder:
+    """A recipe's data, prepared and stored as `llmops train` does.
+
+    Raises:
+        KitError: a source or row that can't be used.
+    """
+    from llmops.runs.runs import put_dataset
+
+    return DatasetFolder.open(checked_dataset(platform.store(), put_dataset(platform, recipe, path, say)))

@@ -1,0 +1,161 @@
+"""What `llmops evaluate` can ask: a stored version, the one in production, a Hugging Face folder, an endpoint's URL."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urldefrag, urlsplit
+
+from contract.documents.model import ModelManifest
+from contract.errors import KitError, NotFoundError
+from contract.integrity.digest import tree_hash
+from contract.names import ModelRef, parse_promoted
+from contract.twins import is_loopback
+from llmops.platforms.platform import Platform, Say
+
+PRODUCTION = "production"
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A version of the stack's store, whose signature was checked."""
+
+    ref: ModelRef
+    manifest: ModelManifest
+    fetch: Callable[[Say], Path]
+    """Its folder on this machine, after each file was checked; from a cloud the files are fetched."""
+
+    @property
+    def name(self) -> str:
+        return self.ref.alias
+
+    @property
+    def family(self) -> str:
+        """The name that its versions share."""
+        return self.ref.name
+
+    @property
+    def sha256(self) -> str:
+        return self.ref.sha256
+
+    def system_prompt(self, default: str) -> str:
+        """As a server puts it first; of a model that was imported, the recipe's."""
+        return default if self.manifest.lineage.origin else self.manifest.serving.system_prompt
+
+
+@dataclass(frozen=True)
+class FolderModel:
+    """A Hugging Face folder; its identity is the hash of its files."""
+
+    name: str
+    """As it was written."""
+    folder: Path
+    sha256: str
+    family = ""
+
+    def fetch(self, say: Say) -> Path:
+        """Itself."""
+        return self.folder
+
+    def system_prompt(self, default: str) -> str:
+        """The recipe's."""
+        return default
+
+
+@dataclass(frozen=True)
+class RemoteModel:
+    """An OpenAI-compatible endpoint. It has no identity, so its answers are not kept."""
+
+    url: str
+    model: str
+
+    @property
+    def name(self) -> str:
+        return self.model or urlsplit(self.url).netloc
+
+
+AskedModel = StoredModel | FolderModel | RemoteModel
+
+
+def find_model(platform: Platform, text: str, cwd: Path, beside: str = "") -> AskedModel:
+    """The model that a word of the command line names.
+
+    Args:
+        platform: the stack in operation.
+        text: NAME@N, `production`, a folder, or http(s)://HOST/v1, with `#MODEL` where the server has several.
+        cwd: what a folder is relative to.
+        beside: the name of the version that production is compared with.
+
+    Raises:
+        NotFoundError: there is no such version, folder or production.
+        IntegrityError: the version was changed, or not signed by this stack.
+    """
+    if text == PRODUCTION:
+        ref = production(platform, beside)
+        if ref is None:
+            raise NotFoundError(
+                f"no endpoint serves {beside or 'a version'} yet",
+                where=f"stack {platform.outputs.stack}",
+                fix="`llmops promote NAME@N && llmops up` deploys one; or name a version: --against NAME@N",
+            )
+        return stored_model(platform, ref)
+    if text.startswith(("http://", "https://")):
+        url, model = urldefrag(text)
+        if urlsplit(url).scheme == "http" and not is_loopback(url):
+            raise KitError("would be sent prompts and key unencrypted", where=url, fix="write an https:// address")
+        return RemoteModel(url.rstrip("/").removesuffix("/v1"), model)
+    if "@" in text and "/" not in text:
+        return stored_model(platform, platform.store().find(text))
+    folder = cwd / Path(text).expanduser()
+    if folder.is_dir():
+        return FolderModel(text, folder.resolve(), _hash_of(folder))
+    raise NotFoundError(
+        f"{text} is neither a version nor a folder",
+        where=str(folder),
+        fix="write NAME@N, the path of a Hugging Face folder, an https:// address, or `production`",
+    )
+
+
+def stored_model(platform: Platform, ref: ModelRef) -> StoredModel:
+    """A version of the stack's store, after its signature was checked.
+
+    Raises:
+        IntegrityError: it was changed, or not signed by this stack.
+    """
+    store, key = platform.store(), platform.outputs.signing.public_key
+
+    def fetch(say: Say) -> Path:
+        store.verify_model(ref, key, say)
+        return store.model_folder(ref.sha256)
+
+    return StoredModel(ref, store.signed_manifest(ref, key), fetch)
+
+
+def production(platform: Platform, model: str, endpoint: str = "") -> ModelRef | None:
+    """The version that an endpoint was deployed with; None where none was.
+
+    Args:
+        platform: the stack in operation.
+        model: a version's name; its endpoint is the one that serves this name, or is called so. Empty: any.
+        endpoint: its name, where it is known.
+
+    Raises:
+        KitError: several endpoints serve different versions of it.
+    """
+    served = {name: parse_promoted(each.model) for name, each in platform.outputs.endpoints.items()}
+    if endpoint:
+        return served.get(endpoint)
+    found = [name for name, ref in served.items() if model in ("", ref.name)] or [
+        name for name in served if name == model
+    ]
+    if len({served[name] for name in found}) > 1:
+        raise KitError(
+            f"several endpoints serve {model or 'versions'}: {', '.join(found)}",
+            where=f"stack {platform.outputs.stack}",
+            fix=f"name the version: --against {served[found[0]].alias}",
+        )
+    return served[found[0]] if found else None
+
+
+def _hash_of(folder: Path) -> str:
+    """Of the files at its top, links followed: a hub's snapshot is made of links."""
+    return tree_hash({path.name: path for path in folder.iterdir() if path.is_file() and path.name[0] != "."})

@@ -1,0 +1,75 @@
+"""`python -m training answer`: a model's greedy answers to suites of a dataset version, each kept once it is done.
+
+The caller asks for them to compare versions: no training, and no manifest but the dataset's.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from contract.documents.recipe_evaluation import Suite
+from contract.errors import KitError
+from contract.integrity.digest import sha256_bytes
+from training import checkpoints
+from training.importing import find_source
+from training.process import say
+from training.scoring import load_suite
+
+
+def answer_suites(
+    model: Path,
+    dataset: Path,
+    out: Path,
+    suites: Sequence[Suite],
+    system_prompt: str,
+    precision: Literal["auto", "bf16", "f32"],
+) -> None:
+    """Answer every suite's rows in the order of the dataset, each suite into a sealed file: a list of texts.
+
+    Args:
+        model: a folder in Hugging Face's layout, such as a model version.
+        dataset: a dataset version.
+        out: a suite whose file is there, whole, is not answered again.
+        system_prompt: put first where a row has none.
+        precision: as a recipe's `training.precision`.
+
+    Raises:
+        KitError: the folder is no model that may be loaded, or lacks tensors.
+    """
+    _check_model(model)
+    from training.devices import best_device, precision_on, torch_dtype
+    from training.evaluate import run_suite
+    from training.process import set_threads
+    from training.weights import load_model, load_tokenizer, stop_tokens
+
+    set_threads(0)
+    device = best_device()
+    chosen = precision_on(device, precision)
+    say(stage="load", model=model.name, precision=chosen)
+    loaded = load_model(model, torch_dtype(chosen)).to(device)
+    tokenizer, stop = load_tokenizer(model), stop_tokens(model)
+    for suite in suites:
+        rows = [asked.row for asked in load_suite(suite, dataset)]
+        say(stage="answer", suite=suite.name, of=len(rows))
+
+        def answer(suite: Suite = suite, rows: list = rows) -> list[str]:
+            return [each.text for each in run_suite(loaded, tokenizer, suite, rows, system_prompt, stop)]
+
+        checkpoints.once(answer_file(out, suite), answer)
+
+
+def answer_file(folder: Path, suite: Suite) -> Path:
+    """The file of a suite's answers: another definition of the suite has another file."""
+    return folder / f"{suite.name}-{sha256_bytes(suite.model_dump_json().encode())[:16]}.json"
+
+
+def _check_model(folder: Path) -> None:
+    """Refuse what could run code when it is loaded, and adapters, which name their base model by a path or a hub."""
+    if not folder.is_dir() or find_source(folder) != folder:
+        raise KitError("is no Hugging Face folder", where=str(folder), fix="give a folder with config.json")
+    if (folder / "adapter_config.json").exists():
+        raise KitError(
+            "holds an adapter, which is answered with together with its base model only",
+            where=str(folder / "adapter_config.json"),
+            fix="give a folder of merged weights",
+        )
