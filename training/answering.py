@@ -24,7 +24,7 @@ def answer_suites(
     system_prompt: str,
     precision: Literal["auto", "bf16", "f32"],
 ) -> None:
-    """Answer every suite's rows in the order of the dataset, each suite into a sealed file: a list of texts.
+    """Answer every suite's rows in the order of the dataset, each suite into a sealed file: a list of `Answer`.
 
     Args:
         model: a folder in Hugging Face's layout, such as a model version.
@@ -38,7 +38,7 @@ def answer_suites(
     """
     _check_model(model)
     from training.devices import best_device, precision_on, torch_dtype
-    from training.evaluate import run_suite
+    from training.evaluate import recorded, run_suite
     from training.process import set_threads
     from training.weights import load_model, load_tokenizer, stop_tokens
 
@@ -52,8 +52,8 @@ def answer_suites(
         rows = [asked.row for asked in load_suite(suite, dataset)]
         say(stage="answer", suite=suite.name, of=len(rows))
 
-        def answer(suite: Suite = suite, rows: list = rows) -> list[str]:
-            return [each.text for each in run_suite(loaded, tokenizer, suite, rows, system_prompt, stop)]
+        def answer(suite: Suite = suite, rows: list = rows) -> list:
+            return [recorded(each) for each in run_suite(loaded, tokenizer, suite, rows, system_prompt, stop)]
 
         checkpoints.once(answer_file(out, suite), answer)
 
