@@ -5,7 +5,7 @@ The caller asks for them to compare versions: no training, and no manifest but t
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from contract.documents.recipe_evaluation import Suite
 from contract.errors import KitError
@@ -52,7 +52,7 @@ def answer_suites(
         rows = [asked.row for asked in load_suite(suite, dataset)]
         say(stage="answer", suite=suite.name, of=len(rows))
 
-        def answer(suite: Suite = suite, rows: list = rows) -> list:
+        def answer(suite: Suite = suite, rows: list = rows) -> list[str | dict[str, Any]]:
             return [recorded(each) for each in run_suite(loaded, tokenizer, suite, rows, system_prompt, stop)]
 
         checkpoints.once(answer_file(out, suite), answer)

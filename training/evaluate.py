@@ -10,7 +10,7 @@ from contract.documents.evaluation import Answer
 from contract.documents.recipe_evaluation import LIKELIHOOD, Suite
 from training.chat import prompt_ids, with_system
 from training.likelihood import likelihoods
-from training.pooling import pooled
+from training.pooling import TEXTS, pooled
 from training.process import say
 from training.ranks import Alone
 from training.rows import Row
@@ -62,7 +62,7 @@ def run_suite(
         }
         say(suite=suite.name, answered=len(texts), of=len(rows))
         between()
-    texts = pooled(texts, len(rows), ranks, str)
+    texts = pooled(texts, len(rows), ranks, TEXTS)
     return [texts[i] for i in range(len(rows))]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from contract.documents.evaluation import Likelihood
 from contract.errors import DataError
 from training.chat import Encoded, document_ids, encode, with_system
-from training.pooling import pooled
+from training.pooling import LOSSES, pooled
 from training.process import say
 from training.ranks import Alone
 from training.rows import Row
@@ -51,7 +51,7 @@ def likelihoods(
         found |= {number: loss for (number, _), loss in zip(batch, losses, strict=True)}
         say(suite=suite, read=len(found), of=len(parts))
         between()
-    found = pooled(found, len(parts), ranks, float)
+    found = pooled(found, len(parts), ranks, LOSSES)
     nats, tokens = [0.0] * len(rows), [0] * len(rows)
     for number, (index, _) in enumerate(parts):
         nats[index] += found[number]

@@ -10,11 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 from contract.errors import IntegrityError
 from training.ranks import Alone
 
-_FOLDER = "answers"
 _T = TypeVar("_T")
+TEXTS = TypeAdapter(dict[int, str])
+LOSSES = TypeAdapter(dict[int, float])
+_FOLDER = "answers"
 
 
-def pooled(values: Mapping[int, _T], count: int, ranks: Alone, kind: type[_T]) -> dict[int, _T]:
+def pooled(values: Mapping[int, _T], count: int, ranks: Alone, stored: "TypeAdapter[dict[int, _T]]") -> dict[int, _T]:
     """The values of all ranks, by their numbers. All ranks call it together.
 
     They travel as files of JSON, by way of rank 0.
@@ -22,14 +24,13 @@ def pooled(values: Mapping[int, _T], count: int, ranks: Alone, kind: type[_T]) -
     Args:
         values: of this rank.
         count: how many there must be together, numbered from 0.
-        kind: what each is.
+        stored: TEXTS or LOSSES.
 
     Raises:
         IntegrityError: a number has no value, or several, or what arrived is none.
     """
     if ranks.size == 1:
         return dict(values)
-    stored = TypeAdapter(dict[int, kind])
     with tempfile.TemporaryDirectory() as local:
         folder = ranks.beside_first(Path(local)) / _FOLDER
         folder.mkdir(exist_ok=True)

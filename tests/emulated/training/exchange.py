@@ -13,7 +13,7 @@ prepare_process()
 
 from torch.distributed import distributed_c10d  # noqa: E402
 
-from training.pooling import pooled  # noqa: E402
+from training.pooling import LOSSES, TEXTS, pooled  # noqa: E402
 from training.ranks import Team  # noqa: E402
 
 
@@ -39,8 +39,8 @@ def main(folder: Path) -> None:
     (work / f"other-{ranks.rank}").touch()
     ranks.collect(work, "*/rank-{}")
     assert ranks.largest(ranks.rank) == 2
-    assert pooled({ranks.rank: f"answer {ranks.rank}"}, 3, ranks, str) == {n: f"answer {n}" for n in range(3)}
-    assert pooled({ranks.rank: ranks.rank / 3}, 3, ranks, float) == {n: n / 3 for n in range(3)}
+    assert pooled({ranks.rank: f"answer {ranks.rank}"}, 3, ranks, TEXTS) == {n: f"answer {n}" for n in range(3)}
+    assert pooled({ranks.rank: ranks.rank / 3}, 3, ranks, LOSSES) == {n: n / 3 for n in range(3)}
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalPlatform:
 
 def ask_two_suites(platform: LocalPlatform, folder: Path, *models: AskedModel) -> Questions:
     plain = tiny_recipe()
-    suites = [{"name": name, "split": "test", "metric": "f1", "max_tokens": 8} for name in ("first", "second")]
+    metrics = {"first": "f1", "second": "f1", "losses": "perplexity"}
+    suites = [{"name": name, "split": "test", "metric": each, "max_tokens": 8} for name, each in metrics.items()]
     recipe = Recipe.new(**plain.model_dump(exclude={"schema_", "evaluation"}), evaluation={"suites": suites})
     write_rows(folder / "rows")
     build_dataset(recipe, folder / "rows", folder / "dataset")
@@ -68,6 +69,7 @@ def test_two_models_answer_here_an_interrupted_one_goes_on_and_nothing_is_asked_
     rows = found.suites[0].rows
     assert len(rows) == 30
     assert any(row.before != row.after for row in rows)
+    assert 2 < found.suites[2].result.after.value < 8  # of random weights: about the logarithm of the vocabulary
     said.clear()
     assert compare_models(models, questions, answers) == found
     assert said == []
