@@ -132,7 +132,7 @@ def check_kind(row: Row, method: Method, where: str) -> None:
         return
     other = next((name for name, (theirs, _) in _TRAINED.items() if theirs == row.kind), "")
     fix = f"give rows with {keys}" + (f", or set training.method: {other} in the recipe" if other else "")
-    raise DataError(f"is a {row.kind} row, which `training.method: {method}` does not train", where=where, fix=fix)
+    raise DataError(f"is a {row.kind} row, which training.method: {method} does not train", where=where, fix=fix)
 
 
 def group_of(row: Row, key: str) -> str:
