@@ -85,19 +85,26 @@ def build(
     out: Annotated[
         Path | None, typer.Option(help="Folder to make; else .llmops/datasets/NAME-SHA256.", metavar="FOLDER")
     ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that apply `data.prepare`; without it one for each processor.", min=0)
+    ] = 0,
+    ray: Annotated[
+        str, typer.Option(help="Apply `data.prepare` on a Ray cluster, such as ray://host:10001.", metavar="ADDRESS")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Collect and prepare a recipe's data: a dataset version in a folder, and its page beside it.
 
     `llmops train` does the same by itself and stores the version. Building it
     first shows what would be trained, what is dropped, and why. Equal sources
-    and equal recipes give equal versions.
+    and equal recipes give equal versions, on any number of workers. Killed,
+    it goes on after the last finished stage.
 
     llmops data build recipes/chatbot.yaml
     """
     import tempfile
 
-    from llmops.data.build import build_dataset
+    from llmops.data.build import Workers, build_dataset
     from llmops.data.collect import default_folder
     from llmops.data.page import html
     from llmops.data.versions import DatasetFolder
@@ -111,7 +118,13 @@ def build(
     with tempfile.TemporaryDirectory(dir=place, prefix=".building-") as work:
         folder = Path(work) / "dataset"
         sha256 = build_dataset(
-            made, path.parent, folder, collected=kept, secret=lambda name: here.platform.secret(name), say=say
+            made,
+            path.parent,
+            folder,
+            collected=kept,
+            secret=lambda name: here.platform.secret(name),
+            workers=Workers(workers, ray),
+            say=say,
         )
         target = here.cwd / out if out else place / f"{made.name}-{sha256[:12]}"
         if not (out is None and target.exists()):

@@ -6,7 +6,7 @@ from html import escape
 
 from llmops.data.versions import DatasetFolder
 from llmops.pages.document import bullets, document, figures, table
-from training.prepare import SPLITS
+from preparation.splits import SPLITS
 
 SHOWN_ROWS = 20
 """Rows of each split on the page, drawn at random."""

@@ -12,8 +12,8 @@ from contract.documents.recipe import Recipe
 from contract.errors import DataError, IntegrityError
 from contract.integrity.digest import check_folder, sha256_file
 from llmops.data.build import build_dataset
+from preparation.prepare import prepare
 from tests.support.checkout import CHECKOUT
-from training.prepare import prepare
 from training.rows import Row, read_rows
 
 CHATBOT = CHECKOUT / "recipes" / "chatbot.yaml"
