@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from contract.documents.recipe_prepare import Quality
+from contract.documents.recipe_prepare import TextQuality
 
 _STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
 _ELLIPSES = ("...", "…")
@@ -16,7 +16,7 @@ _TOP_NGRAM = {2: 0.20, 3: 0.18, 4: 0.16}
 _DUPLICATE_NGRAMS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 
 
-def fault_of(text: str, limits: Quality) -> str:
+def fault_of(text: str, limits: TextQuality) -> str:
     """Why a text is dropped: the first limit that it exceeds; empty: it is kept."""
     words = text.split()
     return (
@@ -24,7 +24,7 @@ def fault_of(text: str, limits: Quality) -> str:
     )
 
 
-def _of_words(words: Sequence[str], limits: Quality) -> str:
+def _of_words(words: Sequence[str], limits: TextQuality) -> str:
     count = len(words)
     if count < limits.min_words:
         return f"fewer than {limits.min_words} words"
@@ -42,7 +42,7 @@ def _of_words(words: Sequence[str], limits: Quality) -> str:
     return ""
 
 
-def _of_lines(text: str, limits: Quality) -> str:
+def _of_lines(text: str, limits: TextQuality) -> str:
     symbols = text.count("#") + sum(text.count(each) for each in _ELLIPSES)
     if symbols > limits.max_symbols * max(1, len(text.split())):
         return f"symbols above {limits.max_symbols:g}"

@@ -23,7 +23,7 @@ def _for_each(value: Any) -> Any:
     return {} if value == "off" else value
 
 
-class Quality(Part):
+class TextQuality(Part):
     """Limits of a row's text. The defaults are Gopher's (Rae et al. 2021, table A1), which fit English web pages."""
 
     min_words: int = Field(default=50, ge=0)
@@ -56,7 +56,7 @@ class Prepare(Part):
     languages: list[str] = Field(
         default=[], description="Rows in other languages are dropped: codes of ISO 639-1, as in `[en, de]`."
     )
-    quality: Quality | None = Field(default=None, description="`{}`: Gopher's limits.")
+    quality: TextQuality | None = Field(default=None, description="`{}`: Gopher's limits.")
     pii: Annotated[dict[PiiEntity, Action], BeforeValidator(_for_each)] = Field(
         default={},
         description="Personal data found by pattern: `drop` or `redact` for every kind, or one for each, as in "
