@@ -84,3 +84,9 @@ def compare(first: DatasetFolder, second: DatasetFolder) -> list[dict[str, Any]]
         }
         for name in names
     ]
+
+
+def compare_dropped(first: DatasetFolder, second: DatasetFolder) -> list[dict[str, Any]]:
+    """Each reason for which either version dropped rows, with how many of both."""
+    a, b = first.manifest.dropped, second.manifest.dropped
+    return [{"dropped": reason, "a": a.get(reason, 0), "b": b.get(reason, 0)} for reason in sorted({*a, *b})]
