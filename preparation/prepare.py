@@ -97,7 +97,7 @@ class _Preparation:
             trained = [row.number for row in splits["train"]]
             held_out = [row.number for name in SPLITS if name != "train" for row in splits[name]]
             found = self._engine.overlapping(trained, held_out) if held_out else []
-            reason = f"train: {wanted.overlap_words} words in a row of a held-out row"
+            reason = f"train: shares {wanted.overlap_words} words with a held-out row"
             splits = self._drop_from(splits, dict.fromkeys(found, reason), "held-out words")
         if not splits["train"]:
             raise self._nothing_left("no rows are left to train", "data.split", "hold fewer rows out")

@@ -68,7 +68,7 @@ def _dropped(manifest: DatasetManifest) -> str:
     for reason, count in sorted(manifest.dropped.items(), key=lambda item: (-item[1], item[0])):
         examples = manifest.examples.get(reason, [])
         shown = f"<details><summary>{len(examples)} of them</summary>{bullets(examples)}</details>" if examples else ""
-        rows.append(f"<tr><td>{escape(reason)}{shown}</td><td class='time'>{count:,}</td></tr>")
+        rows.append(f"<tr><td>{escape(reason)}{shown}</td><td>{count:,}</td></tr>")
     return "<h2>Dropped rows</h2>\n" + table(("reason", "rows"), rows)
 
 

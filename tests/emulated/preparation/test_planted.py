@@ -2,12 +2,14 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from contract.documents.dataset import DatasetManifest
@@ -64,8 +66,9 @@ def write_recipe(folder: Path, name: str, prepare: dict[str, Any]) -> Recipe:
     return recipe
 
 
-def start(home: Path, target: str, workers: int, recipe: str = "light") -> "subprocess.Popen[str]":
+def start(home: Path, target: str, workers: int, recipe: str = "light", **extra: str) -> "subprocess.Popen[str]":
     options = ("--root", home, "--work", home / f"{target}.stages", "--workers", str(workers))
+    options += tuple(f"--{name}={value}" for name, value in extra.items())
     return subprocess.Popen(
         [sys.executable, "-m", "preparation", home / f"{recipe}.json", home / "collected", home / target, *options],
         cwd=CHECKOUT,
@@ -144,3 +147,23 @@ def test_any_number_of_workers_gives_the_same_version_killed_or_not(home: Path) 
     assert {"read: kept from before", "examined: kept from before"} <= set(said)
     assert "near-duplicates: kept from before" not in said
     assert {finish(start(home, str(count), count))[0] for count in (1, 4)} == {two}
+
+
+@pytest.mark.long
+def test_a_ray_cluster_gives_the_same_version(home: Path) -> None:
+    here, _ = finish(start(home, "here", 2))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ray = str(Path(sys.executable).with_name("ray"))
+    options = (f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false")
+    command = [ray, "start", "--head", "--block", "--disable-usage-stats", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as head:
+        assert head.stdout
+        try:
+            assert any("Ray runtime started" in line for line in head.stdout)
+            there, _ = finish(start(home, "there", 2, ray=f"127.0.0.1:{port}"))
+        finally:
+            for process in (*psutil.Process(head.pid).children(recursive=True), head):
+                process.kill()
+    assert there == here

@@ -222,3 +222,18 @@ def test_a_file_that_was_changed_since_it_was_collected_is_refused(tmp_path: Pat
     file.write_text(file.read_text().replace("111", "999"))
     with pytest.raises(IntegrityError):
         prepare(made, collected, tmp_path / "two", lambda receipt: receipt.path)
+
+
+def test_an_empty_result_names_what_dropped_most(make: Make) -> None:
+    long = [row(f"Question {n}?", "x" * 50) for n in range(3)]
+    with pytest.raises(DataError, match="3 were dropped, 3 of them for 'longer than 40 characters'"):
+        make(long, split={}, max_characters=40)
+
+
+def test_the_manifest_shows_stages_and_examples(make: Make) -> None:
+    rows = [*facts(3, 2), *facts(3, 2), row("Long?", "x" * 500)]
+    manifest = DatasetManifest.load(make(rows, split={}, max_characters=400) / "manifest.json")
+    stages = {each.stage: each.rows for each in manifest.stages}
+    assert stages == {"read": 13, "usable": 13, "filters": 12, "duplicates": 6, "held-out prompts": 6}
+    assert len(manifest.examples["duplicate"]) == 5
+    assert manifest.examples["longer than 400 characters"][0].startswith("Long? xxx")
