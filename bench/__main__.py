@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-COMMANDS = ("merge", "preview", "router", "serving", "stack", "twin", "azure_twin")
+COMMANDS = ("merge", "prepare", "preview", "router", "serving", "stack", "twin", "azure_twin")
 
 
 def main() -> int:

@@ -40,7 +40,7 @@ def build_dataset(
             kept.
         secret: from a secret's name to its value.
         workers: used by recipes that set a part of `data.prepare`.
-        say: told the progress of fetching and preparing.
+        say: told the progress of fetching, and of preparing in the image.
 
     Returns:
         The version's identity: the manifest's sha256.
@@ -55,6 +55,6 @@ def build_dataset(
         folder = collected or Path(work, "collected")
         collect(recipe.data.sources, recipe_folder, folder, secret=secret, say=say)
         if recipe.data.prepare.is_off:
-            return prepare(recipe, folder, target, lambda file: name_of(file, recipe_folder), say=say)
+            return prepare(recipe, folder, target, lambda file: name_of(file, recipe_folder))
         stages = folder.with_name(f"{folder.name}.stages")
         return prepare_in_image(recipe, recipe_folder, folder, target, stages, workers, say)

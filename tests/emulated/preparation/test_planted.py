@@ -110,7 +110,7 @@ def test_planted_faults_are_found(prepared: Path) -> None:
     alike = sum(jaccard(hashes_of(folded(a), 5), hashes_of(folded(b), 5)) >= THRESHOLD for a, b in corpus.edited)
     found = {"personal data": 72, "secret": 48, "language": 40, "duplicate": 50, "train": 30}
     assert {reason: by_reason[reason] for reason in found} == found
-    assert 0.97 * alike <= by_reason["near duplicate"] <= alike
+    assert 0.95 * alike <= by_reason["near duplicate"] <= alike
     # One of two alike is dropped, whichever comes later: the planted one or the one it was made from.
     assert dropped["clean"] + dropped["duplicate"] + dropped["near duplicate"] == 50 + by_reason["near duplicate"]
 
