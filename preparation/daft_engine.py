@@ -181,7 +181,7 @@ def _rules_on_daft(data: Data, tokenizer: Path | None, workers: int) -> Any:
             columns = (series.to_pylist() for series in (row, where, fault, fault_where, fix))
             return [_examined(self.rules, *each) for each in zip(*columns, strict=True)]
 
-    made = daft.cls(Rules, max_concurrency=workers, use_process=True)
+    made = daft.cls(Rules, max_concurrency=workers if workers > 1 else None, use_process=workers > 1)
     return made(data.model_dump_json(), str(tokenizer or "")).examine
 
 

@@ -55,16 +55,19 @@ def _candidates(words: Any, bands: int) -> Any:
     """
     import daft
     import numpy as np
+    import pyarrow as pa
     from daft import DataType, col
 
     rows = _HASHES // bands
 
     @daft.func.batch(return_dtype=DataType.list(DataType.uint64()))
-    def keys(signatures: Any) -> list[Any]:
+    def keys(signatures: Any) -> Any:
         powers = np.array([pow(0x9E3779B97F4A7C15, exponent, 1 << 64) for exponent in range(rows)], dtype=np.uint64)
-        table = np.array(signatures.to_pylist(), dtype=np.uint64).reshape(-1, bands, rows) + np.uint64(1)
+        values = signatures.to_arrow().flatten().to_numpy()
+        table = values.astype(np.uint64).reshape(-1, bands, rows) + np.uint64(1)
         hashed = (table * powers).sum(axis=2, dtype=np.uint64) * np.uint64(bands) + np.arange(bands, dtype=np.uint64)
-        return list(hashed)
+        offsets = pa.array(np.arange(0, hashed.size + 1, bands, dtype=np.int64))
+        return pa.LargeListArray.from_arrays(offsets, pa.array(hashed.reshape(-1)))
 
     @daft.func.batch(return_dtype=DataType.list(DataType.list(DataType.int64())))
     def pairs(buckets: Any) -> list[Any]:
