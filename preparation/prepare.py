@@ -15,6 +15,7 @@ from contract.layout import MANIFEST
 from preparation.engine import ExaminedRow, InProcess, RowEngine
 from preparation.examine import shown
 from preparation.reading import FaultyRows, source_entries
+from preparation.split_files import SplitFile
 from preparation.splits import SPLITS, Placed, duplicates, leaks, split_rows
 from preparation.texts import prose_of
 from training.rows import parse_row
@@ -104,15 +105,15 @@ class _Preparation:
         return splits
 
     def write(self, folder: Path, splits: dict[str, list[Placed]], collected: Path) -> None:
-        """Write `<split>.jsonl` and the manifest."""
+        """Write `<split>.parquet` and the manifest."""
         recipe, key = self._recipe, self._recipe.data.split.group
         kept = {name: placed for name, placed in splits.items() if placed}
         split_of = {placed.number: name for name, rows in kept.items() for placed in rows}
-        files = {name: (folder / f"{name}.jsonl").open("w", encoding="utf-8") for name in kept}
+        files = {name: SplitFile(folder / f"{name}.parquet") for name in kept}
         try:
             for number, line in self._engine.lines():
                 if name := split_of.get(number):
-                    files[name].write(line)
+                    files[name].add(line)
                 elif reason := self._shown_later.get(number):
                     self._examples[reason].append(shown(prose_of(parse_row(line, reason))))
         finally:
@@ -122,7 +123,7 @@ class _Preparation:
         DatasetManifest.new(
             name=recipe.name,
             sources=source_entries(recipe.data, collected, self._source_rows),
-            splits={name: f"{name}.jsonl" for name in kept},
+            splits={name: f"{name}.parquet" for name in kept},
             rows={name: len(placed) for name, placed in kept.items()},
             group=key,
             groups={name: len({p.group for p in placed} - {b""}) for name, placed in kept.items()},

@@ -11,6 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from contract.documents.document import Part, parse_json
 from contract.documents.validation import message_of
 from contract.errors import DataError, DocumentError
+from training.lines import read_lines
 from training.turns import (
     Tool,
     Turn,
@@ -90,29 +91,24 @@ class Row(Part):
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Read, check and normalise a file's rows.
+    """Read, check and normalise the rows of a split's file (`read_lines`).
 
     Yields:
-        1-based line number and row; blank lines are left out.
+        1-based number of the row, or of its line, and row; blank lines are left out.
 
     Raises:
-        DataError: naming file and line, for the first line that can't be used.
+        DataError: naming file and number, for the first row that can't be used.
     """
-    try:
-        file = path.open("rb")
-    except OSError as e:
-        raise DataError(f"can't be read: {e.strerror}", where=str(path), fix="correct the path in the recipe") from e
-    with file:
-        for number, raw in enumerate(file, start=1):
-            where = f"{path}:{number}"
-            try:
-                line = raw.decode()
-            except UnicodeDecodeError as e:
-                raise DataError(
-                    f"is not UTF-8 at byte {e.start}", where=where, fix="convert the file: iconv -f latin1 -t utf-8"
-                ) from None
-            if line.strip():
-                yield number, parse_row(line, where)
+    for number, raw in enumerate(read_lines(path), start=1):
+        where = f"{path}:{number}"
+        try:
+            line = raw.decode()
+        except UnicodeDecodeError as e:
+            raise DataError(
+                f"is not UTF-8 at byte {e.start}", where=where, fix="convert the file: iconv -f latin1 -t utf-8"
+            ) from None
+        if line.strip():
+            yield number, parse_row(line, where)
 
 
 def group_of(row: Row, key: str) -> str:

@@ -12,6 +12,7 @@ from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck, Sui
 from contract.errors import IntegrityError, RunError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import EVALUATION, MANIFEST
+from training.lines import read_lines
 from training.metrics import mean_gain, mean_score, score_answer
 from training.rows import Row, group_of, read_rows
 from training.words import found
@@ -54,7 +55,7 @@ def load_suite(suite: Suite, dataset: Path) -> list[SuiteRow]:
     path = dataset / (file or suite.split)
     rows: list[SuiteRow] = []
     if file:
-        lines = path.read_bytes().split(b"\n")
+        lines = list(read_lines(path))
         for number, row in read_rows(path):
             if row.expect or (suite.metric != "expect" and row.answer):
                 rows.append(SuiteRow(row, sha256_bytes(lines[number - 1] + b"\n"), group_of(row, manifest.group)))

@@ -116,7 +116,9 @@ class DatasetManifest(Document):
 
     name: Name
     sources: list[SourceEntry]
-    splits: dict[str, object_keys.Key] = Field(description="Split -> its file in the folder.")
+    splits: dict[str, object_keys.Key] = Field(
+        description="Split -> its file in the folder: Parquet with a column `row` of JSON; of an older kit, JSON lines."
+    )
     rows: dict[str, int] = Field(description="Split -> rows kept.")
     group: str = Field(default="", description="Key of the rows whose value names their group; empty: their prompt.")
     groups: dict[str, int] = Field(default={}, description="Split -> groups.")

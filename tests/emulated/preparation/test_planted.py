@@ -19,6 +19,7 @@ from llmops.data.collect import collect
 from preparation.shingles import hashes_of, jaccard
 from tests.support.checkout import CHECKOUT
 from tests.support.planted import SECRET_LEFT, Corpus
+from training.lines import read_lines
 from training.words import words_of
 
 THRESHOLD = 0.7
@@ -97,7 +98,7 @@ def test_planted_faults_are_found(prepared: Path) -> None:
     folder = prepared
     manifest = DatasetManifest.load(folder / "manifest.json")
     check_folder(folder, manifest.files)
-    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in read_lines(folder / "train.parquet")]
     corpus = Corpus()
     planted, left = corpus.planted(), Counter(row["planted"] for row in rows)
     dropped = {kind: planted[kind] - left[kind] for kind in planted}
@@ -121,8 +122,7 @@ def folded(text: str) -> str:
 
 def test_what_is_redacted_stays_a_row(prepared: Path) -> None:
     folder = prepared
-    text = (folder / "train.jsonl").read_text()
-    [call] = [json.loads(line) for line in text.splitlines() if '"call"' in line]
+    [call] = [json.loads(line) for line in read_lines(folder / "train.parquet") if b'"call"' in line]
     arguments = call["messages"][1]["tool_calls"][0]["function"]["arguments"]
     assert arguments == {"to": ["crypto <<CRYPTO>>"], "body": 'He said "go".'}
     assert call["messages"][3]["content"] == "I have sent it to <CRYPTO>."

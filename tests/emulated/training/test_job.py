@@ -131,7 +131,7 @@ def test_replaced_container_packages_again_from_its_checkpoints(
     [
         ("base", "model.safetensors", "was changed"),
         ("dataset", "dataset", "the run was made for"),
-        ("long row", "train.jsonl:", "tokens long"),
+        ("long row", "train.parquet:", "tokens long"),
     ],
 )
 def test_bad_input_is_one_clear_failure(data: Path, tmp_path: Path, spoil: str, where: str, what: str) -> None:

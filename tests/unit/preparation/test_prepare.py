@@ -60,14 +60,14 @@ def make(tmp_path: Path) -> Make:
 
 
 def read(folder: Path, split: str) -> list[Row]:
-    return [r for _, r in read_rows(folder / f"{split}.jsonl")]
+    return [r for _, r in read_rows(folder / f"{split}.parquet")]
 
 
 @pytest.mark.scorecard("determinism")
 def test_same_input_gives_same_identity_and_bytes(make: Make) -> None:
     first, second = make(facts(6, 4), "one"), make(facts(6, 4), "two")
     assert {p.name: sha256_file(p) for p in first.iterdir()} == {p.name: sha256_file(p) for p in second.iterdir()}
-    assert {p.name for p in first.iterdir()} == {"train.jsonl", "rephrased.jsonl", "manifest.json"}
+    assert {p.name for p in first.iterdir()} == {"train.parquet", "rephrased.parquet", "manifest.json"}
 
 
 def test_manifest_says_what_was_kept_and_what_was_dropped(make: Make) -> None:

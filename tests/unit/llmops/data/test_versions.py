@@ -55,8 +55,8 @@ def test_two_versions_are_compared_row_by_row(tmp_path: Path) -> None:
 
 def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     version = built(tmp_path / "a", range(8))
-    path = version.folder / "train.jsonl"
-    path.write_text(path.read_text().replace("Question", "Answer"))
+    path = version.folder / "train.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(IntegrityError):
         DatasetFolder.open(version.folder)
     with pytest.raises(NotFoundError):
