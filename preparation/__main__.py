@@ -16,6 +16,7 @@ from contract.documents.recipe import Recipe
 from contract.errors import KitError, require_packages
 from preparation.prepare import prepare
 from preparation.reading import name_of
+from training.process import die_with_parent
 
 # No usage data is sent, and nothing draws on the terminal: the caller reads these lines.
 _ENVIRONMENT = {
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes")
     parser.add_argument("--ray", default="", metavar="ADDRESS", help="a Ray cluster; else this machine")
     options = parser.parse_args(arguments)
+    die_with_parent()
     os.environ |= _ENVIRONMENT
     try:
         require_packages("preparation", "daft", *(["ray"] if options.ray else []))

@@ -12,7 +12,7 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test", "rephrased")
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A row by its digests (`examine.Examined`), without its text: half a kilobyte each.
+    """A row by its digests (`examine.Examined`), without its text: 0.6 kB each.
 
     Attributes:
         number: its place among all rows.

@@ -57,9 +57,14 @@ def prepare_in_image(
         KitError: as `preparation.prepare` raised it; or the process died.
     """
     from hosting import images
+    from hosting.files import locked
 
     image = images.find(images.build("preparation-ray" if workers.ray else "preparation", say))
-    with tempfile.TemporaryDirectory(prefix="llmops-preparation-") as temporary:
+    busy = "another process prepares this data; waiting"
+    with (
+        locked(stages.with_name(f"{stages.name}.lock"), say, busy),
+        tempfile.TemporaryDirectory(prefix="llmops-preparation-") as temporary,
+    ):
         root = Path(temporary)
         recipe.write(root / "recipe.json")
         log = root / "stderr"
