@@ -14,6 +14,7 @@ from pathlib import Path
 
 from contract.documents.recipe import Recipe
 from contract.errors import KitError, require_packages
+from preparation.examine import load_tokenizer
 from preparation.prepare import prepare
 from preparation.reading import name_of
 from training.process import die_with_parent
@@ -60,6 +61,9 @@ def _prepare(options: argparse.Namespace) -> str:
 
     recipe = Recipe.load(options.recipe)
     wanted = recipe.data.prepare
+    tokenizer = options.root / wanted.tokenizer if wanted.tokenizer else None
+    if tokenizer:
+        load_tokenizer(tokenizer)  # before rows are read
     start(options.ray)
     engine = OnDaft(
         recipe.data,
@@ -67,7 +71,7 @@ def _prepare(options: argparse.Namespace) -> str:
         lambda file: name_of(file, options.root),
         work=options.work,
         workers=options.workers,
-        tokenizer=options.root / wanted.tokenizer if wanted.tokenizer else None,
+        tokenizer=tokenizer,
         say=lambda line: _tell(say=line),
     )
     sha256 = prepare(

@@ -76,7 +76,7 @@ class RowRules:
 
             self._secrets = Secrets()
         if tokenizer:
-            self._tokenizer = _tokenizer(tokenizer)
+            self._tokenizer = load_tokenizer(tokenizer)
         self._compares = bool(wanted.near_duplicates or wanted.overlap_words)
 
     def examine(self, data: dict[str, Any], where: str) -> Examined:
@@ -179,12 +179,16 @@ def _answers(row: Row) -> str:
     return fold(json.dumps(turns, sort_keys=True, ensure_ascii=False))
 
 
-def _tokenizer(path: Path) -> Any:
+def load_tokenizer(path: Path) -> Any:
+    """A tokenizer of Hugging Face's tokenizers.
+
+    Raises:
+        DataError: the file is none, or isn't there.
+    """
     from tokenizers import Tokenizer
 
     try:
         return Tokenizer.from_file(str(path))
     except Exception as e:  # tokenizers raises nothing narrower
-        raise DataError(
-            f"is no tokenizer: {e}"[:200], where=str(path), fix="give the tokenizer.json of the base model"
-        ) from None
+        what, fix = f"is no tokenizer: {e}"[:200], "give the tokenizer.json of the base model in data.prepare.tokenizer"
+        raise DataError(what, where=str(path), fix=fix) from None

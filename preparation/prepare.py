@@ -97,7 +97,7 @@ class _Preparation:
         if wanted.overlap_words:
             trained = [row.number for row in splits["train"]]
             held_out = [row.number for name in SPLITS if name != "train" for row in splits[name]]
-            found = self._engine.overlapping(trained, held_out) if held_out else []
+            found = self._engine.overlapping(trained, held_out) if trained and held_out else []
             reason = f"train: shares {wanted.overlap_words} words with a held-out row"
             splits = self._drop_from(splits, dict.fromkeys(found, reason), "held-out words")
         if not splits["train"]:

@@ -46,3 +46,6 @@ def test_rules_run_in_the_image_and_errors_come_back(tmp_path: Path) -> None:
     faulty = build(tmp_path, {"quality": {}})
     assert faulty.returncode == 2
     assert "rows.jsonl:2" in faulty.stdout
+    missing = build(tmp_path, {"tokenizer": "none.json"})
+    assert "none.json" in missing.stdout
+    assert "is no tokenizer" in missing.stdout
