@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from contract.documents.recipe_data import Data
 from contract.errors import DataError
 from preparation import pairs, quality
-from preparation.found import Found, redacted
+from preparation.found import FoundText, redacted
 from preparation.texts import changed, prose_of, texts_of
 from training.rows import Row, asked_words, group_of, prompt_of, row_of
 from training.words import fold, words_of
@@ -103,7 +103,7 @@ class RowRules:
         )
         return examined if reason else self._with_keys(examined, row, prose)
 
-    def _find(self, row: Row) -> dict[str, list[Found]]:
+    def _find(self, row: Row) -> dict[str, list[FoundText]]:
         """Text -> what personal data and secrets stand in it; only texts with some."""
         finders = [each.find for each in (self._secrets, self._personal) if each]
         if not finders:

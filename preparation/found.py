@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 
-class Found(NamedTuple):
+class FoundText(NamedTuple):
     """A stretch of a text.
 
     Attributes:
@@ -18,7 +18,7 @@ class Found(NamedTuple):
     kind: str
 
 
-def redacted(text: str, found: Iterable[Found]) -> str:
+def redacted(text: str, found: Iterable[FoundText]) -> str:
     """A text with `<KIND>` in place of what was found. What overlaps is replaced once, by its first kind."""
     pieces, at, end = [], 0, 0
     for each in sorted(found, key=lambda found: (found.start, -found.end)):

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from contract.documents.recipe_prepare import PiiEntity
-from preparation.found import Found
+from preparation.found import FoundText
 
 _MIN_SCORE = 0.4
 """Below are presidio's weak patterns, such as any nine digits; they need words nearby that no pattern sees."""
@@ -43,14 +43,14 @@ class PersonalData:
             supported_languages=["en"],  # the recognizers' own label: their patterns are of no language
         )
 
-    def find(self, text: str) -> list[Found]:
+    def find(self, text: str) -> list[FoundText]:
         """Where personal data stands in a text."""
         digits = sum(map(text.count, _DIGITS))
         wanted = [entity for entity in self._entities if _may_hold(entity, text, digits)]
         if not wanted:
             return []
         results = self._engine.analyze(text=text, language="en", entities=wanted, score_threshold=_MIN_SCORE)
-        return [Found(each.start, each.end, each.entity_type) for each in results]
+        return [FoundText(each.start, each.end, each.entity_type) for each in results]
 
 
 def _may_hold(entity: str, text: str, digits: int) -> bool:

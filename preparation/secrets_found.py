@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from preparation.found import Found
+from preparation.found import FoundText
 
 _NO_SECRETS = {"Base64HighEntropyString", "HexHighEntropyString", "IPPublicDetector", "KeywordDetector"}
 _KEY_BLOCK = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----.*?(?:-----END [A-Z0-9 ]*-----|\Z)", re.DOTALL)
@@ -25,14 +25,14 @@ class Secrets:
         ]
         self._keyword: Any = KeywordDetector()
 
-    def find(self, text: str) -> list[Found]:
+    def find(self, text: str) -> list[FoundText]:
         """Where secrets stand in a text."""
-        found = [Found(match.start(), match.end(), "PRIVATE_KEY") for match in _KEY_BLOCK.finditer(text)]
+        found = [FoundText(match.start(), match.end(), "PRIVATE_KEY") for match in _KEY_BLOCK.finditer(text)]
         for detector in self._detectors:
             found += _by_patterns(detector, text)
         return found + list(self._after_keywords(text))
 
-    def _after_keywords(self, text: str) -> Iterator[Found]:
+    def _after_keywords(self, text: str) -> Iterator[FoundText]:
         """Quoted values of assignments to names such as `password`, but placeholders."""
         from detect_secrets.filters import heuristic
 
@@ -45,19 +45,19 @@ class Secrets:
                     or heuristic.is_prefixed_with_dollar_sign(value)
                     or heuristic.is_not_alphanumeric_string(value)
                 ):
-                    yield Found(at + start, at + start + len(value), "PASSWORD")
+                    yield FoundText(at + start, at + start + len(value), "PASSWORD")
             at += len(line)
 
 
-def _by_patterns(detector: Any, text: str) -> Iterator[Found]:
+def _by_patterns(detector: Any, text: str) -> Iterator[FoundText]:
     kind = re.sub(r"[^A-Z0-9]+", "_", detector.secret_type.upper()).strip("_")
     for pattern in detector.denylist:
         for match in pattern.finditer(text):
             if kind == "BASIC_AUTH_CREDENTIALS":
-                yield Found(match.start(1), match.end(1), kind)  # the password; the rest is an address
+                yield FoundText(match.start(1), match.end(1), kind)  # the password; the rest is an address
                 continue
             rest = _REST.match(text, match.end())
             end = rest.end() if rest else match.end()
             token = text[match.start() : end].rstrip(".")
             if kind != "JSON_WEB_TOKEN" or detector.is_formally_valid(token):
-                yield Found(match.start(), match.start() + len(token), kind)
+                yield FoundText(match.start(), match.start() + len(token), kind)

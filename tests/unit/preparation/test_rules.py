@@ -8,7 +8,7 @@ from contract.documents.recipe_data import Data
 from contract.documents.recipe_prepare import Pairs, Prepare, TextQuality
 from preparation import pairs, quality
 from preparation.examine import RowRules
-from preparation.found import Found, redacted
+from preparation.found import FoundText, redacted
 from preparation.texts import changed, prose_of, texts_of
 from training.rows import parse_row
 
@@ -81,7 +81,7 @@ def test_all_text_of_a_row_is_seen_and_replaced_within_its_structure() -> None:
 
 
 def test_what_overlaps_is_replaced_once() -> None:
-    found = [Found(8, 12, "B"), Found(2, 10, "A"), Found(14, 15, "C")]
+    found = [FoundText(8, 12, "B"), FoundText(2, 10, "A"), FoundText(14, 15, "C")]
     assert redacted("0123456789abcdef", found) == "01<A>cd<C>f"
 
 
@@ -89,9 +89,9 @@ def test_a_row_that_redaction_breaks_is_dropped() -> None:
     """Its `expect` is a part of what was replaced."""
 
     class Finder:
-        def find(self, text: str) -> list[Found]:
+        def find(self, text: str) -> list[FoundText]:
             at = text.find("me@x")
-            return [Found(at, at + 4, "EMAIL_ADDRESS")] if at >= 0 else []
+            return [FoundText(at, at + 4, "EMAIL_ADDRESS")] if at >= 0 else []
 
     rules = RowRules(Data.model_validate({"sources": [{"source": "a"}], "prepare": {"pii": "redact"}}))
     rules._personal = Finder()  # type: ignore[assignment]
