@@ -144,12 +144,14 @@ class RowRules:
 
     def _with_keys(self, examined: Examined, row: Row, prose: str) -> Examined:
         split = self._data.split
-        prompt, group = prompt_of(row), group_of(row, split.group)
+        prompt = prompt_of(row)
+        asked = asked_words(prompt)
+        group = group_of(row, split.group) if split.group else asked  # what group_of would work out once more
         return examined._replace(
             tokens=len(self._tokenizer.encode(prose, add_special_tokens=False).ids) if self._tokenizer else 0,
             words=" ".join(words_of(prose)) if self._compares else "",
             prompt=digest(prompt),
-            asked=digest(asked_words(prompt)),
+            asked=digest(asked),
             answers=digest(_answers(row)),
             group=digest(f"{split.seed}\0{group}") if group else b"",
             label=group[:80],
