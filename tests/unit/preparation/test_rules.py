@@ -43,7 +43,10 @@ def test_quality_names_the_limit_that_a_text_exceeds(text: str, limits: dict[str
         ("Delete %s", "Löschen", "pair: placeholders differ"),
         ("Hello {name}", "Hallo {nom}", "pair: placeholders differ"),
         ("Yes", "Jawohl, das ist so", "pair: one side longer than 3 times the other"),
-        ("English here", "English, too", "pair: not de"),
+        ("English here, all of it", "English there, all of it", "pair: not de"),
+        ("Hindi", "English", ""),
+        ("{name}: add another {name}", "{name}: noch eins", ""),
+        ("%s or %s", "%s oder", "pair: placeholders differ"),
     ],
 )
 def test_pairs_are_judged_by_both_sides(first: str, second: str, fault: str) -> None:
