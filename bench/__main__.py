@@ -3,7 +3,18 @@
 import subprocess
 import sys
 
-COMMANDS = ("merge", "preview", "router", "serving", "stack", "training", "training_ranks", "twin", "azure_twin")
+COMMANDS = (
+    "merge",
+    "prepare",
+    "preview",
+    "router",
+    "serving",
+    "stack",
+    "training",
+    "training_ranks",
+    "twin",
+    "azure_twin",
+)
 
 
 def main() -> int:

@@ -27,6 +27,8 @@ _PACKAGES = {
     "serving": ("contract", "serving"),
     "serving-torch": ("contract", "serving"),
     "lm-eval": (),  # EleutherAI's harness alone: `llmops evaluate --lm-eval`
+    "preparation": ("contract", "training", "preparation"),
+    "preparation-ray": ("contract", "training", "preparation"),
 }
 _REFERENCE = re.compile(r"process:(?P<name>[a-z][a-z0-9-]*)@sha256:(?P<sha256>[0-9a-f]{64})")
 _COMMANDS = {"serving": ("serve",), "training": ("train",)}
@@ -44,7 +46,7 @@ class ImageSource:
 
     @classmethod
     def of_kit(cls, name: str) -> "ImageSource":
-        """An image of the kit's own: training, serving or serving-torch.
+        """An image of the kit's own.
 
         Raises:
             HostingError: there is no image of this name, or its files are not here.

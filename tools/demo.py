@@ -18,6 +18,7 @@ PAGE = ".llmops/demo-run.html"
 QUESTION = "The new version is worse. How do I get the previous version back?"
 STEPS: list[tuple[str, list[str]]] = [
     ("stack with store and keys", ["up"]),
+    ("data report", ["data", "build", RECIPE]),
     ("prepare, train, evaluate, sign", ["train", RECIPE]),
     ("report", ["runs", "page", "latest", "--out", PAGE]),
     ("promote", ["promote", "chatbot@latest"]),
@@ -84,12 +85,17 @@ def _summary(times: list[tuple[str, float]]) -> None:
         f"\nThe endpoint runs: {endpoint['url']}/v1   key: {key}\n"
         f"Chat page:         {endpoint['url']}/#key={key}\n"
         f"Run page:          {CHECKOUT / PAGE}\n"
+        f"Data page:         {_newest('.llmops/datasets/chatbot-*.html')}\n"
         f"\nTry next, after `. .venv/bin/activate; export PULUMI_STACK={STACK}`:\n"
         "  llmops chat                          talk to it here\n"
         "  llmops models show chatbot@latest    what it was made of, and its scores\n"
         f"  pulumi preview                       nothing to change; edit {STACK_FILE.name} and look again\n"
         "\n`make demo-down` takes the endpoint down and keeps the models."
     )
+
+
+def _newest(pattern: str) -> Path:
+    return max(CHECKOUT.glob(pattern), key=lambda path: path.stat().st_mtime)
 
 
 def _project() -> str:

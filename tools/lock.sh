@@ -16,10 +16,12 @@ lock() { # lock NAME "INPUTS" [options]
         --custom-compile-command "make lock" --output-file "$name.txt" "$@" $inputs
 }
 
-lock dev "$kit training.in data.in serving.in torch.in aws.in aws-twin.in azure.in azure-twin.in dev.in" "$@"
+lock dev "$kit training.in data.in preparation.in ray.in serving.in torch.in aws.in aws-twin.in azure.in azure-twin.in dev.in" "$@"
 lock kit "$kit" -c dev.txt "$@"
 lock training "contract.in training.in" -c dev.txt "$@"
 lock data "$kit data.in" -c dev.txt "$@"
+lock preparation "contract.in data.in preparation.in" -c dev.txt "$@"
+lock preparation-ray "contract.in data.in preparation.in ray.in" -c dev.txt "$@"
 lock serving "contract.in serving.in" -c dev.txt "$@"
 lock serving-torch "contract.in serving.in torch.in" -c dev.txt "$@"
 lock aws "$kit aws.in" -c dev.txt "$@"

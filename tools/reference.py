@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -102,7 +102,7 @@ def _nested(annotation: Any) -> tuple[type[BaseModel] | None, str]:
         return annotation, ""
     for inner in get_args(annotation):
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            return inner, {"list": "[]", "dict": ".<name>"}[annotation.__origin__.__name__]
+            return inner, {list: "[]", dict: ".<name>"}.get(get_origin(annotation), "")
     return None, ""
 
 

@@ -108,7 +108,7 @@ def _examples(rows: Path, tokenizer: Any, options: Training, system_prompt: str)
     makers = {"sft": _conversations, "dpo": _preference, "pretrain": _document}
     for number, row in read_rows(rows):
         where = f"{rows}:{number}"
-        check_kind(row, options.method, where)
+        check_kind(row.kind, options.method, where)
         try:
             examples = makers[options.method](row, tokenizer, options, system_prompt)
         except DataError as e:

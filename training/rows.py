@@ -13,6 +13,7 @@ from contract.documents.recipe_training import Method
 from contract.documents.validation import message_of
 from contract.errors import DataError, DocumentError
 from contract.json_values import check_json
+from training.lines import read_lines
 from training.turns import (
     Tool,
     Turn,
@@ -96,43 +97,38 @@ class Row(Part):
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Read, check and normalise a file's rows.
+    """Read, check and normalise the rows of a split's file (`read_lines`).
 
     Yields:
-        1-based line number and row; blank lines are left out.
+        1-based number of the row, or of its line, and row; blank lines are left out.
 
     Raises:
-        DataError: naming file and line, for the first line that can't be used.
+        DataError: naming file and number, for the first row that can't be used.
     """
-    try:
-        file = path.open("rb")
-    except OSError as e:
-        raise DataError(f"can't be read: {e.strerror}", where=str(path), fix="correct the path in the recipe") from e
-    with file:
-        for number, raw in enumerate(file, start=1):
-            where = f"{path}:{number}"
-            try:
-                line = raw.decode()
-            except UnicodeDecodeError as e:
-                raise DataError(
-                    f"is not UTF-8 at byte {e.start}", where=where, fix="convert the file: iconv -f latin1 -t utf-8"
-                ) from None
-            if line.strip():
-                yield number, parse_row(line, where)
+    for number, raw in enumerate(read_lines(path), start=1):
+        where = f"{path}:{number}"
+        try:
+            line = raw.decode()
+        except UnicodeDecodeError as e:
+            raise DataError(
+                f"is not UTF-8 at byte {e.start}", where=where, fix="convert the file: iconv -f latin1 -t utf-8"
+            ) from None
+        if line.strip():
+            yield number, parse_row(line, where)
 
 
-def check_kind(row: Row, method: Method, where: str) -> None:
-    """Refuse a row that a method of training can't learn from; `where` names it.
+def check_kind(kind: str, method: Method, where: str) -> None:
+    """Refuse a row of a kind that a method of training can't learn from; `where` names it.
 
     Raises:
         DataError: with the keys that the method needs, or the method that the row is for.
     """
-    kind, keys = _TRAINED[method]
-    if row.kind == kind:
+    trained, keys = _TRAINED[method]
+    if kind == trained:
         return
-    other = next((name for name, (theirs, _) in _TRAINED.items() if theirs == row.kind), "")
+    other = next((name for name, (theirs, _) in _TRAINED.items() if theirs == kind), "")
     fix = f"give rows with {keys}" + (f", or set training.method: {other} in the recipe" if other else "")
-    raise DataError(f"is a {row.kind} row, which training.method: {method} does not train", where=where, fix=fix)
+    raise DataError(f"is a {kind} row, which training.method: {method} does not train", where=where, fix=fix)
 
 
 def group_of(row: Row, key: str) -> str:

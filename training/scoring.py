@@ -13,6 +13,7 @@ from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck, Sui
 from contract.errors import IntegrityError, RunError, require_packages
 from contract.integrity.digest import sha256_bytes
 from contract.layout import EVALUATION, MANIFEST
+from training.lines import read_lines
 from training.metrics import gain_of, summarise
 from training.rows import Row, group_of, read_rows
 from training.scorers import NEEDS, SuiteRow, can_score, corpus_scores, score_answers
@@ -67,7 +68,7 @@ def _scored_rows(suite: Suite, path: Path, group: str) -> tuple[list[SuiteRow], 
     """The rows of a file that a suite can score, and where the others are."""
     rows: list[SuiteRow] = []
     others: list[str] = []
-    lines = path.read_bytes().split(b"\n")
+    lines = list(read_lines(path))
     for number, row in read_rows(path):
         asked, where = _asked(suite, row), f"{path}:{number}"
         if can_score(suite, asked, where):

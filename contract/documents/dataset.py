@@ -86,6 +86,13 @@ class SourceEntry(Part):
     licence: str = ""
 
 
+class StageCount(Part):
+    """A stage of preparing, and what it left."""
+
+    stage: str
+    rows: int = Field(ge=0)
+
+
 def _migrate_1(data: dict[str, Any]) -> dict[str, Any]:
     """dataset/2: facts are groups, and splits have other names. What can't be read stays for validation."""
     data = copy.deepcopy(data)
@@ -109,11 +116,25 @@ class DatasetManifest(Document):
 
     name: Name
     sources: list[SourceEntry]
-    splits: dict[str, object_keys.Key] = Field(description="Split -> its file in the folder.")
+    splits: dict[str, object_keys.Key] = Field(
+        description="Split -> its file in the folder: Parquet with a column `row` of JSON; of an older kit, JSON lines."
+    )
     rows: dict[str, int] = Field(description="Split -> rows kept.")
     group: str = Field(default="", description="Key of the rows whose value names their group; empty: their prompt.")
     groups: dict[str, int] = Field(default={}, description="Split -> groups.")
     dropped: dict[str, int] = Field(default={}, description="Reason -> rows dropped.")
+    stages: list[StageCount] = Field(default=[], description="Rows after each stage; of an older kit: none.")
+    examples: dict[str, list[str]] = Field(
+        default={},
+        description="Reason -> beginnings of up to five dropped rows; personal data and secrets that were looked for "
+        "are masked.",
+    )
+    redacted: dict[str, int] = Field(default={}, description="Kind of what was replaced -> rows that held it.")
+    languages: dict[str, int] = Field(default={}, description="Language -> rows kept, if languages were told.")
+    tokens: dict[str, int] = Field(default={}, description="Split -> tokens, if they were counted.")
+    token_histogram: dict[str, list[int]] = Field(
+        default={}, description="Split -> rows by the bits of their number of tokens: 0, 1, 2-3, 4-7, and so on."
+    )
     files: Files = Field(description="Path in the folder -> file, the manifest aside.")
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from contract.documents.document import Part
+from contract.documents.recipe_prepare import Prepare
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 """A commit of the hub."""
@@ -84,6 +85,7 @@ class Data(Part):
     """What the dataset version is made from."""
 
     sources: list[DataSource] = Field(min_length=1)
+    prepare: Prepare = Prepare()
     split: Split = Split()
     faulty_rows: float = Field(
         default=0,

@@ -85,19 +85,26 @@ def build(
     out: Annotated[
         Path | None, typer.Option(help="Folder to make; else .llmops/datasets/NAME-SHA256.", metavar="FOLDER")
     ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that apply `data.prepare`; without it one for each processor.", min=0)
+    ] = 0,
+    ray: Annotated[
+        str, typer.Option(help="Apply `data.prepare` on a Ray cluster, such as ray://host:10001.", metavar="ADDRESS")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Collect and prepare a recipe's data: a dataset version in a folder, and its page beside it.
 
     `llmops train` does the same by itself and stores the version. Building it
     first shows what would be trained, what is dropped, and why. Equal sources
-    and equal recipes give equal versions.
+    and equal recipes give equal versions, on any number of workers. Killed,
+    it goes on after the last finished stage.
 
     llmops data build recipes/chatbot.yaml
     """
     import tempfile
 
-    from llmops.data.build import build_dataset
+    from llmops.data.build import Workers, build_dataset
     from llmops.data.collect import default_folder
     from llmops.data.page import html
     from llmops.data.versions import DatasetFolder
@@ -111,7 +118,13 @@ def build(
     with tempfile.TemporaryDirectory(dir=place, prefix=".building-") as work:
         folder = Path(work) / "dataset"
         sha256 = build_dataset(
-            made, path.parent, folder, collected=kept, secret=lambda name: here.platform.secret(name), say=say
+            made,
+            path.parent,
+            folder,
+            collected=kept,
+            secret=lambda name: here.platform.secret(name),
+            workers=Workers(workers, ray),
+            say=say,
         )
         target = here.cwd / out if out else place / f"{made.name}-{sha256[:12]}"
         if not (out is None and target.exists()):
@@ -122,9 +135,8 @@ def build(
     if as_json:
         print_json({"folder": str(target), "page": str(page), "sha256": sha256, **_fields(version)})
         return
-    print_rows(_splits(version), ["split", "rows", "groups"], as_json=False)
-    for reason, count in version.manifest.dropped.items():
-        say(f"dropped {count}: {reason}")
+    _print_splits(version)
+    _say_changes(version)
     say(f"{target}\n{page}")
 
 
@@ -139,11 +151,10 @@ def show(context: typer.Context, folder: _Folder, as_json: Json = False) -> None
         print_json({"sha256": version.sha256, **_fields(version)})
         return
     say(f"{version.manifest.name} sha256:{version.sha256}")
-    print_rows(_splits(version), ["split", "rows", "groups"], as_json=False)
+    _print_splits(version)
     sources = [each.model_dump() for each in version.manifest.sources]
     print_rows(sources, ["source", "licence", "rows"], as_json=False)
-    for reason, count in version.manifest.dropped.items():
-        say(f"dropped {count}: {reason}")
+    _say_changes(version)
 
 
 @data.command("sample")
@@ -175,18 +186,44 @@ def diff(
     second: Annotated[Path, typer.Argument(help="Another one.", metavar="B")],
     as_json: Json = False,
 ) -> None:
-    """Compare two dataset versions row by row: which are in both, in one alone, or in another split."""
-    from llmops.data.versions import DatasetFolder, compare
+    """Compare two dataset versions row by row: which are in both, in one alone, or in another split.
+
+    Then how many rows each dropped, by reason.
+    """
+    from llmops.data.versions import DatasetFolder, compare, compare_dropped
 
     here: Context = context.obj
-    rows = compare(DatasetFolder.open(here.cwd / first), DatasetFolder.open(here.cwd / second))
-    print_rows(rows, ["split", "a", "b", "same", "added", "removed", "moved"], as_json)
+    a, b = DatasetFolder.open(here.cwd / first), DatasetFolder.open(here.cwd / second)
+    rows, dropped = compare(a, b), compare_dropped(a, b)
+    if as_json:
+        print_json({"splits": rows, "dropped": dropped})
+        return
+    print_rows(rows, ["split", "a", "b", "same", "added", "removed", "moved"], as_json=False)
+    if dropped:
+        print_rows(dropped, ["dropped", "a", "b"], as_json=False)
 
 
 def _splits(version: "DatasetFolder") -> list[dict[str, Any]]:
-    groups = version.manifest.groups
-    return [{"split": s, "rows": n, "groups": groups.get(s, 0)} for s, n in version.manifest.rows.items()]
+    manifest = version.manifest
+    return [
+        {"split": split, "rows": rows, "groups": manifest.groups.get(split, 0)}
+        | ({"tokens": manifest.tokens.get(split, 0)} if manifest.tokens else {})
+        for split, rows in manifest.rows.items()
+    ]
+
+
+def _print_splits(version: "DatasetFolder") -> None:
+    columns = ["split", "rows", "groups", *(["tokens"] if version.manifest.tokens else [])]
+    print_rows(_splits(version), columns, as_json=False)
+
+
+def _say_changes(version: "DatasetFolder") -> None:
+    """What was dropped and replaced."""
+    for reason, count in version.manifest.dropped.items():
+        say(f"dropped {count}: {reason}")
+    for kind, count in version.manifest.redacted.items():
+        say(f"replaced {kind} in {count} rows")
 
 
 def _fields(version: "DatasetFolder") -> dict[str, Any]:
-    return version.manifest.model_dump(mode="json", include={"name", "rows", "groups", "dropped", "sources"})
+    return version.manifest.model_dump(mode="json", exclude={"schema_", "splits", "group", "files"})

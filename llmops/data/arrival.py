@@ -12,7 +12,7 @@ from contract.integrity.digest import sha256_file
 from llmops.data.items import FetchLimits, Item
 from llmops.data.sources import files_choose_items
 from llmops.data.unpacking import unpack
-from training.readers.formats import format_of, is_archive
+from preparation.readers.formats import format_of, is_archive
 
 
 class Arrival:

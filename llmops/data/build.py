@@ -4,11 +4,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from contract.documents.collected import CollectedFile
 from contract.documents.recipe import Recipe
 from contract.errors import KitError
 from llmops.data.collect import collect
-from training.prepare import prepare
+from llmops.data.preparing import ON_THIS_MACHINE, Workers, prepare_in_image
+from preparation.prepare import prepare
+from preparation.reading import name_of
 
 
 def no_secrets(name: str) -> str:
@@ -27,6 +28,7 @@ def build_dataset(
     *,
     collected: Path | None = None,
     secret: Callable[[str], str] = no_secrets,
+    workers: Workers = ON_THIS_MACHINE,
     say: Callable[[str], None] = lambda _: None,
 ) -> str:
     """Collect and prepare in one go.
@@ -34,9 +36,11 @@ def build_dataset(
     Args:
         recipe_folder: what the recipe's paths are relative to.
         target: the dataset version's folder; must not exist. It appears whole or not at all.
-        collected: keeps what was fetched, for the next time; None: nothing is kept.
+        collected: keeps what was fetched, for the next time, and beside it the stages of preparing; None: nothing is
+            kept.
         secret: from a secret's name to its value.
-        say: told the progress of fetching.
+        workers: used by recipes that set a part of `data.prepare`.
+        say: told the progress of fetching, and of preparing in the image.
 
     Returns:
         The version's identity: the manifest's sha256.
@@ -50,11 +54,7 @@ def build_dataset(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".dataset-") as work:
         folder = collected or Path(work, "collected")
         collect(recipe.data.sources, recipe_folder, folder, secret=secret, say=say)
-        return prepare(recipe, folder, target, lambda file: _shown(file, recipe_folder))
-
-
-def _shown(file: CollectedFile, recipe_folder: Path) -> str:
-    """A collected file by where its reader knows it from: a path as the recipe's is written, or its URL."""
-    root = f"{recipe_folder.resolve().as_uri()}/"
-    place = str(recipe_folder / file.url.removeprefix(root)) if file.url.startswith(root) else file.url
-    return f"{place}: {file.member}" if file.member else place
+        if recipe.data.prepare.is_off:
+            return prepare(recipe, folder, target, lambda file: name_of(file, recipe_folder))
+        stages = folder.with_name(f"{folder.name}.stages")
+        return prepare_in_image(recipe, recipe_folder, folder, target, stages, workers, say)

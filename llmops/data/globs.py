@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from contract.errors import DataError, require_packages
 from contract.integrity import object_keys
-from training.readers.formats import format_of, is_archive, unknown_format
+from preparation.readers.formats import format_of, is_archive, unknown_format
 
 _WILD = re.compile(r"[*?\[]")
 

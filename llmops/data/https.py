@@ -17,7 +17,7 @@ from contract.documents.recipe_data import DataSource
 from contract.errors import DataError, KitError, RefusedError, require_packages
 from contract.integrity import object_keys
 from llmops.data.items import Item, Partial, SourceContext
-from training.readers.formats import format_of, is_archive, unknown_format
+from preparation.readers.formats import format_of, is_archive, unknown_format
 
 if TYPE_CHECKING:
     import httpx

@@ -9,7 +9,7 @@ from contract.documents.recipe_data import DataSource
 from contract.errors import DataError
 from llmops.data.globs import choose, fixed_folder, is_glob
 from llmops.data.items import Item, SourceContext, copier, stat_revision
-from training.readers.formats import format_of, is_archive, unknown_format
+from preparation.readers.formats import format_of, is_archive, unknown_format
 
 
 def find_paths(source: DataSource, context: SourceContext) -> Iterator[Item]:

@@ -2,11 +2,14 @@
 
 import json
 import statistics
+from collections.abc import Mapping
 from html import escape
 
+from contract.documents.dataset import DatasetManifest
 from llmops.data.versions import DatasetFolder
 from llmops.pages.document import bullets, document, figures, table
-from training.prepare import SPLITS
+from llmops.pages.svg import bars
+from preparation.splits import SPLITS
 
 SHOWN_ROWS = 20
 """Rows of each split on the page, drawn at random."""
@@ -20,7 +23,8 @@ def html(version: DatasetFolder) -> str:
         "trained": f"{manifest.rows.get('train', 0):,}",
         "dropped": f"{sum(manifest.dropped.values()):,}",
     }
-    dropped = [f"{reason}: {count:,}" for reason, count in manifest.dropped.items()]
+    if manifest.tokens:
+        values["tokens trained"] = f"{manifest.tokens.get('train', 0):,}"
     splits = [split for split in SPLITS if split in manifest.splits]
     sections = [
         f"<h1>Dataset {escape(manifest.name)}</h1>\n<p class='soft'>sha256:{version.sha256}</p>",
@@ -39,10 +43,47 @@ def html(version: DatasetFolder) -> str:
                 for s in manifest.sources
             ],
         ),
-        f"<h2>Dropped rows</h2>\n{bullets(dropped)}" if dropped else "<p class='soft'>No row was dropped.</p>",
+        _stages(manifest),
+        _dropped(manifest),
+        _named("Replaced: rows that held it", manifest.redacted),
+        _named("Languages", {name or "not told": rows for name, rows in manifest.languages.items()}),
+        *(_tokens(manifest, split) for split in splits),
         *(_sample(version, split) for split in splits),
     ]
     return document(f"Dataset {manifest.name}", sections)
+
+
+def _stages(manifest: DatasetManifest) -> str:
+    """A bar for each stage: the rows that it left."""
+    if not manifest.stages:
+        return ""
+    return "<h2>Rows after each stage</h2>\n" + bars("rows", {each.stage: each.rows for each in manifest.stages})
+
+
+def _dropped(manifest: DatasetManifest) -> str:
+    """What was dropped by reason, the most first, with examples."""
+    if not manifest.dropped:
+        return "<p class='soft'>No row was dropped.</p>"
+    rows = []
+    for reason, count in sorted(manifest.dropped.items(), key=lambda item: (-item[1], item[0])):
+        examples = manifest.examples.get(reason, [])
+        shown = f"<details><summary>{len(examples)} of them</summary>{bullets(examples)}</details>" if examples else ""
+        rows.append(f"<tr><td>{escape(reason)}{shown}</td><td>{count:,}</td></tr>")
+    return "<h2>Dropped rows</h2>\n" + table(("reason", "rows"), rows)
+
+
+def _named(title: str, counts: Mapping[str, int]) -> str:
+    most_first = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return f"<h2>{escape(title)}</h2>\n{bars(title, most_first)}" if counts else ""
+
+
+def _tokens(manifest: DatasetManifest, split: str) -> str:
+    """How many rows of a split have how many tokens."""
+    counts = manifest.token_histogram.get(split, [])
+    first = next((bits for bits, rows in enumerate(counts) if rows), 0)
+    names = [f"{1 << bits >> 1:,} to {(1 << bits) - 1:,}" if bits > 1 else str(bits) for bits in range(len(counts))]
+    shown = dict(list(zip(names, counts, strict=True))[first:])
+    return f"<h2>Tokens of rows: {split}</h2>\n{bars('rows by tokens', shown)}" if shown else ""
 
 
 def _split(version: DatasetFolder, split: str) -> str:

@@ -9,9 +9,9 @@ from contract.integrity.digest import list_files
 from contract.integrity.zips import extract_zip
 from llmops.data.globs import choose, matcher
 from llmops.data.items import FetchLimits
-from training.readers.formats import format_of
-from training.readers.reader import DataFile
-from training.readers.texts import pieces
+from preparation.readers.formats import format_of
+from preparation.readers.reader import DataFile
+from preparation.readers.texts import pieces
 
 
 def unpack(archive: Path, name: str, target: Path, files: str, limits: FetchLimits) -> dict[str, Path]:

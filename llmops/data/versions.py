@@ -10,6 +10,7 @@ from contract.documents.dataset import DatasetManifest
 from contract.errors import NotFoundError
 from contract.integrity.digest import check_folder, sha256_bytes, sha256_file
 from contract.layout import MANIFEST
+from training.lines import read_lines
 from training.rows import Row, read_rows
 
 
@@ -55,7 +56,7 @@ class DatasetFolder:
         """Sha256 of each of a split's lines -> the line; none where it has no such split."""
         if split not in self.manifest.splits:
             return {}
-        return {sha256_bytes(line): line for line in self._file(split).read_bytes().splitlines()}
+        return {sha256_bytes(line): line for line in read_lines(self._file(split))}
 
     def _file(self, split: str) -> Path:
         if split not in self.manifest.splits:
@@ -84,3 +85,9 @@ def compare(first: DatasetFolder, second: DatasetFolder) -> list[dict[str, Any]]
         }
         for name in names
     ]
+
+
+def compare_dropped(first: DatasetFolder, second: DatasetFolder) -> list[dict[str, Any]]:
+    """Each reason for which either version dropped rows, with how many of both."""
+    a, b = first.manifest.dropped, second.manifest.dropped
+    return [{"dropped": reason, "a": a.get(reason, 0), "b": b.get(reason, 0)} for reason in sorted({*a, *b})]

@@ -8,6 +8,9 @@ WIDTH, LEFT, RIGHT, TOP, BOTTOM = 960, 64, 16, 26, 24
 PLOT = 130
 """Height of a plot between its top and its axis."""
 
+_BAR, _BAR_LEFT, _BAR_RIGHT, _BAR_NAME = 23, 190, 90, 28
+"""Of `bars`: a bar's height, the room before and behind it, and the characters of a name."""
+
 Points = Sequence[tuple[float, float]]
 _TIMES = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 86_400)
 
@@ -95,6 +98,28 @@ def curves(title: str, unit: str, series: Mapping[str, Points]) -> str:
         place = f'x="{WIDTH - RIGHT - 130 * (len(drawn) - 1 - number)}" y="{TOP - 10}"'
         parts.append(f'<text class="end {"first" if number == 0 else "second"}" {place}>{escape(name)}</text>')
     return svg(title, height, parts)
+
+
+def bars(title: str, values: Mapping[str, float]) -> str:
+    """A horizontal bar for each name, as long as its value, which stands behind it.
+
+    Returns:
+        Empty where there is no value above 0.
+    """
+    most = max(values.values(), default=0)
+    if most <= 0:
+        return ""
+    parts = []
+    for number, (name, value) in enumerate(values.items()):
+        y, width = number * _BAR, (WIDTH - _BAR_LEFT - _BAR_RIGHT) * value / most
+        shown = name if len(name) <= _BAR_NAME else f"{name[: _BAR_NAME - 1]}…"
+        parts.append(f'<text class="label end" x="{_BAR_LEFT - 10}" y="{y + 15}">{escape(shown)}</text>')
+        parts.append(
+            f'<rect class="bar" x="{_BAR_LEFT}" y="{y + 3}" width="{max(width, 1):.1f}" height="16" rx="2">'
+            f"<title>{escape(name)}: {value:,g}</title></rect>"
+        )
+        parts.append(f'<text x="{_BAR_LEFT + width + 8:.1f}" y="{y + 15}">{value:,.0f}</text>')
+    return svg(title, len(values) * _BAR, parts)
 
 
 def _clock(seconds: float) -> str:

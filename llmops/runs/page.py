@@ -9,7 +9,7 @@ from contract.documents.recipe_evaluation import unit_of
 from llmops.pages.document import bullets, document, duration, figures, table
 from llmops.pages.svg import LEFT, RIGHT, WIDTH, curves, svg
 from llmops.runs.report import AnsweredRow, RunReport, SuiteReport
-from training.prepare import SPLITS
+from preparation.splits import SPLITS
 
 SHOWN_ROWS = 200
 """Answers of a suite on the page; those that are wrong come first."""

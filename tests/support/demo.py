@@ -54,7 +54,9 @@ def made_demo(folder: Path) -> Iterator[Demo]:
 def inputs_key(root: Path = CHECKOUT) -> str:
     """A hash of the files that the demo's model version is made from."""
     others = ("requirements/training.txt", "recipes/chatbot.yaml", "recipes/chatbot/facts.jsonl")
-    return sources_key("training.__main__", root=root, others=tuple(root / name for name in others))
+    return sources_key(
+        "training.__main__", "preparation.prepare", root=root, others=tuple(root / name for name in others)
+    )
 
 
 def _rename_image(runs: Path) -> None:

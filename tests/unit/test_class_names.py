@@ -7,7 +7,19 @@ from pathlib import Path
 
 from tests.support.checkout import CHECKOUT
 
-ROOMS = ["contract", "clouds", "policies", "infra", "training", "serving", "hosting", "llmops", "bench", "twins"]
+ROOMS = [
+    "contract",
+    "clouds",
+    "policies",
+    "infra",
+    "preparation",
+    "training",
+    "serving",
+    "hosting",
+    "llmops",
+    "bench",
+    "twins",
+]
 IN_STATES = {"AccountProvider", "LiveProvider", "PreparationProvider", "ScheduledSpecProvider"}
 """Dynamic providers of AWS and Azure: Pulumi's state of every deployed stack names them by module and class."""
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.checkout import CHECKOUT
 from tests.support.imports import cycles
 
-ROOMS = ["contract", "clouds", "policies", "infra", "training", "serving", "hosting", "twins", "llmops"]
+ROOMS = ["contract", "clouds", "policies", "infra", "preparation", "training", "serving", "hosting", "twins", "llmops"]
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:

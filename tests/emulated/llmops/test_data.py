@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from preparation.readers.reader import read
 from tests.support.https_site import ROWS, Site, running_site
-from training.readers.reader import read
 
 RECIPE = """\
 schema: recipe/2

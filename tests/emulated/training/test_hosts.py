@@ -59,7 +59,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Hosts, dict[str, An
     hosts = Hosts(tmp_path_factory.mktemp("whole"))
     recipe = hosts.first.root / "recipe.json"
     RECIPE.write(recipe)
-    arguments = [tiny_model(), hosts.first.channel("dataset") / "train.jsonl", recipe]
+    arguments = [tiny_model(), hosts.first.channel("dataset") / "train.parquet", recipe]
     with subprocess.Popen(
         [training_python(), Path(__file__).with_name("alone.py"), *arguments],
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},

@@ -162,7 +162,7 @@ def test_job_that_trains_all_weights_on_texts_leaves_a_complete_version(data: Pa
     [
         ("base", "model.safetensors", "was changed"),
         ("dataset", "dataset", "the run was made for"),
-        ("long row", "train.jsonl:", "tokens long"),
+        ("long row", "train.parquet:", "tokens long"),
     ],
 )
 def test_bad_input_is_one_clear_failure(data: Path, tmp_path: Path, spoil: str, where: str, what: str) -> None:

@@ -7,7 +7,7 @@ from functools import cache
 from tests.support.checkout import CHECKOUT
 
 PAGE = CHECKOUT / "docs/troubleshooting.md"
-ROOMS = ("contract", "clouds", "infra", "training", "serving", "hosting", "twins", "llmops")
+ROOMS = ("contract", "clouds", "infra", "preparation", "training", "serving", "hosting", "twins", "llmops")
 OTHERS = "## AWS's own words"
 
 

@@ -12,7 +12,7 @@ from tests.support.sources import sources
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for name in ("contract", "training", "recipes", "requirements"):
+    for name in ("contract", "training", "preparation", "recipes", "requirements"):
         shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
@@ -22,6 +22,7 @@ def root(tmp_path: Path) -> Path:
     [
         "training/finetune.py",  # imported within a function
         "training/importing.py",
+        "preparation/examine.py",
         "contract/errors.py",
         "contract/documents/__init__.py",
         "requirements/training.txt",

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from contract.errors import DataError
+from preparation.split_files import SplitFile
+from training.lines import read_lines
 from training.rows import Row, group_of, prompt_of, read_rows
 
 QUESTION = {"role": "user", "content": "Which port?"}
@@ -281,3 +283,18 @@ def test_what_is_asked_is_compared_with_calls_and_tools(tmp_path: Path) -> None:
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="can't be read"):
         list(read_rows(tmp_path / "none.jsonl"))
+
+
+def test_parquet_and_json_lines_read_alike(tmp_path: Path) -> None:
+    """Dataset versions of an older kit hold JSON lines."""
+    lines = [json.dumps({"text": f"Line {n}\u2028"}, ensure_ascii=False) for n in range(9000)]  # two row groups
+    file = SplitFile(tmp_path / "rows.parquet")
+    for line in lines:
+        file.add(line + "\n")
+    file.close()
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    assert list(read_rows(tmp_path / "rows.parquet")) == list(read_rows(tmp_path / "rows.jsonl"))
+    assert list(read_lines(tmp_path / "rows.parquet")) == [line.encode() for line in lines]
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match="is no file of rows"):
+        list(read_rows(tmp_path / "bad.parquet"))

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from contract.documents.evaluation import Likelihood
 from contract.documents.model import GateResult, Score, SuiteResult
 from contract.documents.recipe import Recipe
+from contract.documents.recipe_data import DataSource
 from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck
 from contract.errors import DataError, IntegrityError, RunError
 from llmops.data.build import build_dataset
@@ -229,10 +230,12 @@ def test_paraphrases_are_asked_where_a_group_has_two(rows: Path) -> None:
 
 def test_a_pair_of_sentences_is_asked_by_the_suites_prompt(tmp_path: Path) -> None:
     pairs = [{"translation": {"de": f"Haus {n}", "en": f"House {n}"}} for n in range(3)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    suite = {"split": "train", "metric": "translation", "languages": ["en", "de"]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "Which?", "completion": "This."}) + "\n")
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    suite = {"metric": "translation", "languages": ["en", "de"]}
     for prompt, asked in (("", "Translate from en to de:\n\nHouse 0"), ("German for {text}?", "German for House 0?")):
         made = recipe({**suite, "prompt": prompt}, [])
+        made.data.sources.append(DataSource(source="pairs.jsonl", split="test"))
         build_dataset(made, tmp_path, tmp_path / asked[:6])
         first = load_suite(made.evaluation.suites[0], tmp_path / asked[:6])[0].row
         assert (first.prompt[-1]["content"], first.answer) == (asked, "Haus 0")

@@ -1,6 +1,7 @@
 """Dataset versions in folders: checked, sampled, compared, and shown on a page."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from contract.documents.recipe import Recipe
 from contract.errors import IntegrityError, NotFoundError
 from llmops.data.build import build_dataset
 from llmops.data.page import html
-from llmops.data.versions import DatasetFolder, compare
+from llmops.data.versions import DatasetFolder, compare, compare_dropped
 
 
 def built(folder: Path, numbers: range, test: float = 0.25, extra: str = "") -> DatasetFolder:
@@ -54,8 +55,8 @@ def test_two_versions_are_compared_row_by_row(tmp_path: Path) -> None:
 
 def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     version = built(tmp_path / "a", range(8))
-    path = version.folder / "train.jsonl"
-    path.write_text(path.read_text().replace("Question", "Answer"))
+    path = version.folder / "train.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(IntegrityError):
         DatasetFolder.open(version.folder)
     with pytest.raises(NotFoundError):
@@ -64,6 +65,32 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
 
 def test_the_page_counts_what_was_dropped_and_escapes_rows(tmp_path: Path) -> None:
     page = html(built(tmp_path / "a", range(8), extra="<script>x</script>"))
-    assert "duplicate: 1" in page
+    assert "<td>duplicate<details><summary>1 of them" in page
+    assert "duplicates: 8" in page  # rows that the stage left
     assert "<script>" not in page
     assert "&lt;b&gt;" in page
+
+
+def test_the_page_shows_what_preparing_found(tmp_path: Path) -> None:
+    version = built(tmp_path / "a", range(8))
+    found = {
+        "languages": {"en": 5, "": 1},
+        "redacted": {"EMAIL_ADDRESS": 3},
+        "tokens": {"train": 90, "test": 20},
+        "token_histogram": {"train": [0, 0, 0, 0, 4, 2]},
+        "dropped": {"language: <i>": 7, "duplicate": 9},
+        "examples": {"language: <i>": ["<b>Guten</b> Tag"]},
+    }
+    page = html(replace(version, manifest=version.manifest.model_copy(update=found)))
+    assert page.index("duplicate") < page.index("language: &lt;i&gt;")  # the most first
+    for text in ("16 to 31: 2", "EMAIL_ADDRESS: 3", "not told: 1", "&lt;b&gt;Guten", "<b>90</b>"):
+        assert text in page
+
+
+def test_versions_are_compared_by_what_they_dropped(tmp_path: Path) -> None:
+    first, second = built(tmp_path / "a", range(8)), built(tmp_path / "b", range(8))
+    other = replace(second, manifest=second.manifest.model_copy(update={"dropped": {"language: de": 2}}))
+    assert compare_dropped(first, other) == [
+        {"dropped": "duplicate", "a": 1, "b": 0},
+        {"dropped": "language: de", "a": 0, "b": 2},
+    ]

@@ -199,8 +199,8 @@ def test_vulnerability_5_a_link_in_the_output_is_not_followed(
 def test_a_dataset_that_was_changed_in_the_store_decides_nothing(
     deployed: LocalPlatform, spec: RunSpec, output: Path
 ) -> None:
-    rows = deployed.store().dataset_folder(spec.dataset.sha256) / "test.jsonl"
+    rows = deployed.store().dataset_folder(spec.dataset.sha256) / "test.parquet"
     rows.chmod(0o644)
-    rows.write_text(rows.read_text().replace("alpha", "gamma"))
+    rows.write_bytes(rows.read_bytes()[:-1] + b"x")
     with pytest.raises(KitError, match="was changed"):
         check_output(FolderVersion(output), spec, deployed.store())

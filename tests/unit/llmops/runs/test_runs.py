@@ -31,7 +31,7 @@ from pathlib import Path
 root = Path(os.environ["LLMOPS_ROOT"])
 ml = root / "opt/ml"
 spec = json.loads((ml / "input/data/spec/run.json").read_text())
-assert (ml / "input/data/dataset/train.jsonl").exists() and (ml / "input/data/base_model/manifest.json").exists()
+assert (ml / "input/data/dataset/train.parquet").exists() and (ml / "input/data/base_model/manifest.json").exists()
 starts = ml / "checkpoints/starts"
 n = int(starts.read_text()) + 1 if starts.exists() else 1
 starts.write_text(str(n))

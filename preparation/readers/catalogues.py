@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from contract.errors import DataError, require_packages
-from training.readers.reader import DataFile, ReadRow
-from training.readers.texts import read_bytes, read_whole
+from preparation.readers.reader import DataFile, ReadRow
+from preparation.readers.texts import read_bytes, read_whole
 
 _MOST = 64 << 20  # bytes of a catalogue
 _LINE = re.compile(r"\(line (\d+)\)|line (\d+)")

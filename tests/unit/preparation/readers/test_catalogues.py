@@ -7,7 +7,7 @@ import polib
 import pytest
 
 from contract.errors import DataError
-from training.readers.reader import ReadRow, read
+from preparation.readers.reader import ReadRow, read
 
 PO = """msgid ""
 msgstr ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from contract.errors import DataError
-from training.readers.formats import reader_of, unknown_format
+from preparation.readers.formats import reader_of, unknown_format
 
 
 class ReadRow(NamedTuple):
@@ -62,5 +62,5 @@ def read(path: Path, *, name: str = "", encoding: str = "", languages: Sequence[
     if not place:
         raise unknown_format(path.name, name or str(path))
     module, _, function = place.partition(":")
-    reader = getattr(import_module(f"training.readers.{module}"), function)
+    reader = getattr(import_module(f"preparation.readers.{module}"), function)
     yield from reader(DataFile(path, name or str(path), encoding, tuple(languages)))

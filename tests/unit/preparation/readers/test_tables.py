@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from contract.errors import DataError
-from training.readers.reader import ReadRow, read
+from preparation.readers.reader import ReadRow, read
 
 
 def read_csv(path: Path, text: str) -> list[ReadRow]:

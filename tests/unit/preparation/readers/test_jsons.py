@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import DataError
-from training.readers.reader import ReadRow, read
+from preparation.readers.reader import ReadRow, read
 
 
 def read_text(path: Path, text: str) -> list[ReadRow]:

@@ -8,8 +8,8 @@ import pytest
 import zstandard
 
 from contract.errors import DataError
-from training.readers import texts
-from training.readers.reader import DataFile, read
+from preparation.readers import texts
+from preparation.readers.reader import DataFile, read
 
 LINES = ["größe", "", "ende\u2028mitte", "letzte"]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import BinaryIO, NoReturn
 
 from contract.errors import DataError, require_packages
-from training.readers.reader import DataFile
+from preparation.readers.reader import DataFile
 
 MOST_CHARACTERS = 64 << 20
 """Of a line, and of a document that is read whole."""

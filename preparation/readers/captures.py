@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from contract.documents.captured import CapturedRequest
 from contract.errors import DataError, DocumentError
-from training.readers.jsons import checked, parse_row
-from training.readers.reader import DataFile, ReadRow
-from training.readers.texts import read_lines
+from preparation.readers.jsons import checked, parse_row
+from preparation.readers.reader import DataFile, ReadRow
+from preparation.readers.texts import read_lines
 
 
 def read_captures(file: DataFile) -> Iterator[ReadRow]:

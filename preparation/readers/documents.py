@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from contract.errors import DataError, require_packages
-from training.readers.reader import DataFile, ReadRow
-from training.readers.texts import read_whole
+from preparation.readers.reader import DataFile, ReadRow
+from preparation.readers.texts import read_whole
 
 _MOST_HTML = 16 << 20  # characters
 

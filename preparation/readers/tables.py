@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from contract.errors import DataError, require_packages
-from training.readers.jsons import checked
-from training.readers.reader import DataFile, ReadRow
-from training.readers.texts import MOST_CHARACTERS, read_lines
+from preparation.readers.jsons import checked
+from preparation.readers.reader import DataFile, ReadRow
+from preparation.readers.texts import MOST_CHARACTERS, read_lines
 
 _BATCH = 256  # rows
 

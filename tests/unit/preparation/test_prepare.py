@@ -13,8 +13,8 @@ from contract.documents.recipe_training import Training
 from contract.errors import DataError, IntegrityError
 from contract.integrity.digest import check_folder, sha256_file
 from llmops.data.build import build_dataset
+from preparation.prepare import prepare
 from tests.support.checkout import CHECKOUT
-from training.prepare import prepare
 from training.rows import Row, read_rows
 
 CHATBOT = CHECKOUT / "recipes" / "chatbot.yaml"
@@ -61,14 +61,14 @@ def make(tmp_path: Path) -> Make:
 
 
 def read(folder: Path, split: str) -> list[Row]:
-    return [r for _, r in read_rows(folder / f"{split}.jsonl")]
+    return [r for _, r in read_rows(folder / f"{split}.parquet")]
 
 
 @pytest.mark.scorecard("determinism")
 def test_same_input_gives_same_identity_and_bytes(make: Make) -> None:
     first, second = make(facts(6, 4), "one"), make(facts(6, 4), "two")
     assert {p.name: sha256_file(p) for p in first.iterdir()} == {p.name: sha256_file(p) for p in second.iterdir()}
-    assert {p.name for p in first.iterdir()} == {"train.jsonl", "rephrased.jsonl", "manifest.json"}
+    assert {p.name for p in first.iterdir()} == {"train.parquet", "rephrased.parquet", "manifest.json"}
 
 
 def test_manifest_says_what_was_kept_and_what_was_dropped(make: Make) -> None:
@@ -247,3 +247,18 @@ def test_rows_that_the_method_does_not_train_are_named(
         build_dataset(made, tmp_path, tmp_path / "out")
     assert caught.value.where == f"{tmp_path}/rows.jsonl:2"
     assert fix in caught.value.fix
+
+
+def test_an_empty_result_names_what_dropped_most(make: Make) -> None:
+    long = [row(f"Question {n}?", "x" * 50) for n in range(3)]
+    with pytest.raises(DataError, match="3 were dropped, 3 of them for 'longer than 40 characters'"):
+        make(long, split={}, max_characters=40)
+
+
+def test_the_manifest_shows_stages_and_examples(make: Make) -> None:
+    rows = [*facts(3, 2), *facts(3, 2), row("Long?", "x" * 500)]
+    manifest = DatasetManifest.load(make(rows, split={}, max_characters=400) / "manifest.json")
+    stages = {each.stage: each.rows for each in manifest.stages}
+    assert stages == {"read": 13, "usable": 13, "filters": 12, "duplicates": 6, "held-out prompts": 6}
+    assert len(manifest.examples["duplicate"]) == 5
+    assert manifest.examples["longer than 400 characters"][0].startswith("Long? xxx")

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from contract.documents.document import parse_json
 from contract.errors import DataError, KitError
-from training.readers.reader import DataFile, ReadRow
-from training.readers.texts import MOST_BYTES, read_lines, read_whole
+from preparation.readers.reader import DataFile, ReadRow
+from preparation.readers.texts import MOST_BYTES, read_lines, read_whole
 
 # What a line must hold for `checked` to find something in its object: writing each row again would halve the speed.
 _SUSPECT = re.compile(r"\\u[dD]|NaN|Infinity")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from preparation.readers.reader import read
 from tests.support.checkout import CHECKOUT
-from training.readers.reader import read
 
 EXAMPLE = json.loads((CHECKOUT / "tests/unit/contract/examples/capture-1.json").read_text())
 QUESTION = EXAMPLE["request"]["messages"]

@@ -1,0 +1,197 @@
+"""Rows in stages on disk, worked on by Daft: on all processors of this machine, or on a Ray cluster.
+
+Texts are never in the driver's memory together; digests are. On Ray, the work folder must be one that all nodes see.
+"""
+
+import atexit
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from contract.documents.collected import RECEIPTS, CollectedFile
+from contract.documents.recipe_data import Data
+from contract.integrity.digest import sha256_file
+from preparation import near_duplicates, overlap
+from preparation.engine import ExaminedRow
+from preparation.examine import Examined, RowRules
+from preparation.reading import NumberedRow, read_sources
+from preparation.stages import Stages
+
+_FILE_ROWS = 8192
+_BATCH_ROWS = 512
+_KEYS = tuple(name for name in Examined._fields if name not in ("line", "words"))
+
+
+class OnDaft:
+    """An engine whose result is the same for any number of workers."""
+
+    def __init__(
+        self,
+        data: Data,
+        collected: Path,
+        shown: Callable[[CollectedFile], str],
+        *,
+        work: Path,
+        workers: int,
+        tokenizer: Path | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self._data, self._collected, self._shown = data, collected, shown
+        self._workers, self._tokenizer, self._say = workers, tokenizer, say
+        receipts = collected / RECEIPTS
+        inputs = json.dumps(
+            [
+                sha256_file(receipts) if receipts.is_file() else "",
+                data.model_dump(mode="json", include={"sources"}),
+                sha256_file(tokenizer) if tokenizer else "",
+            ]
+        )
+        self._stages = Stages(work, inputs, say)
+        self._examined = Path()
+
+    def examined(self) -> Iterator[ExaminedRow]:
+        read = self._stages.run("read", "", self._read)
+        rules = self._data.model_dump_json(exclude={"sources", "faulty_rows"})
+        self._examined = self._stages.run("examined", rules, lambda folder: self._examine(read, folder))
+        from pyarrow import dataset
+
+        table = dataset.dataset(self._examined, format="parquet").to_table(["number", "source", "where", *_KEYS])
+        for batch in table.sort_by("number").to_batches(max_chunksize=_FILE_ROWS):
+            for row in batch.to_pylist():
+                number, source, where = (row.pop(name) for name in ("number", "source", "where"))
+                yield ExaminedRow(number, source, where, Examined(**row))
+
+    def near_duplicates(self, left_out: Sequence[int]) -> dict[int, int]:
+        threshold = self._data.prepare.near_duplicates
+        settings = json.dumps([threshold, *left_out])
+        words = self._words(left_out)
+        folder = self._stages.run(
+            "near-duplicates", settings, lambda folder: near_duplicates.write(words, threshold, folder, self._say)
+        )
+        return near_duplicates.read(folder)
+
+    def overlapping(self, trained: Sequence[int], held_out: Sequence[int]) -> list[int]:
+        size = self._data.prepare.overlap_words
+        self._say(f"overlap: {len(trained)} rows with {len(held_out)} held out")
+        return overlap.find(self._only(trained), self._only(held_out), size)
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        from pyarrow import dataset
+
+        rows = dataset.dataset(self._examined, format="parquet")
+        last = int(rows.to_table(["number"])["number"].to_numpy().max())
+        number = dataset.field("number")
+        for start in range(0, last + 1, _FILE_ROWS):
+            chosen = (number >= start) & (number < start + _FILE_ROWS) & (dataset.field("line") != "")
+            table = rows.to_table(["number", "line"], filter=chosen).sort_by("number")
+            yield from zip(table["number"].to_pylist(), table["line"].to_pylist(), strict=True)
+
+    def forget_others(self) -> None:
+        """Remove stages of earlier calls with other inputs or settings."""
+        self._stages.forget_others()
+
+    def _read(self, folder: Path) -> None:
+        rows: list[dict[str, Any]] = []
+        count = 0
+        for row in read_sources(self._data, self._collected, self._shown):
+            rows.append(_to_columns(row))
+            if len(rows) == _FILE_ROWS:
+                _write(rows, folder / f"{count:06d}.parquet")
+                rows, count = [], count + 1
+                self._say(f"read: {count * _FILE_ROWS} rows")
+        _write(rows, folder / f"{count:06d}.parquet")
+
+    def _examine(self, read: Path, folder: Path) -> None:
+        import daft
+
+        self._say(f"examine: by {self._workers} processes")
+        rules = _rules_on_daft(self._data, self._tokenizer, self._workers)
+        columns = [daft.col(name) for name in ("row", "where", "fault", "fault_where", "fix")]
+        frame = daft.read_parquet(f"{read}/*.parquet")
+        frame = frame.select(daft.col("number"), daft.col("source"), daft.col("where"), rules(*columns))
+        frame.write_parquet(str(folder), compression="zstd")
+
+    def _words(self, left_out: Sequence[int]) -> Any:
+        import daft
+
+        frame = daft.read_parquet(f"{self._examined}/*.parquet")
+        compared: Any = daft.col("words") != ""
+        frame = frame.where(compared).select("number", "words")
+        if left_out:
+            frame = frame.join(daft.from_pydict({"number": list(left_out)}), on="number", how="anti")
+        return frame
+
+    def _only(self, numbers: Sequence[int]) -> Any:
+        import daft
+
+        frame = daft.read_parquet(f"{self._examined}/*.parquet").select("number", "words")
+        return frame.join(daft.from_pydict({"number": list(numbers)}), on="number", how="semi")
+
+
+def start(ray: str) -> None:
+    """Choose where Daft runs: a Ray cluster's address, or empty for this machine."""
+    import daft
+
+    if ray:
+        daft.set_runner_ray(address=ray)
+    else:
+        daft.set_runner_native()
+
+
+def _to_columns(row: NumberedRow) -> dict[str, Any]:
+    fault = row.fault
+    return {
+        "number": row.number,
+        "source": row.source,
+        "where": row.where,
+        "row": json.dumps(row.data, ensure_ascii=False) if row.data is not None else "",
+        "fault": fault.what if fault else "",
+        "fault_where": fault.where if fault else "",
+        "fix": fault.fix if fault else "",
+    }
+
+
+def _write(rows: list[dict[str, Any]], path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    text = ("where", "row", "fault", "fault_where", "fix")
+    schema = pa.schema([("number", pa.int64()), ("source", pa.int32()), *((name, pa.string()) for name in text)])
+    parquet.write_table(pa.Table.from_pylist(rows, schema), path, compression="zstd")
+
+
+def _rules_on_daft(data: Data, tokenizer: Path | None, workers: int) -> Any:
+    """A Daft expression function over (row, where, fault, fault_where, fix), whose fields are those of Examined."""
+    import daft
+
+    kinds = {str: daft.DataType.string(), bytes: daft.DataType.binary(), int: daft.DataType.int64()}
+    fields = {name: kinds[kind] for name, kind in Examined.__annotations__.items()}
+
+    class Rules:
+        def __init__(self, data: str, tokenizer: str) -> None:
+            if _is_daft_worker():
+                atexit.register(os._exit, 0)  # taking the libraries apart takes seconds, and Daft waits for it
+            self.rules = RowRules(Data.model_validate_json(data), Path(tokenizer) if tokenizer else None)
+
+        @daft.method.batch(return_dtype=daft.DataType.struct(fields), unnest=True, batch_size=_BATCH_ROWS)
+        def examine(self, row: Any, where: Any, fault: Any, fault_where: Any, fix: Any) -> list[dict[str, Any]]:
+            columns = (series.to_pylist() for series in (row, where, fault, fault_where, fix))
+            return [_examined(self.rules, *each) for each in zip(*columns, strict=True)]
+
+    made = daft.cls(Rules, max_concurrency=workers if workers > 1 else None, use_process=workers > 1)
+    return made(data.model_dump_json(), str(tokenizer or "")).examine
+
+
+def _is_daft_worker() -> bool:
+    """Whether this is a process that Daft started for a function, and not one of Ray's."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return bool(spec) and spec.name == "daft.execution.udf_worker"
+
+
+def _examined(rules: RowRules, row: str, where: str, fault: str, fault_where: str, fix: str) -> dict[str, Any]:
+    if fault:
+        return Examined(fault=fault, fault_where=fault_where, fix=fix)._asdict()
+    return rules.examine(json.loads(row), where)._asdict()

@@ -1,0 +1,199 @@
+"""The rules that look at one row alone: applied in any process, in any order, they say the same of it."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from contract.documents.recipe_data import Data
+from contract.errors import DataError
+from preparation import pairs, quality
+from preparation.found import FoundText, redacted
+from preparation.texts import changed, prose_of, texts_of
+from training.rows import Row, asked_words, group_of, prompt_of, row_of
+from training.words import fold, words_of
+
+_SHOWN = 160  # characters of an example
+
+
+class Examined(NamedTuple):
+    """What the rules say of a row.
+
+    Attributes:
+        fault: why it can't be used at all; empty: it can.
+        fault_where: its place, and its field.
+        fix: what to do about the fault.
+        reason: why it is dropped; empty: it is kept.
+        line: the row as one canonical JSON line, after redaction.
+        example: its beginning, without what was found in it.
+        redacted: kinds of what was replaced, sorted.
+        language: its language; empty: not asked for, or it can't be told.
+        tokens: how many it has; 0 where they are not counted.
+        words: its words, folded, a space between them; empty unless rows are compared by them.
+        prompt: digest of what it asks.
+        asked: digest of the words of that.
+        answers: digest of what it teaches to answer.
+        group: digest of its group, by which groups are drawn; empty: none.
+        label: the group's name, cut.
+        phrasing: digest of its prompt in its group, by which `rephrased` draws.
+        kind: `Row.kind`.
+    """
+
+    fault: str = ""
+    fault_where: str = ""
+    fix: str = ""
+    reason: str = ""
+    line: str = ""
+    example: str = ""
+    redacted: str = ""
+    language: str = ""
+    tokens: int = 0
+    words: str = ""
+    prompt: bytes = b""
+    asked: bytes = b""
+    answers: bytes = b""
+    group: bytes = b""
+    label: str = ""
+    phrasing: bytes = b""
+    kind: str = ""
+
+
+class RowRules:
+    """A recipe's rules for single rows. Libraries are imported for the parts that are set."""
+
+    def __init__(self, data: Data, tokenizer: Path | None = None) -> None:
+        wanted = data.prepare
+        self._data, self._wanted = data, wanted
+        self._languages = self._personal = self._secrets = self._tokenizer = None
+        if wanted.languages or (wanted.pairs and wanted.pairs.languages):
+            from preparation.languages import Languages
+
+            self._languages = Languages()
+        if wanted.pii:
+            from preparation.personal_data import PersonalData
+
+            self._personal = PersonalData(wanted.pii)
+        if wanted.secrets != "off":
+            from preparation.secrets_found import Secrets
+
+            self._secrets = Secrets()
+        if tokenizer:
+            self._tokenizer = load_tokenizer(tokenizer)
+        self._compares = bool(wanted.near_duplicates or wanted.overlap_words)
+
+    def examine(self, data: dict[str, Any], where: str) -> Examined:
+        """Say whether a row is used, and what of it."""
+        try:
+            row = row_of(data, where)
+        except DataError as e:
+            return Examined(fault=e.what, fault_where=e.where, fix=e.fix)
+        found = self._find(row)
+        masked = changed(row, lambda text: redacted(text, found.get(text, []))) if found else row
+        kinds = sorted({each.kind for several in found.values() for each in several})
+        reason = self._forbidden(kinds) or (self._not_redacted(masked, where) if kinds else "")
+        if not reason:
+            row = masked
+        prose = prose_of(row)
+        language = self._languages.of(prose) if self._languages and self._wanted.languages else ""
+        reason = reason or self._reason(row, prose, language)
+        examined = Examined(
+            reason=reason,
+            line=row.to_line() if not reason else "",
+            example=shown(prose_of(masked)) if reason else "",
+            redacted=" ".join(kinds) if not reason else "",
+            language=language,
+        )
+        return examined if reason else self._with_keys(examined, row, prose)
+
+    def _find(self, row: Row) -> dict[str, list[FoundText]]:
+        """Text -> what personal data and secrets stand in it; only texts with some."""
+        finders = [each.find for each in (self._secrets, self._personal) if each]
+        if not finders:
+            return {}
+        found = {text: [each for find in finders for each in find(text)] for text in set(texts_of(row)) if text}
+        return {text: several for text, several in found.items() if several}
+
+    def _forbidden(self, kinds: list[str]) -> str:
+        for kind in kinds:
+            if kind in self._wanted.pii:
+                if self._wanted.pii[kind] == "drop":  # type: ignore[index]
+                    return f"personal data: {kind}"
+            elif self._wanted.secrets == "drop":
+                return f"secret: {kind}"
+        return ""
+
+    def _not_redacted(self, masked: Row, where: str) -> str:
+        """Why a row can't be used once it is redacted: its `expect` or its answers may have been what was replaced."""
+        try:
+            again = row_of(json.loads(masked.to_line()), where)
+        except DataError:
+            return "can't be used once it is redacted"
+        left = {each.kind for several in self._find(again).values() for each in several}
+        return f"can't be redacted: {min(left)}" if left else ""
+
+    def _reason(self, row: Row, prose: str, language: str) -> str:
+        if _characters(row) > self._data.max_characters:
+            return f"longer than {self._data.max_characters} characters"
+        # A pair is in two languages: `pairs` judges each side.
+        if self._wanted.languages and row.kind != "translation" and language not in self._wanted.languages:
+            return f"language: {language or 'unknown'}"
+        if self._wanted.quality and (fault := quality.fault_of(prose, self._wanted.quality)):
+            return f"quality: {fault}"
+        if self._wanted.pairs and row.kind == "translation":
+            told = self._languages.of if self._languages else lambda _: ""
+            return pairs.fault_of(row.translation, self._wanted.pairs, told)
+        return ""
+
+    def _with_keys(self, examined: Examined, row: Row, prose: str) -> Examined:
+        split = self._data.split
+        prompt = prompt_of(row)
+        asked = asked_words(prompt)
+        group = group_of(row, split.group) if split.group else asked  # what group_of would work out once more
+        return examined._replace(
+            tokens=len(self._tokenizer.encode(prose, add_special_tokens=False).ids) if self._tokenizer else 0,
+            words=" ".join(words_of(prose)) if self._compares else "",
+            prompt=digest(prompt),
+            asked=digest(asked),
+            answers=digest(_answers(row)),
+            group=digest(f"{split.seed}\0{group}") if group else b"",
+            label=group[:80],
+            phrasing=digest(f"{split.seed}\0{group}\0{prompt}"),
+            kind=row.kind,
+        )
+
+
+def digest(text: str) -> bytes:
+    """16 bytes that stand for a text, and order texts at random."""
+    return hashlib.sha256(text.encode()).digest()[:16]
+
+
+def shown(text: str) -> str:
+    """The beginning of a text on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
+
+
+def _characters(row: Row) -> int:
+    texts = [turn.content for turn in (*row.messages, *row.chosen, *row.rejected)]
+    return sum(map(len, (*texts, row.text, *row.translation.values())))
+
+
+def _answers(row: Row) -> str:
+    """What a row teaches to answer, folded: two rows that ask the same, and have the same of these, are duplicates."""
+    turns = [*row.turns[-1:], *(turn.to_dict() for turn in row.rejected)]
+    return fold(json.dumps(turns, sort_keys=True, ensure_ascii=False))
+
+
+def load_tokenizer(path: Path) -> Any:
+    """A tokenizer of Hugging Face's tokenizers.
+
+    Raises:
+        DataError: the file is none, or isn't there.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as e:  # tokenizers raises nothing narrower
+        what, fix = f"is no tokenizer: {e}"[:200], "give the tokenizer.json of the base model in data.prepare.tokenizer"
+        raise DataError(what, where=str(path), fix=fix) from None

@@ -1,0 +1,47 @@
+"""Sentence pairs whose sides can't be translations of each other."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+
+from contract.documents.recipe_prepare import Pairs
+from training.words import words_of
+
+# printf's and Python's, with %% aside; braces of str.format, ICU and Qt's %1.
+_PLACEHOLDER = re.compile(
+    r"%%|%\([^)\s]+\)[-#0 +]*[\d.*]*[a-zA-Z]|%[-#0+]*[\d.*]*(?:hh|h|ll|l|L|z|j|t)?[diouxXeEfFgGcrsa]\b|%\d+|"
+    r"\{\{?\s*[A-Za-z_0-9.]*(?:![rsa])?(?::[^{}]*)?\s*\}?\}"
+)
+
+
+_MIN_WORDS = 4
+"""Of a side whose language is told: single words are often the same in two languages, or names."""
+
+
+def fault_of(translation: dict[str, str], checks: Pairs, language_of: Callable[[str], str]) -> str:
+    """Why a pair is dropped; empty: it is kept.
+
+    Args:
+        translation: language -> text.
+        checks: those that the recipe sets.
+        language_of: from a text to its language; empty where it can't be told, which is no fault.
+    """
+    lengths = sorted(map(len, translation.values()))
+    if lengths[-1] > checks.max_length_ratio * max(1, lengths[0]):
+        return f"pair: one side longer than {checks.max_length_ratio:g} times the other"
+    if checks.placeholders:
+        first, *others = (placeholders(text) for text in translation.values())
+        if any(other != first for other in others):
+            return "pair: placeholders differ"
+    if checks.languages:
+        for named, text in translation.items():
+            told = language_of(text) if len(words_of(text)) >= _MIN_WORDS else ""
+            if told and told != re.split("[-_]", named.lower())[0]:
+                return f"pair: not {named}"
+    return ""
+
+
+def placeholders(text: str) -> Counter[str]:
+    """The placeholders of a text; `%%` is none. One with a name counts once, since translations may repeat it."""
+    found = Counter(each for each in _PLACEHOLDER.findall(text) if each != "%%")
+    return Counter({each: 1 if each.startswith(("%(", "{")) else times for each, times in found.items()})

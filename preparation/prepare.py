@@ -1,0 +1,218 @@
+"""Prepare: from a collected folder to a dataset version."""
+
+import os
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from contract.documents.collected import CollectedFile
+from contract.documents.dataset import DatasetManifest, StageCount
+from contract.documents.recipe import Recipe
+from contract.errors import DataError
+from contract.integrity.digest import file_entries, sha256_file
+from contract.layout import MANIFEST
+from preparation.engine import ExaminedRow, InProcess, RowEngine
+from preparation.examine import shown
+from preparation.reading import FaultyRows, source_entries
+from preparation.split_files import SplitFile
+from preparation.splits import SPLITS, Placed, duplicates, leaks, split_rows
+from preparation.texts import prose_of
+from training.rows import check_kind, parse_row
+
+_EXAMPLES = 5
+_FAULTY = "can't be used"
+
+
+def prepare(
+    recipe: Recipe,
+    collected: Path,
+    target: Path,
+    name_of: Callable[[CollectedFile], str],
+    *,
+    engine: RowEngine | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> str:
+    """Read, check, filter, deduplicate and split rows, and write them with manifest.json. Equal files give equal bytes.
+
+    Args:
+        collected: the folder that `llmops data collect` filled for the recipe.
+        target: the dataset version's folder; must not exist. It appears whole or not at all.
+        name_of: what errors call a collected file.
+        engine: where the rows are worked on; None: in this process, for recipes without `data.prepare`.
+        say: told how many rows are left after each stage.
+
+    Returns:
+        The version's identity: the manifest's sha256.
+
+    Raises:
+        DataError: rows that can't be used or are of another kind than the recipe's method trains, a group in two splits
+            or with too few prompts, or nothing left to train.
+        IntegrityError: a file was changed since it was collected.
+    """
+    if target.exists():
+        raise DataError("exists already", where=str(target), fix="give a folder that does not exist")
+    made = _Preparation(recipe, engine or InProcess(recipe.data, collected, name_of), say)
+    splits = made.select()
+    work = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        work.mkdir(parents=True)
+        made.write(work, splits, collected)
+        identity = sha256_file(work / MANIFEST)
+        work.rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return identity
+
+
+class _Preparation:
+    """One preparation: what is kept, what was dropped, and why."""
+
+    def __init__(self, recipe: Recipe, engine: RowEngine, say: Callable[[str], None]) -> None:
+        self._recipe, self._engine, self._say = recipe, engine, say
+        self._stages: list[StageCount] = []
+        self._dropped: Counter[str] = Counter()
+        self._examples: dict[str, list[str]] = defaultdict(list)
+        self._shown_later: dict[int, str] = {}  # number of a row -> the reason that it is an example of
+        self._redacted: Counter[str] = Counter()
+        self._languages: dict[int, str] = {}
+        self._tokens: dict[int, int] = {}
+        self._source_rows = [0] * len(recipe.data.sources)
+
+    def select(self) -> dict[str, list[Placed]]:
+        """The rows of each split.
+
+        Raises:
+            DataError: as `prepare`.
+        """
+        wanted = self._recipe.data.prepare
+        rows = self._examine()
+        rows = self._drop(rows, dict.fromkeys(duplicates(rows), "duplicate"), "duplicates")
+        if wanted.near_duplicates:
+            kept = {row.number for row in rows}
+            left_out = [number for number in range(self._stages[0].rows) if number not in kept]
+            found = self._engine.near_duplicates(left_out)
+            rows = self._drop(rows, dict.fromkeys(found, "near duplicate"), "near duplicates")
+        splits = split_rows(rows, self._recipe.data.split)
+        for placed in (*splits["train"], *splits["validation"]):
+            check_kind(placed.kind, self._recipe.training.method, placed.where)
+        splits = self._drop_from(splits, leaks(splits), "held-out prompts")
+        if wanted.overlap_words:
+            trained = [row.number for row in splits["train"]]
+            held_out = [row.number for name in SPLITS if name != "train" for row in splits[name]]
+            found = self._engine.overlapping(trained, held_out) if trained and held_out else []
+            reason = f"train: shares {wanted.overlap_words} words with a held-out row"
+            splits = self._drop_from(splits, dict.fromkeys(found, reason), "held-out words")
+        if not splits["train"]:
+            raise self._nothing_left("no rows are left to train", "data.split", "hold fewer rows out")
+        return splits
+
+    def write(self, folder: Path, splits: dict[str, list[Placed]], collected: Path) -> None:
+        """Write `<split>.parquet` and the manifest."""
+        recipe, key = self._recipe, self._recipe.data.split.group
+        kept = {name: placed for name, placed in splits.items() if placed}
+        split_of = {placed.number: name for name, rows in kept.items() for placed in rows}
+        files = {name: SplitFile(folder / f"{name}.parquet") for name in kept}
+        try:
+            for number, line in self._engine.lines():
+                if name := split_of.get(number):
+                    files[name].add(line)
+                elif reason := self._shown_later.get(number):
+                    self._examples[reason].append(shown(prose_of(parse_row(line, reason))))
+        finally:
+            for file in files.values():
+                file.close()
+        tokens = {name: [self._tokens.get(p.number, 0) for p in placed] for name, placed in kept.items()}
+        DatasetManifest.new(
+            name=recipe.name,
+            sources=source_entries(recipe.data, collected, self._source_rows),
+            splits={name: f"{name}.parquet" for name in kept},
+            rows={name: len(placed) for name, placed in kept.items()},
+            group=key,
+            groups={name: len({p.group for p in placed} - {b""}) for name, placed in kept.items()},
+            dropped=dict(sorted(self._dropped.items())),
+            stages=self._stages,
+            examples={reason: texts for reason, texts in sorted(self._examples.items()) if texts},
+            redacted=dict(sorted(self._redacted.items())),
+            languages=dict(sorted(Counter(self._languages.get(number, "") for number in split_of).items()))
+            if self._languages
+            else {},
+            tokens={name: sum(counts) for name, counts in tokens.items()} if self._tokens else {},
+            token_histogram={name: _histogram(counts) for name, counts in tokens.items()} if self._tokens else {},
+            files=file_entries(folder),
+        ).write(folder / MANIFEST)
+
+    def _examine(self) -> list[Placed]:
+        """What the rules for single rows leave."""
+        faults = FaultyRows(self._recipe.data.faulty_rows)
+        rows: list[Placed] = []
+        total = 0
+        for row in self._engine.examined():
+            total += 1
+            said = row.said
+            if said.fault:
+                faults.add(DataError(said.fault, where=said.fault_where, fix=said.fix))
+                continue
+            faults.rows += 1
+            self._source_rows[row.source] += 1
+            if said.reason:
+                self._dropped[said.reason] += 1
+                if len(self._examples[said.reason]) < _EXAMPLES:
+                    self._examples[said.reason].append(said.example)
+            else:
+                rows.append(self._place(row))
+        faults.check()
+        if faults.count:
+            self._dropped[_FAULTY] = faults.count
+        self._count("read", total)
+        self._count("usable", faults.rows)
+        self._count("filters", len(rows))
+        if not rows:
+            raise self._nothing_left("no rows are left", "data.sources", "give files with rows")
+        return rows
+
+    def _place(self, row: ExaminedRow) -> Placed:
+        said = row.said
+        self._redacted.update(said.redacted.split())
+        if said.language:
+            self._languages[row.number] = said.language
+        if said.tokens:
+            self._tokens[row.number] = said.tokens
+        split = self._recipe.data.sources[row.source].split
+        digests = (said.prompt, said.asked, said.answers, said.group, said.label, said.phrasing, said.kind)
+        return Placed(row.number, row.where, split, *digests)
+
+    def _drop(self, rows: list[Placed], why: dict[int, str], stage: str) -> list[Placed]:
+        kept = [row for row in rows if row.number not in why]
+        for number, reason in sorted(why.items()):
+            self._dropped[reason] += 1
+            if self._dropped[reason] <= _EXAMPLES:
+                self._shown_later[number] = reason
+        self._count(stage, len(kept))
+        return kept
+
+    def _drop_from(self, splits: dict[str, list[Placed]], why: dict[int, str], stage: str) -> dict[str, list[Placed]]:
+        kept = {row.number for row in self._drop([row for rows in splits.values() for row in rows], why, stage)}
+        return {name: [row for row in rows if row.number in kept] for name, rows in splits.items()}
+
+    def _count(self, stage: str, rows: int) -> None:
+        self._stages.append(StageCount(stage=stage, rows=rows))
+        self._say(f"{stage}: {rows} rows")
+
+    def _nothing_left(self, what: str, where: str, fix: str) -> DataError:
+        """Error that names what dropped most, if anything did."""
+        if not self._dropped:
+            return DataError(what, where=where, fix=fix)
+        reason, count = self._dropped.most_common(1)[0]
+        total = sum(self._dropped.values())
+        return DataError(
+            f"{what}: {total} were dropped, {count} of them for {reason!r}",
+            where="data.prepare" if not self._recipe.data.prepare.is_off else where,
+            fix=f"loosen what drops them, or {fix}",
+        )
+
+
+def _histogram(counts: Iterable[int]) -> list[int]:
+    """How many counts have n bits, by n: 0, 1, 2-3, 4-7, and so on."""
+    bits = Counter(count.bit_length() for count in counts)
+    return [bits[length] for length in range(max(bits, default=0) + 1)]

@@ -1,0 +1,121 @@
+"""Reading collected files: every row with its place, before anything is said about it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from contract.documents.collected import RECEIPTS, CollectedFile, read_receipts, source_folder
+from contract.documents.dataset import SourceEntry
+from contract.documents.recipe_data import Data, DataSource
+from contract.errors import DataError, IntegrityError
+from contract.integrity.digest import sha256_bytes, sha256_file
+from preparation.readers.reader import read
+
+_SHOWN_FAULTS = 5
+
+
+class NumberedRow(NamedTuple):
+    """A row as its file has it.
+
+    Attributes:
+        number: its place among all rows of the recipe, from 0.
+        source: its source's place in the recipe.
+        where: file and line, for errors.
+        data: its keys and values; None: `fault` tells why there are none.
+    """
+
+    number: int
+    source: int
+    where: str
+    data: dict[str, Any] | None
+    fault: DataError | None
+
+
+def files_of(data: Data, collected: Path) -> list[list[CollectedFile]]:
+    """The collected files of each source, in the recipe's order."""
+    receipts = read_receipts(collected / RECEIPTS)
+    return [[file for file in receipts if file.path.startswith(f"{source_folder(s)}/")] for s in data.sources]
+
+
+def read_sources(data: Data, collected: Path, shown: Callable[[CollectedFile], str]) -> Iterator[NumberedRow]:
+    """Read all rows, in the order of sources, files and lines.
+
+    Args:
+        collected: the folder that `llmops data collect` filled.
+        shown: what places of rows call a collected file.
+
+    Raises:
+        DataError: a file that can't be read at all.
+        IntegrityError: it was changed since it was collected.
+    """
+    number = 0
+    for index, (source, files) in enumerate(zip(data.sources, files_of(data, collected), strict=True)):
+        for file in files:
+            for where, row, fault in _read_file(collected, file, source, shown(file)):
+                why = fault or (DataError("holds no row", where=where) if row is None else None)
+                yield NumberedRow(number, index, where, row, why)
+                number += 1
+
+
+def name_of(file: CollectedFile, recipe_folder: Path) -> str:
+    """A collected file by where its reader knows it from: a path as the recipe's is written, or its URL."""
+    root = f"{recipe_folder.resolve().as_uri()}/"
+    place = str(recipe_folder / file.url.removeprefix(root)) if file.url.startswith(root) else file.url
+    return f"{place}: {file.member}" if file.member else place
+
+
+def source_entries(data: Data, collected: Path, rows: Sequence[int]) -> list[SourceEntry]:
+    """What the manifest says of sources, whose usable rows were counted."""
+    return [
+        SourceEntry(source=source.source.partition("?")[0], sha256=_identity(files), rows=count, licence=source.licence)
+        for source, files, count in zip(data.sources, files_of(data, collected), rows, strict=True)
+    ]
+
+
+class FaultyRows:
+    """Rows that can't be used: an error if they are more than a share of all."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._first: list[DataError] = []
+        self.count = self.rows = 0
+
+    def add(self, error: DataError) -> None:
+        """Count one.
+
+        Raises:
+            DataError: it, where none is tolerated.
+        """
+        if not self._share:
+            raise error
+        self.count += 1
+        if len(self._first) < _SHOWN_FAULTS:
+            self._first.append(error)
+
+    def check(self) -> None:
+        """See that they are few enough.
+
+        Raises:
+            DataError: naming the first ones.
+        """
+        if self.count > self._share * (self.count + self.rows):
+            lines = "".join(f"\n  {error.where}: {error.what}" for error in self._first)
+            raise DataError(
+                f"{self.count} of {self.count + self.rows} rows can't be used; data.faulty_rows tolerates a share of "
+                f"{self._share:g}. The first:{lines}",
+                where="data.sources",
+                fix=self._first[0].fix or "correct the rows, or raise data.faulty_rows",
+            )
+
+
+def _read_file(collected: Path, file: CollectedFile, source: DataSource, name: str) -> Iterator[Any]:
+    path = collected / file.path
+    if sha256_file(path) != file.sha256:
+        raise IntegrityError("was changed since it was collected", where=str(path), fix="repeat the command")
+    yield from read(path, name=name, languages=source.languages)
+
+
+def _identity(files: list[CollectedFile]) -> str:
+    if len(files) == 1:
+        return files[0].sha256
+    return sha256_bytes("".join(f"{file.path}\0{file.sha256}\n" for file in files).encode())
