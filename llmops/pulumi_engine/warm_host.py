@@ -87,12 +87,19 @@ def _stay(connection: socket.socket, engine: int) -> None:
 
 def fingerprint(environ: Mapping[str, str]) -> list[Any]:
     """What must be the same for a process to stand in for another one: the Python, its settings and its packages."""
-    try:
-        changed = _packages().stat().st_mtime_ns
-    except OSError:
-        changed = 0
     settings = {key: value for key, value in environ.items() if key.startswith("PYTHON") and key not in _HARMLESS}
-    return [str(_packages()), changed, sorted(settings.items())]
+    return [str(_packages()), _installed(), sorted(settings.items())]
+
+
+def _installed() -> list[int]:
+    """The number of installed distributions and when the newest was installed, in nanoseconds.
+
+    Not the time of the folder: it changes too when Python puts its first compiled module there.
+    """
+    times = [0]
+    with contextlib.suppress(OSError), os.scandir(_packages()) as entries:
+        times += [entry.stat().st_mtime_ns for entry in entries if entry.name.endswith(".dist-info")]
+    return [len(times) - 1, max(times)]
 
 
 def _packages() -> Path:

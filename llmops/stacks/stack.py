@@ -96,10 +96,7 @@ class PulumiStack:
 
     def exists(self) -> bool:
         """Return whether the stack is in its backend."""
-        if self._is_here and has_own_state() and not (self.project.folder / STATE).is_dir():
-            return False  # asking the engine would make the folder
-        answer = self._capture("stack", "ls", "--json", stack=False)
-        return self.name.rpartition("/")[2] in {s["name"].rpartition("/")[2] for s in json.loads(answer.stdout)}
+        return self.find_state() is not None
 
     def outputs(self) -> StackOutputs:
         """Return the stack's outputs.
@@ -109,7 +106,7 @@ class PulumiStack:
         """
         fix = f"`llmops up --stack {self.name}` deploys it"
         answer = self._capture("stack", "output", "--json", check=False)
-        if answer.returncode and "no stack named" in answer.stderr:
+        if _is_unknown(answer):
             raise KitError(f"stack {self.name} does not exist yet", where=str(self.file.path), fix=fix)
         if answer.returncode:
             raise self._failed("stack output", answer)
@@ -149,13 +146,24 @@ class PulumiStack:
         answer = self._capture("stack", "ls", "--all", "--json", stack=False)
         return [str(entry["name"]) for entry in json.loads(answer.stdout)]
 
+    def find_state(self) -> dict[str, Any] | None:
+        """Return the stack's state as `export` does, or None if the stack is not in its backend."""
+        if self._is_here and has_own_state() and not (self.project.folder / STATE).is_dir():
+            return None  # asking the engine would make the folder
+        answer = self._capture("stack", "export", check=False)
+        return None if _is_unknown(answer) else self._state_in(answer)
+
     def export(self, sibling: str = "") -> dict[str, Any]:
         """The stack's state: `resources`, `pending_operations`, `secrets_providers`; nothing of a new stack.
 
         `sibling`: another stack of the backend, whose state is wanted.
         """
         other = ["--stack", sibling] if sibling else []
-        answer = self._capture("stack", "export", *other, stack=not sibling)
+        return self._state_in(self._capture("stack", "export", *other, stack=not sibling, check=False))
+
+    def _state_in(self, answer: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+        if answer.returncode:
+            raise self._failed("stack export", answer)
         return json.loads(answer.stdout).get("deployment") or {}
 
     def preview(self, *arguments: str) -> dict[str, Any]:
@@ -280,6 +288,11 @@ class _TemporaryStack(PulumiStack):
             yaml.dump(content, f)
         provider = content.get("secretsprovider")
         return ["--secrets-provider", str(provider)] if provider else []
+
+
+def _is_unknown(answer: subprocess.CompletedProcess[str]) -> bool:
+    """Return whether the engine failed because the backend does not have the stack."""
+    return answer.returncode != 0 and "no stack named" in answer.stderr
 
 
 def _first_error(preview: Mapping[str, Any]) -> str:

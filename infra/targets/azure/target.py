@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pulumi
+from pulumi.runtime import register_stack_transformation
 
 from infra.settings import Settings
 from infra.targets.azure import grants
@@ -25,6 +26,7 @@ class AzureTarget:
     def declare(self, resolved: AzureResolved) -> OutputFields:
         """See infra.targets.target.Target."""
         settings, ids = resolved.inventory.settings, resolved.inventory
+        register_stack_transformation(_drop_aliases)
         stack = declare_stack(ids, resolved.twin, resolved.known, resolved.left)
         shared = _declare_shared(stack)
         clusters = training.declare_computes(stack, shared)
@@ -50,6 +52,19 @@ class AzureTarget:
                 "environments": {name: environment.id for name, environment in environments.items()},
             },
         )
+
+
+def _drop_aliases(resource: pulumi.ResourceTransformationArgs) -> None:
+    """Drop the aliases that pulumi-azure-native gives a resource, up to 50: its type in each version of Azure's API.
+
+    The kit never declared those types. The SDK works out a URN for each of them, a third of a preview's time.
+    """
+    if resource.opts.aliases:
+        resource.opts.aliases = [a for a in resource.opts.aliases if not _is_api_version(a)]
+
+
+def _is_api_version(alias: object) -> bool:
+    return isinstance(alias, pulumi.Alias) and str(alias.type_).startswith("azure-native:")
 
 
 def _declare_shared(stack: AzureStack) -> SharedResources:

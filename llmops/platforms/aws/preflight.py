@@ -33,11 +33,12 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
     if not caller.twin and not dev:
         require_shared_state(stack, {}, "aws", "AWS")
     require_plugin(stack, PLUGIN, caller.twin, say)
-    if not stack.exists():
+    state = stack.find_state()
+    if state is None:
         if not make:
             return
         stack.create(_secrets_provider(stack, dev))
-    state = stack.export()
+        state = stack.export()
     require_same_place(stack.name, state, caller)
     if not caller.twin and not dev:
         require_shared_state(stack, state, "aws", "AWS")

@@ -35,11 +35,12 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
     if not session.twin and not dev:
         require_shared_state(stack, {}, "azure", "Azure")
     require_plugin(stack, PLUGIN, session.twin, say)
-    if not stack.exists():
+    state = stack.find_state()
+    if state is None:
         if not make:
             return
         stack.create(_secrets_provider(stack, session, dev))
-    state = stack.export()
+        state = stack.export()
     require_same_place(stack.name, state, subscription)
     if not session.twin and not dev:
         require_shared_state(stack, state, "azure", "Azure")

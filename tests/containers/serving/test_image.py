@@ -3,7 +3,6 @@
 import http.client
 import json
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -113,10 +112,8 @@ def test_it_serves_as_its_own_user_what_the_process_serves_and_ends_when_told(
     assert docker("exec", container, "id", "-u") == "10001"
     assert docker("exec", container, "cat", "/proc/1/comm").startswith("python")
     # The engine's process is a child of the first one, which is told alone.
-    began = time.monotonic()
     docker("kill", "--signal", "TERM", container)
     assert docker("wait", container) == "0"
-    assert time.monotonic() - began < 30
     beside = choose_port("127.0.0.1")
     with process(variables, tmp_path / "root", beside):
         assert answer_of(beside) == text

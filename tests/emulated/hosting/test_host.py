@@ -21,7 +21,7 @@ from hosting.spec import EndpointSpec, EndpointState, VariantRollout
 
 
 def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=15) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return answer.read().decode()
 
 

@@ -40,11 +40,11 @@ def echo(home: Host, spec: EndpointSpec) -> EndpointState:
 
 
 def connect(state: EndpointState) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection("127.0.0.1", state.port, timeout=20)
+    return http.client.HTTPConnection("127.0.0.1", state.port, timeout=60)
 
 
 def get(state: EndpointState, path: str) -> str:
-    with urllib.request.urlopen(f"{state.url}{path}", timeout=20) as answer:
+    with urllib.request.urlopen(f"{state.url}{path}", timeout=60) as answer:
         return answer.read().decode()
 
 
@@ -109,7 +109,7 @@ def test_a_request_that_kills_its_worker_is_not_sent_for_ever(home: Host, spec: 
     state = home.apply(spec.model_copy(update={"instances": 4}))
     before = {i.pid for i in state.variants[0].instances}
     with pytest.raises(urllib.error.HTTPError, match="502") as caught:
-        urllib.request.urlopen(f"{state.url}/die", data=b"x", timeout=20)
+        urllib.request.urlopen(f"{state.url}/die", data=b"x", timeout=60)
     caught.value.close()
     assert len(before - {i.pid for i in home.state("echo").variants[0].instances}) <= 3
 
@@ -164,7 +164,7 @@ def test_a_long_body_is_streamed_and_a_longer_one_refused(echo: EndpointState) -
 
 
 def test_a_long_chunked_body_is_refused_once_it_is_too_long(echo: EndpointState) -> None:
-    with socket.create_connection(("127.0.0.1", echo.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", echo.port), timeout=60) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         answer = b""
         try:
@@ -187,7 +187,7 @@ def test_a_long_chunked_body_is_refused_once_it_is_too_long(echo: EndpointState)
     ],
 )
 def test_what_is_no_request_for_a_path_is_refused(echo: EndpointState, head: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", echo.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", echo.port), timeout=60) as client:
         client.sendall(head)
         assert re.match(rb"HTTP/1.[01] 4\d\d ", client.recv(100))
 

@@ -13,7 +13,7 @@ HELLO = [{"role": "user", "content": "Hello"}]
 
 def raw(server: ServingProcess, *parts: bytes) -> bytes:
     """Send bytes; everything that comes back until the server closes."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as sock:
         try:
             for part in parts:
                 sock.sendall(part)
@@ -82,7 +82,7 @@ def test_other_models_are_404(shared_server: ServingProcess, name: str) -> None:
 
 
 def test_headers_that_trickle_are_cut(shared_server: ServingProcess) -> None:
-    with socket.create_connection(("127.0.0.1", shared_server.port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", shared_server.port), timeout=60) as sock:
         sock.sendall(head()[:-2])
         sock.settimeout(0.2)
         sent = trickle(sock)
@@ -91,7 +91,7 @@ def test_headers_that_trickle_are_cut(shared_server: ServingProcess) -> None:
 
 def test_a_silent_connection_and_a_second_slow_request_are_cut(shared_server: ServingProcess) -> None:
     assert raw(shared_server) == b""
-    with socket.create_connection(("127.0.0.1", shared_server.port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", shared_server.port), timeout=60) as sock:
         sock.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
         assert sock.recv(65536).startswith(b"HTTP/1.1 200")
         sock.sendall(b"GET /ping HTTP/1.1\r\nHo")

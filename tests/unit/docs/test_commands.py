@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 import typer
@@ -31,11 +32,15 @@ def commands(lines: Iterator[str]) -> Iterator[list[str]]:
             yield re.sub(r"\"[^\"]*\"", "TEXT", call).split()
 
 
+command_line = cache(lambda: typer.main.get_command(app))
+"""The command line; making it takes 20 ms."""
+
+
 def problem(words: list[str]) -> str:
     """What is wrong with a call; empty when nothing is."""
     if set(words) <= GLOBAL:
         return ""
-    command = typer.main.get_command(app)
+    command = command_line()
     names = iter(w for i, w in enumerate(words) if not w.startswith("-") and (i == 0 or words[i - 1] not in GLOBAL))
     while isinstance(command, TyperGroup):
         name = next(names, "")
@@ -49,6 +54,7 @@ def problem(words: list[str]) -> str:
     return f"no option {unknown[0]}" if unknown else ""
 
 
+@cache
 def pages() -> dict[str, str]:
     """Name -> text; of the data, its answers."""
     rows = (CHECKOUT / "recipes/chatbot/facts.jsonl").read_text().splitlines()

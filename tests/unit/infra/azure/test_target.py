@@ -123,6 +123,10 @@ def test_a_preview_needs_nothing_that_is_made(subscription: Subscription) -> Non
     assert declared.has("endpoint-chat")
 
 
+def test_a_resource_has_no_alias_in_each_version_of_azures_api(full: Declared) -> None:
+    assert full.aliases == 0
+
+
 def test_logical_names_never_change(full: Declared) -> None:
     """A changed name is a replaced resource: the file changes only with a new resource, or a content in a name."""
     found = sorted(urn for urn in full.resources if "::model-chatbot" not in urn)

@@ -121,7 +121,7 @@ def test_a_living_process_is_waited_for(tmp_path: Path, find: Callable[[], list[
         told.set()
 
     def finish() -> None:
-        told.wait(10)
+        told.wait(60)
         lock.unlink()
 
     ending = threading.Thread(target=finish)

@@ -59,7 +59,7 @@ def test_writers_at_the_same_time_get_different_numbers(platform: LocalPlatform,
     writers = [spawn.Process(target=_put, args=(platform, f, barrier, results)) for f in chosen]
     for w in writers:
         w.start()
-    numbers = sorted(results.get(timeout=30) for _ in writers)
+    numbers = sorted(results.get(timeout=120) for _ in writers)
     for w in writers:
         w.join()
     assert numbers == [1, 1, 2, 2, 3, 3, 4, 4]
@@ -127,7 +127,7 @@ def test_a_full_disk_leaves_nothing_half_written(platform: LocalPlatform, make_v
     results = spawn.Queue()
     process = spawn.Process(target=_put_with_little_room, args=(platform, folder, results))
     process.start()
-    message = results.get(timeout=30)
+    message = results.get(timeout=120)
     process.join()
 
     assert "the disk is full; nothing was stored" in message

@@ -100,7 +100,7 @@ def test_a_failure_is_written_where_the_answer_said(
     assert content(twin, tmp_path, answer["FailureLocation"]).startswith(failure)
     assert not objects.found_below(twin.twin, objects.S3Location.of(answer["OutputLocation"]))
     if told.get("do") == "wait":
-        assert container.left.wait(10)
+        assert container.left.wait(60)
 
 
 def test_no_more_at_once_than_the_instances_take(twin: ServedTwin, container: Container, tmp_path: Path) -> None:

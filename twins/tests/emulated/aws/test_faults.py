@@ -106,7 +106,7 @@ def test_expired_credentials_are_refused_in_the_services_words(
 
 
 def test_a_slow_call_holds_up_no_other(twin: RunningTwin) -> None:
-    twin.fault("slow", service="kms", operation="ListKeys", seconds=1.5)
+    twin.fault("slow", service="kms", operation="ListKeys", seconds=5)
     thread = threading.Thread(target=twin.client("kms").list_keys)
     thread.start()
     while twin.ask("GET", "faults") != {"slow": []}:  # until the call has met its fault
@@ -117,12 +117,12 @@ def test_a_slow_call_holds_up_no_other(twin: RunningTwin) -> None:
 
 
 def test_what_was_just_made_is_found_after_a_while(twin: RunningTwin, once: Any) -> None:
-    twin.fault("eventual", service="iam", operation="CreateRole", seconds=2)
+    twin.fault("eventual", service="iam", operation="CreateRole", seconds=5)
     made_role(twin, "soon")
     error = refusal(once("iam").get_role, RoleName="soon")
     assert error.response["Error"]["Code"] == "NoSuchEntity"
     assert made_role(twin, "other-role") != ""
-    twin.client("iam").get_waiter("role_exists").wait(RoleName="soon", WaiterConfig={"Delay": 1, "MaxAttempts": 10})
+    twin.client("iam").get_waiter("role_exists").wait(RoleName="soon", WaiterConfig={"Delay": 1, "MaxAttempts": 30})
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ class Served:
 
     def _pieces(self) -> Iterator[bytes]:
         yield b"first"
-        assert self.next_piece.wait(10)
+        assert self.next_piece.wait(60)
         yield b"second"
 
     def _broken(self) -> Iterator[bytes]:
@@ -96,7 +96,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def client(served: Served) -> Iterator[http.client.HTTPConnection]:
-    with closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)) as connection:
         yield connection
 
 
@@ -128,7 +128,7 @@ def test_what_nobody_read_is_not_the_next_request(
 
 
 def test_a_large_body_that_nobody_reads_ends_the_connection(served: Served) -> None:
-    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection:
         connection.sendall(b"PUT /told/unread HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000000\r\n\r\n")
         connection.sendall(b"x" * 2_000_000)
         answer = b"".join(iter(lambda: _received(connection), b""))
@@ -153,7 +153,7 @@ def test_pieces_are_sent_when_they_are_there(client: http.client.HTTPConnection,
 
 def test_a_client_of_http_1_0_reads_to_the_end(served: Served) -> None:
     served.next_piece.set()
-    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection:
         connection.sendall(b"GET /told/pieces HTTP/1.0\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
     assert answer.endswith(b"\r\n\r\nfirstsecond")
@@ -173,7 +173,7 @@ def test_an_answer_cut_before_its_first_piece_is_ended_too(client: http.client.H
     answer = client.getresponse()
     with pytest.raises(http.client.IncompleteRead):
         answer.read()
-    assert served.closed.wait(10)
+    assert served.closed.wait(60)
 
 
 def test_an_application_may_begin_late(client: http.client.HTTPConnection) -> None:
@@ -189,7 +189,7 @@ def test_pieces_end_when_the_client_leaves(client: http.client.HTTPConnection, s
     assert answer.read(1000) == b"x" * 1000
     answer.close()
     client.close()
-    assert served.closed.wait(10)
+    assert served.closed.wait(60)
 
 
 def test_deferred_work_holds_no_lock(client: http.client.HTTPConnection, served: Served) -> None:
@@ -197,7 +197,7 @@ def test_deferred_work_holds_no_lock(client: http.client.HTTPConnection, served:
 
     def work(_socket: Any) -> Streaming:
         working.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return Streaming([b"done"], {"X-Of-Test": "yes"})
 
     def answer(_call: ApiCall) -> Deferred:
@@ -207,7 +207,7 @@ def test_deferred_work_holds_no_lock(client: http.client.HTTPConnection, served:
     url, keys = f"http://127.0.0.1:{served.port}/endpoints/e/invocations", tuple(root_keys(served.twin.home).values())
     headers = signed("POST", url, "sagemaker", keys, body=b"{}")
     client.request("POST", "/endpoints/e/invocations", b"{}", headers)
-    assert working.wait(10)
+    assert working.wait(60)
     assert served.twin.lock.acquire(timeout=60)
     served.twin.lock.release()
     go_on.set()

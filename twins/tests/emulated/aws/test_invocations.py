@@ -140,25 +140,25 @@ def test_a_model_that_takes_too_long(twin: ServedTwin, container: Container, mon
     error = refused(invoke, twin, {"do": "wait"})
     assert error["OriginalStatusCode"] == 0
     assert "Your invocation timed out" in error["Error"]["Message"]
-    assert container.left.wait(10)
+    assert container.left.wait(60)
     container.left.clear()
     events = iter(stream(twin, "first", "second", wait=True)["Body"])
     assert next(events)["PayloadPart"]["Bytes"] == b"first"
     with pytest.raises(EventStreamError, match="did not finish its response within the time"):
         next(events)
-    assert container.left.wait(10)
+    assert container.left.wait(60)
 
 
 @pytest.mark.parametrize("do", ["wait", "stream"])
 def test_a_client_that_leaves_is_seen_by_the_container_at_once(twin: ServedTwin, container: Container, do: str) -> None:
     told = {"do": do, "pieces": ["first", "second"], "wait": True}
     kind = "invocations-response-stream" if do == "stream" else "invocations"
-    with socket.create_connection(("127.0.0.1", twin.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", twin.port), timeout=60) as client:
         _ask(twin, client, kind, json.dumps(told).encode())
         until(lambda: container.requests)
         if do == "stream":
             assert b"first" in _received_until(client, b"first")
-    assert container.left.wait(10)
+    assert container.left.wait(60)
     until(lambda: twin.fleet.counted)
 
 
@@ -169,7 +169,7 @@ def test_a_stream_that_its_reader_closes(twin: ServedTwin, container: Container)
     next(iter(events))
     events.close()
     client.close()
-    assert container.left.wait(10)
+    assert container.left.wait(60)
 
 
 def test_a_slow_reader_holds_up_nobody(twin: ServedTwin, container: Container) -> None:
@@ -183,7 +183,7 @@ def test_a_slow_reader_holds_up_nobody(twin: ServedTwin, container: Container) -
         assert twin.twin.lock.acquire(timeout=60)
         twin.twin.lock.release()
         assert not container.left.is_set()
-    assert container.left.wait(10)
+    assert container.left.wait(60)
 
 
 def _ask(twin: ServedTwin, client: socket.socket, kind: str, body: bytes) -> None:
@@ -205,7 +205,7 @@ def test_a_stream_that_is_cut_before_its_first_piece(twin: ServedTwin, container
     faults.of(twin.twin).add("cut_stream", {"endpoint": "chat"})
     with pytest.raises(ProtocolError):
         list(stream(twin, "first", endless=True)["Body"])
-    assert container.left.wait(10)
+    assert container.left.wait(60)
 
 
 def test_a_stream_that_is_cut_on_request(twin: ServedTwin, container: Container) -> None:
@@ -214,7 +214,7 @@ def test_a_stream_that_is_cut_on_request(twin: ServedTwin, container: Container)
     assert [next(events)["PayloadPart"]["Bytes"] for _ in range(2)] == [b"first", b"se"]
     with pytest.raises(ProtocolError):
         next(events)
-    assert container.left.wait(10)
+    assert container.left.wait(60)
     assert len(list(stream(twin, "first", "second")["Body"])) == 2
 
 

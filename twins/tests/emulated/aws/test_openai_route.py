@@ -68,7 +68,7 @@ def client(twin: ServedTwin) -> Iterator[Client]:
 
     def make(token: str = "", endpoint: str = "chat", url: str = "") -> openai.OpenAI:
         url = url or f"{twin.url}/endpoints/{endpoint}/openai/v1"
-        made.append(openai.OpenAI(base_url=url, api_key=token or root_token(twin), max_retries=0, timeout=20))
+        made.append(openai.OpenAI(base_url=url, api_key=token or root_token(twin), max_retries=0, timeout=60))
         return made[-1]
 
     yield make
@@ -110,7 +110,7 @@ def test_a_stream_whose_reader_leaves_or_whose_container_dies(client: Client, co
     )
     next(iter(stream))
     stream.close()
-    assert container.left.wait(10)
+    assert container.left.wait(60)
     broken: Any = client().chat.completions.create(
         model="", messages=MESSAGES, stream=True, extra_body=told | {"die": True}
     )
@@ -208,11 +208,11 @@ def _serve(twin: RunningTwin) -> None:
 
 def test_a_client_that_leaves_before_the_answer(twin: ServedTwin, container: Container) -> None:
     body = json.dumps({"do": "wait"}).encode()
-    with socket.create_connection(("127.0.0.1", twin.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", twin.port), timeout=60) as connection:
         connection.sendall(
             f"POST /endpoints/chat/openai/v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
             f"Content-Length: {len(body)}\r\nAuthorization: Bearer {root_token(twin)}\r\n\r\n".encode()
             + body
         )
         until(lambda: container.requests)
-    assert container.left.wait(10)
+    assert container.left.wait(60)
