@@ -63,6 +63,11 @@ class Collator:
         return batch | ({"position_ids": torch.from_numpy(positions)} if self._pack_to else {})
 
 
+def on_device(batch: Batch, device: Any) -> Batch:
+    """A batch with its tensors on a device."""
+    return {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
+
+
 def _packed(sequences: Sequence[Encoded], size: int) -> list[list[int]]:
     """Which sequences share a row of at most `size` tokens: each, the longest first, goes where it fits first."""
     rows: list[list[int]] = []

@@ -14,11 +14,13 @@ class CheckpointFolders:
 
     kept: Path
     local: Path
+    shared: Path
+    """Rank 0's `local` for all ranks of the first host, another one's own elsewhere."""
 
     @property
     def saved(self) -> Path:
-        """Where the library saves."""
-        return self.local / "saved"
+        """Where ranks write a checkpoint together."""
+        return self.shared / "saved"
 
     @property
     def best(self) -> Path:

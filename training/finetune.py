@@ -17,7 +17,9 @@ from training.devices import Precision, best_device, precision_on
 from training.examples import Examples, load_examples
 from training.objectives import Objective, PreferenceLoss, TokenLoss, adapter_off, frozen
 from training.process import say, set_threads
+from training.publishing import Publisher
 from training.ranks import Alone, StoppedError
+from training.sharding import is_sharded, shard, shard_if_needed
 from training.validation import Validation
 from training.weights import load_model, load_tokenizer, save_weights
 
@@ -60,14 +62,17 @@ def finetune(
     """
     if (facts := checkpoints.notes_of(folder / RESULT)) is not None:
         return TrainingFacts.model_validate(facts)
+    ranks = ranks or Alone()
+    ranks.connect()
     with tempfile.TemporaryDirectory(prefix=LOCAL_PREFIX) as local:
-        tokenizer, place = load_tokenizer(base), CheckpointFolders(folder, Path(local))
+        tokenizer = load_tokenizer(base)
+        place = CheckpointFolders(folder, Path(local), ranks.beside_first(Path(local)))
         examples, held_out = (
             load_examples(path, tokenizer, options, system_prompt, Path(local, f"{name}.arrow")) if path else None
             for name, path in (("train", train_rows), ("validation", validation_rows))
         )
         assert examples
-        job = _Job(base, tokenizer, examples, held_out, options, place, ranks or Alone())
+        job = _Job(base, tokenizer, examples, held_out, options, place, ranks)
         return _finetune(job, stop_asked)
 
 
@@ -90,7 +95,6 @@ class _Job(NamedTuple):
 
 def _finetune(job: _Job, stop_asked: Callable[[], bool]) -> TrainingFacts:
     place, ranks = job.place, job.ranks
-    ranks.connect()
     trainer = _make_trainer(job, stop_asked)
     set_threads(job.options.threads)  # now, as the library sets them too when there are several ranks
     start = ranks.share(checkpoints.restored(place.kept, place.local) if ranks.first else None, place.local)
@@ -98,20 +102,21 @@ def _finetune(job: _Job, stop_asked: Callable[[], bool]) -> TrainingFacts:
         say(resume=start.name)
         trainer.remember(start)
     if not trainer.watch.validation.exhausted:
-        trainer.train(resume_from_checkpoint=str(start) if start else None)
+        with Publisher() as trainer.publisher:
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
+            trainer.publisher.wait()
+        ranks.together()  # nobody ends before there is a checkpoint
     if stop_asked() and trainer.state.global_step < trainer.state.max_steps:
         raise StoppedError(
             f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}",
             where=str(place.kept),
             fix="start the run again: it goes on from there",
         )
-    facts = trainer.facts(job.tokens_per_step)
+    facts, weights = trainer.facts(job.tokens_per_step), trainer.result()
     if not ranks.first:
         return facts
     work = emptied(place.local / RESULT)
-    if place.best.exists():
-        trainer.take_best()
-    (save_weights if job.options.adapter == "none" else _save_adapter)(trainer.model, work)
+    (save_weights if job.options.adapter == "none" else _save_adapter)(trainer.model, weights, work)
     checkpoints.publish(work, place.kept / RESULT, facts.model_dump())
     return facts
 
@@ -131,14 +136,17 @@ def _make_trainer(job: _Job, stop_asked: Callable[[], bool]) -> Any:
     pad = job.tokenizer.pad_token_id
     validation = Validation(job.held_out, Collator(pad), options.checkpoint_steps, options.patience, job.ranks)
     watch = ProgressCallback(job.tokens_per_step, stop_asked, validation, place.best)
+    model = build_model(job.base, options, precision, device)
+    shard_if_needed(model, options, job.ranks, device)
     trainer: Any = KitTrainer(
-        model=build_model(job.base, options, precision, device),
+        model=model,
         args=_trainer_settings(options, place, job.ranks, device, precision),
         train_dataset=job.examples,
         data_collator=Collator(pad, options.max_tokens if options.packing else 0),
         callbacks=[watch],
     )
     trainer.watch, trainer.place, trainer.ranks, trainer.precision = watch, place, job.ranks, precision
+    trainer.may_checkpoint = options.gradient_checkpointing == "auto"
     trainer.objective = watch.objective = _objective(job, trainer)
     return trainer
 
@@ -152,7 +160,10 @@ def _objective(job: _Job, trainer: Any) -> Objective:
     autocast = trainer.accelerator.autocast
     if job.options.adapter != "none":
         return PreferenceLoss(job.options.beta, adapter_off(trainer.model, autocast))
-    second = load_model(job.base).to(trainer.args.device)
+    second = load_model(job.base)
+    if is_sharded(trainer.model):
+        shard(second, job.ranks, trainer.args.device)
+    second = second.to(trainer.args.device)
     return PreferenceLoss(job.options.beta, frozen(second, autocast))
 
 
@@ -160,6 +171,8 @@ def _trainer_settings(
     options: Training, place: CheckpointFolders, ranks: Alone, device: Any, precision: Precision
 ) -> Any:
     from transformers import TrainingArguments
+
+    from training.scaled_trainer import CHECKPOINTING
 
     return TrainingArguments(
         output_dir=str(place.saved),
@@ -177,8 +190,8 @@ def _trainer_settings(
         bf16=precision == "bf16",
         use_cpu=device.type == "cpu",
         ddp_find_unused_parameters=False,
-        # Measured: recomputing activations costs a fifth of the speed, and they fit.
-        gradient_checkpointing=False,
+        gradient_checkpointing=options.gradient_checkpointing is True,
+        gradient_checkpointing_kwargs=dict(CHECKPOINTING),
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         logging_strategy="steps",
@@ -191,9 +204,9 @@ def _trainer_settings(
     )
 
 
-def _save_adapter(model: Any, folder: Path) -> None:
+def _save_adapter(model: Any, weights: dict[str, Any], folder: Path) -> None:
     """Save as peft does, but so that equal adapters are equal bytes, and without its empty model card."""
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=weights)
     (folder / "README.md").unlink()
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text())

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,22 +54,37 @@ class Alone:
         raise NotImplementedError("the first rank waits for nobody")
 
     def connect(self) -> None:
-        """Meet the others to train together."""
+        """Meet the others; once."""
 
     def any_asks(self, asked: bool) -> bool:
         """Whether any rank does; the same answer on each."""
-        return asked
+        return bool(self.largest(int(asked)))
+
+    def largest(self, number: int) -> int:
+        """The largest number of all ranks, on each of them."""
+        return number
 
     def sum(self, values: Any) -> Any:
         """The sum of all ranks' tensors of f64, on each of them."""
         return values
 
     def share(self, checkpoint: Path | None, folder: Path) -> Path | None:
-        """Rank 0's checkpoint on every rank: itself there, a copy under `folder` elsewhere; None when there is none."""
+        """Rank 0's folder for every rank: itself on the first host, a copy under a rank's `folder` on each other one;
+        None when there is none.
+        """
         return checkpoint
 
+    def beside_first(self, folder: Path) -> Path:
+        """Rank 0's folder on the first host, where all ranks of it may write; a rank's own elsewhere."""
+        return folder
+
     def collect(self, folder: Path, pattern: str) -> None:
-        """Bring every rank's files of a pattern into rank 0's folder; all go on when it has them."""
+        """Bring the files of other hosts' ranks into rank 0's folder; all go on when everybody has come here.
+
+        Args:
+            folder: from `beside_first`.
+            pattern: of the files' paths, with {} for the rank's number: a rank sends no others.
+        """
 
     def together(self) -> None:
         """Go on when all ranks have come here."""
@@ -124,10 +140,9 @@ class Team(Alone):
 
     def connect(self) -> None:
         from torch import distributed
-        from torch.serialization import register_package
 
-        # accelerate calls a rank's processor "cpu:0", and the trainer loads checkpoints to it; torch knows "cpu" only.
-        register_package(0, lambda _: None, lambda storage, place: storage if place.startswith("cpu:") else None)
+        if self._control:
+            return
         if missing := self._missing("ready", READY_SECONDS):
             raise PeerError(
                 f"{self._names(missing)} did not come to train within {READY_SECONDS} s",
@@ -139,13 +154,13 @@ class Team(Alone):
         )
         self._control = distributed.new_group(backend="gloo", timeout=_COLLECTIVE)
 
-    def any_asks(self, asked: bool) -> bool:
+    def largest(self, number: int) -> int:
         import torch
         from torch import distributed
 
-        votes = torch.tensor([int(asked)])
-        distributed.all_reduce(votes, distributed.ReduceOp.MAX, group=self._control)
-        return bool(votes.item())
+        numbers = torch.tensor([number])
+        distributed.all_reduce(numbers, distributed.ReduceOp.MAX, group=self._control)
+        return int(numbers.item())
 
     def sum(self, values: Any) -> Any:
         from torch import distributed
@@ -156,29 +171,40 @@ class Team(Alone):
     def share(self, checkpoint: Path | None, folder: Path) -> Path | None:
         from torch import distributed
 
-        def broadcast(tensor: Any) -> None:
-            distributed.broadcast(tensor, src=0, group=self._control)
+        hosts = self._hosts()
+        leader = hosts.index(self.host)
+        for other in {hosts.index(host): None for host in hosts if self.first and host != self.host}:
+            if checkpoint:
+                give(checkpoint, _files_of(checkpoint), lambda t, to=other: distributed.send(t, to, self._control))
+            else:
+                give_nothing(lambda t, to=other: distributed.send(t, to, self._control))
+        if self.rank == leader:
+            if not self.first:
+                receive = partial(distributed.recv, src=0, group=self._control)
+                checkpoint = take(folder, receive, lambda listed: "/" not in listed.folder)
+            self._store.set(f"shared/{leader}", str(checkpoint or ""))
+        self.together()
+        found = self._text(f"shared/{leader}")
+        self.together()  # the next one to be shared is written in the same place
+        return Path(found) if found else None
 
-        if not self.first:
-            return take(folder, broadcast, lambda listed: "/" not in listed.folder)
-        if checkpoint:
-            give(checkpoint, _files_of(checkpoint), broadcast)
-        else:
-            give_nothing(broadcast)
-        return checkpoint
+    def beside_first(self, folder: Path) -> Path:
+        if self.first:
+            self.reached("beside", str(folder))
+        self.together()
+        return Path(self._text("mark/beside")) if self.host == self.first_host else folder
 
     def collect(self, folder: Path, pattern: str) -> None:
         from torch import distributed
 
-        def is_new(listed: FileList) -> bool:
-            new = all(fnmatchcase(name, pattern) and not (folder / name).exists() for name in listed.files)
-            return new and listed.folder == folder.name
-
-        if not self.first:
-            give(folder, [p.name for p in folder.glob(pattern)], lambda t: distributed.send(t, 0, self._control))
-            return
-        for rank in range(1, self.size):
-            take(folder.parent, lambda t, rank=rank: distributed.recv(t, rank, self._control), is_new)
+        if self.host != self.first_host:
+            files = [name for name in _files_of(folder) if fnmatchcase(name, pattern.format(self.rank))]
+            give(folder, files, partial(distributed.send, dst=0, group=self._control))
+        for rank, host in enumerate(self._hosts()):
+            if self.first and host != self.host:
+                receive = partial(distributed.recv, src=rank, group=self._control)
+                take(folder.parent, receive, partial(_are_new, folder, pattern.format(rank)))
+        self.together()
 
     def together(self) -> None:
         from torch import distributed
@@ -214,6 +240,10 @@ class Team(Alone):
     def private_folder(self) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"rank-{self.rank}-"))
 
+    def _hosts(self) -> list[str]:
+        """Of each rank; all of them have come."""
+        return [self._text(f"host/{rank}") for rank in range(self.size)]
+
     def _missing(self, kind: str, seconds: float) -> list[int]:
         """Say that this rank is here; the ranks that did not within so many seconds.
 
@@ -239,6 +269,11 @@ class Team(Alone):
 
 def _files_of(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def _are_new(folder: Path, pattern: str, listed: FileList) -> bool:
+    new = all(fnmatchcase(name, pattern) and not (folder / name).exists() for name in listed.files)
+    return new and listed.folder == folder.name
 
 
 def _is_broken_connection(error: Exception) -> bool:

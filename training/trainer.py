@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from accelerate.data_loader import DataLoaderShard
 from safetensors.torch import load_file
-from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
@@ -16,22 +15,24 @@ from contract.documents.model import TrainingFacts
 from training import checkpoints
 from training.batch_tensors import Batch
 from training.batches import shared_batches
-from training.checkpoint_folders import BEST, CheckpointFolders, emptied
+from training.checkpoint_folders import BEST, CheckpointFolders
 from training.devices import Precision
 from training.objectives import Objective
-from training.ranks import Alone
+from training.publishing import Publisher
+from training.scaled_trainer import ScaledTrainer
+from training.sharding import trained_weights
 
 KEPT_CHECKPOINTS = 2
 
 
-class KitTrainer(Trainer):
+class KitTrainer(ScaledTrainer):
     """Minimises an objective, with complete checkpoints, which carry the best weights, and batches shared by ranks."""
 
     objective: Objective
     watch: Any
     place: CheckpointFolders
     precision: Precision
-    ranks: Alone
+    publisher: Publisher
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -50,10 +51,12 @@ class KitTrainer(Trainer):
             collate_fn=self.data_collator,
         )
 
-    def get_batch_samples(self, epoch_iterator: Iterator[Batch], num_batches: int, device: Any) -> Any:
+    def get_batch_samples(self, epoch_iterator: Iterator[list[Batch]], num_batches: int, device: Any) -> Any:
         """The batches of the next step, and their items on all ranks."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        items = sum(self.objective.items(batch) for batch in batches)
+        for parts in batches:
+            self.even_out(parts)
+        items = sum(self.objective.items(part) for parts in batches for part in parts)
         return batches, self.ranks.sum(torch.tensor(float(items), dtype=torch.float64)).item()
 
     def compute_loss(self, model: Any, inputs: Any, *_: Any, num_items_in_batch: Any = None, **__: Any) -> Any:
@@ -61,35 +64,44 @@ class KitTrainer(Trainer):
         return self.objective.total(model, inputs) * (self.ranks.size / num_items_in_batch)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """The library writes into a folder apart; only what is complete gets a checkpoint's name."""
+        """Each rank writes its part to the first host's disk; what is whole is copied beside the next steps."""
         name = f"checkpoint-{self.state.global_step}"
-        work = emptied(self.place.saved / name)
-        super()._save_checkpoint(model, trial)
-        self.ranks.collect(work, "rng_state_*.pth")
+        self.publisher.wait()
+        work = self.place.saved / name
+        self.save_state(work)
+        self.ranks.collect(work, "*-{}.safetensors")
         if self.ranks.first:
             if self.place.best.exists():
                 shutil.copyfile(self.place.best, work / BEST)
-            notes = {"seconds": self.watch.seconds(), "validation": self.watch.validation.losses}
-            checkpoints.publish(work, self.place.kept / name, notes)
-            checkpoints.keep(self.place.kept, KEPT_CHECKPOINTS)
+            notes = {
+                "seconds": self.watch.seconds(),
+                "validation": self.watch.validation.losses,
+                "micro_batch": self.micro_batch,
+            }
+            self.publisher.start(lambda: self._publish(work, notes))
+
+    def _publish(self, work: Path, notes: dict[str, Any]) -> None:
+        checkpoints.publish(work, self.place.kept / work.name, notes)
+        checkpoints.keep(self.place.kept, KEPT_CHECKPOINTS)
         shutil.rmtree(work)
-        self.ranks.together()  # nobody ends before there is a checkpoint
 
     def remember(self, checkpoint: Path) -> None:
         """Take over what a checkpoint knows beside what the library loads from it."""
         notes = checkpoints.notes_of(checkpoint) or {}
         self.watch.seconds_before = float(notes["seconds"])
+        self.micro_batch = notes["micro_batch"]
         self.watch.validation.losses = [(int(step), float(loss)) for step, loss in notes.get("validation", [])]
-        if (checkpoint / BEST).exists():
+        if self.ranks.first and (checkpoint / BEST).exists():
             shutil.copyfile(checkpoint / BEST, self.place.best)
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
 
-    def take_best(self) -> None:
-        """Give the model the trained weights that had the least validation loss."""
-        best = load_file(self.place.best)
-        with torch.no_grad():
-            for name, weight in trained_weights(self.model).items():
-                weight.copy_(best[name])
+    def result(self) -> dict[str, Any]:
+        """The trained weights, whole: those with the least validation loss, or the last. All ranks call it together;
+        those of the others are empty.
+        """
+        if self.watch.validation.best:
+            return load_file(self.place.best) if self.ranks.first else {}
+        return trained_weights(self.model, keep=self.ranks.first)
 
     def facts(self, tokens_per_step: float) -> TrainingFacts:
         """What is known of the training when it has ended."""
@@ -106,8 +118,3 @@ class KitTrainer(Trainer):
             best_step=best[0] if best else None,
             validation_loss=round(validated[1], 4) if validated else None,
         )
-
-
-def trained_weights(model: Any) -> dict[str, Any]:
-    """A model's weights that training changes, by name; each once, though two layers share it."""
-    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}

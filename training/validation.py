@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from training.batch_tensors import Collator
-from training.examples import Examples
+from training.batch_tensors import Collator, on_device
+from training.examples import Example, Examples
 from training.objectives import Objective
 from training.process import say
 from training.ranks import Alone
@@ -62,9 +62,12 @@ class Validation:
         model.eval()
         try:
             with torch.inference_mode():
-                for batch in self._batches(model.device):
-                    total[0] += float(objective.total(model, batch))
-                    total[1] += objective.items(batch)
+                batches = self._batches()
+                while self._ranks.any_asks((batch := next(batches, None)) is not None):
+                    # With weights in shards, all ranks compute together: who has no batch left, one without loss.
+                    tensors = on_device(self._collate(batch or []), model.device)
+                    total[0] += float(objective.total(model, tensors))
+                    total[1] += objective.items(tensors)
         finally:
             model.train(was_training)
         loss, items = self._ranks.sum(total).tolist()
@@ -73,14 +76,13 @@ class Validation:
         say(step=step, total=last, validation_loss=f"{value:.4f}")
         return self.best == (step, value)
 
-    def _batches(self, device: Any) -> Iterator[Any]:
-        """This rank's share of the examples, on its device."""
+    def _batches(self) -> Iterator[list[Example]]:
+        """This rank's share of the examples."""
         examples = self._examples
         if examples is None:
             return
         for batch in _alike(examples.widths, range(self._ranks.rank, len(examples), self._ranks.size)):
-            tensors = self._collate([examples[i] for i in batch])
-            yield {name: v.to(device) if hasattr(v, "to") else v for name, v in tensors.items()}
+            yield [examples[i] for i in batch]
 
 
 def _alike(widths: Sequence[int], share: Iterable[int]) -> Iterator[list[int]]:

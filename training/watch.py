@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 from training.guard import guard
 from training.objectives import Objective
 from training.process import say
-from training.trainer import trained_weights
+from training.sharding import trained_weights
 from training.validation import Validation
 
 _MB = 1 << 20
@@ -54,8 +54,9 @@ class ProgressCallback(TrainerCallback):
         step, last = state.global_step, state.max_steps
         if self.validation.is_due(step, last):
             if self.validation.measure(kwargs["model"], self.objective, step, last):
-                weights = trained_weights(kwargs["model"])
-                save_file({name: w.detach().cpu().contiguous() for name, w in weights.items()}, self._best)
+                weights = trained_weights(kwargs["model"], keep=state.is_world_process_zero)
+                if state.is_world_process_zero:
+                    save_file(weights, self._best)
             if self.validation.exhausted:
                 say(step=step, total=last, stopped="no better validation loss")
         if self.validation.exhausted or self._stop_asked():

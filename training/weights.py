@@ -103,22 +103,28 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
         path.chmod(0o644)
 
 
-def save_weights(model: Any, folder: Path) -> None:
-    """Write the weights alone, bf16, in safetensors files; the same weights give the same bytes.
+def save_weights(model: Any, weights: Mapping[str, Any], folder: Path) -> None:
+    """Write a model's weights alone, bf16, in safetensors files; the same weights give the same bytes.
+
+    Args:
+        model: its architecture counts.
+        weights: all of its parameters by name, each once; on the processor.
+        folder: an existing one.
 
     Raises:
         RunError: a value is not finite.
     """
     import torch
 
-    for name, weight in model.named_parameters():
+    for name, weight in weights.items():
         if not torch.isfinite(weight).all():
             raise RunError(
                 "has values that are not finite after training",
                 where=name,
                 fix="lower training.learning_rate, then train again",
             )
-    model.to(torch.bfloat16).save_pretrained(folder, max_shard_size=SHARD_SIZE)
+    narrow = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
+    model.save_pretrained(folder, state_dict=narrow, max_shard_size=SHARD_SIZE)
     for path in set(folder.iterdir()) - set(folder.glob(f"{WEIGHTS}*")):
         path.unlink()
 

@@ -40,7 +40,10 @@ class Training(Part):
     epochs: int = Field(default=1, ge=1, description="How often each row is trained.")
     max_steps: int = Field(default=0, ge=0, description="Optimizer steps; 0: `epochs` decides.")
     batch_size: int = Field(
-        default=16, ge=1, description="Rows an optimizer step, of all processes together; of `pretrain`, chunks."
+        default=16,
+        ge=1,
+        description="Rows an optimizer step, of all processes together; of `pretrain`, chunks. As many as fit into the "
+        "memory are computed at a time.",
     )
     learning_rate: float = Field(default=1e-4, gt=0, description="The highest one, after the warm-up.")
     warmup_steps: int = Field(default=0, ge=0, description="Steps in which the learning rate grows linearly from 0.")
@@ -82,6 +85,17 @@ class Training(Part):
     )
     threads: int = Field(default=0, ge=0, description="0: all processors.")
     seed: int = 0
+    gradient_checkpointing: Literal["auto"] | bool = Field(
+        default="auto",
+        description="Compute activations twice instead of keeping them (Chen et al. 2016, arXiv:1604.06174): slower, "
+        "with equal losses. auto: on a GPU that not even one row fits without.",
+    )
+    sharding: Literal["auto"] | bool = Field(
+        default="auto",
+        description="Where several GPUs train, keep weights, gradients and the optimizer in shards, one on each (FSDP2;"
+        " Zhao et al. 2023, arXiv:2304.11277), not whole on all of them: slower. auto: where they would fill more than "
+        "60 % of a GPU.",
+    )
 
     @model_validator(mode="after")
     def _each_key_counts(self) -> "Training":
@@ -93,6 +107,8 @@ class Training(Part):
             raise ValueError(f"`beta` has no effect with `method: {self.method}`: leave it out, or set `method: dpo`")
         if self.method == "dpo" and self.packing:
             raise ValueError("`packing` is not there for `method: dpo`: leave it out")
+        if self.sharding is True and self.adapter == "qlora":
+            raise ValueError("`sharding` is not there for `adapter: qlora`: leave it out, or set `adapter: lora`")
         if self.max_steps and self.epochs != default["epochs"].default:
             raise ValueError("`epochs` has no effect with `max_steps`: leave one of them out")
         if self.max_steps and self.warmup_steps > self.max_steps:

@@ -1,0 +1,66 @@
+"""Batches in parts: as many rows at a time as the machine's memory takes; their gradients add up to the batch's."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from contract.errors import RunError
+
+CPU_TOKENS = 8192
+"""Padded tokens of a micro-batch on processors. A count and not the free memory, so that equal jobs give equal bytes
+wherever they run."""
+_USABLE = 0.9  # of a GPU's memory: the rest is for other lengths' blocks, which do not fit into each other
+
+
+class MemoryUse(NamedTuple):
+    """Bytes of a GPU during a trial, and those that stay in use after it."""
+
+    peak: int
+    kept: int
+
+
+class MicroBatchCollator:
+    """Collates a batch's rows in order, as a list of micro-batches of at most `rows` rows."""
+
+    def __init__(self, collate: Callable[[list[Any]], Any], rows: int) -> None:
+        self.collate = collate
+        self.rows = rows
+
+    def __call__(self, rows: list[Any]) -> list[Any]:
+        return [self.collate(rows[start : start + self.rows]) for start in range(0, len(rows), self.rows)]
+
+
+def rows_on_cpu(batch: int, longest: int) -> int:
+    """Rows of a micro-batch on processors, of a rank's batch whose longest row has so many tokens."""
+    return max(1, min(batch, CPU_TOKENS // longest))
+
+
+def rows_on_gpu(
+    batch: int, memory: int, trial: Callable[[int], MemoryUse], any_asks: Callable[[bool], bool] = lambda asked: asked
+) -> int:
+    """Rows of a micro-batch on a GPU: a power of two, or the whole batch.
+
+    Doubled while the peak that the last trial leads to expect fits, so that no trial runs out of memory but the first:
+    with sharded weights, the other ranks would wait in vain for one that does.
+
+    Args:
+        batch: a rank's rows of a batch.
+        memory: bytes of the GPU.
+        trial: trains so many of the longest rows once.
+        any_asks: whether any rank does, so that all take the same number.
+    """
+    rows = 1
+    while True:
+        peak, kept = trial(rows)
+        if rows == batch or any_asks(peak + (peak - kept) > memory * _USABLE):
+            return rows
+        rows = min(2 * rows, batch)
+
+
+def too_large(reason: str, tokens: int) -> RunError:
+    """The error for a GPU on which not even one row can be trained."""
+    return RunError(
+        f"one row of {tokens} tokens does not fit into this GPU's memory ({reason.partition('. ')[0]})",
+        where="training.max_tokens",
+        fix="set training.gradient_checkpointing to auto if it is false, lower training.max_tokens, train with "
+        "`adapter: qlora`, or take a machine with larger GPUs, or with more of them (training.sharding)",
+    )
