@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 from contract.documents.recipe_evaluation import Suite
 from training.chat import prompt_ids, with_system
 from training.metrics import score_answer
+from training.pooling import pooled
 from training.process import say
+from training.ranks import Alone
 from training.rows import Row
 
 # Prompts answered together. Larger batches gain little on a CPU, and their cache grows.
@@ -32,6 +34,7 @@ def run_suite(
     system_prompt: str,
     stop: list[int],
     between: Callable[[], None] = lambda: None,
+    ranks: Alone | None = None,
 ) -> list[ModelAnswer]:
     """Answer every row greedily.
 
@@ -39,6 +42,7 @@ def run_suite(
         system_prompt: put first where a row has none, as the server will.
         stop: token ids that end an answer.
         between: called between batches; may raise to end early.
+        ranks: who asks together; each answers some of the batches, and has all answers in the end.
 
     Returns:
         Answers in the order of `rows`.
@@ -50,7 +54,9 @@ def run_suite(
     # Longest first: a batch then holds prompts of about one length, and the first one takes the most memory.
     order = sorted(range(len(rows)), key=lambda i: (-len(prompts[i]), i))
     texts: dict[int, str] = {}
-    for start in range(0, len(order), BATCH):
+    ranks = ranks or Alone()
+    # Whole batches, each with the prompts that it would have on one rank: an answer's bits depend on the others.
+    for start in range(0, len(order), BATCH)[ranks.rank :: ranks.size]:
         batch = order[start : start + BATCH]
         answers = generate(model, tokenizer, [prompts[i] for i in batch], suite.max_tokens, stop)
         texts |= {
@@ -58,6 +64,7 @@ def run_suite(
         }
         say(suite=suite.name, answered=len(texts), of=len(rows))
         between()
+    texts = pooled(texts, len(rows), ranks)
     return [ModelAnswer(row, texts[i], score_answer(suite.metric, row, texts[i])) for i, row in enumerate(rows)]
 
 

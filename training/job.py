@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from contract.documents.dataset import DatasetManifest, FileEntry
 from contract.documents.evaluation import GoldenAnswer
@@ -38,6 +38,8 @@ from training.stopping import StopRequest
 from training.weights import load_model, load_tokenizer, stop_tokens
 
 _TO_DO = "to do"
+When = Literal["before", "after"]
+"""Of an evaluation: before training, or after it."""
 
 
 def run_job(environ: Mapping[str, str]) -> int:
@@ -128,19 +130,23 @@ class TrainingJob:
         if not self.ranks.first:
             self._help()
             return
-        before = self._stage("evaluate_before", lambda: self._evaluate(self.base, "before"))
+        before = self._evaluated("before")
         facts = self._train()
         self._package()
-        after = self._stage("evaluate_after", lambda: self._evaluate(self.folders.model, "after"))
+        after = self._evaluated("after")
         self._finish(base_manifest, before, after, facts)
         say(stage="done", seconds=round(time.monotonic() - began, 1))
         self.ranks.reached("done")
 
     def _help(self) -> None:
-        """What all ranks but the first do: train with it, and end when it has done the rest."""
+        """What all ranks but the first do: evaluate and train with it, and end when it has done the rest."""
         try:
+            if self.ranks.wait_for("evaluate_before") == _TO_DO:
+                self._evaluate("before")
             if self.ranks.wait_for("train") == _TO_DO:
                 self._finetune()
+            if self.ranks.wait_for("evaluate_after") == _TO_DO:
+                self._evaluate("after")
             self.ranks.wait_for("done")
         finally:
             shutil.rmtree(self.state, ignore_errors=True)
@@ -176,10 +182,26 @@ class TrainingJob:
         with _timed(name):
             return checkpoints.once(self.state / f"{name}.json", work)
 
-    def _evaluate(self, model_folder: Path, when: str) -> dict[str, Any]:
+    def _evaluated(self, when: When) -> dict[str, Any]:
+        """The stage of an evaluation, on all ranks if it is to be done."""
+
+        def work() -> dict[str, Any]:
+            self.ranks.reached(f"evaluate_{when}", _TO_DO)
+            return self._evaluate(when)
+
+        found = self._stage(f"evaluate_{when}", work)
+        self.ranks.reached(f"evaluate_{when}")
+        return found
+
+    def _evaluate(self, when: When) -> dict[str, Any]:
         """The answers to every suite's rows in the trained precision; after training, the answers to some that were
-        right in the other one too.
+        right in the other one too. All ranks answer together, and each has all answers.
         """
+        self.ranks.connect()
+        model_folder = self.base
+        if when == "after":  # only the first host has it
+            model_folder = self.ranks.share(self.folders.model if self.ranks.first else None, self.state)
+            assert model_folder
         device = best_device()
         precision = precision_on(device, self.recipe.training.precision)
         model = load_model(model_folder, torch_dtype(precision)).to(device)
@@ -210,7 +232,7 @@ class TrainingJob:
         if not rows:
             return []
         asked, system, stop = [each.row for each in rows], self.recipe.serving.system_prompt, stop_tokens(folder)
-        return run_suite(model, load_tokenizer(folder), suite, asked, system, stop, self._check_stop)
+        return run_suite(model, load_tokenizer(folder), suite, asked, system, stop, self._check_stop, self.ranks)
 
     def _train(self) -> TrainingFacts:
         self._check_stop()

@@ -13,13 +13,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from training.batch_tensors import Batch
 from training.examples import Example
-from training.micro_batches import (
-    MemoryUse,
-    MicroBatchCollator,
-    rows_on_cpu,
-    rows_on_gpu,
-    too_large,
-)
+from training.micro_batches import MemoryUse, MicroBatchCollator, rows_on_cpu, rows_on_gpu, too_large
 from training.process import say
 from training.ranks import Alone
 from training.shard_checkpoints import load_shards, save_shards, saved_tensors
@@ -32,7 +26,7 @@ CHECKPOINTING = {"use_reentrant": False}
 
 
 class ScaledTrainer(Trainer):
-    """A Trainer whose batches are trained in micro-batches.
+    """A Trainer whose batches are trained in micro-batches, and whose state is kept in shards.
 
     The library sees whole batches: a micro-batch is no step of its own, so that steps, their order and how a run is
     resumed do not depend on the machine.

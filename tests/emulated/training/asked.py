@@ -5,6 +5,7 @@ python asked.py ROOT   the root of a job's container, whose base model stands fo
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def main(root: Path) -> None:
     job.run_suite = note
     job.to_ask_again = lambda rows, right: rows
     training = job.TrainingJob(TrainingFolders(root), Alone(), StopRequest())
-    found = training._evaluate(training.base, "after")
+    shutil.copytree(training.base, training.folders.model)
+    found = training._evaluate("after")
     print(json.dumps({"computed": computed, "golden": len(found["golden"])}))
 
 

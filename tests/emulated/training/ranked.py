@@ -1,30 +1,46 @@
-"""Train the same rows in several ways, alone or as one of several ranks. Prints JSON; run in the training image.
+"""Train the same rows in several ways, on one or several ranks. Prints JSON; run in the training image.
 
-python ranked.py BASE ROWS HELD_OUT RECIPE FOLDER WAYS   with the variables of training.ranks.Team, or alone
-    WAYS: {name: {"options": of the recipe's training, "stop_after": steps, "from": another way's folder to go on in}}
-    -> {name: {"losses": [of each step], "validation": loss, "sha256": of the adapter, "sharded": bool}}, of rank 0
+python ranked.py BASE DATA RECIPE WAYS
+    WAYS: [{"name": its own, "size": ranks, "options": of the recipe's training, "stop_after": steps, "kills": how many
+            times all ranks are killed, "from": the name of a way that stopped, to go on with}]
+    -> {name: {"losses": [of each step], "validation": loss, "sha256": of the result, "shards": [bytes of each],
+               "resumed": [the checkpoints that were taken up]}}
+
+DATA is a folder that `write_rows` filled. Every rank is a child of this process, which has imported what they need and
+computed nothing, so that a start costs little. Torch's own pickling between ranks is refused.
 """
 
 import json
 import os
+import random
 import shutil
+import signal
 import sys
-from contextlib import suppress
+import tempfile
+import time
+import traceback
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from training.process import prepare_process
 
 prepare_process()
 
-from torch.distributed import distributed_c10d  # noqa: E402
+import peft  # noqa: E402, F401
+import transformers.trainer  # noqa: E402, F401
+from torch.distributed import TCPStore, distributed_c10d  # noqa: E402  # pyright: ignore[reportPrivateImportUsage]
 
+import training.trainer  # noqa: E402, F401
 from contract.documents.recipe import Recipe  # noqa: E402
 from contract.documents.recipe_training import Training  # noqa: E402
 from contract.integrity.digest import sha256_file  # noqa: E402
+from tests.support.training import ROWS  # noqa: E402
 from training import checkpoints  # noqa: E402
-from training.finetune import finetune  # noqa: E402
+from training.finetune import finetune, is_trained  # noqa: E402
+from training.process import keep_quiet  # noqa: E402
 from training.ranks import Alone, StoppedError, Team  # noqa: E402
+
+_SOUND, _FAILED = 0, 1
 
 
 def refuse(*_: object) -> None:
@@ -32,50 +48,118 @@ def refuse(*_: object) -> None:
     raise AssertionError("an object was pickled for the wire, or unpickled from it")
 
 
-class Ways:
-    """Trains, with what is equal for all ways."""
+class Way:
+    """One of the ways, in its folder."""
 
-    def __init__(self, base: Path, rows: Path, held_out: Path, recipe: Recipe, folder: Path) -> None:
-        self.inputs, self.held_out, self.recipe, self.folder = (base, rows), held_out, recipe, folder
-        self.ranks = Team(os.environ) if "RANK" in os.environ else Alone()
+    def __init__(self, base: Path, data: Path, recipe: Recipe, work: Path, way: dict[str, Any]) -> None:
+        options = {"method": "sft", **way.get("options", {})}
+        self.options = Training.model_validate({**recipe.training.model_dump(exclude_unset=True), **options})
+        self.inputs = (base, data / ROWS[self.options.method], self.options, recipe.serving.system_prompt)
+        self.held_out = data / "few.jsonl" if self.options.patience else None
+        self.size, self.stop_after = way.get("size", 1), way.get("stop_after", 0)
+        self.folder = work / way["name"]
+        self.resumed: list[str] = []
+        if "from" in way:
+            shutil.copytree(work / way["from"], self.folder)
 
-    def train(self, name: str, way: dict[str, Any]) -> dict[str, Any] | None:
-        options = Training.model_validate(self.recipe.training.model_dump() | {"patience": 9} | way.get("options", {}))
-        folder = self.folder / (name if self.ranks.first else f"{name}-{self.ranks.rank}")
-        if self.ranks.first and "from" in way:
-            shutil.copytree(self.folder / way["from"], folder)
-        steps = 0
+    def start(self) -> tuple[list[int], IO[str]]:
+        """Start all ranks; their process ids, and what the first one prints."""
+        reading, writing = os.pipe()
+        self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        pids = []
+        for rank in range(self.size):
+            pid = os.fork()
+            if pid == 0:
+                os.dup2(writing if rank == 0 else 2, 1)
+                os.close(writing)
+                self.be_rank(rank)
+            pids.append(pid)
+        os.close(writing)
+        return pids, os.fdopen(reading)
+
+    def be_rank(self, rank: int) -> None:
+        """Train as one of the ranks, in a process that ends with it."""
+        code = _FAILED
+        try:
+            ranks = Alone()
+            if self.size > 1:
+                places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self.size, "MASTER_PORT": self.store.port}
+                names = {"MASTER_ADDR": "127.0.0.1", "LLMOPS_HOST": "one", "LLMOPS_FIRST_HOST": "one"}
+                os.environ |= {name: str(value) for name, value in places.items()} | names
+                ranks = Team(os.environ)
+            if rank:
+                keep_quiet()
+            folder = self.folder if ranks.first else self.folder.with_name(f"{self.folder.name}-{rank}")
+            finetune(*self.inputs, folder, self.stop(ranks), ranks, self.held_out)
+            code = _SOUND
+        except StoppedError:
+            code = _SOUND
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+
+    def stop(self, ranks: Alone) -> Any:
+        asked = 0
 
         def stop() -> bool:
-            nonlocal steps
-            steps += 1
-            return self.ranks.any_asks(steps >= way.get("stop_after", 99))
+            nonlocal asked
+            asked += 1
+            return ranks.any_asks(asked >= self.stop_after > 0)
 
-        rows = (*self.inputs, options, self.recipe.serving.system_prompt, folder, stop, self.ranks, self.held_out)
-        with suppress(StoppedError):
-            facts = finetune(*rows)
-            if self.ranks.first:
-                return {"validation": facts.validation_loss, **self.found(folder)}
-        return None
+        return stop
 
-    def found(self, folder: Path) -> dict[str, Any]:
-        newest = checkpoints.newest(folder)
+    def run(self, kills: int) -> None:
+        """To the end, or to where it stops."""
+        draw = random.Random(self.folder.name)
+        for _ in range(kills):
+            pids, lines = self.start()
+            self.follow(lines, f"step={draw.randint(2, 4)} ")
+            time.sleep(draw.uniform(0, 0.15))  # a step and its checkpoint take about as long
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        if is_trained(self.folder):  # then a job starts no ranks for it either
+            return
+        pids, lines = self.start()
+        self.follow(lines, "-")
+        assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * self.size
+
+    def follow(self, lines: IO[str], beginning: str) -> None:
+        """What the first rank says, up to a line that begins so."""
+        for line in lines:
+            if line.startswith("resume="):
+                self.resumed.append(line.strip().partition("=")[2])
+            if line.startswith(beginning):
+                return
+
+    def found(self) -> dict[str, Any]:
+        newest = checkpoints.newest(self.folder)
         assert newest
         history = json.loads((newest / "trainer_state.json").read_text())["log_history"]
+        [result] = (self.folder / "trained").glob("*.safetensors")
         return {
             "losses": [entry["loss"] for entry in history if "loss" in entry],
-            "sha256": sha256_file(folder / "trained" / "adapter_model.safetensors"),
-            "shards": sorted(path.name for path in (newest / "shards").iterdir()),
+            "validation": checkpoints.checked(self.folder / "trained").notes["validation_loss"],
+            "sha256": sha256_file(result),
+            "shards": [path.stat().st_size for path in sorted((newest / "shards").iterdir())],
+            "resumed": self.resumed,
         }
 
 
-def main(base: Path, rows: Path, held_out: Path, recipe: Path, folder: Path, ways: str) -> None:
+def main(base: Path, data: Path, recipe: Recipe, ways: list[dict[str, Any]]) -> dict[str, Any]:
     distributed_c10d._object_to_tensor = distributed_c10d._tensor_to_object = refuse  # type: ignore[assignment]
-    trainer = Ways(base, rows, held_out, Recipe.load(recipe), folder)
-    found = {name: trainer.train(name, way) for name, way in json.loads(ways).items()}
-    print(json.dumps(found), flush=True)
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as work:
+        for each in ways:
+            way = Way(base, data, recipe, Path(work), each)
+            way.run(each.get("kills", 0))
+            if not way.stop_after:
+                found[each["name"]] = way.found()
+    return found
 
 
 if __name__ == "__main__":
-    base, rows, held_out, recipe, folder = (Path(a) for a in sys.argv[1:6])
-    main(base, rows, held_out, recipe, folder, sys.argv[6])
+    base, data, recipe = (Path(a) for a in sys.argv[1:4])
+    print(json.dumps(main(base, data, Recipe.load(recipe), json.loads(sys.argv[4]))))

@@ -1,0 +1,74 @@
+"""Weights and checkpoints in shards: two ranks train what one does, and each goes on where the other was stopped."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.models import tiny_model
+from tests.support.training import script_result, tiny_recipe, write_rows
+
+STEPS = 6
+SHARDED = {"sharding": True}
+# Of rank 1, there is one row in some weights: the second process has none of it.
+LORA: dict[str, Any] = {"lora": {"r": 1}, "patience": 9}
+FULL: dict[str, Any] = {"adapter": "none", "checkpoint_steps": 1}
+DPO: dict[str, Any] = {"adapter": "none", "method": "dpo"}
+WAYS: list[dict[str, Any]] = [
+    {"name": "one", "options": LORA},
+    {"name": "shards", "size": 2, "options": LORA | SHARDED | {"gradient_checkpointing": True}},
+    {"name": "one stopped", "options": LORA, "stop_after": 3},
+    {"name": "one, then two", "from": "one stopped", "size": 2, "options": LORA | SHARDED},
+    {"name": "two stopped", "size": 2, "options": LORA | SHARDED, "stop_after": 3},
+    {"name": "two, then one", "from": "two stopped", "options": LORA},
+    {"name": "full", "options": FULL},
+    {"name": "full shards", "size": 2, "options": FULL | SHARDED},
+    {"name": "full killed", "size": 2, "options": FULL | SHARDED, "kills": 3},
+    {"name": "dpo", "options": DPO},
+    {"name": "dpo shards", "size": 2, "options": DPO | SHARDED},
+]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("sharding")
+    write_rows(folder)
+    held_out = (folder / "held-out.jsonl").read_text().splitlines(keepends=True)
+    (folder / "few.jsonl").write_text("".join(held_out[:3]))  # the second of two ranks has fewer to measure
+    tiny_recipe(epochs=2, batch_size=4, precision="f32").write(folder / "recipe.json")
+    script = Path(__file__).with_name("ranked.py")
+    return script_result(script, tiny_model(), folder, folder / "recipe.json", json.dumps(WAYS))
+
+
+@pytest.mark.parametrize(
+    ("way", "alone"),
+    [
+        ("shards", "one"),
+        ("one, then two", "one"),
+        ("two, then one", "one"),
+        ("full shards", "full"),
+        ("dpo shards", "dpo"),
+    ],
+)
+def test_two_ranks_in_shards_train_what_one_process_trains(found: dict[str, Any], way: str, alone: str) -> None:
+    assert len(found[alone]["losses"]) == STEPS
+    assert found[way]["losses"] == pytest.approx(found[alone]["losses"], rel=2e-6, abs=2e-6)
+    assert found[way]["validation"] == found[alone]["validation"]
+
+
+def test_each_rank_keeps_its_half(found: dict[str, Any]) -> None:
+    [whole], halves = found["full"]["shards"], found["full shards"]["shards"]
+    assert len(halves) == 2
+    assert max(halves) < 0.52 * whole
+
+
+def test_other_numbers_of_ranks_take_checkpoints_up(found: dict[str, Any]) -> None:
+    for way, shards in (("one, then two", 2), ("two, then one", 1)):
+        assert found[way]["resumed"] == ["checkpoint-3"]
+        assert len(found[way]["shards"]) == shards
+
+
+def test_ranks_killed_at_random_end_with_equal_bytes(found: dict[str, Any]) -> None:
+    assert found["full killed"]["resumed"]
+    assert found["full killed"]["sha256"] == found["full shards"]["sha256"]
