@@ -21,6 +21,9 @@ RUN_TAG = "llmops:run"
 JOBS_TAG = "llmops:jobs"
 """Of all jobs of a stack: the prefix of their names, which those of a schedule don't have."""
 _JOB_NAME_VARIABLE = "$AZUREML_RUN_ID"  # set by Azure in the job's shell
+# At most, of /dev/shm, by which NCCL passes gradients between the GPUs of a node; Azure's own 2g are scarce for eight:
+# https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/troubleshooting.html#shared-memory
+_SHARED_MEMORY = "8g"
 _INPUTS = (SPEC_INPUT, "dataset", "base_model")
 _PLAIN = Compute()
 
@@ -75,7 +78,7 @@ def command_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: A
         "environmentVariables": {SPEC_VARIABLE: stored.sha256},
         "computeId": f"{place.computes}/{choose_cluster(spec.compute, place.clusters)}",
         "identity": {"identityType": "Managed", "clientId": place.client_id},
-        "resources": {"instanceCount": spec.compute.instances},
+        "resources": {"instanceCount": spec.compute.instances, "shmSize": _SHARED_MEMORY},
         "limits": {"jobLimitsType": "Command", "timeout": f"PT{spec.compute.max_hours}H"},
         "inputs": {
             SPEC_INPUT: _input(place.work, stored.folder),

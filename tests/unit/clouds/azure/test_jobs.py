@@ -78,10 +78,10 @@ def test_machines_are_what_the_run_asks_for() -> None:
     made = job(max_hours=2)
     assert made["computeId"] == f"{WORKSPACE}/computes/cpu-many"
     assert made["limits"]["timeout"] == "PT2H"
-    assert made["resources"] == {"instanceCount": 1}
+    assert made["resources"] == {"instanceCount": 1, "shmSize": "8g"}
     assert "distribution" not in made
     several = job(instances=3)
-    assert several["resources"] == {"instanceCount": 3}
+    assert several["resources"] == {"instanceCount": 3, "shmSize": "8g"}
     assert several["distribution"] == {"distributionType": "PyTorch", "processCountPerInstance": 1}
     spot = job(instance_type="standard_nc6s_V3", spot=True)
     assert spot["computeId"].endswith("/computes/gpu-spot")
