@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-COMMANDS = ("merge", "preview", "router", "serving", "stack", "training", "twin", "azure_twin")
+COMMANDS = ("merge", "preview", "router", "serving", "stack", "training", "training_ranks", "twin", "azure_twin")
 
 
 def main() -> int:
