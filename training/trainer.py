@@ -75,7 +75,7 @@ class KitTrainer(ScaledTrainer):
                 shutil.copyfile(self.place.best, work / BEST)
             notes = {
                 "seconds": self.watch.seconds(),
-                "validation": self.watch.validation.losses,
+                "validation": list(self.watch.validation.losses),  # as it is now: the next steps go on
                 "micro_batch": self.micro_batch,
             }
             self.publisher.start(lambda: self._publish(work, notes))

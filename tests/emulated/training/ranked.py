@@ -2,7 +2,8 @@
 
 python ranked.py BASE DATA RECIPE WAYS
     WAYS: [{"name": its own, "size": ranks, "options": of the recipe's training, "stop_after": steps, "kills": how many
-            times all ranks are killed, "from": the name of a way that stopped, to go on with}]
+            times all ranks are killed, "from": the name of a way that stopped, to go on with, "tokens": of a
+            micro-batch at most}]
     -> {name: {"losses": [of each step], "validation": loss, "sha256": of the result, "shards": [bytes of each],
                "resumed": [the checkpoints that were taken up]}}
 
@@ -35,7 +36,7 @@ from contract.documents.recipe import Recipe  # noqa: E402
 from contract.documents.recipe_training import Training  # noqa: E402
 from contract.integrity.digest import sha256_file  # noqa: E402
 from tests.support.training import ROWS  # noqa: E402
-from training import checkpoints  # noqa: E402
+from training import checkpoints, micro_batches  # noqa: E402
 from training.finetune import finetune, is_trained  # noqa: E402
 from training.process import keep_quiet  # noqa: E402
 from training.ranks import Alone, StoppedError, Team  # noqa: E402
@@ -57,6 +58,7 @@ class Way:
         self.inputs = (base, data / ROWS[self.options.method], self.options, recipe.serving.system_prompt)
         self.held_out = data / "few.jsonl" if self.options.patience else None
         self.size, self.stop_after = way.get("size", 1), way.get("stop_after", 0)
+        self.tokens = way.get("tokens", micro_batches.CPU_TOKENS)
         self.folder = work / way["name"]
         self.resumed: list[str] = []
         if "from" in way:
@@ -79,7 +81,7 @@ class Way:
 
     def be_rank(self, rank: int) -> None:
         """Train as one of the ranks, in a process that ends with it."""
-        code = _FAILED
+        code, micro_batches.CPU_TOKENS = _FAILED, self.tokens
         try:
             ranks = Alone()
             if self.size > 1:

@@ -17,7 +17,8 @@ FULL: dict[str, Any] = {"adapter": "none", "checkpoint_steps": 1}
 DPO: dict[str, Any] = {"adapter": "none", "method": "dpo"}
 WAYS: list[dict[str, Any]] = [
     {"name": "one", "options": LORA},
-    {"name": "shards", "size": 2, "options": LORA | SHARDED | {"gradient_checkpointing": True}},
+    # A row at a time: of the last batch's one row, the second rank has a part without loss.
+    {"name": "shards", "size": 2, "options": LORA | SHARDED | {"gradient_checkpointing": True}, "tokens": 1},
     {"name": "one stopped", "options": LORA, "stop_after": 3},
     {"name": "one, then two", "from": "one stopped", "size": 2, "options": LORA | SHARDED},
     {"name": "two stopped", "size": 2, "options": LORA | SHARDED, "stop_after": 3},
