@@ -163,7 +163,8 @@ def _objective(job: _Job, trainer: Any) -> Objective:
     second = load_model(job.base)
     if is_sharded(trainer.model):
         shard(second, job.ranks, trainer.args.device)
-    second = second.to(trainer.args.device)
+    else:
+        second.to(trainer.args.device)
     return PreferenceLoss(job.options.beta, frozen(second, autocast))
 
 

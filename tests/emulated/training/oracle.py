@@ -157,11 +157,8 @@ def compare(base: Path, rows: Path, recipe: Recipe) -> dict[str, object]:
         newest = checkpoints.newest(folder)
         assert newest
         history = json.loads((newest / "trainer_state.json").read_text())["log_history"]
-        [saved] = newest.glob("*model.safetensors")
-        kit = {
-            name.replace(".weight", ".default.weight") if "lora_" in name else name: tensor
-            for name, tensor in load_file(saved).items()
-        }
+        saved = load_file(newest / "shards" / "rank-0.safetensors").items()
+        kit = {name.removeprefix("weight/"): tensor for name, tensor in saved if name.startswith("weight/")}
     assert kit.keys() == after.keys()
 
     def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:

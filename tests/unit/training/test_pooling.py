@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from contract.errors import IntegrityError
-from training.pooling import _together, pooled
+from training.pooling import TEXTS, _together, pooled
 from training.ranks import Alone
 
 
 def test_one_rank_keeps_its_own() -> None:
-    assert pooled({0: "a", 1: "b"}, 2, Alone()) == {0: "a", 1: "b"}
+    assert pooled({0: "a", 1: "b"}, 2, Alone(), TEXTS) == {0: "a", 1: "b"}
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path, second: str, w
     files = [tmp_path / "rank-0.json", tmp_path / "rank-1.json"]
     files[0].write_text('{"0": "a"}')
     files[1].write_text('{"1": "b"}')
-    assert _together(files, 2) == {0: "a", 1: "b"}
+    assert _together(files, 2, TEXTS) == {0: "a", 1: "b"}
     files[1].write_text(second)
     with pytest.raises(IntegrityError, match=what):
-        _together(files, 2)
+        _together(files, 2, TEXTS)
