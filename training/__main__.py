@@ -4,6 +4,8 @@ python -m training train [--folder NAME=PATH …] [--run RUN]
                                              the job: reads /opt/ml/input, writes /opt/ml/model, or what is named
 python -m training rank                      one of several processes of a job, which `train` starts
 python -m training import SOURCE OUT --name NAME [--source …] [--revision …] [--licence …]
+python -m training estimate FOLDER REQUEST OUT
+                                             say how machines would train: EstimateRequest in, Estimate out, as JSON
 """
 
 import argparse
@@ -45,6 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
     bring.add_argument("--source", dest="origin", default="", help="where it comes from, as package:, hub: or folder:")
     bring.add_argument("--revision", default="")
     bring.add_argument("--licence", default="")
+    foresee = commands.add_parser("estimate", help="say how machines would train a model, without training it")
+    foresee.add_argument("folder", type=Path, help="has its config.json, and its tokenizer where rows are counted")
+    foresee.add_argument("request", type=Path)
+    foresee.add_argument("out", type=Path)
     options = parser.parse_args(arguments)
     try:
         if options.command == "train":
@@ -63,6 +69,11 @@ def main(arguments: list[str] | None = None) -> int:
             from training.job import run_rank
 
             return run_rank(os.environ)
+        if options.command == "estimate":
+            from training.estimate import answer
+
+            answer(options.folder, options.request, options.out)
+            return 0
         from training.importing import import_model
 
         import_model(
