@@ -43,7 +43,7 @@ def estimate(folder: Path, request: EstimateRequest) -> Estimate:
     plan = _Plan(_read_config(folder), request.training, _count(folder, request))
     machines = request.machines or [_this_machine(request.training)]
     return Estimate(
-        parameters=plan.sizes("f32").count,
+        parameters=plan.sizes("f32").parameters,
         trained=plan.sizes("f32").trained,
         lengths=plan.lengths,
         machines=[plan.fit(machine) for machine in machines],
@@ -53,7 +53,7 @@ def estimate(folder: Path, request: EstimateRequest) -> Estimate:
 class _Sizes(NamedTuple):
     """Of a model with its adapter."""
 
-    count: int
+    parameters: int
     """Weights, without those of the adapter."""
     trained: int
     weights: int
@@ -173,7 +173,7 @@ class _Plan:
         if self._options.method == "dpo" and self._options.adapter == "none":
             whole += weight_bytes(outline(self._config, self._options, precision).to(torch_dtype(precision)), False)
         return _Sizes(
-            count=sum(w.numel() for w in weights) - adapter,
+            parameters=sum(w.numel() for w in weights) - adapter,
             trained=sum(w.numel() for w in trained),
             weights=whole,
             gathered=whole - sum(inside) + root_gradients + _GATHERED * (max(inside) + max(trained_inside)),

@@ -29,8 +29,8 @@ from training.sharding import blocks
 _DEVICE = torch.device("cpu")  # of the fakes: CUDA's need a GPU, and allocate the same
 _NF4_BLOCK, _NF4_SCALES = 64, 256  # weights of a scale, and scales of a second scale: bitsandbytes' sizes
 _DEPTHS = (4, 5)
-"""Layers that are traced of a model with more, if all are equal: two at each end, whose steps differ, and 0 or 1 between
-them. Every peak is near an end, as memory changes evenly between them, so it grows linearly with the depth."""
+"""Layers that are traced of a model with more, if all are equal: two at each end, whose steps differ, and 0 or 1
+between them. Every peak is near an end, as memory changes evenly between them, so it grows linearly with the depth."""
 
 
 class Shape(NamedTuple):
@@ -131,8 +131,8 @@ class _FourBitLinear(nn.Linear):
 
     packed: Any
 
-    def forward(self, input: Any) -> Any:
-        given = input.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else input
+    def forward(self, given: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]  # a builtin's name
+        given = given.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else given
         return _FourBit.apply(given, self.packed, self.weight.shape).clone()  # pyright: ignore  # peft copies each result
 
 
@@ -205,9 +205,10 @@ def trace_step(
         foreach: whether the optimizer takes all weights at once, as it does on GPUs.
         shortened: whether only some layers are traced; `layers_alike` says whether the others are like them.
     """
-    found = []
-    for layers in _DEPTHS if shortened else (0,):
-        found.append(_trace(config, options, precision, shape, layers, checkpointing, foreach))
+    found = [
+        _trace(config, options, precision, shape, layers, checkpointing, foreach)
+        for layers in (_DEPTHS if shortened else (0,))
+    ]
     if not shortened:
         return found[0]
     first, second = found

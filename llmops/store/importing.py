@@ -63,7 +63,7 @@ def import_model(platform: Platform, wanted: BaseModelSource, say: Say, relative
     if kind == "store":
         return store.find(place)
     wanted.require_commit("revision")
-    with _work_folder() as work:
+    with work_folder() as work:
         revision = wanted.revision or (locked_version(place) if kind == "package" else "")
         if kind != "folder" and (found := _find_import(store, wanted, revision)):
             say(f"base model {found.alias} is in the store")
@@ -142,7 +142,7 @@ def _folder(path: Path) -> Path:
 
 
 @contextmanager
-def _work_folder() -> Iterator[Path]:
+def work_folder() -> Iterator[Path]:
     """A folder for some gigabytes: in the cache, because /tmp may be small. What killed imports left is removed."""
     base = cache_dir() / "work"
     for left in base.glob("import-*-*"):
@@ -157,7 +157,7 @@ def _work_folder() -> Iterator[Path]:
 def _convert(fetched: Fetched, wanted: BaseModelSource, work: Path, say: Say) -> Path:
     """Make an unsigned model version in the training image."""
     version = work / "version"
-    answer = _in_training_image(
+    answer = in_training_image(
         *("-m", "training", "import", str(fetched.path), str(version), "--name", wanted.name),
         *("--source", fetched.origin, "--revision", fetched.revision, "--licence", wanted.licence),
         work=work,
@@ -172,7 +172,7 @@ def _convert(fetched: Fetched, wanted: BaseModelSource, work: Path, say: Say) ->
     return version
 
 
-def _in_training_image(
+def in_training_image(
     *arguments: str, work: Path, say: Say, extra: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a Python command in the training image's environment; its progress lines go to `say`."""
@@ -221,7 +221,7 @@ def _fetch_hub(repository: str, revision: str, work: Path, say: Say, token: str)
     network = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "SSL_")) or k.lower().endswith("_proxy")}
     if token:
         network["HF_TOKEN"] = token
-    answer = _in_training_image("-c", _DOWNLOAD, argument, work=work, say=say, extra=network)
+    answer = in_training_image("-c", _DOWNLOAD, argument, work=work, say=say, extra=network)
     if answer.returncode:
         words = [line for line in answer.stderr.splitlines() if line.strip()]
         raise KitError(

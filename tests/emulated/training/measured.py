@@ -96,7 +96,7 @@ def small(smollm2: str) -> list[dict[str, Any]]:
     for size, settings, precision in CASES:
         config = AutoConfig.for_model("llama", **SIZES[size], **heads) if size in SIZES else smollm2
         config = AutoConfig.from_pretrained(config) if isinstance(config, str) else config
-        options = Training(**settings)
+        options = Training.model_validate(settings)
         ratio = traced(config, options, precision) / measured(config, options, precision)
         found.append({"size": size, "precision": precision, **settings, "ratio": round(ratio, 3)})
     return found
@@ -107,7 +107,7 @@ def shortcuts() -> dict[str, Any]:
     config = AutoConfig.for_model("llama", **SIZES["5M"], num_attention_heads=4, num_key_value_heads=2)
     found: dict[str, Any] = {"depth": [], "rows": []}
     for settings in ({"adapter": "none"}, {"adapter": "lora", "gradient_checkpointing": True}):
-        options = Training(**settings)
+        options = Training.model_validate(settings)
         found["depth"].append([traced(config, options, "bf16", whole=whole) for whole in (False, True)])
     one, four, seven = (traced(config, Training(), "bf16", Shape(rows, 64, 20)) for rows in (1, 4, 7))
     found["rows"] = [(one + seven) // 2, four]
