@@ -8,6 +8,7 @@ import typer
 from contract.errors import KitError
 from llmops.commands import print_error
 from llmops.context import Context, say
+from llmops.plan.training import dollars
 from llmops.terminal.tables import print_json, print_rows
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def check_recipe(here: Context, path: Path, machines: dict[str, Any], as_json: b
 
 def _print_check(found: "TrainingCheck") -> None:
     print(f"{found.recipe}: {found.parameters / 1e6:,.0f} M parameters, {found.trained / 1e6:,.1f} M of them trained")
-    columns = ["machine", "gpu", "fits", "peak", "micro_batch", "how", "hours", "cost", "note"]
+    columns = ["machine", "gpu", "fits", "peak", "micro_batch", "how", "time", "cost", "note"]
     print_rows([_check_row(each) for each in found.machines], columns, as_json=False)
     for words in found.assumptions:
         print(words)
@@ -66,7 +67,14 @@ def _check_row(each: "MachineEstimate") -> dict[str, Any]:
         "peak": f"{each.peak_gb:.1f} GB",
         "micro_batch": f"{each.micro_batch} x {each.accumulation}" if each.fits else "",
         "how": ", ".join(filter(None, how)),
-        "hours": "unknown" if each.hours is None else f"{each.hours:.2f}",
-        "cost": "unknown" if each.usd is None else f"${each.usd:.2f}",
+        "time": "unknown" if each.hours is None else _time(each.hours),
+        "cost": dollars(each.usd),
         "note": "; ".join(filter(None, notes)),
     }
+
+
+def _time(hours: float) -> str:
+    minutes = hours * 60
+    if minutes < 1:
+        return f"{minutes * 60:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 120 else f"{hours:.1f} h"
