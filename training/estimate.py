@@ -17,7 +17,7 @@ from transformers import AutoConfig
 from contract.documents.estimate import Estimate, EstimateRequest, MachineFit, MachineMemory, PeakMemory, RowLengths
 from contract.documents.recipe_training import Training
 from contract.errors import KitError
-from training.devices import Precision, best_device, precision_on, torch_dtype
+from training.devices import Precision, best_device, precision_on
 from training.examples import load_examples
 from training.fake_step import Moment, Shape, StepTrace, layers_alike, outline, trace_step, weight_bytes
 from training.micro_batches import USABLE, MemoryUse, rows_on_cpu, rows_on_gpu
@@ -170,13 +170,13 @@ class _Plan:
         root_gradients = sum(w.nbytes for w in trained) - sum(trained_inside)
         adapter = 0 if self._options.adapter == "none" else sum(w.numel() for w in trained)
         whole = weight_bytes(model, four_bit)
-        if self._options.method == "dpo" and self._options.adapter == "none":
-            whole += weight_bytes(outline(self._config, self._options, precision).to(torch_dtype(precision)), False)
+        outside = whole - sum(inside)
+        models = 2 if self._options.method == "dpo" and self._options.adapter == "none" else 1  # the other: a reference
         return _Sizes(
             parameters=sum(w.numel() for w in weights) - adapter,
             trained=sum(w.numel() for w in trained),
-            weights=whole,
-            gathered=whole - sum(inside) + root_gradients + _GATHERED * (max(inside) + max(trained_inside)),
+            weights=models * whole,
+            gathered=models * outside + root_gradients + _GATHERED * (max(inside) + max(trained_inside)),
         )
 
 
@@ -195,7 +195,8 @@ def _count(folder: Path, request: EstimateRequest) -> RowLengths:
     """The examples that rows become; without rows, what is assumed of them."""
     most = request.training.max_tokens
     if not request.rows:
-        return RowLengths(counted=False, longest=most, loss_bearing=most // 2)
+        bearing = most - 1 if request.training.method == "pretrain" else most // 2
+        return RowLengths(counted=False, longest=most, loss_bearing=bearing)
     with tempfile.TemporaryDirectory() as temporary:
         target = Path(temporary, "rows.arrow")
         tokenizer = load_tokenizer(folder)

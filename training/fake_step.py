@@ -307,7 +307,6 @@ def _objective(config: Any, options: Training, precision: Precision, model: Any,
     if options.adapter != "none":
         return PreferenceLoss(options.beta, adapter_off(model, autocast))
     second = outline(config, options, precision, model.config.num_hidden_layers)
-    second.to(torch_dtype(precision))
     _materialise(second, False, live)
     return PreferenceLoss(options.beta, frozen(second, autocast))
 
