@@ -6,6 +6,8 @@ python -m training rank                      one of several processes of a job, 
 python -m training import SOURCE OUT --name NAME [--source …] [--revision …] [--licence …]
 python -m training answer MODEL DATASET OUT --suite JSON … [--system-prompt …] [--precision …]
                                              a model's answers to suites of a dataset version
+python -m training estimate FOLDER REQUEST OUT
+                                             say how machines would train: EstimateRequest in, Estimate out, as JSON
 """
 
 import argparse
@@ -49,6 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
     bring.add_argument("--revision", default="")
     bring.add_argument("--licence", default="")
     _add_answer(commands.add_parser("answer", help="answer suites of a dataset version with a model"))
+    foresee = commands.add_parser("estimate", help="say how machines would train a model, without training it")
+    foresee.add_argument("folder", type=Path, help="has its config.json, and its tokenizer where rows are counted")
+    foresee.add_argument("request", type=Path)
+    foresee.add_argument("out", type=Path)
     options = parser.parse_args(arguments)
     try:
         if options.command == "train":
@@ -69,6 +75,11 @@ def main(arguments: list[str] | None = None) -> int:
             return run_rank(os.environ)
         if options.command == "answer":
             _answer(options)
+            return 0
+        if options.command == "estimate":
+            from training.estimate import answer
+
+            answer(options.folder, options.request, options.out)
             return 0
         from training.importing import import_model
 

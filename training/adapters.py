@@ -31,10 +31,11 @@ def build_model(base: Path, options: Training, precision: Precision, device: Any
     quantized = _quantization(precision, device) if options.adapter == "qlora" else {}
     model = load_model(base, torch_dtype(precision), **quantized)
     set_seed(options.seed)
-    return _with_adapter(model, options)
+    return with_adapter(model, options)
 
 
-def _with_adapter(model: Any, options: Training) -> Any:
+def with_adapter(model: Any, options: Training) -> Any:
+    """Freeze a model's weights, and put the recipe's adapter beside them."""
     from peft import LoraConfig, get_peft_model
 
     lora = options.lora

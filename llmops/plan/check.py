@@ -1,0 +1,250 @@
+"""What a training would take on each type of machine, before any is paid for: memory, time and cost. Starts no job."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from contract.documents.dataset import DatasetManifest
+from contract.documents.estimate import Estimate, EstimateRequest, MachineFit, MachineMemory
+from contract.documents.recipe import Recipe
+from contract.documents.run import Compute
+from contract.errors import KitError
+from contract.layout import MANIFEST
+from llmops.images.training_image import failure, run_in_training_image
+from llmops.plan.machines import MachineType, find_type, gpu_types
+from llmops.plan.prices import Prices
+from llmops.platforms.platform import Platform, Say
+from llmops.store.importing import work_folder
+from llmops.store.outlines import fetch_outline
+
+UTILISATION = 0.35
+"""Assumed share of a GPU's peak throughput. Dense models trained on A100s reached 0.3 to 0.5 (Chowdhery et al. 2022,
+arXiv:2204.02311, table 3); short rows and small batches reach less."""
+_LOCAL_SOURCES = ("path", "folder")
+
+
+@dataclass(frozen=True)
+class MachineEstimate:
+    """A row of the check. None: not known."""
+
+    machine: str
+    hosts: int
+    gpu: str
+    fits: bool
+    reason: str
+    micro_batch: int
+    accumulation: int
+    sharded: bool
+    checkpointing: bool
+    precision: str
+    peak_gb: float
+    peak: dict[str, int]
+    """Bytes by kind."""
+    hours: float | None
+    usd: float | None
+    own: bool = False
+    """Whether the stack's runs take it."""
+    cheapest: bool = False
+    """Of those that fit, by the whole training's cost."""
+
+
+@dataclass(frozen=True)
+class TrainingCheck:
+    """What `llmops train --check` says."""
+
+    recipe: str
+    parameters: int
+    trained: int
+    tokens: int | None
+    assumptions: list[str]
+    machines: list[MachineEstimate]
+
+    @property
+    def problem(self) -> KitError | None:
+        """The error of a stack whose own machine can't train the recipe."""
+        own = next((each for each in self.machines if each.own), None)
+        if own is None or own.fits:
+            return None
+        ways = ["`adapter: qlora`, a smaller max_tokens"]
+        if cheapest := next((each.machine for each in self.machines if each.cheapest), ""):
+            ways.insert(0, f"--instance-type {cheapest}")
+        elif fitting := [each.machine for each in self.machines if each.fits]:
+            ways.insert(0, f"--instance-type {fitting[0]}")
+        return KitError(
+            f"the stack's own machine can't train this recipe: {own.reason}",
+            where=own.machine,
+            fix=" or ".join(ways),
+        )
+
+    def fields(self) -> dict[str, Any]:
+        """For JSON."""
+        problem = self.problem
+        return asdict(self) | {"problem": problem.what if problem else ""}
+
+
+def check_training(
+    recipe: Recipe,
+    recipe_path: Path,
+    platform: Platform | None,
+    own: Compute | None,
+    prices: Prices | None,
+    azure: bool,
+    say: Say,
+) -> TrainingCheck:
+    """Work out how each type of machine would train a recipe.
+
+    Args:
+        recipe: of `recipe_path`.
+        recipe_path: its file; local sources and folders are relative to it.
+        platform: the stack in operation; None: it is not deployed.
+        own: the stack's machines; None: runs take this one, or it is not known.
+        prices: of the stack's region; None: its runs take this machine.
+        azure: whether the stack's machines are Azure's.
+        say: told what takes long.
+
+    Raises:
+        KitError: the base model's configuration or a row can't be used, and how to mend it.
+    """
+    types = _candidates(own, prices, azure) if prices else []
+    hosts = {own.instance_type.lower(): own.instances} if own else {}
+    asked = [_asked(each, hosts.get(each.name.lower(), 1)) for each in types]
+    with work_folder() as work:
+        (work / "outline").mkdir()
+        folder = fetch_outline(platform, recipe.base_model, work / "outline", say, recipe_path.parent)
+        rows = _rows(recipe, recipe_path, work, say) if (folder / "tokenizer.json").is_file() else None
+        request = EstimateRequest(
+            training=recipe.training,
+            system_prompt=recipe.serving.system_prompt,
+            rows=str(rows or ""),
+            machines=asked,
+        )
+        answer = _ask(folder, request, work, say)
+    tokens = _tokens(recipe, answer)
+    found = [
+        _row(fit, machine, hosts.get(fit.name.lower(), 1), prices, tokens, own)
+        for fit, machine in zip(answer.machines, types or [None], strict=True)
+    ]
+    return TrainingCheck(
+        recipe.name, answer.parameters, answer.trained, tokens, _assumptions(answer, recipe), _marked(found)
+    )
+
+
+def _candidates(own: Compute | None, prices: Prices, azure: bool) -> list[MachineType]:
+    """The cheapest machine of each GPU and number of them, and the stack's own."""
+    chosen: dict[tuple[str, int, int], tuple[float, MachineType]] = {}
+    for each in gpu_types(azure):
+        assert each.gpu
+        price = prices.instance("training", each.name)
+        key = (each.gpu.name, each.gpu.gigabytes, each.gpus)
+        cost = price.amount if price else float("inf")
+        if key not in chosen or cost < chosen[key][0]:
+            chosen[key] = (cost, each)
+    found = [each for _, each in chosen.values()]
+    usual = find_type(own.instance_type) if own else None
+    if own and usual is None:
+        raise KitError(
+            "is not in the kit's table of machines", where=own.instance_type, fix="--instance-type with another one"
+        )
+    return found if usual is None or usual in found else [usual, *found]
+
+
+def _asked(machine: MachineType, hosts: int) -> MachineMemory:
+    return MachineMemory(
+        name=machine.name,
+        gpus=machine.gpus * hosts,
+        memory=machine.memory,
+        bf16=bool(machine.gpu and machine.gpu.bf16_tflops),
+    )
+
+
+def _rows(recipe: Recipe, recipe_path: Path, work: Path, say: Say) -> Path | None:
+    """The rows to train, where all sources lie on this machine; None: fetching them is no part of a check."""
+    from llmops.data.build import build_dataset
+    from llmops.data.sources import kind_of
+
+    if any(kind_of(source) not in _LOCAL_SOURCES for source in recipe.data.sources):
+        return None
+    say("preparing the recipe's rows, to count their tokens")
+    target = work / "dataset"
+    build_dataset(recipe, recipe_path.parent, target, say=say)
+    return target / DatasetManifest.load(target / MANIFEST).splits["train"]
+
+
+def _ask(folder: Path, request: EstimateRequest, work: Path, say: Say) -> Estimate:
+    """Run the estimate in the training image's environment: it needs torch, which this one has not."""
+    asked, answered = work / "request.json", work / "estimate.json"
+    asked.write_text(request.model_dump_json())
+    say("tracing a step of the model's configuration; no weight is read")
+    done = run_in_training_image(
+        *("-m", "training", "estimate", str(folder), str(asked), str(answered)), label="check", work=work, say=say
+    )
+    if done.returncode:
+        raise failure(done, "the estimate failed")
+    return Estimate.model_validate_json(answered.read_text())
+
+
+def _tokens(recipe: Recipe, answer: Estimate) -> int | None:
+    """Of the whole training; None: they were not counted."""
+    lengths, options = answer.lengths, recipe.training
+    if lengths.tokens is None or not lengths.examples:
+        return None
+    if options.max_steps:
+        return round(options.max_steps * options.batch_size * lengths.tokens / lengths.examples)
+    return lengths.tokens * options.epochs
+
+
+def _row(
+    fit: MachineFit,
+    machine: MachineType | None,
+    hosts: int,
+    prices: Prices | None,
+    tokens: int | None,
+    own: Compute | None,
+) -> MachineEstimate:
+    throughput = machine.gpu.tflops(fit.precision) if machine and machine.gpu else None
+    price = prices.instance("training", machine.name) if prices and machine else None
+    hours = None
+    if fit.fits and throughput and tokens is not None:
+        hours = tokens * fit.flops_per_token / (fit.gpus * throughput * 1e12 * UTILISATION) / 3600
+    gpu = f"{machine.gpu.name} {machine.gpu.gigabytes} GB" if machine and machine.gpu else ""
+    return MachineEstimate(
+        machine=fit.name,
+        hosts=hosts,
+        gpu=f"{fit.gpus} x {gpu}" if gpu else f"{fit.gpus} GPUs" if fit.gpus else "none",
+        fits=fit.fits,
+        reason=fit.reason,
+        micro_batch=fit.micro_batch,
+        accumulation=fit.accumulation,
+        sharded=fit.sharded,
+        checkpointing=fit.checkpointing,
+        precision=fit.precision,
+        peak_gb=round(fit.peak.total / 1e9, 2),
+        peak=fit.peak.model_dump(),
+        hours=hours,
+        usd=hours * price.amount * hosts if hours is not None and price else None,
+        own=machine is None or bool(own and own.instance_type.lower() == fit.name.lower()),
+    )
+
+
+def _marked(found: list[MachineEstimate]) -> list[MachineEstimate]:
+    """Mark the cheapest that fits, where any cost is known."""
+    priced = [(each.usd, number) for number, each in enumerate(found) if each.fits and each.usd is not None]
+    best = min(priced)[1] if priced else -1
+    return [replace(each, cheapest=number == best) for number, each in enumerate(found)]
+
+
+def _assumptions(answer: Estimate, recipe: Recipe) -> list[str]:
+    lengths = answer.lengths
+    if lengths.counted:
+        rows = f"{lengths.examples} examples were counted: {lengths.tokens} tokens, the longest {lengths.longest}"
+    else:
+        rows = f"rows were not counted: each is taken for {lengths.longest} tokens, and time and cost are unknown"
+    words = [rows]
+    if any(each.gpus for each in answer.machines):
+        words += [
+            f"time: {UTILISATION:.0%} of a GPU's peak throughput; without evaluation, start and download",
+            "memory: 90 % of a GPU's is used, as when training; the figures were never held against a GPU",
+        ]
+    if recipe.training.adapter == "qlora":
+        words.append("making 4-bit weights whole takes time that is not counted")
+    return words

@@ -1,0 +1,64 @@
+"""What a base model is like, without its weights: configuration and tokenizer, from wherever the recipe names it."""
+
+from pathlib import Path
+
+from contract.documents.recipe import BaseModelSource
+from contract.errors import KitError, NotFoundError
+from contract.layout import MANIFEST
+from contract.names import ModelRef
+from llmops.platforms.platform import Platform, Say
+from llmops.store.importing import HUB_PATTERNS, fetch_hub, find_import, find_source
+from llmops.store.packages import locked_version
+
+CONFIG = "config.json"
+_WEIGHTS = "*.safetensors"
+_ENDINGS = (".json", ".jinja", ".txt", ".model")  # of what describes a model, in its folder
+
+
+def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path, say: Say, relative_to: Path) -> Path:
+    """A folder with the model's config.json and, if it has one, its tokenizer. Weights are never fetched.
+
+    Args:
+        platform: the stack in operation; None: it is not deployed.
+        wanted: the recipe's base model.
+        work: an empty folder.
+        say: told what takes long.
+        relative_to: what a `folder:` is relative to.
+
+    Raises:
+        KitError: it can't be had without its weights: where, and the fix.
+    """
+    kind, _, place = wanted.source.partition(":")
+    wanted.require_commit("revision")
+    if kind == "folder":
+        folder = find_source(relative_to / Path(place).expanduser())
+        if (folder / CONFIG).is_file():
+            return folder
+    elif platform is not None:
+        store = platform.store()
+        revision = wanted.revision or (locked_version(place) if kind == "package" else "")
+        if ref := store.find(place) if kind == "store" else find_import(store, wanted, revision):
+            return _from_store(platform, ref, work)
+    if kind == "hub":
+        say(f"fetching the configuration of {wanted.source} {wanted.revision}")
+        token = platform.secret(wanted.token.removeprefix("secret:")) if wanted.token and platform else ""
+        patterns = [pattern for pattern in HUB_PATTERNS if pattern != _WEIGHTS]
+        fetch_hub(place, wanted.revision, work, say, token, patterns, target=work / "model")
+        return work / "model"
+    raise NotFoundError(
+        f"the configuration of {wanted.source} is not at hand",
+        where=f"base model {wanted.name}",
+        fix=f"import it first: `llmops models import {wanted.name} --source {wanted.source}`, on a deployed stack",
+    )
+
+
+def _from_store(platform: Platform, ref: ModelRef, work: Path) -> Path:
+    store = platform.store()
+    manifest = store.signed_manifest(ref, platform.outputs.signing.public_key)
+    version = store.version(ref)
+    for name, entry in manifest.files.items():
+        if "/" not in name and name.endswith(_ENDINGS) and name != MANIFEST:
+            (work / name).write_bytes(version.document(name, entry))
+    if not (work / CONFIG).is_file():
+        raise KitError(f"has no {CONFIG}", where=ref.alias, fix="import the base model again")
+    return work

@@ -1,0 +1,135 @@
+"""Run in the training image's environment, for `test_estimate`: real steps' peaks of memory beside those that are
+traced, and how machines would train models of 7 and 8 billion weights.
+
+Measured are all allocations of torch's own allocator on the processor, as its profiler records them: what
+`torch.cuda.max_memory_allocated` tells of a GPU. python measured.py SMOLLM2 CONFIGS
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from contract.documents.estimate import EstimateRequest, MachineMemory
+from contract.documents.recipe_training import Training
+from training.adapters import with_adapter
+from training.devices import torch_dtype
+from training.estimate import estimate
+from training.fake_step import Shape, layers_alike, outline, trace_step
+from training.objectives import TokenLoss
+from training.scaled_trainer import CHECKPOINTING
+
+SIZES = {
+    "5M": {"vocab_size": 4096, "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 8},
+    "50M": {"vocab_size": 16000, "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 12},
+}
+CASES: list[tuple[str, dict[str, Any], Any]] = [
+    ("5M", {"adapter": "lora"}, "bf16"),
+    ("5M", {"adapter": "none"}, "f32"),
+    ("50M", {"adapter": "none", "gradient_checkpointing": True}, "bf16"),
+    ("135M", {"adapter": "lora"}, "f32"),
+]
+SHAPE = Shape(rows=4, tokens=64, targets=20)
+GIGABYTES = {"A10G": (1, 24), "8xA10G": (8, 24), "A100-40": (1, 40), "8xA100-40": (8, 40), "H100": (1, 80)}
+LARGE = [
+    ("llama-3.1-8b", "lora", list(GIGABYTES)),
+    ("llama-3.1-8b", "qlora", ["A10G"]),
+    ("llama-3.1-8b", "none", ["8xA10G", "8xA100-40", "H100"]),
+    ("qwen2.5-7b", "lora", ["A100-40"]),
+]
+
+
+def peak_of(step: Any) -> int:
+    """Bytes above those in use before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    live = peak = 0
+    recorded: Any = profiler.profiler
+    events = [e for e in recorded.kineto_results.events() if e.name() == "[memory]"]
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        live += event.nbytes()
+        peak = max(peak, live)
+    return peak
+
+
+def measured(config: Any, options: Training, precision: Any) -> int:
+    """The second step's peak, when the optimizer's moments are there. Weights are random, in `build_model`'s layout."""
+    dtype = torch.float32 if options.adapter == "none" else torch_dtype(precision)
+    model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    model = model if options.adapter == "none" else with_adapter(model, options)
+    model.train()
+    if options.gradient_checkpointing is True:
+        model.gradient_checkpointing_enable(dict(CHECKPOINTING))
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained)
+    ids = torch.randint(0, config.vocab_size, (SHAPE.rows, SHAPE.tokens))
+    places = torch.arange(SHAPE.rows * SHAPE.targets)
+    batch = {"input_ids": ids, "predicts": places, "targets": ids.flatten()[places], "sides": []}
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = TokenLoss().total(model, batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step()
+    there = sum(weight.nbytes for weight in model.parameters()) + 2 * sum(weight.nbytes for weight in trained)
+    return there + peak_of(step)
+
+
+def traced(config: Any, options: Training, precision: Any, shape: Shape = SHAPE, whole: bool = False) -> int:
+    shortened = not whole and layers_alike(outline(config, options, precision))
+    checkpointing = options.gradient_checkpointing is True
+    trace = trace_step(
+        config, options, precision, shape, checkpointing=checkpointing, foreach=False, shortened=shortened
+    )
+    return max(trace.start, trace.end, trace.update).total
+
+
+def small(smollm2: str) -> list[dict[str, Any]]:
+    found = []
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    for size, settings, precision in CASES:
+        config = AutoConfig.for_model("llama", **SIZES[size], **heads) if size in SIZES else smollm2
+        config = AutoConfig.from_pretrained(config) if isinstance(config, str) else config
+        options = Training.model_validate(settings)
+        ratio = traced(config, options, precision) / measured(config, options, precision)
+        found.append({"size": size, "precision": precision, **settings, "ratio": round(ratio, 3)})
+    return found
+
+
+def shortcuts() -> dict[str, Any]:
+    """Peaks that are worked out from traces, beside those of whole traces."""
+    config = AutoConfig.for_model("llama", **SIZES["5M"], num_attention_heads=4, num_key_value_heads=2)
+    found: dict[str, Any] = {"depth": [], "rows": []}
+    for settings in ({"adapter": "none"}, {"adapter": "lora", "gradient_checkpointing": True}):
+        options = Training.model_validate(settings)
+        found["depth"].append([traced(config, options, "bf16", whole=whole) for whole in (False, True)])
+    one, four, seven = (traced(config, Training(), "bf16", Shape(rows, 64, 20)) for rows in (1, 4, 7))
+    found["rows"] = [(one + seven) // 2, four]
+    return found
+
+
+def large(configs: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for model, adapter, names in LARGE:
+        machines = [
+            MachineMemory(name=name, gpus=GIGABYTES[name][0], memory=GIGABYTES[name][1] * 10**9, bf16=True)
+            for name in names
+        ]
+        options = Training.model_validate({"adapter": adapter, "max_tokens": 1024, "batch_size": 16})
+        answer = estimate(configs / model, EstimateRequest(training=options, machines=machines))
+        fits = {fit.name: fit.model_dump() | {"total": fit.peak.total} for fit in answer.machines}
+        found[f"{model} {adapter}"] = fits | {"parameters": answer.parameters, "trained": answer.trained}
+    return found
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    print(json.dumps({"small": small(sys.argv[1]), "shortcuts": shortcuts(), "large": large(Path(sys.argv[2]))}))
