@@ -3,9 +3,9 @@
 python ranked.py BASE DATA RECIPE WAYS
     WAYS: [{"name": its own, "size": ranks, "options": of the recipe's training, "stop_after": steps, "kills": how many
             times all ranks are killed, "from": the name of a way that stopped, to go on with, "tokens": of a
-            micro-batch at most}]
+            micro-batch at most, "asks": true: answer the held-out rows with the base model instead}]
     -> {name: {"losses": [of each step], "validation": loss, "sha256": of the result, "shards": [bytes of each],
-               "resumed": [the checkpoints that were taken up]}}
+               "resumed": [the checkpoints that were taken up]}, or {"answers": [...], "batches": of rank 0}}
 
 DATA is a folder that `write_rows` filled. Every rank is a child of this process, which has imported what they need and
 computed nothing, so that a start costs little. Torch's own pickling between ranks is refused.
@@ -36,10 +36,13 @@ from contract.documents.recipe import Recipe  # noqa: E402
 from contract.documents.recipe_training import Training  # noqa: E402
 from contract.integrity.digest import sha256_file  # noqa: E402
 from tests.support.training import ROWS  # noqa: E402
-from training import checkpoints, micro_batches  # noqa: E402
+from training import checkpoints, evaluate, micro_batches  # noqa: E402
+from training.evaluate import run_suite  # noqa: E402
 from training.finetune import finetune, is_trained  # noqa: E402
 from training.process import keep_quiet  # noqa: E402
 from training.ranks import Alone, StoppedError, Team  # noqa: E402
+from training.rows import read_rows  # noqa: E402
+from training.weights import load_model, load_tokenizer  # noqa: E402
 
 _SOUND, _FAILED = 0, 1
 
@@ -61,6 +64,8 @@ class Way:
         self.tokens = way.get("tokens", micro_batches.CPU_TOKENS)
         self.folder = work / way["name"]
         self.resumed: list[str] = []
+        self.asks = way.get("asks", False)
+        self.data, self.suite = data, recipe.evaluation.suites[0]
         if "from" in way:
             shutil.copytree(work / way["from"], self.folder)
 
@@ -92,7 +97,10 @@ class Way:
             if rank:
                 keep_quiet()
             folder = self.folder if ranks.first else self.folder.with_name(f"{self.folder.name}-{rank}")
-            finetune(*self.inputs, folder, self.stop(ranks), ranks, self.held_out)
+            if self.asks:
+                self.ask(ranks, folder)
+            else:
+                finetune(*self.inputs, folder, self.stop(ranks), ranks, self.held_out)
             code = _SOUND
         except StoppedError:
             code = _SOUND
@@ -101,6 +109,17 @@ class Way:
         finally:
             sys.stdout.flush()
             os._exit(code)
+
+    def ask(self, ranks: Alone, folder: Path) -> None:
+        """Leave the answers to all rows, eight in a batch, and how many batches this rank answered."""
+        base, _, _, system = self.inputs
+        rows = [row for _, row in read_rows(self.data / "held-out.jsonl")]
+        evaluate.BATCH, between = 8, []
+        ranks.connect()
+        asked = load_model(base), load_tokenizer(base), self.suite, rows, system, []
+        answers = run_suite(*asked, lambda: between.append(1), ranks)
+        folder.mkdir()
+        (folder / "answers.json").write_text(json.dumps({"answers": [*map(str, answers)], "batches": len(between)}))
 
     def stop(self, ranks: Alone) -> Any:
         asked = 0
@@ -137,6 +156,8 @@ class Way:
                 return
 
     def found(self) -> dict[str, Any]:
+        if self.asks:
+            return json.loads((self.folder / "answers.json").read_text())
         newest = checkpoints.newest(self.folder)
         assert newest
         history = json.loads((newest / "trainer_state.json").read_text())["log_history"]

@@ -1,4 +1,7 @@
-"""Weights and checkpoints in shards: two ranks train what one does, and each goes on where the other was stopped."""
+"""Weights and checkpoints in shards: two ranks train what one does, and each goes on where the other was stopped.
+
+They share evaluations too.
+"""
 
 import json
 from pathlib import Path
@@ -28,6 +31,8 @@ WAYS: list[dict[str, Any]] = [
     {"name": "full killed", "size": 2, "options": FULL | SHARDED, "kills": 3},
     {"name": "dpo", "options": DPO},
     {"name": "dpo shards", "size": 2, "options": DPO | SHARDED},
+    {"name": "asked", "asks": True},
+    {"name": "asked by two", "asks": True, "size": 2},
 ]
 
 
@@ -73,3 +78,9 @@ def test_other_numbers_of_ranks_take_checkpoints_up(found: dict[str, Any]) -> No
 def test_ranks_killed_at_random_end_with_equal_bytes(found: dict[str, Any]) -> None:
     assert found["full killed"]["resumed"]
     assert found["full killed"]["sha256"] == found["full shards"]["sha256"]
+
+
+def test_two_ranks_answer_as_one_does(found: dict[str, Any]) -> None:
+    assert len(found["asked"]["answers"]) == 30
+    assert found["asked by two"]["answers"] == found["asked"]["answers"]
+    assert [found[way]["batches"] for way in ("asked", "asked by two")] == [4, 2]
