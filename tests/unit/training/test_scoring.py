@@ -208,7 +208,7 @@ def test_rows_that_lack_what_a_metric_needs_are_named_before_a_machine_starts(
     build_dataset(made, rows, rows / "out")
     with pytest.raises(RunError, match=needs) as caught:
         check_suites(made, rows / "out")
-    assert metric == "paraphrase" or caught.value.where == str(rows / "out" / "test.jsonl:1")
+    assert metric == "paraphrase" or caught.value.where == str(rows / "out" / "test.parquet:1")
 
 
 def test_a_row_that_contradicts_itself_is_named_before_a_machine_starts(rows: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_row_that_contradicts_itself_is_named_before_a_machine_starts(rows: Pa
     build_dataset(made, rows, rows / "out")
     with pytest.raises(DataError, match="list of strings") as caught:
         check_suites(made, rows / "out")
-    assert caught.value.where == f"{rows / 'out' / 'test.jsonl'}:1: redacted"
+    assert caught.value.where == f"{rows / 'out' / 'test.parquet'}:1: redacted"
 
 
 def test_paraphrases_are_asked_where_a_group_has_two(rows: Path) -> None:
