@@ -10,6 +10,7 @@ RECIPE = """\
 schema: recipe/2
 name: texts
 base_model: {name: tiny, source: "store:tiny@1"}
+training: {method: pretrain}
 data: {sources: [{source: rows.jsonl}], prepare: %s}
 evaluation: {suites: [{name: all, split: train}]}
 """

@@ -39,6 +39,7 @@ from training.finetune import finetune  # noqa: E402
 
 SEED = 20
 _MODULES = "modules="
+_LAST_KILL = 7  # of 9 steps: one that is killed later may have ended
 _LONGEST_WAIT = 0.15  # seconds; a step and its checkpoint take about as long
 
 
@@ -99,8 +100,8 @@ def result_of(folder: Path) -> str:
 def interrupted(base: Path, data: Path, recipe: Recipe, folder: Path, number: int) -> dict[str, Any]:
     """A run that is killed once or twice, and then ends."""
     draw = random.Random(f"{SEED}:{number}")
-    first = draw.randint(1, 9)
-    steps = [first, *([draw.randint(first + 1, 11)] if draw.random() < 0.3 else [])]
+    first = draw.randint(1, _LAST_KILL - 1)
+    steps = [first, *([draw.randint(first + 1, _LAST_KILL)] if draw.random() < 0.3 else [])]
     waits = [draw.uniform(0, _LONGEST_WAIT) for _ in steps]
     both = zip(steps, waits, strict=True)
     killed = [step for step, wait in both if Run(base, data, recipe, folder).kill_after(step, wait)]
