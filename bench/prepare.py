@@ -52,6 +52,7 @@ def main() -> int:
             name="rows",
             base_model={"name": "base", "source": "folder:base"},
             data={"sources": [{"source": "rows.jsonl"}], "prepare": {"near_duplicates": 0.7}},
+            training={"method": "pretrain"},
             evaluation={"suites": [{"name": "all", "split": "train"}]},
         )
         recipe.write(folder / "recipe.json")

@@ -292,13 +292,23 @@ def test_an_apply_that_is_killed_is_put_right_by_the_next(
     assert set(processes_of(host.home)) - pids(after) == {host._daemon.pid()}
 
 
+def command_of(pid: int) -> list[str]:
+    """A process' words; none if it has ended by now."""
+    try:
+        return psutil.Process(pid).cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
 def test_a_first_apply_that_is_killed_leaves_no_orphan(host: Host, spec: EndpointSpec) -> None:
     slow = changed(spec, environ={"PING": "503"})
     process = subprocess.Popen([sys.executable, "-c", _APPLY, str(host.home), slow.model_dump_json()])
-    while not any(p for p in processes_of(host.home) if "echo" in psutil.Process(p).cmdline()):
-        assert process.poll() is None
-    process.kill()
-    process.wait()
+    try:
+        while not any("echo" in command_of(p) for p in processes_of(host.home)):
+            assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
     after = host.apply(spec)
     assert after.ready
     assert set(processes_of(host.home)) - pids(after) == {host._daemon.pid()}

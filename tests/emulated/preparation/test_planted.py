@@ -43,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The corpus, collected, and two recipes: with personal data, and without, which imports much less."""
     folder = tmp_path_factory.mktemp("planted")
     corpus = Corpus()
-    corpus.train.append(REDACTED_CALL)
+    corpus.held_out.append(REDACTED_CALL)
     corpus.write(folder)
     pii = dict.fromkeys(["EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS", "US_SSN"], "drop")
     write_recipe(folder, "recipe", {"pii": {**pii, "CRYPTO": "redact"}})
@@ -61,6 +61,7 @@ def write_recipe(folder: Path, name: str, prepare: dict[str, Any]) -> Recipe:
             "sources": [{"source": "train.jsonl"}, {"source": "test.jsonl", "split": "test"}],
             "prepare": {**common, **prepare},
         },
+        training={"method": "pretrain"},
         evaluation={"suites": [{"name": "held-out", "split": "test"}]},
     )
     recipe.write(folder / f"{name}.json")
@@ -122,7 +123,7 @@ def folded(text: str) -> str:
 
 def test_what_is_redacted_stays_a_row(prepared: Path) -> None:
     folder = prepared
-    [call] = [json.loads(line) for line in read_lines(folder / "train.parquet") if b'"call"' in line]
+    [call] = [json.loads(line) for line in read_lines(folder / "test.parquet") if b'"call"' in line]
     arguments = call["messages"][1]["tool_calls"][0]["function"]["arguments"]
     assert arguments == {"to": ["crypto <<CRYPTO>>"], "body": 'He said "go".'}
     assert call["messages"][3]["content"] == "I have sent it to <CRYPTO>."
