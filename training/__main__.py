@@ -31,31 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 1 after a message on stderr.
     """
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    train = commands.add_parser("train", help="run the job in this container's folders")
-    train.add_argument(
-        "--folder",
-        action="append",
-        default=[],
-        metavar="NAME=PATH",
-        help=f"where the platform mounts {', '.join(FOLDER_VARIABLES)}; else as SageMaker does",
-    )
-    train.add_argument("--run", default="", help="the run's id, where it is not the spec's")
-    commands.add_parser("rank", help="one of several processes of a job, which train starts")
-    bring = commands.add_parser("import", help="convert a GGUF file or Hugging Face folder into a model version")
-    bring.add_argument("source", type=Path)
-    bring.add_argument("out", type=Path)
-    bring.add_argument("--name", required=True, help="the version's name in the store")
-    bring.add_argument("--source", dest="origin", default="", help="where it comes from, as package:, hub: or folder:")
-    bring.add_argument("--revision", default="")
-    bring.add_argument("--licence", default="")
-    _add_answer(commands.add_parser("answer", help="answer suites of a dataset version with a model"))
-    foresee = commands.add_parser("estimate", help="say how machines would train a model, without training it")
-    foresee.add_argument("folder", type=Path, help="has its config.json, and its tokenizer where rows are counted")
-    foresee.add_argument("request", type=Path)
-    foresee.add_argument("out", type=Path)
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
         if options.command == "train":
             os.environ |= _placed(options.folder) | ({RUN_VARIABLE: options.run} if options.run else {})
@@ -95,6 +71,34 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {e}", file=sys.stderr)
         return 1
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    train = commands.add_parser("train", help="run the job in this container's folders")
+    train.add_argument(
+        "--folder",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help=f"where the platform mounts {', '.join(FOLDER_VARIABLES)}; else as SageMaker does",
+    )
+    train.add_argument("--run", default="", help="the run's id, where it is not the spec's")
+    commands.add_parser("rank", help="one of several processes of a job, which train starts")
+    bring = commands.add_parser("import", help="convert a GGUF file or Hugging Face folder into a model version")
+    bring.add_argument("source", type=Path)
+    bring.add_argument("out", type=Path)
+    bring.add_argument("--name", required=True, help="the version's name in the store")
+    bring.add_argument("--source", dest="origin", default="", help="where it comes from, as package:, hub: or folder:")
+    bring.add_argument("--revision", default="")
+    bring.add_argument("--licence", default="")
+    _add_answer(commands.add_parser("answer", help="answer suites of a dataset version with a model"))
+    foresee = commands.add_parser("estimate", help="say how machines would train a model, without training it")
+    foresee.add_argument("folder", type=Path, help="has its config.json, and its tokenizer where rows are counted")
+    foresee.add_argument("request", type=Path)
+    foresee.add_argument("out", type=Path)
+    return parser
 
 
 def _add_answer(parser: argparse.ArgumentParser) -> None:

@@ -78,20 +78,31 @@ def train(
         check_recipe(here, here.cwd / recipe, machines, as_json)
         return
     if recipe is not None:
-        path = recipe if recipe.is_absolute() else here.cwd / recipe
-        run_id, cost = _start(here.platform, path, machines, again)
+        run_id, cost = _start(here.platform, here.cwd / recipe, machines, again)
     else:
         run = find_run(here.platform, resume)
         run_id, cost = run.spec.id, _go_on(here.platform, run, "asked for", machines)
-    if detach and as_json:
-        print_json({"run": run_id, "cost": _cost_fields(cost)})
-    elif detach:
-        print(f"{run_id}\n  llmops runs follow {run_id}\n  llmops runs stop {run_id}\n  llmops runs collect {run_id}")
     if detach:
-        return
-    if find_run(here.platform, run_id).state.status != "completed":
-        _watch(here.platform, run_id)
-    _collect(here.platform, run_id, as_json, {"cost": _cost_fields(cost)})
+        _print_started(run_id, cost, as_json)
+    else:
+        _finish(here.platform, run_id, cost, as_json)
+
+
+def _finish(platform: "Platform", run_id: str, cost: "RunCost | None", as_json: bool) -> None:
+    """Watch a run that has not ended, and collect it."""
+    from llmops.runs.runs import find_run
+
+    if find_run(platform, run_id).state.status != "completed":
+        _watch(platform, run_id)
+    _collect(platform, run_id, as_json, {"cost": _cost_fields(cost)})
+
+
+def _print_started(run_id: str, cost: "RunCost | None", as_json: bool) -> None:
+    """What can be done with a run that nobody watches."""
+    if as_json:
+        print_json({"run": run_id, "cost": _cost_fields(cost)})
+    else:
+        print(f"{run_id}\n  llmops runs follow {run_id}\n  llmops runs stop {run_id}\n  llmops runs collect {run_id}")
 
 
 def _start(platform: "Platform", path: Path, machines: dict[str, Any], again: bool) -> "tuple[str, RunCost | None]":
