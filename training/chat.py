@@ -69,7 +69,8 @@ def encode(tokenizer: Any, messages: Messages, tools: Messages = (), completion:
         completion: how many messages at the end are learned; 0: all.
 
     Raises:
-        DataError: the template loses a part of the conversation, or answers otherwise than it asks.
+        DataError: the template loses a part of the conversation, or the prompt that is served is no prefix of what
+            would be trained.
     """
     chat = _own_template(tokenizer)
     examples: list[Encoded] = []
@@ -115,7 +116,8 @@ def check_template(tokenizer: Any, where: str) -> None:
     What a template refuses itself or lacks for some rows only, such as tools, is refused with those rows, by `encode`.
 
     Raises:
-        KitError: no template, or one that loses content or answers otherwise than it asks.
+        KitError: no template, or one that loses content, or whose served prompt is no prefix of what would be
+            trained.
     """
     fix = "take an instruction-tuned model, or put a working chat_template.jinja beside its tokenizer"
     if not tokenizer.chat_template:

@@ -36,7 +36,7 @@ def run_suite(
         system_prompt: put first where a row has none, as the server will.
         stop: token ids that end an answer.
         between: called between batches; may raise to end early.
-        ranks: who asks together; each answers some of the batches, and has all answers in the end.
+        ranks: the processes that share the batches; in the end, each has all answers.
 
     Returns:
         Answers in the order of `rows`.

@@ -57,7 +57,7 @@ def load_examples(rows: Path, tokenizer: Any, options: Training, system_prompt: 
     """Tokenise a split's rows, in order, into a file.
 
     Args:
-        rows: the split, JSON lines.
+        rows: the file of the split (`read_rows`).
         options: the recipe's training section: the method decides what a row becomes.
         system_prompt: put first where a conversation has none, as the server will.
         target: the file to write.

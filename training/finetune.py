@@ -45,7 +45,7 @@ def finetune(
 
     Args:
         base: the base model's version.
-        train_rows: the split to train, JSON lines.
+        train_rows: the file of the split to train (`read_rows`).
         options: the recipe's training section.
         system_prompt: put first where a row has none, as the server will.
         folder: keeps checkpoints, and the result, `trained/`: an adapter of peft's, or files of weights. What is not

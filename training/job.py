@@ -112,7 +112,7 @@ class TrainingJob:
         self.recipe: Recipe = self.spec.recipe
         self.base = folders.channel("base_model")
         self.dataset = folders.channel("dataset")
-        # What was begun for other inputs is never gone on with.
+        # A job with other inputs starts anew.
         inputs = f"{self.recipe.to_json()}{self.spec.dataset}{self.spec.base_model}"
         key = sha256_bytes(inputs.encode())[:16]
         # Every host's folder of checkpoints goes to the same place: only rank 0 writes into its own.

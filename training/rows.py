@@ -97,10 +97,15 @@ class Row(Part):
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Read a split's file as `read_lines_and_rows` does, without the lines."""
+    return ((number, row) for number, _, row in read_lines_and_rows(path))
+
+
+def read_lines_and_rows(path: Path) -> Iterator[tuple[int, bytes, Row]]:
     """Read, check and normalise the rows of a split's file (`read_lines`).
 
     Yields:
-        1-based number of the row, or of its line, and row; blank lines are left out.
+        1-based number of the row, or of its line, the line, and the row; blank lines are left out.
 
     Raises:
         DataError: naming file and number, for the first row that can't be used.
@@ -114,7 +119,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
                 f"is not UTF-8 at byte {e.start}", where=where, fix="convert the file: iconv -f latin1 -t utf-8"
             ) from None
         if line.strip():
-            yield number, parse_row(line, where)
+            yield number, raw, parse_row(line, where)
 
 
 def check_kind(kind: str, method: Method, where: str) -> None:

@@ -13,9 +13,8 @@ from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck, Sui
 from contract.errors import IntegrityError, RunError, require_packages
 from contract.integrity.digest import sha256_bytes
 from contract.layout import EVALUATION, MANIFEST
-from training.lines import read_lines
 from training.metrics import gain_of, summarise
-from training.rows import Row, group_of, read_rows
+from training.rows import Row, group_of, read_lines_and_rows
 from training.scorers import NEEDS, SuiteRow, can_score, corpus_scores, score_answers
 from training.turns import Turn
 from training.words import found
@@ -68,11 +67,10 @@ def _scored_rows(suite: Suite, path: Path, group: str) -> tuple[list[SuiteRow], 
     """The rows of a file that a suite can score, and where the others are."""
     rows: list[SuiteRow] = []
     others: list[str] = []
-    lines = list(read_lines(path))
-    for number, row in read_rows(path):
+    for number, line, row in read_lines_and_rows(path):
         asked, where = _asked(suite, row), f"{path}:{number}"
         if can_score(suite, asked, where):
-            rows.append(SuiteRow(asked, sha256_bytes(lines[number - 1] + b"\n"), group_of(row, group)))
+            rows.append(SuiteRow(asked, sha256_bytes(line + b"\n"), group_of(row, group)))
         else:
             others.append(where)
     rows = rows[: suite.limit] if suite.limit else rows
