@@ -130,6 +130,7 @@ class Stage:
         name, who = self.world.stack(stack), who or self.bearer(words)
         command = [sys.executable, "-m", "llmops", *words, "--stack", name]
         began, shown = time.monotonic(), shlex.join(["llmops", *words, "--stack", name])
+        last = "nothing"
         with self._log(shown, who) as log:
             process = self._popen(command, who, merged=True)
             assert process.stdin
@@ -142,13 +143,14 @@ class Stage:
                     self.say(line.rstrip())
                     if enough(line):
                         return line.strip()
+                    last = line.strip() or last
             finally:
                 process.kill()
                 process.wait()
                 process.stdout.close()
                 if self.current:
                     self.current.commands.append(Command(shown, who, time.monotonic() - began, process.returncode))
-        raise KitError(f"`{shown}` ended before it was to be killed", where="its lines are in the step's log")
+        raise KitError(f"`{shown}` ended before it was to be killed, after it printed: {last}", where="the step's log")
 
     def wait(self, ask: Callable[[], Any], what: str, seconds: float = 600) -> Any:
         """Ask again and again until there is an answer.

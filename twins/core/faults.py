@@ -3,7 +3,7 @@ each cloud lists its kinds.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -49,7 +49,8 @@ class Member:
         raise FaultError(f"{value!r} is not {_FORMS[self.form]}")
 
     def __str__(self) -> str:
-        return _FORMS[self.form] + ("" if self.default is None else f"; {self.default} unless given")
+        default = "" if self.default is None else f"; {'any' if self.default == '' else self.default} unless given"
+        return _FORMS[self.form] + default
 
 
 @dataclass(frozen=True)
@@ -112,25 +113,31 @@ class Faults:
 
     def find(self, kind: str, **subject: str) -> Fault | None:
         """Returns the first fault of a kind whose patterns match, without using it up."""
+        return next(self.matching(kind, **subject), None)
+
+    def matching(self, kind: str, **subject: str) -> Iterator[Fault]:
+        """Yields the faults of a kind whose patterns match, without using them up."""
         if not self._state.get("faults"):
-            return None
+            return
         for fault in self.all().get(kind, []):
             if all(fnmatchcase(value, str(fault[name])) for name, value in subject.items()):
-                return fault
-        return None
+                yield fault
 
     def take(self, kind: str, **subject: str) -> Fault | None:
         """Returns the first fault of a kind whose patterns match, and uses it up once; the last time removes it."""
         fault = self.find(kind, **subject)
-        if fault is None:
-            return None
+        if fault:
+            self.use(kind, fault)
+        return fault
+
+    def use(self, kind: str, fault: Fault) -> None:
+        """Uses an active fault up once; the last time removes it."""
         fault["met"] = fault.get("met", 0) + 1  # one that an older twin kept has no count
         if fault.get("times"):
             fault["times"] -= 1
             if not fault["times"]:
                 self.all()[kind].remove(fault)
         self._changed()
-        return fault
 
     def clear(self) -> None:
         self.all().clear()

@@ -11,11 +11,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hosting import jobs as hosting_jobs
 from hosting.jobs import Job
 from twins.core.faults import Fault, Faults
+from twins.core.jobs.files import files
 from twins.core.twin import BaseTwin
 
 FOLDER = "jobs"
@@ -150,11 +152,17 @@ class JobRun(ABC):
         """Returns whether the cloud reclaims the machines now, this many seconds after the containers started."""
         with self.twin.lock:
             faults = self.faults()
-            due = faults.find("spot_reclaim", job=self.name)
-            if due and seconds >= due["after_seconds"]:
-                faults.take("spot_reclaim", job=self.name)
-                return True
+            for fault in faults.matching("spot_reclaim", job=self.name):
+                # A state that an older twin kept has no `after_file`.
+                if seconds >= fault["after_seconds"] and self._has_written(fault.get("after_file", "")):
+                    faults.use("spot_reclaim", fault)
+                    return True
         return False
+
+    def _has_written(self, pattern: str) -> bool:
+        if not pattern:
+            return True
+        return any(fnmatchcase(file.relative_to(self.home).as_posix(), pattern) for file in files(self.home))
 
     def watch(
         self,

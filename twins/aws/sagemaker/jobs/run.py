@@ -214,6 +214,9 @@ class TrainingJobRun(JobRun):
                 outputs.save_checkpoints()
 
         def outcome_now(codes: list[int | None], seconds: float) -> Outcome | None:
+            # Before the codes: a job that has just ended well still has its results on the machine.
+            if not any(codes) and job["EnableManagedSpotTraining"] and self.reclaimed(seconds):
+                return INTERRUPTED
             return outcome_of(codes, nodes) or self._reason_to_end(job, seconds, containers)
 
         try:
@@ -234,7 +237,7 @@ class TrainingJobRun(JobRun):
             return Outcome("Stopped", "MaxWaitTimeExceeded")
         if self.fault("crash", name=self.name):
             containers[0].kill()
-        return INTERRUPTED if job["EnableManagedSpotTraining"] and self.reclaimed(seconds) else None
+        return None
 
     def _flush(self, record: AttemptLog) -> None:
         with self._twin.lock:

@@ -235,12 +235,17 @@ class CommandRun(JobRun):
         carry = Rhythm(_CARRY_SECONDS)
         limit = (self._job["properties"].get("limits") or {}).get("timeout")
         most = seconds(limit, "properties.limits.timeout") if limit else float("inf")
+        low = self._compute["properties"]["properties"].get("vmPriority") == _LOW_PRIORITY
 
         def keep_up() -> None:
             if carry.due():
                 folders.carry()
 
         def outcome_now(codes: list[int | None], lasted: float) -> Outcome | None:
+            # Before the codes: a job that has just ended well still has its results on the machine.
+            if not any(codes) and low and self.reclaimed(lasted):
+                self._spent += lasted
+                return INTERRUPTED
             return self._outcome_of(codes) or self._reason_to_end(lasted, most, containers)
 
         return self.watch(containers, outcome_now, keep_up, GRACE_SECONDS)
@@ -269,10 +274,6 @@ class CommandRun(JobRun):
             return Outcome("Failed", "JobTimeout", reason)
         if self.fault("crash", name=self.name):
             containers[0].kill()
-        low = self._compute["properties"]["properties"].get("vmPriority") == _LOW_PRIORITY
-        if low and self.reclaimed(lasted):
-            self._spent += lasted
-            return INTERRUPTED
         return None
 
     def _carried(self, outcome: Outcome, folders: Folders) -> Outcome:

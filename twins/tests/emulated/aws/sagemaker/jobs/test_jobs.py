@@ -212,6 +212,27 @@ def test_spot_that_is_reclaimed_goes_on_from_its_checkpoints(twin: RunningTwin, 
     assert job["BillableTimeInSeconds"] <= job["TrainingTimeInSeconds"]
 
 
+QUICK = """
+kept = ml / "checkpoints/step"
+print("from", kept.exists())
+kept.write_text("1")
+"""
+
+
+@pytest.mark.usefixtures("no_faults")
+def test_spot_is_reclaimed_at_a_file_even_where_the_job_ends_at_once(twin: RunningTwin, role: str) -> None:
+    twin.fault("spot_reclaim", job="spot-*", after_file="*/checkpoints/step")
+    more = {
+        "EnableManagedSpotTraining": True,
+        "StoppingCondition": {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 600},
+        "CheckpointConfig": {"S3Uri": f"s3://{WORK}/checkpoints/spot-2"},
+    }
+    begin(twin, role, "spot-2", QUICK, **more)
+    job = ended(twin, "spot-2")
+    assert steps(job).count("Interrupted") == 1, job.get("FailureReason")
+    assert sorted(log_lines(twin, "spot-2")) == ["from False", "from True"]
+
+
 def test_checkpoints_come_and_go_while_it_runs(twin: RunningTwin, role: str) -> None:
     twin.client("s3").put_object(Bucket=WORK, Key="checkpoints/both/old", Body=b"old")
     twin.client("s3").put_object(Bucket=WORK, Key="checkpoints/both-not", Body=b"another's")

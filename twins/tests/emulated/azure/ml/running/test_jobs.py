@@ -157,11 +157,23 @@ if not any(name.startswith("step") for name in found):
     (kept / "last").write_text("y")
 """
     ml.write("work", runs__spot__old="o")
-    faults.of(ml.twin).add("spot_reclaim", {"job": "taken", "after_seconds": 2})
+    faults.of(ml.twin).add("spot_reclaim", {"job": "taken", "after_file": "outputs/kept/step-1"})
     name = begin(ml, "taken", code, cluster="spot", outputs={"kept": output("spot", "ReadWriteMount")})
     assert ml.until(name) == "Completed"
     assert ml.log(name).splitlines() == ["found ['old']", "found ['last', 'step-1']"]
     assert set(ml.read("work", "runs/spot")) == {"step-1", "last", "step-2"}
+
+
+def test_a_machine_is_taken_at_a_file_even_where_the_job_ends_at_once(ml: Ml) -> None:
+    code = """
+kept = Path(os.environ["AZURE_ML_OUTPUT_kept"]) / "step"
+print("from", kept.exists())
+kept.write_text("x")
+"""
+    faults.of(ml.twin).add("spot_reclaim", {"job": "quick", "after_file": "outputs/kept/step"})
+    name = begin(ml, "quick", code, cluster="spot", outputs={"kept": output("quick", "ReadWriteMount")})
+    assert ml.until(name) == "Completed"
+    assert ml.log(name).splitlines() == ["from False", "from True"]
 
 
 def test_a_missing_right_fails_a_job(ml: Ml) -> None:
