@@ -6,12 +6,12 @@ from hashlib import sha256
 
 
 def key_digest(key: str) -> str:
-    """Hex sha256 of a key. It tells nothing of the key where that is random, so that it may stand in a record."""
+    """Returns the hex sha256 of a key. It reveals nothing about a random key, so a record may contain it."""
     return sha256(key.encode(errors="surrogateescape")).hexdigest()
 
 
 def is_authorized(header: str, digests: Iterable[str]) -> bool:
-    """Whether an Authorization header is `Bearer` and a key with one of these digests.
+    """Returns whether an Authorization header has the scheme `Bearer` and a key with one of these digests.
 
     Digests have one length and all are compared, so that the time it takes tells nothing of a key.
     """

@@ -109,7 +109,7 @@ class ChatTemplate:
         return tokenizer
 
     def _spelled(self, token: str) -> list[int]:
-        """A special token's text without the token."""
+        """Returns the ids of a special token's text, spelled with other tokens."""
         for pieces in ([token], list(token)):
             encodings = self._literal.encode_batch_fast(pieces, add_special_tokens=False)
             ids = [id_ for encoding in encodings for id_ in encoding.ids]
@@ -118,7 +118,7 @@ class ChatTemplate:
         raise ValueError(f"the model's tokenizer can't write {token!r} as ordinary text")
 
     def _marked(self, value: Any) -> Any:
-        """A copy of messages or tools in which every text is marked."""
+        """Returns a copy of messages or tools in which every special token's text is marked."""
         if isinstance(value, str):
             return self._specials.sub(rf"{_OPEN}\g<0>{_CLOSE}", _MARKS.sub("\ufffd", value))
         if isinstance(value, Mapping):
@@ -169,7 +169,7 @@ def _with_text_arguments(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _compile(source: str) -> Any:
-    """A template in jinja2's sandbox with what transformers gives chat templates."""
+    """Compiles a template in jinja2's sandbox, with the functions that transformers gives chat templates."""
     from jinja2 import TemplateError, nodes
     from jinja2.ext import Extension, loopcontrols
     from jinja2.parser import Parser

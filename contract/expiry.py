@@ -26,7 +26,7 @@ Expiry = Annotated[str, AfterValidator(_canonical)]
 
 
 def expired_since(expires: str, now: datetime | None = None) -> datetime | None:
-    """When a stack's life ended; None: it goes on, or `expires` is no time at all (somebody else's tag)."""
+    """Returns when a stack expired; None if it has not, or if `expires` is not a time (somebody else's tag)."""
     try:
         end = datetime.fromisoformat(_canonical(expires)) if expires else None
     except ValueError:

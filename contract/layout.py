@@ -25,7 +25,7 @@ FAILURE = "failure"
 
 
 def container_root(environ: Mapping[str, str]) -> Path:
-    """What stands for `/`: itself in a container, a folder of its own for a process that stands for one."""
+    """Returns the folder that stands for `/`: `/` in a container, another for a process that replaces one."""
     return Path(environ.get(ROOT_VARIABLE) or "/")
 
 
@@ -38,12 +38,12 @@ class TrainingFolders:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "TrainingFolders":
-        """The folders as the platform's environment variables place them."""
+        """Returns the folders at the places that the platform's environment variables give."""
         placed = {name: Path(environ[variable]) for name, variable in FOLDER_VARIABLES.items() if variable in environ}
         return cls(container_root(environ), placed)
 
     def channel(self, name: str) -> Path:
-        """An input channel: spec, dataset or base_model."""
+        """Returns the folder of an input channel: spec, dataset or base_model."""
         return self.placed.get(name) or self.root / "opt/ml/input/data" / name
 
     @property
@@ -83,8 +83,8 @@ class TrainingFolders:
 
 
 def serving_model_folder(environ: Mapping[str, str]) -> Path:
-    """Where a serving container finds its model version. Azure ML lets a folder keep its own name below the mount:
-    https://learn.microsoft.com/azure/machine-learning/concept-online-deployment-model-specification
+    """Returns the folder of a serving container's model version. Azure ML may keep the folder's own name below the
+    mount: https://learn.microsoft.com/azure/machine-learning/concept-online-deployment-model-specification
     """
     if not (mounted := environ.get("AZUREML_MODEL_DIR")):
         return container_root(environ) / "opt/ml/model"
@@ -93,22 +93,22 @@ def serving_model_folder(environ: Mapping[str, str]) -> Path:
 
 
 def model_key(sha256: str) -> str:
-    """A model version's folder in a store."""
+    """Returns a model version's folder in a store."""
     return f"models/{sha256}"
 
 
 def dataset_key(sha256: str) -> str:
-    """A dataset version's folder in a store."""
+    """Returns a dataset version's folder in a store."""
     return f"datasets/{sha256}"
 
 
 def alias_key(name: str, number: int) -> str:
-    """The document that gives a model version its alias name@number."""
+    """Returns the key of the document that gives a model version its alias name@number."""
     return f"aliases/models/{name}/{number}.json"
 
 
 def rejection_log(sha256: str) -> str:
-    """A model version's log of rollouts that were rolled back: entries {action: rejected or cleared, why, when}."""
+    """Returns the folder of a version's log of rejected rollouts: entries {action: rejected or cleared, why, when}."""
     return f"rejections/{sha256}"
 
 
@@ -118,37 +118,37 @@ def endpoint_mark(endpoint: str) -> str:
 
 
 def run_key(run: str) -> str:
-    """A run's folder in a cloud's bucket of runs: input/<channel>/…, checkpoints/…, output/…."""
+    """Returns a run's folder in a cloud's bucket of runs: input/<channel>/…, checkpoints/…, output/…."""
     return f"runs/{run}"
 
 
 def run_spec_key(run: str, attempt: int = 1) -> str:
-    """The RunSpec of a run's attempt in a cloud's bucket of runs: an attempt may have other machines."""
+    """Returns the key of an attempt's RunSpec in a cloud's bucket of runs; each attempt may have other machines."""
     return f"{run_key(run)}/input/spec{f'-{attempt}' if attempt > 1 else ''}/{SPEC}"
 
 
 def run_output_key(run: str) -> str:
-    """What a run's jobs wrote, in a cloud's bucket of runs: each job below a folder of its own name."""
+    """Returns the folder of a run's output in a cloud's bucket of runs; each job has a subfolder of its name."""
     return f"{run_key(run)}/output"
 
 
 def run_checkpoints_key(run: str) -> str:
-    """What outlives a run's jobs, in a cloud's bucket of runs or of checkpoints."""
+    """Returns the folder that outlives a run's jobs, in a cloud's bucket of runs or of checkpoints."""
     return f"{run_key(run)}/checkpoints"
 
 
 def schedule_key(name: str, run: str) -> str:
-    """The folder that keeps the spec of a run which a schedule repeats."""
+    """Returns the folder of the spec of a run that a schedule repeats."""
     return f"schedules/{name}/{run}"
 
 
 def async_input_key(endpoint: str, request: str) -> str:
-    """A request to an asynchronous endpoint, in a cloud's bucket of runs."""
+    """Returns the key of a request to an asynchronous endpoint, in a cloud's bucket of runs."""
     return f"async/{endpoint}/input/{request}.json"
 
 
 def cache_dir(environ: Mapping[str, str] | None = None) -> Path:
-    """Where engines, images and environments are kept between runs: $LLMOPS_CACHE, or llmops in the user's cache."""
+    """Returns the cache for engines, images and environments: $LLMOPS_CACHE, or llmops in the user's cache."""
     env = os.environ if environ is None else environ
     if chosen := env.get("LLMOPS_CACHE"):
         return Path(chosen)

@@ -45,7 +45,7 @@ def clear(sha256: str, why: str, count: Count, create: Create) -> None:
 
 
 def rejection(sha256: str, read: Read) -> Entry | None:
-    """The entry by which a version is rejected; None: it is not, or was cleared."""
+    """Returns the entry that rejects a version; None if it is not rejected, or was cleared."""
     last, number = Entry(), 1
     while (found := read(_key(rejection_log(sha256), number))) is not None:
         last, number = json.loads(found), number + 1
@@ -53,7 +53,7 @@ def rejection(sha256: str, read: Read) -> Entry | None:
 
 
 def now() -> str:
-    """UTC, ISO 8601, seconds."""
+    """Returns the current time in UTC as ISO 8601, in seconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

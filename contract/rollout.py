@@ -30,7 +30,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a version did in some time. None: nobody knows, which is no reason to go back."""
+    """Requests, errors and latency of a version in a period. None: unknown, which is no reason to roll back."""
 
     requests: int = 0
     errors: int = 0
@@ -47,7 +47,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Limits:
-    """What is too bad."""
+    """Thresholds beyond which a rollout is rolled back."""
 
     error_rate: float
     """Above the old version's."""
@@ -58,7 +58,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose the weights are while a rollout runs; from `until` on nobody's, whatever became of it."""
+    """The rollout that owns the weights until `until`; after that nobody does, whatever became of it."""
 
     deployment: str
     by: str
@@ -66,7 +66,7 @@ class Owner:
 
     @classmethod
     def parse(cls, tag: str) -> "Owner | None":
-        """From the tag; None where there is none, or it is nobody's."""
+        """Parses the tag; returns None if there is no owner in it."""
         match = _OWNER.fullmatch(tag)
         return cls(match["deployment"], match["by"], datetime.fromisoformat(match["until"])) if match else None
 
@@ -77,7 +77,7 @@ class Owner:
 def steps(
     strategy: str, *, canary_percent: int, step_percent: int, bake_seconds: float, mirror_percent: int = 0
 ) -> tuple[Step, ...]:
-    """The steps of a strategy; the last one brings everything, and is watched while the old version is still there.
+    """Returns the steps of a strategy. The last one moves all traffic, watched while the old version still exists.
 
     Args:
         strategy: all_at_once, canary or linear.
@@ -101,7 +101,7 @@ def steps(
 
 
 def verdict(new: Counts, old: Counts, limits: Limits) -> str:
-    """Why the new version is too bad; empty: it is not."""
+    """Returns why the new version must be rolled back; empty if it need not."""
     if new.errors and new.error_rate > old.error_rate + limits.error_rate:
         return (
             f"{new.errors} of its {new.requests} requests failed ({old.errors} of {old.requests} of the old variant's)"

@@ -18,14 +18,14 @@ METADATA_VARIABLE = "ARM_CLOUD_METADATA_URL"
 
 
 def twin_address(environ: Mapping[str, str]) -> str:
-    """The URL of the twin that AWS clients with this environment talk to; empty when they talk to AWS."""
+    """Returns the URL of the twin that AWS clients with this environment talk to; empty if they talk to AWS."""
     url = environ.get(ENDPOINT_VARIABLE, "")
     return url if is_loopback(url) else ""
 
 
 def azure_twin_address(environ: Mapping[str, str]) -> str:
-    """The base URL (https://localhost:PORT) of the twin that Azure clients with this environment talk to; empty when
-    they talk to Azure.
+    """Returns the base URL (https://localhost:PORT) of the twin that Azure clients with this environment talk to; empty
+    if they talk to Azure.
     """
     parts = urlsplit(environ.get(METADATA_VARIABLE, ""))
     url = f"{parts.scheme}://{parts.netloc}"
@@ -33,17 +33,17 @@ def azure_twin_address(environ: Mapping[str, str]) -> str:
 
 
 def owner_headers(cloud: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """What a request for a twin's own routes must have, with the key that an environment holds."""
+    """Returns the headers of requests for a twin's own routes, with the key in an environment."""
     return key_headers(environ.get(KEY_VARIABLES[cloud], ""))
 
 
 def key_headers(key: str) -> dict[str, str]:
-    """What a request for a twin's own routes must have."""
+    """Returns the headers of requests for a twin's own routes."""
     return {"Authorization": f"Bearer {key}"}
 
 
 def is_loopback(url: str) -> bool:
-    """Does a URL lead to this machine alone?"""
+    """Returns whether a URL leads to this machine alone."""
     host = urlsplit(url).hostname or ""
     if host == "localhost":
         return True

@@ -9,14 +9,14 @@ from contract.names import Sha256
 
 
 class CapturedChat(Part):
-    """What was asked, in the names of OpenAI's chat completions."""
+    """Request to an endpoint, in the field names of OpenAI's chat completions."""
 
     messages: list[dict[str, JsonValue]] = Field(min_length=1)
     tools: list[dict[str, JsonValue]] = Field(default=[])
 
 
 class Feedback(Part):
-    """What the user said of an answer."""
+    """A user's feedback on an answer."""
 
     score: float | None = Field(default=None, ge=-1, le=1, description="-1: bad, 1: good.")
     label: str = Field(default="", description="A word of the application's own, such as `wrong-tone`.")
@@ -36,8 +36,8 @@ class CapturedRequest(Document):
     feedback: Feedback = Feedback()
 
     def to_row(self) -> dict[str, Any]:
-        """The conversation as a row of data: `messages` that end with the correction, where there is one, else with the
-        answer; `tools`; and as metadata `version`, `time`, `endpoint`, `score`, `label`, and the `answer` that was
+        """Returns the conversation as a row of data: `messages` that end with the correction if there is one, else with
+        the answer; `tools`; and as metadata `version`, `time`, `endpoint`, `score`, `label`, and the `answer` that was
         corrected.
         """
         feedback = self.feedback

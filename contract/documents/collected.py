@@ -38,20 +38,20 @@ class CollectedFile(Document):
     fetched_at: AwareDatetime = Field(description="UTC. Also the file's own time: a file with another one was changed.")
 
     def to_line(self) -> str:
-        """One canonical JSON line, with its end."""
+        """Returns one line of canonical JSON, with its newline."""
         data = self.model_dump(mode="json", by_alias=True)
         return json.dumps(data, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def source_folder(source: DataSource) -> str:
-    """The folder of a source's files, below the collected one. It depends on what is fetched, not on the recipe."""
+    """Returns the folder of a source's files below the collected folder; it depends on what is fetched alone."""
     words = re.sub(r"[^a-z0-9]+", "-", source.source.partition("?")[0].lower()).strip("-")[:40].strip("-")
     identity = f"{source.source}\0{source.files}\0{source.revision}"
     return f"{words}-{sha256_bytes(identity.encode())[:10]}"
 
 
 def read_receipts(path: Path) -> list[CollectedFile]:
-    """The receipts in a file; none where there is no such file.
+    """Reads the receipts in a file; returns [] if there is no such file.
 
     Raises:
         DocumentError: a line that is no receipt, by file and line.
@@ -66,5 +66,5 @@ def read_receipts(path: Path) -> list[CollectedFile]:
 
 
 def to_lines(receipts: Iterable[CollectedFile]) -> str:
-    """The content of receipts.jsonl, in the order of paths."""
+    """Returns the content of receipts.jsonl, sorted by path."""
     return "".join(receipt.to_line() for receipt in sorted(receipts, key=lambda receipt: receipt.path))

@@ -19,7 +19,7 @@ PART_BYTES = 512 << 20
 
 
 def part_count(size: int) -> int:
-    """How many parts a file of so many bytes has; 0: it is not divided."""
+    """Returns the number of parts of a file of `size` bytes; 0 if it is not divided."""
     return -(-size // PART_BYTES) if size > PART_BYTES else 0
 
 
@@ -55,7 +55,7 @@ Files = Annotated[dict[object_keys.Key, FileEntry], AfterValidator(_consistent)]
 
 
 def files_of(manifest: bytes, where: str) -> dict[str, FileEntry]:
-    """What a dataset's or model's manifest lists; the rest of it is not looked at.
+    """Returns the files that a dataset's or model's manifest lists; checks nothing else in it.
 
     Raises:
         IntegrityError: it is no manifest, names a file twice or as a folder, or a path that leaves the folder.
@@ -94,7 +94,7 @@ class StageCount(Part):
 
 
 def _migrate_1(data: dict[str, Any]) -> dict[str, Any]:
-    """dataset/2: facts are groups, and splits have other names. What can't be read stays for validation."""
+    """Migrates to dataset/2: groups for facts, other names of splits. Unreadable fields are left to validation."""
     data = copy.deepcopy(data)
     names = {"train": "train", "new_phrasings": "rephrased", "new_facts": "test"}
     with suppress(KeyError, TypeError, AttributeError):

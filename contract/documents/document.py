@@ -32,7 +32,7 @@ class Document(Part):
 
     @classmethod
     def new(cls, **fields: Any) -> Self:
-        """A document of the current version from its fields."""
+        """Creates a document of the current version from its fields."""
         return cls.model_validate({"schema": cls.SCHEMA, **fields})
 
     @classmethod
@@ -70,7 +70,7 @@ class Document(Part):
 
     @classmethod
     def migrate(cls, data: dict[str, Any], where: str) -> dict[str, Any]:
-        """The fields of a document of any released version as those of the newest; they are not validated.
+        """Returns the fields of a document of any released version as those of the newest, not validated.
 
         Raises:
             DocumentError: another kind of document, or a newer version.
@@ -94,7 +94,7 @@ class Document(Part):
         return data
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, two spaces, a final newline; the same document gives the same bytes."""
+        """Returns canonical JSON: sorted keys, two spaces, a final newline; equal documents give equal bytes."""
         data = self.model_dump(mode="json", by_alias=True)
         return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -174,7 +174,7 @@ def _explain(error: ValidationError, model: type[Document], text: str, where: st
 
 
 def _lines(text: str) -> object:
-    """The document with the line of each key; None where that takes long, or it is JSON that YAML can't read."""
+    """Returns the document with each key's line; None if it is too long for that, or JSON that YAML can't read."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -186,7 +186,7 @@ def _lines(text: str) -> object:
 
 
 def line_of(node: object, path: tuple[int | str, ...]) -> int:
-    """The 1-based line of the deepest part of `path` that exists in a ruamel round-trip tree."""
+    """Returns the 1-based line of the deepest part of `path` that exists in a ruamel round-trip tree."""
     line = 1
     for key in path:
         position = getattr(node, "lc", None)

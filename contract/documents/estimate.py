@@ -52,7 +52,7 @@ class PeakMemory(Part):
 
 
 class MachineFit(Part):
-    """How a machine would train, if it can."""
+    """Estimate of a training on one type of machine."""
 
     name: str
     gpus: int

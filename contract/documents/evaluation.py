@@ -13,7 +13,7 @@ from contract.names import Name, Sha256
 
 
 class Likelihood(Part):
-    """How likely a model finds a row's own answer or text."""
+    """Likelihood that a model gives to a row's own answer or text."""
 
     nats: float = Field(ge=0, allow_inf_nan=False, description="Negative log-likelihood: the loss, summed over tokens.")
     tokens: int = Field(ge=1, description="That bear loss.")

@@ -18,7 +18,7 @@ from contract.names import Name
 
 
 class Origin(Part):
-    """Where imported weights come from."""
+    """Source of imported weights."""
 
     source: str
     revision: str
@@ -38,7 +38,9 @@ class Lineage(Part):
 
     @classmethod
     def of_run(cls, spec: RunSpec, run: str) -> "Lineage":
-        """What a version has that a run made; `run` may be another id than the spec's: a schedule repeats a spec."""
+        """Returns the lineage of a version that a run made; `run` may differ from the spec's id, because a schedule
+        repeats a spec.
+        """
         return cls(
             base_model=spec.base_model,
             dataset=spec.dataset,
@@ -118,7 +120,7 @@ class Golden(Part):
 
 
 def _migrate_1(data: dict[str, Any]) -> dict[str, Any]:
-    """model/2 counts groups. What can't be read stays for validation."""
+    """Migrates to model/2, which counts groups; leaves unreadable fields to validation."""
     data = copy.deepcopy(data)
     with suppress(KeyError, TypeError, AttributeError):
         for result in data.get("evaluation", []):

@@ -23,7 +23,7 @@ class SigningOutput(Part):
 
 
 class TrainingOutput(Part):
-    """Where runs execute."""
+    """Platform that executes runs."""
 
     image: str
     runs: str = Field(description="Folder or URL of the runs.")
@@ -42,7 +42,7 @@ class EndpointOutput(Part):
 
 
 class AwsOutput(Part):
-    """Where a stack of target aws lives, and what its parts are called there."""
+    """Account, region and resource names of a stack of target aws."""
 
     account: str
     region: str
@@ -72,7 +72,7 @@ class AzureCompute(Part):
 
 
 class AzureOutput(Part):
-    """Where a stack of target azure lives, and what its parts are called there."""
+    """Subscription, location and resource names of a stack of target azure."""
 
     subscription: str
     tenant: str

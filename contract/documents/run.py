@@ -19,7 +19,7 @@ it: so whoever collects the run knows what was submitted, though jobs can write 
 
 
 class StoredSpec(NamedTuple):
-    """Where a job finds its RunSpec, and what that must be."""
+    """Location of a job's RunSpec, and its sha256."""
 
     folder: str
     """Key of the folder, in the bucket of runs, that holds run.json alone."""
@@ -67,7 +67,7 @@ class Compute(Part):
 
 
 def _migrate_1(data: dict[str, Any]) -> dict[str, Any]:
-    """run/2 holds a recipe/2."""
+    """Migrates to run/2, which holds a recipe/2."""
     recipe = data.get("recipe")
     return data | {"recipe": Recipe.migrate(recipe, "recipe")} if isinstance(recipe, dict) else data
 
@@ -92,7 +92,7 @@ class RunSpec(Document):
 
     @property
     def inputs(self) -> tuple[Recipe, Pinned, Pinned, str]:
-        """What makes two runs the same: equal ones end with equal weights."""
+        """What identifies a run's inputs: runs with equal inputs end with equal weights."""
         return self.recipe, self.dataset, self.base_model, self.image
 
 
@@ -100,7 +100,7 @@ RunStatus = Literal["pending", "running", "completed", "failed", "stopped"]
 
 
 class RunState(Document):
-    """What a run has come to; kept beside its folders on this machine, derived from the platform elsewhere."""
+    """State of a run; kept beside its folders on this machine, derived from the platform elsewhere."""
 
     SCHEMA: ClassVar[str] = "run-state/1"
 

@@ -32,7 +32,7 @@ DOCUMENTS: dict[str, type[Document]] = {
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """The JSON schema (2020-12) of a document by its name in DOCUMENTS."""
+    """Returns the JSON schema (2020-12) of a document by its name in DOCUMENTS."""
     document = DOCUMENTS[name]
     schema = document.model_json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"

@@ -53,7 +53,7 @@ class ArchiveLimits:
 
 
 def take_all(_name: str) -> bool:
-    """Every member is wanted."""
+    """Accepts every member."""
     return True
 
 
@@ -140,7 +140,7 @@ class _Extraction:
         self._skip_padding(size)
 
     def _header(self) -> tarfile.TarInfo | None:
-        """The next header; None at the block of zeros that ends an archive."""
+        """Returns the next header; None at the block of zeros that ends an archive."""
         block = self._whole(_BLOCK)
         if not block.strip(b"\0"):
             return None

@@ -16,12 +16,12 @@ FETCH_AGAIN = "fetch the version from its store again; nothing of it was loaded"
 
 
 def sha256_bytes(data: bytes) -> str:
-    """Hex sha256 of bytes."""
+    """Returns the hex sha256 of bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file's content."""
+    """Returns the hex sha256 of a file's content."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
@@ -43,7 +43,7 @@ def file_entry(path: Path) -> FileEntry:
 
 
 def tree_hash(files: Mapping[str, Path]) -> str:
-    """Hex sha256 over names and contents, in the order of names; independent of dates and modes."""
+    """Returns the hex sha256 over names and contents, in the order of names; independent of dates and modes."""
     total = hashlib.sha256()
     for name in sorted(files):
         total.update(f"{name}\0{sha256_file(files[name])}\n".encode())
@@ -51,7 +51,7 @@ def tree_hash(files: Mapping[str, Path]) -> str:
 
 
 def list_files(folder: Path) -> dict[str, Path]:
-    """Every file below a folder: path relative to it, with slashes -> file.
+    """Returns every file below a folder: path relative to it, with slashes -> file.
 
     Raises:
         IntegrityError: a link or special file, which a version may not hold; or a name that no manifest may list.

@@ -68,7 +68,7 @@ class FreshFolder:
 
     @contextmanager
     def _below(self, parts: Sequence[str], key: str, where: str) -> Iterator[int]:
-        """The handle of a folder, which is made; errors of what is done there are told of `key`."""
+        """Yields the handle of a subfolder, which is created if missing; errors inside the block name `key`."""
         try:
             with folder_below(self.path, parts, made=lambda: self._count(key, where)) as folder:
                 yield folder
@@ -89,7 +89,7 @@ class FreshFolder:
 def folder_below(
     root: Path, parts: Sequence[str], *, make: bool = True, made: Callable[[], None] = lambda: None
 ) -> Iterator[int]:
-    """A handle of a folder below another, reached without following links.
+    """Yields the handle of a folder below another, reached without following links.
 
     Args:
         root: where to begin; this one may be reached by a link.

@@ -20,7 +20,7 @@ _SHOWN = 80
 
 
 def fault(key: str) -> str:
-    """Why a key can't be a path below a folder, in words that follow "the key …"; empty: it can.
+    """Returns why a key can't be a path below a folder, in words that follow "the key …"; empty if it can.
 
     It is relative, its parts are separated by single slashes, and each of them is a plain name on every system.
     """
@@ -45,7 +45,7 @@ def fault(key: str) -> str:
 
 
 def faults(keys: Iterable[str]) -> dict[str, str]:
-    """The keys of one listing that can't be there together, and why: `fault`, named twice, or a file and a folder."""
+    """Returns the keys of a listing that can't coexist, and why: `fault`, listed twice, or both file and folder."""
     found: dict[str, str] = {}
     files: set[str] = set()
     for key in keys:
@@ -62,7 +62,7 @@ def faults(keys: Iterable[str]) -> dict[str, str]:
 
 
 def check(key: str, where: str) -> str:
-    """The key itself.
+    """Returns the key if it can be a path below a folder.
 
     Raises:
         IntegrityError: it can't be a path below a folder; `where` is the place that holds it.
@@ -73,7 +73,7 @@ def check(key: str, where: str) -> str:
 
 
 def check_all(keys: Iterable[str], where: str) -> list[str]:
-    """The keys of one listing.
+    """Returns the keys of a listing if all of them can be paths below one folder.
 
     Raises:
         IntegrityError: naming the first that can't be a path, is there twice, or is a file and a folder.
@@ -85,12 +85,12 @@ def check_all(keys: Iterable[str], where: str) -> list[str]:
 
 
 def shown(key: str) -> str:
-    """A key for a message, in quotes."""
+    """Returns a key in quotes, for a message."""
     return f"'{plain(key)}'"
 
 
 def plain(text: str) -> str:
-    """Text from elsewhere for a message: what is not printable escaped, and not longer than a line."""
+    """Returns text from elsewhere for a message: unprintable characters escaped, no longer than a line."""
     text = text if text.isprintable() else ascii(text)[1:-1]
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 

@@ -115,7 +115,7 @@ def _open(path: Path, entry: FileEntry) -> int:
 
 
 def _state(handle: int) -> tuple[int, ...]:
-    """Changes with each writing to the file. The time of its inode's change would with its names too."""
+    """Returns a file's size and modification time, which change with each write; ctime changes with its names too."""
     status = os.fstat(handle)
     return status.st_size, status.st_mtime_ns
 
