@@ -5,13 +5,13 @@ import re
 
 
 def readable(*parts: str) -> str:
-    """`llmops-dev-chatbot`: small letters, digits and single dashes, a letter first."""
+    """Joins parts to a name like `llmops-dev-chatbot`: lower case, digits and single dashes, a letter first."""
     text = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
     return text if text[:1].isalpha() else f"s{text}"
 
 
 def named_after(project: str, stack: str, thing: str, limit: int = 63, *others: str) -> str:
-    """`llmops-dev-chatbot-3f9a0c1e`: what a thing of a stack is called, with a hash of all that the name belongs to.
+    """Returns a name such as `llmops-dev-chatbot-3f9a0c1e`, which ends in a hash of everything that it depends on.
 
     Args:
         project: the Pulumi project.
@@ -24,5 +24,5 @@ def named_after(project: str, stack: str, thing: str, limit: int = 63, *others: 
 
 
 def digest(*parts: str) -> str:
-    """Hex sha256 of parts that can't run into each other."""
+    """Returns the hex sha256 of parts; different lists of parts give different hashes."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

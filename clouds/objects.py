@@ -24,7 +24,7 @@ class ObjectSource(Protocol):
     url: str
 
     def entries(self, prefix: str) -> Iterator[ObjectEntry]:
-        """The objects whose keys begin with a prefix.
+        """Yields the objects whose keys begin with a prefix.
 
         Raises:
             KitError: the cloud refuses, or there is no such bucket or container.
@@ -32,7 +32,7 @@ class ObjectSource(Protocol):
         ...
 
     def stream(self, key: str, etag: str, start: int) -> Iterator[bytes]:
-        """Content of an object from a byte on, in pieces.
+        """Yields an object's content from byte `start` on, in chunks.
 
         Raises:
             KitError: the cloud refuses, or the object has another ETag by now.

@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TargetRecord:
-    """Where stacks live. Code is named as `module:attribute`."""
+    """A target of stacks and the modules that implement it, each named as `module:attribute`."""
 
     name: str
     program: str
@@ -61,7 +61,7 @@ def load(place: str) -> Any:
 
 
 def unknown_target(name: str) -> tuple[str, str]:
-    """Words for a target that there is not: what is wrong, and the fix."""
+    """Returns what is wrong with an unknown target's name, and the fix."""
     from contract.documents.validation import did_you_mean
 
     fix = f"{did_you_mean(name, TARGETS)} write one of: {', '.join(TARGETS)}".strip()

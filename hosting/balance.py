@@ -20,7 +20,7 @@ class VariantRoute(Part):
 
 
 class Routes(Document):
-    """Where an endpoint's requests go; set as a whole, kept in a file, read again by a restarted router."""
+    """Backends and weights of an endpoint; set as a whole, kept in a file, read again by a restarted router."""
 
     SCHEMA: ClassVar[str] = "routes/1"
 
@@ -58,7 +58,9 @@ class Backend:
         self.first_byte_seconds += seconds
 
     def describe(self) -> dict[str, object]:
-        """For `GET /state`. `errors`: responses 5xx, cut streams and lost connections; `ttft_ms`: mean, or null."""
+        """Returns a row of `GET /state`. `errors`: 5xx responses, cut streams and lost connections; `ttft_ms`: mean, or
+        null.
+        """
         mean = 1000 * self.first_byte_seconds / self.first_bytes if self.first_bytes else None
         return {
             "url": self.url,
@@ -74,7 +76,7 @@ class Backend:
 
 
 class Turns:
-    """Whose turn it is, by weights that hold exactly over each round (smooth weighted round robin)."""
+    """Smooth weighted round robin: the weights hold exactly over each round."""
 
     def __init__(self) -> None:
         self._credit: dict[str, float] = {}
@@ -84,7 +86,7 @@ class Turns:
         self._credit = {name: self._credit.get(name, 0) for name in names}
 
     def next(self, weights: Mapping[str, float]) -> str:
-        """The next one; some weight must be above 0."""
+        """Returns the next name; at least one weight must be above 0."""
         for name, weight in weights.items():
             self._credit[name] = self._credit.get(name, 0) + weight
         chosen = max(weights, key=lambda name: self._credit[name])
@@ -121,7 +123,7 @@ class Table:
         return added, removed
 
     def choose(self, avoid: Iterable[Backend] = ()) -> Backend | None:
-        """The backend for the next request, or None while none with traffic is healthy.
+        """Returns the backend for the next request, or None if none with traffic is healthy.
 
         Weights hold exactly over each round. A variant without a healthy instance gives
         its share to the others. `avoid`: only taken when there is no other.
@@ -139,13 +141,13 @@ class Table:
         return chosen
 
     def keys(self) -> list[str] | None:
-        """Digests of the keys that some variant takes; None: one takes requests without a key."""
+        """Returns the digests of the keys that some variant accepts; None if one accepts requests without a key."""
         digests = [route.key_sha256 for route in self.routes.variants.values()]
         return digests if all(digests) else None
 
     @property
     def has_traffic(self) -> bool:
-        """Does any route take requests, healthy or not?"""
+        """Whether any route takes requests, healthy or not."""
         return any(r.weight and r.backends for r in self.routes.variants.values())
 
     def notify(self) -> None:
@@ -164,7 +166,7 @@ class Table:
             return
 
     def describe(self) -> dict[str, object]:
-        """For `GET /state`."""
+        """Returns the body of `GET /state`."""
         return {
             "weights": {v: r.weight for v, r in self.routes.variants.items()},
             "backends": [b.describe() for b in self.backends.values()],

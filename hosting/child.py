@@ -44,7 +44,9 @@ def main(specification: Path) -> None:
 
 
 def backoff(quick: int) -> float:
-    """Seconds to wait when the last `quick` starts in a row ended at once: none for the first, which may be a kill."""
+    """Returns the seconds to wait after `quick` starts in a row that ended at once; 0 below three: it may have been a
+    kill.
+    """
     return 0.0 if quick < 3 else min(2.0 ** (quick - 3), MOST_DELAY_SECONDS)
 
 

@@ -39,7 +39,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class ConfinedRun(TypedDict):
-    """What to start, and how."""
+    """A program to start and how to confine it."""
 
     argv: list[str]
     environ: dict[str, str]
@@ -70,7 +70,7 @@ def main(path: str) -> int:
 
 
 def _first(document: ConfinedRun) -> int:
-    """The first process of the namespaces: with it, all of them end."""
+    """Runs as the first process of the namespaces: when it ends, all of their processes end."""
     try:
         _build_root(document)
         _raise_loopback()
@@ -86,7 +86,7 @@ def _first(document: ConfinedRun) -> int:
 
 
 def _build_root(document: ConfinedRun) -> None:
-    """A root of the system's folders, a few devices, and what the program may read and write; all under their names."""
+    """Mounts a root of the system's folders, a few devices, and what the program may use, at their own paths."""
     shown = {name: os.path.realpath(name) for name in [*document["read"], *document["write"]]}
     system = [Path(name) for name in _SYSTEM if Path(name).is_dir()]
     links = {place: place.readlink() for place in system if place.is_symlink()}
@@ -132,14 +132,14 @@ def _show(source: str, name: str, *, writable: bool) -> None:
 
 
 def _raise_loopback() -> None:
-    """Processes of one job talk to each other over it."""
+    """Brings up the loopback interface, over which processes of one job talk to each other."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         flags = struct.unpack("16sh22x", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, struct.pack("16sh22x", b"lo", 0)))[1]
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))
 
 
 def _stay(uid: int, gid: int) -> None:
-    """In a user namespace of one's own, be who one was: so no program that is started there has rights in it."""
+    """Maps the user to itself in its own user namespace, so that no program started there has rights in it."""
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
     Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")

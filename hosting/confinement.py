@@ -58,7 +58,7 @@ class ConfinedProgram:
 
 @dataclass(frozen=True)
 class Way:
-    """How a program is confined. `user` 0: it is its starter's own."""
+    """A way to confine a program. `user` 0: it runs as the user who starts it."""
 
     user: int
     namespaces: bool
@@ -76,7 +76,7 @@ class Way:
 
 
 def find_way(program: ConfinedProgram, user: int, document: Path) -> Way:
-    """The best way in which a program can be confined here: each is tried, with a harmless program.
+    """Returns the strongest confinement that works here; tries each with a harmless program.
 
     Args:
         program: in the end.
@@ -119,7 +119,7 @@ def start(program: ConfinedProgram, way: Way, document: Path, output: IO[bytes])
 
 
 def free_user(thing: str, taken: Iterable[int]) -> int:
-    """A user who is nobody, for one thing alone; 0: there is none to be had here.
+    """Returns the id of a user whom nothing else uses; 0 if there is none.
 
     Args:
         thing: the same one gets the same user.
@@ -158,7 +158,7 @@ def end_all(user: int) -> None:
 
 
 def interpreter_folders(python: Path) -> list[Path]:
-    """The folders that an interpreter's links lead through, and the ones that its libraries are in."""
+    """Returns the folders that an interpreter's links lead through, and those of its libraries."""
     found: list[Path] = []
     while python.parent.parent not in found:
         prefix = python.parent.parent
@@ -173,7 +173,7 @@ def interpreter_folders(python: Path) -> list[Path]:
 
 
 def _possible_users() -> range:
-    """What this process' user namespace has of them."""
+    """Returns the unused user ids that this process's user namespace maps."""
     with suppress(OSError, ValueError):
         ranges = [tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
         if not any(first <= _USERS.start and _USERS.stop <= first + count for first, _, count in ranges):
@@ -183,7 +183,7 @@ def _possible_users() -> range:
 
 
 def _try(program: ConfinedProgram, way: Way, document: Path) -> str:
-    """Why a way is none; empty: it is one."""
+    """Returns why a way does not work here; empty if it does."""
     for folder in (*program.inputs, *program.read):
         for hidden in program.hidden:
             if hidden.is_relative_to(folder):

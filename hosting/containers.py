@@ -37,7 +37,7 @@ _NO_SPACE = "no space left on device"
 
 @dataclass(frozen=True)
 class Inspected:
-    """What Docker says of an image. `media_type` is its manifest's, where Docker keeps manifests; else empty."""
+    """An image as Docker describes it. `media_type` is its manifest's, where Docker keeps manifests; else empty."""
 
     id: str
     platform: str
@@ -95,18 +95,18 @@ def _build(name: str, tag: str, files: Mapping[str, Path], source: str, say: Cal
 
 
 def version_of(source: str) -> str:
-    """What a tag says of an image: the hash of its files, and of the name of its base where it was chosen."""
+    """Returns an image's tag: the hash of its files, and of the name of its base image if one was chosen."""
     base = os.environ.get(BASE_VARIABLE, "")
     return source[:20] + (f"-{sha256_bytes(base.encode())[:8]}" if base else "")
 
 
 def exists(reference: str) -> bool:
-    """Is the image of a reference on this machine?"""
+    """Returns whether the image of a reference is on this machine."""
     return inspect(reference.partition("@")[2]) is not None
 
 
 def program(fix: str = "") -> str:
-    """Docker's client.
+    """Returns the path of Docker's client.
 
     Raises:
         HostingError: there is none.
@@ -120,14 +120,14 @@ def program(fix: str = "") -> str:
 
 
 def client_environ() -> dict[str, str]:
-    """What Docker's client needs of this process's environment."""
+    """Returns the variables of this process's environment that Docker's client needs."""
     return {k: os.environ[k] for k in ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG") if k in os.environ}
 
 
 def limits(*given_back: str) -> list[str]:
-    """Options of `docker run` for every container of an endpoint or a job: none of the kernel's rights but those that
-    are given back, no way to get one, at most so many processes, and no more memory than leaves this machine some of
-    its own (swap would only make it slow).
+    """Returns the options of `docker run` for every container of an endpoint or a job: all capabilities dropped but
+    those given back, no way to gain any, a limit of processes, and a limit of memory that leaves this machine some
+    (swap would only make it slow).
     """
     memory = str(int(psutil.virtual_memory().total * MEMORY_SHARE))
     rights = ["--cap-drop", "ALL", *(word for right in given_back for word in ("--cap-add", right))]
@@ -136,7 +136,7 @@ def limits(*given_back: str) -> list[str]:
 
 
 def inspect(image: str, fix: str = "") -> Inspected | None:
-    """What Docker says of an image, by its id or name; None: it is not on this machine.
+    """Returns Docker's description of an image, by its id or name; None if it is not on this machine.
 
     Raises:
         HostingError: there is no Docker, or its daemon does not answer.
@@ -161,7 +161,7 @@ def inspect(image: str, fix: str = "") -> Inspected | None:
 
 
 def _options_of_builder(tag: str, on: str) -> list[str]:
-    """Of whichever builder `docker build` means here, so that it makes one plain Docker manifest.
+    """Returns the options that make the builder behind `docker build` produce one plain Docker manifest.
 
     SageMaker's hosting refuses the OCI manifests and the provenance that buildx makes by default.
     """

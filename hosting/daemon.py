@@ -81,7 +81,7 @@ class Program:
 
 @dataclass(frozen=True)
 class ProgramState:
-    """What supervisord says of a program. `pid` is 0 while it does not run; `starts` counts its starts."""
+    """State of a program in supervisord. `pid` is 0 while it does not run; `starts` counts its starts."""
 
     name: str
     pid: int = 0
@@ -101,7 +101,7 @@ class Daemon:
         self._lock = self.home / ".supervisord.lock"
 
     def pid(self) -> int:
-        """supervisord's process, 0 when it does not run."""
+        """Returns the pid of supervisord, or 0 if it does not run."""
         try:
             process = psutil.Process(int((self.home / "supervisord.pid").read_text()))
             ours = process.cwd() == str(self.home.resolve()) and "supervisor.supervisord" in process.cmdline()
@@ -110,7 +110,7 @@ class Daemon:
             return 0
 
     def alive(self) -> bool:
-        """Does supervisord run and answer?"""
+        """Returns whether supervisord runs and answers."""
         return bool(self.pid()) and self._answers()
 
     def ensure(self, say: Callable[[str], None] = silent) -> None:
@@ -130,7 +130,7 @@ class Daemon:
                     self._load(rpc, name)
 
     def programs(self) -> dict[str, ProgramState]:
-        """State of each program by name; those that only have a file too (supervisord is down)."""
+        """Returns the state of each program by name, also of those that only have a file: supervisord is down."""
         found = {name: ProgramState(name, starts=self._starts(name)) for name in self._configured()}
         if self.pid():
             with suppress(OSError, xmlrpc.client.Error), self._rpc() as rpc:
@@ -140,7 +140,7 @@ class Daemon:
         return found
 
     def started(self, name: str) -> ProgramState:
-        """A program's state by what its own start wrote: cheap, as supervisord is not asked."""
+        """Returns a program's state as its own start recorded it: cheap, because supervisord is not asked."""
         written = self._written(name)
         pid = int(written.get("pid", 0))
         running = bool(pid) and psutil.pid_exists(pid)
@@ -157,7 +157,7 @@ class Daemon:
             self._load(rpc, program.name)
 
     def has(self, program: Program) -> bool:
-        """Does it run exactly this program, or has it on its list at least?"""
+        """Returns whether supervisord runs exactly this program, or at least has it in its configuration."""
         try:
             return (self.home / "programs" / f"{program.name}.json").read_text() == self._specification(program)
         except OSError:
@@ -192,7 +192,7 @@ class Daemon:
                 (self.home / name).unlink(missing_ok=True)
 
     def log_tail(self, log: str, lines: int = 15) -> list[str]:
-        """The last lines of a program's log."""
+        """Returns the last lines of a program's log."""
         try:
             with (self.home / log).open("rb") as f:
                 f.seek(max(0, f.seek(0, os.SEEK_END) - 16_384))
@@ -257,7 +257,7 @@ class Daemon:
         psutil.wait_procs(strays, timeout=10)
 
     def _specification(self, program: Program) -> str:
-        """What child.py reads."""
+        """Returns the specification that child.py reads, as JSON."""
         spec = {
             "argv": list(program.argv),
             "environ": dict(program.environ) | {child.MARK: f"{self.home}:{program.name}"},
@@ -327,7 +327,7 @@ class _Transport(xmlrpc.client.Transport):
 
 
 def _runs(process: psutil.Process) -> bool:
-    """False for a process that only waits to be reaped, too."""
+    """Returns whether a process runs; a zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -45,12 +45,12 @@ class HostedEndpoint:
             yield
 
     def record(self) -> EndpointRecord:
-        """What is remembered; an empty record for an endpoint that never was."""
+        """Returns the endpoint's record; an empty one if there was never such an endpoint."""
         path = self.folder / "endpoint.json"
         return EndpointRecord.load(path) if path.exists() else EndpointRecord.new(name=self.name)
 
     def save(self, record: EndpointRecord, **changes: Any) -> EndpointRecord:
-        """Remember the record with these fields changed."""
+        """Writes the record with these fields changed."""
         changed = record.model_copy(update=changes)
         changed.write(self.folder / "endpoint.json")
         return changed
@@ -58,7 +58,8 @@ class HostedEndpoint:
     # -- the router
 
     def ensure_router(self, record: EndpointRecord, spec: EndpointSpec) -> EndpointRecord:
-        """Have the router run on the port and address that the spec says; a port is chosen once, and kept.
+        """Starts the router on the port and address of the spec, if it does not run there; a port is chosen once, and
+        kept.
 
         Raises:
             HostingError: the port is taken.
@@ -97,7 +98,7 @@ class HostedEndpoint:
             time.sleep(0.05)
 
     def router_state(self) -> dict[str, Any] | None:
-        """What the router says of its backends, or None when it does not answer."""
+        """Returns the router's state of its backends, or None if it does not answer."""
         try:
             return self._admin("GET", "/state")
         except (OSError, http.client.HTTPException, ValueError):
@@ -130,7 +131,7 @@ class HostedEndpoint:
                 time.sleep(0.05)
 
     def weights(self) -> dict[str, int]:
-        """Weights in force, or the last ones while the router does not answer."""
+        """Returns the weights in force, or the last ones if the router does not answer."""
         path = self.folder / router.ROUTES
         routes = Routes.load(path) if path.exists() else Routes.new()
         return {v: r.weight for v, r in routes.variants.items()}
@@ -149,11 +150,11 @@ class HostedEndpoint:
     # -- workers
 
     def worker(self, variant: str, port: int) -> str:
-        """The name of a worker's program."""
+        """Returns the name of a worker's program."""
         return f"{self.name}--{variant}-{port}"
 
     def log(self, program: str) -> str:
-        """A program's log, relative to the home."""
+        """Returns the path of a program's log, relative to the home."""
         return f"endpoints/{self.name}/logs/{program}.log"
 
     def add_workers(self, record: EndpointRecord, spec: EndpointSpec, count: int) -> EndpointRecord:
@@ -166,7 +167,7 @@ class HostedEndpoint:
         return self.save(record, variants=others | {spec.variant: VariantRecord(spec=spec, ports=ports)})
 
     def start_workers(self, variant: str, recorded: VariantRecord) -> None:
-        """Have supervisord run all workers of a variant; those that it has already stay as they are."""
+        """Starts all workers of a variant under supervisord; workers that it has already stay as they are."""
         present = self.daemon.programs()
         for port in recorded.ports:
             name = self.worker(variant, port)

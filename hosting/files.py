@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def silent(_line: str) -> None:
-    """The `say` of a caller who wants no progress."""
+    """Ignores a line of progress: the `say` of a caller who wants none."""
 
 
 @contextmanager
@@ -55,7 +55,9 @@ def write_atomic(path: Path, text: str, mode: int = 0o600) -> None:
 
 @contextmanager
 def short_path(unix_socket: Path) -> Iterator[str]:
-    """A path of a unix socket that fits its 107 bytes however deep its folder is; use it while it is held."""
+    """Yields a path of a unix socket that fits its limit of 107 bytes, however deep the folder is; valid inside the
+    block.
+    """
     descriptor = os.open(unix_socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{descriptor}/{unix_socket.name}"
@@ -71,7 +73,7 @@ class UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """Called by the first request."""
+        """Connects to the unix socket; the first request calls this."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         with short_path(self._path) as path:

@@ -51,7 +51,7 @@ class Host:
             return _await_ready(endpoint)
 
     def state(self, name: str) -> EndpointState:
-        """An endpoint as it is.
+        """Returns the state of an endpoint.
 
         Raises:
             HostingError: there is none of this name.
@@ -59,7 +59,7 @@ class Host:
         return self._existing(name).state()
 
     def list(self) -> list[EndpointState]:
-        """All endpoints, those that are off included, by name."""
+        """Returns all endpoints by name, including those that are off."""
         return [HostedEndpoint(self._daemon, name).state() for name in self._names()]
 
     def set_traffic(self, name: str, weights: Mapping[str, int]) -> EndpointState:
@@ -102,7 +102,7 @@ class Host:
             shutil.rmtree(endpoint.folder)
 
     def logs(self, name: str, follow: bool = False) -> Iterator[str]:
-        """Lines of the logs of an endpoint's router and workers, each after its program's name, oldest file first.
+        """Yields the log lines of an endpoint's router and workers, each after its program's name, oldest file first.
 
         Args:
             name: the endpoint.

@@ -33,7 +33,7 @@ Said = Callable[[list[str]], None]
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What to run. `home` is whose job it is (`end_leftovers`); `root` stands for the container's `/`.
+    """A job to run. `home` is whose job it is (`end_leftovers`); `root` stands for the container's `/`.
 
     `entrypoint` replaces the image's; `mounts` are the folders of `root` that the container sees (a process sees all of
     it), those of `read_only` without the right to write. A variable or argument that is a path of a mount follows it.
@@ -153,7 +153,8 @@ def stop(jobs: Sequence[Job], grace: float, meanwhile: Callable[[], bool] = lamb
 
 @contextmanager
 def network(home: Path, name: str, *, isolated: bool) -> Iterator[str]:
-    """A network of Docker's for the containers of one job, which find each other by their `host`.
+    """Creates a Docker network for the containers of one job, which find each other by their `host`; removes it
+    afterwards.
 
     Args:
         home: whose job it is.
@@ -234,8 +235,8 @@ def _container(spec: JobSpec) -> warden.WardenRun:
 
 
 def _take_over(spec: JobSpec, reference: str) -> list[str]:
-    """The command that makes a job's files this user's: by the image's own `chown`, which sees its mounts alone, has no
-    network, and of root's rights those two.
+    """Returns the command that gives a job's files to this user: the image's own `chown`, which sees only the mounts,
+    has no network, and has no capabilities but two.
     """
     argv = [containers.program(_NO_DOCKER), "run", "--rm", "--network", "none", "--user", "0", "--read-only"]
     argv += containers.limits("CHOWN", "DAC_OVERRIDE")
@@ -245,8 +246,8 @@ def _take_over(spec: JobSpec, reference: str) -> list[str]:
 
 
 def _open_up(folder: Path, *, writable: bool) -> None:
-    """A container's user is not this one, and root there may not pass over modes: let it read what is there, and write
-    where it is mounted for that. Above it, nobody gets in.
+    """Lets a container's user, who is not this one, read a folder, and write to it if it is mounted for that (even root
+    there must respect modes). The folder above admits nobody.
     """
     _set_modes(folder, of_folders=0o777, of_files=0o666 if writable else 0o644)
 
@@ -266,7 +267,7 @@ def _is_of(process: psutil.Process, home: Path) -> bool:
 
 
 def home_id(home: Path) -> str:
-    """The value of label `llmops.jobs` of a home's containers and networks."""
+    """Returns the value of the label `llmops.jobs` of a home's containers and networks."""
     return sha256_bytes(str(home).encode())[:12]
 
 

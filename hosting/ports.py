@@ -11,7 +11,7 @@ from contract.errors import HostingError
 
 
 def choose_port(bind: str, avoid: Collection[int] = ()) -> int:
-    """A free port that stays free while nobody listens: below those that the kernel gives to outgoing connections."""
+    """Returns a free port below those that the kernel gives to outgoing connections, so that it stays free."""
     first_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     candidates = range(min(20_000, first_ephemeral - 1000), first_ephemeral)
     for _ in range(200):
@@ -22,7 +22,7 @@ def choose_port(bind: str, avoid: Collection[int] = ()) -> int:
 
 
 def is_free(bind: str, port: int) -> bool:
-    """Can a server listen there now?"""
+    """Returns whether a server can listen on a port now."""
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -35,7 +35,7 @@ def is_free(bind: str, port: int) -> bool:
 
 
 def holder(port: int) -> str:
-    """Who listens on a port, as far as this user may see it: `nginx (pid 123)`, or an empty string."""
+    """Returns who listens on a port, as far as this user may see it: `nginx (pid 123)`, or an empty string."""
     try:
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr[1] == port:

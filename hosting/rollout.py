@@ -85,7 +85,7 @@ def _switch(
 
 
 def _watched(spec: EndpointSpec) -> tuple[Step, ...]:
-    """The steps before everything goes to the new variant."""
+    """Returns the steps before all requests go to the new variant."""
     rollout = spec.rollout
     plan = steps(
         rollout.strategy, canary_percent=rollout.canary_percent, step_percent=100, bake_seconds=rollout.bake_seconds
@@ -108,7 +108,7 @@ def _route(endpoint: HostedEndpoint, record: EndpointRecord, weights: dict[str, 
 
 
 def _shares(before: dict[str, int], new: str, percent: int) -> dict[str, int]:
-    """`percent` for the new variant, the rest for the others as they were to each other."""
+    """Returns weights that give the new variant `percent`, and keep the proportions among the others."""
     others = {v: w for v, w in before.items() if v != new}
     total = sum(others.values())
     return {v: w * (100 - percent) for v, w in others.items()} | {new: percent * total}
@@ -147,7 +147,7 @@ class _Watch:
         self._before = self._counts([spec.variant]), self._counts(self._old)
 
     def trouble(self) -> str:
-        """Why the new variant failed, or an empty string."""
+        """Returns why the new variant failed, or an empty string."""
         return self._ended() or self._failing()
 
     def _ended(self) -> str:

@@ -45,7 +45,7 @@ def check(spec: EndpointSpec) -> None:
 
 
 def pull(reference: str) -> None:
-    """Have Docker fetch the image of a `docker:HOST:PORT/REPOSITORY@sha256:…` reference, unless it is there.
+    """Pulls the image of a `docker:HOST:PORT/REPOSITORY@sha256:…` reference, unless it is on this machine.
 
     Raises:
         HostingError: there is no Docker, no daemon answers, or the registry doesn't give the image.
@@ -68,13 +68,13 @@ def pull(reference: str) -> None:
 
 
 def docker_name(reference: str) -> str:
-    """What Docker calls the image of a `docker:` reference: an image id, or a name in a registry by digest."""
+    """Returns Docker's name for a `docker:` reference: an image id, or a registry's name with a digest."""
     name = reference.removeprefix("docker:")
     return name if "/" in name else name.partition("@")[2]
 
 
 def program(spec: EndpointSpec, name: str, home: Path, root: Path, port: int, log: str) -> Program:
-    """The program of one worker, listening on 127.0.0.1:`port`; `root` is its own folder."""
+    """Returns the program of one worker, listening on 127.0.0.1:`port`; `root` is its own folder."""
     if spec.image.startswith("docker:"):
         return _container(spec, name, home, root, port, log)
     return _process(spec, name, root, port, log)
@@ -138,7 +138,7 @@ def _container(spec: EndpointSpec, name: str, home: Path, root: Path, port: int,
 
 
 def _rights(spec: EndpointSpec) -> list[str]:
-    """Who a container is, and what it may do."""
+    """Returns the options of `docker run` for a container's user and rights."""
     if "/" in docker_name(spec.image):  # a registry's image is its own user, as on SageMaker, and must read its model
         for folder in spec.folders.values():
             _let_all_read(Path(folder))
@@ -156,5 +156,5 @@ def _let_all_read(folder: Path) -> None:
 
 
 def container_name(home: Path, program_name: str) -> str:
-    """A container's name: the same for each start of a program, different in each home."""
+    """Returns a container's name: the same for each start of a program, different in each home."""
     return f"llmops-{sha256_bytes(str(home).encode())[:8]}-{program_name}"

@@ -11,7 +11,7 @@ from contract.names import Name
 
 
 class VariantRollout(Part):
-    """How an endpoint goes from one variant to the next."""
+    """Strategy of an endpoint's change to a new variant."""
 
     strategy: Literal["all_at_once", "canary", "manual"] = Field(
         default="all_at_once",
@@ -97,7 +97,7 @@ class EndpointState(Part):
 
 
 class VariantRecord(Part):
-    """What is needed to run and to recognise a variant's workers."""
+    """Record from which a variant's workers are started and recognised."""
 
     spec: EndpointSpec
     ports: list[int]

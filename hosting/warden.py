@@ -33,7 +33,7 @@ class WardenRun(TypedDict):
 
 
 def encoded(job: WardenRun) -> bytes:
-    """The first line of the input."""
+    """Returns the first line of the input."""
     return json.dumps(job).encode() + b"\n"
 
 
@@ -59,11 +59,11 @@ class _Orders:
         self._kept = b""
 
     def ready(self) -> bool:
-        """Has a line been read already that `next` was not asked for?"""
+        """Returns whether a complete line has been read that `next` has not returned yet."""
         return b"\n" in self._kept
 
     def next(self) -> str:
-        """The next line, when it has come."""
+        """Waits for the next line and returns it, or an empty string at the end of the input."""
         while not self.ready():
             if not (read := os.read(0, 65536)):
                 return ""

@@ -56,7 +56,7 @@ def find(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | No
 
 
 def is_missing(error: Exception) -> bool:
-    """Whether AWS says that there is no such thing. Some services have no code for that, and several texts."""
+    """Returns whether AWS says that the resource is missing; some services have no code for it, only several texts."""
     code, text = error_code(error), error_message(error).lower()
     if code in _VALIDATION:
         return any(words in text for words in ("could not find", "no scalable target found", "not found", "not exist"))
@@ -64,12 +64,12 @@ def is_missing(error: Exception) -> bool:
 
 
 def error_code(error: Exception) -> str:
-    """The code of a botocore ClientError, such as `NoSuchKey`."""
+    """Returns the code of a botocore ClientError, such as `NoSuchKey`."""
     return _part(error, "Code")
 
 
 def error_message(error: Exception) -> str:
-    """The message of a botocore ClientError."""
+    """Returns the message of a botocore ClientError."""
     return _part(error, "Message")
 
 

@@ -28,7 +28,7 @@ _ACCELERATED = re.compile(r"^ml\.((g|p)r?|inf|trn|dl)\d")
 
 @dataclass(frozen=True)
 class JobPlace:
-    """Where the jobs of a stack run, and as whom."""
+    """Role, key, buckets, network and tags of a stack's training jobs."""
 
     role: str
     key: str  # ARN of the key that encrypts outputs and disks
@@ -40,7 +40,7 @@ class JobPlace:
 
 
 def training_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: JobPlace) -> dict[str, Any]:
-    """A CreateTrainingJob request.
+    """Returns a CreateTrainingJob request.
 
     Args:
         name: the job's.
@@ -99,22 +99,22 @@ def job_name(prefix: str, run: str, attempt: int = 1) -> str:
 
 
 def job_ending(run: str) -> str:
-    """Part of the names of all jobs of a run, and of few others."""
+    """Returns the end of a run's id, which the names of all its jobs contain; other runs may share it."""
     return run[-_LONGEST_END:].lstrip("-")
 
 
 def has_local_disks(instance_type: str) -> bool:
-    """Does an instance type bring disks?"""
+    """Returns whether an instance type has local disks."""
     return bool(_LOCAL_DISKS.match(instance_type))
 
 
 def has_gpus(instance_type: str) -> bool:
-    """Does an instance type have GPUs of NVIDIA's?"""
+    """Returns whether an instance type has NVIDIA GPUs."""
     return bool(_GPUS.match(instance_type))
 
 
 def is_accelerated(instance_type: str) -> bool:
-    """Is an instance type paid for its GPUs, or for AWS's own accelerators?"""
+    """Returns whether an instance type has GPUs or AWS's own accelerators."""
     return bool(_ACCELERATED.match(instance_type))
 
 

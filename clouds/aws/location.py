@@ -6,7 +6,7 @@ from contract.twins import TWIN_ACCOUNT
 
 
 class AwsLocation(NamedTuple):
-    """Where a stack lives, and the profile that reaches it; no secret. Every dynamic resource keeps it."""
+    """Account, region and profile of a stack; no secrets. Every dynamic resource stores it."""
 
     account: str
     region: str
@@ -14,7 +14,7 @@ class AwsLocation(NamedTuple):
 
     @classmethod
     def of(cls, props: dict[str, Any]) -> "AwsLocation":
-        """From a dynamic resource's properties."""
+        """Reads the location from a dynamic resource's properties."""
         return cls(props["account"], props["region"], props["profile"])
 
     @property

@@ -21,7 +21,7 @@ _REGISTRY = re.compile(
 
 
 def role_path(project: str) -> str:
-    """IAM path of every role that the stacks of a project make.
+    """Returns the IAM path of every role that a project's stacks create.
 
     Policies allow changes of roles below it and of no other: nothing that is not a stack's belongs there.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
@@ -30,22 +30,22 @@ def role_path(project: str) -> str:
 
 
 def ci_path(project: str) -> str:
-    """IAM path of the roles that workflows take; no policy of bootstrap allows a change below it."""
+    """Returns the IAM path of the roles for CI workflows; bootstrap's policies allow no change below it."""
     return f"/llmops-ci/{project}/"
 
 
 def stack_tags(project: str, stack: str) -> dict[str, str]:
-    """The tags by which the resources of a stack are found."""
+    """Returns the tags by which a stack's resources are found."""
     return {PROJECT_TAG: project, STACK_TAG: stack}
 
 
 def endpoint_logs(endpoint: str) -> str:
-    """The log group that SageMaker writes an endpoint's lines to."""
+    """Returns the log group to which SageMaker writes an endpoint's logs."""
     return f"{ENDPOINT_LOGS}/{endpoint}"
 
 
 def scalable_target(endpoint: str, variant: str = VARIANT) -> dict[str, str]:
-    """An endpoint's instance count, as Application Auto Scaling names it."""
+    """Returns the parameters by which Application Auto Scaling identifies an endpoint's instance count."""
     return {
         "ServiceNamespace": "sagemaker",
         "ResourceId": f"endpoint/{endpoint}/variant/{variant}",
@@ -54,7 +54,9 @@ def scalable_target(endpoint: str, variant: str = VARIANT) -> dict[str, str]:
 
 
 def repository_arns(registry: str, partition: str) -> dict[str, str]:
-    """Image -> ARN of its repository in a registry, `<account>.dkr.ecr.<region>.amazonaws.com[/path]`; else none."""
+    """Returns image -> ARN of its repository in `<account>.dkr.ecr.<region>.amazonaws.com[/path]`; {} for other
+    registries.
+    """
     if not (match := _REGISTRY.match(registry)):
         return {}
     path = f"{match['path']}/" if match["path"] else ""
@@ -63,7 +65,7 @@ def repository_arns(registry: str, partition: str) -> dict[str, str]:
 
 
 def serving_environment(alias: str, sha256: str, public_key: Any) -> dict[str, Any]:
-    """Variables of a container that serves a model version on SageMaker, which authenticates its callers."""
+    """Returns the environment of a container that serves a model version on SageMaker, which authenticates callers."""
     return {
         "LLMOPS_AUTH": "platform",
         "LLMOPS_PLATFORM": "sagemaker",

@@ -30,7 +30,7 @@ class S3Bucket:
         self.owner = {"ExpectedBucketOwner": account} if account else {}
 
     def read(self, key: str, most: int | None = None) -> bytes | None:
-        """Content of an object, at most so many bytes of it; None: it is missing."""
+        """Returns an object's content, at most `most` bytes of it; None if it is missing."""
         with explained(f"{self.url}/{key}"):
             answer = find(self.s3.get_object, Bucket=self.name, Key=key, **self.owner)
             if answer is None:
@@ -64,23 +64,23 @@ class S3Bucket:
             find(self.s3.delete_object, Bucket=self.name, Key=key, **self.owner)
 
     def describe(self, key: str, **options: str) -> dict[str, Any] | None:
-        """The answer of HeadObject; None: the object is missing. Errors of AWS's as they are."""
+        """Returns the answer of HeadObject, or None if the object is missing. Other errors of botocore pass through."""
         return find(self.s3.head_object, Bucket=self.name, Key=key, **options, **self.owner)
 
     def exists(self, key: str) -> bool:
-        """Whether there is an object."""
+        """Returns whether an object exists."""
         with explained(f"{self.url}/{key}"):
             return self.describe(key) is not None
 
     def listed(self, prefix: str) -> dict[str, dict[str, Any]]:
-        """Key -> its entry in ListObjectsV2, of the objects below a prefix; the console's empty folders are none."""
+        """Returns key -> entry of ListObjectsV2 for the objects below a prefix, without the console's empty folders."""
         with explained(self.url):
             pages = self._pages(Prefix=prefix)
         found = [each for page in pages for each in page.get("Contents", [])]
         return {each["Key"]: each for each in found if each["Size"] or not each["Key"].endswith("/")}
 
     def entries(self, prefix: str) -> Iterator[ObjectEntry]:
-        """The objects below a prefix, as data is read: see clouds.objects.ObjectSource."""
+        """Yields the objects below a prefix: see clouds.objects.ObjectSource."""
         with explained(self.url):
             listing = self.s3.get_paginator("list_objects_v2")
             for page in listing.paginate(Bucket=self.name, Prefix=prefix, **self.owner):
@@ -89,7 +89,7 @@ class S3Bucket:
                         yield ObjectEntry(found["Key"], found["Size"], found["ETag"])
 
     def stream(self, key: str, etag: str, start: int) -> Iterator[bytes]:
-        """Content of an object from a byte on; a connection that breaks is made again where it broke.
+        """Yields an object's content from byte `start` on; resumes where a connection broke.
 
         Raises:
             IntegrityError: the object has another ETag by now.
@@ -117,7 +117,7 @@ class S3Bucket:
                         raise
 
     def folders(self, prefix: str) -> list[str]:
-        """Keys of the folders that begin with a prefix, without what is in them; none where the bucket is missing."""
+        """Returns the keys of the folders that begin with a prefix, not their content; [] if the bucket is missing."""
         with explained(self.url):
             pages = find(self._pages, Prefix=prefix, Delimiter="/") or []
         return [each["Prefix"].rstrip("/") for page in pages for each in page.get("CommonPrefixes", [])]
@@ -130,7 +130,7 @@ class S3Bucket:
 
 
 def open_data(place: str) -> tuple[S3Bucket, str]:
-    """The bucket of `bucket/key`, with the credentials of this process' environment; and the key.
+    """Splits `bucket/key` and opens the bucket with the credentials of this process's environment.
 
     Raises:
         KitError: no credentials.

@@ -11,12 +11,12 @@ Statement = dict[str, Any]
 
 
 def document(statements: Iterable[Statement]) -> Policy:
-    """A policy document."""
+    """Returns a policy document of statements."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
 def policy(*statements: Statement) -> Policy:
-    """A document of the statements that name actions, as short as it can be: one resource stands without its list."""
+    """Returns a policy document of the statements that name actions; a single resource is written without a list."""
     named = [each for each in statements if each.get("Action") or each.get("NotAction")]
     return document({**each, "Resource": _single(each["Resource"])} if "Resource" in each else each for each in named)
 
@@ -33,7 +33,7 @@ def allow(actions: Iterable[str], resources: Any, **conditions: Any) -> Statemen
 
 
 def deny(actions: Iterable[str], resources: Any, **conditions: Any) -> Statement:
-    """The reverse of `allow`."""
+    """Deny actions on resources: the opposite of `allow`."""
     return _statement("Deny", "Action", actions, resources, conditions)
 
 
@@ -43,12 +43,12 @@ def deny_all_but(actions: Iterable[str], resources: Any) -> Statement:
 
 
 def grant(principal: dict[str, Any] | str, actions: Iterable[str], resources: Any, **conditions: Any) -> Statement:
-    """A resource policy's statement: allow a principal."""
+    """Returns a statement of a resource policy that allows a principal to do actions."""
     return allow(actions, resources, **conditions) | {"Principal": principal}
 
 
 def tls_only(action: str, resources: Any) -> Statement:
-    """A resource policy's statement: nobody without TLS."""
+    """Returns a statement of a resource policy that denies requests without TLS to everybody."""
     statement = deny([action], resources, Bool={"aws:SecureTransport": "false"}) | {"Sid": "TlsOnly", "Principal": "*"}
     return statement | {"Resource": statement.pop("Resource")}  # last, as always: else every stack shows a change
 

@@ -34,7 +34,7 @@ class StackSession:
         self._made: dict[tuple[str, str], Any] = {}
 
     def __call__(self, service: str, region: str = "") -> Any:
-        """The client of a service, such as `session("sagemaker")`."""
+        """Returns the client of a service, such as `session("sagemaker")`; made at first use."""
         if (service, region) not in self._made:
             self._made[service, region] = self._make(service, region)
         return self._made[service, region]
@@ -109,12 +109,12 @@ class StackSession:
 
 
 def find_session(region: str, profile: str) -> StackSession:
-    """The session of this process for a region and a profile; either empty: the environment's."""
+    """Returns this process's session for a region and a profile; an empty one is taken from the environment."""
     return _session(region or os.environ.get("AWS_REGION", ""), profile)
 
 
 def client(service: str, location: AwsLocation) -> Any:
-    """The client of a service, such as "sagemaker", in a stack's account.
+    """Returns the client of a service, such as "sagemaker", in a stack's account.
 
     Raises:
         KitError: this process may not touch the stack: see StackSession.require.
@@ -123,7 +123,7 @@ def client(service: str, location: AwsLocation) -> Any:
 
 
 def require_account(location: AwsLocation) -> StackSession:
-    """The session of a stack.
+    """Returns the session of a stack, after checking its account.
 
     Raises:
         KitError: this process may not touch the stack: see StackSession.require.

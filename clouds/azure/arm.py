@@ -61,11 +61,11 @@ class ResourceManager:
         self._client: ARMPipelineClient[Any, Any] = ARMPipelineClient(self.url, policies=policies)
 
     def find(self, id_: str, api_version: str = "") -> Document | None:
-        """A resource; None: there is none."""
+        """Returns a resource; None if it does not exist."""
         return self._call("GET", id_, api_version)
 
     def get(self, id_: str, api_version: str = "") -> Document:
-        """A resource that must be there.
+        """Returns a resource that must exist.
 
         Raises:
             KitError: it is not; or Azure refuses.
@@ -76,7 +76,7 @@ class ResourceManager:
         return found
 
     def list(self, id_: str, api_version: str = "", **query: str) -> Iterator[Document]:
-        """The resources of a collection, of all its pages; none where the collection's parent is gone."""
+        """Yields the resources of a collection, page by page; none if the collection's parent is gone."""
         page = self._call("GET", id_, api_version, query=query)
         while page:
             yield from page.get("value", [])
@@ -102,7 +102,7 @@ class ResourceManager:
         self._call("DELETE", id_, api_version, query=query, wait=True)
 
     def get_url(self, url: str) -> Document:
-        """A document of another service that takes the caller's token for Azure Resource Manager."""
+        """Returns a document of another service that accepts the caller's token for Azure Resource Manager."""
         return self._send(HttpRequest("GET", url), url) or {}
 
     def _call(
@@ -135,7 +135,7 @@ class ResourceManager:
 
 
 def _host(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port of a URL: Azure writes links with `:443` at times."""
+    """Returns scheme, host and port of a URL; Azure sometimes writes links with `:443`."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 

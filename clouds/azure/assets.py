@@ -12,7 +12,7 @@ _READ_ONLY = ("provisioningState", "environmentType", "latestVersion", "nextVers
 
 
 def archived(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The body that archives a version, or a container of versions.
+    """Returns the request body that archives a version or a container of versions.
 
     https://learn.microsoft.com/azure/machine-learning/how-to-manage-models#archive
 
@@ -24,5 +24,5 @@ def archived(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_archived(document: Mapping[str, Any]) -> bool:
-    """Is it hidden from lists?"""
+    """Returns whether a version is archived, that is, hidden from lists."""
     return bool(document["properties"].get("isArchived"))

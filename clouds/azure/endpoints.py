@@ -13,23 +13,23 @@ Document = dict[str, Any]
 
 
 def state_of(document: Mapping[str, Any] | None) -> str:
-    """Creating, Updating, Deleting, Succeeded, Failed or Canceled; empty: there is none."""
+    """Returns Creating, Updating, Deleting, Succeeded, Failed or Canceled; empty if there is no resource."""
     return str(((document or {}).get("properties") or {}).get("provisioningState", ""))
 
 
 def traffic_of(live: Mapping[str, Any] | None, key: str = "traffic") -> dict[str, int]:
-    """Percent of the requests by deployment, without those that get none."""
+    """Returns deployment -> percent of the requests, without deployments that get none."""
     found: Mapping[str, Any] = (live or {}).get("properties", {}).get(key) or {}
     return {name: int(percent) for name, percent in found.items() if percent}
 
 
 def owner_of(live: Mapping[str, Any] | None) -> Owner | None:
-    """Whose the weights are; None: nobody rolls out."""
+    """Returns the rollout that owns the weights; None if no rollout is in progress."""
     return Owner.parse(((live or {}).get("tags") or {}).get(OWNER_TAG, ""))
 
 
 def instances_of(deployment: Mapping[str, Any] | None) -> int:
-    """Instances that a deployment has; 0: there is none."""
+    """Returns the number of instances of a deployment; 0 if it does not exist."""
     return int(((deployment or {}).get("sku") or {}).get("capacity") or 0)
 
 
@@ -39,7 +39,7 @@ def with_traffic(
     mirror: Mapping[str, int] | None = None,
     owner: Owner | None = None,
 ) -> Document:
-    """The body that puts an endpoint again as it is but for its weights, which no other call sets.
+    """Returns the request body that changes only an endpoint's weights: Azure has no call for weights alone.
 
     Args:
         live: the endpoint as Azure has it.

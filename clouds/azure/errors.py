@@ -59,13 +59,13 @@ def explained(where: str, fix: str = "", role: str = "") -> Iterator[None]:
 
 
 def error_code(error: Any) -> str:
-    """The code of an azure.core HttpResponseError, such as `ResourceNotFound`; else the status."""
+    """Returns the code of an azure.core HttpResponseError, such as `ResourceNotFound`, or its HTTP status."""
     code = getattr(getattr(error, "error", None), "code", None) or getattr(error, "error_code", None)
     return str(getattr(code, "value", code) or error.status_code or "")
 
 
 def is_missing(error: Any) -> bool:
-    """Whether an azure.core HttpResponseError says that the resource is missing."""
+    """Returns whether an azure.core HttpResponseError says that the resource is missing."""
     return error.status_code == 404
 
 
@@ -96,7 +96,7 @@ def _fix(error: Any) -> str:
 
 
 def _words(error: Any) -> str:
-    """What the service said, without its code, its own number of the request and anything that lets somebody in."""
+    """Returns the first line of the service's message, with credentials masked."""
     if error_body := getattr(error, "error", None):
         text = str(getattr(error_body, "message", "") or error_body)
     else:

@@ -30,7 +30,7 @@ _PLAIN = Compute()
 
 @dataclass(frozen=True)
 class AzureJobContext:
-    """Where the jobs of a stack run, and as whom."""
+    """Workspace, clusters and identity of a stack's jobs."""
 
     prefix: str
     """Of the names of the stack's jobs."""
@@ -51,7 +51,7 @@ class AzureJobContext:
 
 
 def command_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: AzureJobContext) -> dict[str, Any]:
-    """The properties of a CommandJob, as Azure Resource Manager takes them.
+    """Returns the properties of a CommandJob for Azure Resource Manager.
 
     Folders are mounted wherever Azure likes: the command tells the trainer where (contract.layout.TrainingFolders).
     Inputs are downloaded, because they are read several times. The model is uploaded when the job ends; checkpoints and
@@ -99,7 +99,7 @@ def command_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: A
 
 
 def choose_cluster(wanted: Compute, clusters: Mapping[str, AzureCompute]) -> str:
-    """The name of the cluster that has the machines which a run wants.
+    """Returns the name of the cluster that has the machines that a run asks for.
 
     Raises:
         KitError: there is none, or what is wanted of them is the cluster's matter on Azure.
@@ -135,7 +135,7 @@ def choose_cluster(wanted: Compute, clusters: Mapping[str, AzureCompute]) -> str
 
 
 def job_name(prefix: str, run: str, attempt: int = 1) -> str:
-    """What a run's job is called: no name is used twice in a workspace, so that each resumption has its own.
+    """Returns the name of a run's job. No name is used twice in a workspace, so each resumption gets its own.
 
     Azure takes 255 characters; a run's id has 63 at most, and a prefix fewer than 100.
 
@@ -149,12 +149,12 @@ def job_name(prefix: str, run: str, attempt: int = 1) -> str:
 
 
 def datastore_path(datastore: str, key: str) -> str:
-    """A folder in a datastore of the workspace, as inputs and outputs of jobs name it."""
+    """Returns the URI of a folder in a datastore of the workspace, for inputs and outputs of jobs."""
     return f"azureml://datastores/{datastore}/paths/{key}"
 
 
 def key_of(path: str) -> str:
-    """The key of a folder in its container, from a datastore path of either form."""
+    """Returns the key of a folder in its container, from a datastore path of either form."""
     return path.partition("/paths/")[2].strip("/")
 
 

@@ -7,7 +7,7 @@ from contract.twins import TWIN_SUBSCRIPTION
 
 
 class AzureLocation(NamedTuple):
-    """Where a stack lives. Every dynamic resource keeps it; nothing in it is secret."""
+    """Subscription, tenant and location of a stack; no secrets. Every dynamic resource stores it."""
 
     subscription: str
     tenant: str
@@ -15,7 +15,7 @@ class AzureLocation(NamedTuple):
 
     @classmethod
     def of(cls, props: Mapping[str, Any]) -> "AzureLocation":
-        """From a dynamic resource's properties."""
+        """Reads the location from a dynamic resource's properties."""
         return cls(props["subscription"], props["tenant"], props["location"])
 
     @property

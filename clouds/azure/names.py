@@ -39,7 +39,7 @@ _API_VERSIONS = {
 
 
 def api_version(id_: str) -> str:
-    """The version of Azure's API by which the kit asks for a resource or a collection."""
+    """Returns the API version with which the kit requests a resource or a collection."""
     _, provider, path = id_.partition("?")[0].lower().rpartition("/providers/")
     namespace, _, rest = path.partition("/")
     if not provider or rest in ("", "register"):
@@ -49,17 +49,17 @@ def api_version(id_: str) -> str:
 
 
 def stack_tags(project: str, stack: str) -> dict[str, str]:
-    """The tags by which the resources of a stack are found."""
+    """Returns the tags by which a stack's resources are found."""
     return {PROJECT_TAG: project, STACK_TAG: stack}
 
 
 def is_stacks(tags: Mapping[str, str] | None, stack: str) -> bool:
-    """Whether a resource with these tags is a stack's."""
+    """Returns whether a resource with these tags belongs to a stack."""
     return (tags or {}).get(STACK_TAG) == stack
 
 
 def serving_environment(version: ModelRef, precision: str, *, waived: bool) -> dict[str, str]:
-    """Variables of a deployment that serves a model version; Azure ML authenticates its callers."""
+    """Returns the environment of a deployment that serves a model version; Azure ML authenticates callers."""
     variables = {
         "LLMOPS_AUTH": "platform",
         "LLMOPS_PLATFORM": "azureml",
@@ -72,37 +72,37 @@ def serving_environment(version: ModelRef, precision: str, *, waived: bool) -> d
 
 
 def assignment_name(project: str, stack: str, subscription: str, who: str, role: str, scope: str) -> str:
-    """The name of a role assignment that a stack's program makes: always the same UUID for the same parts."""
+    """Returns the name of a stack's role assignment: a UUID that depends on the arguments alone."""
     return str(uuid5(NAMESPACE_URL, f"{project}/{stack}/{subscription}/{who}/{role}/{scope.lower()}"))
 
 
 def resource_id(subscription: str, group: str, kind: str, *parts: str) -> str:
-    """`/subscriptions/…/resourceGroups/…/providers/Microsoft.X/types/name/children/child`."""
+    """Returns `/subscriptions/…/resourceGroups/…/providers/Microsoft.X/types/name/children/child`."""
     namespace, *types = kind.split("/")
     path = "/".join(f"{t}/{part}" for t, part in zip(types, parts, strict=True))
     return f"/subscriptions/{subscription}/resourceGroups/{group}/providers/{namespace}/{path}"
 
 
 def group_id(azure: AzureOutput) -> str:
-    """Resource id of a stack's resource group."""
+    """Returns the resource id of a stack's resource group."""
     return f"/subscriptions/{azure.subscription}/resourceGroups/{azure.resource_group}"
 
 
 def workspace_id(azure: AzureOutput) -> str:
-    """Resource id of a stack's Azure Machine Learning workspace."""
+    """Returns the resource id of a stack's Azure Machine Learning workspace."""
     return f"{group_id(azure)}/providers/{WORKSPACES}/{azure.workspace}"
 
 
 def endpoint_id(azure: AzureOutput, endpoint: str) -> str:
-    """Resource id of an online endpoint, by its name in the stack."""
+    """Returns the resource id of an online endpoint, by its name in the stack."""
     return f"{workspace_id(azure)}/onlineEndpoints/{azure.endpoints[endpoint]}"
 
 
 def account_id(azure: AzureOutput) -> str:
-    """Resource id of a stack's storage account."""
+    """Returns the resource id of a stack's storage account."""
     return f"{group_id(azure)}/providers/{ACCOUNTS}/{azure.storage_account}"
 
 
 def work_url(azure: AzureOutput) -> str:
-    """URL of the container of runs."""
+    """Returns the URL of the container of runs."""
     return f"{azure.blob_url.rstrip('/')}/{azure.work_container}"

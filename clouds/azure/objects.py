@@ -28,11 +28,11 @@ class AzureContainer:
         self.client: ContainerClient = session.blobs(account).get_container_client(name)
 
     def blob(self, key: str) -> "BlobClient":
-        """A blob's own client."""
+        """Returns the client of one blob."""
         return self.client.get_blob_client(key)
 
     def read(self, key: str, most: int | None = None) -> bytes | None:
-        """Content of a blob, at most so many bytes of it; None: it, or its container, is missing."""
+        """Returns a blob's content, at most `most` bytes of it; None if the blob or its container is missing."""
         from azure.core.exceptions import ResourceNotFoundError
 
         with explained(f"{self.url}/{key}", role=ROLE):
@@ -63,13 +63,13 @@ class AzureContainer:
             yield from self.client.list_blob_names(name_starts_with=prefix)
 
     def entries(self, prefix: str) -> Iterator[ObjectEntry]:
-        """The blobs below a prefix, as data is read: see clouds.objects.ObjectSource."""
+        """Yields the blobs below a prefix: see clouds.objects.ObjectSource."""
         with explained(self.url, role=READER):
             for blob in self.client.list_blobs(name_starts_with=prefix):
                 yield ObjectEntry(blob.name, blob.size or 0, str(blob.etag))
 
     def stream(self, key: str, etag: str, start: int) -> Iterator[bytes]:
-        """Content of a blob from a byte on, in pieces; the client repeats requests that fail.
+        """Yields a blob's content from byte `start` on, in chunks; the client retries failed requests.
 
         Raises:
             IntegrityError: the blob has another ETag by now.
@@ -87,7 +87,7 @@ class AzureContainer:
                 raise IntegrityError(CHANGED[0], where=f"{self.url}/{key}", fix=CHANGED[1]) from e
 
     def count(self, folder: str) -> int:
-        """How many blobs lie in a folder."""
+        """Returns the number of blobs in a folder."""
         return sum(1 for _ in self.names(f"{folder}/"))
 
     def remove(self, key: str) -> None:
@@ -110,7 +110,7 @@ class AzureContainer:
 
 
 def open_data(place: str) -> tuple[AzureContainer, str]:
-    """The container of `account/container/name`, with the credentials of this process' environment; and the name.
+    """Splits `account/container/name` and opens the container with the credentials of this process's environment.
 
     Raises:
         KitError: no credentials, or no container is named.

@@ -107,33 +107,33 @@ class AzureSession:
         return ResourceManager(self.twin or ARM, self.credential, self._observe)
 
     def blobs(self, account_url: str) -> "BlobServiceClient":
-        """A storage account's blobs."""
+        """Returns the client of a storage account's blobs."""
         from azure.storage.blob import BlobServiceClient
 
         return self._kept(account_url, partial(BlobServiceClient, account_url, credential=self.credential))
 
     def key(self, key_id: str) -> "CryptographyClient":
-        """A key of a vault, by its id with the version."""
+        """Returns the client of a vault's key, given by its id with the version."""
         from azure.keyvault.keys.crypto import CryptographyClient
 
         return self._kept(key_id, partial(CryptographyClient, key_id, self.credential, **self._vault_options))
 
     def keys(self, vault_url: str) -> "KeyClient":
-        """A vault's keys."""
+        """Returns the client of a vault's keys."""
         from azure.keyvault.keys import KeyClient
 
         make = partial(KeyClient, vault_url, self.credential, **self._vault_options)
         return self._kept(f"{vault_url}/keys", make)
 
     def secrets(self, vault_url: str) -> "SecretClient":
-        """A vault's secrets."""
+        """Returns the client of a vault's secrets."""
         from azure.keyvault.secrets import SecretClient
 
         make = partial(SecretClient, vault_url, self.credential, **self._vault_options)
         return self._kept(f"{vault_url}/secrets", make)
 
     def token(self, scope: str) -> str:
-        """An access token for a scope, not for messages.
+        """Returns an access token for a scope. Don't put it into messages.
 
         Raises:
             KitError: there are no credentials.
@@ -194,7 +194,7 @@ class AzureSession:
 
 
 def location_of(session: AzureSession, settings: AzureSettings) -> str:
-    """The location of a stack: as its settings say, else that of its resource group.
+    """Returns the location of a stack: that of its settings, else that of its resource group.
 
     Raises:
         KitError: neither says one.
@@ -212,12 +212,12 @@ def location_of(session: AzureSession, settings: AzureSettings) -> str:
 
 @lru_cache
 def open_session(location: AzureLocation) -> AzureSession:
-    """The session of this process for a stack's location, checked once: see AzureSession.require."""
+    """Opens this process's session for a stack's location and checks it: see AzureSession.require."""
     session = AzureSession(location.subscription)
     session.require(location.subscription, location.tenant)
     return session
 
 
 def arm_of(props: Mapping[str, Any]) -> "ResourceManager":
-    """Azure Resource Manager for a dynamic resource, by its properties."""
+    """Returns the client of Azure Resource Manager for a dynamic resource."""
     return open_session(AzureLocation.of(props)).arm
