@@ -18,12 +18,12 @@ HOSTING = "hosting"
 
 
 def image(name: str) -> str:
-    """Logical name of an image's resource."""
+    """Returns the logical name of an image's resource."""
     return f"image-{name}"
 
 
 def endpoint(name: str) -> str:
-    """Logical name of an endpoint's resource. The prefix keeps users' names apart from ours."""
+    """Returns the logical name of an endpoint's resource; the prefix keeps users' names apart from the kit's."""
     return f"endpoint-{name}"
 
 
@@ -41,11 +41,11 @@ class CloudNames(NamedTuple):
         return named_after(self.project, self.stack, thing, limit, *others)
 
     def bucket(self, thing: str, account: str, region: str) -> str:
-        """A bucket's name, which no other account in the world may have."""
+        """Returns a bucket's name, which must be unique among all accounts."""
         return f"{self._readable(thing, 50)}-{digest(self.project, self.stack, thing, account, region)[:12]}"
 
     def compact(self, thing: str, limit: int, *others: str) -> str:
-        """`llmopsdevregistry3f9a0c1e2b4d`: small letters and digits alone, a letter first.
+        """Returns a name like `llmopsdevregistry3f9a0c1e2b4d`: lower case letters and digits, a letter first.
 
         Args:
             thing: what it is, unique in the stack.
@@ -56,7 +56,7 @@ class CloudNames(NamedTuple):
         return readable[: limit - 12] + digest(self.project, self.stack, thing, *others)[:12]
 
     def of_content(self, thing: str, content: str, number: int) -> str:
-        """A name for one content of a thing: going back to a content that was before is another thing, by number."""
+        """Returns a name for one content of a resource; `number` keeps a return to an earlier content apart from it."""
         end = f"-{digest(content)[:8]}-{number}"
         return self.of(thing, 63 - len(end)) + end
 
@@ -85,7 +85,7 @@ class StackHome(NamedTuple):
         return self.folder / "keys" / "signing.pub"
 
     def api_key(self, endpoint_name: str) -> Path:
-        """The endpoint's API key, mode 0600."""
+        """Returns the path of the endpoint's API key, a file of mode 0600."""
         return self.folder / "keys" / f"{endpoint_name}.key"
 
     @property
@@ -100,5 +100,5 @@ class StackHome(NamedTuple):
 
 
 def stack_home(project: Path, home: str, stack: str) -> StackHome:
-    """The home of a stack; `home` may be relative to the project's folder."""
+    """Returns the home of a stack; `home` may be relative to the project's folder."""
     return StackHome((project / home / stack).resolve())

@@ -13,7 +13,7 @@ def proven_spec(
     read: Callable[[str], bytes | None],
     wanted: Sequence[tuple[str, Callable[[], str]]],
 ) -> str:
-    """The spec of a run, as JSON: the first one that is what was submitted.
+    """Returns the spec of a run as JSON: the first stored one whose sha256 is that of the submitted spec.
 
     Args:
         key: the setting that names the run.

@@ -57,7 +57,7 @@ def require_servable(name: str, entry: Endpoint, read: ReadStore) -> None:
 
 
 def _require_not_rejected(name: str, version: ModelRef, read: ReadStore) -> None:
-    """A rollout that was rolled back rejects its version; `llmops models clear` takes that back."""
+    """Refuses a version that a rolled-back rollout rejected; `llmops models clear` clears that."""
     entry = rejection(version.sha256, read)
     if entry is None:
         return

@@ -23,7 +23,7 @@ class KitProvider(dynamic.ResourceProvider):
     serialize_as_secret_always = False
 
     def configure(self, req: dynamic.ConfigureRequest) -> None:
-        """Called once in the provider's process."""
+        """Prepares the provider's process; Pulumi calls this once."""
         del req  # the stack's configuration; what a resource needs of it is in its properties
         _show_mistakes_without_traceback()
 
@@ -53,7 +53,7 @@ def say(line: str) -> None:
 
 
 def _show_mistakes_without_traceback() -> None:
-    """The SDK sends the traceback of whatever a provider raises; for a KitError its words are enough."""
+    """Makes the SDK send a KitError's own text instead of a traceback, which it sends for every error of a provider."""
     server = sys.modules["__main__"]
     if getattr(server, "__spec__", None) and hasattr(server, "DynamicResourceProviderServicer"):
         server.traceback = SimpleNamespace(format_exc=_format_current)  # type: ignore[attr-defined]

@@ -34,12 +34,12 @@ class AccountProvider(KitProvider):
         return dynamic.CreateResult(props["account"], inputs_of(props))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """`pulumi refresh` runs no program: so the account is asked for here, before anything of it is read."""
+        """Checks the account: `pulumi refresh` runs no program, so this is done before anything in it is read."""
         require_account(AwsLocation.of(props))
         return dynamic.ReadResult(id_, props)
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Another profile."""
+        """Checks the account with the new profile."""
         require_account(AwsLocation.of(_news))
         return dynamic.UpdateResult(inputs_of(_news))
 

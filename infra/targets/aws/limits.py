@@ -30,14 +30,14 @@ def require_supported(settings: Settings, name: str) -> None:
 
 
 def instance_type_of(settings: Settings, name: str) -> tuple[str, tuple[str, ...]]:
-    """An endpoint's instance type, its own or the stack's, and the key of the setting that says it."""
+    """Returns an endpoint's instance type, its own or the stack's, and the key of the setting that defines it."""
     if own := settings.endpoints[name].size.instance_type:
         return own, ("endpoints", name, "size", "instance_type")
     return settings.aws.instance_type, ("aws", "instance_type")
 
 
 def bake_seconds(entry: Entry) -> int:
-    """How long a new version must do well."""
+    """Returns the seconds for which a new version is watched."""
     rollout = entry.rollout
     return rollout.bake_seconds if "bake_seconds" in rollout.model_fields_set else DEFAULT_BAKE_SECONDS
 
@@ -75,7 +75,9 @@ def _of_rollout(entry: Entry) -> Iterator[Refusal]:
 
 
 def _of_time(entry: Entry) -> Iterator[Refusal]:
-    """An update that the provider gives up on goes on without it, and the state does not know how it ends."""
+    """Yields a refusal of updates longer than the provider waits: AWS continues them, and the state never learns the
+    result.
+    """
     bake, start, download = bake_seconds(entry), entry.start_seconds, entry.download_seconds
     waits = _waits(entry)
     whole = waits * bake + download + start + _INSTANCES_SECONDS
@@ -93,7 +95,7 @@ def _of_time(entry: Entry) -> Iterator[Refusal]:
 
 
 def _waits(entry: Entry) -> int:
-    """How often an update waits for `bake_seconds`."""
+    """Returns how many times an update waits for `bake_seconds`."""
     rollout = entry.rollout
     steps = -(-100 // rollout.step_percent)
     return {"all_at_once": 1, "canary": 2, "linear": steps, "rolling": steps}[rollout.strategy]

@@ -26,17 +26,17 @@ class LiveProvider(KitProvider):
     """Compares configuration, weight, instances and image. Keeps nothing but what it compared."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """For a new endpoint."""
+        """Compares a new endpoint with its declaration."""
         _compare(props)
         return dynamic.CreateResult(props["endpoint"], inputs_of(props))
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """After an update, or when `refresh` found something else than was declared."""
+        """Compares the endpoint after an update, or after `refresh` found a difference from its declaration."""
         _compare(_news)
         return dynamic.UpdateResult(inputs_of(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """The state knows the endpoint no longer."""
+        """Removes the endpoint's mark from the store, because the state no longer has the endpoint."""
         store_of(_props).remove(endpoint_mark(_props["endpoint"]))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
@@ -124,7 +124,9 @@ def _differences(props: Properties, live: dict[str, Any]) -> Properties:
 
 
 def _restore(props: Properties, live: dict[str, Any]) -> None:
-    """https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_UpdateEndpointWeightsAndCapacities.html"""
+    """Restores weight and instance count by UpdateEndpointWeightsAndCapacities:
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_UpdateEndpointWeightsAndCapacities.html
+    """
     wanted = {
         "VariantName": live["ProductionVariants"][0]["VariantName"],
         "DesiredWeight": float(props["weight"]),
@@ -160,7 +162,7 @@ def _refuse_rollback(props: Properties, live: dict[str, Any]) -> None:
 
 
 def _version_of(props: Properties, configuration: str) -> tuple[str, str]:
-    """Alias and identity of the version that a configuration serves; empty where its parts are gone."""
+    """Returns alias and identity of the version that a configuration serves; empty if its parts are gone."""
     sagemaker = client("sagemaker", AwsLocation.of(props))
     with explained(f"endpoint configuration {configuration}"):
         found = find(sagemaker.describe_endpoint_config, EndpointConfigName=configuration)

@@ -45,7 +45,7 @@ class PreparationProvider(KitProvider):
         return dynamic.CheckResult(news | counted, [])
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
-        """Also a change: an endpoint of ours that the state does not know.
+        """Reports a change of inputs, and an endpoint of the stack that the state does not know.
 
         Raises:
             KitError: the list of alarms is another one, for which the endpoint would be replaced.
@@ -54,7 +54,7 @@ class PreparationProvider(KitProvider):
         return dynamic.DiffResult(changes=differ(_olds, _news) or _is_left_over(_news, find_endpoint(_news)))
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """For the first configuration."""
+        """Removes a leftover endpoint, and records the instance count for the first configuration."""
         _remove_left_over(props)
         count = _live_count(find_endpoint(props), props) or _least(props)
         return dynamic.CreateResult(props["endpoint"], inputs_of(props) | {"initial_instances": count})
@@ -76,7 +76,7 @@ class PreparationProvider(KitProvider):
         return dynamic.UpdateResult(inputs_of(_news) | {"initial_instances": count})
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """The state has no endpoint any more: remove what an interrupted update may have left."""
+        """Removes what an interrupted update may have left, because the state no longer has the endpoint."""
         live = find_endpoint(_props)
         if live and _is_ours(_props, live):
             remove_endpoint(_props)
@@ -111,7 +111,7 @@ class AwsPreparation(AwsLocatedResource, module="llmops", name="Preparation"):
 
 
 def find_endpoint(props: Properties) -> dict[str, Any] | None:
-    """An endpoint as DescribeEndpoint has it; None: there is none.
+    """Returns the answer of DescribeEndpoint; None if there is no such endpoint.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeEndpoint.html
     """
@@ -120,7 +120,7 @@ def find_endpoint(props: Properties) -> dict[str, Any] | None:
 
 
 def tags_of(props: Properties, live: dict[str, Any]) -> dict[str, str]:
-    """An endpoint's tags; none where it has gone since it was described, as one that is being deleted does."""
+    """Returns an endpoint's tags; {} if it has gone since it was described, as one that is being deleted does."""
     with explained(f"endpoint {props['endpoint']}"):
         pages = _sagemaker(props).get_paginator("list_tags").paginate(ResourceArn=live["EndpointArn"])
         found = find(pages.build_full_result) or {"Tags": []}
@@ -128,7 +128,7 @@ def tags_of(props: Properties, live: dict[str, Any]) -> dict[str, str]:
 
 
 def store_of(props: Properties) -> S3Bucket:
-    """The stack's store."""
+    """Returns the stack's store."""
     return S3Bucket(client("s3", AwsLocation.of(props)), props["store"])
 
 
@@ -211,17 +211,17 @@ def _require_same_alarms(olds: Properties, news: Properties) -> None:
 
 
 def _is_resized(olds: Properties, news: Properties) -> bool:
-    """Is another count asked for? Of a scaled endpoint its target says it, not its configuration."""
+    """Returns whether the settings ask for another instance count, unless the endpoint is scaled automatically."""
     return olds["instances"] != news["instances"] and not news["max_instances"]
 
 
 def _least(props: Properties) -> int:
-    """A configuration starts with one instance at least; scaling to zero follows."""
+    """Returns the instances that a configuration starts with, at least one; scaling to zero follows."""
     return max(1, props["instances"])
 
 
 def _live_count(live: dict[str, Any] | None, props: Properties) -> int:
-    """Instances that the endpoint has now, within the limits of its scaling; 0: none."""
+    """Returns the endpoint's current instance count within the limits of its scaling; 0 if it has none."""
     variants = (live or {}).get("ProductionVariants", [])
     count = sum(int(v.get("DesiredInstanceCount", 0)) for v in variants)
     if count and props["max_instances"]:

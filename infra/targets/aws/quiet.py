@@ -30,12 +30,12 @@ class QuietProvider(KitProvider):
     """Waits whenever the configuration changes, which is when the endpoint is updated."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """For a new endpoint."""
+        """Waits until no alarm of a new endpoint is in state ALARM."""
         _wait(props)
         return dynamic.CreateResult(props["endpoint"], inputs_of(props))
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """For another configuration."""
+        """Waits until no alarm is in state ALARM before the configuration changes."""
         _wait(_news)
         return dynamic.UpdateResult(inputs_of(_news))
 
@@ -79,7 +79,9 @@ def _wait(props: Properties) -> None:
 
 
 def _ringing(props: Properties) -> list[str]:
-    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html"""
+    """Returns the alarms in state ALARM:
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
+    """
     with explained(f"alarms of endpoint {props['endpoint']}"):
         answer = client("cloudwatch", AwsLocation.of(props)).describe_alarms(AlarmNames=props["alarms"])
     return sorted(alarm["AlarmName"] for alarm in answer["MetricAlarms"] if alarm["StateValue"] == "ALARM")

@@ -112,7 +112,7 @@ def _require_no_accelerators(kind: str, key: tuple[str, ...]) -> None:
 
 
 def _is_the_kits(image: str, names: CloudNames, registry: str) -> bool:
-    """Whether an endpoint's image is the one that `llmops images` builds and pushes, for processors alone."""
+    """Returns whether an image is the serving image for processors that `llmops images` builds and pushes."""
     repository = image.partition("@")[0]
     pushed = f"{registry}/serving" if registry else f"/{names.of('serving')}"
     return repository == f"{_PROCESS}serving" or repository.endswith(pushed)
@@ -121,8 +121,8 @@ def _is_the_kits(image: str, names: CloudNames, registry: str) -> bool:
 def _submitted(
     session: StackSession, names: CloudNames, work: S3Bucket, name: str, schedule: AwsScheduleSettings
 ) -> RunSpec:
-    """The spec of a schedule's run. Jobs may write where runs lie: a spec counts only if the request of the run's job
-    names its sha256, or the schedule that repeats it.
+    """Returns the spec of a schedule's run. Jobs may write where runs are stored, so a spec counts only if its sha256
+    is in the request of the run's job, or in the schedule that repeats it.
     """
     run = schedule.run
     wanted = (
@@ -134,14 +134,14 @@ def _submitted(
 
 
 def _sha256_of_job(session: StackSession, name: str) -> str:
-    """The sha256 of the spec that a job was submitted with; empty: there is no such job, or an older kit's."""
+    """Returns the sha256 of a submitted job's spec; empty if there is no such job, or an older kit's."""
     with explained(f"job {name}"):
         job = find(session("sagemaker").describe_training_job, TrainingJobName=name)
     return _named(job or {})
 
 
 def _sha256_of_schedule(session: StackSession, names: CloudNames, name: str) -> str:
-    """The sha256 of the spec that a schedule repeats; empty: there is no such schedule, or an older kit's."""
+    """Returns the sha256 of the spec that a schedule repeats; empty if there is no such schedule, or an older kit's."""
     with explained(f"schedule {name}"):
         found = find(session("scheduler").get_schedule, GroupName=names.of("schedules"), Name=names.of(name))
     return _named(json.loads(found["Target"]["Input"]) if found else {})
@@ -163,7 +163,9 @@ def _spec(settings: Settings, name: str, schedule: AwsScheduleSettings, submitte
 
 
 def _first_zones(session: StackSession) -> list[str]:
-    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAvailabilityZones.html"""
+    """Returns the region's first zones:
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAvailabilityZones.html
+    """
     filters = {"zone-type": "availability-zone", "opt-in-status": "opt-in-not-required"}
     with explained("ec2"):
         answer = session("ec2").describe_availability_zones(

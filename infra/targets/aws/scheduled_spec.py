@@ -17,12 +17,12 @@ class ScheduledSpecProvider(KitProvider):
     """Writes an object, and removes it with the schedule."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """Idempotent."""
+        """Writes the spec; idempotent."""
         _write(props)
         return dynamic.CreateResult(props["key"], inputs_of(props))
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Another run; the old one's spec goes when nothing starts with it any more."""
+        """Writes the new run's spec, then removes the old one, which nothing starts with any more."""
         _write(_news)
         if _olds["key"] != _news["key"]:
             _bucket(_olds).remove(_olds["key"])

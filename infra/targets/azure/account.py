@@ -34,12 +34,12 @@ class AccountProvider(KitProvider):
         return dynamic.CreateResult(props["subscription"], inputs_of(props) | {"operator": _operator(props)})
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """`pulumi refresh` runs no program: so the tenant is checked here, before anything of it is read."""
+        """Checks the tenant: `pulumi refresh` runs no program, so this is done before anything in it is read."""
         open_session(AzureLocation.of(props))
         return dynamic.ReadResult(id_, props)
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Nothing but the location is held, which can't change."""
+        """Keeps the operator who created it; the location can't change."""
         return dynamic.UpdateResult(inputs_of(_news) | {"operator": _olds.get("operator") or _operator(_news)})
 
 

@@ -24,20 +24,22 @@ class AssetProvider(LocatedProvider):
     KEY = "asset"
 
     def put(self, props: Properties) -> Properties:
-        """One that is there with this content is taken, an archived one comes back; Azure refuses another content."""
+        """Puts the version. An existing one with this content is adopted, an archived one restored; Azure refuses other
+        content.
+        """
         body = {"properties": {**json.loads(props["content"]), "isArchived": False}}
         arm_of(props).put(props["asset"], body)
         return {}
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """An archived one is to be put again."""
+        """Reports a missing or archived version as gone, so that it is put again."""
         found = arm_of(props).find(props["asset"])
         if found is None or is_archived(found):
             return gone()
         return dynamic.ReadResult(id_, inputs_of(props), inputs_of(props))
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Archive it, unless it went with its workspace."""
+        """Archives the version, unless it went with its workspace."""
         arm = arm_of(_props)
         if found := arm.find(_props["asset"]):
             arm.put(_props["asset"], archived(found))

@@ -51,7 +51,7 @@ class BudgetProvider(LocatedProvider):
         return {"refused": ""}
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """One that was refused is not asked for again until its settings change."""
+        """Reports a missing budget as gone; one that Azure refused is not requested again until its settings change."""
         if not props.get("refused") and arm_of(props).find(props["budget"]) is None:
             return gone()
         return dynamic.ReadResult(id_, props)

@@ -14,7 +14,7 @@ class ClusterRemovalProvider(LocatedProvider):
     KEY = "cluster"
 
     def put(self, props: Properties) -> Properties:
-        """Nothing is to be done while the cluster is there."""
+        """Does nothing while the cluster exists."""
         return {}
 
     def delete(self, _id: str, _props: Properties) -> None:

@@ -32,7 +32,7 @@ class RoleGrant(NamedTuple):
 
 
 def grants(of: AzureInventory) -> Iterator[RoleGrant]:
-    """All role assignments of a stack. An identity that was given with its roles gets none."""
+    """Yields all role assignments of a stack; a given identity with given roles gets none."""
     for who, wanted in (("training", training(of)), ("endpoint", endpoint(of))):
         if not has_roles(of, who):
             yield from wanted
@@ -48,12 +48,12 @@ def has_roles(of: AzureInventory, who: str) -> bool:
 
 
 def keeps(grant: RoleGrant) -> bool:
-    """Whether an assignment outlives the stack."""
+    """Returns whether an assignment outlives the stack."""
     return grant.who == "deployer" and grant.resource in _KEPT
 
 
 def assignment(of: AzureInventory, grant: RoleGrant) -> AzureEntry:
-    """A role assignment, with a name that is always the same: an interrupted update's is found again."""
+    """Returns a role assignment whose name depends on its parts alone, so that an interrupted update's is found."""
     word = grant.role.lower().removesuffix(" (preview)").replace(" ", "-")
     plain = f"role-{grant.who}-{grant.resource}-{word}"
     own = assignment_name(of.project, of.stack, of.location.subscription, grant.who, grant.role, grant.scope)
@@ -93,15 +93,16 @@ def endpoint(of: AzureInventory) -> list[RoleGrant]:
 
 
 def encryption(of: AzureInventory) -> list[RoleGrant]:
-    """What storage, registry and workspace do with a given key, by the workspace's identity. In a given group the
-    deployer gives roles there alone: then the owner of the key's vault gives this one.
+    """Returns the role with which storage, registry and workspace use a given key, by the workspace's identity. In a
+    given resource group the deployer assigns roles within it alone: there the owner of the key's vault assigns this
+    one.
     """
     vault = "" if of.given.resource_group else of.given.encryption.vault
     return [RoleGrant("workspace", "Key Vault Crypto Service Encryption User", vault, "encryption")] if vault else []
 
 
 def workspace(of: AzureInventory) -> list[RoleGrant]:
-    """What Azure asks for the identity of a workspace with resources of one's own, on exactly those.
+    """Returns the roles that Azure requires for the identity of a workspace with its own resources, on exactly those.
 
     Of secrets it is an officer, where Azure's table says Key Vault Administrator: secrets are what it keeps in the
     vault. The stack's key is there as well, and an administrator could sign with it: every version that endpoints load
@@ -124,19 +125,19 @@ def workspace(of: AzureInventory) -> list[RoleGrant]:
 
 
 def on_workspace(of: AzureInventory) -> list[RoleGrant]:
-    """What Azure asks for the identity of a workspace on the workspace itself, once it is there."""
+    """Returns the role that Azure requires for the workspace's identity on the workspace itself, once it exists."""
     return [RoleGrant("workspace", "Contributor", of.id_of("workspace"), "workspace")]
 
 
 def deployer(of: AzureInventory) -> list[RoleGrant]:
-    """What who deployed first does with data and keys: versions, runs, signatures. A given resource has roles of its
-    own, and so has all that lies in a given group: who gave it gives people their roles, and the deployer gives none.
+    """Returns the first deployer's roles for data and keys: versions, runs, signatures. None in a given resource group,
+    and none on given resources: their owner assigns people's roles.
     """
     return [] if of.given.resource_group else list(_of_people(of, "deployer"))
 
 
 def operators(of: AzureInventory) -> Iterator[RoleGrant]:
-    """What others do who operate the stack and own nothing of it."""
+    """Yields the roles of people who operate the stack and own nothing in it."""
     given = of.given
     wanted = (
         (given.registry, "AcrPush", of.id_of("registry"), "registry"),
@@ -159,8 +160,8 @@ def _of_people(of: AzureInventory, who: str) -> Iterator[RoleGrant]:
 
 
 def _on_jobs(of: AzureInventory, who: str, role: str) -> Iterator[RoleGrant]:
-    """Of the account of checkpoints all, with the default containers of a workspace that is made. Of an account that
-    others use, the container of logs and artifacts alone.
+    """Yields a role on the account of checkpoints and on a new workspace's default containers; on an account that
+    others use, only on the container of logs and artifacts.
     """
     if not of.given.storage_account:
         yield RoleGrant(who, role, of.scratch_id, "scratch")
@@ -171,6 +172,6 @@ def _on_jobs(of: AzureInventory, who: str, role: str) -> Iterator[RoleGrant]:
 
 
 def _may_assign_on(of: AzureInventory, id_: str) -> bool:
-    """In a group that is given, roles are given on what is in it alone: whoever gave it owns the rest."""
+    """Returns whether the stack may assign roles on a resource: in a given group, only on resources within it."""
     group = of.given.resource_group
     return not group or id_.lower().startswith(f"{group.lower()}/")

@@ -69,7 +69,7 @@ class GivenIdentity(NamedTuple):
 
 @dataclass(frozen=True)
 class GivenResources:
-    """What Azure says of the resources that settings name; empty where the kit makes its own."""
+    """Properties on Azure of the resources that settings name; empty where the kit creates its own."""
 
     blob_url: str = ""
     vault_url: str = ""
@@ -168,12 +168,12 @@ class AzureInventory:
         return self._in_group(f"{_ML}:Workspace", names.kept("workspace"), WORKSPACES, self.names.of("workspace", 33))
 
     def account(self, word: str) -> AzureEntry:
-        """A storage account, storage or scratch, whose name no other in the world may have."""
+        """Returns a storage account, storage or scratch; its name must be unique in the world."""
         own = self.names.compact("data" if word == "storage" else word, 24, self.location.subscription)
         return self._in_group("storage:StorageAccount", names.kept(word), ACCOUNTS, own)
 
     def identity(self, name: str) -> AzureEntry:
-        """A user-assigned identity: training, endpoint or workspace."""
+        """Returns a user-assigned identity: training, endpoint or workspace."""
         own = self.names.of(name)
         return self._in_group("managedidentity:UserAssignedIdentity", f"identity-{name}", IDENTITIES, own)
 
@@ -188,7 +188,7 @@ class AzureInventory:
         return self.given.storage_account or self.account("scratch").id
 
     def id_of(self, resource: str) -> str:
-        """Of the vault, registry, workspace or metrics, given or not."""
+        """Returns the id of the vault, registry, workspace or metrics, given or not."""
         return getattr(self.given, resource) or getattr(self, resource).id
 
     @property
@@ -203,13 +203,13 @@ class AzureInventory:
         return getattr(self.given, f"{word}_container") or (self.names.of(word) if self.given.storage_account else word)
 
     def container(self, word: str) -> AzureEntry:
-        """A blob container: store, work or checkpoints."""
+        """Returns a blob container: store, work or checkpoints."""
         account = self.scratch_id if word == CHECKPOINTS else self.account_id
         id_ = f"{account}/blobServices/default/containers/{self.container_name(word)}"
         return _entry("storage:BlobContainer", names.STORE if word == "store" else word, id_)
 
     def lifecycle(self, word: str) -> AzureEntry:
-        """What expires in an account."""
+        """Returns an account's lifecycle policy, which says what expires."""
         id_ = f"{self.account(word).id}/managementPolicies/default"
         return _entry("storage:ManagementPolicy", names.kept(f"{word}-lifecycle"), id_)
 
@@ -221,12 +221,12 @@ class AzureInventory:
         )
 
     def datastore(self, word: str) -> AzureEntry:
-        """A datastore; in a workspace that others use too, it has a name of the stack's."""
+        """Returns a datastore; in a workspace that others use too, its name contains the stack's."""
         own = self.names.compact(word, 50) if self.given.workspace else word
         return _entry(f"{_ML}:Datastore", f"datastore-{word}", f"{self.id_of('workspace')}/datastores/{own}")
 
     def diagnostics(self, resource: str) -> AzureEntry:
-        """What is recorded of a resource of `audited`."""
+        """Returns the diagnostic setting of a resource of `audited`."""
         return self._diagnostics(f"diagnostics-{resource}", self.audited[resource], "diagnostics")
 
     @property
@@ -243,24 +243,24 @@ class AzureInventory:
         return {resource: id_ for resource, (given, id_) in every.items() if not given}
 
     def private_endpoint(self, resource: str) -> AzureEntry:
-        """The private endpoint of a resource of PRIVATE_LINKS."""
+        """Returns the private endpoint of a resource of PRIVATE_LINKS."""
         own = self.names.of(f"{resource}-door")
         type_ = "Microsoft.Network/privateEndpoints"
         return self._in_group("network:PrivateEndpoint", f"private-endpoint-{resource}", type_, own)
 
     def zone_group(self, resource: str) -> AzureEntry:
-        """The names of a private endpoint."""
+        """Returns the DNS zone group of a private endpoint."""
         endpoint = self.private_endpoint(resource)
         id_ = f"{endpoint.id}/privateDnsZoneGroups/default"
         return _entry("network:PrivateDnsZoneGroup", f"{endpoint.logical}-names", id_)
 
     def zone(self, setting: str) -> AzureEntry:
-        """A private DNS zone."""
+        """Returns a private DNS zone."""
         type_ = "Microsoft.Network/privateDnsZones"
         return self._in_group("privatedns:PrivateZone", f"dns-{setting}", type_, ZONES[setting])
 
     def zone_link(self, setting: str) -> AzureEntry:
-        """A zone's link to the subnet's network."""
+        """Returns a zone's link to the subnet's network."""
         zone = self.zone(setting)
         id_ = f"{zone.id}/virtualNetworkLinks/{self.names.of('network-link')}"
         return _entry("privatedns:VirtualNetworkLink", f"{zone.logical}-link", id_)
@@ -277,8 +277,8 @@ class AzureInventory:
         return [zone for zone in wanted if not getattr(self.given.network.dns_zones, zone)]
 
     def cluster(self, name: str, cluster: Cluster) -> AzureEntry:
-        """A cluster. Azure changes neither its size nor its priority: another one has another name, of 3 to 24 letters,
-        digits and dashes, whose last part is no number.
+        """Returns a cluster. Azure changes neither its size nor its priority, so another one has another name: 3 to 24
+        letters, digits and dashes, whose last part is not a number.
 
         https://learn.microsoft.com/azure/templates/microsoft.machinelearningservices/workspaces/computes
         """
@@ -289,24 +289,24 @@ class AzureInventory:
         return _entry(f"{_ML}:Compute", f"compute-{name}-{own[-8:]}", f"{self.id_of('workspace')}/computes/{own}")
 
     def schedule(self, name: str) -> AzureEntry:
-        """A schedule of the workspace."""
+        """Returns a schedule of the workspace."""
         return _entry(
             f"{_ML}:Schedule", f"schedule-{name}", f"{self.id_of('workspace')}/schedules/{self.names.of(name)}"
         )
 
     @property
     def job_prefix(self) -> str:
-        """What the names of the stack's jobs begin with, and what the ones of its schedules are marked with."""
+        """Prefix of the stack's job names, with which its schedules mark their jobs too."""
         return self.names.of("run", 26)
 
     def endpoint(self, name: str) -> AzureEntry:
-        """An online endpoint: a region's endpoints share their names."""
+        """Returns an online endpoint; its name must be unique in its region."""
         own = self.names.of(name, _LONGEST_NAME, self.location.subscription, self.location.location)
         return _entry(f"{_ML}:OnlineEndpoint", names.endpoint(name), f"{self.id_of('workspace')}/onlineEndpoints/{own}")
 
     def deployment(self, name: str) -> AzureEntry:
-        """An endpoint's deployment, named by its content: what Azure refuses to change in place, and what changes the
-        answers.
+        """Returns an endpoint's deployment, named by its content: what Azure refuses to change in place, and what
+        changes the answers.
 
         https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-managed-online
         """
@@ -320,19 +320,19 @@ class AzureInventory:
         return _entry(f"{_ML}:OnlineDeployment", f"deployment-{name}-{own}", id_)
 
     def serving_environment(self, entry: Endpoint) -> dict[str, str]:
-        """Variables of a server that are part of its content."""
+        """Returns the variables of a server that are part of its content."""
         return serving_environment(entry.version, entry.precision, waived=entry.gate == "waived")
 
     def instance_type(self, entry: Endpoint) -> str:
-        """An endpoint's VM size, or the stack's."""
+        """Returns an endpoint's VM size, or the stack's."""
         return entry.size.instance_type or self.given.instance_type
 
     def endpoint_logs(self, name: str) -> AzureEntry:
-        """Where an endpoint's logs go."""
+        """Returns the diagnostic setting for an endpoint's logs."""
         return self._diagnostics(f"logs-{name}", self.endpoint(name).id, f"{name}-logs")
 
     def alert(self, name: str, what: str) -> AzureEntry:
-        """An alert of an endpoint: errors, quality or latency."""
+        """Returns an alert of an endpoint: errors, quality or latency."""
         kind, type_ = (
             ("ScheduledQueryRule", "scheduledQueryRules") if what != "latency" else ("MetricAlert", "metricAlerts")
         )
@@ -340,16 +340,16 @@ class AzureInventory:
         return self._in_group(f"monitor:{kind}", f"alert-{name}-{what}", f"Microsoft.Insights/{type_}", own)
 
     def scaling(self, name: str) -> AzureEntry:
-        """An endpoint's autoscale setting."""
+        """Returns an endpoint's autoscale setting."""
         type_, own = "Microsoft.Insights/autoscaleSettings", self.names.of(f"{name}-load")
         return self._in_group("monitor:AutoscaleSetting", f"scaling-{name}", type_, own)
 
     def urn(self, entry: AzureEntry) -> str:
-        """What the engine's state knows a resource by."""
+        """Returns a resource's URN in the engine's state."""
         return f"urn:pulumi:{self.stack}::{self.project}::{entry.type}::{entry.logical}"
 
     def entries(self) -> Iterator[AzureEntry]:
-        """All of them but role assignments, as the settings want them."""
+        """Yields all resources that the settings ask for, without role assignments."""
         given = self.given
         own = {
             "resource_group": (self.group,),

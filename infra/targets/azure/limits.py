@@ -97,7 +97,7 @@ def require_machines(settings: Settings) -> None:
 
 
 def bake_seconds(entry: Entry) -> int:
-    """How long a new version must do well."""
+    """Returns the seconds for which a new version is watched."""
     rollout = entry.rollout
     return rollout.bake_seconds if "bake_seconds" in rollout.model_fields_set else DEFAULT_BAKE_SECONDS
 
@@ -145,6 +145,6 @@ def _require_cluster(path: tuple[str, ...], wanted: Compute, clusters: dict[str,
 
 
 def _is_the_kits(image: str) -> bool:
-    """Whether an image is the serving one that `llmops images` builds and pushes, for processors alone."""
+    """Returns whether an image is the serving image for processors that `llmops images` builds and pushes."""
     host, _, name = image.partition("@")[0].partition("/")
     return name == "serving" if name else host == f"{_PROCESS}serving"

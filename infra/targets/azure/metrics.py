@@ -47,7 +47,7 @@ def failed(statuscode: str = "", modelstatuscode: str = "", **_: str) -> bool:
 
 
 def _series(props: Properties, metric: str, wanted: str, since: datetime) -> list[dict[str, Any]]:
-    """Time series of a metric of the endpoint: {dimensions, data}.
+    """Returns the time series of a metric of the endpoint: {dimensions, data}.
 
     https://learn.microsoft.com/rest/api/monitor/metrics/list
     """
@@ -72,7 +72,7 @@ def _series(props: Properties, metric: str, wanted: str, since: datetime) -> lis
 
 
 def _quality(props: Properties, deployment: str) -> float | None:
-    """The last share of golden prompts that a server of the deployment wrote into its log.
+    """Returns the last share of golden prompts that a server of the deployment logged.
 
     https://learn.microsoft.com/rest/api/azureml/online-deployments/get-logs
     """
@@ -86,7 +86,7 @@ def _quality(props: Properties, deployment: str) -> float | None:
 
 
 def _document(line: str) -> dict[str, Any]:
-    """The JSON object that a line ends with; Azure may put a time before it."""
+    """Returns the JSON object that a line ends with; Azure may put a time before it."""
     try:
         found = json.loads(line[line.index("{") :])
     except ValueError:

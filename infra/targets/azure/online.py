@@ -172,7 +172,7 @@ def _operation(live: Document | None, found: Document | None, deployment: str) -
 
 
 def _pauses() -> Iterator[None]:
-    """Sleep before each item, longer each time."""
+    """Sleeps before each item, longer each time."""
     seconds, most = _POLL_SECONDS
     while True:
         time.sleep(seconds)

@@ -47,18 +47,18 @@ class PreparationProvider(KitProvider):
         return dynamic.CheckResult(news | known, [])
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
-        """Also a change: a rollout that somebody has begun."""
+        """Reports a change of inputs, and a rollout that somebody has begun."""
         waits = owner_of(find_endpoint(_news)) is not None
         news = {key: value for key, value in _news.items() if key != "scaling"}  # where it would be: it does nothing
         return dynamic.DiffResult(changes=differ(_olds, news) or waits)
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """For a new endpoint."""
+        """Makes way for a new endpoint."""
         _make_way(props)
         return dynamic.CreateResult(props["endpoint"], _prepared(props))
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Before the endpoint or its deployment is put."""
+        """Makes way before the endpoint or its deployment is put."""
         _make_way(_news)
         if _stops_scaling(_olds, _news):
             say(f"{name_of(_news)}: its autoscaling ends before its count of instances is set")
@@ -66,7 +66,7 @@ class PreparationProvider(KitProvider):
         return dynamic.UpdateResult(_prepared(_news))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """What is live: `refresh` records the same of the endpoint and the deployment."""
+        """Reads the live state; `refresh` records the same for the endpoint and the deployment."""
         live = find_endpoint(props)
         found = inputs_of(props) | {
             "traffic": traffic_of(live),
@@ -96,7 +96,9 @@ class AzurePreparation(AzureLocatedResource, module="llmops", name="Preparation"
 
 
 def _make_way(props: Properties) -> None:
-    """One that has requests is put again as it is there, since Azure would refuse to delete it."""
+    """Waits for a running rollout, then removes a broken deployment. One that has requests is put again as it is,
+    because Azure refuses to delete it.
+    """
     wait_for_owner(props)
     name = props["deployment"]
     if "deployment" in props["broken"] and remove_broken(AzureLocation.of(props), props["endpoint"], name):
@@ -104,7 +106,7 @@ def _make_way(props: Properties) -> None:
 
 
 def _prepared(props: Properties) -> Properties:
-    """What is recorded: nothing is broken any more once it was put again."""
+    """Returns what is recorded: nothing is broken any more once it is put again."""
     return inputs_of(props) | {"broken": []}
 
 
@@ -115,8 +117,8 @@ def _broken(props: Properties, live: dict[str, Any] | None) -> list[Part]:
 
 
 def _repairs(olds: Properties, news: Properties, broken: list[Part]) -> dict[str, int]:
-    """How often each was put again; another deployment begins anew. Of scaling, how often it was removed here: if the
-    update fails then, and goes back, the state has it still, and Azure does not.
+    """Returns how often each part was put again; another deployment begins at 0. For scaling, how often it was removed
+    here: if the update then fails and goes back, the state still has it, and Azure does not.
     """
     before = dict(olds.get("repairs") or {})
     if olds and olds["deployment"] != news["deployment"]:
@@ -131,7 +133,7 @@ def _stops_scaling(olds: Properties, news: Properties) -> bool:
 
 
 def _capacity(olds: Properties, news: Properties, live: dict[str, Any] | None) -> int:
-    """Instances that the deployment is put with."""
+    """Returns the instance count that the deployment is put with."""
     if not news["max_instances"]:
         return int(news["instances"])
     same = ("deployment", "settings", "instances", "max_instances")

@@ -122,8 +122,8 @@ def _require_servable(session: AzureSession, of: AzureInventory, read: Callable[
 
 
 def _read_specs(session: AzureSession, of: AzureInventory, read: Callable[[str], bytes | None]) -> dict[str, str]:
-    """The spec of each schedule's run, as JSON. Jobs may write where runs lie: a spec counts only if the request of the
-    run's job names its sha256, or the schedule that repeats it.
+    """Returns the spec of each schedule's run, as JSON. Jobs may write where runs are stored, so a spec counts only if
+    its sha256 is in the request of the run's job, or in the schedule that repeats it.
 
     Raises:
         SettingError: there is no such run, or what is there is not what was submitted.
@@ -149,12 +149,12 @@ def _read_specs(session: AzureSession, of: AzureInventory, read: Callable[[str],
 
 
 def _named(job: dict[str, Any]) -> str:
-    """The sha256 of the spec that a job names; empty: it names none, as an older kit's."""
+    """Returns the sha256 of the spec that a job names; empty if it names none, as an older kit's."""
     return (job.get("environmentVariables") or {}).get(SPEC_VARIABLE, "")
 
 
 def _find_given(session: AzureSession, of: AzureInventory) -> GivenResources:
-    """What Azure says of the resources that settings name.
+    """Returns Azure's description of the resources that settings name.
 
     Raises:
         KitError: one of them is missing; names its key.
@@ -197,7 +197,8 @@ def _look_up(session: AzureSession, key: str, id_: str) -> dict[str, Any]:
 
 
 def _find_left(session: AzureSession, of: AzureInventory) -> tuple[frozenset[str] | None, frozenset[str]]:
-    """What the state knows, and what an interrupted update left beside it: the plugin refuses to create it again.
+    """Returns the URNs in the state, and the ids that an interrupted update left outside of it: the plugin refuses to
+    create those again.
 
     Raises:
         KitError: something of the stack's name exists, and is another stack's or nobody's.
@@ -213,7 +214,7 @@ def _find_left(session: AzureSession, of: AzureInventory) -> tuple[frozenset[str
 
 
 def _is_left(session: AzureSession, of: AzureInventory, entry: AzureEntry) -> bool:
-    """Whether a resource exists; but a deployment that failed and has no requests, which the preparation removes."""
+    """Returns whether a resource exists, except a failed deployment without requests, which the preparation removes."""
     found = session.arm.find(entry.id)
     if found is None:
         return False
@@ -229,8 +230,8 @@ def _is_left(session: AzureSession, of: AzureInventory, entry: AzureEntry) -> bo
 
 
 def _urns_of_state(project: str, stack: str) -> frozenset[str]:
-    """What the engine knows of this stack now: a program has no other way to ask. Of a state in a file that it is just
-    writing, the engine reads a part, and is asked again.
+    """Returns the URNs in this stack's state: a program has no other way to learn them. From a state file that it is
+    just writing, the engine reads a part, and is asked again.
     """
     name = f"{pulumi.get_organization()}/{project}/{stack}"
     for pause in _STATE_PAUSES:

@@ -25,7 +25,7 @@ _LACKS_A_ROLE = re.compile(
 def retry_while_roles_are_new(
     location: AzureLocation, logical: str, assignments: Sequence[str], before: Callable[[], object] = lambda: None
 ) -> pulumi.ResourceHookBinding:
-    """Hooks of a resource that Azure makes with the help of an identity.
+    """Returns hooks that retry a resource which Azure creates with the help of an identity.
 
     Args:
         location: the stack's.
@@ -52,7 +52,7 @@ def retry_while_roles_are_new(
 
 
 def _newest_in_vain(location: AzureLocation, assignments: Sequence[str], error: str) -> datetime | None:
-    """When the newest of an identity's assignments was made; None: it is not for them that Azure refused.
+    """Returns when the newest of an identity's assignments was made; None if they are not why Azure refused.
 
     Args:
         location: the stack's.

@@ -20,7 +20,7 @@ class ScheduledSpecProvider(LocatedProvider):
         return {}
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Another run; the old one's spec goes when nothing starts with it any more."""
+        """Writes the new run's spec, then removes the old one, which nothing starts with any more."""
         updated = super().update(_id, _olds, _news)
         if _olds["key"] != _news["key"]:
             _container(_olds).remove(_olds["key"])

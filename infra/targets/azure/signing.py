@@ -30,17 +30,17 @@ class SigningProvider(KitProvider):
         return dynamic.CreateResult(outputs["reference"], outputs)
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Another key, or other tags."""
+        """Provides another key, or updates its tags."""
         return dynamic.UpdateResult(_provide(_news))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """`refresh`: a key that is gone is made again."""
+        """Reports a key that is gone as missing, so that it is made again."""
         if not props["given"] and open_session(AzureLocation.of(props)).arm.find(_key_id(props)) is None:
             return gone()
         return dynamic.ReadResult(id_, props)
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Nothing: a key goes with its vault, and stays in one that was given, for what it has signed."""
+        """Deletes nothing: a key goes with its vault, and stays in a given one for what it has signed."""
         if _props["shared"] and not _props["given"]:
             say(f"{_key_id(_props)} stays in its vault: what it has signed can be checked as long as it is there")
 
@@ -66,7 +66,7 @@ def _provide(props: Properties) -> Properties:
 
 
 def _make(session: AzureSession, props: Properties) -> str:
-    """URL of the key with its version."""
+    """Creates the key and returns its URL with the version."""
     body = {
         "properties": {
             "kty": "EC",
@@ -81,7 +81,7 @@ def _make(session: AzureSession, props: Properties) -> str:
 
 
 def _public_key(session: AzureSession, url: str) -> str:
-    """PEM of a key's public half. The role that lets this be read is new at times: then it is waited for."""
+    """Returns the PEM of a key's public half; waits for the role that allows reading it, which may be new."""
     vault, _, rest = url.partition("/keys/")
     name, _, version = rest.partition("/")
     keys = session.keys(vault)

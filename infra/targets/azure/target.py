@@ -68,7 +68,7 @@ def _is_api_version(alias: object) -> bool:
 
 
 def _declare_shared(stack: AzureStack) -> SharedResources:
-    """What clusters, endpoints and schedules stand on, from the group to the workspace."""
+    """Declares what clusters, endpoints and schedules depend on, from the resource group to the workspace."""
     ids, given = stack.inventory, stack.azure
     records = observe.declare_records(stack)
     words = ("training", "endpoint", *([] if given.workspace else ["workspace"]))
@@ -149,7 +149,7 @@ def _outputs(stack: AzureStack, shared: SharedResources) -> OutputFields:
 def _declare_endpoints(
     stack: AzureStack, shared: SharedResources, environments: dict[str, training.AzureEnvironment]
 ) -> OutputFields:
-    """What belongs to each entry, and what the stack says of it."""
+    """Declares the resources of each endpoint and returns their stack outputs."""
     entries = stack.settings.endpoints
     versions = endpoints.declare_versions(stack, shared, {name: e for name, e in entries.items() if e.endpoint})
     found: OutputFields = {}

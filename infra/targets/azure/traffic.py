@@ -37,13 +37,13 @@ class TrafficProvider(KitProvider):
     """Brings all of an endpoint's traffic to one deployment."""
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
-        """Also a change: weights that are otherwise live; a PUT of the endpoint may have taken them away."""
+        """Reports a change of inputs, and live weights that differ; a PUT of the endpoint may have removed them."""
         live = find_endpoint(_news)
         moved = traffic_of(live) != {_news["deployment"]: 100} or owner_of(live) is not None
         return dynamic.DiffResult(changes=differ(_olds, _news) or moved)
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """For a new endpoint."""
+        """Moves all requests to a new endpoint's deployment."""
         _bring(props)
         return dynamic.CreateResult(props["endpoint"], inputs_of(props))
 
@@ -79,7 +79,7 @@ class Traffic(AzureLocatedResource, module="llmops", name="Traffic"):
 
 
 def shares(old: dict[str, int], new: str, percent: int) -> dict[str, int]:
-    """`percent` for the new deployment, the rest for the others as they were to each other; 100 in all.
+    """Returns weights that give the new deployment `percent`, and keep the proportions among the others; 100 in all.
 
     Args:
         old: weights of the others, each above 0.
@@ -136,7 +136,7 @@ def _roll_out(props: Properties, old: dict[str, int], new: str) -> None:
 
 
 def _plan(rollout: Properties) -> tuple[Step, ...]:
-    """The steps; all numbers of properties are floats, when they have passed the engine."""
+    """Returns the steps; numbers among the properties are floats after they have passed the engine."""
     return steps(
         rollout["strategy"],
         canary_percent=int(rollout["canary_percent"]),
@@ -147,7 +147,7 @@ def _plan(rollout: Properties) -> tuple[Step, ...]:
 
 
 def _trouble(props: Properties, old: list[str], new: str, since: datetime) -> str:
-    """Why the new deployment must go; empty: it must not."""
+    """Returns why the new deployment must be rolled back; empty if it need not."""
     state = state_of(find_deployment(props, new) or {})
     if state not in ("Succeeded", "Updating"):
         return f"its deployment is {state or 'gone'}"

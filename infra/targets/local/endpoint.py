@@ -28,7 +28,7 @@ class HostingProvider(KitProvider):
     """
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """Idempotent; also stops what an earlier, interrupted update left."""
+        """Stops what an earlier, interrupted update left; idempotent."""
         _keep_only(props)
         return dynamic.CreateResult(props["home"], inputs_of(props))
 
@@ -48,11 +48,11 @@ class EndpointProvider(KitProvider):
     """Brings an endpoint to what its properties say; hosting replaces only what differs, without losing a request."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """Idempotent: an endpoint of this name in this home is taken over."""
+        """Applies the endpoint; idempotent: adopts one of this name in this home."""
         return dynamic.CreateResult(props["endpoint"], _apply(props))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """What is live: nothing, stopped when its supervisor is, or another version than was asked for."""
+        """Reads the live state: gone, stopped if its supervisor is, or another version than was declared."""
         live = _live(props)
         if live is None:
             return gone()
@@ -61,7 +61,7 @@ class EndpointProvider(KitProvider):
         return dynamic.ReadResult(id_, found, {k: v for k, v in found.items() if k != "url"})
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """In place, by the endpoint's rollout."""
+        """Updates in place, by the endpoint's rollout."""
         if _olds["home"] != _news["home"]:
             _host(_olds).remove(_olds["endpoint"])
         return dynamic.UpdateResult(_apply(_news))
@@ -98,7 +98,9 @@ def _apply(props: Properties) -> Properties:
 
 
 def _live(props: Properties) -> Properties | None:
-    """Properties that differ from what was asked for when somebody or something interfered; None: there is nothing."""
+    """Returns the properties that differ from the declaration because of somebody's or something's interference; None
+    if there is no endpoint.
+    """
     host, name = _host(props), props["endpoint"]
     if name not in _names(host):
         return {} if props["status"] == OFF else None

@@ -13,15 +13,15 @@ class SigningKeyProvider(KitProvider):
     """Makes an ECDSA P-256 key pair, or takes over the one that is there."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """Idempotent: a key that exists is never made anew."""
+        """Creates the key pair; idempotent: an existing key is never replaced."""
         return dynamic.CreateResult(props["private_key"], _make_pair(props))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """Gone when the private key's file is."""
+        """Reports the pair as gone if the private key's file is."""
         return dynamic.ReadResult(id_, props) if Path(props["private_key"]).exists() else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Another folder: the keys must have been moved there."""
+        """Requires that the keys were moved to the new folder."""
         require_moved(Path(_olds["private_key"]), Path(_news["private_key"]))
         return dynamic.UpdateResult(_make_pair(_news))
 

@@ -9,11 +9,11 @@ class ImageProvider(KitProvider):
     """Builds an image into this machine's cache, which all stacks share; so nothing is removed from it."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """Idempotent: what is built already is taken."""
+        """Builds the image; idempotent: uses one that is built already."""
         return dynamic.CreateResult(props["image"], _build(props))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """Gone when the cache was emptied."""
+        """Reports the image as gone if the cache was emptied."""
         return dynamic.ReadResult(id_, props) if _is_built(props) else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:

@@ -15,16 +15,16 @@ class StoreProvider(KitProvider):
     """Makes a store's folder, or takes over the one that is there."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """Idempotent."""
+        """Claims the folder; idempotent."""
         _claim(props)
         return dynamic.CreateResult(props["folder"], _outputs(props))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """Gone when its document is."""
+        """Reports the store as gone if its document is."""
         return dynamic.ReadResult(id_, props) if (Path(props["folder"]) / _DOCUMENT).exists() else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Another folder: the data must have been moved there, which the kit does not do by itself."""
+        """Requires that the data were moved to the new folder, which the kit does not do itself, and claims it."""
         require_moved(Path(_olds["folder"]) / _DOCUMENT, Path(_news["folder"]) / _DOCUMENT)
         _claim(_news)
         return dynamic.UpdateResult(_outputs(_news))
@@ -50,7 +50,7 @@ class StoreProvider(KitProvider):
 
 
 def read_store(folder: Path, key: str) -> bytes | None:
-    """Content of an object in a store's folder; None when there is none."""
+    """Returns an object's content from a store's folder; None if there is none."""
     try:
         return (folder / key).read_bytes()
     except (FileNotFoundError, NotADirectoryError):

@@ -108,7 +108,7 @@ def _require_rollout(path: tuple[str, str], entry: Entry) -> None:
 
 
 def _endpoints(settings: Settings, home: names.StackHome, after: list[pulumi.Resource]) -> OutputFields:
-    """One resource an entry, and what the stack says of each."""
+    """Declares one resource per endpoint and returns their stack outputs."""
     if not settings.endpoints:
         return {}
     image = Image("serving", settings.local_runtime)

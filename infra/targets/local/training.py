@@ -15,16 +15,16 @@ class TrainingPlaceProvider(KitProvider):
     """Makes the folder of the runs."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """Idempotent."""
+        """Creates the folder of runs; idempotent."""
         Path(props["runs"]).mkdir(parents=True, exist_ok=True)
         return dynamic.CreateResult(props["runs"], inputs_of(props))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """Gone when the folder is."""
+        """Reports the folder as gone if it is missing."""
         return dynamic.ReadResult(id_, props) if Path(props["runs"]).is_dir() else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """New runs take the new folder and image; those that go on are left alone."""
+        """Creates the new folder; new runs use it and the new image, running ones continue where they are."""
         Path(_news["runs"]).mkdir(parents=True, exist_ok=True)
         return dynamic.UpdateResult(inputs_of(_news))
 

@@ -70,7 +70,7 @@ class AwsContext:
 
     @property
     def job_prefix(self) -> str:
-        """How names of jobs begin; a UUID follows for scheduled ones, and both have 63 characters at most."""
+        """Prefix of jobs' names; scheduled jobs add a UUID, and no name exceeds 63 characters."""
         return self.names.of("run", 26)
 
     @property
@@ -79,15 +79,15 @@ class AwsContext:
         return self.names.of("schedules")
 
     def arn(self, service: str, resource: str, *, region: bool = True) -> str:
-        """`arn:aws:logs:eu-central-1:123456789012:log-group:…`; IAM's have no region."""
+        """Returns an ARN such as `arn:aws:logs:eu-central-1:123456789012:log-group:…`; IAM's have no region."""
         return f"arn:{self.caller.partition}:{service}:{self.region if region else ''}:{self.account}:{resource}"
 
     def bucket_arn(self, name: str) -> str:
-        """ARN of a bucket."""
+        """Returns the ARN of a bucket."""
         return f"arn:{self.caller.partition}:s3:::{name}"
 
     def options(self, **given: Any) -> pulumi.ResourceOptions:
-        """Options of a native resource, with the stack's provider."""
+        """Returns options of a native resource, with the stack's provider."""
         return pulumi.ResourceOptions(provider=self.provider, **given)
 
 

@@ -167,7 +167,7 @@ class _EndpointParts:
         )
 
     def container(self) -> dict[str, Any]:
-        """The model's container as plain values and Outputs."""
+        """Returns the model's container as plain values and Outputs."""
         entry, shared, version = self.entry, self.shared, self.entry.version
         environment = serving_environment(version.alias, version.sha256, shared.public_key)
         environment["LLMOPS_PRECISION"] = entry.precision
@@ -201,7 +201,7 @@ class _EndpointParts:
         )
 
     def variant(self) -> dict[str, Any]:
-        """The configuration's one variant, but for its model and count."""
+        """Returns the configuration's only variant, without its model and count."""
         entry, kind = self.entry, self.kind
         variant: dict[str, Any] = {
             "variant_name": VARIANT,
@@ -223,7 +223,7 @@ class _EndpointParts:
         return variant
 
     def asynchronous(self) -> Any:
-        """The buckets and the limit of an endpoint that answers with objects; None: another endpoint."""
+        """Returns buckets and limits of an asynchronous endpoint; None for another endpoint."""
         entry, storage = self.entry, self.shared.storage
         if entry.mode != "async":
             return None
@@ -238,7 +238,9 @@ class _EndpointParts:
         }
 
     def deployment(self, alarms: Sequence[pulumi.Output[str]]) -> sagemaker.EndpointDeploymentConfigArgsDict:
-        """https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html"""
+        """Returns the rollout as deployment guardrails:
+        https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html
+        """
         rollout, wait = self.entry.rollout, bake_seconds(self.entry)
         strategy: str = rollout.strategy
         if strategy != "all_at_once" and self.entry.size.instances <= 1:

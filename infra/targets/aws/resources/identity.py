@@ -92,7 +92,7 @@ def declare_signing_key(stack: AwsContext, given: str) -> AwsSigningKey:
 
 
 def training_statements(stack: AwsContext, scope: RoleScope) -> list[policies.Statement]:
-    """Statements of a training job's role: it reads versions and its own input, and writes its own run."""
+    """Returns the statements of a training job's role: read versions and its own input, write its own run."""
     store, work = scope.storage.store.arn, scope.storage.work.arn
     return [
         policies.allow(
@@ -111,7 +111,7 @@ def training_statements(stack: AwsContext, scope: RoleScope) -> list[policies.St
 
 
 def endpoint_statements(stack: AwsContext, scope: RoleScope) -> list[policies.Statement]:
-    """Statements of an endpoint's role: it loads a version, logs, and looks at its alarms while it is updated."""
+    """Returns the statements of an endpoint's role: load a version, log, and read its alarms during an update."""
     store, work = scope.storage.store.arn, scope.storage.work.arn
     asynchronous = any(entry.mode == "async" for entry in scope.endpoints.values())
     found = [
@@ -133,7 +133,7 @@ def endpoint_statements(stack: AwsContext, scope: RoleScope) -> list[policies.St
 
 
 def scheduler_statements(stack: AwsContext, scope: RoleScope, training: AwsRole) -> list[policies.Statement]:
-    """Statements of the scheduler's role: it starts the stack's jobs with the training role."""
+    """Returns the statements of the scheduler's role: start the stack's jobs with the training role."""
     jobs = stack.arn("sagemaker", f"training-job/{stack.job_prefix}-*")
     return [
         policies.allow(["sagemaker:CreateTrainingJob", "sagemaker:AddTags"], [jobs]),
@@ -167,7 +167,7 @@ def _role(
 
 
 def _trust(stack: AwsContext, service: str, source: str) -> dict[str, Any]:
-    """Only the service, and only on behalf of this account's own scope (the confused deputy)."""
+    """Returns a trust policy for one service acting for this account's own scope (against the confused deputy)."""
     statement = policies.grant(
         {"Service": service},
         ["sts:AssumeRole"],
@@ -227,7 +227,9 @@ def _key(storage: AwsStorage, actions: list[str]) -> list[policies.Statement]:
 
 
 def _interfaces(stack: AwsContext, network: AwsNetwork) -> list[policies.Statement]:
-    """https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html#sagemaker-roles-vpc"""
+    """Returns the statements for jobs and endpoints in a VPC:
+    https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html#sagemaker-roles-vpc
+    """
     if not network:
         return []
     interfaces = stack.arn("ec2", "network-interface/*")

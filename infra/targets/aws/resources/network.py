@@ -122,7 +122,7 @@ def _security_group(stack: AwsContext, vpc: pulumi.Input[str], name: str, descri
 
 
 def _rule(stack: AwsContext, name: str, group: pulumi.Input[str], description: str, **to: Any) -> None:
-    """A rule that lets a security group out, or in where `name` says "from"."""
+    """Declares a rule of a security group: ingress if `name` contains "-from-", else egress."""
     from pulumi_aws import vpc
 
     kind = vpc.SecurityGroupIngressRule if "-from-" in name else vpc.SecurityGroupEgressRule

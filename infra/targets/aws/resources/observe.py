@@ -81,7 +81,7 @@ def alarm_names(names: CloudNames, endpoint: str) -> list[str]:
 
 
 def quality_metric(stack: AwsContext, endpoint: str) -> tuple[str, str]:
-    """Namespace and name of an endpoint's quality metric."""
+    """Returns namespace and name of an endpoint's quality metric."""
     return f"LLMOps/{stack.name}", f"{stack.names.of(endpoint)}-quality"
 
 
@@ -156,7 +156,7 @@ def _measure(
     limits: AwsAlarmSettings,
     configuration: pulumi.Input[str],
 ) -> dict[str, Any]:
-    """Metric and limit of an alarm, on the new fleet alone.
+    """Returns metric and threshold of an alarm, on the new fleet alone.
 
     With the old one's errors in it, an update away from a version that fails would be undone.
 
@@ -207,7 +207,7 @@ def declare_dashboard(stack: AwsContext, endpoints: list[str]) -> None:
 
 
 def _panels(stack: AwsContext, name: str, physical: str) -> list[tuple[str, str, list[list[Any]]]]:
-    """(title, statistic, metrics) of each widget."""
+    """Returns (title, statistic, metrics) of each widget."""
     of = ["EndpointName", physical, "VariantName", VARIANT]
     namespace, metric = quality_metric(stack, name)
     search = f"SEARCH('{{\"{namespace}\",Sha256}} MetricName=\"{metric}\"', 'Minimum', 300)"

@@ -52,7 +52,7 @@ def declare_scaling(
 
 
 def _tracking(entry: Entry, physical: str) -> Any:
-    """Real-time: requests at once on an instance; async: those that wait for one.
+    """Returns the metric that scaling tracks: concurrent requests, or for async the backlog, per instance.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-auto-scaling-prerequisites.html
     https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-autoscale.html

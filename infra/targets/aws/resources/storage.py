@@ -79,7 +79,7 @@ def _data_key(stack: AwsContext, flow_logs: bool) -> pulumi.Output[str]:
 
 
 def _key_statements(stack: AwsContext, flow_logs: bool) -> list[policies.Statement]:
-    """The account administers the key and lets its own IAM policies decide on use; services use it for us alone.
+    """Returns the key's policy: the account administers it, IAM decides on use, services use it for the account.
 
     https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
     """
@@ -131,7 +131,7 @@ def _bucket(
     *,
     protect: bool,
 ) -> DeclaredBucket:
-    """A private, versioned, encrypted bucket.
+    """Declares a private, versioned, encrypted bucket.
 
     With `protect`, its settings are kept with it: a store without its policy would be open to plain HTTP.
     """
@@ -188,7 +188,9 @@ def _expiring(prefix: str, days: int) -> s3.BucketLifecycleConfigurationRuleArgs
 
 
 def _flow_log_statements(stack: AwsContext, bucket: str) -> list[policies.Statement]:
-    """https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-s3-permissions.html"""
+    """Returns the statements by which flow logs are delivered:
+    https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-s3-permissions.html
+    """
     arn = stack.bucket_arn(bucket)
     service = {"Service": "delivery.logs.amazonaws.com"}
     ours = {

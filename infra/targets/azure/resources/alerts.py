@@ -52,7 +52,8 @@ def declare_alerts(
 
 
 def _errors_query(endpoint: str) -> str:
-    """Share of the requests that failed: of a container's answers only its own faults, which come as 424 as well.
+    """Returns the query for the share of failed requests: of a container's answers only its own faults, some of which
+    come as 424.
 
     https://learn.microsoft.com/azure/azure-monitor/reference/tables/amlonlineendpointtrafficlog
     """
@@ -65,7 +66,7 @@ def _errors_query(endpoint: str) -> str:
 
 
 def _quality_query(endpoint: str, sha256: str) -> str:
-    """The least share of golden prompts that a server of the version answered as expected.
+    """Returns the query for the lowest share of golden prompts that a server of the version answered as expected.
 
     https://learn.microsoft.com/azure/azure-monitor/reference/tables/amlonlineendpointconsolelog
     """
@@ -80,7 +81,7 @@ def _quality_query(endpoint: str, sha256: str) -> str:
 def _query_alert(
     stack: AzureStack, name: str, shared: SharedResources, what: str, query: str, operator: str, threshold: float
 ) -> monitor.ScheduledQueryRule:
-    """https://learn.microsoft.com/azure/azure-monitor/alerts/alerts-types#log-alerts"""
+    """Declares a log alert: https://learn.microsoft.com/azure/azure-monitor/alerts/alerts-types#log-alerts"""
     condition = monitor.ConditionArgs(
         query=query,
         time_aggregation="Minimum" if operator == "LessThan" else "Maximum",

@@ -114,8 +114,8 @@ def _version(stack: AzureStack, shared: SharedResources, ref: ModelRef) -> Asset
 
 
 def _version_id(stack: AzureStack, ref: ModelRef) -> str:
-    """Resource id of a promoted version in the workspace. A model is named by its content: a registered version keeps
-    its path for good, and Azure takes integers alone for versions.
+    """Returns the resource id of a promoted version in the workspace. A model is named by its content: a registered
+    version keeps its path for good, and Azure accepts only integers for versions.
 
     https://github.com/Azure/azureml-examples/issues/2725
     """
@@ -143,7 +143,9 @@ def _prepare(stack: AzureStack, name: str, entry: Entry, shared: SharedResources
 
 
 def _endpoint(stack: AzureStack, name: str, shared: SharedResources, prepared: AzurePreparation) -> ml.OnlineEndpoint:
-    """Its traffic is what is live, and never a change: see infra.targets.azure.preparation."""
+    """Declares an endpoint with its live traffic, so that traffic is never a change: see
+    infra.targets.azure.preparation.
+    """
     own = stack.inventory.endpoint(name)
     return ml.OnlineEndpoint(
         own.logical,
@@ -249,7 +251,9 @@ def _digest(content: dict[str, Any]) -> pulumi.Output[str]:
 
 
 def _base(scoring_uri: str | None) -> str:
-    """The endpoint's own address: its scoring route is `/`, which passes every path through. Empty: it has none yet."""
+    """Returns the endpoint's base URL, without its scoring route, which passes every path through; empty if it has none
+    yet.
+    """
     if not scoring_uri:
         return ""
     parts = urlsplit(scoring_uri)

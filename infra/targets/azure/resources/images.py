@@ -40,12 +40,12 @@ def declare_registry(stack: AzureStack, identity: AzureIdentity | None) -> Azure
 
 
 def repositories(registry: AzureRegistry) -> dict[str, pulumi.Output[str]]:
-    """Image -> its repository, with the login server."""
+    """Returns image -> its repository, with the login server."""
     return {name: pulumi.Output.concat(registry.login_server, "/", name) for name in _IMAGES}
 
 
 def _is_premium(stack: AzureStack) -> bool:
-    """Private endpoints and keys of one's own are Premium's alone.
+    """Returns whether the registry must be Premium, which private endpoints and customer-managed keys require.
 
     https://learn.microsoft.com/azure/container-registry/container-registry-skus
     """

@@ -83,7 +83,7 @@ def _endpoint(
 
 
 def _zone(stack: AzureStack, setting: str) -> pulumi.Input[str]:
-    """Id of the private DNS zone, which is linked to the subnet's network when it is made."""
+    """Returns the id of the private DNS zone, linked to the subnet's network if the kit creates it."""
     from pulumi_azure_native import privatedns
 
     entry, link = stack.inventory.zone(setting), stack.inventory.zone_link(setting)

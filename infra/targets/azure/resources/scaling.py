@@ -63,7 +63,7 @@ def declare_scaling(
 def _rules(
     stack: AzureStack, entry: Entry, endpoint: pulumi.Input[str], deployment_name: str
 ) -> list[monitor.ScaleRuleArgs]:
-    """By the deployment's requests a minute for each instance: as many as are there at once when each takes its time.
+    """Returns rules on the deployment's requests per minute and instance, computed from the wanted concurrent requests.
 
     Azure ML has no metric of requests at once. ConnectionsActive counts connections, of the whole endpoint: a pool of
     idle ones would hold instances up, and a gateway that sends all over one would hide its load. A processor that

@@ -66,13 +66,13 @@ class AzureStack:
         return {"resource_group_name": self.group, "tags": self.inventory.all_tags}
 
     def options(self, entry: AzureEntry | None = None, **given: Any) -> pulumi.ResourceOptions:
-        """Options of a native resource, with the stack's provider."""
+        """Returns options of a native resource, with the stack's provider."""
         taken_over = self.take_over(entry) if entry else {}
         return pulumi.ResourceOptions(provider=self.provider, **given, **taken_over)
 
     def take_over(self, entry: AzureEntry) -> dict[str, Any]:
-        """Options that take over as it is what an interrupted update left; the next update brings it to what is
-        declared. (The engine imports only what equals its declaration, so all of it is ignored.)
+        """Returns options that adopt as it is what an interrupted update left; the next update changes it to its
+        declaration. (The engine imports only what equals its declaration, so all of it is ignored.)
         """
         if entry.id.lower() not in self.left:
             return {}
@@ -85,7 +85,7 @@ class AzureStack:
     def retries(
         self, entry: AzureEntry, identity: AzureIdentity | None, before: Callable[[], object] = lambda: None
     ) -> pulumi.ResourceHookBinding | None:
-        """Hooks of a resource that Azure makes with the help of an identity; none once it is made: they cost time."""
+        """Returns hooks for creating a resource with an identity's help; None once it exists: they cost time."""
         if identity is None or self.inventory.urn(entry) in (self.known or ()):
             return None
         return retry_while_roles_are_new(self.location, entry.logical, identity.roles, before)
@@ -154,7 +154,7 @@ class AzureRegistry:
 
 @dataclass(frozen=True)
 class AzureRecords:
-    """Where logs and metrics are: resource ids."""
+    """Resource ids of logs and metrics."""
 
     logs: pulumi.Input[str]
     metrics: pulumi.Input[str]
@@ -179,7 +179,7 @@ class AzureWorkspace:
 
 @dataclass(frozen=True)
 class SharedResources:
-    """What endpoints, clusters and schedules stand on."""
+    """Resources that endpoints, clusters and schedules depend on."""
 
     storage: AzureStorage
     vault: AzureVault
@@ -193,7 +193,7 @@ class SharedResources:
 
     @property
     def ready(self) -> list[pulumi.Resource]:
-        """What must be there before jobs and endpoints are: data, images, rights, workspace."""
+        """What must exist before jobs and endpoints: data, images, rights, workspace."""
         parts = (self.storage, self.registry, self.training, self.endpoint, self.workspace)
         return [resource for part in parts for resource in part.ready]
 
@@ -228,5 +228,5 @@ def declare_stack(
 
 
 def as_scope(id_: str) -> str:
-    """A resource id as the plugin has it of what it imports: else what was taken over would be replaced."""
+    """Returns a resource id as the plugin writes it for imported resources; another one would replace them."""
     return id_.lstrip("/")

@@ -123,7 +123,7 @@ def _encryption(stack: AzureStack, identity: AzureIdentity | None) -> storage.En
 
 
 def _services(stack: AzureStack, account: pulumi.Input[str]) -> Sequence[pulumi.Resource]:
-    """Versioning, soft delete, and what expires. They are kept with the account."""
+    """Declares versioning, soft delete and expiry of an account, which are kept with it."""
     kept = storage.DeleteRetentionPolicyArgs(enabled=True, days=_SOFT_DELETE_DAYS)
     service = storage.BlobServiceProperties(
         names.kept("storage-blobs"),
@@ -160,7 +160,7 @@ def _lifecycle(
 
 
 def _leftovers() -> storage.ManagementPolicyRuleArgs:
-    """What was replaced or deleted is kept for a while; what is current, for ever."""
+    """Returns the rule that deletes old versions of blobs after a while; current ones stay for ever."""
     after = storage.DateAfterCreationArgs(days_after_creation_greater_than=_SOFT_DELETE_DAYS)
     return _rule(
         "leftovers",

@@ -164,7 +164,7 @@ def _environment(
 
 
 def _spec(stack: AzureStack, name: str, schedule: AzureSchedule, text: str) -> RunSpec:
-    """What a schedule repeats: a run's inputs, in the stack's image, on the machines that the settings say."""
+    """Returns the spec that a schedule repeats: a run's inputs, the stack's image, the settings' machines."""
     jobs = stack.azure.jobs
     own = {"instance_type": schedule.instance_type, "max_hours": schedule.max_hours}
     given = jobs.model_dump() | {key: value for key, value in own.items() if value}
@@ -202,7 +202,7 @@ def _job(
 
 
 def _arguments(job: dict[str, Any]) -> ml.CommandJobArgs:
-    """A job in the words of Azure's API as the provider's arguments."""
+    """Returns a job of Azure's API as the provider's arguments."""
     distribution = job.get("distribution")
     return ml.CommandJobArgs(
         job_type=job["jobType"],

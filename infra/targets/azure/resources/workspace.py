@@ -102,8 +102,8 @@ def _workspace(
 def _reached(
     stack: AzureStack, made: ml.Workspace, storage: AzureStorage, identity: AzureIdentity
 ) -> list[pulumi.Resource]:
-    """The way from the managed network to the account of the data: Azure makes none but to the workspace's default
-    account by itself. https://learn.microsoft.com/azure/machine-learning/how-to-managed-network
+    """Declares the outbound rule from the managed network to the account of the data; by itself, Azure makes one only
+    to the workspace's default account. https://learn.microsoft.com/azure/machine-learning/how-to-managed-network
     """
     if not stack.inventory.isolated:
         return []
@@ -126,7 +126,9 @@ def _reached(
 
 
 def _network(stack: AzureStack) -> dict[str, Any]:
-    """https://learn.microsoft.com/azure/machine-learning/how-to-managed-network"""
+    """Returns the workspace's network settings:
+    https://learn.microsoft.com/azure/machine-learning/how-to-managed-network
+    """
     found: dict[str, Any] = {"public_network_access": "Disabled" if stack.inventory.private else "Enabled"}
     if stack.inventory.isolated:
         isolation = _ISOLATION[stack.azure.network.outbound]
@@ -156,7 +158,7 @@ def _datastores(
     scratch: AzureScratch,
     after: list[pulumi.Resource],
 ) -> dict[str, ml.Datastore]:
-    """By word. Checkpoints are among the runs where they have no account of their own."""
+    """Declares the datastores, by word. Checkpoints lie among the runs if they have no account of their own."""
     containers = {word: (storage.account, getattr(storage, word), storage.ready) for word in CONTAINERS}
     if scratch.own:
         containers[CHECKPOINTS] = (scratch.account, scratch.container, scratch.ready)
@@ -176,7 +178,7 @@ def _datastores(
 
 
 def _container(stack: AzureStack, account: pulumi.Input[str], container: str) -> ml.AzureBlobDatastoreArgs:
-    """A container by its name in the workspace, without a credential: whoever uses it needs a role of his own."""
+    """Returns a datastore of a container without a credential, so that whoever uses it needs a role of their own."""
     return ml.AzureBlobDatastoreArgs(
         datastore_type="AzureBlob",
         account_name=account,

@@ -53,7 +53,7 @@ class LocalEndpoint(dynamic.Resource, module="llmops", name="Endpoint"):
 
 
 def _properties(name: str, settings: EndpointSettings, home: names.StackHome, image: pulumi.Input[str]) -> Properties:
-    """Inputs, readable in a preview; each of them is acted on."""
+    """Returns the inputs, readable in a preview; each has an effect."""
     version = settings.version
     return {
         "endpoint": name,
