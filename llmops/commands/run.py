@@ -98,7 +98,7 @@ def _finish(platform: "Platform", run_id: str, cost: "RunCost | None", as_json: 
 
 
 def _print_started(run_id: str, cost: "RunCost | None", as_json: bool) -> None:
-    """What can be done with a run that nobody watches."""
+    """Prints the commands for a run that is not watched."""
     if as_json:
         print_json({"run": run_id, "cost": _cost_fields(cost)})
     else:
@@ -184,7 +184,9 @@ def _collect(platform: "Platform", run_id: str, as_json: bool, more: dict[str, A
 
 
 def _is_not_worse(platform: "Platform", ref: "ModelRef") -> bool:
-    """False where the gate asks for it and the version is worse than production; says what `promote` will find."""
+    """Returns False if the gate requires a comparison and the version is worse than production; says what `promote`
+    will find.
+    """
     from llmops.evaluation.production import compare_with_production
 
     try:

@@ -25,11 +25,11 @@ class CloudPlatform(ABC):
     @property
     @abstractmethod
     def place(self) -> AwsOutput | AzureOutput:
-        """What the stack says of its place."""
+        """The stack's outputs of this cloud."""
 
     @abstractmethod
     def _make_runs(self) -> CloudRuns:
-        """The stack's jobs."""
+        """Returns the stack's jobs."""
 
     @cached_property
     def runs(self) -> CloudRuns:
@@ -57,26 +57,26 @@ class CloudPlatform(ABC):
         return self.place.jobs
 
     def unregistered(self) -> list[ModelRef]:
-        """None, where the target has no registry of its own."""
+        """Returns [], which is right where the target has no registry of its own."""
         return []
 
     def submit(self, spec: RunSpec, say: Say) -> None:
         self.runs.submit(spec, say)
 
     def find(self, run: str = "") -> list[Run]:
-        """What the cloud and the place of runs say."""
+        """Returns runs as the cloud and the place of runs describe them."""
         return self.runs.find(run) if self.place.job_prefix else []  # else nobody could have started one
 
     def follow(self, run: str) -> Iterator[str]:
-        """The lines of its containers, what the cloud does, and what it costs."""
+        """Yields the lines of the run's containers, changes of its jobs' states, and its cost."""
         return self.runs.follow(run)
 
     def stop(self, run: str) -> None:
-        """By the cloud, which sends SIGTERM and later SIGKILL."""
+        """Stops a run through the cloud, which sends SIGTERM and later SIGKILL."""
         self.runs.stop(run)
 
     def halt(self, say: Say) -> None:
-        """Jobs, and machines that are kept for the next one."""
+        """Stops all jobs, and releases machines that are kept for the next one."""
         if self.place.job_prefix:
             self.runs.halt(say)
 
@@ -85,7 +85,7 @@ class CloudPlatform(ABC):
         self.runs.resume(run, compute, say, asked)
 
     def job_request(self, run: str) -> dict[str, Any]:
-        """In the words of the cloud's API."""
+        """Returns the request in the form of the cloud's API."""
         return self.runs.request(run)
 
     def output(self, run: str) -> Version:
@@ -97,7 +97,7 @@ class CloudPlatform(ABC):
 
 
 def require_place(found: Place | None, cloud: str, outputs: StackOutputs) -> Place:
-    """A cloud's own part of what a stack says.
+    """Returns the cloud's own part of a stack's outputs.
 
     Raises:
         KitError: it says nothing of that cloud.

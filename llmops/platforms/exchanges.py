@@ -41,16 +41,16 @@ class Recorder:
         self._append(fields)
 
     def begin(self, step: str) -> None:
-        """What follows belongs to a step."""
+        """Records that the following exchanges belong to a step."""
         self._append({"step": step})
 
     def mask(self, text: str) -> str:
-        """The pseudonym of a text."""
+        """Returns the pseudonym of a text."""
         digest = hmac.new(self._key, text.encode(errors="replace"), hashlib.sha256).hexdigest()
         return f"{MASK}{digest[:_HASH_LENGTH]}"
 
     def plain(self, value: Any) -> Any:
-        """What has no structure, or is a pseudonym."""
+        """Returns a value without structure, with a pseudonym for a text."""
         if isinstance(value, str):
             return self.mask(value)
         if isinstance(value, datetime):
@@ -81,18 +81,18 @@ class Recorder:
 
 
 def recorder() -> Recorder | None:
-    """Of this process's environment; None: nothing is recorded."""
+    """Returns the recorder that this process's environment asks for; None if nothing is recorded."""
     folder = os.environ.get(VARIABLE)
     return Recorder(Path(folder)) if folder else None
 
 
 def first(items: list[Any]) -> list[Any]:
-    """So many of a list as are recorded."""
+    """Returns the first items of a list, as many as are recorded."""
     return items[:_LONGEST]
 
 
 def recorded(folder: Path) -> list[dict[str, Any]]:
-    """What was recorded into a folder, in its order, with the step of each; the same once, with how often it came."""
+    """Returns the exchanges recorded in a folder, in order, each with its step; equal ones once, with their count."""
     path, step = folder / _EXCHANGES, ""
     found: dict[str, dict[str, Any]] = {}
     for line in path.read_text().splitlines() if path.is_file() else []:

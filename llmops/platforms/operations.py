@@ -43,7 +43,7 @@ class Preflight(Protocol):
 
 
 class CloudFacts(Protocol):
-    """What `llmops doctor` asks of a cloud: a module that imports no SDK."""
+    """Interface of a cloud for `llmops doctor`; its module imports no SDK."""
 
     PACKAGES: tuple[str, ...]
     TWIN_PACKAGE: str
@@ -53,7 +53,7 @@ class CloudFacts(Protocol):
     VARIABLES: tuple[str, ...]
 
     def caller(self, settings: Mapping[str, Any]) -> str:
-        """Who this shell is there, in words. Raises KitError: nobody."""
+        """Returns the identity of this shell in words. Raises KitError if it has none."""
         ...
 
 

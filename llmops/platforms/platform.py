@@ -30,7 +30,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Live:
-    """What an endpoint really serves, as it says itself."""
+    """State of an endpoint as the endpoint itself reports it."""
 
     ready: bool
     models: dict[str, float] = field(default_factory=dict)  # identity (sha256) -> share of the traffic, 0 to 1
@@ -43,7 +43,7 @@ class Live:
 
 
 def endpoint_of(outputs: StackOutputs, name: str) -> EndpointOutput:
-    """What a stack says of an endpoint.
+    """Returns a stack's output of an endpoint.
 
     Raises:
         KitError: it has none of this name.
@@ -60,7 +60,7 @@ def endpoint_of(outputs: StackOutputs, name: str) -> EndpointOutput:
 
 
 def serving_endpoint(outputs: StackOutputs, name: str) -> EndpointOutput:
-    """An endpoint that is to be asked.
+    """Returns the output of an endpoint that is on.
 
     Raises:
         KitError: there is none of this name, or it is off.
@@ -82,7 +82,7 @@ def doubtful(run: Run) -> RunError:
 
 @dataclass(frozen=True)
 class Access:
-    """What an OpenAI client takes to reach an endpoint."""
+    """URL, key and model name with which an OpenAI client reaches an endpoint."""
 
     url: str
     key: str = field(repr=False)
@@ -95,7 +95,7 @@ class Platform(Protocol):
     outputs: StackOutputs
 
     def store(self) -> Store:
-        """The stack's store of dataset and model versions."""
+        """Returns the stack's store of dataset and model versions."""
         ...
 
     def sign(self, folder: Path) -> None:
@@ -122,7 +122,7 @@ class Platform(Protocol):
         ...
 
     def hire(self, machines: Compute) -> "Hire | None":
-        """What a run's machines cost, and what quotas say of them, looked up; None: runs take this machine."""
+        """Looks up the price and the quotas of a run's machines; None if runs use this machine."""
         ...
 
     def submit(self, spec: RunSpec, say: Say) -> None:
@@ -134,7 +134,7 @@ class Platform(Protocol):
         ...
 
     def follow(self, run: str) -> Iterator[str]:
-        """The run's lines from its first, and as they come, until it ends."""
+        """Yields a run's lines from the first, and new ones as they come, until it ends."""
         ...
 
     def stop(self, run: str) -> None:
@@ -154,7 +154,7 @@ class Platform(Protocol):
         ...
 
     def job_request(self, run: str) -> dict[str, Any]:
-        """The request that starts a run's job, in the words of the target's own API.
+        """Returns the request that starts a run's job, in the form of the target's own API.
 
         Raises:
             KitError: runs of this target are no jobs.
@@ -162,7 +162,7 @@ class Platform(Protocol):
         ...
 
     def output(self, run: str) -> Version:
-        """The model version that a completed run made, unsigned."""
+        """Returns the model version that a completed run made, unsigned."""
         ...
 
     def register(self, ref: ModelRef, say: Say) -> None:
@@ -170,11 +170,11 @@ class Platform(Protocol):
         ...
 
     def unregistered(self) -> list[ModelRef]:
-        """Versions of runs that the target's own registry lacks, because writing them failed."""
+        """Returns the versions of runs that the target's own registry lacks, because writing them failed."""
         ...
 
     def secret(self, name: str) -> str:
-        """What is kept under a name in the target's place for secrets; nothing but this process gets it."""
+        """Returns a secret by its name; nothing but this process gets it."""
         ...
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -182,19 +182,19 @@ class Platform(Protocol):
         ...
 
     def access(self, endpoint: str, hours: float) -> Access:
-        """What lets an OpenAI client ask the endpoint, for so many hours where the target's keys end."""
+        """Returns what OpenAI clients need to call the endpoint, valid for `hours` where the target's keys expire."""
         ...
 
     def live(self, endpoint: str) -> Live:
-        """What the endpoint really serves."""
+        """Returns what the endpoint really serves."""
         ...
 
     def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
-        """Share an endpoint's traffic between the identities that it has loaded."""
+        """Shares an endpoint's traffic between the identities that it has loaded."""
         ...
 
     def logs(self, endpoint: str, follow: bool) -> Iterator[str]:
-        """The endpoint's lines; with `follow`, the ones to come as well."""
+        """Yields the endpoint's log lines; with `follow`, also new ones."""
         ...
 
     def remove_data(self) -> None:

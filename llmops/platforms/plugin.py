@@ -72,7 +72,7 @@ def require_plugin(stack: PulumiStack, plugin: Plugin, twin: str, say: Say) -> N
 
 
 def attached_port(text: str, plugin: str) -> int:
-    """The port of a plugin in `aws:1234,other:5678`; 0 without one."""
+    """Returns the port of a plugin in `aws:1234,other:5678`; 0 if it is not there."""
     for item in text.split(","):
         name, _, port = item.partition(":")
         if name.strip() == plugin and port.strip().isdigit():

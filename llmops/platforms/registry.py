@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def operations_of(target: str) -> Operations:
-    """The record of a target; imports no SDK."""
+    """Returns the record of a target; imports no SDK."""
     return load(TARGETS[target].operations)
 
 
@@ -33,13 +33,13 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
 
 
 def twin_of(stack: PulumiStack) -> str:
-    """The address of the twin that this shell talks to in place of a stack's cloud; empty: the cloud itself."""
+    """Returns the address of the twin that this shell talks to instead of a stack's cloud; empty if there is none."""
     address = operations_of(stack.target).twin_address
     return address(os.environ) if address else ""
 
 
 def state_locks(stack: PulumiStack, name: str) -> Callable[[], list[Lock]] | None:
-    """Looks for the locks on a stack of the same backend, where that is a cloud's storage; None where it is none."""
+    """Returns a function that lists a stack's locks in a backend in a cloud's storage; None for other backends."""
     scheme, separator, _ = stack.backend.partition("://")
     for target in map(operations_of, TARGETS):
         if separator and target.state_scheme == scheme:
@@ -48,26 +48,26 @@ def state_locks(stack: PulumiStack, name: str) -> Callable[[], list[Lock]] | Non
 
 
 def use_policy(outputs: StackOutputs) -> dict[str, Any]:
-    """The permissions of who uses a deployed stack, but for its state's place."""
+    """Returns the permissions for using a deployed stack, without those for its state."""
     target = operations_of(outputs.target)
     return target.use(target.use_policy, "policies", f"stack {outputs.stack}")(outputs)
 
 
 def recording(stack: PulumiStack) -> Recording:
-    """A cloud's part of recording its deployer's permissions."""
+    """Returns a cloud's part of recording its deployer's permissions."""
     target = operations_of(stack.target)
     return target.use(target.recording, "deployer with a policy", _file(stack))(stack)
 
 
 def sweeper(stack: PulumiStack) -> Sweeper:
-    """Looks through the account and region of a stack for what is in no state."""
+    """Returns a search of a stack's account and region for what is in no state."""
     target = operations_of(stack.target)
     make = target.use(target.sweeper, "account to sweep", _file(stack))
     return make(target.use(target.clients, "clients", _file(stack))(stack))
 
 
 def image_registry(stack: PulumiStack) -> ImageRegistry:
-    """The repositories of a deployed stack.
+    """Returns the repositories of a deployed stack.
 
     Raises:
         KitError: it is not deployed yet, or this shell talks to another account.
@@ -77,7 +77,7 @@ def image_registry(stack: PulumiStack) -> ImageRegistry:
 
 
 def open_platform(outputs: StackOutputs) -> Platform:
-    """The platform of a deployed stack; imports that target's code alone.
+    """Returns the platform of a deployed stack; imports that target's code alone.
 
     Raises:
         KitError: this version of the kit has no such target.

@@ -12,14 +12,14 @@ PROMOTE_ENVIRONMENT = "promote"
 
 @dataclass(kw_only=True)
 class Steps:
-    """What was found and done: rows of (what, "is there", "made", "changed: …" or "would be …")."""
+    """Steps of a bootstrap: rows of (what, "is there", "made", "changed: …" or "would be …")."""
 
     say: Say
     dry_run: bool = False
     rows: list[dict[str, str]] = field(default_factory=list)
 
     def there(self, what: str) -> None:
-        """Note what needs no change."""
+        """Notes what needs no change."""
         self.rows.append({"what": what, "state": "is there"})
 
     def make(self, what: str, do: Callable[[], object]) -> None:
@@ -30,7 +30,7 @@ class Steps:
         self._do(what, f"changed: {difference}", f"would be changed: {difference}", do)
 
     def keep(self, what: str, why: str) -> None:
-        """Note what differs and stays, since a change would make it weaker or is somebody else's."""
+        """Notes what differs and stays, because a change would weaken it or it belongs to somebody else."""
         self.rows.append({"what": what, "state": f"kept: {why}"})
 
     def explained(self, what: str) -> AbstractContextManager[None]:

@@ -66,7 +66,7 @@ class Expired:
 
 @dataclass(frozen=True)
 class Swept:
-    """What was found."""
+    """Result of a sweep."""
 
     place: str
     """Account and region, or subscription, as a person reads it."""
@@ -77,7 +77,7 @@ class Swept:
 
     @property
     def removable(self) -> list[Left]:
-        """What may go without a further word: no data, and of stacks that this backend knows."""
+        """Leftovers that may be removed without confirmation: no data, and only of stacks that this backend knows."""
         return [each for each in self.left if not (each.thing.data or each.thing.keep or each.why == UNKNOWN_STACK)]
 
 
@@ -122,14 +122,14 @@ def remove(stack: PulumiStack, left: Collection[Left], say: Say) -> None:
 
 
 def states(stack: PulumiStack) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(project, name, state) of every stack in the backend of a stack."""
+    """Yields (project, name, state) of every stack in the backend of a stack."""
     for full in stack.siblings():
         *above, name = full.split("/")  # [organization, project,] stack
         yield (above[-1] if above else stack.project.name), name, stack.export(full)
 
 
 def age(created: datetime | None, now: datetime | None = None) -> str:
-    """How long something exists, such as `3 d`; empty when its cloud does not say."""
+    """Returns how long something has existed, such as `3 d`; empty if its cloud does not say."""
     if created is None:
         return ""
     seconds = max(0.0, ((now or datetime.now(UTC)) - created).total_seconds())
@@ -140,7 +140,7 @@ def age(created: datetime | None, now: datetime | None = None) -> str:
 
 
 def _references(resources: Collection[Mapping[str, Any]]) -> Iterator[str]:
-    """All that a state's resources are known by, or refer to, in small letters: what one of them needs is no leftover.
+    """Yields all ids that a state's resources have or refer to, in lower case: what one of them needs is no leftover.
 
     (Azure's ids mean the same in small letters and capitals, and its services don't write them alike.)
     """
@@ -166,12 +166,12 @@ def _lives_here(sweeper: Sweeper, state: Mapping[str, Any]) -> bool:
 
 
 def _is_a_run(thing: Thing, known: Mapping[str, Mapping[str, Any]]) -> bool:
-    """A run is an event, in no state: it is its stack's for as long as there is one."""
+    """Returns whether it is a run of an existing stack: runs are events, which no state has."""
     return thing.kind == RUN and bool(known.get(thing.stack, {}).get("resources"))
 
 
 def _kept(thing: Thing, left: Mapping[str, Thing]) -> Thing:
-    """With the reason to stay, when something uses it that is no leftover itself."""
+    """Adds the reason to stay if something uses it that is not a leftover itself."""
     in_use = thing.needed_by and thing.needed_by not in left
     user = "/".join(thing.needed_by.rpartition(":")[2].split("/")[-2:])  # endpoint/chatbot
     return replace(thing, keep=f"{user} uses it") if in_use else thing
@@ -189,7 +189,9 @@ def _expired(things: Collection[Thing]) -> Iterator[Expired]:
 
 
 def _is_busy(stack: PulumiStack, name: str) -> bool:
-    """Is an update of a stack of this backend on its way? It may have made things that its state does not have yet."""
+    """Returns whether an update of a stack of this backend is in progress, whose new resources its state may not have
+    yet.
+    """
     project = stack.project.name
     look = registry.state_locks(stack, name)
     if look is None and stack.backend.startswith("file://"):

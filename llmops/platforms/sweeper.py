@@ -39,11 +39,11 @@ class Sweeper(Protocol):
     """Account and region, or subscription, as a person reads it."""
 
     def things(self, project: str) -> list[Thing]:
-        """Everything that carries the kit's tags for a project, or that is the project's by its name."""
+        """Returns everything that carries the kit's tags for a project, or has a name of the project's."""
         ...
 
     def lives_here(self, outputs: Mapping[str, Any]) -> bool:
-        """Does a stack with these outputs live in this account and region?"""
+        """Returns whether a stack with these outputs lives in this account and region."""
         ...
 
     def remove(self, things: Collection[Thing], say: Say) -> list[str]:

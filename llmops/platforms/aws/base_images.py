@@ -9,7 +9,7 @@ from contract.errors import KitError, require_packages
 def base_image(
     framework: str, region: str, *, version: str = "", instance_type: str = "", training: bool = False
 ) -> str:
-    """The URI of an image of AWS's, by tag. Looked up in the package's own files: asks no network.
+    """Returns the URI of an AWS image, by tag, from the package's own files; uses no network.
 
     Args:
         framework: as the package calls it: `pytorch`, `djl-lmi`, `huggingface` …

@@ -43,7 +43,7 @@ def _record(client: Any, recorder: Recorder) -> None:
 
 
 def _shown(value: Any, shape: Any, recorder: Recorder) -> Any:
-    """A value of a shape of botocore's, anonymised; members that the shape does not have are left out."""
+    """Returns an anonymised value of a botocore shape, without members that the shape does not have."""
     kind = shape.type_name if shape else ""
     if kind == "structure" and isinstance(value, dict):
         return {name: _shown(value[name], shape.members[name], recorder) for name in value if name in shape.members}

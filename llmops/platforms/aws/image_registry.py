@@ -26,11 +26,11 @@ class EcrImages:
         self._clients.require(outputs.aws.account, outputs.stack)
 
     def url(self, image: str) -> str:
-        """ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME, of the stack's own registry or of one that it was given."""
+        """Returns ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME in the stack's own registry, or in a given one."""
         return self._urls[image]
 
     def find(self, image: str, tag: str) -> str:
-        """The digest of what has a tag; empty: nothing has it.
+        """Returns the digest of the image with a tag; empty if there is none.
 
         Raises:
             KitError: there is no such repository, the caller may not look, or SageMaker would not take what is there.
@@ -53,7 +53,7 @@ class EcrImages:
         return str(found[0]["imageId"]["imageDigest"])
 
     def login(self, image: str) -> Login:
-        """Credentials for a push, valid for 12 hours. A twin's registry is on its own port of this machine."""
+        """Returns credentials for a push, valid for 12 hours. A twin's registry has its own port on this machine."""
         host = self._urls[image].partition("/")[0]
         with explained(host):
             answer = self._ecr(host).get_authorization_token(registryIds=[host.partition(".")[0]])

@@ -96,7 +96,7 @@ def ask_by_objects(
 
 
 def bearer_token(clients: AwsClients, hours: float) -> str:
-    """A token that lets its bearer call endpoints as the caller: a signed request for CallWithBearerToken.
+    """Returns a token that lets its bearer call endpoints as the caller: a signed request for CallWithBearerToken.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/realtime-endpoints-openai-compatible.html
 
@@ -123,7 +123,7 @@ def bearer_token(clients: AwsClients, hours: float) -> str:
 
 
 def openai_url(clients: AwsClients, endpoint: str) -> str:
-    """The base URL of an endpoint for OpenAI clients, which add `/chat/completions`.
+    """Returns the base URL of an endpoint for OpenAI clients, which add `/chat/completions`.
 
     Args:
         clients: of the endpoint's account and region.
@@ -152,7 +152,7 @@ def _key(uri: str) -> str:
 
 
 def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines of a body that comes in parts, whose ends are anywhere."""
+    """Yields the lines of a body that arrives in parts, which may end anywhere."""
     rest = b""
     for part in parts:
         *whole, rest = (rest + part).split(b"\n")
@@ -199,7 +199,7 @@ def _refusal(error: ClientError, where: str) -> KitError | None:
 
 
 def _words(text: str) -> str:
-    """The message of an error in OpenAI's form, or the text itself."""
+    """Returns the message of an error in OpenAI's form, or the text itself."""
     try:
         error = json.loads(text)["error"]
         return str(error["message"] if isinstance(error, dict) else error)

@@ -37,7 +37,7 @@ _LIMITS = {
 
 
 def run_state(run: str, jobs: Sequence[Job], prices: Prices) -> RunState:
-    """State of a run.
+    """Returns the state of a run.
 
     Args:
         run: its id.
@@ -61,12 +61,12 @@ def run_state(run: str, jobs: Sequence[Job], prices: Prices) -> RunState:
 
 
 def has_ended(job: Job) -> bool:
-    """Whether nothing more becomes of it."""
+    """Returns whether a job has ended."""
     return job["TrainingJobStatus"] in ENDED
 
 
 def story(job: Job, known: int) -> Iterator[str]:
-    """In words what has become of a job, from the transition of number `known` on."""
+    """Yields a job's transitions in words, from number `known` on."""
     for transition in job.get("SecondaryStatusTransitions", [])[known:]:
         words = _STORY.get(transition["Status"], transition["Status"])
         said = transition.get("StatusMessage", "").strip()
@@ -74,7 +74,7 @@ def story(job: Job, known: int) -> Iterator[str]:
 
 
 def cost(jobs: Sequence[Job], prices: Prices) -> float | None:
-    """Dollars that a run's jobs have cost so far; None where the price of an instance is not known.
+    """Returns the dollars that a run's jobs have cost so far; None if an instance's price is unknown.
 
     While a spot job runs, it counts at the full price: what spot saved is reported at the end.
     """
@@ -83,7 +83,7 @@ def cost(jobs: Sequence[Job], prices: Prices) -> float | None:
 
 
 def spot_saving(job: Job) -> float | None:
-    """The share of the full price that an ended spot job saved, as SageMaker reports it.
+    """Returns the share of the full price that an ended spot job saved, as SageMaker reports it.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html
     """
@@ -116,7 +116,7 @@ def _cost(job: Job, prices: Prices) -> float | None:
 
 
 def _seconds(job: Job) -> float:
-    """Seconds of each instance that are paid for, so far: of training, and of waiting warm for another job."""
+    """Returns the billed seconds of each instance so far: of training, and of waiting warm for another job."""
     if (billed := job.get("BillableTimeInSeconds")) is not None:
         return float(billed + job.get("WarmPoolStatus", {}).get("ResourceRetainedBillableTimeInSeconds", 0))
     if not (began := job.get("TrainingStartTime")):

@@ -44,7 +44,7 @@ class AwsRuns(CloudRuns):
         self._scheduled = re.compile(rf"{re.escape(outputs.aws.job_prefix)}-{_EXECUTION}")
 
     def follow(self, run: str) -> Iterator[str]:
-        """Lines of CloudWatch Logs, and SageMaker's own story."""
+        """Yields the run's lines from CloudWatch Logs, and the job's transitions."""
         return follow_jobs(self._clients, lambda: self._jobs(run), self._prices)
 
     def halt(self, say: Say) -> None:
@@ -156,7 +156,7 @@ class AwsRuns(CloudRuns):
         return urlsplit(channels[SPEC_CHANNEL]).path.strip("/")
 
     def _spec_sha256(self, job: Job) -> str:
-        """No call changes a job's environment:
+        """Returns the sha256 of a job's spec from its environment, which no call changes:
         https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_UpdateTrainingJob.html
         """
         return job.get("Environment", {}).get(SPEC_VARIABLE, "")

@@ -59,7 +59,7 @@ def _state(endpoint: dict[str, Any]) -> list[str]:
 
 
 def _models_of(sagemaker: Any, configuration: str) -> dict[str, _Loaded]:
-    """Variant -> what its model is. A configuration or a model that is gone is a problem, not an error."""
+    """Returns variant -> its model. A missing configuration or model is reported as a problem, not raised."""
     answer = find(sagemaker.describe_endpoint_config, EndpointConfigName=configuration)
     if answer is None:
         return {"": _Loaded("", "", f"its configuration {configuration} was deleted")}
@@ -79,7 +79,7 @@ def _model(sagemaker: Any, name: str) -> _Loaded:
 
 
 def _shares(variants: list[dict[str, Any]], loaded: dict[str, _Loaded]) -> dict[str, float]:
-    """Identity -> share of the traffic, by the weights that the endpoint has now."""
+    """Returns identity -> share of the traffic, by the endpoint's current weights."""
     weights = {v["VariantName"]: float(v.get("CurrentWeight", 1.0)) for v in variants} or dict.fromkeys(loaded, 1.0)
     total = sum(weights.values()) or 1.0
     shares: dict[str, float] = {}

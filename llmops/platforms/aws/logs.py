@@ -28,7 +28,7 @@ Line = tuple[float, str]  # its time in seconds, and its text
 
 
 def follow_jobs(clients: AwsClients, look: Callable[[], list[Job]], prices: Prices) -> Iterator[str]:
-    """The lines of a run's jobs from the first, and as they come, until the last one has ended.
+    """Yields the lines of a run's jobs from the first, and new ones as they come, until the last job has ended.
 
     Progress lines get what the run has cost by then. Lines of other nodes than the first begin with the node's name.
 
@@ -76,7 +76,7 @@ class _JobLines:
         self._told = 0
 
     def new(self, jobs: list[Job], prices: Prices) -> Iterator[str]:
-        """In the order of their time."""
+        """Yields new lines and transitions in the order of their time."""
         job = jobs[-1]
         happened = [(t["StartTime"].timestamp(), "") for t in job.get("SecondaryStatusTransitions", [])[self._told :]]
         told = [(moment, text) for (moment, _), text in zip(happened, story(job, self._told), strict=True)]
@@ -90,7 +90,7 @@ class _JobLines:
             yield _with_cost(text, moment, jobs, prices)
 
     def _streams(self, job: str) -> list[tuple[str, str]]:
-        """(node, log stream) of each node, and of each start of it."""
+        """Returns (node, log stream) of each node, and of each of its starts."""
         with explained(JOB_LOGS):
             pages = self._logs.get_paginator("describe_log_streams")
             found = find(pages.paginate(logGroupName=JOB_LOGS, logStreamNamePrefix=f"{job}/").build_full_result)
@@ -114,7 +114,7 @@ class _JobLines:
 
 
 def _with_cost(text: str, moment: float, jobs: list[Job], prices: Prices) -> str:
-    """A progress line with what the run had cost when it was printed."""
+    """Returns a progress line with the run's cost when it was printed."""
     job = jobs[-1]
     if "step" not in parse(text) or not (began := job.get("TrainingStartTime")):
         return text
@@ -128,7 +128,7 @@ def _with_cost(text: str, moment: float, jobs: list[Job], prices: Prices) -> str
 
 
 def read_logs(clients: AwsClients, endpoint: str, follow: bool) -> Iterator[str]:
-    """Lines of every instance, in the order of their time; with `follow`, the ones to come as well.
+    """Yields the lines of every instance in the order of their time; with `follow`, also new ones.
 
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
 

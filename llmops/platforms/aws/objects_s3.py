@@ -55,7 +55,7 @@ class S3Objects(RemoteObjects):
         return self.bucket.create(key, data)
 
     def folders(self, prefix: str) -> Iterator[str]:
-        """Keys of the folders that begin with a prefix, without what is in them; none where the bucket is gone."""
+        """Yields the keys of the folders that begin with a prefix, not their content; none if the bucket is gone."""
         return iter(self.bucket.folders(prefix))
 
     def _entries(self, prefix: str) -> dict[str, Entry]:
@@ -79,7 +79,7 @@ class S3Objects(RemoteObjects):
         return Stored(found["ContentLength"], found.get("ChecksumSHA256", ""), "" if version == "null" else version)
 
     def copies_from(self, source: RemoteObjects) -> bool:
-        """From buckets of the same account that the same credentials reach."""
+        """Returns whether S3 can copy from a store: a bucket of the same account, reached with the same credentials."""
         if not isinstance(source, S3Objects) or not self.bucket.owner:
             return False
         return (self.bucket.owner, self._clients.profile) == (source.bucket.owner, source._clients.profile)
@@ -136,5 +136,5 @@ class S3Objects(RemoteObjects):
 
 
 def bucket_cache(bucket: str) -> Path:
-    """Where this machine keeps what it fetched from a bucket."""
+    """Returns the folder in which this machine caches objects of a bucket."""
     return cache_dir() / "stores" / bucket

@@ -41,19 +41,19 @@ def write_package(clients: AwsClients, outputs: StackOutputs, ref: ModelRef, man
 
 
 def packages_of(clients: AwsClients, group: str) -> set[str]:
-    """The versions in a group, as alias and identity."""
+    """Returns the versions in a group, as alias and identity."""
     with explained(f"model package group {group}"):
         pages = clients("sagemaker").get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
         return {p.get("ModelPackageDescription", "") for page in pages for p in page["ModelPackageSummaryList"]}
 
 
 def properties(ref: ModelRef, manifest: ModelManifest) -> dict[str, str]:
-    """The manifest's facts, without the characters that SageMaker refuses."""
+    """Returns the manifest's facts, without the characters that SageMaker refuses."""
     return {k: _NOT_ALLOWED.sub(" ", v).strip()[:_LONGEST_VALUE] for k, v in _facts(ref, manifest).items() if v}
 
 
 def _approval(manifest: ModelManifest) -> dict[str, str]:
-    """https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-approve.html"""
+    """Returns the approval status: https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-approve.html"""
     if manifest.gate is None:
         return {"ModelApprovalStatus": "PendingManualApproval"}
     return {"ModelApprovalStatus": "Approved" if manifest.gate.passed else "Rejected"}
@@ -75,7 +75,7 @@ def _specification(outputs: StackOutputs, ref: ModelRef) -> dict[str, Any]:
 
 
 def _facts(ref: ModelRef, manifest: ModelManifest) -> dict[str, str]:
-    """The manifest's facts, as far as properties of a package hold them."""
+    """Returns those of the manifest's facts that fit into a package's properties."""
     lineage = manifest.lineage
     found = {
         "sha256": ref.sha256,

@@ -63,11 +63,12 @@ class AwsPlatform(CloudPlatform):
         return AwsRuns(self.outputs, self.clients)
 
     def store(self) -> Store:
-        """The bucket."""
+        """Returns the store in the stack's bucket."""
         return Store(S3Objects(self._bucket, self.clients, self.aws.account))
 
     def sign(self, folder: Path) -> None:
-        """With the stack's key in KMS, which never leaves it; the signature is as contract.integrity.signing makes it.
+        """Signs with the stack's KMS key, which never leaves KMS; the signature has the form of
+        contract.integrity.signing.
 
         https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html
         """
@@ -89,7 +90,8 @@ class AwsPlatform(CloudPlatform):
             )
 
     def hire(self, machines: Compute) -> Hire:
-        """By Service Quotas and the price table. Spot jobs have the same price, and are billed for fewer seconds.
+        """Returns quotas from Service Quotas and the price from the price table. Spot jobs have the same price, and are
+        billed for fewer seconds.
 
         https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html
         """
@@ -98,12 +100,12 @@ class AwsPlatform(CloudPlatform):
         return Hire(self.aws.region, quotas, price, machines.warm_pool_minutes)
 
     def register(self, ref: ModelRef, say: Say) -> None:
-        """In the stack's model package group: what the stack signed, and nothing else."""
+        """Registers a version in the stack's model package group, if the stack signed it."""
         manifest = self.store().signed_manifest(ref, self.outputs.signing.public_key)
         write_package(self.clients, self.outputs, ref, manifest, say)
 
     def unregistered(self) -> list[ModelRef]:
-        """Versions of runs that the model package group lacks; none where no package could be written."""
+        """Returns the versions of runs that the model package group lacks; [] if no package can be written."""
         if not self.aws.serving_image:
             return []
         there, store = packages_of(self.clients, self.aws.model_package_group), self.store()
@@ -111,7 +113,7 @@ class AwsPlatform(CloudPlatform):
         return [ref for ref in refs if str(ref) not in there and store.manifest(ref).lineage.run]
 
     def secret(self, name: str) -> str:
-        """From Secrets Manager, where its name begins with the project's.
+        """Reads a secret from Secrets Manager, where its name begins with the project's.
 
         https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
         """
@@ -120,7 +122,7 @@ class AwsPlatform(CloudPlatform):
             return self.clients("secretsmanager").get_secret_value(SecretId=secret)["SecretString"].strip()
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """By InvokeEndpoint, as a stream where the request asks for one; by objects where the endpoint takes those."""
+        """Calls InvokeEndpoint, streaming if the request asks for it; an asynchronous endpoint is called by objects."""
         output, name = self.serving(endpoint), self._physical(endpoint)
         if output.mode == "async":
             bucket = S3Objects(self.aws.work_bucket, self.clients, self.aws.account)
@@ -128,7 +130,7 @@ class AwsPlatform(CloudPlatform):
         return ask(self.clients, endpoint, name, request)
 
     def access(self, endpoint: str, hours: float) -> Access:
-        """SageMaker's OpenAI route, and a token that this process signs."""
+        """Returns SageMaker's OpenAI route, and a token that this process signs."""
         output, name = self.serving(endpoint), self._physical(endpoint)
         if output.mode == "async":
             raise KitError(
@@ -140,12 +142,12 @@ class AwsPlatform(CloudPlatform):
         return Access(openai_url(self.clients, name), token, output.model.partition("@sha256")[0])
 
     def live(self, endpoint: str) -> Live:
-        """From SageMaker's description of the endpoint, its configuration and its models."""
+        """Reads the endpoint, its configuration and its models from SageMaker."""
         output = endpoint_of(self.outputs, endpoint)
         return look(self.clients, self._physical(endpoint), output.image)
 
     def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
-        """Refused: an endpoint has one variant."""
+        """Refuses: an endpoint has one variant."""
         raise KitError(
             _ONE_VARIANT,
             where=f"endpoint {endpoint}",
@@ -153,12 +155,12 @@ class AwsPlatform(CloudPlatform):
         )
 
     def logs(self, endpoint: str, follow: bool) -> Iterator[str]:
-        """Of the endpoint's log group in CloudWatch."""
+        """Yields lines of the endpoint's log group in CloudWatch."""
         endpoint_of(self.outputs, endpoint)
         return read_logs(self.clients, self._physical(endpoint), follow)
 
     def remove_data(self) -> None:
-        """Every job, version of an object, image and model package; never the buckets and registries."""
+        """Removes every job, object version, image and model package; keeps the buckets and registries."""
         if self.aws.job_prefix:
             self.runs.remove()
         remove_data(self.clients, self.outputs)

@@ -45,7 +45,7 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
 
 
 def clients_of(stack: PulumiStack) -> AwsClients:
-    """AwsClients for a stack that may not be deployed yet: region and profile from its file, else from this shell."""
+    """Returns clients for a stack that need not be deployed: region and profile from its file, else from this shell."""
     settings = settings_of(stack)
     return AwsClients(settings.region, settings.profile)
 
@@ -60,7 +60,7 @@ def settings_of(stack: PulumiStack) -> AwsSettings:
 
 
 def region_of(stack: PulumiStack) -> str:
-    """The region of a stack that may not be deployed yet."""
+    """Returns the region of a stack that may not be deployed yet."""
     return clients_of(stack).caller.region
 
 
@@ -90,7 +90,7 @@ def _other_place(name: str, urn: str, account: str, caller: AwsCaller) -> KitErr
 
 
 def _secrets_provider(stack: PulumiStack, dev: bool) -> str:
-    """What protects the secrets of a new stack: what its file says, else for a bucket the key that bootstrap made."""
+    """Returns the secrets provider of a new stack: that of its file, else for a bucket the key bootstrap created."""
     if stack.file.secrets_provider or not stack.backend.startswith("s3://"):
         return stack.file.secrets_provider
     from llmops.platforms.aws.bootstrap.bootstrap import key_url

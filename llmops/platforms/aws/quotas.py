@@ -29,12 +29,12 @@ https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_ListServic
 
 
 def quotas_of(stack: PulumiStack, needed: Needed) -> list[QuotaNeed]:
-    """`quotas_for` of a stack's account and region."""
+    """Returns `quotas_for` of a stack's account and region."""
     return quotas_for(clients_of(stack), needed)
 
 
 def quotas_for(clients: AwsClients, needed: Needed) -> list[QuotaNeed]:
-    """Quotas of each instance type for its use; unknown where the service does not tell."""
+    """Returns the quota of each instance type for its use; unknown if the service does not tell."""
     wanted, region = list(_wanted(needed)), clients.region
     codes, allowed, refused = _look_up(clients, {name for name, _, _ in wanted})
     return [
@@ -52,7 +52,7 @@ def quotas_for(clients: AwsClients, needed: Needed) -> list[QuotaNeed]:
 
 
 def _look_up(clients: AwsClients, names: set[str]) -> tuple[dict[str, str], dict[str, int], str]:
-    """Quota -> code, quota -> what is allowed, and why not all that there is was seen."""
+    """Returns quota -> code, quota -> allowed count, and why some could not be read."""
     codes, allowed = _codes(), dict[str, int]()
     for method in _LISTS:
         try:
@@ -69,7 +69,7 @@ def _look_up(clients: AwsClients, names: set[str]) -> tuple[dict[str, str], dict
 
 
 def _wanted(needed: Needed) -> Iterator[tuple[str, Use, int]]:
-    """Quotas, what they are for, and how much of each. Endpoints stand together, runs follow each other."""
+    """Yields each quota, its use and the count needed. Endpoints run at the same time, runs one after another."""
     for machines, count in needed.items():
         yield f"{machines.instance_type} for {machines.use} usage", machines.use, count
     for use, name in _ACROSS.items():
@@ -78,7 +78,7 @@ def _wanted(needed: Needed) -> Iterator[tuple[str, Use, int]]:
 
 
 def _more(code: str, count: int, region: str) -> str:
-    """How a quota is raised.
+    """Returns how to raise a quota.
 
     https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_RequestServiceQuotaIncrease.html
     """
@@ -91,6 +91,6 @@ def _more(code: str, count: int, region: str) -> str:
 
 
 def _codes() -> dict[str, str]:
-    """Quota -> code; the twin has the same table."""
+    """Returns quota -> code; the twin has the same table."""
     text = resources.files("llmops.platforms.aws").joinpath("quota_codes.json").read_text()
     return json.loads(text)["codes"]

@@ -19,7 +19,7 @@ _AT_ONCE = 1000  # DeleteObjects takes no more
 
 
 def remove_data(clients: AwsClients, outputs: StackOutputs) -> None:
-    """Empty the stack's buckets, registries and model package group; repeated, it goes on where it stopped."""
+    """Empties the stack's buckets, registries and model package group; repeated, it continues where it stopped."""
     assert outputs.aws
     store = outputs.store.url.removeprefix("s3://").partition("/")[0]
     for bucket, keys in ((store, STORE_KEYS), (outputs.aws.work_bucket, WORK_KEYS)):
@@ -82,7 +82,7 @@ def _empty_repository(ecr: Any, repository: str, stack: str) -> None:
 
 
 def empty_group(sagemaker: Any, group: str) -> None:
-    """Every model package of a group."""
+    """Deletes every model package of a group."""
     pages = sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
     for package in (find(pages.build_full_result) or {}).get("ModelPackageSummaryList", []):
         sagemaker.delete_model_package(ModelPackageName=package["ModelPackageArn"])
@@ -94,11 +94,11 @@ def tag_map(tags: Collection[Mapping[str, str]], key: str = "Key", value: str = 
 
 
 def _is_ours(answer: Mapping[str, Any] | None, field: str, stack: str) -> bool:
-    """Whether the stack made a resource, by an answer with its tags; None: it has none."""
+    """Returns whether the stack created a resource, by an answer with its tags; None: it has none."""
     return tag_map((answer or {}).get(field, [])).get(STACK_TAG) == stack
 
 
 def repository_name(repository: str) -> str:
-    """The name in a registry: `<account>.dkr.ecr.<region>.amazonaws.com/team/serving` and the name itself give it."""
+    """Returns a name in a registry, of `<account>.dkr.ecr.<region>.amazonaws.com/team/serving` or the name alone."""
     host, slash, name = repository.partition("/")
     return name if slash and ".dkr.ecr." in host else repository

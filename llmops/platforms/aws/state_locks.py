@@ -12,12 +12,12 @@ from llmops.stacks.stack import PulumiStack
 
 
 def locks_of_stack(stack: PulumiStack, name: str) -> Callable[[], list[Lock]]:
-    """Looks for the locks on the stack `name` in the bucket of another one's backend."""
+    """Returns a function that lists the locks on the stack `name` in the bucket of another stack's backend."""
     return partial(_locks_in_bucket, stack.backend, name, stack.project.name, clients_of(stack))
 
 
 def _locks_in_bucket(backend: str, stack: str, project: str, clients: AwsClients) -> list[Lock]:
-    """The locks on a stack whose backend is `s3://bucket/path?region=…`.
+    """Returns the locks on a stack whose backend is `s3://bucket/path?region=…`.
 
     Raises:
         KitError: an object that is no lock of Pulumi's, or the bucket can't be read.

@@ -13,7 +13,7 @@ INVOKE = ("InvokeEndpoint", "InvokeEndpointWithResponseStream", "InvokeEndpointA
 
 
 def use_policy(outputs: StackOutputs) -> Policy:
-    """An IAM policy for every verb of `llmops` but those that deploy, on the stack's own things.
+    """Returns an IAM policy for every verb of `llmops` that does not deploy, on the stack's own resources.
 
     The state's place is left out: its bucket and key are the project's, not the stack's.
     """
@@ -23,7 +23,7 @@ def use_policy(outputs: StackOutputs) -> Policy:
 
 
 def _data(outputs: StackOutputs, aws: AwsOutput) -> list[Statement]:
-    """Versions and runs, the key that encrypts them, the key that signs them, and secrets of sources."""
+    """Returns the statements for versions and runs, their keys of encryption and signature, and secrets of sources."""
     store = f"arn:{aws.partition}:s3:::{outputs.store.url.removeprefix('s3://')}"
     work = f"arn:{aws.partition}:s3:::{aws.work_bucket}"
     written = [*(f"{store}/{folder}/*" for folder in STORE), *(f"{work}/{folder}/*" for folder in RUNS)]
@@ -39,7 +39,7 @@ def _data(outputs: StackOutputs, aws: AwsOutput) -> list[Statement]:
 
 
 def _jobs(outputs: StackOutputs, aws: AwsOutput) -> list[Statement]:
-    """Training jobs of the stack's prefix, under its role, their lines, and the model packages made of them."""
+    """Returns the statements for training jobs of the stack's prefix, their role, logs and model packages."""
     job = _arn(aws, "sagemaker", f"training-job/{aws.job_prefix}-*")
     group = aws.model_package_group
     quotas = [f"servicequotas:List{kind}" for kind in ("ServiceQuotas", "AWSDefaultServiceQuotas")]
@@ -58,7 +58,7 @@ def _jobs(outputs: StackOutputs, aws: AwsOutput) -> list[Statement]:
 
 
 def _endpoints(aws: AwsOutput) -> list[Statement]:
-    """The endpoints that are deployed now: another one needs another policy."""
+    """Returns the statements for the endpoints that are deployed now: another one needs another policy."""
     if not aws.endpoints:
         return []
     names = aws.endpoints.values()

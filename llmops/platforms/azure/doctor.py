@@ -12,7 +12,7 @@ VARIABLES = ("AZURE_", "ARM_")
 
 
 def caller(settings: Mapping[str, Any]) -> str:
-    """Who this shell is on Azure, in words.
+    """Returns the identity of this shell on Azure, in words.
 
     Args:
         settings: the key `azure` of a stack, or nothing.

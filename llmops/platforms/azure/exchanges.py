@@ -23,7 +23,7 @@ _TYPE = re.compile(r"[A-Za-z][A-Za-z.]*|v[0-9.]+|api")
 
 
 def recorded_session(subscription: str = "") -> AzureSession:
-    """A session whose calls of Azure Resource Manager are recorded, from when the environment asks for it."""
+    """Returns a session that records its calls of Azure Resource Manager if the environment asks for it."""
     return AzureSession(subscription, record)
 
 
@@ -45,14 +45,16 @@ def record(response: Any) -> None:
 
 
 def call_of(method: str, url: str) -> str:
-    """What is asked for, with {} in the place of names: `PUT …/providers/Microsoft.KeyVault/vaults/{} 2024-11-01`."""
+    """Returns a request with {} for names, such as `PUT …/providers/Microsoft.KeyVault/vaults/{} 2024-11-01`."""
     parts = urlsplit(url)
     version = parse_qs(parts.query).get("api-version", [""])[0]
     return f"{method} {_template(parts.path)} {version}".strip()
 
 
 def _template(path: str) -> str:
-    """Types stand before their names; after a provider's namespace they take turns."""
+    """Returns a path with {} for names: types precede their names, and alternate with them after a provider's
+    namespace.
+    """
     shown: list[str] = []
     before, within = "", False
     for word in (each for each in path.split("/") if each):
@@ -68,7 +70,7 @@ def _template(path: str) -> str:
 
 
 def shown(value: Any, recorder: Recorder, path: tuple[str, ...] = ()) -> Any:
-    """A document, anonymised. `path`: the members that lead to it."""
+    """Returns an anonymised document. `path`: the members that lead to it."""
     if isinstance(value, dict):
         others = bool(path) and (path[-1] in _MAPS or "/".join(path[-2:]) in _MAPS)
         items = first(list(value.items())) if others else list(value.items())

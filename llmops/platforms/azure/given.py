@@ -40,7 +40,7 @@ Document = dict[str, Any]
 
 
 def admin(method: str, route: str, body: Document | None = None) -> Any:
-    """One of the own routes of the twin that this process is a client of."""
+    """Calls one of the twin's own routes."""
     address = AzureSession().twin
     data = None if body is None else json.dumps(body).encode()
     context = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
@@ -52,7 +52,7 @@ def admin(method: str, route: str, body: Document | None = None) -> Any:
 
 
 def application(name: str) -> tuple[dict[str, str], str]:
-    """A new application without a role: the variables with which a process is it, and its object id."""
+    """Creates an application without a role; returns the environment of a process that is it, and its object id."""
     made = admin("POST", "applications", {"name": name})
     variables = admin("POST", "headers", {"object_id": made["object_id"]})
     own = {"AZURE_CLIENT_ID": made["client_id"], "ARM_CLIENT_ID": made["client_id"]}
@@ -100,7 +100,7 @@ def make_given(session: AzureSession, azure: Document, location: str) -> Documen
 
 
 def _moved(value: Any) -> Any:
-    """Settings with ids in the twin's subscription."""
+    """Returns settings with ids in the twin's subscription."""
     if isinstance(value, dict):
         return {name: _moved(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -111,7 +111,7 @@ def _moved(value: Any) -> Any:
 
 
 def _ids(value: Any) -> Iterator[str]:
-    """All resource ids in settings, with those of what they lie in."""
+    """Yields all resource ids in settings, with the ids of their parents."""
     if isinstance(value, dict | list):
         for each in value.values() if isinstance(value, dict) else value:
             yield from _ids(each)
@@ -121,7 +121,7 @@ def _ids(value: Any) -> Iterator[str]:
 
 
 def _kind(id_: str) -> str:
-    """Of a resource that lies in a group itself."""
+    """Returns the type of a resource directly in a group."""
     parts = id_.lower().split("/")
     return "/".join(parts[6:8]) if len(parts) == 9 else ""
 
@@ -165,7 +165,7 @@ def _make(session: AzureSession, id_: str, location: str) -> None:
 
 
 def _workspace(session: AzureSession, location: str) -> Document:
-    """Of a workspace, with what it stands on."""
+    """Returns the properties of a workspace, with the resources that it depends on."""
     kinds = {
         "storageAccount": "Microsoft.Storage/storageAccounts",
         "keyVault": "Microsoft.KeyVault/vaults",
@@ -180,7 +180,7 @@ def _workspace(session: AzureSession, location: str) -> Document:
 
 
 def _key(session: AzureSession, url: str, location: str, properties: Document, vault: str = "") -> str:
-    """A key like the one at a URL, in the given vault, or in one of its name; its URL on the twin."""
+    """Creates a key like the one at a URL, in the given vault or in one of its name; returns its URL on the twin."""
     name = (urlsplit(url).hostname or "").partition(".")[0]
     vault = vault or f"{_SOME_GROUP}/providers/Microsoft.KeyVault/vaults/{name}"
     if session.arm.find(vault) is None:

@@ -45,15 +45,15 @@ class AcrImages:
         self._registry = AcrApi(self._azure, self._session)
 
     def url(self, image: str) -> str:
-        """LOGIN_SERVER/NAME."""
+        """Returns LOGIN_SERVER/NAME."""
         return self._azure.repositories[image]
 
     def find(self, image: str, tag: str) -> str:
-        """The digest of what has a tag; empty: nothing has it, or nothing was pushed yet."""
+        """Returns the digest of the image with a tag; empty if there is none, or nothing was pushed yet."""
         return self._registry.digest(self.url(image).partition("/")[2], tag)
 
     def login(self, image: str) -> Login:
-        """Who pushes, for some hours."""
+        """Returns credentials for a push, valid for some hours."""
         return Login(self._azure.registry, _NOBODY, self._registry.refresh_token())
 
 
@@ -68,7 +68,7 @@ class AcrApi:
         self._client: PipelineClient[Any, Any] = PipelineClient(self._url, policies=policies)
 
     def digest(self, repository: str, tag: str) -> str:
-        """Of what has a tag; empty: nothing has it."""
+        """Returns the digest of the image with a tag; empty if there is none."""
         with explained(f"{self.server}/{repository}:{tag}", role="AcrPull on the registry"):
             try:
                 headers = {"Accept": ", ".join(_KINDS), **self._access(f"repository:{repository}:pull")}
@@ -92,7 +92,7 @@ class AcrApi:
                 return
 
     def refresh_token(self) -> str:
-        """What the registry gives for a token of Entra ID; a password for Docker.
+        """Exchanges a token of Entra ID for the registry's own, which is a password for Docker.
 
         Raises:
             KitError: it gives none.

@@ -51,8 +51,8 @@ def ask(session: AzureSession, endpoint: str, url: str, request: dict[str, Any])
 
 
 def bearer_token(session: AzureSession, hours: float) -> str:
-    """A token that lets its bearer ask endpoints as the caller, who needs the role AzureML Data Scientist: what an
-    OpenAI client takes for its key. https://learn.microsoft.com/azure/machine-learning/how-to-authenticate-online-endpoint
+    """Returns a token with which an OpenAI client calls endpoints as the caller, who needs the role AzureML Data
+    Scientist. https://learn.microsoft.com/azure/machine-learning/how-to-authenticate-online-endpoint
 
     It ends as Entra ID says, an hour or a little more after it was given; nobody can choose that.
 

@@ -23,7 +23,7 @@ _SHOWN_SECONDS = 120  # a job that was just created may not be shown for so long
 
 
 def follow_jobs(look: Callable[[], list[Job]], clusters: dict[str, AzureCompute], prices: Prices) -> Iterator[str]:
-    """The lines of a run's jobs from the first, and as they come, until the last one has ended.
+    """Yields the lines of a run's jobs from the first, and new ones as they come, until the last job has ended.
 
     Progress lines get what the run has cost by then. Lines of other nodes than the first begin with the node's name.
 
@@ -80,7 +80,7 @@ class _UnreadLines:
         self._closed: set[str] = set()  # files that nobody here may read, which was told
 
     def new(self, job: Job, *, last: bool) -> Iterator[str]:
-        """Of every node's file; `last`: a line without an end is one as well."""
+        """Yields new lines of every node's file; with `last`, also a line without an end."""
         for name, url in sorted((job.get(DETAILS, {}).get("logFiles") or {}).items()):
             if found := _STDOUT.search(name):
                 node = int(found["node"] or 0)
@@ -114,7 +114,7 @@ class _UnreadLines:
 
 
 def _missing(url: str) -> str:
-    """What whoever follows a job may lack, or the job itself did."""
+    """Returns the roles that reading or writing a job's log takes."""
     parts = urlsplit(url)
     container = parts.path.lstrip("/").partition("/")[0]
     return (
@@ -124,7 +124,7 @@ def _missing(url: str) -> str:
 
 
 def _with_cost(text: str, jobs: list[Job], clusters: dict[str, AzureCompute], prices: Prices) -> str:
-    """A progress line with what the run has cost by now; of a job that has ended, with what it cost in the end."""
+    """Returns a progress line with the run's cost by now, or its final cost if its job has ended."""
     if "step" not in parse(text):
         return text
     usd = cost(jobs, clusters, prices)

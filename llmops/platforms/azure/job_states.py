@@ -39,7 +39,7 @@ _NO_REASON = "Azure says no reason; `llmops runs follow` shows its lines"
 
 
 def run_state(run: str, jobs: Sequence[Job], clusters: dict[str, AzureCompute], prices: Prices) -> RunState:
-    """What a run has come to.
+    """Returns the state of a run.
 
     Args:
         run: its id.
@@ -62,22 +62,22 @@ def run_state(run: str, jobs: Sequence[Job], clusters: dict[str, AzureCompute], 
 
 
 def status_of(job: Job) -> str:
-    """Azure's own word."""
+    """Returns a job's status in Azure's own word."""
     return str(job.get("properties", {}).get("status", ""))
 
 
 def has_ended(job: Job) -> bool:
-    """Whether nothing more becomes of it."""
+    """Returns whether a job has ended."""
     return status_of(job) in _STATUSES
 
 
 def created(job: Job) -> str:
-    """UTC, ISO 8601, seconds."""
+    """Returns when a job was created: UTC, ISO 8601, seconds."""
     return _text(moment(job.get("systemData", {}).get("createdAt")))
 
 
 def reason(job: Job) -> str:
-    """Why a job failed: the trainer's own words, else Azure's."""
+    """Returns why a job failed: the trainer's own words, else Azure's."""
     if said := str(job.get(FAILURE, "")).strip():
         return said
     error = (job.get(DETAILS, {}).get("error") or {}).get("error") or {}
@@ -85,12 +85,12 @@ def reason(job: Job) -> str:
 
 
 def words(status: str) -> str:
-    """A status in words."""
+    """Returns a status in words."""
     return _STORY.get(status, status)
 
 
 def cost(jobs: Sequence[Job], clusters: dict[str, AzureCompute], prices: Prices) -> float | None:
-    """Dollars that a run's jobs have cost so far; None where the price of a VM size is not known.
+    """Returns the dollars that a run's jobs have cost so far; None if a VM size's price is unknown.
 
     Nodes are counted from a job's start to its end; what a cluster keeps idle afterwards is nobody's.
     """
@@ -99,7 +99,7 @@ def cost(jobs: Sequence[Job], clusters: dict[str, AzureCompute], prices: Prices)
 
 
 def bill(jobs: Sequence[Job], clusters: dict[str, AzureCompute], prices: Prices) -> str:
-    """What a run cost, in words; empty where its last job never ran."""
+    """Returns a run's cost in words; empty if its last job never ran."""
     seconds = sum(_seconds(job) for job in jobs)
     if not seconds:
         return ""
@@ -128,7 +128,7 @@ def _nodes(job: Job) -> int:
 
 
 def _seconds(job: Job) -> float:
-    """Seconds that each node was busy, so far."""
+    """Returns the seconds that each node was busy so far."""
     if not (began := _detail(job, "startTimeUtc")):
         return 0.0
     return max(0.0, ((_detail(job, "endTimeUtc") or datetime.now(UTC)) - began).total_seconds())
@@ -139,7 +139,7 @@ def _detail(job: Job, key: str) -> datetime | None:
 
 
 def moment(text: str | None) -> datetime | None:
-    """A time as Azure writes it: up to seven digits of a second, and no zone where it is UTC; None: there is none."""
+    """Parses a time of Azure's: up to seven digits of a second, without a zone if it is UTC; None if there is none."""
     if not text:
         return None
     whole, _, fraction = text.removesuffix("Z").removesuffix("+00:00").partition(".")

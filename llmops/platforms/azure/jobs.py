@@ -46,11 +46,11 @@ class AzureRuns(CloudRuns):
         self._scheduled: set[str] | None = None
 
     def follow(self, run: str) -> Iterator[str]:
-        """Lines of its nodes, and what Azure ML does."""
+        """Yields the lines of the run's nodes, and changes of its jobs' states."""
         return follow_jobs(lambda: self._jobs(run), self._azure.computes, self._prices)
 
     def halt(self, say: Say) -> None:
-        """Cancel all jobs; a cluster gives its nodes up when its idle time is over."""
+        """Cancels all jobs; a cluster releases its nodes when its idle time is over."""
         self._stop_all([job["name"] for job in self._list() if not has_ended(job)], say)
 
     def remove(self) -> None:
@@ -92,7 +92,7 @@ class AzureRuns(CloudRuns):
         return {job["name"] for job in self._list()}
 
     def _list(self) -> list[Job]:
-        """The stack's jobs. A collection knows no search by name: each page is looked through for the stack's tag."""
+        """Returns the stack's jobs. They can't be searched by name: all pages are filtered by the stack's tag."""
         pages = self._arm.list(f"{self._workspace}/jobs", jobType="Command", tag=JOBS_TAG)
         found = [job for job in pages if _tags(job).get(JOBS_TAG) == self._azure.job_prefix]
         self._scheduled = {job["name"] for job in found if RUN_TAG not in _tags(job)}
@@ -109,7 +109,7 @@ class AzureRuns(CloudRuns):
         return name in (self._scheduled or ())
 
     def _describe(self, name: str) -> Job:
-        """The job, with what the run history says of it, and with what a failed one's trainer left."""
+        """Returns the job with its run history, and with what a failed job's trainer left."""
         job = self._arm.find(self._id(name))
         if job is None:
             return {}
@@ -129,7 +129,7 @@ class AzureRuns(CloudRuns):
         return key_of(job["properties"]["inputs"][SPEC_INPUT]["uri"])
 
     def _spec_sha256(self, job: Job) -> str:
-        """Of a job that exists, no call changes more than the tags:
+        """Returns the sha256 of a job's spec from its environment; an existing job's tags are all that a call changes:
         https://learn.microsoft.com/rest/api/azureml/jobs/create-or-update
         """
         return (job["properties"].get("environmentVariables") or {}).get(SPEC_VARIABLE, "")
@@ -138,7 +138,7 @@ class AzureRuns(CloudRuns):
         return self._output(job, "model")
 
     def _output(self, job: Job, name: str) -> str:
-        """Key of the folder that an output was written to; a schedule's job names itself in it."""
+        """Returns the key of the folder that an output was written to, in which a schedule's job names itself."""
         return key_of(job["properties"]["outputs"][name]["uri"].replace(SCHEDULED_RUN, job["name"]))
 
     def _has_ended(self, job: Job) -> bool:
@@ -164,7 +164,9 @@ class RunHistory:
         self._arm, self._workspace = arm, workspace
 
     def details(self, job: str) -> dict[str, Any]:
-        """Of a job: startTimeUtc, endTimeUtc, error, logFiles {name: URL that lets read it}; empty: none yet."""
+        """Returns a job's startTimeUtc, endTimeUtc, error, and logFiles {name: URL with read access}; {} if there are
+        none yet.
+        """
         return self._arm.get_url(f"{self._url}/history/v1.0{self._workspace}/runs/{job}/details")
 
     @cached_property

@@ -52,7 +52,7 @@ def look(arm: ResourceManager, endpoint: str, image: str) -> Live:
 
 
 def set_traffic(arm: ResourceManager, endpoint: str, shares: Mapping[str, float]) -> None:
-    """Share an endpoint's traffic between the versions that it has loaded, and leave everything else as it is.
+    """Shares an endpoint's traffic between the versions that it has loaded, and leaves everything else as it is.
 
     An endpoint is put as a whole, and one without traffic gives it up: all that may be written is read and put again.
 
@@ -115,7 +115,7 @@ def _sha256(deployment: Document) -> str:
 
 
 def _changed(endpoint: Document) -> float:
-    """Seconds since 1970; 0 where Azure does not say it."""
+    """Returns when the endpoint last changed, in seconds since 1970; 0 if Azure does not say."""
     text = str((endpoint.get("systemData") or {}).get("lastModifiedAt") or "")
     if not text:
         return 0.0

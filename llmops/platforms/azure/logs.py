@@ -15,7 +15,7 @@ _LINES = 5000  # the last ones: Azure gives no others
 
 
 def read_logs(arm: ResourceManager, endpoint: str, follow: bool) -> Iterator[str]:
-    """The last lines of every deployment's servers; with `follow`, the ones to come as well.
+    """Yields the last lines of every deployment's servers; with `follow`, also new ones.
 
     Args:
         arm: Azure Resource Manager.
@@ -41,7 +41,9 @@ def read_logs(arm: ResourceManager, endpoint: str, follow: bool) -> Iterator[str
 
 
 def overlap(before: Sequence[str], now: Sequence[str]) -> int:
-    """How many of the first lines of `now` were the last ones `before`: Azure gives a log's end, and no place in it."""
+    """Returns how many of the first lines of `now` were the last ones `before`: Azure returns a log's end without a
+    position.
+    """
     for count in range(min(len(before), len(now)), 0, -1):
         if before[-1] == now[count - 1] and list(before[-count:]) == list(now[:count]):
             return count

@@ -61,7 +61,7 @@ class BlobObjects(RemoteObjects):
         return self._container.create(key, data)
 
     def folders(self, prefix: str) -> Iterator[str]:
-        """Keys of the folders that begin with a prefix; none where the container is gone."""
+        """Yields the keys of the folders that begin with a prefix; none if the container is gone."""
         with self._explained(self.url):
             try:
                 for found in self._container.client.walk_blobs(name_starts_with=prefix, delimiter="/"):
@@ -99,12 +99,14 @@ class BlobObjects(RemoteObjects):
         return Stored(found.size, mark=str(found.etag))
 
     def copies_from(self, source: RemoteObjects) -> bool:
-        """From containers of any account of the tenant: this process' token says that it may read there."""
+        """Returns whether Azure can copy from a store: a container of the same tenant, which this process's token may
+        read.
+        """
         return isinstance(source, BlobObjects) and self._session.caller.tenant == source._session.caller.tenant
 
     def _copy(self, key: str, source: "BlobObjects", source_key: str, etag: str, entry: FileEntry) -> None:
-        """By blocks. None of the source's ETag: Azure's client sends no condition for a block's source; the copy is
-        read.
+        """Copies by blocks. Ignores the source's ETag, because Azure's client sends no condition for a block's source;
+        the copy is read instead.
         """
         del etag
         url, target = source._blob(source_key).url, self._blob(key)
@@ -124,7 +126,7 @@ class BlobObjects(RemoteObjects):
         target.commit_block_list([BlobBlock(id_) for id_, _ in blocks])
 
     def _token(self) -> str:
-        """For reading a copy's source; kept while it is good, because `az` takes a second to give one."""
+        """Returns a token for reading a copy's source; kept while it is valid, as `az` takes a second to give one."""
         if self._held is None or self._held.expires_on < time.time() + _TOKEN_SECONDS:
             self._held = self._session.credential.get_token(_STORAGE_SCOPE)
         return self._held.token
@@ -134,7 +136,7 @@ class BlobObjects(RemoteObjects):
 
 
 def container_cache(url: str) -> Path:
-    """Where this machine keeps what it fetched from a container. A twin's port is part of its account's name."""
+    """Returns this machine's cache of a container's blobs. A twin's port is part of its account's name."""
     parts = urlsplit(url.rstrip("/"))
     name = f"{parts.netloc}{parts.path}"
     return cache_dir() / "stores" / f"{parts.path.rpartition('/')[2]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
@@ -145,6 +147,6 @@ def _is_gone(error: HttpResponseError) -> bool:
 
 
 def _is_folder(blob: object) -> bool:
-    """What a mounted container leaves for an empty folder: a blob of no bytes that says so."""
+    """Returns whether a blob is the empty marker that a mounted container leaves for an empty folder."""
     metadata = getattr(blob, "metadata", None) or {}
     return metadata.get("hdi_isfolder") == "true"

@@ -41,12 +41,12 @@ class AzurePlatform(CloudPlatform):
 
     @cached_property
     def azure(self) -> AzureOutput:
-        """What the stack says of its place on Azure."""
+        """Subscription, workspace and resource names of the stack."""
         return require_place(self.outputs.azure, "Azure", self.outputs)
 
     @property
     def place(self) -> AzureOutput:
-        """What `azure` is."""
+        """The same as `azure`."""
         return self.azure
 
     @cached_property
@@ -60,11 +60,12 @@ class AzurePlatform(CloudPlatform):
         return AzureRuns(self.outputs, self.session)
 
     def store(self) -> Store:
-        """The container."""
+        """Returns the store in the stack's container."""
         return Store(BlobObjects(self.outputs.store.url, self.session))
 
     def sign(self, folder: Path) -> None:
-        """With the stack's key in Key Vault, which never leaves it; the same signature as contract.integrity.signing's.
+        """Signs with the stack's key in Key Vault, which never leaves it; the signature has the form of
+        contract.integrity.signing.
 
         Key Vault answers r and s side by side (JWA's ES256), where the kit's signatures are DER.
         https://learn.microsoft.com/rest/api/keyvault/keys/sign
@@ -80,7 +81,7 @@ class AzurePlatform(CloudPlatform):
         (folder / SIGNATURE).write_text(base64.b64encode(encode_dss_signature(r, s)).decode() + "\n")
 
     def require_runs(self) -> Compute:
-        """Of the environment too, which holds the image."""
+        """Requires an environment with the training image, beside what every platform requires."""
         if "training" not in self.azure.environments:
             fix = "`llmops up`, which declares it"
             raise KitError("the stack has no environment for training", where="llmops:images.training", fix=fix)
@@ -91,7 +92,9 @@ class AzurePlatform(CloudPlatform):
         choose_cluster(machines, self.azure.computes)
 
     def hire(self, machines: Compute) -> Hire:
-        """By Azure ML's usages of the location and the price table; low priority has prices of its own."""
+        """Returns Azure ML's usages in the location and the price from the price table; low priority has its own
+        prices.
+        """
         choose_cluster(machines, self.azure.computes)
         quotas = quotas_for(self.session, self.azure.location, {machines_of(machines): machines.instances})
         kind = "spot" if machines.spot else "training"
@@ -99,10 +102,10 @@ class AzurePlatform(CloudPlatform):
         return Hire(self.azure.location, quotas, price, not_counted="the cluster's `idle_minutes`")
 
     def register(self, ref: ModelRef, say: Say) -> None:
-        """Nothing: the workspace has the promoted versions alone, and the program declares those."""
+        """Does nothing: the workspace has only promoted versions, which the program declares."""
 
     def secret(self, name: str) -> str:
-        """From the stack's Key Vault, where its name begins with the project's.
+        """Reads a secret from the stack's Key Vault, where its name begins with the project's.
 
         https://learn.microsoft.com/rest/api/keyvault/secrets/get-secret
         """
@@ -113,34 +116,34 @@ class AzurePlatform(CloudPlatform):
             return (self.session.secrets(vault).get_secret(secret).value or "").strip()
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """At the scoring address, as a stream where the request asks for one."""
+        """Calls the scoring URL, streaming if the request asks for it."""
         output = self.serving(endpoint)
         return ask(self.session, endpoint, output.url, request)
 
     def access(self, endpoint: str, hours: float) -> Access:
-        """The scoring address, which passes OpenAI's routes through, and a token of this process' principal."""
+        """Returns the scoring URL, which passes OpenAI's routes through, and a token of this process's principal."""
         output = self.serving(endpoint)
         token = bearer_token(self.session, hours)
         return Access(f"{output.url.rstrip('/')}/v1", token, output.model.partition("@sha256")[0])
 
     def live(self, endpoint: str) -> Live:
-        """What Azure ML says of the endpoint and its deployments."""
+        """Reads the endpoint and its deployments from Azure ML."""
         output = endpoint_of(self.outputs, endpoint)
         return look(self.session.arm, endpoint_id(self.azure, endpoint), output.image)
 
     def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
-        """Between its deployments, by their versions."""
+        """Shares traffic between the endpoint's deployments, by their versions."""
         endpoint_of(self.outputs, endpoint)
         set_traffic(self.session.arm, endpoint_id(self.azure, endpoint), shares)
 
     def logs(self, endpoint: str, follow: bool) -> Iterator[str]:
-        """Of its deployments' servers."""
+        """Yields log lines of the servers of the endpoint's deployments."""
         endpoint_of(self.outputs, endpoint)
         return read_logs(self.session.arm, endpoint_id(self.azure, endpoint), follow)
 
     def remove_data(self) -> None:
-        """Every job, version of a blob and image, and the stack's own workspace; never the account, its containers and
-        the registry.
+        """Removes every job, blob version and image, and the stack's own workspace; keeps the account, its containers
+        and the registry.
         """
         if self.azure.job_prefix:
             self.runs.remove()

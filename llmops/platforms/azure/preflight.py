@@ -56,12 +56,12 @@ def settings_of(stack: PulumiStack) -> AzureSettings:
 
 
 def clients_of(stack: PulumiStack) -> AzureSession:
-    """The session of a stack that may not be deployed yet: subscription from its file, else from this shell."""
+    """Opens the session of a stack that may not be deployed yet: subscription from its file, else from this shell."""
     return recorded_session(settings_of(stack).subscription)
 
 
 def region_of(stack: PulumiStack) -> str:
-    """The location of a stack that may not be deployed yet: as its file says, or that of the group that it names."""
+    """Returns the location of a stack that may not be deployed yet: that of its file, or of the group that it names."""
     return location_of(clients_of(stack), settings_of(stack))
 
 
@@ -89,7 +89,7 @@ def _other_place(name: str, urn: str, theirs: str, ours: str) -> KitError:
 
 
 def _secrets_provider(stack: PulumiStack, session: AzureSession, dev: bool) -> str:
-    """What protects the secrets of a new stack: what its file says, else for blobs the key that bootstrap made.
+    """Returns the secrets provider of a new stack: that of its file, else for blobs the key that bootstrap created.
 
     On a twin a passphrase does: the engine looks for vaults at their names alone.
     """

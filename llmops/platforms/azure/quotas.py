@@ -20,12 +20,12 @@ _MORE = "the portal's Quotas page, Azure Machine Learning, asks for more"
 
 
 def quotas_of(stack: PulumiStack, needed: Needed) -> list[QuotaNeed]:
-    """`quotas_for` of a stack's subscription and location."""
+    """Returns `quotas_for` of a stack's subscription and location."""
     return quotas_for(clients_of(stack), region_of(stack), needed)
 
 
 def quotas_for(session: AzureSession, location: str, needed: Needed) -> list[QuotaNeed]:
-    """What the subscription allows of each family of sizes; not known where Azure won't say.
+    """Returns the subscription's quota of each family of sizes; unknown if Azure does not tell.
 
     Low-priority machines have one quota for all families.
 
@@ -56,7 +56,7 @@ def quotas_for(session: AzureSession, location: str, needed: Needed) -> list[Quo
 
 
 def _family(usage: dict[str, Any]) -> str:
-    """What a usage counts the cores of."""
+    """Returns the family whose cores a usage counts."""
     value, words = str(usage["name"]["value"]).lower(), str(usage["name"].get("localizedValue", "")).lower()
     total = words.startswith("total") or value.startswith("total")
     return _LOW_PRIORITY if total and "lowpriority" in f"{value} {words}".replace("-", "") else value

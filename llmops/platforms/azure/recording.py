@@ -50,7 +50,7 @@ class AzureRecording:
         control.down(home)
 
     def deployer(self) -> tuple[dict[str, str], str]:
-        """An application; its object id."""
+        """Creates an application; returns its environment and its object id."""
         environ, principal = given.application("deployer")
         for role in _EVERYTHING:
             given.assign(AzureSession(), principal, role)
@@ -61,7 +61,9 @@ class AzureRecording:
         return given.make_given(AzureSession(), settings, self._location)
 
     def backend(self, project: str, backend: str) -> dict[str, str | None]:
-        """A container of blobs. (Secrets are under a passphrase: the engine doesn't find a twin's vault.)"""
+        """Creates a container of blobs; returns its environment. (A passphrase protects secrets: the engine can't find
+        a twin's vault.)
+        """
         made = bootstrap(AzureSession(), project, lambda _: None, location=self._location)
         return {"PULUMI_BACKEND_URL": made.backend}
 
@@ -78,7 +80,7 @@ class AzureRecording:
         return given.admin("GET", "recorded")["recorded"]
 
     def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
-        """A role definition, as `az role definition create` takes it."""
+        """Returns a role definition of the recorded calls, as `az role definition create` takes it."""
         # The engine asks for a key of the state's vault, which no twin has a place for.
         actions = {r["action"] for r in records if r["allowed"]} | {"Microsoft.KeyVault/vaults/read"}
         data = {f"Microsoft.KeyVault/vaults/keys/{verb}/action" for verb in ("encrypt", "decrypt")}
@@ -91,7 +93,7 @@ class AzureRecording:
 
 
 def role_definition(name: str, description: str, actions: Iterable[str], scope: str) -> dict[str, Any]:
-    """A custom role that allows these actions, each in the list that it belongs to, or both.
+    """Returns a custom role that allows these actions, each in the list that it belongs to, or in both.
 
     https://learn.microsoft.com/azure/role-based-access-control/role-definitions#role-definition
     """
@@ -109,7 +111,7 @@ def role_definition(name: str, description: str, actions: Iterable[str], scope: 
 
 
 def _is_data(action: str) -> bool:
-    """Of blobs, and of what is in a vault; a vault's keys are read by Azure Resource Manager too."""
+    """Returns whether an action is one on data: on blobs, or on a vault's content, whose keys ARM reads too."""
     low = action.lower()
     return low.startswith(_BLOBS) or (low.startswith(_OF_VAULTS) and not low.endswith(("/write", "/delete")))
 

@@ -24,7 +24,7 @@ _ROLE = "Storage Blob Data Contributor on the storage account's containers"
 
 
 def remove_data(session: AzureSession, outputs: StackOutputs) -> None:
-    """Empty the stack's containers and its repositories; repeated, it goes on where it stopped."""
+    """Empties the stack's containers and its repositories; repeated, it continues where it stopped."""
     assert outputs.azure
     azure = outputs.azure
     ours = _is_ours(session.arm, account_id(azure), outputs.stack)
@@ -77,7 +77,7 @@ def _remove_images(azure: AzureOutput, session: AzureSession) -> None:
 
 
 def _purge_workspace(arm: ResourceManager, id_: str) -> None:
-    """Deleted in the plain way, as the engine does it, a workspace keeps its name for 14 days.
+    """Purges the workspace: after a plain deletion, like the engine's, it keeps its name for 14 days.
 
     https://learn.microsoft.com/azure/machine-learning/concept-soft-delete
     """
@@ -87,5 +87,5 @@ def _purge_workspace(arm: ResourceManager, id_: str) -> None:
 
 
 def _is_ours(arm: ResourceManager, id_: str, stack: str) -> bool:
-    """Whether the stack made a resource, by its tags."""
+    """Returns whether the stack created a resource, by its tags."""
     return is_stacks((arm.find(id_) or {}).get("tags"), stack)

@@ -18,12 +18,12 @@ _DOMAIN = "blob.core.windows.net"
 
 
 def locks_of_stack(stack: PulumiStack, name: str) -> Callable[[], list[Lock]]:
-    """Looks for the locks on the stack `name` in the container of another one's backend."""
+    """Returns a function that lists the locks on the stack `name` in the container of another stack's backend."""
     return partial(_locks_in_container, stack.backend, name, stack.project.name, clients_of(stack))
 
 
 def account_url(backend: str) -> str:
-    """Where the blobs of a backend's account are, as the engine finds them.
+    """Returns the URL of the blobs of a backend's account, as the engine finds them.
 
     https://pkg.go.dev/gocloud.dev/blob/azureblob#NewServiceURL
 
@@ -40,7 +40,7 @@ def account_url(backend: str) -> str:
 
 
 def _locks_in_container(backend: str, stack: str, project: str, session: AzureSession) -> list[Lock]:
-    """The locks on a stack whose backend is `azblob://container/path?storage_account=…`.
+    """Returns the locks on a stack whose backend is `azblob://container/path?storage_account=…`.
 
     Raises:
         KitError: a blob that is no lock of Pulumi's, or the container can't be read.

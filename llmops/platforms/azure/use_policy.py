@@ -44,7 +44,7 @@ _ENDPOINTS = (
 
 
 def use_policy(outputs: StackOutputs) -> dict[str, Any]:
-    """A role definition for every verb of `llmops` but those that deploy, to be assigned on the stack's resource group.
+    """Returns a role definition for every verb of `llmops` that does not deploy, for the stack's resource group.
 
     The state's place is left out: its container and key are the project's, not the stack's.
     """

@@ -32,37 +32,37 @@ class LocalPlatform:
         self._runs = LocalRuns(Path(outputs.training.runs))
 
     def store(self) -> Store:
-        """The folder."""
+        """Returns the store in the stack's folder."""
         return Store(open_objects(self.outputs.store.url))
 
     def sign(self, folder: Path) -> None:
-        """With the key file of this machine."""
+        """Signs with the key file of this machine."""
         from contract.integrity.signing import sign
 
         sign(folder, Path(self.outputs.signing.private_key))
 
     def require_runs(self) -> Compute | None:
-        """They can."""
+        """Returns None: this machine can always run."""
 
     def require_machines(self, machines: Compute) -> None:
-        """None can be chosen."""
+        """Accepts anything: machines can't be chosen."""
 
     def hire(self, machines: Compute) -> None:
-        """This machine has no quota and no price."""
+        """Returns None: this machine has no quota and no price."""
 
     def submit(self, spec: RunSpec, say: Say) -> None:
         self._runs.submit(spec, self.store(), say)
 
     def find(self, run: str = "") -> list[Run]:
-        """What the folders say."""
+        """Returns runs as their folders describe them."""
         return self._runs.find(run)
 
     def follow(self, run: str) -> Iterator[str]:
-        """Lines of log.txt."""
+        """Yields the lines of log.txt."""
         return self._runs.follow(run)
 
     def stop(self, run: str) -> None:
-        """SIGTERM, later SIGKILL."""
+        """Sends SIGTERM to a run, and later SIGKILL."""
         self._runs.stop(run)
 
     def halt(self, say: Say) -> None:
@@ -77,7 +77,7 @@ class LocalPlatform:
         self._runs.start(run, say)
 
     def job_request(self, run: str) -> dict[str, Any]:
-        """Refused: a run is a process of this machine."""
+        """Refuses: a run is a process of this machine."""
         raise KitError(
             "runs of target local are processes of this machine, and no jobs",
             where=f"stack {self.outputs.stack}",
@@ -88,31 +88,31 @@ class LocalPlatform:
         return FolderVersion(self._runs.output(run))
 
     def register(self, ref: ModelRef, say: Say) -> None:
-        """This machine has no other registry than the store."""
+        """Does nothing: this machine has no registry but the store."""
 
     def unregistered(self) -> list[ModelRef]:
-        """None, for the same reason."""
+        """Returns []: this machine has no registry but the store."""
         return []
 
     def secret(self, name: str) -> str:
-        """From the environment of this process."""
+        """Returns a secret from this process's environment."""
         variable = f"LLMOPS_SECRET_{re.sub('[^A-Z0-9]', '_', name.upper())}"
         if value := os.environ.get(variable):
             return value
         raise KitError(f"there is no secret {name}", where=f"${variable}", fix="set it in this shell's environment")
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Through the router, with the key of its file."""
+        """Asks through the router, with the key in its file."""
         output = serving_endpoint(self.outputs, endpoint)
         return ask(output.url, self._key(output), request)
 
     def access(self, endpoint: str, hours: float) -> Access:
-        """The router's address, and the key of its file, which does not end."""
+        """Returns the router's address, and the key in its file, which does not expire."""
         output = serving_endpoint(self.outputs, endpoint)
         return Access(f"{output.url}/v1", self._key(output), output.model.partition("@sha256")[0])
 
     def live(self, endpoint: str) -> Live:
-        """What hosting sees, and what each worker says that it has loaded."""
+        """Returns what hosting reports, and the version that each worker says it has loaded."""
         from contract.errors import HostingError
 
         endpoint_of(self.outputs, endpoint)
@@ -130,7 +130,7 @@ class LocalPlatform:
         )
 
     def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
-        """Weights of hosting's variants."""
+        """Sets the weights of hosting's variants."""
         state = self._host().state(endpoint)
         by_model = {_loaded(variant): variant.id for variant in state.variants}
         if unknown := shares.keys() - by_model.keys():
@@ -146,7 +146,7 @@ class LocalPlatform:
         return self._host().logs(endpoint, follow)
 
     def remove_data(self) -> None:
-        """The runs with their processes, and what is in the store; not the store itself, which is a resource."""
+        """Removes the runs with their processes and the store's content; not the store itself, which is a resource."""
         self._runs.remove()
         for kind in ("aliases", "models", "datasets", "promotions", "rejections", ".incoming"):
             shutil.rmtree(Path(unquote(urlsplit(self.outputs.store.url).path)) / kind, ignore_errors=True)
@@ -166,14 +166,14 @@ class LocalPlatform:
 
 
 def _models(state: "EndpointState") -> dict[str, float]:
-    """Identity -> share of the traffic."""
+    """Returns identity -> share of the traffic."""
     total = sum(variant.weight for variant in state.variants) or 1
     loaded = [(_loaded(variant), variant.weight / total) for variant in state.variants]
     return {sha: sum(part for s, part in loaded if s == sha) for sha, _ in loaded if sha}
 
 
 def _loaded(variant: "VariantState") -> str:
-    """The identity that a variant's first ready worker states; empty while none is ready."""
+    """Returns the identity that a variant's first ready worker reports; empty if none is ready."""
     ready = (loaded_model(f"http://127.0.0.1:{worker.port}") for worker in variant.instances if worker.ready)
     return next((sha256 for sha256 in ready if sha256), "")
 

@@ -92,7 +92,7 @@ class LocalRuns:
             state.write(folder / "state.json")
 
     def _program(self, root: Path, image: "ProcessImage") -> confinement.ConfinedProgram:
-        """The training, and what it is given. What links in its root lead to is outside of that."""
+        """Returns the training as a confined program with its folders, which links below its root can't widen."""
         from hosting import images
 
         folders = TrainingFolders(root)
@@ -110,7 +110,7 @@ class LocalRuns:
         )
 
     def _user(self, folder: Path) -> int:
-        """Who a run is: somebody else than any other run, to whom its outputs belong; 0 where there is nobody else."""
+        """Returns the user of a run: another one for each run, who owns its outputs; 0 if there is no other user."""
         outputs = _writable(folder / "root")
         owner = outputs[0].stat().st_uid
         if os.geteuid() or owner:
@@ -126,7 +126,7 @@ class LocalRuns:
         return sorted(found, key=lambda r: (r.spec.created, r.spec.id), reverse=True)
 
     def state(self, run: str) -> RunState:
-        """What a run has come to. A process that is gone is judged by what it left."""
+        """Returns the state of a run; that of a process that is gone is derived from what it left."""
         path = self.folder / run / "state.json"
         state = RunState.load(path)
         if state.status != "running" or _alive(state):
@@ -136,7 +136,7 @@ class LocalRuns:
         return ended
 
     def follow(self, run: str) -> Iterator[str]:
-        """The lines of log.txt until the process is gone."""
+        """Yields the lines of log.txt until the process is gone."""
         path = self.folder / run / "log.txt"
         path.touch()
         with path.open(errors="replace") as log:
@@ -153,7 +153,7 @@ class LocalRuns:
                 yield rest
 
     def stop(self, run: str) -> None:
-        """SIGTERM, time to write a checkpoint, then SIGKILL to whatever is left."""
+        """Sends SIGTERM, waits for a checkpoint, then sends SIGKILL to whatever is left."""
         folder = self.folder / run
         state = self.state(run)
         if state.status != "running":
@@ -177,7 +177,7 @@ class LocalRuns:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def output(self, run: str) -> Path:
-        """What the run put into opt/ml/model."""
+        """Returns the run's folder opt/ml/model."""
         return TrainingFolders(self.folder / run / "root").model
 
     def _judge(self, run: str, state: RunState) -> RunState:
@@ -205,7 +205,7 @@ class LocalRuns:
 
 
 def unconfined(way: confinement.Way) -> str:
-    """What to say where training can do all that its starter can."""
+    """Returns the warning for training that can do whatever its caller can."""
     return (
         "training runs as you, and can read what you can, the stack's signing key too: "
         f"this machine can't confine it ({way.why_not})"
@@ -213,13 +213,13 @@ def unconfined(way: confinement.Way) -> str:
 
 
 def _writable(root: Path) -> list[Path]:
-    """What a run may write. What these are in stays the caller's: none of them can be replaced by a link."""
+    """Returns the folders that a run may write. Their parents stay the caller's, so none can be replaced by a link."""
     folders = TrainingFolders(root)
     return [root / "tmp", folders.model, folders.checkpoints, folders.failure.parent]
 
 
 def _read_failure(root: Path) -> str:
-    """Why a run failed. The file is the run's: it may be a link to one of ours, a pipe, or without an end."""
+    """Returns why a run failed. The file is the run's: it may be a link to one of ours, a pipe, or endless."""
     try:
         descriptor = os.open(TrainingFolders(root).failure, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -240,7 +240,7 @@ def _forget_failure(root: Path) -> None:
 
 
 def _built(ref: str, say: Say) -> "ProcessImage":
-    """The image of a reference; built again where this machine's cache lost it and the checkout still has its files."""
+    """Returns the image of a reference; rebuilds one that the cache lost, if the checkout still has its files."""
     from hosting import images
 
     if not ref.startswith("process:"):
@@ -274,7 +274,7 @@ def _alive(state: RunState) -> bool:
 
 
 def _signal(state: RunState, number: int) -> None:
-    """To the run's process and its children: it leads a group of its own."""
+    """Signals the run's process and its children: it leads its own process group."""
     if _alive(state):
         try:
             os.killpg(state.pid, number)
@@ -284,7 +284,7 @@ def _signal(state: RunState, number: int) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time starts a run."""
+    """Locks a run, so that one process at a time starts it."""
     if not folder.is_dir():
         raise KitError("there is no such run", where=str(folder), fix="`llmops runs list` shows the runs")
     with (folder / ".lock").open("w") as f:

@@ -65,7 +65,7 @@ def bootstrap(
 
 
 def key_url(clients: AwsClients, project: str) -> str:
-    """The secrets provider that bootstrap made for a project.
+    """Returns the secrets provider that bootstrap created for a project.
 
     Raises:
         KitError: it was not made.

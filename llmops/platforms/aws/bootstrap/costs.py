@@ -12,7 +12,7 @@ _ZERO = "until it is active, budgets of stacks read $0"
 
 
 def cost_allocation_tag(work: AwsSteps) -> None:
-    """Activate the tag, where this account may and AWS knows the tag already.
+    """Activates the cost allocation tag if this account may and AWS knows the tag already.
 
     AWS offers a tag up to 24 hours after the first resource carries it, and only to the account that pays:
     https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/activating-tags.html

@@ -51,7 +51,9 @@ def deploy_policy(reach: Reach) -> Policy:
 
 
 def deploy_boundary(reach: Reach) -> Policy:
-    """The most that the deploy role can do, whatever is written into it and into policies of buckets and keys."""
+    """Returns the boundary of the deploy role: it can do no more, whatever its policy and those of buckets and keys
+    allow.
+    """
     reach = replace(reach, region="*")
     wide = [f"{s}: *" for s in ("cloudwatch", "ecr", "logs", "s3", "sagemaker", "scheduler", "sns")]
     things = [*reach.buckets(), *reach.repositories, *_endpoints(reach), *_alarms(reach), *_groups(reach)]
@@ -84,7 +86,7 @@ def _data(reach: Reach) -> list[Statement]:
 
 
 def _keys(reach: Reach, own: str, use: str) -> list[Statement]:
-    """Permissions on keys: `own` with the project's, `use` with the state's and with given ones.
+    """Returns permissions on keys: `own` with the project's, `use` with the state's and with given ones.
 
     The project's are told by their tag, as a key's ARN is not known before. The tag itself goes on what has none yet
     (so new keys get it), but on no key that others gave an alias.
@@ -103,7 +105,7 @@ def _keys(reach: Reach, own: str, use: str) -> list[Statement]:
 
 
 def _roles(reach: Reach) -> list[Statement]:
-    """Roles of the path, within the boundary: whatever is written into one of them, it can do no more than that."""
+    """Returns permissions on roles of the path, within the boundary, which no policy of such a role can exceed."""
     bounded = {"iam:PermissionsBoundary": reach.names.boundary_arn}
     limited = "iam: CreateRole DeleteRolePolicy PutRolePermissionsBoundary PutRolePolicy"
     other = "iam: DeleteRole Get* List* TagRole UntagRole UpdateAssumeRolePolicy UpdateRole*"
@@ -145,7 +147,8 @@ _OF_SAGEMAKER = {"StringEqualsIfExists": {"application-autoscaling:service-names
 
 
 def _network(reach: Reach) -> list[Statement]:
-    """A VPC of the stack's own (`network: {mode: own}`): what is new gets the project's tag, what is there has it.
+    """Returns permissions on a VPC of the stack's own (`network: {mode: own}`): new resources get the project's tag,
+    existing ones must have it.
 
     Nothing that is there gets the tag, which would make it the project's; but for rules, which belong to their group.
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html
@@ -160,7 +163,7 @@ def _network(reach: Reach) -> list[Statement]:
 
 
 def _endpoints(reach: Reach) -> list[str]:
-    """Endpoints, their configurations and models, model packages, and jobs."""
+    """Returns the ARNs of endpoints, their configurations and models, model packages, and jobs."""
     kinds = ("endpoint/", "endpoint-config/", "model/", "model-package/", "model-package-group/")
     return [*reach.named("sagemaker", *kinds), *reach.jobs]
 

@@ -29,7 +29,7 @@ _SECONDS = 7200  # an update of an endpoint takes its time; docs/how-to/github/d
 def github_roles(
     work: AwsSteps, repository: str, branch: str, key: str, policy: Policy | None, given: Given
 ) -> dict[str, str]:
-    """The OIDC provider, the boundaries and the three roles.
+    """Creates the OIDC provider, the boundaries and the three roles.
 
     Returns:
         preview, deploy and promote -> ARN of the role.
@@ -161,7 +161,7 @@ def _require_ours(role: dict[str, Any]) -> None:
 
 
 def _remove_role(iam: Any, name: str) -> None:
-    """A role's path can't be changed: it is made anew, and the one with the wider policy of before is gone."""
+    """Deletes a role, because its path can't be changed and its policy was wider; it is created again afterwards."""
     for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
         iam.delete_role_policy(RoleName=name, PolicyName=policy)
     for policy in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
@@ -199,7 +199,7 @@ def _trust(work: AwsSteps, name: str, found: Policy, wanted: Policy) -> None:
 
 
 def _is_stricter(found: Policy, wanted: Policy) -> bool:
-    """One statement, ours, with conditions added to ours."""
+    """Returns whether the policy found is our one statement, with more conditions than ours."""
     statements, ours = found.get("Statement", []), wanted["Statement"][0]
     if len(statements) != 1 or any(statements[0].get(k) != ours[k] for k in ("Effect", "Principal", "Action")):
         return False

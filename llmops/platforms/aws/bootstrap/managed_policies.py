@@ -42,7 +42,7 @@ def ensure_boundary(work: AwsSteps, name: str, wanted: Policy) -> None:
 
 
 def _new_version(iam: Any, arn: str, document: Policy) -> None:
-    """The only version: going back to an earlier, wider one would leave the boundary."""
+    """Writes a policy as its only version: going back to an earlier, wider one would leave the boundary."""
     iam.create_policy_version(PolicyArn=arn, PolicyDocument=_text(document), SetAsDefault=True)
     for version in iam.list_policy_versions(PolicyArn=arn)["Versions"]:
         if not version["IsDefaultVersion"]:
@@ -50,7 +50,9 @@ def _new_version(iam: Any, arn: str, document: Policy) -> None:
 
 
 def _require_short(what: str, document: Policy) -> None:
-    """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
+    """Refuses a document that is longer than a managed policy may be:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+    """
     if (size := len(_text(document))) > LIMIT:
         raise KitError(
             f"would have {size} characters, and a managed policy has {LIMIT} at most",
@@ -64,7 +66,7 @@ def _text(document: Policy) -> str:
 
 
 def _denied_before(names: AwsNames) -> list[dict[str, Any]]:
-    """The denials of the boundary that versions of the kit up to 0.1 wrote: they are replaced, not kept."""
+    """Returns the denials in the boundary of kit versions up to 0.1, which are replaced, not kept."""
     roles = f"arn:{names.partition}:iam::{names.account}:role/{names.project}"
     bucket = f"arn:{names.partition}:s3:::{names.bucket}"
     role_life = "AttachRolePolicy CreateRole DeleteRole DeleteRolePolicy DetachRolePolicy PassRole"

@@ -70,11 +70,11 @@ class AwsNames:
         return ci_path(self.project)
 
     def role(self, kind: str, repository: str) -> str:
-        """A role for the jobs of a GitHub repository; `kind` is preview, deploy or promote."""
+        """Returns the name of a role for the jobs of a GitHub repository; `kind` is preview, deploy or promote."""
         return shorten(f"{self.project}-{kind}-{repository.replace('/', '-')}", 64)
 
     def role_arn(self, kind: str, repository: str) -> str:
-        """Its ARN."""
+        """Returns the role's ARN."""
         return f"arn:{self.partition}:iam::{self.account}:role{self.ci_path}{self.role(kind, repository)}"
 
     @property
@@ -89,7 +89,7 @@ class AwsNames:
 
 
 def shorten(name: str, limit: int) -> str:
-    """A name of at most so many characters: cut, with a hash of the whole."""
+    """Returns a name of at most `limit` characters: a longer one is cut, with a hash of the whole."""
     if len(name) <= limit:
         return name
     return f"{name[: limit - 9].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -24,7 +24,7 @@ _SAID_OF_RUNS = ("runs/*/run.json", "schedules/*")
 
 
 def trust(names: AwsNames, subjects: list[str]) -> Policy:
-    """Only a workflow of one repository, from named places of it, may take a role.
+    """Returns a trust policy for workflows of one repository, from the given refs and environments only.
 
     https://docs.github.com/en/actions/security-for-github-actions/security-hardening-your-deployments
 
@@ -43,7 +43,7 @@ def trust(names: AwsNames, subjects: list[str]) -> Policy:
 
 
 def provider_arn(names: AwsNames) -> str:
-    """The account's OIDC provider for GitHub."""
+    """Returns the ARN of the account's OIDC provider for GitHub."""
     return f"arn:{names.partition}:iam::{names.account}:oidc-provider/{GITHUB}"
 
 
@@ -111,5 +111,5 @@ def _given_keys(reach: Reach) -> list[Statement]:
 
 
 def _s3(names: AwsNames) -> str:
-    """As `kms:ViaService` says it."""
+    """Returns S3's name in `kms:ViaService`."""
     return f"s3.{names.region}.{'amazonaws.com.cn' if names.partition == 'aws-cn' else 'amazonaws.com'}"

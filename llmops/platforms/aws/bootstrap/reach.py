@@ -11,7 +11,7 @@ REQUESTED = "aws:RequestTag/llmops:project"
 
 @dataclass(frozen=True)
 class Reach:
-    """Where a project's things are.
+    """Resources that belong to a project, or that it was given.
 
     Args:
         names: of the account.
@@ -26,13 +26,13 @@ class Reach:
     region: str = ""
 
     def arn(self, service: str, *resources: str, region: bool = True) -> list[str]:
-        """ARNs in the account; those of IAM and budgets have no region."""
+        """Returns ARNs in the account; those of IAM and budgets have no region."""
         names = self.names
         place = f"{(self.region or names.region) if region else ''}:{names.account}"
         return [f"arn:{names.partition}:{service}:{place}:{resource}" for resource in resources]
 
     def named(self, service: str, *kinds: str, region: bool = True) -> list[str]:
-        """ARNs of things whose names begin with the project's; a kind is what stands before the name."""
+        """Returns patterns of ARNs whose names begin with the project's; a kind is the part before the name."""
         return self.arn(service, *(f"{kind}{self.names.prefix}-*" for kind in kinds), region=region)
 
     @property
@@ -42,7 +42,7 @@ class Reach:
         return [bucket, f"{bucket}/*"]
 
     def buckets(self, *keys: str) -> list[str]:
-        """The project's buckets: themselves and all that is in them, or objects below `keys` alone."""
+        """Returns the ARNs of the project's buckets and all of their objects, or only of the objects below `keys`."""
         base = f"arn:{self.names.partition}:s3:::"
         buckets = [f"{self.names.prefix}-*", *self.given.buckets]
         if keys:

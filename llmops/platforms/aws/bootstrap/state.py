@@ -25,7 +25,7 @@ _LIFECYCLE = {
 
 
 def state_key(work: AwsSteps) -> str:
-    """The key of the state and its secrets; its ARN, empty when only looked for and not there.
+    """Creates the key of the state and its secrets if missing; returns its ARN, empty if a dry run finds none.
 
     Raises:
         KitError: the alias leads to a key that can't be used.
@@ -62,7 +62,7 @@ def _make_key(kms: Any, alias: str) -> str:
 
 
 def state_bucket(work: AwsSteps, key: str) -> None:
-    """The bucket of the state: versioned, encrypted, private, TLS only.
+    """Creates or repairs the bucket of the state: versioned, encrypted, private, TLS only.
 
     Raises:
         KitError: the bucket is another account's, or in another region.
@@ -169,7 +169,7 @@ def _privacy(work: AwsSteps, s3: Any, bucket: str) -> None:
 
 
 def _tls(work: AwsSteps, s3: Any, bucket: str) -> None:
-    """Our statement, beside those that somebody else wrote."""
+    """Adds the kit's statement to the bucket's policy, and keeps those that somebody else wrote."""
     answer = find(s3.get_bucket_policy, Bucket=bucket)
     policy = json.loads(answer["Policy"]) if answer else {"Version": "2012-10-17", "Statement": []}
     arn = f"arn:{work.names.partition}:s3:::{bucket}"

@@ -25,10 +25,10 @@ class AwsSteps(Steps):
 
 
 def tags() -> list[dict[str, str]]:
-    """As most services take them."""
+    """Returns the kit's tags in the form that most services take."""
     return [{"Key": k, "Value": v} for k, v in TAGS.items()]
 
 
 def same_json(one: object, other: object) -> bool:
-    """Are two documents the same, whatever the order of their keys?"""
+    """Returns whether two documents are equal, whatever the order of their keys."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

@@ -44,7 +44,7 @@ def require_within(policy: Policy, most: Policy, project: str) -> None:
 
 
 def _allows(most: Policy, action: str, resource: str) -> bool:
-    """By name alone: conditions are the boundary's own."""
+    """Returns whether a policy allows an action on a resource, by name alone: conditions are the boundary's own."""
     return any(
         fnmatchcase(resource, _pattern(wide))
         for statement in most["Statement"]
@@ -58,7 +58,7 @@ def _matches(patterns: Any, action: str) -> bool:
 
 
 def _pattern(text: str) -> str:
-    """IAM has `*` and `?`, and no `[`."""
+    """Escapes `[` for fnmatch: IAM's patterns have `*` and `?` only."""
     return text.replace("[", "[[]")
 
 

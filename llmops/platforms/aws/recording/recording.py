@@ -51,7 +51,7 @@ class AwsRecording:
         control.down(home)
 
     def deployer(self) -> tuple[dict[str, str], str]:
-        """A user; its ARN."""
+        """Creates a user; returns its environment and its ARN."""
         iam = AwsClients()("iam")
         arn = iam.create_user(UserName="deployer")["User"]["Arn"]
         iam.put_user_policy(UserName="deployer", PolicyName="all", PolicyDocument=json.dumps(stand_ins.ALL))
@@ -65,7 +65,7 @@ class AwsRecording:
         return made
 
     def backend(self, project: str, backend: str) -> dict[str, str | None]:
-        """A bucket, and the key of its secrets."""
+        """Creates a bucket and the key of its secrets; returns the environment of that backend."""
         made = bootstrap(AwsClients(), project, lambda _: None).names
         if backend.startswith("s3://"):
             self._moved[made.bucket] = urlsplit(backend).netloc
@@ -89,7 +89,7 @@ class AwsRecording:
         return [r | {"resource": self._named(r["resource"])} for r in found]
 
     def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
-        """An IAM policy, with the conditions that IAM has for what is done with roles."""
+        """Returns an IAM policy of the recorded calls, with IAM's conditions on the use of roles."""
         from twins.aws.judges.recording import policy_document
 
         document = policy_document(records, account=self._account, region=self._region, partition=self._partition)
@@ -100,7 +100,7 @@ class AwsRecording:
         }
 
     def _of_the_stack(self, statement: dict[str, Any]) -> dict[str, Any]:
-        """Training jobs by the stack's prefix: recorded ones have names that never come again."""
+        """Replaces recorded training jobs, whose names never recur, with the stack's prefix."""
         resources = statement["Resource"]
         if isinstance(resources, str) or not self._job_prefix:
             return statement
@@ -117,7 +117,7 @@ _BOUNDED = ("CreateRole", "DeleteRolePolicy", "PutRolePermissionsBoundary", "Put
 
 
 def conditioned(statement: dict[str, Any], boundary: str) -> list[dict[str, Any]]:
-    """A recorded statement, narrowed by what IAM can ask for: services that get roles, and the boundary of the roles.
+    """Narrows a recorded statement by IAM's conditions: services that receive roles, and the boundary of the roles.
 
     Without the latter, who may make a role and write its policy may do everything, whatever the role is called.
     """
@@ -134,7 +134,7 @@ def conditioned(statement: dict[str, Any], boundary: str) -> list[dict[str, Any]
 
 
 def _place(stack: PulumiStack) -> tuple[str, str, str]:
-    """Account, region and partition that the policy is for."""
+    """Returns account, region and partition of the policy."""
     try:
         caller = clients_of(stack).caller
     except KitError:

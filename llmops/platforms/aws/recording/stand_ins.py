@@ -130,7 +130,7 @@ def _role(clients: AwsClients, kind: str, arn: str, moved: dict[str, str]) -> st
 
 
 def _registry(clients: AwsClients, registry: str, moved: dict[str, str]) -> str:
-    """`<account>.dkr.ecr.<region>.amazonaws.com/path`: the same path on the twin."""
+    """Creates the repositories of `<account>.dkr.ecr.<region>.amazonaws.com/path` at the same path on the twin."""
     host, _, path = registry.partition("/")
     account = host.partition(".")[0]
     region = clients.caller.region

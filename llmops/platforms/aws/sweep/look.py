@@ -27,11 +27,11 @@ class AwsLook:
 
     @property
     def prefix(self) -> str:
-        """How names of the project's things begin (infra/names.py)."""
+        """Prefix of names of the project's resources (infra/names.py)."""
         return f"{''.join(c if c.isalnum() else '-' for c in self.project.lower())}-"
 
     def thing(self, kind: str, name: str, arn: str, tags: Mapping[str, str] | None = None, **more: Any) -> Thing:
-        """A thing with its tags; those of the tagging API where its own service says none."""
+        """Returns a resource with its tags; those of the tagging API if its own service gives none."""
         found = tags if tags is not None else self.tagged.get(arn, {})
         whose = {"project": found.get(PROJECT_TAG, ""), "stack": found.get(STACK_TAG, "")}
         return Thing(kind, name, arn, expires=found.get(EXPIRES_TAG, ""), **whose, **more)
@@ -43,10 +43,10 @@ class AwsLook:
         return tag_map(found) if isinstance(found, list) else found
 
     def pages(self, service: str, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
-        """Entries of a list operation, from all pages."""
+        """Yields the entries of a list operation, from all pages."""
         for page in self.clients(service).get_paginator(operation).paginate(**arguments):
             yield from page.get(key, [])
 
     def month(self, price: Price | None, times: float = 1.0) -> float | None:
-        """Dollars a month of so many things with a price an hour; None: not known."""
+        """Returns the dollars per month of `times` resources with a price per hour; None if it is unknown."""
         return price and price.amount * _HOURS_A_MONTH * times

@@ -20,7 +20,7 @@ _LISTS = {
 
 
 def things(look: AwsLook) -> Iterator[Thing]:
-    """All of the project, in the caller's region."""
+    """Yields the project's network resources in the caller's region."""
     caller = look.clients.caller
     for kind, (operation, key, field, path) in _LISTS.items():
         filters = [{"Name": f"tag:{PROJECT_TAG}", "Values": [look.project]}]

@@ -36,7 +36,7 @@ def remove(clients: AwsClients, things: Collection[Thing], say: Say) -> list[str
 def _call(
     service: str, operation: str, argument: str, value: Callable[[Thing], object] = lambda t: t.name, **more: Any
 ) -> Callable[[AwsClients, Thing], None]:
-    """A removal that is one call with the thing's name, or another value of it."""
+    """Returns a removal that is one call with the resource's name, or another of its values."""
 
     def removed(clients: AwsClients, thing: Thing) -> None:
         getattr(clients(service), operation)(**{argument: value(thing)}, **more)
@@ -54,7 +54,9 @@ def _scaling(clients: AwsClients, thing: Thing) -> None:
 
 
 def _endpoint(clients: AwsClients, thing: Thing) -> None:
-    """One that is being made or updated can't be deleted before; what it uses can go when it is gone."""
+    """Waits while an endpoint is created or updated, deletes it, and waits until it is gone, so that what it uses can
+    go.
+    """
     client = clients("sagemaker")
 
     def status() -> str:
@@ -83,7 +85,7 @@ def _role(clients: AwsClients, thing: Thing) -> None:
 
 
 def _vpc_endpoint(clients: AwsClients, thing: Thing) -> None:
-    """Its interfaces hold subnets and security groups until they are gone, which takes minutes."""
+    """Waits until the VPC endpoint's interfaces are gone (minutes): they hold subnets and security groups."""
     client = clients("ec2")
     client.delete_vpc_endpoints(VpcEndpointIds=[thing.name])
 
@@ -95,7 +97,9 @@ def _vpc_endpoint(clients: AwsClients, thing: Thing) -> None:
 
 
 def _security_group(clients: AwsClients, thing: Thing) -> None:
-    """Its rules first, those of other groups that name it too: groups that name each other can't go otherwise."""
+    """Deletes a group's rules first, and rules of other groups that name it: groups that name each other can't go
+    otherwise.
+    """
     client = clients("ec2")
     mine = [{"Name": "group-id", "Values": [thing.name]}]
     naming = [{"Name": "ip-permission.group-id", "Values": [thing.name]}]
@@ -130,7 +134,9 @@ def _group(clients: AwsClients, thing: Thing) -> None:
 
 
 def _key(clients: AwsClients, thing: Thing) -> None:
-    """With its aliases. https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html"""
+    """Schedules a key's deletion, without its aliases.
+    https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html
+    """
     for alias in _all(clients("kms"), "list_aliases", "Aliases", KeyId=thing.name):
         clients("kms").delete_alias(AliasName=alias["AliasName"])
     clients("kms").schedule_key_deletion(KeyId=thing.name, PendingWindowInDays=_KEY_DAYS)

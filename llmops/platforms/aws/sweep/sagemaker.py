@@ -12,7 +12,7 @@ _RUNNING = ("InProgress", "Stopping")
 
 
 def things(look: AwsLook) -> Iterator[Thing]:
-    """All of the project, by a part of the name and by tags. Ended jobs are records that cost nothing: not among them.
+    """Yields the project's SageMaker resources, by name and tags; not ended jobs, which are records that cost nothing.
 
     A configuration or model that an endpoint uses says so: after a rollback that is not what its stack's state says.
     """
@@ -46,7 +46,7 @@ def _listed(look: AwsLook, kind: str, operation: str, key: str, prefix: str, **f
 
 
 def _endpoint(look: AwsLook, thing: Thing) -> tuple[Thing, Mapping[str, Any]]:
-    """With its cost, and the configuration that it has now; an empty one where that, or the endpoint, is gone."""
+    """Returns an endpoint with its cost, and its configuration; {} if the configuration or the endpoint is gone."""
     client = look.clients("sagemaker")
     live = find(client.describe_endpoint, EndpointName=thing.name)
     configuration = live and find(client.describe_endpoint_config, EndpointConfigName=live["EndpointConfigName"])

@@ -46,7 +46,7 @@ class AwsSweeper:
 
 
 def _tagged(clients: AwsClients, project: str) -> dict[str, dict[str, str]]:
-    """https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html
+    """Returns ARN -> tags: https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html
 
     It goes on to name what was deleted for a while, and does not know every kind: each kind is listed besides.
     """
@@ -176,7 +176,7 @@ def _by_name(look: AwsLook, stacks: Collection[str]) -> Iterator[Thing]:
 
 
 def _stack_of(look: AwsLook, name: str, stacks: Collection[str]) -> str:
-    """The stack that a name begins with; of several (`dev`, `dev-a`) the longest."""
+    """Returns the stack that a name begins with; of several (`dev`, `dev-a`) the longest."""
     fitting = [s for s in stacks if name.startswith(f"{look.prefix}{s.lower()}-")]
     return max(fitting, key=len, default="")
 

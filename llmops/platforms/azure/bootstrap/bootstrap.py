@@ -22,7 +22,7 @@ from llmops.platforms.steps import ADMINISTRATOR
 
 @dataclass(frozen=True)
 class BootstrappedSubscription:
-    """What was found and done, and what to write down."""
+    """Resources that bootstrap found or created, and the values to write down."""
 
     rows: list[dict[str, str]]
     names: AzureBootstrapNames
@@ -96,7 +96,7 @@ def bootstrap(
 
 
 def key_url(session: AzureSession, project: str) -> str:
-    """The secrets provider that bootstrap made for a project.
+    """Returns the secrets provider that bootstrap created for a project.
 
     Raises:
         KitError: it was not made.

@@ -47,7 +47,7 @@ def github_identities(
     stacks: Sequence[StackPlace],
     policy: Document | None,
 ) -> dict[str, str]:
-    """The identities of the workflows, who may be them, and their roles.
+    """Creates the workflows' identities, the federated credentials that trust them, and their roles.
 
     Returns:
         preview, deploy and promote -> client id; empty where it was only looked.
@@ -85,7 +85,7 @@ def github_identities(
 
 
 def _trust(work: AzureBootstrapSteps, identity: str, subjects: dict[str, str]) -> None:
-    """One after the other: Azure takes one change of an identity's credentials at a time."""
+    """Writes an identity's federated credentials, one at a time: Azure refuses concurrent changes of them."""
     arm = work.session.arm
     root = f"{work.names.id(IDENTITIES, identity)}/federatedIdentityCredentials"
     there = {each["name"]: each["properties"] for each in arm.list(root)}
@@ -107,9 +107,7 @@ def _trust(work: AzureBootstrapSteps, identity: str, subjects: dict[str, str]) -
 
 
 def _preview(work: AzureBootstrapSteps, name: str, principal: str, stacks: Sequence[StackPlace]) -> None:
-    """It reads how a stack's resources are, the state, and what stores say of versions. No data, and it changes
-    nothing.
-    """
+    """Assigns roles to read a stack's resources, the state, and what stores say of versions. No data, no changes."""
     states = _states(work, name, principal, "preview", read_states(), "decrypt")
     take_back(work, name, principal, states)
     for stack in stacks:
@@ -122,7 +120,7 @@ def _preview(work: AzureBootstrapSteps, name: str, principal: str, stacks: Seque
 def _deploy(
     work: AzureBootstrapSteps, name: str, principal: str, stacks: Sequence[StackPlace], policy: Document | None
 ) -> None:
-    """What deploying takes in the groups of the stacks, and the right to give their own identities the kit's roles."""
+    """Assigns roles to deploy in the groups of the stacks, and to give their own identities the kit's roles."""
     states = _states(work, name, principal, "deploy", write_states(), "encrypt", "decrypt")
     take_back(work, name, principal, states)
     role = f"{work.names.project} deploy"
@@ -140,7 +138,7 @@ def _deploy(
 
 
 def _promote(work: AzureBootstrapSteps, name: str, principal: str, stacks: Sequence[StackPlace]) -> None:
-    """It collects runs, signs what they made, and promotes it. It deploys nothing."""
+    """Assigns roles to collect runs, sign what they made, and promote it, but not to deploy."""
     states = _states(work, name, principal, "preview", read_states(), "decrypt")
     take_back(work, name, principal, states)
     role = f"{work.names.project} promote"
@@ -151,7 +149,7 @@ def _promote(work: AzureBootstrapSteps, name: str, principal: str, stacks: Seque
 
 
 def _states(work: AzureBootstrapSteps, name: str, principal: str, kind: str, blobs: Document, *uses: str) -> list[str]:
-    """Rights on the state's container and on its key, each alone; and those on the subscription, by their names."""
+    """Assigns roles on the state's container and on its key, and returns those on the subscription, by name."""
     names, project = work.names, work.names.project
     for role, wanted, scope in (
         (f"{project} {kind} of states", blobs, names.container_id),
@@ -170,8 +168,9 @@ def _on_key(
 
 
 def permissions_of(policy: Document) -> Document:
-    """The permissions of a role definition as `az role definition` writes one, but for what a deploy identity never
-    has: to give roles, which comes with a condition, by a role of its own; to write roles; to sign, which promotes.
+    """Returns the permissions of a role definition as `az role definition` writes one, without what a deploy identity
+    never has: giving roles (which comes with a condition, by a role of its own), writing roles, and signing, which
+    promotes.
     """
     members = {name[:1].lower() + name[1:]: value for name, value in policy.items()}
     kept = {
@@ -182,7 +181,7 @@ def permissions_of(policy: Document) -> Document:
 
 
 def promoting() -> Document:
-    """What collecting and promoting take in a stack's group, beside the signature."""
+    """Returns what collecting and promoting need in a stack's group, beside the signature."""
     ml, blobs = "Microsoft.MachineLearningServices/workspaces", "Microsoft.Storage/storageAccounts/blobServices"
     return {
         "actions": [

@@ -17,7 +17,7 @@ CONTAINER = KEY = "states"
 
 @dataclass(frozen=True)
 class AzureBootstrapNames:
-    """What bootstrap calls its things. Account and vault have names in the whole world: a hash of both ends them."""
+    """Names of bootstrap's resources. Account and vault must be unique in the world, so a hash ends them."""
 
     project: str
     subscription: str
@@ -68,11 +68,11 @@ class AzureBootstrapNames:
         return f"{self.vault_id}/keys/{KEY}"
 
     def identity(self, kind: str, repository: str) -> str:
-        """The identity of the jobs of a GitHub repository; `kind` is preview, deploy or promote."""
+        """Returns the name of the identity for a GitHub repository's jobs; `kind` is preview, deploy or promote."""
         return shorten(f"{self._word}-{kind}-{re.sub(r'[^A-Za-z0-9]+', '-', repository)}", 128)
 
     def id(self, type_: str, name: str) -> str:
-        """Of a thing in the group."""
+        """Returns the id of a resource in the group."""
         return f"{self.group_id}/providers/{type_}/{name}"
 
     @property
@@ -92,7 +92,7 @@ class AzureBootstrapNames:
 
 @dataclass(kw_only=True)
 class AzureBootstrapSteps(Steps):
-    """Where bootstrap works, and what it did."""
+    """Session, names and results of a bootstrap."""
 
     session: AzureSession
     names: AzureBootstrapNames
@@ -113,7 +113,7 @@ class AzureBootstrapSteps(Steps):
 
 
 def shorten(name: str, limit: int) -> str:
-    """A name of at most so many characters: cut, with a hash of the whole."""
+    """Returns a name of at most `limit` characters: a longer one is cut, with a hash of the whole."""
     if len(name) <= limit:
         return name
     return f"{name[: limit - 9].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

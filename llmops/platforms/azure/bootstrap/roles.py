@@ -108,12 +108,12 @@ def take_back(work: AzureBootstrapSteps, who: str, principal: str, kept: Collect
 
 
 def role_id(work: AzureBootstrapSteps, name: str) -> str:
-    """The GUID of a role of bootstrap's own."""
+    """Returns the GUID of one of bootstrap's own roles."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{work.names.scope} {name}"))
 
 
 def _assignments(work: AzureBootstrapSteps, principal: str, scope: str, guid: str) -> list[Document]:
-    """Of one role to one principal, on a scope and above it."""
+    """Returns the assignments of one role to one principal, on a scope and above it."""
     listed = work.session.arm.list(f"{scope}/providers/{_ASSIGNMENTS}", **{"$filter": f"principalId eq '{principal}'"})
     found = [{"name": each["name"], **each["properties"]} for each in listed]
     return [
@@ -125,7 +125,7 @@ def _assignments(work: AzureBootstrapSteps, principal: str, scope: str, guid: st
 
 
 def define(work: AzureBootstrapSteps, name: str, wanted: Document) -> str:
-    """A role of one's own that can be assigned in the subscription alone; its id.
+    """Defines a custom role that can be assigned in this subscription alone, and returns its id.
 
     Args:
         work: of bootstrap.
@@ -161,7 +161,7 @@ def _blocks(properties: Document) -> list[Document]:
 
 
 def only_the_stacks_own(principals: Iterable[str]) -> str:
-    """A condition: who has it gives and takes the roles of a stack's program, and to and from these principals alone.
+    """Returns a condition that restricts assignments to the roles of a stack's program, and to these principals.
 
     https://learn.microsoft.com/azure/role-based-access-control/delegate-role-assignments-examples
 
@@ -181,7 +181,7 @@ def only_the_stacks_own(principals: Iterable[str]) -> str:
 
 
 def only_what_is_said_of_versions() -> str:
-    """A condition: who has it reads aliases, rejections and manifests of versions, and lists names.
+    """Returns a condition that restricts reading to aliases, rejections and manifests of versions; names may be listed.
 
     https://learn.microsoft.com/azure/storage/blobs/storage-auth-abac-examples
     """
@@ -191,8 +191,8 @@ def only_what_is_said_of_versions() -> str:
 
 
 def look_around() -> Document:
-    """What a program looks at outside of its stack's group: the subscription, names that are taken, quotas, versions
-    of what Azure offers. Nobody's resources.
+    """Returns the rights to look outside of a stack's group: the subscription, names that are taken, quotas, and
+    versions that Azure offers. Nobody's resources.
     """
     return {
         "actions": [
@@ -208,7 +208,7 @@ def look_around() -> Document:
 
 
 def read_states() -> Document:
-    """What a preview does with the container of states."""
+    """Returns the rights of a preview on the container of states."""
     return {
         "actions": [f"{_BLOB_SERVICE}/containers/read"],
         "dataActions": [f"{_BLOBS}/read"],
@@ -216,8 +216,8 @@ def read_states() -> Document:
 
 
 def write_states() -> Document:
-    """What an update does with the container of states. It removes no version of a blob, and not the container: what
-    it overwrites or deletes can be brought back.
+    """Returns the rights of an update on the container of states. It can't remove versions of blobs or the container:
+    whatever it overwrites or deletes can be restored.
     """
     return {
         "actions": [f"{_BLOB_SERVICE}/containers/read"],
@@ -226,15 +226,15 @@ def write_states() -> Document:
 
 
 def use_states_key(*uses: str) -> Document:
-    """What one does with the key of the states' secrets: `encrypt`, `decrypt`. It is never changed or deleted by it."""
+    """Returns the rights to use the key of the states' secrets (`encrypt`, `decrypt`), not to change or delete it."""
     return {"actions": [f"{_KEYS}/read"], "dataActions": [f"{_KEYS}/read", *(f"{_KEYS}/{use}/action" for use in uses)]}
 
 
 def read_key() -> Document:
-    """The public half of a signing key."""
+    """Returns the rights to read a signing key's public half."""
     return {"actions": [f"{_KEYS}/read"], "dataActions": [f"{_KEYS}/read"]}
 
 
 def sign() -> Document:
-    """What who promotes does with a signing key."""
+    """Returns the rights to sign with a signing key, as promoting does."""
     return {"actions": [f"{_KEYS}/read"], "dataActions": [f"{_KEYS}/read", f"{_KEYS}/sign/action"]}

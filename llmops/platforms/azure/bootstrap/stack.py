@@ -26,7 +26,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class StackPlace:
-    """What was made for a stack, by resource ids."""
+    """Resource ids of what was created for a stack."""
 
     stack: str
     group: str
@@ -77,7 +77,7 @@ def stack_place(work: AzureBootstrapSteps, stack: str, location: str, operators:
 
 
 def identity(work: AzureBootstrapSteps, location: str, id_: str, tags: Document) -> Document:
-    """The properties of a user-assigned identity, made where it is not there; empty where it was only looked."""
+    """Creates a user-assigned identity if missing; returns its properties, {} in a dry run that finds none."""
     found = work.provide(f"identity {id_.rpartition('/')[2]}", id_, {"location": location, "tags": tags})
     return found.get("properties", {})
 
@@ -98,7 +98,7 @@ def _group(work: AzureBootstrapSteps, id_: str, location: str, tags: Document) -
 
 
 def _signing_key(work: AzureBootstrapSteps, id_: str, tags: Document) -> str:
-    """Its URL with the version that is current; a key is never replaced."""
+    """Returns the key's URL with its current version; a key is never replaced."""
     attributes = {"enabled": True, "exportable": False}
     properties = {"kty": "EC", "curveName": "P-256", "keyOps": ["sign", "verify"], "attributes": attributes}
     what = f"key {id_.rpartition('/')[2]} in vault {work.names.vault}"
@@ -107,7 +107,7 @@ def _signing_key(work: AzureBootstrapSteps, id_: str, tags: Document) -> str:
 
 
 def _operator(text: str) -> tuple[str, str]:
-    """Kind and object id."""
+    """Parses an operator into kind and object id."""
     match = _OPERATOR.fullmatch(text)
     if not match:
         raise KitError(

@@ -40,7 +40,7 @@ Document = dict[str, Any]
 
 
 def providers(work: AzureBootstrapSteps) -> None:
-    """The resource providers, registered in the subscription."""
+    """Registers the resource providers in the subscription."""
     arm, missing = work.session.arm, []
     for name in PROVIDERS:
         found = arm.find(f"{work.names.scope}/providers/{name}") or {}
@@ -59,7 +59,7 @@ def providers(work: AzureBootstrapSteps) -> None:
 
 
 def resource_group(work: AzureBootstrapSteps, location: str) -> str:
-    """The group of the state; its location.
+    """Creates the resource group of the state if missing; returns its location.
 
     Raises:
         KitError: it is elsewhere; or there is none, and nothing says where it should be.
@@ -82,7 +82,9 @@ def resource_group(work: AzureBootstrapSteps, location: str) -> str:
 
 
 def state_account(work: AzureBootstrapSteps, location: str) -> None:
-    """The storage account: no keys, no public blobs, TLS 1.2, versions, soft delete; its container."""
+    """Creates or repairs the storage account (no keys, no public blobs, TLS 1.2, versions, soft delete) and its
+    container.
+    """
     arm, names = work.session.arm, work.names
     what = f"storage account {names.account}"
     before = len(work.rows)
@@ -150,7 +152,7 @@ def _versions(work: AzureBootstrapSteps) -> None:
 
 
 def _settable(found: Document) -> Document:
-    """What somebody else set stays: a PUT that leaves it out would take it away."""
+    """Returns the properties that a PUT must repeat, so that it does not remove what somebody else set."""
     return {name: value for name, value in found.items() if value is not None and name != "provisioningState"}
 
 
@@ -173,7 +175,7 @@ def _lifecycle(work: AzureBootstrapSteps) -> None:
 
 
 def state_key(work: AzureBootstrapSteps, location: str) -> None:
-    """The vault, opened by roles alone and protected from being purged, and in it the key of secrets.
+    """Creates the vault, opened by roles alone and protected from purging, and in it the key of secrets.
 
     Raises:
         KitError: the key can't be used.
@@ -210,7 +212,7 @@ def _vault(work: AzureBootstrapSteps, location: str) -> None:
 
 
 def _new_vault(work: AzureBootstrapSteps, what: str, location: str) -> None:
-    """A new one; or the one that was deleted, whose keys come back with it, and whose name nobody else can have."""
+    """Creates a vault, or recovers the deleted one of this name with its keys, since nobody else can take the name."""
     arm, names = work.session.arm, work.names
     properties: Document = {"tenantId": work.session.caller.tenant, "sku": {"family": "A", "name": "standard"}}
     body: Document = {"location": location, "tags": TAGS, "properties": properties}
@@ -229,7 +231,9 @@ def _new_vault(work: AzureBootstrapSteps, what: str, location: str) -> None:
 
 
 def caller_roles(work: AzureBootstrapSteps) -> None:
-    """What who bootstraps needs to deploy from here, once it works: an owner of a subscription reads no blob of it."""
+    """Assigns the roles that the caller needs to deploy, and waits until they work: owning a subscription reads no
+    blob.
+    """
     caller, names = work.session.caller, work.names
     assign(work, "you", caller.object_id, "Storage Blob Data Contributor", names.account_id, caller.kind)
     assign(work, "you", caller.object_id, "Key Vault Crypto User", names.vault_id, caller.kind)

@@ -71,7 +71,7 @@ TYPES = {
 
 @dataclass(frozen=True)
 class AzureLook:
-    """What the looks at each kind share."""
+    """Session, resource list and prices that the look-ups of each kind share."""
 
     arm: ResourceManager
     subscription: str
@@ -86,11 +86,11 @@ class AzureLook:
         return f"/subscriptions/{self.subscription}"
 
     def of_type(self, name: str) -> list[Document]:
-        """The listed resources of a type, the kit's and others'."""
+        """Returns the listed resources of a type, the kit's and others'."""
         return [line for line in self.lines if line["type"].lower() == name.lower()]
 
     def thing(self, type_: Type, id_: str, tags: Mapping[str, str], **more: Any) -> Thing:
-        """A thing with its tags."""
+        """Returns a resource with its tags."""
         _, provider, path = id_.rpartition("/providers/")
         return Thing(
             type_.kind,
@@ -103,25 +103,25 @@ class AzureLook:
         )
 
     def is_ours(self, tags: Mapping[str, str] | None) -> bool:
-        """Does something with these tags belong to the project?"""
+        """Returns whether a resource with these tags belongs to the project."""
         return (tags or {}).get(PROJECT_TAG) == self.project
 
     def named(self, stacks: Iterable[str], *things: str) -> dict[str, str]:
-        """What the program names things of stacks (infra/names.py): name -> stack."""
+        """Returns name -> stack for the program's names of stacks' resources (infra/names.py)."""
         return {named_after(self.project, stack, thing): stack for stack in stacks for thing in things}
 
     def prices(self, location: str) -> Prices:
-        """Of a location."""
+        """Returns the prices of a location."""
         if location not in self._prices:
             self._prices[location] = load_prices(location)
         return self._prices[location]
 
     def month(self, price: Price | None, times: float = 1.0) -> float | None:
-        """Dollars a month of so many things with a price an hour; None: not known."""
+        """Returns the dollars per month of `times` resources with a price per hour; None if it is unknown."""
         return price and price.amount * _HOURS_A_MONTH * times
 
     def flat_cost(self, type_: Type, line: Document) -> float | None:
-        """Dollars a month of what has a fixed price; None: not known, or it costs by use."""
+        """Returns the dollars per month of a resource with a fixed price; None if it is unknown, or depends on use."""
         prices = self.prices(str(line.get("location") or ""))
         if type_ is REGISTRY:
             tier = str((line.get("sku") or {}).get("name", "Basic"))
@@ -135,5 +135,5 @@ class AzureLook:
 
 
 def created(document: Document) -> datetime | None:
-    """When a resource was made, where its service says so."""
+    """Returns when a resource was created, if its service says so."""
     return moment(document.get("createdTime") or (document.get("systemData") or {}).get("createdAt"))

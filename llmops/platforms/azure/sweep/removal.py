@@ -30,7 +30,7 @@ def remove(session: AzureSession, things: Collection[Thing], say: Say) -> list[s
 
 
 def _delete(type_: kinds.Type, **query: str) -> tuple[str, Callable[[ResourceManager, Thing], None]]:
-    """A removal that is one call."""
+    """Returns a removal that is one call."""
 
     def removed(arm: ResourceManager, thing: Thing) -> None:
         arm.delete(thing.id, **query)
@@ -39,12 +39,14 @@ def _delete(type_: kinds.Type, **query: str) -> tuple[str, Callable[[ResourceMan
 
 
 def _stop_job(arm: ResourceManager, thing: Thing) -> None:
-    """Its record stays: the workspace's history."""
+    """Cancels a job; its record stays in the workspace's history."""
     arm.post(thing.id, "cancel")
 
 
 def _deployment(arm: ResourceManager, thing: Thing) -> None:
-    """With an endpoint that goes as well, traffic first: Azure refuses to delete what requests come to."""
+    """Deletes a deployment; traffic is taken away first if its endpoint goes too, because Azure refuses to delete it
+    otherwise.
+    """
     endpoint = thing.id.rpartition("/deployments/")[0]
     live = arm.find(endpoint)
     traffic: dict[str, Any] = ((live or {}).get("properties") or {}).get("traffic") or {}
@@ -54,7 +56,7 @@ def _deployment(arm: ResourceManager, thing: Thing) -> None:
 
 
 def _version(arm: ResourceManager, thing: Thing) -> None:
-    """Archived, with the container of versions when this was its last: neither is listed any more."""
+    """Archives a version, and its container if that was the last one, so that neither is listed any more."""
     arm.put(thing.id, archived(arm.get(thing.id)))
     container = thing.id.rpartition("/versions/")[0]
     if next(arm.list(f"{container}/versions"), None) is None:
@@ -62,7 +64,7 @@ def _version(arm: ResourceManager, thing: Thing) -> None:
 
 
 def _group(arm: ResourceManager, thing: Thing) -> None:
-    """Only where nothing is in it any more but what Azure put there: deleting it would take everything along.
+    """Deletes a group if it holds only what Azure put there: deleting it deletes its content.
 
     Raises:
         KitError: it holds something else.

@@ -39,7 +39,7 @@ class AzureSweeper:
 
 
 def _listed(look: AzureLook) -> Iterator[Thing]:
-    """What the list of resources has, but for what a workspace tells more exactly."""
+    """Yields the listed resources, except those that a workspace describes more exactly."""
     kept_by = _identities_of_workspaces(look)
     for line in look.lines:
         if not look.is_ours(line.get("tags")):

@@ -20,7 +20,7 @@ _WHO = ("training", "endpoint", "workspace", "deployer")
 
 
 def things(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
-    """All of the project.
+    """Yields the project's resources that have no tags.
 
     Args:
         look: the subscription.
@@ -33,7 +33,7 @@ def things(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
 
 
 def _assignments(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
-    """Those that the program made, of identities that are gone too: Azure keeps them, and what they lie on.
+    """Yields the program's assignments, also those of deleted identities: Azure keeps them, and what they lie on.
 
     https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#symptom---role-assignments-with-identity-not-found
     """
@@ -69,7 +69,7 @@ def _budgets(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
 
 
 def _containers(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
-    """Containers in accounts that were given to a stack; those of its own account are the account's."""
+    """Yields containers in accounts that were given to a stack; those in its own account belong to the account."""
     names = look.named(stacks, "store", "work")
     for account in look.of_type("Microsoft.Storage/storageAccounts"):
         if look.is_ours(account.get("tags")) or account.get("kind") == "FileStorage":  # which has no containers
@@ -80,7 +80,9 @@ def _containers(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
 
 
 def _deleted(look: AzureLook) -> Iterator[Thing]:
-    """What blocks its name until its days are over. (Azure documents no list of deleted workspaces of Azure ML.)"""
+    """Yields deleted resources that block their names until they are purged. (Azure documents no list of deleted
+    workspaces.)
+    """
     vaults = f"{look.root}/providers/Microsoft.KeyVault/deletedVaults"
     for vault in look.arm.list(vaults):
         given = vault["properties"]

@@ -29,7 +29,7 @@ _RUNS = Type(RUN)
 
 
 def things(look: AzureLook) -> Iterator[Thing]:
-    """All of the project. Ended jobs are records that cost nothing: not among them."""
+    """Yields the project's resources in workspaces; not ended jobs, which are records that cost nothing."""
     for workspace in look.of_type(_WORKSPACES):
         if str(workspace.get("kind") or "Default") == "Default":  # others are hubs, projects and feature stores
             yield from _in_workspace(look, workspace["id"])
@@ -66,7 +66,7 @@ def _in_workspace(look: AzureLook, workspace: str) -> Iterator[Thing]:
 
 
 def _serving(look: AzureLook, endpoint: Document, deployments: list[Document]) -> Iterator[Thing]:
-    """An endpoint with its deployments: one that requests come to is used by its endpoint."""
+    """Yields an endpoint with its deployments; one that receives requests is used by its endpoint."""
     if look.is_ours(endpoint.get("tags")):
         yield look.thing(ENDPOINT, endpoint["id"], endpoint["tags"], created=created(endpoint))
     properties = endpoint["properties"]
@@ -103,7 +103,7 @@ def _jobs(look: AzureLook, workspace: str, sizes: dict[str, Document]) -> Iterat
 
 
 def _tagged(look: AzureLook, kind: Type, document: Document) -> Iterator[Thing]:
-    """Of a resource whose tags are properties."""
+    """Yields a resource whose tags are among its properties."""
     tags = document["properties"].get("tags")
     if look.is_ours(tags):
         yield look.thing(kind, document["id"], tags, created=created(document))
@@ -114,7 +114,7 @@ def _cluster(document: Document) -> dict[str, Any]:
 
 
 def _machines(look: AzureLook, cluster: Document, nodes: int) -> float | None:
-    """Dollars a month of so many of a cluster's machines."""
+    """Returns the dollars per month of `nodes` of a cluster's machines."""
     size = _cluster(cluster)
     kind = "spot" if size.get("vmPriority") == "LowPriority" else "training"
     location = str(cluster["properties"].get("computeLocation") or cluster.get("location") or "")
