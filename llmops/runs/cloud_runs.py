@@ -60,7 +60,7 @@ class CloudRuns(ABC):
 
     @abstractmethod
     def follow(self, run: str) -> Iterator[str]:
-        """Lines of its jobs, and what becomes of them."""
+        """Yields the lines of a run's jobs, and changes of their states."""
 
     def stop(self, run: str) -> None:
         """Stop its job, and wait until what it wrote is stored."""
@@ -95,7 +95,7 @@ class CloudRuns(ABC):
         self._lay_out(spec, max(shown, default=0) + 1, say)
 
     def request(self, run: str) -> dict[str, Any]:
-        """What the cloud was asked for the first job of a run."""
+        """Returns the request that was sent for a run's first job."""
         names = self._job_names(run)
         found = self._load(run, names)
         if found is None:
@@ -107,7 +107,7 @@ class CloudRuns(ABC):
         return self._request(found.spec, 1, stored)
 
     def output(self, run: str) -> RemoteVersion:
-        """The version that its last job made, where that put it."""
+        """Returns the version that the run's last job made, where the job put it."""
         return RemoteVersion(self._objects, self._model_folder(run, self._jobs(run)[-1]))
 
     @abstractmethod
@@ -124,46 +124,46 @@ class CloudRuns(ABC):
 
     @abstractmethod
     def _request(self, spec: RunSpec, attempt: int, stored: StoredSpec) -> dict[str, Any]:
-        """What creates a job; `stored` is where that finds its spec."""
+        """Returns the request that creates a job; `stored` is where the job finds its spec."""
 
     @abstractmethod
     def _job_names(self, run: str = "") -> set[str]:
-        """Of the stack's jobs; those of a run are among them."""
+        """Returns names of the stack's jobs, those of a run among them."""
 
     @abstractmethod
     def _job_name(self, run: str, attempt: int) -> str: ...
 
     @abstractmethod
     def _is_scheduled(self, name: str) -> bool:
-        """Whether a job, or run, of that name was started by a schedule."""
+        """Returns whether a schedule started the job or run of that name."""
 
     def _repeats(self, job: Job) -> bool:
-        """Whether a job of a scheduled one's name got its spec where schedules keep theirs."""
+        """Returns whether a job with a scheduled one's name got its spec where schedules keep theirs."""
         del job  # a cloud whose names can't be mistaken has nothing to look at
         return True
 
     @abstractmethod
     def _describe(self, name: str) -> Job:
-        """A job; empty while the cloud does not show it yet."""
+        """Returns a job; {} while the cloud does not show it yet."""
 
     @abstractmethod
     def _name_of(self, job: Job) -> str: ...
 
     @abstractmethod
     def _created(self, job: Job) -> str:
-        """UTC, ISO 8601, seconds."""
+        """Returns when a job was created: UTC, ISO 8601, seconds."""
 
     @abstractmethod
     def _spec_folder(self, job: Job) -> str:
-        """Key of the folder that a job got its spec from."""
+        """Returns the key of the folder that a job got its spec from."""
 
     @abstractmethod
     def _spec_sha256(self, job: Job) -> str:
-        """Of the spec that a job was submitted with, by its request; empty: an older kit submitted it."""
+        """Returns the sha256 of the spec in a job's request; empty if an older kit submitted it."""
 
     @abstractmethod
     def _model_folder(self, run: str, job: Job) -> str:
-        """Key of the folder that holds what a job put into its folder of the model."""
+        """Returns the key of the folder that holds a job's model."""
 
     @abstractmethod
     def _has_ended(self, job: Job) -> bool: ...
@@ -185,13 +185,13 @@ class CloudRuns(ABC):
         self._create(request, say)
 
     def _load(self, run: str, names: set[str]) -> Run | None:
-        """A run; None when its spec is gone: files of runs expire."""
+        """Returns a run, or None if its spec is gone: files of runs expire."""
         jobs = [job for _, name in self._attempts(run, names) if (job := self._describe(name))]
         found = self._spec(run, jobs)
         return Run(found[0], self._state(run, jobs), found[1]) if found else None
 
     def _spec(self, run: str, jobs: Sequence[Job]) -> tuple[RunSpec, str] | None:
-        """The spec of the newest job that names it by its sha256; else any that is there, and why it is in doubt."""
+        """Returns the spec of the newest job that names its sha256; else any stored one, and why it is in doubt."""
         in_doubt = self._parsed(run, run_spec_key(run), self._objects.find(run_spec_key(run)), jobs)
         doubt = "it was laid out, and no job of it was started" if not jobs else ""
         for job in reversed(jobs):
@@ -205,7 +205,7 @@ class CloudRuns(ABC):
         return (in_doubt, doubt) if in_doubt else None
 
     def _parsed(self, run: str, key: str, content: bytes | None, jobs: Sequence[Job]) -> RunSpec | None:
-        """A spec as that of a run; None: there is none, or what is there is no spec of this run."""
+        """Parses a spec of a run; returns None if there is none, or if it is not this run's."""
         try:
             spec = RunSpec.parse(content or b"", where=f"{self._objects.url}/{key}")
         except DocumentError:
@@ -221,7 +221,7 @@ class CloudRuns(ABC):
         return [(number, name) for number, name in possible if name in names]
 
     def _jobs(self, run: str) -> list[Job]:
-        """The jobs of a run, oldest first."""
+        """Returns the jobs of a run, oldest first."""
         attempts = self._attempts(run, self._job_names(run))
         return [job for _, name in attempts if (job := self._describe(name))]
 
@@ -238,7 +238,7 @@ class CloudRuns(ABC):
             self._wait(name)
 
     def _wait(self, name: str) -> None:
-        """Until a job has ended."""
+        """Waits until a job has ended."""
         deadline = time.monotonic() + _STOP_SECONDS
         while not self._has_ended(self._describe(name)):
             if time.monotonic() > deadline:

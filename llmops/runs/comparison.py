@@ -22,7 +22,7 @@ class SuiteComparison:
     gain: Score
 
     def fields(self) -> dict[str, Any]:
-        """One row of a table."""
+        """Returns one row of a table."""
         gain = self.gain
         return {
             "suite": self.suite,

@@ -17,7 +17,7 @@ _ROW, _TOP, _NAME = 22, 24, 170
 
 
 def html(report: RunReport) -> str:
-    """The page of a run."""
+    """Returns the page of a run."""
     shown = [answers(suite) for suite in report.suites]
     sections = [_head(report), scores(report.suites), _training(report), _data(report), *shown]
     return document(f"Run {report.run.spec.id}", sections)
@@ -51,7 +51,7 @@ def _head(report: RunReport) -> str:
 
 
 def scores(suites: list[SuiteReport], before: str = "base model", after: str = "trained") -> str:
-    """Suites with their intervals, as a table and drawn; `before` and `after` name the two models."""
+    """Returns suites with their intervals, as a table and a plot; `before` and `after` name the two models."""
     rows = []
     for each in suites:
         result = each.result
@@ -72,7 +72,7 @@ def scores(suites: list[SuiteReport], before: str = "base model", after: str = "
 
 
 def _measure(result: SuiteResult) -> str:
-    """A suite's metric, its unit, and what papers state in its place."""
+    """Returns a suite's metric, its unit, and what papers report instead."""
     shown = [f"{result.metric}, {unit}; lower is better" if (unit := unit_of(result.metric)) else result.metric]
     if unit:
         shown.append(f"perplexity {math.exp(result.before.value):.3g} → {math.exp(result.after.value):.3g}")
@@ -85,7 +85,7 @@ def _interval(score: Score) -> str:
 
 
 def _intervals(suites: list[SuiteReport], before: str) -> str:
-    """Scores before and after with their intervals, from 0 to 1."""
+    """Returns a plot of scores before and after with their intervals, from 0 to 1."""
     height = _TOP + len(suites) * (2 * _ROW + 8) + _TOP
 
     def x(value: float) -> float:
@@ -153,7 +153,7 @@ def _data(report: RunReport) -> str:
 
 
 def answers(suite: SuiteReport, before: str = "base model", after: str = "trained") -> str:
-    """A suite's answers of both models side by side, the second one's worst first."""
+    """Returns both models' answers to a suite side by side, the second model's worst first."""
     shown, unit = suite.rows[:SHOWN_ROWS], unit_of(suite.suite.metric)
     wrong = sum(row.score_after < 1 for row in suite.rows)
     words = f"{unit}; the highest first" if unit else f"{wrong} of {len(suite.rows)} below 1; the lowest first"

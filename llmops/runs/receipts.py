@@ -91,7 +91,7 @@ def _compare(manifest: ModelManifest, expected: dict[str, Any], where: str) -> N
 
 
 def _differences(path: str, found: Any, wanted: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Places where two documents differ, the deepest ones; items of lists by `suite` where they have one."""
+    """Yields the deepest places where two documents differ; items of lists are matched by `suite` if they have one."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         for key in sorted(found.keys() | wanted.keys()):
             yield from _differences(f"{path}.{key}", found.get(key), wanted.get(key))
@@ -110,7 +110,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_answers(version: Version, manifest: ModelManifest, where: str) -> EvaluationAnswers:
-    """The answers that the manifest lists; what is read is what was hashed."""
+    """Returns the answers that the manifest lists; the bytes that are hashed are the ones that are parsed."""
     entry = manifest.files.get(EVALUATION)
     if entry is None:
         raise IntegrityError(
@@ -123,7 +123,7 @@ def read_answers(version: Version, manifest: ModelManifest, where: str) -> Evalu
 
 
 def checked_dataset(store: Store, pinned: Pinned) -> Path:
-    """The folder of a dataset version, checked."""
+    """Returns the folder of a dataset version, checked."""
     folder = store.dataset_folder(pinned.sha256)
     where = str(folder / MANIFEST)
     if sha256_file(folder / MANIFEST) != pinned.sha256:

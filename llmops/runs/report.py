@@ -91,7 +91,7 @@ def run_report(platform: Platform, run: Run) -> RunReport:
 def answered_rows(
     suite: Suite, rows: Sequence[SuiteRow], before: Sequence[Answer], after: Sequence[Answer]
 ) -> list[AnsweredRow]:
-    """A suite's rows with two models' answers, the second one's worst first."""
+    """Returns a suite's rows with two models' answers, the second model's worst first."""
     was, now = (score_answers(suite, rows, answers) for answers in (before, after))
     found = [
         AnsweredRow(
@@ -115,7 +115,7 @@ def _in_words(answer: Answer) -> str:
 
 
 def read_curves(lines: Iterable[str]) -> dict[str, Points]:
-    """The values of a run's progress lines by step; of steps that were done again, the last ones.
+    """Returns the values of a run's progress lines by step; the last ones of steps that were repeated.
 
     Args:
         lines: the run's log. Lines that are no progress are skipped.

@@ -67,7 +67,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
 
 
 def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[str, Any]) -> Compute | None:
-    """The machines of a run: the usual ones, but for what is wanted otherwise.
+    """Returns the machines of a run: the usual ones with the wanted changes.
 
     Raises:
         KitError: they can't be so, or runs of this target are processes of this machine.
@@ -117,7 +117,7 @@ def put_dataset(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say)
 
 
 def find_run(platform: Platform, run: str) -> Run:
-    """A run by its id or the beginning of it; `latest` is the newest.
+    """Returns a run by its id or the beginning of it; `latest` is the newest.
 
     Raises:
         NotFoundError: none. RunError: several.
@@ -136,7 +136,7 @@ def find_run(platform: Platform, run: str) -> Run:
 
 
 def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
-    """Number, sign, store and register what a completed run made; once, however often it is called.
+    """Numbers, signs, stores and registers what a completed run made; once, however often it is called.
 
     A failed registration is a warning; `unregistered` of the platform names the version until it is made good.
 
@@ -177,13 +177,13 @@ def not_complete(run: Run) -> RunError:
 
 
 def _best(runs: list[Run]) -> Run | None:
-    """A complete one, else one that is going on, else the newest."""
+    """Returns a completed run, else a running one, else the newest."""
     order = ("completed", "running", "pending", "stopped", "failed")
     return min(runs, key=lambda r: order.index(r.state.status), default=None)
 
 
 def uncollected(platform: Platform) -> list[Run]:
-    """Completed runs whose version is not in the store yet."""
+    """Returns the completed runs whose version is not in the store yet."""
     store = platform.store()
     return [
         r for r in platform.find() if r.state.status == "completed" and not store.of_run(r.spec.recipe.name, r.spec.id)
@@ -211,7 +211,7 @@ def require_collected(platform: Platform, say: Say) -> None:
 
 
 def parse_recipe(path: Path) -> Recipe:
-    """A recipe file.
+    """Reads a recipe file.
 
     Raises:
         KitError: it is missing or does not validate, file, line, field; or its base model is one of the hub that no
