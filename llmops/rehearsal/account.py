@@ -96,19 +96,19 @@ class AccountWorld(World):
         self.source.link_into(self.project)
 
     def stack(self, name: str) -> str:
-        """The name of the stack dev or prod in this account."""
+        """Returns the name of the stack dev or prod in this account."""
         return f"{self.id}-{name}"
 
     def settings(self) -> dict[str, Any]:
-        """What the target's own key of the stacks says beside the region."""
+        """Returns the settings in the target's own key beside the region."""
         return {"tags": {"llmops:rehearsal": self.id}}
 
     def more_settings(self) -> dict[str, Any]:
-        """Other keys of the stacks."""
+        """Returns other settings of the stacks."""
         return {"expires": self.end.strftime("%Y-%m-%dT%H:%MZ")}
 
     def is_ours(self, name: str) -> bool:
-        """Is something of this name the rehearsal's?"""
+        """Returns whether something of this name belongs to the rehearsal."""
         return self.id in name
 
     def place(self) -> str:
@@ -117,7 +117,7 @@ class AccountWorld(World):
 
     @property
     def on_twin(self) -> bool:
-        """Does a twin stand in for the account?"""
+        """Whether a twin stands in for the account."""
         return bool(self._caller.twin)
 
     def check_limits(self) -> None:
@@ -131,7 +131,7 @@ class AccountWorld(World):
         self._check(_AHEAD_HOURS)
 
     def watch(self) -> None:
-        """Called in the background, after each look: end the step that runs where a limit is reached meanwhile."""
+        """Ends the current step if a limit is reached; called in the background, after each look."""
         if self.over:
             return
         try:
@@ -162,7 +162,7 @@ class AccountWorld(World):
             )
 
     def _remove(self, stack: str) -> None:
-        """With its data; what that leaves, by its tags. What is left even then is named in the report."""
+        """Removes a stack with its data, then by its tags what is left. The report names what is left even then."""
         path = self.project / f"Pulumi.{stack}.yaml"
         if not path.exists():
             return
@@ -205,7 +205,7 @@ class AccountWorld(World):
 
 
 def parse_span(text: str) -> timedelta:
-    """`2h`, `90m`, `1h30m`.
+    """Parses a span of time such as `2h`, `90m` or `1h30m`.
 
     Raises:
         KitError: it is something else, or no time at all.
@@ -218,6 +218,6 @@ def parse_span(text: str) -> timedelta:
 
 
 def last_lines(text: str) -> str:
-    """The end of what a command said, in a line."""
+    """Returns the last three lines of a command's output, joined."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[-3:])

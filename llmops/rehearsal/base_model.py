@@ -17,7 +17,7 @@ class _Shelf:
         self._folder = folder
 
     def store(self) -> Store:
-        """The folder, made where it is missing."""
+        """Returns the store in the folder, created if missing."""
         from llmops.store.objects import FolderObjects
 
         document = self._folder / "store" / "store.json"
@@ -27,7 +27,7 @@ class _Shelf:
         return Store(FolderObjects(document.parent))
 
     def sign(self, folder: Path) -> None:
-        """With the shelf's key."""
+        """Signs with the shelf's key."""
         from contract.integrity.signing import make_key, sign
 
         key = self._folder / "signing.pem"
@@ -36,7 +36,7 @@ class _Shelf:
 
 
 def base_version(recipe: Recipe, relative_to: Path, say: Say) -> Path:
-    """The version's folder; to be read only. What is missing is fetched and converted, with progress.
+    """Returns the base version's folder, read-only; fetches and converts it if missing, and shows progress.
 
     Raises:
         KitError: it can't be fetched, or is no model that can be trained.

@@ -32,7 +32,7 @@ class FaultCase:
 
 
 def cases_of(cloud: str) -> tuple[FaultCase, ...]:
-    """The faults of a cloud's twin."""
+    """Returns the fault cases of a cloud's twin."""
     rows = tomllib.loads(Path(__file__).with_name("clouds").joinpath("faults.toml").read_text())["case"]
     return tuple(_case(row, cloud) for row in rows if cloud in row.pop("clouds", (cloud,)))
 
@@ -44,7 +44,7 @@ def _case(row: Mapping[str, Any], cloud: str) -> FaultCase:
 
 
 def _after_the_roles(stage: Any) -> float:
-    """So long after the roles were made that the first job meets them too early."""
+    """Returns the seconds since the roles were created, and 30, so that the first job meets them too early."""
     return stage.timeline.now() - stage.notes["roles made"] + 30
 
 
@@ -52,7 +52,7 @@ _LATER = "after the roles"
 
 
 def table(cases: Iterable[FaultCase]) -> str:
-    """The cases as docs/how-to/rehearsal.md shows them."""
+    """Returns the cases as the table of docs/how-to/rehearsal.md."""
     lines = ["| `--fault` | what goes wrong | in the step | how it ends |", "|---|---|---|---|"]
     for case in cases:
         end = "recovered" if case.end == "recovered" else f'refused, with "{case.says}"; the fix: {case.fix}'
@@ -61,7 +61,7 @@ def table(cases: Iterable[FaultCase]) -> str:
 
 
 def find(cases: Iterable[FaultCase], name: str) -> FaultCase:
-    """The case of a name.
+    """Returns the case with a name.
 
     Raises:
         KitError: there is none.

@@ -53,7 +53,7 @@ class Accepted(NamedTuple):
 
 
 class Leak(NamedTuple):
-    """What was found, and where."""
+    """A leak and its place."""
 
     what: str
     where: str
@@ -63,19 +63,19 @@ class Leak(NamedTuple):
 
 
 def secrets_of(environ: Mapping[str, str]) -> Iterator[Known]:
-    """The secrets of an environment, by the names of its variables."""
+    """Yields the secrets in an environment, by its variables' names."""
     for name, value in environ.items():
         if _SECRET_NAME.search(name) and len(value) >= _SHORTEST:
             yield Known(f"${name}", value)
 
 
 def in_text(known: Iterable[Known], text: bytes, where: str) -> Iterator[Leak]:
-    """Leaks of a text, each once."""
+    """Yields the leaks in a text, each once."""
     yield from _found(_patterns(known), text, where)
 
 
 def in_files(known: Iterable[Known], root: Path, accepted: Sequence[Accepted] = ()) -> Iterator[Leak]:
-    """Leaks of the files below a folder (or of a file): secrets in all of them, prompts in logs; dumps of memory."""
+    """Yields the leaks in a file or below a folder: secrets in all files, prompts in logs, and dumps of memory."""
     known = list(known)
     every = _patterns(each for each in known if each.kind == "secret")
     logs = _patterns(known)
@@ -90,15 +90,15 @@ def in_files(known: Iterable[Known], root: Path, accepted: Sequence[Accepted] = 
 
 
 def is_log(path: Path) -> bool:
-    """Does somebody write into this file what happens?"""
+    """Returns whether programs log to this file."""
     return path.suffix in _LOGS or path.name in ("stdout", "stderr", "report.json")
 
 
 def in_processes(
     known: Iterable[Known], processes: Iterable[psutil.Process], accepted: Sequence[Accepted] = ()
 ) -> Iterator[Leak]:
-    """Leaks of command lines and environments, known or named like secrets; and processes that would write their memory
-    to disk.
+    """Yields leaks in command lines and environments, known or named like secrets, and processes that would write their
+    memory to disk.
     """
     patterns = _patterns(known)
     for process in processes:
@@ -119,7 +119,7 @@ def in_processes(
 
 
 def of_folder(folder: Path, since: float) -> list[psutil.Process]:
-    """The other processes that were started since a time and know of a folder, by their words or their environment."""
+    """Returns the other processes started since a time whose command line or environment names a folder."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -159,7 +159,7 @@ def _patterns(known: Iterable[Known]) -> dict[str, re.Pattern[bytes]]:
 
 
 def _forms(value: str) -> bytes:
-    """The value as it is, and as it is often written: quoted for an address, escaped in JSON, in base64."""
+    """Returns a pattern of the value's usual forms: as it is, quoted for a URL, escaped in JSON, in base64."""
     plain = value.encode()
     forms = {plain, quote(value, safe="").encode(), json.dumps(value)[1:-1].encode()}
     forms |= {base64.b64encode(plain).rstrip(b"="), base64.urlsafe_b64encode(plain).rstrip(b"=")}
@@ -167,7 +167,7 @@ def _forms(value: str) -> bytes:
 
 
 def _name(process: psutil.Process) -> str:
-    """What runs: the module of a `python -m`, else the program."""
+    """Returns what a process runs: the module of `python -m`, else the program."""
     words = process.cmdline()
     if "-m" in words[:-1]:
         return words[words.index("-m") + 1]

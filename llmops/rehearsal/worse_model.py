@@ -32,7 +32,7 @@ def copy_perturbed(version: Path, target: Path) -> None:
 
 
 def _shifted(folder: Path) -> tuple[bytes, bytes]:
-    """The embeddings' bytes, and the same with each row in the place of the next.
+    """Returns the embeddings' bytes, and the same with each row in the place of the next.
 
     https://huggingface.co/docs/safetensors/index: 8 bytes of length, a JSON header, the tensors.
     """

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def find_cloud(name: str) -> "Cloud":
-    """The cloud of a target's name; its packages are imported when it is asked for something.
+    """Returns the cloud of a target; imports its packages when something is asked of it.
 
     Raises:
         UnsupportedError: there is none.

@@ -59,11 +59,11 @@ class Aws(Cloud):
         return AwsClients()
 
     def twin(self, home: Path) -> AwsTwin:
-        """moto, with a SageMaker that runs."""
+        """Returns the AWS twin: moto with a working SageMaker."""
         return AwsTwin(home)
 
     def require_loopback(self, environ: Mapping[str, str]) -> None:
-        """By the variables that lead AWS's clients; without one they lead to AWS."""
+        """Refuses unless the variables of AWS's clients lead to this machine; without one they lead to AWS."""
         named = {n: v for n, v in environ.items() if n.startswith(ENDPOINT_VARIABLE)}
         for name, value in {ENDPOINT_VARIABLE: "", **named}.items():
             if not is_loopback(value):
@@ -92,11 +92,11 @@ class Aws(Cloud):
         return f"-{stack}-" in thing
 
     def is_the_clouds(self, thing: str) -> bool:
-        """SageMaker's log of all jobs."""
+        """Returns whether it is SageMaker's log group of all jobs."""
         return thing == _JOBS_LOG
 
     def make_theirs(self) -> None:
-        """A bucket with a file, a key, a role, a topic and a log group."""
+        """Creates somebody else's bucket with a file, key, role, topic and log group."""
         clients = self._clients
         clients("s3").create_bucket(Bucket=THEIRS)
         clients("s3").put_object(Bucket=THEIRS, Key="2026/november.csv", Body=b"name,amount\n")
@@ -108,7 +108,7 @@ class Aws(Cloud):
         clients("logs").create_log_group(logGroupName=f"/{THEIRS}/nightly")
 
     def settings(self) -> dict[str, Any]:
-        """The region of this process's clients."""
+        """Returns the region of this process's clients."""
         return {"region": self._clients.caller.region}
 
     def questions(self) -> "tuple[Question, ...]":
@@ -118,7 +118,7 @@ class Aws(Cloud):
         return QUESTIONS
 
     def remove_bootstrapped(self, project: str) -> None:
-        """The bucket of states, with each of their versions; the key waits for its deletion."""
+        """Removes the bucket of states with all versions; the key is scheduled for deletion."""
         from llmops.platforms.aws.bootstrap.removal import remove
 
         remove(self._clients, project)
@@ -130,7 +130,7 @@ class Aws(Cloud):
         return _aws(outputs).roles
 
     def interruptions(self, outputs: StackOutputs, run: str) -> int:
-        """As SageMaker tells of the run's last job."""
+        """Returns how often the run's last job was interrupted, as SageMaker reports it."""
         sagemaker, prefix = self._clients("sagemaker"), _aws(outputs).job_prefix
         names = [j["TrainingJobName"] for j in each(sagemaker, "list_training_jobs", "TrainingJobSummaries",
                                                     NameContains=prefix)]  # fmt: skip
@@ -169,10 +169,10 @@ class Aws(Cloud):
         entry["volume_gb"] = 20
 
     def hasten(self, entry: dict[str, Any]) -> None:
-        """SageMaker itself waits, and its twin for less."""
+        """Changes nothing: SageMaker itself waits, and its twin for less."""
 
     def standing(self) -> Iterator[Standing]:
-        """Instances of endpoints and jobs, which are nearly all that costs."""
+        """Yields the instances of endpoints and jobs, which cause nearly all costs."""
         from clouds.aws.errors import explained
 
         with explained("the look at what costs"):

@@ -8,7 +8,7 @@ Described = Iterator[tuple[str, Any]]
 
 
 def inventory(make: Client, only: str = "") -> dict[str, Any]:
-    """`kind name` -> description; what AWS itself keeps in every account aside. `make` gives a service's client.
+    """Returns `kind name` -> description, without what AWS keeps in every account. `make` returns a service's client.
 
     With `only`, what takes a call each is described where the name has that word in it: an account may hold much else.
     """
@@ -20,7 +20,7 @@ def inventory(make: Client, only: str = "") -> dict[str, Any]:
 
 
 def each(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
-    """The items of a listing, page after page."""
+    """Yields the items of a listing, page by page."""
     if client.can_paginate(operation):
         for page in client.get_paginator(operation).paginate(**arguments):
             yield from page.get(key, [])
@@ -29,7 +29,7 @@ def each(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[An
 
 
 def _simple(service: str, operation: str, key: str, name: str, describe: str = "", by: str = "", **arguments: Any):
-    """A kind that is listed, and each described by its name where the list says too little."""
+    """Returns a kind that is listed, and described one by one by name if the list says too little."""
 
     def listed(make: Client, only: str) -> Described:
         client = make(service)
@@ -168,7 +168,7 @@ KINDS: dict[str, Callable[[Client, str], Described]] = {
 
 
 def _try(client: Any, operation: str, **arguments: Any) -> Any:
-    """An answer, or the code of a refusal (no such configuration)."""
+    """Returns an answer, or the code of a refusal (no such configuration)."""
     try:
         return getattr(client, operation)(**arguments)
     except client.exceptions.ClientError as e:
@@ -176,7 +176,7 @@ def _try(client: Any, operation: str, **arguments: Any) -> Any:
 
 
 def _plain(document: Any) -> Any:
-    """Without the answer's own metadata, so that two descriptions of the same thing are equal."""
+    """Returns an answer without its metadata, so that two descriptions of the same resource are equal."""
     if isinstance(document, dict):
         return {k: _plain(v) for k, v in document.items() if k != "ResponseMetadata"}
     return document

@@ -21,7 +21,7 @@ class AwsTwin(Twin):
         return self.environment()[ENDPOINT_VARIABLE]
 
     def take(self, identity: str) -> dict[str, str | None]:
-        """As GitHub's action for AWS does, with a token that the twin makes in GitHub's place."""
+        """Assumes a role as GitHub's action for AWS does, with a token that the twin makes in GitHub's place."""
         answer = _client("sts").assume_role_with_web_identity(
             RoleArn=identity,
             RoleSessionName="rehearsal",
@@ -47,7 +47,7 @@ class AwsTwin(Twin):
         _client("iam").delete_role_policy(RoleName=name, PolicyName=_policy_name(action))
 
     def policies(self, name: str) -> list[dict[str, Any]] | None:
-        """The inline policies; the kit's roles have no others."""
+        """Returns the inline policies; the kit's roles have no others."""
         iam = _client("iam")
         with suppress(iam.exceptions.NoSuchEntityException):
             names = iam.list_role_policies(RoleName=name)["PolicyNames"]
@@ -55,7 +55,7 @@ class AwsTwin(Twin):
         return None
 
     def bearer(self, principal: str) -> str:
-        """arn:…:role/path/NAME, arn:…:assumed-role/NAME/session."""
+        """Returns the role's name in arn:…:role/path/NAME or arn:…:assumed-role/NAME/session."""
         kind, _, rest = principal.rpartition(":")[2].partition("/")
         return rest.partition("/")[0] if kind == "assumed-role" else rest.rpartition("/")[2]
 

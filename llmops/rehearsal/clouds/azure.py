@@ -78,7 +78,7 @@ class Azure(Cloud):
         return AzureTwin(home)
 
     def require_loopback(self, environ: Mapping[str, str]) -> None:
-        """By the variables that lead Azure's clients; without them they lead to Azure."""
+        """Refuses unless the variables of Azure's clients lead to this machine; without them they lead to Azure."""
         for name in _ADDRESSES:
             value = environ.get(name, "")
             if not is_loopback(value):
@@ -103,24 +103,24 @@ class Azure(Cloud):
         return inventory(arm, subscription, self.only) | gone
 
     def is_of(self, thing: str, stack: str) -> bool:
-        """By its resource group, which is named after the stack; a deleted vault waits for its purge alone, and what
-        bootstrap made outlives the stack.
+        """Returns whether a resource belongs to a stack, by its group's name; not deleted vaults, which only wait for
+        their purge, and not bootstrap's resources, which outlive the stack.
         """
         group = _GROUP.search(thing)
         return bool(group) and f"-{stack}-" in group[1] and not thing.startswith(("deleted ", BOOTSTRAPPED))
 
     def is_the_clouds(self, thing: str) -> bool:
-        """What is deleted softly stays listed until it may be purged."""
+        """Returns whether it is soft-deleted: such resources stay listed until they may be purged."""
         return thing.startswith("deleted ")
 
     def waiting(self, stack: str) -> list[str]:
-        """What is deleted softly. (Of workspaces of Azure ML that are, Azure has no list.)"""
+        """Returns the soft-deleted resources. (Azure has no list of deleted workspaces of Azure ML.)"""
         gone = deleted(self._session.arm, self._session.subscription)
         return [id_.rpartition("/providers/")[2] for id_ in gone if self.is_of(id_, stack)]
 
     def bring_back(self, stack: str) -> list[str]:
-        """The stack's vault, as `az group create` and `az keyvault recover` do: its name is blocked until then, since
-        nobody may purge it.
+        """Recovers the stack's vault, as `az group create` and `az keyvault recover` do: nobody may purge it, and until
+        then its name is blocked.
 
         https://learn.microsoft.com/azure/key-vault/general/key-vault-recovery
         """
@@ -136,7 +136,7 @@ class Azure(Cloud):
         return [each["vaultId"].rpartition("/")[2] for each in ours]
 
     def make_theirs(self) -> None:
-        """A resource group with an identity, a log workspace and an action group."""
+        """Creates somebody else's resource group with an identity, a log workspace and an action group."""
         arm, root = self._session.arm, f"/subscriptions/{self._session.subscription}/resourceGroups/{THEIRS}"
         arm.put(root, {"location": LOCATION, "tags": {"team": "payroll"}}, _GROUP_API)
         for type_, body in (
@@ -150,12 +150,12 @@ class Azure(Cloud):
             arm.put(f"{root}/providers/{type_}/{THEIRS}", body, TYPES[type_][1])
 
     def settings(self) -> dict[str, Any]:
-        """The location, and two clusters: the machines of one may be taken back."""
+        """Returns the location and two clusters, one of them with machines that can be taken back."""
         clusters = {"cpu": {"vm_size": self.instance_type}, "spare": {"vm_size": self.instance_type, "spot": True}}
         return {"location": _location(), "computes": clusters}
 
     def place_words(self) -> tuple[str, ...]:
-        """The location, which no login has."""
+        """Returns the option for the location, which no login has."""
         return ("--location", _location())
 
     def questions(self) -> "tuple[Question, ...]":
@@ -165,24 +165,28 @@ class Azure(Cloud):
         return QUESTIONS
 
     def remove_bootstrapped(self, project: str) -> None:
-        """The resource group of the states; the vault in it can be recovered for some days."""
+        """Removes the resource group of the states; its vault can be recovered for some days."""
         from llmops.platforms.azure.bootstrap.removal import remove
 
         remove(self._session, project)
 
     def words_for(self, *stacks: str) -> tuple[str, ...]:
-        """Each gets a resource group, identities and a signing key."""
+        """Returns an option for each stack, which gets a resource group, identities and a signing key."""
         return tuple(word for stack in stacks for word in ("--for", stack))
 
     def bound(self, settings: dict[str, Any], boundary: str) -> None:
-        """Azure has no boundaries: what the deploy role may assign is a condition of its own assignment."""
+        """Changes nothing: Azure has no boundaries; a condition of the deploy role's assignment limits what it may
+        assign.
+        """
 
     def roles_of(self, outputs: StackOutputs) -> dict[str, str]:
-        """Resource ids of the managed identities."""
+        """Returns the resource ids of the managed identities."""
         return _azure(outputs).identities
 
     def interruptions(self, outputs: StackOutputs, run: str) -> int:
-        """Azure tells none: by how often the trainer of its first node began, in the run's own lines."""
+        """Returns how often the trainer of the first node began, in the run's own lines: Azure reports no
+        interruptions.
+        """
         from llmops.platforms.azure.platform import AzurePlatform
 
         return sum(line.startswith(_BEGINS) for line in AzurePlatform(outputs).follow(run)) - 1
@@ -199,7 +203,7 @@ class Azure(Cloud):
                 )
 
     def quality_alarm(self, outputs: StackOutputs, endpoint: str) -> ByHand:
-        """A scheduled query rule."""
+        """Returns the scheduled query rule of an endpoint's quality."""
         arm, azure = self._session.arm, _azure(outputs)
         group = f"/subscriptions/{azure.subscription}/resourceGroups/{azure.resource_group}"
         rules = arm.list(f"{group}/providers/{_RULES[0]}", _RULES[1])
@@ -217,7 +221,7 @@ class Azure(Cloud):
         return ByHand(rule["name"], read(), change, read)
 
     def asker(self, outputs: StackOutputs, endpoint: str) -> Callable[[bytes], bytes]:
-        """The scoring address, with a token for it."""
+        """Returns a function that calls the scoring URL with a token for it."""
         from clouds.azure.session import ML_SCOPE
 
         url = f"{outputs.endpoints[endpoint].url.rstrip('/')}/v1/chat/completions"
@@ -230,23 +234,23 @@ class Azure(Cloud):
         return ask
 
     def change_machines(self, entry: dict[str, Any]) -> None:
-        """Another size of machine, which takes another deployment."""
+        """Changes the VM size, which takes another deployment."""
         entry.setdefault("size", {})["instance_type"] = "Standard_DS4_v2"
         self.hasten(entry)
 
     def next_link(self) -> str:
-        """Of the subscription's resources, one a page."""
+        """Returns the link to the second page of the subscription's resources, one per page."""
         root = f"{self._session.arm.url}/subscriptions/{self._session.subscription}"
         page = self._session.arm.get_url(f"{root}/resources?api-version={_GROUP_API}&$top=1")
         return str(page.get("nextLink") or "")
 
     def hasten(self, entry: dict[str, Any]) -> None:
-        """It is `up` itself that watches."""
+        """Shortens the rollout's bake time on a twin: `up` itself waits for it."""
         if azure_twin_address(os.environ):
             entry["rollout"] = {"bake_seconds": _WATCHED_SECONDS}
 
     def standing(self) -> Iterator[Standing]:
-        """Machines of deployments and of running jobs, which are nearly all that costs."""
+        """Yields the machines of deployments and running jobs, which cause nearly all costs."""
         arm = self._session.arm
         resources = f"/subscriptions/{self._session.subscription}/resources"
         for listed in arm.list(resources, _GROUP_API):
@@ -264,7 +268,7 @@ class Azure(Cloud):
 
 
 def _location() -> str:
-    """As Pulumi's own provider reads it."""
+    """Returns the location as Pulumi's own provider reads it."""
     return os.environ.get("ARM_LOCATION") or LOCATION
 
 

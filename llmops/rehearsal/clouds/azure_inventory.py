@@ -41,19 +41,19 @@ _VOLATILE = ("systemData", "etag", "provisioningState", "currentNodeCount", "nod
 
 
 class Reader(Protocol):
-    """What reads Azure Resource Manager: clouds.azure.arm.ResourceManager."""
+    """The reading half of clouds.azure.arm.ResourceManager."""
 
     def find(self, id_: str, api_version: str = ..., /) -> dict[str, Any] | None:
-        """A resource."""
+        """Returns a resource."""
         ...
 
     def list(self, id_: str, api_version: str = ..., /) -> Iterator[dict[str, Any]]:
-        """The resources of a collection."""
+        """Yields the resources of a collection."""
         ...
 
 
 def inventory(arm: Reader, subscription: str, only: str = "") -> dict[str, Any]:
-    """`kind id` -> description, ids in lower case; what Azure itself keeps in every subscription aside.
+    """Returns `kind id` -> description, ids in lower case, without what Azure keeps in every subscription.
 
     With `only`, what takes a call each is described where the id has that word in it: others may have much there.
     """
@@ -66,7 +66,7 @@ def inventory(arm: Reader, subscription: str, only: str = "") -> dict[str, Any]:
 
 
 def _is_bootstraps(document: dict[str, Any]) -> bool:
-    """By its tags; a role assignment has none, but a description."""
+    """Returns whether bootstrap created it, by its tags, or a role assignment's description: that has no tags."""
     described = (document.get("properties") or {}).get("description", "")
     return (document.get("tags") or {}).get("llmops:managed-by") == "bootstrap" or described == _MADE
 
@@ -88,7 +88,7 @@ def _all(arm: Reader, root: str, only: str) -> Iterator[Described]:
 
 
 def _below(arm: Reader, kind: str, id_: str) -> Iterator[Described]:
-    """What only its parent lists."""
+    """Yields what only its parent lists."""
     if kind == "workspace":
         for path, words in _CHILDREN.items():
             for child in arm.list(f"{id_}/{path}", _ML_API):
@@ -102,7 +102,7 @@ def _below(arm: Reader, kind: str, id_: str) -> Iterator[Described]:
 
 
 def deleted(arm: Reader, subscription: str) -> list[str]:
-    """What is deleted softly, and can be recovered until it is purged."""
+    """Returns the soft-deleted resources, which can be recovered until they are purged."""
     vaults = deleted_vaults(arm, subscription)
     workspaces = f"/subscriptions/{subscription}/providers/Microsoft.OperationalInsights/deletedWorkspaces"
     logs = arm.list(workspaces, "2023-09-01")
@@ -110,12 +110,12 @@ def deleted(arm: Reader, subscription: str) -> list[str]:
 
 
 def deleted_vaults(arm: Reader, subscription: str) -> Iterator[dict[str, Any]]:
-    """Vaults that are deleted softly, as Azure describes them."""
+    """Yields soft-deleted vaults as Azure describes them."""
     return arm.list(f"/subscriptions/{subscription}/providers/Microsoft.KeyVault/deletedVaults", "2024-11-01")
 
 
 def _plain(document: Any) -> Any:
-    """Without what changes by itself, so that two descriptions of the same thing are equal."""
+    """Returns an answer without volatile fields, so that two descriptions of the same resource are equal."""
     if isinstance(document, dict):
         return {k: _plain(v) for k, v in document.items() if k not in _VOLATILE}
     if isinstance(document, list):

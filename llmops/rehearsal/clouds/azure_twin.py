@@ -50,24 +50,24 @@ class AzureTwin(Twin):
         }
 
     def name_of(self, identity: str) -> str:
-        """The object id of the principal."""
+        """Returns the object id of the principal."""
         known = self.ask("principals")
         return next(
             p["object_id"] for p in known if identity.lower() in (p.get("resource", "").lower(), p["object_id"])
         )
 
     def deny(self, name: str, action: str) -> None:
-        """By a denial that only a twin has."""
+        """Denies an action, which only a twin can."""
         self.ask("denials", "PUT", {"principal": name, "action": action})
 
     def give_back(self, name: str, action: str) -> None:
         self.ask("denials", "DELETE", {"principal": name, "action": action})
 
     def policies(self, name: str) -> list[dict[str, Any]] | None:
-        """Its role assignments, with what each role allows."""
+        """Returns its role assignments, with what each role allows."""
         grants = self.ask("grants")
         return grants.get(name)
 
     def bearer(self, principal: str) -> str:
-        """Principals are recorded by their object ids."""
+        """Returns the principal: principals are recorded by their object ids."""
         return principal

@@ -29,7 +29,7 @@ THEIRS = "acme-payroll"
 
 @dataclass(frozen=True)
 class CloudCaller:
-    """Who this process is for the cloud. `account`: with the word that the cloud has for it; `twin`: its address."""
+    """Identity of this process in the cloud. `account`: with the cloud's word for it; `twin`: its address."""
 
     name: str
     account: str
@@ -89,18 +89,18 @@ class Twin(ABC):
         self._control.down(self.home)
 
     def environment(self) -> dict[str, str]:
-        """What makes a program a client of its owner."""
+        """Returns the environment that makes a program a client of the twin's owner."""
         return {name: value for name, value in self._control.environment(self.home).items() if value is not None}
 
     @abstractmethod
     def take(self, identity: str) -> Mapping[str, str | None]:
-        """What makes a program the bearer of one of bootstrap's roles, as a workflow on GitHub gets it: changes of the
-        owner's environment.
+        """Returns the changes of the owner's environment that make a program the bearer of one of bootstrap's roles, as
+        a workflow on GitHub gets them.
         """
 
     @abstractmethod
     def name_of(self, identity: str) -> str:
-        """By which name a role is found again in records."""
+        """Returns the name by which records identify a role."""
 
     @abstractmethod
     def deny(self, name: str, action: str) -> None:
@@ -108,22 +108,24 @@ class Twin(ABC):
 
     @abstractmethod
     def give_back(self, name: str, action: str) -> None:
-        """The reverse of `deny`."""
+        """Takes back a `deny`."""
 
     @abstractmethod
     def policies(self, name: str) -> list[dict[str, Any]] | None:
-        """What a role was given, in the cloud's own documents; None: there is no such role."""
+        """Returns a role's permissions in the cloud's own documents; None if there is no such role."""
 
     @abstractmethod
     def bearer(self, principal: str) -> str:
-        """The name of the role of a recorded principal; empty: it is none."""
+        """Returns the role's name of a recorded principal; empty if it is not a role."""
 
     @abstractmethod
     def url(self) -> str:
         """Where its own routes (/_twin/…) answer."""
 
     def web_identity(self, identity: str, audience: str) -> str:
-        """A token as GitHub gives it to a job that takes one of bootstrap's roles; the twin makes it in its place."""
+        """Returns a token like the one that GitHub gives to a job that assumes one of bootstrap's roles; the twin makes
+        it.
+        """
         from llmops.platforms.steps import PROMOTE_ENVIRONMENT
 
         place = f"environment:{PROMOTE_ENVIRONMENT}" if "-promote-" in identity else "ref:refs/heads/main"
@@ -141,7 +143,7 @@ class Twin(ABC):
         return self.url()
 
     def ask(self, route: str, method: str = "GET", document: Any = None) -> Any:
-        """What one of its own routes answers.
+        """Returns the answer of one of the twin's own routes.
 
         Raises:
             KitError: it refuses, or does not answer.
@@ -198,7 +200,7 @@ class Cloud(ABC):
 
     @abstractmethod
     def twin(self, home: Path) -> Twin:
-        """The twin whose state is there."""
+        """Returns the twin whose state is in a folder."""
 
     @abstractmethod
     def require_loopback(self, environ: Mapping[str, str]) -> None:
@@ -206,28 +208,30 @@ class Cloud(ABC):
 
     @abstractmethod
     def caller(self) -> CloudCaller:
-        """Who this process is. Raises KitError: nobody."""
+        """Returns the identity of this process. Raises KitError if it has none."""
 
     @abstractmethod
     def held(self) -> dict[str, Any]:
-        """`kind name` -> description of all that the account holds of the kinds that the kit uses; but for what a
-        rehearsal itself changes all the time: the files of Pulumi's states.
+        """Returns `kind name` -> description of everything in the account of the kinds that the kit uses, without the
+        files of Pulumi's states, which change all the time.
         """
 
     @abstractmethod
     def is_of(self, thing: str, stack: str) -> bool:
-        """Is one of `held` a stack's?"""
+        """Returns whether one of `held` belongs to a stack."""
 
     @abstractmethod
     def is_the_clouds(self, thing: str) -> bool:
-        """Is one of `held` left there by the cloud itself, for whoever uses it?"""
+        """Returns whether the cloud itself left one of `held` there, for whoever uses it."""
 
     def waiting(self, _stack: str) -> list[str]:
-        """What the cloud keeps of a removed stack until some days are over, by its names."""
+        """Returns the names of what the cloud keeps of a removed stack for some days."""
         return []
 
     def bring_back(self, _stack: str) -> list[str]:
-        """Recover what `waiting` says, where it keeps a name that the same stack needs again; what was recovered."""
+        """Recovers what `waiting` lists, if it blocks a name that the same stack needs again; returns what was
+        recovered.
+        """
         return []
 
     @abstractmethod
@@ -236,19 +240,19 @@ class Cloud(ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """The target's own key of a stack's file."""
+        """Returns the target's own key of a stack's file."""
 
     def words_for(self, *_stacks: str) -> tuple[str, ...]:
-        """Words of `llmops bootstrap` that name the stacks, where it makes something for each."""
+        """Returns options of `llmops bootstrap` that name the stacks, if it creates something for each."""
         return ()
 
     def place_words(self) -> tuple[str, ...]:
-        """Words of `llmops bootstrap` that say where what is new shall be, where the environment does not."""
+        """Returns options of `llmops bootstrap` for the place of new resources, if the environment does not give it."""
         return ()
 
     @abstractmethod
     def questions(self) -> "tuple[Question, ...]":
-        """What only an account answers."""
+        """Questions that only a real account answers."""
 
     @abstractmethod
     def remove_bootstrapped(self, project: str) -> None:
@@ -260,19 +264,19 @@ class Cloud(ABC):
 
     @abstractmethod
     def roles_of(self, outputs: "StackOutputs") -> dict[str, str]:
-        """Label -> identity of the roles of a stack."""
+        """Returns label -> identity of a stack's roles."""
 
     @abstractmethod
     def interruptions(self, outputs: "StackOutputs", run: str) -> int:
-        """How often the machine of a run was taken away."""
+        """Returns how often a run's machine was taken away."""
 
     @abstractmethod
     def quality(self, outputs: "StackOutputs", endpoint: str) -> Iterator[QualityLog]:
-        """What the servers of an endpoint logged of their golden prompts."""
+        """Yields the servers' log entries about an endpoint's golden prompts."""
 
     @abstractmethod
     def quality_alarm(self, outputs: "StackOutputs", endpoint: str) -> ByHand:
-        """The alarm that watches it."""
+        """Returns the alarm that watches an endpoint's quality."""
 
     @abstractmethod
     def asker(self, outputs: "StackOutputs", endpoint: str) -> Callable[[bytes], bytes]:
@@ -283,16 +287,16 @@ class Cloud(ABC):
         """Change an endpoint's settings so that new instances have to replace the old ones."""
 
     def next_link(self) -> str:
-        """The address of a second page of a list, as the cloud writes it; empty: it writes none."""
+        """Returns the link to a list's second page as the cloud writes it; empty if it writes none."""
         return ""
 
     @abstractmethod
     def hasten(self, entry: dict[str, Any]) -> None:
-        """On a twin, whose minutes are short: let no rollout of an endpoint wait for as long as on the cloud."""
+        """Shortens a rollout's waiting on a twin, whose minutes are short."""
 
     @abstractmethod
     def standing(self) -> Iterator[Standing]:
-        """Machines of endpoints and jobs."""
+        """Yields the machines of endpoints and jobs."""
 
     def require_prices(self, say: Say, region: str) -> None:
         """Check that what a rehearsal starts has a price, so that a limit can be kept; fetch prices where it has none.
@@ -308,7 +312,7 @@ class Cloud(ABC):
             refresh(region)
 
     def fault(self, name: str) -> FaultCase:
-        """The case of a name.
+        """Returns the fault case with a name.
 
         Raises:
             KitError: there is none.
