@@ -2,7 +2,7 @@
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tests.support.checkout import CHECKOUT
@@ -15,7 +15,7 @@ def sources(*modules: str, root: Path = CHECKOUT) -> set[Path]:
     while left:
         for path in _files(root, left.pop()) - found:
             found.add(path)
-            left += _imported(path)
+            left += _imported(path.read_bytes())
     return found
 
 
@@ -34,10 +34,13 @@ def _files(root: Path, name: str) -> set[Path]:
     return {path for head in heads for path in (head / "__init__.py", head.with_suffix(".py")) if path.is_file()}
 
 
-def _imported(path: Path) -> Iterator[str]:
-    """Modules that a file imports, at its top or within functions; each name may be one of a package."""
-    for node in ast.walk(ast.parse(path.read_bytes())):
+@cache
+def _imported(source: bytes) -> list[str]:
+    """Returns the modules that a file imports, at its top or within functions; each name may be one of a package."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found

@@ -38,7 +38,7 @@ twin aws reset, twin aws env, bootstrap aws, prices show, prices refresh, doctor
 # Imports the command line once and forks a process for each command: starting Python 40 times takes too long.
 _FORKS = """
 import json, os, sys
-import llmops.cli, llmops.runs.runs, llmops.stacks.stack, typer.rich_utils
+import llmops.cli, llmops.doctor, llmops.platforms.aws.doctor, llmops.runs.runs, llmops.stacks.stack, typer.rich_utils
 for line in sys.stdin:
     order = json.loads(line)
     pid = os.fork()

@@ -21,7 +21,8 @@ def test_that_needs_quiet():
 NEVER = "def test_that_fails(): assert False"
 SCRIPT = f"""\
 . {CHECKOUT}/tools/lanes.sh
-pytest=({sys.executable} -m pytest -q -p no:randomly)
+export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 # half of the start
+pytest=({sys.executable} -m pytest -q)
 well() {{ tests well.py; }}
 other() {{ tests other.py; }}
 command() {{ false; }}

@@ -13,6 +13,11 @@ TABLES = {
 }
 
 
+@pytest.fixture(scope="module")
+def tests() -> list[page.Test]:
+    return list(page.read_tests("tests", "twins/tests"))
+
+
 def read_from(folder: Path, **files: str) -> list[page.Test]:
     for name, text in files.items():
         path = folder / "tests" / f"{name}.py"
@@ -21,13 +26,13 @@ def read_from(folder: Path, **files: str) -> list[page.Test]:
     return list(page.read_tests("tests", root=folder))
 
 
-def test_the_page_is_what_the_markers_say() -> None:
-    tests, text = list(page.read_tests("tests", "twins/tests")), page.PAGE.read_text()
+def test_the_page_is_what_the_markers_say(tests: list[page.Test]) -> None:
+    text = page.PAGE.read_text()
     assert page.with_tables(text, page.render(tests, page.read_tables())) == text, "`python -m tools.security_page`"
 
 
-def test_every_marker_names_a_row_and_every_proof_its_hole() -> None:
-    assert list(page.problems(list(page.read_tests("tests", "twins/tests")), page.read_tables())) == []
+def test_every_marker_names_a_row_and_every_proof_its_hole(tests: list[page.Test]) -> None:
+    assert list(page.problems(tests, page.read_tables())) == []
 
 
 def test_a_row_that_no_test_shows_is_not_tested(tmp_path: Path) -> None:

@@ -10,13 +10,17 @@ from tools.twin_sources import Mark, read_file
 RAISES = 'def put(call):\n    {0}\n    raise ArmError(409, "Conflict", "taken")\n'
 
 
-def test_every_refusal_names_a_source_and_every_mark_is_well_formed() -> None:
-    assert [each for cloud in page.CLOUDS for each in page.problems(page.read(cloud))] == []
+@pytest.fixture(scope="module")
+def sources() -> dict[str, page.Source]:
+    return {cloud: page.read(cloud) for cloud in page.CLOUDS}
 
 
-def test_the_page_is_what_the_marks_say() -> None:
+def test_every_refusal_names_a_source_and_every_mark_is_well_formed(sources: dict[str, page.Source]) -> None:
+    assert [each for source in sources.values() for each in page.problems(source)] == []
+
+
+def test_the_page_is_what_the_marks_say(sources: dict[str, page.Source]) -> None:
     text = page.PAGE.read_text()
-    sources = {cloud: page.read(cloud) for cloud in page.CLOUDS}
     assert page.with_tables(text, page.render(sources)) == text, "`python -m tools.twin_sources`"
     assert all(len(source.refusals) > 300 for source in sources.values())
 
