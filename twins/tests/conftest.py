@@ -1,5 +1,5 @@
 """What all tests of the twins share: the same as those of the kit."""
 
-from tests.conftest import pytest_collection_finish
+from tests.conftest import pytest_collection
 
-__all__ = ["pytest_collection_finish"]
+__all__ = ["pytest_collection"]
