@@ -155,7 +155,7 @@ class ServingProcess:
     def terminate(self) -> int:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(40)
+        return self.process.wait(120)
 
     def kill(self) -> None:
         """End at once."""

@@ -107,7 +107,7 @@ def test_a_killed_container_comes_back(host: Host, spec: EndpointSpec) -> None:
     state = host.apply(spec)
     (first,) = containers(host)
     docker("kill", first)
-    eventually(lambda: answers(state.url), 60)
+    eventually(lambda: answers(state.url), 120)
     assert containers(host) != [first]
 
 
@@ -115,8 +115,8 @@ def test_a_killed_client_leaves_no_second_container(host: Host, spec: EndpointSp
     state = host.apply(spec)
     (first,) = containers(host)
     os.kill(state.variants[0].instances[0].pid, signal.SIGKILL)
-    eventually(lambda: len(containers(host)) == 1 and containers(host) != [first], 60)
-    eventually(lambda: answers(state.url), 60)
+    eventually(lambda: len(containers(host)) == 1 and containers(host) != [first], 120)
+    eventually(lambda: answers(state.url), 120)
 
 
 def test_containers_end_with_their_supervisor(host: Host, spec: EndpointSpec) -> None:
@@ -124,6 +124,6 @@ def test_containers_end_with_their_supervisor(host: Host, spec: EndpointSpec) ->
     for process in psutil.Process(state.router_pid).parents()[:1]:
         assert MARK not in process.environ()
         process.kill()
-    eventually(lambda: containers(host) == [], 40)
+    eventually(lambda: containers(host) == [], 120)
     assert host.apply(spec).url == state.url
     assert get(state.url)["version"] == "1"

@@ -53,7 +53,7 @@ class Said:
 
     def until(self, line: str) -> None:
         with self._news:
-            assert self._news.wait_for(lambda: line in self.lines, 30), self.lines
+            assert self._news.wait_for(lambda: line in self.lines, 120), self.lines
 
 
 def of_home(home: Path) -> list[psutil.Process]:

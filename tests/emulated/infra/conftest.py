@@ -54,7 +54,7 @@ class Stack(stacks.Stack):
         output = self.outputs()["endpoints"][endpoint]
         key = Path(output["key"]).read_text().strip()
         request = urllib.request.Request(f"{output['url']}/v1/models", headers={"Authorization": f"Bearer {key}"})
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=120) as response:
             return json.load(response)["data"][0]["id"]
 
     def workers(self, endpoint: str) -> list[int]:

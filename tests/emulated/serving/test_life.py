@@ -209,7 +209,7 @@ def test_sigterm_lets_streams_end(serve: Serve) -> None:
         until(lambda: server.ask("GET", "/ping")[0] == 503)
         assert server.chat(max_tokens=3)[0] == 200  # a router may not have noticed yet
         assert list(events)[-1] == "[DONE]"
-    assert server.process.wait(40) == 0
+    assert server.process.wait(120) == 0
 
 
 def test_sigterm_cuts_what_takes_too_long_in_words(serve: Serve) -> None:
@@ -219,7 +219,7 @@ def test_sigterm_cuts_what_takes_too_long_in_words(serve: Serve) -> None:
         server.process.send_signal(signal.SIGTERM)
         *_, last = events
     assert "stops" in last["error"]["message"]
-    assert server.process.wait(40) == 0
+    assert server.process.wait(120) == 0
 
 
 def test_sigterm_while_it_starts_ends_it(serve: Serve) -> None:
@@ -235,7 +235,10 @@ def test_an_idle_engine_sleeps(shared_server: ServingProcess) -> None:
         fields = Path(f"/proc/{shared_server.engine_pid()}/stat").read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])
 
+    def spent() -> int:
+        before = ticks()
+        time.sleep(1)
+        return ticks() - before
+
     shared_server.chat(max_tokens=5)
-    before = ticks()
-    time.sleep(1)
-    assert ticks() - before < 20  # of 100 a second and processor
+    until(lambda: spent() < 20)  # of 100 a second and processor

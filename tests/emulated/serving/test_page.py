@@ -49,7 +49,7 @@ def faults() -> list[str]:
 def page(browser, faults: list[str]) -> Iterator:
     context = browser.new_context(viewport={"width": 360, "height": 740})
     tab = context.new_page()
-    tab.set_default_timeout(20_000)
+    tab.set_default_timeout(120_000)
     tab.on("pageerror", lambda e: faults.append(str(e)))
     tab.on("console", lambda m: faults.append(m.text) if "Content Security" in m.text else None)
     yield tab

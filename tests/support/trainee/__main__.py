@@ -22,7 +22,7 @@ def config(name: str) -> Any:
     return json.loads((ml / f"input/config/{name}.json").read_text())
 
 
-def wait_for_the_end(seconds: float = 60.0) -> None:
+def wait_for_the_end(seconds: float = 600.0) -> None:
     """Until SIGTERM comes, if the code caught it (`catch`)."""
     deadline = time.monotonic() + seconds
     while not terminated and time.monotonic() < deadline:

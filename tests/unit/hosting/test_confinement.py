@@ -125,14 +125,14 @@ def test_the_exit_code_is_the_programs_and_sigterm_reaches_it(folder: Path, way:
     process = launch(program, way, folder / "document")
     wait_for(lambda: "ready" in said(folder))
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(30) == 7
+    assert process.wait(120) == 7
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way.values[0].namespaces], ids=str)  # type: ignore[attr-defined]
 def test_what_the_program_started_ends_with_it_and_with_its_starter(folder: Path, way: Way) -> None:
     code = "import os; os.fork() or (os.setsid(), os.execv('/bin/sleep', ['sleep', '600.25']))\nprint(1, flush=True)\n"
     program = program_in(folder, way, [str(PYTHON), "-I", "-S", "-c", code])
-    assert launch(program, way, folder / "document").wait(30) == 0
+    assert launch(program, way, folder / "document").wait(120) == 0
     wait_for(lambda: not sleeping("600.25"))
     waits = replace(program, argv=[*program.argv[:-1], f"{code}import time; time.sleep(600)"])
     process = launch(waits, way, folder / "document")
@@ -146,7 +146,7 @@ def test_what_the_program_started_ends_with_it_and_with_its_starter(folder: Path
 def test_what_a_user_without_namespaces_left_is_found_by_the_user(folder: Path) -> None:
     way = Way(USER, False)
     code = "import os; os.fork() or (os.setsid(), os.execv('/bin/sleep', ['sleep', '600.75']))\n"
-    assert launch(program_in(folder, way, [str(PYTHON), "-I", "-c", code]), way, folder / "document").wait(30) == 0
+    assert launch(program_in(folder, way, [str(PYTHON), "-I", "-c", code]), way, folder / "document").wait(120) == 0
     wait_for(lambda: sleeping("600.75"))
     confinement.end_all(os.geteuid())
     confinement.end_all(USER)

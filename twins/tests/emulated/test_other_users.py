@@ -60,7 +60,7 @@ def ask(
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     more = {"context": trust} if parts.scheme == "https" else {}
-    with closing(kind(str(parts.hostname), parts.port, timeout=30, **more)) as connection:
+    with closing(kind(str(parts.hostname), parts.port, timeout=120, **more)) as connection:
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
         return answer.status, answer.read().decode(errors="replace")

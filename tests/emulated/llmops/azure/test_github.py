@@ -73,7 +73,7 @@ def sign_in(session: AzureSession, client: str, subject: str) -> None:
     }
     url = f"{session.twin}/{session.caller.tenant}/oauth2/v2.0/token"
     with urllib.request.urlopen(
-        url, urllib.parse.urlencode(form).encode(), timeout=30, context=ssl.create_default_context()
+        url, urllib.parse.urlencode(form).encode(), timeout=120, context=ssl.create_default_context()
     ) as answer:
         assert json.load(answer)["access_token"]
 

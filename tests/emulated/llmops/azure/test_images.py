@@ -24,7 +24,7 @@ DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 def ask(method: str, url: str, data: bytes | None = None, **headers: str) -> HTTPResponse:
-    return urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=30)
+    return urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=120)
 
 
 def push(login: Login, repository: str, tag: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llmops.rehearsal.smoke.steps import END, STEPS
+from tests.emulated.llmops.conftest import wait_until
 from tests.emulated.llmops.smoke.conftest import Owner, require_all, require_nameless
 from tests.support.rehearsing import Rehearsing
 
@@ -67,6 +68,7 @@ def test_killed_at_every_step_in_turn_and_resumed_it_leaves_nothing(smoking: Reh
 def test_killed_and_taken_down_it_leaves_nothing(smoking: Rehearsing, owner: Owner, step: str) -> None:
     def kill(process: Any) -> None:
         time.sleep(4)
+        wait_until(owner.left)
         process.kill()
 
     assert at(smoking, owner, step, kill)[0] == -signal.SIGKILL

@@ -212,7 +212,7 @@ class ServedTwin:
     def client(self, service: str = "sagemaker-runtime", attempts: int = 1) -> Any:
         """A boto3 client as the account's root."""
         session = boto3.Session(region_name=REGION, **root_keys(self.twin.home))
-        config = Config(retries={"total_max_attempts": attempts, "mode": "standard"}, read_timeout=20)
+        config = Config(retries={"total_max_attempts": attempts, "mode": "standard"}, read_timeout=120)
         self.clients.append(session.client(service, endpoint_url=self.url, config=config))
         return self.clients[-1]
 

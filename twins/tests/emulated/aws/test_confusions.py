@@ -60,7 +60,7 @@ class Site:
         return self.raw(method, path, body, written)
 
     def raw(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
-        with closing(http.client.HTTPConnection("127.0.0.1", self.twin.info.port, timeout=30)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.twin.info.port, timeout=120)) as connection:
             connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
             for name, value in {**headers, "Content-Length": str(len(body))}.items():
                 connection.putheader(name, value)

@@ -172,7 +172,7 @@ def test_vulnerability_3_a_session_is_its_key_and_its_token(twin: RunningTwin) -
 
 def fetched(url: str, data: bytes | None = None, method: str = "GET") -> tuple[int, bytes]:
     try:
-        with urlopen(Request(url, data, method=method), timeout=30) as answer:
+        with urlopen(Request(url, data, method=method), timeout=120) as answer:
             return answer.status, answer.read()
     except HTTPError as e:
         with e:

@@ -75,7 +75,7 @@ def test_data_of_a_killed_twin_is_there_again_at_the_same_addresses(tmp_path: Pa
         assert state.stat().st_mode & 0o077 == 0
         twin = psutil.Process(running.info.pids["twin"])
         os.kill(twin.pid, signal.SIGKILL)
-        twin.wait(10)
+        twin.wait(60)
         control.up(running.home, say=lambda _: None, containers="none", pace=0.1)
         with blobs(place, credential) as service:
             assert service.get_blob_client("store", "kept").download_blob().readall() == b"kept"

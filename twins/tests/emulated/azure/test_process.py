@@ -48,7 +48,7 @@ def test_a_killed_twin_comes_back_with_its_state_its_port_and_its_authority(tmp_
                 pass
             twin = psutil.Process(running.info.pids["twin"])
             os.kill(twin.pid, signal.SIGKILL)
-            twin.wait(10)
+            twin.wait(60)
             again = control.up(running.home, say=lambda _: None, containers="none", pace=0.1)
             assert (again.url, (running.home / "tls/ca.pem").read_bytes()) == (running.info.url, authority)
             assert again.pids["twin"] != running.info.pids["twin"]

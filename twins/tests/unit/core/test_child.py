@@ -25,9 +25,9 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     assert parent.stdout
     child = psutil.Process(int(parent.stdout.readline()))
     os.kill(parent.pid, signal.SIGKILL)
-    parent.wait(10)
+    parent.wait(60)
     parent.stdout.close()
-    child.wait(10)
+    child.wait(60)
 
 
 def test_it_is_stopped_and_its_last_words_are_known(tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_azurite_that_died_is_started_again(hosts: Hosts, store: ContainerClient
     until(lambda: kept.exists() and '"before"' in kept.read_text())  # Azurite writes every five seconds
     azurite = psutil.Process(json.loads((hosts.twin.home / "blobs/azurite.pid").read_text()))
     azurite.kill()
-    azurite.wait(10)
+    azurite.wait(60)
     store.upload_blob("after", b"after", overwrite=True)
     assert [store.download_blob(name).readall() for name in ("before", "after")] == [b"before", b"after"]
 

@@ -57,7 +57,7 @@ class AzureTwin:
     def _call(self, method: str, url: str, body: Any, headers: dict[str, str]) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30, context=certificates.client_context(self.home)) as answer:
+        with urllib.request.urlopen(request, timeout=120, context=certificates.client_context(self.home)) as answer:
             return json.loads(answer.read() or b"null")
 
 

@@ -35,7 +35,7 @@ def test_endpoints_serve_again_and_jobs_are_lost(tmp_path: Path) -> None:
             wait(lambda: True if '"Running"' in (home / "state.json").read_text() else None)
             twin = psutil.Process(control.up(home).pids["twin"])
             os.kill(twin.pid, signal.SIGKILL)
-            twin.wait(10)
+            twin.wait(60)
 
         with running(home, pace=0.1) as arm:
             assert arm.get(ENDPOINT)["properties"]["scoringUri"] == uri
