@@ -30,7 +30,7 @@ class Guard:
 
     @property
     def environ(self) -> dict[str, str]:
-        """What sends a program's requests here; those to loopback go their own way."""
+        """Variables that send a program's requests here, except those to loopback."""
         url = f"http://127.0.0.1:{self._server.server_address[1]}"
         named = dict.fromkeys(_VARIABLES, url) | {"NO_PROXY": _OURS}
         return named | {name.lower(): value for name, value in named.items()}

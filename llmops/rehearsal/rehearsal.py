@@ -45,7 +45,7 @@ class SpendingLimits:
 
 @dataclass(frozen=True)
 class RehearsalOptions:
-    """What was asked for. `without` are (role, action); `limits`: on the caller's own account."""
+    """Options of a rehearsal. `without` are (role, action); `limits`: on the caller's own account."""
 
     only: Sequence[str] = ()
     faults: Sequence[str] = ()
@@ -97,7 +97,7 @@ def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console:
 
 
 def _cases(cloud: Cloud, options: RehearsalOptions, steps: Sequence[RehearsalStep]) -> dict[str, FaultCase]:
-    """Step -> the fault that it meets."""
+    """Returns step -> the fault that it meets."""
     if options.faults and options.limits:
         raise KitError("a real account can't be asked for a fault", where="--fault", fix="leave out --live")
     found: dict[str, FaultCase] = {}

@@ -18,7 +18,7 @@ _AGAIN_SECONDS, _PAUSE_SECONDS = 60.0, 0.5
 
 
 class View(Protocol):
-    """Who watches."""
+    """Interface of a display of the rehearsal's progress."""
 
     def begins(self, result: Result) -> None: ...
 
@@ -97,7 +97,7 @@ def _run_step(result: Result, stage: "Stage", view: View, fault: FaultCase | Non
 
 
 def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
-    """A step that a fault meets: it ends as the table says, or it has failed."""
+    """Runs a step with a fault: it ends as the table says, or it has failed."""
     result.fault = fault.name
     members = {name: value(stage) if callable(value) else value for name, value in fault.members.items()}
     stage.world.fault(fault.name, members)
@@ -125,7 +125,7 @@ def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
 
 
 def _tried(step: RehearsalStep, stage: "Stage", fault: FaultCase) -> tuple[Evidence, int]:
-    """A step, and how often it was refused meanwhile and tried again."""
+    """Runs a step, and returns how often it was refused and tried again."""
     deadline, refusals = time.monotonic() + _AGAIN_SECONDS, 0
     while True:
         try:
@@ -157,7 +157,7 @@ def _noting(evidence: Evidence, words: str) -> Evidence:
 
 
 def _own_error(error: Exception) -> KitError:
-    """What nobody thought of: said with its place, and the rehearsal ends in order."""
+    """Wraps an unexpected error with its place, so that the rehearsal ends in order."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     return KitError(
         f"an error of the rehearsal's own: {type(error).__name__}: {error}",
@@ -167,7 +167,7 @@ def _own_error(error: Exception) -> KitError:
 
 
 def _naming_denials(error: KitError, accesses: Iterable[PermissionCheck]) -> KitError:
-    """Some refusals are lost on their way (a platform says `failed`): what was denied is always named."""
+    """Adds denials that a refusal does not name: some are lost on their way (a platform just says `failed`)."""
     denied = sorted({f"{a.role} may not {a.action} on {a.resource}" for a in accesses if not a.allowed})
     if not denied or all(words.split()[3] in str(error) for words in denied):
         return error

@@ -58,12 +58,12 @@ class Stage:
     current: Result | None = None
 
     def begin(self, result: Result) -> None:
-        """A step begins."""
+        """Begins a step."""
         self.current = result
         self.world.forget_accesses()
 
     def end(self, _result: Result) -> list[PermissionCheck]:
-        """A step ended: what roles were asked for in it."""
+        """Ends a step; returns the permissions that roles used in it."""
         self.current = None
         for label, documents in self.world.policies().items():
             known = self.policies.setdefault(label, [])
@@ -82,11 +82,11 @@ class Stage:
         return self._llmops(words, stack, who or self.bearer(words), code, stdin)[1]
 
     def json(self, *words: str, stack: str = "dev", who: str = "") -> Any:
-        """The document that a verb prints with --json."""
+        """Returns the document that a verb prints with --json."""
         return json.loads(self._llmops((*words, "--json"), stack, who or self.bearer(words), 0)[0])
 
     def bearer(self, words: tuple[str, ...]) -> str:
-        """The role that a command runs under, where a step says none."""
+        """Returns the role of a command for which a step names none."""
         return self.cloud.bearers.get(words[0], "deploy")
 
     @property
@@ -95,7 +95,7 @@ class Stage:
         return self.world.cloud
 
     def file(self, stack: str = "dev") -> StackFile:
-        """A stack's file, as it is now."""
+        """Returns a stack's file as it is now."""
         project = Project(self.world.project)
         return StackFile(project.stack_file(self.world.stack(stack)), project.name)
 
@@ -104,7 +104,7 @@ class Stage:
         return PulumiStack(Project(self.world.project), self.world.stack(stack)).outputs()
 
     def platform(self, stack: str = "dev") -> "Platform":
-        """A deployed stack, for this process."""
+        """Returns a deployed stack's platform, for this process."""
         from llmops.platforms.registry import open_platform
 
         return open_platform(self.outputs(stack))
@@ -166,16 +166,16 @@ class Stage:
         return found
 
     def manifest(self, version: str, stack: str = "dev") -> "ModelManifest":
-        """What a version in a stack's store says of itself."""
+        """Returns the manifest of a version in a stack's store."""
         store = self.platform(stack).store()
         return store.manifest(store.find(version))
 
     def endpoint_row(self, name: str, stack: str = "dev") -> dict[str, Any]:
-        """An endpoint as `llmops status` shows it."""
+        """Returns an endpoint's row of `llmops status`."""
         return next(row for row in self.json("status", stack=stack)["endpoints"] if row["name"] == name)
 
     def read_quality(self, endpoint: str) -> None:
-        """What the servers of an endpoint logged of their golden prompts, for the plot; those that are gone by then may
+        """Records what an endpoint's servers logged about their golden prompts, for the plot; servers that are gone may
         have taken their logs with them.
         """
         found = self.cloud.quality(self.outputs(), endpoint)
@@ -184,7 +184,7 @@ class Stage:
         self.timeline.quality = sorted({*self.timeline.quality, *read})
 
     def has_endpoint(self, stack: str) -> bool:
-        """Does a stack's file name any?"""
+        """Returns whether a stack's file names any endpoint."""
         return bool(self.file(stack).endpoints())
 
     def edit(self, change: Callable[[dict[str, Any]], object], stack: str = "dev") -> None:
@@ -212,7 +212,7 @@ class Stage:
         return said, both
 
     def _without_prompt(self, words: tuple[str, ...]) -> tuple[str, ...]:
-        """What is shown of a command: the last word of `invoke` that is no option is somebody's text."""
+        """Returns the words of a command to show: without the text of `invoke`, its last word that is not an option."""
         if words[0] != "invoke":
             return words
         at = max(i for i, word in enumerate(words) if not word.startswith("-"))
@@ -259,7 +259,7 @@ class Stage:
 
 
 def failure(words: str, code: int, text: str) -> KitError:
-    """What a command that ended wrongly said, as an error of this program."""
+    """Returns the error that a failed command printed as an error of this program."""
     said = _SAID.search(text)
     if said:
         where, fix = _WHERE.search(text, said.end()), _FIX.search(text, said.end())
@@ -279,8 +279,8 @@ def failure(words: str, code: int, text: str) -> KitError:
 def _listen(
     process: "subprocess.Popen[str]", log: IO[str], say: Callable[[str], None], *, secret: bool
 ) -> tuple[str, str]:
-    """A process's stdout, and all that it said; both are told as they come, but for a secret stdout. Ctrl-C ends it in
-    order.
+    """Returns a process's stdout and its whole output; shows both as they come, except a secret stdout. Ctrl-C ends the
+    process in order.
     """
     said: list[str] = []
     both: list[str] = []

@@ -59,7 +59,7 @@ class Command:
 
 @dataclass(frozen=True)
 class PermissionCheck:
-    """What a role was asked for in a step, and whether it was allowed."""
+    """A permission that a role asked for in a step, and whether it was allowed."""
 
     role: str
     action: str
@@ -94,7 +94,7 @@ class Request:
 
 @dataclass
 class Timeline:
-    """What is drawn over time; seconds from the rehearsal's begin."""
+    """Data for the plots over time, in seconds since the rehearsal began."""
 
     begun: float = field(default_factory=time.monotonic)
     begun_at: float = field(default_factory=time.time)
@@ -114,12 +114,12 @@ class Timeline:
         return time.monotonic() - self.begun
 
     def mark(self, words: str) -> None:
-        """Remember that something happened now."""
+        """Records that something happened now."""
         self.marks.append((self.now(), words))
 
 
 def chosen(steps: Iterable[RehearsalStep], only: Iterable[str]) -> list[RehearsalStep]:
-    """The steps of these ids with all that they need, in order; all where none is given.
+    """Returns the steps with these ids and all that they need, in order; all steps if no id is given.
 
     Raises:
         KitError: there is no such step.

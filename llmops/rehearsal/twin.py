@@ -89,20 +89,20 @@ class TwinWorld(World):
                 self.folder.parent.rmdir()  # unless another rehearsal is there
 
     def log(self) -> str:
-        """What the twin's process said."""
+        """Returns the output of the twin's process."""
         try:
             return (self._twin.home / "twin.log").read_text(errors="replace")
         except OSError:
             return ""
 
     def take(self, label: str, identity: str) -> None:
-        """Have commands of `label` run under a role that trusts GitHub's workflows."""
+        """Makes commands of `label` run under a role that trusts GitHub's workflows."""
         changed = {**self.environs["admin"], **self._twin.take(identity)}
         self.environs[label] = {name: value for name, value in changed.items() if value is not None}
         self.know({label: identity})
 
     def know(self, roles: Mapping[str, str]) -> None:
-        """Remember roles by their label, and take from them what `--without` says."""
+        """Stores roles by their label, and denies them what `--without` names."""
         self.roles |= {label: self._twin.name_of(identity) for label, identity in roles.items()}
         for label, action in self._without:
             if label in roles:
@@ -120,7 +120,7 @@ class TwinWorld(World):
         self._twin.ask("recorded", "DELETE")
 
     def accesses(self) -> list[PermissionCheck]:
-        """What roles were asked for since `forget_accesses`, each once."""
+        """Returns the permissions that roles used since `forget_accesses`, each once."""
         names = {name: label for label, name in self.roles.items()}
         found = []
         for record in self._twin.ask("recorded")["recorded"]:
@@ -130,7 +130,7 @@ class TwinWorld(World):
         return found
 
     def policies(self) -> dict[str, list[dict[str, Any]]]:
-        """Label -> what a role that is still there was given."""
+        """Returns label -> the permissions of each role that still exists."""
         found = {label: self._twin.policies(name) for label, name in self.roles.items()}
         return {label: documents for label, documents in found.items() if documents is not None}
 
@@ -139,7 +139,7 @@ class TwinWorld(World):
         self._twin.ask("faults", "PUT", {"kind": kind, **members})
 
     def fault_met(self, kind: str) -> bool:
-        """Has a fault happened? One that was the last of its times is no longer listed."""
+        """Returns whether a fault has happened. One that has happened as often as it should is no longer listed."""
         left = self._twin.ask("faults").get(kind) or []
         return not left or any(fault["met"] for fault in left)
 
@@ -148,12 +148,12 @@ class TwinWorld(World):
         self._twin.ask("faults", "DELETE")
 
     def unjudged(self) -> list[str]:
-        """What the twin says that it does not judge."""
+        """Returns what the twin says that it does not judge."""
         return self._twin.ask("status")["not_judged"]
 
     def place(self) -> str:
         return f"a twin of {self.cloud.title} on this machine ({self.cloud.region})"
 
     def check_limits(self) -> None:
-        """Nothing here costs anything; nothing may leave this machine."""
+        """Checks that nothing left this machine; there are no costs here."""
         self._guard.require_quiet("before this step")

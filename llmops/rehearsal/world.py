@@ -22,7 +22,7 @@ _KEPT = ("LLMOPS_CACHE", "PULUMI_HOME", warm_host.VARIABLE)
 
 
 class World:
-    """What all worlds have. As it stands, it is an account that tells nothing of itself and takes no orders.
+    """Base of all worlds: an account that reveals nothing about itself and takes no orders.
 
     `environs` holds what a command is started with, by who runs it: admin is the account's owner, the others
     are the roles that bootstrap makes. While it is open, this process is a client of it too.
@@ -60,19 +60,19 @@ class World:
         raise NotImplementedError
 
     def stack(self, name: str) -> str:
-        """The name of the stack dev or prod here."""
+        """Returns the name of the stack dev or prod here."""
         return name
 
     def settings(self) -> dict[str, Any]:
-        """What the target's own key of the stacks says beside the region."""
+        """Returns the settings in the target's own key beside the region."""
         return {}
 
     def more_settings(self) -> dict[str, Any]:
-        """Other keys of the stacks."""
+        """Returns other settings of the stacks."""
         return {}
 
     def is_ours(self, _name: str) -> bool:
-        """Is something of this name the rehearsal's?"""
+        """Returns whether something of this name belongs to the rehearsal."""
         return True
 
     def use_backend(self, url: str, secrets_provider: str) -> None:
@@ -83,11 +83,11 @@ class World:
                 environ.pop("PULUMI_CONFIG_PASSPHRASE", None)
 
     def take(self, label: str, identity: str) -> None:
-        """Have commands of `label` run under a role."""
+        """Makes commands of `label` run under a role."""
         raise _no_orders(label, identity)
 
     def know(self, _roles: Mapping[str, str]) -> None:
-        """Remember roles by their label."""
+        """Stores roles by their label."""
 
     def deny(self, label: str, action: str) -> None:
         """Take an action away from a role, whatever its policies say."""
@@ -100,11 +100,11 @@ class World:
         """Begin to record anew."""
 
     def accesses(self) -> list[PermissionCheck]:
-        """What roles were asked for since `forget_accesses`, each once."""
+        """Returns the permissions that roles used since `forget_accesses`, each once."""
         return []
 
     def policies(self) -> dict[str, list[dict[str, Any]]]:
-        """Label -> the policies of a role, as they are now."""
+        """Returns label -> the policies of a role, as they are now."""
         return {}
 
     def fault(self, kind: str, members: Mapping[str, Any]) -> None:
@@ -118,11 +118,11 @@ class World:
         """Let nothing more go wrong."""
 
     def unjudged(self) -> list[str]:
-        """What it does not judge, in its own words."""
+        """Returns what it does not judge, in its own words."""
         return []
 
     def log(self) -> str:
-        """What it said itself."""
+        """Returns its own output."""
         return ""
 
     def check_limits(self) -> None:
@@ -138,7 +138,7 @@ def _no_orders(*words: str) -> KitError:
 
 
 def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment without anything that leads to a cloud, a login or a proxy."""
+    """Returns an environment without anything that leads to a cloud, a login or a proxy."""
     return {
         name: value
         for name, value in environ.items()

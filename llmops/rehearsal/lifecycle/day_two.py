@@ -20,7 +20,7 @@ _BY_HAND = 0.1  # what somebody sets the quality alarm to
 
 
 def copy(stage: Stage) -> Evidence:
-    """The version that dev was tried with gets to prod: the same bytes, signed by prod's own key."""
+    """Copies the version that dev tried to prod: the same bytes, signed by prod's own key."""
     version, prod = stage.notes["version"], stage.world.stack("prod")
     if not stage.notes.get("theirs"):
         write_stack(stage, "prod")
@@ -43,7 +43,7 @@ def copy(stage: Stage) -> Evidence:
 
 
 def bad_version(stage: Stage) -> Evidence:
-    """A version with perturbed weights, forced: it starts, answers fast and with 200. Its quality rolls it back."""
+    """Forces a version with perturbed weights, which starts and answers fast with 200. Its quality rolls it back."""
     version = stage.notes["version"]
     worse = _worse(stage)
     refused = stage.llmops("promote", worse, "--endpoint", ENDPOINT, code=3)
@@ -90,7 +90,7 @@ def bad_version(stage: Stage) -> Evidence:
 
 
 def drift(stage: Stage) -> Evidence:
-    """Somebody silences the quality alarm by hand: a look at everything finds it, and puts it right."""
+    """Silences the quality alarm by hand, as somebody might; a refresh finds the drift, and an update repairs it."""
     alarm = stage.cloud.quality_alarm(stage.outputs(), ENDPOINT)
     again = alarm.before == _BY_HAND  # an earlier attempt, which was killed, set it
     alarm.set(_BY_HAND)
@@ -109,7 +109,7 @@ def drift(stage: Stage) -> Evidence:
 
 
 def update(stage: Stage) -> Evidence:
-    """A change that takes new instances: all requests are answered while the one fleet replaces the other."""
+    """Changes the machines: all requests are answered while one fleet replaces the other."""
     stage.edit(lambda config: stage.cloud.change_machines(config["endpoints"][ENDPOINT]))
     again, stage.notes["updating"] = stage.notes.get("updating", False), True
     with Load(stage, ENDPOINT, golden(stage)[0]) as load:
@@ -133,7 +133,7 @@ def update(stage: Stage) -> Evidence:
 
 
 def _worse(stage: Stage) -> str:
-    """A worse version in dev's store; another one, where the last was rejected before the step ended."""
+    """Returns a worse version in dev's store; another one if the last was rejected before the step ended."""
     store, put = stage.platform().store(), stage.notes.setdefault("worse ones", [])
     if not put or store.rejection(store.find(put[-1]).sha256):
         put.append(_put_worse(stage, len(put) + 1))
@@ -141,7 +141,7 @@ def _worse(stage: Stage) -> str:
 
 
 def _put_worse(stage: Stage, number: int) -> str:
-    """The trained version with its words mixed up, into dev's store; its gate says that it failed."""
+    """Puts the trained version with its words mixed up into dev's store; its gate says that it failed."""
     platform = stage.platform()
     ref = platform.store().find(stage.notes["version"])
     with tempfile.TemporaryDirectory(dir=stage.world.folder) as temporary:

@@ -7,7 +7,7 @@ from llmops.rehearsal.steps import Evidence, RehearsalStep
 
 
 def used_account(stage: Stage) -> Evidence:
-    """Things of others, and a stack of ours that was there before."""
+    """Puts resources of others and an earlier stack of the kit into the account."""
     if "theirs" not in stage.notes:
         _make_theirs(stage)
     done = stage.world.stack("prod")
@@ -23,7 +23,7 @@ def used_account(stage: Stage) -> Evidence:
 
 
 def bootstrap(stage: Stage) -> Evidence:
-    """Repeated on an account that has its bucket and key: the roles of the workflows are made."""
+    """Repeats bootstrap on an account that has its bucket and key: creates the roles of the workflows."""
     stacks = [stage.world.stack(name) for name in ("prod", "dev")]
     words = ("--github", REPOSITORY, *stage.cloud.words_for(*stacks))
     made = stage.json("bootstrap", stage.cloud.target, *words, who="admin")
@@ -40,7 +40,7 @@ def bootstrap(stage: Stage) -> Evidence:
 
 
 def doctor(stage: Stage) -> Evidence:
-    """What this machine lacks for a stack of the cloud."""
+    """Lists what this machine lacks for a stack of the cloud."""
     write_stack(stage, "dev")
     found = stage.json("doctor")
     counted = {state: [row["check"] for row in found if row["state"] == state] for state in ("ok", "note")}
@@ -51,7 +51,7 @@ def doctor(stage: Stage) -> Evidence:
 
 
 def plan(stage: Stage) -> Evidence:
-    """What `up` would do, under the role that may read and nothing else."""
+    """Plans `up` under a role that may only read."""
     write_stack(stage, "dev")
     before = stage.cloud.held()
     made = stage.json("plan", who="deploy")
@@ -69,7 +69,9 @@ def plan(stage: Stage) -> Evidence:
 
 
 def up(stage: Stage) -> Evidence:
-    """The first `up` may not make a repository, and says so; with the permission, the second goes on from there."""
+    """Runs the first `up`, which may not create a repository and says so; with the permission, the second one
+    continues.
+    """
     said: tuple[str, ...] = ()
     if not stage.world.live and not stage.notes.get("refused once"):
         said = (_refused(stage),)
@@ -99,7 +101,7 @@ def _make_theirs(stage: Stage) -> None:
 
 
 def _backend(stage: Stage) -> None:
-    """The place of states, which every stack of the rehearsal has in the account's bucket."""
+    """Creates the place of states, which every stack of the rehearsal has in the account's bucket."""
     words = stage.cloud.words_for(stage.world.stack("prod"))
     made = stage.json("bootstrap", stage.cloud.target, *words, who="admin", stack="prod")
     stage.notes["places"] = made.get("stacks", {})

@@ -22,7 +22,7 @@ _CHECKPOINT = "*checkpoints/*/complete.json"
 
 
 def images(stage: Stage) -> Evidence:
-    """What runs and endpoints are made of, by digest."""
+    """Builds or pushes the images of runs and endpoints, and pins them by digest."""
     built = stage.json("images", "push" if stage.world.live and not stage.cloud.caller().twin else "build")
     written = stage.file().config()["images"]
     require(written == built, "the stack file has other images than were built", str(stage.file().path))
@@ -37,7 +37,7 @@ def images(stage: Stage) -> Evidence:
 
 
 def train(stage: Stage) -> Evidence:
-    """A spot job whose machine is taken away once; its follower is killed, and `runs collect` finishes the run."""
+    """Trains on a spot machine that is taken away once; kills the follower, and finishes the run by `runs collect`."""
     recipe_path = stage.world.project / RECIPE
     recipe = Recipe.load(recipe_path)
     platform = stage.platform()
@@ -75,7 +75,7 @@ def train(stage: Stage) -> Evidence:
 
 
 def gate(stage: Stage) -> Evidence:
-    """The evaluation decides; what was never evaluated is not promoted."""
+    """Lets the evaluation decide; a version that was never evaluated is not promoted."""
     version = stage.notes["version"]
     manifest = stage.manifest(version)
     assert manifest.gate
@@ -92,7 +92,7 @@ def gate(stage: Stage) -> Evidence:
 
 
 def promote(stage: Stage) -> Evidence:
-    """One line of the stack file."""
+    """Writes one line of the stack file."""
     version = stage.notes["version"]
     changed = stage.json("promote", version, "--endpoint", ENDPOINT)
     if stage.cloud.files:
@@ -104,7 +104,7 @@ def promote(stage: Stage) -> Evidence:
 
 
 def serve(stage: Stage) -> Evidence:
-    """Endpoints come up, and are what was asked for."""
+    """Deploys endpoints and checks that they are as declared."""
     stage.timeline.mark("first endpoints")
     stage.llmops("up")
     rows = {row["name"]: row for row in stage.json("status")["endpoints"]}
@@ -118,7 +118,7 @@ def serve(stage: Stage) -> Evidence:
 
 
 def invoke(stage: Stage) -> Evidence:
-    """Plain, streamed, by files where the cloud has that, and with OpenAI's client and a bearer token."""
+    """Asks plainly, streaming, by files where the cloud has that, and with OpenAI's client and a bearer token."""
     question, expect = golden(stage)
     answers = {
         "plain": stage.json("invoke", ENDPOINT, question)["choices"][0]["message"]["content"],
@@ -133,7 +133,7 @@ def invoke(stage: Stage) -> Evidence:
 
 
 def by_openai(access: dict[str, str], question: str) -> str:
-    """What an OpenAI client gets; without the package, what the same request gets."""
+    """Returns the answer that an OpenAI client gets; without the package, that of the same request."""
     request = {"model": access["model"], "messages": [{"role": "user", "content": question}]}
     try:
         from openai import OpenAI
@@ -147,7 +147,7 @@ def by_openai(access: dict[str, str], question: str) -> str:
 
 
 def golden(stage: Stage) -> tuple[str, list[str]]:
-    """A question that the version was seen to answer rightly, and what the answer must hold."""
+    """Returns a question that the version answered correctly before, and what the answer must contain."""
     first = stage.manifest(stage.notes["version"]).golden[0]
     return first.messages[-1].content, first.expect
 
@@ -166,12 +166,12 @@ def _far_enough(stage: Stage) -> Callable[[str], bool]:
 
 
 def holds(answer: str, expect: list[str]) -> bool:
-    """Is there an answer, with all that it must hold?"""
+    """Returns whether there is an answer that contains everything expected."""
     return all(any(a.casefold() in answer.casefold() for a in each.split("|")) for each in expect) and bool(answer)
 
 
 def _ended(platform: Any, run: str) -> Any:
-    """A run's state once it has ended."""
+    """Returns a run's state if it has ended, else None."""
     state = platform.find(run)[0].state
     return state if state.status not in ("pending", "running") else None
 

@@ -23,12 +23,12 @@ def require(condition: object, what: str, where: str, fix: str = "see the step's
 
 
 def theirs(stage: Stage) -> dict[str, Any]:
-    """What others have in the account, described."""
+    """Returns the descriptions of others' resources in the account."""
     return {name: d for name, d in stage.cloud.held().items() if THEIRS in json.dumps([name, d], default=str)}
 
 
 def write_stack(stage: Stage, name: str) -> None:
-    """A stack's file, unless it is there."""
+    """Writes a stack's file unless it exists."""
     path = stage.world.project / f"Pulumi.{stage.world.stack(name)}.yaml"
     if path.exists():
         return

@@ -17,7 +17,7 @@ _ERROR = "this is an error of the kit; remove by hand what is left"
 
 
 def secrets(stage: Stage) -> Evidence:
-    """What the clients were given, and what they asked, is where it belongs, while all of it still stands and runs."""
+    """Searches all places for the clients' secrets and prompts while everything still runs."""
     world = stage.world
     known = [each for environ in (*world.environs.values(), dict(os.environ)) for each in leaks.secrets_of(environ)]
     files = (world.folder / name for name in stage.cloud.secret_files)
@@ -48,14 +48,16 @@ def secrets(stage: Stage) -> Evidence:
 
 
 def _in_state(stage: Stage, stack: str, known: Iterable[leaks.Known]) -> list[leaks.Leak]:
-    """As the engine exports it, and with the outputs of each update; the cloud keeps the files."""
+    """Returns the leaks in a stack's state as the engine exports it, with the outputs of each update; the cloud keeps
+    the files.
+    """
     name = stage.world.stack(stack)
     deployment = json.dumps(PulumiStack(Project(stage.world.project), name).export())
     return list(leaks.in_text(known, deployment.encode(), f"the state of stack {name}"))
 
 
 def down(stage: Stage) -> Evidence:
-    """Plain `pulumi destroy` would lose models: it is refused; `llmops down` keeps them."""
+    """Checks that plain `pulumi destroy` is refused, since it would lose models, and that `llmops down` keeps them."""
     name = stage.world.stack("dev")
     stage.notes["prod"] = _of_prod(stage, stage.cloud.held())
     refused = stage.llmops("down", "--data", "another", code=1)
@@ -72,7 +74,7 @@ def down(stage: Stage) -> Evidence:
 
 
 def down_data(stage: Stage) -> Evidence:
-    """Everything goes, and the account is as it was."""
+    """Removes everything, and compares the account with what it was before."""
     name = stage.world.stack("dev")
     stage.llmops("down", "--data", name)
     cloud = stage.cloud

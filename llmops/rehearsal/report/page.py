@@ -121,7 +121,7 @@ def _differences(report: Report) -> str:
 
 
 def _questions(report: Report) -> str:
-    """What only an account answers."""
+    """Returns the questions that only a real account answers."""
     if not report.questions:
         return ""
     head = "<tr><th>question</th><th>what the kit assumes</th><th>what the cloud did</th><th>answer</th></tr>"
@@ -138,7 +138,7 @@ def _questions(report: Report) -> str:
 
 
 def _permissions(report: Report) -> str:
-    """What each role was asked for, and in which step first."""
+    """Returns which permissions each role used, and in which step first."""
     first: dict[str, dict[str, str]] = {}
     for result in report.results:
         for access in result.accesses:

@@ -12,7 +12,7 @@ _PAUSE_SECONDS = 15.0
 
 
 def gantt(results: Sequence[Result], seconds: float) -> str:
-    """A bar for each step that ran, over the rehearsal's time."""
+    """Draws a bar for each step that ran, over the rehearsal's time."""
     ran = [r for r in results if r.state != "not run"]
     height = TOP + len(ran) * (_BAR + _GAP) + BOTTOM
     axis = Axis(seconds, height)
@@ -34,7 +34,7 @@ def gantt(results: Sequence[Result], seconds: float) -> str:
 
 
 def latency(timeline: Timeline, seconds: float) -> str:
-    """Each request by when it was sent and how long it took, a plot for each load; failed ones stand out."""
+    """Draws each request by its start and duration, one plot per load; failed ones stand out."""
     most = nice(max((r.seconds for r in timeline.requests), default=0.0) * 1000)
     return "\n".join(_latency(load, timeline, seconds, most) for load in _loads(timeline.requests))
 
@@ -85,7 +85,7 @@ def _rate(requests: Sequence[Request], timeline: Timeline, seconds: float) -> st
 
 
 def quality(timeline: Timeline, seconds: float) -> str:
-    """Each time that a server asked its golden prompts: the share of right answers, and whose they were."""
+    """Draws the share of golden prompts that each server answered correctly, over time."""
     if not timeline.quality:
         return ""
     height = TOP + PLOT + BOTTOM
@@ -107,7 +107,7 @@ def quality(timeline: Timeline, seconds: float) -> str:
 
 
 def held(points: Sequence[tuple[float, float]], seconds: float, title: str, unit: str, timeline: Timeline) -> str:
-    """A value that holds until the next one, over time."""
+    """Draws a value that holds until the next one, over time."""
     if not points:
         return ""
     most = nice(max(v for _, v in points) or 1.0)
@@ -128,7 +128,7 @@ def held(points: Sequence[tuple[float, float]], seconds: float, title: str, unit
 
 
 def _marks(timeline: Timeline, axis: Axis, height: float) -> list[str]:
-    """What happened meanwhile: a line each, its words in the tip and, where there is room, beside it."""
+    """Draws a line for each event, with its words in the tooltip and, if there is room, beside it."""
     parts, free = [], 0.0
     for at, words in timeline.marks:
         if not axis.holds(at):
@@ -154,5 +154,5 @@ def _loads(requests: Sequence[Request]) -> list[list[Request]]:
 
 
 def _window(times: Sequence[float], seconds: float) -> tuple[float, float]:
-    """A little more than the time in which something was measured."""
+    """Returns an interval slightly longer than that of the measurements."""
     return max(0.0, min(times) - 2), min(seconds, max(times) + 2)

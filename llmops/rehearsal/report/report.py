@@ -61,12 +61,12 @@ class Report:
 
 
 def to_json(report: Report) -> str:
-    """Everything, for programs; a step's facts are what two rehearsals are compared by."""
+    """Returns everything as JSON, for programs; a step's facts are what two rehearsals are compared by."""
     return json.dumps(document(report), indent=1, default=str) + "\n"
 
 
 def document(report: Report) -> dict[str, Any]:
-    """report.json as plain data."""
+    """Returns report.json as plain data."""
     failed = report.failed
     return {
         "schema": SCHEMAS[report.kind],
@@ -100,7 +100,7 @@ def machine() -> str:
 
 
 def document_of(result: Result) -> dict[str, Any]:
-    """A step as it went, as plain data."""
+    """Returns a step's result as plain data."""
     step, error = result.step, result.error
     return {
         "id": step.id,
@@ -121,7 +121,7 @@ def document_of(result: Result) -> dict[str, Any]:
 
 
 def result_of(step: RehearsalStep, document: dict[str, Any]) -> Result:
-    """The reverse, of a step that passed."""
+    """Restores the result of a passed step from `document_of`."""
     return Result(
         step,
         document["state"],
@@ -134,7 +134,7 @@ def result_of(step: RehearsalStep, document: dict[str, Any]) -> Result:
 
 
 def junit(report: Report) -> str:
-    """JUnit XML as CI servers read it: a test case a step.
+    """Returns JUnit XML as CI servers read it: one test case per step.
 
     https://github.com/testmoapp/junitxml
     """
@@ -181,12 +181,12 @@ def _case(suite: ElementTree.Element, result: Result, of: str) -> None:
 
 
 def _text(text: str) -> str:
-    """Without the characters that XML 1.0 does not know, such as a terminal's colours."""
+    """Returns a text without the characters that XML 1.0 does not allow, such as a terminal's colours."""
     return "".join(c for c in text if c in "\t\n\r" or ord(c) >= 0x20)
 
 
 def compare(cloud: dict[str, Any], twin: dict[str, Any]) -> list[str]:
-    """Where a rehearsal on a cloud went otherwise than on the twin, by two documents of `report.json`."""
+    """Returns where a rehearsal on a cloud differed from the twin's, by two documents of `report.json`."""
     here = {s["id"]: s for s in twin["steps"]}
     found = []
     for step in cloud["steps"]:

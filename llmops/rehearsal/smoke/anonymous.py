@@ -14,8 +14,8 @@ _SHORTEST = 4
 
 
 def anonymous(text: str, *known: str) -> str:
-    """The text with a word in place of each account number, id, caller, address, and each of `known`. The same id is
-    the same word wherever it stands.
+    """Returns the text with a word in place of each account number, id, caller, address, and each of `known`. Equal ids
+    become equal words.
     """
     for each in sorted(_here(known), key=len, reverse=True):
         text = text.replace(each, "…")
@@ -32,7 +32,7 @@ def _here(known: Iterable[str]) -> set[str]:
 
 
 def _user_of_all() -> str:
-    """A name that says nothing of anybody, and is a word of the kit's too."""
+    """Returns a user name that identifies nobody, because the kit uses the word too; else an empty string."""
     try:
         return "root" if getpass.getuser() == "root" else ""
     except (OSError, KeyError):

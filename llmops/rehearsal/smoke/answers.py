@@ -10,7 +10,7 @@ from llmops.rehearsal.steps import Result
 
 
 def answers(questions: Iterable[Question], stage: Stage, result: Result) -> dict[str, dict[str, str]]:
-    """What a step that ended answers, by question."""
+    """Returns the answers that a finished step gives, by question."""
     found = {}
     for question in questions:
         if question.step == result.step.id and (answer := _answer(question, stage, result)):
@@ -34,6 +34,6 @@ def _answer(question: Question, stage: Stage, result: Result) -> CloudAnswer | N
 
 
 def _line_of(text: str, match: "re.Match[str]") -> str:
-    """The line in which something stands."""
+    """Returns the line that contains a match."""
     end = text.find("\n", match.end())
     return text[text.rfind("\n", 0, match.start()) + 1 : end if end >= 0 else len(text)].strip()

@@ -53,12 +53,12 @@ class Progress:
 
     @classmethod
     def new(cls, account: str, region: str, ttl: timedelta) -> "Progress":
-        """Of one that begins now."""
+        """Creates the progress of a smoke test that begins now."""
         ends = (datetime.now(UTC) + ttl).timestamp()
         return cls(f"smoke-{secrets.token_hex(2)}", account, region, ends)
 
     def spent(self, now: float) -> float:
-        """Dollars by now: what stood at the last look is taken to have stood ever since."""
+        """Returns the dollars spent by now, assuming that what existed at the last look has existed since."""
         return self.usd + self.rate * max(0.0, now - self.looked) / _HOUR
 
     def done(self, steps: tuple[RehearsalStep, ...]) -> dict[str, Result]:
@@ -77,12 +77,12 @@ class Progress:
         timeline.cost = [(at, rate) for at, rate in kept.get("cost", [])]
 
     def keep(self, timeline: Timeline) -> None:
-        """Remember what is drawn over time."""
+        """Stores the timeline for the plots."""
         self.timeline = {k: v for k, v in asdict(timeline).items() if not k.startswith("begun")}
 
 
 class Shelf:
-    """Where the progress of a cloud's smoke test is kept: one at a time, in a project."""
+    """Store of the progress of a cloud's smoke test: one at a time, in a project."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -90,7 +90,7 @@ class Shelf:
         self._lock = threading.Lock()
 
     def load(self) -> Progress | None:
-        """What was kept; None: there is no smoke test to go on with.
+        """Returns the stored progress; None if there is no smoke test to continue.
 
         Raises:
             KitError: it can't be read.

@@ -31,7 +31,7 @@ class Question:
 
 @dataclass(frozen=True)
 class CloudAnswer:
-    """What the cloud did."""
+    """The cloud's answer to a question."""
 
     did: str
     as_assumed: bool = True
@@ -68,7 +68,7 @@ def load_questions(cloud: str, looks: "Mapping[str, Callable[[Any], CloudAnswer 
 def table(
     questions: Iterable[Question], answered: dict[str, dict[str, str]], results: Iterable[Result]
 ) -> list[Answered]:
-    """Every question, in its order, with what is known of it."""
+    """Returns every question in order, with what is known about it."""
     states = {result.step.id: result.state for result in results}
     rows = []
     for each in questions:

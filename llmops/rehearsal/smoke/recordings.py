@@ -51,7 +51,7 @@ def write(path: Path, target: str, twin: bool, folder: Path) -> None:
 
 
 def read(path: Path, target: str) -> list[dict[str, Any]]:
-    """The exchanges of a recording.
+    """Returns the exchanges of a recording.
 
     Raises:
         KitError: it is no recording, or of another cloud.
@@ -85,7 +85,7 @@ def _require_depth(value: Any, left: int = _DEEPEST) -> None:
 
 
 def differences(cloud: Iterable[dict[str, Any]], twin: Iterable[dict[str, Any]]) -> list[Difference]:
-    """Where a twin's recording differs from a cloud's, by call."""
+    """Returns where a twin's recording differs from a cloud's, by call."""
     there, here = _by_call(cloud), _by_call(twin)
     found: list[Difference] = []
     for call in sorted({*there, *here}):
@@ -107,7 +107,7 @@ def _by_call(exchanges: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, An
 
 
 def _outcomes(call: str, there: list[dict[str, Any]], here: list[dict[str, Any]]) -> Iterator[Difference]:
-    """Statuses and codes that one of them never answered."""
+    """Yields the statuses and codes that only one of them answered."""
     cloud, twin = ({f"{e['status']} {e['code']}".strip() for e in exchanges} for exchanges in (there, here))
     for each in sorted(cloud - twin):
         yield Difference(call, _OUTCOME, "", each, "never")
@@ -116,7 +116,7 @@ def _outcomes(call: str, there: list[dict[str, Any]], here: list[dict[str, Any]]
 
 
 def _fields(call: str, there: list[dict[str, Any]], here: list[dict[str, Any]]) -> Iterator[Difference]:
-    """Members that each answer of the one has, and none of the other; the topmost of each branch."""
+    """Yields members that all answers of one side have and none of the other; only the topmost of each branch."""
     cloud, twin = _Shape.of(there), _Shape.of(here)
     if not cloud.types or not twin.types:
         return
@@ -164,7 +164,7 @@ def _walk(value: Any, path: str, found: dict[str, set[str]]) -> None:
 
 
 def _parent(path: str) -> str:
-    """Of `a.b[].c`: `a.b[]`; of `a.b[]`: `a.b`."""
+    """Returns the parent of `a.b[].c`, which is `a.b[]`; or of `a.b[]`, which is `a.b`."""
     return path[:-2] if path.endswith("[]") else path.rpartition(".")[0]
 
 

@@ -41,7 +41,7 @@ _MOST = "serve"  # after this step the account holds most
 
 @dataclass(frozen=True)
 class SmokeOptions:
-    """What was asked for. Without `resume` and `take_down` a new smoke test begins."""
+    """Options of a smoke test. Without `resume` and `take_down` a new one begins."""
 
     usd: float = 10.0
     ttl: timedelta | None = None
@@ -84,7 +84,7 @@ class Smoke:
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
-        """This process and its commands record meanwhile, if that was asked for."""
+        """Makes this process and its commands record inside the block, if the options ask for it."""
         if not self.options.record:
             yield
             return
@@ -145,11 +145,11 @@ class Smoke:
 
     @property
     def only_ends(self) -> bool:
-        """Is it about the take-down alone, asked for or begun before?"""
+        """Whether only the take-down remains, because it was asked for or has begun before."""
         return self.options.take_down or self.progress.ending
 
     def _steps(self) -> list[RehearsalStep]:
-        """With what was stopped, or has more time now, deployed first, where the rest needs it."""
+        """Returns the steps; deploys first what was stopped, or has more time now, if the rest needs it."""
         if self.only_ends:
             return []
         done = self.progress.steps
@@ -159,7 +159,7 @@ class Smoke:
         return [*STEPS[:at], *([BACK] if back else []), *STEPS[at:]]
 
     def _through(self, steps: list[RehearsalStep], stage: Stage, keeping: "_Keeping", show: Show) -> list[Result]:
-        """The steps; then the take-down, or after a failure the end of what costs by the hour."""
+        """Runs the steps, then the take-down; after a failure stops only what costs by the hour."""
         done, world = self.progress.done(STEPS), stage.world
         assert isinstance(world, SmokeWorld)
         if self.only_ends:
@@ -243,7 +243,7 @@ class _Keeping:
         self._show.says(line)
 
     def ends(self, result: Result) -> None:
-        """A step ended: what it showed is kept before the next begins."""
+        """Stores what a step showed before the next one begins."""
         found = answers(self._questions, self._stage, result)
         if recorder() and result.state == "passed" and result.step.id == _MOST:
             with suppress(KitError):

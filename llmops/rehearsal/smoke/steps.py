@@ -19,7 +19,7 @@ DEPLOY, DOWN, TAKE_DOWN = "deploy", "down", "take-down"
 
 
 def account(stage: Stage) -> Evidence:
-    """Who calls, and what is there before anything is made."""
+    """Records who calls, and what exists before anything is created."""
     world = _world(stage)
     caller, found = stage.cloud.caller(), sorted(stage.cloud.held())
     world.progress.before = world.progress.before or found
@@ -35,7 +35,7 @@ def account(stage: Stage) -> Evidence:
 
 
 def bootstrap(stage: Stage) -> Evidence:
-    """A place of states and a key of their secrets; from then on states are kept there."""
+    """Creates the place of states and the key of their secrets; states are kept there from then on."""
     world = _world(stage)
     made = stage.json("bootstrap", stage.cloud.target, *stage.cloud.place_words(), who="admin")
     world.progress.backend, world.progress.secrets_provider = made["backend"], made["secrets_provider"]
@@ -54,7 +54,7 @@ def deploy(stage: Stage) -> Evidence:
 
 
 def train(stage: Stage) -> Evidence:
-    """A run on CPUs that its caller waits for."""
+    """Trains on CPUs, and waits for the run."""
     path = stage.world.project / RECIPE
     recipe, platform = Recipe.load(path), stage.platform()
     platform.store().put_model(base_version(recipe, path.parent, stage.say), platform.sign)
@@ -78,13 +78,13 @@ def train(stage: Stage) -> Evidence:
 
 
 def serve(stage: Stage) -> Evidence:
-    """One line of the stack file, and an endpoint on a small machine without accelerator."""
+    """Writes one line of the stack file and deploys an endpoint on a small machine without accelerator."""
     stage.llmops("promote", stage.notes["version"], "--endpoint", ENDPOINT)
     return first_model.serve(stage)
 
 
 def ask(stage: Stage) -> Evidence:
-    """By the cloud's own way, streamed, and as OpenAI's clients do."""
+    """Asks by the cloud's own API, streaming, and as OpenAI's clients do."""
     question, expect = first_model.golden(stage)
     answers = {
         "plain": stage.json("invoke", ENDPOINT, question)["choices"][0]["message"]["content"],
@@ -97,7 +97,7 @@ def ask(stage: Stage) -> Evidence:
 
 
 def change_image(stage: Stage) -> Evidence:
-    """Another image of the same server, and all requests are answered while it comes."""
+    """Deploys another image of the same server; all requests are answered meanwhile."""
     image = other_image(stage)
     stage.edit(lambda config: config["images"].update(serving=image))
     stage.edit(lambda config: stage.cloud.hasten(config["endpoints"][ENDPOINT]))
@@ -121,7 +121,7 @@ def change_image(stage: Stage) -> Evidence:
 
 
 def down_data(stage: Stage) -> Evidence:
-    """As in a rehearsal, unless it was done when it was killed."""
+    """Removes everything as in a rehearsal, unless that was done before it was killed."""
     state = PulumiStack(Project(stage.world.project), stage.world.stack("dev")).export()
     if not state.get("resources"):
         return Evidence(("the stack had nothing left",), {"orphans": 0})
@@ -129,7 +129,7 @@ def down_data(stage: Stage) -> Evidence:
 
 
 def up_again(stage: Stage) -> Evidence:
-    """The same names once more, without endpoints: what was deleted and keeps its name is recovered first."""
+    """Deploys the same names again, without endpoints: recovers first what was deleted and keeps its name."""
     stack = stage.world.stack("dev")
     stage.edit(lambda config: [config.pop(key, None) for key in ("endpoints", "images")])  # they went with the data
     back = stage.cloud.bring_back(stack)
@@ -144,7 +144,7 @@ def up_again(stage: Stage) -> Evidence:
 
 
 def bring_back(stage: Stage) -> Evidence:
-    """After a failure that stopped the machines, or when it was given more time."""
+    """Deploys again after a failure that stopped the machines, or when there is more time."""
     version = stage.notes.get("version", "")
     if version and stage.has_endpoint("dev"):
         stage.llmops("promote", version, "--endpoint", ENDPOINT)  # the failure may have left a worse one
@@ -154,7 +154,7 @@ def bring_back(stage: Stage) -> Evidence:
 
 
 def take_down(stage: Stage) -> Evidence:
-    """Everything that was made goes, and the account is looked through again."""
+    """Removes everything that was created, and looks through the account again."""
     world = _world(stage)
     waiting, new = world.take_down()
     return Evidence(

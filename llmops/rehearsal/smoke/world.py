@@ -40,7 +40,7 @@ class SmokeWorld(AccountWorld):
         """Is it about the take-down alone, which no limit holds up?"""
 
     def open(self, say: Say) -> None:
-        """Become a client; end what an earlier process of the same smoke test left running.
+        """Becomes a client; ends what an earlier process of the same smoke test left running.
 
         Raises:
             KitError: there are no credentials, or those of another account.
@@ -59,7 +59,7 @@ class SmokeWorld(AccountWorld):
         _end_left(str(self.project), say)
 
     def copy(self) -> None:
-        """The project under a name of its own; as it is, where the smoke test goes on."""
+        """Copies the project under its own name; leaves the copy as it is if the smoke test continues."""
         if self.project.exists():
             return
         half = self.folder / "copying"
@@ -70,14 +70,14 @@ class SmokeWorld(AccountWorld):
         half.rename(self.project)
 
     def close(self, keep: bool = False) -> None:
-        """Become what this process was before. Removing is a step of its own."""
+        """Restores this process's environment. Removing is a separate step."""
         if self.meter:
             self.meter.stop()
         if self._before:
             super().close(keep=True)
 
     def stack(self, name: str) -> str:
-        """dev-1a2b: the project's name has the rest."""
+        """Returns a name such as dev-1a2b: the project's name has the rest."""
         return f"{name}-{self.id.rpartition('-')[2]}"
 
     @property
@@ -85,7 +85,7 @@ class SmokeWorld(AccountWorld):
         return self.project / f"Pulumi.{self.stack('dev')}.yaml"
 
     def settings(self) -> dict[str, Any]:
-        """What the target's own key of the stack says beside the region."""
+        """Returns the settings in the target's own key beside the region."""
         return {"tags": {"llmops:smoke": self.id}}
 
     def check_limits(self) -> None:
@@ -98,12 +98,12 @@ class SmokeWorld(AccountWorld):
             super().check_limits()
 
     def watch(self) -> None:
-        """Called in the background, after each look."""
+        """Called in the background, after each look; does nothing once the test has ended."""
         if not self.ended:
             super().watch()
 
     def stop_machines(self) -> None:
-        """What costs by the hour goes, data stay.
+        """Stops what costs by the hour; data stay.
 
         Raises:
             KitError: something may still run.
@@ -147,7 +147,7 @@ class SmokeWorld(AccountWorld):
         return sorted(t for t in after if self.id in t), new
 
     def _require_nothing(self, failed: list[str], aside: str = "") -> list[str]:
-        """What the account holds, of which nothing is ours, but for what is named like `aside`.
+        """Returns what the account holds, after checking that nothing of it is ours except names like `aside`.
 
         Raises:
             KitError: something is; or a removal failed.
@@ -164,7 +164,7 @@ class SmokeWorld(AccountWorld):
 
 
 def _end_left(project: str, say: Say) -> None:
-    """Commands of a smoke test that was killed may go on: they are ended in order, as by Ctrl-C."""
+    """Ends commands of a killed smoke test that still run, in order, as by Ctrl-C."""
     for process in _commands_in(project):
         words = process.info["cmdline"]
         if words[1:3] == ["-m", "llmops"]:  # which hands it on to what it runs
@@ -177,7 +177,7 @@ def _end_left(project: str, say: Say) -> None:
 
 
 def _commands_in(project: str) -> list[psutil.Process]:
-    """Of the kit and its engine, that run in the smoke test's project."""
+    """Returns the processes of the kit and its engine in the smoke test's project."""
     found = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
         words, cwd = process.info["cmdline"] or [], process.info["cwd"] or ""
