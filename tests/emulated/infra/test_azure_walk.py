@@ -12,8 +12,17 @@ from clouds.azure.names import resource_id
 from clouds.azure.settings import AzureSettings
 from infra.targets.azure import resolve
 from tests.support.checkout import CHECKOUT
-from tests.unit.infra.azure.conftest import LOCATION, RUN, SERVING, SUBSCRIPTION, TRAINING, Subscription, on_azure
-from tests.unit.infra.azure.test_target import HAD, PROVIDERS, give
+from tests.unit.infra.azure.conftest import (
+    LOCATION,
+    PROVIDERS,
+    RUN,
+    SERVING,
+    SUBSCRIPTION,
+    TRAINING,
+    Subscription,
+    on_azure,
+)
+from tests.unit.infra.azure.test_target import HAD, give
 from tests.unit.infra.program import Declared, run_program
 from tests.unit.infra.test_walk import ENTRY, FOR_THE_RULES, SIZE, WALK, leaves
 

@@ -26,6 +26,8 @@ from tests.unit.infra.program import Declared, add_version, run_program
 
 SUBSCRIPTION, TENANT = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000"
 LOCATION = "westeurope"
+THEIRS = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/theirs"
+PROVIDERS = f"{THEIRS}/providers"
 SERVING = f"registry.azurecr.io/serving@sha256:{'5' * 64}"
 TRAINING = f"registry.azurecr.io/training@sha256:{'7' * 64}"
 RUN = "chatbot-0001"
@@ -112,6 +114,20 @@ class Subscription:
         given["azure"] = {"location": LOCATION} | given.get("azure", {})
         options["computed"] = COMPUTED | options.get("computed", {})
         return run_program(given, stack_name=self.stack, **options)
+
+
+def everything(subscription: Subscription) -> dict[str, Any]:
+    """Returns a configuration with each kind of resource."""
+    subscription.add_run()
+    return {
+        "endpoints": {"chat": {"model": subscription.add_version("chatbot@1"), "size": {"max_instances": 3}}},
+        "azure": {
+            "operators": [{"object_id": "aaaaaaaa-0000-0000-0000-000000000000", "kind": "Group"}],
+            "network": {"mode": "existing", "subnet": f"{PROVIDERS}/Microsoft.Network/virtualNetworks/v/subnets/s"},
+            "budget": {"emails": ["you@example.com"]},
+            "schedules": {"weekly": {"run": RUN, "cron": "0 3 * * 0"}},
+        },
+    }
 
 
 @contextmanager

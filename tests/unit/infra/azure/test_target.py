@@ -1,4 +1,4 @@
-"""The whole program for Azure: outputs, names, URNs, what a company has already, and what interrupted updates left."""
+"""The whole program for Azure: outputs, names, URNs, and what a company has already."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,6 @@ import pulumi
 import pytest
 from ruamel.yaml import YAML
 
-from clouds.azure.arm import ResourceManager
 from clouds.azure.roles import BUILT_IN
 from clouds.azure.session import open_session
 from contract.documents.outputs import StackOutputs
@@ -16,26 +15,23 @@ from contract.documents.run import SPEC_VARIABLE
 from contract.integrity.digest import sha256_bytes
 from contract.layout import run_spec_key, schedule_key
 from infra.targets.azure import resolve
-from infra.targets.azure.inventory import AzureEntry
-from infra.targets.azure.resources.stack import AzureStack
 from llmops.platforms.azure.bootstrap.roles import GRANTED
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.azure.conftest import (
-    COMPUTED,
     LOCATION,
-    RUN,
+    PROVIDERS,
     SERVING,
     SUBSCRIPTION,
     TENANT,
+    THEIRS,
     TRAINING,
     Subscription,
+    everything,
     on_azure,
 )
 from tests.unit.infra.program import Declared, add_version, run_program
 
 URNS = Path(__file__).with_name("urns-azure.txt")
-THEIRS = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/theirs"
-PROVIDERS = f"{THEIRS}/providers"
 IDENTITY = f"{PROVIDERS}/Microsoft.ManagedIdentity/userAssignedIdentities"
 KEY = f"https://theirs.vault.azure.net/keys/signing/{'0' * 32}"
 HAD: dict[str, Any] = {
@@ -77,20 +73,6 @@ def give(subscription: Subscription) -> None:
     at[HAD["workspace"]] = {"properties": {"managedNetwork": {"isolationMode": "AllowInternetOutbound"}}}
     for name, id_ in HAD["identities"].items():
         at[id_] = {"properties": {"clientId": f"client-{name}", "principalId": f"principal-{name}"}}
-
-
-def everything(subscription: Subscription) -> dict[str, Any]:
-    """A configuration with each kind of resource."""
-    subscription.add_run()
-    return {
-        "endpoints": {"chat": {"model": subscription.add_version("chatbot@1"), "size": {"max_instances": 3}}},
-        "azure": {
-            "operators": [{"object_id": "aaaaaaaa-0000-0000-0000-000000000000", "kind": "Group"}],
-            "network": {"mode": "existing", "subnet": f"{PROVIDERS}/Microsoft.Network/virtualNetworks/v/subnets/s"},
-            "budget": {"emails": ["you@example.com"]},
-            "schedules": {"weekly": {"run": RUN, "cron": "0 3 * * 0"}},
-        },
-    }
 
 
 @pytest.fixture(scope="module")
@@ -280,77 +262,6 @@ def test_what_is_given_must_be_there(subscription: Subscription) -> None:
     missing = f"{PROVIDERS}/Microsoft.KeyVault/vaults/nowhere"
     with pytest.raises(pulumi.RunError, match=r"llmops:azure\.vault: there is no .*nowhere"):
         subscription.provision({"azure": {"vault": missing}})
-
-
-def test_a_deleted_vault_that_keeps_its_name_is_told_before_anything_is_declared(subscription: Subscription) -> None:
-    name = subscription.names.of("vault", 24, SUBSCRIPTION)
-    at = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.KeyVault/locations/{LOCATION}/deletedVaults/{name}"
-    subscription.documents[at] = {"properties": {"scheduledPurgeDate": "2027-02-01T00:00:00Z"}}
-    try:
-        with pytest.raises(pulumi.RunError) as refused:
-            subscription.provision({})
-    finally:
-        del subscription.documents[at]
-    assert f"vault {name} was deleted, and keeps its name until 2027-02-01" in str(refused.value)
-    assert f"az keyvault recover --name {name}" in str(refused.value)
-
-
-def test_what_an_interrupted_update_left_is_taken_over(
-    subscription: Subscription, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ours = {"llmops:project": "llmops", "llmops:stack": "demo"}
-    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{subscription.group}"
-    workspace = subscription.id("Microsoft.MachineLearningServices/workspaces", subscription.names.of("workspace", 33))
-    monkeypatch.delitem(subscription.documents, subscription.account, raising=False)
-    monkeypatch.setitem(subscription.documents, group, {"tags": ours})
-    monkeypatch.setitem(subscription.documents, workspace, {"tags": ours})
-    urn = "urn:pulumi:demo::llmops::azure-native:resources:ResourceGroup::group (llmops down keeps it)"
-    monkeypatch.setattr(resolve, "_urns_of_state", lambda *_: frozenset({urn}))
-    taken = spy_on_adoption(monkeypatch)
-    subscription.provision({})
-    assert taken == [{"import_": workspace, "ignore_changes": ["*"]}], (
-        "the group is in the state, and the rest not there"
-    )
-
-
-def test_all_that_is_declared_is_taken_over_where_it_was_left(
-    subscription: Subscription, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the look-ups forget, an interrupted first update would leave for the plugin to refuse."""
-    ours = {"llmops:project": "llmops", "llmops:stack": "demo"}
-    wanted = everything(subscription)
-    monkeypatch.setattr(resolve, "_urns_of_state", lambda *_: frozenset())
-    call = subscription.call
-
-    def left(_arm: ResourceManager, method: str, id_: str, api_version: str, **others: Any) -> dict[str, Any]:
-        return call(method, id_, api_version, **others) or {"tags": ours, "properties": COMPUTED}
-
-    monkeypatch.setattr(ResourceManager, "_call", left)
-    taken = spy_on_adoption(monkeypatch)
-    declared = subscription.provision(wanted)
-    native = [urn.split("::")[2] for urn in declared.resources if "::azure-native:" in urn]
-    once = "azure-native:storage:BlobServiceProperties"  # exists with its account: the plugin takes it as it is
-    assert len(taken) == len([kind for kind in native if kind != once])
-
-
-def spy_on_adoption(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Collects the options of what is taken over; mocks import nothing."""
-    taken: list[dict[str, Any]] = []
-    take_over = AzureStack.take_over
-
-    def spy(self: AzureStack, entry: AzureEntry) -> dict[str, Any]:
-        taken.extend([options] if (options := take_over(self, entry)) else [])
-        return {}
-
-    monkeypatch.setattr(AzureStack, "take_over", spy)
-    return taken
-
-
-def test_what_is_there_and_not_ours_is_refused(subscription: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{subscription.group}"
-    monkeypatch.setitem(subscription.documents, group, {"tags": {"llmops:stack": "other"}})
-    with pytest.raises(pulumi.RunError, match="exists already, and does not belong to this stack"):
-        subscription.provision({})
 
 
 def test_the_provider_keeps_to_the_subscription(full: Declared) -> None:
