@@ -89,7 +89,7 @@ def hide(fault: Fault, call: ApiCall, result: Mapping[str, Any]) -> None:
 
 
 def _unseen(twin: AccountTwin, call: ApiCall) -> str:
-    """What a call asks for that was made too short a time ago; empty: nothing."""
+    """Returns the name that a call asks for if it was created too short a time ago; empty if there is none."""
     asked = _READ.match(call.operation)
     if not asked:
         return ""
@@ -103,7 +103,7 @@ def _unseen(twin: AccountTwin, call: ApiCall) -> str:
 
 
 def _names(noun: str, document: Mapping[str, Any]) -> Iterator[str]:
-    """The names that a document has for the thing of a noun: `EndpointName`, `Arn`, `KeyMetadata.KeyId`, `Bucket`."""
+    """Yields the names in a document of a noun's resource: `EndpointName`, `Arn`, `KeyMetadata.KeyId`, `Bucket`."""
     keys = {noun.lower() + end for end in ("", "name", "arn", "id")} | {"name", "arn", "id"}
     for key, value in document.items():
         if isinstance(value, str) and key.lower() in keys:

@@ -139,7 +139,7 @@ def _put(twin: AccountTwin, body: Path, place: S3Location, key_id: str, etag: st
 
 @contextmanager
 def _content(twin: AccountTwin, bucket: str, key: str, target: IO[bytes]) -> Iterator[IO[bytes] | None]:
-    """An object's content as an open file; None when it was in no file, and is in `target` now."""
+    """Yields an object's content as an open file; None if it was in no file, and is in `target` now."""
     with twin.lock:
         found = _latest(twin, bucket, key)
         if found is None:
@@ -215,7 +215,7 @@ def new_body(twin: AccountTwin) -> Iterator[Path]:
 
 
 def _latest(twin: AccountTwin, bucket: str, key: str) -> Any | None:
-    """moto's object; None when it was deleted."""
+    """Returns moto's object; None if it was deleted."""
     from moto.s3.models import s3_backends
 
     account = JudgedAccount(twin)
@@ -223,7 +223,7 @@ def _latest(twin: AccountTwin, bucket: str, key: str) -> Any | None:
 
 
 def _check(twin: AccountTwin, operation: str, parameters: dict[str, Any]) -> None:
-    """What S3 has to say to such a call, whoever makes it."""
+    """Runs S3's checks of such a call, whoever makes it."""
     call = ApiCall("s3", operation, parameters, "", twin.region, "")
     for check in twin.checks("s3", operation):
         check(call)

@@ -271,13 +271,13 @@ def _reduce_public(key: Any) -> Any:
 
 
 def _subclasses(kind: type) -> set[type]:
-    """All of them, directly or not."""
+    """Returns all subclasses, direct or not."""
     found = set(kind.__subclasses__())
     return found | {t for each in found for t in _subclasses(each)}
 
 
 def _key_types(kinds: tuple[type, ...]) -> list[type]:
-    """The classes behind cryptography's abstract ones."""
+    """Returns the classes behind cryptography's abstract ones."""
     modules = [m for m in vars(openssl).values() if isinstance(m, types.ModuleType)]
     return [t for m in modules for t in vars(m).values() if isinstance(t, type) and issubclass(t, kinds)]
 
@@ -309,7 +309,7 @@ def _public_key(der: bytes) -> object:
 
 
 def _backends() -> dict[int, tuple[str, str, str]]:
-    """Package of moto, account and region of every backend by its id."""
+    """Returns id -> moto's package, account and region of every backend."""
     return {
         id(backend): (type(backend).__module__.split(".")[1], account, region)
         for owner in _owners()

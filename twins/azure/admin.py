@@ -43,7 +43,7 @@ def _principals(twin: TenantTwin) -> list[dict[str, Any]]:
 
 
 def _add_application(twin: TenantTwin, request: Request) -> Response:
-    """An application with a client secret and these built-in `roles` on the subscription."""
+    """Creates an application with a client secret and these built-in `roles` on the subscription."""
     given = json.loads(request.get_data() or b"{}")
     secret = secrets.token_urlsafe(24)
     made = principals.add(twin, str(given.get("name") or "application"), "application", secret)
@@ -61,7 +61,7 @@ def _remove_application(twin: TenantTwin, request: Request) -> Response:
 
 
 def _header(twin: TenantTwin, request: Request) -> Response:
-    """Variables with which a process is a principal, as if that were the managed identity of its machine."""
+    """Returns the variables with which a process is a principal, as if that were its machine's managed identity."""
     object_id = json.loads(request.get_data())["object_id"]
     if principals.find(twin, object_id) is None:
         return answer({"error": f"no principal {object_id}"}, 404)
@@ -69,7 +69,7 @@ def _header(twin: TenantTwin, request: Request) -> Response:
 
 
 def _token(twin: TenantTwin, request: Request) -> Response:
-    """A token of any principal: what a test needs that plays a managed identity."""
+    """Returns a token of any principal, which a test needs to play a managed identity."""
     given = json.loads(request.get_data())
     caller = principals.find(twin, given["object_id"])
     if caller is None:

@@ -119,7 +119,7 @@ class JudgedAccount:
         )
 
     def _boundary(self, arn: str | None) -> str | None:
-        """A boundary's text. A boundary whose policy is gone allows nothing."""
+        """Returns a boundary's text. A boundary whose policy is gone allows nothing."""
         if not arn:
             return None
         policy = self._iam.managed_policies.get(arn)

@@ -72,7 +72,7 @@ def _kms(call: ApiCall, account: JudgedAccount) -> list[str] | None:
 
 
 def _key_of(blob: object) -> str:
-    """moto's ciphertext begins with the id of its key, as `kms.utils` writes it."""
+    """Returns the id of a ciphertext's key, with which moto's ciphertext begins, as `kms.utils` writes it."""
     data = blob if isinstance(blob, bytes) else b""
     found = re.match(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32}", data)
     return found[0].decode() if found else "*"

@@ -109,14 +109,14 @@ def _endpoint_key(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedActio
 
 
 def _deregister(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
-    """DeleteEndpoint takes the endpoint's scalable targets off too, as the caller."""
+    """Yields the removal of the endpoint's scalable targets, which DeleteEndpoint does as the caller."""
     context = {"application-autoscaling:service-namespace": "sagemaker"}
     for arn in account.scalable_targets(f"endpoint/{call.parameters['EndpointName']}", call.region):
         yield JudgedAction("application-autoscaling:DeregisterScalableTarget", arn, context)
 
 
 def _register(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
-    """What Application Auto Scaling's guide asks of who scales an endpoint ("Permissions required for API actions")."""
+    """Yields what Application Auto Scaling asks of who scales an endpoint ("Permissions required for API actions")."""
     given = call.parameters
     if given.get("ServiceNamespace") != "sagemaker":
         return
@@ -133,7 +133,7 @@ def _register(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
 
 
 def _scaling_alarms(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
-    """Target tracking makes, reads and deletes its alarms as the caller (the same guide)."""
+    """Yields the alarms that target tracking creates, reads and deletes as the caller (the same guide)."""
     tracks = call.parameters.get("TargetTrackingScalingPolicyConfiguration")
     if call.operation == "PutScalingPolicy" and not tracks:
         return
@@ -145,7 +145,7 @@ def _scaling_alarms(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAct
 
 
 def _repository_key(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
-    """ECR uses a key by grants, which it makes as the caller ("Encryption at rest" in ECR's guide)."""
+    """Yields the grants by which ECR uses a key, created as the caller ("Encryption at rest" in ECR's guide)."""
     key = (call.parameters.get("encryptionConfiguration") or {}).get("kmsKey")
     if key:
         context = _via("ecr", call, account) | {"kms:GrantIsForAWSResource": "true"}

@@ -76,7 +76,7 @@ class Mapping:
         return list(dict.fromkeys(found)) or ["*"]
 
     def _is(self, kind: ResourceType, arn: str, action: Action) -> bool:
-        """Does an ARN fit this type better than all other types of the action?"""
+        """Returns whether an ARN fits this type better than all other types of the action."""
         if not kind.matches(arn):
             return False
         rivals = [each for each in action.resource_types if each is not kind and each.matches(arn)]
@@ -106,7 +106,7 @@ _ONE_OF = {"sagemaker:ListModelPackages", "servicequotas:GetServiceQuota"}
 
 
 def _arns(parameters: dict[str, Any]) -> list[str]:
-    """The ARNs among the parameters of the first level: what the call is about, not what it mentions."""
+    """Returns the ARNs among the parameters of the first level: what the call is about, not what it mentions."""
     values: list[Any] = []
     for value in parameters.values():
         values += value if isinstance(value, list) else [value]

@@ -129,7 +129,7 @@ class AwsPermissionJudge:
         return None if verdict.allowed else denials.reason(who.arn, action, resource, verdict)
 
     def _would(self, arn: str, access: JudgedAction, region: str) -> str | None:
-        """What would be decided for a user or a role's session, whoever assumed it; nothing is recorded."""
+        """Returns the verdict for a user or a role's session, whoever assumed it; records nothing."""
         who = self.account.session_of(arn, "simulated") or self.account.identity(arn)
         verdict = self._verdicts(who, [access], region)[0]
         return None if verdict.allowed else denials.reason(who.arn, access.action, access.resource, verdict)
@@ -293,7 +293,7 @@ class AwsPermissionJudge:
 
 
 def _binds_root(access: JudgedAction, policy: str | None) -> bool:
-    """Can a resource policy refuse the account itself? A denial can, and a key's policy that does not name it."""
+    """Returns whether a resource policy can refuse the account: a denial can, and a key's policy that omits it."""
     if policy is None:
         return False
     if '"Deny"' in policy:

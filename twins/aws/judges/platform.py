@@ -131,7 +131,7 @@ def accesses_of_upload(twin: AccountTwin, job: Mapping[str, Any], uri: str, key:
 
 
 def _volume(workload: _Workload, key: str | None) -> Iterator[JudgedAction]:
-    """Instances' disks are encrypted by a grant that SageMaker makes under the role."""
+    """Yields the grant that SageMaker creates under the role to encrypt instances' disks."""
     if key:
         context = workload.via("sagemaker", **{"kms:GrantIsForAWSResource": "true"})
         yield JudgedAction("kms:CreateGrant", workload.key(key), context)
@@ -229,7 +229,7 @@ def _write(workload: _Workload, uri: str, key: str) -> Iterator[JudgedAction]:
 
 
 def _network(workload: _Workload, network: Mapping[str, Any] | None) -> Iterator[JudgedAction]:
-    """Network interfaces in the caller's VPC, made, lent to SageMaker and taken away again."""
+    """Yields the creation, use and removal of network interfaces in the caller's VPC."""
     if not network or not network.get("Subnets"):
         return
     for action in _NETWORK_READS:
@@ -271,7 +271,7 @@ def _logs(workload: _Workload, group: str, stream: str) -> Iterator[JudgedAction
 
 
 def _capture(workload: _Workload, configuration: Mapping[str, Any]) -> Iterator[JudgedAction]:
-    """Captured requests, and what an async endpoint reads and writes."""
+    """Yields the access to captured requests, and to what an async endpoint reads and writes."""
     capture = configuration.get("DataCaptureConfig") or {}
     if capture.get("EnableCapture") and capture.get("DestinationS3Uri"):
         yield from _write(workload, capture["DestinationS3Uri"].rstrip("/") + "/", capture.get("KmsKeyId", ""))

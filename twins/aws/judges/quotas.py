@@ -190,7 +190,7 @@ class QuotaJudge:
                 )
 
     def _may_read(self, uri: str, role: str, source_arn: str) -> bool:
-        """Is there something under an S3 prefix, that the role may list and, where it is one object, get?"""
+        """Returns whether there is something under an S3 prefix that the role may list, and get if it is one object."""
         bucket, prefix = _split(uri)
         found = self.account.bucket(bucket)
         if found is None or not any(key.startswith(prefix) for key in found.keys):
@@ -309,5 +309,5 @@ def _split(uri: str) -> tuple[str, str]:
 
 
 def _size(policy: str) -> int:
-    """IAM counts a policy's characters without white space."""
+    """Returns the size of a policy as IAM counts it: characters without white space."""
     return len(re.sub(r"\s", "", policy))

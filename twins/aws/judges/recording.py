@@ -73,7 +73,7 @@ def size(document: Mapping[str, Any]) -> int:
 def _statements(
     records: Iterable[Mapping[str, Any]], account: str, region: str, partition: str
 ) -> list[dict[str, Any]]:
-    """Actions with the same resources share a statement."""
+    """Returns statements; actions with the same resources share one."""
     resources: dict[str, set[str]] = {}
     for record in records:
         if record["allowed"]:
@@ -102,7 +102,7 @@ def _moved(arn: str, account: str, region: str, partition: str) -> str:
 
 
 def _least(arns: set[str]) -> tuple[str, ...]:
-    """The ARNs that no other one with a `*` covers already."""
+    """Returns the ARNs that no other one with a `*` covers."""
 
     def covered(arn: str) -> bool:
         return any(other != arn and other.endswith("*") and arn.startswith(other[:-1]) for other in arns)
@@ -111,7 +111,7 @@ def _least(arns: set[str]) -> tuple[str, ...]:
 
 
 def _fitting(statements: Sequence[dict[str, Any]], limit: int) -> Iterable[dict[str, Any]]:
-    """Statements of which each fits a document of its own: resources are divided where they are too many."""
+    """Yields statements that each fit into a document of their own, by dividing resources where there are too many."""
     for statement in statements:
         resources = statement["Resource"]
         if size(_document([statement])) <= limit or isinstance(resources, str) or len(resources) == 1:

@@ -80,7 +80,7 @@ class _EcrRepository:
 
 
 class _Ecr:
-    """What ECR decides."""
+    """ECR's decisions about a request."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin

@@ -106,11 +106,11 @@ class Packages:
         store.drop(self._twin, PACKAGE, self._package(call, call.parameters["ModelPackageName"]))
 
     def _group(self, call: ApiCall, name: str) -> Document:
-        """A group by its name or its ARN."""
+        """Returns a group by its name or its ARN."""
         return store.find(self._twin, GROUP, call.region, name.rpartition("/")[2])
 
     def _package(self, call: ApiCall, name: str) -> Document:
-        """A package by its ARN, or an unversioned one by its name."""
+        """Returns a package by its ARN, or an unversioned one by its name."""
         arn = name if name.startswith("arn:") else store.arn_of(self._twin, PACKAGE, call.region, name)
         found = store.documents(self._twin, PACKAGE, call.region).get(arn.lower())
         if found is None:

@@ -29,7 +29,7 @@ def install(twin: AccountTwin) -> None:
 
 
 def _tagged(twin: AccountTwin) -> list[Tagged]:
-    """ARN and tags of every scalable target."""
+    """Returns ARN and tags of every scalable target."""
     return [
         (target["ScalableTargetARN"], target["tags"])
         for region in regions(twin, SERVICE)
@@ -184,7 +184,7 @@ class _ApplicationAutoscaling:
 
 
 def _refuse_moved_variants(twin: AccountTwin, call: ApiCall) -> None:
-    """A variant that is a scalable target can be neither removed nor given another instance type."""
+    """Refuses to remove a variant that is a scalable target, or to change its instance type."""
     name = call.parameters["EndpointName"]
     types = scaling.instance_types(twin, call.region, call.parameters["EndpointConfigName"])
     found = scaling.endpoint(twin, call.region, f"endpoint/{name}/variant/")
@@ -203,7 +203,7 @@ def _refuse_moved_variants(twin: AccountTwin, call: ApiCall) -> None:
 
 
 def _tracking_alarms(policy: Document, tracking: Document) -> list[Document]:
-    """The two alarms of a target tracking policy: three periods above the target, fifteen well below it."""
+    """Returns the two alarms of a target tracking policy: three periods above the target, fifteen well below it."""
     watched = _watched(policy, tracking)
     target = tracking["TargetValue"]
     kinds = [("High", "GreaterThanThreshold", 3, target)]

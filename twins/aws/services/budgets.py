@@ -28,7 +28,7 @@ def install(twin: AccountTwin) -> None:
 
 
 def _tagged(twin: AccountTwin) -> list[Tagged]:
-    """ARN and tags of every budget."""
+    """Returns ARN and tags of every budget."""
     return [(_arn(twin, name), budget["tags"]) for name, budget in _documents(twin).items()]
 
 

@@ -237,7 +237,7 @@ class _Kms:
 
 
 def _key(call: ApiCall, member: str = "KeyId") -> Any:
-    """moto's key that a call names by id, ARN, alias or an alias's ARN."""
+    """Returns moto's key that a call names by id, ARN, alias or an alias's ARN."""
     from moto.kms.models import kms_backends
 
     name = call.parameters[member]
@@ -299,7 +299,7 @@ def _is_default(key: Any) -> bool:
 
 
 def _role_of_session(principal: str) -> str:
-    """The role's ARN of an assumed role's session; empty for other principals."""
+    """Returns the role's ARN of an assumed role's session; empty for other principals."""
     if ":assumed-role/" not in principal:
         return ""
     account, name = principal.split(":")[4], principal.split("/")[1]

@@ -46,7 +46,7 @@ def install(twin: AccountTwin) -> None:
 
 
 def _tagged(twin: AccountTwin) -> list[Tagged]:
-    """ARN and tags of every group."""
+    """Returns ARN and tags of every group."""
     return [
         (group["Arn"], group["tags"])
         for region in regions(twin, _SERVICE)
@@ -213,7 +213,7 @@ def _check_target(target: Document) -> None:
 
 
 def _operation(service: str, operation: str) -> Any | None:
-    """botocore's model of an operation of a universal target, or None."""
+    """Returns botocore's model of an operation of a universal target, or None."""
     from botocore.model import OperationNotFoundError
 
     from twins.aws.wire.reading import model_of
@@ -271,7 +271,7 @@ def _fire(twin: AccountTwin, region: str, schedule: Document, due: float) -> Non
 
 
 def _decrypt(twin: AccountTwin, schedule: Document, group: str) -> None:
-    """A schedule that a key of the account encrypts is decrypted under its target's role."""
+    """Decrypts a schedule that a key of the account encrypts, under its target's role."""
     if key := schedule.get("KmsKeyArn"):
         context = {"aws:SourceArn": group, "kms:EncryptionContext:aws:scheduler:schedule:arn": schedule["Arn"]}
         role = schedule["Target"]["RoleArn"]
@@ -330,7 +330,7 @@ def _send(twin: AccountTwin, arn: str, text: str) -> None:
 
 
 def _bury(twin: AccountTwin, target: Document, text: str, error: AwsApiError) -> None:
-    """What could not be delivered goes to the dead-letter queue, where there is one."""
+    """Sends what could not be delivered to the dead-letter queue, if there is one."""
     arn = target.get("DeadLetterConfig", {}).get("Arn")
     if arn:
         try:

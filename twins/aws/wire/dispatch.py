@@ -121,7 +121,7 @@ def _headers(call: ApiCall, read: Reading, environ: dict[str, Any]) -> dict[str,
 
 
 def _modelled(given: MultiDict[str, str], read: Reading) -> "MultiDict[str, str]":
-    """The parameters of a query that the operation's model knows."""
+    """Returns those parameters of a query that the operation's model knows."""
     in_query = [member for member in _members(read) if member.serialization.get("location") == "querystring"]
     if any(member.type_name == "map" for member in in_query):
         return MultiDict(given)

@@ -170,7 +170,7 @@ def mutates(operation: str) -> bool:
 
 
 def _declared(read: Reading) -> list[str]:
-    """The codes of errors that an operation's model declares."""
+    """Returns the codes of errors that an operation's model declares."""
     shapes: Any = read.operation.error_shapes
     return [str(shape.metadata.get("error", {}).get("code") or shape.name) for shape in shapes]
 

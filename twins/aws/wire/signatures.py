@@ -222,13 +222,13 @@ def _header(request: Request, name: str) -> str:
 
 
 def _normalised(path: str) -> str:
-    """Without dot segments and doubled slashes (RFC 3986, 6.2.2.3); a slash at the end stays."""
+    """Returns a path without dot segments and doubled slashes (RFC 3986, 6.2.2.3); keeps a slash at the end."""
     normal = posixpath.normpath("/" + path.lstrip("/"))
     return normal + "/" if path.endswith(("/", "/.", "/..")) and normal != "/" else normal
 
 
 def _iso(date: str) -> str:
-    """A Date header in the form of X-Amz-Date; one that is neither form stays as it is."""
+    """Returns a Date header in the form of X-Amz-Date; one in neither form stays as it is."""
     from email.utils import parsedate_to_datetime
 
     try:

@@ -66,7 +66,7 @@ def permission_of(twin: TenantTwin, call: ArmCall) -> str:
 
 
 def _action(kind: ResourceKind, verb: str) -> str:
-    """What a call needs. Of groups it is not their type's name.
+    """Returns the permission that a call needs, which for groups is not named after their type.
 
     https://learn.microsoft.com/azure/role-based-access-control/permissions/management-and-governance
     """
@@ -228,7 +228,7 @@ def _kept(body: Document) -> Document:
 
 
 def _completed(kind: ResourceKind, parsed: Id, made: Document, there: Document | None) -> Document:
-    """With id, name and type first, spelled as they were at first."""
+    """Returns a document that begins with id, name and type, spelled as they were at first."""
     document: Document = {"id": parsed.text, "name": parsed.name, "type": kind.type}
     document |= {name: value for name, value in made.items() if name not in document}
     if there:

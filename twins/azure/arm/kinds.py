@@ -16,7 +16,7 @@ STATUS, RESULT = ("Azure-AsyncOperation",), ("Location",)
 
 @cache
 def _versions() -> dict[str, list[str]]:
-    """The versions that clients send, the kit's own first."""
+    """Returns the API versions that clients send, the kit's own first."""
     return json.loads(Path(__file__).with_name("versions.json").read_text(encoding="utf-8"))
 
 

@@ -142,7 +142,7 @@ class Azurite:
         self._await_port(self._child)
 
     def _await_end_of_another(self) -> None:
-        """Of a twin that was killed: its Azurite still writes what it has."""
+        """Waits for the Azurite of a killed twin, which still writes what it has."""
         file = self._folder / "azurite.pid"
         if not file.exists():
             return

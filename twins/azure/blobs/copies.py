@@ -59,7 +59,7 @@ def block_from_url(twin: TenantTwin, account: Document, asked: BlobRequest, requ
 
 
 def _source(twin: TenantTwin, asked: BlobRequest) -> tuple[Document, BlobRequest]:
-    """The account of a source, and the request that reads it."""
+    """Returns the account of a source, and the request that reads it."""
     url = asked.headers["x-ms-copy-source"]
     with twin.lock:
         accounts = [each for each in twin.resources.values() if each["type"] == blobs.ACCOUNTS]

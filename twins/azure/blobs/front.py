@@ -122,7 +122,7 @@ class BlobApp:
         return answer
 
     def _known(self, account: Document, container: str) -> list[str]:
-        """The container if the twin has it; all of the account when none is named, which may be none."""
+        """Returns the container if the twin has it; all of the account's, which may be none, if none is named."""
         with self._twin.lock:
             if container:
                 return [container] if self._twin.find(blobs.container_id(account, container)) else []
@@ -165,7 +165,7 @@ class BlobApp:
         return response
 
     def _source(self, account: Document, asked: BlobRequest, source: str, host: str) -> str:
-        """The URL of a copy's source as Azurite reads it."""
+        """Returns the URL of a copy's source as Azurite reads it."""
         parts = urlsplit(source)
         place = f"{parts.netloc}{parts.path}"
         container, _, blob = unquote(place.removeprefix(f"{host}/")).partition("/")

@@ -62,7 +62,7 @@ def bundle(home: Path) -> Path:
 
 
 def _trusted() -> list[Path]:
-    """Files of authorities: those that the environment names, OpenSSL's own, and certifi's."""
+    """Returns the files of authorities: those that the environment names, OpenSSL's own, and certifi's."""
     names = [os.environ.get(name, "") for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")]
     names.append(ssl.get_default_verify_paths().openssl_cafile)
     with suppress(ImportError):

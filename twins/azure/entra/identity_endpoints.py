@@ -58,7 +58,7 @@ def _granted(twin: TenantTwin) -> dict[str, list[str]]:
 
 
 def _holders(twin: TenantTwin, secret: str) -> list[str]:
-    """The identities that a secret is for; compared in constant time."""
+    """Returns the identities that a secret is for; compares in constant time."""
     if root.opens(twin.home, OWNER_PURPOSE, secret):
         return [principals.OWNER_ID]
     found: list[str] = []
@@ -91,7 +91,7 @@ def _answer(twin: TenantTwin, request: Request, secret: str) -> Reply:
 
 
 def _wanted(twin: TenantTwin, request: Request, allowed: Sequence[str]) -> Principal:
-    """The identity that a request names, by any of its ids; without one, the first."""
+    """Returns the identity that a request names, by any of its ids; without one, the first."""
     found = [caller for each in allowed if (caller := principals.find(twin, each))]
     asked = {name: request.args[name].lower() for name in _NAMES if request.args.get(name)}
     for caller in found:

@@ -177,7 +177,7 @@ def answer_of(twin: TenantTwin, caller: Principal, audience: str) -> dict[str, A
 
 
 def _client(request: Request) -> tuple[str, str]:
-    """Who asks, and the secret: in the form, or as HTTP's basic authentication."""
+    """Returns client and secret, from the form or from HTTP's basic authentication."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "basic":
         client, _, secret = base64.b64decode(given).decode().partition(":")
@@ -225,7 +225,7 @@ def _check_assertion(twin: TenantTwin, caller: Principal, form: Mapping[str, str
 
 
 def _credentials(twin: TenantTwin, caller: Principal) -> list[dict[str, Any]]:
-    """Of an identity."""
+    """Returns the credentials of an identity."""
     found = [d for d in twin.resources.values() if d["type"].lower() == CREDENTIALS.lower()]
     parents = {d["id"]: twin.find(d["id"].rsplit("/", 2)[0]) for d in found}
     return [
@@ -240,7 +240,7 @@ def _same(given: str, secret: str) -> bool:
 
 
 def _refused(status: int, error: str, number: int, message: str) -> "PlainError":
-    """A refusal in the words of the token service, which are not ARM's."""
+    """Returns a refusal in the token service's words, which are not ARM's."""
     trace, time_ = str(uuid.uuid4()), datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     return PlainError(
         status,

@@ -112,7 +112,7 @@ class _Reader:
         return holds
 
     def _values(self) -> list[str]:
-        """{'a', 'b'} or 'a'."""
+        """Parses {'a', 'b'} or 'a'."""
         if not self._take("{"):
             return [_plain(self._next())]
         values = [_plain(self._next())]

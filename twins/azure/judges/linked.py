@@ -98,7 +98,7 @@ def require(twin: TenantTwin, call: ArmCall, type_: str, action: str, linked: st
 
 
 def _named(value: Any, path: list[str]) -> Iterator[str]:
-    """The ids at a path of a body that nobody has judged yet."""
+    """Yields the ids at a path of a body that nobody has judged yet."""
     if not path:
         if isinstance(value, str) and value.startswith("/"):
             yield value

@@ -103,7 +103,7 @@ def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
 
 
 def _resolved(schema: Mapping[str, Any], value: Any) -> Mapping[str, Any]:
-    """The schema of a value behind references, "or null" and variants."""
+    """Returns the schema of a value behind references, "or null" and variants."""
     while True:
         if "$ref" in schema:
             schema = _schema()["$defs"][schema["$ref"].rpartition("/")[2]]

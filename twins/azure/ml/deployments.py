@@ -145,7 +145,7 @@ def _sku(body: Document) -> Document:
 
 
 def _start(twin: TenantTwin, deployment_id: str) -> None:
-    """Machines are there: may the endpoint's identity read what the deployment needs?"""
+    """Continues once the machines exist: checks whether the endpoint's identity may read what the deployment needs."""
     document = twin.find(deployment_id)
     if document is None or operations.running(twin, deployment_id) is None:
         return

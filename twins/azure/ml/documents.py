@@ -131,7 +131,7 @@ def _in_view(document: Document, view: str) -> bool:
 
 
 def _has(members: Mapping[str, str] | None, wanted: str | None) -> bool:
-    """`wanted` is "name" or "name=value", several by commas."""
+    """Returns whether members contain `wanted`: "name" or "name=value", several by commas."""
     known = members or {}
     for part in filter(None, (wanted or "").split(",")):
         name, equals, value = part.partition("=")

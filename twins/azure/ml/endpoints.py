@@ -161,7 +161,7 @@ def _show(twin: TenantTwin, document: Document) -> Document:
 
 
 def _scoring_path(twin: TenantTwin, endpoint: Document) -> str:
-    """The scoring route of the endpoint's image; what Azure's own server answers when its deployments have none."""
+    """Returns the scoring route of the endpoint's image; that of Azure's own server if its deployments have none."""
     deployments = twin.children(endpoint["id"], DEPLOYMENTS)
     deployments.sort(key=lambda each: traffic_of(endpoint, each["name"]), reverse=True)
     for deployment in deployments:

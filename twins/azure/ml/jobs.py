@@ -196,7 +196,7 @@ def _begun(twin: TenantTwin, document: Document) -> None:
 
 
 def _start(twin: TenantTwin, job_id: str) -> None:
-    """A job's turn has come: may the cluster's identity read and write what the job needs?"""
+    """Starts a job whose turn has come, if the cluster's identity may read and write what the job needs."""
     job = twin.find(job_id)
     if job is None or job["properties"]["status"] in (*ENDED, "CancelRequested"):
         return

@@ -132,7 +132,7 @@ def _instances(size: Document, total: int) -> int:
 
 
 def _percent(size: Document | None, total: int) -> float:
-    """A capacity as a share of whole instances."""
+    """Returns a capacity as a percentage of whole instances."""
     return 100.0 if size is None else 100 * _instances(size, total) / max(1, total)
 
 

@@ -91,7 +91,7 @@ def _of_containers(
 
 
 def _patience(variant: Document) -> float:
-    """Seconds on AWS until a container that never answers fails its endpoint."""
+    """Returns the seconds on AWS until a container that never answers fails its endpoint."""
     longest = variant.get("ContainerStartupHealthCheckTimeoutInSeconds", fleet.HEALTH_CHECK_SECONDS)
     return AWS_TRANSITION_SECONDS + longest
 

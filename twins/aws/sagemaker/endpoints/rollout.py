@@ -92,7 +92,7 @@ class EndpointRollout:
         fleet.tell(self._twin, endpoint)
 
     def _problem_of_scaling(self, region: str, endpoint: Document) -> str:
-        """Why more instances can't be had; empty when they can."""
+        """Returns why more instances are unavailable; empty if they are available."""
         for name, before in endpoint.get("scaling", {}).items():
             more = endpoint["variants"][name].get("DesiredInstanceCount", 0) > before.get("DesiredInstanceCount", 0)
             for variant in endpoint["config"]["ProductionVariants"]:
@@ -139,7 +139,7 @@ class EndpointRollout:
     # -- what stops a rollout -----------------------------------------------------------------------------------------
 
     def _interruption(self, region: str, endpoint: Document) -> str:
-        """Why a rollout can't go on; empty when it can."""
+        """Returns why a rollout can't continue; empty if it can."""
         rollout = endpoint["rollout"]
         _count_time(rollout)
         updates = endpoint["EndpointStatus"] == "Updating"
@@ -155,7 +155,7 @@ class EndpointRollout:
         return ""
 
     def _waits_for_container(self, region: str, endpoint: Document) -> bool:
-        """Is there a container that does not answer, or a model that is not there, in its time?"""
+        """Returns whether a container that does not answer, or a missing model, holds up the rollout."""
         rollout = endpoint["rollout"]
         config = rollout["config"]
         if fleet.runs(self._twin):

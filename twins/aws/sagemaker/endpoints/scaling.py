@@ -72,7 +72,7 @@ def _configured(twin: AccountTwin, region: str, found: Document | None) -> list[
 
 
 def _follow(twin: AccountTwin, region: str, arn: str, alarm: Document, change: Document) -> None:
-    """A policy's alarm went off, or still is: scale out or in, after the cooldown."""
+    """Scales out or in after the cooldown, when a policy's alarm goes off or is still on."""
     policy = next(
         (each for each in shelf(twin, _SERVICE, "policies", region).values() if each["PolicyARN"] == arn), None
     )
@@ -157,7 +157,7 @@ def _keep(twin: AccountTwin) -> None:
 
 
 def _instances(twin: AccountTwin, region: str, resource_id: str) -> int | None:
-    """How many instances are wanted of a variant that can be scaled now."""
+    """Returns the desired instance count of a variant that can be scaled now, else None."""
     found = endpoint(twin, region, resource_id)
     if not found or found["EndpointStatus"] != "InService":
         return None

@@ -148,7 +148,7 @@ class TrainingJobRun(JobRun):
             self.pause(max(LOOK_SECONDS, self._twin.settings.pace))
 
     def _checked_image(self, job: Document) -> str:
-        """hosting's reference of the job's image, once the job's role was judged for all that it is used for."""
+        """Returns hosting's reference of the job's image, after judging the job's role for all of its uses."""
         image = _image_of(job)
         with self._twin.lock:
             if not images.is_there(self._twin, image):
@@ -286,7 +286,7 @@ class TrainingJobRun(JobRun):
 
     @contextmanager
     def _job(self) -> Iterator[Document]:
-        """The job's document, with the lock held."""
+        """Yields the job's document with the lock held."""
         with self._twin.lock:
             job = self._document()
             if self.closed or job is None:

@@ -84,7 +84,7 @@ def _call(token: tokens.Token, key: principals.AccessKey, operation: str, parame
 
 
 def _body(request: Request) -> bytes:
-    """The whole body, or a little more than an endpoint takes of it."""
+    """Returns the whole body, or slightly more than an endpoint accepts."""
     body = bytearray()
     while len(body) <= BODY_BYTES and (piece := request.stream.read(_PIECE_BYTES)):
         body += piece
@@ -92,7 +92,7 @@ def _body(request: Request) -> bytes:
 
 
 def _streams(body: bytes) -> bool:
-    """Does a request ask for its answer in pieces? One that is no JSON is for the container to refuse."""
+    """Returns whether a request asks for a streamed answer. One that is not JSON is for the container to refuse."""
     try:
         return json.loads(body).get("stream") is True
     except (ValueError, AttributeError):
@@ -105,7 +105,7 @@ def _headers_of(request: Request) -> dict[str, str]:
 
 
 def _refusal(error: AwsApiError) -> Response:
-    """An error of SageMaker's own, as its REST APIs write them."""
+    """Returns one of SageMaker's own errors as its REST APIs write them."""
     members = {name: value for name, value in vars(error).items() if name[:1].isupper()}
     body = json.dumps({"message": error.message, **members})
     headers = {"x-amzn-ErrorType": error.code}

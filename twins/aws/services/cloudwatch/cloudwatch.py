@@ -36,7 +36,7 @@ def act_on(twin: AccountTwin, prefix: str, action: Action) -> None:
 
 
 def _tagged(twin: AccountTwin) -> list[Tagged]:
-    """ARN and tags of every alarm."""
+    """Returns ARN and tags of every alarm."""
     return [
         (arn, tags) for region in regions(twin, _SERVICE) for arn, tags in shelf(twin, _SERVICE, "tags", region).items()
     ]

@@ -57,7 +57,7 @@ class AlarmEvaluation:
             self._store.act(region, alarm, change, only="arn:aws:autoscaling:")
 
     def _values(self, region: str, alarm: Document) -> list[float | None]:
-        """The watched statistic of each period, newest first; None where there are no data."""
+        """Returns the watched statistic of each period, newest first; None where there are no data."""
         seconds, end, metric = seconds_of(self._twin, alarm.get("Period", 60)), now(), metric_of(alarm)
         name = alarm.get("Statistic") or alarm["ExtendedStatistic"]
         edges = [end - seconds * back for back in range(alarm.get("EvaluationPeriods", 1) + _EXTRA + 1)]
@@ -66,7 +66,7 @@ class AlarmEvaluation:
 
 
 def _verdict(alarm: Document, values: list[float | None]) -> tuple[str, str]:
-    """State and reason by the values of the periods, newest first."""
+    """Returns state and reason from the values of the periods, newest first."""
     compare = _COMPARISONS.get(alarm.get("ComparisonOperator", ""), operator.gt)
     periods = alarm.get("EvaluationPeriods", 1)
     needed = alarm.get("DatapointsToAlarm") or periods
@@ -77,7 +77,7 @@ def _verdict(alarm: Document, values: list[float | None]) -> tuple[str, str]:
 
 
 def _state(alarm: Document, real: list[tuple[int, bool]], periods: int, needed: int) -> str:
-    """The state by the data points that are there: (how many periods ago, breaching), newest first."""
+    """Returns the state from the existing data points: (how many periods ago, breaching), newest first."""
     treatment = alarm.get("TreatMissingData", "missing")
     if len(real) >= periods:
         return "ALARM" if sum(breach for _, breach in real[:periods]) >= needed else "OK"

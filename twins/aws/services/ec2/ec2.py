@@ -80,7 +80,7 @@ class _Ec2:
             raise AwsApiError("DependencyViolation", text)
 
     def _serves(self, call: ApiCall, member: str, wanted: str) -> bool:
-        """Is something in a model's network that an endpoint serves? Its instances have interfaces there."""
+        """Returns whether an endpoint serves a model with a subnet or group, where its instances have interfaces."""
         from twins.aws.sagemaker import documents as sagemaker
 
         used = set()

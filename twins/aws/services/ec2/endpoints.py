@@ -210,7 +210,7 @@ def _dns(region: str, endpoint: Any) -> list[Document]:
 
 
 def _host(short: str) -> str:
-    """The host of a service: `ecr.api` is reached at api.ecr.…"""
+    """Returns the host of a service: `ecr.api` is reached at api.ecr.…"""
     return ".".join(reversed(short.split(".")))
 
 

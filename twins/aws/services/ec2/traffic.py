@@ -50,7 +50,7 @@ def _lets(rule: Any, protocol: str, port: int | None) -> bool:
 
 
 def _is_among(rule: Any, groups: set[str], subnets: Iterable[Any]) -> bool:
-    """Is what the rule names, as source or as destination, all of the job's instances?"""
+    """Returns whether the source or destination that a rule names covers all of the job's instances."""
     if rule.source_group.get("GroupId") in groups:
         return True
     block = rule.ip_range.get("CidrIp")

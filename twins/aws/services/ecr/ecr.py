@@ -130,7 +130,7 @@ def _empty(twin: AccountTwin, storage: Storage) -> None:
 
 
 def _drop_images(twin: AccountTwin, storage: Storage, call: ApiCall, answer: Document) -> None:
-    """What has lost its last tag, or was deleted by its digest, goes from the registry."""
+    """Removes from the registry what has lost its last tag, or was deleted by its digest."""
     name = call.parameters["repositoryName"]
     left = images.digests(twin, call.region, name)
     try:

@@ -185,7 +185,7 @@ class _FilterPatternParser:
 
 
 def _at(document: Any, selector: str) -> Any:
-    """The value at `$.a.b[0]` or `$['a']`; `_MISSING` where there is none."""
+    """Returns the value at `$.a.b[0]` or `$['a']`; `_MISSING` if there is none."""
     for name, index in re.findall(r'\.([\w@-]+)|\[["\']?([^\]"\']+)["\']?\]', selector[1:]):
         if name or not index.isdigit():
             document = document.get(name or index, _MISSING) if isinstance(document, dict) else _MISSING

@@ -180,7 +180,7 @@ class _Copies:
 
     @contextmanager
     def _body(self, source: Any, start: int = 0, length: int = -1) -> Iterator[Path]:
-        """A file of an object's content, or a range of it."""
+        """Yields a file of an object's content, or of a range of it."""
         with objects.new_body(self._twin) as body:
             body.touch(mode=0o600)
             with self._twin.lock:
@@ -194,7 +194,7 @@ class _Copies:
 
 
 def _parts(upload: Any, listed: list[Document]) -> list[Any]:
-    """The parts that an end names, in order."""
+    """Returns the parts that an end names, in order."""
     if not listed:
         raise AwsApiError("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")  # fmt: skip # noqa: E501
     numbers = [each["PartNumber"] for each in listed]
@@ -218,7 +218,7 @@ def _sum_of(part: Any) -> str:
 
 
 def _sums(path: Path) -> tuple[str, str]:
-    """A file's SHA-256 in base64, and its MD5 as an ETag has it."""
+    """Returns a file's SHA-256 in base64, and its MD5 as an ETag has it."""
     with path.open("rb") as file:
         try:
             os.lseek(file.fileno(), 0, os.SEEK_DATA)
@@ -252,7 +252,7 @@ def _keep_sum(key: Any, digest: str, kind: str, parts: int | None = None) -> Non
 
 
 def _told(key: Any) -> Document:
-    """An object's sum, as answers have it."""
+    """Returns an object's checksum as answers contain it."""
     if key.checksum_algorithm != _ALGORITHM or not key.checksum_value:
         return {}
     return {"ChecksumSHA256": _qualified(key), "ChecksumType": key.checksum_type or "FULL_OBJECT"}
@@ -263,7 +263,7 @@ def _qualified(key: Any) -> str:
 
 
 def _written(key: Any) -> Document:
-    """What answers to writes say of an object."""
+    """Returns the fields about an object in answers to writes."""
     version = {"VersionId": key.version_id} if key.version_id != "null" else {}
     encrypted = {"ServerSideEncryption": key.encryption} if key.encryption else {}
     kms = {"SSEKMSKeyId": key.kms_key_id} if key.encryption == "aws:kms" and key.kms_key_id else {}
