@@ -37,7 +37,10 @@ twin aws reset, twin aws env, bootstrap aws, prices show, prices refresh, doctor
 
 # Imports the command line once and forks a process for each command: starting Python 40 times takes too long.
 _FORKS = """
-import json, os, sys
+import json, os, pkgutil, sys
+import llmops.commands
+for module in pkgutil.iter_modules(llmops.commands.__path__, "llmops.commands."):
+    __import__(module.name)
 import llmops.cli, llmops.doctor, llmops.platforms.aws.doctor, llmops.runs.runs, llmops.stacks.stack, typer.rich_utils
 for line in sys.stdin:
     order = json.loads(line)

@@ -1,9 +1,10 @@
 """What a job claims is held against what was submitted, before anything of it is signed."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -23,23 +24,42 @@ from tests.unit.llmops.runs.test_runs import write_recipe
 Change = Callable[[dict[str, Any]], object]
 
 
-@pytest.fixture
-def deployed(tmp_path: Path) -> LocalPlatform:
-    platform = make_platform(tmp_path / "home", "dev")
-    write_version(tmp_path / "tiny", "tiny", "base", None, "")
-    platform.store().put_model(tmp_path / "tiny", platform.sign)
-    return platform
+class Honest(NamedTuple):
+    """A run whose job did what was submitted."""
+
+    deployed: LocalPlatform
+    spec: RunSpec
+    output: Path
+
+
+def run_honestly(folder: Path) -> Honest:
+    platform = make_platform(folder / "home", "dev")
+    write_version(folder / "tiny", "tiny", "base", None, "")
+    platform.store().put_model(folder / "tiny", platform.sign)
+    spec = plan_run(platform, write_recipe(folder), lambda _: None).spec
+    write_output(folder / "output", spec, platform.store())
+    return Honest(platform, spec, folder / "output")
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Honest:
+    return run_honestly(tmp_path_factory.mktemp("honest"))
 
 
 @pytest.fixture
-def spec(tmp_path: Path, deployed: LocalPlatform) -> RunSpec:
-    return plan_run(deployed, write_recipe(tmp_path), lambda _: None).spec
+def deployed(honest: Honest) -> LocalPlatform:
+    """Tests may add to its store, and change nothing that is there."""
+    return honest.deployed
 
 
 @pytest.fixture
-def output(tmp_path: Path, deployed: LocalPlatform, spec: RunSpec) -> Path:
-    write_output(tmp_path / "output", spec, deployed.store())
-    return tmp_path / "output"
+def spec(honest: Honest) -> RunSpec:
+    return honest.spec
+
+
+@pytest.fixture
+def output(honest: Honest, tmp_path: Path) -> Path:
+    return shutil.copytree(honest.output, tmp_path / "output")
 
 
 def rewrite(path: Path, change: Change) -> None:
@@ -196,9 +216,8 @@ def test_vulnerability_5_a_link_in_the_output_is_not_followed(
     assert "is not a regular file" in refused(deployed, spec, output)
 
 
-def test_a_dataset_that_was_changed_in_the_store_decides_nothing(
-    deployed: LocalPlatform, spec: RunSpec, output: Path
-) -> None:
+def test_a_dataset_that_was_changed_in_the_store_decides_nothing(tmp_path: Path) -> None:
+    deployed, spec, output = run_honestly(tmp_path)
     rows = deployed.store().dataset_folder(spec.dataset.sha256) / "test.parquet"
     rows.chmod(0o644)
     rows.write_bytes(rows.read_bytes()[:-1] + b"x")
