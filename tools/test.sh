@@ -19,7 +19,7 @@ step() { # step NAME COMMAND...: runs it, and remembers time and failure
 . tools/lanes.sh
 
 check() { make check; } # most of it is pyright, on one processor
-unit() { OMP_NUM_THREADS=1 tests -n auto tests/unit; } # as many workers as processors
+unit() { OMP_NUM_THREADS=1 tests -n auto --dist loadfile tests/unit; }
 
 # Both lanes wait now and then, for engines, servers, timers and disks: five files at once keep two processors busy. The
 # longest come first, so that no worker is left alone with one at the end. Clouds and containers give way: the others
