@@ -10,6 +10,8 @@ import asyncio
 import ipaddress
 import json
 import resource
+import socket
+import struct
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -177,7 +179,7 @@ class GuardedConnection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """The client reads too slowly: it has some time to go on."""
         loop = asyncio.get_running_loop()
-        self._write_timer = loop.call_later(self._guard.limits.write_seconds, self._transport.abort)
+        self._write_timer = loop.call_later(self._guard.limits.write_seconds, self._reset_connection)
         if self._handler:
             self._handler.pause_writing()
 
@@ -211,6 +213,12 @@ class GuardedConnection(asyncio.BufferedProtocol):
             return
         self._transport.write_eof()
         self._start_timer(_FAREWELL_SECONDS)
+
+    def _reset_connection(self) -> None:
+        """Close so that the kernel throws its buffers away too: it would keep them for a client that doesn't read."""
+        with self._transport.get_extra_info("socket").dup() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
 
     def _start_timer(self, seconds: float) -> None:
         self._stop_timer()

@@ -58,6 +58,9 @@ class RouterConfiguration(Document):
     header_seconds: float = Field(
         default=ConnectionLimits.header_seconds, description="How long a client may take to send a request's headers."
     )
+    write_seconds: float = Field(
+        default=ConnectionLimits.write_seconds, description="How long a client may stop reading its answer."
+    )
     max_body_bytes: int = Field(default=32 << 20)
     max_connections: int = Field(default=ConnectionLimits.connections, ge=1)
     max_connections_per_address: int = Field(default=ConnectionLimits.connections_per_address, ge=1)
@@ -81,9 +84,7 @@ class Router:
         self.table = Table()
         connections = allowed_connections(self.config.max_connections, files_each=2)  # one on either side
         per_address = self.config.max_connections_per_address
-        limits = ConnectionLimits(
-            self.config.header_seconds, connections=connections, connections_per_address=per_address
-        )
+        limits = ConnectionLimits(self.config.header_seconds, self.config.write_seconds, connections, per_address)
         self._guarded = GuardedRequests(HttpGuard(limits))
         self._probes: dict[Backend, asyncio.Task[None]] = {}
         self._session: aiohttp.ClientSession

@@ -24,6 +24,8 @@ class Admission:
         self._admitted: Counter[str] = Counter()
         self._places: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._served: dict[str, int] = {}  # the number of each key's last grant
+        self._grants = 0
         self._seconds = 0.0  # that an answer takes, on average; 0: not known yet
         self.waiting_tokens = 0
         """Estimated, of prompts that wait."""
@@ -62,7 +64,8 @@ class Admission:
 
     @asynccontextmanager
     async def place(self, key: str, body: int) -> AsyncIterator[None]:
-        """A place in the batch, waited for in turn: a free place goes to the key that has the fewest.
+        """A place in the batch, waited for in turn: a free place goes to the key that has the fewest,
+        and of several to the one that got none for longest.
 
         Args:
             key: the name of the caller's key.
@@ -72,7 +75,7 @@ class Admission:
             ApiError: 429, the prompts that wait are too long together.
         """
         if self.running < self._limits.max_running and not self.queued:
-            self._places[key] += 1
+            self._take(key)
         else:
             await self._wait(key, body // _BYTES_A_TOKEN)
         loop = asyncio.get_running_loop()
@@ -106,15 +109,18 @@ class Admission:
         if not self._places[key]:
             del self._places[key]
         while self._waiting and self.running < self._limits.max_running:
-            # dicts keep their order: of keys with as many places, the one that was not served longest.
-            chosen = min(self._waiting, key=lambda name: self._places[name])
-            turns = self._waiting.pop(chosen)
-            turn = turns.popleft()
-            if turns:
-                self._waiting[chosen] = turns
+            chosen = min(self._waiting, key=lambda name: (self._places[name], self._served.get(name, 0)))
+            turn = self._waiting[chosen].popleft()
+            if not self._waiting[chosen]:
+                del self._waiting[chosen]
             if not turn.done():  # else it was given up a moment ago
-                self._places[chosen] += 1
+                self._take(chosen)
                 turn.set_result(None)
+
+    def _take(self, key: str) -> None:
+        self._places[key] += 1
+        self._grants += 1
+        self._served[key] = self._grants
 
     def _forget(self, key: str, turn: asyncio.Future[None]) -> None:
         turns = self._waiting.get(key, deque())
