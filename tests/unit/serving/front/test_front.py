@@ -38,7 +38,7 @@ def front(app: Any = parsing, **limits: Any) -> Front:
     return Front(app, settings, Metrics(), readiness)
 
 
-class Asked:
+class AskedFront:
     """One request to a front, in this process."""
 
     def __init__(self, method: str, path: str, body: bytes = b"", key: str = KEY, **headers: str) -> None:
@@ -58,7 +58,7 @@ class Asked:
     async def send(self, message: Message) -> None:
         self.messages.append(message)
 
-    async def by(self, server: Front) -> "Asked":
+    async def by(self, server: Front) -> "AskedFront":
         await server(self.scope, self.receive, self.send)
         return self
 
@@ -75,9 +75,9 @@ class Asked:
         return b"".join(m.get("body", b"") for m in self.messages[1:])
 
 
-def ask(server: Front, *arguments: Any, **headers: str) -> Asked:
-    async def asked() -> Asked:
-        return await Asked(*arguments, **headers).by(server)
+def ask(server: Front, *arguments: Any, **headers: str) -> AskedFront:
+    async def asked() -> AskedFront:
+        return await AskedFront(*arguments, **headers).by(server)
 
     return asyncio.run(asked())
 
@@ -138,7 +138,7 @@ def test_a_client_that_leaves_cancels_the_app_and_frees_its_place(capsys) -> Non
             began.set()
             await asyncio.Event().wait()
 
-        server, asked = front(endless, max_running=1), Asked("POST", "/invocations", BODY)
+        server, asked = front(endless, max_running=1), AskedFront("POST", "/invocations", BODY)
         task = asyncio.create_task(asked.by(server))
         await began.wait()
         assert server.admission.running == 1
@@ -180,7 +180,7 @@ def test_a_stream_that_waits_is_told_so_and_then_answered_in_frames(monkeypatch:
             await scope[EXCHANGE].send({"type": "http.response.start", "status": 200, "headers": headers})
             await scope[EXCHANGE].send({"type": "http.response.body", "body": ends.encode()})
 
-        asked = Asked("POST", "/invocations", b'{"stream": true}')
+        asked = AskedFront("POST", "/invocations", b'{"stream": true}')
         task = asyncio.create_task(asked.by(front(slow)))
         while b": waiting" not in asked.body:
             await asyncio.sleep(0.001)
@@ -199,7 +199,7 @@ def test_a_stream_that_waits_is_told_so_and_then_answered_in_frames(monkeypatch:
 PATHS = ["/v1/chat/completions", "/invocations", "/", "/v1/models", "/..%2f", "/v1/\x00", "/v1/models/../x", "/ping"]
 
 
-def malformed(generator: random.Random) -> Asked:
+def malformed(generator: random.Random) -> AskedFront:
     body = bytearray(BODY)
     for _ in range(generator.randrange(6)):
         place = generator.randrange(len(body))
@@ -207,7 +207,7 @@ def malformed(generator: random.Random) -> Asked:
     odd = {"content-length": generator.choice(["", "-1", "x", "9" * 30]), "expect": "\xce", "content-encoding": "gzip",
            "authorization": generator.choice(["", "Bearer", "Basic \xff", f"bearer  {KEY}"])}  # fmt: skip
     headers = {name: odd[name] for name in odd if generator.random() < 0.1}
-    return Asked(
+    return AskedFront(
         generator.choice(["POST", "POST", "GET", "PUT", "\x80"]), generator.choice(PATHS), bytes(body), **headers
     )
 
