@@ -110,10 +110,11 @@ def test_errors_have_one_form_whose_type_is_a_kind(request_: tuple[Any, ...], st
 
 def test_until_it_is_ready_nothing_is_asked_of_the_app() -> None:
     server = front(app=None)
-    server.readiness.enter("loading")
+    server.readiness.enter("verifying", lambda: 0.5)
     server.readiness.open = False
     ping = ask(server, "GET", "/ping", key="")
-    assert (ping.status, json.loads(ping.body)["status"]) == (503, "loading")
+    state = json.loads(ping.body)
+    assert (ping.status, state["status"], state["progress"]) == (503, "verifying", 0.5)
     chat = ask(server, "POST", "/invocations", BODY)
     assert (chat.status, chat.headers["retry-after"]) == (503, "1")
     assert ask(server, "GET", "/", key="").status == 200
