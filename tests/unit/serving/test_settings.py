@@ -6,7 +6,8 @@ import pytest
 
 from contract.errors import ServingError
 from hosting.router import RouterConfiguration
-from serving.settings import ServerSettings
+from serving.settings import _VARIABLES, ServerSettings
+from tests.support.checkout import CHECKOUT
 
 KEY = "a-key-of-16-characters-or-more"
 
@@ -124,3 +125,9 @@ def test_a_public_key_may_stand_in_the_environment(environ: dict[str, str]) -> N
     del environ["LLMOPS_PUBLIC_KEY_FILE"]
     pem = "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----"
     assert ServerSettings.from_environ(environ | {"LLMOPS_PUBLIC_KEY": pem + "\n"}).public_key == pem
+
+
+def test_every_variable_stands_in_the_how_to_page() -> None:
+    page = (CHECKOUT / "docs/how-to/server-limits.md").read_text()
+    internal = {"LLMOPS_PHASE_FD"}
+    assert {name for name in _VARIABLES if f"`{name}`" not in page} == internal
