@@ -16,14 +16,16 @@ from contract.documents.model import Golden
 from contract.http_guard import MOST_HEAD_BYTES, HttpGuard
 from serving.auth import Authentication
 from serving.errors import ApiError
+from serving.frames import CompletionFrames, Delta, Frames
 from serving.log import log_json, say
-from serving.openai import LONG_BODY, ChatRequest, Frames, longest_body, parse_chat
+from serving.openai import LONG_BODY, ChatRequest, CompletionRequest, longest_body, parse_chat, parse_completion
 from serving.service import Completion, Model, Service
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _PAGE = {"/": ("index.html", "text/html"), "/chat.css": ("chat.css", "text/css"),
          "/chat.js": ("chat.js", "text/javascript"), "/markdown.js": ("markdown.js", "text/javascript")}  # fmt: skip
+_COMPLETIONS = "/v1/completions"
 _OPEN = {"/ping", *_PAGE}
 _EXAMPLES, _LONGEST_EXAMPLE = 3, 120
 _SECURITY = {
@@ -49,6 +51,7 @@ def make_app(service: Service, authentication: Authentication, guard: HttpGuard)
     # One handler: SageMaker sends to /invocations, Azure ML's scoring address is the root.
     for path in ("/v1/chat/completions", "/invocations", "/"):
         app.router.add_post(path, routes.chat)
+    app.router.add_post(_COMPLETIONS, routes.chat)
     for path in _PAGE:
         app.router.add_get(path, routes.page)
     return app
@@ -176,7 +179,7 @@ class _Routes:
         return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        """A chat completion, whole or as a stream."""
+        """A completion of a chat or a text, whole or as a stream."""
         service = self._service
         model = service.serving()
         with service.admitted():  # before the body: whoever is refused needn't send it
@@ -186,7 +189,8 @@ class _Routes:
         service = self._service
         most = min(service.limits.max_body, longest_body(model.prompts.longest_text))
         body = await self._read(request, most)
-        chat = await asyncio.to_thread(parse_chat, body) if len(body) > LONG_BODY else parse_chat(body)
+        parse = parse_completion if request.path == _COMPLETIONS else parse_chat
+        chat = await asyncio.to_thread(parse, body) if len(body) > LONG_BODY else parse(body)
         if chat.model:  # OpenAI's clients must send one: "" where the address names the endpoint, as on SageMaker
             _check_name(chat.model, model)
         if chat.stream_options and not chat.stream:
@@ -194,14 +198,14 @@ class _Routes:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         response.headers["X-Accel-Buffering"] = "no"
         try:
-            async with asyncio.timeout(service.limits.request_seconds), service.place():
+            async with asyncio.timeout(service.limits.request_seconds), service.places(chat.answers):
                 answer, generation = await service.prepare(chat, service.serving(), request["started"])
                 pieces = service.generate(chat, model, answer, generation)
                 async with aclosing(pieces):
                     if chat.stream:
                         await self._stream(request, response, chat, model, answer, pieces)
                         return response
-                    return await self._whole(request, model, answer, pieces)
+                    return await self._whole(request, chat, model, answer, pieces)
         except TimeoutError:
             error = ApiError(504, "the answer took too long", code="timeout", kind="server_error")
         except ApiError as e:
@@ -232,35 +236,38 @@ class _Routes:
         return bytes(body)
 
     async def _whole(
-        self, request: web.Request, model: Model, answer: Completion, pieces: AsyncGenerator[str, None]
-    ) -> web.Response:
-        text = "".join([piece async for piece in pieces])
+        self, request: web.Request, chat: ChatRequest | CompletionRequest, model: Model, answer: Completion,
+        pieces: AsyncGenerator[Delta, None],
+    ) -> web.Response:  # fmt: skip
+        deltas = [piece async for piece in pieces]
         _note(request, answer)
-        frames = Frames(model.name, _fingerprint(model))
-        return web.json_response(frames.whole(text, answer.finish, answer.usage()))
+        return web.json_response(_frames(chat, model).whole(deltas, answer.usage()))
 
     async def _stream(
-        self, request: web.Request, response: web.StreamResponse, chat: ChatRequest, model: Model, answer: Completion,
-        pieces: AsyncGenerator[str, None],
+        self, request: web.Request, response: web.StreamResponse, chat: ChatRequest | CompletionRequest, model: Model,
+        answer: Completion, pieces: AsyncGenerator[Delta, None],
     ) -> None:  # fmt: skip
         """Nothing is sent before the first token, so that an error until then still has its own status."""
-        options = chat.stream_options
-        frames = Frames(model.name, _fingerprint(model), with_usage=bool(options and options.include_usage))
+        frames = _frames(chat, model)
         start = frames.role()
         try:
             async for piece in pieces:
-                if start:
+                if not response.prepared:
                     await response.prepare(request)
                 await response.write(start + frames.delta(piece))
                 start = b""
-            if start:
-                await response.prepare(request)
-            await response.write(start + frames.end(answer.finish, answer.usage()))
+            await response.write(frames.end(answer.usage()))
             await response.write_eof()
         except ConnectionResetError:
             request["log"]["status"] = 499
         finally:
             _note(request, answer)
+
+
+def _frames(chat: ChatRequest | CompletionRequest, model: Model) -> Frames:
+    kind = Frames if isinstance(chat, ChatRequest) else CompletionFrames
+    with_usage = bool(chat.stream_options and chat.stream_options.include_usage)
+    return kind(model.name, _fingerprint(model), answers=chat.answers, with_usage=with_usage)
 
 
 def _note(request: web.Request, answer: Completion) -> None:

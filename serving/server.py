@@ -92,6 +92,7 @@ class _Server:
             listener.close()
             if self.service.engine:
                 await self.service.engine.close()
+            await self.service.grammars.close()
             await runner.cleanup()
 
     async def _keep_alive(self) -> None:

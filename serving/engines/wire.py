@@ -2,7 +2,7 @@
 
 To the engine: {"load": {...}} with file descriptors (SCM_RIGHTS, unix(7)), then {"add": [number, {...}]} and
 {"cancel": number}. From it: {"loaded": {...}} or {"failed": text}, then {"lost": [numbers], "reason": text} and for
-each step one {"step": [[number, ids, finish], ...], "running": n} with the new tokens of all answers.
+each step one {"step": [[number, ids, finish, chances], ...], "running": n} with the new tokens of all answers.
 """
 
 import json

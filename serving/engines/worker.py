@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from serving.engines.engine import GenerationRequest, LoadOrder
+from serving.engines.engine import Chance, GenerationRequest, LoadOrder
 from serving.engines.wire import Channel
 
 _BACKENDS = {
@@ -24,8 +24,9 @@ _BACKENDS = {
     "transformers": ("serving.engines.transformers_backend", "TransformersBackend"),
 }
 
-Step = tuple[int, list[int], str | None]
-"""A request's number, its new tokens, and how it ended: stop, length, lost; None while it runs."""
+Step = tuple[int, list[int], str | None, list[Chance]]
+"""A request's number, its new tokens, how it ended (stop, length, lost; None while it runs), and, where they were asked
+for, the tokens' log probabilities."""
 
 
 class EngineBackend(Protocol):
@@ -115,7 +116,7 @@ def _take(channel: Channel, backend: EngineBackend, messages: Iterable[Any]) -> 
             continue
         number, fields = message["add"]
         try:
-            backend.add(number, GenerationRequest(**fields))
+            backend.add(number, GenerationRequest.of_dict(fields))
         except Exception as e:  # a request that the library refuses must not end the others
             channel.send({"lost": [number], "reason": f"the engine refused the request: {_line(e)}"})
 

@@ -9,7 +9,7 @@ from serving.engines.wire import Channel, Lines, encode
 
 @pytest.mark.parametrize("size", [1, 2, 5, 1000])
 def test_messages_survive_any_cutting(size: int) -> None:
-    messages = [{"step": [[1, [2, 3], None]], "running": 1}, {"failed": "line\nbreak"}, {"cancel": 4}]
+    messages = [{"step": [[1, [2, 3], None, []]], "running": 1}, {"failed": "line\nbreak"}, {"cancel": 4}]
     data = b"".join(map(encode, messages))
     lines = Lines()
     found = [m for i in range(0, len(data), size) for m in lines.feed(data[i : i + size])]
