@@ -8,11 +8,11 @@ from pydantic_core import PydanticCustomError
 from serving.errors import ApiError
 from serving.tools import (
     MAX_TOOLS,
+    AssistantCall,
     Choice,
-    Known,
     OfferedTool,
     ResponseFormat,
-    ToolCall,
+    StrictBody,
     ToolChoice,
     check_request_schema,
     check_size,
@@ -61,14 +61,14 @@ def _text_of(content: Any) -> Any:
     return "\n".join(texts)
 
 
-class ChatMessage(Known):
+class ChatMessage(StrictBody):
     """One message of a conversation; its content is text, whatever form it came in."""
 
     role: Role
     content: Annotated[str | None, BeforeValidator(_text_of)] = None
     """None only beside `tool_calls`."""
     name: str | None = Field(default=None, max_length=64)
-    tool_calls: list[ToolCall] | None = Field(default=None, max_length=MAX_TOOLS)
+    tool_calls: list[AssistantCall] | None = Field(default=None, max_length=MAX_TOOLS)
     tool_call_id: str | None = Field(default=None, max_length=256)
 
     # An answer's fields, which clients send back with it.
@@ -90,7 +90,7 @@ class ChatMessage(Known):
         return self
 
 
-class StreamOptions(Known):
+class StreamOptions(StrictBody):
     """Of a stream."""
 
     include_usage: bool = False
@@ -101,7 +101,7 @@ Stop = Annotated[str, Field(min_length=1, max_length=256)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 
 
-class GenerationOptions(Known):
+class GenerationOptions(StrictBody):
     """What requests of both kinds may ask for. null means the same as silence."""
 
     model: str | None = Field(default=None, max_length=256)

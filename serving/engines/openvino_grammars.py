@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from serving.engines.engine import Grammar
 
-CPU_SECONDS = 2
+CPU_SECONDS = 1
 """Of all processors together, that a grammar may take. The engine's step takes as long once more."""
 _MEMORY = 2 << 30
 

@@ -107,7 +107,7 @@ def test_one_stop_string_is_a_list_of_one() -> None:
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "missing_required_parameter"),
         ({"response_format": {"type": "xml"}}, "response_format.type", "invalid_value"),
         ({"response_format": schema(type="nonsense")}, "response_format.json_schema.schema", "invalid_value"),
-        ({"response_format": schema(const="x" * 65_536)}, "response_format.json_schema.schema", "invalid_value"),
+        ({"response_format": schema(const="x" * 32_768)}, "response_format.json_schema.schema", "invalid_value"),
         ({"logit_bias": {"1": 5}}, "logit_bias", "unsupported_parameter"),
         ({"chat_template": "{{ 1 }}"}, "chat_template", "unknown_parameter"),
         ({"chat_template_kwargs": {}}, "chat_template_kwargs", "unknown_parameter"),
