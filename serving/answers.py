@@ -1,7 +1,7 @@
 """One answer from an engine's tokens to what a client may see of it, and several answers as one stream."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 
 from contract.tool_call_stream import CallReader, Read
 from serving.engines.engine import Tokens
@@ -24,8 +24,15 @@ class Answer:
         self._only_one = isinstance(request, ChatRequest) and request.parallel_tool_calls is False
         self._called = False
 
-    def feed(self, tokens: Tokens) -> Delta:
-        """What the client sees of some more tokens; with the answer's last ones it has `finish`."""
+    def feed(self, tokens: Tokens) -> Iterator[Delta]:
+        """What the client sees of some more tokens, for each of them; the last piece of an answer has `finish`."""
+        for place, id_ in enumerate(tokens.ids):
+            last = place == len(tokens.ids) - 1
+            yield self._one(Tokens([id_], tokens.finish if last else None, tokens.chances[place : place + 1]))
+        if not tokens.ids:
+            yield self._one(tokens)
+
+    def _one(self, tokens: Tokens) -> Delta:
         text, stopped = self._stops.feed(self._detokenizer.feed(tokens.ids))
         if tokens.finish and not stopped:
             rest, stopped = self._stops.feed(self._detokenizer.flush())
@@ -57,11 +64,11 @@ class Answer:
         return found
 
 
-async def merged(answers: Sequence[AsyncGenerator[Delta, None]]) -> AsyncGenerator[Delta, None]:
+async def merged(answers: Sequence[AsyncGenerator[list[Delta], None]]) -> AsyncGenerator[list[Delta], None]:
     """The pieces of several answers as they come; the first failure ends them all."""
-    pieces: asyncio.Queue[Delta | None] = asyncio.Queue()
+    pieces: asyncio.Queue[list[Delta] | None] = asyncio.Queue()
 
-    async def drain(answer: AsyncGenerator[Delta, None]) -> None:
+    async def drain(answer: AsyncGenerator[list[Delta], None]) -> None:
         try:
             async for piece in answer:
                 pieces.put_nowait(piece)

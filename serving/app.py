@@ -237,24 +237,24 @@ class _Routes:
 
     async def _whole(
         self, request: web.Request, chat: ChatRequest | CompletionRequest, model: Model, answer: Completion,
-        pieces: AsyncGenerator[Delta, None],
+        pieces: AsyncGenerator[list[Delta], None],
     ) -> web.Response:  # fmt: skip
-        deltas = [piece async for piece in pieces]
+        deltas = [delta async for some in pieces for delta in some]
         _note(request, answer)
         return web.json_response(_frames(chat, model).whole(deltas, answer.usage()))
 
     async def _stream(
         self, request: web.Request, response: web.StreamResponse, chat: ChatRequest | CompletionRequest, model: Model,
-        answer: Completion, pieces: AsyncGenerator[Delta, None],
+        answer: Completion, pieces: AsyncGenerator[list[Delta], None],
     ) -> None:  # fmt: skip
         """Nothing is sent before the first token, so that an error until then still has its own status."""
         frames = _frames(chat, model)
         start = frames.role()
         try:
-            async for piece in pieces:
+            async for deltas in pieces:
                 if not response.prepared:
                     await response.prepare(request)
-                await response.write(start + frames.delta(piece))
+                await response.write(start + b"".join(map(frames.delta, deltas)))
                 start = b""
             await response.write(frames.end(answer.usage()))
             await response.write_eof()

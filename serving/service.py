@@ -207,8 +207,8 @@ class Service:
         model: Model,
         answer: Completion,
         generation: GenerationRequest,
-    ) -> AsyncGenerator[Delta, None]:
-        """Pieces of the answers, never empty; fills in `answer`.
+    ) -> AsyncGenerator[list[Delta], None]:
+        """Pieces of the answers, one for each token that shows something, in lists as they come; fills in `answer`.
 
         Raises:
             ApiError: 503, the engine could not finish.
@@ -221,9 +221,9 @@ class Service:
             self._generate_one(choice, request, model, answer, replace(generation, seed=seed))
             for choice, seed in enumerate(seeds)
         ]
-        async with aclosing(pieces[0] if len(pieces) == 1 else merged(pieces)) as deltas:
-            async for delta in deltas:
-                yield delta
+        async with aclosing(pieces[0] if len(pieces) == 1 else merged(pieces)) as lists:
+            async for deltas in lists:
+                yield deltas
 
     async def _generate_one(
         self,
@@ -232,19 +232,23 @@ class Service:
         model: Model,
         answer: Completion,
         generation: GenerationRequest,
-    ) -> AsyncGenerator[Delta, None]:
+    ) -> AsyncGenerator[list[Delta], None]:
         if self.engine is None:
             raise unavailable(self.phase)
         one = Answer(choice, request, model.prompts)
         try:
             async with aclosing(self.engine.generate(generation)) as items:
                 async for tokens in items:
-                    self._count(answer, len(tokens.ids))
-                    delta = one.feed(tokens)
-                    answer.finish = delta.finish or answer.finish
-                    if delta.text or delta.calls or delta.chances or delta.finish:
-                        yield delta
-                    if delta.finish:
+                    deltas: list[Delta] = []
+                    for delta in one.feed(tokens):
+                        deltas.append(delta)
+                        if delta.finish:
+                            break
+                    answer.finish = deltas[-1].finish or answer.finish
+                    self._count(answer, min(len(deltas), len(tokens.ids)))
+                    if shown := [d for d in deltas if d.text or d.calls or d.chances or d.finish]:
+                        yield shown
+                    if deltas[-1].finish:
                         return
         except EngineError as e:
             raise ApiError(503, str(e), code="engine_error", kind="server_error", retry_after=1) from None
@@ -255,8 +259,9 @@ class Service:
             raise unavailable(self.phase)
         answer, generation = await self.prepare(request, self.model, time.perf_counter())
         async with aclosing(self.generate(request, self.model, answer, generation)) as pieces:
-            async for piece in pieces:
-                yield piece.text
+            async for deltas in pieces:
+                for delta in deltas:
+                    yield delta.text
 
     def _count(self, answer: Completion, tokens: int) -> None:
         if not tokens:
