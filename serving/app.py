@@ -1,4 +1,4 @@
-"""The routes of the kit's own engines, inside the front: chat completions and the list of models."""
+"""The routes of the kit's own engines, inside the front: completions and the list of models."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -7,9 +7,10 @@ from typing import Any
 
 from contract.documents.model import Golden
 from serving.errors import ApiError
+from serving.frames import CompletionFrames, Delta, Frames
 from serving.front.exchange import EXCHANGE, HttpExchange, Receive, Scope, Send
-from serving.front.routes import CHAT
-from serving.openai import LONG_BODY, ChatRequest, Frames, parse_chat
+from serving.front.routes import CHAT, COMPLETIONS
+from serving.openai import LONG_BODY, ChatRequest, CompletionRequest, parse_chat, parse_completion
 from serving.service import Completion, Model, Service
 
 _EXAMPLES, _LONGEST_EXAMPLE = 3, 120
@@ -25,50 +26,55 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: HttpExchange = scope[EXCHANGE]
         path, model = scope["path"], self._service.serving()
-        if path == CHAT:
-            await self._chat(exchange, (await receive())["body"], model)
+        if path in (CHAT, COMPLETIONS):
+            await self._complete(exchange, path, (await receive())["body"], model)
         elif path == "/v1/models":
             await exchange.answer_json(200, {"object": "list", "data": [_describe(model)]})
         else:
             _check_name(path.removeprefix("/v1/models/"), model)
             await exchange.answer_json(200, _describe(model))
 
-    async def _chat(self, exchange: HttpExchange, body: bytes, model: Model) -> None:
-        """A chat completion, whole or as a stream."""
+    async def _complete(self, exchange: HttpExchange, path: str, body: bytes, model: Model) -> None:
+        """A completion of a chat or a text, whole or as a stream."""
         service = self._service
-        chat = await asyncio.to_thread(parse_chat, body) if len(body) > LONG_BODY else parse_chat(body)
-        if chat.model:  # OpenAI's clients must send one: "" where the address names the endpoint, as on SageMaker
-            _check_name(chat.model, model)
-        if chat.stream_options and not chat.stream:
+        parse = parse_completion if path == COMPLETIONS else parse_chat
+        asked = await asyncio.to_thread(parse, body) if len(body) > LONG_BODY else parse(body)
+        if asked.model:  # OpenAI's clients must send one: "" where the address names the endpoint, as on SageMaker
+            _check_name(asked.model, model)
+        if asked.stream_options and not asked.stream:
             raise ApiError(400, "stream_options needs stream", code="invalid_value", param="stream_options")
-        answer, generation = await service.prepare(chat, model, exchange.started)
-        try:
-            async with aclosing(service.generate(chat, model, answer, generation)) as pieces:
-                if chat.stream:
-                    await self._stream(exchange, chat, model, answer, pieces)
-                else:
-                    text = "".join([piece async for piece in pieces])
-                    frames = Frames(model.name, _fingerprint(model))
-                    await exchange.answer_json(200, frames.whole(text, answer.finish, answer.usage()))
-        finally:
-            _note(exchange, answer)
+        with exchange.more_places(asked.answers - 1):
+            answer, generation = await service.prepare(asked, model, exchange.started)
+            try:
+                async with aclosing(service.generate(asked, model, answer, generation)) as pieces:
+                    if asked.stream:
+                        await self._stream(exchange, _frames(asked, model), answer, pieces)
+                    else:
+                        deltas = [delta async for some in pieces for delta in some]
+                        await exchange.answer_json(200, _frames(asked, model).whole(deltas, answer.usage()))
+            finally:
+                _note(exchange, answer)
 
     async def _stream(
-        self, exchange: HttpExchange, chat: ChatRequest, model: Model, answer: Completion,
-        pieces: AsyncGenerator[str, None],
-    ) -> None:  # fmt: skip
+        self, exchange: HttpExchange, frames: Frames, answer: Completion, pieces: AsyncGenerator[list[Delta], None]
+    ) -> None:
         """Nothing is sent before the first token, so that an error until then still has its own status."""
-        options = chat.stream_options
-        frames = Frames(model.name, _fingerprint(model), with_usage=bool(options and options.include_usage))
         start, send = frames.role(), exchange.send
-        async for piece in pieces:
+        async for deltas in pieces:
             if start:
                 await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
-            await send({"type": "http.response.body", "body": start + frames.delta(piece), "more_body": True})
+            body = start + b"".join(map(frames.delta, deltas))
+            await send({"type": "http.response.body", "body": body, "more_body": True})
             start = b""
         if start:
             await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
-        await send({"type": "http.response.body", "body": start + frames.end(answer.finish, answer.usage())})
+        await send({"type": "http.response.body", "body": start + frames.end(answer.usage())})
+
+
+def _frames(asked: ChatRequest | CompletionRequest, model: Model) -> Frames:
+    kind = Frames if isinstance(asked, ChatRequest) else CompletionFrames
+    with_usage = bool(asked.stream_options and asked.stream_options.include_usage)
+    return kind(model.name, _fingerprint(model), answers=asked.answers, with_usage=with_usage)
 
 
 def _note(exchange: HttpExchange, answer: Completion) -> None:

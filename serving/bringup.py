@@ -37,6 +37,8 @@ def _run(settings: ServerSettings, worker: WorkerProcess, report: Callable[[int,
     require_name(settings.name or manifest.name, manifest.name, str(settings.model / MANIFEST))
     engine = settings.engine if settings.engine != "auto" else _best(manifest.engines, settings)
     names = sorted(name for name in version.handles if name.startswith("openvino/") == (engine == "openvino"))
+    if engine == "openvino":
+        names += [name for name in ("tokenizer.json",) if name in version.handles]
     if len(names) > MOST_HANDLES:
         raise ServingError(
             f"has {len(names)} files for the engine {engine}; at most {MOST_HANDLES} can be handed over",

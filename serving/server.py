@@ -101,6 +101,7 @@ class _Server:
             listener.close()
             if self.service.engine:
                 await self.service.engine.close()
+            await self.service.grammars.close()
 
     def _protocols(self) -> Callable[[], asyncio.BufferedProtocol]:
         """uvicorn's, behind the guard; of uvicorn nothing else is used: signals and the end are this class's."""

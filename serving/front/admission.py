@@ -87,6 +87,26 @@ class Admission:
         finally:
             self._free(key)
 
+    @contextmanager
+    def more(self, key: str, places: int) -> Iterator[None]:
+        """Places for the further answers of a request that has one.
+
+        They are taken at once, above the limit if need be: requests that hold a part would wait for each other.
+
+        Raises:
+            ApiError: 400, the batch has fewer.
+        """
+        if places >= self._limits.max_running:
+            what = f"n: this server generates {self._limits.max_running} answers at once"
+            raise ApiError(400, what, code="invalid_value", param="n")
+        for _ in range(places):
+            self._take(key)
+        try:
+            yield
+        finally:
+            for _ in range(places):
+                self._free(key)
+
     async def _wait(self, key: str, tokens: int) -> None:
         if self.waiting_tokens and self.waiting_tokens + tokens > self._limits.max_queue_tokens:
             raise self._overloaded()

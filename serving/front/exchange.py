@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -38,6 +39,8 @@ class HttpExchange:
         self.status = 499  # until something was answered: the client went away
         self.complete = False
         self.route = "unknown"
+        self.more_places: Callable[[int], AbstractContextManager[None]] = lambda _places: nullcontext()
+        """Takes so many more places in the batch, for a request that asks for several answers."""
         self.fields: dict[str, Any] = {}
         """Of the log's line."""
         self._send = send

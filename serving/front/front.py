@@ -1,6 +1,7 @@
 """The front: an ASGI class around an engine's app, with everything that is the same whatever the engine."""
 
 import asyncio
+import functools
 import json
 import os
 import time
@@ -144,6 +145,7 @@ class Front:
         """Read, wait for a place, and have the app answer: within the request's time, and while the client is there."""
         self._require_open()
         limits = self._settings.limits
+        exchange.more_places = functools.partial(self.admission.more, caller.name)
         task = asyncio.current_task()
         assert task
         watch: asyncio.Task[None] | None = None

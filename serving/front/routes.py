@@ -8,6 +8,7 @@ Kind = Literal["ping", "metrics", "page", "forward", "generate"]
 """Answered by the front (ping, metrics, page), passed to the engine's app as it is, or with a place in its batch."""
 
 CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
 PAGE = {"/": ("index.html", "text/html"), "/chat.css": ("chat.css", "text/css"),
         "/chat.js": ("chat.js", "text/javascript"), "/markdown.js": ("markdown.js", "text/javascript")}  # fmt: skip
 
@@ -55,5 +56,5 @@ class AllowList:
         return method != "POST" and (path == "/ping" or path in PAGE)
 
 
-OWN = AllowList((CHAT,))
-VLLM = AllowList((CHAT, "/v1/completions", "/v1/responses", "/v1/embeddings"))
+OWN = AllowList((CHAT, COMPLETIONS))
+VLLM = AllowList((CHAT, COMPLETIONS, "/v1/responses", "/v1/embeddings"))

@@ -99,6 +99,24 @@ def test_one_of_several_keys_leaves_half_of_the_room_to_the_others() -> None:
     stack.enter_context(admission.admitted("a", 2))
 
 
+def test_the_further_answers_of_a_request_take_places_without_waiting_and_others_wait_longer() -> None:
+    async def scenario() -> None:
+        admission = Admission(RequestLimits(max_running=2))
+        async with admission.place("a", 4), admission.place("b", 4):
+            with admission.more("a", 1):
+                assert admission.running == 3
+                waiting = asyncio.create_task(admission.place("b", 4).__aenter__())
+                await settled()
+            await settled()
+            assert not waiting.done(), "two places are taken still"
+        await waiting
+        with pytest.raises(ApiError) as caught:
+            admission.more("a", 2).__enter__()
+        assert (caught.value.status, caught.value.body["error"]["param"]) == (400, "n")
+
+    asyncio.run(scenario())
+
+
 def test_retry_after_follows_from_the_time_that_answers_take(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> list[int]:
         admission = Admission(RequestLimits(max_running=1, max_queue=0))
