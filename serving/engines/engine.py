@@ -89,7 +89,8 @@ class GenerationRequest:
     @classmethod
     def of_dict(cls, data: dict[str, Any]) -> "GenerationRequest":
         """From its fields, as they come out of a message."""
-        return cls(**{**data, "grammar": data["grammar"] and Grammar.of_dict(data["grammar"])})
+        grammar = data.get("grammar")
+        return cls(**{**data, "grammar": Grammar.of_dict(grammar) if grammar else None})
 
 
 class Tokens(NamedTuple):
