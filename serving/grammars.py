@@ -7,7 +7,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from contract.json_values import parts_of_schema
@@ -38,6 +38,15 @@ def schema_grammar(schema: dict[str, Any], place: str) -> Grammar:
     """
     require_honoured(schema, place)
     return Grammar(schema=json.dumps(schema))
+
+
+def strict_grammar(tools: Sequence[OfferedTool], *, several: bool) -> Grammar:
+    """Answers are any text, and calls in the form of Hermes are right ones.
+
+    Raises:
+        ApiError: 400, a tool's parameters say what answers can't be held to.
+    """
+    return replace(calls_grammar(HERMES, tools, several=several), trigger=OPEN)
 
 
 def calls_grammar(form: CallForm, tools: Sequence[OfferedTool], *, several: bool) -> Grammar:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from contract.documents.model import ModelManifest
+from contract.tool_call_stream import HERMES
 from serving.answers import Answer, merged
 from serving.chat_prompt import messages_of, require_tools
 from serving.engines.engine import EngineError, EngineInfo, GenerationRequest, Grammar
@@ -16,7 +17,7 @@ from serving.engines.process import ProcessEngine
 from serving.errors import ApiError, unavailable
 from serving.frames import Delta, usage_of
 from serving.front.readiness import Readiness
-from serving.grammars import GrammarTrials, calls_grammar, schema_grammar
+from serving.grammars import GrammarTrials, calls_grammar, schema_grammar, strict_grammar
 from serving.metrics import Metrics
 from serving.openai import ChatRequest, CompletionRequest
 from serving.prompts import Prompts, TooLongError, characters
@@ -126,14 +127,19 @@ class Service:
         if request.tools or request.tool_choice or request.response_format:
             await asyncio.to_thread(request.check)
         require_tools(request, model.prompts)
+        several = request.parallel_tool_calls is not False and not request.choice.name
         if request.schema is not None:
             place = "response_format"
             grammar = schema_grammar(request.schema, place)
         elif request.choice.mode == "required" and (form := model.prompts.call_form):
             place = "tools"
             tools = [t for t in request.offered if request.choice.name in ("", t.function.name)]
-            several = request.parallel_tool_calls is not False and not request.choice.name
             grammar = calls_grammar(form, tools, several=several)
+        elif any(tool.function.strict for tool in request.offered):
+            place = "tools"
+            if model.prompts.call_form is not HERMES:
+                raise _unsupported(place, "strict ones need tool_choice required with this model's form of calls")
+            grammar = strict_grammar(request.offered, several=several)
         else:
             return None
         for name, asked in (("ignore_eos", request.ignore_eos), ("min_tokens", request.min_tokens)):
@@ -245,9 +251,13 @@ def _refuse_unhonoured(request: ChatRequest | CompletionRequest, engine: EngineI
     if (request.top_logprobs or 0) > engine.top_logprobs:
         what = f"the engine {engine.engine} tells the chosen token's only" if not engine.top_logprobs else "too many"
         raise _unsupported("top_logprobs", what)
-    if not engine.grammars:
-        name = "tool_choice" if request.choice.mode == "required" else "response_format"
-        if request.choice.mode == "required" or request.schema is not None:
+    held_to = {
+        "response_format": request.schema is not None,
+        "tool_choice": request.choice.mode == "required",
+        "tools": any(tool.function.strict for tool in request.offered),
+    }
+    for name, asked in held_to.items():
+        if asked and not engine.grammars:
             raise _unsupported(name, f"the engine {engine.engine} can't hold answers to a grammar")
 
 

@@ -47,7 +47,10 @@ class Tagged:
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What an answer must look like: JSON by one schema, or one or several of `choices` in a row."""
+    """What an answer must look like: JSON by one schema, or one or several of `choices` in a row.
+
+    With a `trigger` it is any text, in which whatever begins with the trigger is one of `choices`.
+    """
 
     schema: str = ""
     """JSON schema, as JSON; "": `choices` say it."""
@@ -56,6 +59,7 @@ class Grammar:
     after: str = ""
     separator: str = ""
     several: bool = False
+    trigger: str = ""
 
     @classmethod
     def of_dict(cls, data: dict[str, Any]) -> "Grammar":
@@ -85,7 +89,8 @@ class GenerationRequest:
     @classmethod
     def of_dict(cls, data: dict[str, Any]) -> "GenerationRequest":
         """From its fields, as they come out of a message."""
-        return cls(**{**data, "grammar": data["grammar"] and Grammar.of_dict(data["grammar"])})
+        grammar = data.get("grammar")
+        return cls(**{**data, "grammar": Grammar.of_dict(grammar) if grammar else None})
 
 
 class Tokens(NamedTuple):

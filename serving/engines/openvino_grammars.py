@@ -58,6 +58,9 @@ def structured_output(grammar: Grammar) -> Any:
     if grammar.schema:
         return Output(json_schema=grammar.schema)
     tags = [Output.Tag(each.begin, Output.JSONSchema(each.schema), each.end) for each in grammar.choices]
+    if grammar.trigger:
+        triggered = Output.TriggeredTags([grammar.trigger], tags, stop_after_first=not grammar.several)
+        return Output(structural_tags_config=triggered)
     whole: Any = Output.TagsWithSeparator(
         tags, grammar.separator, at_least_one=True, stop_after_first=not grammar.several
     )

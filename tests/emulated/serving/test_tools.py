@@ -100,6 +100,12 @@ def test_a_call_that_is_cut_ends_as_length_and_an_answer_without_calls_is_text(c
     assert cut == ("", [], "length")
     text, calls, finish = streamed(client, tools=TOOLS, max_tokens=20)
     assert (len(text), calls, finish) == (20, [], "length")
+    loose, strict = [
+        {"type": "function", "function": {"name": "switch", "strict": strict, "parameters": SWITCH}}
+        for strict in (False, True)
+    ]
+    free = streamed(client, tools=[loose], max_tokens=20)
+    assert streamed(client, tools=[strict], max_tokens=20) == free, "text is free"
 
 
 def test_answers_are_held_to_a_schema_and_to_json(client: OpenAI) -> None:
