@@ -36,6 +36,8 @@ class ChatTemplate:
             ValueError: the source is no template.
         """
         self._template = _compile(source)
+        self.takes_tools = _reads_tools(self._template.environment, source)
+        """Whether it shows the model the tools that it may call."""
         self._special_tokens = dict(special_tokens)
         self._tokenizer = tokenizer
         added = {id_: t.content for id_, t in tokenizer.get_added_tokens_decoder().items() if t.special}
@@ -166,6 +168,12 @@ def _with_text_arguments(message: Mapping[str, Any]) -> Mapping[str, Any]:
         for call in message.get("tool_calls", ())
     ]
     return {**message, "tool_calls": calls} if calls else message
+
+
+def _reads_tools(environment: Any, source: str) -> bool:
+    from jinja2.meta import find_undeclared_variables
+
+    return "tools" in find_undeclared_variables(environment.parse(source))
 
 
 def _compile(source: str) -> Any:

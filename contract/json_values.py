@@ -118,7 +118,7 @@ def _check_schema_text(text: str) -> None:
         Draft202012Validator.check_schema(schema)
     except SchemaError as e:
         raise ValueError(f"is no JSON schema: {'.'.join(map(str, e.absolute_path))}: {e.message:.200}") from None
-    for part in _parts(schema):
+    for part in parts_of_schema(schema):
         if used := [key for key in _REFUSED if key in part]:
             raise ValueError(f"uses {used[0]}, which is not checked")
         if "pattern" in part:
@@ -131,19 +131,19 @@ def _check_schema_text(text: str) -> None:
     fault_of(None, schema)  # finds circles that any value would go in
 
 
-def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
+def parts_of_schema(schema: Any) -> Iterator[Mapping[str, Any]]:
     """A schema and all that it is made of."""
     if not isinstance(schema, dict):
         return
     yield schema
     for key in _SUBSCHEMAS:
-        yield from _parts(schema.get(key))
+        yield from parts_of_schema(schema.get(key))
     for key in _SCHEMA_LISTS:
         for each in schema.get(key, ()):
-            yield from _parts(each)
+            yield from parts_of_schema(each)
     for key in _SCHEMA_MAPS:
         for each in schema.get(key, {}).values():
-            yield from _parts(each)
+            yield from parts_of_schema(each)
 
 
 def _validator(schema: Any) -> Any:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from contract.json_values import MAX_CHARACTERS, equal_json, fault_of, read_json
 
 MAX_CALLS = 64
-_OPEN, _CLOSE = "<tool_call>", "</tool_call>"
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
 _PYTHON_TAG = "<|python_tag|>"
 _FUNCTION, _FUNCTION_END = "<function=", "</function>"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -47,7 +47,7 @@ def parse_tool_calls(text: str) -> ParsedAnswer:
     """
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"has more than {MAX_CHARACTERS} characters")
-    if _OPEN in text or _CLOSE in text:
+    if OPEN in text or CLOSE in text:
         found = _hermes(text)
     elif _FUNCTION in text:
         found = _functions(text)
@@ -95,17 +95,17 @@ def _without_defaults(call: ParsedCall, tools: Sequence[Mapping[str, Any]]) -> P
 
 
 def _hermes(text: str) -> ParsedAnswer:
-    content, *parts = text.split(_OPEN)
+    content, *parts = text.split(OPEN)
     calls: list[ParsedCall] = []
     for part in parts:
-        inside, close, after = part.partition(_CLOSE)
-        if not close or _CLOSE in after:
-            raise ValueError(f"has {_OPEN} and {_CLOSE} that do not pair")
+        inside, close, after = part.partition(CLOSE)
+        if not close or CLOSE in after:
+            raise ValueError(f"has {OPEN} and {CLOSE} that do not pair")
         value = read_json(inside)
         calls += [_call(each, ("arguments",)) for each in (value if isinstance(value, list) else [value])]
         content += after
-    if _CLOSE in content:
-        raise ValueError(f"has {_OPEN} and {_CLOSE} that do not pair")
+    if CLOSE in content:
+        raise ValueError(f"has {OPEN} and {CLOSE} that do not pair")
     return ParsedAnswer(content.strip(), calls)
 
 

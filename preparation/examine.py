@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from contract.documents.recipe_data import Data
 from contract.errors import DataError
+from contract.words import fold, words_of
 from preparation import pairs, quality
 from preparation.found import FoundText, redacted
 from preparation.texts import changed, prose_of, texts_of
 from training.rows import Row, asked_words, group_of, prompt_of, row_of
-from training.words import fold, words_of
 
 _SHOWN = 160  # characters of an example
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from contract.documents.recipe_prepare import Pairs
-from training.words import words_of
+from contract.words import words_of
 
 # printf's and Python's, with %% aside; braces of str.format, ICU and Qt's %1.
 _PLACEHOLDER = re.compile(

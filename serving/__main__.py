@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
 
 def _serve() -> int:
     settings = ServerSettings.from_environ(os.environ)
-    require_packages("serving", "aiohttp", "tokenizers", "jinja2", "prometheus_client", "numpy")
+    require_packages("serving", "uvicorn", "uvloop", "httptools", "tokenizers", "jinja2", "prometheus_client", "numpy")
     if settings.likely_engine() == "openvino":
         require_packages("serving", "openvino_genai")
     else:

@@ -1,7 +1,7 @@
 """Verifies a model version, then has the engine load it: on a thread, beside a start's other work."""
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 
@@ -20,18 +20,25 @@ class BringUp:
 
     def __init__(self, settings: ServerSettings, worker: WorkerProcess) -> None:
         self.worker = worker
+        self.progress = 0.0
+        """Share of the version's bytes that were verified, 0 to 1."""
         pool = ThreadPoolExecutor(1, thread_name_prefix="verify")
-        self.verified: Future[VerifiedVersion] = pool.submit(_run, settings, worker)
+        self.verified: Future[VerifiedVersion] = pool.submit(_run, settings, worker, self._report)
         """By then the engine loads, from the handles by which the files were verified."""
         pool.shutdown(wait=False)
 
+    def _report(self, done: int, total: int) -> None:
+        self.progress = done / total if total else 1.0
 
-def _run(settings: ServerSettings, worker: WorkerProcess) -> VerifiedVersion:
-    version = VerifiedVersion.open(settings.model, settings.public_key, settings.identity)
+
+def _run(settings: ServerSettings, worker: WorkerProcess, report: Callable[[int, int], None]) -> VerifiedVersion:
+    version = VerifiedVersion.open(settings.model, settings.public_key, settings.identity, report)
     manifest = version.manifest
     require_name(settings.name or manifest.name, manifest.name, str(settings.model / MANIFEST))
     engine = settings.engine if settings.engine != "auto" else _best(manifest.engines, settings)
     names = sorted(name for name in version.handles if name.startswith("openvino/") == (engine == "openvino"))
+    if engine == "openvino":
+        names += [name for name in ("tokenizer.json",) if name in version.handles]
     if len(names) > MOST_HANDLES:
         raise ServingError(
             f"has {len(names)} files for the engine {engine}; at most {MOST_HANDLES} can be handed over",

@@ -1,23 +1,23 @@
-"""OpenAI's chat completions: the request as validated, and the frames of the answer."""
+"""OpenAI's chat completions and completions: the request as validated."""
 
-import json
-import time
-from typing import Annotated, Any, Literal, Self, get_args
-from uuid import uuid4
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    FailFast,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, FailFast, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from serving.errors import ApiError
+from serving.tools import (
+    MAX_TOOLS,
+    AssistantCall,
+    Choice,
+    OfferedTool,
+    ResponseFormat,
+    StrictBody,
+    ToolChoice,
+    check_request_schema,
+    check_size,
+    check_tools,
+)  # fmt: skip
 
 LONG_BODY = 1 << 16
 """A body of more bytes is parsed on a thread, after a look at its structure."""
@@ -27,20 +27,22 @@ _SLICE = 1 << 18
 _MOST_STRINGS = 20_480
 _MOST_BYTES_OUTSIDE = 1 << 17
 _INT64 = 2**63
-Role = Literal["system", "developer", "user", "assistant"]
+MAX_ANSWERS = 8
+Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 # Fields that would change the answer and are not honoured: only values that mean the same as silence pass.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
     "logit_bias": ({},),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
+}
+_NEUTRAL_OF_COMPLETIONS: dict[str, tuple[Any, ...]] = {
+    "logit_bias": ({},),
+    "logprobs": (),
+    "echo": (False,),
+    "suffix": ("",),
+    "best_of": (1,),
 }
 
 
@@ -59,26 +61,36 @@ def _text_of(content: Any) -> Any:
     return "\n".join(texts)
 
 
-class _Known(BaseModel):
-    """Takes no field that it doesn't know. Pydantic's own `forbid` makes an error of each: 20,000 take 0.1 s."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    @model_validator(mode="after")
-    def _no_others(self) -> Self:
-        if self.model_extra:
-            raise PydanticCustomError("unknown", "it is not known", {"name": next(iter(self.model_extra))})
-        return self
-
-
-class ChatMessage(_Known):
+class ChatMessage(StrictBody):
     """One message of a conversation; its content is text, whatever form it came in."""
 
     role: Role
-    content: Annotated[str, BeforeValidator(_text_of)]
+    content: Annotated[str | None, BeforeValidator(_text_of)] = None
+    """None only beside `tool_calls`."""
+    name: str | None = Field(default=None, max_length=64)
+    tool_calls: list[AssistantCall] | None = Field(default=None, max_length=MAX_TOOLS)
+    tool_call_id: str | None = Field(default=None, max_length=256)
+
+    # An answer's fields, which clients send back with it.
+    refusal: None = None
+    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
+    audio: None = None
+    function_call: None = None
+
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> Self:
+        if self.tool_calls and self.role != "assistant":
+            raise PydanticCustomError("misplaced", "only the assistant calls tools", {"name": "tool_calls"})
+        if self.tool_call_id is not None and self.role != "tool":
+            raise PydanticCustomError("misplaced", "only a tool's message has it", {"name": "tool_call_id"})
+        if self.content is None and not self.tool_calls:
+            if "content" in self.model_fields_set:
+                raise PydanticCustomError("misplaced", "it is null, and there are no tool_calls", {"name": "content"})
+            raise PydanticCustomError("lacking", "it is missing", {"name": "content"})
+        return self
 
 
-class StreamOptions(_Known):
+class StreamOptions(StrictBody):
     """Of a stream."""
 
     include_usage: bool = False
@@ -89,75 +101,186 @@ Stop = Annotated[str, Field(min_length=1, max_length=256)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 
 
-class ChatRequest(_Known):
-    """A body of /v1/chat/completions. null means the same as silence."""
+class GenerationOptions(StrictBody):
+    """What requests of both kinds may ask for. null means the same as silence."""
 
-    messages: Annotated[list[ChatMessage], FailFast()] = Field(min_length=1, max_length=2048)
     model: str | None = Field(default=None, max_length=256)
     max_tokens: int | None = Field(default=None, ge=1, lt=_INT64)
-    max_completion_tokens: int | None = Field(default=None, ge=1, lt=_INT64)
+    min_tokens: int | None = Field(default=None, ge=0, lt=_INT64)
+    ignore_eos: bool | None = None
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
     top_p: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    n: int | None = Field(default=None, ge=1, le=MAX_ANSWERS)
     stop: list[Stop] | None = Field(default=None, max_length=4)
     seed: int | None = Field(default=None, ge=-_INT64, lt=_INT64)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-
-    n: Any = None
-    logprobs: Any = None
-    top_logprobs: Any = None
     logit_bias: Any = None
-    tools: Any = None
-    tool_choice: Any = None
-    functions: Any = None
-    function_call: Any = None
-    response_format: Any = None
-    modalities: Any = None
-
-    # These change no answer here.
-    user: Any = None
-    metadata: Any = None
-    store: Any = None
-    service_tier: Any = None
-    safety_identifier: Any = None
-    prompt_cache_key: Any = None
-    parallel_tool_calls: Any = None
+    user: Any = None  # changes no answer here
 
     @field_validator("stop", mode="before")
     @classmethod
     def _one_stop(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        if self.min_tokens and self.longest and self.min_tokens > self.longest:
+            raise PydanticCustomError("misplaced", "it is more than the longest answer", {"name": "min_tokens"})
+        return self
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens that an answer may have, as asked."""
+        return self.max_tokens
+
+    @property
+    def answers(self) -> int:
+        """How many are asked for."""
+        return self.n or 1
+
+
+class ChatRequest(GenerationOptions):
+    """A body of /v1/chat/completions."""
+
+    messages: Annotated[list[ChatMessage], FailFast()] = Field(min_length=1, max_length=2048)
+    max_completion_tokens: int | None = Field(default=None, ge=1, lt=_INT64)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    tools: list[OfferedTool] | None = Field(default=None, max_length=MAX_TOOLS)
+    tool_choice: Choice = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+
+    functions: Any = None
+    function_call: Any = None
+    modalities: Any = None
+
+    # These change no answer here.
+    metadata: Any = None
+    store: Any = None
+    service_tier: Any = None
+    safety_identifier: Any = None
+    prompt_cache_key: Any = None
+
     @field_validator(*_NEUTRAL)
     @classmethod
     def _only_neutral(cls, value: Any, info: Any) -> Any:
-        if value is not None and not any(type(value) is type(v) and value == v for v in _NEUTRAL[info.field_name]):
-            raise PydanticCustomError("unsupported", "this server does not support it with this value")
-        return value
+        return _neutral(value, _NEUTRAL[info.field_name])
+
+    @model_validator(mode="after")
+    def _fields_fit(self) -> Self:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise PydanticCustomError("misplaced", "it needs logprobs", {"name": "top_logprobs"})
+        if self.offered and self.schema is not None:
+            what = "it is not supported together with tools that may be called"
+            raise PydanticCustomError("unsupported_together", what, {"name": "response_format"})
+        return self
+
+    @property
+    def longest(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def choice(self) -> ToolChoice:
+        """Whether the model may call tools."""
+        return self.tool_choice or ToolChoice("auto" if self.tools else "none")
+
+    @property
+    def offered(self) -> list[OfferedTool]:
+        """The tools that the model may call."""
+        return (self.tools or []) if self.choice.mode != "none" else []
+
+    @property
+    def schema(self) -> dict[str, Any] | None:  # pyright: ignore[reportIncompatibleMethodOverride] (pydantic's, deprecated)
+        """The JSON schema by which the answer is written; None: any text."""
+        form = self.response_format
+        if form is None or form.type == "text":
+            return None
+        return form.json_schema.schema_ if form.json_schema else {"type": "object"}
+
+    def check(self) -> None:
+        """Look at tools and schemas more closely than their types do: it takes milliseconds for each kilobyte.
+
+        Raises:
+            ApiError: 400, naming the place.
+        """
+        if self.tools is not None or self.tool_choice is not None:
+            check_tools(self.tools or [], self.choice)
+        if self.response_format and self.response_format.json_schema:
+            place = "response_format.json_schema.schema"
+            check_size([self.schema], place)
+            check_request_schema(self.schema, place)
+
+
+class CompletionRequest(GenerationOptions):
+    """A body of /v1/completions: a text that the model continues as it is, without its chat template."""
+
+    prompt: str = Field(min_length=1)
+    logprobs: Any = None
+    echo: Any = None
+    suffix: Any = None
+    best_of: Any = None
+
+    @field_validator(*_NEUTRAL_OF_COMPLETIONS)
+    @classmethod
+    def _only_neutral(cls, value: Any, info: Any) -> Any:
+        return _neutral(value, _NEUTRAL_OF_COMPLETIONS[info.field_name])
+
+
+def _neutral(value: Any, accepted: tuple[Any, ...]) -> Any:
+    if value is not None and not any(type(value) is type(v) and value == v for v in accepted):
+        raise PydanticCustomError("unsupported", "this server does not support it with this value")
+    return value
+
+
+_Request = TypeVar("_Request", ChatRequest, CompletionRequest)
+_CODES = {
+    "missing": "missing_required_parameter",
+    "lacking": "missing_required_parameter",
+    "unsupported": "unsupported_parameter",
+    "unsupported_together": "unsupported_parameter",
+    "unknown": "unknown_parameter",
+}
+_NAMED = ("unknown", "lacking", "misplaced", "unsupported_together")
+"""Faults of a whole part that name one of its fields."""
 
 
 def parse_chat(body: bytes) -> ChatRequest:
-    """Validate a body.
+    """Validate a body of /v1/chat/completions.
 
     Raises:
         ApiError: 400, naming the parameter.
     """
+    return _parse(body, ChatRequest)
+
+
+def parse_completion(body: bytes) -> CompletionRequest:
+    """Validate a body of /v1/completions.
+
+    Raises:
+        ApiError: 400, naming the parameter.
+    """
+    return _parse(body, CompletionRequest)
+
+
+def _parse(body: bytes, kind: type[_Request]) -> _Request:
     if len(body) > LONG_BODY:
         _check_structure(body)
     try:
-        return ChatRequest.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as e:
         first = e.errors(include_url=False, include_input=False)[0]
-    kind, place = first["type"], _place(first["loc"])
-    if kind == "json_invalid":
-        raise ApiError(400, f"the body is not JSON: {first['msg']}", code="invalid_json")
-    if kind == "unknown":
-        place = _place((*first["loc"], first.get("ctx", {})["name"]))
+    fault, message, loc = first["type"], first["msg"], first["loc"]
+    if fault == "json_invalid":
+        raise ApiError(400, f"the body is not JSON: {message}", code="invalid_json")
+    place = _place((*loc, first.get("ctx", {})["name"]) if fault in _NAMED else loc)
+    if fault == "unknown":
         raise ApiError(400, f"{place} is not supported by this server", code="unknown_parameter", param=place)
-    code = {"missing": "missing_required_parameter", "unsupported": "unsupported_parameter"}.get(kind, "invalid_value")
-    message = "it is missing" if kind == "missing" else first["msg"]
+    message = "it is missing" if fault == "missing" else message
+    code = _CODES.get(fault, "invalid_value")
     raise ApiError(400, f"{place or 'the body'}: {message}", code=code, param=place)
 
 
@@ -192,58 +315,3 @@ def _place(loc: tuple[int | str, ...]) -> str:
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else f".{part[:64]}" if text else part[:64]
     return text
-
-
-def roles() -> tuple[str, ...]:
-    """The roles that are taken."""
-    return get_args(Role)
-
-
-class Frames:
-    """Builds the answer to one request: server-sent events, or one object."""
-
-    def __init__(self, model: str, fingerprint: str, *, with_usage: bool = False) -> None:
-        self._with_usage = with_usage
-        self._head = {
-            "id": f"chatcmpl-{uuid4().hex}",
-            "created": int(time.time()),
-            "model": model,
-            "system_fingerprint": fingerprint,
-        }
-        # A token's frame is written thousands of times: all but its text is encoded once.
-        usage = ',"usage":null' if with_usage else ""
-        chunk = json.dumps({**self._head, "object": "chat.completion.chunk"}, separators=(",", ":"))
-        self._before = f'data: {chunk[:-1]},"choices":[{{"index":0,"delta":'
-        self._after = f',"logprobs":null,"finish_reason":null}}]{usage}}}\n\n'
-
-    def role(self) -> bytes:
-        """The first frame."""
-        return f'{self._before}{{"role":"assistant","content":""}}{self._after}'.encode()
-
-    def delta(self, text: str) -> bytes:
-        """A frame with text."""
-        return f'{self._before}{{"content":{json.dumps(text)}}}{self._after}'.encode()
-
-    def end(self, finish: str, usage: dict[str, int]) -> bytes:
-        """The last frames."""
-        after = self._after.replace('"finish_reason":null', f'"finish_reason":{json.dumps(finish)}')
-        frames = f"{self._before}{{}}{after}"
-        if self._with_usage:
-            chunk = {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage}
-            frames += f"data: {json.dumps(chunk, separators=(',', ':'))}\n\n"
-        return f"{frames}data: [DONE]\n\n".encode()
-
-    def whole(self, text: str, finish: str, usage: dict[str, int]) -> dict[str, Any]:
-        """The answer as one object."""
-        message = {"role": "assistant", "content": text, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
-        return {**self._head, "object": "chat.completion", "choices": [choice], "usage": usage}
-
-
-def usage_of(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
-    """OpenAI's usage object."""
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-    }

@@ -3,11 +3,15 @@
 import json
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from contract.chat_template import ChatTemplate
 from contract.errors import ServingError
+from contract.tool_call_stream import CallForm, form_of
+from contract.tool_calls import CLOSE, OPEN
+from serving.vocabulary import token_bytes
 
 Read = Callable[[str], bytes | None]
 
@@ -22,6 +26,8 @@ class Prompts:
     Attributes:
         context_length: tokens that the prompt and its answer may have together.
         stop_ids: ids that end an answer.
+        call_form: how the model writes tool calls; None: in no form that is read here.
+        takes_tools: whether the chat template shows the model the tools that it may call.
         longest_text: characters above which a conversation can't fit the context: as many as it had if each token were
             the longest of the vocabulary.
     """
@@ -37,9 +43,15 @@ class Prompts:
         self._tokenizer = files.tokenizer()
         config = files.json("tokenizer_config.json")
         self._special_tokens = _special_tokens(config)
-        self._template = self._compiled(files.template(config), folder)
+        source = files.template(config)
+        self._template = self._compiled(source, folder)
+        self.takes_tools = self._template.takes_tools
+        self.call_form: CallForm | None = form_of(source)
         self.context_length = _context_length(files)
         self.stop_ids = self._stop_ids(files)
+        specials = self._tokenizer.get_added_tokens_decoder()
+        # Where a tokenizer counts the calls' own markup among its special tokens, it is still a part of the answer.
+        self._markup = {i: t.content for i, t in specials.items() if t.special and t.content in (OPEN, CLOSE)}
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         self.longest_text = self.context_length * max(map(len, vocabulary), default=1)
 
@@ -74,16 +86,59 @@ class Prompts:
             TooLongError: it takes more tokens than the context has.
             ValueError: the template refuses the messages (their order or roles), with its reason.
         """
-        if (length := sum(len(m["content"]) for m in messages)) > self.longest_text:
+        if (length := characters(messages, tools)) > self.longest_text:
             raise TooLongError(f"the messages have {length} characters")
-        ids = self._template.ids(self._template.render(messages, tools, add_generation_prompt=True))
+        return self._fitting(self._template.ids(self._template.render(messages, tools, add_generation_prompt=True)))
+
+    def encode_text(self, text: str) -> list[int]:
+        """Token ids of a text that the model continues as it is.
+
+        Raises:
+            TooLongError: it takes more tokens than the context has.
+        """
+        if len(text) > self.longest_text:
+            raise TooLongError(f"the prompt has {len(text)} characters")
+        begin = self._tokenizer.token_to_id(self._special_tokens.get("bos_token", ""))
+        begins = self._tokenizer.encode("").ids[:1] == [begin]  # where the tokenizer begins every text with it
+        return self._fitting([*([begin] if begins else []), *self._template.text_ids(text)])
+
+    def _fitting(self, ids: list[int]) -> list[int]:
         if len(ids) > self.context_length:
             raise TooLongError(f"the messages take {len(ids)}")
         return ids
 
     def decode(self, ids: list[int]) -> str:
         """Text of tokens, special ones left out."""
-        return self._tokenizer.decode(ids, skip_special_tokens=True)
+        if self._markup.keys().isdisjoint(ids):
+            return self._tokenizer.decode(ids, skip_special_tokens=True)
+        text, start = "", 0
+        for place, id_ in enumerate(ids):
+            if id_ in self._markup:
+                text += self._tokenizer.decode(ids[start:place], skip_special_tokens=True) + self._markup[id_]
+                start = place + 1
+        return text + self._tokenizer.decode(ids[start:], skip_special_tokens=True)
+
+    def token(self, id_: int) -> tuple[str, bytes]:
+        """A token's text alone, special or not, and its bytes."""
+        content = self.vocabulary[id_]
+        return content.decode(errors="replace"), content
+
+    @cached_property
+    def vocabulary(self) -> list[bytes]:
+        """The bytes of every token, by its id."""
+        return token_bytes(json.loads(self._tokenizer.to_str()), specials=True)
+
+    def text_vocabulary(self) -> list[bytes]:
+        """The bytes of every token that may stand in a text; of special ones, none."""
+        return token_bytes(json.loads(self._tokenizer.to_str()), specials=False)
+
+
+def characters(messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None) -> int:
+    """How long a conversation is, its calls and tools included."""
+    length = sum(len(message["content"]) for message in messages)
+    for part in (tools, *(message.get("tool_calls") for message in messages)):
+        length += len(json.dumps(part, ensure_ascii=False)) if part else 0
+    return length
 
 
 class _Files:

@@ -10,22 +10,28 @@ import signal
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import closing
 
-from aiohttp import web
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from contract.connections import ConnectionLimits
 from contract.errors import ServingError
 from contract.http_guard import HttpGuard, allowed_connections
-from serving.app import make_app
-from serving.auth import Authentication
+from serving.app import App
 from serving.bringup import BringUp
 from serving.engines.process import ProcessEngine
 from serving.engines.spawn import spawn
 from serving.errors import ApiError
+from serving.front import Front
+from serving.front.protocol import guarded
+from serving.front.readiness import Readiness
 from serving.golden import Quality, ask_golden, pause
 from serving.log import log_json, say
 from serving.metrics import Metrics
+from serving.openai import longest_body
 from serving.prompts import Prompts
 from serving.service import Model, Service
 from serving.settings import ServerSettings
@@ -33,7 +39,8 @@ from serving.settings import ServerSettings
 # An engine that dies more often than this is not cured by starting it again: the process's own supervisor decides.
 _RESTARTS = 3
 _RESTART_SECONDS = 60.0
-_KEEPALIVE_SECONDS = 75.0
+_KEEPALIVE_SECONDS = 75
+_PROGRESS_SECONDS = 10.0
 
 
 def run(settings: ServerSettings, bringup: BringUp) -> int:
@@ -42,8 +49,14 @@ def run(settings: ServerSettings, bringup: BringUp) -> int:
     Raises:
         KitError: the start failed, or the engine can't be kept alive.
     """
-    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
-    return asyncio.run(_Server(settings, bringup).serve())
+    # The front says what went wrong; uvicorn would log whoever is cut when the server ends as a fault.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings, bringup))
+
+
+async def _serve(settings: ServerSettings, bringup: BringUp) -> int:
+    return await _Server(settings, bringup).serve()
 
 
 class _Server:
@@ -54,29 +67,25 @@ class _Server:
         self._bringup = bringup
         self._deaths: deque[float] = deque(maxlen=_RESTARTS)
         self._stop = asyncio.Event()
-        self.service = Service(settings.limits, Metrics())
+        self.readiness = Readiness()
+        self.service = Service(Metrics(), self.readiness)
+        self.front = Front(App(self.service), settings, self.service.metrics, self.readiness)
+        limits = settings.limits
+        self._guard = HttpGuard(
+            ConnectionLimits(
+                limits.read_seconds,
+                limits.write_seconds,
+                allowed_connections(limits.max_connections),
+                limits.max_connections_per_address,
+            )
+        )
 
     async def serve(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        limits = self._settings.limits
-        guard = HttpGuard(
-            ConnectionLimits(
-                limits.read_seconds,
-                allowed_connections(limits.max_connections),
-                limits.max_connections_per_address,
-            )
-        )
-        app = make_app(self.service, Authentication(self._settings), guard)
-        runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
-        await runner.setup()
         sock = _bind(self._settings.host, self._settings.port)
-        assert runner.server
-        protocols = guard.factory(
-            runner.server, auto_decompress=False, keepalive_timeout=_KEEPALIVE_SECONDS, lingering_time=2.0
-        )
-        listener = await loop.create_server(protocols, sock=sock, backlog=1024)
+        listener = await loop.create_server(self._protocols(), sock=sock, backlog=1024)
         say(f"listening on {sock.getsockname()[0]}:{sock.getsockname()[1]}")
         life = loop.create_task(self._keep_alive())
         stop = loop.create_task(self._stop.wait())
@@ -92,7 +101,16 @@ class _Server:
             listener.close()
             if self.service.engine:
                 await self.service.engine.close()
-            await runner.cleanup()
+            await self.service.grammars.close()
+
+    def _protocols(self) -> Callable[[], asyncio.BufferedProtocol]:
+        """uvicorn's, behind the guard; of uvicorn nothing else is used: signals and the end are this class's."""
+        config = uvicorn.Config(
+            self.front, interface="asgi3", http=HttpToolsProtocol, ws="none", lifespan="off", log_config=None,
+            access_log=False, proxy_headers=False, timeout_keep_alive=_KEEPALIVE_SECONDS,
+        )  # fmt: skip
+        config.load()
+        return guarded(self._guard, uvicorn.Server(config))
 
     async def _keep_alive(self) -> None:
         """Bring an engine up, again whenever it dies."""
@@ -101,7 +119,8 @@ class _Server:
             watch = asyncio.create_task(self._watch_quality())
             await engine.ended.wait()
             watch.cancel()
-            self.service.phase = "restarting"
+            self.readiness.open = False
+            self._phase("restarting")
             self.service.engine = None
             self.service.metrics.engine_restarts.inc()
             await engine.close()
@@ -120,8 +139,10 @@ class _Server:
         begun = time.perf_counter()
         settings, service = self._settings, self.service
         engine = ProcessEngine(self._bringup.worker)
+        telling = asyncio.create_task(self._tell_progress())
         try:
-            self._phase("verifying")
+            bringup = self._bringup
+            self._phase("verifying", lambda: bringup.progress)
             with closing(await asyncio.wrap_future(self._bringup.verified)) as version:
                 self._phase("loading")
                 prompts = Prompts(version.read, settings.model)
@@ -130,6 +151,7 @@ class _Server:
             manifest = version.manifest
             service.model = Model(settings.name or manifest.name, version.sha256, manifest, prompts, info)
             service.engine = engine
+            self._open()
             self._phase("answering golden prompts")
             if failure := (await self._ask_golden("readiness")).failure:
                 if settings.golden == "required":
@@ -138,6 +160,8 @@ class _Server:
         except BaseException:
             await engine.close()
             raise
+        finally:
+            telling.cancel()
         service.metrics.set_model(service.model.name, service.model.sha256, info.engine, info.precision)
         gc.freeze()
         gc.enable()
@@ -174,29 +198,44 @@ class _Server:
                 if quality.failure:
                     say(f"golden prompts: {quality.failure}")
 
-    def _phase(self, phase: str) -> None:
+    async def _tell_progress(self) -> None:
+        """Write now and then how far a start is that takes long: a big model is read for minutes."""
+        while True:
+            await asyncio.sleep(_PROGRESS_SECONDS)
+            _, state = self.readiness.describe()
+            share = f", {state['progress']:.0%}" if "progress" in state else ""
+            say(f"{state['status']} for {state.get('seconds', 0):.0f} s{share}")
+
+    def _open(self) -> None:
+        """Take requests: what is loaded answers, ready or not."""
+        model = self.service.serving()
+        self.readiness.model = {"model": model.name, "sha256": model.sha256}
+        self.readiness.longest_body = longest_body(model.prompts.longest_text)
+        self.readiness.open = True
+
+    def _phase(self, phase: str, progress: Callable[[], float] | None = None) -> None:
         """SIGTERM's phase stands above all others."""
         if not self._stop.is_set():
-            self.service.phase = phase
+            self.readiness.enter(phase, progress)
             say(phase)
 
     async def _drain(self, listener: asyncio.Server) -> None:
         """Lame duck: unready at once, refuse after a while, let answers end, cut what is left."""
-        service = self.service
-        service.phase = "stopping"
-        say(f"stopping: {service.running} answers run")
-        if service.model:
+        admission = self.front.admission
+        self.readiness.enter("stopping")
+        say(f"stopping: {admission.running} answers run")
+        if self.readiness.open:
             await asyncio.sleep(self._settings.lame_duck_seconds)
-        service.accepting = False
+        self.readiness.open = False
         listener.close()
         try:
             async with asyncio.timeout(self._settings.drain_seconds):
-                while service.running or service.queued:
+                while admission.running or admission.queued or self._guard.unsent:
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            say(f"cutting {service.running} answers")
-            if service.engine:
-                service.engine.fail_all("the server stops")
+            say(f"cutting {admission.running} answers")
+            if engine := self.service.engine:
+                engine.fail_all("the server stops")
             await asyncio.sleep(0.1)
         say("stopped")
 

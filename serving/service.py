@@ -1,22 +1,26 @@
-"""From a validated request to text: admission, defaults, the engine, and whole characters up to a stop string."""
+"""From a validated request to text: defaults, the engine, and whole characters up to a stop string."""
 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from contract.documents.model import ModelManifest
-from serving.engines.engine import EngineError, EngineInfo, GenerationRequest
+from contract.tool_call_stream import HERMES
+from serving.answers import Answer, merged
+from serving.chat_prompt import messages_of, require_tools
+from serving.engines.engine import EngineError, EngineInfo, GenerationRequest, Grammar
 from serving.engines.process import ProcessEngine
-from serving.errors import ApiError, overloaded, unavailable
+from serving.errors import ApiError, unavailable
+from serving.frames import Delta, usage_of
+from serving.front.readiness import Readiness
+from serving.grammars import GrammarTrials, calls_grammar, schema_grammar, strict_grammar
 from serving.metrics import Metrics
-from serving.openai import ChatRequest, usage_of
-from serving.prompts import Prompts, TooLongError
-from serving.settings import RequestLimits
-from serving.text import Detokenizer, StopStrings
+from serving.openai import ChatRequest, CompletionRequest
+from serving.prompts import Prompts, TooLongError, characters
 
 # Longer texts are tokenised on a thread: so many characters take 10 ms at worst.
 _LONG_TEXT = 2_000
@@ -40,12 +44,14 @@ class Model:
 
 @dataclass
 class Completion:
-    """One answer as it grows."""
+    """The answers to one request as they grow."""
 
     prompt: list[int]
     started: float
     completion_tokens: int = 0
+    """Of all answers."""
     finish: str = ""
+    """How the last one to end ended."""
     first_token: float = 0.0
     """Seconds from the request to it."""
     last_token: float = field(default=0.0, repr=False)
@@ -58,30 +64,17 @@ class Completion:
 class Service:
     """Answers requests with the model that is loaded."""
 
-    def __init__(self, limits: RequestLimits, metrics: Metrics) -> None:
-        self.limits = limits
+    def __init__(self, metrics: Metrics, readiness: Readiness) -> None:
         self.metrics = metrics
-        self.phase = "starting"
-        """Says why not, while `model` is None or the server stops."""
+        self.readiness = readiness
         self.model: Model | None = None
         self.engine: ProcessEngine | None = None
-        self.accepting = True
-        self._places = asyncio.Semaphore(limits.max_running)
-        self._admitted = 0
-        self.queued = 0
-        self.running = 0
-        metrics.watch("llmops_queue_length", "Requests that wait for a place in the batch.", lambda: self.queued)
-        metrics.watch("llmops_running", "Requests that are being answered.", lambda: self.running)
+        self.grammars = GrammarTrials()
         metrics.watch(
             "llmops_engine_running",
             "Requests in the engine's batch after its last step.",
             lambda: self.engine.running if self.engine else 0,
         )
-
-    @property
-    def ready(self) -> bool:
-        """Takes traffic."""
-        return self.phase == "ready"
 
     def serving(self) -> Model:
         """The loaded model.
@@ -89,110 +82,133 @@ class Service:
         Raises:
             ApiError: 503, it is not there.
         """
-        if self.model is None or not self.accepting:
-            raise unavailable(self.phase)
+        if self.model is None:
+            raise unavailable(self.readiness.phase)
         return self.model
 
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Be one of the requests that batch and queue have room for, from before its body is read.
-
-        Raises:
-            ApiError: 429, there is no room.
-        """
-        if self._admitted >= self.limits.max_running + self.limits.max_queue:
-            raise overloaded()
-        self._admitted += 1
-        try:
-            yield
-        finally:
-            self._admitted -= 1
-
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """A place in the batch; waits in the queue for it."""
-        self.queued += 1
-        try:
-            await self._places.acquire()
-        finally:
-            self.queued -= 1
-        self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
-            self._places.release()
-
-    async def prepare(self, request: ChatRequest, model: Model, started: float) -> tuple[Completion, GenerationRequest]:
+    async def prepare(
+        self, request: ChatRequest | CompletionRequest, model: Model, started: float
+    ) -> tuple[Completion, GenerationRequest]:
         """Tokenise, and fill in the version's serving defaults.
 
         Raises:
-            ApiError: 400, the template refuses the messages, or the context is too short for them.
+            ApiError: 400, the template or the engine can't honour the request, or the context is too short for it.
         """
         _refuse_unhonoured(request, model.engine)
-        defaults = model.manifest.serving
-        messages = [
-            {"role": "system" if m.role == "developer" else m.role, "content": m.content} for m in request.messages
-        ]
-        if defaults.system_prompt and messages[0]["role"] != "system":
-            messages.insert(0, {"role": "system", "content": defaults.system_prompt})
-        try:
-            if sum(len(m["content"]) for m in messages) > _LONG_TEXT:
-                prompt = await asyncio.to_thread(model.prompts.encode, messages)
-            else:
-                prompt = model.prompts.encode(messages)
-        except TooLongError as e:
-            raise _too_long(str(e), model.prompts.context_length) from None
-        except ValueError as e:
-            raise ApiError(400, str(e), code="invalid_value", param="messages") from None
+        defaults, grammar = model.manifest.serving, None
+        if isinstance(request, ChatRequest):
+            grammar = await self._grammar(request, model)
+            prompt = await _chat_prompt(request, model)
+        else:
+            prompt = await _encoded(
+                lambda: model.prompts.encode_text(request.prompt), len(request.prompt), model, "prompt"
+            )
         seed = request.seed if request.seed is not None else secrets.randbits(32)
+        logprobs = (request.top_logprobs or 0) if isinstance(request, ChatRequest) and request.logprobs else None
+        if logprobs is not None:
+            await asyncio.to_thread(lambda: model.prompts.vocabulary)
+        most = _max_tokens(request, defaults.max_tokens, len(prompt), model.prompts.context_length)
         return Completion(prompt, started), GenerationRequest(
             prompt=prompt,
-            max_tokens=_max_tokens(request, defaults.max_tokens, len(prompt), model.prompts.context_length),
-            stop_ids=model.prompts.stop_ids,
+            max_tokens=most,
+            stop_ids=() if request.ignore_eos else model.prompts.stop_ids,
             temperature=defaults.temperature if request.temperature is None else request.temperature,
             top_p=1.0 if request.top_p is None else request.top_p,
             seed=seed % 2**32,
             frequency_penalty=request.frequency_penalty or 0.0,
             presence_penalty=request.presence_penalty or 0.0,
+            min_tokens=min(request.min_tokens or 0, most),
+            logprobs=logprobs,
+            grammar=grammar,
         )
 
+    async def _grammar(self, request: ChatRequest, model: Model) -> Grammar | None:
+        """What the answer is held to, once it is known to compile."""
+        if request.tools or request.tool_choice or request.response_format:
+            await asyncio.to_thread(request.check)
+        require_tools(request, model.prompts)
+        several = request.parallel_tool_calls is not False and not request.choice.name
+        if request.schema is not None:
+            place = "response_format"
+            grammar = schema_grammar(request.schema, place)
+        elif request.choice.mode == "required" and (form := model.prompts.call_form):
+            place = "tools"
+            tools = [t for t in request.offered if request.choice.name in ("", t.function.name)]
+            grammar = calls_grammar(form, tools, several=several)
+        elif any(tool.function.strict for tool in request.offered):
+            place = "tools"
+            if model.prompts.call_form is not HERMES:
+                raise _unsupported(place, "strict ones need tool_choice required with this model's form of calls")
+            grammar = strict_grammar(request.offered, several=several)
+        else:
+            return None
+        for name, asked in (("ignore_eos", request.ignore_eos), ("min_tokens", request.min_tokens)):
+            if asked:
+                raise _unsupported(name, f"it is not supported together with {place} that the answer is held to")
+        await self.grammars.check(grammar, model.prompts.text_vocabulary, place)
+        return grammar
+
     async def generate(
-        self, request: ChatRequest, model: Model, answer: Completion, generation: GenerationRequest
-    ) -> AsyncGenerator[str, None]:
-        """Pieces of text, never empty; fills in `answer`.
+        self,
+        request: ChatRequest | CompletionRequest,
+        model: Model,
+        answer: Completion,
+        generation: GenerationRequest,
+    ) -> AsyncGenerator[list[Delta], None]:
+        """Pieces of the answers, one for each token that shows something, in lists as they come; fills in `answer`.
 
         Raises:
             ApiError: 503, the engine could not finish.
         """
-        detokenizer, stops = Detokenizer(model.prompts.decode), StopStrings(request.stop or ())
         if self.engine is None:
-            raise unavailable(self.phase)
+            raise unavailable(self.readiness.phase)
         self.metrics.prompt_tokens.inc(len(answer.prompt))
+        seeds = ((generation.seed + choice) % 2**32 for choice in range(request.answers))
+        pieces = [
+            self._generate_one(choice, request, model, answer, replace(generation, seed=seed))
+            for choice, seed in enumerate(seeds)
+        ]
+        async with aclosing(pieces[0] if len(pieces) == 1 else merged(pieces)) as lists:
+            async for deltas in lists:
+                yield deltas
+
+    async def _generate_one(
+        self,
+        choice: int,
+        request: ChatRequest | CompletionRequest,
+        model: Model,
+        answer: Completion,
+        generation: GenerationRequest,
+    ) -> AsyncGenerator[list[Delta], None]:
+        if self.engine is None:
+            raise unavailable(self.readiness.phase)
+        one = Answer(choice, request, model.prompts)
         try:
             async with aclosing(self.engine.generate(generation)) as items:
-                async for ids, finish in items:
-                    self._count(answer, len(ids))
-                    text, stopped = stops.feed(detokenizer.feed(ids))
-                    if finish and not stopped:
-                        rest, stopped = stops.feed(detokenizer.flush())
-                        text += rest + ("" if stopped else stops.flush())
-                    answer.finish = "stop" if stopped else finish or ""
-                    if text:
-                        yield text
-                    if answer.finish:
+                async for tokens in items:
+                    deltas: list[Delta] = []
+                    for delta in one.feed(tokens):
+                        deltas.append(delta)
+                        if delta.finish:
+                            break
+                    answer.finish = deltas[-1].finish or answer.finish
+                    self._count(answer, min(len(deltas), len(tokens.ids)))
+                    if shown := [d for d in deltas if d.text or d.calls or d.chances or d.finish]:
+                        yield shown
+                    if deltas[-1].finish:
                         return
         except EngineError as e:
-            raise ApiError(503, str(e), code="engine_error", kind="server_error", retry_after=1) from None
+            raise ApiError(503, str(e), code="engine_error", retry_after=1) from None
 
     async def texts(self, request: ChatRequest) -> AsyncGenerator[str, None]:
         """Pieces of an answer outside of HTTP, without a place: for golden prompts."""
         if self.model is None:
-            raise unavailable(self.phase)
+            raise unavailable(self.readiness.phase)
         answer, generation = await self.prepare(request, self.model, time.perf_counter())
         async with aclosing(self.generate(request, self.model, answer, generation)) as pieces:
-            async for piece in pieces:
-                yield piece
+            async for deltas in pieces:
+                for delta in deltas:
+                    yield delta.text
 
     def _count(self, answer: Completion, tokens: int) -> None:
         if not tokens:
@@ -208,25 +224,56 @@ class Service:
         answer.completion_tokens += tokens
 
 
-def _refuse_unhonoured(request: ChatRequest, engine: EngineInfo) -> None:
+async def _chat_prompt(request: ChatRequest, model: Model) -> list[int]:
+    messages = messages_of(request.messages)
+    if (system := model.manifest.serving.system_prompt) and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": system})
+    tools = [tool.for_template() for tool in request.offered]
+    return await _encoded(lambda: model.prompts.encode(messages, tools), characters(messages, tools), model, "messages")
+
+
+async def _encoded(encode: Callable[[], list[int]], length: int, model: Model, place: str) -> list[int]:
+    """A prompt's tokens; a long one's come from a thread."""
+    try:
+        return await asyncio.to_thread(encode) if length > _LONG_TEXT else encode()
+    except TooLongError as e:
+        raise _too_long(str(e), model.prompts.context_length, place) from None
+    except ValueError as e:
+        raise ApiError(400, str(e), code="invalid_value", param=place) from None
+
+
+def _refuse_unhonoured(request: ChatRequest | CompletionRequest, engine: EngineInfo) -> None:
     for name in ("frequency_penalty", "presence_penalty"):
         if getattr(request, name) and not engine.penalties:
-            raise ApiError(
-                400,
-                f"{name}: the engine {engine.engine} does not support it",
-                code="unsupported_parameter",
-                param=name,
-            )
+            raise _unsupported(name, f"the engine {engine.engine} does not support it")
+    if not isinstance(request, ChatRequest):
+        return
+    if (request.top_logprobs or 0) > engine.top_logprobs:
+        what = f"the engine {engine.engine} tells the chosen token's only" if not engine.top_logprobs else "too many"
+        raise _unsupported("top_logprobs", what)
+    held_to = {
+        "response_format": request.schema is not None,
+        "tool_choice": request.choice.mode == "required",
+        "tools": any(tool.function.strict for tool in request.offered),
+    }
+    for name, asked in held_to.items():
+        if asked and not engine.grammars:
+            raise _unsupported(name, f"the engine {engine.engine} can't hold answers to a grammar")
 
 
-def _max_tokens(request: ChatRequest, default: int, prompt: int, context: int) -> int:
-    asked = request.max_completion_tokens or request.max_tokens
+def _unsupported(name: str, what: str) -> ApiError:
+    return ApiError(400, f"{name}: {what}", code="unsupported_parameter", param=name)
+
+
+def _max_tokens(request: ChatRequest | CompletionRequest, default: int, prompt: int, context: int) -> int:
+    asked = request.longest
+    place = "messages" if isinstance(request, ChatRequest) else "prompt"
     if prompt >= context or (asked and prompt + asked > context):
         more = f" and {asked} for the answer" if asked else ""
-        raise _too_long(f"the messages take {prompt}{more}", context)
+        raise _too_long(f"the {place} {'take' if place == 'messages' else 'takes'} {prompt}{more}", context, place)
     return asked or min(default, context - prompt)
 
 
-def _too_long(what: str, context: int) -> ApiError:
+def _too_long(what: str, context: int, place: str) -> ApiError:
     message = f"this model's context has {context} tokens; {what}"
-    return ApiError(400, message, code="context_length_exceeded", param="messages")
+    return ApiError(400, message, code="context_length_exceeded", param=place)

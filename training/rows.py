@@ -13,6 +13,7 @@ from contract.documents.recipe_training import Method
 from contract.documents.validation import message_of
 from contract.errors import DataError, DocumentError
 from contract.json_values import check_json
+from contract.words import fold, found
 from training.lines import read_lines
 from training.turns import (
     Tool,
@@ -23,7 +24,6 @@ from training.turns import (
     read_tools,
     read_turns,
 )
-from training.words import fold, found
 
 Kind = Literal["chat", "preference", "text", "translation"]
 

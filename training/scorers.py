@@ -15,9 +15,9 @@ from contract.documents.recipe_evaluation import LIKELIHOOD, Metric, Suite
 from contract.errors import DataError, IntegrityError
 from contract.json_values import check_schema, fault_of, read_json
 from contract.tool_calls import ParsedCall, equal_calls, fault_of_call, parse_tool_calls
+from contract.words import fold, found, has_word, words_of
 from training.metrics import Scored
 from training.rows import Row
-from training.words import fold, found, has_word, words_of
 
 REFUSE, REDACTED, JSON_SCHEMA = "refuse", "redacted", "json_schema"
 """Keys of rows that metrics read."""

@@ -13,11 +13,11 @@ from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck, Sui
 from contract.errors import IntegrityError, RunError, require_packages
 from contract.integrity.digest import sha256_bytes
 from contract.layout import EVALUATION, MANIFEST
+from contract.words import found
 from training.metrics import gain_of, summarise
 from training.rows import Row, group_of, read_lines_and_rows
 from training.scorers import NEEDS, SuiteRow, can_score, corpus_scores, score_answers
 from training.turns import Turn
-from training.words import found
 
 GOLDEN_PROMPTS = 4
 _ASKED_AGAIN = 2 * GOLDEN_PROMPTS

@@ -26,7 +26,19 @@ FOLDER = ".llmops/conformance"
 _ENDPOINT = "conformance"
 _RECIPE = Path("conformance/one-thread.yaml")
 _TOKENS = 24
-_QUESTIONS = 3
+_QUESTIONS = 10
+_ANSWER = {
+    "type": "object",
+    "properties": {"answer": {"type": "string"}, "sure": {"type": "boolean"}},
+    "required": ["answer", "sure"],
+    "additionalProperties": False,
+}
+_FORMS: tuple[dict[str, Any], ...] = (
+    {},
+    {"response_format": {"type": "json_object"}},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": _ANSWER, "strict": True}}},
+)
+"""In which each question is asked: as text, in JSON, and in JSON by a schema."""
 _LOSS = re.compile(r"\bstep=(\d+) .*\bloss=([0-9.eE+-]+)")
 Send = Callable[[dict[str, Any]], str]
 
@@ -179,7 +191,7 @@ def _serve(target: str, stage: Stage, version: Path) -> Iterator[Answers]:
     platform = stage.platform(STACK)
     questions = [m.messages[-1].content for m in platform.store().manifest(ref).golden[:_QUESTIONS]]
     for contract, send in _contracts(target, stage, platform):
-        texts = tuple(send(_request(ref.alias, question)) for question in questions)
+        texts = tuple(send(_request(ref.alias, question) | form) for question in questions for form in _FORMS)
         yield Answers(target, contract, texts)
 
 

@@ -1,9 +1,11 @@
 """Messages between the server and an engine: what to load, what to generate, and the tokens that come back."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Finish = Literal["stop", "length"]
+Chance = tuple[float, list[tuple[int, float]]]
+"""A chosen token's log probability, and the likeliest tokens with theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,42 @@ class EngineInfo:
     version: str
     penalties: bool
     """Whether frequency and presence penalties work as OpenAI defines them."""
+    grammars: bool
+    """Whether it can be held to a grammar: a JSON schema, or calls of tools."""
+    top_logprobs: int
+    """How many of the likeliest tokens it tells at each place, beside the chosen one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """JSON between two fixed texts."""
+
+    begin: str
+    schema: str
+    """JSON schema, as JSON."""
+    end: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an answer must look like: JSON by one schema, or one or several of `choices` in a row.
+
+    With a `trigger` it is any text, in which whatever begins with the trigger is one of `choices`.
+    """
+
+    schema: str = ""
+    """JSON schema, as JSON; "": `choices` say it."""
+    choices: tuple[Tagged, ...] = ()
+    before: str = ""
+    after: str = ""
+    separator: str = ""
+    several: bool = False
+    trigger: str = ""
+
+    @classmethod
+    def of_dict(cls, data: dict[str, Any]) -> "Grammar":
+        """From its fields, as they come out of a message."""
+        return cls(**{**data, "choices": tuple(Tagged(**choice) for choice in data["choices"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +80,17 @@ class GenerationRequest:
     seed: int = 0
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
+    min_tokens: int = 0
+    """No stop id is chosen before."""
+    logprobs: int | None = None
+    """How many of the likeliest tokens to tell beside each chosen one; None: no log probabilities at all."""
+    grammar: Grammar | None = None
+
+    @classmethod
+    def of_dict(cls, data: dict[str, Any]) -> "GenerationRequest":
+        """From its fields, as they come out of a message."""
+        grammar = data.get("grammar")
+        return cls(**{**data, "grammar": Grammar.of_dict(grammar) if grammar else None})
 
 
 class Tokens(NamedTuple):
@@ -49,6 +98,8 @@ class Tokens(NamedTuple):
 
     ids: list[int]
     finish: Finish | None
+    chances: list[Chance]
+    """Of each id where log probabilities were asked for, else none."""
 
 
 class EngineError(Exception):

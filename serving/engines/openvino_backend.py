@@ -1,10 +1,13 @@
 """openvino-genai's continuous batching on a CPU."""
 
+import json
 from pathlib import Path
 from typing import Any
 
-from serving.engines.engine import GenerationRequest, LoadOrder
+from serving.engines.engine import Chance, GenerationRequest, LoadOrder
+from serving.engines.openvino_grammars import structured_output, vocabulary_tokenizer
 from serving.engines.worker import Step
+from serving.vocabulary import token_bytes
 
 # Balances time to first token and speed (measured).
 _BATCHED_TOKENS = 256
@@ -16,13 +19,17 @@ def warm() -> None:
 
 
 class OpenVinoBackend:
-    """One pipeline over a model version's `openvino` folder, which holds no tokenizer: ids in and out."""
+    """One pipeline over a model version's `openvino` folder, which holds no tokenizer: ids in and out.
+
+    The version's tokenizer.json tells it what tokens stand for, so that it can hold answers to grammars.
+    """
 
     def __init__(self) -> None:
         self._pipeline: Any = None
         # A dropped handle cancels its request: kept until the request ends.
         self._handles: dict[int, Any] = {}
         self._cancelled: dict[int, Any] = {}
+        self._with_chances: set[int] = set()
         self._finishes: dict[Any, str] = {}
         self._lost: tuple[Any, ...] = ()
 
@@ -44,12 +51,15 @@ class OpenVinoBackend:
         if order.threads:
             properties["INFERENCE_NUM_THREADS"] = order.threads
         precision = _precision(openvino.Core(), order.precision)
+        tokenizer = json.loads((folder / "tokenizer.json").read_bytes())
         self._pipeline = openvino_genai.ContinuousBatchingPipeline(
-            str(folder / "openvino"), scheduler, "CPU", properties
-        )
+            str(folder / "openvino"), vocabulary_tokenizer(token_bytes(tokenizer, specials=False)), scheduler, "CPU",
+            **properties,
+        )  # fmt: skip
         # Its penalties shrink a logit towards zero, which makes repeating likelier where logits are negative.
         version = openvino_genai.__version__
-        return {"engine": "openvino", "precision": precision, "version": version, "penalties": False}
+        return {"engine": "openvino", "precision": precision, "version": version, "penalties": False,
+                "grammars": True, "top_logprobs": 0}  # fmt: skip
 
     def add(self, number: int, request: GenerationRequest) -> None:
         """Validate, then add: a configuration that only `step` refuses would break it for all."""
@@ -60,12 +70,15 @@ class OpenVinoBackend:
         config.validate()
         prompt = openvino.Tensor(numpy.array([request.prompt], dtype=numpy.int64))
         self._handles[number] = self._pipeline.add_request(number, prompt, config)
+        if request.logprobs is not None:
+            self._with_chances.add(number)
 
     def cancel(self, number: int) -> None:
         """Mark the request; the next step frees its place."""
         if handle := self._handles.pop(number, None):
             handle.cancel()
             self._cancelled[number] = handle
+            self._with_chances.discard(number)
 
     def step(self) -> list[Step]:
         """One step of the pipeline, and what it gave each request."""
@@ -73,21 +86,25 @@ class OpenVinoBackend:
             self._pipeline.step()
         self._cancelled.clear()
         steps = [self._read(number, handle) for number, handle in self._handles.items()]
-        for number, _, finish in steps:
+        for number, _, finish, _ in steps:
             if finish:
                 del self._handles[number]
+                self._with_chances.discard(number)
         return [step for step in steps if step[1] or step[2]]
 
     def _read(self, number: int, handle: Any) -> Step:
         ids: list[int] = []
+        chances: list[Chance] = []
         while handle.can_read():
             for output in handle.read().values():
                 ids += output.generated_ids
+                if number in self._with_chances:
+                    chances += [(logprob, []) for logprob in output.generated_log_probs]
                 if finish := self._finishes.get(output.finish_reason):
-                    return number, ids, finish
+                    return number, ids, finish, chances
         if not ids and handle.get_status() in self._lost:
-            return number, ids, "lost"
-        return number, ids, None
+            return number, ids, "lost", chances
+        return number, ids, None, chances
 
     def numbers(self) -> list[int]:
         """Requests that run, and those whose cancelling the next step carries out."""
@@ -106,6 +123,10 @@ def _config(request: GenerationRequest) -> Any:
         config.temperature = request.temperature
         config.top_p = request.top_p
         config.rng_seed = request.seed
+    config.min_new_tokens = request.min_tokens
+    config.logprobs = int(request.logprobs is not None)
+    if request.grammar:
+        config.structured_output_config = structured_output(request.grammar)
     return config
 
 

@@ -3,11 +3,11 @@
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, cast
 
 from contract.errors import ServingError
-from serving.engines.engine import EngineError, EngineInfo, Finish, GenerationRequest, Tokens
+from serving.engines.engine import Chance, EngineError, EngineInfo, Finish, GenerationRequest, Tokens
 from serving.engines.spawn import WorkerProcess
 from serving.engines.wire import Lines, encode
 
@@ -42,7 +42,7 @@ class ProcessEngine:
             ServingError: the model can't be loaded.
         """
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_connection(
+        transport, _ = await loop.create_unix_connection(
             lambda: _LineConnection(self._receive, self._lost), sock=self._worker.sock
         )
         self._transport = transport
@@ -102,9 +102,9 @@ class ProcessEngine:
         self._heard = asyncio.get_running_loop().time()
         if "step" in message:
             self.running = message["running"]
-            for number, ids, finish in message["step"]:
+            for number, ids, finish, chances in message["step"]:
                 if mailbox := self._mailboxes.get(number):
-                    mailbox.put(ids, finish)
+                    mailbox.put(ids, finish, chances)
         elif "lost" in message:
             for number in message["lost"]:
                 if mailbox := self._mailboxes.get(number):
@@ -133,10 +133,11 @@ class ProcessEngine:
 class _Mailbox:
     """Tokens of one answer on their way to its handler."""
 
-    __slots__ = ("_failure", "_finish", "_ids", "_waiter")
+    __slots__ = ("_chances", "_failure", "_finish", "_ids", "_waiter")
 
     def __init__(self) -> None:
         self._ids: list[int] = []
+        self._chances: list[Chance] = []
         self._finish: str | None = None
         self._failure = ""
         self._waiter: asyncio.Future[None] | None = None
@@ -146,12 +147,13 @@ class _Mailbox:
         """The engine has nothing more to compute for this answer."""
         return bool(self._finish)
 
-    def put(self, ids: list[int], finish: str | None) -> None:
+    def put(self, ids: list[int], finish: str | None, chances: list[Chance]) -> None:
         if finish == "lost":
             self.fail("the engine dropped the request: its memory for running answers is full")
             self._finish = finish
             return
         self._ids += ids
+        self._chances += chances
         self._finish = finish
         self._wake()
 
@@ -167,8 +169,9 @@ class _Mailbox:
             await self._waiter
         if self._failure:
             raise EngineError(self._failure)
-        ids, self._ids = self._ids, []
-        return Tokens(ids, cast(Finish | None, self._finish))
+        tokens = Tokens(self._ids, cast(Finish | None, self._finish), self._chances)
+        self._ids, self._chances = [], []
+        return tokens
 
     def _wake(self) -> None:
         if self._waiter and not self._waiter.done():
@@ -193,7 +196,8 @@ class _LineConnection(asyncio.Protocol):
 
 def _fields(request: GenerationRequest) -> dict[str, Any]:
     """Like dataclasses.asdict, without a copy of each token of the prompt."""
-    return {field.name: getattr(request, field.name) for field in fields(request)}
+    shallow = {field.name: getattr(request, field.name) for field in fields(request)}
+    return shallow | {"grammar": asdict(request.grammar) if request.grammar else None}
 
 
 def _not_loaded(reason: str) -> ServingError:

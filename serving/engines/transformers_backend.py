@@ -7,7 +7,7 @@ padded on the left to one length.
 from pathlib import Path
 from typing import Any
 
-from serving.engines.engine import GenerationRequest, LoadOrder
+from serving.engines.engine import Chance, GenerationRequest, LoadOrder
 from serving.engines.worker import Step
 
 
@@ -60,7 +60,8 @@ class TransformersBackend:
         )
         self._model = model.eval().to(device)
         version = transformers.__version__
-        return {"engine": "transformers", "precision": precision, "version": version, "penalties": True}
+        return {"engine": "transformers", "precision": precision, "version": version, "penalties": True,
+                "grammars": False, "top_logprobs": 20}  # fmt: skip
 
     def add(self, number: int, request: GenerationRequest) -> None:
         """Take a request; its prompt is computed in the next step."""
@@ -85,7 +86,7 @@ class TransformersBackend:
                 steps += self._decode()
             if self._waiting:
                 steps.append(self._prefill(self._waiting.pop(0)))
-        ended = {number for number, _, finish in steps if finish}
+        ended = {number for number, _, finish, _ in steps if finish}
         if ended:
             self._keep([i for i, row in enumerate(self._rows) if row.number not in ended])
         return steps
@@ -115,14 +116,16 @@ class TransformersBackend:
         return self._choose(row, out.logits[0, -1].float())
 
     def _choose(self, row: _Row, logits: Any) -> Step:
+        logits = _penalised(logits, row)
         token = _sample(logits, row)
+        chances = [_chance(logits, token, row.request.logprobs)] if row.request.logprobs is not None else []
         row.generated.append(token)
         finish = None
         if token in row.request.stop_ids:
             finish = "stop"
         elif len(row.generated) >= row.request.max_tokens:
             finish = "length"
-        return row.number, [token], finish
+        return row.number, [token], finish, chances
 
     def _join(self, row: _Row, cache: Any, mask: Any) -> None:
         """Put a row's cache under the others', both padded on the left to the longer one."""
@@ -157,14 +160,32 @@ class TransformersBackend:
             layer.values = layer.values[indices, :, first:]
 
 
-def _sample(logits: Any, row: _Row) -> int:
-    """Greedy, or by temperature and nucleus (Holtzman et al. 2019); penalties as OpenAI defines them."""
+def _penalised(logits: Any, row: _Row) -> Any:
+    """Logits with penalties as OpenAI defines them, and without stop ids while the answer is too short to end."""
     import torch
 
     request = row.request
+    if len(row.generated) < request.min_tokens and request.stop_ids:
+        logits[list(request.stop_ids)] = float("-inf")
     if row.generated and (request.frequency_penalty or request.presence_penalty):
         seen, counts = torch.tensor(row.generated, device=logits.device).unique(return_counts=True)
         logits[seen] -= request.frequency_penalty * counts + request.presence_penalty
+    return logits
+
+
+def _chance(logits: Any, token: int, others: int) -> Chance:
+    """A token's log probability among all tokens, before temperature and nucleus, and the likeliest ones."""
+    chances = logits.log_softmax(-1)
+    likeliest = chances.topk(others)
+    shown = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
+    return chances[token].item(), [(id_, logprob) for id_, logprob in shown if logprob > float("-inf")]
+
+
+def _sample(logits: Any, row: _Row) -> int:
+    """Greedy, or by temperature and nucleus (Holtzman et al. 2019)."""
+    import torch
+
+    request = row.request
     if request.temperature == 0 or request.top_p == 0:
         return int(logits.argmax())
     probabilities = (logits / request.temperature).softmax(-1)

@@ -1,4 +1,4 @@
-"""The engine's process: one thread that takes requests between steps and sends each step's tokens in one message.
+"""The engine's process: one thread that takes requests between steps, and sends the tokens of 20 ms in one message.
 
 A process of its own because `step` holds Python's interpreter lock for 20 to 200 ms: no HTTP server could answer.
 """
@@ -10,13 +10,14 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from serving.engines.engine import GenerationRequest, LoadOrder
+from serving.engines.engine import Chance, GenerationRequest, LoadOrder
 from serving.engines.wire import Channel
 
 _BACKENDS = {
@@ -24,8 +25,12 @@ _BACKENDS = {
     "transformers": ("serving.engines.transformers_backend", "TransformersBackend"),
 }
 
-Step = tuple[int, list[int], str | None]
-"""A request's number, its new tokens, and how it ended: stop, length, lost; None while it runs."""
+Step = tuple[int, list[int], str | None, list[Chance]]
+"""A request's number, its new tokens, how it ended (stop, length, lost; None while it runs), and, where they were asked
+for, the tokens' log probabilities."""
+
+
+_TOGETHER_SECONDS = 0.02
 
 
 class EngineBackend(Protocol):
@@ -85,10 +90,11 @@ def _run(channel: Channel) -> None:
     except Exception as e:  # whatever a library raises at what it can't load is the reason to tell
         channel.send({"failed": f"{type(e).__name__}: {_line(e)}"})
         return
+    outbox = Outbox(channel)
     _take(channel, backend, early)
     while True:
         _take(channel, backend, channel.receive(wait=not backend.numbers()))
-        if backend.numbers() and not _step(channel, backend):
+        if backend.numbers() and not _step(channel, backend, outbox):
             return
 
 
@@ -115,12 +121,43 @@ def _take(channel: Channel, backend: EngineBackend, messages: Iterable[Any]) -> 
             continue
         number, fields = message["add"]
         try:
-            backend.add(number, GenerationRequest(**fields))
+            backend.add(number, GenerationRequest.of_dict(fields))
         except Exception as e:  # a request that the library refuses must not end the others
             channel.send({"lost": [number], "reason": f"the engine refused the request: {_line(e)}"})
 
 
-def _step(channel: Channel, backend: EngineBackend) -> bool:
+class Outbox:
+    """Steps' tokens on their way to the server, which a message each would cost more than the tokens are worth.
+
+    A message goes at once with an answer's first or last token, and otherwise with what 20 ms of steps gave.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._held: dict[int, Step] = {}
+        self._begun: set[int] = set()
+        self._sent = 0.0
+
+    def add(self, steps: Iterable[Step], running: list[int]) -> None:
+        """Take a step's tokens.
+
+        Args:
+            running: the requests that are still in the batch.
+        """
+        urgent = not running
+        for number, ids, finish, chances in steps:
+            urgent = urgent or bool(finish) or number not in self._begun
+            self._begun.add(number)
+            before = self._held.get(number, (number, [], None, []))
+            self._held[number] = (number, before[1] + ids, finish, before[3] + chances)
+        now = time.monotonic()
+        if urgent or now - self._sent >= _TOGETHER_SECONDS:
+            self._channel.send({"step": list(self._held.values()), "running": len(running)})
+            self._held, self._sent = {}, now
+            self._begun.intersection_update(running)
+
+
+def _step(channel: Channel, backend: EngineBackend, outbox: Outbox) -> bool:
     """False after an exception: every later step would raise too. The next process loads what is verified anew."""
     numbers = backend.numbers()
     try:
@@ -128,7 +165,7 @@ def _step(channel: Channel, backend: EngineBackend) -> bool:
     except Exception as e:  # whatever a library raises
         channel.send({"lost": numbers, "reason": f"the engine failed: {_line(e)}"})
         return False
-    channel.send({"step": steps, "running": len(backend.numbers())})
+    outbox.add(steps, backend.numbers())
     return True
 
 

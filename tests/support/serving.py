@@ -73,7 +73,7 @@ class ServingProcess:
         return f"http://127.0.0.1:{self.port}"
 
     def wait_ready(self) -> "ServingProcess":
-        until(lambda: self._ended() or self._pings(), 60)
+        until(lambda: self._ended() or self._pings())
         return self
 
     def _pings(self) -> bool:

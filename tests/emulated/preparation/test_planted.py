@@ -15,12 +15,12 @@ import pytest
 from contract.documents.dataset import DatasetManifest
 from contract.documents.recipe import Recipe
 from contract.integrity.digest import check_folder
+from contract.words import words_of
 from llmops.data.collect import collect
 from preparation.shingles import hashes_of, jaccard
 from tests.support.checkout import CHECKOUT
 from tests.support.planted import SECRET_LEFT, Corpus
 from training.lines import read_lines
-from training.words import words_of
 
 THRESHOLD = 0.7
 

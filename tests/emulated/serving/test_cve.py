@@ -80,8 +80,9 @@ def test_nothing_that_a_model_brings_is_executed(tmp_path: Path) -> None:
         ("tools", [{"type": "function"}]),
         ("n", 10**6),
         ("best_of", 10**6),
-        ("logprobs", True),
         ("top_logprobs", 10**6),
+        ("logit_bias", {"1": 5}),
+        ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": {"$ref": "http://x"}}}),
         ("stop", ["a"] * 1000),
         ("stop", ["a" * 100_000]),
         ("max_tokens", 10**18),
@@ -126,7 +127,7 @@ for engine in sys.argv[2:]:
     for _ in range(5):
         backend.step()
     backend.cancel(1)
-    seen = [number for _ in range(3) for number, _, _ in backend.step()]
+    seen = [number for _ in range(3) for number, *_ in backend.step()]
     assert set(seen) == {0, 2}, seen
     assert backend.numbers() == [0, 2]
     backend.cancel(0)

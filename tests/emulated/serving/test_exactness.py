@@ -66,7 +66,7 @@ requests = {n: GenerationRequest([3 + n] * (2 + 3 * n) + [7], 10 + 2 * n, (2,)) 
 
 def finish(found, numbers):
     while set(numbers) & set(backend.numbers()):
-        for number, ids, end in backend.step():
+        for number, ids, end, _ in backend.step():
             found.setdefault(number, []).extend(ids)
     return found
 
@@ -77,11 +77,11 @@ for number, request in requests.items():
 together = {}
 backend.add(2, requests[2]); backend.add(9, requests[3])
 for _ in range(4):
-    for number, ids, _end in backend.step():
+    for number, ids, _end, _ in backend.step():
         together.setdefault(number, []).extend(ids)
 for number in (0, 1, 3):
     backend.add(number, requests[number])
-for number, ids, _end in backend.step():
+for number, ids, _end, _ in backend.step():
     together.setdefault(number, []).extend(ids)
 backend.cancel(9)
 finish(together, [0, 1, 2, 3])

@@ -203,7 +203,7 @@ def test_an_answer_that_takes_too_long_is_cut_in_words(serve: Serve) -> None:
 
 def test_sigterm_lets_streams_end(serve: Serve) -> None:
     server = serve().wait_ready()
-    with server.stream(max_tokens=1900) as events:
+    with server.stream(max_tokens=800) as events:
         next(events)
         server.process.send_signal(signal.SIGTERM)
         until(lambda: server.ask("GET", "/ping")[0] == 503)

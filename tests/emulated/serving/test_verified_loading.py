@@ -66,7 +66,7 @@ def _ask(channel: Channel) -> list[int]:
     tokens: list[int] = []
     while True:
         for message in channel.receive(wait=True):
-            for _, ids, finish in message["step"]:
+            for _, ids, finish, _ in message["step"]:
                 tokens += ids
                 if finish:
                     return tokens

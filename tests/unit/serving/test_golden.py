@@ -15,6 +15,7 @@ from serving.golden import ask_golden, missing, pause
         ([], "anything", ""),
         ([], " \n", "any text"),
         (["Pulumi  Up"], "run `pulumi\nup` now", ""),
+        (["nine"], "nineteen", "nine"),
         (["a|b"], "only B here", ""),
         (["a", "zz"], "a", "zz"),
         (["x|y"], "", "x|y"),
@@ -49,6 +50,14 @@ def test_reading_ends_with_what_was_expected() -> None:
     quality = asyncio.run(ask_golden([prompt(["two"])], answer))
     assert (quality.score, quality.failure) == (1.0, None)
     assert read == ["one ", "two "]
+
+
+def test_a_word_counts_once_it_is_whole() -> None:
+    async def answer(request):
+        for piece in ("I say nine", "teen, ", "not 9"):
+            yield piece
+
+    assert asyncio.run(ask_golden([prompt(["nine"]), prompt(["9"]), prompt(["nineteen"])], answer)).passed == 2
 
 
 def test_a_wrong_answer_names_the_prompt_and_what_it_lacks() -> None:

@@ -8,10 +8,24 @@ from typing import Any
 
 import pytest
 
+from contract.tool_call_stream import CallDelta
 from serving.errors import ApiError
-from serving.openai import LONG_BODY, Frames, parse_chat, usage_of
+from serving.frames import CompletionFrames, Delta, Frames, TokenChance, usage_of
+from serving.openai import LONG_BODY, parse_chat, parse_completion
 
 HELLO = [{"role": "user", "content": "Hello"}]
+
+
+def tool(name: str = "now", **parameters: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": {"type": "object"} | parameters}}
+
+
+def schema(**keywords: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": keywords}}
+
+
+def call(arguments: str = "{}") -> dict[str, Any]:
+    return {"id": "call_1", "type": "function", "function": {"name": "now", "arguments": arguments}}
 
 
 def parse(**fields: Any):
@@ -20,15 +34,37 @@ def parse(**fields: Any):
 
 def refusal(body: bytes) -> dict[str, Any]:
     with pytest.raises(ApiError) as caught:
-        parse_chat(body)
+        parse_chat(body).check()
     assert caught.value.status == 400
     return caught.value.body["error"]
 
 
 def test_what_changes_nothing_is_taken() -> None:
-    chat = parse(n=1, logprobs=False, tools=[], tool_choice="none", user="me", store=True, logit_bias=None,
+    chat = parse(n=1, logprobs=False, tools=[], tool_choice="auto", user="me", store=True, logit_bias=None,
                  response_format={"type": "text"}, metadata={"a": "b"}, temperature=None)  # fmt: skip
     assert chat.messages[0].content == "Hello"
+
+
+def test_a_conversation_with_tools_is_taken_as_clients_send_it_back() -> None:
+    answered = {"role": "assistant", "content": None, "refusal": None, "annotations": [], "audio": None,
+                "function_call": None, "tool_calls": [call('{"a": 1}') | {"index": 0}]}  # fmt: skip
+    result = {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "noon"}]}
+    choice = {"type": "function", "function": {"name": "now"}}
+    chat = parse(messages=[*HELLO, answered, result], tools=[tool()], tool_choice=choice, parallel_tool_calls=False)
+    chat.check()
+    assert (chat.choice.mode, chat.choice.name) == ("required", "now")
+    assert chat.messages[2].content == "noon"
+    assert parse(tools=[tool()], tool_choice="none").offered == []
+    assert parse(response_format={"type": "json_object"}).schema == {"type": "object"}
+
+
+def test_a_completion_takes_a_text_and_refuses_what_it_does_not_honour() -> None:
+    assert parse_completion(b'{"prompt": "Once", "echo": false, "best_of": 1, "n": 2}').answers == 2
+    for body, param in ((b'{"prompt": "x", "echo": true}', "echo"), (b'{"prompt": "x", "logprobs": 0}', "logprobs"),
+                        (b'{"prompt": [1]}', "prompt"), (b'{"prompt": "x", "messages": []}', "messages")):  # fmt: skip
+        with pytest.raises(ApiError) as caught:
+            parse_completion(body)
+        assert caught.value.body["error"]["param"] == param
 
 
 def test_text_parts_are_joined() -> None:
@@ -43,12 +79,35 @@ def test_one_stop_string_is_a_list_of_one() -> None:
 @pytest.mark.parametrize(
     ("fields", "param", "code"),
     [
-        ({"n": 2}, "n", "unsupported_parameter"),
-        ({"n": True}, "n", "unsupported_parameter"),
-        ({"logprobs": True}, "logprobs", "unsupported_parameter"),
-        ({"top_logprobs": 5}, "top_logprobs", "unsupported_parameter"),
-        ({"tools": [{"type": "function"}]}, "tools", "unsupported_parameter"),
-        ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
+        ({"n": 9}, "n", "invalid_value"),
+        ({"n": True}, "n", "invalid_value"),
+        ({"top_logprobs": 5}, "top_logprobs", "invalid_value"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "invalid_value"),
+        ({"min_tokens": 5, "max_tokens": 4}, "min_tokens", "invalid_value"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function", "missing_required_parameter"),
+        ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name", "missing_required_parameter"),
+        ({"tools": [tool("a b")]}, "tools[0].function.name", "invalid_value"),
+        ({"tools": [tool(), tool()]}, "tools[1].function.name", "invalid_value"),
+        ({"tools": [tool(type="string")]}, "tools[0].function.parameters.type", "invalid_value"),
+        ({"tools": [tool(properties=5)]}, "tools[0].function.parameters", "invalid_value"),
+        (
+            {"tools": [tool(x={"$ref": "http://x"}, properties={"a": {"$ref": "http://x"}})]},
+            "tools[0].function.parameters",
+            "invalid_value",
+        ),
+        ({"tools": [tool()] * 129}, "tools", "invalid_value"),
+        ({"tools": [tool()], "tool_choice": "any"}, "tool_choice", "invalid_value"),
+        ({"tool_choice": "required"}, "tool_choice", "invalid_value"),
+        (
+            {"tools": [tool()], "tool_choice": {"type": "function", "function": {"name": "x"}}},
+            "tool_choice",
+            "invalid_value",
+        ),
+        ({"tools": [tool()], "response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "missing_required_parameter"),
+        ({"response_format": {"type": "xml"}}, "response_format.type", "invalid_value"),
+        ({"response_format": schema(type="nonsense")}, "response_format.json_schema.schema", "invalid_value"),
+        ({"response_format": schema(const="x" * 32_768)}, "response_format.json_schema.schema", "invalid_value"),
         ({"logit_bias": {"1": 5}}, "logit_bias", "unsupported_parameter"),
         ({"chat_template": "{{ 1 }}"}, "chat_template", "unknown_parameter"),
         ({"chat_template_kwargs": {}}, "chat_template_kwargs", "unknown_parameter"),
@@ -69,10 +128,16 @@ def test_one_stop_string_is_a_list_of_one() -> None:
         ({"frequency_penalty": -3}, "frequency_penalty", "invalid_value"),
         ({"messages": []}, "messages", "invalid_value"),
         ({"messages": "Hello"}, "messages", "invalid_value"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", "invalid_value"),
+        (
+            {"messages": [{"role": "user", "content": "x", "tool_calls": [call()]}]},
+            "messages[0].tool_calls",
+            "invalid_value",
+        ),
+        ({"messages": [{"role": "assistant", "content": None}]}, "messages[0].content", "invalid_value"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),
         ({"messages": [{"role": "user", "content": None}]}, "messages[0].content", "invalid_value"),
-        ({"messages": [{"role": "user", "content": "x", "name": "y"}]}, "messages[0].name", "unknown_parameter"),
+        ({"messages": [{"role": "user", "content": "x", "nome": "y"}]}, "messages[0].nome", "unknown_parameter"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}]},
             "messages[0].content",
@@ -166,7 +231,10 @@ def frames_of(data: bytes) -> list[dict[str, Any]]:
 def test_a_stream_is_framed_as_openai_does(with_usage: bool) -> None:
     frames = Frames("m@1", "fp", with_usage=with_usage)
     text = 'line\n"quoted" 🙂\u2028'
-    role, delta, end, *usage = frames_of(frames.role() + frames.delta(text) + frames.end("stop", usage_of(3, 2)))
+    written = (
+        frames.role() + frames.delta(Delta(text)) + frames.delta(Delta(finish="stop")) + frames.end(usage_of(3, 2))
+    )
+    role, delta, end, *usage = frames_of(written)
     assert role["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert delta["choices"][0]["delta"] == {"content": text}
     assert end["choices"][0] == {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}
@@ -179,8 +247,47 @@ def test_a_stream_is_framed_as_openai_does(with_usage: bool) -> None:
         assert "usage" not in role
 
 
+CALLING = [
+    Delta("Wait. ", chances=[TokenChance("W", b"W", -0.5, (TokenChance("V", b"V", -1.0),))]),
+    Delta(calls=[CallDelta(0, "now", ""), CallDelta(0, "", '{"a":')], choice=1),
+    Delta(calls=[CallDelta(0, "", "1}"), CallDelta(1, "later", "{}")], choice=1),
+    Delta(finish="stop"),
+    Delta(finish="tool_calls", choice=1),
+]
+
+
+def test_calls_choices_and_log_probabilities_are_framed_alike_whole_and_streamed() -> None:
+    frames = Frames("m@1", "fp", answers=2)
+    whole = frames.whole(CALLING, usage_of(1, 1))["choices"]
+    assert [choice["finish_reason"] for choice in whole] == ["stop", "tool_calls"]
+    assert whole[0]["logprobs"]["content"] == [
+        {"token": "W", "logprob": -0.5, "bytes": [87], "top_logprobs": [{"token": "V", "logprob": -1.0, "bytes": [86]}]}
+    ]
+    assert whole[1]["message"]["content"] is None
+    streamed: dict[int, list[str]] = {0: [], 1: []}
+    data = frames.role() + b"".join(map(frames.delta, CALLING)) + frames.end(usage_of(1, 1))
+    pieces = [frame["choices"][0] for frame in frames_of(data)]
+    assert [p["delta"]["role"] for p in pieces[:2]] == ["assistant"] * 2
+    for piece in pieces[2:]:
+        for part in piece["delta"].get("tool_calls", ()):
+            function = part["function"]
+            streamed[part["index"]] += [part.get("id", "")[:5], function.get("name", ""), function["arguments"]]
+    calls = [c["function"] for c in whole[1]["message"]["tool_calls"]]
+    assert calls == [{"name": "now", "arguments": '{"a":1}'}, {"name": "later", "arguments": "{}"}]
+    assert streamed == {0: ["call_", "now", "", "", "", '{"a":', "", "", "1}"], 1: ["call_", "later", "{}"]}
+
+
+def test_a_completions_frames_hold_text() -> None:
+    frames = CompletionFrames("m@1", "fp")
+    first, last = frames_of(frames.role() + frames.delta(Delta("a")) + frames.delta(Delta(finish="length"))
+                            + frames.end(usage_of(1, 1)))  # fmt: skip
+    assert (first["object"], first["choices"][0]["text"]) == ("text_completion", "a")
+    assert (last["choices"][0]["text"], last["choices"][0]["finish_reason"]) == ("", "length")
+    assert frames.whole([Delta("a"), Delta(finish="stop")], usage_of(1, 1))["choices"][0]["text"] == "a"
+
+
 def test_error_frames_and_bodies_have_one_form() -> None:
-    error = ApiError(503, "gone", code="engine_error", kind="server_error")
+    error = ApiError(503, "gone", code="engine_error")
     assert json.loads(error.frame().removeprefix(b"data: ")) == {
         "error": {"message": "gone", "type": "server_error", "param": None, "code": "engine_error"}
     }

@@ -5,11 +5,12 @@ import socket
 import pytest
 
 from serving.engines.wire import Channel, Lines, encode
+from serving.engines.worker import Outbox
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 1000])
 def test_messages_survive_any_cutting(size: int) -> None:
-    messages = [{"step": [[1, [2, 3], None]], "running": 1}, {"failed": "line\nbreak"}, {"cancel": 4}]
+    messages = [{"step": [[1, [2, 3], None, []]], "running": 1}, {"failed": "line\nbreak"}, {"cancel": 4}]
     data = b"".join(map(encode, messages))
     lines = Lines()
     found = [m for i in range(0, len(data), size) for m in lines.feed(data[i : i + size])]
@@ -28,3 +29,25 @@ def test_the_engine_takes_all_that_has_come_and_does_not_wait_without_need() -> 
         here.close()
         with pytest.raises(EOFError):
             channel.receive(wait=False)
+
+
+def test_tokens_of_a_moment_go_together_and_the_first_and_the_last_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("serving.engines.worker.time.monotonic", lambda: now[0])
+    here, there = socket.socketpair()
+    with here, there:
+        outbox, server = Outbox(Channel(there)), Channel(here)
+        outbox.add([(7, [1], None, [])], [7])
+        assert server.receive(wait=False) == [{"step": [[7, [1], None, []]], "running": 1}]
+        now[0] += 0.019
+        outbox.add([(7, [2], None, [])], [7])
+        assert server.receive(wait=False) == []
+        outbox.add([(7, [3], None, []), (8, [1], None, [])], [7, 8])
+        assert server.receive(wait=False) == [{"step": [[7, [2, 3], None, []], [8, [1], None, []]], "running": 2}]
+        now[0] += 0.021
+        outbox.add([(7, [4], None, []), (8, [2], None, [])], [7, 8])
+        assert len(server.receive(wait=False)) == 1, "20 ms passed"
+        outbox.add([(7, [5], "stop", []), (8, [3], None, [])], [8])
+        assert server.receive(wait=False)[0]["step"] == [[7, [5], "stop", []], [8, [3], None, []]]
+        outbox.add([], [])
+        assert server.receive(wait=False) == [{"step": [], "running": 0}], "what was cancelled is gone"

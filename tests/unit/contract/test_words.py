@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.words import found
+from contract.words import found
 
 
 @pytest.mark.parametrize(
