@@ -98,6 +98,15 @@ assert len(set(letters(frequency_penalty=2.0))) > len(set(letters()))
 assert letters(temperature=1.0, seed=1) == letters(temperature=1.0, seed=1) != letters(temperature=1.0, seed=2)
 assert letters(temperature=1.0, seed=3, top_p=0.0) == letters()
 assert letters(temperature=1.0, seed=3, top_p=1e-9) == letters()
+
+first = letters()[0]
+backend.add(60, GenerationRequest([5, 9], 3, (first,), logprobs=2, min_tokens=2))
+told = []
+while backend.numbers():
+    for _, ids, _end, chances in backend.step():
+        told += zip(ids, chances)
+assert len(told) >= 2 and first not in [id_ for id_, _ in told[:2]], told
+assert all(others[0] == (id_, chance) and len(others) == 2 for id_, (chance, others) in told), told
 """
 
 
