@@ -77,6 +77,10 @@ def _measure(result: SuiteResult) -> str:
     if unit:
         shown.append(f"perplexity {math.exp(result.before.value):.3g} → {math.exp(result.after.value):.3g}")
     shown += [f"{each.name} {each.before:.1f} → {each.after:.1f}" for each in result.corpus]
+    if use := result.judge:
+        shown[0] += f" {use.model}"
+        shown.append(f"{use.asked} requests, {use.prompt_tokens:,} + {use.completion_tokens:,} tokens")
+        shown += [f"{use.unreadable} replies could not be read"] if use.unreadable else []
     return "; ".join(shown)
 
 
@@ -159,7 +163,8 @@ def answers(suite: SuiteReport, before: str = "base model", after: str = "traine
     words = f"{unit}; the highest first" if unit else f"{wrong} of {len(suite.rows)} below 1; the lowest first"
     if len(shown) < len(suite.rows):
         words += f"; the first {len(shown)} are shown"
-    head = ("prompt", "reference", escape(before), escape(after), unit or "score")
+    head = ("prompt", "reference", escape(before), escape(after), *(("judge",) if suite.suite.judge else ()))
+    head = (*head, unit or "score")
     rows = (_answer(row, wrong=not unit and row.score_after < 1) for row in shown)
     return f"<h2>Answers: {escape(suite.suite.name)}</h2>\n<p class='soft'>{words}</p>\n{table(head, rows)}"
 
@@ -172,3 +177,5 @@ def _answer(row: AnsweredRow, wrong: bool) -> str:
 
 def _words(row: AnsweredRow) -> Iterator[str]:
     yield from (row.prompt, row.reference, row.before, row.after)
+    if row.judged:
+        yield row.judged
