@@ -39,7 +39,10 @@ _OF_THE_KIT = ("model", "messages", "response_format", "stream", "n", "tools")
 """Of a request to a judge: what `parameters` can't set."""
 
 MARGIN = 0.05
-"""Of `not_worse_than` where a recipe says none: equal answers to 60 groups pass it."""
+"""Of `not_worse_than` where a recipe says none: equal answers to 54 groups pass it."""
+
+_ROOM = 1.959964 * math.sqrt(2)
+"""Equal answers to n groups leave a difference's lower bound at -_ROOM / (n + 2) (training/metrics.py)."""
 
 
 def unit_of(metric: Metric) -> str:
@@ -188,8 +191,8 @@ class GateCheck(Part):
 
     @property
     def least_groups(self) -> int:
-        """Fewer groups can't pass it: with n of them, even equal answers leave a difference's lower bound at -3/n."""
-        return max(MIN_GATE_GROUPS, math.ceil(3 / self.margin - 1e-9) if self.not_worse_than else 0)
+        """Fewer groups can't pass it, however good the answers are: even equal ones would not show it."""
+        return max(MIN_GATE_GROUPS, math.ceil(_ROOM / self.margin) - 2 if self.not_worse_than else 0)
 
     def require_direction(self, metric: Metric) -> None:
         """Refuse bounds on the wrong side of a metric.

@@ -158,7 +158,7 @@ def test_a_margin_that_too_few_groups_can_show_is_refused(rows: Path) -> None:
 
     build_dataset(gated(0.1), rows, rows / "out")
     check_suites(gated(0.1), rows / "out")
-    with pytest.raises(RunError, match="which has 40 groups; it needs 150"):
+    with pytest.raises(RunError, match="which has 40 groups; it needs 137"):
         check_suites(gated(0.02), rows / "out")
 
 
