@@ -57,7 +57,7 @@ def mean_gain(before: Sequence[float], after: Sequence[float], groups: Sequence[
     It is Bonett and Price's (2012, J Educ Behav Stat 37:479) for paired shares, which Fagerland, Lydersen and Laake
     (2014, Stat Med 33:2850) recommend: Wald's, after two groups were added, one that gained 1 and one that lost 1. Here
     a difference is any number in between, and the variance that of a ratio over groups of unequal sizes. A bootstrap
-    has no width where all differences are equal, and holds 90 % where a few rows lost all (tests/unit/training).
+    has no width where all differences are equal, and holds 90 % or less where a few of 30 rows lost all.
 
     Equal answers to n groups have an interval of +-2.77/(n + 2). None that holds for any differences can be much
     narrower: with 95 % confidence, n groups can miss a kind that is 3/n of all (Hanley and Lippman-Hand 1983).

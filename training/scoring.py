@@ -17,7 +17,7 @@ from training.judging import Verdicts, judge_requests, judge_use, judged_scores
 from training.metrics import Scored, gain_of, summarise
 from training.rows import Row, group_of, read_lines_and_rows
 from training.scorers import NEEDS, SuiteRow, can_score, corpus_scores, require_kind, score_answers
-from training.turns import Turn
+from training.translations import as_conversation
 from training.words import found
 
 GOLDEN_PROMPTS = 4
@@ -88,13 +88,7 @@ def _scored_rows(suite: Suite, path: Path, group: str) -> tuple[list[SuiteRow], 
 
 def _asked(suite: Suite, row: Row) -> Row:
     """A row as a suite asks it: a pair of sentences becomes a prompt and its answer."""
-    if not suite.languages or any(language not in row.translation for language in suite.languages):
-        return row
-    source, target = suite.languages
-    prompt = suite.prompt or f"Translate from {source} to {target}:\n\n{{text}}"
-    asked = Turn(role="user", content=prompt.replace("{text}", row.translation[source]))
-    answer = Turn(role="assistant", content=row.translation[target])
-    return Row(messages=[asked, answer], metadata=row.metadata)
+    return (as_conversation(row, suite.languages, suite.prompt) if suite.languages else None) or row
 
 
 def check_suites(recipe: Recipe, dataset: Path) -> dict[str, list[SuiteRow]]:
