@@ -137,6 +137,16 @@ class Suite(Part):
         default=None, exclude_if=lambda judge: judge is None, description="Of `judge`: who scores the answers, and how."
     )
 
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _loads_no_pickle(cls, metric: object) -> object:
+        if metric == "comet":
+            raise ValueError(
+                "there is no metric `comet`: its models are published as pickles alone, which can run code when they are "
+                "loaded; take `translation`, or `judge`"
+            )
+        return metric
+
     @model_validator(mode="after")
     def _belongs_together(self) -> "Suite":
         if len(self.languages) == 1:

@@ -86,6 +86,7 @@ def test_a_bound_on_the_wrong_side_is_refused_with_the_key_to_use(
 @pytest.mark.parametrize(
     ("keys", "why"),
     [
+        ({"metric": "comet"}, "published as pickles alone"),
         ({"metric": "judge"}, "go together"),
         ({"metric": "exact", "judge": JUDGE}, "go together"),
         ({"metric": "judge", "judge": JUDGE | {"url": "http://judge.example.com/v1"}}, "unencrypted"),
