@@ -9,7 +9,7 @@ can end itself; and only the judge's own reply is read, whole, as JSON of one fo
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from contract.documents.evaluation import Answer
 from contract.documents.judgements import JudgeVerdict
@@ -67,6 +67,21 @@ class JudgeRequest(NamedTuple):
     """Of /v1/chat/completions."""
 
 
+class JudgeReply(NamedTuple):
+    """A reply in words."""
+
+    about: Literal["before", "after", ""]
+    """Whose answer was rated, or was better; empty: neither."""
+    words: str
+
+
+_SHOWN: tuple[tuple[Literal["before", "after"], Literal["before", "after"]], ...] = (
+    ("before", "after"),
+    ("after", "before"),
+)
+"""Of each request of a pair, whose answer is shown first and second; of a rating, the first alone."""
+
+
 def judge_requests(
     suite: Suite, rows: Sequence[SuiteRow], before: Sequence[Answer], after: Sequence[Answer]
 ) -> list[JudgeRequest]:
@@ -115,18 +130,19 @@ def judge_use(suite: Suite, requests: Sequence[JudgeRequest], verdicts: Verdicts
     )
 
 
-def verdict_in_words(suite: Suite, row: Row, before: Answer, after: Answer, verdicts: Verdicts) -> str:
-    """What the judge said of a row; a line for each reply."""
-    lines = []
-    for number, each in enumerate(_of_row(suite, row, str(before), str(after))):
-        found = _verdict(suite, each, verdicts)
+def replies_to(suite: Suite, row: Row, before: Answer, after: Answer, verdicts: Verdicts) -> list[JudgeReply]:
+    """What the judge said of a row, in the order of its requests; equal answers, which are no pair, got none."""
+    found = [_verdict(suite, each, verdicts) for each in _of_row(suite, row, str(before), str(after))]
+    replies = []
+    for each, shown in zip(found, _SHOWN, strict=False):
         if judge_of(suite).mode == "rating":
-            said = f"{('before', 'after')[number]}: {found.rating} of 5" if found.rating else "unreadable"
+            about, said = shown[0], f"{each.rating} of 5" if each.rating else ""
+        elif each.better in ("first", "second"):
+            about, said = shown[each.better == "second"], f"better, shown {each.better}"
         else:
-            winner = {"first": ("before", "after"), "second": ("after", "before")}.get(found.better or "")
-            said = f"{winner[number]} is better" if winner else found.better or "unreadable"
-        lines.append(f"{said}: {found.reason}" if found.reason else said)
-    return "\n".join(lines) or "equal answers"
+            about, said = "", each.better or ""
+        replies.append(JudgeReply(about, f"{said or 'could not be read'}{each.reason and f': {each.reason}'}"))
+    return replies
 
 
 def read_verdict(judge: Judge, text: str) -> JudgeVerdict:

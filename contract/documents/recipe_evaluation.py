@@ -142,7 +142,7 @@ class Suite(Part):
     def _loads_no_pickle(cls, metric: object) -> object:
         if metric == "comet":
             raise ValueError(
-                "there is no metric `comet`: its models are published as pickles alone, which can run code when they are "
+                "there is no metric `comet`: its models are published as pickles alone, which can run code when "
                 "loaded; take `translation`, or `judge`"
             )
         return metric

@@ -55,7 +55,7 @@ class ModelComparison:
                     "against": each.result.before.model_dump(),
                     "difference": each.result.gain.model_dump() if each.result.gain else None,
                     "answers": {"model": self.mine[each.suite.name], "against": self.theirs[each.suite.name]},
-                    "rows": [asdict(row) for row in each.rows],
+                    "rows": [asdict(row) | {"judged": [said._asdict() for said in row.judged]} for row in each.rows],
                 }
                 for each in self.suites
             ],
@@ -170,7 +170,8 @@ def recorded_verdicts(platform: Platform, models: Sequence[AskedModel]) -> Verdi
 def hold_against_gate(comparison: ModelComparison, gate: Sequence[GateCheck], other_is_base: bool) -> GateResult:
     """What a recipe's gate says of the model.
 
-    `not_worse_than` is held against the other model, whichever it is; `gain_low` against the base model alone.
+    `not_worse_than` is held against the other model, whichever it is; `gain_low`, and `low` of a judge of pairs,
+    against the base model alone.
 
     Args:
         comparison: on the gate's suites at least.
@@ -181,6 +182,7 @@ def hold_against_gate(comparison: ModelComparison, gate: Sequence[GateCheck], ot
         NotFoundError: a suite of the gate was left out.
     """
     asked = {each.result.suite: each.result for each in comparison.suites}
+    pairs = {each.suite.name for each in comparison.suites if each.suite.judge and each.suite.judge.mode == "pairwise"}
     checks: list[GateCheck] = []
     passed, more = True, list[str]()
     for check in gate:
@@ -188,9 +190,10 @@ def hold_against_gate(comparison: ModelComparison, gate: Sequence[GateCheck], ot
             raise NotFoundError(
                 f"the gate checks suite {check.suite}", where="--suite", fix="leave out --suite, or --gate"
             )
-        if check.gain_low is not None and not other_is_base:
-            more.append(f"{check.suite}: {comparison.against} is not its base model, so `gain_low` was not checked")
-            check = check.model_copy(update={"gain_low": None})
+        for key in ("gain_low", *(("low",) if check.suite in pairs else ())):
+            if getattr(check, key) is not None and not other_is_base:
+                more.append(f"{check.suite}: {comparison.against} is not its base model, so `{key}` was not checked")
+                check = check.model_copy(update={key: None})
         if check.not_worse_than and (difference := asked[check.suite].gain):
             holds, words = not_worse(check, difference)
             passed &= holds

@@ -17,7 +17,7 @@ from llmops.runs.judged import read_judgements
 from llmops.runs.receipts import checked_dataset, read_answers
 from llmops.runs.runs import not_complete
 from llmops.terminal.progress import parse
-from training.judging import Verdicts, verdict_in_words
+from training.judging import JudgeReply, Verdicts, replies_to
 from training.scorers import SuiteRow, reference_of
 from training.scoring import load_suite, score_both
 
@@ -38,8 +38,8 @@ class AnsweredRow:
     score_after: float
     weight: int
     """Of its scores in the mean: 1; of `perplexity`, tokens."""
-    judged: str = ""
-    """What the judge of a suite `judge` said, a line for each reply."""
+    judged: list[JudgeReply]
+    """What the judge of a suite `judge` said."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def answered_rows(
             score_before=was.values[index],
             score_after=now.values[index],
             weight=now.weights[index],
-            judged=verdict_in_words(suite, asked.row, before[index], after[index], verdicts) if suite.judge else "",
+            judged=replies_to(suite, asked.row, before[index], after[index], verdicts) if suite.judge else [],
         )
         for index, asked in enumerate(rows)
     ]

@@ -10,7 +10,7 @@ from contract.documents.recipe_evaluation import Judge, Suite
 from contract.errors import KitError
 from tests.support.checkout import CHECKOUT
 from tests.support.judges import parts_of
-from training.judging import RUBRIC, judge_requests, judge_use, judged_scores, read_verdict, verdict_in_words
+from training.judging import RUBRIC, judge_requests, judge_use, judged_scores, read_verdict, replies_to
 from training.rows import row_of
 from training.scorers import SuiteRow
 
@@ -97,7 +97,8 @@ def test_a_rating_becomes_a_score_and_no_rating_the_lowest() -> None:
     assert judged_scores(made, rows, before, after, verdicts) == ([0, 0, 0], [0.75, 1, 0])
     use = judge_use(made, requests, verdicts)
     assert (use.asked, use.unreadable, use.prompt_tokens) == (4, 1, 28)
-    assert verdict_in_words(made, ROW.row, "Graz", "Wien", verdicts) == "before: 1 of 5: So.\nafter: 4 of 5: So."
+    said = replies_to(made, ROW.row, "Wien", "?", verdicts)
+    assert said == [("before", "4 of 5: So."), ("after", "could not be read: So.")]
     with pytest.raises(KitError, match="was not asked about all answers"):
         judged_scores(made, rows, before, ["other"] * 3, verdicts)
 
@@ -113,6 +114,9 @@ def test_a_judge_that_prefers_a_position_prefers_no_model() -> None:
         return judged_scores(made, [ROW], ["Graz"], ["Wien"], verdicts)
 
     assert scores("first", "first") == ([0.5], [0.5])
+    verdicts = {each.key: JudgeVerdict(better="first") for each in requests}
+    said = [("before", "better, shown first"), ("after", "better, shown first")]
+    assert replies_to(made, ROW.row, "Graz", "Wien", verdicts) == said
     assert scores("second", "first") == ([0], [1])
     assert scores("first", "second") == ([1], [0])
     assert scores("second", None) == ([0.25], [0.75])

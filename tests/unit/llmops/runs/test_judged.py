@@ -90,7 +90,7 @@ def test_a_collected_run_is_judged_before_its_gate_decides(
     folder = platform.store().model_folder(ref.sha256)
     assert "| judge (big) |" in (folder / MODEL_CARD).read_text()
     page = html(run_report(platform, run))
-    assert "after: 5 of 5: Compared." in page
+    assert "base model 1 of 5: Compared.\ntrained 5 of 5: Compared." in page
     everything = [path.read_text() for path in folder.rglob("*") if path.is_file()]
     assert not [text for text in (*everything, *said, page) if KEY in text]
 
@@ -126,7 +126,7 @@ def test_what_was_judged_once_is_not_asked_again_and_decides_a_promotion(
 
 
 def test_pairs_are_judged_in_both_orders_and_equal_answers_not_at_all(
-    platform: LocalPlatform, tmp_path: Path, server: JudgeServer
+    platform: LocalPlatform, tmp_path: Path, server: JudgeServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairwise = {"mode": "pairwise", "key": ""}
     first, _ = take(platform, finished(platform, tmp_path, server, **pairwise))
@@ -135,6 +135,11 @@ def test_pairs_are_judged_in_both_orders_and_equal_answers_not_at_all(
     assert server.keys[0] == "Bearer "
     score = platform.store().manifest(first).evaluation[0].after
     assert (score.value, platform.store().manifest(second).evaluation[0].after.value) == (1.0, 0.5)
+    # Of a pair, `low` is a bound against the base model, and this is none.
+    evaluate(platform, tmp_path, first.alias, against=second.alias, gate=True)
+    gate = json.loads(capsys.readouterr().out)["gate"]
+    assert (gate["passed"], len(server.requests)) == (True, 64)
+    assert sum("is not its base model" in reason for reason in gate["reasons"]) == 2
 
 
 def test_a_promotion_names_what_asks_the_judge_where_it_was_not_asked(
