@@ -60,10 +60,10 @@ def scores(suites: list[SuiteReport], before: str = "base model", after: str = "
         counts = f"{result.after.rows} rows, {result.after.groups} groups"
         rows.append(
             f"<tr><td><b>{escape(result.suite)}</b><span class='soft'>{escape(result.split)}, "
-            f"{escape(_measure(each))}; {counts}</span></td><td>{_interval(result.before)}</td>"
-            f"<td>{_interval(result.after)}</td><td>{gain}</td></tr>"
+            f"{escape(_measure(each))}; {counts}</span></td><td class='time'>{_interval(result.before)}</td>"
+            f"<td class='time'>{_interval(result.after)}</td><td class='time'>{gain}</td></tr>"
         )
-    head = ("suite", escape(before), escape(after), change)
+    head = ("suite", before, after, change)
     words = (
         "<p class='soft'>Mean score with its 95 % interval; dashed: the gate's bound for the interval's lower end.</p>"
     )
@@ -168,11 +168,11 @@ def answers(suite: SuiteReport, before: str = "base model", after: str = "traine
     if len(shown) < len(suite.rows):
         words += f"; the first {len(shown)} are shown"
     judge = ("judge",) if suite.suite.judge else ()
-    head = ("prompt", "reference", escape(before), escape(after), *judge, unit or "score")
-    names = {"before": before, "after": after, "": ""}
+    head = ("prompt", "reference", before, after, *judge, unit or "score")
+    names = {"before": f"{before}: ", "after": f"{after}: ", "": ""}
     rows = []
     for row in shown:
-        said = "\n".join(f"{names[each.about]} {each.words}".strip() for each in row.judged) or "equal answers"
+        said = "\n".join(names[each.about] + each.words for each in row.judged) or "equal answers"
         cells = (row.prompt, row.reference, row.before, row.after, *((said,) if judge else ()))
         rows.append(_answer(cells, row, wrong=not unit and row.score_after < least))
     return f"<h2>Answers: {escape(suite.suite.name)}</h2>\n<p class='soft'>{words}</p>\n{table(head, rows)}"

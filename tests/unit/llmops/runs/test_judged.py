@@ -90,7 +90,7 @@ def test_a_collected_run_is_judged_before_its_gate_decides(
     folder = platform.store().model_folder(ref.sha256)
     assert "| judge (big) |" in (folder / MODEL_CARD).read_text()
     page = html(run_report(platform, run))
-    assert "base model 1 of 5: Compared.\ntrained 5 of 5: Compared." in page
+    assert "base model: 1 of 5: Compared.\ntrained: 5 of 5: Compared." in page
     everything = [path.read_text() for path in folder.rglob("*") if path.is_file()]
     assert not [text for text in (*everything, *said, page) if KEY in text]
 
@@ -121,6 +121,7 @@ def test_what_was_judged_once_is_not_asked_again_and_decides_a_promotion(
     # Another cache: the verdicts are in the versions, signed.
     monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path / "other"))
     evaluate(platform, tmp_path, equal.alias, against=worse.alias, page=Path("page.html"))
+    assert f"{equal.alias}: 5 of 5: Compared." in (tmp_path / "page.html").read_text()
     (suite,) = json.loads(capsys.readouterr().out)["suites"]
     assert (suite["difference"]["value"], suite["judge"]["asked"], len(server.requests)) == (1.0, 64, asked)
 
