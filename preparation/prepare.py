@@ -95,7 +95,7 @@ class _Preparation:
             rows = self._drop(rows, dict.fromkeys(found, "near duplicate"), "near duplicates")
         splits = split_rows(rows, self._recipe.data.split)
         for placed in (*splits["train"], *splits["validation"]):
-            check_kind(placed.kind, self._recipe.training.method, placed.where)
+            check_kind(placed.kind, self._recipe.training, placed.where)
         splits = self._drop_from(splits, leaks(splits), "held-out prompts")
         if wanted.overlap_words:
             trained = [row.number for row in splits["train"]]

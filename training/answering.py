@@ -59,8 +59,8 @@ def answer_suites(
 
 
 def answer_file(folder: Path, suite: Suite) -> Path:
-    """The file of a suite's answers: another definition of the suite has another file."""
-    return folder / f"{suite.name}-{sha256_bytes(suite.model_dump_json().encode())[:16]}.json"
+    """The file of a suite's answers: another definition of the suite has another file, but not another judge."""
+    return folder / f"{suite.name}-{sha256_bytes(suite.model_dump_json(exclude={'judge'}).encode())[:16]}.json"
 
 
 def _check_model(folder: Path) -> None:

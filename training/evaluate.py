@@ -122,8 +122,8 @@ def generate(model: Any, tokenizer: Any, prompts: list[list[int]], max_tokens: i
     return [_until(row, stop) for row in output[:, width:].tolist()]
 
 
-def write_answers(path: Path, rows: list[SuiteRow], answers: list[Answer], scores: list[float]) -> None:
-    """One JSON line an answer, for people to read."""
+def write_answers(path: Path, rows: list[SuiteRow], answers: list[Answer], scores: list[float] | None) -> None:
+    """One JSON line an answer, for people to read; with None, without scores."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [
         json.dumps(
@@ -132,11 +132,11 @@ def write_answers(path: Path, rows: list[SuiteRow], answers: list[Answer], score
                 "expect": asked.row.expect,
                 "reference": reference_of(asked.row),
                 "answer": recorded(answer),
-                "score": round(score, 4),
+                **({} if score is None else {"score": round(score, 4)}),
             },
             ensure_ascii=False,
         )
-        for asked, answer, score in zip(rows, answers, scores, strict=True)
+        for asked, answer, score in zip(rows, answers, scores or [None] * len(rows), strict=True)
     ]
     path.write_text("\n".join(lines) + "\n")
 

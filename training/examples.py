@@ -10,6 +10,7 @@ from contract.documents.recipe_training import Training
 from contract.errors import DataError
 from training.chat import Encoded, document_ids, encode, with_system
 from training.rows import Row, check_kind, read_rows
+from training.translations import as_conversation
 
 _ROWS_TOGETHER = 1024  # of a record batch of the file
 
@@ -108,9 +109,10 @@ def _examples(rows: Path, tokenizer: Any, options: Training, system_prompt: str)
     makers = {"sft": _conversations, "dpo": _preference, "pretrain": _document}
     for number, row in read_rows(rows):
         where = f"{rows}:{number}"
-        check_kind(row.kind, options.method, where)
+        check_kind(row.kind, options, where)
         try:
-            examples = makers[options.method](row, tokenizer, options, system_prompt)
+            learned = _translations(row, options) if row.kind == "translation" else [row]
+            examples = [e for each in learned for e in makers[options.method](each, tokenizer, options, system_prompt)]
         except DataError as e:
             raise DataError(e.what, where=where, fix=e.fix) from None
         longest = max(len(sequence.ids) for example in examples for sequence in example.sequences)
@@ -121,6 +123,23 @@ def _examples(rows: Path, tokenizer: Any, options: Training, system_prompt: str)
                 fix="raise training.max_tokens in the recipe, or shorten the row",
             )
         yield from examples
+
+
+def _translations(row: Row, options: Training) -> list[Row]:
+    """A row's texts as the conversations that the recipe asks for.
+
+    Raises:
+        DataError: the row lacks both languages of each of them.
+    """
+    tasks = options.translations
+    found = [made for task in tasks if (made := as_conversation(row, task.languages, task.prompt))]
+    if not found:
+        raise DataError(
+            f"has texts in {', '.join(row.translation)}; training.translations asks for "
+            f"{' and '.join(' to '.join(task.languages) for task in tasks)}",
+            fix="add the languages to training.translations, or leave the row out",
+        )
+    return found
 
 
 def _conversations(row: Row, tokenizer: Any, options: Training, system_prompt: str) -> list[Example]:

@@ -35,7 +35,7 @@ from training.metrics import summarise
 from training.process import keep_quiet, say, set_threads
 from training.ranks import Alone, PeerError, PeerStoppedError, StoppedError, Team
 from training.scorers import SuiteRow, score_answers
-from training.scoring import check_suites, judge, load_suite, record, to_ask_again
+from training.scoring import assess, check_suites, record, to_ask_again
 from training.stopping import StopRequest
 from training.weights import load_model, load_tokenizer, stop_tokens
 
@@ -112,6 +112,7 @@ class TrainingJob:
         self.recipe: Recipe = self.spec.recipe
         self.base = folders.channel("base_model")
         self.dataset = folders.channel("dataset")
+        self.suites: dict[str, list[SuiteRow]] = {}
         # A job with other inputs starts anew.
         inputs = f"{self.recipe.to_json()}{self.spec.dataset}{self.spec.base_model}"
         key = sha256_bytes(inputs.encode())[:16]
@@ -175,7 +176,7 @@ class TrainingJob:
                 )
         check_folder(self.dataset, dataset.files)
         check_folder(self.base, base.files)
-        check_suites(self.recipe, self.dataset)
+        self.suites = check_suites(self.recipe, self.dataset)
         return base
 
     def _stage(self, name: str, work: Callable[[], Any]) -> Any:
@@ -210,15 +211,11 @@ class TrainingJob:
         result: dict[str, Any] = {"answers": {}, "golden": []}
         again: list[tuple[Suite, list[SuiteRow]]] = []
         for suite in self.recipe.evaluation.suites:
-            rows = load_suite(suite, self.dataset)
+            rows = self.suites[suite.name]
             answers = self._ask(model, model_folder, suite, rows)
-            scored = score_answers(suite, rows, answers)
-            path = self.state / "reports" / f"answers-{suite.name}-{when}.jsonl"
-            write_answers(path, rows, answers, scored.values)
             result["answers"][suite.name] = [recorded(answer) for answer in answers]
-            again.append((suite, to_ask_again(suite, rows, scored.values)))
-            mean = summarise(suite.metric, scored, [row.group for row in rows]).value
-            say(suite=suite.name, when=when, score=f"{mean:.4f}", of=len(answers))
+            again.append((suite, to_ask_again(suite, rows, answers)))
+            self._report(suite, rows, answers, when)
         if when == "after":
             # A server computes in bf16 or in f32, by its processor, whatever was trained in: a prompt is golden only
             # if its answer is right in both.
@@ -231,6 +228,18 @@ class TrainingJob:
                         golden = GoldenAnswer(suite=suite.name, row=row.id, answer=str(answer))
                         result["golden"].append(golden.model_dump())
         return result
+
+    def _report(self, suite: Suite, rows: list[SuiteRow], answers: list[Answer], when: When) -> None:
+        """Write a suite's answers for people to read, and say their score; a judge has not given one yet."""
+        path = self.state / "reports" / f"answers-{suite.name}-{when}.jsonl"
+        if suite.judge:
+            write_answers(path, rows, answers, None)
+            say(suite=suite.name, when=when, of=len(answers))
+            return
+        scored = score_answers(suite, rows, answers)
+        write_answers(path, rows, answers, scored.values)
+        mean = summarise(suite.metric, scored, [row.group for row in rows]).value
+        say(suite=suite.name, when=when, score=f"{mean:.4f}", of=len(answers))
 
     def _ask(self, model: Any, folder: Path, suite: Suite, rows: list[SuiteRow]) -> list[Answer]:
         if not rows:
@@ -286,11 +295,10 @@ class TrainingJob:
         say(stage="manifest")
         if (self.state / "reports").exists():  # not so after a restart from checkpoints that were not all kept
             shutil.copytree(self.state / "reports", self.folders.reports, dirs_exist_ok=True)
-        rows = {suite.name: load_suite(suite, self.dataset) for suite in self.recipe.evaluation.suites}
         golden = [GoldenAnswer.model_validate(each) for each in after["golden"]]
-        answers = record(rows, before["answers"], after["answers"], golden)
+        answers = record(self.suites, before["answers"], after["answers"], golden)
         answers.write(self.folders.model / EVALUATION)
-        verdict = judge(self.recipe, self.dataset, answers)
+        verdict = assess(self.recipe, self.suites, answers, None)
         spec, dataset = self.spec, DatasetManifest.load(self.dataset / MANIFEST)
         card = model_card(self.recipe, base, dataset, verdict.evaluation, verdict.gate, facts)
         (self.folders.model / MODEL_CARD).write_text(card)
@@ -308,7 +316,8 @@ class TrainingJob:
         )
         for reason in verdict.gate.reasons:
             print(f"gate: {reason}", flush=True)
-        say(gate="passed" if verdict.gate.passed else "failed")
+        judged = any(suite.judge for suite in self.recipe.evaluation.suites)
+        say(gate="waits for its judge" if judged else "passed" if verdict.gate.passed else "failed")
 
 
 def _read_spec(path: Path) -> RunSpec:

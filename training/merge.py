@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import RunError
-from contract.layout import EVALUATION, MANIFEST, MODEL_CARD, SIGNATURE
+from contract.layout import EVALUATION, JUDGEMENTS, MANIFEST, MODEL_CARD, SIGNATURE
 from training.checkpoints import MARKER
 from training.openvino_form import FOLDER
 
@@ -16,7 +16,7 @@ _CONFIG = "adapter_config.json"  # peft's
 _PREFIX = "base_model.model."  # of peft's names
 _WEIGHTS = "*.safetensors"
 # Of a base model's version; what else it has describes the model, and is the merged one's too.
-_OF_THE_BASE = (MANIFEST, SIGNATURE, EVALUATION, MODEL_CARD, ADAPTER, FOLDER, _WEIGHTS)
+_OF_THE_BASE = (MANIFEST, SIGNATURE, EVALUATION, JUDGEMENTS, MODEL_CARD, ADAPTER, FOLDER, _WEIGHTS)
 
 
 def merge(base: Path, adapter: Path, target: Path) -> None:

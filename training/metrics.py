@@ -54,16 +54,22 @@ def mean_score(scores: Sequence[float], groups: Sequence[str]) -> Score:
 def mean_gain(before: Sequence[float], after: Sequence[float], groups: Sequence[str]) -> Score:
     """Mean of paired differences, from -1 to 1, with a 95 % interval.
 
-    It is that of a bootstrap over groups, but leaves room for groups of a kind that none of n was: at most 3/n of all,
-    with 95 % confidence (rule of three, Hanley and Lippman-Hand 1983), whatever their difference.
+    It is Bonett and Price's (2012, J Educ Behav Stat 37:479) for paired shares, which Fagerland, Lydersen and Laake
+    (2014, Stat Med 33:2850) recommend: Wald's, after two groups were added, one that gained 1 and one that lost 1. Here
+    a difference is any number in between, and the variance that of a ratio over groups of unequal sizes. A bootstrap
+    has no width where all differences are equal, and holds 90 % or less where a few of 30 rows lost all.
+
+    Equal answers to n groups have an interval of +-2.77/(n + 2). None that holds for any differences can be much
+    narrower: with 95 % confidence, n groups can miss a kind that is 3/n of all (Hanley and Lippman-Hand 1983).
     """
-    differences = [now - was for was, now in zip(before, after, strict=True)]
-    mean, n = statistics.fmean(differences), len(set(groups))
-    low, high = _bootstrap(differences, groups)
-    unseen = min(1.0, 3 / n)
-    return _score(
-        mean, min(low, mean - (mean + 1) * unseen), max(high, mean + (1 - mean) * unseen), len(differences), n
-    )
+    sums = _by_group([now - was for was, now in zip(before, after, strict=True)], groups)
+    n, rows = len(sums), len(before)
+    size = rows / n
+    total = math.fsum(each for each, _ in sums)
+    centre = total / (rows + 2 * size)
+    residuals = [each - centre * count for each, count in sums] + [size - centre * size, -size - centre * size]
+    half = _Z * math.sqrt(math.fsum(each * each for each in residuals)) / (rows + 2 * size)
+    return _score(total / rows, max(-1.0, centre - half), min(1.0, centre + half), rows, n)
 
 
 def mean_loss(scored: Scored, groups: Sequence[str]) -> Score:
@@ -82,11 +88,7 @@ def _score(value: float, low: float, high: float, rows: int, groups: int) -> Sco
 
 def _bootstrap(values: Sequence[float], groups: Sequence[str], weights: Sequence[int] = ()) -> tuple[float, float]:
     """Percentiles 2.5 and 97.5 of the mean over resampled groups; equal input gives equal bounds."""
-    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for value, group, weight in zip(values, groups, weights or [1] * len(values), strict=True):
-        sums[group][0] += value * weight
-        sums[group][1] += weight
-    each = [sums[group] for group in sorted(sums)]
+    each = _by_group(values, groups, weights)
     rnd = random.Random(0)
     means = []
     for _ in range(RESAMPLES):
@@ -94,3 +96,12 @@ def _bootstrap(values: Sequence[float], groups: Sequence[str], weights: Sequence
         means.append(math.fsum(total for total, _ in drawn) / math.fsum(weight for _, weight in drawn))
     means.sort()
     return means[round(0.025 * RESAMPLES)], means[round(0.975 * RESAMPLES) - 1]
+
+
+def _by_group(values: Sequence[float], groups: Sequence[str], weights: Sequence[int] = ()) -> list[tuple[float, float]]:
+    """The weighted sum of each group's values, and its weight, in the order of the groups' names."""
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for value, group, weight in zip(values, groups, weights or [1] * len(values), strict=True):
+        sums[group][0] += value * weight
+        sums[group][1] += weight
+    return [(sums[group][0], sums[group][1]) for group in sorted(sums)]

@@ -119,6 +119,8 @@ def _scores(evaluation: list[SuiteResult]) -> str:
 
 
 def _measure(result: SuiteResult) -> str:
+    if result.judge:
+        return f"{result.metric} ({_cell(result.judge.model)})"
     unit = unit_of(result.metric)
     return f"{result.metric} ({unit}; lower is better)" if unit else result.metric
 

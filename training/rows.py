@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from contract.documents.document import Part, parse_json
-from contract.documents.recipe_training import Method
+from contract.documents.recipe_training import Method, Training
 from contract.documents.validation import message_of
 from contract.errors import DataError, DocumentError
 from contract.json_values import check_json
@@ -122,17 +122,20 @@ def read_lines_and_rows(path: Path) -> Iterator[tuple[int, bytes, Row]]:
             yield number, raw, parse_row(line, where)
 
 
-def check_kind(kind: str, method: Method, where: str) -> None:
-    """Refuse a row of a kind that a method of training can't learn from; `where` names it.
+def check_kind(kind: str, options: Training, where: str) -> None:
+    """Refuse a row of a kind that a recipe's training can't learn from; `where` names it.
 
     Raises:
-        DataError: with the keys that the method needs, or the method that the row is for.
+        DataError: with the keys that the method needs, or the setting that the row is for.
     """
+    method = options.method
     trained, keys = _TRAINED[method]
-    if kind == trained:
+    if kind == trained or (kind == "translation" and options.translations):
         return
     other = next((name for name, (theirs, _) in _TRAINED.items() if theirs == kind), "")
     fix = f"give rows with {keys}" + (f", or set training.method: {other} in the recipe" if other else "")
+    if kind == "translation" and method == "sft":
+        fix += ", or set training.translations: [{languages: [en, de]}] in the recipe"
     raise DataError(f"is a {kind} row, which training.method: {method} does not train", where=where, fix=fix)
 
 

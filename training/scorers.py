@@ -33,6 +33,7 @@ NEEDS: dict[Metric, str] = {
     "refusal": f"rows with `{REFUSE}: true` or `{REFUSE}: false`",
     "leak": f"rows with `{REDACTED}`",
     "paraphrase": "two prompts of one group",
+    "judge": "rows with a prompt",
 }
 
 # Weak on purpose, and English: the first words of an answer that says no. A model can refuse in others.
@@ -73,10 +74,24 @@ def can_score(suite: Suite, row: Row, where: str) -> bool:
 
 
 def score_answers(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answer]) -> Scored:
-    """The number of each answer to a suite's rows.
+    """The number of each answer to a suite's rows; not of a suite `judge`, whose numbers are another model's.
 
     Raises:
         IntegrityError: an answer is none to the suite's metric.
+    """
+    require_kind(suite, answers)
+    losses = [answer for answer in answers if isinstance(answer, Likelihood)]
+    if suite.metric == LIKELIHOOD:
+        return Scored([loss.nats / loss.tokens for loss in losses], [loss.tokens for loss in losses])
+    texts = [answer for answer in answers if isinstance(answer, str)]
+    return Scored(_OF_ALL.get(suite.metric, _each)(suite, rows, texts), [1] * len(texts))
+
+
+def require_kind(suite: Suite, answers: Sequence[Answer]) -> None:
+    """Refuse likelihoods where a suite's metric scores texts, and the reverse.
+
+    Raises:
+        IntegrityError: naming the suite.
     """
     wanted = Likelihood if suite.metric == LIKELIHOOD else str
     if any(not isinstance(answer, wanted) for answer in answers):
@@ -85,11 +100,6 @@ def score_answers(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answ
             where=f"suite {suite.name}",
             fix="train again: `llmops train RECIPE --again`",
         )
-    losses = [answer for answer in answers if isinstance(answer, Likelihood)]
-    if suite.metric == LIKELIHOOD:
-        return Scored([loss.nats / loss.tokens for loss in losses], [loss.tokens for loss in losses])
-    texts = [answer for answer in answers if isinstance(answer, str)]
-    return Scored(_OF_ALL.get(suite.metric, _each)(suite, rows, texts), [1] * len(texts))
 
 
 def corpus_scores(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answer]) -> dict[str, float]:
@@ -187,6 +197,7 @@ _CAN_SCORE: dict[Metric, Callable[[Suite, Row, str], bool]] = {
     "refusal": _says_whether_to_refuse,
     "leak": _has_redacted,
     "paraphrase": lambda _suite, _row, _where: True,  # whether there are two of a group is seen of all rows
+    "judge": lambda _suite, _row, _where: True,
 }
 
 

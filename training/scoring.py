@@ -14,10 +14,11 @@ from contract.errors import IntegrityError, RunError, require_packages
 from contract.integrity.digest import sha256_bytes
 from contract.layout import EVALUATION, MANIFEST
 from contract.words import found
-from training.metrics import gain_of, summarise
+from training.judging import Verdicts, judge_requests, judge_use, judged_scores
+from training.metrics import Scored, gain_of, summarise
 from training.rows import Row, group_of, read_lines_and_rows
-from training.scorers import NEEDS, SuiteRow, can_score, corpus_scores, score_answers
-from training.turns import Turn
+from training.scorers import NEEDS, SuiteRow, can_score, corpus_scores, require_kind, score_answers
+from training.translations import as_conversation
 
 GOLDEN_PROMPTS = 4
 _ASKED_AGAIN = 2 * GOLDEN_PROMPTS
@@ -63,6 +64,11 @@ def load_suite(suite: Suite, dataset: Path) -> list[SuiteRow]:
     return rows
 
 
+def load_suites(suites: Sequence[Suite], dataset: Path) -> dict[str, list[SuiteRow]]:
+    """Suite -> the rows that it asks, as of `load_suite`."""
+    return {suite.name: load_suite(suite, dataset) for suite in suites}
+
+
 def _scored_rows(suite: Suite, path: Path, group: str) -> tuple[list[SuiteRow], list[str]]:
     """The rows of a file that a suite can score, and where the others are."""
     rows: list[SuiteRow] = []
@@ -82,26 +88,24 @@ def _scored_rows(suite: Suite, path: Path, group: str) -> tuple[list[SuiteRow], 
 
 def _asked(suite: Suite, row: Row) -> Row:
     """A row as a suite asks it: a pair of sentences becomes a prompt and its answer."""
-    if not suite.languages or any(language not in row.translation for language in suite.languages):
-        return row
-    source, target = suite.languages
-    prompt = suite.prompt or f"Translate from {source} to {target}:\n\n{{text}}"
-    asked = Turn(role="user", content=prompt.replace("{text}", row.translation[source]))
-    answer = Turn(role="assistant", content=row.translation[target])
-    return Row(messages=[asked, answer], metadata=row.metadata)
+    return (as_conversation(row, suite.languages, suite.prompt) if suite.languages else None) or row
 
 
-def check_suites(recipe: Recipe, dataset: Path) -> None:
+def check_suites(recipe: Recipe, dataset: Path) -> dict[str, list[SuiteRow]]:
     """Refuse suites without rows, and gates that too few groups would decide.
 
     Args:
         dataset: the folder of the recipe's dataset version.
 
+    Returns:
+        Suite -> the rows that it asks.
+
     Raises:
         RunError: naming the suite, how many groups it has, and how many a gate needs.
     """
+    suites = load_suites(recipe.evaluation.suites, dataset)
     for suite in recipe.evaluation.suites:
-        groups = {row.group for row in load_suite(suite, dataset)}
+        groups = {row.group for row in suites[suite.name]}
         least = max((check.least_groups for check in recipe.evaluation.gate if check.suite == suite.name), default=0)
         if len(groups) < least:
             raise RunError(
@@ -110,6 +114,7 @@ def check_suites(recipe: Recipe, dataset: Path) -> None:
                 fix=f"hold more out under data.split ({suite.split}), raise the suite's limit or the "
                 "check's margin, or leave it out of the gate: then `llmops promote` needs --force",
             )
+    return suites
 
 
 def record(
@@ -134,8 +139,15 @@ def record(
     )
 
 
-def judge(recipe: Recipe, dataset: Path, answers: EvaluationAnswers) -> GateVerdict:
+def assess(
+    recipe: Recipe, suites: Mapping[str, Sequence[SuiteRow]], answers: EvaluationAnswers, verdicts: Verdicts | None
+) -> GateVerdict:
     """Decide from answers alone, with the rows of a dataset version and the gate of a recipe.
+
+    Args:
+        suites: suite -> the rows that it asks (`load_suites`).
+        verdicts: of the judges; None: they were not asked, so that suites `judge` have no result, and a gate on one is
+            not passed.
 
     Raises:
         IntegrityError: the answers are not to the rows that the recipe's suites ask, naming the suite and the row.
@@ -148,25 +160,43 @@ def judge(recipe: Recipe, dataset: Path, answers: EvaluationAnswers) -> GateVerd
     evaluation: list[SuiteResult] = []
     asked_again: list[tuple[Suite, SuiteRow]] = []
     for suite, given in zip(recipe.evaluation.suites, answers.suites, strict=True):
-        rows = load_suite(suite, dataset)
+        rows = suites[suite.name]
         _require_rows(suite, rows, given)
         before, after = ([getattr(answer, when) for answer in given.rows] for when in ("before", "after"))
-        evaluation.append(suite_result(suite, rows, before, after))
-        asked_again += [(suite, row) for row in to_ask_again(suite, rows, score_answers(suite, rows, after).values)]
+        if suite.judge is None or verdicts is not None:
+            evaluation.append(suite_result(suite, rows, before, after, verdicts or {}))
+        asked_again += [(suite, row) for row in to_ask_again(suite, rows, after)]
     return GateVerdict(evaluation, decide(recipe.evaluation.gate, evaluation), _golden(asked_again, answers.golden))
 
 
+def score_both(
+    suite: Suite, rows: Sequence[SuiteRow], before: Sequence[Answer], after: Sequence[Answer], verdicts: Verdicts
+) -> tuple[Scored, Scored]:
+    """The numbers of two models' answers to the same rows.
+
+    Raises:
+        IntegrityError: an answer is none to the suite's metric, or the two count different tokens.
+        KitError: a judge's verdict is missing.
+    """
+    if suite.judge:
+        require_kind(suite, [*before, *after])
+        was, now = judged_scores(suite, rows, before, after, verdicts)
+        return Scored(was, [1] * len(rows)), Scored(now, [1] * len(rows))
+    was, now = (score_answers(suite, rows, answers) for answers in (before, after))
+    _require(was.weights == now.weights, f"suite {suite.name}", "counts other tokens before than after")
+    return was, now
+
+
 def suite_result(
-    suite: Suite, rows: Sequence[SuiteRow], before: Sequence[Answer], after: Sequence[Answer]
+    suite: Suite, rows: Sequence[SuiteRow], before: Sequence[Answer], after: Sequence[Answer], verdicts: Verdicts
 ) -> SuiteResult:
     """The scores of two models' answers to the same rows.
 
     Raises:
-        IntegrityError: an answer is none to the suite's metric, or the two count different tokens.
+        IntegrityError, KitError: as of `score_both`.
     """
     groups = [asked.group for asked in rows]
-    was, now = (score_answers(suite, rows, answers) for answers in (before, after))
-    _require(was.weights == now.weights, f"suite {suite.name}", "counts other tokens before than after")
+    was, now = score_both(suite, rows, before, after, verdicts)
     corpus = [corpus_scores(suite, rows, answers) for answers in (before, after)]
     return SuiteResult(
         suite=suite.name,
@@ -176,10 +206,11 @@ def suite_result(
         after=summarise(suite.metric, now, groups),
         gain=gain_of(suite.metric, was, now, groups),
         corpus=[CorpusScore(name=name, before=value, after=corpus[1][name]) for name, value in corpus[0].items()],
+        judge=judge_use(suite, judge_requests(suite, rows, before, after), verdicts) if suite.judge else None,
     )
 
 
-def to_ask_again(suite: Suite, rows: Sequence[SuiteRow], scores: Sequence[float]) -> list[SuiteRow]:
+def to_ask_again(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answer]) -> list[SuiteRow]:
     """The rows of a suite that are asked in the other precision too: a prompt is golden only if both answers are right.
 
     A server checks golden prompts by their expected strings, so rows without any are not asked, nor those of suites by
@@ -187,6 +218,7 @@ def to_ask_again(suite: Suite, rows: Sequence[SuiteRow], scores: Sequence[float]
     """
     if suite.metric not in _HOLDING_EXPECTED:
         return []
+    scores = score_answers(suite, rows, answers).values
     right = [asked for asked, score in zip(rows, scores, strict=True) if score == 1 and _may_be_golden(asked.row)]
     return right[:_ASKED_AGAIN]
 
@@ -202,7 +234,10 @@ def decide(gate: list[GateCheck], results: list[SuiteResult]) -> GateResult:
     by_name = {r.suite: r for r in results}
     passed, reasons = bool(gate), [] if gate else ["the recipe has no gate"]
     for check in gate:
-        result = by_name[check.suite]
+        if (result := by_name.get(check.suite)) is None:
+            passed = False
+            reasons.append(f"{check.suite}: its judge was not asked yet; `llmops runs collect` asks it")
+            continue
         if result.after.groups < MIN_GATE_GROUPS:
             passed = False
             reasons.append(f"{check.suite}: {result.after.groups} groups, fewer than the {MIN_GATE_GROUPS} of a gate")

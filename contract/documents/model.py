@@ -69,6 +69,16 @@ class CorpusScore(Part):
     after: float
 
 
+class JudgeUse(Part):
+    """What a suite's judge was asked."""
+
+    model: str
+    asked: int = Field(description="Requests.")
+    unreadable: int = Field(description="Replies in no form that can be read; they count as the lowest rating, or tie.")
+    prompt_tokens: int
+    completion_tokens: int
+
+
 class SuiteResult(Part):
     """A suite before training (the base model) and after it (the packaged weights)."""
 
@@ -82,6 +92,7 @@ class SuiteResult(Part):
         description="After less before, row by row; of `perplexity`, before less after; of an older kit: none.",
     )
     corpus: list[CorpusScore] = Field(default=[], exclude_if=lambda scores: not scores, description="Of translations.")
+    judge: JudgeUse | None = Field(default=None, exclude_if=lambda use: use is None, description="Of suites `judge`.")
 
 
 class GateResult(Part):

@@ -1,7 +1,9 @@
 """A recipe's section `evaluation`: suites, and the gate on them."""
 
 import math
+import re
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -9,6 +11,7 @@ from contract.documents.document import Part
 from contract.documents.recipe_data import SplitName
 from contract.json_values import check_schema
 from contract.names import Name
+from contract.twins import is_loopback
 
 Metric = Literal[
     "expect",
@@ -21,6 +24,7 @@ Metric = Literal[
     "refusal",
     "leak",
     "paraphrase",
+    "judge",
 ]
 """docs/how-to/evaluation.md says what each needs and measures."""
 
@@ -30,13 +34,74 @@ LIKELIHOOD: Metric = "perplexity"
 MIN_GATE_GROUPS = 30
 """Fewer independent groups than this can't carry a gate: the interval of their mean is wider than any useful bound."""
 
+_KEY_VARIABLE = re.compile(r"([A-Z][A-Z0-9_]*_)?API_KEY")
+_OF_THE_KIT = ("model", "messages", "response_format", "stream", "n", "tools")
+"""Of a request to a judge: what `parameters` can't set."""
+
 MARGIN = 0.05
-"""Of `not_worse_than` where a recipe says none: equal answers to 60 groups pass it."""
+"""Of `not_worse_than` where a recipe says none: equal answers to 54 groups pass it."""
+
+_ROOM = 1.959964 * math.sqrt(2)
+"""Equal answers to n groups leave a difference's lower bound at -_ROOM / (n + 2) (training/metrics.py)."""
 
 
 def unit_of(metric: Metric) -> str:
     """The unit of a metric's score; empty: a share, from 0 to 1."""
     return "nats per token" if metric == LIKELIHOOD else ""
+
+
+class Judge(Part):
+    """A model that scores answers, behind an OpenAI-compatible API. The caller asks it, never the job."""
+
+    url: str = Field(description="Base URL, as in https://models.example.com/v1; http only to this machine.")
+    model: str = Field(min_length=1, description="As the server calls it.")
+    key: str = Field(
+        default="",
+        description="Environment variable of the caller that holds the API key; its name ends in API_KEY. Empty: none "
+        "is sent.",
+    )
+    mode: Literal["rating", "pairwise"] = Field(
+        default="rating",
+        description="`rating`: each answer alone, from 1 to 5. `pairwise`: both models' answers, in both orders.",
+    )
+    rubric: str = Field(default="", description="What a good answer is. Empty: the one of the evaluation page.")
+    parameters: dict[str, Any] = Field(
+        default={"max_tokens": 1024, "temperature": 0},
+        description="Of the request, beside model and messages, instead of these.",
+    )
+    structured: bool = Field(
+        default=True,
+        description="Send the reply's JSON schema as `response_format`. False: for servers that refuse it.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_safe(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("`url` is no address: write https://HOST/v1")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError(
+                "`url` has a user, a password, a query or a fragment in it: `key` names the key's variable"
+            )
+        if parts.scheme == "http" and not is_loopback(url):
+            raise ValueError("`url` would be sent answers and key unencrypted: write https://")
+        return url
+
+    @field_validator("key")
+    @classmethod
+    def _is_a_name(cls, key: str) -> str:
+        # The value is not repeated, since it may be a key. Other variables are not for a judge's server to see.
+        if key and not _KEY_VARIABLE.fullmatch(key):
+            raise ValueError("`key` names an environment variable, as in JUDGE_API_KEY: it ends in API_KEY")
+        return key
+
+    @field_validator("parameters")
+    @classmethod
+    def _leaves_the_request(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        if used := sorted(set(parameters) & set(_OF_THE_KIT)):
+            raise ValueError(f"`parameters` can't set {used[0]}")
+        return parameters
 
 
 class Suite(Part):
@@ -51,7 +116,8 @@ class Suite(Part):
         "`perplexity`: mean loss of the row's own answer or text, nats per token; lower is better. `translation`: "
         "chrF++. `tools`: the answer calls what the row's does, and nothing else. `schema`: JSON that its schema "
         "allows. `refusal`: refuses where the row's `refuse` says so, and only there. `leak`: holds none of the "
-        "rows' `redacted` strings. `paraphrase`: F1 with the other answers of the row's group.",
+        "rows' `redacted` strings. `paraphrase`: F1 with the other answers of the row's group. `judge`: another model "
+        "scores it, when the run is collected.",
     )
     max_tokens: int = Field(default=64, ge=1)
     limit: int = Field(default=0, ge=0, description="Rows taken, in order; 0: all.")
@@ -67,13 +133,17 @@ class Suite(Part):
         default={}, description="Of `schema`: the answers' JSON schema; a row's own `json_schema` goes before it."
     )
 
+    judge: Judge | None = Field(
+        default=None, exclude_if=lambda judge: judge is None, description="Of `judge`: who scores the answers, and how."
+    )
+
     @field_validator("metric", mode="before")
     @classmethod
-    def _is_computed_again(cls, metric: object) -> object:
-        if metric == "judge":
+    def _loads_no_pickle(cls, metric: object) -> object:
+        if metric == "comet":
             raise ValueError(
-                "a judge is no metric of a recipe: a job has no network to ask it, and who collects the run could not "
-                "compute its scores again"
+                "there is no metric `comet`: its models are published as pickles alone, which can run code when "
+                "loaded; take `translation`, or `judge`"
             )
         return metric
 
@@ -85,6 +155,8 @@ class Suite(Part):
             raise ValueError("`prompt` has no effect without `languages`")
         if self.prompt and "{text}" not in self.prompt:
             raise ValueError("`prompt` must hold {text}, where the sentence stands")
+        if (self.judge is None) == (self.metric == "judge"):
+            raise ValueError("`judge` and `metric: judge` go together")
         if self.json_schema and self.metric != "schema":
             raise ValueError("`json_schema` has no effect without `metric: schema`")
         if self.json_schema:
@@ -129,8 +201,8 @@ class GateCheck(Part):
 
     @property
     def least_groups(self) -> int:
-        """Fewer groups can't pass it: with n of them, even equal answers leave a difference's lower bound at -3/n."""
-        return max(MIN_GATE_GROUPS, math.ceil(3 / self.margin - 1e-9) if self.not_worse_than else 0)
+        """Fewer groups can't pass it, however good the answers are: even equal ones would not show it."""
+        return max(MIN_GATE_GROUPS, math.ceil(_ROOM / self.margin) - 2 if self.not_worse_than else 0)
 
     def require_direction(self, metric: Metric) -> None:
         """Refuse bounds on the wrong side of a metric.

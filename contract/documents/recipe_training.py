@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from contract.documents.document import Part
 
@@ -19,6 +19,24 @@ class Lora(Part):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of a layer's inputs that its update ignores.")
 
 
+class TranslationTask(Part):
+    """How rows of kind translation are learned: a prompt with one language's text, and the other one's as answer."""
+
+    languages: list[str] = Field(min_length=2, max_length=2, description="From and to, as in `[en, de]`.")
+    prompt: str = Field(
+        default="",
+        description="`{text}` is the text in the first language. Empty: `Translate from en to de:` and the text. "
+        "Suites should ask with the same.",
+    )
+
+    @field_validator("prompt")
+    @classmethod
+    def _holds_the_text(cls, prompt: str) -> str:
+        if prompt and "{text}" not in prompt:
+            raise ValueError("`prompt` must hold {text}, where the sentence stands")
+        return prompt
+
+
 class Training(Part):
     """What is learned from the rows, and how. The optimizer is AdamW; gradients are clipped to norm 1."""
 
@@ -27,6 +45,11 @@ class Training(Part):
         description="`sft`: conversations, with loss on the answers alone. `dpo`: rows with `chosen` and `rejected`, "
         "by direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290). `pretrain`: rows with `text`, "
         "with loss on every token.",
+    )
+    translations: list[TranslationTask] = Field(
+        default=[],
+        exclude_if=lambda tasks: not tasks,
+        description="Of `sft`: what is learned of rows of kind translation; several: each row is learned in each way.",
     )
     adapter: Adapter = Field(
         default="lora",
@@ -105,6 +128,8 @@ class Training(Part):
             raise ValueError("`lora` has no effect with `adapter: none`: leave it out, or set `adapter: lora`")
         if self.method != "dpo" and self.beta != default["beta"].default:
             raise ValueError(f"`beta` has no effect with `method: {self.method}`: leave it out, or set `method: dpo`")
+        if self.translations and self.method != "sft":
+            raise ValueError(f"`translations` has no effect with `method: {self.method}`: leave it out")
         if self.method == "dpo" and self.packing:
             raise ValueError("`packing` is not there for `method: dpo`: leave it out")
         if self.sharding is True and self.adapter == "qlora":

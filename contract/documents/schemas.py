@@ -7,6 +7,7 @@ from contract.documents.collected import CollectedFile
 from contract.documents.dataset import DatasetManifest
 from contract.documents.document import Document
 from contract.documents.evaluation import EvaluationAnswers
+from contract.documents.judgements import Judgements
 from contract.documents.model import ModelManifest
 from contract.documents.outputs import StackOutputs
 from contract.documents.recipe import Recipe
@@ -24,6 +25,7 @@ DOCUMENTS: dict[str, type[Document]] = {
         DatasetManifest,
         ModelManifest,
         EvaluationAnswers,
+        Judgements,
         StackOutputs,
         StoreDocument,
         Alias,

@@ -55,7 +55,8 @@ def evaluate(
     Both answer greedily on this machine, whatever the stack's target.
     Answers that a run recorded, or that this machine gave before, are
     used again: an interrupted evaluation resumes. An endpoint is asked
-    with the rows' messages, and with the key in $OPENAI_API_KEY.
+    with the rows' messages, and with the key in $OPENAI_API_KEY. The judge
+    of a suite `judge` is asked with the key that the recipe names.
 
     llmops evaluate chatbot@3 --against chatbot@2
     llmops evaluate chatbot@latest --against production --page compared.html
@@ -115,12 +116,16 @@ def _compare(
     here: Context, mine: "AskedModel", other: "AskedModel", questions: "Questions", gate: bool
 ) -> "ModelComparison":
     from llmops.evaluation.answers import answers_of
-    from llmops.evaluation.comparison import compare_models, hold_against_gate
+    from llmops.evaluation.comparison import compare_models, hold_against_gate, recorded_verdicts
+    from llmops.evaluation.judging import ask_judge
     from llmops.evaluation.models import StoredModel
 
-    key = os.environ.get(_KEY, "")
+    key, recorded = os.environ.get(_KEY, ""), recorded_verdicts(here.platform, (mine, other))
     comparison = compare_models(
-        (mine, other), questions, lambda each: answers_of(here.platform.store(), each, questions, key, say)
+        (mine, other),
+        questions,
+        lambda each: answers_of(here.platform.store(), each, questions, key, say),
+        lambda judged: ask_judge(judged, recorded, say),
     )
     if not gate:
         return comparison

@@ -3,9 +3,7 @@
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from http.client import HTTPResponse
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +14,7 @@ from contract.documents.recipe_evaluation import LIKELIHOOD, GateCheck, Suite
 from contract.errors import IntegrityError, KitError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import MANIFEST, cache_dir
-from llmops.chat_http import ask, refusal_words
+from llmops.evaluation.asking import ask_patiently, at_once, reply_message
 from llmops.evaluation.models import AskedModel, FolderModel, RemoteModel, StoredModel
 from llmops.images.training_image import failure, run_in_training_image
 from llmops.platforms.platform import Say
@@ -27,7 +25,7 @@ from training.checkpoints import unsealed
 from training.scoring import SuiteRow
 
 _ANSWERS = TypeAdapter(list[Answer])
-_STREAMS = 4  # requests to an endpoint at a time
+_ENDPOINT_FIX = "$OPENAI_API_KEY holds the endpoint's key; #MODEL at the end of the address selects a model"
 
 
 @dataclass(frozen=True)
@@ -112,8 +110,8 @@ def _recorded(store: Store, model: StoredModel, suite: Suite, questions: Questio
 
 
 def _conditions(suite: Suite) -> str:
-    """What an answer to a row depends on."""
-    return suite.model_copy(update={"name": "any", "limit": 0}).model_dump_json()
+    """What an answer to a row depends on: not on who judges it."""
+    return suite.model_copy(update={"name": "any", "limit": 0, "judge": None}).model_dump_json()
 
 
 def _kept(model: StoredModel | FolderModel, suite: Suite, questions: Questions) -> list[Answer] | None:
@@ -175,31 +173,14 @@ def _ask_endpoint(model: RemoteModel, suite: Suite, questions: Questions, key: s
             **({"model": model.model} if model.model else {}),
             **({"tools": [tool.to_dict() for tool in asked.row.tools]} if asked.row.tools else {}),
         }
-        (reply,) = ask(model.url, key, request, refused=lambda response: _refused(model, response))
-        try:
-            message = reply["choices"][0]["message"]
-            if calls := message.get("tool_calls"):
-                return json.dumps({"tool_calls": calls})  # a form that contract.tool_calls reads
-            return str(message["content"] or "").strip()
-        except (KeyError, IndexError, TypeError, AttributeError) as e:
-            raise KitError("answers without `choices`", where=model.url, fix="see that it is an OpenAI API") from e
+        message = reply_message(ask_patiently(model.url, key, request, _ENDPOINT_FIX, say), model.url)
+        if calls := message.get("tool_calls"):
+            return json.dumps({"tool_calls": calls})  # a form that contract.tool_calls reads
+        return str(message.get("content") or "").strip()
 
     texts = []
-    with ThreadPoolExecutor(_STREAMS) as pool:
-        try:
-            for text in pool.map(answer, rows):
-                texts.append(text)
-                if len(texts) % 32 == 0 or len(texts) == len(rows):
-                    say(f"{model.name}: suite={suite.name} answered={len(texts)} of={len(rows)}")
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for text in at_once(answer, rows):
+        texts.append(text)
+        if len(texts) % 32 == 0 or len(texts) == len(rows):
+            say(f"{model.name}: suite={suite.name} answered={len(texts)} of={len(rows)}")
     return texts
-
-
-def _refused(model: RemoteModel, response: HTTPResponse) -> KitError:
-    return KitError(
-        f"answers {response.status}: {refusal_words(response)}",
-        where=model.url,
-        fix="$OPENAI_API_KEY holds the endpoint's key; #MODEL at the end of the address selects a model",
-    )

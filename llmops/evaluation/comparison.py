@@ -6,19 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from contract.documents.dataset import DatasetManifest
-from contract.documents.evaluation import Answer
+from contract.documents.judgements import JudgeVerdict
 from contract.documents.model import GateResult, Score, SuiteResult
 from contract.documents.recipe import Recipe
-from contract.documents.recipe_evaluation import Evaluation, GateCheck, Suite
+from contract.documents.recipe_evaluation import Evaluation, GateCheck
 from contract.errors import NotFoundError
 from contract.layout import MANIFEST
 from llmops.data.versions import DatasetFolder
 from llmops.evaluation.answers import GivenAnswers, Questions
+from llmops.evaluation.judging import JudgedAnswers
 from llmops.evaluation.models import AskedModel, StoredModel
 from llmops.platforms.platform import Platform, Say
+from llmops.runs.judged import read_judgements
 from llmops.runs.receipts import checked_dataset
 from llmops.runs.report import SuiteReport, answered_rows
-from training.scoring import decide, load_suite, not_worse, suite_result
+from training.judging import Verdicts
+from training.scoring import decide, load_suites, not_worse, suite_result
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class ModelComparison:
                     "against": each.result.before.model_dump(),
                     "difference": each.result.gain.model_dump() if each.result.gain else None,
                     "answers": {"model": self.mine[each.suite.name], "against": self.theirs[each.suite.name]},
-                    "rows": [asdict(row) for row in each.rows],
+                    "rows": [asdict(row) | {"judged": [said._asdict() for said in row.judged]} for row in each.rows],
                 }
                 for each in self.suites
             ],
@@ -115,14 +118,17 @@ def questions_for(
         dataset.sha256,
         suites,
         evaluation.gate,
-        {suite.name: load_suite(suite, dataset.folder) for suite in suites},
+        load_suites(suites, dataset.folder),
         system,
         recipe.training.precision if recipe else facts.precision if facts else "auto",
     )
 
 
 def compare_models(
-    models: tuple[AskedModel, AskedModel], questions: Questions, answers: Callable[[AskedModel], GivenAnswers]
+    models: tuple[AskedModel, AskedModel],
+    questions: Questions,
+    answers: Callable[[AskedModel], GivenAnswers],
+    verdicts: Callable[[JudgedAnswers], Verdicts],
 ) -> ModelComparison:
     """Score and pair the answers of a model and of the one that it is held against.
 
@@ -130,10 +136,17 @@ def compare_models(
         models: the model, and the other one.
         questions: what both are asked.
         answers: of a model to every suite.
+        verdicts: of a suite's judge on both models' answers.
     """
     model, other = models
     theirs, mine = answers(other), answers(model)
-    suites = [_suite(suite, questions, theirs.texts[suite.name], mine.texts[suite.name]) for suite in questions.suites]
+    suites = []
+    for suite in questions.suites:
+        rows, before, after = questions.rows[suite.name], theirs.texts[suite.name], mine.texts[suite.name]
+        given = verdicts(JudgedAnswers(suite, rows, before, after)) if suite.judge else {}
+        check = next((each for each in questions.gate if each.suite == suite.name), None)
+        result = suite_result(suite, rows, before, after, given)
+        suites.append(SuiteReport(suite, result, check, answered_rows(suite, rows, before, after, given)))
     return ModelComparison(
         model.name,
         other.name,
@@ -145,17 +158,20 @@ def compare_models(
     )
 
 
-def _suite(suite: Suite, questions: Questions, before: Sequence[Answer], after: Sequence[Answer]) -> SuiteReport:
-    asked = questions.rows[suite.name]
-    result = suite_result(suite, asked, before, after)
-    check = next((each for each in questions.gate if each.suite == suite.name), None)
-    return SuiteReport(suite, result, check, answered_rows(suite, asked, before, after))
+def recorded_verdicts(platform: Platform, models: Sequence[AskedModel]) -> Verdicts:
+    """What judges said of stored versions when their runs were collected."""
+    found: dict[str, JudgeVerdict] = {}
+    for model in models:
+        if isinstance(model, StoredModel):
+            found |= read_judgements(platform.store().version(model.ref), model.manifest, model.name)
+    return found
 
 
 def hold_against_gate(comparison: ModelComparison, gate: Sequence[GateCheck], other_is_base: bool) -> GateResult:
     """What a recipe's gate says of the model.
 
-    `not_worse_than` is held against the other model, whichever it is; `gain_low` against the base model alone.
+    `not_worse_than` is held against the other model, whichever it is; `gain_low`, and `low` of a judge of pairs,
+    against the base model alone.
 
     Args:
         comparison: on the gate's suites at least.
@@ -166,6 +182,7 @@ def hold_against_gate(comparison: ModelComparison, gate: Sequence[GateCheck], ot
         NotFoundError: a suite of the gate was left out.
     """
     asked = {each.result.suite: each.result for each in comparison.suites}
+    pairs = {each.suite.name for each in comparison.suites if each.suite.judge and each.suite.judge.mode == "pairwise"}
     checks: list[GateCheck] = []
     passed, more = True, list[str]()
     for check in gate:
@@ -173,9 +190,10 @@ def hold_against_gate(comparison: ModelComparison, gate: Sequence[GateCheck], ot
             raise NotFoundError(
                 f"the gate checks suite {check.suite}", where="--suite", fix="leave out --suite, or --gate"
             )
-        if check.gain_low is not None and not other_is_base:
-            more.append(f"{check.suite}: {comparison.against} is not its base model, so `gain_low` was not checked")
-            check = check.model_copy(update={"gain_low": None})
+        for key in ("gain_low", *(("low",) if check.suite in pairs else ())):
+            if getattr(check, key) is not None and not other_is_base:
+                more.append(f"{check.suite}: {comparison.against} is not its base model, so `{key}` was not checked")
+                check = check.model_copy(update={key: None})
         if check.not_worse_than and (difference := asked[check.suite].gain):
             holds, words = not_worse(check, difference)
             passed &= holds

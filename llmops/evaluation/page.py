@@ -23,7 +23,7 @@ def html(model: str, comparison: ModelComparison | None, tasks: "list[TaskScore]
         return document(f"{model}: tasks", [f"<h1>{escape(model)}</h1>", _tasks(tasks)])
     against = comparison.against
     shown = [answers(suite, against, model) for suite in comparison.suites]
-    sections = [_head(comparison), scores(comparison.suites, against, model), _tasks(tasks), *shown]
+    sections = [_head(comparison), scores(comparison.suites, against, model, "difference"), _tasks(tasks), *shown]
     return document(f"{model} against {against}", sections)
 
 
@@ -52,4 +52,6 @@ def _head(comparison: ModelComparison) -> str:
 
 def _origin(name: str, source: dict[str, str]) -> str:
     """Where a model's answers come from."""
+    if len(set(source.values())) == 1:
+        return f"answers of {name}: {next(iter(source.values()))}"
     return f"answers of {name}: " + ", ".join(f"{suite} {words}" for suite, words in source.items())

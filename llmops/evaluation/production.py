@@ -11,7 +11,8 @@ from contract.documents.recipe_evaluation import GateCheck
 from contract.errors import IntegrityError, KitError
 from contract.names import ModelRef
 from llmops.evaluation.answers import known_answers
-from llmops.evaluation.comparison import compare_models, questions_for
+from llmops.evaluation.comparison import compare_models, questions_for, recorded_verdicts
+from llmops.evaluation.judging import JudgedAnswers, known_verdicts
 from llmops.evaluation.models import production, stored_model
 from llmops.platforms.platform import Platform
 from training.scoring import not_worse
@@ -77,7 +78,23 @@ def _compare(
     ]
     if missing:
         return ProductionVerdict(False, missing, served, fix)
-    comparison = compare_models(models, questions, lambda model: answers[model.name])
+    recorded = recorded_verdicts(platform, models)
+    first, second = (answers[model.name].texts for model in reversed(models))
+    judged = [
+        JudgedAnswers(suite, questions.rows[suite.name], first[suite.name], second[suite.name])
+        for suite in questions.suites
+        if suite.judge
+    ]
+    missing = [
+        f"{each.suite.name}: its judge was not asked about both"
+        for each in judged
+        if len(known_verdicts(each, recorded)) < len(each.requests())
+    ]
+    if missing:
+        return ProductionVerdict(False, missing, served, fix)
+    comparison = compare_models(
+        models, questions, lambda model: answers[model.name], lambda each: known_verdicts(each, recorded)
+    )
     gains = {each.result.suite: each.result.gain for each in comparison.suites}
     held = [not_worse(check, gain) for check in checks if (gain := gains[check.suite])]
     return ProductionVerdict(

@@ -1,11 +1,10 @@
 """A run's page: what it was trained on, how training went, and what the model answers, in one HTML file."""
 
 import math
-from collections.abc import Iterator
 from html import escape
 
-from contract.documents.model import Score, SuiteResult
-from contract.documents.recipe_evaluation import unit_of
+from contract.documents.model import Score
+from contract.documents.recipe_evaluation import Metric, unit_of
 from llmops.pages.document import bullets, document, duration, figures, table
 from llmops.pages.svg import LEFT, RIGHT, WIDTH, curves, svg
 from llmops.runs.report import AnsweredRow, RunReport, SuiteReport
@@ -13,6 +12,8 @@ from preparation.splits import SPLITS
 
 SHOWN_ROWS = 200
 """Answers of a suite on the page; those that are wrong come first."""
+_GRADED: tuple[Metric, ...] = ("f1", "translation", "paraphrase", "judge")
+"""Metrics whose best answers often have less than 1: below 0.5 they are marked."""
 _ROW, _TOP, _NAME = 22, 24, 170
 
 
@@ -50,7 +51,7 @@ def _head(report: RunReport) -> str:
     return f"<h1>{escape(report.ref.alias)}</h1>\n{shown}\n{reasons}\n{notes}\n{figures(values)}"
 
 
-def scores(suites: list[SuiteReport], before: str = "base model", after: str = "trained") -> str:
+def scores(suites: list[SuiteReport], before: str = "base model", after: str = "trained", change: str = "gain") -> str:
     """Returns suites with their intervals, as a table and a plot; `before` and `after` name the two models."""
     rows = []
     for each in suites:
@@ -59,10 +60,10 @@ def scores(suites: list[SuiteReport], before: str = "base model", after: str = "
         counts = f"{result.after.rows} rows, {result.after.groups} groups"
         rows.append(
             f"<tr><td><b>{escape(result.suite)}</b><span class='soft'>{escape(result.split)}, "
-            f"{escape(_measure(result))}; {counts}</span></td><td>{_interval(result.before)}</td>"
-            f"<td>{_interval(result.after)}</td><td>{gain}</td></tr>"
+            f"{escape(_measure(each))}; {counts}</span></td><td class='time'>{_interval(result.before)}</td>"
+            f"<td class='time'>{_interval(result.after)}</td><td class='time'>{gain}</td></tr>"
         )
-    head = ("suite", escape(before), escape(after), "gain")
+    head = ("suite", before, after, change)
     words = (
         "<p class='soft'>Mean score with its 95 % interval; dashed: the gate's bound for the interval's lower end.</p>"
     )
@@ -71,12 +72,18 @@ def scores(suites: list[SuiteReport], before: str = "base model", after: str = "
     return f"<h2>Evaluation</h2>\n{words}\n{table(head, rows)}\n{chart}"
 
 
-def _measure(result: SuiteResult) -> str:
-    """Returns a suite's metric, its unit, and what papers report instead."""
+def _measure(suite: SuiteReport) -> str:
+    """Returns a suite's metric, its unit, what papers report instead, and what its judge was asked."""
+    result = suite.result
     shown = [f"{result.metric}, {unit}; lower is better" if (unit := unit_of(result.metric)) else result.metric]
     if unit:
         shown.append(f"perplexity {math.exp(result.before.value):.3g} → {math.exp(result.after.value):.3g}")
     shown += [f"{each.name} {each.before:.1f} → {each.after:.1f}" for each in result.corpus]
+    if (use := result.judge) and suite.suite.judge:
+        how = {"rating": "ratings", "pairwise": "pairs in both orders"}[suite.suite.judge.mode]
+        shown = [f"{how} by judge {use.model}; {use.asked} requests"]
+        shown += [f"{use.prompt_tokens:,} prompt and {use.completion_tokens:,} completion tokens"]
+        shown += [f"{use.unreadable} replies could not be read"] if use.unreadable else []
     return "; ".join(shown)
 
 
@@ -155,20 +162,24 @@ def _data(report: RunReport) -> str:
 def answers(suite: SuiteReport, before: str = "base model", after: str = "trained") -> str:
     """Returns both models' answers to a suite side by side, the second model's worst first."""
     shown, unit = suite.rows[:SHOWN_ROWS], unit_of(suite.suite.metric)
-    wrong = sum(row.score_after < 1 for row in suite.rows)
-    words = f"{unit}; the highest first" if unit else f"{wrong} of {len(suite.rows)} below 1; the lowest first"
+    least = 0.5 if suite.suite.metric in _GRADED else 1
+    wrong = sum(row.score_after < least for row in suite.rows)
+    words = f"{unit}; the highest first" if unit else f"{wrong} of {len(suite.rows)} below {least:g}; the lowest first"
     if len(shown) < len(suite.rows):
         words += f"; the first {len(shown)} are shown"
-    head = ("prompt", "reference", escape(before), escape(after), unit or "score")
-    rows = (_answer(row, wrong=not unit and row.score_after < 1) for row in shown)
+    judge = ("judge",) if suite.suite.judge else ()
+    head = ("prompt", "reference", before, after, *judge, unit or "score")
+    names = {"before": f"{before}: ", "after": f"{after}: ", "": ""}
+    rows = []
+    for row in shown:
+        said = "\n".join(names[each.about] + each.words for each in row.judged) or "equal answers"
+        cells = (row.prompt, row.reference, row.before, row.after, *((said,) if judge else ()))
+        rows.append(_answer(cells, row, wrong=not unit and row.score_after < least))
     return f"<h2>Answers: {escape(suite.suite.name)}</h2>\n<p class='soft'>{words}</p>\n{table(head, rows)}"
 
 
-def _answer(row: AnsweredRow, wrong: bool) -> str:
-    cells = "".join(f"<td class='answer'>{escape(words)}</td>" for words in _words(row))
+def _answer(cells: tuple[str, ...], row: AnsweredRow, wrong: bool) -> str:
+    texts = (escape(words) if words else "<span class='soft'>empty</span>" for words in cells)
+    shown = "".join(f"<td class='answer'>{text}</td>" for text in texts)
     kind = " class='wrong'" if wrong else ""
-    return f"<tr{kind}>{cells}<td class='time'>{row.score_before:.2f} → {row.score_after:.2f}</td></tr>"
-
-
-def _words(row: AnsweredRow) -> Iterator[str]:
-    yield from (row.prompt, row.reference, row.before, row.after)
+    return f"<tr{kind}>{shown}<td class='time'>{row.score_before:.2f} → {row.score_after:.2f}</td></tr>"

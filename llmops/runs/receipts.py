@@ -20,7 +20,7 @@ from contract.layout import EVALUATION, MANIFEST, MODEL_CARD
 from llmops.store.store import Store
 from llmops.store.versions import Version
 from training.model_card import model_card
-from training.scoring import judge
+from training.scoring import assess, load_suites
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _FIX = (
@@ -52,7 +52,8 @@ def check_output(version: Version, spec: RunSpec, store: Store) -> str:
     base = store.manifest(store.require_identity(spec.base_model.name, spec.base_model.sha256))
     _compare(manifest, _submitted(spec, base.licence) | {"engines": _engines(manifest)}, where)
     dataset = checked_dataset(store, spec.dataset)
-    verdict = judge(spec.recipe, dataset, read_answers(version, manifest, where))
+    suites = load_suites(spec.recipe.evaluation.suites, dataset)
+    verdict = assess(spec.recipe, suites, read_answers(version, manifest, where), None)
     _compare(manifest, {"evaluation": verdict.evaluation, "gate": verdict.gate, "golden": verdict.golden}, where)
     if manifest.training is None:
         raise IntegrityError("says nothing of the training", where=f"{where}: training", fix=_FIX)

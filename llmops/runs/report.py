@@ -13,11 +13,13 @@ from contract.errors import RunError
 from contract.layout import MANIFEST
 from contract.names import ModelRef
 from llmops.platforms.platform import Platform, Run
+from llmops.runs.judged import read_judgements
 from llmops.runs.receipts import checked_dataset, read_answers
 from llmops.runs.runs import not_complete
 from llmops.terminal.progress import parse
-from training.scorers import SuiteRow, reference_of, score_answers
-from training.scoring import load_suite
+from training.judging import JudgeReply, Verdicts, replies_to
+from training.scorers import SuiteRow, reference_of
+from training.scoring import load_suite, score_both
 
 Points = list[tuple[float, float]]
 
@@ -36,6 +38,8 @@ class AnsweredRow:
     score_after: float
     weight: int
     """Of its scores in the mean: 1; of `perplexity`, tokens."""
+    judged: list[JudgeReply]
+    """What the judge of a suite `judge` said."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,11 @@ def run_report(platform: Platform, run: Run) -> RunReport:
     manifest = store.signed_manifest(ref, platform.outputs.signing.public_key)
     folder = checked_dataset(store, spec.dataset)
     answers = read_answers(store.version(ref), manifest, f"{ref.alias}: {MANIFEST}")
+    verdicts = read_judgements(store.version(ref), manifest, ref.alias)
     suites = []
     for suite, result, given in zip(spec.recipe.evaluation.suites, manifest.evaluation, answers.suites, strict=True):
         before, after = ([getattr(row, when) for row in given.rows] for when in ("before", "after"))
-        rows = answered_rows(suite, load_suite(suite, folder), before, after)
+        rows = answered_rows(suite, load_suite(suite, folder), before, after, verdicts)
         check = next((c for c in spec.recipe.evaluation.gate if c.suite == suite.name), None)
         suites.append(SuiteReport(suite, result, check, rows))
     dataset = DatasetManifest.load(folder / MANIFEST)
@@ -89,10 +94,10 @@ def run_report(platform: Platform, run: Run) -> RunReport:
 
 
 def answered_rows(
-    suite: Suite, rows: Sequence[SuiteRow], before: Sequence[Answer], after: Sequence[Answer]
+    suite: Suite, rows: Sequence[SuiteRow], before: Sequence[Answer], after: Sequence[Answer], verdicts: Verdicts
 ) -> list[AnsweredRow]:
-    """Returns a suite's rows with two models' answers, the second model's worst first."""
-    was, now = (score_answers(suite, rows, answers) for answers in (before, after))
+    """Returns a suite's rows with two models' answers, the second's worst first; `verdicts` are its judge's."""
+    was, now = score_both(suite, rows, before, after, verdicts)
     found = [
         AnsweredRow(
             id=asked.id,
@@ -104,6 +109,7 @@ def answered_rows(
             score_before=was.values[index],
             score_after=now.values[index],
             weight=now.weights[index],
+            judged=replies_to(suite, asked.row, before[index], after[index], verdicts) if suite.judge else [],
         )
         for index, asked in enumerate(rows)
     ]

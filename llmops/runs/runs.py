@@ -18,7 +18,9 @@ from contract.errors import KitError, NotFoundError, RunError
 from contract.layout import MANIFEST
 from contract.names import ModelRef
 from llmops import __version__
+from llmops.evaluation.judging import require_keys
 from llmops.platforms.platform import Platform, Run, Say, doubtful
+from llmops.runs.judged import judged_files
 from llmops.runs.receipts import check_output
 from llmops.store.store import now
 
@@ -49,6 +51,10 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
 
     compute = other_machines(platform, platform.require_runs(), machines or {})
     recipe = parse_recipe(recipe_path)
+    try:
+        require_keys(recipe.evaluation.suites)
+    except KitError as e:  # whoever collects the run needs it
+        say(f"warning: {e}")
     dataset = put_dataset(platform, recipe, recipe_path, say)
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent)
     platform.store().signed_manifest(base, platform.outputs.signing.public_key)
@@ -138,10 +144,13 @@ def find_run(platform: Platform, run: str) -> Run:
 def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
     """Numbers, signs, stores and registers what a completed run made; once, however often it is called.
 
+    The judges of its suites `judge` are asked first.
+
     A failed registration is a warning; `unregistered` of the platform names the version until it is made good.
 
     Raises:
         RunError: the run is not complete, or what was submitted is not certain.
+        KitError: a judge can't be asked.
         IntegrityError: the run's output is not what was submitted, or not what its manifest says: nothing is signed.
     """
     name, run_id = run.spec.recipe.name, run.spec.id
@@ -153,7 +162,9 @@ def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
         if run.doubt:
             raise doubtful(run)
         made = platform.output(run_id)
-        ref = store.put_model(made, platform.sign, check_output(made, run.spec, store), say)
+        checked = check_output(made, run.spec, store)
+        written = judged_files(made, checked, run.spec, store, say)
+        ref = store.put_model(made, platform.sign, checked, say, written)
     store.signed_manifest(ref, platform.outputs.signing.public_key)
     try:
         platform.register(ref, say)

@@ -102,8 +102,9 @@ class RemoteObjects(ABC):
         with self._explained(f"{self.url}/{key}", _AGAIN):
             at_once(lambda item: self._upload(f"{key}/{item[0]}", item[1]), files.items())
         for name, data in extra.items():
-            self.put(f"{key}/{name}", data)
-        return self.create(f"{key}/{MANIFEST}", (folder / MANIFEST).read_bytes())
+            if name != MANIFEST:
+                self.put(f"{key}/{name}", data)
+        return self.create(f"{key}/{MANIFEST}", extra.get(MANIFEST) or (folder / MANIFEST).read_bytes())
 
     def get_folder(self, key: str) -> Path:
         """The folder in this machine's cache, hashed; fetched anew where it, or an object of it, was changed.
@@ -148,7 +149,13 @@ class RemoteObjects(ABC):
         return False
 
     def copy_folder(
-        self, key: str, source: "RemoteObjects", source_key: str, manifest: bytes, sign: Callable[[], bytes], say: Say
+        self,
+        key: str,
+        source: "RemoteObjects",
+        source_key: str,
+        written: Mapping[str, bytes],
+        sign: Callable[[], bytes],
+        say: Say,
     ) -> None:
         """Copy a version's files inside the cloud, check them here, then sign and write its manifest.
 
@@ -159,7 +166,7 @@ class RemoteObjects(ABC):
             key: the folder here.
             source: where it is copied from; `copies_from` says whether that can be.
             source_key: the folder there.
-            manifest: its manifest, as it was checked.
+            written: files that are written and not copied, its manifest among them.
             sign: makes the manifest's signature.
             say: told what takes long.
 
@@ -167,8 +174,9 @@ class RemoteObjects(ABC):
             IntegrityError: a file is missing, or not what the manifest says; nothing was signed.
         """
         there, where = source._listed(source_key), f"{source.url}/{source_key}"
-        files = files_of(manifest, f"{where}/{MANIFEST}")
-        object_keys.check_all([f"{key}/{name}" for name in files], self.url)
+        listed = files_of(written[MANIFEST], f"{where}/{MANIFEST}")
+        object_keys.check_all([f"{key}/{name}" for name in listed], self.url)
+        files = {name: entry for name, entry in listed.items() if name not in written}
         _check_sizes(files, there, where)
         here = self._listed(key)
         missing = {name: files[name] for name in files if name not in here}
@@ -182,9 +190,11 @@ class RemoteObjects(ABC):
                 lambda name: self._copy(f"{key}/{name}", source, f"{source_key}/{name}", there[name].etag, files[name]),
                 missing,
             )
-        self.verify(key, files, say)
+        for name in written.keys() & listed.keys():
+            self.put(f"{key}/{name}", written[name])
+        self.verify(key, listed, say)
         self.put(f"{key}/{SIGNATURE}", sign())
-        self.create(f"{key}/{MANIFEST}", manifest)
+        self.create(f"{key}/{MANIFEST}", written[MANIFEST])
 
     def verify(self, key: str, files: Mapping[str, FileEntry], say: Say) -> None:
         """Check that a version's files are what its manifest lists, without fetching them where that can be.

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,7 +34,12 @@ class Store:
         self.objects = objects
 
     def put_model(
-        self, version: Path | Version, sign: Signer, checked: str = "", say: Say = lambda _: None
+        self,
+        version: Path | Version,
+        sign: Signer,
+        checked: str = "",
+        say: Say = lambda _: None,
+        written: Mapping[str, bytes] | None = None,
     ) -> ModelRef:
         """Store a complete model version, signed, under the next free number of its name.
 
@@ -47,6 +52,7 @@ class Store:
             sign: the stack's signer.
             checked: the identity that was checked; empty: the caller made the version itself.
             say: told what takes long.
+            written: files that the caller writes over the version's own, with the manifest that lists them.
 
         Raises:
             IntegrityError: a file is not what the manifest says, or the manifest is another than was checked.
@@ -56,27 +62,34 @@ class Store:
         content = version.manifest()
         where = f"{version.where}/{MANIFEST}"
         manifest = ModelManifest.parse(content, where=where)
-        sha256 = sha256_bytes(content)
-        if checked and sha256 != checked:
+        if checked and sha256_bytes(content) != checked:
             raise IntegrityError("was changed after it was checked", where=where, fix="find out what else writes there")
+        written = {MANIFEST: content, **(written or {})}
+        sha256 = sha256_bytes(written[MANIFEST])
         if found := self.find_identity(manifest.name, sha256):
             return found
-        self._put_version(version, model_key(sha256), manifest, content, sign, say)
+        self._put_version(version, model_key(sha256), manifest, written, sign, say)
         return self._number(manifest.name, sha256)
 
     def _put_version(
-        self, version: Version, key: str, manifest: ModelManifest, content: bytes, sign: Signer, say: Say
+        self,
+        version: Version,
+        key: str,
+        manifest: ModelManifest,
+        written: Mapping[str, bytes],
+        sign: Signer,
+        say: Say,
     ) -> None:
-        objects = self.objects
+        objects, content = self.objects, written[MANIFEST]
         if isinstance(version, RemoteVersion):
             if isinstance(objects, RemoteObjects) and objects.copies_from(version.objects):
-                objects.copy_folder(key, version.objects, version.key, content, lambda: _signature(content, sign), say)
+                objects.copy_folder(key, version.objects, version.key, written, lambda: _signature(content, sign), say)
                 return
             say(f"fetching {version.where}: {objects.url} can't copy from there by itself")
             version = FolderVersion(version.objects.get_folder(version.key))
         assert isinstance(version, FolderVersion)
         check_folder(version.folder, manifest.files)
-        objects.put_folder(key, version.folder, {SIGNATURE: _signature(content, sign)})
+        objects.put_folder(key, version.folder, {**written, SIGNATURE: _signature(content, sign)})
 
     def find(self, text: str) -> ModelRef:
         """A model version by `name@3`, `name@latest` or `name@3@sha256:…`.

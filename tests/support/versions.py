@@ -12,8 +12,9 @@ from contract.integrity.verified_model import VerifiedVersion
 from contract.layout import EVALUATION, MANIFEST, MODEL_CARD
 from llmops.store.store import Store
 from training.model_card import model_card
-from training.scoring import judge, load_suite, record, to_ask_again
+from training.scoring import assess, load_suites, record, to_ask_again
 
+_UNKNOWN = "I do not know."
 _LIKELY, _LIKELIER = ({"nats": nats, "tokens": 4} for nats in (8.0, 2.0))
 
 
@@ -35,25 +36,25 @@ def write_version(folder: Path, name: str, weights: str, passed: bool | None, ru
     ).write(folder / "manifest.json")
 
 
-def write_output(folder: Path, spec: RunSpec, store: Store, right: bool = True) -> None:
-    """What an honest job leaves of a run: every answer after training is right (or wrong), and none before it."""
+def write_output(folder: Path, spec: RunSpec, store: Store, right: bool = True, wrong: str = _UNKNOWN) -> None:
+    """What an honest job leaves of a run: every answer after training is right (or `wrong`), and none before it."""
     dataset = store.dataset_folder(spec.dataset.sha256)
     base = store.manifest(store.require_identity(spec.base_model.name, spec.base_model.sha256))
-    rows = {suite.name: load_suite(suite, dataset) for suite in spec.recipe.evaluation.suites}
-    golden = [
-        GoldenAnswer(suite=name, row=asked_row.id, answer=asked_row.row.answer)
-        for suite in spec.recipe.evaluation.suites
-        for name, asked in [(suite.name, rows[suite.name])]
-        for asked_row in to_ask_again(suite, asked, [float(right)] * len(asked))
-    ]
+    rows = load_suites(spec.recipe.evaluation.suites, dataset)
     before, after = {}, {}
     for suite in spec.recipe.evaluation.suites:
-        asked, wrong = rows[suite.name], "I do not know."
+        asked = rows[suite.name]
         loss = suite.metric == LIKELIHOOD
-        before[suite.name] = [_LIKELY if loss else wrong for _ in asked]
+        before[suite.name] = [_LIKELY if loss else _UNKNOWN for _ in asked]
         after[suite.name] = [_LIKELIER if loss else each.row.answer if right else wrong for each in asked]
+    golden = [
+        GoldenAnswer(suite=suite.name, row=asked.id, answer=asked.row.answer)
+        for suite in spec.recipe.evaluation.suites
+        if suite.metric != LIKELIHOOD
+        for asked in to_ask_again(suite, rows[suite.name], after[suite.name])
+    ]
     answers = record(rows, before, after, golden)
-    verdict = judge(spec.recipe, dataset, answers)
+    verdict = assess(spec.recipe, rows, answers, None)
     (folder / "openvino").mkdir(parents=True, exist_ok=True)
     (folder / "model.safetensors").write_text(f"weights of {spec.id}")
     (folder / "openvino" / "openvino_model.xml").write_text("<net/>")

@@ -35,7 +35,7 @@ def test_train_promote_deploy_go_back_take_down(kit: Kit) -> None:
     (compared,) = kit.json("evaluate", "chatbot@2", "--gate")["suites"]  # against production
     assert (compared["difference"]["value"], compared["answers"]["against"]) == (0.0, "recorded")
     before = stack_file.read_text().splitlines()
-    assert "-0.09 at its lower bound, at least -0.10 (against chatbot@1)" in kit.run("promote", "chatbot@latest")
+    assert "-0.08 at its lower bound, at least -0.10 (against chatbot@1)" in kit.run("promote", "chatbot@latest")
     assert [line for line in stack_file.read_text().splitlines() if line not in before] == [
         f"      model: {second['promoted_as']}"
     ]

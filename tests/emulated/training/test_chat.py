@@ -10,12 +10,15 @@ import pytest
 from transformers import AutoTokenizer
 from trl import chat_template_utils as trl_templates
 
+from contract.documents.recipe_evaluation import Suite
 from contract.documents.recipe_training import Training
 from contract.errors import DataError, KitError
 from serving.prompts import Prompts
 from tests.support.models import base_model
 from training.chat import Encoded, check_template, document_ids, encode, prompt_ids, with_system
 from training.examples import load_examples
+from training.rows import read_rows
+from training.translations import as_conversation
 
 TEMPLATES = {
     path.stem: path.read_text()
@@ -339,3 +342,33 @@ def test_a_row_that_can_not_be_trained_is_refused_by_its_line(
     examples = load_examples(path, tokenizer, OPTIONS, "Be brief.", tmp_path / "rows.arrow")
     assert len(examples) == 1
     assert "Be brief." in tokenizer.decode(examples[0].sequences[0].ids)
+
+
+def test_a_translation_is_learned_as_what_a_suite_asks(tokenizer: Any, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"translation": {"de": "Tee {text}", "en": "Tea"}}) + "\n")
+    chats = [
+        {"prompt": "Translate from en to de:\n\nTea", "completion": "Tee {text}"},
+        {"prompt": "English for: Tee {text}", "completion": "Tea"},
+    ]
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
+    tasks = [{"languages": ["en", "de"]}, {"languages": ["de", "en"], "prompt": "English for: {text}"}]
+    options = Training.model_validate({"max_tokens": 200, "translations": tasks})
+    pairs, same = (
+        load_examples(tmp_path / f"{name}.jsonl", tokenizer, options, "Be brief.", tmp_path / f"{name}.arrow")
+        for name in ("pairs", "chats")
+    )
+    assert len(pairs) == len(same) == 2
+    for number in range(2):
+        (learned,), (wanted,) = pairs[number].sequences, same[number].sequences
+        assert (learned.ids == wanted.ids).all()
+        assert (learned.answer == wanted.answer).all()
+    suites = [
+        Suite.model_validate({"name": "pairs", "split": "test", "metric": "translation", **task}) for task in tasks
+    ]
+    ((_, row),) = read_rows(tmp_path / "pairs.jsonl")
+    asked = [as_conversation(row, suite.languages, suite.prompt) for suite in suites]
+    assert [each and each.prompt[0]["content"] for each in asked] == [chat["prompt"] for chat in chats]
+    french = Training.model_validate({"max_tokens": 200, "translations": [{"languages": ["en", "fr"]}]})
+    with pytest.raises(DataError, match=r"has texts in de, en; training\.translations asks for en to fr") as caught:
+        load_examples(tmp_path / "pairs.jsonl", tokenizer, french, "", tmp_path / "refused.arrow")
+    assert caught.value.where == f"{tmp_path / 'pairs.jsonl'}:1"

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from contract.documents.evaluation import EvaluationAnswers
 from contract.documents.model import ModelManifest
 from contract.documents.recipe import Recipe
-from contract.documents.recipe_evaluation import Suite
+from contract.documents.recipe_evaluation import Judge, Suite
 from contract.integrity.digest import check_folder, file_entries
-from contract.layout import MANIFEST, MODEL_CARD, TrainingFolders
+from contract.layout import EVALUATION, MANIFEST, MODEL_CARD, TrainingFolders
 from tests.support.models import tiny_model
 from tests.support.training import make_container, start_job, tiny_recipe, write_rows
 
@@ -144,9 +145,17 @@ def test_replaced_container_packages_again_from_its_checkpoints(
 
 def test_job_that_trains_all_weights_on_texts_leaves_a_complete_version(data: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(method="pretrain", adapter="none", packing=True, schedule="cosine", weight_decay=0.1)
+    judge = Judge(url="https://judge.example.com/v1", model="big")
+    judged = Suite(name="judged", split="test", metric="judge", judge=judge, max_tokens=8)
+    evaluation = recipe.evaluation.model_copy(update={"suites": [*recipe.evaluation.suites, judged]})
+    recipe = recipe.model_copy(update={"evaluation": evaluation})
     folders = make_container(tmp_path, tiny_model(), recipe, data)
-    finish(start_job(folders))
+    lines = finish(start_job(folders))
+    assert "gate=waits for its judge" in lines[-2]
     manifest = ModelManifest.load(folders.model / MANIFEST)
+    answers = EvaluationAnswers.load(folders.model / EVALUATION)
+    assert [each.suite for each in manifest.evaluation] == ["phrasings"]  # a job has no network to ask a judge
+    assert [(each.suite, len(each.rows)) for each in answers.suites] == [("phrasings", 30), ("judged", 30)]
     check_folder(folders.model, manifest.files)
     assert manifest.training
     assert manifest.training.last_loss < manifest.training.first_loss - 1

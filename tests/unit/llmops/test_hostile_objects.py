@@ -71,7 +71,8 @@ def test_vulnerability_1_objects_that_the_manifest_does_not_list_are_not_fetched
         folder = objects.get_folder(key)
         assert list_files(folder).keys() == FILES
         target = MemoryObjects(objects.cache / "target")
-        target.copy_folder(key, objects, key, whole[f"{key}/{MANIFEST}"], lambda: b"signature", lambda _: None)
+        written = {MANIFEST: whole[f"{key}/{MANIFEST}"]}
+        target.copy_folder(key, objects, key, written, lambda: b"signature", lambda _: None)
         assert target.content.keys() == {f"{key}/{name}" for name in FILES}
     assert everything(tmp_path, but=objects.cache) == before
 
@@ -85,7 +86,7 @@ def test_vulnerability_1_manifests_that_list_other_places_are_refused(
         key = forged(objects, ["model.safetensors", name])
         target, manifest = MemoryObjects(objects.cache / "target"), objects.content[f"{key}/{MANIFEST}"]
         try:
-            target.copy_folder(key, objects, key, manifest, lambda: b"", lambda _: None)
+            target.copy_folder(key, objects, key, {MANIFEST: manifest}, lambda: b"", lambda _: None)
         except IntegrityError:
             assert target.content == {}
         try:

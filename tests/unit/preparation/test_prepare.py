@@ -229,6 +229,7 @@ def test_a_file_that_was_changed_since_it_was_collected_is_refused(tmp_path: Pat
     ("method", "bad", "fix"),
     [
         ("sft", {"text": "A page."}, "training.method: pretrain"),
+        ("sft", {"translation": {"en": "tea", "de": "Tee"}}, "training.translations: [{languages: [en, de]}]"),
         ("dpo", row("Q?", "A."), "`chosen` and `rejected`"),
         ("pretrain", {"translation": {"en": "tea", "de": "Tee"}}, "give rows with `text`"),
     ],

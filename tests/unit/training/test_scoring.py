@@ -16,6 +16,8 @@ from contract.errors import DataError, IntegrityError, RunError
 from llmops.data.build import build_dataset
 from training.scoring import check_suites, decide, load_suite, not_worse, suite_result
 
+JUDGE = {"url": "https://judge.example.com/v1", "model": "big"}
+
 
 def result(suite: str, low: float, gain_low: float = 0.0, groups: int = 40) -> SuiteResult:
     def score(bound: float) -> Score:
@@ -84,7 +86,13 @@ def test_a_bound_on_the_wrong_side_is_refused_with_the_key_to_use(
 @pytest.mark.parametrize(
     ("keys", "why"),
     [
-        ({"metric": "judge"}, "has no network"),
+        ({"metric": "comet"}, "published as pickles alone"),
+        ({"metric": "judge"}, "go together"),
+        ({"metric": "exact", "judge": JUDGE}, "go together"),
+        ({"metric": "judge", "judge": JUDGE | {"url": "http://judge.example.com/v1"}}, "unencrypted"),
+        ({"metric": "judge", "judge": JUDGE | {"url": "https://me:word@example.com/v1"}}, "has a user, a password"),
+        ({"metric": "judge", "judge": JUDGE | {"parameters": {"messages": []}}}, "can't set messages"),
+        ({"metric": "judge", "judge": JUDGE | {"key": "AWS_SECRET_ACCESS_KEY"}}, "ends in API_KEY"),
         ({"metric": "translation", "languages": ["en"]}, "are two"),
         ({"metric": "exact", "prompt": "In German: {text}"}, "without `languages`"),
         ({"metric": "translation", "languages": ["en", "de"], "prompt": "In German:"}, "must hold {text}"),
@@ -151,7 +159,7 @@ def test_a_margin_that_too_few_groups_can_show_is_refused(rows: Path) -> None:
 
     build_dataset(gated(0.1), rows, rows / "out")
     check_suites(gated(0.1), rows / "out")
-    with pytest.raises(RunError, match="which has 40 groups; it needs 150"):
+    with pytest.raises(RunError, match="which has 40 groups; it needs 137"):
         check_suites(gated(0.02), rows / "out")
 
 
@@ -250,8 +258,8 @@ def test_losses_of_other_tokens_are_not_compared(rows: Path) -> None:
     suite = made.evaluation.suites[0]
     asked = load_suite(suite, rows / "out")
     before, after = ([Likelihood(nats=nats, tokens=4)] * 2 for nats in (8, 2))
-    result = suite_result(suite, asked, before, after)
+    result = suite_result(suite, asked, before, after, {})
     assert result.gain is not None
     assert (result.before.value, result.after.value, result.gain.value) == (2.0, 0.5, 1.5)
     with pytest.raises(IntegrityError, match="counts other tokens"):
-        suite_result(suite, asked, before, [Likelihood(nats=2, tokens=5)] * 2)
+        suite_result(suite, asked, before, [Likelihood(nats=2, tokens=5)] * 2, {})

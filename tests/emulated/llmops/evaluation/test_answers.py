@@ -62,7 +62,7 @@ def test_two_models_answer_here_an_interrupted_one_goes_on_and_nothing_is_asked_
         answers_of(platform.store(), models[0], questions, "", interrupt)
     assert known_answers(platform.store(), models[0], questions).source == {"first": "this machine"}
     said.clear()
-    found = compare_models(models, questions, answers)
+    found = compare_models(models, questions, answers, lambda _: {})
     mine = [line for line in said if line.startswith("tiny@1: ")]
     assert any("suite=second answered=30 of=30" in line for line in mine)
     assert not any("suite=first" in line for line in mine)
@@ -71,7 +71,7 @@ def test_two_models_answer_here_an_interrupted_one_goes_on_and_nothing_is_asked_
     assert any(row.before != row.after for row in rows)
     assert 2 < found.suites[2].result.after.value < 8  # of random weights: about the logarithm of the vocabulary
     said.clear()
-    assert compare_models(models, questions, answers) == found
+    assert compare_models(models, questions, answers, lambda _: {}) == found
     assert said == []
 
     (folder / "tokenizer_config.json").write_text('{"auto_map": {}}')

@@ -117,6 +117,13 @@ class _Endpoint(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if not self.asked:  # busy at first
+            self.asked.append(request)
+            self.send_response(429)
+            self.send_header("Retry-After", "0")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.asked.append(request)
         self.keys.add(self.headers["Authorization"])
         number = "".join(filter(str.isdigit, request["messages"][-1]["content"]))
@@ -144,4 +151,4 @@ def test_an_endpoint_is_asked_with_its_key_and_the_rows_messages(
     assert {(r["model"], r["temperature"], r["max_tokens"], len(r["messages"])) for r in _Endpoint.asked} == {
         ("big", 0, 64, 1)
     }
-    assert len(_Endpoint.asked) == 32
+    assert len(_Endpoint.asked) == 33

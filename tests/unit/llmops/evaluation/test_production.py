@@ -68,7 +68,7 @@ def test_a_version_is_held_against_the_one_that_the_endpoint_serves(
     assert "there is no version in production to be worse than" in said
     serving(platform, chatbot=first)
     assert not promote(platform, StackFile(file), equal.alias, say=said.append).waived
-    assert said[-1] == ("new-phrasings: difference +0.00, -0.09 at its lower bound, at least -0.10 (against chatbot@1)")
+    assert said[-1] == ("new-phrasings: difference +0.00, -0.08 at its lower bound, at least -0.10 (against chatbot@1)")
     before = file.read_text()
     with pytest.raises(RefusedError, match=r"difference -1.00, -1.00 at its lower bound, less than -0.10"):
         promote(platform, StackFile(file), worse.alias)

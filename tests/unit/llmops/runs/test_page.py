@@ -29,7 +29,7 @@ def report(metric: str, answers: Sequence[tuple[Answer, Answer]], score: Any, **
         {"suite": "held-out", "split": "test", "metric": metric, "before": score, "after": score, "gain": score, **more}
     )
     check = GateCheck.model_validate({"suite": "held-out", "gain_low": 0.1})
-    return SuiteReport(suite, result, check, answered_rows(suite, asked, before, after))
+    return SuiteReport(suite, result, check, answered_rows(suite, asked, before, after, {}))
 
 
 def page(suite: SuiteReport) -> str:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from contract.documents.dataset import PART_BYTES, FileEntry
+from contract.documents.model import ModelManifest
 from contract.errors import IntegrityError, SignatureError
 from contract.integrity.digest import file_entry
 from contract.integrity.signing import make_key, sign
 from contract.layout import MANIFEST, SIGNATURE
 from llmops.store.remote_checks import Hashed, Stored, fits
 from llmops.store.store import Store
-from llmops.store.versions import RemoteVersion
+from llmops.store.versions import FolderVersion, RemoteVersion
 from tests.support.versions import write_version
 from tests.unit.llmops.store.test_remote_objects import MemoryObjects
 
@@ -124,6 +125,24 @@ def test_weights_are_copied_in_the_cloud_and_verified_there(world: World) -> Non
     assert all(word in line for word, line in zip(words, [world.said[1], world.said[-1]], strict=True))
     assert world.collect() == "chatbot@1"
     assert len(world.signed) == 1
+
+
+@pytest.mark.parametrize("copies", [True, False])
+def test_files_that_the_caller_writes_stand_over_the_versions_own(world: World, copies: bool, tmp_path: Path) -> None:
+    files = {"judgements.json": b"{}", "openvino/openvino_model.xml": b"<other/>"}
+    entries = {name: FileEntry(sha256=hashlib.sha256(data).hexdigest(), size=len(data)) for name, data in files.items()}
+    claimed = ModelManifest.parse(world.manifest, where="here")
+    manifest = claimed.model_copy(update={"files": {**claimed.files, **entries}}).to_json().encode()
+    checked = hashlib.sha256(world.manifest).hexdigest()
+    version = RemoteVersion(world.work, WORK) if copies else FolderVersion(tmp_path / "version")
+    ref = world.store.put_model(version, world.sign, checked, world.said.append, {**files, MANIFEST: manifest})
+    assert ref.sha256 == hashlib.sha256(manifest).hexdigest()
+    world.verify()
+    assert all(world.objects.content[f"models/{ref.sha256}/{name}"] == data for name, data in files.items())
+    assert set(world.objects.copied) == ({"model.safetensors"} if copies else set())
+    assert world.signed == [manifest]
+    with pytest.raises(IntegrityError, match="changed after it was checked"):
+        world.store.put_model(version, world.sign, "0" * 64, world.said.append, {**files, MANIFEST: manifest})
 
 
 @pytest.mark.vulnerability(5)

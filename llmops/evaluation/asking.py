@@ -1,0 +1,109 @@
+"""Requests to OpenAI-compatible servers: sent again, at the time that they ask for, while they are busy."""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.client import HTTPResponse
+from typing import Any, TypeVar
+
+from contract.errors import BusyError, KitError
+from llmops.chat_http import ask, refusal_words
+from llmops.platforms.platform import Say
+
+STREAMS = 4
+"""Requests to a server at a time."""
+_ATTEMPTS = 8
+_LONGEST_S = 300.0
+"""A server that asks for more, as one whose quota of a day is used up, is not waited for."""
+_TOO_MANY, _FAULTS = 429, 500  # a status from the second on is the server's own fault, or a proxy's
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def ask_patiently(
+    url: str,
+    key: str,
+    request: dict[str, Any],
+    fix: str,
+    say: Say,
+    sleep: Callable[[float], object] = time.sleep,
+) -> dict[str, Any]:
+    """Send a chat request; one that a busy or failing server refuses (429, 5xx) is sent again, 8 times in all.
+
+    It waits as long as Retry-After says (RFC 9110, 10.2.3), else twice as long each time, from about a second on.
+
+    Args:
+        url: the server's base URL, without /v1.
+        key: its API key; empty: none is sent.
+        request: the body of /v1/chat/completions.
+        fix: of the error where the server refuses.
+        say: told that it waits.
+        sleep: waits.
+
+    Returns:
+        The reply.
+
+    Raises:
+        BusyError: it is busy still, or asks for a wait of more than 5 minutes.
+        KitError: it can't be reached, or refuses for another reason.
+    """
+    waits = 0.0
+
+    def refused(response: HTTPResponse) -> KitError:
+        nonlocal waits
+        passing = response.status == _TOO_MANY or response.status >= _FAULTS
+        waits = _seconds(response.headers.get("Retry-After", ""))
+        return (BusyError if passing else KitError)(
+            f"answers {response.status}: {refusal_words(response)}", where=url, fix=fix
+        )
+
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            (reply,) = ask(url, key, request, refused=refused)
+        except BusyError as e:
+            if attempt == _ATTEMPTS or waits > _LONGEST_S:
+                raise
+            waits = waits if waits >= 0 else 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
+            say(f"{e.where} {e.what}; asked again in {waits:.0f} s")
+            sleep(waits)
+        else:
+            return reply
+    raise AssertionError
+
+
+def reply_message(reply: dict[str, Any], url: str) -> dict[str, Any]:
+    """The message of a reply.
+
+    Raises:
+        KitError: it has none.
+    """
+    try:
+        message = reply["choices"][0]["message"]
+        if isinstance(message, dict):
+            return message
+    except (KeyError, IndexError, TypeError):
+        pass
+    raise KitError("answers without `choices`", where=url, fix="see that it is an OpenAI API")
+
+
+def at_once(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """What `work` makes of each item, in their order, STREAMS at a time; after an error nothing more is begun."""
+    with ThreadPoolExecutor(STREAMS) as pool:
+        try:
+            yield from pool.map(work, items)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _seconds(text: str) -> float:
+    """What Retry-After asks for, as seconds or as a date; negative: nothing that can be read."""
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):  # no date, or one without a time zone
+        return -1.0

@@ -1,0 +1,147 @@
+"""The judges of suites `judge`, asked from this machine; replies are kept by their requests: none is paid for twice."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from contract.documents.evaluation import Answer
+from contract.documents.judgements import JudgeVerdict
+from contract.documents.recipe_evaluation import Judge, Suite
+from contract.errors import IntegrityError, KitError
+from contract.integrity.object_keys import shown
+from contract.layout import cache_dir
+from llmops.evaluation.asking import ask_patiently, at_once, reply_message
+from llmops.platforms.platform import Say
+from training.checkpoints import once, unsealed
+from training.judging import JudgeRequest, Verdicts, judge_of, judge_requests, read_verdict
+from training.scorers import SuiteRow
+
+_TRIES = 2  # of a reply that can't be read
+_UNREADABLE = 0.05
+"""Share of replies that may be so: of a judge that can't keep to the form, no score is taken."""
+_FIX = "`key` of the judge names the variable with its key, `model` the model, `parameters` what its server takes"
+
+
+class JudgedAnswers(NamedTuple):
+    """Two models' answers to a suite `judge`."""
+
+    suite: Suite
+    rows: Sequence[SuiteRow]
+    before: Sequence[Answer]
+    after: Sequence[Answer]
+
+    def requests(self) -> list[JudgeRequest]:
+        """What the judge is to be asked."""
+        return judge_requests(self.suite, self.rows, self.before, self.after)
+
+
+def require_keys(suites: Iterable[Suite]) -> None:
+    """Check that the variables hold keys which judges need.
+
+    Raises:
+        KitError: naming the first one that does not.
+    """
+    for suite in suites:
+        if suite.judge:
+            _key_of(suite.judge, suite.name)
+
+
+def known_verdicts(judged: JudgedAnswers, recorded: Verdicts) -> dict[str, JudgeVerdict]:
+    """The verdicts that need no request: recorded ones, and those that this machine kept."""
+    found = {}
+    for request in judged.requests():
+        if verdict := recorded.get(request.key) or _kept(request):
+            found[request.key] = verdict
+    return found
+
+
+def ask_judge(judged: JudgedAnswers, recorded: Verdicts, say: Say) -> dict[str, JudgeVerdict]:
+    """The verdicts on two models' answers; those that are not known are asked for, and kept as they come.
+
+    Args:
+        judged: the answers.
+        recorded: verdicts of a version's own judgements.
+        say: told progress, and how many tokens it took.
+
+    Raises:
+        KitError: no key, no server, or more than 5 % of its replies can't be read.
+    """
+    suite, judge = judged.suite, judge_of(judged.suite)
+    requests, found = judged.requests(), known_verdicts(judged, recorded)
+    missing = [request for request in requests if request.key not in found]
+    if not missing:
+        return found
+    key, unreadable = _key_of(judge, suite.name), list[str]()
+
+    def verdict(request: JudgeRequest) -> JudgeVerdict:
+        given, text = _ask(judge, key, request, say)
+        if given.readable:
+            once(_file(request), given.model_dump)
+        else:
+            unreadable.append(text)
+        return given
+
+    say(f"{suite.name}: judge {judge.model} at {judge.url}: {len(missing)} requests, {len(found)} known already")
+    for asked, (request, given) in enumerate(zip(missing, at_once(verdict, missing), strict=True), start=1):
+        found[request.key] = given
+        if asked % 32 == 0 or asked == len(missing):
+            say(f"{suite.name}: judged={asked} of={len(missing)}")
+    new = [found[request.key] for request in missing]
+    tokens = sum(each.prompt_tokens for each in new), sum(each.completion_tokens for each in new)
+    say(f"{suite.name}: judge {judge.model} took {tokens[0]} prompt and {tokens[1]} completion tokens")
+    if len(unreadable) > _UNREADABLE * len(requests):
+        raise KitError(
+            f"{len(unreadable)} of {len(requests)} replies are not the JSON that was asked for, such as "
+            f"{shown(unreadable[0][:200])}",
+            where=f"suite {suite.name}: judge {judge.model}",
+            fix="take a model that keeps to a form, or give it more tokens: `parameters: {max_tokens: …}`",
+        )
+    return found
+
+
+def _ask(judge: Judge, key: str, request: JudgeRequest, say: Say) -> tuple[JudgeVerdict, str]:
+    """The reply to a request, which is asked for again if it can't be read, with its text; tokens are of all tries."""
+    prompt = completion = 0
+    given, text = JudgeVerdict(), ""
+    url = judge.url.rstrip("/").removesuffix("/v1")
+    for _ in range(_TRIES):
+        reply = ask_patiently(url, key, request.body, _FIX, say)
+        usage = reply.get("usage")
+        prompt += _count(usage, "prompt_tokens")
+        completion += _count(usage, "completion_tokens")
+        text = str(reply_message(reply, judge.url).get("content") or "")
+        given = read_verdict(judge, text)
+        if given.readable:
+            break
+    return given.model_copy(update={"prompt_tokens": prompt, "completion_tokens": completion}), text
+
+
+def _count(usage: object, name: str) -> int:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else 0
+
+
+def _key_of(judge: Judge, suite: str) -> str:
+    if not judge.key:
+        return ""
+    if key := os.environ.get(judge.key, "").strip():
+        return key
+    raise KitError(
+        f"${judge.key} is not set, which holds the key of judge {judge.model}",
+        where=f"suite {suite}: judge.key",
+        fix=f"export {judge.key}, then repeat the command: it goes on from here",
+    )
+
+
+def _kept(request: JudgeRequest) -> JudgeVerdict | None:
+    try:
+        return JudgeVerdict.model_validate(unsealed(_file(request)))
+    except (OSError, IntegrityError, ValidationError):
+        return None
+
+
+def _file(request: JudgeRequest) -> Path:
+    return cache_dir() / "verdicts" / request.key[:2] / f"{request.key}.json"

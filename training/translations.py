@@ -1,0 +1,26 @@
+"""Rows of translations as conversations: a model is trained on what it is asked."""
+
+from collections.abc import Sequence
+
+from training.rows import Row
+from training.turns import Turn
+
+
+def as_conversation(row: Row, languages: Sequence[str], prompt: str) -> Row | None:
+    """A prompt that holds a row's text in one language, and its text in another one as the answer.
+
+    Args:
+        row: of any kind.
+        languages: from and to.
+        prompt: `{text}` in it is where the text stands; empty: `Translate from en to de:`, and the text.
+
+    Returns:
+        With the row's metadata; None: it has no text in both languages.
+    """
+    if any(language not in row.translation for language in languages):
+        return None
+    source, target = languages
+    template = prompt or f"Translate from {source} to {target}:\n\n{{text}}"
+    asked = Turn(role="user", content=template.replace("{text}", row.translation[source]))
+    answer = Turn(role="assistant", content=row.translation[target])
+    return Row(messages=[asked, answer], metadata=row.metadata)
