@@ -137,7 +137,7 @@ class RowRules:
         return f"can't be redacted: {min(left)}" if left else ""
 
     def _reason(self, row: Row, prose: str, language: str) -> str:
-        if _characters(row) > self._data.max_characters:
+        if characters(row) > self._data.max_characters:
             return f"longer than {self._data.max_characters} characters"
         # A pair is in two languages: `pairs` judges each side.
         if self._wanted.languages and row.kind != "translation" and language not in self._wanted.languages:
@@ -188,7 +188,8 @@ def shown(text: str) -> str:
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 
-def _characters(row: Row) -> int:
+def characters(row: Row) -> int:
+    """How many characters a row's texts have, as `data.max_characters` counts them."""
     texts = [turn.content for turn in (*row.messages, *row.chosen, *row.rejected)]
     return sum(map(len, (*texts, row.text, *row.translation.values())))
 
