@@ -1,5 +1,6 @@
 """Reading collected files: every row with its place, before anything is said about it."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -10,7 +11,9 @@ from contract.documents.dataset import SourceEntry
 from contract.documents.recipe_data import Data
 from contract.errors import DataError, IntegrityError
 from contract.integrity.digest import sha256_bytes, sha256_file
-from preparation.readers.reader import DataFile, read_lines_of_rows
+from preparation.readers.formats import LINES, reader_of
+from preparation.readers.reader import DataFile, read
+from preparation.readers.texts import read_lines
 
 _SHOWN_FAULTS = 5
 
@@ -56,8 +59,8 @@ def read_sources(data: Data, collected: Path, shown: Callable[[CollectedFile], s
             path = collected / file.path
             if sha256_file(path) != file.sha256:
                 raise IntegrityError("was changed since it was collected", where=str(path), fix="repeat the command")
-            read = DataFile(path, shown(file), languages=tuple(source.languages))
-            for where, line, fault in read_lines_of_rows(read):
+            data_file = DataFile(path, shown(file), languages=tuple(source.languages))
+            for where, line, fault in _read_lines(data_file):
                 yield NumberedRow(next(numbers), index, where, line, fault)
 
 
@@ -110,6 +113,24 @@ class FaultyRows:
                 where="data.sources",
                 fix=self._first[0].fix or "correct the rows, or raise data.faulty_rows",
             )
+
+
+def _read_lines(file: DataFile) -> Iterator[tuple[str, str, DataError | None]]:
+    """Each row of a file: its place, its JSON line, and why it can't be used.
+
+    Lines of a file of JSON lines are not parsed yet: `jsons.parse_row` does it, in the processes that check rows.
+
+    Raises:
+        DataError: as `read`.
+    """
+    if reader_of(file.path.name) == LINES:
+        for number, line in read_lines(file):
+            if line and not line.isspace():
+                yield f"{file.name}:{number}", line, None
+        return
+    for where, row, fault in read(file.path, name=file.name, encoding=file.encoding, languages=file.languages):
+        line = "" if row is None else json.dumps(row, ensure_ascii=False)
+        yield where, line, fault or (DataError("holds no row", where=where) if row is None else None)
 
 
 def _identity(files: list[CollectedFile]) -> str:

@@ -4,7 +4,6 @@ Files come from anybody. Readers hold one row or one document in memory, never u
 nothing.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from contract.errors import DataError
-from preparation.readers.formats import LINES, reader_of, unknown_format
+from preparation.readers.formats import reader_of, unknown_format
 
 
 class ReadRow(NamedTuple):
@@ -65,23 +64,3 @@ def read(path: Path, *, name: str = "", encoding: str = "", languages: Sequence[
     module, _, function = place.partition(":")
     reader = getattr(import_module(f"preparation.readers.{module}"), function)
     yield from reader(DataFile(path, name or str(path), encoding, tuple(languages)))
-
-
-def read_lines_of_rows(file: DataFile) -> Iterator[tuple[str, str, DataError | None]]:
-    """Each row of a file: its place, its JSON line, and why it can't be used.
-
-    Lines of a file of JSON lines are not parsed yet: `jsons.parse_row` does it, in the processes that check rows.
-
-    Raises:
-        DataError: as `read`.
-    """
-    if reader_of(file.path.name) == LINES:
-        from preparation.readers.texts import read_lines
-
-        for number, line in read_lines(file):
-            if line and not line.isspace():
-                yield f"{file.name}:{number}", line, None
-        return
-    for where, row, fault in read(file.path, name=file.name, encoding=file.encoding, languages=file.languages):
-        line = "" if row is None else json.dumps(row, ensure_ascii=False)
-        yield where, line, fault or (DataError("holds no row", where=where) if row is None else None)

@@ -109,6 +109,9 @@ def test_a_row_that_redaction_breaks_is_dropped() -> None:
     assert (broken.line, "me@x" in broken.example) == ("", False)
     tools = [{"type": "function", "function": {"name": "mail", "description": "to me@x"}}]
     assert rules.examine(json.dumps({**row, "tools": tools}), "a:3").reason == "can't be redacted: EMAIL_ADDRESS"
+    faulty = rules.examine(json.dumps({**row, "expect": ["you or me@x"]}), "a:4")
+    assert faulty.fault.startswith("expects 'you or me@x', ")
+    assert faulty.example.startswith("expects 'you or <EMAIL_ADDRESS>', ")
 
 
 @pytest.mark.parametrize(
