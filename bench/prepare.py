@@ -1,7 +1,9 @@
-"""Rows per second of `data.prepare` with near duplicates alone, to those of a bare MinHash deduplication on Daft.
+"""Rows per second of `data.prepare` with near duplicates alone, to bare Daft's and to those of Ray Data.
 
-Both read the same JSON lines on the same processors, each in a process of its own, from start to written files. The
-bare one checks no row and no real similarity, and splits nothing.
+All read the same JSON lines on the same processors, each in a process of its own, from start to written files.
+`bench.dedupe_daft` finds candidates by the same bands, and groups them, but checks no row and no real similarity, and
+splits nothing. `bench.dedupe_ray` applies the same rules, and splits nothing; it runs in this environment, because Ray
+Data needs pandas, which the image has not. The processor time of Ray's own processes is not seen.
 """
 
 import argparse
@@ -16,33 +18,18 @@ import time
 from pathlib import Path
 
 from contract.documents.recipe import Recipe
+from hosting import images
 from llmops.data.collect import collect
 
 _WORDS, _LONGEST, _SHARE_ALIKE, _EDITS = 5000, (40, 120), 0.2, 0.03
-_BARE = """\
-import sys
-import daft
-import numpy as np
-from daft import DataType, col
-
-@daft.func.batch(return_dtype=DataType.list(DataType.binary()))
-def bands(signatures):
-    table = np.array(signatures.to_pylist(), dtype=np.uint32).reshape(-1, 32, 4)
-    return [[bytes([band]) + row[band].tobytes() for band in range(32)] for row in table]
-
-docs = daft.read_json(sys.argv[1])._add_monotonically_increasing_id("id").collect()
-text = col("text").normalize(remove_punct=True, lowercase=True, nfd_unicode=True, white_space=True)
-signed = docs.select("id", bands(text.minhash(num_hashes=128, ngram_size=5)).alias("band")).explode("band")
-groups = signed.groupby("band").agg(col("id").min().alias("first"), col("id").list_agg())
-alike = groups.explode("id").where(col("id") != col("first")).select("id").distinct()
-docs.join(alike, on="id", how="anti").select("text").write_parquet(sys.argv[2], compression="zstd")
-"""
+_CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def main() -> int:
     """Measure, and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, default=60_000)
+    parser.add_argument("--ray", action="store_true", help="Compare with Ray Data too.")
     parser.add_argument("--processors", type=int, nargs="+", default=[1, 2])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -57,34 +44,42 @@ def main() -> int:
         )
         recipe.write(folder / "recipe.json")
         collect(recipe.data.sources, folder, folder / "collected", secret=str, say=lambda _: None)
+        image = images.find(images.build("preparation", lambda line: print(line, file=sys.stderr)))
         for count in options.processors:
-            bare = _run(count, "-c", _BARE, folder / "rows.jsonl", folder / f"bare-{count}")
             paths = (folder / "recipe.json", folder / "collected", folder / f"ours-{count}")
             kept = ("--root", folder, "--work", folder / f"stages-{count}", "--workers", str(count))
-            ours = _run(count, "-m", "preparation", *paths, *kept)
-            print(
-                json.dumps(
-                    {
-                        "processors": count,
-                        "rows": options.rows,
-                        "bare_rows_per_s": round(options.rows / bare[0]),
-                        "ours_rows_per_s": round(options.rows / ours[0]),
-                        "ratio": round(bare[0] / ours[0], 2),
-                        "ratio_of_processor_time": round(bare[1] / ours[1], 2),
-                    }
-                ),
-                flush=True,
-            )
+            ours = _run(image.python, count, "preparation", *paths, *kept)
+            rows = folder / "rows.jsonl"
+            others = {"daft": _run(image.python, count, "bench.dedupe_daft", rows, folder / f"daft-{count}")}
+            if options.ray:
+                arguments = (folder / "recipe.json", rows, folder / f"ray-{count}", str(count))
+                others["ray"] = _run(Path(sys.executable), count, "bench.dedupe_ray", *arguments)
+            found: dict[str, float] = {"processors": count, "rows": options.rows}
+            found["rows_per_s"] = round(options.rows / ours[0])
+            for name, (seconds, used) in others.items():
+                found[f"{name}_rows_per_s"] = round(options.rows / seconds)
+                found[f"ratio_to_{name}"] = round(seconds / ours[0], 2)
+                if name != "ray":
+                    found[f"ratio_to_{name}_of_processor_time"] = round(used / ours[1], 2)
+            print(json.dumps(found), flush=True)
     return 0
 
 
-def _run(processors: int, *arguments: "str | Path") -> tuple[float, float]:
-    """Seconds, and seconds of processors, of a Python process on so many processors."""
+def _run(python: Path, processors: int, module: str, *arguments: "str | Path") -> tuple[float, float]:
+    """Seconds, and seconds of processors, of a module on so many processors."""
     chosen = sorted(os.sched_getaffinity(0))[:processors]
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(
-        [sys.executable, *arguments],
-        env=os.environ | {"DAFT_ANALYTICS_ENABLED": "0", "DAFT_PROGRESS_BAR": "0", "OMP_NUM_THREADS": "1"},
+        [python, "-m", module, *arguments],
+        cwd=_CHECKOUT,
+        env={
+            "PATH": f"{python.parent}:/usr/bin:/bin",
+            "HOME": os.environ["HOME"],
+            "DAFT_ANALYTICS_ENABLED": "0",
+            "DAFT_PROGRESS_BAR": "0",
+            "OMP_NUM_THREADS": "1",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        },
         preexec_fn=lambda: os.sched_setaffinity(0, chosen),
         capture_output=True,
         text=True,

@@ -76,9 +76,9 @@ def _prepare(options: argparse.Namespace) -> str:
     )
     sha256 = prepare(
         recipe,
+        options.root,
         options.collected,
         options.target,
-        lambda file: name_of(file, options.root),
         engine=engine,
         say=lambda line: _tell(say=line),
     )

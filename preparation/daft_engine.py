@@ -4,6 +4,7 @@ Texts are never in the driver's memory together; digests are. On Ray, the work f
 """
 
 import atexit
+import itertools
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 from contract.documents.collected import RECEIPTS, CollectedFile
 from contract.documents.recipe_data import Data
+from contract.errors import DataError
 from contract.integrity.digest import sha256_file
 from preparation import near_duplicates, overlap
 from preparation.engine import ExaminedRow
@@ -22,7 +24,11 @@ from preparation.stages import Stages
 
 _FILE_ROWS = 8192
 _BATCH_ROWS = 512
-_KEYS = tuple(name for name in Examined._fields if name not in ("line", "words"))
+_GROUP_BYTES = 16 << 20
+_COMPRESSION = "zstd"
+_TEXTS = ("line", "words")  # the last fields of Examined
+_KEYS = Examined._fields[: -len(_TEXTS)]
+_PLACES = ("number", "source", "where")
 
 
 class OnDaft:
@@ -58,18 +64,19 @@ class OnDaft:
         self._examined = self._stages.run("examined", rules, lambda folder: self._examine(read, folder))
         from pyarrow import dataset
 
-        table = dataset.dataset(self._examined, format="parquet").to_table(["number", "source", "where", *_KEYS])
+        table = dataset.dataset(self._examined, format="parquet").to_table([*_PLACES, *_KEYS])
         for batch in table.sort_by("number").to_batches(max_chunksize=_FILE_ROWS):
-            for row in batch.to_pylist():
-                number, source, where = (row.pop(name) for name in ("number", "source", "where"))
-                yield ExaminedRow(number, source, where, Examined(**row))
+            columns = [column.to_pylist() for column in batch.columns]
+            for number, source, where, *said in zip(*columns, strict=True):
+                yield ExaminedRow(number, source, where, Examined(*said))
 
     def near_duplicates(self, left_out: Sequence[int]) -> dict[int, int]:
         threshold = self._data.prepare.near_duplicates
         settings = json.dumps([threshold, *left_out])
-        words = self._words(left_out)
         folder = self._stages.run(
-            "near-duplicates", settings, lambda folder: near_duplicates.write(words, threshold, folder, self._say)
+            "near-duplicates",
+            settings,
+            lambda folder: near_duplicates.write(self._examined, left_out, threshold, folder, self._say),
         )
         return near_duplicates.read(folder)
 
@@ -94,35 +101,28 @@ class OnDaft:
         self._stages.forget_others()
 
     def _read(self, folder: Path) -> None:
-        rows: list[dict[str, Any]] = []
-        count = 0
-        for row in read_sources(self._data, self._collected, self._shown):
-            rows.append(_to_columns(row))
-            if len(rows) == _FILE_ROWS:
-                _write(rows, folder / f"{count:06d}.parquet")
-                rows, count = [], count + 1
-                self._say(f"read: {count * _FILE_ROWS} rows")
-        _write(rows, folder / f"{count:06d}.parquet")
+        rows = read_sources(self._data, self._collected, self._shown)
+        for count in itertools.count():
+            chunk = list(itertools.islice(rows, _FILE_ROWS))
+            _write(chunk, folder / f"{count:06d}.parquet")
+            if len(chunk) < _FILE_ROWS:
+                return
+            self._say(f"read: {(count + 1) * _FILE_ROWS} rows")
 
     def _examine(self, read: Path, folder: Path) -> None:
         import daft
 
         self._say(f"examine: by {self._workers} processes")
         rules = _rules_on_daft(self._data, self._tokenizer, self._workers)
-        columns = [daft.col(name) for name in ("row", "where", "fault", "fault_where", "fix")]
+        columns = [daft.col(name) for name in ("line", "where", "fault")]
         frame = daft.read_parquet(f"{read}/*.parquet")
         frame = frame.select(daft.col("number"), daft.col("source"), daft.col("where"), rules(*columns))
-        frame.write_parquet(str(folder), compression="zstd")
-
-    def _words(self, left_out: Sequence[int]) -> Any:
-        import daft
-
-        frame = daft.read_parquet(f"{self._examined}/*.parquet")
-        compared: Any = daft.col("words") != ""
-        frame = frame.where(compared).select("number", "words")
-        if left_out:
-            frame = frame.join(daft.from_pydict({"number": list(left_out)}), on="number", how="anti")
-        return frame
+        if threshold := self._data.prepare.near_duplicates:
+            bands = near_duplicates.bands_for(threshold)
+            frame = frame.with_column("keys", near_duplicates.keys_of(daft.col("words"), bands))
+        # Row groups of this size: `lines` reads them in order of their numbers, each more than once.
+        with daft.execution_config_ctx(parquet_target_row_group_size=_GROUP_BYTES):
+            frame.write_parquet(str(folder), compression=_COMPRESSION)
 
     def _only(self, numbers: Sequence[int]) -> Any:
         import daft
@@ -141,30 +141,22 @@ def start(ray: str) -> None:
         daft.set_runner_native()
 
 
-def _to_columns(row: NumberedRow) -> dict[str, Any]:
-    fault = row.fault
-    return {
-        "number": row.number,
-        "source": row.source,
-        "where": row.where,
-        "row": json.dumps(row.data, ensure_ascii=False) if row.data is not None else "",
-        "fault": fault.what if fault else "",
-        "fault_where": fault.where if fault else "",
-        "fix": fault.fix if fault else "",
-    }
-
-
-def _write(rows: list[dict[str, Any]], path: Path) -> None:
+def _write(rows: Sequence[NumberedRow], path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    text = ("where", "row", "fault", "fault_where", "fix")
-    schema = pa.schema([("number", pa.int64()), ("source", pa.int32()), *((name, pa.string()) for name in text)])
-    parquet.write_table(pa.Table.from_pylist(rows, schema), path, compression="zstd")
+    numbers, sources, places, lines, faults = zip(*rows, strict=True) if rows else ((),) * 5
+    told = [json.dumps([fault.what, fault.where, fault.fix]) if fault else "" for fault in faults]
+    kinds = (pa.int64(), pa.int32(), pa.string(), pa.string(), pa.string())
+    columns = [
+        pa.array(values, kind) for values, kind in zip((numbers, sources, places, lines, told), kinds, strict=True)
+    ]
+    table = pa.table(columns, names=[*_PLACES, "line", "fault"])
+    parquet.write_table(table, path, compression=_COMPRESSION)
 
 
 def _rules_on_daft(data: Data, tokenizer: Path | None, workers: int) -> Any:
-    """A Daft expression function over (row, where, fault, fault_where, fix), whose fields are those of Examined."""
+    """A Daft expression function over (line, where, fault), whose fields are those of Examined."""
     import daft
 
     kinds = {str: daft.DataType.string(), bytes: daft.DataType.binary(), int: daft.DataType.int64()}
@@ -177,9 +169,10 @@ def _rules_on_daft(data: Data, tokenizer: Path | None, workers: int) -> Any:
             self.rules = RowRules(Data.model_validate_json(data), Path(tokenizer) if tokenizer else None)
 
         @daft.method.batch(return_dtype=daft.DataType.struct(fields), unnest=True, batch_size=_BATCH_ROWS)
-        def examine(self, row: Any, where: Any, fault: Any, fault_where: Any, fix: Any) -> list[dict[str, Any]]:
-            columns = (series.to_pylist() for series in (row, where, fault, fault_where, fix))
-            return [_examined(self.rules, *each) for each in zip(*columns, strict=True)]
+        def examine(self, line: Any, where: Any, fault: Any) -> Any:
+            rows = zip(*(series.to_arrow().to_pylist() for series in (line, where, fault)), strict=True)
+            said = [self.rules.fault(DataError(*json.loads(f))) if f else self.rules.examine(r, w) for r, w, f in rows]
+            return _to_arrow(said)
 
     made = daft.cls(Rules, max_concurrency=workers if workers > 1 else None, use_process=workers > 1)
     return made(data.model_dump_json(), str(tokenizer or "")).examine
@@ -191,7 +184,13 @@ def _is_daft_worker() -> bool:
     return bool(spec) and spec.name == "daft.execution.udf_worker"
 
 
-def _examined(rules: RowRules, row: str, where: str, fault: str, fault_where: str, fix: str) -> dict[str, Any]:
-    if fault:
-        return Examined(fault=fault, fault_where=fault_where, fix=fix)._asdict()
-    return rules.examine(json.loads(row), where)._asdict()
+def _to_arrow(said: Sequence[Examined]) -> Any:
+    """A struct for each, whose fields are those of Examined."""
+    import pyarrow as pa
+
+    kinds = {str: pa.large_string(), bytes: pa.large_binary(), int: pa.int64()}
+    columns = zip(*said, strict=True)
+    arrays = [
+        pa.array(column, kinds[kind]) for column, kind in zip(columns, Examined.__annotations__.values(), strict=True)
+    ]
+    return pa.StructArray.from_arrays(arrays, Examined._fields)

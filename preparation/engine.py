@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from contract.documents.collected import CollectedFile
 from contract.documents.recipe_data import Data
 from preparation.examine import Examined, RowRules
-from preparation.reading import NumberedRow, read_sources
+from preparation.reading import read_sources
 
 
 class ExaminedRow(NamedTuple):
@@ -49,7 +49,7 @@ class InProcess:
     def examined(self) -> Iterator[ExaminedRow]:
         rules = RowRules(self._data)
         for row in read_sources(self._data, self._collected, self._shown):
-            said = examine(rules, row)
+            said = rules.fault(row.fault) if row.fault else rules.examine(row.line, row.where)
             if said.line:
                 self._lines.append((row.number, said.line))
             yield ExaminedRow(row.number, row.source, row.where, said)
@@ -62,12 +62,3 @@ class InProcess:
 
     def lines(self) -> Iterator[tuple[int, str]]:
         yield from self._lines
-
-
-def examine(rules: RowRules, row: NumberedRow) -> Examined:
-    """What the rules say of a row as it was read, faults of reading included."""
-    if row.fault or row.data is None:
-        fault = row.fault
-        assert fault
-        return Examined(fault=fault.what, fault_where=fault.where, fix=fault.fix)
-    return rules.examine(row.data, row.where)

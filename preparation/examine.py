@@ -10,6 +10,7 @@ from contract.errors import DataError
 from contract.words import fold, words_of
 from preparation import pairs, quality
 from preparation.found import FoundText, redacted
+from preparation.readers import jsons
 from preparation.texts import changed, prose_of, texts_of
 from training.rows import Row, asked_words, group_of, prompt_of, row_of
 
@@ -24,31 +25,29 @@ class Examined(NamedTuple):
         fault_where: its place, and its field.
         fix: what to do about the fault.
         reason: why it is dropped; empty: it is kept.
-        line: the row as one canonical JSON line, after redaction.
-        example: its beginning, without what was found in it.
+        example: its beginning, or that of its fault, without what was found in it.
         redacted: kinds of what was replaced, sorted.
         language: its language; empty: not asked for, or it can't be told.
         tokens: how many it has; 0 where they are not counted.
-        words: its words, folded, a space between them; empty unless rows are compared by them.
         prompt: digest of what it asks.
         asked: digest of the words of that.
         answers: digest of what it teaches to answer.
         group: digest of its group, by which groups are drawn; empty: none.
         label: the group's name, cut.
-        phrasing: digest of its prompt in its group, by which `rephrased` draws.
+        phrasing: digest of its prompt in its group, by which `rephrased` draws; empty: nothing is drawn.
         kind: `Row.kind`.
+        line: the row as one canonical JSON line, after redaction.
+        words: its words, folded, a space between them; empty unless rows are compared by them.
     """
 
     fault: str = ""
     fault_where: str = ""
     fix: str = ""
     reason: str = ""
-    line: str = ""
     example: str = ""
     redacted: str = ""
     language: str = ""
     tokens: int = 0
-    words: str = ""
     prompt: bytes = b""
     asked: bytes = b""
     answers: bytes = b""
@@ -56,6 +55,8 @@ class Examined(NamedTuple):
     label: str = ""
     phrasing: bytes = b""
     kind: str = ""
+    line: str = ""
+    words: str = ""
 
 
 class RowRules:
@@ -81,12 +82,15 @@ class RowRules:
             self._tokenizer = load_tokenizer(tokenizer)
         self._compares = bool(wanted.near_duplicates or wanted.overlap_words)
 
-    def examine(self, data: dict[str, Any], where: str) -> Examined:
-        """Say whether a row is used, and what of it."""
+    def examine(self, line: str, where: str) -> Examined:
+        """Say whether a row, as its JSON, is used, and what of it."""
+        parsed = jsons.parse_row(line, where)
         try:
-            row = row_of(data, where)
+            if parsed.row is None:
+                raise parsed.fault or DataError("holds no row", where=where)
+            row = row_of(parsed.row, where)
         except DataError as e:
-            return Examined(fault=e.what, fault_where=e.where, fix=e.fix)
+            return self.fault(e)
         found = self._find(row)
         masked = changed(row, lambda text: redacted(text, found.get(text, []))) if found else row
         kinds = sorted({each.kind for several in found.values() for each in several})
@@ -95,23 +99,24 @@ class RowRules:
             row = masked
         prose = prose_of(row)
         language = self._languages.of(prose) if self._languages and self._wanted.languages else ""
-        reason = reason or self._reason(row, prose, language)
-        examined = Examined(
-            reason=reason,
-            line=row.to_line() if not reason else "",
-            example=shown(prose_of(masked)) if reason else "",
-            redacted=" ".join(kinds) if not reason else "",
-            language=language,
-        )
-        return examined if reason else self._with_keys(examined, row, prose)
+        if reason := reason or self._reason(row, prose, language):
+            return Examined(reason=reason, example=shown(prose_of(masked)), language=language)
+        return self._with_keys(row, prose, " ".join(kinds), language)
+
+    def fault(self, error: DataError) -> Examined:
+        """What is said of a row that can't be used; errors quote from rows."""
+        example = shown(redacted(error.what, self._find_in(error.what)))
+        return Examined(fault=error.what, fault_where=error.where, fix=error.fix, example=example)
 
     def _find(self, row: Row) -> dict[str, list[FoundText]]:
         """Text -> what personal data and secrets stand in it; only texts with some."""
-        finders = [each.find for each in (self._secrets, self._personal) if each]
-        if not finders:
+        if not (self._secrets or self._personal):
             return {}
-        found = {text: [each for find in finders for each in find(text)] for text in set(texts_of(row)) if text}
+        found = {text: self._find_in(text) for text in set(texts_of(row)) if text}
         return {text: several for text, several in found.items() if several}
+
+    def _find_in(self, text: str) -> list[FoundText]:
+        return [found for finder in (self._secrets, self._personal) if finder for found in finder.find(text)]
 
     def _forbidden(self, kinds: list[str]) -> str:
         for kind in kinds:
@@ -132,7 +137,7 @@ class RowRules:
         return f"can't be redacted: {min(left)}" if left else ""
 
     def _reason(self, row: Row, prose: str, language: str) -> str:
-        if _characters(row) > self._data.max_characters:
+        if characters(row) > self._data.max_characters:
             return f"longer than {self._data.max_characters} characters"
         # A pair is in two languages: `pairs` judges each side.
         if self._wanted.languages and row.kind != "translation" and language not in self._wanted.languages:
@@ -144,22 +149,32 @@ class RowRules:
             return pairs.fault_of(row.translation, self._wanted.pairs, told)
         return ""
 
-    def _with_keys(self, examined: Examined, row: Row, prose: str) -> Examined:
+    def _with_keys(self, row: Row, prose: str, redacted: str, language: str) -> Examined:
         split = self._data.split
         prompt = prompt_of(row)
         asked = asked_words(prompt)
         group = group_of(row, split.group) if split.group else asked  # what group_of would work out once more
-        return examined._replace(
+        return Examined(
+            redacted=redacted,
+            language=language,
             tokens=len(self._tokenizer.encode(prose, add_special_tokens=False).ids) if self._tokenizer else 0,
-            words=" ".join(words_of(prose)) if self._compares else "",
             prompt=digest(prompt),
             asked=digest(asked),
             answers=digest(_answers(row)),
             group=digest(f"{split.seed}\0{group}") if group else b"",
             label=group[:80],
-            phrasing=digest(f"{split.seed}\0{group}\0{prompt}"),
+            phrasing=digest(f"{split.seed}\0{group}\0{prompt}") if split.rephrased else b"",
             kind=row.kind,
+            line=row.to_line(),
+            words=self._words(row, prose, prompt, asked),
         )
+
+    def _words(self, row: Row, prose: str, prompt: str, asked: str) -> str:
+        if not self._compares:
+            return ""
+        if row.kind == "text" and prompt.isascii():
+            return asked  # what words_of would find once more
+        return " ".join(words_of(prose))
 
 
 def digest(text: str) -> bytes:
@@ -173,15 +188,16 @@ def shown(text: str) -> str:
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 
-def _characters(row: Row) -> int:
+def characters(row: Row) -> int:
+    """How many characters a row's texts have, as `data.max_characters` counts them."""
     texts = [turn.content for turn in (*row.messages, *row.chosen, *row.rejected)]
     return sum(map(len, (*texts, row.text, *row.translation.values())))
 
 
 def _answers(row: Row) -> str:
     """What a row teaches to answer, folded: two rows that ask the same, and have the same of these, are duplicates."""
-    turns = [*row.turns[-1:], *(turn.to_dict() for turn in row.rejected)]
-    return fold(json.dumps(turns, sort_keys=True, ensure_ascii=False))
+    turns = [turn.to_dict() for turn in (*(row.chosen or row.messages)[-1:], *row.rejected)]
+    return "[]" if not turns else fold(json.dumps(turns, sort_keys=True, ensure_ascii=False))
 
 
 def load_tokenizer(path: Path) -> Any:

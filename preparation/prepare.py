@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from contract.documents.collected import CollectedFile
 from contract.documents.dataset import DatasetManifest, StageCount
 from contract.documents.recipe import Recipe
 from contract.errors import DataError
@@ -14,8 +13,8 @@ from contract.integrity.digest import file_entries, sha256_file
 from contract.layout import MANIFEST
 from preparation.engine import ExaminedRow, InProcess, RowEngine
 from preparation.examine import shown
-from preparation.reading import FaultyRows, source_entries
-from preparation.split_files import SplitFile
+from preparation.reading import FaultyRows, name_of, source_entries
+from preparation.split_files import SplitFiles
 from preparation.splits import SPLITS, Placed, duplicates, leaks, split_rows
 from preparation.texts import prose_of
 from training.rows import check_kind, parse_row
@@ -26,9 +25,9 @@ _FAULTY = "can't be used"
 
 def prepare(
     recipe: Recipe,
+    recipe_folder: Path,
     collected: Path,
     target: Path,
-    name_of: Callable[[CollectedFile], str],
     *,
     engine: RowEngine | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -36,9 +35,9 @@ def prepare(
     """Read, check, filter, deduplicate and split rows, and write them with manifest.json. Equal files give equal bytes.
 
     Args:
+        recipe_folder: what the recipe's paths are relative to.
         collected: the folder that `llmops data collect` filled for the recipe.
         target: the dataset version's folder; must not exist. It appears whole or not at all.
-        name_of: what errors call a collected file.
         engine: where the rows are worked on; None: in this process, for recipes without `data.prepare`.
         say: told how many rows are left after each stage.
 
@@ -52,7 +51,8 @@ def prepare(
     """
     if target.exists():
         raise DataError("exists already", where=str(target), fix="give a folder that does not exist")
-    made = _Preparation(recipe, engine or InProcess(recipe.data, collected, name_of), say)
+    engine = engine or InProcess(recipe.data, collected, lambda file: name_of(file, recipe_folder))
+    made = _Preparation(recipe, recipe_folder, engine, say)
     splits = made.select()
     work = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
@@ -68,8 +68,8 @@ def prepare(
 class _Preparation:
     """One preparation: what is kept, what was dropped, and why."""
 
-    def __init__(self, recipe: Recipe, engine: RowEngine, say: Callable[[str], None]) -> None:
-        self._recipe, self._engine, self._say = recipe, engine, say
+    def __init__(self, recipe: Recipe, folder: Path, engine: RowEngine, say: Callable[[str], None]) -> None:
+        self._recipe, self._folder, self._engine, self._say = recipe, folder, engine, say
         self._stages: list[StageCount] = []
         self._dropped: Counter[str] = Counter()
         self._examples: dict[str, list[str]] = defaultdict(list)
@@ -108,11 +108,11 @@ class _Preparation:
         return splits
 
     def write(self, folder: Path, splits: dict[str, list[Placed]], collected: Path) -> None:
-        """Write `<split>.parquet` and the manifest."""
+        """Write the splits' files and the manifest."""
         recipe, key = self._recipe, self._recipe.data.split.group
         kept = {name: placed for name, placed in splits.items() if placed}
         split_of = {placed.number: name for name, rows in kept.items() for placed in rows}
-        files = {name: SplitFile(folder / f"{name}.parquet") for name in kept}
+        files = {name: SplitFiles(folder, name) for name in kept}
         try:
             for number, line in self._engine.lines():
                 if name := split_of.get(number):
@@ -126,7 +126,7 @@ class _Preparation:
         DatasetManifest.new(
             name=recipe.name,
             sources=source_entries(recipe.data, collected, self._source_rows),
-            splits={name: f"{name}.parquet" for name in kept},
+            splits={name: file.key for name, file in files.items()},
             rows={name: len(placed) for name, placed in kept.items()},
             group=key,
             groups={name: len({p.group for p in placed} - {b""}) for name, placed in kept.items()},
@@ -152,13 +152,15 @@ class _Preparation:
             said = row.said
             if said.fault:
                 faults.add(DataError(said.fault, where=said.fault_where, fix=said.fix))
+                # The folder's own place would make the same rows another version elsewhere.
+                place = said.fault_where.removeprefix(f"{self._folder}/")
+                self._add_example(_FAULTY, f"{place}: {said.example}")
                 continue
             faults.rows += 1
             self._source_rows[row.source] += 1
             if said.reason:
                 self._dropped[said.reason] += 1
-                if len(self._examples[said.reason]) < _EXAMPLES:
-                    self._examples[said.reason].append(said.example)
+                self._add_example(said.reason, said.example)
             else:
                 rows.append(self._place(row))
         faults.check()
@@ -170,6 +172,10 @@ class _Preparation:
         if not rows:
             raise self._nothing_left("no rows are left", "data.sources", "give files with rows")
         return rows
+
+    def _add_example(self, reason: str, example: str) -> None:
+        if len(self._examples[reason]) < _EXAMPLES:
+            self._examples[reason].append(example)
 
     def _place(self, row: ExaminedRow) -> Placed:
         said = row.said

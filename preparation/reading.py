@@ -1,15 +1,19 @@
 """Reading collected files: every row with its place, before anything is said about it."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from contract.documents.collected import RECEIPTS, CollectedFile, read_receipts, source_folder
 from contract.documents.dataset import SourceEntry
-from contract.documents.recipe_data import Data, DataSource
+from contract.documents.recipe_data import Data
 from contract.errors import DataError, IntegrityError
 from contract.integrity.digest import sha256_bytes, sha256_file
-from preparation.readers.reader import read
+from preparation.readers.formats import LINES, reader_of
+from preparation.readers.reader import DataFile, read
+from preparation.readers.texts import read_lines
 
 _SHOWN_FAULTS = 5
 
@@ -21,13 +25,14 @@ class NumberedRow(NamedTuple):
         number: its place among all rows of the recipe, from 0.
         source: its source's place in the recipe.
         where: file and line, for errors.
-        data: its keys and values; None: `fault` tells why there are none.
+        line: its JSON, which need not be right yet.
+        fault: why there is none.
     """
 
     number: int
     source: int
     where: str
-    data: dict[str, Any] | None
+    line: str
     fault: DataError | None
 
 
@@ -48,13 +53,15 @@ def read_sources(data: Data, collected: Path, shown: Callable[[CollectedFile], s
         DataError: a file that can't be read at all.
         IntegrityError: it was changed since it was collected.
     """
-    number = 0
+    numbers = count()
     for index, (source, files) in enumerate(zip(data.sources, files_of(data, collected), strict=True)):
         for file in files:
-            for where, row, fault in _read_file(collected, file, source, shown(file)):
-                why = fault or (DataError("holds no row", where=where) if row is None else None)
-                yield NumberedRow(number, index, where, row, why)
-                number += 1
+            path = collected / file.path
+            if sha256_file(path) != file.sha256:
+                raise IntegrityError("was changed since it was collected", where=str(path), fix="repeat the command")
+            data_file = DataFile(path, shown(file), languages=tuple(source.languages))
+            for where, line, fault in _read_lines(data_file):
+                yield NumberedRow(next(numbers), index, where, line, fault)
 
 
 def name_of(file: CollectedFile, recipe_folder: Path) -> str:
@@ -108,11 +115,22 @@ class FaultyRows:
             )
 
 
-def _read_file(collected: Path, file: CollectedFile, source: DataSource, name: str) -> Iterator[Any]:
-    path = collected / file.path
-    if sha256_file(path) != file.sha256:
-        raise IntegrityError("was changed since it was collected", where=str(path), fix="repeat the command")
-    yield from read(path, name=name, languages=source.languages)
+def _read_lines(file: DataFile) -> Iterator[tuple[str, str, DataError | None]]:
+    """Each row of a file: its place, its JSON line, and why it can't be used.
+
+    Lines of a file of JSON lines are not parsed yet: `jsons.parse_row` does it, in the processes that check rows.
+
+    Raises:
+        DataError: as `read`.
+    """
+    if reader_of(file.path.name) == LINES:
+        for number, line in read_lines(file):
+            if line and not line.isspace():
+                yield f"{file.name}:{number}", line, None
+        return
+    for where, row, fault in read(file.path, name=file.name, encoding=file.encoding, languages=file.languages):
+        line = "" if row is None else json.dumps(row, ensure_ascii=False)
+        yield where, line, fault or (DataError("holds no row", where=where) if row is None else None)
 
 
 def _identity(files: list[CollectedFile]) -> str:

@@ -1,4 +1,4 @@
-"""Hashes of runs of consecutive words, by numpy."""
+"""Runs of consecutive words: hashed by numpy, or compared as they are."""
 
 import zlib
 from typing import Any
@@ -25,9 +25,13 @@ def hashes_of(words: str, size: int) -> Any:
     return np.unique((runs * powers).sum(axis=1, dtype=np.uint64))
 
 
-def jaccard(first: Any, second: Any) -> float:
-    """The share of two sets that both hold, each as `hashes_of` gives it."""
-    import numpy as np
+def similarity(first: str, second: str, size: int) -> float:
+    """The Jaccard similarity of two texts' sets of runs of `size` words, which one space separates."""
+    one, other = _runs(first, size), _runs(second, size)
+    both = len(one & other)
+    return both / (len(one) + len(other) - both)
 
-    both = len(np.intersect1d(first, second, assume_unique=True))
-    return both / (len(first) + len(second) - both)
+
+def _runs(words: str, size: int) -> set[tuple[str, ...]]:
+    each = words.split(" ")
+    return set(zip(*(each[start:] for start in range(min(size, len(each)))), strict=False))

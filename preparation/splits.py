@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from contract.documents.recipe_data import Split, SplitName
 from contract.errors import DataError
@@ -10,8 +10,7 @@ from contract.errors import DataError
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test", "rephrased")
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """A row by its digests (`examine.Examined`), without its text: 0.6 kB each.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Lines of a split's file: the values of Parquet's column `row`, or JSON lines, which older dataset versions hold."""
+"""Lines of a split's files: the values of Parquet's column `row`, or JSON lines, which older dataset versions hold."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +9,16 @@ _BATCH = 1024
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """Each row as its JSON line, without its end.
+    """Each row as its JSON line, without its end; of a folder, those of its files, by their names.
 
     Raises:
         DataError: the file can't be read.
     """
     try:
+        if path.is_dir():
+            for shard in sorted(path.iterdir()):
+                yield from read_lines(shard)
+            return
         if path.suffix == ".parquet":
             yield from _of_parquet(path)
             return

@@ -13,7 +13,7 @@ from contract.documents.recipe_training import Method, Training
 from contract.documents.validation import message_of
 from contract.errors import DataError, DocumentError
 from contract.json_values import check_json
-from contract.words import fold, found
+from contract.words import ascii_words, fold, found
 from training.lines import read_lines
 from training.turns import (
     Tool,
@@ -35,6 +35,9 @@ _FORMS: dict[tuple[str, ...], Kind] = {
     ("text",): "text",
     ("translation",): "translation",
 }
+_FORM_KEYS: list[tuple[frozenset[str], tuple[str, ...], Kind]] = [
+    (frozenset(form), form, kind) for form, kind in _FORMS.items()
+]
 _OPTIONAL: dict[Kind, tuple[str, ...]] = {
     "chat": ("tools", "expect"),
     "preference": ("prompt", "tools"),
@@ -47,24 +50,30 @@ _TRAINED: dict[Method, tuple[Kind, str]] = {
     "dpo": ("preference", "`chosen` and `rejected`"),
     "pretrain": ("text", "`text`"),
 }
+_ANY_WORD = re.compile(r"\w+")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _EXAMPLE = 'write {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
 _STRINGS = TypeAdapter(list[str])
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 
 
 class Row(Part):
     """One example to train or to ask."""
 
     kind: Kind = "chat"
-    messages: list[Turn] = Field(default=[], description="A chat's turns; of a preference, those before both answers.")
+    messages: list[Turn] = Field(
+        default_factory=list, description="A chat's turns; of a preference, those before both answers."
+    )
     completion: int = Field(default=0, description="How many turns at the end are learned; 0: all of the assistant's.")
-    chosen: list[Turn] = Field(default=[], description="The better answer to `messages`.")
-    rejected: list[Turn] = Field(default=[], description="The worse one.")
-    tools: list[Tool] = Field(default=[], description="What the model may call.")
+    chosen: list[Turn] = Field(default_factory=list, description="The better answer to `messages`.")
+    rejected: list[Turn] = Field(default_factory=list, description="The worse one.")
+    tools: list[Tool] = Field(default_factory=list, description="What the model may call.")
     text: str = ""
-    translation: dict[str, str] = Field(default={}, description="Language -> text.")
-    expect: list[str] = Field(default=[], description="Each must stand in an answer; `a|b`: one of them must.")
-    metadata: dict[str, Any] = Field(default={}, description="The row's other keys, JSON values.")
+    translation: dict[str, str] = Field(default_factory=dict, description="Language -> text.")
+    expect: list[str] = Field(
+        default_factory=list, description="Each must stand in an answer; `a|b`: one of them must."
+    )
+    metadata: dict[str, Any] = Field(default_factory=dict, description="The row's other keys, JSON values.")
 
     @property
     def turns(self) -> list[dict[str, Any]]:
@@ -84,16 +93,18 @@ class Row(Part):
     def to_line(self) -> str:
         """One canonical JSON line in the same form, without empty fields; reads as an equal row."""
         data: dict[str, Any] = dict(self.metadata)
-        if self.kind == "preference":
+        if self.kind == "text":
+            data["text"] = self.text
+        elif self.kind == "preference":
             data |= {"prompt": _dicts(self.messages), "chosen": _dicts(self.chosen), "rejected": _dicts(self.rejected)}
         elif self.completion:
             before, learned = self.messages[: -self.completion], self.messages[-self.completion :]
             data |= {"prompt": _dicts(before), "completion": _dicts(learned)}
         else:
-            data |= {"messages": _dicts(self.messages), "text": self.text, "translation": self.translation}
+            data |= {"messages": _dicts(self.messages), "translation": self.translation}
         data |= {"tools": [tool.to_dict() for tool in self.tools], "expect": self.expect}
         filled = {k: v for k, v in data.items() if k in self.metadata or v}
-        return json.dumps(filled, sort_keys=True, ensure_ascii=False) + "\n"
+        return _CANONICAL.encode(filled) + "\n"
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -156,8 +167,9 @@ def prompt_of(row: Row) -> str:
 
     Of a text or a translation, which ask nothing, the text itself.
     """
-    lines = [f"{m['role']}: {fold(m['content'])}" for m in row.prompt]
-    lines += [json.dumps(m["tool_calls"], sort_keys=True) for m in row.prompt if "tool_calls" in m]
+    prompt = row.prompt
+    lines = [f"{m['role']}: {fold(m['content'])}" for m in prompt]
+    lines += [json.dumps(m["tool_calls"], sort_keys=True) for m in prompt if "tool_calls" in m]
     lines += [json.dumps(tool.to_dict(), sort_keys=True) for tool in row.tools]
     lines += [fold(text) for text in (row.text, *row.translation.values()) if text]
     return "\n".join(lines)
@@ -165,7 +177,7 @@ def prompt_of(row: Row) -> str:
 
 def asked_words(prompt: str) -> str:
     """The words of a prompt that `prompt_of` gave: rows with equal ones ask the same, however it is punctuated."""
-    return " ".join(re.findall(r"\w+", prompt))
+    return ascii_words(prompt) if prompt.isascii() else " ".join(_ANY_WORD.findall(prompt))
 
 
 def parse_row(line: str, where: str) -> Row:
@@ -222,9 +234,7 @@ def _parse_json(line: str, where: str) -> dict[str, Any]:
 
 
 def _form_of(data: dict[str, Any], where: str) -> tuple[tuple[str, ...], Kind]:
-    forms: list[tuple[tuple[str, ...], Kind]] = [
-        (form, kind) for form, kind in _FORMS.items() if all(key in data for key in form)
-    ]
+    forms: list[tuple[tuple[str, ...], Kind]] = [(form, kind) for keys, form, kind in _FORM_KEYS if keys <= data.keys()]
     if not forms:
         names = ", ".join(" and ".join(form) for form in _FORMS)
         raise DataError(f"has none of {names}", where=where, fix=_EXAMPLE)

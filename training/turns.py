@@ -62,7 +62,7 @@ class CalledFunction(Part):
     """What a tool call asks for."""
 
     name: Name
-    arguments: Annotated[dict[str, Any], BeforeValidator(_parsed)] = Field(default={})
+    arguments: Annotated[dict[str, Any], BeforeValidator(_parsed)] = Field(default_factory=dict)
 
 
 class ToolCall(Part):
@@ -85,7 +85,7 @@ class Turn(Part):
         BeforeValidator(lambda role: "system" if role == "developer" else role),
     ]
     content: Annotated[str, BeforeValidator(_joined)] = ""
-    tool_calls: list[ToolCall] = Field(default=[])
+    tool_calls: list[ToolCall] = Field(default_factory=list)
     tool_call_id: str = ""
     name: str = Field(default="", description="Of the called tool; ignored on other roles, as templates do.")
 
@@ -108,7 +108,7 @@ class ToolFunction(Part):
 
     name: Name
     description: str = ""
-    parameters: dict[str, Any] = Field(default={}, description="JSON schema of an object.")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="JSON schema of an object.")
     strict: bool | None = None
 
 
@@ -251,6 +251,8 @@ def refuse_control(text: str, where: str) -> None:
     Raises:
         DataError: naming the character.
     """
+    if text.isprintable() and "\ufffd" not in text:
+        return  # no other character of `_CONTROL` is printable, and the pattern takes three times as long
     if match := _CONTROL.search(text):
         raise DataError(
             f"holds the control or replacement character U+{ord(match[0]):04X}",

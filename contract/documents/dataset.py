@@ -117,7 +117,8 @@ class DatasetManifest(Document):
     name: Name
     sources: list[SourceEntry]
     splits: dict[str, object_keys.Key] = Field(
-        description="Split -> its file in the folder: Parquet with a column `row` of JSON; of an older kit, JSON lines."
+        description="Split -> its file, or the folder of its shards, read in the order of their names: Parquet with a "
+        "column `row` of JSON; of an older kit, a file of JSON lines."
     )
     rows: dict[str, int] = Field(description="Split -> rows kept.")
     group: str = Field(default="", description="Key of the rows whose value names their group; empty: their prompt.")
@@ -126,8 +127,8 @@ class DatasetManifest(Document):
     stages: list[StageCount] = Field(default=[], description="Rows after each stage; of an older kit: none.")
     examples: dict[str, list[str]] = Field(
         default={},
-        description="Reason -> beginnings of up to five dropped rows; personal data and secrets that were looked for "
-        "are masked.",
+        description="Reason -> beginnings of up to five dropped rows, or place and fault of rows that can't be used; "
+        "personal data and secrets that were looked for are masked.",
     )
     redacted: dict[str, int] = Field(default={}, description="Kind of what was replaced -> rows that held it.")
     languages: dict[str, int] = Field(default={}, description="Language -> rows kept, if languages were told.")
@@ -139,6 +140,7 @@ class DatasetManifest(Document):
 
     @model_validator(mode="after")
     def _splits_are_listed(self) -> Self:
-        if missing := sorted(set(self.splits.values()) - set(self.files)):
+        folders = {name.rpartition("/")[0] for name in self.files}
+        if missing := sorted(set(self.splits.values()) - set(self.files) - folders):
             raise ValueError(f"`splits` names {missing[0]}, which `files` does not list")
         return self

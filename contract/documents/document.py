@@ -114,20 +114,30 @@ def parse_json(text: str | bytes, where: str) -> object:
         ValueError: it is no JSON.
     """
 
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        found: dict[str, object] = {}
-        for key, value in pairs:
-            if key in found:
-                raise DocumentError(
-                    f"names {shown(key)} twice", where=where, fix="leave one of the two, or fetch it again"
-                )
-            found[key] = value
-        return found
-
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
     try:
-        return json.loads(text, object_pairs_hook=unique)
+        return _JSON.decode(text)
+    except _TwiceError as e:
+        fix = "leave one of the two, or fetch it again"
+        raise DocumentError(f"names {shown(e.args[0])} twice", where=where, fix=fix) from None
     except RecursionError:
         raise _too_deep(where) from None
+
+
+class _TwiceError(Exception):
+    """A key that an object has twice."""
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _TwiceError(next(key for at, key in enumerate(keys) if key in keys[:at]))
+    return found
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def _decode(content: bytes, where: str) -> str:

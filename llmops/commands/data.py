@@ -109,6 +109,7 @@ def build(
     from llmops.data.page import html
     from llmops.data.versions import DatasetFolder
     from llmops.runs.runs import parse_recipe
+    from training.scoring import check_suites
 
     here: Context = context.obj
     path = here.cwd / recipe
@@ -132,6 +133,7 @@ def build(
     version = DatasetFolder.open(target)
     page = target.with_name(f"{target.name}.html")
     page.write_text(html(version))
+    check_suites(made, target)  # after the page, which shows why a split has too few rows
     if as_json:
         print_json({"folder": str(target), "page": str(page), "sha256": sha256, **_fields(version)})
         return

@@ -9,7 +9,6 @@ from contract.errors import KitError
 from llmops.data.collect import collect
 from llmops.data.preparing import ON_THIS_MACHINE, Workers, prepare_in_image
 from preparation.prepare import prepare
-from preparation.reading import name_of
 
 
 def no_secrets(name: str) -> str:
@@ -55,6 +54,6 @@ def build_dataset(
         folder = collected or Path(work, "collected")
         collect(recipe.data.sources, recipe_folder, folder, secret=secret, say=say)
         if recipe.data.prepare.is_off:
-            return prepare(recipe, folder, target, lambda file: name_of(file, recipe_folder))
+            return prepare(recipe, recipe_folder, folder, target)
         stages = folder.with_name(f"{folder.name}.stages")
         return prepare_in_image(recipe, recipe_folder, folder, target, stages, workers, say)

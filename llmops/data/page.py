@@ -2,14 +2,17 @@
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
+from typing import Any
 
 from contract.documents.dataset import DatasetManifest
 from llmops.data.versions import DatasetFolder
 from llmops.pages.document import bullets, document, figures, table
 from llmops.pages.svg import bars
+from preparation.examine import characters
 from preparation.splits import SPLITS
+from training.rows import Row
 
 SHOWN_ROWS = 20
 """Rows of each split on the page, drawn at random."""
@@ -67,8 +70,9 @@ def _dropped(manifest: DatasetManifest) -> str:
     rows = []
     for reason, count in sorted(manifest.dropped.items(), key=lambda item: (-item[1], item[0])):
         examples = manifest.examples.get(reason, [])
-        shown = f"<details><summary>{len(examples)} of them</summary>{bullets(examples)}</details>" if examples else ""
-        rows.append(f"<tr><td>{escape(reason)}{shown}</td><td>{count:,}</td></tr>")
+        words = "example" if len(examples) == 1 else f"{len(examples)} examples"
+        shown = f"<details><summary>{words}</summary>{bullets(examples)}</details>" if examples else ""
+        rows.append(f"<tr><td>{escape(reason)}{shown}</td><td class='time'>{count:,}</td></tr>")
     return "<h2>Dropped rows</h2>\n" + table(("reason", "rows"), rows)
 
 
@@ -87,7 +91,7 @@ def _tokens(manifest: DatasetManifest, split: str) -> str:
 
 
 def _split(version: DatasetFolder, split: str) -> str:
-    lengths = sorted(len(line) for line in version.lines(split).values())
+    lengths = sorted(map(characters, version.rows(split)))
     high = lengths[min(len(lengths) - 1, round(0.95 * len(lengths)))]
     cells = (
         split,
@@ -101,8 +105,36 @@ def _split(version: DatasetFolder, split: str) -> str:
 
 
 def _sample(version: DatasetFolder, split: str) -> str:
-    rows = version.sample(split, SHOWN_ROWS)
-    shown = "".join(
-        f"<pre>{escape(json.dumps(json.loads(row.to_line()), indent=1, ensure_ascii=False))}</pre>" for row in rows
-    )
-    return f"<h2>Rows of {split}</h2>\n<details><summary>{len(rows)} drawn at random</summary>{shown}</details>"
+    drawn = version.sample(split, SHOWN_ROWS)
+    rows = [line for number, row in enumerate(drawn, start=1) for line in _row(number, row)]
+    shown = table(("", "part", "content"), rows)
+    return f"<h2>Rows of {split}</h2>\n<details><summary>{len(drawn)} drawn at random</summary>{shown}</details>"
+
+
+def _row(number: int, row: Row) -> Iterator[str]:
+    """A line of the table for each part of a row; the first one has its number."""
+    for at, (name, content) in enumerate(_parts(row)):
+        first = "" if at else str(number)
+        yield f"<tr><td>{first}</td><td>{escape(name)}</td><td class='answer'>{escape(content)}</td></tr>"
+
+
+def _parts(row: Row) -> Iterator[tuple[str, str]]:
+    """What a reader sees of a row: name -> text."""
+    sides = (("", row.messages), ("chosen: ", row.chosen), ("rejected: ", row.rejected))
+    for side, turns in sides:
+        for turn in turns:
+            calls = "\n".join(f"{call.function.name}({_json(call.function.arguments)})" for call in turn.tool_calls)
+            yield f"{side}{turn.role}", "\n".join(filter(None, (turn.content, calls)))
+    if row.text:
+        yield "text", row.text
+    yield from row.translation.items()
+    if row.tools:
+        yield "tools", ", ".join(tool.function.name for tool in row.tools)
+    if row.expect:
+        yield "expect", ", ".join(row.expect)
+    for key, value in row.metadata.items():
+        yield key, value if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -3,10 +3,12 @@
 from contract.documents.validation import did_you_mean
 from contract.errors import DataError
 
+LINES = "jsons:read_lines_of_json"
+"""The reader of files whose lines are rows."""
 _READERS = {
     ".capture.jsonl": "captures:read_captures",
-    ".jsonl": "jsons:read_lines_of_json",
-    ".ndjson": "jsons:read_lines_of_json",
+    ".jsonl": LINES,
+    ".ndjson": LINES,
     ".json": "jsons:read_array",
     ".csv": "tables:read_csv",
     ".tsv": "tables:read_tsv",

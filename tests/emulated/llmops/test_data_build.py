@@ -12,12 +12,12 @@ name: texts
 base_model: {name: tiny, source: "store:tiny@1"}
 training: {method: pretrain}
 data: {sources: [{source: rows.jsonl}], prepare: %s}
-evaluation: {suites: [{name: all, split: train}]}
+evaluation: {suites: [{name: all, split: %s, metric: perplexity}]}
 """
 
 
-def build(home: Path, prepare: dict[str, object]) -> "subprocess.CompletedProcess[str]":
-    (home / "recipe.yaml").write_text(RECIPE % json.dumps(prepare))
+def build(home: Path, prepare: dict[str, object], suite: str = "train") -> "subprocess.CompletedProcess[str]":
+    (home / "recipe.yaml").write_text(RECIPE % (json.dumps(prepare), suite))
     return subprocess.run(
         [sys.executable, "-m", "llmops", "data", "build", "recipe.yaml", "--json", "--workers", "1"],
         cwd=home,
@@ -40,6 +40,9 @@ def test_rules_run_in_the_image_and_errors_come_back(tmp_path: Path) -> None:
     assert "examine: by 1 processes" in done.stderr
     page = (tmp_path / made["page"]).read_text()
     assert "kurz" in page
+    unasked = build(tmp_path, {"quality": {"min_words": 5, "min_stop_words": 1, "repetition": False}}, suite="test")
+    assert unasked.returncode != 0
+    assert "finds no" in unasked.stdout
     empty = build(tmp_path, {"quality": {"min_words": 50}})
     assert empty.returncode == 2
     assert "21 were dropped, 21 of them for 'quality: fewer than 50 words'" in empty.stdout

@@ -17,7 +17,7 @@ from contract.documents.recipe import Recipe
 from contract.integrity.digest import check_folder
 from contract.words import words_of
 from llmops.data.collect import collect
-from preparation.shingles import hashes_of, jaccard
+from preparation.shingles import similarity
 from tests.support.checkout import CHECKOUT
 from tests.support.planted import SECRET_LEFT, Corpus
 from training.lines import read_lines
@@ -109,7 +109,7 @@ def test_planted_faults_are_found(prepared: Path) -> None:
     by_reason = Counter()
     for reason, count in manifest.dropped.items():
         by_reason[reason.partition(":")[0]] += count
-    alike = sum(jaccard(hashes_of(folded(a), 5), hashes_of(folded(b), 5)) >= THRESHOLD for a, b in corpus.edited)
+    alike = sum(similarity(folded(a), folded(b), 5) >= THRESHOLD for a, b in corpus.edited)
     found = {"personal data": 72, "secret": 48, "language": 40, "duplicate": 50, "train": 30}
     assert {reason: by_reason[reason] for reason in found} == found
     assert 0.95 * alike <= by_reason["near duplicate"] <= alike

@@ -1,8 +1,11 @@
 """Expected strings are found as whole words, in any script."""
 
+import random
+
 import pytest
 
-from contract.words import found
+from contract.words import fold, found, words_of
+from training.rows import asked_words
 
 
 @pytest.mark.parametrize(
@@ -53,3 +56,13 @@ from contract.words import found
 )
 def test_an_expected_string_is_found_as_whole_words(answer: str, expect: list[str], right: bool) -> None:
     assert found(answer, expect) is right
+
+
+def test_texts_of_ascii_are_folded_and_cut_as_all_others() -> None:
+    """A character beyond ASCII makes a text take the general way; so does its comparison here."""
+    draw = random.Random(1)
+    for _ in range(300):
+        text = "".join(draw.choices([chr(code) for code in range(128)], k=draw.randint(0, 60)))
+        assert words_of(text) == words_of(f"{text} \u00e4")[:-1]
+        assert fold(text) == fold(f"{text} \u00e4").removesuffix("\u00e4").rstrip(" ")
+        assert asked_words(fold(text)) == asked_words(f"{fold(text)} \u00e4").removesuffix("\u00e4").rstrip(" ")

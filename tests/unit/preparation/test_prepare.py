@@ -10,11 +10,13 @@ import pytest
 from contract.documents.dataset import DatasetManifest
 from contract.documents.recipe import Recipe
 from contract.documents.recipe_training import Training
-from contract.errors import DataError, IntegrityError
+from contract.errors import DataError, DocumentError, IntegrityError
 from contract.integrity.digest import check_folder, sha256_file
 from llmops.data.build import build_dataset
+from llmops.data.versions import DatasetFolder
 from preparation.prepare import prepare
 from tests.support.checkout import CHECKOUT
+from training.lines import read_lines
 from training.rows import Row, read_rows
 
 CHATBOT = CHECKOUT / "recipes" / "chatbot.yaml"
@@ -207,7 +209,13 @@ def test_chatbot_recipe_makes_a_dataset_for_its_suites(tmp_path: Path) -> None:
 def test_unusable_rows_are_dropped_and_counted_up_to_a_share(make: Make, tmp_path: Path) -> None:
     dirty: list[Any] = [{"messages": []}, "no object", {"neither": 1}]
     folder = make([*facts(9, 3), *dirty], split={}, faulty_rows=0.1)
-    assert DatasetManifest.load(folder / "manifest.json").dropped == {"can't be used": 3}
+    manifest = DatasetManifest.load(folder / "manifest.json")
+    assert manifest.dropped == {"can't be used": 3}
+    assert manifest.examples["can't be used"] == [
+        "rows.jsonl:28: messages: has no answer to a user; its roles are none",
+        "rows.jsonl:29: is not a JSON object but str",
+        "rows.jsonl:30: has none of messages, prompt and completion, chosen and rejected, text, translation",
+    ]
     with pytest.raises(DataError) as caught:
         make([*facts(9, 3), *dirty], "other", split={}, faulty_rows=0.05)
     assert all(f"rows.jsonl:{line}" in caught.value.what for line in (28, 29, 30))
@@ -222,7 +230,7 @@ def test_a_file_that_was_changed_since_it_was_collected_is_refused(tmp_path: Pat
     (file,) = collected.rglob("rows.jsonl")
     file.write_text(file.read_text().replace("111", "999"))
     with pytest.raises(IntegrityError):
-        prepare(made, collected, tmp_path / "two", lambda receipt: receipt.path)
+        prepare(made, tmp_path, collected, tmp_path / "two")
 
 
 @pytest.mark.parametrize(
@@ -263,3 +271,31 @@ def test_the_manifest_shows_stages_and_examples(make: Make) -> None:
     assert stages == {"read": 13, "usable": 13, "filters": 12, "duplicates": 6, "held-out prompts": 6}
     assert len(manifest.examples["duplicate"]) == 5
     assert manifest.examples["longer than 400 characters"][0].startswith("Long? xxx")
+
+
+def test_a_large_split_has_shards_which_are_read_as_one_file(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = facts(6, 4)
+    whole = make(rows, "whole", split={"test": 2})
+    monkeypatch.setattr("preparation.split_files.SHARD_BYTES", 500)
+    first, second = make(rows, "one", split={"test": 2}), make(rows, "two", split={"test": 2})
+    manifest = DatasetManifest.load(first / "manifest.json")
+    check_folder(first, manifest.files)
+    assert manifest.splits == {"train": "train", "test": "test.parquet"}
+    shards = sorted(name for name in manifest.files if name.startswith("train/"))
+    assert shards == [f"train/{number:05d}.parquet" for number in range(len(shards))]
+    assert len(shards) > 3
+    sizes = [[len(line) + 1 for line in read_lines(first / name)] for name in shards]
+    assert all(sum(each) >= 500 for each in sizes[:-1])
+    assert all(sum(each[:-1]) < 500 for each in sizes)
+    assert (first / "manifest.json").read_bytes() == (second / "manifest.json").read_bytes()
+    versions = [DatasetFolder.open(folder) for folder in (whole, first)]
+    assert list(versions[0].rows("train")) == list(versions[1].rows("train"))
+    assert versions[0].lines("train") == versions[1].lines("train")
+    assert [number for number, _ in read_rows(first / "train")] == list(range(1, manifest.rows["train"] + 1))
+
+
+def test_a_split_whose_shards_are_not_listed_is_refused(make: Make) -> None:
+    path = make(facts(2, 2), split={}) / "manifest.json"
+    data = json.loads(path.read_text())
+    with pytest.raises(DocumentError, match="names train, which `files` does not list"):
+        DatasetManifest.parse(json.dumps({**data, "splits": {"train": "train"}}), "manifest.json")

@@ -99,16 +99,19 @@ def test_a_row_that_redaction_breaks_is_dropped() -> None:
     rules = RowRules(Data.model_validate({"sources": [{"source": "a"}], "prepare": {"pii": "redact"}}))
     rules._personal = Finder()  # type: ignore[assignment]
     row = {"prompt": "Whose?", "completion": "It is of me@x."}
-    kept = rules.examine(row, "a:1")
+    kept = rules.examine(json.dumps(row), "a:1")
     assert (json.loads(kept.line)["messages"][1]["content"], kept.redacted) == (
         "It is of <EMAIL_ADDRESS>.",
         "EMAIL_ADDRESS",
     )
-    broken = rules.examine({**row, "expect": ["me"]}, "a:2")
+    broken = rules.examine(json.dumps({**row, "expect": ["me"]}), "a:2")
     assert broken.reason == "can't be used once it is redacted"
     assert (broken.line, "me@x" in broken.example) == ("", False)
     tools = [{"type": "function", "function": {"name": "mail", "description": "to me@x"}}]
-    assert rules.examine({**row, "tools": tools}, "a:3").reason == "can't be redacted: EMAIL_ADDRESS"
+    assert rules.examine(json.dumps({**row, "tools": tools}), "a:3").reason == "can't be redacted: EMAIL_ADDRESS"
+    faulty = rules.examine(json.dumps({**row, "expect": ["you or me@x"]}), "a:4")
+    assert faulty.fault.startswith("expects 'you or me@x', ")
+    assert faulty.example.startswith("expects 'you or <EMAIL_ADDRESS>', ")
 
 
 @pytest.mark.parametrize(

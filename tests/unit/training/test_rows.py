@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from contract.errors import DataError
-from preparation.split_files import SplitFile
+from preparation.split_files import SplitFiles
 from training.lines import read_lines
 from training.rows import Row, group_of, prompt_of, read_rows
 
@@ -288,7 +288,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_parquet_and_json_lines_read_alike(tmp_path: Path) -> None:
     """Dataset versions of an older kit hold JSON lines."""
     lines = [json.dumps({"text": f"Line {n}\u2028"}, ensure_ascii=False) for n in range(9000)]  # two row groups
-    file = SplitFile(tmp_path / "rows.parquet")
+    file = SplitFiles(tmp_path, "rows")
     for line in lines:
         file.add(line + "\n")
     file.close()

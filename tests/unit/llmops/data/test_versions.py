@@ -65,8 +65,9 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
 
 def test_the_page_counts_what_was_dropped_and_escapes_rows(tmp_path: Path) -> None:
     page = html(built(tmp_path / "a", range(8), extra="<script>x</script>"))
-    assert "<td>duplicate<details><summary>1 of them" in page
+    assert "<td>duplicate<details><summary>example<" in page
     assert "duplicates: 8" in page  # rows that the stage left
+    assert "<td>user</td><td class='answer'>Question " in page
     assert "<script>" not in page
     assert "&lt;b&gt;" in page
 
