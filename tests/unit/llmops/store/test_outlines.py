@@ -50,5 +50,5 @@ def test_a_changed_configuration_is_refused(tmp_path: Path, platform: LocalPlatf
     (stored / "config.json").chmod(0o644)
     (stored / "config.json").write_text("of another")
     (tmp_path / "work").mkdir()
-    with pytest.raises(KitError, match="config.json"):
+    with pytest.raises(KitError, match=r"config\.json"):
         fetch_outline(platform, SMOLLM2, tmp_path / "work", print, tmp_path)
