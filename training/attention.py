@@ -12,9 +12,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 _NAME = "packed_sdpa"
-_PRODUCTS_UP_TO = 512
-"""Tokens of a sequence whose scores two plain products compute: for short ones, torch's fused kernel for processors
-takes 2.7 times as long in bf16 (sequences of 60 to 300 tokens); of 1,500 tokens, three quarters."""
+_PRODUCTS_UP_TO = 256
+"""Tokens of a sequence whose scores two plain products compute: in bf16, torch's fused kernel for processors took 2.7
+times as long for sequences of 60 to 300 tokens, and three quarters for 1,500. The scores of longer ones, which are kept
+for the backward pass, would be much of a layer's activations."""
 
 
 def attend_by_sequence(model: Any) -> None:
