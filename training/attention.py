@@ -34,8 +34,9 @@ def _attention(module: Any, query: Any, key: Any, value: Any, attention_mask: An
     """As transformers' `sdpa`: query [rows, heads, tokens, size], key and value with as many heads or fewer, to
     [rows, tokens, heads, size].
     """
-    parts = [_sequences(row[0]) for row in attention_mask] if attention_mask is not None else []
-    if not parts or None in parts:
+    rows = [] if attention_mask is None else list(attention_mask[:, 0])
+    parts = [found for row in rows if (found := _sequences(row))]
+    if not parts or len(parts) < len(rows):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     if torch.is_autocast_enabled(query.device.type):
         low = torch.get_autocast_dtype(query.device.type)

@@ -24,11 +24,10 @@ LENGTHS = [9, 30, 4]
 @pytest.mark.parametrize("window", [0, 12])
 def test_a_packed_row_equals_its_sequences(window: int, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    model: Any = (
-        MistralForCausalLM(MistralConfig(**SIZES, sliding_window=window))
-        if window
-        else LlamaForCausalLM(LlamaConfig(**SIZES))
-    ).to(dtype)
+    kind, config = (MistralForCausalLM, MistralConfig) if window else (LlamaForCausalLM, LlamaConfig)
+    made: Any = config(**SIZES, **({"sliding_window": window} if window else {}))
+    model: Any = kind(made)
+    model.to(dtype)
     texts = [torch.randint(64, (1, length)) for length in LENGTHS]
     alone = [model(text, use_cache=False).logits for text in texts]
     attend_by_sequence(model)
