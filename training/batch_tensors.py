@@ -1,5 +1,6 @@
 """Examples as the tensors of a batch: rows of tokens, and where in them a next token bears loss."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from training.chat import Encoded
 from training.examples import Example
 
 Batch = dict[str, Any]
+ALL = sys.maxsize
 
 
 class Collator:
@@ -24,6 +26,7 @@ class Collator:
         Args:
             pad: the token id that fills up rows.
             pack_to: tokens of a row that holds several sequences, which don't see each other; 0: each has its own row.
+                Of `ALL`, one row holds all of them, so that nothing is filled up.
         """
         self._pad, self._pack_to = pad, pack_to
 

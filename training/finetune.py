@@ -11,7 +11,7 @@ from contract.documents.model import TrainingFacts
 from contract.documents.recipe_training import Training
 from training import checkpoints
 from training.adapters import build_model
-from training.batch_tensors import Collator
+from training.batch_tensors import ALL, Collator
 from training.checkpoint_folders import CheckpointFolders, emptied
 from training.devices import Precision, best_device, precision_on
 from training.examples import Examples, load_examples
@@ -127,6 +127,7 @@ def is_trained(folder: Path) -> bool:
 
 
 def _make_trainer(job: _Job, stop_asked: Callable[[], bool]) -> Any:
+    from training.attention import attend_by_sequence
     from training.trainer import KitTrainer
     from training.watch import ProgressCallback
 
@@ -137,12 +138,16 @@ def _make_trainer(job: _Job, stop_asked: Callable[[], bool]) -> Any:
     validation = Validation(job.held_out, Collator(pad), options.checkpoint_steps, options.patience, job.ranks)
     watch = ProgressCallback(job.tokens_per_step, stop_asked, validation, place.best)
     model = build_model(job.base, options, precision, device)
+    pack_to = options.max_tokens if options.packing else 0
+    if pack_to and device.type == "cpu":
+        attend_by_sequence(model)
+        pack_to = ALL
     shard_if_needed(model, options, job.ranks, device)
     trainer: Any = KitTrainer(
         model=model,
         args=_trainer_settings(options, place, job.ranks, device, precision),
         train_dataset=job.examples,
-        data_collator=Collator(pad, options.max_tokens if options.packing else 0),
+        data_collator=Collator(pad, pack_to),
         callbacks=[watch],
     )
     trainer.watch, trainer.place, trainer.ranks, trainer.precision = watch, place, job.ranks, precision

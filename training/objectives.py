@@ -66,13 +66,13 @@ def log_probabilities(model: Any, batch: Batch) -> Any:
     Args:
         model: a causal language model, bare, with an adapter, or wrapped for several ranks.
     """
-    from torch.nn.functional import cross_entropy
+    from training.token_losses import TokenLogProbabilities
 
     inputs = {name: batch[name] for name in _INPUTS if name in batch}
     with _head_only_at(model, batch["predicts"]):
         # Without a cache, and without a mask: only then does transformers part packed sequences by their positions.
         logits = model(**inputs, use_cache=False).logits[0]
-    return -cross_entropy(logits.float(), batch["targets"], reduction="none")
+    return TokenLogProbabilities.apply(logits, batch["targets"])
 
 
 def adapter_off(model: Any, autocast: Callable[[], AbstractContextManager[Any]]) -> Callable[[Batch], Any]:

@@ -60,6 +60,14 @@ class Alone:
         """Whether any rank does; the same answer on each."""
         return bool(self.largest(int(asked)))
 
+    def any_asks_soon(self, asked: bool, seconds: float) -> bool:
+        """`any_asks`, where the others may never come.
+
+        Raises:
+            PeerError: they did not within so many seconds.
+        """
+        return asked
+
     def largest(self, number: int) -> int:
         """The largest number of all ranks, on each of them."""
         return number
@@ -161,6 +169,19 @@ class Team(Alone):
         numbers = torch.tensor([number])
         distributed.all_reduce(numbers, distributed.ReduceOp.MAX, group=self._control)
         return int(numbers.item())
+
+    def any_asks_soon(self, asked: bool, seconds: float) -> bool:
+        import torch
+        from torch import distributed
+
+        numbers = torch.tensor([int(asked)])
+        work: Any = distributed.all_reduce(numbers, distributed.ReduceOp.MAX, group=self._control, async_op=True)
+        try:
+            work.wait(timedelta(seconds=seconds))
+        except RuntimeError as e:
+            self.check()
+            raise PeerError(f"the other ranks did not come within {seconds:g} s", fix="see their log") from e
+        return bool(numbers.item())
 
     def sum(self, values: Any) -> Any:
         from torch import distributed

@@ -15,11 +15,13 @@ from training.batch_tensors import Batch
 from training.examples import Example
 from training.micro_batches import MemoryUse, MicroBatchCollator, rows_on_cpu, rows_on_gpu, too_large
 from training.process import say
-from training.ranks import Alone
+from training.ranks import Alone, PeerError
 from training.shard_checkpoints import load_shards, save_shards, saved_tensors
 from training.sharding import is_sharded, require_sharded, whole
 
 SCHEDULER = "scheduler.json"
+_OTHERS_SECONDS = 120.0
+"""How long a rank without memory waits for those that should be: they began the same step with it."""
 _WEIGHT = "weight"  # in a checkpoint: weight/NAME; what Adam keeps of it is exp_avg/NAME and so on
 CHECKPOINTING = {"use_reentrant": False}
 """How torch recomputes activations: the other way needs inputs with gradients, and breaks with sharded weights."""
@@ -163,7 +165,7 @@ class ScaledTrainer(Trainer):
             if rows > 1:
                 raise
             reason = str(e)
-        if rows == 1 and self.ranks.any_asks(bool(reason)):
+        if rows == 1 and self._any_lacks_memory(reason):
             trained: Any = self.model
             if not self.may_checkpoint or trained.is_gradient_checkpointing:
                 raise too_large(reason or "on another rank", max(self.train_dataset.widths))  # pyright: ignore
@@ -172,6 +174,20 @@ class ScaledTrainer(Trainer):
             trained.gradient_checkpointing_enable(dict(CHECKPOINTING))
             return self._trial(model, longest, rows)
         return MemoryUse(torch.cuda.max_memory_allocated(), torch.cuda.memory_allocated())
+
+    def _any_lacks_memory(self, reason: str) -> bool:
+        """Whether the first trial ran out of memory on any rank.
+
+        With sharded weights, ranks that did not would wait within the trial for one that did: it does not wait for
+        them for long, and its end ends them.
+        """
+        if not reason or not is_sharded(self.model):
+            return self.ranks.any_asks(bool(reason))
+        try:
+            return self.ranks.any_asks_soon(True, _OTHERS_SECONDS)
+        except PeerError:
+            why = f"{reason.partition('. ')[0]}, on this rank alone: is another program on its GPU?"
+            raise too_large(why, max(self.train_dataset.widths)) from None  # pyright: ignore
 
 
 def random_name(rank: int) -> str:

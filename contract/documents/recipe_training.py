@@ -88,8 +88,8 @@ class Training(Part):
     )
     packing: bool = Field(
         default=False,
-        description="Put the short rows of a batch together into sequences of up to `max_tokens` that don't see each "
-        "other. The loss stays the same; it pays where lengths differ much.",
+        description="Put the rows of a batch together into sequences that don't see each other: of up to `max_tokens` "
+        "on a GPU, all into one on processors. The loss stays the same; it pays where lengths differ.",
     )
     precision: Literal["auto", "bf16", "f32"] = Field(
         default="auto",

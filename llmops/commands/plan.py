@@ -59,6 +59,9 @@ def plan(
     alone, encryption, isolation and others) that `accepted_rules` of the stack file does
     not accept with a reason.
 
+    The recipe of each scheduled run of a deployed stack is held against its machines: peak
+    memory, and the cheapest machine that can train it.
+
     For an endpoint: the version, the rollout that will really be used, the instances that
     it takes meanwhile. These and the machines of runs are held against the account's
     quotas. Every line of the cost names its source and date; what isn't known is called
@@ -196,6 +199,9 @@ def _print(made: "Plan") -> None:
             f"unknown ({quota.why})" if quota.allowed is None else quota.allowed,
         )
         print(f"quota {code}, {quota.name}: {quota.needs} {quota.needed}, allowed {allowed}")
+    for training in made.trainings:
+        if training.fits is not False:  # else it is a warning
+            print(f"schedule {training.schedule}, run {training.run}: {training.words}")
     for warning in made.warnings:
         print(f"warning: {warning}")
     _print_verdict(made.verdict)

@@ -61,7 +61,7 @@ def _check_row(each: "MachineEstimate") -> dict[str, Any]:
     ]
     notes = ["this stack's" if each.own else "", "the cheapest that fits" if each.cheapest else "", each.reason]
     return {
-        "machine": f"{each.hosts} x {each.machine}" if each.hosts > 1 else each.machine,
+        "machine": each.label,
         "gpu": each.gpu,
         "fits": each.fits,
         "peak": f"{each.peak_gb:.1f} GB",

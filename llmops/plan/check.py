@@ -7,15 +7,16 @@ from typing import Any
 from contract.documents.dataset import DatasetManifest
 from contract.documents.estimate import Estimate, EstimateRequest, MachineFit, MachineMemory
 from contract.documents.recipe import Recipe
-from contract.documents.run import Compute
+from contract.documents.run import Compute, RunSpec
 from contract.errors import KitError
 from contract.layout import MANIFEST
 from llmops.images.training_image import failure, run_in_training_image
 from llmops.plan.machines import MachineType, find_type, gpu_types
 from llmops.plan.prices import Prices
+from llmops.plan.training import dollars
 from llmops.platforms.platform import Platform, Say
 from llmops.store.importing import work_folder
-from llmops.store.outlines import fetch_outline
+from llmops.store.outlines import fetch_outline, stored_outline
 
 UTILISATION = 0.35
 """Assumed share of a GPU's peak throughput. Dense models trained on A100s reached 0.3 to 0.5 (Chowdhery et al. 2022,
@@ -42,10 +43,17 @@ class MachineEstimate:
     """Bytes by kind."""
     hours: float | None
     usd: float | None
+    usd_an_hour: float | None = None
+    """Of all hosts."""
     own: bool = False
     """Whether the stack's runs take it."""
     cheapest: bool = False
     """Of those that fit, by the whole training's cost."""
+
+    @property
+    def label(self) -> str:
+        """The machine, with how many of it."""
+        return f"{self.hosts} x {self.machine}" if self.hosts > 1 else self.machine
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,23 @@ class TrainingCheck:
     tokens: int | None
     assumptions: list[str]
     machines: list[MachineEstimate]
+
+    @property
+    def words(self) -> str:
+        """In a line: what the stack's own machine would do, and the cheapest that can train it."""
+        own = next((each for each in self.machines if each.own), None)
+        found = []
+        if own:
+            found.append(f"{own.label} trains it at {own.peak_gb:.1f} GB" if own.fits else f"{own.label}: {own.reason}")
+        fitting = [each for each in self.machines if each.fits and each.usd_an_hour is not None]
+        if least := min(fitting, key=lambda each: each.usd_an_hour or 0.0, default=None):
+            found.append(
+                f"the cheapest that does: {least.label} ({least.gpu}) at {least.peak_gb:.1f} GB, "
+                f"{dollars(least.usd_an_hour)} an hour"
+            )
+        elif not any(each.fits for each in self.machines):
+            found.append("no machine of the kit's table trains it")
+        return "; ".join(found)
 
     @property
     def problem(self) -> KitError | None:
@@ -105,20 +130,53 @@ def check_training(
     Raises:
         KitError: the base model's configuration or a row can't be used, and how to mend it.
     """
-    types = _candidates(own, prices, azure) if prices else []
-    hosts = {own.instance_type.lower(): own.instances} if own else {}
-    asked = [_asked(each, hosts.get(each.name.lower(), 1)) for each in types]
     with work_folder() as work:
         (work / "outline").mkdir()
         folder = fetch_outline(platform, recipe.base_model, work / "outline", say, recipe_path.parent)
         rows = _rows(recipe, recipe_path, work, say) if (folder / "tokenizer.json").is_file() else None
-        request = EstimateRequest(
-            training=recipe.training,
-            system_prompt=recipe.serving.system_prompt,
-            rows=str(rows or ""),
-            machines=asked,
-        )
-        answer = _ask(folder, request, work, say)
+        return _held_against_machines(recipe, folder, rows, own, prices, azure, work, say)
+
+
+def check_run(spec: RunSpec, platform: Platform, own: Compute, prices: Prices, azure: bool, say: Say) -> TrainingCheck:
+    """Work out how each type of machine would train a run once more; its rows are not fetched.
+
+    Args:
+        spec: of a run of the stack.
+        platform: the stack in operation.
+        own: the machines that it would get.
+        prices: of the stack's region.
+        azure: whether the stack's machines are Azure's.
+        say: told what takes long.
+
+    Raises:
+        KitError: the base model's configuration can't be used, and how to mend it.
+    """
+    with work_folder() as work:
+        (work / "outline").mkdir()
+        ref = platform.store().require_identity(spec.base_model.name, spec.base_model.sha256)
+        folder = stored_outline(platform, ref, work / "outline")
+        return _held_against_machines(spec.recipe, folder, None, own, prices, azure, work, say)
+
+
+def _held_against_machines(
+    recipe: Recipe,
+    folder: Path,
+    rows: Path | None,
+    own: Compute | None,
+    prices: Prices | None,
+    azure: bool,
+    work: Path,
+    say: Say,
+) -> TrainingCheck:
+    types = _candidates(own, prices, azure) if prices else []
+    hosts = {own.instance_type.lower(): own.instances} if own else {}
+    request = EstimateRequest(
+        training=recipe.training,
+        system_prompt=recipe.serving.system_prompt,
+        rows=str(rows or ""),
+        machines=[_asked(each, hosts.get(each.name.lower(), 1)) for each in types],
+    )
+    answer = _ask(folder, request, work, say)
     tokens = _tokens(recipe, answer)
     found = [
         _row(fit, machine, hosts.get(fit.name.lower(), 1), prices, tokens, own)
@@ -222,6 +280,7 @@ def _row(
         peak=fit.peak.model_dump(),
         hours=hours,
         usd=hours * price.amount * hosts if hours is not None and price else None,
+        usd_an_hour=price.amount * hosts if price else None,
         own=machine is None or bool(own and own.instance_type.lower() == fit.name.lower()),
     )
 

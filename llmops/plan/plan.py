@@ -7,8 +7,9 @@ from contract.errors import KitError
 from llmops.plan.changes import ResourceChange, changes_of, resources_of
 from llmops.plan.cost import CostLine, TokenCost, Total, endpoint_costs, token_costs, total
 from llmops.plan.endpoints import EndpointPlan, short
-from llmops.plan.prices import load_prices
+from llmops.plan.prices import Prices, load_prices
 from llmops.plan.quotas import QuotaNeed, instances_needed
+from llmops.plan.schedules import ScheduledTraining, check_schedules
 from llmops.platforms import registry
 from llmops.platforms.platform import Say
 from llmops.stacks.stack import PulumiStack
@@ -27,6 +28,7 @@ class Plan:
     costs: list[CostLine] = field(default_factory=list)
     tokens: list[TokenCost] = field(default_factory=list)
     quotas: list[QuotaNeed] = field(default_factory=list)
+    trainings: list[ScheduledTraining] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     region: str = ""
     verdict: Verdict = field(default_factory=Verdict)  # of the kit's rules, which are for clouds
@@ -74,6 +76,7 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
     prices = load_prices(region)
     needed = instances_needed(endpoints) | rules.run_machines(resources, stack.file.config())
     quotas = target.use(target.quotas, "quotas", where)(stack, needed) if needed else []
+    trainings = _scheduled(stack, prices, say)
     return Plan(
         stack.name,
         stack.target,
@@ -83,7 +86,8 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
         [*endpoint_costs(endpoints, prices), *rules.resource_costs(resources, prices)],
         token_costs(endpoints, prices, tokens_per_second),
         quotas,
-        [*_warnings(endpoints, quotas), *rules.warnings(resources, stack.file.config())],
+        trainings,
+        [*_warnings(endpoints, quotas, trainings), *rules.warnings(resources, stack.file.config())],
         region,
         judge(resources, accepted_rules(preview.get("config") or {}, stack.project.name)),
     )
@@ -96,9 +100,23 @@ def _deployed(stack: PulumiStack) -> dict[str, str]:
         return {}  # never deployed
 
 
-def _warnings(endpoints: Sequence[EndpointPlan], quotas: Sequence[QuotaNeed]) -> list[str]:
+def _scheduled(stack: PulumiStack, prices: Prices, say: Say) -> list[ScheduledTraining]:
+    config = stack.file.config().get(stack.target) or {}
+    if not config.get("schedules"):
+        return []
+    try:
+        platform = registry.open_platform(stack.outputs())
+    except KitError:
+        platform = None  # never deployed
+    return check_schedules(config, platform, prices, say)
+
+
+def _warnings(
+    endpoints: Sequence[EndpointPlan], quotas: Sequence[QuotaNeed], trainings: Sequence[ScheduledTraining]
+) -> list[str]:
     warnings = [f"{e.name}: {note}" for e in endpoints for note in e.notes]
     warnings += [quota.words + (f"; {quota.fix}" if quota.fix else "") for quota in quotas if quota.enough is False]
+    warnings += [f"schedule {each.schedule}: {each.words}" for each in trainings if each.fits is False]
     if any(e.change == "create" for e in endpoints):
         warnings.append("alarms of a new endpoint have no data before its first requests, so they guard no rollout yet")
     return warnings

@@ -38,7 +38,7 @@ def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path
         store = platform.store()
         revision = wanted.revision or (locked_version(place) if kind == "package" else "")
         if ref := store.find(place) if kind == "store" else find_import(store, wanted, revision):
-            return _from_store(platform, ref, work)
+            return stored_outline(platform, ref, work)
     if kind == "hub":
         say(f"fetching the configuration of {wanted.source} {wanted.revision}")
         token = platform.secret(wanted.token.removeprefix("secret:")) if wanted.token and platform else ""
@@ -52,7 +52,12 @@ def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path
     )
 
 
-def _from_store(platform: Platform, ref: ModelRef, work: Path) -> Path:
+def stored_outline(platform: Platform, ref: ModelRef, work: Path) -> Path:
+    """The same of a version in the stack's store, whose signature and hashes are checked.
+
+    Raises:
+        KitError: it has no configuration.
+    """
     store = platform.store()
     manifest = store.signed_manifest(ref, platform.outputs.signing.public_key)
     version = store.version(ref)

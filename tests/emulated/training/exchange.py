@@ -5,6 +5,7 @@ python exchange.py FOLDER   with torchrun's variables; rank 0 has a checkpoint i
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from training.process import prepare_process
@@ -14,7 +15,7 @@ prepare_process()
 from torch.distributed import distributed_c10d  # noqa: E402
 
 from training.pooling import LOSSES, TEXTS, pooled  # noqa: E402
-from training.ranks import Team  # noqa: E402
+from training.ranks import PeerError, Team  # noqa: E402
 
 
 def refuse(*_: object) -> None:
@@ -23,7 +24,7 @@ def refuse(*_: object) -> None:
 
 
 def main(folder: Path) -> None:
-    """Share nothing, share a checkpoint, and bring each rank's file to the first host."""
+    """Share nothing, share a checkpoint, bring each rank's file to the first host, and ask those who don't come."""
     distributed_c10d._object_to_tensor = distributed_c10d._tensor_to_object = refuse  # type: ignore[assignment]
     ranks = Team(os.environ)
     ranks.connect()
@@ -41,6 +42,14 @@ def main(folder: Path) -> None:
     assert ranks.largest(ranks.rank) == 2
     assert pooled({ranks.rank: f"answer {ranks.rank}"}, 3, ranks, TEXTS) == {n: f"answer {n}" for n in range(3)}
     assert pooled({ranks.rank: ranks.rank / 3}, 3, ranks, LOSSES) == {n: n / 3 for n in range(3)}
+    assert ranks.any_asks_soon(ranks.rank == 1, 60)
+    if not ranks.first:
+        ranks.wait_for("alone")  # and never come to what the first one asks
+        return
+    with suppress(PeerError):
+        ranks.any_asks_soon(True, 0.5)
+        raise AssertionError("nobody else was asked")
+    ranks.reached("alone")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def test_checkpoints_are_passed_on_as_bytes(tmp_path: Path) -> None:
         for rank in ("0", "1", "2")
     ]
     try:
-        errors = [rank.communicate(timeout=120)[1] for rank in ranks]
+        errors = [rank.communicate(timeout=600)[1] for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()

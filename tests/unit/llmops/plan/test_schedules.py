@@ -1,0 +1,55 @@
+"""Scheduled runs are held against their machines; what can't be checked is said, and hides nothing else."""
+
+import pytest
+
+from llmops.commands.plan import _print
+from llmops.plan.check import MachineEstimate, TrainingCheck
+from llmops.plan.plan import Plan
+from llmops.plan.prices import Prices
+from llmops.plan.schedules import ScheduledTraining, check_schedules
+
+
+def estimate(machine: str, fits: bool, peak_gb: float, hourly: float | None, own: bool = False) -> MachineEstimate:
+    return MachineEstimate(
+        machine,
+        1,
+        "1 x L4 24 GB",
+        fits,
+        "" if fits else "needs 30.0 of 20.1 GiB for one row",
+        1,
+        16,
+        False,
+        False,
+        "bf16",
+        peak_gb,
+        {},
+        None,
+        None,
+        hourly,
+        own,
+    )
+
+
+def check(*machines: MachineEstimate) -> TrainingCheck:
+    return TrainingCheck("assistant", 8_000_000_000, 40_000_000, None, [], list(machines))
+
+
+def test_a_check_in_a_line() -> None:
+    dear, cheap = estimate("ml.p5.48xlarge", True, 35, 50.0), estimate("ml.g6e.xlarge", True, 33, 2.5)
+    small = estimate("ml.g6.xlarge", False, 33, 1.0, own=True)
+    assert check(small, dear, cheap).words == (
+        "ml.g6.xlarge: needs 30.0 of 20.1 GiB for one row; "
+        "the cheapest that does: ml.g6e.xlarge (1 x L4 24 GB) at 33.0 GB, $2.50 an hour"
+    )
+    assert check(estimate("ml.g6.xlarge", True, 20, None, own=True)).words == "ml.g6.xlarge trains it at 20.0 GB"
+    assert check(small).words.endswith("no machine of the kit's table trains it")
+
+
+def test_schedules_of_a_stack_that_is_not_deployed(capsys: pytest.CaptureFixture[str]) -> None:
+    config = {"jobs": {"instance_type": "ml.g5.xlarge"}, "schedules": {"weekly": {"run": "chatbot-1"}}}
+    found = check_schedules(config, None, Prices("us-east-1", {"regions": {"us-east-1": {}}}), print)
+    assert found == [
+        ScheduledTraining("weekly", "chatbot-1", "ml.g5.xlarge", None, "not checked: the stack is not deployed")
+    ]
+    _print(Plan("dev", "aws", [], {}, trainings=found))
+    assert "schedule weekly, run chatbot-1: not checked: the stack is not deployed" in capsys.readouterr().out

