@@ -9,7 +9,7 @@ import os
 import sys
 
 from contract.core_dumps import no_core_files
-from contract.errors import KitError, require_packages
+from contract.errors import KitError, ServingError, require_packages
 from serving.log import say
 from serving.settings import ServerSettings
 
@@ -34,7 +34,7 @@ def _serve() -> int:
     if settings.likely_engine() == "openvino":
         require_packages("serving", "openvino_genai")
     else:
-        require_packages("serving-torch", "torch", "transformers")
+        _require_torch(settings)
     from serving.engines.spawn import spawn
 
     worker = spawn(settings.likely_engine())
@@ -47,6 +47,20 @@ def _serve() -> int:
         return run(settings, bringup)
     finally:
         worker.end()
+
+
+def _require_torch(settings: ServerSettings) -> None:
+    """Refuse a version that this image can't run, or an image that lacks a package."""
+    try:
+        require_packages("serving-torch", "torch", "transformers")
+    except KitError as e:
+        if settings.engine != "auto":
+            raise
+        raise ServingError(
+            f"{settings.name or 'the version'} has no OpenVINO form, and this image runs no other: {e.what}",
+            where=str(settings.model),
+            fix="`llmops models convert NAME@N` makes the version that has it: promote that one",
+        ) from e
 
 
 def one_line(error: KitError) -> str:

@@ -19,6 +19,10 @@ lock() { # lock NAME "INPUTS" [options]
 lock dev "$kit training.in data.in preparation.in ray.in serving.in torch.in aws.in aws-twin.in azure.in azure-twin.in dev.in" "$@"
 lock kit "$kit" -c dev.txt "$@"
 lock training "contract.in training.in" -c dev.txt "$@"
+# Of the same image as training: but for transformers and what it is tied to, the same versions, so that both share files.
+sed -n 's/^\([A-Za-z0-9._-]*==[^\\]*\).*/\1/p' dev.txt | grep -Ev '^(transformers|huggingface-hub|tokenizers)==' >export.constraints
+lock export "contract.in export.in" -c export.constraints "$@"
+rm export.constraints
 lock data "$kit data.in" -c dev.txt "$@"
 lock preparation "contract.in data.in preparation.in" -c dev.txt "$@"
 lock preparation-ray "contract.in data.in preparation.in ray.in" -c dev.txt "$@"

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from contract.layout import cache_dir
+from contract.layout import EXPORT_VARIABLE, cache_dir
 from tests.support.checkout import CHECKOUT
 from tests.support.sources import sources_key
 
@@ -74,23 +74,34 @@ def copy_model(version: Path, target: Path) -> Path:
 
 def training_python() -> str:
     """An interpreter with the training image's packages: this one, or one from the lock, kept in the cache."""
-    if all(importlib.util.find_spec(name) for name in ("torch", "trl", "optimum")):
+    if all(importlib.util.find_spec(name) for name in ("torch", "trl")):
         return sys.executable
-    lock = _LOCKS / "training.txt"
+    return _environment("training")
+
+
+def training_environ() -> dict[str, str]:
+    """This process's environment, and what the training image adds to it: this checkout, and the second environment."""
+    return {**os.environ, "PYTHONPATH": str(CHECKOUT), EXPORT_VARIABLE: _environment("export")}
+
+
+def _environment(name: str) -> str:
+    """The interpreter of an environment from a lock, kept in the cache."""
+    lock = _LOCKS / f"{name}.txt"
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
-    environment = cache_dir() / "tests" / "venvs" / f"training-{digest}"
+    environment = cache_dir() / "tests" / "venvs" / f"{name}-{digest}"
     python = environment / "bin" / "python"
     with _locked(environment):
         if not (environment / "complete").exists():
             _run([_uv(), "venv", "--quiet", "--clear", "--python", sys.executable, str(environment)])
-            _run([_uv(), "pip", "sync", "--quiet", "--python", str(python), "--require-hashes", str(lock)])
+            sync = ("pip", "sync", "--quiet", "--compile-bytecode", "--require-hashes", "--python", str(python))
+            _run([_uv(), *sync, str(lock)])
             (environment / "complete").touch()
     return str(python)
 
 
 def _cached(kind: str, make, *inputs: Path) -> Path:
     """The folder that `make` fills, keyed by the code and locks that it is made from."""
-    key = sources_key("training.importing", others=(_LOCKS / "training.txt", *inputs))
+    key = sources_key("training.importing", others=(_LOCKS / "training.txt", _LOCKS / "export.txt", *inputs))
     folder = cache_dir() / "tests" / "models" / f"{kind}-{key}"
     with _locked(folder):
         if not folder.exists():
@@ -107,7 +118,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _training(*arguments: str) -> None:
-    _run([training_python(), *arguments], {**os.environ, "PYTHONPATH": str(CHECKOUT)})
+    _run([training_python(), *arguments], training_environ())
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
