@@ -31,10 +31,7 @@ def main(arguments: list[str]) -> int:
 def _serve() -> int:
     settings = ServerSettings.from_environ(os.environ)
     require_packages("serving", "aiohttp", "tokenizers", "jinja2", "prometheus_client", "numpy")
-    if settings.likely_engine() == "openvino":
-        require_packages("serving", "openvino_genai")
-    else:
-        _require_torch(settings)
+    require_engine(settings)
     from serving.engines.spawn import spawn
 
     worker = spawn(settings.likely_engine())
@@ -49,8 +46,16 @@ def _serve() -> int:
         worker.end()
 
 
-def _require_torch(settings: ServerSettings) -> None:
-    """Refuse a version that this image can't run, or an image that lacks a package."""
+def require_engine(settings: ServerSettings) -> None:
+    """See that this image has what runs the version.
+
+    Raises:
+        ServingError: the version lacks the form that it has the engine for.
+        KitError: a package is missing.
+    """
+    if settings.likely_engine() == "openvino":
+        require_packages("serving", "openvino_genai")
+        return
     try:
         require_packages("serving-torch", "torch", "transformers")
     except KitError as e:

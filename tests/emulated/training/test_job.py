@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from contract.documents.model import ModelManifest
-from contract.documents.recipe import Recipe
+from contract.documents.recipe import Export, Recipe
 from contract.documents.recipe_evaluation import Suite
 from contract.integrity.digest import check_folder, file_entries
 from contract.layout import MANIFEST, MODEL_CARD, TrainingFolders
@@ -144,13 +144,15 @@ def test_replaced_container_packages_again_from_its_checkpoints(
 
 def test_job_that_trains_all_weights_on_texts_leaves_a_complete_version(data: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(method="pretrain", adapter="none", packing=True, schedule="cosine", weight_decay=0.1)
+    recipe = recipe.model_copy(update={"export": Export(openvino=False)})
     folders = make_container(tmp_path, tiny_model(), recipe, data)
     finish(start_job(folders))
     manifest = ModelManifest.load(folders.model / MANIFEST)
     check_folder(folders.model, manifest.files)
     assert manifest.training
     assert manifest.training.last_loss < manifest.training.first_loss - 1
-    assert not [name for name in manifest.files if name.startswith("adapter/")]
+    assert not [name for name in manifest.files if name.startswith(("adapter/", "openvino/"))]
+    assert manifest.engines == ["transformers"]
     base = tiny_model()
     for name, same in (("model.safetensors", False), ("tokenizer.json", True), ("config.json", True)):
         assert ((folders.model / name).read_bytes() == (base / name).read_bytes()) is same
