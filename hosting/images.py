@@ -10,15 +10,14 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import HostingError
-from contract.integrity.digest import sha256_bytes, tree_hash
+from contract.integrity.digest import tree_hash
 from contract.layout import EXPORT_VARIABLE, ROOT_VARIABLE, cache_dir
+from hosting.environments import build_environment, python_of
 from hosting.files import locked, silent, write_atomic
 
 _KIT = Path(__file__).resolve().parents[1]
@@ -136,10 +135,11 @@ def build(image: str | ImageSource, say: Callable[[str], None] = silent) -> str:
     with locked(folder / ".lock", say, f"image {source.name}: another process builds it; waiting"):
         if built := _if_built(reference(source)):
             return built
-        environment = {"environment": _build_environment(source.name, source.requirements, say)}
+        first = build_environment(source.name, source.requirements, say)
+        built = {"environment": first.folder.name}
         if source.export:
-            environment["export"] = _build_environment("export", source.export, say)
-        return _copy_app(source, folder, environment)
+            built["export"] = build_environment("export", source.export, say, below=first).folder.name
+        return _copy_app(source, folder, built)
 
 
 def find(ref: str) -> ProcessImage:
@@ -157,8 +157,11 @@ def find(ref: str) -> ProcessImage:
     folder = cache_dir() / "images" / match["name"] / match["sha256"]
     try:
         document = json.loads((folder / "image.json").read_text())
-        python, export = _python(document["environment"]), _python(document["export"]) if "export" in document else None
-    except (OSError, ValueError, KeyError):
+        python, export = (
+            python_of(cache_dir() / "venvs" / document[name]) if name in document else None
+            for name in ("environment", "export")
+        )
+    except (OSError, ValueError, TypeError):
         python = export = None
     if not python or not python.exists() or (export and not export.exists()):
         raise HostingError(
@@ -210,19 +213,6 @@ def under(root: Path, mounted: Iterable[str], value: str) -> str:
     return f"{root}{value}" if inside else value
 
 
-def find_uv() -> str:
-    """The program uv: of the kit's own environment, or on PATH.
-
-    Raises:
-        HostingError: there is none.
-    """
-    beside = Path(sys.executable).with_name("uv")
-    found = str(beside) if beside.exists() else shutil.which("uv")
-    if not found:
-        raise HostingError("uv is missing, which creates the images' environments", fix="pip install uv")
-    return found
-
-
 def _source(image: str | ImageSource) -> ImageSource:
     return ImageSource.of_kit(image) if isinstance(image, str) else image
 
@@ -246,66 +236,7 @@ def _requirements(name: str) -> Path:
     raise HostingError(f"{name}.txt, the lock of the image's packages, is missing", fix="install the kit again")
 
 
-def _python(environment: str) -> Path:
-    return cache_dir() / "venvs" / environment / "bin" / "python"
-
-
-def _build_environment(image: str, lock: Path, say: Callable[[str], None]) -> str:
-    """Make a virtual environment of a lock unless it is there; its folder's name."""
-    version = ".".join(map(str, sys.version_info[:3]))
-    key = sha256_bytes(lock.read_bytes() + version.encode())[:20]
-    name = f"{image}-{key}"
-    final = cache_dir() / "venvs" / name
-    if (final / "bin" / "python").exists():
-        return name
-    say(f"image {image}: making its environment in {final} (once for these requirements)")
-    for leftover in (final, *final.parent.glob(f"{name}.partial-*")):
-        shutil.rmtree(leftover, ignore_errors=True)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of this builder's own: the uv of one that was killed may still be writing into its.
-    partial = Path(tempfile.mkdtemp(prefix=f"{name}.partial-", dir=final.parent))
-    partial.chmod(_FOR_ALL)
-    sync = ("pip", "sync", "--require-hashes", "--compile-bytecode", "--python", str(partial / "bin" / "python"))
-    try:
-        _uv(
-            image,
-            lock,
-            say,
-            "venv",
-            "--quiet",
-            "--no-project",
-            "--relocatable",
-            "--python",
-            sys.executable,
-            str(partial),
-        )
-        _uv(image, lock, say, *sync, str(lock))
-        partial.rename(final)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return name
-
-
-def _uv(image: str, lock: Path, say: Callable[[str], None], *arguments: str) -> None:
-    environ = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
-    lines: list[str] = []
-    with subprocess.Popen(
-        [find_uv(), *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environ
-    ) as process:
-        assert process.stderr
-        for line in map(str.strip, process.stderr):
-            if line and not line.startswith(("+ ", "- ", "~ ")):
-                lines.append(line)
-                say(f"image {image}: {line}")
-    if process.returncode:
-        raise HostingError(
-            f"the environment of image {image} can't be made: " + " / ".join(lines[-5:]),
-            where=str(lock),
-            fix="check the package registry's connection and the free disk space; the build resumes where it stopped",
-        )
-
-
-def _copy_app(source: ImageSource, folder: Path, environment: Mapping[str, str]) -> str:
+def _copy_app(source: ImageSource, folder: Path, environments: Mapping[str, str]) -> str:
     """Copy the packages; the copy gives the hash, so that a file edited meanwhile can't get under a wrong name."""
     partial = folder / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -319,7 +250,7 @@ def _copy_app(source: ImageSource, folder: Path, environment: Mapping[str, str])
         ref = _reference(source.name, sha256)
         subprocess.run(
             [
-                _python(environment["environment"]),
+                python_of(cache_dir() / "venvs" / environments["environment"]),
                 "-m",
                 "compileall",
                 "-q",
@@ -332,7 +263,7 @@ def _copy_app(source: ImageSource, folder: Path, environment: Mapping[str, str])
             stdin=subprocess.DEVNULL,
             capture_output=True,
         )
-        document = {"schema": _SCHEMA, "ref": ref, **environment}
+        document = {"schema": _SCHEMA, "ref": ref, **environments}
         write_atomic(partial / "image.json", json.dumps(document, indent=2) + "\n", 0o644)
         shutil.rmtree(folder / sha256, ignore_errors=True)  # there only when its environment was gone
         partial.rename(folder / sha256)

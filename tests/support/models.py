@@ -5,7 +5,6 @@ read-only: copy a version (`copy_model`) before you change or sign it.
 """
 
 import fcntl
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from contract.layout import EXPORT_VARIABLE, cache_dir
+from hosting.environments import Environment, build_environment, python_of
 from tests.support.checkout import CHECKOUT
 from tests.support.sources import sources_key
 
@@ -76,27 +76,17 @@ def training_python() -> str:
     """An interpreter with the training image's packages: this one, or one from the lock, kept in the cache."""
     if all(importlib.util.find_spec(name) for name in ("torch", "trl")):
         return sys.executable
-    return _environment("training")
+    with _locked(cache_dir() / "tests" / "venvs" / "training"):
+        return str(python_of(build_environment("training", _LOCKS / "training.txt", lambda _: None).folder))
 
 
 def training_environ() -> dict[str, str]:
     """This process's environment, and what the training image adds to it: this checkout, and the second environment."""
-    return {**os.environ, "PYTHONPATH": str(CHECKOUT), EXPORT_VARIABLE: _environment("export")}
-
-
-def _environment(name: str) -> str:
-    """The interpreter of an environment from a lock, kept in the cache."""
-    lock = _LOCKS / f"{name}.txt"
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
-    environment = cache_dir() / "tests" / "venvs" / f"{name}-{digest}"
-    python = environment / "bin" / "python"
-    with _locked(environment):
-        if not (environment / "complete").exists():
-            _run([_uv(), "venv", "--quiet", "--clear", "--python", sys.executable, str(environment)])
-            sync = ("pip", "sync", "--quiet", "--compile-bytecode", "--require-hashes", "--python", str(python))
-            _run([_uv(), *sync, str(lock)])
-            (environment / "complete").touch()
-    return str(python)
+    here = Path(training_python()).parents[1]
+    below = Environment(here, _LOCKS / ("dev.txt" if here == Path(sys.prefix) else "training.txt"))
+    with _locked(cache_dir() / "tests" / "venvs" / "export"):
+        export = build_environment("export", _LOCKS / "export.txt", lambda _: None, below=below)
+    return {**os.environ, "PYTHONPATH": str(CHECKOUT), EXPORT_VARIABLE: str(python_of(export.folder))}
 
 
 def _cached(kind: str, make, *inputs: Path) -> Path:
