@@ -1,4 +1,4 @@
-"""Which packages of a lock an environment takes from the one below. Making them: tests/emulated/hosting/test_images.py."""
+"""Which packages of a lock an environment takes from the one below. How they are made: tests/emulated/hosting."""
 
 from pathlib import Path
 
