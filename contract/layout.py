@@ -14,6 +14,8 @@ FOLDER_VARIABLES = {
     for name in ("spec", "dataset", "base_model", "model", "checkpoints", "reports")
 }
 """A training container's folder -> the variable that says where it is, where a platform mounts it elsewhere."""
+EXPORT_VARIABLE = "LLMOPS_EXPORT_PYTHON"
+"""Names the interpreter of the training image's second environment, which converts models (requirements/export.txt)."""
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
 SPEC = "run.json"

@@ -51,7 +51,7 @@ def build(
 
     Args:
         name: training, serving or serving-torch.
-        files: `requirements.txt` and `app/…` -> file, as hosting.images.ImageSource.files gives them;
+        files: `requirements.txt`, `export.txt` and `app/…` -> file, as hosting.images.ImageSource.files gives them;
             the package of the image has a Dockerfile.
         source: hash of these files; the image is tagged by it, so that it is built once.
         say: told the build's steps.
@@ -82,8 +82,8 @@ def _build(name: str, tag: str, files: Mapping[str, Path], source: str, say: Cal
     with tempfile.TemporaryDirectory(prefix="llmops-image-") as folder:
         for path, file in files.items():
             target = Path(folder, path.removeprefix("app/"))
-            if path == "requirements.txt":  # the name that the package's Dockerfile gives to the lock
-                target = Path(folder, "requirements", f"{package}.txt")
+            if "/" not in path:  # a lock, by the name that the package's Dockerfile gives to it
+                target = Path(folder, "requirements", f"{package}.txt" if path == "requirements.txt" else path)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
         say(f"image {name}: building it with Docker{f' from {base}' if base else ''}")

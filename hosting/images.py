@@ -10,15 +10,14 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import HostingError
-from contract.integrity.digest import sha256_bytes, tree_hash
-from contract.layout import ROOT_VARIABLE, cache_dir
+from contract.integrity.digest import tree_hash
+from contract.layout import EXPORT_VARIABLE, ROOT_VARIABLE, cache_dir
+from hosting.environments import build_environment, python_of
 from hosting.files import locked, silent, write_atomic
 
 _KIT = Path(__file__).resolve().parents[1]
@@ -43,6 +42,8 @@ class ImageSource:
     name: str
     requirements: Path
     packages: Mapping[str, Path]
+    export: Path | None = None
+    """The lock of the image's second environment."""
 
     @classmethod
     def of_kit(cls, name: str) -> "ImageSource":
@@ -57,11 +58,11 @@ class ImageSource:
         for folder in packages.values():
             if not folder.is_dir():
                 raise HostingError("a package of the image is missing", where=str(folder), fix="install the kit again")
-        return cls(name, _requirements(name), packages)
+        return cls(name, _requirements(name), packages, _requirements("export") if name == "training" else None)
 
     def files(self) -> dict[str, Path]:
-        """Path in the image's `app` folder -> file; the requirements beside it as `requirements.txt`."""
-        found = {"requirements.txt": self.requirements}
+        """Path in the image's `app` folder -> file; its locks beside it, as `requirements.txt` and `export.txt`."""
+        found = {"requirements.txt": self.requirements} | ({"export.txt": self.export} if self.export else {})
         for package, folder in self.packages.items():
             for base, folders, names in os.walk(folder):
                 folders[:] = [f for f in folders if f != "__pycache__" and not f.startswith(".")]
@@ -79,10 +80,17 @@ class ProcessImage:
     ref: str
     python: Path
     app: Path
+    export: Path | None = None
+    """The interpreter of its second environment."""
+
+    @property
+    def interpreters(self) -> list[Path]:
+        """Of each of its environments."""
+        return [self.python, *([self.export] if self.export else [])]
 
     def let_all_read(self) -> None:
         """Let other users of this machine run it: an older kit made environments for their maker alone."""
-        for folder in (self.python.parents[1], self.app.parent, self.app):
+        for folder in (*(python.parents[1] for python in self.interpreters), self.app.parent, self.app):
             if folder.stat().st_mode & _FOR_ALL != _FOR_ALL:
                 folder.chmod(_FOR_ALL)
 
@@ -127,8 +135,11 @@ def build(image: str | ImageSource, say: Callable[[str], None] = silent) -> str:
     with locked(folder / ".lock", say, f"image {source.name}: another process builds it; waiting"):
         if built := _if_built(reference(source)):
             return built
-        environment = _build_environment(source, say)
-        return _copy_app(source, folder, environment)
+        first = build_environment(source.name, source.requirements, say)
+        built = {"environment": first.folder.name}
+        if source.export:
+            built["export"] = build_environment("export", source.export, say, below=first).folder.name
+        return _copy_app(source, folder, built)
 
 
 def find(ref: str) -> ProcessImage:
@@ -145,18 +156,21 @@ def find(ref: str) -> ProcessImage:
         )
     folder = cache_dir() / "images" / match["name"] / match["sha256"]
     try:
-        environment = json.loads((folder / "image.json").read_text())["environment"]
-    except (OSError, ValueError, KeyError):
-        environment = ""
-    python = cache_dir() / "venvs" / environment / "bin" / "python"
-    if not environment or not python.exists():
+        document = json.loads((folder / "image.json").read_text())
+        python, export = (
+            python_of(cache_dir() / "venvs" / document[name]) if name in document else None
+            for name in ("environment", "export")
+        )
+    except (OSError, ValueError, TypeError):
+        python = export = None
+    if not python or not python.exists() or (export and not export.exists()):
         raise HostingError(
             f"image {ref} is not built on this machine",
             where=str(folder),
             fix="`llmops up` builds the image of this checkout; go back to the revision that the image was built from "
             "to build an older one",
         )
-    return ProcessImage(ref, python, folder / "app")
+    return ProcessImage(ref, python, folder / "app", export)
 
 
 def process_environ(
@@ -184,6 +198,8 @@ def process_environ(
         "PYTHONUNBUFFERED": "1",
         ROOT_VARIABLE: str(root),
     }
+    if image.export:
+        environ[EXPORT_VARIABLE] = str(image.export)
     if port is not None:
         environ["SAGEMAKER_BIND_TO_PORT"] = str(port)
     if (gpus := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:  # a container has those that it was started with
@@ -195,19 +211,6 @@ def under(root: Path, mounted: Iterable[str], value: str) -> str:
     """A variable or an argument as the process sees it: a path in a mounted folder of the container is below `root`."""
     inside = any(value == path or value.startswith(path.rstrip("/") + "/") for path in mounted)
     return f"{root}{value}" if inside else value
-
-
-def find_uv() -> str:
-    """The program uv: of the kit's own environment, or on PATH.
-
-    Raises:
-        HostingError: there is none.
-    """
-    beside = Path(sys.executable).with_name("uv")
-    found = str(beside) if beside.exists() else shutil.which("uv")
-    if not found:
-        raise HostingError("uv is missing, which creates the images' environments", fix="pip install uv")
-    return found
 
 
 def _source(image: str | ImageSource) -> ImageSource:
@@ -233,51 +236,7 @@ def _requirements(name: str) -> Path:
     raise HostingError(f"{name}.txt, the lock of the image's packages, is missing", fix="install the kit again")
 
 
-def _build_environment(source: ImageSource, say: Callable[[str], None]) -> str:
-    """Make the virtual environment of the image's requirements unless it is there; its folder's name."""
-    version = ".".join(map(str, sys.version_info[:3]))
-    key = sha256_bytes(source.requirements.read_bytes() + version.encode())[:20]
-    name = f"{source.name}-{key}"
-    final = cache_dir() / "venvs" / name
-    if (final / "bin" / "python").exists():
-        return name
-    say(f"image {source.name}: making its environment in {final} (once for these requirements)")
-    for leftover in (final, *final.parent.glob(f"{name}.partial-*")):
-        shutil.rmtree(leftover, ignore_errors=True)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of this builder's own: the uv of one that was killed may still be writing into its.
-    partial = Path(tempfile.mkdtemp(prefix=f"{name}.partial-", dir=final.parent))
-    partial.chmod(_FOR_ALL)
-    sync = ("pip", "sync", "--require-hashes", "--compile-bytecode", "--python", str(partial / "bin" / "python"))
-    try:
-        _uv(source, say, "venv", "--quiet", "--no-project", "--relocatable", "--python", sys.executable, str(partial))
-        _uv(source, say, *sync, str(source.requirements))
-        partial.rename(final)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return name
-
-
-def _uv(source: ImageSource, say: Callable[[str], None], *arguments: str) -> None:
-    environ = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
-    lines: list[str] = []
-    with subprocess.Popen(
-        [find_uv(), *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environ
-    ) as process:
-        assert process.stderr
-        for line in map(str.strip, process.stderr):
-            if line and not line.startswith(("+ ", "- ", "~ ")):
-                lines.append(line)
-                say(f"image {source.name}: {line}")
-    if process.returncode:
-        raise HostingError(
-            f"the environment of image {source.name} can't be made: " + " / ".join(lines[-5:]),
-            where=str(source.requirements),
-            fix="check the package registry's connection and the free disk space; the build resumes where it stopped",
-        )
-
-
-def _copy_app(source: ImageSource, folder: Path, environment: str) -> str:
+def _copy_app(source: ImageSource, folder: Path, environments: Mapping[str, str]) -> str:
     """Copy the packages; the copy gives the hash, so that a file edited meanwhile can't get under a wrong name."""
     partial = folder / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -289,14 +248,22 @@ def _copy_app(source: ImageSource, folder: Path, environment: str) -> str:
             shutil.copyfile(path, copied[name])
         sha256 = tree_hash(copied)
         ref = _reference(source.name, sha256)
-        python = cache_dir() / "venvs" / environment / "bin" / "python"
         subprocess.run(
-            [python, "-m", "compileall", "-q", "-j0", "--invalidation-mode", "unchecked-hash", str(partial / "app")],
+            [
+                python_of(cache_dir() / "venvs" / environments["environment"]),
+                "-m",
+                "compileall",
+                "-q",
+                "-j0",
+                "--invalidation-mode",
+                "unchecked-hash",
+                str(partial / "app"),
+            ],
             check=False,  # a file that does not compile is for the image's own start to report
             stdin=subprocess.DEVNULL,
             capture_output=True,
         )
-        document = {"schema": _SCHEMA, "ref": ref, "environment": environment}
+        document = {"schema": _SCHEMA, "ref": ref, **environments}
         write_atomic(partial / "image.json", json.dumps(document, indent=2) + "\n", 0o644)
         shutil.rmtree(folder / sha256, ignore_errors=True)  # there only when its environment was gone
         partial.rename(folder / sha256)

@@ -72,7 +72,7 @@ def _python(_: Path) -> Iterator[Diagnosis]:
 
 
 def _uv(_: Path) -> Iterator[Diagnosis]:
-    from hosting.images import find_uv
+    from hosting.environments import find_uv
 
     yield Diagnosis("uv", "ok", _first_line([find_uv(), "--version"]))
 

@@ -2,18 +2,18 @@
 
 python -m preparation RECIPE COLLECTED TARGET --root FOLDER --work FOLDER [--workers N] [--ray ADDRESS]
 
-Prints lines of JSON: {"say": "…"} for each step, then {"sha256": "…"}, or {"error": "KIND", "what": …, "where": …,
-"fix": …} with exit code 1.
+Prints a line for each step, then the version's identity; an error as contract.programs has it.
 """
 
 import argparse
-import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from contract.documents.recipe import Recipe
 from contract.errors import KitError, require_packages
+from contract.programs import tell_error
 from preparation.examine import load_tokenizer
 from preparation.prepare import prepare
 from preparation.reading import name_of
@@ -46,17 +46,18 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     die_with_parent()
     os.environ |= _ENVIRONMENT
+    lines = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is no step
     try:
         require_packages("preparation", "daft", *(["ray"] if options.ray else []))
-        sha256 = _prepare(options)
+        print(_prepare(options, lambda line: print(line, file=lines)), file=lines)
     except KitError as e:
-        _tell(error=type(e).__name__, what=e.what, where=e.where, fix=e.fix)
+        tell_error(e)
         return 1
-    _tell(sha256=sha256)
     return 0
 
 
-def _prepare(options: argparse.Namespace) -> str:
+def _prepare(options: argparse.Namespace, say: Callable[[str], None]) -> str:
     from preparation.daft_engine import OnDaft, start
 
     recipe = Recipe.load(options.recipe)
@@ -72,7 +73,7 @@ def _prepare(options: argparse.Namespace) -> str:
         work=options.work,
         workers=options.workers,
         tokenizer=tokenizer,
-        say=lambda line: _tell(say=line),
+        say=say,
     )
     sha256 = prepare(
         recipe,
@@ -80,14 +81,10 @@ def _prepare(options: argparse.Namespace) -> str:
         options.collected,
         options.target,
         engine=engine,
-        say=lambda line: _tell(say=line),
+        say=say,
     )
     engine.forget_others()
     return sha256
-
-
-def _tell(**fields: str) -> None:
-    print(json.dumps(fields), flush=True)
 
 
 if __name__ == "__main__":

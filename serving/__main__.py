@@ -9,7 +9,7 @@ import os
 import sys
 
 from contract.core_dumps import no_core_files
-from contract.errors import KitError, require_packages
+from contract.errors import KitError, ServingError, require_packages
 from serving.log import say
 from serving.settings import ServerSettings
 
@@ -31,10 +31,7 @@ def main(arguments: list[str]) -> int:
 def _serve() -> int:
     settings = ServerSettings.from_environ(os.environ)
     require_packages("serving", "uvicorn", "uvloop", "httptools", "tokenizers", "jinja2", "prometheus_client", "numpy")
-    if settings.likely_engine() == "openvino":
-        require_packages("serving", "openvino_genai")
-    else:
-        require_packages("serving-torch", "torch", "transformers")
+    require_engine(settings)
     from serving.engines.spawn import spawn
 
     worker = spawn(settings.likely_engine())
@@ -47,6 +44,28 @@ def _serve() -> int:
         return run(settings, bringup)
     finally:
         worker.end()
+
+
+def require_engine(settings: ServerSettings) -> None:
+    """See that this image has what runs the version.
+
+    Raises:
+        ServingError: the version lacks the form that it has the engine for.
+        KitError: a package is missing.
+    """
+    if settings.likely_engine() == "openvino":
+        require_packages("serving", "openvino_genai")
+        return
+    try:
+        require_packages("serving-torch", "torch", "transformers")
+    except KitError as e:
+        if settings.engine != "auto":
+            raise
+        raise ServingError(
+            f"{settings.name or 'the version'} has no OpenVINO form, and this image runs no other: {e.what}",
+            where=str(settings.model),
+            fix="`llmops models convert NAME@N` makes the version that has it: promote that one",
+        ) from e
 
 
 def one_line(error: KitError) -> str:

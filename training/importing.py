@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from contract.documents.dataset import FileEntry
-from contract.documents.model import Lineage, Origin
+from contract.documents.model import Lineage, ModelManifest, Origin
 from contract.errors import KitError
-from contract.integrity.digest import sha256_file
+from contract.integrity.digest import check_folder, file_entries, sha256_file
+from contract.layout import MANIFEST, SIGNATURE
 from training.process import say
 from training.scoring import ANY_ANSWER
 
@@ -18,7 +19,14 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 
 
 def import_model(
-    source: Path, target: Path, *, name: str, origin: str = "", revision: str = "", licence: str = ""
+    source: Path,
+    target: Path,
+    *,
+    name: str,
+    origin: str = "",
+    revision: str = "",
+    licence: str = "",
+    openvino: bool | None = None,
 ) -> str:
     """Check a base model and convert it.
 
@@ -29,6 +37,7 @@ def import_model(
         origin: where the files come from, as the recipe says it; default `folder:<source>`.
         revision: commit or package version.
         licence: SPDX identifier; default what the source states.
+        openvino: whether it gets OpenVINO's form; None: by its size.
 
     Returns:
         The version's identity.
@@ -43,7 +52,7 @@ def import_model(
     try:
         say(stage="read")
         found = find_source(source)
-        stated = _convert(found, work)
+        stated = _convert(found, work, openvino)
         licence = licence or stated
         if not licence:
             raise KitError(
@@ -62,6 +71,40 @@ def import_model(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     say(stage="done", sha256=identity)
+    return identity
+
+
+def add_openvino(version: Path, target: Path) -> str:
+    """Copy a version, and add the form that a CPU serves. All else stays, so that the same version gives the same one.
+
+    Args:
+        version: a version without the form.
+        target: the new version's folder, unsigned; must not exist.
+
+    Returns:
+        The new version's identity.
+
+    Raises:
+        KitError: the architecture has no conversion, or the version would run code; nothing is left at `target`.
+        IntegrityError: a file is not what the manifest says.
+    """
+    from training.openvino_form import export_openvino
+
+    manifest = ModelManifest.load(version / MANIFEST)
+    check_folder(version, manifest.files)
+    _check_folder(version)
+    work = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        shutil.copytree(version, work, ignore=shutil.ignore_patterns(MANIFEST, SIGNATURE))
+        work.chmod(0o755)
+        say(stage="openvino")
+        export_openvino(work)
+        engines = ["openvino", *manifest.engines]
+        manifest.model_copy(update={"engines": engines, "files": file_entries(work)}).write(work / MANIFEST)
+        identity = sha256_file(work / MANIFEST)
+        work.rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     return identity
 
 
@@ -124,10 +167,10 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _convert(source: Path, work: Path) -> str:
-    """Write weights, tokenizer and OpenVINO form; the licence that the source states."""
+def _convert(source: Path, work: Path, openvino: bool | None) -> str:
+    """Write weights, tokenizer and, where it is wanted, OpenVINO form; the licence that the source states."""
     from training.chat import check_template
-    from training.openvino_form import export_openvino
+    from training.openvino_form import export_openvino, is_wanted
     from training.weights import load_model, load_tokenizer, save_model
 
     if source.is_file():
@@ -140,8 +183,9 @@ def _convert(source: Path, work: Path) -> str:
     say(stage="safetensors")
     save_model(model, tokenizer, work)
     del model
-    say(stage="openvino")
-    export_openvino(work)
+    if is_wanted(openvino, work):
+        say(stage="openvino")
+        export_openvino(work)
     return licence
 
 

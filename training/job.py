@@ -269,7 +269,7 @@ class TrainingJob:
             )
 
     def _package(self) -> None:
-        """Make a version of what was trained, in both forms; again unless all of it is there as it was written."""
+        """Make a version of what was trained; again unless all of it is there as it was written."""
         self._check_stop()
         say(stage="package")
         record = self.state / "package.json"
@@ -281,7 +281,8 @@ class TrainingJob:
             from training.package import package
 
             with tempfile.TemporaryDirectory(prefix=LOCAL_PREFIX) as local:
-                package(self.base, checkpoints.fetched(self.state / RESULT, Path(local)), self.folders.model)
+                trained = checkpoints.fetched(self.state / RESULT, Path(local))
+                package(self.base, trained, self.folders.model, self.recipe.export.openvino)
             return {name: entry.model_dump() for name, entry in file_entries(self.folders.model).items()}
 
         with _timed("package"):

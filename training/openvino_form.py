@@ -1,27 +1,67 @@
-"""The form that a CPU serves: OpenVINO's intermediate representation, token ids in, logits out."""
+"""The form that a CPU serves: OpenVINO's intermediate representation, token ids in, logits out.
+
+The converter, optimum-intel, holds back transformers: it runs in an environment of its own (requirements/export.txt),
+which the image names by EXPORT_VARIABLE, as `python -m training.openvino_form FOLDER`.
+"""
 
 import logging
+import os
+import sys
 import tempfile
 from pathlib import Path
 
+from contract.errors import KitError, RunError
+from contract.layout import EXPORT_VARIABLE
+from contract.programs import run_program, tell_error
+from training.process import die_with_parent, forget_other_launchers, prepare_process
+from training.weights import count_parameters
+
 FOLDER = "openvino"
+MOST_PARAMETERS = 2_000_000_000
+"""Of a version that gets the form without being asked for: larger ones are for GPUs."""
 _KEEP = ("openvino_model.xml", "openvino_model.bin", "config.json", "generation_config.json")
 
 
+def is_wanted(asked: bool | None, folder: Path) -> bool:
+    """Whether a version gets the form.
+
+    Args:
+        asked: by recipe or command line; None: by the model's size.
+        folder: the version's safetensors.
+    """
+    return count_parameters(folder) < MOST_PARAMETERS if asked is None else asked
+
+
 def export_openvino(folder: Path) -> None:
-    """Convert a version's safetensors into `openvino/` beside them; weights stay bf16.
+    """Convert a version's safetensors into `openvino/` beside them; weights stay bf16. Equal weights give equal bytes.
 
     Raises:
-        KitError: the architecture has no conversion.
+        KitError: the architecture has no conversion, or the environment is missing.
     """
+    if not (python := os.environ.get(EXPORT_VARIABLE)):
+        raise RunError(
+            "is not set: nothing here converts a model to OpenVINO's form",
+            where=EXPORT_VARIABLE,
+            fix="run the kit's training image, or name the Python of an environment made from requirements/export.txt",
+        )
+    run_program(
+        [python, "-m", "training.openvino_form", folder.absolute()],
+        os.environ,
+        lambda line: print(line, flush=True),
+        what="the conversion to OpenVINO ended",
+        fix="see that the machine has memory for the model twice; `openvino: false` leaves the form out",
+    )
+
+
+def _convert(folder: Path) -> None:
     import torch
 
-    from contract.errors import KitError
     from training.weights import load_model
 
     logging.getLogger("optimum").setLevel(logging.ERROR)
-    from optimum.exporters.openvino.convert import export_from_model
-    from optimum.intel.openvino.configuration import OVConfig
+    # Not in the environment of the development, which has training's transformers.
+    from optimum.exporters.openvino.convert import export_from_model  # pyright: ignore[reportMissingImports]
+    from optimum.intel.openvino.configuration import OVConfig  # pyright: ignore[reportMissingImports]
 
     model = load_model(folder, torch.bfloat16)
     # Inside of the folder: of what is around it, a job may write nothing.
@@ -39,7 +79,8 @@ def export_openvino(folder: Path) -> None:
             raise KitError(
                 f"OpenVINO has no form of {model.config.model_type}: {e}",
                 where=str(folder),
-                fix="take a model of an architecture that optimum-intel converts, such as Llama or Qwen",
+                fix="take a model of an architecture that optimum-intel converts, such as Llama or Qwen; or leave the "
+                "form out by `openvino: false`, and serve the version on a GPU",
             ) from e
         target = folder / FOLDER
         target.mkdir()
@@ -48,3 +89,23 @@ def export_openvino(folder: Path) -> None:
             if source.exists():
                 source.rename(target / name)
                 (target / name).chmod(0o644)
+
+
+def main(folder: Path) -> int:
+    """Convert in the environment that has the converter; the exit code."""
+    die_with_parent()
+    forget_other_launchers()
+    prepare_process()
+    try:
+        _convert(folder)
+    except KitError as e:
+        tell_error(e)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # as the image's other programs: taking the libraries apart takes seconds

@@ -1,25 +1,27 @@
-"""Package: make the trained weights a version, in both forms that servers load."""
+"""Package: make the trained weights a version, in the forms that servers load."""
 
 import shutil
 from pathlib import Path
 
 from training.merge import is_adapter, merge, replace_weights
-from training.openvino_form import export_openvino
+from training.openvino_form import export_openvino, is_wanted
 from training.process import say
 
 
-def package(base: Path, trained: Path, target: Path) -> None:
-    """Write safetensors, tokenizer, OpenVINO form and, where one was trained, the adapter.
+def package(base: Path, trained: Path, target: Path, openvino: bool | None) -> None:
+    """Write safetensors, tokenizer, OpenVINO form where it is wanted and, where one was trained, the adapter.
 
     Args:
         base: the base model's version.
         trained: what `finetune` left.
         target: emptied first; the folder itself stays, as a platform may have mounted it.
+        openvino: whether the form is wanted; None: by the model's size.
     """
     target.mkdir(parents=True, exist_ok=True)
     for path in target.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     say(package="weights")
     (merge if is_adapter(trained) else replace_weights)(base, trained, target)
-    say(package="openvino")
-    export_openvino(target)
+    if is_wanted(openvino, target):
+        say(package="openvino")
+        export_openvino(target)

@@ -1,6 +1,7 @@
 """A model's Hugging Face form: load and save safetensors, tokenizer and configuration."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,16 @@ def save_weights(model: Any, weights: Mapping[str, Any], folder: Path) -> None:
     model.save_pretrained(folder, state_dict=narrow, max_shard_size=SHARD_SIZE)
     for path in set(folder.iterdir()) - set(folder.glob(f"{WEIGHTS}*")):
         path.unlink()
+
+
+def count_parameters(folder: Path) -> int:
+    """Of the folder's safetensors, told by their headers (https://huggingface.co/docs/safetensors/index#format)."""
+    count = 0
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        count += sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    return count
 
 
 def stop_tokens(folder: Path) -> list[int]:

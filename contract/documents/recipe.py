@@ -68,6 +68,15 @@ class ServingDefaults(Part):
     temperature: float = Field(default=0.0, ge=0, le=2)
 
 
+class Export(Part):
+    """The forms that a version has beside its safetensors."""
+
+    openvino: bool | None = Field(
+        default=None,
+        description="OpenVINO's, which endpoints on CPUs serve. Default: for models below 2 billion parameters.",
+    )
+
+
 _SPLITS_1 = {"new_phrasings": "rephrased", "new_facts": "test"}
 
 
@@ -105,6 +114,7 @@ class Recipe(Document):
     training: Training = Training()
     evaluation: Evaluation
     serving: ServingDefaults = ServingDefaults()
+    export: Export = Export()
 
     @model_validator(mode="after")
     def _patience_has_a_loss(self) -> "Recipe":

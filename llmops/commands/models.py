@@ -30,6 +30,14 @@ def import_base(
     ],
     revision: Annotated[str, typer.Option(help="Commit on the hub, or version of the package.")] = "",
     licence: Annotated[str, typer.Option(help="SPDX identifier. Default: as the source states.")] = "",
+    openvino: Annotated[
+        bool | None,
+        typer.Option(
+            "--openvino/--no-openvino",
+            help="Add OpenVINO's form, which endpoints on CPUs serve. Default: for models below 2 billion parameters.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Import a base model: record licence, revision and hashes, then convert, sign and number it.
@@ -38,11 +46,13 @@ def import_base(
     llmops models import qwen --source hub:Qwen/Qwen3-0.6B --revision COMMIT
     llmops models import mine --source folder:../best --licence MIT
     """
-    from llmops.store.importing import import_model, parse_source
+    from llmops.store.importing import add_openvino, import_model, parse_source
 
     here: Context = context.obj
     wanted = parse_source(name, source, revision, licence)
-    ref = import_model(here.platform, wanted, say, relative_to=here.cwd)
+    ref = import_model(here.platform, wanted, say, here.cwd, openvino)
+    if openvino:  # one that was there may lack it
+        ref = add_openvino(here.platform, ref, say)
     print_version(here.platform, ref, as_json)
 
 
@@ -108,6 +118,20 @@ def verify_models(
         store.require_nothing_else(ref)
         rows.append({"model": ref.alias, "verified": True, "sha256": ref.sha256})
     print_rows(rows, ["model", "verified", "sha256"], as_json, "no model versions yet")
+
+
+@models.command("convert")
+def convert_model(context: typer.Context, version: _Version, as_json: Json = False) -> None:
+    """Add OpenVINO's form, which endpoints on CPUs serve, to a version that was made without it: the next version of
+    its name. Weights, scores, gate and lineage stay.
+
+    llmops models convert chatbot@3
+    """
+    from llmops.store.importing import add_openvino
+
+    here: Context = context.obj
+    ref = add_openvino(here.platform, here.platform.store().find(version), say)
+    print_version(here.platform, ref, as_json)
 
 
 @models.command("copy")

@@ -1,18 +1,14 @@
 """Preparing in the image `preparation`: a process of its own, whose libraries the command line does without."""
 
-import json
-import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from contract import errors
 from contract.documents.recipe import Recipe
-from contract.errors import KitError
-
-_LAST_LINES = 15
+from contract.integrity.digest import sha256_file
+from contract.layout import MANIFEST
+from llmops.images.image_program import run_in_image
 
 
 @dataclass(frozen=True)
@@ -56,10 +52,8 @@ def prepare_in_image(
     Raises:
         KitError: as `preparation.prepare` raised it; or the process died.
     """
-    from hosting import images
     from hosting.files import locked
 
-    image = images.find(images.build("preparation-ray" if workers.ray else "preparation", say))
     busy = "another process prepares this data; waiting"
     with (
         locked(stages.with_name(f"{stages.name}.lock"), say, busy),
@@ -67,48 +61,15 @@ def prepare_in_image(
     ):
         root = Path(temporary)
         recipe.write(root / "recipe.json")
-        log = root / "stderr"
         paths = (root / "recipe.json", collected, target, "--root", recipe_folder, "--work", stages)
-        command = [str(image.python), "-m", "preparation", *(str(_absolute(each)) for each in paths)]
-        command += ["--workers", str(workers.count)] if workers.count else []
-        command += ["--ray", workers.ray] if workers.ray else []
-        environ = images.process_environ(image, root)
-        last: dict[str, Any] = {}
-        with (
-            log.open("wb") as stderr,
-            subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=environ, text=True
-            ) as process,
-        ):
-            assert process.stdout
-            try:
-                for line in process.stdout:
-                    if (last := _parse(line)) and "say" in last:
-                        say(last["say"])
-            except BaseException:
-                process.kill()
-                raise
-        if "sha256" in last:
-            return last["sha256"]
-        raise _error_of(last, process.returncode, log.read_text(errors="replace"))
-
-
-def _absolute(part: str | Path) -> str | Path:
-    return part.resolve() if isinstance(part, Path) else part
-
-
-def _parse(line: str) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except ValueError:  # a library that prints
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _error_of(last: dict[str, Any], code: int, log: str) -> KitError:
-    kind = getattr(errors, last.get("error", ""), None)
-    if isinstance(kind, type) and issubclass(kind, KitError):
-        return kind(last["what"], where=last["where"], fix=last["fix"])
-    lines = "\n  ".join(log.strip().splitlines()[-_LAST_LINES:])
-    what = f"preparing ended with {code}" + (f":\n  {lines}" if lines else "")
-    return KitError(what, where="image preparation", fix="repeat the command: it goes on after the last stage")
+        run_in_image(
+            "preparation-ray" if workers.ray else "preparation",
+            *("-m", "preparation", *(each.resolve() if isinstance(each, Path) else each for each in paths)),
+            *(("--workers", str(workers.count)) if workers.count else ()),
+            *(("--ray", workers.ray) if workers.ray else ()),
+            work=root,
+            say=say,
+            what="preparing ended",
+            fix="repeat the command: it goes on after the last stage",
+        )
+    return sha256_file(target / MANIFEST)

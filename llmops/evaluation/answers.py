@@ -16,7 +16,7 @@ from contract.integrity.digest import sha256_bytes
 from contract.layout import MANIFEST, cache_dir
 from llmops.evaluation.asking import ask_patiently, at_once, reply_message
 from llmops.evaluation.models import AskedModel, FolderModel, RemoteModel, StoredModel
-from llmops.images.training_image import failure, run_in_training_image
+from llmops.images.image_program import run_in_image
 from llmops.platforms.platform import Say
 from llmops.runs.receipts import read_answers
 from llmops.store.store import Store
@@ -139,16 +139,16 @@ def _ask_here(model: StoredModel | FolderModel, suites: Sequence[Suite], questio
     out.mkdir(parents=True, exist_ok=True)
     folder = model.fetch(say)
     with tempfile.TemporaryDirectory() as work:
-        finished = run_in_training_image(
-            *("-m", "training", "answer", str(folder), str(questions.dataset), str(out)),
+        run_in_image(
+            "training",
+            *("-m", "training", "answer", folder, questions.dataset, out),
             *(word for suite in suites for word in ("--suite", suite.model_dump_json())),
             *("--system-prompt", model.system_prompt(questions.system_prompt), "--precision", questions.precision),
             label=model.name,
             work=Path(work),
             say=say,
+            what=f"asking {model.name} ended",
         )
-    if finished.returncode:
-        raise failure(finished, f"{model.name} can't be asked")
 
 
 def _ask_endpoint(model: RemoteModel, suite: Suite, questions: Questions, key: str, say: Say) -> list[Answer]:

@@ -82,7 +82,8 @@ def _sbom_of(name: str, *, docker: bool) -> str:
     files = images.ImageSource.of_kit(name).files()
     own = sbom.base_of(files[f"app/{name}/Dockerfile"])
     base = os.environ.get(containers.BASE_VARIABLE) or own if docker else ""
-    return sbom.of_image(name, files["requirements.txt"], _source(images.reference(name)), base)
+    locks = [file for path, file in files.items() if "/" not in path]
+    return sbom.of_image(name, locks, _source(images.reference(name)), base)
 
 
 def _attach_sbom(name: str, url: str, digest: str, registry: ImageRegistry, say: Say) -> None:

@@ -13,7 +13,7 @@ import importlib.metadata
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,18 +57,18 @@ class Locked:
     required_by: list[str] = field(default_factory=list)
 
 
-def of_image(name: str, lock: Path, source: str, base: str) -> str:
+def of_image(name: str, locks: Sequence[Path], source: str, base: str) -> str:
     """The SBOM of an image.
 
     Args:
         name: training, serving …
-        lock: of its packages.
+        locks: of the packages of its environments.
         source: hash of the files that it is made from.
         base: the image below, such as `python:3.11-slim-bookworm@sha256:…`; empty: a process of this machine.
     """
     root = Component(name=f"llmops-{name}", version=f"{__version__}-{source[:20]}", type=ComponentType.CONTAINER)
     root.bom_ref.value = root.name
-    bom = _bom(root, lock, _IN_IMAGES)
+    bom = _bom(root, locks, _IN_IMAGES)
     kit = Component(
         name=_KIT,
         version=__version__,
@@ -90,7 +90,7 @@ def of_wheel(lock: Path) -> str:
     root = Component(name=_KIT, version=__version__, type=ComponentType.LIBRARY, purl=purl)
     root.bom_ref.value = _KIT
     root.licenses.add(LicenseFactory().make_from_string(_LICENCE))
-    return _text(_bom(root, lock, None))
+    return _text(_bom(root, [lock], None))
 
 
 def read_lock(lock: Path) -> Iterator[Locked]:
@@ -124,12 +124,23 @@ def base_of(dockerfile: Path) -> str:
     return found[1] if found else ""
 
 
-def _bom(root: Component, lock: Path, environment: Mapping[str, str] | None) -> Bom:
-    bom = Bom(serial_number=uuid.uuid5(_NAMESPACE, f"{root.name} {root.version} {lock.read_text()}"))
+def _bom(root: Component, locks: Sequence[Path], environment: Mapping[str, str] | None) -> Bom:
+    texts = "".join(lock.read_text() for lock in locks)
+    bom = Bom(serial_number=uuid.uuid5(_NAMESPACE, f"{root.name} {root.version} {texts}"))
     bom.metadata.component = root
-    packages = [package for package in read_lock(lock) if _applies(package, environment)]
+    known: dict[tuple[str, str], Component] = {}
+    for lock in locks:
+        packages = [package for package in read_lock(lock) if _applies(package, environment)]
+        _add_packages(bom, root, packages, known)
+    return bom
+
+
+def _add_packages(
+    bom: Bom, root: Component, packages: Sequence[Locked], known: dict[tuple[str, str], Component]
+) -> None:
+    """Add the packages of one lock; `known` are those of the locks before, as one version is one component."""
     named: dict[str, list[Component]] = {}  # the wheel's lock may have a package twice, for different machines
-    components = [_component(package) for package in packages]
+    components = [known.setdefault((each.name, each.version), _component(each)) for each in packages]
     for package, component in zip(packages, components, strict=True):
         named.setdefault(package.name, []).append(component)
         bom.components.add(component)
@@ -137,7 +148,6 @@ def _bom(root: Component, lock: Path, environment: Mapping[str, str] | None) -> 
         for by in package.required_by:
             for user in named.get(by, [root]):
                 bom.register_dependency(user, [component])
-    return bom
 
 
 def _applies(package: Locked, environment: Mapping[str, str] | None) -> bool:

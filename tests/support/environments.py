@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contract.layout import cache_dir
+from hosting.environments import find_uv
 from hosting.files import locked
-from hosting.images import find_uv
 
 SAGEMAKER = ("sagemaker==3.27.0",)
 """The SDK with the boto3 that it asks for; 900 MB on the disk."""

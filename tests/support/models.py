@@ -5,7 +5,6 @@ read-only: copy a version (`copy_model`) before you change or sign it.
 """
 
 import fcntl
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -15,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from contract.layout import cache_dir
+from contract.layout import EXPORT_VARIABLE, cache_dir
+from hosting.environments import Environment, build_environment, python_of
 from tests.support.checkout import CHECKOUT
 from tests.support.sources import sources_key
 
@@ -74,23 +74,24 @@ def copy_model(version: Path, target: Path) -> Path:
 
 def training_python() -> str:
     """An interpreter with the training image's packages: this one, or one from the lock, kept in the cache."""
-    if all(importlib.util.find_spec(name) for name in ("torch", "trl", "optimum")):
+    if all(importlib.util.find_spec(name) for name in ("torch", "trl")):
         return sys.executable
-    lock = _LOCKS / "training.txt"
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
-    environment = cache_dir() / "tests" / "venvs" / f"training-{digest}"
-    python = environment / "bin" / "python"
-    with _locked(environment):
-        if not (environment / "complete").exists():
-            _run([_uv(), "venv", "--quiet", "--clear", "--python", sys.executable, str(environment)])
-            _run([_uv(), "pip", "sync", "--quiet", "--python", str(python), "--require-hashes", str(lock)])
-            (environment / "complete").touch()
-    return str(python)
+    with _locked(cache_dir() / "tests" / "venvs" / "training"):
+        return str(python_of(build_environment("training", _LOCKS / "training.txt", lambda _: None).folder))
+
+
+def training_environ() -> dict[str, str]:
+    """This process's environment, and what the training image adds to it: this checkout, and the second environment."""
+    here = Path(training_python()).parents[1]
+    below = Environment(here, _LOCKS / ("dev.txt" if here == Path(sys.prefix) else "training.txt"))
+    with _locked(cache_dir() / "tests" / "venvs" / "export"):
+        export = build_environment("export", _LOCKS / "export.txt", lambda _: None, below=below)
+    return {**os.environ, "PYTHONPATH": str(CHECKOUT), EXPORT_VARIABLE: str(python_of(export.folder))}
 
 
 def _cached(kind: str, make, *inputs: Path) -> Path:
     """The folder that `make` fills, keyed by the code and locks that it is made from."""
-    key = sources_key("training.importing", others=(_LOCKS / "training.txt", *inputs))
+    key = sources_key("training.importing", others=(_LOCKS / "training.txt", _LOCKS / "export.txt", *inputs))
     folder = cache_dir() / "tests" / "models" / f"{kind}-{key}"
     with _locked(folder):
         if not folder.exists():
@@ -107,7 +108,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _training(*arguments: str) -> None:
-    _run([training_python(), *arguments], {**os.environ, "PYTHONPATH": str(CHECKOUT)})
+    _run([training_python(), *arguments], training_environ())
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> None:

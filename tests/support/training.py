@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -12,10 +11,10 @@ from typing import Any
 from contract.documents.recipe import Recipe
 from contract.documents.recipe_evaluation import MIN_GATE_GROUPS
 from contract.documents.run import Pinned, RunSpec
-from contract.layout import MANIFEST, TrainingFolders
+from contract.layout import EXPORT_VARIABLE, MANIFEST, TrainingFolders
 from llmops.data.build import build_dataset
 from tests.support.checkout import CHECKOUT
-from tests.support.models import training_python
+from tests.support.models import training_environ, training_python
 
 SYSTEM_PROMPT = "Short."
 ROWS = {"sft": "rows.jsonl", "dpo": "pairs.jsonl", "pretrain": "texts.jsonl"}
@@ -121,6 +120,7 @@ def start_job(folders: TrainingFolders, **popen: Any) -> subprocess.Popen[str]:
         "HOME": str(folders.root),
         "PYTHONPATH": str(CHECKOUT),
         "LLMOPS_ROOT": str(folders.root),
+        EXPORT_VARIABLE: training_environ()[EXPORT_VARIABLE],
     }
     return subprocess.Popen(
         [training_python(), "-m", "training", "train"],
@@ -137,7 +137,7 @@ def run_script(script: Path, *arguments: object) -> list[str]:
     """Run a script in the training image's environment; the lines that it printed. AssertionError if it fails."""
     done = subprocess.run(
         [training_python(), str(script), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        env=training_environ(),
         capture_output=True,
         text=True,
         check=False,

@@ -18,16 +18,20 @@ _UNKNOWN = "I do not know."
 _LIKELY, _LIKELIER = ({"nats": nats, "tokens": 4} for nats in (8.0, 2.0))
 
 
-def write_version(folder: Path, name: str, weights: str, passed: bool | None, run: str) -> None:
-    """A model version of two files."""
-    (folder / "openvino").mkdir(parents=True)
+def write_version(
+    folder: Path, name: str, weights: str, passed: bool | None, run: str, *, openvino: bool = True
+) -> None:
+    """A model version of two files, or of one."""
+    folder.mkdir(parents=True)
     (folder / "model.safetensors").write_text(weights)
-    (folder / "openvino" / "openvino_model.xml").write_text("<net/>")
+    if openvino:
+        (folder / "openvino").mkdir()
+        (folder / "openvino" / "openvino_model.xml").write_text("<net/>")
     gate = None if passed is None else {"passed": passed, "reasons": ["new-phrasings 0.10 < 0.80"]}
     ModelManifest.new(
         name=name,
         created="2026-11-25T12:00:00Z",
-        engines=["openvino"],
+        engines=["openvino"] if openvino else ["transformers"],
         dtype="BF16",
         files=file_entries(folder),
         lineage=Lineage(run=run),

@@ -97,6 +97,7 @@ class LocalRuns:
 
         folders = TrainingFolders(root)
         environ = images.process_environ(image, root)
+        interpreters = [folder for each in image.interpreters for folder in confinement.interpreter_folders(each)]
         if os.geteuid() == 0:
             image.let_all_read()
         return confinement.ConfinedProgram(
@@ -104,7 +105,7 @@ class LocalRuns:
             environ=environ,
             cwd=root,
             inputs=[folders.channel(name).readlink() for name in ("dataset", "base_model")],
-            read=[root, image.app, *confinement.interpreter_folders(image.python)],
+            read=[root, image.app, *dict.fromkeys(interpreters)],
             write=_writable(root),
             hidden=[self.folder.parent, Path.home()],
         )

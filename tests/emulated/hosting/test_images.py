@@ -1,6 +1,7 @@
 """Building images: once, whole or not at all."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import HostingError
+from contract.layout import EXPORT_VARIABLE
 from hosting.images import ImageSource, build, find, process_environ, reference
 
 _BUILD = """
@@ -47,6 +49,23 @@ def test_a_built_image_runs_from_its_own_environment(source: ImageSource, tmp_pa
     )
     assert done.stdout.split() == [str(image.python.parents[1]), str(image.app / "echo")]
     assert "No module named 'pulumi'" in done.stderr
+
+
+def test_a_second_environment_has_its_own_packages_and_those_of_the_first(source: ImageSource, tmp_path: Path) -> None:
+    entries = re.split(r"\n(?=[a-z])", source.requirements.read_text())
+    first = tmp_path / "first.txt"
+    first.write_text("\n".join(entry for entry in entries if not entry.startswith("idna==")))
+    image = find(build(ImageSource("echo", first, source.packages, export=source.requirements)))
+    environ = process_environ(image, tmp_path / "root")
+    code = "import idna; print(idna.__file__); import aiohttp; print(aiohttp.__file__)"
+    found = [
+        subprocess.run([python, "-c", code], env=environ, capture_output=True, text=True).stdout.splitlines()
+        for python in (image.python, environ[EXPORT_VARIABLE])
+    ]
+    assert found[0] == []
+    ours, shared = found[1]
+    assert Path(ours).is_relative_to(Path(environ[EXPORT_VARIABLE]).parents[1])
+    assert Path(shared).is_relative_to(image.python.parents[1])
 
 
 def test_a_changed_file_makes_another_image_with_the_same_environment(source: ImageSource) -> None:

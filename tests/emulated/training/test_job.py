@@ -13,7 +13,7 @@ import pytest
 
 from contract.documents.evaluation import EvaluationAnswers
 from contract.documents.model import ModelManifest
-from contract.documents.recipe import Recipe
+from contract.documents.recipe import Export, Recipe
 from contract.documents.recipe_evaluation import Judge, Suite
 from contract.integrity.digest import check_folder, file_entries
 from contract.layout import EVALUATION, MANIFEST, MODEL_CARD, TrainingFolders
@@ -148,7 +148,7 @@ def test_job_that_trains_all_weights_on_texts_leaves_a_complete_version(data: Pa
     judge = Judge(url="https://judge.example.com/v1", model="big")
     judged = Suite(name="judged", split="test", metric="judge", judge=judge, max_tokens=8)
     evaluation = recipe.evaluation.model_copy(update={"suites": [*recipe.evaluation.suites, judged]})
-    recipe = recipe.model_copy(update={"evaluation": evaluation})
+    recipe = recipe.model_copy(update={"evaluation": evaluation, "export": Export(openvino=False)})
     folders = make_container(tmp_path, tiny_model(), recipe, data)
     lines = finish(start_job(folders))
     assert "gate=waits for its judge" in lines[-2]
@@ -159,7 +159,8 @@ def test_job_that_trains_all_weights_on_texts_leaves_a_complete_version(data: Pa
     check_folder(folders.model, manifest.files)
     assert manifest.training
     assert manifest.training.last_loss < manifest.training.first_loss - 1
-    assert not [name for name in manifest.files if name.startswith("adapter/")]
+    assert not [name for name in manifest.files if name.startswith(("adapter/", "openvino/"))]
+    assert manifest.engines == ["transformers"]
     base = tiny_model()
     for name, same in (("model.safetensors", False), ("tokenizer.json", True), ("config.json", True)):
         assert ((folders.model / name).read_bytes() == (base / name).read_bytes()) is same

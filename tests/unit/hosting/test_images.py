@@ -1,10 +1,12 @@
 """References of process images, and the environment of their processes. Building: tests/emulated/hosting."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from contract.errors import HostingError
+from contract.layout import EXPORT_VARIABLE
 from hosting.images import ImageSource, ProcessImage, build, find, process_environ, reference
 
 
@@ -43,6 +45,7 @@ def test_the_kits_images_carry_the_contract_and_their_own_package() -> None:
         files = ImageSource.of_kit(name).files()
         assert {"app/contract/layout.py", f"app/{package}/__main__.py", "requirements.txt"} <= files.keys()
         assert {f.split("/")[1] for f in files if f.startswith("app/")} == {"contract", package}
+        assert ("export.txt" in files) is (name == "training")
     assert reference("serving") != reference("serving-torch")
 
 
@@ -67,7 +70,9 @@ def test_a_process_gets_nothing_of_its_starter(tmp_path: Path, monkeypatch: pyte
     assert environ["LANG"] == "de_DE"
     assert Path(environ["HOME"]).is_dir()
     assert "secret" not in environ.values()
-    assert "SAGEMAKER_BIND_TO_PORT" not in process_environ(image, tmp_path / "job")
+    assert {"SAGEMAKER_BIND_TO_PORT", EXPORT_VARIABLE}.isdisjoint(process_environ(image, tmp_path / "job"))
+    two = replace(image, export=Path("/export/bin/python"))
+    assert process_environ(two, tmp_path / "job")[EXPORT_VARIABLE] == "/export/bin/python"
 
 
 @pytest.mark.parametrize("chosen", ["", "-1", "1,2"])

@@ -10,7 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from contract.errors import KitError
 from tests.support import tiny
-from training.weights import load_model
+from training import weights
+from training.merge import replace_weights
+from training.openvino_form import MOST_PARAMETERS, is_wanted
+from training.weights import count_parameters, load_model, save_weights
 
 WEIGHTS = "model.safetensors"
 TENSOR = "model.layers.1.mlp.up_proj.weight"
@@ -73,3 +76,32 @@ def test_tied_weights_are_not_missing(model: Path) -> None:
     change(model, lambda tensors: tensors.pop("lm_head.weight"))
     loaded = load_model(model)
     assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
+
+
+def test_trained_weights_are_packaged_in_files_of_a_bounded_size(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "SHARD_SIZE", "100KB")
+    trained, version, loaded = tmp_path / "trained", tmp_path / "version", load_model(model)
+    trained.mkdir()
+    save_weights(loaded, {name: weight + 1 for name, weight in loaded.named_parameters()}, trained)
+    version.mkdir()
+    replace_weights(model, trained, version)
+    shards = sorted(path.name for path in version.glob("*.safetensors"))
+    assert len(shards) >= 2
+    assert set(json.loads((version / f"{WEIGHTS}.index.json").read_text())["weight_map"].values()) == set(shards)
+    assert WEIGHTS not in shards
+    assert all((version / name).stat().st_size < 120_000 for name in shards)
+    again = load_model(version).state_dict()
+    for name, weight in loaded.named_parameters():
+        assert torch.equal(again[name], (weight + 1).bfloat16().float())
+    assert count_parameters(version) == count_parameters(model) == loaded.num_parameters()
+
+
+def test_a_large_version_gets_openvinos_form_when_asked_alone(model: Path) -> None:
+    assert is_wanted(None, model)
+    assert not is_wanted(False, model)
+    header = json.dumps({"a": {"dtype": "BF16", "shape": [1000, MOST_PARAMETERS // 1000], "data_offsets": [0, 0]}})
+    (model / WEIGHTS).write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    assert not is_wanted(None, model)
+    assert is_wanted(True, model)

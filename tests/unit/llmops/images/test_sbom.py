@@ -39,7 +39,7 @@ def valid(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["training", "serving", "serving-torch"])
 def test_an_image_has_an_sbom_of_every_package_with_its_hashes(name: str) -> None:
     lock = CHECKOUT / "requirements" / f"{name}.txt"
-    text = of_image(name, lock, SOURCE, f"python:3.11-slim-bookworm@{DIGEST}")
+    text = of_image(name, [lock], SOURCE, f"python:3.11-slim-bookworm@{DIGEST}")
     document = valid(text)
     components = {component["name"]: component for component in document["components"]}
     for package in read_lock(lock):
@@ -57,7 +57,17 @@ def test_an_image_has_an_sbom_of_every_package_with_its_hashes(name: str) -> Non
     assert not windows & components.keys(), "images are of Linux"
     assert components["pydantic"]["licenses"]
     assert document["metadata"]["component"]["version"].endswith(SOURCE[:20])
-    assert text == of_image(name, lock, SOURCE, f"python:3.11-slim-bookworm@{DIGEST}")
+    assert text == of_image(name, [lock], SOURCE, f"python:3.11-slim-bookworm@{DIGEST}")
+
+
+def test_an_image_of_two_environments_lists_the_packages_of_both() -> None:
+    locks = [CHECKOUT / "requirements" / f"{name}.txt" for name in ("training", "export")]
+    document = valid(of_image("training", locks, SOURCE, ""))
+    found = [(component["name"], component.get("version")) for component in document["components"]]
+    versions = {version for name, version in found if name == "transformers"}
+    assert len(versions) == 2
+    assert {"trl", "optimum-intel"} <= {name for name, _ in found}
+    assert len(found) == len(set(found))
 
 
 @pytest.mark.scorecard("sbom")
@@ -73,7 +83,7 @@ def test_a_lock_is_read_with_who_requires_what(tmp_path: Path) -> None:
     assert (one.hashes, one.required_by) == (["a" * 64, "b" * 64], ["-r kit.in"])
     assert (two.name, two.version, two.required_by) == ("two", "2.0", ["one"])
     assert two.marker == 'sys_platform == "win32"'
-    document = valid(of_image("serving", tmp_path / "lock.txt", SOURCE, ""))
+    document = valid(of_image("serving", [tmp_path / "lock.txt"], SOURCE, ""))
     assert three.name in {component["name"] for component in document["components"]}
     graph = {entry["ref"]: entry.get("dependsOn", []) for entry in document["dependencies"]}
     assert graph["pkg:pypi/one@1.0"] == ["pkg:pypi/three@3.0"]

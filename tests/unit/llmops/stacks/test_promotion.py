@@ -10,6 +10,7 @@ from contract.names import ModelRef
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.stacks.promotion import promote, rollback
 from llmops.stacks.stack_file import StackFile
+from tests.support.versions import write_version
 from tests.unit.llmops.conftest import make_platform
 
 MakeVersion = Callable[..., Path]
@@ -53,6 +54,16 @@ def test_promote_goes_to_the_endpoint_that_serves_the_name(
     promote(platform, StackFile(path), "chatbot@1", endpoint="assistant")
     assert promote(platform, StackFile(path), "chatbot@2").endpoint == "assistant"
     assert list(StackFile(path).endpoints()) == ["assistant"]
+
+
+def test_a_version_without_openvinos_form_is_promoted_with_the_way_to_it(
+    platform: LocalPlatform, tmp_path: Path, path: Path
+) -> None:
+    write_version(tmp_path / "version", "chatbot", "w", True, "", openvino=False)
+    platform.store().put_model(tmp_path / "version", platform.sign)
+    said: list[str] = []
+    promote(platform, StackFile(path), "chatbot@1", say=said.append)
+    assert any("`llmops models convert chatbot@1`" in line for line in said)
 
 
 @pytest.mark.parametrize(("passed", "words"), [(False, "new-phrasings 0.10 < 0.80"), (None, "never evaluated")])

@@ -1,5 +1,7 @@
 import os
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,10 @@ from contract.documents.model import Golden, Lineage, Message, ModelManifest, Or
 from contract.errors import KitError
 from contract.integrity.digest import file_entries
 from llmops.platforms.local.platform import LocalPlatform
-from llmops.store.importing import import_model, parse_source
+from llmops.store.importing import add_openvino, import_model, parse_source
 from llmops.store.packages import locked_requirement, locked_version
+from tests.support.checkout import CHECKOUT
+from tests.support.versions import write_version
 
 COMMIT = "c1899de289a04d12100db370d81485cdf75e47ca"
 
@@ -109,3 +113,43 @@ def test_a_locked_package_comes_with_its_hashes() -> None:
     assert entry.count("--hash=sha256:") >= 1
     assert "#" not in entry
     assert locked_requirement("llm") == ""
+
+
+_CONVERT = """
+import sys
+from pathlib import Path
+from contract.documents.model import ModelManifest
+from contract.integrity.digest import file_entries
+command, version, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+assert command == "convert"
+(out / "openvino").mkdir(parents=True)
+for path in [version / "model.safetensors"]:
+    (out / path.name).write_bytes(path.read_bytes())
+(out / "openvino/openvino_model.xml").write_text("<net/>")
+old = ModelManifest.load(version / "manifest.json")
+changed = {"engines": ["openvino", *old.engines], "files": file_entries(out)}
+old.model_copy(update=changed).write(out / "manifest.json")
+"""
+
+
+def test_a_converted_version_is_the_next_of_its_name_once(
+    tmp_path: Path, platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_version(tmp_path / "version", "chatbot", "w", True, "", openvino=False)
+    first = platform.store().put_model(tmp_path / "version", platform.sign)
+    program = tmp_path / "program.py"
+    program.write_text(_CONVERT)
+
+    def run(image: str, *arguments: str | Path, work: Path, say: Callable[[str], None], **_: str) -> None:
+        assert arguments[:2] == ("-m", "training")
+        subprocess.run([sys.executable, program, *arguments[2:]], check=True, env={"PYTHONPATH": str(CHECKOUT)})
+
+    monkeypatch.setattr("llmops.store.importing.run_in_image", run)
+    said: list[str] = []
+    second = add_openvino(platform, first, said.append)
+    assert (second.alias, said[-1]) == ("chatbot@2", "chatbot@2 is chatbot@1 with OpenVINO's form")
+    platform.store().verify_model(second, platform.outputs.signing.public_key, said.append)
+    assert platform.store().manifest(second).gate == platform.store().manifest(first).gate
+    assert add_openvino(platform, first, said.append) == second
+    assert add_openvino(platform, second, said.append) == second
+    assert said[-1] == "chatbot@2 has OpenVINO's form"

@@ -1,0 +1,45 @@
+"""Programs of images on the caller's machine, whatever the stack's target: an image runs as a process here."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from contract.programs import run_program
+
+_FIX = "see the files that it was given; `llmops doctor` checks this machine"
+
+
+def run_in_image(
+    image: str,
+    *arguments: str | Path,
+    work: Path,
+    say: Callable[[str], None],
+    what: str,
+    label: str = "",
+    fix: str = _FIX,
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Run a Python command in an image's environment, which is built first if it is not there.
+
+    Args:
+        image: training, preparation or preparation-ray.
+        arguments: of the image's Python.
+        work: stands for the root folder of a container.
+        say: told each line. Whatever it raises ends the process, as Ctrl-C does.
+        what: said of a failure for which the program left no reason.
+        label: put before each line of its output.
+        fix: of such a failure.
+        extra: further variables of its environment.
+
+    Raises:
+        KitError: as the program raised it; or it ended without a word.
+    """
+    from hosting import images
+
+    built = images.find(images.build(image, say))
+    run_program(
+        [built.python, *arguments],
+        images.process_environ(built, work, extra=extra),
+        lambda line: say(f"{label}: {line}" if label else line),
+        what=what,
+        fix=fix,
+    )
