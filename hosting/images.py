@@ -26,6 +26,7 @@ _PACKAGES = {
     "training": ("contract", "training"),
     "serving": ("contract", "serving"),
     "serving-torch": ("contract", "serving"),
+    "serving-vllm": ("contract", "serving"),
     "lm-eval": (),  # EleutherAI's harness alone: `llmops evaluate --lm-eval`
     "preparation": ("contract", "training", "preparation"),
     "preparation-ray": ("contract", "training", "preparation"),
@@ -98,7 +99,24 @@ class ProcessImage:
 
     @property
     def _program(self) -> str:
-        return self.ref.removeprefix("process:").partition("@")[0].partition("-")[0]
+        return package_of(self.ref.removeprefix("process:").partition("@")[0])
+
+
+def package_of(name: str) -> str:
+    """The package that an image runs, `serving` of serving-vllm; its images share a repository of a registry."""
+    return name.partition("-")[0]
+
+
+def dockerfile_of(name: str, files: Mapping[str, Path]) -> str:
+    """Path below `app/` of an image's Dockerfile: its own, such as serving/Dockerfile.vllm, or its package's.
+
+    Args:
+        name: the image's.
+        files: its files, as ImageSource.files gives them.
+    """
+    package, _, variant = name.partition("-")
+    own = f"{package}/Dockerfile.{variant}"
+    return own if f"app/{own}" in files else f"{package}/Dockerfile"
 
 
 def reference(image: str | ImageSource) -> str:

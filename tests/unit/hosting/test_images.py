@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from contract.errors import HostingError
-from hosting.images import ImageSource, ProcessImage, build, find, process_environ, reference
+from hosting.images import ImageSource, ProcessImage, build, dockerfile_of, find, process_environ, reference
+
+IMAGES = [
+    ("training", "training", "Dockerfile"),
+    ("serving", "serving", "Dockerfile"),
+    ("serving-torch", "serving", "Dockerfile"),
+    ("serving-vllm", "serving", "Dockerfile.vllm"),
+]
 
 
 @pytest.fixture
@@ -39,9 +46,10 @@ def test_any_changed_file_changes_the_reference(source: ImageSource, tmp_path: P
 
 
 def test_the_kits_images_carry_the_contract_and_their_own_package() -> None:
-    for name, package in [("training", "training"), ("serving", "serving"), ("serving-torch", "serving")]:
+    for name, package, dockerfile in IMAGES:
         files = ImageSource.of_kit(name).files()
         assert {"app/contract/layout.py", f"app/{package}/__main__.py", "requirements.txt"} <= files.keys()
+        assert dockerfile_of(name, files) == f"{package}/{dockerfile}"
         assert {f.split("/")[1] for f in files if f.startswith("app/")} == {"contract", package}
     assert reference("serving") != reference("serving-torch")
 
@@ -80,6 +88,6 @@ def test_a_process_gets_the_gpus_of_its_starter(chosen: str, tmp_path: Path, mon
 
 
 def test_the_entrypoint_is_the_dockerfiles() -> None:
-    for name, package in [("training", "training"), ("serving", "serving"), ("serving-torch", "serving")]:
+    for name, package, _ in IMAGES:
         image = ProcessImage(reference(name), Path("python"), Path("app"))
         assert image.entrypoint == ("python", "-m", package)
