@@ -9,6 +9,8 @@ class ConnectionLimits:
 
     header_seconds: float = 10.0
     """For a request's headers to come."""
+    write_seconds: float = 10.0
+    """For a client that stopped reading its answer to go on."""
     connections: int = 2048
     """One more is answered 503 and closed."""
     connections_per_address: int = 1024

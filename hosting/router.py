@@ -23,8 +23,9 @@ from contract.api_key import is_authorized
 from contract.connections import ConnectionLimits
 from contract.documents.document import Document
 from contract.errors import DocumentError
-from contract.http_guard import HttpGuard, allowed_connections, error_body, refusal
+from contract.http_guard import HttpGuard, allowed_connections
 from hosting.balance import Backend, Routes, Table
+from hosting.http_handler import GuardedRequests, refusal
 
 SOCKET = "router.sock"
 CONFIGURATION = "router.json"
@@ -57,6 +58,9 @@ class RouterConfiguration(Document):
     header_seconds: float = Field(
         default=ConnectionLimits.header_seconds, description="How long a client may take to send a request's headers."
     )
+    write_seconds: float = Field(
+        default=ConnectionLimits.write_seconds, description="How long a client may stop reading its answer."
+    )
     max_body_bytes: int = Field(default=32 << 20)
     max_connections: int = Field(default=ConnectionLimits.connections, ge=1)
     max_connections_per_address: int = Field(default=ConnectionLimits.connections_per_address, ge=1)
@@ -80,7 +84,8 @@ class Router:
         self.table = Table()
         connections = allowed_connections(self.config.max_connections, files_each=2)  # one on either side
         per_address = self.config.max_connections_per_address
-        self._guard = HttpGuard(ConnectionLimits(self.config.header_seconds, connections, per_address))
+        limits = ConnectionLimits(self.config.header_seconds, self.config.write_seconds, connections, per_address)
+        self._guarded = GuardedRequests(HttpGuard(limits))
         self._probes: dict[Backend, asyncio.Task[None]] = {}
         self._session: aiohttp.ClientSession
 
@@ -97,7 +102,7 @@ class Router:
             admin = web.AppRunner(self._admin(), access_log=None, shutdown_timeout=1)
             await front.setup()
             await admin.setup()
-            protocols = self._guard.factory(
+            protocols = self._guarded.factory(
                 server, auto_decompress=False, keepalive_timeout=self.config.read_seconds, lingering_time=2.0
             )
             listener = await asyncio.get_running_loop().create_server(
@@ -115,17 +120,16 @@ class Router:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request whose headers have come."""
-        transport = request.transport
-        self._guard.begin(transport)
+        self._guarded.begin(request)
         try:
             return await self.forward(request)
         finally:
-            self._guard.end(transport, request.content)
+            self._guarded.end(request)
 
     async def forward(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request with the answer of a backend."""
         if request.method == hdrs.METH_CONNECT or not request.raw_path.startswith("/"):
-            return _refuse(400, "invalid_request", "only requests for a path are forwarded", close=True)
+            return refusal(400, "only requests for a path are forwarded", "invalid_request", close=True)
         if (request.content_length or 0) > self.config.max_body_bytes:
             return _too_large(self.config)
         if not self.table.has_traffic:
@@ -137,7 +141,7 @@ class Router:
             and not is_authorized(request.headers.get("Authorization", ""), keys)
         ):
             what = "send the endpoint's API key as `Authorization: Bearer <key>`"
-            return _refuse(401, "authentication_error", what, code="invalid_api_key", close=True)
+            return refusal(401, what, "invalid_api_key", close=True)
         try:
             async with asyncio.timeout(self.config.read_seconds):
                 body = await self._take_body(request)
@@ -168,10 +172,11 @@ class Router:
                 print(f"{backend.url}: {e} (request sent: {e.sent})", flush=True)
                 begun = isinstance(body, _Stream) and body.begun
                 if begun or resets > _MOST_RESETS or time.monotonic() > deadline:
-                    return _refuse(502, "bad_gateway", f"an instance of {self.config.endpoint} ended without an answer")
+                    what = f"an instance of {self.config.endpoint} ended without an answer"
+                    return refusal(502, what, "bad_gateway")
 
     def _unavailable(self) -> web.Response:
-        return _refuse(503, "unavailable", f"no instance of {self.config.endpoint} is ready", retry=5)
+        return refusal(503, f"no instance of {self.config.endpoint} is ready", "unavailable", retry=5)
 
     async def _send(self, request: web.BaseRequest, body: "bytes | _Stream", backend: Backend) -> web.StreamResponse:
         start = time.monotonic()
@@ -251,7 +256,7 @@ class Router:
             if not chunk:
                 return bytes(kept)
             kept += chunk
-        return _Stream(bytes(kept), request.content, self.config, lambda: self._guard.received(request.transport))
+        return _Stream(bytes(kept), request.content, self.config, lambda: self._guarded.received(request))
 
     async def _watch(self, backend: Backend) -> None:
         """Ask a backend for its health for ever."""
@@ -370,11 +375,11 @@ class _Stream:
 
 
 def _too_large(config: RouterConfiguration) -> web.Response:
-    return _refuse(413, "too_large", f"a body has at most {config.max_body_bytes} bytes", close=True)
+    return refusal(413, f"a body has at most {config.max_body_bytes} bytes", "body_too_large", close=True)
 
 
 def _too_slow(config: RouterConfiguration) -> web.Response:
-    return _refuse(408, "timeout", f"the body did not come within {config.read_seconds:g} s", close=True)
+    return refusal(408, f"the body did not come within {config.read_seconds:g} s", "body_timeout", close=True)
 
 
 def _end_to_end(headers: Mapping[str, str], leave_out: tuple[str, ...] = ()) -> CIMultiDict[str]:
@@ -382,13 +387,6 @@ def _end_to_end(headers: Mapping[str, str], leave_out: tuple[str, ...] = ()) -> 
     named = {name.strip().lower() for name in headers.get(hdrs.CONNECTION, "").split(",")}
     dropped = _HOP_BY_HOP | named | set(leave_out)
     return CIMultiDict((k, v) for k, v in headers.items() if k.lower() not in dropped)
-
-
-def _refuse(
-    status: int, kind: str, message: str, code: str = "", *, retry: int = 0, close: bool = False
-) -> web.Response:
-    """An error of the router's own."""
-    return refusal(status, error_body(message, kind, code), retry=retry, close=close)
 
 
 if __name__ == "__main__":

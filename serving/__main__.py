@@ -42,7 +42,7 @@ def _serve(settings: ServerSettings, choice: EngineChoice) -> int:
         from serving.vllm_server import run as run_vllm
 
         return run_vllm(settings)
-    require_packages("serving", "aiohttp", "tokenizers", "jinja2", "prometheus_client", "numpy")
+    require_packages("serving", "uvicorn", "uvloop", "httptools", "tokenizers", "jinja2", "prometheus_client", "numpy")
     if choice.engine == "openvino":
         require_packages("serving", "openvino_genai")
     else:

@@ -5,27 +5,32 @@ Until it is ready, /ping answers 503 with the phase. A start that fails raises K
 
 import asyncio
 import gc
-import logging
 import signal
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import closing
 
-from aiohttp import web
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from contract.connections import ConnectionLimits
 from contract.errors import ServingError
 from contract.http_guard import HttpGuard, allowed_connections
-from serving.app import make_app
-from serving.auth import Authentication
+from serving.app import App
 from serving.bringup import BringUp
 from serving.engines.process import ProcessEngine
 from serving.engines.spawn import spawn
 from serving.errors import ApiError
+from serving.front import Front
+from serving.front.protocol import guarded
+from serving.front.readiness import Readiness
 from serving.golden import Quality, ask_golden, pause
 from serving.log import log_json, say
 from serving.metrics import Metrics
+from serving.openai import longest_body
 from serving.prompts import Prompts
 from serving.service import Model, Service
 from serving.settings import ServerSettings
@@ -33,7 +38,7 @@ from serving.settings import ServerSettings
 # An engine that dies more often than this is not cured by starting it again: the process's own supervisor decides.
 _RESTARTS = 3
 _RESTART_SECONDS = 60.0
-_KEEPALIVE_SECONDS = 75.0
+_KEEPALIVE_SECONDS = 75
 
 
 def run(settings: ServerSettings, bringup: BringUp) -> int:
@@ -42,8 +47,12 @@ def run(settings: ServerSettings, bringup: BringUp) -> int:
     Raises:
         KitError: the start failed, or the engine can't be kept alive.
     """
-    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
-    return asyncio.run(_Server(settings, bringup).serve())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings, bringup))
+
+
+async def _serve(settings: ServerSettings, bringup: BringUp) -> int:
+    return await _Server(settings, bringup).serve()
 
 
 class _Server:
@@ -54,29 +63,16 @@ class _Server:
         self._bringup = bringup
         self._deaths: deque[float] = deque(maxlen=_RESTARTS)
         self._stop = asyncio.Event()
-        self.service = Service(settings.limits, Metrics())
+        self.readiness = Readiness()
+        self.service = Service(Metrics(), self.readiness)
+        self.front = Front(App(self.service), settings, self.service.metrics, self.readiness)
 
     async def serve(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        limits = self._settings.limits
-        guard = HttpGuard(
-            ConnectionLimits(
-                limits.read_seconds,
-                allowed_connections(limits.max_connections),
-                limits.max_connections_per_address,
-            )
-        )
-        app = make_app(self.service, Authentication(self._settings), guard)
-        runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
-        await runner.setup()
         sock = _bind(self._settings.host, self._settings.port)
-        assert runner.server
-        protocols = guard.factory(
-            runner.server, auto_decompress=False, keepalive_timeout=_KEEPALIVE_SECONDS, lingering_time=2.0
-        )
-        listener = await loop.create_server(protocols, sock=sock, backlog=1024)
+        listener = await loop.create_server(self._protocols(), sock=sock, backlog=1024)
         say(f"listening on {sock.getsockname()[0]}:{sock.getsockname()[1]}")
         life = loop.create_task(self._keep_alive())
         stop = loop.create_task(self._stop.wait())
@@ -92,7 +88,24 @@ class _Server:
             listener.close()
             if self.service.engine:
                 await self.service.engine.close()
-            await runner.cleanup()
+
+    def _protocols(self) -> Callable[[], asyncio.BufferedProtocol]:
+        """uvicorn's, behind the guard; of uvicorn nothing else is used: signals and the end are this class's."""
+        limits = self._settings.limits
+        guard = HttpGuard(
+            ConnectionLimits(
+                limits.read_seconds,
+                limits.write_seconds,
+                allowed_connections(limits.max_connections),
+                limits.max_connections_per_address,
+            )
+        )
+        config = uvicorn.Config(
+            self.front, interface="asgi3", http=HttpToolsProtocol, ws="none", lifespan="off", log_config=None,
+            access_log=False, proxy_headers=False, timeout_keep_alive=_KEEPALIVE_SECONDS,
+        )  # fmt: skip
+        config.load()
+        return guarded(guard, uvicorn.Server(config))
 
     async def _keep_alive(self) -> None:
         """Bring an engine up, again whenever it dies."""
@@ -101,7 +114,8 @@ class _Server:
             watch = asyncio.create_task(self._watch_quality())
             await engine.ended.wait()
             watch.cancel()
-            self.service.phase = "restarting"
+            self.readiness.open = False
+            self._phase("restarting")
             self.service.engine = None
             self.service.metrics.engine_restarts.inc()
             await engine.close()
@@ -130,6 +144,7 @@ class _Server:
             manifest = version.manifest
             service.model = Model(settings.name or manifest.name, version.sha256, manifest, prompts, info)
             service.engine = engine
+            self._open()
             self._phase("answering golden prompts")
             if failure := (await self._ask_golden("readiness")).failure:
                 if settings.golden == "required":
@@ -174,29 +189,36 @@ class _Server:
                 if quality.failure:
                     say(f"golden prompts: {quality.failure}")
 
+    def _open(self) -> None:
+        """Take requests: what is loaded answers, ready or not."""
+        model = self.service.serving()
+        self.readiness.model = {"model": model.name, "sha256": model.sha256}
+        self.readiness.longest_body = longest_body(model.prompts.longest_text)
+        self.readiness.open = True
+
     def _phase(self, phase: str) -> None:
         """SIGTERM's phase stands above all others."""
         if not self._stop.is_set():
-            self.service.phase = phase
+            self.readiness.enter(phase)
             say(phase)
 
     async def _drain(self, listener: asyncio.Server) -> None:
         """Lame duck: unready at once, refuse after a while, let answers end, cut what is left."""
-        service = self.service
-        service.phase = "stopping"
-        say(f"stopping: {service.running} answers run")
-        if service.model:
+        admission = self.front.admission
+        self.readiness.enter("stopping")
+        say(f"stopping: {admission.running} answers run")
+        if self.readiness.open:
             await asyncio.sleep(self._settings.lame_duck_seconds)
-        service.accepting = False
+        self.readiness.open = False
         listener.close()
         try:
             async with asyncio.timeout(self._settings.drain_seconds):
-                while service.running or service.queued:
+                while admission.running or admission.queued:
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            say(f"cutting {service.running} answers")
-            if service.engine:
-                service.engine.fail_all("the server stops")
+            say(f"cutting {admission.running} answers")
+            if engine := self.service.engine:
+                engine.fail_all("the server stops")
             await asyncio.sleep(0.1)
         say("stopped")
 

@@ -1,21 +1,21 @@
-"""From a validated request to text: admission, defaults, the engine, and whole characters up to a stop string."""
+"""From a validated request to text: defaults, the engine, and whole characters up to a stop string."""
 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from contract.documents.model import ModelManifest
 from serving.engines.engine import EngineError, EngineInfo, GenerationRequest
 from serving.engines.process import ProcessEngine
-from serving.errors import ApiError, overloaded, unavailable
+from serving.errors import ApiError, unavailable
+from serving.front.readiness import Readiness
 from serving.metrics import Metrics
 from serving.openai import ChatRequest, usage_of
 from serving.prompts import Prompts, TooLongError
-from serving.settings import RequestLimits
 from serving.text import Detokenizer, StopStrings
 
 # Longer texts are tokenised on a thread: so many characters take 10 ms at worst.
@@ -58,30 +58,16 @@ class Completion:
 class Service:
     """Answers requests with the model that is loaded."""
 
-    def __init__(self, limits: RequestLimits, metrics: Metrics) -> None:
-        self.limits = limits
+    def __init__(self, metrics: Metrics, readiness: Readiness) -> None:
         self.metrics = metrics
-        self.phase = "starting"
-        """Says why not, while `model` is None or the server stops."""
+        self.readiness = readiness
         self.model: Model | None = None
         self.engine: ProcessEngine | None = None
-        self.accepting = True
-        self._places = asyncio.Semaphore(limits.max_running)
-        self._admitted = 0
-        self.queued = 0
-        self.running = 0
-        metrics.watch("llmops_queue_length", "Requests that wait for a place in the batch.", lambda: self.queued)
-        metrics.watch("llmops_running", "Requests that are being answered.", lambda: self.running)
         metrics.watch(
             "llmops_engine_running",
             "Requests in the engine's batch after its last step.",
             lambda: self.engine.running if self.engine else 0,
         )
-
-    @property
-    def ready(self) -> bool:
-        """Takes traffic."""
-        return self.phase == "ready"
 
     def serving(self) -> Model:
         """The loaded model.
@@ -89,39 +75,9 @@ class Service:
         Raises:
             ApiError: 503, it is not there.
         """
-        if self.model is None or not self.accepting:
-            raise unavailable(self.phase)
+        if self.model is None:
+            raise unavailable(self.readiness.phase)
         return self.model
-
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Be one of the requests that batch and queue have room for, from before its body is read.
-
-        Raises:
-            ApiError: 429, there is no room.
-        """
-        if self._admitted >= self.limits.max_running + self.limits.max_queue:
-            raise overloaded()
-        self._admitted += 1
-        try:
-            yield
-        finally:
-            self._admitted -= 1
-
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """A place in the batch; waits in the queue for it."""
-        self.queued += 1
-        try:
-            await self._places.acquire()
-        finally:
-            self.queued -= 1
-        self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
-            self._places.release()
 
     async def prepare(self, request: ChatRequest, model: Model, started: float) -> tuple[Completion, GenerationRequest]:
         """Tokenise, and fill in the version's serving defaults.
@@ -167,7 +123,7 @@ class Service:
         """
         detokenizer, stops = Detokenizer(model.prompts.decode), StopStrings(request.stop or ())
         if self.engine is None:
-            raise unavailable(self.phase)
+            raise unavailable(self.readiness.phase)
         self.metrics.prompt_tokens.inc(len(answer.prompt))
         try:
             async with aclosing(self.engine.generate(generation)) as items:
@@ -183,12 +139,12 @@ class Service:
                     if answer.finish:
                         return
         except EngineError as e:
-            raise ApiError(503, str(e), code="engine_error", kind="server_error", retry_after=1) from None
+            raise ApiError(503, str(e), code="engine_error", retry_after=1) from None
 
     async def texts(self, request: ChatRequest) -> AsyncGenerator[str, None]:
         """Pieces of an answer outside of HTTP, without a place: for golden prompts."""
         if self.model is None:
-            raise unavailable(self.phase)
+            raise unavailable(self.readiness.phase)
         answer, generation = await self.prepare(request, self.model, time.perf_counter())
         async with aclosing(self.generate(request, self.model, answer, generation)) as pieces:
             async for piece in pieces:

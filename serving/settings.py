@@ -23,6 +23,8 @@ _VARIABLES = {
     "LLMOPS_AUTH",
     "LLMOPS_PLATFORM",
     "LLMOPS_API_KEY_FILE",
+    "LLMOPS_API_KEYS_FILE",
+    "LLMOPS_METRICS_KEY_FILE",
     "LLMOPS_PUBLIC_KEY",
     "LLMOPS_PUBLIC_KEY_FILE",
     "LLMOPS_MODEL_SHA256",
@@ -33,16 +35,21 @@ _VARIABLES = {
     "LLMOPS_MAX_BODY",
     "LLMOPS_MAX_RUNNING",
     "LLMOPS_MAX_QUEUE",
+    "LLMOPS_MAX_QUEUE_TOKENS",
     "LLMOPS_REQUEST_SECONDS",
     "LLMOPS_READ_SECONDS",
+    "LLMOPS_WRITE_SECONDS",
     "LLMOPS_MAX_CONNECTIONS",
     "LLMOPS_MAX_CONNECTIONS_PER_ADDRESS",
     "LLMOPS_LAME_DUCK_SECONDS",
     "LLMOPS_DRAIN_SECONDS",
     "LLMOPS_GOLDEN",
     "LLMOPS_QUALITY_SECONDS",
+    "LLMOPS_PHASE_FD",
 }
 _SHORTEST_KEY = 16
+# Inside what a platform waits for an answer (60 s SageMaker, 180 s Azure ML), so that the caller gets it in words.
+_REQUEST_SECONDS = {"sagemaker": 55.0, "azureml": 170.0}
 
 
 @dataclass(frozen=True)
@@ -55,10 +62,14 @@ class RequestLimits:
     """Requests in the engine's batch."""
     max_queue: int = 64
     """Requests that wait for a place in the batch; one more is answered 429."""
+    max_queue_tokens: int = 262_144
+    """Of prompts that wait, estimated at 4 bytes of the body each; one more is answered 429."""
     request_seconds: float = 300.0
-    """From the whole request to the end of its answer."""
+    """From a request's headers to the end of its answer."""
     read_seconds: float = 10.0
     """For a request's headers, and again for its body."""
+    write_seconds: float = ConnectionLimits.write_seconds
+    """For a client that stopped reading its answer."""
     max_connections: int = ConnectionLimits.connections
     max_connections_per_address: int = ConnectionLimits.connections_per_address
     """One more is answered 503, or 429 for its own address, and closed."""
@@ -80,6 +91,10 @@ class ServerSettings:
     platform: str = ""
     """sagemaker or azureml, where the platform authenticates callers."""
     api_key: str = ""
+    api_keys_file: Path | None = None
+    """Several keys, with rates and budgets: see serving/front/keys.py."""
+    metrics_key: str = ""
+    """The only one for /metrics; empty: each API key will do."""
     host: str = "0.0.0.0"
     port: int = 8080
     precision: Precision = "auto"
@@ -95,6 +110,8 @@ class ServerSettings:
     """reported: it takes traffic though a golden prompt was answered wrongly, and leaves that to a quality alarm."""
     quality_seconds: float = 300.0
     """Between two times that the golden prompts are asked while it serves, less at first; 0: before it is ready."""
+    phase_fd: int | None = None
+    """Where vLLM's parent says the phase, a line each; the server's own `-m serving serve` sets it."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "ServerSettings":
@@ -113,6 +130,8 @@ class ServerSettings:
             auth=auth,
             platform=_platform(environ, auth),
             api_key=_api_key(environ) if auth == "key" else "",
+            api_keys_file=_keys_file(environ) if auth == "key" else None,
+            metrics_key=_metrics_key(environ),
             host=environ.get("LLMOPS_BIND") or cls.host,
             port=_integer(environ, "SAGEMAKER_BIND_TO_PORT", cls.port, 0, 65535),
             precision=cast(Precision, _choice(environ, "LLMOPS_PRECISION", ("auto", "f32", "bf16"))),
@@ -123,6 +142,7 @@ class ServerSettings:
             drain_seconds=_seconds(environ, "LLMOPS_DRAIN_SECONDS", cls.drain_seconds, 0, 28),
             golden=cast(OnGolden, _choice(environ, "LLMOPS_GOLDEN", ("required", "reported"))),
             quality_seconds=_seconds(environ, "LLMOPS_QUALITY_SECONDS", cls.quality_seconds, 0, 86_400),
+            phase_fd=_integer(environ, "LLMOPS_PHASE_FD", 0, 0, 1 << 20) or None,
         )
 
     def likely_forms(self) -> tuple[str, ...]:
@@ -167,12 +187,15 @@ def _seconds(environ: Mapping[str, str], name: str, default: float, low: float, 
 
 
 def _limits(environ: Mapping[str, str]) -> RequestLimits:
+    longest = _REQUEST_SECONDS.get(environ.get("LLMOPS_PLATFORM", ""), RequestLimits.request_seconds)
     return RequestLimits(
         max_body=_integer(environ, "LLMOPS_MAX_BODY", RequestLimits.max_body, 1024, 1 << 30),
         max_running=_integer(environ, "LLMOPS_MAX_RUNNING", RequestLimits.max_running, 1, 256),
         max_queue=_integer(environ, "LLMOPS_MAX_QUEUE", RequestLimits.max_queue, 0, 100_000),
-        request_seconds=_seconds(environ, "LLMOPS_REQUEST_SECONDS", RequestLimits.request_seconds, 0.1, 86_400),
+        max_queue_tokens=_integer(environ, "LLMOPS_MAX_QUEUE_TOKENS", RequestLimits.max_queue_tokens, 0, 1_000_000_000),
+        request_seconds=_seconds(environ, "LLMOPS_REQUEST_SECONDS", longest, 0.1, 86_400),
         read_seconds=_seconds(environ, "LLMOPS_READ_SECONDS", RequestLimits.read_seconds, 0.1, 600),
+        write_seconds=_seconds(environ, "LLMOPS_WRITE_SECONDS", RequestLimits.write_seconds, 0.1, 600),
         max_connections=_integer(environ, "LLMOPS_MAX_CONNECTIONS", RequestLimits.max_connections, 1, 100_000),
         max_connections_per_address=_integer(
             environ, "LLMOPS_MAX_CONNECTIONS_PER_ADDRESS", RequestLimits.max_connections_per_address, 1, 100_000
@@ -212,12 +235,28 @@ def _public_key(environ: Mapping[str, str]) -> str:
 
 
 def _api_key(environ: Mapping[str, str]) -> str:
-    name = "LLMOPS_API_KEY_FILE"
-    fix = f"name a file with one line, the key that callers send ({_SHORTEST_KEY} characters or more)"
+    """Empty where there is a file of keys alone."""
+    if not environ.get("LLMOPS_API_KEY_FILE") and environ.get("LLMOPS_API_KEYS_FILE"):
+        return ""
+    return _key(environ, "LLMOPS_API_KEY_FILE", "callers")
+
+
+def _key(environ: Mapping[str, str], name: str, who: str) -> str:
+    fix = f"name a file with one line, the key that {who} send ({_SHORTEST_KEY} characters or more)"
     key = _read_file(environ, name, fix)
     if len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
         raise ServingError("holds no usable key", where=f"{name}={environ[name]}", fix=fix)
     return key
+
+
+def _metrics_key(environ: Mapping[str, str]) -> str:
+    name = "LLMOPS_METRICS_KEY_FILE"
+    return _key(environ, name, "those who read /metrics") if environ.get(name) else ""
+
+
+def _keys_file(environ: Mapping[str, str]) -> Path | None:
+    path = environ.get("LLMOPS_API_KEYS_FILE")
+    return Path(path) if path else None
 
 
 def _platform(environ: Mapping[str, str], auth: Auth) -> str:

@@ -42,7 +42,7 @@ class ProcessEngine:
             ServingError: the model can't be loaded.
         """
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_connection(
+        transport, _ = await loop.create_unix_connection(
             lambda: _LineConnection(self._receive, self._lost), sock=self._worker.sock
         )
         self._transport = transport

@@ -25,7 +25,8 @@ def version(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> Path:
 @pytest.fixture(scope="session")
 def shared_server(version: Path, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
     """A ready server; tests leave it as it was."""
-    server = ServingProcess(version, keys, tmp_path_factory.mktemp("logs"), LLMOPS_READ_SECONDS="1")
+    limits = {"LLMOPS_READ_SECONDS": "1", "LLMOPS_WRITE_SECONDS": "1"}
+    server = ServingProcess(version, keys, tmp_path_factory.mktemp("logs"), **limits)
     try:
         yield server.wait_ready()
     finally:

@@ -1,5 +1,6 @@
 """What strangers can hold of the router and of the server: little, and for a short time."""
 
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +31,9 @@ class Front(NamedTuple):
 @pytest.fixture(scope="session")
 def shared_router(shared_server: ServingProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RouterProcess]:
     folder = tmp_path_factory.mktemp("router") / "router"
-    router = RouterProcess(folder, shared_server.url, key_digest(API_KEY), header_seconds=1, read_seconds=2)
+    router = RouterProcess(
+        folder, shared_server.url, key_digest(API_KEY), header_seconds=1, read_seconds=2, write_seconds=1
+    )
     yield router
     router.kill()
 
@@ -165,6 +168,18 @@ def test_vulnerability_8_no_body_is_read_without_the_key(front: Front) -> None:
             with suppress(ConnectionResetError):
                 assert status(sock.recv(65536)) == 401
         assert psutil.Process(front.pid).memory_info().rss < memory + 100 * 65536
+
+
+@pytest.mark.vulnerability(8)
+def test_vulnerability_8_a_reader_that_does_not_read_is_cut(front: Front) -> None:
+    """Its answers were kept for as long as it stayed connected."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", front.port))
+        sock.sendall(b"GET /chat.js HTTP/1.1\r\nHost: x\r\n\r\n" * 1500)  # 10 MB of answers
+        watch = select.poll()
+        watch.register(sock, 0)  # errors alone
+        assert watch.poll(60_000), "the connection is still open"
 
 
 @pytest.mark.vulnerability(8)

@@ -180,7 +180,7 @@ def test_a_stream_is_framed_as_openai_does(with_usage: bool) -> None:
 
 
 def test_error_frames_and_bodies_have_one_form() -> None:
-    error = ApiError(503, "gone", code="engine_error", kind="server_error")
+    error = ApiError(503, "gone", code="engine_error")
     assert json.loads(error.frame().removeprefix(b"data: ")) == {
         "error": {"message": "gone", "type": "server_error", "param": None, "code": "engine_error"}
     }

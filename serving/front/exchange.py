@@ -1,0 +1,142 @@
+"""One request and its answer, as they pass through the front."""
+
+import json
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+from serving.errors import ApiError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+CONNECTION = "llmops.connection"
+"""Name of the ASGI extension by which a request finds its GuardedHttp, under the kit's own server."""
+EXCHANGE = "llmops.exchange"
+"""Where a request's scope has its Exchange, for the engine's app to note what the log shall tell."""
+_STREAM = b"text/event-stream"
+WAITING = b": waiting\n\n"
+"""A comment of server-sent events, by which clients and proxies see that a stream still lives."""
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before the answer was complete."""
+
+
+class Exchange:
+    """Sends an answer with the headers of every answer, and knows how far it is."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.scope = scope
+        self.id = uuid4().hex
+        self.started = time.perf_counter()
+        self.status = 499  # until something was answered: the client went away
+        self.complete = False
+        self.route = "unknown"
+        self.fields: dict[str, Any] = {}
+        """Of the log's line."""
+        self._send = send
+        self._begun = False
+        self._streams = False
+        self._waited = False  # the stream was begun before the app did
+        self._error: tuple[int, bytearray] | None = None  # an answer of the app's that no longer has a status
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+
+    def header(self, name: bytes) -> str:
+        """A header of the request; empty where there is none."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+    def note(self, **fields: Any) -> None:
+        """Add to the log's line."""
+        self.fields |= fields
+
+    @property
+    def app_began(self) -> bool:
+        """The engine's app has begun its answer."""
+        return self._begun and not (self._waited and not self._streams)
+
+    # -- what the app sends
+
+    async def send(self, message: Message) -> None:
+        """For the engine's app: ASGI's send."""
+        if message["type"] == "http.response.body":
+            await self._body(message)
+        elif message["type"] == "http.response.start":
+            await self._start(message["status"], list(message.get("headers", ())))
+        else:
+            await self._send(message)
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        streams = any(name.lower() == b"content-type" and value.startswith(_STREAM) for name, value in headers)
+        if self._waited:
+            self._streams = streams
+            if not streams:
+                self._error = status, bytearray()
+            return
+        self._begun, self._streams = True, streams
+        await self._send({"type": "http.response.start", "status": status, "headers": self._with_own(headers)})
+
+    async def _body(self, message: Message) -> None:
+        if self._error:
+            self._error[1].extend(message.get("body", b""))
+            if message.get("more_body"):
+                return
+            message = {"type": "http.response.body", "body": b"data: " + bytes(self._error[1]) + b"\n\n"}
+        await self._send(message)
+        if not message.get("more_body"):
+            self.complete = True
+
+    def _with_own(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        given = {name.lower() for name, _ in headers}
+        own = [(b"x-request-id", self.id.encode()), (b"x-content-type-options", b"nosniff")]
+        if b"server" not in given:
+            own.append((b"server", b"llmops"))
+        if b"cache-control" not in given:
+            own.append((b"cache-control", b"no-store"))
+        if self.status == HTTPStatus.EXPECTATION_FAILED or not self._request_complete():
+            own.append((b"connection", b"close"))  # the rest of the request is not waited for
+        return [*own, *((n, v) for n, v in headers if n.lower() != b"x-request-id")]
+
+    def _request_complete(self) -> bool:
+        connection = self.scope.get("extensions", {}).get(CONNECTION)
+        return connection is None or connection.complete
+
+    # -- what the front answers itself
+
+    async def answer(
+        self, status: int, body: bytes, kind: str, headers: list[tuple[bytes, bytes]] | None = None
+    ) -> None:
+        """A whole answer."""
+        given = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body)), *(headers or ())]
+        await self._start(status, given)
+        await self._body({"type": "http.response.body", "body": body})
+
+    async def answer_json(self, status: int, value: Any, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+        """A whole answer in JSON."""
+        await self.answer(status, json.dumps(value).encode(), "application/json; charset=utf-8", headers)
+
+    async def fail(self, error: ApiError) -> None:
+        """Tell an error: as an answer, or as the last frame of a stream that has begun."""
+        if not self._begun:
+            headers = [(b"retry-after", b"%d" % error.retry_after)] if error.retry_after else []
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                headers.append((b"www-authenticate", b"Bearer"))
+            await self.answer_json(error.status, error.body, headers)
+        elif (self._streams or self._waited) and not self.complete:
+            self._error = None
+            await self._body({"type": "http.response.body", "body": error.frame()})
+        self.status = error.status
+
+    async def say_waiting(self) -> None:
+        """Show a client whose stream has not begun that it is not forgotten."""
+        if not self._begun:
+            self._begun = self._waited = True
+            headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
+            await self._send({"type": "http.response.start", "status": 200, "headers": self._with_own(headers)})
+        await self._send({"type": "http.response.body", "body": WAITING, "more_body": True})

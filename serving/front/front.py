@@ -1,0 +1,241 @@
+"""The front: an ASGI class around an engine's app, with everything that is the same whatever the engine."""
+
+import asyncio
+import json
+import os
+import time
+import traceback
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from serving.errors import ApiError, unavailable
+from serving.front.admission import Admission
+from serving.front.body import read_body, replay
+from serving.front.exchange import (
+    EXCHANGE,
+    Application,
+    ClientGoneError,
+    Exchange,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
+from serving.front.keys import Caller, Keys
+from serving.front.page import Page
+from serving.front.readiness import Readiness
+from serving.front.routes import OWN, VLLM, Route, Routes
+from serving.front.vllm import VllmApp
+from serving.log import log_json, say
+from serving.metrics import Metrics
+from serving.openai import LONG_BODY
+from serving.settings import ServerSettings
+
+_WAITING_SECONDS = 15.0
+"""After which, and then each time again, a stream that has not begun is told that it waits."""
+
+
+class Front:
+    """Keys, limits, the three contracts, errors, readiness, log, metrics and chat page before an engine's app.
+
+    The app gets the requests of the allow list only, with the whole body in its first message. It may raise ApiError,
+    before its answer or within a stream, and note fields of the log's line by the scope's EXCHANGE. It is cancelled
+    when the client leaves and when the request's time is over.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        settings: ServerSettings | None = None,
+        metrics: Metrics | None = None,
+        readiness: Readiness | None = None,
+    ) -> None:
+        """Around the kit's own app, with all that it shares; or, with `app` alone, around vLLM's.
+
+        Raises:
+            ServingError: the environment, which vLLM's process has from its parent, or the file of keys is wrong.
+        """
+        self._settings = settings or ServerSettings.from_environ(os.environ)
+        self.readiness = readiness or Readiness()
+        self.metrics = metrics or Metrics()
+        self.admission = Admission(self._settings.limits)
+        self._foreign = VllmApp(app, self._settings, self.readiness) if settings is None else None
+        self._app = self._foreign or app
+        self._routes: Routes = VLLM if self._foreign else OWN
+        self._keys = Keys(self._settings)
+        self._page = Page()
+        admission, watch = self.admission, self.metrics.watch
+        watch("llmops_queue_length", "Requests that wait for a place in the batch.", lambda: admission.queued)
+        watch("llmops_queue_tokens", "Tokens of prompts that wait, estimated.", lambda: admission.waiting_tokens)
+        watch("llmops_running", "Requests that are being answered.", lambda: admission.running)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        else:  # a websocket: refused before it is accepted, which servers answer with 403
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, send)
+        try:
+            await self._answer(exchange, receive)
+        except ApiError as e:
+            await exchange.fail(e)
+        except ClientGoneError:
+            exchange.status = 499
+        except Exception:
+            say("a fault of the server:\n" + traceback.format_exc())
+            await exchange.fail(ApiError(500, "a fault of the server; it is in its log", code="fault"))
+        finally:
+            self._log(exchange)
+
+    async def _answer(self, exchange: Exchange, receive: Receive) -> None:
+        path, method = exchange.scope["path"], exchange.scope["method"]
+        route = self._routes.find(path)
+        if route:
+            exchange.route = route.path
+        caller = self._authenticated(exchange)
+        _check_expectation(exchange)
+        if route is None:
+            raise ApiError(404, "there is no such route", code="not_found")
+        match route.kind(method):
+            case "ping":
+                await exchange.answer_json(*self.readiness.describe())
+            case "page":
+                await self._page.answer(exchange)
+            case "metrics":
+                text = self.metrics.text() + (await self._foreign.metrics() if self._foreign else b"")
+                await exchange.answer(200, text, CONTENT_TYPE_LATEST)
+            case "forward":
+                self._require_open()
+                await self._app(self._scope_for(exchange, route), receive, exchange.send)
+            case "generate":
+                await self._generate(exchange, receive, route, caller)
+            case None:
+                raise ApiError(405, "this route does not take this method", code="method_not_allowed")
+
+    def _authenticated(self, exchange: Exchange) -> Caller:
+        """Whose request it is; before anything is said of whether there is such a route."""
+        path, header = exchange.scope["path"], exchange.header(b"authorization")
+        if Routes.is_open(path, exchange.scope["method"]):
+            return self._keys.anybody
+        if path == "/metrics":
+            return self._keys.check_scrape(header)
+        caller = self._keys.check(header)
+        if self._keys.count > 1:
+            exchange.note(key=caller.name)
+        return caller
+
+    def _require_open(self) -> None:
+        if not self.readiness.open:
+            raise unavailable(self.readiness.phase)
+
+    def _scope_for(self, exchange: Exchange, route: Route) -> Scope:
+        scope = dict(exchange.scope)
+        scope[EXCHANGE] = exchange
+        if route.forward:
+            scope["path"], scope["raw_path"] = route.forward, route.forward.encode()
+        return scope
+
+    async def _generate(self, exchange: Exchange, receive: Receive, route: Route, caller: Caller) -> None:
+        """Read, wait for a place, and have the app answer: within the request's time, and while the client is there."""
+        self._require_open()
+        limits = self._settings.limits
+        task = asyncio.current_task()
+        assert task
+        watch: asyncio.Task[None] | None = None
+        with self.admission.admitted(caller.name, self._keys.count):
+            caller.begin()
+            try:
+                async with asyncio.timeout(limits.request_seconds):
+                    most = min(limits.max_body, self.readiness.longest_body or limits.max_body)
+                    body = await read_body(exchange, receive, most, limits.read_seconds)
+                    watch = asyncio.create_task(_cancel_when_gone(exchange, receive, task))
+                    async with _Waiting(exchange, body), self.admission.place(caller.name, len(body)):
+                        scope = self._scope_for(exchange, route)
+                        await self._app(scope, replay(body, _never), exchange.send)
+            except TimeoutError:
+                raise ApiError(504, "the answer took too long", code="timeout") from None
+            except asyncio.CancelledError:
+                if not (watch and watch.done()):
+                    raise
+                task.uncancel()
+                raise ClientGoneError from None
+            finally:
+                if watch:
+                    watch.cancel()
+                tokens = exchange.fields.get("prompt_tokens", 0) + exchange.fields.get("completion_tokens", 0)
+                caller.count(tokens)
+
+    def _log(self, exchange: Exchange) -> None:
+        self.metrics.requests.labels(exchange.route, str(exchange.status)).inc()
+        if exchange.route == "/ping":
+            return  # routers ask several times a second
+        scope = exchange.scope
+        log_json(
+            {
+                "request": exchange.id,
+                "method": scope["method"][:16],
+                "path": scope["path"][:128],
+                "status": exchange.status,
+                "ms": round((time.perf_counter() - exchange.started) * 1000, 1),
+                **exchange.fields,
+            }
+        )
+
+
+class _Waiting:
+    """Says now and then to a stream that has not begun that it waits."""
+
+    def __init__(self, exchange: Exchange, body: bytes) -> None:
+        self._exchange = exchange
+        self._body = body
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        # A timer, not a task: nearly every answer begins before.
+        self._timer = asyncio.get_running_loop().call_later(_WAITING_SECONDS, self._begin)
+
+    async def __aexit__(self, *_: Any) -> None:
+        self._timer.cancel()
+        if self._task:
+            self._task.cancel()
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._say())
+
+    async def _say(self) -> None:
+        long = len(self._body) > LONG_BODY
+        streams = await asyncio.to_thread(_streams, self._body) if long else _streams(self._body)
+        while streams and not self._exchange.app_began:
+            await self._exchange.say_waiting()
+            await asyncio.sleep(_WAITING_SECONDS)
+
+
+def _streams(body: bytes) -> bool:
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(request, dict) and request.get("stream") is True
+
+
+async def _cancel_when_gone(exchange: Exchange, receive: Receive, task: "asyncio.Task[Any]") -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    if not exchange.complete:
+        task.cancel()
+
+
+async def _never() -> Message:
+    """What comes after the body: the front cancels the app when the client leaves."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def _check_expectation(exchange: Exchange) -> None:
+    if exchange.header(b"expect").lower() not in ("", "100-continue"):
+        raise ApiError(417, "Expect can be 100-continue alone", code="unknown_expectation")

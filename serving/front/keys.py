@@ -1,0 +1,207 @@
+"""Who may ask: API keys with their rates and budgets, or a platform that has already authenticated the caller."""
+
+import math
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from contract.api_key import is_authorized, key_digest
+from contract.documents.document import Document, Part, parse_json
+from contract.errors import DocumentError, ServingError
+from serving.errors import ApiError
+from serving.log import say
+from serving.settings import ServerSettings
+
+_MOST_FILE_BYTES = 1 << 20
+_MINUTE = 60.0
+_LONGEST_RETRY = 3600
+
+
+class ApiKey(Part):
+    """One key of the file."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="What the log calls its user.")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the key, in hex: the file holds no key itself.")
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    tokens_per_day: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Of prompts and answers together, from midnight UTC; counted by each server for itself.",
+    )
+
+
+class KeyFile(Document):
+    """LLMOPS_API_KEYS_FILE."""
+
+    SCHEMA: ClassVar[str] = "keys/1"
+
+    keys: list[ApiKey]
+
+
+@dataclass
+class Caller:
+    """A key as it is used."""
+
+    key: ApiKey
+    _tokens: int = 0
+    _day: str = ""
+    _allowance: float = -1.0  # requests that may come at once; -1: not used yet
+    _last: float = field(default=0.0, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Of the key."""
+        return self.key.name
+
+    def begin(self) -> None:
+        """Count a request.
+
+        Raises:
+            ApiError: 429, the key's rate or its budget is used up.
+        """
+        if (budget := self.key.tokens_per_day) and self._used() >= budget:
+            what = f"the key's {budget} tokens of this day are used up"
+            raise ApiError(429, what, code="token_budget_exceeded", retry_after=_until_midnight())
+        if not (rate := self.key.requests_per_minute):
+            return
+        now = time.monotonic()
+        allowance = rate if self._allowance < 0 else self._allowance + (now - self._last) * rate / _MINUTE
+        self._allowance, self._last = min(allowance, rate), now
+        if self._allowance < 1:
+            retry = math.ceil((1 - self._allowance) * _MINUTE / rate)
+            what = f"the key has {rate} requests a minute"
+            raise ApiError(429, what, code="rate_limit_exceeded", retry_after=retry)
+        self._allowance -= 1
+
+    def count(self, tokens: int) -> None:
+        """Take tokens off the day's budget."""
+        self._tokens = self._used() + tokens
+
+    def _used(self) -> int:
+        today = datetime.now(UTC).date().isoformat()
+        if self._day != today:
+            self._day, self._tokens = today, 0
+        return self._tokens
+
+
+class Keys:
+    """Checks the Authorization header. A file of keys is read again whenever it has changed."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        """Raises ServingError: the file of keys can't be used."""
+        self._by_platform = settings.auth == "platform"
+        self.anybody = Caller(ApiKey(name="anybody", sha256="0" * 64))
+        """Who asks where no key is needed."""
+        self._scrape = [key_digest(settings.metrics_key)] if settings.metrics_key else []
+        self._own = [ApiKey(name="default", sha256=key_digest(settings.api_key))] if settings.api_key else []
+        self._file = settings.api_keys_file
+        self._state: tuple[int, ...] = ()
+        self._callers: dict[str, Caller] = {}
+        if not self._file:
+            self._take(self._own)
+        else:
+            self._state = _state(self._file)
+            try:
+                self._take(_read(self._file, self._own))
+            except DocumentError as e:
+                fix = 'write {"schema": "keys/1", "keys": [{"name": ..., "sha256": ...}]}'
+                raise ServingError(str(e), where=f"LLMOPS_API_KEYS_FILE={self._file}", fix=fix) from None
+
+    @property
+    def count(self) -> int:
+        """How many keys there are."""
+        return len(self._callers)
+
+    def check(self, header: str) -> Caller:
+        """Whose request it is.
+
+        Raises:
+            ApiError: 401, without saying what was wrong with the key.
+        """
+        if self._by_platform:
+            return self.anybody
+        self._renew()
+        if not is_authorized(header, self._callers):
+            raise _unauthorized()
+        return self._callers[_digest(header)]
+
+    def check_scrape(self, header: str) -> Caller:
+        """Let /metrics be read: by the scrape key where there is one, else by every key.
+
+        Raises:
+            ApiError: 401.
+        """
+        if not self._scrape:
+            return self.check(header)
+        if not is_authorized(header, self._scrape):
+            raise _unauthorized()
+        return self.anybody
+
+    def _renew(self) -> None:
+        if not self._file or (state := _state(self._file)) == self._state:
+            return
+        self._state = state
+        try:
+            self._take(_read(self._file, self._own))
+        except DocumentError as e:
+            say(f"{self._file}: {e}; the {self.count} keys that it had go on")
+        else:
+            say(f"{self._file}: {self.count} keys")
+
+    def _take(self, keys: list[ApiKey]) -> None:
+        """The own key and those of the file; counts go on under a key's name."""
+        counts = {caller.name: caller for caller in self._callers.values()}
+        callers: dict[str, Caller] = {}
+        for key in keys:
+            caller = counts.get(key.name) or Caller(key)
+            caller.key = key
+            callers[key.sha256] = caller
+        self._callers = callers
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Changes whenever the file does; empty where it is missing."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _read(path: Path, own: list[ApiKey]) -> list[ApiKey]:
+    """`own` and the keys of a file, which is JSON: half of one is none, where half of a YAML file may be one."""
+    where = str(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_FILE_BYTES + 1)
+        parse_json(content, where)
+    except OSError as e:
+        raise DocumentError(f"can't be read: {e.strerror}", where=where) from None
+    except ValueError as e:
+        raise DocumentError(f"is not JSON: {e}", where=where) from None
+    if len(content) > _MOST_FILE_BYTES:
+        raise DocumentError(f"has more than {_MOST_FILE_BYTES} bytes", where=where, fix="use fewer keys")
+    keys = [*own, *KeyFile.parse(content, where).keys]
+    for name in ("name", "sha256"):
+        values = [getattr(key, name) for key in keys]
+        if twice := next((v for v in values if values.count(v) > 1), None):
+            raise DocumentError(f"has {name} {twice!r} twice", where=where, fix="give each key its own")
+    return keys
+
+
+def _digest(header: str) -> str:
+    return key_digest(header.partition(" ")[2].strip())
+
+
+def _unauthorized() -> ApiError:
+    what = "send the endpoint's API key as `Authorization: Bearer <key>`"
+    return ApiError(401, what, code="invalid_api_key")
+
+
+def _until_midnight() -> int:
+    now = datetime.now(UTC)
+    left = 86_400 - (now.hour * 3600 + now.minute * 60 + now.second)
+    return min(_LONGEST_RETRY, max(1, left))

@@ -1,0 +1,123 @@
+"""uvicorn's protocol behind the header guard, which it tells where it is in a request."""
+
+import asyncio
+from collections.abc import Callable
+from email.utils import formatdate
+
+import httptools
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from contract.http_guard import GuardedConnection, HttpGuard
+from serving.front.exchange import CONNECTION
+
+
+def guarded(guard: HttpGuard, server: uvicorn.Server) -> Callable[[], asyncio.BufferedProtocol]:
+    """A protocol factory for `loop.create_server`."""
+    config, state = server.config, server.server_state
+    return guard.factory(lambda connection: GuardedHttp(connection, config, state))
+
+
+class GuardedHttp(HttpToolsProtocol):
+    """One connection. uvicorn closes at once after a last answer; this lets a client that still sends read it first."""
+
+    def __init__(self, guarded: GuardedConnection, config: uvicorn.Config, state: ServerState) -> None:
+        super().__init__(config, state, {})
+        self._guarded = guarded
+        self._deaf = False
+
+    @property
+    def received(self) -> int:
+        """Bytes of the request so far, as they were sent."""
+        return self._guarded.received
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole request has come."""
+        return not self.cycle.more_body
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().connection_made(_Transport(transport, self))  # pyright: ignore[reportArgumentType]
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf or not self.parser:
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # none is supported: answered as plain HTTP, and closed
+            self._hear_no_more()
+        except httptools.HttpParserError:
+            if self.cycle and not self.cycle.response_complete and not self.cycle.more_body:
+                self._hear_no_more()  # what is answered now was in order
+            else:
+                self._guarded.refuse_http()
+
+    def _hear_no_more(self) -> None:
+        self._deaf = True
+        if self.cycle:
+            self.cycle.keep_alive = False
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {CONNECTION: self}  # pyright: ignore[reportGeneralTypeIssues]
+
+    def on_headers_complete(self) -> None:
+        self._guarded.begin()
+        self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._guarded.end(complete=True)
+
+    def give_up(self) -> None:
+        """The guard answers in its place."""
+        self.connection_lost(ConnectionResetError())
+
+    def finish(self, transport: asyncio.Transport) -> None:
+        """Close the connection after its last answer."""
+        if self.cycle and self.cycle.more_body and not self.cycle.disconnected:
+            self.cycle.body.clear()
+            self.flow.resume_reading()
+            self._guarded.linger()
+        else:
+            transport.close()
+
+
+class _Transport:
+    """A connection's transport: closes as the protocol says, and sends an answer's head with the start of its body.
+
+    By itself, the head would wake the client for nothing.
+    """
+
+    def __init__(self, transport: asyncio.Transport, protocol: GuardedHttp) -> None:
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+        self.get_extra_info = transport.get_extra_info
+        self._transport = transport
+        self._protocol = protocol
+        self._closing = False
+        self._head = b""
+        self._headed: object = None  # the cycle whose head was written
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif self._headed is not (cycle := self._protocol.cycle) and cycle.response_started:
+            self._headed = cycle
+            if cycle.scope["method"] != "HEAD":
+                self._head = data
+                return
+        self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._closing or self._transport.is_closing()
+
+    def close(self) -> None:
+        if not self.is_closing():
+            self._closing = True
+            if self._head:
+                self._transport.write(self._head)
+            self._protocol.finish(self._transport)

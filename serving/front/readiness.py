@@ -1,0 +1,35 @@
+"""Whether a server is ready, and otherwise why not."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Readiness:
+    """One server's state, as /ping tells it."""
+
+    phase: str = "starting"
+    """`ready`, or what goes on."""
+    open: bool = False
+    """Requests are taken: from when the model is loaded until the server stops, its lame duck's time included."""
+    model: dict[str, str] = field(default_factory=dict)
+    """Name and sha256 of what is served."""
+    longest_body: int | None = None
+    """Bytes of a body above which no conversation fits the model's context; None: not known."""
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def ready(self) -> bool:
+        """Takes traffic."""
+        return self.open and self.phase == "ready"
+
+    def enter(self, phase: str) -> None:
+        """Go on to another phase."""
+        self.phase, self.since = phase, time.monotonic()
+
+    def describe(self) -> tuple[int, dict[str, Any]]:
+        """Status and body of /ping."""
+        if self.ready:
+            return 200, {"status": "ready", **self.model}
+        return 503, {"status": self.phase, "seconds": round(time.monotonic() - self.since, 1)}

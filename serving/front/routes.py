@@ -1,0 +1,59 @@
+"""The routes that there are, and what each is: whatever stands in no table is 404, whatever the engine's app offers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["ping", "metrics", "page", "forward", "generate"]
+"""Answered by the front (ping, metrics, page), passed to the engine's app as it is, or with a place in its batch."""
+
+CHAT = "/v1/chat/completions"
+PAGE = {"/": ("index.html", "text/html"), "/chat.css": ("chat.css", "text/css"),
+        "/chat.js": ("chat.js", "text/javascript"), "/markdown.js": ("markdown.js", "text/javascript")}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Route:
+    """One path with its methods."""
+
+    path: str
+    """As metrics name it."""
+    kinds: Mapping[str, Kind]
+    """By method."""
+    forward: str = ""
+    """The engine's own path, where it is another one."""
+
+    def kind(self, method: str) -> Kind | None:
+        """What a method is; HEAD is GET without a body."""
+        return self.kinds.get("GET" if method == "HEAD" else method)
+
+
+class Routes:
+    """An engine's allow list."""
+
+    def __init__(self, generate: tuple[str, ...]) -> None:
+        """`generate`: paths of the engine's app that take a place in its batch."""
+        self._exact = {path: Route(path, {"GET": "page"}) for path in PAGE}
+        # SageMaker sends to /invocations; Azure ML's scoring address is the root.
+        self._exact["/"] = Route("/", {"GET": "page", "POST": "generate"}, CHAT)
+        self._exact["/invocations"] = Route("/invocations", {"POST": "generate"}, CHAT)
+        self._exact["/ping"] = Route("/ping", {"GET": "ping"})
+        self._exact["/metrics"] = Route("/metrics", {"GET": "metrics"})
+        self._exact["/v1/models"] = Route("/v1/models", {"GET": "forward"})
+        self._exact |= {path: Route(path, {"POST": "generate"}) for path in generate}
+        self._model = Route("/v1/models/{name}", {"GET": "forward"})
+
+    def find(self, path: str) -> Route | None:
+        """The route of a decoded path."""
+        if route := self._exact.get(path):
+            return route
+        return self._model if path.startswith("/v1/models/") else None
+
+    @staticmethod
+    def is_open(path: str, method: str) -> bool:
+        """Whether it is answered without a key: health, and the chat page, which asks for one."""
+        return method != "POST" and (path == "/ping" or path in PAGE)
+
+
+OWN = Routes((CHAT,))
+VLLM = Routes((CHAT, "/v1/completions", "/v1/responses", "/v1/embeddings"))

@@ -1,0 +1,256 @@
+"""vLLM's app as the front takes an engine's app: its readiness, its errors in the one form, its usage in the log."""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from contract.errors import KitError
+from contract.integrity.signing import verify_manifest
+from serving.errors import ApiError
+from serving.front.body import replay
+from serving.front.exchange import EXCHANGE, Application, Exchange, Message, Receive, Scope, Send
+from serving.front.readiness import Readiness
+from serving.front.routes import CHAT
+from serving.golden import ask_golden
+from serving.log import log_json, say
+from serving.openai import LONG_BODY, ChatRequest
+from serving.settings import ServerSettings
+
+_USAGE = re.compile(rb'"(prompt_tokens|completion_tokens)":\s*(\d+)')
+
+# What of vLLM's own parameters may pass, beside OpenAI's. The rest could have files read, addresses fetched, templates
+# rendered or tensors unpickled, or is bounded by nothing.
+_PARAMETERS = {
+    "add_generation_prompt", "audio", "continue_final_message", "dimensions", "echo", "encoding_format",
+    "frequency_penalty", "function_call", "functions", "ignore_eos", "input", "instructions", "logit_bias", "logprobs",
+    "max_completion_tokens", "max_output_tokens", "max_tokens", "messages", "metadata", "min_p", "min_tokens",
+    "modalities", "model", "n", "parallel_tool_calls", "presence_penalty", "prompt", "prompt_cache_key", "reasoning",
+    "reasoning_effort", "repetition_penalty", "response_format", "safety_identifier", "seed", "service_tier", "stop",
+    "store", "stream", "stream_options", "suffix", "temperature", "text", "tool_choice", "tools", "top_k",
+    "top_logprobs", "top_p", "truncation", "user", "verbosity",
+}  # fmt: skip
+_BOUNDS = {"n": 16, "logprobs": 20, "top_logprobs": 20}
+_MOST_STOPS, _LONGEST_STOP = 4, 256
+_LONGEST_SCHEMA = 1 << 16
+_CODES = {400: "invalid_request", 404: "not_found", 413: "body_too_large", 422: "invalid_value", 503: "unavailable"}
+
+
+class VllmApp:
+    """vLLM's app, inside the front and nowhere else."""
+
+    def __init__(self, app: Application, settings: ServerSettings, readiness: Readiness) -> None:
+        self._app = app
+        self._settings = settings
+        self._readiness = readiness
+        self._start: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        answer = _Answer(scope[EXCHANGE], send)
+        if scope["method"] == "POST":
+            body = (await receive())["body"]
+            await asyncio.to_thread(check, body) if len(body) > LONG_BODY else check(body)
+            receive = replay(body, receive)
+        await self._app(scope, receive, answer.send)
+        if answer.error:
+            raise answer.error
+
+    async def metrics(self) -> bytes:
+        """vLLM's own; none while it can't say."""
+        status, body = await ask(self._app, "GET", "/metrics")
+        return body if status == 200 else b""
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """vLLM's engine is loaded by when its app starts; then the golden prompts are asked."""
+
+        async def started(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self._start = asyncio.create_task(self._become_ready())
+                if self._settings.phase_fd is not None:
+                    _listen(self._settings.phase_fd, self._readiness)
+            await send(message)
+
+        await self._app(scope, receive, started)
+
+    async def _become_ready(self) -> None:
+        settings, readiness = self._settings, self._readiness
+        try:
+            manifest, sha256 = verify_manifest(settings.model, settings.public_key, settings.identity)
+            readiness.enter("answering golden prompts")
+            quality = await ask_golden(manifest.golden, self._texts)
+        except KitError as e:
+            say(f"failed: {e}")
+            readiness.enter("failed")
+            return
+        name = settings.name or manifest.name
+        log_json({"event": "quality", "when": "readiness", "model": name, "sha256": sha256,
+                  "passed": quality.passed, "total": quality.total, "score": quality.score})  # fmt: skip
+        if quality.failure:
+            say(f"golden prompts: {quality.failure}")
+            if settings.golden == "required":
+                readiness.enter("failed")
+                return
+        readiness.model = {"model": name, "sha256": sha256}
+        if readiness.phase != "stopping":
+            readiness.open = True
+            readiness.enter("ready")
+            say("ready")
+
+    async def _texts(self, request: ChatRequest) -> AsyncGenerator[str, None]:
+        body = request.model_dump_json(exclude_none=True).encode()
+        status, answer = await ask(self._app, "POST", CHAT, body)
+        if status != 200:
+            raise ApiError(503, f"the engine answered {status}: {answer[:500].decode(errors='replace')}")
+        yield json.loads(answer)["choices"][0]["message"]["content"] or ""
+
+
+def check(body: bytes) -> None:
+    """Refuse what may not reach vLLM.
+
+    Raises:
+        ApiError: 400, naming the parameter.
+    """
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError) as e:
+        raise ApiError(400, f"the body is not JSON: {e}"[:300], code="invalid_json") from None
+    if not isinstance(request, dict):
+        raise ApiError(400, "the body: it is no object", code="invalid_value")
+    for name in request:
+        if name not in _PARAMETERS:
+            shown = name[:64]
+            raise ApiError(400, f"{shown} is not supported by this server", code="unknown_parameter", param=shown)
+    for name, most in _BOUNDS.items():
+        value = request.get(name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and value > most:
+            raise ApiError(400, f"{name}: at most {most}", code="invalid_value", param=name)
+    stops = request.get("stop")
+    stops = [stops] if isinstance(stops, str) else stops or []
+    if len(stops) > _MOST_STOPS or any(isinstance(s, str) and len(s) > _LONGEST_STOP for s in stops):
+        what = f"stop: at most {_MOST_STOPS} of {_LONGEST_STOP} characters"
+        raise ApiError(400, what, code="invalid_value", param="stop")
+    for name in ("response_format", "tools", "text"):
+        if name in request and len(json.dumps(request[name])) > _LONGEST_SCHEMA:
+            raise ApiError(400, f"{name}: at most {_LONGEST_SCHEMA} bytes", code="invalid_value", param=name)
+    _check_parts(request.get("messages"), "messages")
+    _check_parts(request.get("input"), "input")
+
+
+def _check_parts(messages: Any, name: str) -> None:
+    """Refuse every part of a message that is no text, so that nothing is ever fetched."""
+    for index, message in enumerate(messages if isinstance(messages, list) else []):
+        content = message.get("content") if isinstance(message, dict) else None
+        for part in content if isinstance(content, list) else []:
+            kind = part.get("type") if isinstance(part, dict) else None
+            if kind not in ("text", "input_text", "output_text", "refusal"):
+                param = f"{name}[{index}].content"
+                raise ApiError(400, f"{param}: only text parts are supported", code="invalid_value", param=param)
+
+
+class _Answer:
+    """Turns vLLM's errors into the one form, and counts the tokens of its answers for log and budgets."""
+
+    def __init__(self, exchange: Exchange, send: Send) -> None:
+        self.error: ApiError | None = None
+        """To be raised once the app has ended: inside of it, its own handlers would catch it."""
+        self._exchange = exchange
+        self._send = send
+        self._status = 0
+        self._held = bytearray()
+        self._stream = False
+        self._frames = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            if self._status >= 400:
+                return
+            self._stream = any(v.startswith(b"text/event-stream") for _, v in message.get("headers", ()))
+            await self._send(message)
+            return
+        if self._status >= 400:
+            self._held += message.get("body", b"")
+            if not message.get("more_body"):
+                self.error = _error(self._status, bytes(self._held))
+            return
+        if message.get("body"):
+            self._count(message["body"])
+        await self._send(message)
+
+    def _count(self, body: bytes) -> None:
+        found = {name.decode(): int(number) for name, number in _USAGE.findall(body[-2048:])}
+        if self._stream:
+            self._frames += body.count(b"data: {")
+            found = {"completion_tokens": self._frames, **found}
+        self._exchange.note(**found)
+
+
+def _error(status: int, body: bytes) -> ApiError:
+    """vLLM's own errors have a number as their code; FastAPI's have another form."""
+    try:
+        answer = json.loads(body)
+        error = answer.get("error") or answer
+        message, param = error.get("message") or error.get("detail") or "", error.get("param") or ""
+    except (ValueError, AttributeError):
+        message, param = "", ""
+    message = message if isinstance(message, str) and message else "the engine refused the request"
+    code = _CODES.get(status, "engine_error")
+    if "context length" in message or "max_model_len" in message:
+        code = "context_length_exceeded"
+    elif status == 404 and "model" in message:
+        code, param = "model_not_found", "model"
+    retry = 1 if status in (429, 503) else 0
+    return ApiError(status, message, code=code, param=param if isinstance(param, str) else "", retry_after=retry)
+
+
+def _listen(fd: int, readiness: Readiness) -> None:
+    """Take phases from the parent's pipe, a line each; its end is the parent's."""
+    os.set_blocking(fd, False)
+    loop = asyncio.get_running_loop()
+    rest = bytearray()
+
+    def read() -> None:
+        data = os.read(fd, 4096)
+        rest.extend(data or b"stopping\n")
+        *lines, last = bytes(rest).split(b"\n")
+        rest[:] = last
+        for line in lines:
+            readiness.enter(line.decode(errors="replace"))
+        if not data:
+            loop.remove_reader(fd)
+
+    loop.add_reader(fd, read)
+
+
+async def ask(app: Application, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    """Ask an app in this process: status and whole body."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"host", b"front")]
+    scope: Scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method,
+        "path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"", "scheme": "http",
+        "headers": headers, "client": ("127.0.0.1", 0), "server": ("127.0.0.1", 0), "state": {},
+    }  # fmt: skip
+    status, answer = 0, bytearray()
+    given = False
+
+    async def receive() -> Message:
+        nonlocal given
+        if given:
+            await asyncio.Event().wait()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        else:
+            answer.extend(message.get("body", b""))
+
+    await app(scope, receive, send)
+    return status, bytes(answer)

@@ -1,0 +1,242 @@
+"""The front around an app of a few lines: what it lets pass, what it answers itself, and in which form."""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.http_guard import error_body
+from serving.errors import ApiError
+from serving.front import Front
+from serving.front.exchange import EXCHANGE, Message, Receive, Scope, Send
+from serving.front.readiness import Readiness
+from serving.front.vllm import VllmApp
+from serving.metrics import Metrics
+from serving.openai import parse_chat
+from serving.settings import RequestLimits, ServerSettings
+
+KEY = "0123456789abcdef"
+BODY = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}).encode()
+
+
+async def parsing(scope: Scope, receive: Receive, send: Send) -> None:
+    """An engine's app: says what it got."""
+    body = (await receive())["body"] if scope["method"] == "POST" else b""
+    if body:
+        parse_chat(body)
+    scope[EXCHANGE].note(prompt_tokens=3, completion_tokens=4)
+    await scope[EXCHANGE].answer_json(200, {"path": scope["path"], "body": body.decode(errors="replace")})
+
+
+def front(app: Any = parsing, **limits: Any) -> Front:
+    settings = ServerSettings(Path(), "", api_key=KEY, limits=RequestLimits(**limits))
+    readiness = Readiness(phase="ready", open=True, model={"model": "tiny@1"})
+    return Front(app, settings, Metrics(), readiness)
+
+
+class Asked:
+    """One request to a front, in this process."""
+
+    def __init__(self, method: str, path: str, body: bytes = b"", key: str = KEY, **headers: str) -> None:
+        given = {"authorization": f"Bearer {key}", "content-length": str(len(body)), **headers}
+        encoded = [(n.replace("_", "-").encode(), v.encode("latin-1")) for n, v in given.items()]
+        self.scope: Scope = {"type": "http", "method": method, "path": path, "headers": encoded}
+        self.messages: list[Message] = []
+        self.gone = asyncio.Event()
+        self._parts = [body[: len(body) // 2], body[len(body) // 2 :]]
+
+    async def receive(self) -> Message:
+        if self._parts:
+            return {"type": "http.request", "body": self._parts.pop(0), "more_body": bool(self._parts)}
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        self.messages.append(message)
+
+    async def by(self, server: Front) -> "Asked":
+        await server(self.scope, self.receive, self.send)
+        return self
+
+    @property
+    def status(self) -> int:
+        return self.messages[0]["status"]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self.messages[0]["headers"]}
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(m.get("body", b"") for m in self.messages[1:])
+
+
+def ask(server: Front, *arguments: Any, **headers: str) -> Asked:
+    async def asked() -> Asked:
+        return await Asked(*arguments, **headers).by(server)
+
+    return asyncio.run(asked())
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/invocations", "/"])
+def test_three_contracts_reach_the_apps_one_route(path: str) -> None:
+    asked = ask(front(), "POST", path, BODY)
+    assert json.loads(asked.body) == {"path": "/v1/chat/completions", "body": BODY.decode()}
+    assert len(asked.headers["x-request-id"]) == 32
+    assert (asked.headers["cache-control"], asked.headers["x-content-type-options"]) == ("no-store", "nosniff")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "type_", "code"),
+    [
+        (("POST", "/v1/chat/completions", BODY, "wrong"), 401, "authentication_error", "invalid_api_key"),
+        (("GET", "/docs"), 404, "invalid_request_error", "not_found"),
+        (("GET", "/v1/chat/completions"), 405, "invalid_request_error", "method_not_allowed"),
+        (("POST", "/invocations", b"x" * 2000), 413, "invalid_request_error", "body_too_large"),
+        (("POST", "/invocations", b"{"), 400, "invalid_request_error", "invalid_json"),
+    ],
+)
+def test_errors_have_one_form_whose_type_is_a_kind(request_: tuple[Any, ...], status: int, type_: str, code: str):
+    asked = ask(front(max_body=1024), *request_)
+    error = json.loads(asked.body)["error"]
+    assert (asked.status, error["type"], error["code"]) == (status, type_, code)
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert error_body(503, "")["error"]["type"] == "server_error"
+
+
+def test_until_it_is_ready_nothing_is_asked_of_the_app() -> None:
+    server = front(app=None)
+    server.readiness.enter("loading")
+    server.readiness.open = False
+    ping = ask(server, "GET", "/ping", key="")
+    assert (ping.status, json.loads(ping.body)["status"]) == (503, "loading")
+    chat = ask(server, "POST", "/invocations", BODY)
+    assert (chat.status, chat.headers["retry-after"]) == (503, "1")
+    assert ask(server, "GET", "/", key="").status == 200
+
+
+def test_a_fault_of_the_app_is_500_and_its_words_are_in_the_log_alone(capsys) -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ZeroDivisionError("secret")
+
+    asked = ask(front(broken), "POST", "/invocations", BODY)
+    assert (asked.status, b"secret" in asked.body) == (500, False)
+    captured = capsys.readouterr()
+    assert "secret" in captured.err
+    assert json.loads(captured.out)["status"] == 500
+
+
+def test_a_client_that_leaves_cancels_the_app_and_frees_its_place(capsys) -> None:
+    async def scenario() -> None:
+        began = asyncio.Event()
+
+        async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+            began.set()
+            await asyncio.Event().wait()
+
+        server, asked = front(endless, max_running=1), Asked("POST", "/invocations", BODY)
+        task = asyncio.create_task(asked.by(server))
+        await began.wait()
+        assert server.admission.running == 1
+        asked.gone.set()
+        await task
+        assert (server.admission.running, asked.messages) == (0, [])
+
+    asyncio.run(scenario())
+    assert json.loads(capsys.readouterr().out)["status"] == 499
+
+
+def test_an_answer_whose_time_is_over_is_504_or_an_error_frame() -> None:
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        if b"stream" in (await receive())["body"]:
+            headers = [(b"content-type", b"text/event-stream")]
+            await scope[EXCHANGE].send({"type": "http.response.start", "status": 200, "headers": headers})
+            await scope[EXCHANGE].send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        await asyncio.Event().wait()
+
+    server = front(late, request_seconds=0.05)
+    assert ask(server, "POST", "/invocations", BODY).status == 504
+    first, last, _ = ask(server, "POST", "/invocations", b'{"stream": true}').body.split(b"\n\n")
+    assert first == b"data: 1"
+    assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "timeout"
+
+
+@pytest.mark.parametrize("ends", ["data: 1\n\n", "error"])
+def test_a_stream_that_waits_is_told_so_and_then_answered_in_frames(monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
+    monkeypatch.setattr("serving.front.front._WAITING_SECONDS", 0.01)
+
+    async def scenario() -> None:
+        waited = asyncio.Event()
+
+        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+            await waited.wait()
+            if ends == "error":
+                raise ApiError(503, "gone", code="engine_error")
+            headers = [(b"content-type", b"text/event-stream")]
+            await scope[EXCHANGE].send({"type": "http.response.start", "status": 200, "headers": headers})
+            await scope[EXCHANGE].send({"type": "http.response.body", "body": ends.encode()})
+
+        asked = Asked("POST", "/invocations", b'{"stream": true}')
+        task = asyncio.create_task(asked.by(front(slow)))
+        while b": waiting" not in asked.body:
+            await asyncio.sleep(0.001)
+        waited.set()
+        await task
+        assert [m["type"] for m in asked.messages].count("http.response.start") == 1
+        frames = [f for f in asked.body.split(b"\n\n") if f and f != b": waiting"]
+        assert len(frames) == 1
+        assert (b"engine_error" in frames[0]) == (ends == "error")
+
+    asyncio.run(scenario())
+
+
+# --- 10,000 malformed requests
+
+PATHS = ["/v1/chat/completions", "/invocations", "/", "/v1/models", "/..%2f", "/v1/\x00", "/v1/models/../x", "/ping"]
+
+
+def malformed(generator: random.Random) -> Asked:
+    body = bytearray(BODY)
+    for _ in range(generator.randrange(6)):
+        place = generator.randrange(len(body))
+        body[place : place + generator.randrange(4)] = generator.randbytes(generator.randrange(4))
+    odd = {"content-length": generator.choice(["", "-1", "x", "9" * 30]), "expect": "\xce", "content-encoding": "gzip",
+           "authorization": generator.choice(["", "Bearer", "Basic \xff", f"bearer  {KEY}"])}  # fmt: skip
+    headers = {name: odd[name] for name in odd if generator.random() < 0.1}
+    return Asked(
+        generator.choice(["POST", "POST", "GET", "PUT", "\x80"]), generator.choice(PATHS), bytes(body), **headers
+    )
+
+
+async def vllm_like(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "http.response.start", "status": 400, "headers": []})
+    await send({"type": "http.response.body", "body": b'{"error": {"message": "no", "code": 400}}'})
+
+
+@pytest.mark.scorecard("malformed")
+@pytest.mark.parametrize("engine", ["own", "vllm"])
+def test_10000_malformed_requests_are_each_the_clients_fault(engine: str, capsys) -> None:
+    server = front()
+    if engine == "vllm":
+        settings = ServerSettings(Path(), "", api_key=KEY)
+        server = front(VllmApp(vllm_like, settings, Readiness()))
+
+    async def scenario() -> Counter[int]:
+        generator, found = random.Random(21), Counter[int]()
+        for _ in range(10_000):
+            asked = malformed(generator)
+            found[(await asked.by(server)).status] += 1
+            json.loads(asked.body) if asked.status >= 400 else None
+        return found
+
+    found = asyncio.run(asyncio.wait_for(scenario(), 240))
+    assert found.total() == 10_000
+    assert max(found) < 500
+    assert {400, 401, 404, 405, 413, 415, 417} <= found.keys()
+    assert server.admission.running == server.admission.queued == 0
+    capsys.readouterr()

@@ -1,0 +1,139 @@
+"""Who may ask."""
+
+import hmac
+import json
+from pathlib import Path
+
+import pytest
+
+from contract.api_key import is_authorized, key_digest
+from contract.errors import ServingError
+from serving.errors import ApiError
+from serving.front.keys import Keys
+from serving.settings import ServerSettings
+
+KEY = "0123456789abcdef"
+
+
+def authentication(**fields) -> Keys:
+    return Keys(ServerSettings(**({"model": Path(), "public_key": "", "api_key": KEY} | fields)))
+
+
+@pytest.mark.parametrize("header", [f"Bearer {KEY}", f"bearer {KEY}", f"Bearer  {KEY} "])
+def test_the_key_passes(header: str) -> None:
+    authentication().check(header)
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer ", KEY, f"Basic {KEY}", f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", "Bearer \udce9"]
+)
+def test_everything_else_is_401_without_the_key_in_words(header: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        authentication().check(header)
+    assert caught.value.status == 401
+    assert KEY not in str(caught.value.body)
+
+
+def test_an_empty_key_never_passes() -> None:
+    with pytest.raises(ApiError):
+        authentication().check("Bearer ")
+
+
+def test_a_platform_has_authenticated_already() -> None:
+    authentication(auth="platform", platform="sagemaker").check("")
+
+
+@pytest.mark.cve("constant-time-key")
+@pytest.mark.parametrize("header", [f"Bearer {KEY}", "Bearer ", "", f"Basic {KEY}", "Bearer 0" + "x" * 10_000])
+def test_keys_are_compared_in_constant_time(header: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Digests, which have one length, by hmac's comparison, and all of them whatever the first ones gave."""
+    compared: list[tuple[str, str]] = []
+    compare = hmac.compare_digest
+
+    def watched(given: str, expected: str) -> bool:
+        compared.append((given, expected))
+        return compare(given, expected)
+
+    monkeypatch.setattr(hmac, "compare_digest", watched)
+    digests = [key_digest(KEY), key_digest("another key"), key_digest(KEY)]
+    assert is_authorized(header, digests) == (header == f"Bearer {KEY}")
+    assert [expected for _, expected in compared] == digests
+    assert {len(given) for given, _ in compared} == {64}
+
+
+OTHERS = {"team-a": "a-key-of-team-a-01", "team-b": "b-key-of-team-b-01"}
+
+
+def write(path: Path, **fields: int) -> str:
+    keys = [{"name": name, "sha256": key_digest(key)} | fields for name, key in OTHERS.items()]
+    path.write_text(text := json.dumps({"schema": "keys/1", "keys": keys}))
+    return text
+
+
+def test_a_file_of_keys_names_callers_and_is_read_again_when_it_changes(tmp_path: Path, capsys) -> None:
+    file = tmp_path / "keys.json"
+    text = write(file)
+    keys = authentication(api_keys_file=file)
+    assert keys.count == 3
+    assert [keys.check(f"Bearer {key}").name for key in (KEY, *OTHERS.values())] == ["default", *OTHERS]
+    file.write_text(text[: len(text) // 2])  # half-written
+    assert keys.check(f"Bearer {OTHERS['team-b']}").name == "team-b"
+    assert "is not JSON" in (said := capsys.readouterr().err)
+    assert "the 3 keys that it had go on" in said
+    file.unlink()
+    assert keys.check(f"Bearer {OTHERS['team-a']}").name == "team-a"
+    file.write_text(json.dumps({"schema": "keys/1", "keys": [json.loads(text)["keys"][0]]}))
+    assert keys.check(f"Bearer {OTHERS['team-a']}").name == "team-a"
+    with pytest.raises(ApiError):
+        keys.check(f"Bearer {OTHERS['team-b']}")
+    assert all(key not in text for key in OTHERS.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is not JSON"),
+        ('{"schema": "keys/1", "keys": [{"name": "A b", "sha256": "00"}]}', "name"),
+        ('{"schema": "keys/1", "keys": [{"name": "a", "key": "b"}]}', "key"),
+        (json.dumps({"schema": "keys/1", "keys": [{"name": "a", "sha256": "0" * 64}] * 2}), "twice"),
+        (json.dumps({"schema": "keys/1", "keys": [{"name": "default", "sha256": "0" * 64}]}), "twice"),
+    ],
+)
+def test_a_start_with_a_file_that_is_no_file_of_keys_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "keys.json").write_text(text)
+    with pytest.raises(ServingError) as caught:
+        authentication(api_keys_file=tmp_path / "keys.json")
+    assert says in caught.value.what
+    assert "LLMOPS_API_KEYS_FILE" in caught.value.where
+
+
+def test_a_rate_and_a_budget_are_each_keys_own_and_outlive_a_change(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    write(file, requests_per_minute=2, tokens_per_day=100)
+    keys = authentication(api_keys_file=file)
+    caller = keys.check(f"Bearer {OTHERS['team-a']}")
+    caller.begin()
+    caller.begin()
+    with pytest.raises(ApiError) as caught:
+        caller.begin()
+    assert (caught.value.status, caught.value.body["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert 1 <= caught.value.retry_after <= 30
+    keys.check(f"Bearer {OTHERS['team-b']}").begin()
+    caller.count(100)
+    write(file, tokens_per_day=50)
+    caller = keys.check(f"Bearer {OTHERS['team-a']}")
+    with pytest.raises(ApiError) as caught:
+        caller.begin()
+    assert caught.value.body["error"]["code"] == "token_budget_exceeded"
+    assert caught.value.body["error"]["type"] == "rate_limit_error"
+
+
+def test_metrics_take_the_scrape_key_alone_where_there_is_one() -> None:
+    authentication().check_scrape(f"Bearer {KEY}")
+    keys = authentication(metrics_key="scrape-key-0123456789")
+    keys.check_scrape("Bearer scrape-key-0123456789")
+    for header in (f"Bearer {KEY}", ""):
+        with pytest.raises(ApiError):
+            keys.check_scrape(header)
+    with pytest.raises(ApiError):
+        keys.check("Bearer scrape-key-0123456789")
