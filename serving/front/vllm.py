@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from contract.documents.recipe import ServingDefaults
 from contract.errors import KitError
 from contract.integrity.signing import verify_manifest
 from serving.errors import ApiError
@@ -46,6 +47,7 @@ class VllmApp:
         self._settings = settings
         self._readiness = readiness
         self._start: asyncio.Task[None] | None = None
+        self._defaults = ServingDefaults()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -55,6 +57,8 @@ class VllmApp:
         if scope["method"] == "POST":
             body = (await receive())["body"]
             await asyncio.to_thread(check, body) if len(body) > LONG_BODY else check(body)
+            if scope["path"] == CHAT:
+                body = filled(body, self._defaults)
             receive = replay(body, receive)
         await self._app(scope, receive, answer.send)
         if answer.error:
@@ -81,6 +85,7 @@ class VllmApp:
         settings, readiness = self._settings, self._readiness
         try:
             manifest, sha256 = verify_manifest(settings.model, settings.public_key, settings.identity)
+            self._defaults = manifest.serving
             readiness.enter("answering golden prompts")
             quality = await ask_golden(manifest.golden, self._texts)
         except KitError as e:
@@ -103,10 +108,25 @@ class VllmApp:
 
     async def _texts(self, request: ChatRequest) -> AsyncGenerator[str, None]:
         body = request.model_dump_json(exclude_none=True).encode()
-        status, answer = await ask(self._app, "POST", CHAT, body)
+        status, answer = await ask(self._app, "POST", CHAT, filled(body, self._defaults))
         if status != 200:
             raise ApiError(503, f"the engine answered {status}: {answer[:500].decode(errors='replace')}")
         yield json.loads(answer)["choices"][0]["message"]["content"] or ""
+
+
+def filled(body: bytes, defaults: ServingDefaults) -> bytes:
+    """A checked request with what the version says where it is silent; its temperature is an option of vLLM's."""
+    request = json.loads(body)
+    if request.get("max_tokens") is None and request.get("max_completion_tokens") is None:
+        request["max_completion_tokens"] = defaults.max_tokens
+    messages = request.get("messages")
+    if defaults.system_prompt and isinstance(messages, list) and not _begins_with_system(messages):
+        request["messages"] = [{"role": "system", "content": defaults.system_prompt}, *messages]
+    return json.dumps(request).encode()
+
+
+def _begins_with_system(messages: list[Any]) -> bool:
+    return bool(messages) and isinstance(messages[0], dict) and messages[0].get("role") in ("system", "developer")
 
 
 def check(body: bytes) -> None:
@@ -221,6 +241,7 @@ def _listen(fd: int, readiness: Readiness) -> None:
         rest[:] = last
         for line in lines:
             readiness.enter(line.decode(errors="replace"))
+            readiness.open = readiness.open and line != b"draining"
         if not data:
             loop.remove_reader(fd)
 
