@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import HostingError
+from contract.gpus import VISIBLE, usable_gpus
 from contract.integrity.digest import sha256_bytes, tree_hash
 from contract.layout import ROOT_VARIABLE, cache_dir
 from hosting.files import locked, silent, write_atomic
@@ -100,6 +101,19 @@ class ProcessImage:
     @property
     def _program(self) -> str:
         return package_of(self.ref.removeprefix("process:").partition("@")[0])
+
+
+def serving_image(engine: str, runtime: str, environ: Mapping[str, str]) -> str:
+    """The image whose environment holds an engine of this machine.
+
+    Args:
+        engine: vllm, openvino, transformers, or auto: vllm where a process of this environment has a GPU.
+        runtime: process or docker, whose containers get no GPUs here.
+        environ: of this process, which may hide the machine's GPUs.
+    """
+    if engine == "auto":
+        engine = "vllm" if runtime == "process" and usable_gpus(environ) else "openvino"
+    return {"vllm": "serving-vllm", "openvino": "serving", "transformers": "serving-torch"}[engine]
 
 
 def package_of(name: str) -> str:
@@ -204,8 +218,8 @@ def process_environ(
     }
     if port is not None:
         environ["SAGEMAKER_BIND_TO_PORT"] = str(port)
-    if (gpus := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:  # a container has those that it was started with
-        environ["CUDA_VISIBLE_DEVICES"] = gpus
+    if (gpus := os.environ.get(VISIBLE)) is not None:  # a container has those that it was started with
+        environ[VISIBLE] = gpus
     return environ | dict(extra or {})
 
 
