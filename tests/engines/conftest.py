@@ -1,4 +1,4 @@
-"""vLLM in an environment of its own, kept in the kit's cache: about 6 GB, mostly what a training environment has too."""
+"""vLLM in an environment of its own, kept in the kit's cache: 6 GB, mostly what a training environment has too."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

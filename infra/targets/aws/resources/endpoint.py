@@ -107,9 +107,8 @@ class _EndpointParts:
             async_inference_config=self.asynchronous(),
             opts=stack.options(delete_before_replace=False),  # the old one serves until the endpoint has the new one
         )
-        alarms = observe.declare_alarms(
-            stack, name, entry, shared.settings.aws.alarms, configuration.name, shared.alarms_topic
-        )
+        thresholds = shared.settings.aws.alarms
+        alarms = observe.declare_alarms(stack, name, entry, thresholds, configuration.name, shared.alarms_topic)
         quiet = QuietAlarms(
             f"quiet-{name}",
             stack.location,
