@@ -43,8 +43,8 @@ _TEARDOWN_SECONDS = 4.0
 """After vLLM's own limit for its answers: SageMaker kills 30 s after SIGTERM, of which 2 + 25 are spent by then."""
 # What vLLM's process sees of this one's environment. Other variables of its own and of the SageMaker library that it
 # contains would name code to run, routes to open or servers to ask.
-_PASSED = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "SAGEMAKER_BIND_TO_PORT", "OMP_NUM_THREADS", "CC",
-           "VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_KVCACHE_SPACE")  # fmt: skip
+_PASSED = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "AZUREML_MODEL_DIR", "OMP_NUM_THREADS", "CC",
+           "SAGEMAKER_BIND_TO_PORT", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_KVCACHE_SPACE")  # fmt: skip
 _PASSED_PREFIXES = ("LLMOPS_", "PYTHON", "CUDA_", "NVIDIA_", "NCCL_")
 
 
