@@ -7,7 +7,7 @@ from typing import Any
 
 from contract.documents.model import Golden
 from serving.errors import ApiError
-from serving.front.exchange import EXCHANGE, Exchange, Receive, Scope, Send
+from serving.front.exchange import EXCHANGE, HttpExchange, Receive, Scope, Send
 from serving.front.routes import CHAT
 from serving.openai import LONG_BODY, ChatRequest, Frames, parse_chat
 from serving.service import Completion, Model, Service
@@ -23,7 +23,7 @@ class App:
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange: Exchange = scope[EXCHANGE]
+        exchange: HttpExchange = scope[EXCHANGE]
         path, model = scope["path"], self._service.serving()
         if path == CHAT:
             await self._chat(exchange, (await receive())["body"], model)
@@ -33,7 +33,7 @@ class App:
             _check_name(path.removeprefix("/v1/models/"), model)
             await exchange.answer_json(200, _describe(model))
 
-    async def _chat(self, exchange: Exchange, body: bytes, model: Model) -> None:
+    async def _chat(self, exchange: HttpExchange, body: bytes, model: Model) -> None:
         """A chat completion, whole or as a stream."""
         service = self._service
         chat = await asyncio.to_thread(parse_chat, body) if len(body) > LONG_BODY else parse_chat(body)
@@ -54,7 +54,7 @@ class App:
             _note(exchange, answer)
 
     async def _stream(
-        self, exchange: Exchange, chat: ChatRequest, model: Model, answer: Completion,
+        self, exchange: HttpExchange, chat: ChatRequest, model: Model, answer: Completion,
         pieces: AsyncGenerator[str, None],
     ) -> None:  # fmt: skip
         """Nothing is sent before the first token, so that an error until then still has its own status."""
@@ -71,7 +71,7 @@ class App:
         await send({"type": "http.response.body", "body": start + frames.end(answer.finish, answer.usage())})
 
 
-def _note(exchange: Exchange, answer: Completion) -> None:
+def _note(exchange: HttpExchange, answer: Completion) -> None:
     exchange.note(
         prompt_tokens=len(answer.prompt),
         completion_tokens=answer.completion_tokens,

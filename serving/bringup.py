@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 
@@ -21,14 +22,19 @@ class BringUp:
 
     def __init__(self, settings: ServerSettings, worker: WorkerProcess) -> None:
         self.worker = worker
+        self.progress = 0.0
+        """Share of the version's bytes that were verified, 0 to 1."""
         pool = ThreadPoolExecutor(1, thread_name_prefix="verify")
-        self.verified: Future[VerifiedVersion] = pool.submit(_run, settings, worker)
+        self.verified: Future[VerifiedVersion] = pool.submit(_run, settings, worker, self._report)
         """By then the engine loads, from the handles by which the files were verified."""
         pool.shutdown(wait=False)
 
+    def _report(self, done: int, total: int) -> None:
+        self.progress = done / total if total else 1.0
 
-def _run(settings: ServerSettings, worker: WorkerProcess) -> VerifiedVersion:
-    version = VerifiedVersion.open(settings.model, settings.public_key, settings.identity)
+
+def _run(settings: ServerSettings, worker: WorkerProcess, report: Callable[[int, int], None]) -> VerifiedVersion:
+    version = VerifiedVersion.open(settings.model, settings.public_key, settings.identity, report)
     manifest = version.manifest
     require_name(settings.name or manifest.name, manifest.name, str(settings.model / MANIFEST))
     engine = choose_engine(settings.engine, manifest.engines, os.environ).engine

@@ -39,6 +39,7 @@ from serving.settings import ServerSettings
 _RESTARTS = 3
 _RESTART_SECONDS = 60.0
 _KEEPALIVE_SECONDS = 75
+_PROGRESS_SECONDS = 10.0
 
 
 def run(settings: ServerSettings, bringup: BringUp) -> int:
@@ -134,8 +135,10 @@ class _Server:
         begun = time.perf_counter()
         settings, service = self._settings, self.service
         engine = ProcessEngine(self._bringup.worker)
+        telling = asyncio.create_task(self._tell_progress())
         try:
-            self._phase("verifying")
+            bringup = self._bringup
+            self._phase("verifying", lambda: bringup.progress)
             with closing(await asyncio.wrap_future(self._bringup.verified)) as version:
                 self._phase("loading")
                 prompts = Prompts(version.read, settings.model)
@@ -153,6 +156,8 @@ class _Server:
         except BaseException:
             await engine.close()
             raise
+        finally:
+            telling.cancel()
         service.metrics.set_model(service.model.name, service.model.sha256, info.engine, info.precision)
         gc.freeze()
         gc.enable()
@@ -189,6 +194,14 @@ class _Server:
                 if quality.failure:
                     say(f"golden prompts: {quality.failure}")
 
+    async def _tell_progress(self) -> None:
+        """Write now and then how far a start is that takes long: a big model is read for minutes."""
+        while True:
+            await asyncio.sleep(_PROGRESS_SECONDS)
+            _, state = self.readiness.describe()
+            share = f", {state['progress']:.0%}" if "progress" in state else ""
+            say(f"{state['status']} for {state.get('seconds', 0):.0f} s{share}")
+
     def _open(self) -> None:
         """Take requests: what is loaded answers, ready or not."""
         model = self.service.serving()
@@ -196,10 +209,10 @@ class _Server:
         self.readiness.longest_body = longest_body(model.prompts.longest_text)
         self.readiness.open = True
 
-    def _phase(self, phase: str) -> None:
+    def _phase(self, phase: str, progress: Callable[[], float] | None = None) -> None:
         """SIGTERM's phase stands above all others."""
         if not self._stop.is_set():
-            self.readiness.enter(phase)
+            self.readiness.enter(phase, progress)
             say(phase)
 
     async def _drain(self, listener: asyncio.Server) -> None:

@@ -12,8 +12,8 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,13 +38,16 @@ class VerifiedVersion:
     _states: Mapping[str, tuple[int, ...]] = field(repr=False)
 
     @classmethod
-    def open(cls, folder: Path, public_key: str, expected_sha256: str = "") -> "VerifiedVersion":
+    def open(
+        cls, folder: Path, public_key: str, expected_sha256: str = "", report: Callable[[int, int], None] | None = None
+    ) -> "VerifiedVersion":
         """Check signature, identity and every file.
 
         Args:
             folder: the model version.
             public_key: PEM, from the stack.
             expected_sha256: the identity that was promoted; empty: any that the key signed.
+            report: told after each file how many bytes were verified, and how many there are.
 
         Raises:
             SignatureError: unsigned, or signed by another key.
@@ -60,6 +63,8 @@ class VerifiedVersion:
             states = {name: _state(handle) for name, handle in handles.items()}
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 jobs = {n: pool.submit(_verify, folder / n, handles[n], e) for n, e in manifest.files.items()}
+                if report:
+                    _report(jobs, manifest, report)
             for name, job in jobs.items():
                 if (copy := job.result()) != handles[name]:
                     os.close(handles[name])
@@ -96,6 +101,14 @@ class VerifiedVersion:
         """Close the handles; harmless when repeated."""
         _close(self.handles.values())
         self.handles = {}
+
+
+def _report(jobs: Mapping[str, Future[int]], manifest: ModelManifest, report: Callable[[int, int], None]) -> None:
+    sizes = {job: manifest.files[name].size for name, job in jobs.items()}
+    done = 0
+    for job in as_completed(sizes):
+        done += sizes[job]
+        report(done, sum(sizes.values()))
 
 
 def _open(path: Path, entry: FileEntry) -> int:

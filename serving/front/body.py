@@ -4,10 +4,10 @@ import asyncio
 
 from contract.http_guard import MOST_HEAD_BYTES
 from serving.errors import ApiError
-from serving.front.exchange import CONNECTION, ClientGoneError, Exchange, Message, Receive
+from serving.front.exchange import CONNECTION, ClientGoneError, HttpExchange, Message, Receive
 
 
-async def read_body(exchange: Exchange, receive: Receive, most: int, seconds: float) -> bytes:
+async def read_body(exchange: HttpExchange, receive: Receive, most: int, seconds: float) -> bytes:
     """The body.
 
     Args:

@@ -18,7 +18,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 CONNECTION = "llmops.connection"
 """Name of the ASGI extension by which a request finds its GuardedHttp, under the kit's own server."""
 EXCHANGE = "llmops.exchange"
-"""Where a request's scope has its Exchange, for the engine's app to note what the log shall tell."""
+"""Where a request's scope has its HttpExchange, for the engine's app to note what the log shall tell."""
 _STREAM = b"text/event-stream"
 WAITING = b": waiting\n\n"
 """A comment of server-sent events, by which clients and proxies see that a stream still lives."""
@@ -28,7 +28,7 @@ class ClientGoneError(Exception):
     """The client closed the connection before the answer was complete."""
 
 
-class Exchange:
+class HttpExchange:
     """Sends an answer with the headers of every answer, and knows how far it is."""
 
     def __init__(self, scope: Scope, send: Send) -> None:

@@ -16,7 +16,7 @@ from serving.front.exchange import (
     EXCHANGE,
     Application,
     ClientGoneError,
-    Exchange,
+    HttpExchange,
     Message,
     Receive,
     Scope,
@@ -25,7 +25,7 @@ from serving.front.exchange import (
 from serving.front.keys import Caller, Keys
 from serving.front.page import Page
 from serving.front.readiness import Readiness
-from serving.front.routes import OWN, VLLM, Route, Routes
+from serving.front.routes import OWN, VLLM, AllowList, Route
 from serving.front.vllm import VllmApp
 from serving.log import log_json, say
 from serving.metrics import Metrics
@@ -62,7 +62,7 @@ class Front:
         self.admission = Admission(self._settings.limits)
         self._foreign = VllmApp(app, self._settings, self.readiness) if settings is None else None
         self._app = self._foreign or app
-        self._routes: Routes = VLLM if self._foreign else OWN
+        self._routes: AllowList = VLLM if self._foreign else OWN
         self._keys = Keys(self._settings)
         self._page = Page()
         admission, watch = self.admission, self.metrics.watch
@@ -79,7 +79,7 @@ class Front:
             await send({"type": "websocket.close", "code": 1008})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, send)
+        exchange = HttpExchange(scope, send)
         try:
             await self._answer(exchange, receive)
         except ApiError as e:
@@ -92,7 +92,7 @@ class Front:
         finally:
             self._log(exchange)
 
-    async def _answer(self, exchange: Exchange, receive: Receive) -> None:
+    async def _answer(self, exchange: HttpExchange, receive: Receive) -> None:
         path, method = exchange.scope["path"], exchange.scope["method"]
         route = self._routes.find(path)
         if route:
@@ -117,10 +117,10 @@ class Front:
             case None:
                 raise ApiError(405, "this route does not take this method", code="method_not_allowed")
 
-    def _authenticated(self, exchange: Exchange) -> Caller:
+    def _authenticated(self, exchange: HttpExchange) -> Caller:
         """Whose request it is; before anything is said of whether there is such a route."""
         path, header = exchange.scope["path"], exchange.header(b"authorization")
-        if Routes.is_open(path, exchange.scope["method"]):
+        if AllowList.is_open(path, exchange.scope["method"]):
             return self._keys.anybody
         if path == "/metrics":
             return self._keys.check_scrape(header)
@@ -133,14 +133,14 @@ class Front:
         if not self.readiness.open:
             raise unavailable(self.readiness.phase)
 
-    def _scope_for(self, exchange: Exchange, route: Route) -> Scope:
+    def _scope_for(self, exchange: HttpExchange, route: Route) -> Scope:
         scope = dict(exchange.scope)
         scope[EXCHANGE] = exchange
         if route.forward:
             scope["path"], scope["raw_path"] = route.forward, route.forward.encode()
         return scope
 
-    async def _generate(self, exchange: Exchange, receive: Receive, route: Route, caller: Caller) -> None:
+    async def _generate(self, exchange: HttpExchange, receive: Receive, route: Route, caller: Caller) -> None:
         """Read, wait for a place, and have the app answer: within the request's time, and while the client is there."""
         self._require_open()
         limits = self._settings.limits
@@ -170,7 +170,7 @@ class Front:
                 tokens = exchange.fields.get("prompt_tokens", 0) + exchange.fields.get("completion_tokens", 0)
                 caller.count(tokens)
 
-    def _log(self, exchange: Exchange) -> None:
+    def _log(self, exchange: HttpExchange) -> None:
         self.metrics.requests.labels(exchange.route, str(exchange.status)).inc()
         if exchange.route == "/ping":
             return  # routers ask several times a second
@@ -190,7 +190,7 @@ class Front:
 class _Waiting:
     """Says now and then to a stream that has not begun that it waits."""
 
-    def __init__(self, exchange: Exchange, body: bytes) -> None:
+    def __init__(self, exchange: HttpExchange, body: bytes) -> None:
         self._exchange = exchange
         self._body = body
         self._task: asyncio.Task[None] | None = None
@@ -223,7 +223,7 @@ def _streams(body: bytes) -> bool:
     return isinstance(request, dict) and request.get("stream") is True
 
 
-async def _cancel_when_gone(exchange: Exchange, receive: Receive, task: "asyncio.Task[Any]") -> None:
+async def _cancel_when_gone(exchange: HttpExchange, receive: Receive, task: "asyncio.Task[Any]") -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     if not exchange.complete:
@@ -236,6 +236,6 @@ async def _never() -> Message:
     raise AssertionError
 
 
-def _check_expectation(exchange: Exchange) -> None:
+def _check_expectation(exchange: HttpExchange) -> None:
     if exchange.header(b"expect").lower() not in ("", "100-continue"):
         raise ApiError(417, "Expect can be 100-continue alone", code="unknown_expectation")

@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-from serving.front.exchange import Exchange
+from serving.front.exchange import HttpExchange
 from serving.front.routes import PAGE
 
 _SECURITY = {
@@ -24,7 +24,7 @@ class Page:
         self._files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in PAGE.items()}
         self._headers = [(name.lower().encode(), value.encode()) for name, value in _SECURITY.items()]
 
-    async def answer(self, exchange: Exchange) -> None:
+    async def answer(self, exchange: HttpExchange) -> None:
         """Send the file that the request's path names."""
         body, kind = self._files[exchange.scope["path"]]
         await exchange.answer(200, body, f"{kind}; charset=utf-8", self._headers)

@@ -38,7 +38,7 @@ class GuardedHttp(HttpToolsProtocol):
         return not self.cycle.more_body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        super().connection_made(_Transport(transport, self))  # pyright: ignore[reportArgumentType]
+        super().connection_made(_AnswerTransport(transport, self))  # pyright: ignore[reportArgumentType]
 
     def data_received(self, data: bytes) -> None:
         if self._deaf or not self.parser:
@@ -86,7 +86,7 @@ class GuardedHttp(HttpToolsProtocol):
             transport.close()
 
 
-class _Transport:
+class _AnswerTransport:
     """A connection's transport: closes as the protocol says, and sends an answer's head with the start of its body.
 
     By itself, the head would wake the client for nothing.

@@ -1,6 +1,7 @@
 """Whether a server is ready, and otherwise why not."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,8 @@ class Readiness:
 
     phase: str = "starting"
     """`ready`, or what goes on."""
+    progress: Callable[[], float] | None = None
+    """How much of the phase is done, 0 to 1; None: nobody knows."""
     open: bool = False
     """Requests are taken: from when the model is loaded until the server stops, its lame duck's time included."""
     model: dict[str, str] = field(default_factory=dict)
@@ -24,12 +27,13 @@ class Readiness:
         """Takes traffic."""
         return self.open and self.phase == "ready"
 
-    def enter(self, phase: str) -> None:
+    def enter(self, phase: str, progress: Callable[[], float] | None = None) -> None:
         """Go on to another phase."""
-        self.phase, self.since = phase, time.monotonic()
+        self.phase, self.progress, self.since = phase, progress, time.monotonic()
 
     def describe(self) -> tuple[int, dict[str, Any]]:
         """Status and body of /ping."""
         if self.ready:
             return 200, {"status": "ready", **self.model}
-        return 503, {"status": self.phase, "seconds": round(time.monotonic() - self.since, 1)}
+        body = {"status": self.phase, "seconds": round(time.monotonic() - self.since, 1)}
+        return 503, body | ({"progress": round(self.progress(), 2)} if self.progress else {})

@@ -28,7 +28,7 @@ class Route:
         return self.kinds.get("GET" if method == "HEAD" else method)
 
 
-class Routes:
+class AllowList:
     """An engine's allow list."""
 
     def __init__(self, generate: tuple[str, ...]) -> None:
@@ -55,5 +55,5 @@ class Routes:
         return method != "POST" and (path == "/ping" or path in PAGE)
 
 
-OWN = Routes((CHAT,))
-VLLM = Routes((CHAT, "/v1/completions", "/v1/responses", "/v1/embeddings"))
+OWN = AllowList((CHAT,))
+VLLM = AllowList((CHAT, "/v1/completions", "/v1/responses", "/v1/embeddings"))

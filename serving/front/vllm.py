@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import traceback
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -12,7 +13,7 @@ from contract.errors import KitError
 from contract.integrity.signing import verify_manifest
 from serving.errors import ApiError
 from serving.front.body import replay
-from serving.front.exchange import EXCHANGE, Application, Exchange, Message, Receive, Scope, Send
+from serving.front.exchange import EXCHANGE, Application, HttpExchange, Message, Receive, Scope, Send
 from serving.front.readiness import Readiness
 from serving.front.routes import CHAT
 from serving.golden import ask_golden
@@ -88,8 +89,12 @@ class VllmApp:
             self._defaults = manifest.serving
             readiness.enter("answering golden prompts")
             quality = await ask_golden(manifest.golden, self._texts)
-        except KitError as e:
+        except (KitError, ApiError) as e:
             say(f"failed: {e}")
+            readiness.enter("failed")
+            return
+        except Exception:  # of vLLM's own code; the parent ends the server
+            say("failed:\n" + traceback.format_exc())
             readiness.enter("failed")
             return
         name = settings.name or manifest.name
@@ -175,7 +180,7 @@ def _check_parts(messages: Any, name: str) -> None:
 class _Answer:
     """Turns vLLM's errors into the one form, and counts the tokens of its answers for log and budgets."""
 
-    def __init__(self, exchange: Exchange, send: Send) -> None:
+    def __init__(self, exchange: HttpExchange, send: Send) -> None:
         self.error: ApiError | None = None
         """To be raised once the app has ended: inside of it, its own handlers would catch it."""
         self._exchange = exchange

@@ -20,7 +20,7 @@ KEY = f"Authorization: Bearer {API_KEY}\r\n".encode()
 FRONTS = ["server", "router"]
 
 
-class Front(NamedTuple):
+class Guarded(NamedTuple):
     """A server, or a router in front of one."""
 
     port: int
@@ -39,12 +39,12 @@ def shared_router(shared_server: ServingProcess, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(params=FRONTS)
-def front(request: pytest.FixtureRequest, shared_server: ServingProcess) -> Front:
+def front(request: pytest.FixtureRequest, shared_server: ServingProcess) -> Guarded:
     """Both take a key, and cut headers after a second."""
     if request.param == "server":
-        return Front(shared_server.port, shared_server.process.pid, shared_server.log)
+        return Guarded(shared_server.port, shared_server.process.pid, shared_server.log)
     router = request.getfixturevalue("shared_router")
-    return Front(router.port, router.process.pid, router.log)
+    return Guarded(router.port, router.process.pid, router.log)
 
 
 def connect(port: int, source: str = "127.0.0.1") -> socket.socket:
@@ -62,7 +62,7 @@ def answer(sock: socket.socket) -> bytes:
     return received
 
 
-def ask(front: Front, *parts: bytes) -> bytes:
+def ask(front: Guarded, *parts: bytes) -> bytes:
     with connect(front.port) as sock:
         try:
             for part in parts:
@@ -81,7 +81,7 @@ def status(received: bytes) -> int:
 @pytest.mark.vulnerability(8)
 @pytest.mark.scorecard("slow-loris")
 @pytest.mark.parametrize("before", [b"", b"\r\n", b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"])
-def test_vulnerability_8_headers_that_trickle_are_cut(front: Front, before: bytes) -> None:
+def test_vulnerability_8_headers_that_trickle_are_cut(front: Guarded, before: bytes) -> None:
     with connect(front.port) as sock:
         sock.sendall(before)
         if before.strip():
@@ -108,7 +108,7 @@ def test_vulnerability_8_headers_that_trickle_are_cut(front: Front, before: byte
         (b"nonsense\r\n\r\n", 400),
     ],
 )
-def test_vulnerability_8_large_headers_are_431_and_no_traceback(front: Front, head: bytes, expected: int) -> None:
+def test_vulnerability_8_large_headers_are_431_and_no_traceback(front: Guarded, head: bytes, expected: int) -> None:
     received = ask(front, head)
     assert status(received) == expected
     assert b'{"error": {"message": ' in received
@@ -117,7 +117,7 @@ def test_vulnerability_8_large_headers_are_431_and_no_traceback(front: Front, he
 
 @pytest.mark.vulnerability(8)
 def test_vulnerability_8_an_expectation_that_is_no_unicode_is_the_clients_fault(shared_server: ServingProcess) -> None:
-    front = Front(shared_server.port, shared_server.process.pid, shared_server.log)
+    front = Guarded(shared_server.port, shared_server.process.pid, shared_server.log)
     assert status(ask(front, CHAT + KEY + b"Expect: \xce\r\n\r\n")) == 417
     assert "Traceback" not in front.log.read_text()
 
@@ -125,7 +125,7 @@ def test_vulnerability_8_an_expectation_that_is_no_unicode_is_the_clients_fault(
 @pytest.mark.scorecard("header-body-limits")
 @pytest.mark.cve("giant-body")
 @pytest.mark.parametrize("declared", [True, False])
-def test_large_bodies_are_413(front: Front, declared: bool) -> None:
+def test_large_bodies_are_413(front: Guarded, declared: bool) -> None:
     large = b'"' + b"x" * 40_000_000
     if declared:
         received = ask(front, CHAT + KEY + b"Content-Length: %d\r\n\r\n" % len(large), large)
@@ -138,7 +138,7 @@ def test_large_bodies_are_413(front: Front, declared: bool) -> None:
 @pytest.mark.vulnerability(8)
 @pytest.mark.scorecard("header-body-limits")
 @pytest.mark.cve("giant-body")
-def test_vulnerability_8_a_million_chunks_of_a_byte_are_refused(front: Front) -> None:
+def test_vulnerability_8_a_million_chunks_of_a_byte_are_refused(front: Guarded) -> None:
     memory = psutil.Process(front.pid).memory_info().rss
     chunks = b"1\r\nx\r\n" * 20_000
     with connect(front.port) as sock:
@@ -154,7 +154,7 @@ def test_vulnerability_8_a_million_chunks_of_a_byte_are_refused(front: Front) ->
 
 
 @pytest.mark.vulnerability(8)
-def test_vulnerability_8_no_body_is_read_without_the_key(front: Front) -> None:
+def test_vulnerability_8_no_body_is_read_without_the_key(front: Guarded) -> None:
     """300 connections that send a megabyte each took 380 MB."""
     memory = psutil.Process(front.pid).memory_info().rss
     with ExitStack() as stack:
@@ -171,7 +171,7 @@ def test_vulnerability_8_no_body_is_read_without_the_key(front: Front) -> None:
 
 
 @pytest.mark.vulnerability(8)
-def test_vulnerability_8_a_reader_that_does_not_read_is_cut(front: Front) -> None:
+def test_vulnerability_8_a_reader_that_does_not_read_is_cut(front: Guarded) -> None:
     """Its answers were kept for as long as it stayed connected."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -223,7 +223,7 @@ def test_a_server_without_a_key_of_its_own_gets_bodies_without_one(
 ) -> None:
     router = RouterProcess(tmp_path / "router", shared_server.url)
     try:
-        front = Front(router.port, router.process.pid, router.log)
+        front = Guarded(router.port, router.process.pid, router.log)
         body = b'{"messages": []}'
         received = ask(front, CHAT + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body), body)
         assert status(received) == 401
@@ -242,7 +242,7 @@ def test_vulnerability_8_whoever_is_refused_needs_not_send_a_body(serve: Callabl
 
 
 @pytest.mark.vulnerability(8)
-def test_vulnerability_8_a_body_that_does_not_fit_its_headers_is_the_clients_fault(front: Front) -> None:
+def test_vulnerability_8_a_body_that_does_not_fit_its_headers_is_the_clients_fault(front: Guarded) -> None:
     head = CHAT + KEY + b"Transfer-Encoding: chunked\r\n\r\n"
     assert status(ask(front, head + b"5\r\nabcde\r\n", b"zz\r\n")) in (400, 408)  # aiohttp waits for the rest of it
     time.sleep(0.1)

@@ -6,7 +6,8 @@ import pytest
 
 from contract.errors import ServingError
 from hosting.router import RouterConfiguration
-from serving.settings import ServerSettings
+from serving.settings import _VARIABLES, ServerSettings
+from tests.support.checkout import CHECKOUT
 
 KEY = "a-key-of-16-characters-or-more"
 
@@ -60,6 +61,9 @@ def test_azureml_mounts_the_model_elsewhere(environ: dict[str, str]) -> None:
         ("LLMOPS_MAX_CONNECTIONS_PER_ADDRESS", "many", "1 to"),
         ("LLMOPS_MODEL_SHA265", "0" * 64, "LLMOPS_MODEL_SHA256?"),
         ("LLMOPS_API_KEY_FILE", "", "name a file"),
+        ("LLMOPS_METRICS_KEY_FILE", "/nonexistent/key", "name a file"),
+        ("LLMOPS_WRITE_SECONDS", "0", "seconds from"),
+        ("LLMOPS_MAX_QUEUE_TOKENS", "-1", "0 to"),
         ("LLMOPS_API_KEY_FILE", "/nonexistent/key", "name a file"),
         ("LLMOPS_PUBLIC_KEY_FILE", "", "nothing is loaded"),
     ],
@@ -84,6 +88,21 @@ def test_platform_needs_no_key(environ: dict[str, str]) -> None:
     assert settings.api_key == ""
 
 
+@pytest.mark.parametrize(("platform", "seconds"), [("sagemaker", 55), ("azureml", 170), ("", 300)])
+def test_a_request_ends_within_what_its_platform_waits(environ: dict[str, str], platform: str, seconds: float) -> None:
+    environ["LLMOPS_PLATFORM"] = platform
+    assert ServerSettings.from_environ(environ).limits.request_seconds == seconds
+    environ["LLMOPS_REQUEST_SECONDS"] = "20"
+    assert ServerSettings.from_environ(environ).limits.request_seconds == 20
+
+
+def test_a_file_of_keys_may_stand_for_the_key(environ: dict[str, str]) -> None:
+    environ["LLMOPS_METRICS_KEY_FILE"] = environ.pop("LLMOPS_API_KEY_FILE")
+    environ["LLMOPS_API_KEYS_FILE"] = "/keys.json"
+    settings = ServerSettings.from_environ(environ)
+    assert (settings.api_key, settings.api_keys_file, settings.metrics_key) == ("", Path("/keys.json"), KEY)
+
+
 @pytest.mark.parametrize("content", ["", "short", "two words that are long", "sch\u00f6n-and-long-enough"])
 def test_an_unusable_key_is_refused_and_not_shown(environ: dict[str, str], content: str) -> None:
     Path(environ["LLMOPS_API_KEY_FILE"]).write_text(content)
@@ -106,3 +125,9 @@ def test_a_public_key_may_stand_in_the_environment(environ: dict[str, str]) -> N
     del environ["LLMOPS_PUBLIC_KEY_FILE"]
     pem = "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----"
     assert ServerSettings.from_environ(environ | {"LLMOPS_PUBLIC_KEY": pem + "\n"}).public_key == pem
+
+
+def test_every_variable_stands_in_the_how_to_page() -> None:
+    page = (CHECKOUT / "docs/how-to/server-limits.md").read_text()
+    internal = {"LLMOPS_PHASE_FD"}
+    assert {name for name in _VARIABLES if f"`{name}`" not in page} == internal

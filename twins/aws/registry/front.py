@@ -17,7 +17,7 @@ from twins.aws.services.ecr import images
 from twins.aws.twin import AccountTwin
 from twins.aws.wire.calls import ApiCall, AwsApiError
 from twins.core.registry import registry as common
-from twins.core.registry.front import PULLS, Asked, Front, RegistryError, unsupported
+from twins.core.registry.front import PULLS, Asked, RegistryError, RegistryFront, unsupported
 from twins.core.registry.storage import Storage
 
 # What ECR asks a caller's policies for.
@@ -42,9 +42,9 @@ _CODES = {
 }
 
 
-def front(twin: AccountTwin, storage: Storage) -> Front:
+def front(twin: AccountTwin, storage: Storage) -> RegistryFront:
     """Returns the WSGI application at `/v2/`."""
-    return Front(_Ecr(twin), storage)
+    return RegistryFront(_Ecr(twin), storage)
 
 
 @dataclass(frozen=True)

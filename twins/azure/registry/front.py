@@ -36,7 +36,7 @@ class RegistryApp:
     def __init__(self, twin: TenantTwin, name: str, storage: Storage) -> None:
         self._twin = twin
         self._name = name
-        self._front = front.Front(_Acr(twin, name, storage), storage)
+        self._front = front.RegistryFront(_Acr(twin, name, storage), storage)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)

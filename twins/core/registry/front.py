@@ -120,7 +120,7 @@ class RegistryCloud(Protocol):
         ...
 
 
-class Front:
+class RegistryFront:
     """The WSGI application at `/v2/`. Layers are relayed as they come, in both directions."""
 
     def __init__(self, cloud: RegistryCloud, storage: Storage) -> None:

@@ -37,7 +37,10 @@ def open_handles() -> set[str]:
 
 
 def test_everything_is_read_by_the_handles_that_were_verified(folder: Path, key: str) -> None:
-    version = VerifiedVersion.open(folder, key)
+    reports: list[tuple[int, int]] = []
+    version = VerifiedVersion.open(folder, key, report=lambda done, total: reports.append((done, total)))
+    total = sum(entry.size for entry in version.manifest.files.values())
+    assert ([of for _, of in reports], reports[-1][0]) == ([total, total], total)
     assert version.manifest.name == "chatbot"
     assert set(version.handles) == {WEIGHTS, "openvino/openvino_model.xml"}
     assert version.read(WEIGHTS) == version.read(WEIGHTS) == CONTENT

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from contract.api_key import key_digest
 from contract.http_guard import error_body
 from serving.errors import ApiError
 from serving.front import Front
@@ -32,13 +33,13 @@ async def parsing(scope: Scope, receive: Receive, send: Send) -> None:
     await scope[EXCHANGE].answer_json(200, {"path": scope["path"], "body": body.decode(errors="replace")})
 
 
-def front(app: Any = parsing, **limits: Any) -> Front:
-    settings = ServerSettings(Path(), "", api_key=KEY, limits=RequestLimits(**limits))
+def front(app: Any = parsing, keys: dict[str, Any] | None = None, **limits: Any) -> Front:
+    settings = ServerSettings(Path(), "", api_key=KEY, limits=RequestLimits(**limits), **keys or {})
     readiness = Readiness(phase="ready", open=True, model={"model": "tiny@1"})
     return Front(app, settings, Metrics(), readiness)
 
 
-class Asked:
+class Asking:
     """One request to a front, in this process."""
 
     def __init__(self, method: str, path: str, body: bytes = b"", key: str = KEY, **headers: str) -> None:
@@ -58,9 +59,14 @@ class Asked:
     async def send(self, message: Message) -> None:
         self.messages.append(message)
 
-    async def by(self, server: Front) -> "Asked":
+    async def by(self, server: Front) -> "Asking":
         await server(self.scope, self.receive, self.send)
         return self
+
+    @property
+    def unread(self) -> int:
+        """Messages of the body that the front has not taken."""
+        return len(self._parts)
 
     @property
     def status(self) -> int:
@@ -75,9 +81,9 @@ class Asked:
         return b"".join(m.get("body", b"") for m in self.messages[1:])
 
 
-def ask(server: Front, *arguments: Any, **headers: str) -> Asked:
-    async def asked() -> Asked:
-        return await Asked(*arguments, **headers).by(server)
+def ask(server: Front, *arguments: Any, **headers: str) -> Asking:
+    async def asked() -> Asking:
+        return await Asking(*arguments, **headers).by(server)
 
     return asyncio.run(asked())
 
@@ -110,13 +116,30 @@ def test_errors_have_one_form_whose_type_is_a_kind(request_: tuple[Any, ...], st
 
 def test_until_it_is_ready_nothing_is_asked_of_the_app() -> None:
     server = front(app=None)
-    server.readiness.enter("loading")
+    server.readiness.enter("verifying", lambda: 0.5)
     server.readiness.open = False
     ping = ask(server, "GET", "/ping", key="")
-    assert (ping.status, json.loads(ping.body)["status"]) == (503, "loading")
+    state = json.loads(ping.body)
+    assert (ping.status, state["status"], state["progress"]) == (503, "verifying", 0.5)
     chat = ask(server, "POST", "/invocations", BODY)
     assert (chat.status, chat.headers["retry-after"]) == (503, "1")
     assert ask(server, "GET", "/", key="").status == 200
+
+
+def test_each_key_has_its_name_in_the_log_and_its_budget_and_metrics_a_key_of_their_own(tmp_path: Path, capsys) -> None:
+    key = {"name": "team-a", "sha256": key_digest("key-of-team-a-0123"), "tokens_per_day": 7}
+    (tmp_path / "keys.json").write_text(json.dumps({"schema": "keys/1", "keys": [key]}))
+    server = front(keys={"api_keys_file": tmp_path / "keys.json", "metrics_key": "scrape-key-0123456789"})
+    assert ask(server, "POST", "/invocations", BODY, key="key-of-team-a-0123").status == 200
+    line = json.loads(capsys.readouterr().out)
+    assert (line["key"], line["prompt_tokens"] + line["completion_tokens"]) == ("team-a", 7)
+    refused = Asking("POST", "/invocations", BODY, key="key-of-team-a-0123")
+    asyncio.run(refused.by(server))
+    assert (refused.status, refused.unread) == (429, 2)  # before its body was read
+    assert ask(server, "POST", "/invocations", BODY).status == 200
+    assert ask(server, "GET", "/metrics").status == 401
+    metrics = ask(server, "GET", "/metrics", key="scrape-key-0123456789")
+    assert b'llmops_requests_total{route="/invocations",status="429"} 1.0' in metrics.body
 
 
 def test_a_fault_of_the_app_is_500_and_its_words_are_in_the_log_alone(capsys) -> None:
@@ -138,7 +161,7 @@ def test_a_client_that_leaves_cancels_the_app_and_frees_its_place(capsys) -> Non
             began.set()
             await asyncio.Event().wait()
 
-        server, asked = front(endless, max_running=1), Asked("POST", "/invocations", BODY)
+        server, asked = front(endless, max_running=1), Asking("POST", "/invocations", BODY)
         task = asyncio.create_task(asked.by(server))
         await began.wait()
         assert server.admission.running == 1
@@ -180,7 +203,7 @@ def test_a_stream_that_waits_is_told_so_and_then_answered_in_frames(monkeypatch:
             await scope[EXCHANGE].send({"type": "http.response.start", "status": 200, "headers": headers})
             await scope[EXCHANGE].send({"type": "http.response.body", "body": ends.encode()})
 
-        asked = Asked("POST", "/invocations", b'{"stream": true}')
+        asked = Asking("POST", "/invocations", b'{"stream": true}')
         task = asyncio.create_task(asked.by(front(slow)))
         while b": waiting" not in asked.body:
             await asyncio.sleep(0.001)
@@ -199,7 +222,7 @@ def test_a_stream_that_waits_is_told_so_and_then_answered_in_frames(monkeypatch:
 PATHS = ["/v1/chat/completions", "/invocations", "/", "/v1/models", "/..%2f", "/v1/\x00", "/v1/models/../x", "/ping"]
 
 
-def malformed(generator: random.Random) -> Asked:
+def malformed(generator: random.Random) -> Asking:
     body = bytearray(BODY)
     for _ in range(generator.randrange(6)):
         place = generator.randrange(len(body))
@@ -207,7 +230,7 @@ def malformed(generator: random.Random) -> Asked:
     odd = {"content-length": generator.choice(["", "-1", "x", "9" * 30]), "expect": "\xce", "content-encoding": "gzip",
            "authorization": generator.choice(["", "Bearer", "Basic \xff", f"bearer  {KEY}"])}  # fmt: skip
     headers = {name: odd[name] for name in odd if generator.random() < 0.1}
-    return Asked(
+    return Asking(
         generator.choice(["POST", "POST", "GET", "PUT", "\x80"]), generator.choice(PATHS), bytes(body), **headers
     )
 
