@@ -49,6 +49,7 @@ class VllmApp:
         self._readiness = readiness
         self._start: asyncio.Task[None] | None = None
         self._defaults = ServingDefaults()
+        self._owner: Any = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -67,7 +68,7 @@ class VllmApp:
 
     async def metrics(self) -> bytes:
         """vLLM's own; none while it can't say."""
-        status, body = await ask(self._app, "GET", "/metrics")
+        status, body = await ask(self._app, "GET", "/metrics", owner=self._owner)
         return body if status == 200 else b""
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,6 +81,7 @@ class VllmApp:
                     _listen(self._settings.phase_fd, self._readiness)
             await send(message)
 
+        self._owner = scope.get("app")
         await self._app(scope, receive, started)
 
     async def _become_ready(self) -> None:
@@ -113,7 +115,7 @@ class VllmApp:
 
     async def _texts(self, request: ChatRequest) -> AsyncGenerator[str, None]:
         body = request.model_dump_json(exclude_none=True).encode()
-        status, answer = await ask(self._app, "POST", CHAT, filled(body, self._defaults))
+        status, answer = await ask(self._app, "POST", CHAT, filled(body, self._defaults), owner=self._owner)
         if status != 200:
             raise ApiError(503, f"the engine answered {status}: {answer[:500].decode(errors='replace')}")
         yield json.loads(answer)["choices"][0]["message"]["content"] or ""
@@ -253,13 +255,13 @@ def _listen(fd: int, readiness: Readiness) -> None:
     loop.add_reader(fd, read)
 
 
-async def ask(app: Application, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-    """Ask an app in this process: status and whole body."""
+async def ask(app: Application, method: str, path: str, body: bytes = b"", *, owner: Any = None) -> tuple[int, bytes]:
+    """Ask an app in this process: status and whole body. `owner` is what handlers find as `request.app`."""
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"host", b"front")]
     scope: Scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method,
         "path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"", "scheme": "http",
-        "headers": headers, "client": ("127.0.0.1", 0), "server": ("127.0.0.1", 0), "state": {},
+        "headers": headers, "client": ("127.0.0.1", 0), "server": ("127.0.0.1", 0), "state": {}, "app": owner,
     }  # fmt: skip
     status, answer = 0, bytearray()
     given = False
