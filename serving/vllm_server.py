@@ -69,7 +69,7 @@ def run(settings: ServerSettings) -> int:
                 fix="package it again, or serve it with another `engine`",
             )  # fmt: skip
         with _folder(version) as folder, _start(settings, version, folder) as server:
-            return _Life(settings, version, server).run(stop)
+            return _VllmLife(settings, version, server).run(stop)
 
 
 def command(
@@ -137,7 +137,7 @@ def environment(environ: Mapping[str, str], phase_fd: int, empty: Path) -> dict[
 
 
 @dataclass
-class _Child:
+class _VllmProcess:
     """vLLM's process, what it wrote last, and the pipe to its front."""
 
     process: subprocess.Popen[str]
@@ -159,10 +159,10 @@ class _Child:
         return (errors or kept or ["without a word"])[-1][-500:]
 
 
-class _Life:
+class _VllmLife:
     """From vLLM's start to its end."""
 
-    def __init__(self, settings: ServerSettings, version: VerifiedVersion, child: _Child) -> None:
+    def __init__(self, settings: ServerSettings, version: VerifiedVersion, child: _VllmProcess) -> None:
         self._settings = settings
         self._version = version
         self._child = child
@@ -227,7 +227,7 @@ def _folder(version: VerifiedVersion) -> Iterator[Path]:
 
 
 @contextmanager
-def _start(settings: ServerSettings, version: VerifiedVersion, folder: Path) -> Iterator[_Child]:
+def _start(settings: ServerSettings, version: VerifiedVersion, folder: Path) -> Iterator[_VllmProcess]:
     """vLLM's process; whatever is left of its group ends with the block."""
     template = (version.read("chat_template.jinja") or version.read("tokenizer_config.json") or b"").decode()
     gpu = bool(usable_gpus(os.environ))
@@ -245,7 +245,7 @@ def _start(settings: ServerSettings, version: VerifiedVersion, folder: Path) -> 
         start_new_session=True,  # Ctrl-C reaches a whole group; this process decides when vLLM ends
     )
     os.close(hear)
-    child = _Child(process, phases)
+    child = _VllmProcess(process, phases)
     child.reader = threading.Thread(target=_pass_on, args=(child,), daemon=True)
     child.reader.start()
     say(f"listening on {settings.host}:{settings.port} once vLLM, process {process.pid}, has loaded")
@@ -258,7 +258,7 @@ def _start(settings: ServerSettings, version: VerifiedVersion, folder: Path) -> 
         process.wait()
 
 
-def _pass_on(child: _Child) -> None:
+def _pass_on(child: _VllmProcess) -> None:
     assert child.process.stderr
     for line in child.process.stderr:
         child.lines.append(line)

@@ -8,6 +8,7 @@ import pytest
 
 from llmops.plan.gpu_fit import fit_words, gpu_fit
 from llmops.plan.machines import A10G, H100, T4
+from serving.vllm_server import GPU_MEMORY_SHARE
 from tests.support.checkout import CHECKOUT
 
 LLAMA_BYTES = 16_060_522_240  # 8.03 B parameters in bf16
@@ -50,6 +51,12 @@ def test_a_head_size_and_heads_of_queries_are_read_where_they_are_said() -> None
     own = gpu_fit(config("qwen2.5-7b", head_dim=256, num_key_value_heads=None), 15_231_233_024, A10G)
     assert own
     assert own.token == 28 * 28 * 2 * 256 * 2
+
+
+def test_the_plan_reckons_with_the_share_that_vllm_is_started_with() -> None:
+    fit = gpu_fit(config("llama-3.1-8b"), 0, H100)
+    assert fit
+    assert fit.taken == ceil(H100.memory * GPU_MEMORY_SHARE)
 
 
 @pytest.mark.parametrize(
