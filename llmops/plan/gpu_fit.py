@@ -85,16 +85,15 @@ def gpu_fit(config: Mapping[str, Any], stored: int, gpu: Gpu, precision: str = "
         None: the configuration is none of a decoder whose layers all attend to every token.
     """
     kept = str(config.get("dtype") or config.get("torch_dtype") or "")
-    layers, heads = config.get("num_hidden_layers"), config.get("num_attention_heads")
-    context = config.get("max_position_embeddings")
-    known = all(isinstance(number, int) and number > 0 for number in (layers, heads, context))
-    hidden = config.get("hidden_size")
-    size = config.get("head_dim") or (hidden // heads if known and isinstance(hidden, int) else None)
-    if not known or kept not in _BYTES or not isinstance(size, int) or _is_special(config):
+    layers, heads, context = (
+        _number(config, name) for name in ("num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+    )
+    size = _number(config, "head_dim") or (_number(config, "hidden_size") // heads if heads else 0)
+    if not (layers and heads and context and size) or kept not in _BYTES or _is_special(config):
         return None
     # `auto` computes float32 in 16 bits: vllm/config/model.py, _resolve_auto_dtype.
     computed = 4 if precision == "f32" else 2
-    shared = config.get("num_key_value_heads") or heads
+    shared = _number(config, "num_key_value_heads") or heads
     taken = ceil(gpu.memory * _UTILIZATION)
     token = layers * shared * 2 * size * computed
     return GpuFit(gpu, stored * computed // _BYTES[kept], taken, token, context)
@@ -129,6 +128,12 @@ def fit_words(platform: Platform | None, ref: ModelRef, instance_type: str, prec
         return f"{unknown}: its configuration is of a kind whose cache the kit does not reckon"
     others = f"; vLLM computes on one of its {machine.gpus} GPUs" if machine.gpus > 1 else ""
     return f"{ref.alias} {fit.words}{others}"
+
+
+def _number(config: Mapping[str, Any], name: str) -> int:
+    """A positive number of the configuration; 0: there is none."""
+    value = config.get(name)
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _is_special(config: Mapping[str, Any]) -> bool:

@@ -35,6 +35,7 @@ _PARAMETERS = {
     "top_logprobs", "top_p", "truncation", "user", "verbosity",
 }  # fmt: skip
 _BOUNDS = {"n": 16, "logprobs": 20, "top_logprobs": 20}
+_HEADERS = (b"host", b"accept")
 _MOST_STOPS, _LONGEST_STOP = 4, 256
 _LONGEST_SCHEMA = 1 << 16
 _CODES = {400: "invalid_request", 404: "not_found", 413: "body_too_large", 422: "invalid_value", 503: "unavailable"}
@@ -62,6 +63,9 @@ class VllmApp:
             if scope["path"] == CHAT:
                 body = filled(body, self._defaults)
             receive = replay(body, receive)
+            # It was JSON, whatever its Content-Type; other headers would choose ranks, adapters, sessions or traces.
+            own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+            scope = {**scope, "headers": [*(h for h in scope["headers"] if h[0] in _HEADERS), *own]}
         await self._app(scope, receive, answer.send)
         if answer.error:
             raise answer.error
