@@ -17,6 +17,8 @@ from serving.log import say
 from serving.settings import ServerSettings
 
 _EXPLAIN = ["serve", "--explain"]
+# What every engine's server needs beside the engine.
+_PACKAGES = ("uvicorn", "uvloop", "httptools", "tokenizers", "jinja2", "prometheus_client", "numpy")
 
 
 def main(arguments: list[str]) -> int:
@@ -28,6 +30,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         settings = ServerSettings.from_environ(os.environ)
+        require_packages("serving", *_PACKAGES)
         choice = choose_engine(settings.engine, settings.likely_forms(), os.environ)
         say(f"engine {choice.engine}: {choice.why}")
         return 0 if arguments == _EXPLAIN else _serve(settings, choice)
@@ -42,7 +45,6 @@ def _serve(settings: ServerSettings, choice: EngineChoice) -> int:
         from serving.vllm_server import run as run_vllm
 
         return run_vllm(settings)
-    require_packages("serving", "uvicorn", "uvloop", "httptools", "tokenizers", "jinja2", "prometheus_client", "numpy")
     if choice.engine == "openvino":
         require_packages("serving", "openvino_genai")
     else:

@@ -41,6 +41,7 @@ def server(serve: Callable[..., ServingProcess], vllm_python: Path, trap: Path) 
 
 
 def test_it_says_its_engine_and_its_phases(server: ServingProcess) -> None:
+    until(lambda: "ready after" in server.log.read_text())  # the parent looks now and then
     log = server.log.read_text()
     said = ["engine vllm: the setting `engine` names vllm", "verifying", "starting vLLM", "ready after"]
     assert sorted(said, key=log.index) == said
