@@ -59,6 +59,11 @@ class HttpGuard:
     # One for all: a connection's bytes are taken out of it before another one's are read.
     _buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
 
+    @property
+    def unsent(self) -> int:
+        """Connections with bytes of an answer that the client has not taken yet."""
+        return sum(1 for connection in self._connections if connection.unsent)
+
     def factory(
         self, make_handler: "Callable[[GuardedConnection], GuardedHandler]"
     ) -> Callable[[], asyncio.BufferedProtocol]:
@@ -107,6 +112,11 @@ class GuardedConnection(asyncio.BufferedProtocol):
         self._head = _Head()
         self.received = 0
         """Bytes of the request so far, as they were sent: many more than its body has, if that is in tiny chunks."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be sent."""
+        return self._transport.get_write_buffer_size()
 
     # -- what the library's protocol says
 

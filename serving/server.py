@@ -5,6 +5,7 @@ Until it is ready, /ping answers 503 with the phase. A start that fails raises K
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
 import time
@@ -48,6 +49,8 @@ def run(settings: ServerSettings, bringup: BringUp) -> int:
     Raises:
         KitError: the start failed, or the engine can't be kept alive.
     """
+    # The front says what went wrong; uvicorn would log whoever is cut when the server ends as a fault.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings, bringup))
 
@@ -67,6 +70,15 @@ class _Server:
         self.readiness = Readiness()
         self.service = Service(Metrics(), self.readiness)
         self.front = Front(App(self.service), settings, self.service.metrics, self.readiness)
+        limits = settings.limits
+        self._guard = HttpGuard(
+            ConnectionLimits(
+                limits.read_seconds,
+                limits.write_seconds,
+                allowed_connections(limits.max_connections),
+                limits.max_connections_per_address,
+            )
+        )
 
     async def serve(self) -> int:
         loop = asyncio.get_running_loop()
@@ -92,21 +104,12 @@ class _Server:
 
     def _protocols(self) -> Callable[[], asyncio.BufferedProtocol]:
         """uvicorn's, behind the guard; of uvicorn nothing else is used: signals and the end are this class's."""
-        limits = self._settings.limits
-        guard = HttpGuard(
-            ConnectionLimits(
-                limits.read_seconds,
-                limits.write_seconds,
-                allowed_connections(limits.max_connections),
-                limits.max_connections_per_address,
-            )
-        )
         config = uvicorn.Config(
             self.front, interface="asgi3", http=HttpToolsProtocol, ws="none", lifespan="off", log_config=None,
             access_log=False, proxy_headers=False, timeout_keep_alive=_KEEPALIVE_SECONDS,
         )  # fmt: skip
         config.load()
-        return guarded(guard, uvicorn.Server(config))
+        return guarded(self._guard, uvicorn.Server(config))
 
     async def _keep_alive(self) -> None:
         """Bring an engine up, again whenever it dies."""
@@ -226,7 +229,7 @@ class _Server:
         listener.close()
         try:
             async with asyncio.timeout(self._settings.drain_seconds):
-                while admission.running or admission.queued:
+                while admission.running or admission.queued or self._guard.unsent:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             say(f"cutting {admission.running} answers")

@@ -65,7 +65,10 @@ class HttpExchange:
     async def send(self, message: Message) -> None:
         """For the engine's app: ASGI's send."""
         if message["type"] == "http.response.body":
-            await self._body(message)
+            if self._error is None and message.get("more_body"):
+                await self._send(message)  # a token's way, as short as it can be
+            else:
+                await self._body(message)
         elif message["type"] == "http.response.start":
             await self._start(message["status"], list(message.get("headers", ())))
         else:

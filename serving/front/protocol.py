@@ -38,7 +38,8 @@ class GuardedHttp(HttpToolsProtocol):
         return not self.cycle.more_body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        super().connection_made(_AnswerTransport(transport, self))  # pyright: ignore[reportArgumentType]
+        self.answers = _AnswerTransport(transport, self)
+        super().connection_made(self.answers)  # pyright: ignore[reportArgumentType]
 
     def data_received(self, data: bytes) -> None:
         if self._deaf or not self.parser:
@@ -74,6 +75,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def give_up(self) -> None:
         """The guard answers in its place."""
+        self.answers.closing = True  # for a request that has begun and would say "100 Continue"
         self.connection_lost(ConnectionResetError())
 
     def finish(self, transport: asyncio.Transport) -> None:
@@ -98,7 +100,7 @@ class _AnswerTransport:
         self.get_extra_info = transport.get_extra_info
         self._transport = transport
         self._protocol = protocol
-        self._closing = False
+        self.closing = False
         self._head = b""
         self._headed: object = None  # the cycle whose head was written
 
@@ -113,11 +115,11 @@ class _AnswerTransport:
         self._transport.write(data)
 
     def is_closing(self) -> bool:
-        return self._closing or self._transport.is_closing()
+        return self.closing or self._transport.is_closing()
 
     def close(self) -> None:
         if not self.is_closing():
-            self._closing = True
+            self.closing = True
             if self._head:
                 self._transport.write(self._head)
             self._protocol.finish(self._transport)
