@@ -198,6 +198,8 @@ class _VllmLife:
 
     def _end(self, ready: bool) -> None:
         """Lame duck: unready at once, refuse after a while, let answers end, cut what is left."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # it ends; another signal must not cut that short
         self._enter("stopping")
         self._child.tell("stopping")
         if ready:

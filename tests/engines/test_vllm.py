@@ -37,7 +37,9 @@ def server(serve: Callable[..., ServingProcess], vllm_python: Path, trap: Path) 
     hostile = {"SAGEMAKER_MODEL_PATH": str(trap), "VLLM_SERVER_DEV_MODE": "1", "CUSTOM_FASTAPI_PING_HANDLER": "model:f"}
     server = serve(python=vllm_python, LLMOPS_MAX_QUEUE="8", **VLLM, **hostile).wait_ready(START_SECONDS)
     yield server
-    assert server.terminate() == 0
+    if server.process.poll() is None:
+        server.process.terminate()
+        assert server.process.wait(600) == 0
 
 
 def test_it_says_its_engine_and_its_phases(server: ServingProcess) -> None:
@@ -124,12 +126,12 @@ def test_sigterm_lets_streams_end_and_ends_vllm(serve: Callable[..., ServingProc
     """The last test of this server: the module's fixture ends it again, which changes nothing."""
     children = _descendants(server.process.pid)
     assert len(children) > 1
-    with server.stream("Hello", max_tokens=1500) as events:
+    with server.stream("Hello", max_tokens=64) as events:  # few: a drain has 25 s, however busy the machine is
         first = next(events)
         server.process.send_signal(signal.SIGTERM)
-        until(lambda: server.ask("GET", "/ping")[0] == 503)
         rest = list(events)
     assert first["choices"]
+    assert "stopping" in server.log.read_text()
     assert rest[-1] == "[DONE]"
     assert rest[-2]["choices"][0]["finish_reason"] == "length"
     assert server.process.wait(600) == 0
