@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help aws azure demo demo-down rehearse faults test test-twins unit check bench lock pin audit engine
+.PHONY: help aws azure demo demo-down rehearse faults test test-twins unit check engines bench lock pin audit engine
 # A company's certificates are in the machine's store, which uv reads only when told to.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
 export UV_SYSTEM_CERTS ?= 1
@@ -44,6 +44,9 @@ unit: .venv/dev.stamp ## Run the unit tests: no engine, no servers, a minute
 
 check: .venv/dev.stamp ## Check format, lint, types, import rules and dead code
 	@tools/check.sh
+
+engines: .venv/dev.stamp ## Test vLLM with its build for processors: 6 GB, once, and minutes
+	@$(PYTHON_IN_VENV) -m pytest -q -p no:xdist tests/engines
 
 bench: .venv/dev.stamp engine ## Measure and print ratios
 	@$(PYTHON_IN_VENV) -m bench

@@ -16,6 +16,7 @@ from contract.errors import HostingError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import cache_dir
 from hosting.files import locked
+from hosting.images import dockerfile_of, package_of
 
 BASE_VARIABLE = "LLMOPS_BASE_IMAGE"
 """Names another base image than the Dockerfile's; the image is then built on that one."""
@@ -50,7 +51,7 @@ def build(
     """Build an image unless it is there.
 
     Args:
-        name: training, serving or serving-torch.
+        name: training, serving, serving-torch or serving-vllm.
         files: `requirements.txt`, `export.txt` and `app/…` -> file, as hosting.images.ImageSource.files gives them;
             the package of the image has a Dockerfile.
         source: hash of these files; the image is tagged by it, so that it is built once.
@@ -77,13 +78,12 @@ def build(
 
 
 def _build(name: str, tag: str, files: Mapping[str, Path], source: str, say: Callable[[str], None], on: str) -> None:
-    package = name.partition("-")[0]
     base = os.environ.get(BASE_VARIABLE, "")
     with tempfile.TemporaryDirectory(prefix="llmops-image-") as folder:
         for path, file in files.items():
             target = Path(folder, path.removeprefix("app/"))
             if "/" not in path:  # a lock, by the name that the package's Dockerfile gives to it
-                target = Path(folder, "requirements", f"{package}.txt" if path == "requirements.txt" else path)
+                target = Path(folder, "requirements", f"{package_of(name)}.txt" if path == "requirements.txt" else path)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
         say(f"image {name}: building it with Docker{f' from {base}' if base else ''}")
@@ -91,7 +91,7 @@ def _build(name: str, tag: str, files: Mapping[str, Path], source: str, say: Cal
         options = [f"--label={key}={value}" for key, value in labels.items()]
         options += [f"--build-arg=BASE={base}"] if base else []
         options += _options_of_builder(tag, on)
-        _run(["build", "--file", str(Path(folder, package, "Dockerfile")), *options, folder], say)
+        _run(["build", "--file", str(Path(folder, dockerfile_of(name, files))), *options, folder], say)
 
 
 def version_of(source: str) -> str:

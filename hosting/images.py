@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import HostingError
+from contract.gpus import VISIBLE, usable_gpus
 from contract.integrity.digest import tree_hash
 from contract.layout import EXPORT_VARIABLE, ROOT_VARIABLE, cache_dir
 from hosting.environments import build_environment, python_of
@@ -25,6 +26,7 @@ _PACKAGES = {
     "training": ("contract", "training"),
     "serving": ("contract", "serving"),
     "serving-torch": ("contract", "serving"),
+    "serving-vllm": ("contract", "serving"),
     "lm-eval": (),  # EleutherAI's harness alone: `llmops evaluate --lm-eval`
     "preparation": ("contract", "training", "preparation"),
     "preparation-ray": ("contract", "training", "preparation"),
@@ -106,7 +108,37 @@ class ProcessImage:
 
     @property
     def _program(self) -> str:
-        return self.ref.removeprefix("process:").partition("@")[0].partition("-")[0]
+        return package_of(self.ref.removeprefix("process:").partition("@")[0])
+
+
+def serving_image(engine: str, runtime: str, environ: Mapping[str, str]) -> str:
+    """The image whose environment holds an engine of this machine.
+
+    Args:
+        engine: vllm, openvino, transformers, or auto: vllm where a process of this environment has a GPU.
+        runtime: process or docker, whose containers get no GPUs here.
+        environ: of this process, which may hide the machine's GPUs.
+    """
+    if engine == "auto":
+        engine = "vllm" if runtime == "process" and usable_gpus(environ) else "openvino"
+    return {"vllm": "serving-vllm", "openvino": "serving", "transformers": "serving-torch"}[engine]
+
+
+def package_of(name: str) -> str:
+    """The package that an image runs, `serving` of serving-vllm; its images share a repository of a registry."""
+    return name.partition("-")[0]
+
+
+def dockerfile_of(name: str, files: Mapping[str, Path]) -> str:
+    """Path below `app/` of an image's Dockerfile: its own, such as serving/Dockerfile.vllm, or its package's.
+
+    Args:
+        name: the image's.
+        files: its files, as ImageSource.files gives them.
+    """
+    package, _, variant = name.partition("-")
+    own = f"{package}/Dockerfile.{variant}"
+    return own if f"app/{own}" in files else f"{package}/Dockerfile"
 
 
 def reference(image: str | ImageSource) -> str:
@@ -202,8 +234,8 @@ def process_environ(
         environ[EXPORT_VARIABLE] = str(image.export)
     if port is not None:
         environ["SAGEMAKER_BIND_TO_PORT"] = str(port)
-    if (gpus := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:  # a container has those that it was started with
-        environ["CUDA_VISIBLE_DEVICES"] = gpus
+    if (gpus := os.environ.get(VISIBLE)) is not None:  # a container has those that it was started with
+        environ[VISIBLE] = gpus
     return environ | dict(extra or {})
 
 

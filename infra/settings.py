@@ -111,6 +111,10 @@ class Endpoint(Part):
         default="realtime",
         description="async: requests and responses are files, can scale to zero (cloud); serverless: unsupported.",
     )
+    engine: Literal["auto", "vllm", "openvino", "transformers"] = Field(
+        default="auto",
+        description="auto: vllm on machines with NVIDIA GPUs, else openvino; transformers: local only.",
+    )
     precision: Literal["auto", "f32", "bf16"] = Field(
         default="auto", description="auto: bf16 if the processor supports it."
     )
@@ -141,6 +145,7 @@ class Images(Part):
 
     training: str = Field(default="", description="Image of training jobs, by digest.")
     serving: str = Field(default="", description="Image of endpoints, by digest.")
+    serving_vllm: str = Field(default="", description="Image of endpoints on NVIDIA GPUs, by digest.")
 
     @model_validator(mode="after")
     def _by_digest(self) -> "Images":

@@ -1,5 +1,7 @@
 """python -m serving serve: verify the model version, load it, answer its golden prompts, then serve.
 
+With --explain it says which engine would serve, and why, and ends.
+
 What is slow goes on at once, hence the imports inside the functions: first the engine's process starts to import its
 library, then threads hash the model's files and have them loaded, while this process imports the web server.
 """
@@ -9,32 +11,47 @@ import os
 import sys
 
 from contract.core_dumps import no_core_files
-from contract.errors import KitError, ServingError, require_packages
+from contract.errors import KitError, require_packages
+from serving.engines.choice import EngineChoice, choose_engine
 from serving.log import say
 from serving.settings import ServerSettings
+
+_EXPLAIN = ["serve", "--explain"]
+# What every engine's server needs beside the engine.
+_PACKAGES = ("uvicorn", "uvloop", "httptools", "tokenizers", "jinja2", "prometheus_client", "numpy")
 
 
 def main(arguments: list[str]) -> int:
     """Run a command; the exit code: 0 after SIGTERM, 1 for a start that failed, 2 for a wrong command line."""
     no_core_files()
     gc.disable()  # a start makes no garbage: ready enables it again
-    if arguments != ["serve"]:
-        say(f"failed: unknown arguments {arguments} (fix: python -m serving serve)")
+    if arguments not in (["serve"], _EXPLAIN):
+        say(f"failed: unknown arguments {arguments} (fix: python -m serving serve [--explain])")
         return 2
     try:
-        return _serve()
+        settings = ServerSettings.from_environ(os.environ)
+        require_packages("serving", *_PACKAGES)
+        choice = choose_engine(settings.engine, settings.likely_forms(), os.environ)
+        say(f"engine {choice.engine}: {choice.why}")
+        return 0 if arguments == _EXPLAIN else _serve(settings, choice)
     except KitError as e:
         say(f"failed: {one_line(e)}")
         return 1
 
 
-def _serve() -> int:
-    settings = ServerSettings.from_environ(os.environ)
-    require_packages("serving", "uvicorn", "uvloop", "httptools", "tokenizers", "jinja2", "prometheus_client", "numpy")
-    require_engine(settings)
+def _serve(settings: ServerSettings, choice: EngineChoice) -> int:
+    if choice.engine == "vllm":
+        require_packages("serving-vllm", "vllm")
+        from serving.vllm_server import run as run_vllm
+
+        return run_vllm(settings)
+    if choice.engine == "openvino":
+        require_packages("serving", "openvino_genai")
+    else:
+        require_packages("serving-torch", "torch", "transformers")
     from serving.engines.spawn import spawn
 
-    worker = spawn(settings.likely_engine())
+    worker = spawn(choice.engine)
     try:
         from serving.bringup import BringUp
 
@@ -44,28 +61,6 @@ def _serve() -> int:
         return run(settings, bringup)
     finally:
         worker.end()
-
-
-def require_engine(settings: ServerSettings) -> None:
-    """See that this image has what runs the version.
-
-    Raises:
-        ServingError: the version lacks the form that it has the engine for.
-        KitError: a package is missing.
-    """
-    if settings.likely_engine() == "openvino":
-        require_packages("serving", "openvino_genai")
-        return
-    try:
-        require_packages("serving-torch", "torch", "transformers")
-    except KitError as e:
-        if settings.engine != "auto":
-            raise
-        raise ServingError(
-            f"{settings.name or 'the version'} has no OpenVINO form, and this image runs no other: {e.what}",
-            where=str(settings.model),
-            fix="`llmops models convert NAME@N` makes the version that has it: promote that one",
-        ) from e
 
 
 def one_line(error: KitError) -> str:

@@ -1,7 +1,8 @@
 """Verifies a model version, then has the engine load it: on a thread, beside a start's other work."""
 
+import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 
@@ -9,6 +10,7 @@ from contract.errors import ServingError
 from contract.integrity.verified_model import VerifiedVersion
 from contract.layout import MANIFEST
 from contract.names import require_name
+from serving.engines.choice import choose_engine
 from serving.engines.engine import LoadOrder
 from serving.engines.spawn import WorkerProcess
 from serving.engines.wire import MOST_HANDLES, encode
@@ -35,7 +37,7 @@ def _run(settings: ServerSettings, worker: WorkerProcess, report: Callable[[int,
     version = VerifiedVersion.open(settings.model, settings.public_key, settings.identity, report)
     manifest = version.manifest
     require_name(settings.name or manifest.name, manifest.name, str(settings.model / MANIFEST))
-    engine = settings.engine if settings.engine != "auto" else _best(manifest.engines, settings)
+    engine = choose_engine(settings.engine, manifest.engines, os.environ).engine
     names = sorted(name for name in version.handles if name.startswith("openvino/") == (engine == "openvino"))
     if engine == "openvino":
         names += [name for name in ("tokenizer.json",) if name in version.handles]
@@ -47,10 +49,3 @@ def _run(settings: ServerSettings, worker: WorkerProcess, report: Callable[[int,
     order = LoadOrder(engine, tuple(names), settings.precision, settings.threads)
     socket.send_fds(worker.sock, [encode({"load": asdict(order)})], [version.handles[name] for name in names])
     return version
-
-
-def _best(engines: Sequence[str], settings: ServerSettings) -> str:
-    """openvino where the version has its form, else what it has."""
-    if not engines:
-        raise ServingError("names no engine", where=f"{settings.model / MANIFEST}: engines", fix="package it again")
-    return "openvino" if "openvino" in engines else engines[0]

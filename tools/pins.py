@@ -60,7 +60,7 @@ def _workflows(root: Path) -> list[Path]:
 
 
 def _dockerfiles(root: Path) -> list[Path]:
-    return [root / name / "Dockerfile" for name in ("serving", "training")]
+    return sorted(path for name in ("serving", "training") for path in (root / name).glob("Dockerfile*"))
 
 
 def _rewrite(path: Path, pattern: re.Pattern[str], new: Callable[[re.Match[str]], str]) -> None:

@@ -1,13 +1,11 @@
 """The device that a job trains and evaluates on, and the precision that it computes in there."""
 
 import re
-import shutil
-import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from contract.errors import KitError
+from contract.gpus import VISIBLE, device_evidence, hides_all
 from contract.twins import TWIN_ACCOUNT
 
 Precision = Literal["bf16", "f32"]
@@ -15,9 +13,6 @@ Precision = Literal["bf16", "f32"]
 _GPU_INSTANCE = re.compile(r"^ml\.(g|p)r?\d")  # https://aws.amazon.com/ec2/instance-types/#Accelerated_Computing
 # https://learn.microsoft.com/azure/machine-learning/how-to-debug-parallel-run-step#cuda-devices-visibility
 _AZURE_COUNT = "AZ_BATCHAI_GPU_COUNT_FOUND"
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
-_DEVICE_FILES = Path("/dev")
-_SMI_SECONDS = 60.0  # a driver that is not loaded yet is loaded by the first who asks
 
 
 def count_gpus(environ: Mapping[str, str], instance_type: str = "") -> int:
@@ -31,7 +26,7 @@ def count_gpus(environ: Mapping[str, str], instance_type: str = "") -> int:
         KitError: the machine has GPUs and torch can't use them. On its processors the job would take days, at the price
             of the GPUs.
     """
-    if _hides_all(environ):
+    if hides_all(environ):
         return 0
     evidence = _evidence(environ, instance_type)
     if not evidence:
@@ -74,40 +69,21 @@ def torch_dtype(precision: Precision) -> Any:
     return {"bf16": torch.bfloat16, "f32": torch.float32}[precision]
 
 
-def _hides_all(environ: Mapping[str, str]) -> bool:
-    """Whether CUDA is told to use no GPU: https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-environment-variables"""
-    visible = environ.get(_VISIBLE)
-    return visible is not None and visible.partition(",")[0].strip() in ("", "-1")
-
-
 def _evidence(environ: Mapping[str, str], instance_type: str) -> str:
     """What says that this machine has NVIDIA GPUs; empty: nothing does."""
-    if found := sorted(_DEVICE_FILES.glob("nvidia[0-9]*")):
-        return str(found[0])
     # The machines of an AWS twin are this one, whatever their type is called.
     if _GPU_INSTANCE.match(instance_type) and f":{TWIN_ACCOUNT}:" not in environ.get("TRAINING_JOB_ARN", ""):
         return f"instance type {instance_type}"
     if (count := environ.get(_AZURE_COUNT, "")).isdecimal() and int(count):
         return f"{_AZURE_COUNT}={count}"
-    return "nvidia-smi" if _smi_lists_any() else ""
-
-
-def _smi_lists_any() -> bool:
-    """Whether NVIDIA's tool lists a GPU: under WSL there is no device file."""
-    if not (program := shutil.which("nvidia-smi")):
-        return False
-    try:
-        done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=_SMI_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0 and done.stdout.startswith("GPU ")
+    return device_evidence()
 
 
 def _why_unusable() -> tuple[str, str]:
     """Why torch has no CUDA on a machine with GPUs, and the fix."""
     import torch
 
-    fewer = f"or take a machine without GPUs (on your own: {_VISIBLE}=-1 hides them)"
+    fewer = f"or take a machine without GPUs (on your own: {VISIBLE}=-1 hides them)"
     if not torch.version.cuda:
         return (
             f"torch {torch.__version__} is a build without CUDA",

@@ -26,9 +26,13 @@ class Name(StrEnum):
 
     training = "training"
     serving = "serving"
+    serving_vllm = "serving-vllm"
 
 
-Names = Annotated[list[Name] | None, typer.Argument(help="training or serving. Default: both.")]
+Names = Annotated[
+    list[Name] | None,
+    typer.Argument(help="training, serving, or serving-vllm for GPUs. Default: training and serving."),
+]
 Print = Annotated[bool, typer.Option("--print", help="Print the references without writing them.")]
 
 
@@ -92,13 +96,17 @@ def push_images(context: typer.Context, names: Names = None, print_only: Print =
 
 
 def _names(names: list[Name] | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.value for name in names or list(Name)))
+    from llmops.images.images import NAMES
+
+    return tuple(dict.fromkeys(name.value for name in names)) if names else NAMES
 
 
 def _write(here: Context, references: Mapping[str, str], as_json: bool) -> None:
+    from llmops.images.images import setting_of
+
     file = here.pulumi.file
     for name, reference in references.items():
-        file.set_field("images", name, reference)
+        file.set_field("images", setting_of(name), reference)
     diff = file.diff()
     file.write()
     if as_json:

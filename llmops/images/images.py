@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hosting.images import ImageSource
 
 NAMES = ("training", "serving")
+"""Built and pushed unless others are named."""
 _NEED_DOCKER = "start Docker, or install it; on a twin `llmops images build --runtime process` needs none"
 
 
@@ -27,7 +28,7 @@ def build_for(stack: PulumiStack, say: Say, *, runtime: str = "", names: Iterabl
         stack: whose images they are.
         say: told each step.
         runtime: process or docker; empty: processes on a twin, Docker on a cloud.
-        names: training, serving.
+        names: training, serving, serving-vllm.
 
     Returns:
         image -> `process:NAME@sha256:…`, which a stack on a twin may have in its file; or `docker:NAME@sha256:…`, which
@@ -80,7 +81,7 @@ def _sbom_of(name: str, *, docker: bool) -> str:
     from llmops.images import sbom
 
     files = images.ImageSource.of_kit(name).files()
-    own = sbom.base_of(files[f"app/{name}/Dockerfile"])
+    own = sbom.base_of(files[f"app/{images.dockerfile_of(name, files)}"])
     base = os.environ.get(containers.BASE_VARIABLE) or own if docker else ""
     locks = [file for path, file in files.items() if "/" not in path]
     return sbom.of_image(name, locks, _source(images.reference(name)), base)
@@ -91,7 +92,7 @@ def _attach_sbom(name: str, url: str, digest: str, registry: ImageRegistry, say:
     from llmops.images import sbom
     from llmops.images.oci import Repository
 
-    repository = Repository(registry.login(name), url.partition("/")[2])
+    repository = Repository(registry.login(_repository(name)), url.partition("/")[2])
     if not repository.attached(digest, sbom.MEDIA_TYPE):
         repository.attach(digest, sbom.MEDIA_TYPE, _sbom_of(name, docker=True).encode())
         say(f"image {name}: its SBOM is attached ({sbom.MEDIA_TYPE})")
@@ -116,14 +117,15 @@ def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> d
     registry = platforms.image_registry(stack)
     pushed = {}
     for name in names:
-        tag, url = tag_of(name), registry.url(name)
-        if digest := registry.find(name, tag):
+        repository = _repository(name)
+        tag, url = tag_of(name), registry.url(repository)
+        if digest := registry.find(repository, tag):
             say(f"image {name}: {url}:{tag} is there already")
         else:
             image = _pushable(ImageSource.of_kit(name), say)
             say(f"image {name}: pushing it to {url}:{tag}")
-            push(image, url.partition("/")[2], tag, registry.login(name), say)
-            digest = registry.find(name, tag)
+            push(image, url.partition("/")[2], tag, registry.login(repository), say)
+            digest = registry.find(repository, tag)
         _attach_sbom(name, url, digest, registry, say)
         pushed[name] = f"{url}@{digest}"
     return pushed
@@ -151,6 +153,11 @@ def publish(stack: PulumiStack, source: "ImageSource", say: Say) -> str:
     return f"{url}@{registry.find(source.name, tag)}"
 
 
+def setting_of(name: str) -> str:
+    """The field of a stack file's `images` that names an image."""
+    return name.replace("-", "_")
+
+
 def tag_of(name: str) -> str:
     """What this checkout's image is called in a registry: the kit's version, and the hash of the image's files."""
     from hosting import images
@@ -163,6 +170,13 @@ def _tag_of(reference: str) -> str:
 
     version = re.sub(r"[^A-Za-z0-9_.-]", "_", __version__)
     return f"{version}-{containers.version_of(_source(reference))}"
+
+
+def _repository(name: str) -> str:
+    """Images of one package share its repository, under tags of their own: a tag has the hash of an image's files."""
+    from hosting.images import package_of
+
+    return package_of(name)
 
 
 def _twin_of(stack: PulumiStack) -> str:

@@ -1,17 +1,20 @@
 """Make a plan: preview, then words, cost and needs."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from contract.errors import KitError
+from contract.names import parse_promoted
 from llmops.plan.changes import ResourceChange, changes_of, resources_of
 from llmops.plan.cost import CostLine, TokenCost, Total, endpoint_costs, token_costs, total
 from llmops.plan.endpoints import EndpointPlan, short
+from llmops.plan.gpu_fit import fit_words
 from llmops.plan.prices import Prices, load_prices
 from llmops.plan.quotas import QuotaNeed, instances_needed
 from llmops.plan.schedules import ScheduledTraining, check_schedules
 from llmops.platforms import registry
-from llmops.platforms.platform import Say
+from llmops.platforms.platform import Platform, Say
 from llmops.stacks.stack import PulumiStack
 from policies.rules import Verdict, accepted_rules, judge
 
@@ -72,6 +75,7 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
         return Plan(stack.name, stack.target, changes, versions)
     rules = target.plan_rules.load()
     endpoints = rules.plan_endpoints(resources, changes, entries, deployed)
+    endpoints = _with_fits(stack, endpoints, entries)
     region = target.use(target.region, "region", where)(stack)
     prices = load_prices(region)
     needed = instances_needed(endpoints) | rules.run_machines(resources, stack.file.config())
@@ -104,11 +108,32 @@ def _scheduled(stack: PulumiStack, prices: Prices, say: Say) -> list[ScheduledTr
     config = stack.file.config().get(stack.target) or {}
     if not config.get("schedules"):
         return []
+    return check_schedules(config, _platform(stack), prices, say)
+
+
+def _platform(stack: PulumiStack) -> Platform | None:
     try:
-        platform = registry.open_platform(stack.outputs())
+        return registry.open_platform(stack.outputs())
     except KitError:
-        platform = None  # never deployed
-    return check_schedules(config, platform, prices, say)
+        return None  # never deployed
+
+
+def _with_fits(
+    stack: PulumiStack, endpoints: Sequence[EndpointPlan], entries: Mapping[str, Mapping[str, Any]]
+) -> list[EndpointPlan]:
+    """Returns the endpoints, with a note of each that vLLM serves on whether its version fits on the GPU."""
+    if not (stack.file.config().get("images") or {}).get("serving_vllm"):
+        return list(endpoints)
+    platform = _platform(stack)
+    found = []
+    for endpoint in endpoints:
+        entry = entries.get(endpoint.name, {})
+        words = ""
+        if entry.get("engine", "auto") in ("auto", "vllm"):
+            ref, precision = parse_promoted(str(entry["model"])), str(entry.get("precision", "auto"))
+            words = fit_words(platform, ref, endpoint.instance_type, precision)
+        found.append(replace(endpoint, notes=[*endpoint.notes, words]) if words else endpoint)
+    return found
 
 
 def _warnings(

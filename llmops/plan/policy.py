@@ -24,7 +24,9 @@ from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
 from llmops.store.store import now
 
-_IMAGES = {name: f"process:{name}@sha256:{'0' * 64}" for name in ("training", "serving")}
+_IMAGES = {
+    name.replace("-", "_"): f"process:{name}@sha256:{'0' * 64}" for name in ("training", "serving", "serving-vllm")
+}
 _SOME_ENDPOINT = "chatbot"
 
 

@@ -10,9 +10,11 @@ import sys
 class WorkerProcess:
     """An engine's process and the socket to it. The process ends when the socket closes, however this one ends."""
 
-    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket, engine: str) -> None:
         self.process = process
         self.sock = sock
+        self.engine = engine
+        """Whose library it imports first."""
 
     def end(self) -> None:
         """Kill the process and wait for its end; harmless when repeated."""
@@ -32,4 +34,4 @@ def spawn(engine: str) -> WorkerProcess:
             stdin=subprocess.DEVNULL,
             env=os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
         )
-    return WorkerProcess(process, here)
+    return WorkerProcess(process, here, engine)

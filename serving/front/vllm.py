@@ -4,9 +4,11 @@ import asyncio
 import json
 import os
 import re
+import traceback
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from contract.documents.recipe import ServingDefaults
 from contract.errors import KitError
 from contract.integrity.signing import verify_manifest
 from serving.errors import ApiError
@@ -33,6 +35,7 @@ _PARAMETERS = {
     "top_logprobs", "top_p", "truncation", "user", "verbosity",
 }  # fmt: skip
 _BOUNDS = {"n": 16, "logprobs": 20, "top_logprobs": 20}
+_HEADERS = (b"host", b"accept")
 _MOST_STOPS, _LONGEST_STOP = 4, 256
 _LONGEST_SCHEMA = 1 << 16
 _CODES = {400: "invalid_request", 404: "not_found", 413: "body_too_large", 422: "invalid_value", 503: "unavailable"}
@@ -46,6 +49,8 @@ class VllmApp:
         self._settings = settings
         self._readiness = readiness
         self._start: asyncio.Task[None] | None = None
+        self._defaults = ServingDefaults()
+        self._owner: Any = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -55,14 +60,19 @@ class VllmApp:
         if scope["method"] == "POST":
             body = (await receive())["body"]
             await asyncio.to_thread(check, body) if len(body) > LONG_BODY else check(body)
+            if scope["path"] == CHAT:
+                body = filled(body, self._defaults)
             receive = replay(body, receive)
+            # It was JSON, whatever its Content-Type; other headers would choose ranks, adapters, sessions or traces.
+            own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+            scope = {**scope, "headers": [*(h for h in scope["headers"] if h[0] in _HEADERS), *own]}
         await self._app(scope, receive, answer.send)
         if answer.error:
             raise answer.error
 
     async def metrics(self) -> bytes:
         """vLLM's own; none while it can't say."""
-        status, body = await ask(self._app, "GET", "/metrics")
+        status, body = await ask(self._app, "GET", "/metrics", owner=self._owner)
         return body if status == 200 else b""
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,16 +85,22 @@ class VllmApp:
                     _listen(self._settings.phase_fd, self._readiness)
             await send(message)
 
+        self._owner = scope.get("app")
         await self._app(scope, receive, started)
 
     async def _become_ready(self) -> None:
         settings, readiness = self._settings, self._readiness
         try:
             manifest, sha256 = verify_manifest(settings.model, settings.public_key, settings.identity)
+            self._defaults = manifest.serving
             readiness.enter("answering golden prompts")
             quality = await ask_golden(manifest.golden, self._texts)
-        except KitError as e:
+        except (KitError, ApiError) as e:
             say(f"failed: {e}")
+            readiness.enter("failed")
+            return
+        except Exception:  # of vLLM's own code; the parent ends the server
+            say("failed:\n" + traceback.format_exc())
             readiness.enter("failed")
             return
         name = settings.name or manifest.name
@@ -103,10 +119,25 @@ class VllmApp:
 
     async def _texts(self, request: ChatRequest) -> AsyncGenerator[str, None]:
         body = request.model_dump_json(exclude_none=True).encode()
-        status, answer = await ask(self._app, "POST", CHAT, body)
+        status, answer = await ask(self._app, "POST", CHAT, filled(body, self._defaults), owner=self._owner)
         if status != 200:
             raise ApiError(503, f"the engine answered {status}: {answer[:500].decode(errors='replace')}")
         yield json.loads(answer)["choices"][0]["message"]["content"] or ""
+
+
+def filled(body: bytes, defaults: ServingDefaults) -> bytes:
+    """A checked request with what the version says where it is silent; its temperature is an option of vLLM's."""
+    request = json.loads(body)
+    if request.get("max_tokens") is None and request.get("max_completion_tokens") is None:
+        request["max_completion_tokens"] = defaults.max_tokens
+    messages = request.get("messages")
+    if defaults.system_prompt and isinstance(messages, list) and not _begins_with_system(messages):
+        request["messages"] = [{"role": "system", "content": defaults.system_prompt}, *messages]
+    return json.dumps(request).encode()
+
+
+def _begins_with_system(messages: list[Any]) -> bool:
+    return bool(messages) and isinstance(messages[0], dict) and messages[0].get("role") in ("system", "developer")
 
 
 def check(body: bytes) -> None:
@@ -221,19 +252,20 @@ def _listen(fd: int, readiness: Readiness) -> None:
         rest[:] = last
         for line in lines:
             readiness.enter(line.decode(errors="replace"))
+            readiness.open = readiness.open and line != b"draining"
         if not data:
             loop.remove_reader(fd)
 
     loop.add_reader(fd, read)
 
 
-async def ask(app: Application, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-    """Ask an app in this process: status and whole body."""
+async def ask(app: Application, method: str, path: str, body: bytes = b"", *, owner: Any = None) -> tuple[int, bytes]:
+    """Ask an app in this process: status and whole body. `owner` is what handlers find as `request.app`."""
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"host", b"front")]
     scope: Scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method,
         "path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"", "scheme": "http",
-        "headers": headers, "client": ("127.0.0.1", 0), "server": ("127.0.0.1", 0), "state": {},
+        "headers": headers, "client": ("127.0.0.1", 0), "server": ("127.0.0.1", 0), "state": {}, "app": owner,
     }  # fmt: skip
     status, answer = 0, bytearray()
     given = False

@@ -41,29 +41,29 @@ def base_model() -> Path:
     return _cached("base", make, _LOCKS / "models.txt")
 
 
-def tiny_model(seed: int = 0) -> Path:
+def tiny_model(seed: int = 0, heads: int = 4) -> Path:
     """A random two-layer Llama as an imported, unsigned model version. 1 MB, made in about 15 s.
 
-    Each seed is another model. A token is a byte; its answers never end before max_tokens.
+    Each seed is another model, and each number of heads. A token is a byte; its answers never end before max_tokens.
     """
 
     def make(folder: Path) -> None:
         options = ["--name", "tiny", "--licence", "Apache-2.0", "--revision", str(seed)]
-        _training("-m", "training", "import", str(tiny_source(seed)), str(folder), *options)
+        _training("-m", "training", "import", str(tiny_source(seed, heads)), str(folder), *options)
 
-    return _cached(f"tiny-{seed}", make, _TINY)
+    return _cached(f"tiny-{seed}-{heads}", make, _TINY)
 
 
-def tiny_source(seed: int = 0) -> Path:
+def tiny_source(seed: int = 0, heads: int = 4) -> Path:
     """The Hugging Face folder that `tiny_model` imports."""
 
     def make(folder: Path) -> None:
         unfinished = folder.with_name(folder.name + ".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        _training(str(_TINY), str(unfinished), str(seed))
+        _training(str(_TINY), str(unfinished), str(seed), str(heads))
         unfinished.rename(folder)
 
-    return _cached(f"tiny-source-{seed}", make, _TINY)
+    return _cached(f"tiny-source-{seed}-{heads}", make, _TINY)
 
 
 def copy_model(version: Path, target: Path) -> Path:

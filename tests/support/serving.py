@@ -41,7 +41,9 @@ def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
 class ServingProcess:
     """`python -m serving serve` for a signed version."""
 
-    def __init__(self, version: Path, keys: Path, logs: Path, **variables: str) -> None:
+    def __init__(
+        self, version: Path, keys: Path, logs: Path, *, python: Path | str = sys.executable, **variables: str
+    ) -> None:
         (keys / "api.key").write_text(API_KEY + "\n")
         self.log = logs / f"serving-{time.monotonic_ns()}.log"
         environment = {
@@ -59,7 +61,7 @@ class ServingProcess:
         }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "serving", "serve"], env=environment | variables, stdout=log, stderr=log
+                [str(python), "-m", "serving", "serve"], env=environment | variables, stdout=log, stderr=log
             )
 
     @property
@@ -72,8 +74,8 @@ class ServingProcess:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def wait_ready(self) -> "ServingProcess":
-        until(lambda: self._ended() or self._pings())
+    def wait_ready(self, seconds: float = 120.0) -> "ServingProcess":
+        until(lambda: self._ended() or self._pings(), seconds)
         return self
 
     def _pings(self) -> bool:

@@ -1,4 +1,4 @@
-"""Write a tiny random Llama as a Hugging Face folder: `python tiny.py FOLDER [SEED]`, in the training image.
+"""Write a tiny random Llama as a Hugging Face folder: `python tiny.py FOLDER SEED HEADS`, in the training image.
 
 It answers at once with readable nonsense and never stops by itself, so a test knows how many tokens it gets.
 """
@@ -31,8 +31,8 @@ def make_tokenizer():
     return tokenizer
 
 
-def make(folder: Path, seed: int = 0) -> None:
-    """Write the model and its tokenizer."""
+def make(folder: Path, seed: int = 0, heads: int = 4) -> None:
+    """Write the model and its tokenizer. A head's size is 64 / heads: vLLM's kernels take none below 32."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -43,8 +43,8 @@ def make(folder: Path, seed: int = 0) -> None:
         "hidden_size": 64,
         "intermediate_size": 128,
         "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads // 2,
         "max_position_embeddings": 2048,
         "tie_word_embeddings": False,
         "bos_token_id": tokenizer.bos_token_id,
@@ -63,4 +63,4 @@ def make(folder: Path, seed: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    make(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

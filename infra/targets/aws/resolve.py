@@ -3,13 +3,13 @@
 import json
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import pulumi
 from pydantic import ValidationError
 
 from clouds.aws.errors import explained, find
-from clouds.aws.jobs import is_accelerated, job_name
+from clouds.aws.jobs import has_gpus, is_accelerated, job_name
 from clouds.aws.location import AwsCaller
 from clouds.aws.objects import S3Bucket
 from clouds.aws.session import StackSession, find_session
@@ -17,6 +17,7 @@ from clouds.aws.settings import AwsScheduleSettings
 from contract.documents.run import SPEC_VARIABLE, Compute, RunSpec
 from contract.documents.validation import first_message
 from contract.layout import SPEC, run_spec_key, schedule_key
+from infra.engines import ImageField, Machine, missing_image, require_engine, serving_field, serving_image
 from infra.names import CloudNames
 from infra.schedules import proven_spec
 from infra.settings import Settings, refuse_set, setting_error
@@ -39,6 +40,8 @@ class AwsResolved:
     """The run of each schedule: a run's inputs, in the stack's image, on the machines that the settings name."""
     zones: list[str]
     """The availability zones of a VPC of the stack's own."""
+    images: dict[str, ImageField]
+    """The field of `images` of each endpoint."""
 
 
 def resolve(settings: Settings) -> AwsResolved:
@@ -55,7 +58,7 @@ def resolve(settings: Settings) -> AwsResolved:
         thing: S3Bucket(session("s3"), given or names.bucket(thing, caller.account, caller.region))
         for thing, given in (("store", aws.store_bucket), ("work", aws.work_bucket))
     }
-    _require_servable(settings, caller, names, buckets["store"])
+    images = _require_servable(settings, caller, names, buckets["store"])
     if aws.schedules:
         _require_image("training", settings.images.training, caller)
     specs = {
@@ -63,7 +66,7 @@ def resolve(settings: Settings) -> AwsResolved:
         for name, schedule in aws.schedules.items()
     }
     zones = (aws.network.zones or _first_zones(session)) if aws.network.mode == "own" else []
-    return AwsResolved(settings, caller, *names, specs, zones)
+    return AwsResolved(settings, caller, *names, specs, zones, images)
 
 
 def _require_honoured(settings: Settings) -> None:
@@ -74,25 +77,34 @@ def _require_honoured(settings: Settings) -> None:
         require_supported(settings, name)
 
 
-def _require_servable(settings: Settings, caller: AwsCaller, names: CloudNames, store: S3Bucket) -> None:
-    """Require the versions and the image of the endpoints that are on, and machines that the image makes use of."""
-    serving = {name: entry for name, entry in settings.endpoints.items() if entry.endpoint}
-    for name, entry in serving.items():
-        require_servable(name, entry, store.read)
-    image = settings.images.serving
-    if serving:
-        _require_image("serving", image, caller)
-    if _is_the_kits(image, names, settings.aws.registry):
-        for name in serving:
-            _require_no_accelerators(*instance_type_of(settings, name))
+def _require_servable(
+    settings: Settings, caller: AwsCaller, names: CloudNames, store: S3Bucket
+) -> dict[str, ImageField]:
+    """Require the versions and the images of the endpoints that are on, and machines that these make use of.
+
+    Returns:
+        The field of `images` of each endpoint, those that are off too.
+    """
+    ours = _is_the_kits(settings.images.serving, names, settings.aws.registry)
+    fields: dict[str, ImageField] = {}
+    for name, entry in settings.endpoints.items():
+        machine = _machine(*instance_type_of(settings, name))
+        fields[name] = serving_field(settings, name, machine.gpus, ours)
+        if entry.endpoint:
+            require_servable(name, entry, store.read)
+            require_engine(settings, name, machine, ours)
+            _require_image(fields[name], serving_image(settings, fields[name]), caller)
+    return fields
 
 
-def _require_image(name: str, reference: str, caller: AwsCaller) -> None:
+def _machine(kind: str, key: tuple[str, ...]) -> Machine:
+    return Machine(kind, key, has_gpus(kind), is_accelerated(kind), "ml.c5.2xlarge", "ml.g5.xlarge")
+
+
+def _require_image(name: Literal["training"] | ImageField, reference: str, caller: AwsCaller) -> None:
     key = ("images", name)
     if not reference:
-        raise setting_error(
-            key, "is missing", "`llmops images push` pushes and writes it; on a twin `llmops images build` will do"
-        )
+        raise setting_error(key, "is missing", missing_image(name))
     if reference.startswith(_PROCESS) and not caller.twin:
         raise setting_error(
             key,
@@ -101,18 +113,10 @@ def _require_image(name: str, reference: str, caller: AwsCaller) -> None:
         )
 
 
-def _require_no_accelerators(kind: str, key: tuple[str, ...]) -> None:
-    if is_accelerated(kind):
-        raise setting_error(
-            key,
-            f"the kit's serving image computes on processors: the accelerators of {kind} would be paid for, and idle",
-            "write a type without them, such as ml.c5.2xlarge; or name an image of your own in `llmops:images.serving`,"
-            " from another repository",
-        )
-
-
 def _is_the_kits(image: str, names: CloudNames, registry: str) -> bool:
-    """Returns whether an image is the serving image for processors that `llmops images` builds and pushes."""
+    """Returns whether `images.serving` is what `llmops images` builds and pushes, for processors alone, or not set."""
+    if not image:
+        return True
     repository = image.partition("@")[0]
     pushed = f"{registry}/serving" if registry else f"/{names.of('serving')}"
     return repository == f"{_PROCESS}serving" or repository.endswith(pushed)

@@ -36,9 +36,8 @@ class AwsTarget:
         topic = observe.declare_topic(stack, aws.budget.emails, data.key_arn)
         observe.declare_budget(stack, aws.budget, topic)
         observe.declare_dashboard(stack, list(settings.endpoints))
-        image = settings.images.serving
         shared = EndpointContext(
-            data, network, roles.endpoint, signing.public_key, image, topic.arn, aws.alarms, aws.instance_type
+            data, network, roles.endpoint, signing.public_key, resolved.images, topic.arn, settings
         )
         return stack_outputs(
             settings,
@@ -67,7 +66,7 @@ class AwsTarget:
                 "jobs": aws.jobs.model_dump(),
                 "job_prefix": stack.job_prefix,
                 "tags": stack.job_tags,
-                "serving_image": image,
+                "serving_image": settings.images.serving,
             },
         )
 
@@ -80,5 +79,5 @@ def _endpoints(
     for name, entry in entries.items():
         log = observe.declare_log(stack, name, aws.log_retention_days, shared.storage.key_arn)
         url = declare_endpoint(stack, name, entry, shared, log) if entry.endpoint else ""
-        found[name] = endpoint_output(entry, url, shared.image, mode=entry.mode)
+        found[name] = endpoint_output(entry, url, shared.image(name), mode=entry.mode)
     return found

@@ -21,8 +21,10 @@ from clouds.azure.names import (
 from clouds.azure.settings import AzureSettings, Cluster
 from contract.expiry import EXPIRES_TAG
 from infra import names
+from infra.engines import ImageField, serving_engine, serving_image
 from infra.names import CloudNames
 from infra.settings import Endpoint, Settings
+from infra.targets.azure.limits import serving_field_of
 
 CONTAINERS, CHECKPOINTS = ("store", "work"), "checkpoints"
 ZONES = {
@@ -311,7 +313,7 @@ class AzureInventory:
         https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-managed-online
         """
         entry = self.settings.endpoints[name]
-        image, variables = self.settings.images.serving, self.serving_environment(entry)
+        image, variables = serving_image(self.settings, self.image_field(name)), self.serving_environment(name)
         content = {"kind": self.instance_type(entry), "image": image, "environment": variables}
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         readable = re.sub(r"[^a-z0-9]+", "-", entry.version.alias)[: _LONGEST_NAME - 9].strip("-")
@@ -319,9 +321,15 @@ class AzureInventory:
         id_ = f"{self.endpoint(name).id}/deployments/{own}"
         return _entry(f"{_ML}:OnlineDeployment", f"deployment-{name}-{own}", id_)
 
-    def serving_environment(self, entry: Endpoint) -> dict[str, str]:
-        """Returns the variables of a server that are part of its content."""
-        return serving_environment(entry.version, entry.precision, waived=entry.gate == "waived")
+    def image_field(self, name: str) -> ImageField:
+        """Returns the field of `images` that names an endpoint's image."""
+        return serving_field_of(self.settings, name)
+
+    def serving_environment(self, name: str) -> dict[str, str]:
+        """Returns the variables of an endpoint's server that are part of its content."""
+        entry = self.settings.endpoints[name]
+        variables = serving_environment(entry.version, entry.precision, waived=entry.gate == "waived")
+        return variables | serving_engine(self.settings, name, self.image_field(name))
 
     def instance_type(self, entry: Endpoint) -> str:
         """Returns an endpoint's VM size, or the stack's."""

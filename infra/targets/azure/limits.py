@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from clouds.azure.settings import Cluster
 from contract.documents.run import Compute
+from infra.engines import ImageField, Machine, missing_image, require_engine, serving_field
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings, refuse_set, setting_error
 
@@ -42,7 +44,7 @@ def require_supported(settings: Settings, name: str) -> None:
         raise setting_error(("endpoints", name, *path), what, fix)
 
 
-def require_image(name: str, reference: str, twin: bool) -> None:
+def require_image(name: Literal["training"] | ImageField, reference: str, twin: bool) -> None:
     """Check that the stack has an image, which this place can run.
 
     Raises:
@@ -50,9 +52,7 @@ def require_image(name: str, reference: str, twin: bool) -> None:
     """
     key = ("images", name)
     if not reference:
-        raise setting_error(
-            key, "is missing", "`llmops images push` pushes and writes it; on a twin `llmops images build` will do"
-        )
+        raise setting_error(key, "is missing", missing_image(name))
     if reference.startswith(_PROCESS) and not twin:
         raise setting_error(
             key,
@@ -61,22 +61,26 @@ def require_image(name: str, reference: str, twin: bool) -> None:
         )
 
 
-def require_no_accelerators(settings: Settings, name: str) -> None:
-    """Check that the kit's serving image is not put on a machine of which it would use the processors alone.
+def serving_field_of(settings: Settings, name: str) -> ImageField:
+    """The field of `images` that names an endpoint's image."""
+    return serving_field(settings, name, _machine(settings, name).gpus, _is_the_kits(settings.images.serving))
+
+
+def require_engine_of(settings: Settings, name: str) -> None:
+    """Check that an endpoint's image makes use of what its machine is paid for.
 
     Raises:
-        SettingError: naming the endpoint's VM size, or the stack's, which has GPUs.
+        SettingError: naming `engine`, or the endpoint's VM size, or the stack's.
     """
-    entry = settings.endpoints[name]
-    size = entry.size.instance_type or settings.azure.instance_type
-    if _is_the_kits(settings.images.serving) and _ACCELERATED.match(size):
-        own = ("endpoints", name, "size", "instance_type")
-        raise setting_error(
-            own if entry.size.instance_type else ("azure", "instance_type"),
-            f"the kit's serving image computes on processors: the GPUs of {size} would be paid for, and idle",
-            "write a size without them, such as Standard_F8s_v2; or name an image of your own in"
-            " `llmops:images.serving`, from another repository",
-        )
+    require_engine(settings, name, _machine(settings, name), _is_the_kits(settings.images.serving))
+
+
+def _machine(settings: Settings, name: str) -> Machine:
+    own = settings.endpoints[name].size.instance_type
+    size = own or settings.azure.instance_type
+    key = ("endpoints", name, "size", "instance_type") if own else ("azure", "instance_type")
+    gpus = bool(_ACCELERATED.match(size))
+    return Machine(size, key, gpus, gpus, "Standard_F8s_v2", "Standard_NC24ads_A100_v4")
 
 
 def require_machines(settings: Settings) -> None:
@@ -145,6 +149,8 @@ def _require_cluster(path: tuple[str, ...], wanted: Compute, clusters: dict[str,
 
 
 def _is_the_kits(image: str) -> bool:
-    """Returns whether an image is the serving image for processors that `llmops images` builds and pushes."""
+    """Returns whether `images.serving` is what `llmops images` builds and pushes, for processors alone, or not set."""
+    if not image:
+        return True
     host, _, name = image.partition("@")[0].partition("/")
     return name == "serving" if name else host == f"{_PROCESS}serving"

@@ -18,11 +18,12 @@ from contract.documents.run import SPEC_VARIABLE
 from contract.errors import KitError
 from contract.layout import SPEC, run_spec_key, schedule_key
 from contract.tags import made_for
+from infra.engines import serving_image
 from infra.schedules import proven_spec
 from infra.settings import Settings
 from infra.targets.azure.grants import assignment, grants
 from infra.targets.azure.inventory import AzureEntry, AzureInventory, GivenIdentity, GivenResources
-from infra.targets.azure.limits import require_image, require_no_accelerators, require_ours
+from infra.targets.azure.limits import require_engine_of, require_image, require_ours, serving_field_of
 from infra.targets.azure.online import BROKEN, has_traffic
 from infra.versions import require_servable
 
@@ -113,10 +114,9 @@ def _require_servable(session: AzureSession, of: AzureInventory, read: Callable[
     serving = {name: entry for name, entry in settings.endpoints.items() if entry.endpoint}
     for name, entry in serving.items():
         require_servable(name, entry, read)
-    if serving:
-        require_image("serving", settings.images.serving, twin)
-    for name in serving:
-        require_no_accelerators(settings, name)
+        require_engine_of(settings, name)
+        field = serving_field_of(settings, name)
+        require_image(field, serving_image(settings, field), twin)
     if of.given.schedules:
         require_image("training", settings.images.training, twin)
 

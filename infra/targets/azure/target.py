@@ -6,6 +6,7 @@ from dataclasses import replace
 import pulumi
 from pulumi.runtime import register_stack_transformation
 
+from infra.engines import serving_image
 from infra.settings import Settings
 from infra.targets.azure import grants
 from infra.targets.azure.resolve import AzureResolved, resolve
@@ -156,6 +157,8 @@ def _declare_endpoints(
     for name, entry in entries.items():
         url: pulumi.Input[str] = ""
         if entry.endpoint:
-            url = endpoints.declare_endpoint(stack, name, entry, shared, environments["serving"], versions[name])
-        found[name] = endpoint_output(entry, url, stack.settings.images.serving, mode=entry.mode)
+            environment = environments[stack.inventory.image_field(name)]
+            url = endpoints.declare_endpoint(stack, name, entry, shared, environment, versions[name])
+        image = serving_image(stack.settings, stack.inventory.image_field(name))
+        found[name] = endpoint_output(entry, url, image, mode=entry.mode)
     return found

@@ -130,6 +130,7 @@ def _spec(props: Properties) -> EndpointSpec:
         "LLMOPS_MODEL_NAME": props["model"],
         "LLMOPS_MODEL_SHA256": props["sha256"],
         "LLMOPS_PRECISION": props["precision"],
+        "LLMOPS_ENGINE": props["engine"],
     }
     return EndpointSpec.model_validate(
         {

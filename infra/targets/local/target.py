@@ -1,5 +1,6 @@
 """The target `local`: which resources a stack on this machine has."""
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pulumi
 
 from clouds.targets import cloud_names
+from contract.gpus import usable_gpus
+from hosting.images import serving_image
 from infra import names
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings, project_folder, refuse_set, setting_error
@@ -81,6 +84,7 @@ def _require_ours(settings: Settings) -> None:
         refuse_set(path, entry, _CLOUD_ONLY, cloud, "remove it, or set `target: aws`")
         refuse_set((*path, "size"), entry.size, _CLOUD_SIZE, cloud, "remove it, or set `target: aws`")
         _require_rollout(path, entry)
+        _require_gpu(path, entry, settings.local_runtime)
         if entry.size.instances == 0:
             raise setting_error((*path, "size", "instances"), "0 workers serve nothing", "write `endpoint: off`, or 1")
 
@@ -107,13 +111,29 @@ def _require_rollout(path: tuple[str, str], entry: Entry) -> None:
         )
 
 
+def _require_gpu(path: tuple[str, str], entry: Entry, runtime: str) -> None:
+    if entry.engine != "vllm":
+        return
+    if runtime == "docker":
+        what, fix = "containers of this machine get no GPUs", "set `local_runtime: process`"
+    elif not usable_gpus(os.environ):
+        what, fix = "this machine has no NVIDIA GPU", "remove it: OpenVINO serves on processors"
+    else:
+        return
+    raise setting_error((*path, "engine"), f"vLLM's image computes on NVIDIA GPUs: {what}", fix)
+
+
 def _endpoints(settings: Settings, home: names.StackHome, after: list[pulumi.Resource]) -> OutputFields:
     """Declares one resource per endpoint and returns their stack outputs."""
     if not settings.endpoints:
         return {}
-    image = Image("serving", settings.local_runtime)
+    images: dict[str, Image] = {}
     found: OutputFields = {}
     for name, entry in settings.endpoints.items():
+        wanted = serving_image(entry.engine, settings.local_runtime, os.environ)
+        if wanted not in images:
+            images[wanted] = Image(wanted, settings.local_runtime)
+        image = images[wanted]
         made = LocalEndpoint(name, entry, home, image=image, after=after)
         found[name] = endpoint_output(entry, made.url, image.reference, str(home.api_key(name)))
     return found

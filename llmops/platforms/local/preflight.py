@@ -1,5 +1,7 @@
 """What a stack on this machine needs before an update: its images."""
 
+import os
+
 from llmops.platforms.platform import Say
 from llmops.stacks.stack import PulumiStack
 
@@ -16,6 +18,10 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
     if stack.file.config().get("local_runtime", "process") == "process":
         from hosting import images
 
-        for name in ("training", "serving") if stack.file.endpoints() else ("training",):
+        serving = {
+            images.serving_image(str(entry.get("engine", "auto")), "process", os.environ)
+            for entry in stack.file.endpoints().values()
+        }
+        for name in ("training", *sorted(serving)):
             images.build(name, say)
     stack.create()

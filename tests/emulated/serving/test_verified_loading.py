@@ -43,7 +43,7 @@ def tokens_after(version: Path, keys: Path, engine: EngineName, change: Callable
     settings = ServerSettings(version, (keys / "signing.pub").read_text(), engine=engine, precision="f32", threads=1)
     here, there = socket.socketpair()
     with here, there:
-        order = BringUp(settings, WorkerProcess(Any, here))  # pyright: ignore[reportArgumentType]
+        order = BringUp(settings, WorkerProcess(Any, here, "openvino"))  # pyright: ignore[reportArgumentType]
         verified = order.verified.result()
         change(version / WEIGHTS[engine])
         command = [sys.executable, "-m", "serving.engines.worker", str(there.fileno()), engine]

@@ -7,7 +7,14 @@ import pytest
 
 from contract.errors import HostingError
 from contract.layout import EXPORT_VARIABLE
-from hosting.images import ImageSource, ProcessImage, build, find, process_environ, reference
+from hosting.images import ImageSource, ProcessImage, build, dockerfile_of, find, process_environ, reference
+
+IMAGES = [
+    ("training", "training", "Dockerfile"),
+    ("serving", "serving", "Dockerfile"),
+    ("serving-torch", "serving", "Dockerfile"),
+    ("serving-vllm", "serving", "Dockerfile.vllm"),
+]
 
 
 @pytest.fixture
@@ -41,9 +48,10 @@ def test_any_changed_file_changes_the_reference(source: ImageSource, tmp_path: P
 
 
 def test_the_kits_images_carry_the_contract_and_their_own_package() -> None:
-    for name, package in [("training", "training"), ("serving", "serving"), ("serving-torch", "serving")]:
+    for name, package, dockerfile in IMAGES:
         files = ImageSource.of_kit(name).files()
         assert {"app/contract/layout.py", f"app/{package}/__main__.py", "requirements.txt"} <= files.keys()
+        assert dockerfile_of(name, files) == f"{package}/{dockerfile}"
         assert {f.split("/")[1] for f in files if f.startswith("app/")} == {"contract", package}
         assert ("export.txt" in files) is (name == "training")
     assert reference("serving") != reference("serving-torch")
@@ -85,6 +93,6 @@ def test_a_process_gets_the_gpus_of_its_starter(chosen: str, tmp_path: Path, mon
 
 
 def test_the_entrypoint_is_the_dockerfiles() -> None:
-    for name, package in [("training", "training"), ("serving", "serving"), ("serving-torch", "serving")]:
+    for name, package, _ in IMAGES:
         image = ProcessImage(reference(name), Path("python"), Path("app"))
         assert image.entrypoint == ("python", "-m", package)

@@ -34,8 +34,10 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "accepted_rules": ({}, {"encrypted": "no data of ours"}, {}),
     "images.training": ("", TRAINING, {f"{AWS}schedules": {"weekly": SCHEDULE}}),
     "images.serving": (SERVING, OTHER, {}),
+    "images.serving_vllm": ("", OTHER, {"images.serving": "", f"{SIZE}instance_type": "ml.g5.xlarge"}),
     f"{ENTRY}model": (1, 2, {}),
     f"{ENTRY}endpoint": (True, False, {}),
+    f"{ENTRY}engine": ("auto", "openvino", {}),
     f"{ENTRY}precision": ("f32", "bf16", {}),
     f"{ENTRY}port": (0, 8765, {}),
     f"{ENTRY}gate": ("waived", "required", {}),
@@ -95,7 +97,7 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 HONOURED_LOCALLY = (
     *("target", "local_home", "local_runtime"),
-    *(ENTRY + f for f in ("model", "endpoint", "precision", "port", "gate", "size.instances")),
+    *(ENTRY + f for f in ("model", "endpoint", "engine", "precision", "port", "gate", "size.instances")),
     *(ROLLOUT + f for f in ("strategy", "canary_percent", "bake_seconds")),
 )
 FOR_THE_RULES = ("accepted_rules",)  # read by what judges a stack: tests/unit/policies

@@ -50,7 +50,8 @@ def root(tmp_path: Path) -> Path:
     shutil.copytree(pins.ROOT / "docs/how-to/github", tmp_path / "docs/how-to/github")
     for name in ("serving", "training"):
         (tmp_path / name).mkdir()
-        shutil.copy(pins.ROOT / name / "Dockerfile", tmp_path / name / "Dockerfile")
+        for path in (pins.ROOT / name).glob("Dockerfile*"):
+            shutil.copy(path, tmp_path / name)
     return tmp_path
 
 
@@ -81,8 +82,8 @@ def _workflows() -> Iterator[Path]:
 def test_actions_and_base_images_are_pinned_by_content() -> None:
     assert list(pins.unpinned()) == []
     assert sum(path.read_text().count("uses: ") for path in _workflows()) > 10
-    for name in ("serving", "training"):
-        assert (pins.ROOT / name / "Dockerfile").read_text().count("@sha256:") == 1
+    for name in ("serving/Dockerfile", "serving/Dockerfile.vllm", "training/Dockerfile"):
+        assert (pins.ROOT / name).read_text().count("@sha256:") == 1
 
 
 @pytest.mark.scorecard("non-root-digests")

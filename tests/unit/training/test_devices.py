@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from contract import gpus
 from contract.errors import KitError
-from training import devices
 from training.devices import best_device, count_gpus, precision_on
 
 AWS_JOB = {"TRAINING_JOB_ARN": "arn:aws:sagemaker:eu-central-1:123456789012:training-job/x"}
@@ -16,7 +16,7 @@ TWIN_JOB = {"TRAINING_JOB_ARN": "arn:aws:sagemaker:eu-central-1:000000000000:tra
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without GPUs, whatever this one has: the folder of its device files."""
-    monkeypatch.setattr(devices, "_DEVICE_FILES", tmp_path / "dev")
+    monkeypatch.setattr(gpus, "_DEVICE_FILES", tmp_path / "dev")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     (tmp_path / "dev").mkdir()

@@ -1,7 +1,7 @@
 """Endpoints on SageMaker: a model and a configuration named by content, one stable endpoint, and its scaling."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,10 +11,11 @@ from pulumi_aws import sagemaker
 
 from clouds.aws.jobs import has_gpus, has_local_disks
 from clouds.aws.names import VARIANT, serving_environment
-from clouds.aws.settings import AwsAlarmSettings
 from contract.layout import model_key
 from infra import names
+from infra.engines import ImageField, serving_engine, serving_image
 from infra.settings import Endpoint as Entry
+from infra.settings import Settings
 from infra.targets.aws.limits import bake_seconds
 from infra.targets.aws.live import AwsLive
 from infra.targets.aws.preparation import AwsPreparation
@@ -26,6 +27,8 @@ from infra.targets.aws.resources.network import AwsNetwork
 from infra.targets.aws.resources.scaling import declare_scaling
 from infra.targets.aws.resources.storage import AwsStorage
 
+# For vLLM's image, whose lock has CUDA 13: the only one of botocore's ProductionVariantInferenceAmiVersion that is on
+# Amazon Linux 2023. No account was at hand to see which driver it has.
 _CUDA_13_HOST = "al2023-ami-sagemaker-inference-gpu-4-1"
 _ROUTING = "LEAST_OUTSTANDING_REQUESTS"  # answers differ in length: taking turns would queue behind long ones
 
@@ -38,11 +41,14 @@ class EndpointContext:
     network: AwsNetwork
     role: AwsRole
     public_key: pulumi.Input[str]
-    image: str
+    fields: Mapping[str, ImageField]
+    """The field of `images` of each endpoint."""
     alarms_topic: pulumi.Input[str]
-    alarms: AwsAlarmSettings
-    instance_type: str
-    """Of endpoints that name none."""
+    settings: Settings
+
+    def image(self, name: str) -> str:
+        """The image of an endpoint, by digest."""
+        return serving_image(self.settings, self.fields[name])
 
 
 def declare_endpoint(
@@ -69,7 +75,7 @@ class _EndpointParts:
     @property
     def kind(self) -> str:
         """Its instance type."""
-        return self.entry.size.instance_type or self.shared.instance_type
+        return self.entry.size.instance_type or self.shared.settings.aws.instance_type
 
     @property
     def key(self) -> pulumi.Input[str] | None:
@@ -101,7 +107,8 @@ class _EndpointParts:
             async_inference_config=self.asynchronous(),
             opts=stack.options(delete_before_replace=False),  # the old one serves until the endpoint has the new one
         )
-        alarms = observe.declare_alarms(stack, name, entry, shared.alarms, configuration.name, shared.alarms_topic)
+        thresholds = shared.settings.aws.alarms
+        alarms = observe.declare_alarms(stack, name, entry, thresholds, configuration.name, shared.alarms_topic)
         quiet = QuietAlarms(
             f"quiet-{name}",
             stack.location,
@@ -157,7 +164,7 @@ class _EndpointParts:
             configuration=configuration,
             model=version.alias,
             sha256=version.sha256,
-            image=self.shared.image,
+            image=self.shared.image(self.name),
             instances=prepared.initial_instances,
             min_instances=size.instances if size.max_instances else 0,
             max_instances=size.max_instances,
@@ -171,12 +178,13 @@ class _EndpointParts:
         entry, shared, version = self.entry, self.shared, self.entry.version
         environment = serving_environment(version.alias, version.sha256, shared.public_key)
         environment["LLMOPS_PRECISION"] = entry.precision
+        environment |= serving_engine(shared.settings, self.name, shared.fields[self.name])
         if entry.gate == "waived":
             environment["LLMOPS_GOLDEN"] = (
                 "reported"  # somebody wants it all the same: the quality alarm has the last word
             )
         uri = pulumi.Output.concat("s3://", shared.storage.store.name, "/", model_key(version.sha256), "/")
-        return {"image": shared.image, "uri": uri, "environment": environment}
+        return {"image": shared.image(self.name), "uri": uri, "environment": environment}
 
     def model(self, container: dict[str, Any], physical: pulumi.Input[str]) -> sagemaker.Model:
         """Declare the model resource."""
@@ -215,6 +223,8 @@ class _EndpointParts:
             variant["volume_size_in_gb"] = entry.volume_gb
         if entry.inference_ami_version:
             variant["inference_ami_version"] = entry.inference_ami_version
+        elif self.shared.fields[self.name] == "serving_vllm":
+            variant["inference_ami_version"] = _CUDA_13_HOST
         elif has_gpus(kind):
             pulumi.log.warn(
                 f"endpoint {self.name}: {kind} starts on SageMaker's default host image; with a CUDA 13 image it would "

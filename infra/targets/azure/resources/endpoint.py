@@ -63,7 +63,7 @@ def declare_endpoint(
         endpoint_name=endpoint.name,
         location=stack.location.location,
         sku=ml.SkuArgs(name="Default", capacity=prepared.capacity),
-        properties=_deployment(stack, entry, shared, environment, model),
+        properties=_deployment(stack, name, entry, shared, environment, model),
         tags=prepared.tags("deployment").apply(lambda repairs: {**ids.all_tags, **repairs}),
         **shared.workspace.arguments,
         opts=stack.options(
@@ -170,7 +170,12 @@ def _public_access(stack: AzureStack) -> str:
 
 
 def _deployment(
-    stack: AzureStack, entry: Entry, shared: SharedResources, environment: AzureEnvironment, model: Asset
+    stack: AzureStack,
+    name: str,
+    entry: Entry,
+    shared: SharedResources,
+    environment: AzureEnvironment,
+    model: Asset,
 ) -> ml.ManagedOnlineDeploymentArgs:
     # The image collects nothing of requests, so there is nothing for `data_collector` to write.
     return ml.ManagedOnlineDeploymentArgs(
@@ -179,7 +184,7 @@ def _deployment(
         model=model.id,
         environment_id=environment.id,
         environment_variables={
-            **stack.inventory.serving_environment(entry),
+            **stack.inventory.serving_environment(name),
             "LLMOPS_PUBLIC_KEY": shared.signing.public_key,
             "LLMOPS_REQUEST_SECONDS": str(_SERVER_SECONDS),
         },

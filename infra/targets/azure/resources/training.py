@@ -52,13 +52,21 @@ def declare_computes(stack: AzureStack, shared: SharedResources) -> dict[str, Az
 
 
 def declare_environments(stack: AzureStack, shared: SharedResources) -> dict[str, AzureEnvironment]:
-    """Declare what jobs and endpoints run: training and serving, where the settings have their images."""
+    """Declare what jobs and endpoints run, where the settings have their images; by the fields of `images`."""
     images = stack.settings.images
     routes = {f"{name}Route": {"path": _PING, "port": _SERVER_PORT} for name in ("liveness", "readiness", "startup")}
     # Every path of the server, the OpenAI ones too: https://learn.microsoft.com/azure/machine-learning/how-to-deploy-custom-container
     routes["scoringRoute"] = {"path": "/", "port": _SERVER_PORT}
-    wanted = {"training": (images.training, None), "serving": (images.serving, routes)}
-    return {name: _environment(stack, shared, name, *parts) for name, parts in wanted.items() if parts[0]}
+    wanted = {
+        "training": (images.training, None),
+        "serving": (images.serving, routes),
+        "serving_vllm": (images.serving_vllm, routes),
+    }
+    return {
+        field: _environment(stack, shared, field.replace("_", "-"), *parts)
+        for field, parts in wanted.items()
+        if parts[0]
+    }
 
 
 def declare_schedules(

@@ -47,12 +47,12 @@ class LocalEndpoint(dynamic.Resource, module="llmops", name="Endpoint"):
             image: what serves it.
             after: other resources that must be there first.
         """
-        props = _properties(name, settings, home, image.stated)
+        props = _properties(name, settings, home, image)
         options = pulumi.ResourceOptions(depends_on=[image, *after])
         super().__init__(EndpointProvider(), names.endpoint(name), props, options)
 
 
-def _properties(name: str, settings: EndpointSettings, home: names.StackHome, image: pulumi.Input[str]) -> Properties:
+def _properties(name: str, settings: EndpointSettings, home: names.StackHome, image: Image) -> Properties:
     """Returns the inputs, readable in a preview; each has an effect."""
     version = settings.version
     return {
@@ -60,7 +60,8 @@ def _properties(name: str, settings: EndpointSettings, home: names.StackHome, im
         "model": version.alias,
         "sha256": version.sha256,
         "folder": str(home.store / model_key(version.sha256)),
-        "image": image,
+        "image": image.stated,
+        "engine": "vllm" if image.name == "serving-vllm" else settings.engine,
         "precision": settings.precision,
         "instances": settings.size.instances,
         "port": settings.port,

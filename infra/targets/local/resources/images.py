@@ -27,4 +27,5 @@ class Image(dynamic.Resource, module="llmops", name="Image"):
             "reference": reference,
         }
         super().__init__(ImageProvider(), names.image(name), props)
+        self.name = name
         self.stated: pulumi.Input[str] = reference or self.reference

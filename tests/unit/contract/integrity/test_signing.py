@@ -190,7 +190,7 @@ def test_a_missing_extra_is_named_before_it_is_needed() -> None:
 
 @pytest.mark.parametrize("command", [["training", "train"], ["serving", "serve"]])
 def test_an_image_s_program_without_its_extra_says_so(command: list[str], tmp_path: Path, key: Path) -> None:
-    without = "import sys; sys.modules |= dict.fromkeys(['torch', 'aiohttp']);"
+    without = "import sys; sys.modules |= dict.fromkeys(['torch', 'uvicorn']);"
     run = "import runpy; sys.argv = sys.argv[1:]; runpy.run_module(sys.argv[0], run_name='__main__')"
     (tmp_path / "api.key").write_text("a-key-of-this-test-only\n")
     (tmp_path / "signing.pub").write_text(signing.public_key_of(key))

@@ -10,6 +10,8 @@ from infra.targets.aws.limits import has_local_disks
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION, SERVING, Account
 from tests.unit.infra.program import Declared
 
+VLLM = SERVING.replace("5" * 64, "7" * 64)
+
 KEY = "arn:of:data-key (llmops down keeps it)"
 
 
@@ -302,7 +304,7 @@ def test_the_kits_image_is_not_put_on_accelerators(
     """It would serve on their processors; `pulumi preview` and `llmops plan` say so."""
     repository = "team/serving" if images == "given" else account.names.of("serving")
     image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{repository}@sha256:{'5' * 64}"
-    entry = {"model": model, "size": {"instance_type": kind}}
+    entry = {"model": model, "engine": "openvino", "size": {"instance_type": kind}}
     config = {"images": {"serving": image}, "endpoints": {"chat": entry}, "aws": aws}
     with pytest.raises(pulumi.RunError) as refused:
         account.provision(config)
@@ -310,6 +312,40 @@ def test_the_kits_image_is_not_put_on_accelerators(
     assert f"llmops:{key}" in text
     assert f"the accelerators of {kind or aws['instance_type']} would be paid for, and idle" in text
     assert "ml.c5.2xlarge" in text
+    assert "for the image serving-vllm" in text
+
+
+def test_a_gpu_takes_vllms_image_by_itself(account: Account, model: str) -> None:
+    images = {"serving": SERVING.replace("/serving@", f"/{account.names.of('serving')}@"), "serving_vllm": VLLM}
+    sizes = {"fast": "ml.g5.xlarge", "slow": "ml.c5.2xlarge"}
+    entries = {name: {"model": model, "size": {"instance_type": kind}} for name, kind in sizes.items()}
+    declared = account.provision({"images": images, "endpoints": entries})
+    for name, image in (("fast", VLLM), ("slow", images["serving"])):
+        container = declared.of(f"model-{name}")["primaryContainer"]
+        assert container["image"] == declared.of(f"live-{name}")["image"] == image
+        assert container["environment"].get("LLMOPS_ENGINE") == ("vllm" if image == VLLM else None)
+        assert declared.outputs["endpoints"][name]["image"] == image
+        (variant,) = declared.of(f"configuration-{name}")["productionVariants"]
+        host = "al2023-ami-sagemaker-inference-gpu-4-1" if image == VLLM else None
+        assert variant.get("inferenceAmiVersion") == host, "CUDA 13 starts on no other host"
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "words"),
+    [
+        ({"engine": "vllm"}, "endpoints.chat.engine", "NVIDIA GPUs, and ml.m5.xlarge has none"),
+        ({"engine": "transformers"}, "endpoints.chat.engine", "don't hold it"),
+        ({"size": {"instance_type": "ml.g5.xlarge"}}, "images.serving_vllm", "llmops images push serving-vllm"),
+    ],
+)
+def test_an_engine_that_can_not_be_is_refused_by_name(
+    entry: dict[str, Any], key: str, words: str, account: Account, model: str
+) -> None:
+    image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{account.names.of('serving')}@sha256:{'5' * 64}"
+    with pytest.raises(pulumi.RunError) as refused:
+        account.provision({"images": {"serving": image}, "endpoints": {"chat": {"model": model, **entry}}})
+    assert f"llmops:{key}" in str(refused.value)
+    assert words in str(refused.value)
 
 
 def test_the_url_is_where_sagemaker_is_invoked(plain: Declared, account: Account) -> None:

@@ -7,7 +7,13 @@ import pytest
 from contract.errors import SettingError
 from infra.settings import Images, Settings
 from infra.targets.azure import limits
-from infra.targets.azure.limits import bake_seconds, require_machines, require_no_accelerators, require_supported
+from infra.targets.azure.limits import (
+    bake_seconds,
+    require_engine_of,
+    require_machines,
+    require_supported,
+    serving_field_of,
+)
 
 MODEL = f"chatbot@1@sha256:{'a' * 64}"
 
@@ -66,17 +72,26 @@ def test_machines_that_no_cluster_has_are_refused(azure: dict[str, Any], words: 
         ("", {"instance_type": "Standard_NV36ads_A10_v5"}, ":azure.instance_type: "),
     ],
 )
-def test_the_kits_image_is_not_put_on_gpus(size: str, azure: dict[str, Any], key: str) -> None:
-    given = settings({"size": {"instance_type": size}}, **azure)
-    given = given.model_copy(update={"images": Images(serving=f"r.azurecr.io/serving@sha256:{'5' * 64}")})
+def test_a_gpu_takes_vllms_image_and_refuses_the_other(size: str, azure: dict[str, Any], key: str) -> None:
+    ours = {"images": Images(serving=f"r.azurecr.io/serving@sha256:{'5' * 64}")}
+    auto = settings({"size": {"instance_type": size}}, **azure).model_copy(update=ours)
+    require_engine_of(auto, "chat")
+    assert serving_field_of(auto, "chat") == "serving_vllm"
+    given = settings({"engine": "openvino", "size": {"instance_type": size}}, **azure).model_copy(update=ours)
     with pytest.raises(SettingError, match="would be paid for, and idle") as refused:
-        require_no_accelerators(given, "chat")
+        require_engine_of(given, "chat")
     assert key in str(refused.value)
+    assert "for the image serving-vllm" in str(refused.value)
 
 
 @pytest.mark.parametrize("size", ["", "Standard_F8s_v2", "Standard_DS3_v2"])
 def test_machines_without_gpus_are_taken(size: str) -> None:
-    require_no_accelerators(settings({"size": {"instance_type": size}}), "chat")
+    given = settings({"size": {"instance_type": size}})
+    require_engine_of(given, "chat")
+    assert serving_field_of(given, "chat") == "serving"
+    for engine in ("vllm", "transformers"):
+        with pytest.raises(SettingError, match=r"endpoints\.chat\.engine"):
+            require_engine_of(settings({"engine": engine, "size": {"instance_type": size}}), "chat")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +102,7 @@ def test_machines_without_gpus_are_taken(size: str) -> None:
         ("localhost:5000/serving@sha256:0", True),
         ("team.azurecr.io/vllm/serving@sha256:0", False),
         ("team.azurecr.io/vllm@sha256:0", False),
-        ("", False),
+        ("", True),
     ],
 )
 def test_an_image_of_the_kit_is_known_by_its_repository(image: str, is_ours: bool) -> None:

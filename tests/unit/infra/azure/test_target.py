@@ -294,11 +294,11 @@ def test_the_budget_tells_before_it_is_spent(full: Declared) -> None:
         assert notification["contactGroups"] == ["alerts"]
 
 
-def test_an_endpoint_of_the_kits_image_on_gpus_is_refused_before_anything_is_declared(
+def test_an_endpoint_on_gpus_without_an_image_for_them_is_refused_before_anything_is_declared(
     subscription: Subscription,
 ) -> None:
     entry = {"model": subscription.add_version("chatbot@1"), "size": {"instance_type": "Standard_NC4as_T4_v3"}}
-    with pytest.raises(pulumi.RunError, match="the GPUs of Standard_NC4as_T4_v3 would be paid for, and idle"):
+    with pytest.raises(pulumi.RunError, match=r"llmops:images\.serving_vllm: is missing(?s:.*)push serving-vllm"):
         subscription.provision({"images": {"serving": SERVING}, "endpoints": {"chat": entry}})
 
 

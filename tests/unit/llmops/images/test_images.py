@@ -123,7 +123,7 @@ class Registry:
         return f"registry/{image}"
 
     def find(self, image: str, tag: str) -> str:
-        assert tag == tag_of(image)
+        assert tag in {tag_of(name) for name in (image, "serving-vllm")}
         return self.images.get(image, "")
 
     def login(self, image: str) -> Login:
@@ -160,6 +160,19 @@ def test_what_is_in_the_registry_is_not_pushed_again(
         "serving": "registry/serving@sha256:new",
     }
     assert f"push 127.0.0.1:{server.server_port}/serving:{tag_of('serving')}" in log.read_text()
+
+
+def test_images_of_one_package_share_its_repository(
+    cloud: PulumiStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: OciServer
+) -> None:
+    monkeypatch.setattr("llmops.platforms.registry.image_registry", lambda _: Registry(server))
+    log = has_image(monkeypatch, tmp_path / "bin")
+    assert push_for(cloud, print, names=["serving-vllm"]) == {"serving-vllm": "registry/serving@sha256:new"}
+    assert f"push 127.0.0.1:{server.server_port}/serving:{tag_of('serving-vllm')}" in log.read_text()
+    assert tag_of("serving-vllm") != tag_of("serving")
+    (entry,) = server.attached["sha256:new"]
+    document = json.loads(server.blobs[entry["layers"][0]["digest"]])
+    assert "vllm" in {component["name"] for component in document["components"]}
 
 
 @pytest.mark.scorecard("sbom")

@@ -1,0 +1,60 @@
+"""Which engine serves a version here, and why: by the setting, this machine's hardware and what is installed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal
+
+from contract.errors import ServingError
+from contract.gpus import usable_gpus
+
+EngineName = Literal["vllm", "openvino", "transformers"]
+_LIBRARIES: dict[EngineName, str] = {"vllm": "vllm", "openvino": "openvino_genai", "transformers": "torch"}
+_FORM: dict[EngineName, str] = {"vllm": "transformers", "openvino": "openvino", "transformers": "transformers"}
+"""What a version's manifest calls the files that an engine reads: vLLM reads those of transformers."""
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """An engine and the reason for it, in words."""
+
+    engine: EngineName
+    why: str
+
+
+def choose_engine(
+    asked: EngineName | Literal["auto"], forms: Sequence[str], environ: Mapping[str, str]
+) -> EngineChoice:
+    """Choose the engine of a server.
+
+    Args:
+        asked: the setting.
+        forms: the manifest's `engines`: the forms that the version has.
+        environ: of this process, which may hide the machine's GPUs.
+
+    Raises:
+        ServingError: no engine that is installed here reads a form of the version.
+    """
+    if asked != "auto":
+        return EngineChoice(asked, f"the setting `engine` names {asked}")
+    gpu = usable_gpus(environ)
+    reasons: list[str] = []
+    for engine in _by_preference(bool(gpu)):
+        if _FORM[engine] not in forms:
+            reasons.append(f"the version has no files for {engine}")
+        elif not find_spec(_LIBRARIES[engine]):
+            reasons.append(f"{_LIBRARIES[engine]} is not installed, which {engine} needs")
+        else:
+            found = f"a GPU is here ({gpu})" if gpu else "no GPU is here"
+            return EngineChoice(engine, "; ".join([found, *reasons]))
+    raise ServingError(
+        f"no engine can run it here: {'; '.join(reasons) or 'its manifest names no engine'}",
+        where="engine",
+        fix="`llmops models convert NAME@N` makes the version with OpenVINO's files: promote that one; or serve it from"
+        " another image (serving, serving-torch, or serving-vllm on a GPU)",
+    )
+
+
+def _by_preference(gpu: bool) -> tuple[EngineName, ...]:
+    """On a GPU vLLM, and OpenVINO last, which would compute on the processors beside it; else OpenVINO."""
+    return ("vllm", "transformers", "openvino") if gpu else ("openvino", "transformers")

@@ -1,0 +1,287 @@
+"""vLLM's server, and the process that stays its parent: `python -m serving serve` in the image serving-vllm.
+
+The version is verified first. vLLM then reads the files by the handles that they were verified by, answers the network
+itself, and has the kit's front as its outermost middleware, so that a token passes no other process. SIGTERM makes the
+front unready by a pipe, and ends vLLM after a while; vLLM's end is this process's.
+"""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from contract.documents.model import ModelManifest
+from contract.errors import ServingError
+from contract.gpus import usable_gpus
+from contract.integrity.verified_model import VerifiedVersion
+from contract.layout import MANIFEST
+from contract.names import require_name
+from serving.log import say
+from serving.settings import ServerSettings
+
+GPU_MEMORY_SHARE = 0.9
+"""Of a GPU's memory, for weights, activations and cache; llmops/plan/gpu_fit.py reckons with it."""
+_FRONT = "serving.front.Front"
+_TOOL_PARSERS = {"<tool_call>": "hermes", "<|python_tag|>": "llama3_json"}
+"""A word of the model's chat template -> vLLM's name of the form in which it calls tools."""
+_READ = (".safetensors", ".json", ".jinja", ".txt", ".model")
+_KEPT_LINES = 40
+_PAUSE_SECONDS = 0.2
+_TEARDOWN_SECONDS = 4.0
+"""After vLLM's own limit for its answers: SageMaker kills 30 s after SIGTERM, of which 2 + 25 are spent by then."""
+# What vLLM's process sees of this one's environment. Other variables of its own and of the SageMaker library that it
+# contains would name code to run, routes to open or servers to ask.
+_PASSED = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "AZUREML_MODEL_DIR", "OMP_NUM_THREADS", "CC",
+           "SAGEMAKER_BIND_TO_PORT", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_KVCACHE_SPACE")  # fmt: skip
+_PASSED_PREFIXES = ("LLMOPS_", "PYTHON", "CUDA_", "NVIDIA_", "NCCL_")
+
+
+def run(settings: ServerSettings) -> int:
+    """Serve until SIGTERM; the exit code.
+
+    Raises:
+        KitError: the version is not what was signed, the start failed, or vLLM ended by itself (with its last words).
+    """
+    if settings.port == 0:
+        settings = replace(settings, port=_free_port(settings.host))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    say("verifying")
+    with closing(VerifiedVersion.open(settings.model, settings.public_key, settings.identity)) as version:
+        manifest = version.manifest
+        require_name(settings.name or manifest.name, manifest.name, str(settings.model / MANIFEST))
+        if "transformers" not in manifest.engines:
+            raise ServingError(
+                "has no safetensors that vLLM could read", where=f"{settings.model / MANIFEST}: engines",
+                fix="package it again, or serve it with another `engine`",
+            )  # fmt: skip
+        with _folder(version) as folder, _start(settings, version, folder) as server:
+            return _VllmLife(settings, version, server).run(stop)
+
+
+def command(
+    settings: ServerSettings, manifest: ModelManifest, folder: Path, template: str, *, gpu: bool = True
+) -> list[str]:
+    """Return the arguments of vLLM's server.
+
+    Args:
+        settings: of this server.
+        manifest: of the version.
+        folder: with the version's files.
+        template: the model's chat template, which tells in what form it calls tools.
+        gpu: it runs on one.
+    """
+    limits = settings.limits
+    name = settings.name or manifest.name
+    dtype = {"auto": "auto", "f32": "float32", "bf16": "bfloat16"}[settings.precision]
+    parser = next((parser for word, parser in _TOOL_PARSERS.items() if word in template), "")
+    arguments = {
+        "model": str(folder),
+        "served-model-name": name,
+        "host": settings.host,
+        "port": str(settings.port),
+        "middleware": _FRONT,
+        "dtype": dtype,
+        "load-format": "safetensors",
+        "max-model-len": "auto",  # the model's own, or what the GPU has room for
+        "gpu-memory-utilization": str(GPU_MEMORY_SHARE),
+        "max-num-seqs": str(limits.max_running),
+        "max-num-queued-reqs": str(limits.max_running + limits.max_queue),  # it counts those that run too
+        "shutdown-timeout": str(max(1, int(settings.drain_seconds))),
+        "generation-config": "vllm",  # the version says what a request leaves open, not a file of the model's maker
+        "override-generation-config": json.dumps({"temperature": manifest.serving.temperature}),
+        "uvicorn-log-level": "warning",
+        **({"tool-call-parser": parser} if parser else {}),
+    }
+    flags = ["--disable-fastapi-docs", "--disable-uvicorn-access-log", "--no-trust-remote-code"]
+    flags += ["--enable-auto-tool-choice"] if parser else []
+    flags += [] if gpu else ["--enforce-eager"]  # for a processor, which tests alone run it on, compiling takes minutes
+    return [*(word for key, value in arguments.items() for word in (f"--{key}", value)), *flags]
+
+
+def environment(environ: Mapping[str, str], phase_fd: int, empty: Path) -> dict[str, str]:
+    """Return the whole environment of vLLM's process.
+
+    Args:
+        environ: this process's.
+        phase_fd: where the front reads the phase.
+        empty: a folder without files: `model-hosting-container-standards` executes model.py of the folder that it
+            takes for the model's.
+    """
+    passed = {k: v for k, v in environ.items() if k in _PASSED or k.startswith(_PASSED_PREFIXES)}
+    return passed | {
+        "LLMOPS_PHASE_FD": str(phase_fd),
+        "SAGEMAKER_MODEL_PATH": str(empty),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_PLUGINS": "",
+        # FlashInfer's sampler is compiled by nvcc when it is first used; the image has a C compiler alone.
+        "VLLM_USE_FLASHINFER_SAMPLER": "0",
+    }
+
+
+@dataclass
+class _VllmProcess:
+    """vLLM's process, what it wrote last, and the pipe to its front."""
+
+    process: subprocess.Popen[str]
+    phases: int
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
+    reader: threading.Thread | None = None
+
+    def tell(self, phase: str) -> None:
+        """Say a phase to the front; nobody hears it before vLLM serves."""
+        with suppress(BrokenPipeError):
+            os.write(self.phases, f"{phase}\n".encode())
+
+    def last_words(self) -> str:
+        """Why it ended: its last line that names an error, or its last."""
+        if self.reader:
+            self.reader.join(_TEARDOWN_SECONDS)
+        kept = [line.strip() for line in self.lines if line.strip()]
+        errors = [line for line in kept if "Error" in line]
+        return (errors or kept or ["without a word"])[-1][-500:]
+
+
+class _VllmLife:
+    """From vLLM's start to its end."""
+
+    def __init__(self, settings: ServerSettings, version: VerifiedVersion, child: _VllmProcess) -> None:
+        self._settings = settings
+        self._version = version
+        self._child = child
+        self._phase = ""
+
+    def run(self, stop: threading.Event) -> int:
+        process = self._child.process
+        begun, ready = time.perf_counter(), False
+        self._enter("starting vLLM")
+        while not stop.wait(_PAUSE_SECONDS):
+            if process.poll() is not None:
+                raise ServingError(
+                    f"vLLM ended with code {process.returncode}: {self._child.last_words()}", where="engine",
+                    fix="see the lines above; a larger GPU, or a shorter context, if it ran out of memory",
+                )  # fmt: skip
+            if ready:
+                continue
+            phase = _ping(self._settings)
+            self._enter(phase or self._phase)
+            if phase == "failed":
+                raise ServingError("the golden prompts failed", where="engine", fix="see the lines above")
+            if phase == "ready":
+                ready = True
+                self._version.require_unchanged()
+                say(f"ready after {time.perf_counter() - begun:.2f} s")
+        self._end(ready)
+        return 0
+
+    def _enter(self, phase: str) -> None:
+        if phase != self._phase:
+            self._phase = phase
+            say(phase)
+
+    def _end(self, ready: bool) -> None:
+        """Lame duck: unready at once, refuse after a while, let answers end, cut what is left."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # it ends; another signal must not cut that short
+        self._enter("stopping")
+        self._child.tell("stopping")
+        if ready:
+            time.sleep(self._settings.lame_duck_seconds)
+        self._child.tell("draining")
+        self._child.process.terminate()
+        try:
+            self._child.process.wait(self._settings.drain_seconds + _TEARDOWN_SECONDS)
+        except subprocess.TimeoutExpired:
+            say("cutting answers: vLLM did not end in time")
+        self._enter("stopped")
+
+
+@contextmanager
+def _folder(version: VerifiedVersion) -> Iterator[Path]:
+    """A folder whose names lead to this process's handles, by which the files were verified; no code among them."""
+    root = Path(tempfile.mkdtemp(prefix="llmops-vllm-"))
+    try:
+        for kind in ("model", "empty"):
+            (root / kind).mkdir()
+        for name, handle in version.handles.items():
+            if "/" not in name and name.endswith(_READ):
+                (root / "model" / name).symlink_to(f"/proc/{os.getpid()}/fd/{handle}")
+        yield root
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def _start(settings: ServerSettings, version: VerifiedVersion, folder: Path) -> Iterator[_VllmProcess]:
+    """vLLM's process; whatever is left of its group ends with the block."""
+    template = (version.read("chat_template.jinja") or version.read("tokenizer_config.json") or b"").decode()
+    gpu = bool(usable_gpus(os.environ))
+    arguments = command(settings, version.manifest, folder / "model", template, gpu=gpu)
+    hear, phases = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serving.engines.vllm_child", str(os.getpid()), *arguments],
+        env=environment(os.environ, hear, folder / "empty"),
+        pass_fds=[hear],
+        stdin=subprocess.DEVNULL,
+        stdout=None,  # the front's lines of JSON
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # Ctrl-C reaches a whole group; this process decides when vLLM ends
+    )
+    os.close(hear)
+    child = _VllmProcess(process, phases)
+    child.reader = threading.Thread(target=_pass_on, args=(child,), daemon=True)
+    child.reader.start()
+    say(f"listening on {settings.host}:{settings.port} once vLLM, process {process.pid}, has loaded")
+    try:
+        yield child
+    finally:
+        os.close(phases)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _pass_on(child: _VllmProcess) -> None:
+    assert child.process.stderr
+    for line in child.process.stderr:
+        child.lines.append(line)
+        sys.stderr.write(line)
+        sys.stderr.flush()
+
+
+def _ping(settings: ServerSettings) -> str:
+    """The phase that the front tells; empty: nobody listens yet."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    connection = http.client.HTTPConnection(host, settings.port, timeout=5)
+    try:
+        connection.request("GET", "/ping")
+        return str(json.loads(connection.getresponse().read())["status"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError):
+        return ""
+    finally:
+        connection.close()
+
+
+def _free_port(host: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+        sock.bind((host, 0))
+        return int(sock.getsockname()[1])

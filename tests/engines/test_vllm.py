@@ -1,0 +1,155 @@
+"""vLLM behind the kit's front and launcher, on processors: `make engines`. What only a GPU shows is not tested."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engines.conftest import START_SECONDS, VLLM
+from tests.support.serving import ServingProcess, text_of, until
+
+_EXECUTED = "open({path!r}, 'w').write('x')\n"
+# Routes of vLLM's app: each of them exists there, and none is let through.
+_BLOCKED = [
+    ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/health"), ("GET", "/version"), ("GET", "/load"),
+    ("GET", "/server_info"), ("POST", "/scale_elastic_ep"), ("POST", "/is_scaling_elastic_ep"), ("POST", "/tokenize"),
+    ("POST", "/detokenize"), ("POST", "/inference/v1/generate"), ("POST", "/inference/v1/abort_requests"),
+    ("POST", "/v1/load_lora_adapter"), ("POST", "/start_profile"), ("POST", "/sleep"), ("POST", "/collective_rpc"),
+    ("POST", "/v1/messages"), ("POST", "/pooling"), ("POST", "/adapters"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trap(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the model.py that `model-hosting-container-standards` would execute."""
+    folder = tmp_path_factory.mktemp("trap")
+    (folder / "model.py").write_text(_EXECUTED.format(path=str(folder / "executed")))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(serve: Callable[..., ServingProcess], vllm_python: Path, trap: Path) -> Iterator[ServingProcess]:
+    hostile = {"SAGEMAKER_MODEL_PATH": str(trap), "VLLM_SERVER_DEV_MODE": "1", "CUSTOM_FASTAPI_PING_HANDLER": "model:f"}
+    server = serve(python=vllm_python, LLMOPS_MAX_QUEUE="8", **VLLM, **hostile).wait_ready(START_SECONDS)
+    yield server
+    if server.process.poll() is None:
+        server.process.terminate()
+        assert server.process.wait(600) == 0
+
+
+def test_it_says_its_engine_and_its_phases(server: ServingProcess) -> None:
+    until(lambda: "ready after" in server.log.read_text())  # the parent looks now and then
+    log = server.log.read_text()
+    said = ["engine vllm: the setting `engine` names vllm", "verifying", "starting vLLM", "ready after"]
+    assert sorted(said, key=log.index) == said
+    assert server.ask("GET", "/ping") == (200, {"status": "ready", "model": "tiny@1"} | _identity(server))
+
+
+def test_the_models_folder_is_never_executed(server: ServingProcess, vllm_python: Path, trap: Path) -> None:
+    load = "from model_hosting_container_standards.sagemaker.sagemaker_loader import SageMakerFunctionLoader as L\n"
+    assert not (trap / "executed").exists()
+    command = [str(vllm_python), "-c", f"{load}L.get_function_loader()"]
+    subprocess.run(command, env={"SAGEMAKER_MODEL_PATH": str(trap)}, check=True)
+    assert (trap / "executed").exists(), "the trap is one: without the launcher it is executed"
+
+
+@pytest.mark.parametrize(("method", "path"), [*_BLOCKED, ("POST", "/v1/chat/completions"), ("POST", "/invocations")])
+def test_every_route_needs_the_key_and_others_of_vllm_are_not_there(
+    server: ServingProcess, method: str, path: str
+) -> None:
+    for key in (None, "another-key-0123456789"):
+        status, answer = server.ask(method, path, b"{}" if method == "POST" else None, key=key)
+        assert (status, answer["error"]["code"]) == (401, "invalid_api_key")
+    if (method, path) in _BLOCKED:
+        assert server.ask(method, path, b"{}" if method == "POST" else None)[0] == 404
+
+
+def test_all_contracts_give_the_tokens_of_the_other_engine(
+    server: ServingProcess, serve: Callable[..., ServingProcess]
+) -> None:
+    other = serve(LLMOPS_ENGINE="openvino").wait_ready()
+    for text in ("Hello", "Grüße, 世界", "What is the capital of France?", "x" * 300):
+        status, answer = server.chat(text, max_tokens=24)
+        assert status == 200, answer
+        assert text_of(answer) == text_of(other.chat(text, max_tokens=24)[1])
+        assert answer["usage"]["completion_tokens"] == 24
+        body = {"messages": [{"role": "user", "content": text}], "max_tokens": 24}
+        for path in ("/invocations", "/"):
+            assert text_of(server.ask("POST", path, body, **{"Content-Type": "application/json"})[1]) == text_of(answer)
+        with server.stream(text, max_tokens=24) as events:
+            *pieces, done = list(events)
+        assert done == "[DONE]"
+        joined = "".join(p["choices"][0]["delta"].get("content") or "" for p in pieces if p["choices"])
+        assert joined == text_of(answer)
+
+
+def test_a_silent_request_gets_what_the_version_says(server: ServingProcess) -> None:
+    answer = server.ask("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]})[1]
+    assert answer["usage"]["completion_tokens"] == 256
+    assert text_of(answer) == text_of(server.chat("Hello", max_tokens=256)[1])
+    assert server.ask("GET", "/v1/models")[1]["data"][0]["id"] == "tiny@1"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"chat_template": "{{ 1 }}"}, 400),
+        ({"prompt_embeds": "AAAA"}, 400),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///x"}}]}]}, 400),
+        ({"max_tokens": -1}, 400),
+        ({"model": "../tiny"}, 404),
+        ({"messages": [{"role": "user", "content": "x" * 5000}]}, 400),
+    ],
+)
+def test_what_must_not_reach_it_is_refused_in_the_one_form(
+    server: ServingProcess, fields: dict[str, Any], status: int
+) -> None:
+    got, answer = server.chat(**fields) if "messages" not in fields else server.chat("", **fields)
+    assert got == status, answer
+    assert set(answer["error"]) == {"message", "type", "param", "code"}
+    assert server.chat(max_tokens=1)[0] == 200, "everybody else is served on"
+
+
+def test_a_request_too_many_is_refused_and_the_others_are_answered(server: ServingProcess) -> None:
+    with ThreadPoolExecutor(60) as pool:
+        found = list(pool.map(lambda _: server.chat(max_tokens=64)[0], range(60)))
+    assert set(found) <= {200, 429}
+    assert found.count(200) >= 40
+
+
+def test_sigterm_lets_streams_end_and_ends_vllm(serve: Callable[..., ServingProcess], server: ServingProcess) -> None:
+    """The last test of this server: the module's fixture ends it again, which changes nothing."""
+    children = _descendants(server.process.pid)
+    assert len(children) > 1
+    with server.stream("Hello", max_tokens=64) as events:  # few: a drain has 25 s, however busy the machine is
+        first = next(events)
+        server.process.send_signal(signal.SIGTERM)
+        rest = list(events)
+    assert first["choices"]
+    assert "stopping" in server.log.read_text()
+    assert rest[-1] == "[DONE]"
+    assert rest[-2]["choices"][0]["finish_reason"] == "length"
+    assert server.process.wait(600) == 0
+    until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in children))
+
+
+def test_its_end_is_told_with_its_last_words(serve: Callable[..., ServingProcess], vllm_python: Path) -> None:
+    server = serve(python=vllm_python, **VLLM | {"VLLM_CPU_KVCACHE_SPACE": "100000"})
+    assert server.process.wait(START_SECONDS) == 1
+    assert "failed: engine: vLLM ended with code 1: " in server.last_line()
+    assert "Error" in server.last_line()
+
+
+def _identity(server: ServingProcess) -> dict[str, str]:
+    quality = json.loads(next(line for line in server.log.read_text().splitlines() if '"quality"' in line))
+    return {"sha256": quality["sha256"]}
+
+
+def _descendants(pid: int) -> list[int]:
+    children = [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [*children, *(grandchild for child in children for grandchild in _descendants(child))]

@@ -1,0 +1,103 @@
+"""Which engine serves, by the machine's GPUs and what is installed; and what vLLM's process is started with."""
+
+import json
+from importlib.machinery import ModuleSpec
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from contract import gpus
+from contract.errors import ServingError
+from serving.engines import choice
+from serving.engines.choice import choose_engine
+
+BOTH, WITHOUT = ("openvino", "transformers"), ("transformers",)
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine whose device files and programs are the test's."""
+    monkeypatch.setattr(gpus, "_DEVICE_FILES", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def install(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    monkeypatch.setattr(choice, "find_spec", lambda name: ModuleSpec(name, None) if name in packages else None)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "packages", "forms", "engine"),
+    [
+        (True, ("vllm", "torch"), BOTH, "vllm"),
+        (True, ("openvino_genai", "torch"), BOTH, "transformers"),
+        (True, ("openvino_genai",), BOTH, "openvino"),
+        (False, ("openvino_genai", "torch"), BOTH, "openvino"),
+        (False, ("openvino_genai", "torch"), WITHOUT, "transformers"),
+        (False, ("vllm", "torch"), WITHOUT, "transformers"),
+    ],
+)
+def test_auto_chooses_by_hardware_and_says_why(
+    gpu: bool, packages: tuple[str, ...], forms: tuple[str, ...], engine: str, machine: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if gpu:
+        (machine / "nvidia0").touch()
+    install(monkeypatch, *packages)
+    found = choose_engine("auto", forms, {})
+    assert found.engine == engine
+    assert found.why.startswith(f"a GPU is here ({machine / 'nvidia0'})" if gpu else "no GPU is here")
+    hidden = choose_engine("auto", forms, {"CUDA_VISIBLE_DEVICES": "-1"}) if "torch" in packages else None
+    assert not hidden or hidden.engine != "vllm", "a GPU that is hidden is none"
+
+
+def test_an_image_that_can_not_run_a_version_says_which_could(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, "openvino_genai")
+    with pytest.raises(ServingError, match="the version has no files for openvino; torch is not installed") as refused:
+        choose_engine("auto", WITHOUT, {})
+    assert "`llmops models convert NAME@N`" in refused.value.fix
+    assert "serving-torch" in refused.value.fix
+    assert choose_engine("vllm", WITHOUT, {}).why == "the setting `engine` names vllm"
+
+
+def test_vllm_is_started_with_the_servers_limits_and_no_code(tmp_path: Path) -> None:
+    from contract.documents.model import Golden, Lineage, Message, ModelManifest
+    from serving.settings import RequestLimits, ServerSettings
+    from serving.vllm_server import command
+
+    manifest = ModelManifest.new(
+        name="chatbot", created="2026-11-25T12:00:00Z", engines=["transformers"], dtype="BF16", files={},
+        lineage=Lineage(), golden=[Golden(messages=[Message(role="user", content="hi")], expect=[])],
+    )  # fmt: skip
+    limits = RequestLimits(max_running=4, max_queue=2)
+    settings = ServerSettings(model=tmp_path, public_key="", name="chatbot@3", precision="f32", limits=limits)
+    words = command(settings, manifest, tmp_path, "{{ '<tool_call>' }}")
+    options = dict(pairwise(words))
+    assert options["--middleware"] == "serving.front.Front"
+    assert options["--served-model-name"] == "chatbot@3"
+    assert (options["--max-num-seqs"], options["--max-num-queued-reqs"]) == ("4", "6")
+    assert (options["--shutdown-timeout"], options["--load-format"]) == ("25", "safetensors")
+    assert (options["--dtype"], options["--tool-call-parser"]) == ("float32", "hermes")
+    assert json.loads(options["--override-generation-config"]) == {"temperature": 0.0}
+    assert {"--no-trust-remote-code", "--disable-fastapi-docs", "--enable-auto-tool-choice"} <= set(words)
+    assert "--enforce-eager" not in words
+    assert "--enable-auto-tool-choice" not in command(settings, manifest, tmp_path, "no tools")
+
+
+def test_vllm_sees_nothing_that_names_code_routes_or_servers(tmp_path: Path) -> None:
+    from serving.vllm_server import environment
+
+    given = {
+        "PATH": "/bin", "LLMOPS_AUTH": "key", "CUDA_VISIBLE_DEVICES": "1", "SAGEMAKER_MODEL_PATH": "/opt/ml/model",
+        "VLLM_SERVER_DEV_MODE": "1", "VLLM_API_KEY": "k", "VLLM_PLUGINS": "all", "CUSTOM_FASTAPI_PING_HANDLER": "m:f",
+        "CUSTOM_SCRIPT_FILENAME": "x.py", "SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "true", "HF_ENDPOINT": "http://x",
+        "HTTPS_PROXY": "http://x",
+    }  # fmt: skip
+    seen = environment(given, 7, tmp_path)
+    assert set(given) & set(seen) == {
+        "PATH", "LLMOPS_AUTH", "CUDA_VISIBLE_DEVICES", "SAGEMAKER_MODEL_PATH", "VLLM_PLUGINS",
+    }  # fmt: skip
+    assert seen["SAGEMAKER_MODEL_PATH"] == str(tmp_path)
+    assert (seen["VLLM_PLUGINS"], seen["VLLM_NO_USAGE_STATS"], seen["DO_NOT_TRACK"]) == ("", "1", "1")
+    assert (seen["HF_HUB_OFFLINE"], seen["LLMOPS_PHASE_FD"]) == ("1", "7")
