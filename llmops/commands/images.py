@@ -31,7 +31,7 @@ class Name(StrEnum):
 
 Names = Annotated[
     list[Name] | None,
-    typer.Argument(help="training, serving, or serving-vllm for GPUs. Default: training and serving."),
+    typer.Argument(metavar="[IMAGE]...", help="training, serving or serving-vllm; by default the first two."),
 ]
 Print = Annotated[bool, typer.Option("--print", help="Print the references without writing them.")]
 

@@ -22,7 +22,7 @@ def write_version(
     folder: Path, name: str, weights: str, passed: bool | None, run: str, *, openvino: bool = True
 ) -> None:
     """A model version of two files, or of one."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.safetensors").write_text(weights)
     if openvino:
         (folder / "openvino").mkdir()

@@ -25,7 +25,8 @@ LENGTHS = [9, 30, 4]
 def test_a_packed_row_equals_its_sequences(window: int, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     kind, config = (MistralForCausalLM, MistralConfig) if window else (LlamaForCausalLM, LlamaConfig)
-    made: Any = config(**SIZES, **({"sliding_window": window} if window else {}))
+    more: dict[str, Any] = {"sliding_window": window} if window else {}
+    made: Any = config(**SIZES, **more)
     model: Any = kind(made)
     model.to(dtype)
     texts = [torch.randint(64, (1, length)) for length in LENGTHS]
