@@ -37,6 +37,7 @@ _VARIABLES = {
     "LLMOPS_MAX_QUEUE",
     "LLMOPS_MAX_QUEUE_TOKENS",
     "LLMOPS_REQUEST_SECONDS",
+    "LLMOPS_STREAM_SECONDS",
     "LLMOPS_READ_SECONDS",
     "LLMOPS_WRITE_SECONDS",
     "LLMOPS_MAX_CONNECTIONS",
@@ -48,8 +49,10 @@ _VARIABLES = {
     "LLMOPS_PHASE_FD",
 }
 _SHORTEST_KEY = 16
-# Inside what a platform waits for an answer (60 s SageMaker, 180 s Azure ML), so that the caller gets it in words.
+# Inside what a platform waits for an answer (SageMaker 60 s, and 8 minutes for a stream; Azure ML 180 s), so that the
+# caller gets it in words. https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
 _REQUEST_SECONDS = {"sagemaker": 55.0, "azureml": 170.0}
+_STREAM_SECONDS = {"sagemaker": 470.0}
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ class RequestLimits:
     max_queue_tokens: int = 262_144
     """Of prompts that wait, estimated at 4 bytes of the body each; one more is answered 429."""
     request_seconds: float = 300.0
-    """From a request's headers to the end of its answer."""
+    """From a request's headers to the end of its answer, or to the begin of a stream."""
+    stream_seconds: float = 300.0
+    """From a request's headers to the end of a stream."""
     read_seconds: float = 10.0
     """For a request's headers, and again for its body."""
     write_seconds: float = ConnectionLimits.write_seconds
@@ -187,13 +192,18 @@ def _seconds(environ: Mapping[str, str], name: str, default: float, low: float, 
 
 
 def _limits(environ: Mapping[str, str]) -> RequestLimits:
-    longest = _REQUEST_SECONDS.get(environ.get("LLMOPS_PLATFORM", ""), RequestLimits.request_seconds)
+    platform = environ.get("LLMOPS_PLATFORM", "")
+    request_seconds = _seconds(
+        environ, "LLMOPS_REQUEST_SECONDS", _REQUEST_SECONDS.get(platform, RequestLimits.request_seconds), 0.1, 86_400
+    )
+    stream_seconds = max(request_seconds, _STREAM_SECONDS.get(platform, 0.0))
     return RequestLimits(
         max_body=_integer(environ, "LLMOPS_MAX_BODY", RequestLimits.max_body, 1024, 1 << 30),
         max_running=_integer(environ, "LLMOPS_MAX_RUNNING", RequestLimits.max_running, 1, 256),
         max_queue=_integer(environ, "LLMOPS_MAX_QUEUE", RequestLimits.max_queue, 0, 100_000),
         max_queue_tokens=_integer(environ, "LLMOPS_MAX_QUEUE_TOKENS", RequestLimits.max_queue_tokens, 0, 1_000_000_000),
-        request_seconds=_seconds(environ, "LLMOPS_REQUEST_SECONDS", longest, 0.1, 86_400),
+        request_seconds=request_seconds,
+        stream_seconds=_seconds(environ, "LLMOPS_STREAM_SECONDS", stream_seconds, 0.1, 86_400),
         read_seconds=_seconds(environ, "LLMOPS_READ_SECONDS", RequestLimits.read_seconds, 0.1, 600),
         write_seconds=_seconds(environ, "LLMOPS_WRITE_SECONDS", RequestLimits.write_seconds, 0.1, 600),
         max_connections=_integer(environ, "LLMOPS_MAX_CONNECTIONS", RequestLimits.max_connections, 1, 100_000),

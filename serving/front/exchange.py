@@ -41,6 +41,8 @@ class HttpExchange:
         self.route = "unknown"
         self.more_places: Callable[[int], AbstractContextManager[None]] = lambda _places: nullcontext()
         """Takes so many more places in the batch, for a request that asks for several answers."""
+        self.stream_began: Callable[[], None] = lambda: None
+        """Called once an answer turns out to be a stream."""
         self.fields: dict[str, Any] = {}
         """Of the log's line."""
         self._send = send
@@ -86,6 +88,8 @@ class HttpExchange:
                 self._error = status, bytearray()
             return
         self._begun, self._streams = True, streams
+        if streams:
+            self.stream_began()
         await self._send({"type": "http.response.start", "status": status, "headers": self._with_own(headers)})
 
     async def _body(self, message: Message) -> None:
@@ -143,6 +147,7 @@ class HttpExchange:
         """Show a client whose stream has not begun that it is not forgotten."""
         if not self._begun:
             self._begun = self._waited = True
+            self.stream_began()
             headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
             await self._send({"type": "http.response.start", "status": 200, "headers": self._with_own(headers)})
         await self._send({"type": "http.response.body", "body": WAITING, "more_body": True})

@@ -152,7 +152,10 @@ class Front:
         with self.admission.admitted(caller.name, self._keys.count):
             caller.begin()
             try:
-                async with asyncio.timeout(limits.request_seconds):
+                async with asyncio.timeout(limits.request_seconds) as deadline:
+                    exchange.stream_began = functools.partial(
+                        _extend, deadline, limits.stream_seconds - limits.request_seconds
+                    )
                     most = min(limits.max_body, self.readiness.longest_body or limits.max_body)
                     body = await read_body(exchange, receive, most, limits.read_seconds)
                     watch = asyncio.create_task(_cancel_when_gone(exchange, receive, task))
@@ -223,6 +226,13 @@ def _streams(body: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(request, dict) and request.get("stream") is True
+
+
+def _extend(deadline: asyncio.Timeout, seconds: float) -> None:
+    """Moves the end of an answer that turned out to be a stream."""
+    end = deadline.when()
+    if end is not None and not deadline.expired():
+        deadline.reschedule(end + seconds)
 
 
 async def _cancel_when_gone(exchange: HttpExchange, receive: Receive, task: "asyncio.Task[Any]") -> None:

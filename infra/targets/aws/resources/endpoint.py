@@ -30,6 +30,9 @@ from infra.targets.aws.resources.storage import AwsStorage
 # For vLLM's image, whose lock has CUDA 13: the only one of botocore's ProductionVariantInferenceAmiVersion that is on
 # Amazon Linux 2023. No account was at hand to see which driver it has.
 _CUDA_13_HOST = "al2023-ami-sagemaker-inference-gpu-4-1"
+# Inside what SageMaker waits for an asynchronous answer, 15 minutes unless the caller says another time:
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
+_ASYNC_SECONDS = 890
 _ROUTING = "LEAST_OUTSTANDING_REQUESTS"  # answers differ in length: taking turns would queue behind long ones
 
 
@@ -179,6 +182,8 @@ class _EndpointParts:
         environment = serving_environment(version.alias, version.sha256, shared.public_key)
         environment["LLMOPS_PRECISION"] = entry.precision
         environment |= serving_engine(shared.settings, self.name, shared.fields[self.name])
+        if entry.mode == "async":
+            environment["LLMOPS_REQUEST_SECONDS"] = str(_ASYNC_SECONDS)
         if entry.gate == "waived":
             environment["LLMOPS_GOLDEN"] = (
                 "reported"  # somebody wants it all the same: the quality alarm has the last word

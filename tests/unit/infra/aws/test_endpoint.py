@@ -204,6 +204,7 @@ def test_scaling_on_requests_at_once(account: Account, model: str) -> None:
 def test_async_scales_to_zero_and_wakes(account: Account, model: str) -> None:
     declared = declare(account, model, mode="async", size={"instances": 0, "max_instances": 2})
     physical, files = account.names.of("chat"), f"s3://{account.bucket('work')}/async/chat"
+    assert declared.of("model-chat")["primaryContainer"]["environment"]["LLMOPS_REQUEST_SECONDS"] == "890"
     assert declared.of("configuration-chat")["asyncInferenceConfig"] == {
         "clientConfig": {"maxConcurrentInvocationsPerInstance": 4},
         "outputConfig": {"s3OutputPath": f"{files}/output", "s3FailurePath": f"{files}/failure", "kmsKeyId": KEY},

@@ -181,11 +181,22 @@ def test_an_answer_whose_time_is_over_is_504_or_an_error_frame() -> None:
             await scope[EXCHANGE].send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
         await asyncio.Event().wait()
 
-    server = front(late, request_seconds=0.05)
+    server = front(late, request_seconds=0.05, stream_seconds=0.1)
     assert ask(server, "POST", "/invocations", BODY).status == 504
     first, last, _ = ask(server, "POST", "/invocations", b'{"stream": true}').body.split(b"\n\n")
     assert first == b"data: 1"
     assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "timeout"
+
+
+def test_a_stream_has_more_time_than_another_answer() -> None:
+    async def streaming(scope: Scope, _receive: Receive, _send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await scope[EXCHANGE].send({"type": "http.response.start", "status": 200, "headers": headers})
+        await asyncio.sleep(0.2)
+        await scope[EXCHANGE].send({"type": "http.response.body", "body": b"data: 1\n\n"})
+
+    server = front(streaming, request_seconds=0.1, stream_seconds=600)
+    assert ask(server, "POST", "/invocations", b'{"stream": true}').body == b"data: 1\n\n"
 
 
 @pytest.mark.parametrize("ends", ["data: 1\n\n", "error"])
