@@ -18,6 +18,7 @@ import torch  # noqa: E402
 from contract.layout import TrainingFolders  # noqa: E402
 from training import job  # noqa: E402
 from training.ranks import Alone  # noqa: E402
+from training.scoring import load_suites  # noqa: E402
 from training.stopping import StopRequest  # noqa: E402
 
 computed: list[str] = []
@@ -35,6 +36,7 @@ def main(root: Path) -> None:
     job.run_suite = note
     job.to_ask_again = lambda suite, rows, scores: rows
     training = job.TrainingJob(TrainingFolders(root), Alone(), StopRequest())
+    training.suites = load_suites(training.recipe.evaluation.suites, training.dataset)
     shutil.copytree(training.base, training.folders.model)
     found = training._evaluate("after")
     print(json.dumps({"computed": computed, "golden": len(found["golden"])}))
