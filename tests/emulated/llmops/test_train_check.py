@@ -35,10 +35,14 @@ def hub() -> Iterator[tuple[str, list[str]]]:
 
         def do_GET(self) -> None:
             asked.append(self.path)
+            names = ("config.json", "model-00001-of-00001.safetensors", "modeling.py")
             if self.path.startswith(f"/api/models/org/tiny/revision/{COMMIT}"):
-                names = ("config.json", "model-00001-of-00001.safetensors", "modeling.py")
                 siblings = [{"rfilename": name} for name in names]
                 self.answer(json.dumps({"_id": "1", "id": "org/tiny", "sha": COMMIT, "siblings": siblings}).encode())
+            elif self.path.startswith(f"/api/models/org/tiny/tree/{COMMIT}"):
+                digest = hashlib.sha1(config).hexdigest()
+                files = [{"type": "file", "path": name, "size": len(config), "oid": digest} for name in names]
+                self.answer(json.dumps(files).encode())
             elif self.path == f"/org/tiny/resolve/{COMMIT}/config.json":
                 self.answer(config)
             else:
@@ -47,6 +51,7 @@ def hub() -> Iterator[tuple[str, list[str]]]:
         def answer(self, content: bytes) -> None:
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Type", "application/json")
             self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
             self.send_header("X-Repo-Commit", COMMIT)
             self.end_headers()
