@@ -59,14 +59,14 @@ class App:
         self, exchange: HttpExchange, frames: Frames, answer: Completion, pieces: AsyncGenerator[list[Delta], None]
     ) -> None:
         """Nothing is sent before the first token, so that an error until then still has its own status."""
-        start, send = frames.role(), exchange.send
+        start, begun, send = frames.role(), False, exchange.send
         async for deltas in pieces:
-            if start:
+            if not begun:
                 await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
             body = start + b"".join(map(frames.delta, deltas))
             await send({"type": "http.response.body", "body": body, "more_body": True})
-            start = b""
-        if start:
+            start, begun = b"", True
+        if not begun:
             await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
         await send({"type": "http.response.body", "body": start + frames.end(answer.usage())})
 

@@ -112,7 +112,8 @@ class _AnswerTransport:
             if cycle.scope["method"] != "HEAD":
                 self._head = data
                 return
-        self._transport.write(data)
+        if not self._transport.is_closing():  # uvloop raises where asyncio says nothing
+            self._transport.write(data)
 
     def is_closing(self) -> bool:
         return self.closing or self._transport.is_closing()
