@@ -50,6 +50,11 @@ def _zone(setting: str) -> tuple[Any, Any, dict[str, Any]]:
 # Path -> from, to, and what else must be set for it to matter, where that is another than on the other targets.
 ON_AZURE: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "images.training": (TRAINING, TRAINING.replace("7" * 64, "8" * 64), {}),
+    "images.serving_vllm": (
+        SERVING,
+        TRAINING,
+        {"images.serving": "", f"{SIZE}instance_type": "Standard_NC24ads_A100_v4"},
+    ),
     f"{SIZE}instance_type": ("", LARGER, {}),
     f"{ENTRY}gate": ("waived", "required", {}),
     f"{AZURE}subscription": ("", OTHER_SUBSCRIPTION, {}),
