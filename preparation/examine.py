@@ -83,7 +83,7 @@ class RowRules:
         self._compares = bool(wanted.near_duplicates or wanted.overlap_words)
 
     def examine(self, line: str, where: str) -> Examined:
-        """Say whether a row, as its JSON, is used, and what of it."""
+        """Says whether a row, as its JSON, is used, and what of it."""
         parsed = jsons.parse_row(line, where)
         try:
             if parsed.row is None:
@@ -183,7 +183,7 @@ def digest(text: str) -> bytes:
 
 
 def shown(text: str) -> str:
-    """The beginning of a text on one line."""
+    """Returns the beginning of a text on one line."""
     line = " ".join(text.split())
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
@@ -201,7 +201,7 @@ def _answers(row: Row) -> str:
 
 
 def load_tokenizer(path: Path) -> Any:
-    """A tokenizer of Hugging Face's tokenizers.
+    """Returns a tokenizer of Hugging Face's tokenizers.
 
     Raises:
         DataError: the file is none, or isn't there.

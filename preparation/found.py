@@ -19,7 +19,7 @@ class FoundText(NamedTuple):
 
 
 def redacted(text: str, found: Iterable[FoundText]) -> str:
-    """A text with `<KIND>` in place of what was found. What overlaps is replaced once, by its first kind."""
+    """Returns a text with `<KIND>` in place of what was found. What overlaps is replaced once, by its first kind."""
     pieces, at, end = [], 0, 0
     for each in sorted(found, key=lambda found: (found.start, -found.end)):
         if each.start >= end:

@@ -16,7 +16,7 @@ class Languages:
         self._detector: Any = LangDetector(LangDetectConfig(model="lite", max_input_length=_MOST))
 
     def of(self, text: str) -> str:
-        """A text's language by ISO 639-1 (of some, 639-3); empty: it can't be told."""
+        """Returns a text's language by ISO 639-1 (of some, 639-3); empty: it can't be told."""
         text = " ".join(text[:_MOST].split())
         if not any(character.isalpha() for character in text):
             return ""

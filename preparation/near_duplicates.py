@@ -19,7 +19,7 @@ def bands_for(threshold: float) -> int:
 
 
 def keys_of(words: Any, bands: int) -> Any:
-    """A Daft expression: a row's key in each band, a list of 64-bit numbers; null for a row without words.
+    """Returns a Daft expression: a row's key in each band, a list of 64-bit numbers; null for a row without words.
 
     Args:
         words: an expression: a text's words, a space between them.
@@ -46,7 +46,7 @@ def keys_of(words: Any, bands: int) -> Any:
 
 
 def write(examined: Path, left_out: Sequence[int], threshold: float, folder: Path, say: Callable[[str], None]) -> None:
-    """Find the rows that repeat an earlier one, and write `number` and `kept`, the one that stands for them.
+    """Finds the rows that repeat an earlier one, and writes `number` and `kept`, the one that stands for them.
 
     Args:
         examined: Parquet files with `number`, `words` and `keys`.
@@ -112,7 +112,7 @@ def _read_keys(examined: Path, left_out: Sequence[int]) -> tuple[Any, Any]:
 
 
 def _similar(pairs: Any, examined: Path, threshold: float) -> Any:
-    """The pairs whose real similarity reaches the threshold, in the same form."""
+    """Returns the pairs whose real similarity reaches the threshold, in the same form."""
     import daft
     import numpy as np
     from daft import DataType, col

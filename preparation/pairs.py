@@ -42,6 +42,8 @@ def fault_of(translation: dict[str, str], checks: Pairs, language_of: Callable[[
 
 
 def placeholders(text: str) -> Counter[str]:
-    """The placeholders of a text; `%%` is none. One with a name counts once, since translations may repeat it."""
+    """Returns the placeholders of a text; `%%` is none. One with a name counts once, since translations may
+    repeat it.
+    """
     found = Counter(each for each in _PLACEHOLDER.findall(text) if each != "%%")
     return Counter({each: 1 if each.startswith(("%(", "{")) else times for each, times in found.items()})

@@ -62,7 +62,7 @@ def _may_hold(entity: str, text: str, digits: int) -> bool:
 
 
 def _keep_off_the_network() -> None:
-    """Let tldextract, which judges hosts of addresses, use the list of suffixes in its own package."""
+    """Lets tldextract, which judges hosts of addresses, use the list of suffixes in its own package."""
     import tldextract
     from tldextract import tldextract as module
 

@@ -32,7 +32,8 @@ def prepare(
     engine: RowEngine | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """Read, check, filter, deduplicate and split rows, and write them with manifest.json. Equal files give equal bytes.
+    """Reads, check, filter, deduplicate and split rows, and writes them with manifest.json. Equal files give equal
+    bytes.
 
     Args:
         recipe_folder: what the recipe's paths are relative to.
@@ -80,7 +81,7 @@ class _Preparation:
         self._source_rows = [0] * len(recipe.data.sources)
 
     def select(self) -> dict[str, list[Placed]]:
-        """The rows of each split.
+        """Returns the rows of each split.
 
         Raises:
             DataError: as `prepare`.
@@ -108,7 +109,7 @@ class _Preparation:
         return splits
 
     def write(self, folder: Path, splits: dict[str, list[Placed]], collected: Path) -> None:
-        """Write the splits' files and the manifest."""
+        """Writes the splits' files and the manifest."""
         recipe, key = self._recipe, self._recipe.data.split.group
         kept = {name: placed for name, placed in splits.items() if placed}
         split_of = {placed.number: name for name, rows in kept.items() for placed in rows}

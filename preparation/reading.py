@@ -37,13 +37,13 @@ class NumberedRow(NamedTuple):
 
 
 def files_of(data: Data, collected: Path) -> list[list[CollectedFile]]:
-    """The collected files of each source, in the recipe's order."""
+    """Returns the collected files of each source, in the recipe's order."""
     receipts = read_receipts(collected / RECEIPTS)
     return [[file for file in receipts if file.path.startswith(f"{source_folder(s)}/")] for s in data.sources]
 
 
 def read_sources(data: Data, collected: Path, shown: Callable[[CollectedFile], str]) -> Iterator[NumberedRow]:
-    """Read all rows, in the order of sources, files and lines.
+    """Reads all rows, in the order of sources, files and lines.
 
     Args:
         collected: the folder that `llmops data collect` filled.
@@ -65,7 +65,7 @@ def read_sources(data: Data, collected: Path, shown: Callable[[CollectedFile], s
 
 
 def name_of(file: CollectedFile, recipe_folder: Path) -> str:
-    """A collected file by where its reader knows it from: a path as the recipe's is written, or its URL."""
+    """Returns a collected file by where its reader knows it from: a path as the recipe's is written, or its URL."""
     root = f"{recipe_folder.resolve().as_uri()}/"
     place = str(recipe_folder / file.url.removeprefix(root)) if file.url.startswith(root) else file.url
     return f"{place}: {file.member}" if file.member else place
@@ -88,7 +88,7 @@ class FaultyRows:
         self.count = self.rows = 0
 
     def add(self, error: DataError) -> None:
-        """Count one.
+        """Counts one.
 
         Raises:
             DataError: it, where none is tolerated.
@@ -100,7 +100,7 @@ class FaultyRows:
             self._first.append(error)
 
     def check(self) -> None:
-        """See that they are few enough.
+        """Sees that they are few enough.
 
         Raises:
             DataError: naming the first ones.

@@ -28,7 +28,7 @@ class SplitFiles:
         return self._name if len(self._shards) > 1 else f"{self._name}.parquet"
 
     def add(self, line: str) -> None:
-        """Append a row."""
+        """Appends a row."""
         if not self._writer:
             self._open()
         self._lines.append(line.rstrip("\n"))
@@ -39,7 +39,7 @@ class SplitFiles:
             self.close()
 
     def close(self) -> None:
-        """Write what is left, and the file's end."""
+        """Writes what is left, and the file's end."""
         if not self._writer:
             return
         if self._lines:

@@ -42,7 +42,7 @@ def duplicates(rows: Iterable[Placed]) -> Iterator[int]:
 
 
 def split_rows(rows: list[Placed], split: Split) -> dict[str, list[Placed]]:
-    """Hold groups and prompts out, chosen by hash: adding a group moves no other that is held out by number.
+    """Holds groups and prompts out, chosen by hash: adding a group moves no other that is held out by number.
 
     Raises:
         DataError: fewer groups or prompts than are held out, or sources that place one group in two splits.

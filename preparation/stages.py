@@ -17,7 +17,7 @@ class Stages:
     """The stages of one preparation, one made from the other."""
 
     def __init__(self, folder: Path, inputs: str, say: Callable[[str], None]) -> None:
-        """Use a folder, which is made.
+        """Uses a folder, which is made.
 
         Args:
             folder: keeps stages from one call to the next.
@@ -30,7 +30,7 @@ class Stages:
         folder.mkdir(parents=True, exist_ok=True)
 
     def run(self, name: str, settings: str, make: Callable[[Path], None]) -> Path:
-        """A stage's folder; `make` fills it unless it is there.
+        """Returns a stage's folder; `make` fills it unless it is there.
 
         Args:
             name: of the stage.
@@ -54,7 +54,7 @@ class Stages:
         return final
 
     def forget_others(self) -> None:
-        """Remove what earlier calls with other inputs or settings left."""
+        """Removes what earlier calls with other inputs or settings left."""
         for entry in self._folder.iterdir():
             if entry.name not in self._used:
                 shutil.rmtree(entry, ignore_errors=True)

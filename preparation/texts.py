@@ -30,7 +30,9 @@ def prose_of(row: Row) -> str:
 
 
 def changed(row: Row, change: Change) -> Row:
-    """A row whose texts were replaced. Keys, names of tools and roles stay; arguments of calls stay JSON values."""
+    """Returns a row whose texts were replaced. Keys, names of tools and roles stay; arguments of calls stay JSON
+    values.
+    """
 
     def of(turns: list[Turn]) -> list[Turn]:
         return [_changed_turn(turn, change) for turn in turns]

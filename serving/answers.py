@@ -65,7 +65,7 @@ class Answer:
 
 
 async def merged(answers: Sequence[AsyncGenerator[list[Delta], None]]) -> AsyncGenerator[list[Delta], None]:
-    """The pieces of several answers as they come; the first failure ends them all."""
+    """Yields the pieces of several answers as they come; the first failure ends them all."""
     pieces: asyncio.Queue[list[Delta] | None] = asyncio.Queue()
 
     async def drain(answer: AsyncGenerator[list[Delta], None]) -> None:

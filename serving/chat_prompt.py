@@ -39,7 +39,7 @@ def messages_of(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
 
 
 def require_tools(request: ChatRequest, prompts: Prompts) -> None:
-    """Refuse tools where the model's chat template does not show them, or has them called in an unknown form.
+    """Refuses tools where the model's chat template does not show them, or has them called in an unknown form.
 
     Raises:
         ApiError: 400, naming the parameter.

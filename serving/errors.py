@@ -16,10 +16,10 @@ class ApiError(Exception):
         self.body: dict[str, Any] = error_body(status, message, code, param)
 
     def frame(self) -> bytes:
-        """The last frame of a stream that this error cut."""
+        """Returns the last frame of a stream that this error cut."""
         return b"data: " + json.dumps(self.body).encode() + b"\n\n"
 
 
 def unavailable(phase: str) -> ApiError:
-    """The server starts or stops."""
+    """Returns the server starts or stops."""
     return ApiError(503, f"the server is {phase}; try again", code="unavailable", retry_after=1)

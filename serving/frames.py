@@ -77,7 +77,7 @@ class Frames:
         self._chunk = json.dumps({**self._head, "object": self.CHUNK}, separators=_COMPACT)[:-1]
 
     def role(self) -> bytes:
-        """The first frames."""
+        """Returns the first frames."""
         empty = '"delta":{"role":"assistant","content":""}'
         return b"".join(self._frame(choice, empty) for choice in range(self._answers))
 
@@ -99,7 +99,7 @@ class Frames:
         return b"".join(frames)
 
     def end(self, usage: dict[str, int]) -> bytes:
-        """The last frames."""
+        """Returns the last frames."""
         frames = ""
         if self._with_usage:
             chunk = {**self._head, "object": self.CHUNK, "choices": [], "usage": usage}
@@ -107,7 +107,7 @@ class Frames:
         return f"{frames}data: [DONE]\n\n".encode()
 
     def whole(self, deltas: Iterable[Delta], usage: dict[str, int]) -> dict[str, Any]:
-        """The answers as one object."""
+        """Returns the answers as one object."""
         choices = [_Choice() for _ in range(self._answers)]
         for delta in deltas:
             choices[delta.choice].add(delta)
@@ -141,7 +141,7 @@ class CompletionFrames(Frames):
         return b""
 
     def delta(self, delta: Delta) -> bytes:
-        """A frame of a piece."""
+        """Returns a frame of a piece."""
         frames = self._frame(delta.choice, f'"text":{json.dumps(delta.text)}') if delta.text else b""
         return frames + (self._frame(delta.choice, '"text":""', finish=delta.finish) if delta.finish else b"")
 

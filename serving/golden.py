@@ -34,7 +34,7 @@ class Quality:
 
 
 async def ask_golden(prompts: Sequence[Golden], answer: Answer) -> Quality:
-    """Ask every golden prompt, greedily; each answer is read only until it has what it must have."""
+    """Asks every golden prompt, greedily; each answer is read only until it has what it must have."""
     failures = [await _ask(number, golden, answer) for number, golden in enumerate(prompts)]
     return Quality(failures.count(None), len(failures), next(filter(None, failures), None))
 
@@ -61,7 +61,7 @@ async def _ask(number: int, golden: Golden, answer: Answer) -> ServingError | No
 
 
 def missing(expect: Sequence[str], text: str) -> str:
-    """The first expected string that does not stand in the text, as `contract.words.found` looks for it.
+    """Returns the first expected string that does not stand in the text, as `contract.words.found` looks for it.
 
     Without expected strings, any text that is not empty will do.
     """

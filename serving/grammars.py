@@ -71,7 +71,7 @@ def _tagged(tools: Sequence[OfferedTool], begin: str, key: str, end: str) -> tup
 
 
 def require_honoured(schema: dict[str, Any], place: str) -> None:
-    """Refuse keywords that an answer would not be held to.
+    """Refuses keywords that an answer would not be held to.
 
     Raises:
         ApiError: 400, naming the keyword.
@@ -97,7 +97,7 @@ class GrammarTrials:
         self._process: asyncio.subprocess.Process | None = None
 
     async def check(self, grammar: Grammar, vocabulary: Callable[[], list[bytes]], place: str) -> None:
-        """Return if the engine can be given a grammar.
+        """Returns if the engine can be given a grammar.
 
         Args:
             vocabulary: the bytes of each token; of special ones, none.
@@ -118,7 +118,7 @@ class GrammarTrials:
             self._passed.popitem(last=False)
 
     async def close(self) -> None:
-        """End the process."""
+        """Ends the process."""
         if process := self._process:
             self._process = None
             with suppress(ProcessLookupError):

@@ -47,7 +47,7 @@ _NEUTRAL_OF_COMPLETIONS: dict[str, tuple[Any, ...]] = {
 
 
 def _text_of(content: Any) -> Any:
-    """Join text parts; refuse everything that is no text, so that nothing is ever fetched."""
+    """Joins text parts; refuses everything that is no text, so that nothing is ever fetched."""
     if not isinstance(content, list):
         return content
     texts: list[str] = []
@@ -202,7 +202,7 @@ class ChatRequest(GenerationOptions):
         return form.json_schema.schema_ if form.json_schema else {"type": "object"}
 
     def check(self) -> None:
-        """Look at tools and schemas more closely than their types do: it takes milliseconds for each kilobyte.
+        """Looks at tools and schemas more closely than their types do: it takes milliseconds for each kilobyte.
 
         Raises:
             ApiError: 400, naming the place.
@@ -249,7 +249,7 @@ _NAMED = ("unknown", "lacking", "misplaced", "unsupported_together")
 
 
 def parse_chat(body: bytes) -> ChatRequest:
-    """Validate a body of /v1/chat/completions.
+    """Validates a body of /v1/chat/completions.
 
     Raises:
         ApiError: 400, naming the parameter.
@@ -258,7 +258,7 @@ def parse_chat(body: bytes) -> ChatRequest:
 
 
 def parse_completion(body: bytes) -> CompletionRequest:
-    """Validate a body of /v1/completions.
+    """Validates a body of /v1/completions.
 
     Raises:
         ApiError: 400, naming the parameter.
@@ -290,7 +290,7 @@ def longest_body(text: int) -> int:
 
 
 def _check_structure(body: bytes) -> None:
-    """Refuse a long body that is not mostly text. In slices, so that other threads get the interpreter in between.
+    """Refuses a long body that is not mostly text. In slices, so that other threads get the interpreter in between.
 
     Raises:
         ApiError: 400, it has more fields and elements than a conversation has.

@@ -33,7 +33,7 @@ class Prompts:
     """
 
     def __init__(self, read: Read, folder: Path) -> None:
-        """Read everything at once.
+        """Reads everything at once.
 
         Args:
             read: a file's content by its name, None where there is none.
@@ -119,7 +119,7 @@ class Prompts:
         return text + self._tokenizer.decode(ids[start:], skip_special_tokens=True)
 
     def token(self, id_: int) -> tuple[str, bytes]:
-        """A token's text alone, special or not, and its bytes."""
+        """Returns a token's text alone, special or not, and its bytes."""
         content = self.vocabulary[id_]
         return content.decode(errors="replace"), content
 
@@ -129,7 +129,7 @@ class Prompts:
         return token_bytes(json.loads(self._tokenizer.to_str()), specials=True)
 
     def text_vocabulary(self) -> list[bytes]:
-        """The bytes of every token that may stand in a text; of special ones, none."""
+        """Returns the bytes of every token that may stand in a text; of special ones, none."""
         return token_bytes(json.loads(self._tokenizer.to_str()), specials=False)
 
 

@@ -44,7 +44,7 @@ _PROGRESS_SECONDS = 10.0
 
 
 def run(settings: ServerSettings, bringup: BringUp) -> int:
-    """Serve until SIGTERM; the exit code.
+    """Serves until SIGTERM; returns the exit code.
 
     Raises:
         KitError: the start failed, or the engine can't be kept alive.
@@ -113,7 +113,7 @@ class _Server:
         return guarded(self._guard, uvicorn.Server(config))
 
     async def _keep_alive(self) -> None:
-        """Bring an engine up, again whenever it dies."""
+        """Brings an engine up, again whenever it dies."""
         while True:
             engine = await self._bring_up()
             watch = asyncio.create_task(self._watch_quality())
@@ -170,7 +170,7 @@ class _Server:
         return engine
 
     async def _ask_golden(self, when: str) -> Quality:
-        """Ask the golden prompts, and log how they were answered: the source of a cloud's quality alarm."""
+        """Asks the golden prompts, and logs how they were answered: the source of a cloud's quality alarm."""
         model = self.service.serving()
         try:
             quality = await ask_golden(model.manifest.golden, self.service.texts)
@@ -186,7 +186,7 @@ class _Server:
         return quality
 
     async def _watch_quality(self) -> None:
-        """Ask again at intervals. A version that got worse is for an alarm to see; the server goes on."""
+        """Asks again at intervals. A version that got worse is for an alarm to see; the server goes on."""
         begun = time.monotonic()
         while seconds := self._settings.quality_seconds:
             await asyncio.sleep(pause(seconds, time.monotonic() - begun))
@@ -199,7 +199,7 @@ class _Server:
                     say(f"golden prompts: {quality.failure}")
 
     async def _tell_progress(self) -> None:
-        """Write now and then how far a start is that takes long: a big model is read for minutes."""
+        """Writes now and then how far a start is that takes long: a big model is read for minutes."""
         while True:
             await asyncio.sleep(_PROGRESS_SECONDS)
             _, state = self.readiness.describe()
@@ -207,7 +207,7 @@ class _Server:
             say(f"{state['status']} for {state.get('seconds', 0):.0f} s{share}")
 
     def _open(self) -> None:
-        """Take requests: what is loaded answers, ready or not."""
+        """Takes requests: what is loaded answers, ready or not."""
         model = self.service.serving()
         self.readiness.model = {"model": model.name, "sha256": model.sha256}
         self.readiness.longest_body = longest_body(model.prompts.longest_text)

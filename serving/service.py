@@ -77,7 +77,7 @@ class Service:
         )
 
     def serving(self) -> Model:
-        """The loaded model.
+        """Returns the loaded model.
 
         Raises:
             ApiError: 503, it is not there.
@@ -89,7 +89,7 @@ class Service:
     async def prepare(
         self, request: ChatRequest | CompletionRequest, model: Model, started: float
     ) -> tuple[Completion, GenerationRequest]:
-        """Tokenise, and fill in the version's serving defaults.
+        """Tokenises, and fills in the version's serving defaults.
 
         Raises:
             ApiError: 400, the template or the engine can't honour the request, or the context is too short for it.
@@ -233,7 +233,7 @@ async def _chat_prompt(request: ChatRequest, model: Model) -> list[int]:
 
 
 async def _encoded(encode: Callable[[], list[int]], length: int, model: Model, place: str) -> list[int]:
-    """A prompt's tokens; a long one's come from a thread."""
+    """Returns a prompt's tokens; a long one's come from a thread."""
     try:
         return await asyncio.to_thread(encode) if length > _LONG_TEXT else encode()
     except TooLongError as e:

@@ -120,7 +120,7 @@ class ServerSettings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "ServerSettings":
-        """Read the process's environment and the key files that it names.
+        """Reads the process's environment and the key files that it names.
 
         Raises:
             ServingError: naming the variable.
@@ -151,7 +151,7 @@ class ServerSettings:
         )
 
     def likely_forms(self) -> tuple[str, ...]:
-        """The forms that the manifest will name, told without reading it; only saves an import's time."""
+        """Returns the forms that the manifest will name, told without reading it; only saves an import's time."""
         return ("openvino", "transformers") if (self.model / "openvino").is_dir() else ("transformers",)
 
 
@@ -232,7 +232,7 @@ def _read_file(environ: Mapping[str, str], name: str, fix: str) -> str:
 
 
 def _public_key(environ: Mapping[str, str]) -> str:
-    """The PEM itself, where a platform mounts no files (SageMaker), or the file that holds it."""
+    """Returns the PEM itself, where a platform mounts no files (SageMaker), or the file that holds it."""
     if text := environ.get("LLMOPS_PUBLIC_KEY", "").strip():
         return text
     name = "LLMOPS_PUBLIC_KEY_FILE"

@@ -18,7 +18,7 @@ class Detokenizer:
         self._context = ""
 
     def feed(self, ids: Sequence[int]) -> str:
-        """The text that became whole with these tokens; a character's first bytes wait for the rest."""
+        """Returns the text that became whole with these tokens; a character's first bytes wait for the rest."""
         self._ids += ids
         text = self._decode(self._ids)
         if text.endswith(_BROKEN) and not text.endswith(_GARBAGE):

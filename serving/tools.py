@@ -119,7 +119,7 @@ class ResponseFormat(StrictBody):
 
 
 def check_tools(tools: Sequence[OfferedTool], choice: ToolChoice) -> None:
-    """Refuse tools that can't be told apart or whose parameters are no schema, and a choice that is none of them.
+    """Refuses tools that can't be told apart or whose parameters are no schema, and a choice that is none of them.
 
     Raises:
         ApiError: 400, naming the place.
@@ -141,13 +141,13 @@ def check_tools(tools: Sequence[OfferedTool], choice: ToolChoice) -> None:
 
 
 def check_size(schemas: Sequence[Any], place: str) -> None:
-    """Refuse schemas that are too long together: compiling them would keep everybody waiting."""
+    """Refuses schemas that are too long together: compiling them would keep everybody waiting."""
     if len(json.dumps(schemas)) > MAX_SCHEMAS:
         raise _invalid(place, f"its schemas have more than {MAX_SCHEMAS} characters")
 
 
 def check_request_schema(schema: Any, place: str) -> None:
-    """Refuse what is no JSON schema, is nested too deeply, or refers to something outside of it.
+    """Refuses what is no JSON schema, is nested too deeply, or refers to something outside of it.
 
     Raises:
         ApiError: 400, naming the place.

@@ -49,7 +49,7 @@ _PASSED_PREFIXES = ("LLMOPS_", "PYTHON", "CUDA_", "NVIDIA_", "NCCL_")
 
 
 def run(settings: ServerSettings) -> int:
-    """Serve until SIGTERM; the exit code.
+    """Serves until SIGTERM; returns the exit code.
 
     Raises:
         KitError: the version is not what was signed, the start failed, or vLLM ended by itself (with its last words).
@@ -75,7 +75,7 @@ def run(settings: ServerSettings) -> int:
 def command(
     settings: ServerSettings, manifest: ModelManifest, folder: Path, template: str, *, gpu: bool = True
 ) -> list[str]:
-    """Return the arguments of vLLM's server.
+    """Returns the arguments of vLLM's server.
 
     Args:
         settings: of this server.
@@ -113,7 +113,7 @@ def command(
 
 
 def environment(environ: Mapping[str, str], phase_fd: int, empty: Path) -> dict[str, str]:
-    """Return the whole environment of vLLM's process.
+    """Returns the whole environment of vLLM's process.
 
     Args:
         environ: this process's.
@@ -146,7 +146,7 @@ class _VllmProcess:
     reader: threading.Thread | None = None
 
     def tell(self, phase: str) -> None:
-        """Say a phase to the front; nobody hears it before vLLM serves."""
+        """Says a phase to the front; nobody hears it before vLLM serves."""
         with suppress(BrokenPipeError):
             os.write(self.phases, f"{phase}\n".encode())
 
@@ -215,7 +215,9 @@ class _VllmLife:
 
 @contextmanager
 def _folder(version: VerifiedVersion) -> Iterator[Path]:
-    """A folder whose names lead to this process's handles, by which the files were verified; no code among them."""
+    """Yields a folder whose names lead to this process's handles, by which the files were verified; no code among
+    them.
+    """
     root = Path(tempfile.mkdtemp(prefix="llmops-vllm-"))
     try:
         for kind in ("model", "empty"):
@@ -269,7 +271,7 @@ def _pass_on(child: _VllmProcess) -> None:
 
 
 def _ping(settings: ServerSettings) -> str:
-    """The phase that the front tells; empty: nobody listens yet."""
+    """Returns the phase that the front tells; empty: nobody listens yet."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     connection = http.client.HTTPConnection(host, settings.port, timeout=5)
     try:

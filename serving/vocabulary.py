@@ -13,7 +13,7 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 def token_bytes(tokenizer: dict[str, Any], *, specials: bool) -> list[bytes]:
-    """The bytes of every token, by its id; of ids that no token has, none.
+    """Returns the bytes of every token, by its id; of ids that no token has, none.
 
     Args:
         tokenizer: tokenizer.json.

@@ -28,7 +28,7 @@ from training.process import die_with_parent, forget_other_launchers, prepare_pr
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command.
+    """Runs a command.
 
     Returns:
         The exit code: 0, or 1 after a message on stderr.

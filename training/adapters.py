@@ -9,7 +9,7 @@ from training.weights import load_model
 
 
 def build_model(base: Path, options: Training, precision: Precision, device: Any) -> Any:
-    """Load a base model for training; a new adapter is drawn with the recipe's seed.
+    """Loads a base model for training; a new adapter is drawn with the recipe's seed.
 
     What is trained is f32 in either precision, as small steps would be lost in bf16: in bf16, products are computed in
     it, and frozen weights are kept in it, or in 4 bits.
@@ -35,7 +35,7 @@ def build_model(base: Path, options: Training, precision: Precision, device: Any
 
 
 def with_adapter(model: Any, options: Training) -> Any:
-    """Freeze a model's weights, and put the recipe's adapter beside them."""
+    """Freezes a model's weights, and puts the recipe's adapter beside them."""
     from peft import LoraConfig, get_peft_model
 
     lora = options.lora

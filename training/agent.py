@@ -33,7 +33,7 @@ _OTHERS_SECONDS = 300.0
 
 
 def run_host(place: HostPlace, folders: TrainingFolders, environ: Mapping[str, str], stop: StopRequest) -> int:
-    """Run this host's ranks to their end.
+    """Runs this host's ranks to their end.
 
     Returns:
         The exit code: 0, 1 failed, 3 diverged, 143 stopped.
@@ -112,13 +112,13 @@ class _Meeting(StaticTCPRendezvous):
         return RendezvousInfo(PrefixStore("agents", store), place.number, len(place.hosts), bootstrap)
 
     def leave_reason(self, text: str) -> None:
-        """Tell the other hosts' ranks why this host's ended."""
+        """Tells the other hosts' ranks why this host's ended."""
         assert self._store
         with suppress(DistError):  # the first host is gone
             PrefixStore("job", self._store).compare_set("failed", "", text)
 
     def stay_for_others(self) -> None:
-        """Keep the store until the other hosts have read why this one ended, or for a few seconds."""
+        """Keeps the store until the other hosts have read why this one ended, or for a few seconds."""
         assert self._store
         left = PrefixStore("left", self._store)
         with suppress(DistError):  # the first host is gone

@@ -24,7 +24,7 @@ def answer_suites(
     system_prompt: str,
     precision: Literal["auto", "bf16", "f32"],
 ) -> None:
-    """Answer every suite's rows in the order of the dataset, each suite into a sealed file: a list of `Answer`.
+    """Answers every suite's rows in the order of the dataset, each suite into a sealed file: a list of `Answer`.
 
     Args:
         model: a folder in Hugging Face's layout, such as a model version.
@@ -59,12 +59,14 @@ def answer_suites(
 
 
 def answer_file(folder: Path, suite: Suite) -> Path:
-    """The file of a suite's answers: another definition of the suite has another file, but not another judge."""
+    """Returns the file of a suite's answers: another definition of the suite has another file, but not another
+    judge.
+    """
     return folder / f"{suite.name}-{sha256_bytes(suite.model_dump_json(exclude={'judge'}).encode())[:16]}.json"
 
 
 def _check_model(folder: Path) -> None:
-    """Refuse what could run code when it is loaded, and adapters, which name their base model by a path or a hub."""
+    """Refuses what could run code when it is loaded, and adapters, which name their base model by a path or a hub."""
     if not folder.is_dir() or find_source(folder) != folder:
         raise KitError("is no Hugging Face folder", where=str(folder), fix="give a folder with config.json")
     if (folder / "adapter_config.json").exists():

@@ -19,7 +19,7 @@ for the backward pass, would be much of a layer's activations."""
 
 
 def attend_by_sequence(model: Any) -> None:
-    """Let a model on processors attend to each sequence of a packed row alone.
+    """Lets a model on processors attend to each sequence of a packed row alone.
 
     Args:
         model: of transformers, bare or in an adapter, loaded with torch's attention (`sdpa`).
@@ -68,8 +68,8 @@ def _attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options:
 
 
 def _sequences(mask: Any) -> tuple[list[int], list[Any]] | None:
-    """The sequences of a row: their lengths, and their own masks where they are more than causal, as with sliding
-    windows. None: they see each other.
+    """Returns the sequences of a row: their lengths, and their own masks where they are more than causal, as with
+    sliding windows. None: they see each other.
 
     Args:
         mask: bool [tokens, tokens]: whether a token sees another one. The first of a sequence does not see the one

@@ -21,7 +21,7 @@ class Collator:
     """
 
     def __init__(self, pad: int, pack_to: int = 0) -> None:
-        """Lay out batches.
+        """Lays out batches.
 
         Args:
             pad: the token id that fills up rows.
@@ -31,7 +31,7 @@ class Collator:
         self._pad, self._pack_to = pad, pack_to
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
-        """Lay out examples; of none, a batch without loss.
+        """Lays out examples; of none, a batch without loss.
 
         Returns:
             `input_ids` [rows, width]; `position_ids` [rows, width] of packed rows, which begin at 0 in each sequence;
@@ -67,7 +67,7 @@ class Collator:
 
 
 def on_device(batch: Batch, device: Any) -> Batch:
-    """A batch with its tensors on a device."""
+    """Returns a batch with its tensors on a device."""
     return {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
 
 

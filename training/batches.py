@@ -8,7 +8,7 @@ from training.ranks import Alone
 
 
 def check_batch_size(batch_size: int, ranks: int) -> None:
-    """Refuse a batch that can't be split evenly.
+    """Refuses a batch that can't be split evenly.
 
     Raises:
         RunError: naming the recipe's field, and sizes that can be.
@@ -23,7 +23,8 @@ def check_batch_size(batch_size: int, ranks: int) -> None:
 
 
 def shared_batches(count: int, batch_size: int, seed: int, ranks: Alone) -> Any:
-    """A batch sampler over `count` rows. Each row is drawn once an epoch; a short last batch leaves some ranks none.
+    """Yields a batch sampler over `count` rows. Each row is drawn once an epoch; a short last batch leaves some ranks
+    none.
 
     Args:
         count: rows to draw.

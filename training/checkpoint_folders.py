@@ -29,7 +29,7 @@ class CheckpointFolders:
 
 
 def emptied(folder: Path) -> Path:
-    """The folder, made anew and empty."""
+    """Returns the folder, made anew and empty."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder

@@ -40,7 +40,7 @@ class Marker(Part):
 
 
 def publish(folder: Path, target: Path, notes: dict[str, Any] | None = None) -> None:
-    """Keep a folder that was just written as a complete checkpoint, under its final name.
+    """Keeps a folder that was just written as a complete checkpoint, under its final name.
 
     Args:
         folder: on any disk; it stays.
@@ -58,7 +58,7 @@ def publish(folder: Path, target: Path, notes: dict[str, Any] | None = None) -> 
 
 
 def notes_of(folder: Path) -> dict[str, Any] | None:
-    """The notes of a complete checkpoint; None when it is incomplete or damaged."""
+    """Returns the notes of a complete checkpoint; None when it is incomplete or damaged."""
     try:
         return checked(folder).notes
     except (OSError, KitError):
@@ -66,7 +66,7 @@ def notes_of(folder: Path) -> dict[str, Any] | None:
 
 
 def checked(folder: Path) -> Marker:
-    """A checkpoint's marker, after every byte of the checkpoint was checked against it.
+    """Returns a checkpoint's marker, after every byte of the checkpoint was checked against it.
 
     Raises:
         OSError: it has no marker, so it is incomplete.
@@ -85,18 +85,22 @@ def checked(folder: Path) -> Marker:
 
 
 def newest(folder: Path) -> Path | None:
-    """The complete checkpoint with the highest step; damaged ones are passed over, with a line that says why."""
+    """Returns the complete checkpoint with the highest step; damaged ones are passed over, with a line that says
+    why.
+    """
     return next(_complete(folder, checked), None)
 
 
 def restored(folder: Path, local: Path) -> Path | None:
-    """A copy of the newest complete checkpoint below `local`, which nobody else can change once it was checked."""
+    """Returns a copy of the newest complete checkpoint below `local`, which nobody else can change once it was
+    checked.
+    """
     found = next(_complete(folder, lambda path: fetched(path, local)), None)
     return found and local / found.name
 
 
 def fetched(path: Path, local: Path) -> Path:
-    """A copy of one complete checkpoint below `local`.
+    """Returns a copy of one complete checkpoint below `local`.
 
     Raises:
         OSError, IntegrityError: as of `checked`, of the checkpoint or of the copy.
@@ -110,13 +114,13 @@ def fetched(path: Path, local: Path) -> Path:
 
 
 def keep(folder: Path, count: int) -> None:
-    """Delete all checkpoints but the newest `count`."""
+    """Deletes all checkpoints but the newest `count`."""
     for path in _in_order(folder)[:-count]:
         _remove(path)
 
 
 def once(path: Path, make: Callable[[], Any]) -> Any:
-    """The JSON value in a sealed file; made and written, whole, if it is not there, or not as it was written.
+    """Returns the JSON value in a sealed file; made and written, whole, if it is not there, or not as it was written.
 
     A stage that was finished before an interruption is so skipped.
     """
@@ -136,7 +140,7 @@ def sealed(content: Any) -> str:
 
 
 def unsealed(path: Path) -> Any:
-    """The content of a sealed file.
+    """Returns the content of a sealed file.
 
     Raises:
         OSError: it is not there.
@@ -156,7 +160,7 @@ def unsealed(path: Path) -> Any:
 
 
 def _complete(folder: Path, check: Callable[[Path], object]) -> Iterator[Path]:
-    """The checkpoints that pass, newest first."""
+    """Yields the checkpoints that pass, newest first."""
     for path in reversed(_in_order(folder)):
         try:
             check(path)
@@ -185,14 +189,16 @@ def _step(path: Path) -> str:
 
 
 def _write_synced(path: Path, text: str) -> None:
-    """Write a sealed file in its place: by its seal one that was cut is told from a whole one."""
+    """Writes a sealed file in its place: by its seal one that was cut is told from a whole one."""
     path.write_text(text)
     _fsync(path)
     _fsync(path.parent)
 
 
 def _fsync(path: Path) -> None:
-    """Wait until it is stored, where that can be asked: some mounts store a file when it is closed, and refuse this."""
+    """Waits until it is stored, where that can be asked: some mounts store a file when it is closed, and refuse
+    this.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

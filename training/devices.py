@@ -16,7 +16,7 @@ _AZURE_COUNT = "AZ_BATCHAI_GPU_COUNT_FOUND"
 
 
 def count_gpus(environ: Mapping[str, str], instance_type: str = "") -> int:
-    """Count the NVIDIA GPUs that this process may use. Imports torch, which takes seconds, only if there are any.
+    """Counts the NVIDIA GPUs that this process may use. Imports torch, which takes seconds, only if there are any.
 
     Args:
         environ: of the job's first process.
@@ -47,7 +47,7 @@ def best_device() -> Any:
 
 
 def precision_on(device: Any, asked: Literal["auto", "bf16", "f32"]) -> Precision:
-    """The precision that a recipe asks for; `auto` is bf16 where the device multiplies it in hardware.
+    """Returns the precision that a recipe asks for; `auto` is bf16 where the device multiplies it in hardware.
 
     Elsewhere bf16 is emulated, and slower than f32.
     """
@@ -63,7 +63,7 @@ def precision_on(device: Any, asked: Literal["auto", "bf16", "f32"]) -> Precisio
 
 
 def torch_dtype(precision: Precision) -> Any:
-    """The torch.dtype of a precision."""
+    """Returns the torch.dtype of a precision."""
     import torch
 
     return {"bf16": torch.bfloat16, "f32": torch.float32}[precision]

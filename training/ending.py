@@ -11,7 +11,7 @@ FAILED, DIVERGED, STOPPED = 1, 3, 143  # 143: what a shell calls an end by SIGTE
 
 
 def report_failure(path: Path, text: str) -> None:
-    """Print why the job failed, and leave it where the platform looks, unless another process of it did so first."""
+    """Prints why the job failed, and leaves it where the platform looks, unless another process of it did so first."""
     print(f"error: {text}", file=sys.stderr, flush=True)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def ended_without_a_word(host: str, codes: Mapping[int, int]) -> str:
 
 
 def described(error: Exception) -> str:
-    """An error that nobody foresaw, with the fix."""
+    """Returns an error that nobody foresaw, with the fix."""
     fix = "see the traceback in the log"
     if is_full(error):
         fix = "free space, or give the job a larger volume, and start it again"
@@ -53,13 +53,17 @@ def described(error: Exception) -> str:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory of a GPU or of the machine could not be had. Torch says so of a processor's in words only."""
+    """Returns whether memory of a GPU or of the machine could not be had. Torch says so of a processor's in words
+    only.
+    """
     kinds = {kind.__name__ for kind in type(error).__mro__}
     return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)
 
 
 def is_full(error: Exception) -> bool:
-    """Whether a write failed for want of space. The libraries' own errors say so in words only, or not at all."""
+    """Returns whether a write failed for want of space. The libraries' own errors say so in words only, or not at
+    all.
+    """
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     words = [os.strerror(code) for code in full] + ["PytorchStreamWriter failed writing file"]
     return getattr(error, "errno", None) in full or any(word in str(error) for word in words)

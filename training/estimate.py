@@ -30,7 +30,7 @@ _GIB = 1 << 30
 
 
 def estimate(folder: Path, request: EstimateRequest) -> Estimate:
-    """Say how each machine would train.
+    """Says how each machine would train.
 
     Args:
         folder: has the model's config.json and, where rows are counted, its tokenizer.
@@ -122,8 +122,8 @@ class _Plan:
     def _peak(
         self, rows: int, most: int, precision: Precision, checkpointing: bool, shards: int, copies: bool
     ) -> tuple[int, PeakMemory]:
-        """The fullest moment with so many rows at a time; between 1 and `most`, on the line between the two, which is
-        never below it.
+        """Returns the fullest moment with so many rows at a time; between 1 and `most`, on the line between the two,
+        which is never below it.
         """
         sizes, ends = self.sizes(precision), (1, most)
         traces = [self._trace(end, precision, checkpointing) for end in ends]
@@ -192,7 +192,7 @@ def _read_config(folder: Path) -> Any:
 
 
 def _count(folder: Path, request: EstimateRequest) -> RowLengths:
-    """The examples that rows become; without rows, what is assumed of them."""
+    """Returns the examples that rows become; without rows, what is assumed of them."""
     most = request.training.max_tokens
     if not request.rows:
         bearing = most - 1 if request.training.method == "pretrain" else most // 2
@@ -222,6 +222,6 @@ def _this_machine(options: Training) -> MachineMemory:
 
 
 def answer(folder: Path, request: Path, target: Path) -> None:
-    """Read a request, and write the estimate as JSON."""
+    """Reads a request, and writes the estimate as JSON."""
     asked = EstimateRequest.model_validate(json.loads(request.read_text()))
     target.write_text(estimate(folder, asked).model_dump_json())

@@ -30,7 +30,7 @@ def run_suite(
     between: Callable[[], None] = lambda: None,
     ranks: Alone | None = None,
 ) -> list[Answer]:
-    """Answer every row greedily; of a suite `perplexity`, find how likely each row's own answer is.
+    """Answers every row greedily; of a suite `perplexity`, finds how likely each row's own answer is.
 
     Args:
         system_prompt: put first where a row has none, as the server will.
@@ -68,7 +68,7 @@ def run_suite(
 
 @contextmanager
 def computing_in_f32(model: Any) -> Iterator[None]:
-    """Let a bf16 model compute in f32: each module's weights are widened while it runs, and only then.
+    """Lets a bf16 model compute in f32: each module's weights are widened while it runs, and only then.
 
     The results are those of the same weights loaded in f32, in half the memory; each step takes longer.
     """
@@ -142,7 +142,7 @@ def write_answers(path: Path, rows: list[SuiteRow], answers: list[Answer], score
 
 
 def recorded(answer: Answer) -> str | dict[str, Any]:
-    """An answer as JSON holds it."""
+    """Returns an answer as JSON holds it."""
     return answer if isinstance(answer, str) else answer.model_dump()
 
 

@@ -27,7 +27,7 @@ class Examples:
     """Examples in an Arrow file, read when they are asked for."""
 
     def __init__(self, path: Path) -> None:
-        """Map a file that `write_examples` wrote."""
+        """Maps a file that `write_examples` wrote."""
         import pyarrow
 
         table = pyarrow.ipc.open_stream(pyarrow.memory_map(str(path))).read_all()
@@ -55,7 +55,7 @@ class Examples:
 
 
 def load_examples(rows: Path, tokenizer: Any, options: Training, system_prompt: str, target: Path) -> Examples:
-    """Tokenise a split's rows, in order, into a file.
+    """Tokenises a split's rows, in order, into a file.
 
     Args:
         rows: the file of the split (`read_rows`).
@@ -72,7 +72,7 @@ def load_examples(rows: Path, tokenizer: Any, options: Training, system_prompt: 
 
 
 def write_examples(examples: Iterable[Example], path: Path) -> None:
-    """Write an Arrow stream: the tokens of all sequences of an example one after the other, and their lengths."""
+    """Writes an Arrow stream: the tokens of all sequences of an example one after the other, and their lengths."""
     import pyarrow
 
     kinds = {
@@ -126,7 +126,7 @@ def _examples(rows: Path, tokenizer: Any, options: Training, system_prompt: str)
 
 
 def _translations(row: Row, options: Training) -> list[Row]:
-    """A row's texts as the conversations that the recipe asks for.
+    """Returns a row's texts as the conversations that the recipe asks for.
 
     Raises:
         DataError: the row lacks both languages of each of them.
@@ -143,7 +143,7 @@ def _translations(row: Row, options: Training) -> list[Row]:
 
 
 def _conversations(row: Row, tokenizer: Any, options: Training, system_prompt: str) -> list[Example]:
-    """A conversation; several where the chat template rewrites earlier turns."""
+    """Returns a conversation; several where the chat template rewrites earlier turns."""
     tools = [tool.to_dict() for tool in row.tools]
     sequences = encode(tokenizer, with_system(row.turns, system_prompt), tools, row.completion)
     return [Example([sequence], 1) for sequence in sequences]
@@ -163,8 +163,8 @@ def _preference(row: Row, tokenizer: Any, options: Training, system_prompt: str)
 
 
 def _document(row: Row, tokenizer: Any, options: Training, system_prompt: str) -> list[Example]:
-    """A text in chunks of at most `max_tokens`. Each begins with the last token of the one before, so that every token
-    but a text's first is predicted once.
+    """Returns a text in chunks of at most `max_tokens`. Each begins with the last token of the one before, so that
+    every token but a text's first is predicted once.
     """
     ids = np.array(document_ids(tokenizer, row.text), np.int32)
     step = options.max_tokens - 1

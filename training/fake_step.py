@@ -104,7 +104,7 @@ class _LiveBytes(TorchDispatchMode):
             self.peak = Moment(self.live, self.gradients)
 
     def take_peak(self) -> Moment:
-        """The largest moment since the last call."""
+        """Returns the largest moment since the last call."""
         peak, self.peak = self.peak, Moment(self.live, self.gradients)
         return peak
 
@@ -137,7 +137,7 @@ class _FourBitLinear(nn.Linear):
 
 
 def layers_alike(model: Any) -> bool:
-    """Whether a model is deeper than what is traced, and all of its layers have the same weights."""
+    """Returns whether a model is deeper than what is traced, and all of its layers have the same weights."""
     shapes = [[(name, weight.shape) for name, weight in block.named_parameters()] for block in blocks(model)]
     return len(shapes) > max(_DEPTHS) and all(shape == shapes[0] for shape in shapes)
 
@@ -155,7 +155,7 @@ def _packed_bytes(weights: int) -> int:
 
 
 def outline(config: Any, options: Training, precision: Precision, layers: int = 0) -> Any:
-    """A model with the recipe's adapter, without memory (torch's device meta), as `build_model` would load it.
+    """Returns a model with the recipe's adapter, without memory (torch's device meta), as `build_model` would load it.
 
     Args:
         config: transformers' configuration.
@@ -194,7 +194,7 @@ def trace_step(
     foreach: bool,
     shortened: bool,
 ) -> StepTrace:
-    """Trace a step.
+    """Traces a step.
 
     Args:
         config: transformers' configuration.
@@ -255,7 +255,7 @@ def _trace(
 
 
 def _materialise(model: Any, four_bit: bool, live: _LiveBytes) -> None:
-    """Give a model on device meta fake memory, in place; tied weights stay tied."""
+    """Gives a model on device meta fake memory, in place; tied weights stay tied."""
     for layer in list(_packed_layers(model)) if four_bit else ():
         layer.__class__ = _FourBitLinear
     made: dict[int, nn.Parameter] = {}
@@ -313,7 +313,7 @@ def _objective(config: Any, options: Training, precision: Precision, model: Any,
 
 @contextmanager
 def _marked(model: Any, mark: Callable[[], None]) -> Iterator[None]:
-    """Call `mark` when the last two layers' backward passes are done, and when those of the first two begin."""
+    """Calls `mark` when the last two layers' backward passes are done, and when those of the first two begin."""
     layers = list(blocks(model))
 
     def watch(_: Any, __: Any, made: Any) -> None:

@@ -40,7 +40,7 @@ def finetune(
     ranks: Alone | None = None,
     validation_rows: Path | None = None,
 ) -> TrainingFacts:
-    """Train by the recipe's method; goes on from the newest complete checkpoint. Equal inputs, threads and ranks give
+    """Trains by the recipe's method; goes on from the newest complete checkpoint. Equal inputs, threads and ranks give
     equal bytes.
 
     Args:
@@ -122,7 +122,7 @@ def _finetune(job: _Job, stop_asked: Callable[[], bool]) -> TrainingFacts:
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether `finetune` has left its whole result there."""
+    """Returns whether `finetune` has left its whole result there."""
     return checkpoints.notes_of(folder / RESULT) is not None
 
 
@@ -211,7 +211,7 @@ def _trainer_settings(
 
 
 def _save_adapter(model: Any, weights: dict[str, Any], folder: Path) -> None:
-    """Save as peft does, but so that equal adapters are equal bytes, and without its empty model card."""
+    """Saves as peft does, but so that equal adapters are equal bytes, and without its empty model card."""
     model.save_pretrained(folder, state_dict=weights)
     (folder / "README.md").unlink()
     path = folder / "adapter_config.json"

@@ -10,7 +10,7 @@ _CONTROL = 3  # GGUF's token type of special tokens
 
 
 def read_gguf(path: Path) -> tuple[Any, Any, str]:
-    """Dequantise a GGUF file.
+    """Dequantises a GGUF file.
 
     Returns:
         The model (f32), its tokenizer, and the licence that the file states, or "".

@@ -14,7 +14,7 @@ class DivergedError(RunError):
 
 
 def guard(loss: float, grad_norm: float, before: list[float], step: int) -> None:
-    """Stop a run that has diverged; the library itself would log 0 and go on.
+    """Stops a run that has diverged; the library itself would log 0 and go on.
 
     Args:
         loss: of this step, mean over its loss-bearing tokens, in nats.

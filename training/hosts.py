@@ -70,7 +70,7 @@ def read_place(folders: TrainingFolders, environ: Mapping[str, str]) -> HostPlac
 
 
 def keep_nodes(environ: MutableMapping[str, str]) -> None:
-    """Keep what Azure ML says of a job's nodes, under the kit's own name: its variables are also those that libraries
+    """Keeps what Azure ML says of a job's nodes, under the kit's own name: its variables are also those that libraries
     take for another launcher's (training.process.forget_other_launchers).
     """
     if all(environ.get(name) for name in _AZURE):
@@ -90,7 +90,7 @@ def _place_among(found: Mapping[str, str], gpus: int) -> HostPlace:
 
 
 def address_of(name: str, folders: TrainingFolders, environ: Mapping[str, str]) -> str:
-    """A host's address now; "" when its name is not known (yet).
+    """Returns a host's address now; "" when its name is not known (yet).
 
     A process that stands for a container has its own hosts file; a container's names are resolved by its system.
     """

@@ -45,7 +45,7 @@ When = Literal["before", "after"]
 
 
 def run_job(environ: Mapping[str, str]) -> int:
-    """Run the job in this container's folders: in this process, or in one for each GPU of each host.
+    """Runs the job in this container's folders: in this process, or in one for each GPU of each host.
 
     Returns:
         The exit code: 0 with a complete model version (its gate passed or not), 1 failed, 3 diverged, 143 stopped.
@@ -83,7 +83,7 @@ def run_rank(environ: Mapping[str, str]) -> int:
 
 
 def _ended(work: Callable[[StopRequest], int], folders: TrainingFolders, ranks: Alone) -> int:
-    """The exit code of a work, with the reason where the platform and the other ranks find it."""
+    """Returns the exit code of a work, with the reason where the platform and the other ranks find it."""
     try:
         return work(StopRequest())
     except Exception as e:
@@ -159,7 +159,7 @@ class TrainingJob:
         self.ranks.check()
 
     def _check_inputs(self) -> ModelManifest:
-        """Refuse inputs that are not the versions that the spec names.
+        """Refuses inputs that are not the versions that the spec names.
 
         Returns:
             The base model's manifest.
@@ -186,7 +186,7 @@ class TrainingJob:
             return checkpoints.once(self.state / f"{name}.json", work)
 
     def _evaluated(self, when: When) -> dict[str, Any]:
-        """The stage of an evaluation, on all ranks if it is to be done."""
+        """Returns the stage of an evaluation, on all ranks if it is to be done."""
 
         def work() -> dict[str, Any]:
             self.ranks.reached(f"evaluate_{when}", _TO_DO)
@@ -197,8 +197,8 @@ class TrainingJob:
         return found
 
     def _evaluate(self, when: When) -> dict[str, Any]:
-        """The answers to every suite's rows in the trained precision; after training, the answers to some that were
-        right in the other one too. All ranks answer together, and each has all answers.
+        """Returns the answers to every suite's rows in the trained precision; after training, the answers to some that
+        were right in the other one too. All ranks answer together, and each has all answers.
         """
         self.ranks.connect()
         model_folder = self.base
@@ -230,7 +230,7 @@ class TrainingJob:
         return result
 
     def _report(self, suite: Suite, rows: list[SuiteRow], answers: list[Answer], when: When) -> None:
-        """Write a suite's answers for people to read, and say their score; a judge has not given one yet."""
+        """Writes a suite's answers for people to read, and says their score; a judge has not given one yet."""
         path = self.state / "reports" / f"answers-{suite.name}-{when}.jsonl"
         if suite.judge:
             write_answers(path, rows, answers, None)
@@ -269,7 +269,7 @@ class TrainingJob:
             )
 
     def _package(self) -> None:
-        """Make a version of what was trained; again unless all of it is there as it was written."""
+        """Makes a version of what was trained; again unless all of it is there as it was written."""
         self._check_stop()
         say(stage="package")
         record = self.state / "package.json"
@@ -322,7 +322,7 @@ class TrainingJob:
 
 
 def _read_spec(path: Path) -> RunSpec:
-    """The run's spec, which must be the one that the job's request names.
+    """Returns the run's spec, which must be the one that the job's request names.
 
     Raises:
         IntegrityError: it was changed since the job was submitted.

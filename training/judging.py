@@ -98,7 +98,8 @@ def judged_scores(
     after: Sequence[Answer],
     verdicts: Verdicts,
 ) -> tuple[list[float], list[float]]:
-    """The scores of two models' answers, from 0 to 1: (rating - 1) / 4; of pairs, the share of orders that each won.
+    """Returns the scores of two models' answers, from 0 to 1: (rating - 1) / 4; of pairs, the share of orders that each
+    won.
 
     A reply that can't be read counts as the lowest rating, or as a tie.
 
@@ -146,7 +147,7 @@ def replies_to(suite: Suite, row: Row, before: Answer, after: Answer, verdicts: 
 
 
 def read_verdict(judge: Judge, text: str) -> JudgeVerdict:
-    """Read a judge's reply: JSON of the form that was asked for, and nothing beside it.
+    """Reads a judge's reply: JSON of the form that was asked for, and nothing beside it.
 
     Returns:
         Without rating and preference if it is not that.
@@ -164,13 +165,13 @@ def read_verdict(judge: Judge, text: str) -> JudgeVerdict:
 
 
 def judge_of(suite: Suite) -> Judge:
-    """The judge of a suite `judge`, which always has one."""
+    """Returns the judge of a suite `judge`, which always has one."""
     assert suite.judge
     return suite.judge
 
 
 def _of_row(suite: Suite, row: Row, before: str, after: str) -> list[JudgeRequest]:
-    """The requests of a row: of its two answers, or of them in both orders; of equal ones, no pair."""
+    """Returns the requests of a row: of its two answers, or of them in both orders; of equal ones, no pair."""
     judge = judge_of(suite)
     if judge.mode == "rating":
         return [_request(judge, row, {"ANSWER": answer}) for answer in (before, after)]

@@ -26,7 +26,8 @@ def likelihoods(
     between: Callable[[], None],
     ranks: Alone,
 ) -> list[Likelihood]:
-    """The likelihood of what training would learn of each row: all answers with their ends, or the text with its end.
+    """Returns the likelihood of what training would learn of each row: all answers with their ends, or the text with
+    its end.
 
     What exceeds the model's context is left out.
 
@@ -66,7 +67,7 @@ def likelihoods(
 
 
 def row_losses(model: Any, batch: Sequence[Encoded], pad: int) -> list[float]:
-    """The loss of each sequence, nats, summed over the tokens that bear it."""
+    """Returns the loss of each sequence, nats, summed over the tokens that bear it."""
     import torch
     from torch.nn.functional import cross_entropy
 

@@ -19,7 +19,7 @@ def now() -> str:
 def write_manifest(
     folder: Path, *, name: str, licence: str, lineage: Lineage, golden: list[Golden], **fields: Any
 ) -> str:
-    """Hash every file and write manifest.json.
+    """Hashes every file and writes manifest.json.
 
     Args:
         folder: the version, complete but for its manifest.

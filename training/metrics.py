@@ -24,7 +24,7 @@ class Scored(NamedTuple):
 
 
 def summarise(metric: Metric, scored: Scored, groups: Sequence[str]) -> Score:
-    """The mean of a suite's numbers, with its interval."""
+    """Returns the mean of a suite's numbers, with its interval."""
     if metric == LIKELIHOOD:
         return mean_loss(scored, groups)
     return mean_score(scored.values, groups)
@@ -99,7 +99,7 @@ def _bootstrap(values: Sequence[float], groups: Sequence[str], weights: Sequence
 
 
 def _by_group(values: Sequence[float], groups: Sequence[str], weights: Sequence[int] = ()) -> list[tuple[float, float]]:
-    """The weighted sum of each group's values, and its weight, in the order of the groups' names."""
+    """Returns the weighted sum of each group's values, and its weight, in the order of the groups' names."""
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for value, group, weight in zip(values, groups, weights or [1] * len(values), strict=True):
         sums[group][0] += value * weight

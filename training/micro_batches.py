@@ -58,7 +58,7 @@ def rows_on_gpu(
 
 
 def too_large(reason: str, tokens: int) -> RunError:
-    """The error for a GPU on which not even one row can be trained."""
+    """Returns the error for a GPU on which not even one row can be trained."""
     return RunError(
         f"one row of {tokens} tokens does not fit into this GPU's memory ({reason.partition('. ')[0]})",
         where="training.max_tokens",

@@ -60,7 +60,7 @@ def model_card(
 
 
 def _metadata(recipe: Recipe, base: ModelManifest, evaluation: list[SuiteResult]) -> str:
-    """The front matter; JSON is YAML."""
+    """Returns the front matter; JSON is YAML."""
     origin = base.lineage.origin.source if base.lineage.origin else ""
     results = [
         {
@@ -84,7 +84,7 @@ def _metadata(recipe: Recipe, base: ModelManifest, evaluation: list[SuiteResult]
 
 
 def _published(result: SuiteResult) -> dict[str, float]:
-    """A suite's scores by the names that the hub has for them (https://huggingface.co/metrics)."""
+    """Returns a suite's scores by the names that the hub has for them (https://huggingface.co/metrics)."""
     if unit_of(result.metric):
         return {"perplexity": round(math.exp(result.after.value), 4)}
     names = {"chrF++": "chrf"}

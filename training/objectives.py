@@ -21,7 +21,7 @@ class Objective(Protocol):
         ...
 
     def total(self, model: Any, batch: Batch) -> Any:
-        """The sum over them, in nats: a tensor without dimensions, f32."""
+        """Returns the sum over them, in nats: a tensor without dimensions, f32."""
         ...
 
 
@@ -39,7 +39,7 @@ class PreferenceLoss:
     """Of `dpo`: equation 7 of Rafailov et al. 2023 (arXiv:2305.18290), for each pair of answers."""
 
     def __init__(self, beta: float, reference: Callable[[Batch], Any]) -> None:
-        """Compare with a reference.
+        """Compares with a reference.
 
         Args:
             beta: the recipe's.
@@ -61,7 +61,7 @@ class PreferenceLoss:
 
 
 def log_probabilities(model: Any, batch: Batch) -> Any:
-    """The log-probability of each of a batch's targets, f32 [targets].
+    """Returns the log-probability of each of a batch's targets, f32 [targets].
 
     Args:
         model: a causal language model, bare, with an adapter, or wrapped for several ranks.
@@ -76,7 +76,7 @@ def log_probabilities(model: Any, batch: Batch) -> Any:
 
 
 def adapter_off(model: Any, autocast: Callable[[], AbstractContextManager[Any]]) -> Callable[[Batch], Any]:
-    """The reference of a model with an adapter: itself without it."""
+    """Returns the reference of a model with an adapter: itself without it."""
     import torch
 
     def reference(batch: Batch) -> Any:
@@ -92,7 +92,7 @@ def adapter_off(model: Any, autocast: Callable[[], AbstractContextManager[Any]])
 
 
 def frozen(model: Any, autocast: Callable[[], AbstractContextManager[Any]]) -> Callable[[Batch], Any]:
-    """The reference of a model of which all weights are trained: another one, which nothing changes."""
+    """Returns the reference of a model of which all weights are trained: another one, which nothing changes."""
     import torch
 
     model.requires_grad_(False).eval()
@@ -106,7 +106,7 @@ def frozen(model: Any, autocast: Callable[[], AbstractContextManager[Any]]) -> C
 
 @contextmanager
 def _head_only_at(model: Any, places: Any) -> Iterator[None]:
-    """Let a model project only some places of its flattened rows to the vocabulary: logits [1, places, vocabulary].
+    """Lets a model project only some places of its flattened rows to the vocabulary: logits [1, places, vocabulary].
 
     What models do to logits, such as scaling, they do to each alone.
     """

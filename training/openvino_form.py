@@ -23,7 +23,7 @@ _KEEP = ("openvino_model.xml", "openvino_model.bin", "config.json", "generation_
 
 
 def is_wanted(asked: bool | None, folder: Path) -> bool:
-    """Whether a version gets the form.
+    """Returns whether a version gets the form.
 
     Args:
         asked: by recipe or command line; None: by the model's size.
@@ -33,7 +33,7 @@ def is_wanted(asked: bool | None, folder: Path) -> bool:
 
 
 def export_openvino(folder: Path) -> None:
-    """Convert a version's safetensors into `openvino/` beside them; weights stay bf16. Equal weights give equal bytes.
+    """Converts a version's safetensors into `openvino/` beside them; weights stay bf16. Equal weights give equal bytes.
 
     Raises:
         KitError: the architecture has no conversion, or the environment is missing.
@@ -92,7 +92,7 @@ def _convert(folder: Path) -> None:
 
 
 def main(folder: Path) -> int:
-    """Convert in the environment that has the converter; the exit code."""
+    """Converts in the environment that has the converter; returns the exit code."""
     die_with_parent()
     forget_other_launchers()
     prepare_process()

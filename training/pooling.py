@@ -17,7 +17,7 @@ _FOLDER = "answers"
 
 
 def pooled(values: Mapping[int, _T], count: int, ranks: Alone, stored: "TypeAdapter[dict[int, _T]]") -> dict[int, _T]:
-    """The values of all ranks, by their numbers. All ranks call it together.
+    """Returns the values of all ranks, by their numbers. All ranks call it together.
 
     They travel as files of JSON, by way of rank 0.
 

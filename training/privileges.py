@@ -14,7 +14,7 @@ _OUTPUTS = ("model", "checkpoints", "reports")
 
 
 def give_up_root(environ: Mapping[str, str]) -> None:
-    """Do so in a container; a process with a root folder of its own, or without root's rights, stays as it is.
+    """Does so in a container; a process with a root folder of its own, or without root's rights, stays as it is.
 
     SageMaker starts training containers as root, and mounts folders that only root can write
     (https://github.com/aws/sagemaker-python-sdk/issues/4764). Azure ML starts them as root too
@@ -39,7 +39,7 @@ def give_up_root(environ: Mapping[str, str]) -> None:
 
 
 def own(folders: Sequence[Path], user: int) -> None:
-    """Make folders, and give them with all that is in them to a user and the group of the same number.
+    """Makes folders, and gives them with all that is in them to a user and the group of the same number.
 
     Raises:
         KitError: naming the path that can't be given away.
@@ -58,7 +58,9 @@ def own(folders: Sequence[Path], user: int) -> None:
 
 
 def works_as(user: int, folders: TrainingFolders) -> bool:
-    """Whether a user can read each placed input and write each placed output: a process of that user tries it."""
+    """Returns whether a user can read each placed input and write each placed output: a process of that user
+    tries it.
+    """
     child = os.fork()
     if child == 0:
         try:
@@ -79,7 +81,7 @@ def works_as(user: int, folders: TrainingFolders) -> bool:
 
 
 def become(user: int) -> None:
-    """Drop to a user for good, with its group alone, and a home that anybody can write."""
+    """Drops to a user for good, with its group alone, and a home that anybody can write."""
     os.setgroups([])
     os.setgid(user)
     os.setuid(user)

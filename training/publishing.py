@@ -16,11 +16,11 @@ class Publisher:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        """Let the last one end; whatever else ends the block, its files stay until then."""
+        """Lets the last one end; whatever else ends the block, its files stay until then."""
         self._pool.shutdown()
 
     def start(self, work: Callable[[], None]) -> None:
-        """Do a work after the last one."""
+        """Does a work after the last one."""
         self.wait()
         self._last = self._pool.submit(work)
 

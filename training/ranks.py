@@ -44,20 +44,20 @@ class Alone:
         return self.rank == 0
 
     def check(self) -> None:
-        """Raise what ended another rank."""
+        """Raises what ended another rank."""
 
     def reached(self, mark: str, value: str = "") -> None:
-        """Let the others go on that wait for a mark."""
+        """Lets the others go on that wait for a mark."""
 
     def wait_for(self, mark: str) -> str:
-        """Wait until rank 0 has reached a mark; its value."""
+        """Waits until rank 0 has reached a mark; returns its value."""
         raise NotImplementedError("the first rank waits for nobody")
 
     def connect(self) -> None:
-        """Meet the others; once."""
+        """Meets the others; once."""
 
     def any_asks(self, asked: bool) -> bool:
-        """Whether any rank does; the same answer on each."""
+        """Returns whether any rank does; the same answer on each."""
         return bool(self.largest(int(asked)))
 
     def any_asks_soon(self, asked: bool, seconds: float) -> bool:
@@ -69,11 +69,11 @@ class Alone:
         return asked
 
     def largest(self, number: int) -> int:
-        """The largest number of all ranks, on each of them."""
+        """Returns the largest number of all ranks, on each of them."""
         return number
 
     def sum(self, values: Any) -> Any:
-        """The sum of all ranks' tensors of f64, on each of them."""
+        """Returns the sum of all ranks' tensors of f64, on each of them."""
         return values
 
     def share(self, checkpoint: Path | None, folder: Path) -> Path | None:
@@ -87,7 +87,7 @@ class Alone:
         return folder
 
     def collect(self, folder: Path, pattern: str) -> None:
-        """Bring the files of other hosts' ranks into rank 0's folder; all go on when everybody has come here.
+        """Brings the files of other hosts' ranks into rank 0's folder; all go on when everybody has come here.
 
         Args:
             folder: from `beside_first`.
@@ -95,14 +95,14 @@ class Alone:
         """
 
     def together(self) -> None:
-        """Go on when all ranks have come here."""
+        """Goes on when all ranks have come here."""
 
     def explain(self, error: Exception) -> Exception:
         """What ended this rank, when it was another one; else the error itself."""
         return error
 
     def leave(self, mark: str, text: str) -> str:
-        """Tell the others why this rank ends: "failed" or "stopped". The text, with who it is."""
+        """Tells the others why this rank ends: "failed" or "stopped". Returns the text, with the name of this rank."""
         return text
 
     def private_folder(self) -> Path:
@@ -233,7 +233,7 @@ class Team(Alone):
         distributed.barrier(group=self._control)
 
     def explain(self, error: Exception) -> Exception:
-        """A broken connection has a reason elsewhere, which a rank leaves in the store before it ends."""
+        """Returns a broken connection has a reason elsewhere, which a rank leaves in the store before it ends."""
         if isinstance(error, KitError) or not _is_broken_connection(error):
             return error
         try:
@@ -266,7 +266,7 @@ class Team(Alone):
         return [self._text(f"host/{rank}") for rank in range(self.size)]
 
     def _missing(self, kind: str, seconds: float) -> list[int]:
-        """Say that this rank is here; the ranks that did not within so many seconds.
+        """Says that this rank is here; the ranks that did not within so many seconds.
 
         Raises:
             PeerError, PeerStoppedError: what another rank left.
@@ -308,6 +308,6 @@ def _is_broken_connection(error: Exception) -> bool:
 
 
 def _in_short(error: Exception) -> str:
-    """The message's first sentence, without the place in torch's source."""
+    """Returns the message's first sentence, without the place in torch's source."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return re.sub(r"^\[[^]]*\] ", "", line).partition(". ")[0][:200]

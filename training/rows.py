@@ -108,12 +108,12 @@ class Row(Part):
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Read a split's file as `read_lines_and_rows` does, without the lines."""
+    """Reads a split's file as `read_lines_and_rows` does, without the lines."""
     return ((number, row) for number, _, row in read_lines_and_rows(path))
 
 
 def read_lines_and_rows(path: Path) -> Iterator[tuple[int, bytes, Row]]:
-    """Read, check and normalise the rows of a split's file (`read_lines`).
+    """Reads, check and normalise the rows of a split's file (`read_lines`).
 
     Yields:
         1-based number of the row, or of its line, the line, and the row; blank lines are left out.
@@ -134,7 +134,7 @@ def read_lines_and_rows(path: Path) -> Iterator[tuple[int, bytes, Row]]:
 
 
 def check_kind(kind: str, options: Training, where: str) -> None:
-    """Refuse a row of a kind that a recipe's training can't learn from; `where` names it.
+    """Refuses a row of a kind that a recipe's training can't learn from; `where` names it.
 
     Raises:
         DataError: with the keys that the method needs, or the setting that the row is for.
@@ -151,7 +151,7 @@ def check_kind(kind: str, options: Training, where: str) -> None:
 
 
 def group_of(row: Row, key: str) -> str:
-    """The group that a row belongs to: the value of its `key`, or its prompt's words where `key` is empty.
+    """Returns the group that a row belongs to: the value of its `key`, or its prompt's words where `key` is empty.
 
     Returns:
         Empty: the row has no such key, and belongs to none.
@@ -176,12 +176,14 @@ def prompt_of(row: Row) -> str:
 
 
 def asked_words(prompt: str) -> str:
-    """The words of a prompt that `prompt_of` gave: rows with equal ones ask the same, however it is punctuated."""
+    """Returns the words of a prompt that `prompt_of` gave: rows with equal ones ask the same, however it is
+    punctuated.
+    """
     return ascii_words(prompt) if prompt.isascii() else " ".join(_ANY_WORD.findall(prompt))
 
 
 def parse_row(line: str, where: str) -> Row:
-    """Read a row from its JSON; `where` names it in errors.
+    """Reads a row from its JSON; `where` names it in errors.
 
     Raises:
         DataError: naming the field, with the fix.
@@ -190,7 +192,7 @@ def parse_row(line: str, where: str) -> Row:
 
 
 def row_of(data: dict[str, Any], where: str) -> Row:
-    """Make a row of an object, whose values are JSON's; `where` names it in errors.
+    """Makes a row of an object, whose values are JSON's; `where` names it in errors.
 
     Raises:
         DataError: naming the field, with the fix.
@@ -290,7 +292,7 @@ def _read_side(value: Any, role: str, where: str) -> list[Turn]:
 
 
 def _continued(prompt: list[Turn], answers: list[Turn], where: str) -> list[Turn]:
-    """A prompt and the turns that continue it, as one conversation."""
+    """Returns a prompt and the turns that continue it, as one conversation."""
     if not prompt or prompt[-1].role not in ("user", "tool") or not answers or answers[0].role != "assistant":
         raise DataError(
             "does not answer its prompt",

@@ -47,7 +47,7 @@ class ScaledTrainer(Trainer):
         self.data_collator: Any = self._collator
 
     def save_state(self, folder: Path) -> None:
-        """Write this rank's part of all that a resumed run needs; rank 0 writes what all ranks have in common."""
+        """Writes this rank's part of all that a resumed run needs; rank 0 writes what all ranks have in common."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = self._weights()
         save_shards({**weights, **_moments(self._adam(), weights)}, folder, self.ranks.rank)
@@ -65,7 +65,7 @@ class ScaledTrainer(Trainer):
         return {f"{_WEIGHT}/{n}": weight for n, weight in model.named_parameters() if weight.requires_grad}
 
     def _adam(self) -> Any:
-        """The optimizer without accelerate's wrapper."""
+        """Returns the optimizer without accelerate's wrapper."""
         return getattr(self.optimizer, "optimizer", self.optimizer)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -110,7 +110,7 @@ class ScaledTrainer(Trainer):
         return total
 
     def even_out(self, parts: list[Batch]) -> None:
-        """Give a rank whose share of a short batch has fewer parts some without loss: those in shards are computed by
+        """Gives a rank whose share of a short batch has fewer parts some without loss: those in shards are computed by
         all ranks together.
         """
         parts += [self._collator.collate([])] * (self.ranks.largest(len(parts)) - len(parts))
@@ -119,7 +119,7 @@ class ScaledTrainer(Trainer):
         return whole(super()._clip_grad_norm(model))
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
-        """Find the micro-batch once model and optimizer are where they train."""
+        """Finds the micro-batch once model and optimizer are where they train."""
         if sharded := is_sharded(self.model):
             # In its evaluation mode, accelerate sets the precision alone, and does not wrap the shards in DDP.
             self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
@@ -155,7 +155,7 @@ class ScaledTrainer(Trainer):
             model.zero_grad()
 
     def _trial(self, model: Any, longest: list[Example], rows: int) -> MemoryUse:
-        """Train rows without a step. Where one does not fit, activations are recomputed from then on, if allowed."""
+        """Trains rows without a step. Where one does not fit, activations are recomputed from then on, if allowed."""
         torch.cuda.reset_peak_memory_stats()
         part, reason = self._collator.collate((longest * rows)[:rows]), ""
         try:
@@ -176,7 +176,7 @@ class ScaledTrainer(Trainer):
         return MemoryUse(torch.cuda.max_memory_allocated(), torch.cuda.memory_allocated())
 
     def _any_lacks_memory(self, reason: str) -> bool:
-        """Whether the first trial ran out of memory on any rank.
+        """Returns whether the first trial ran out of memory on any rank.
 
         With sharded weights, ranks that did not would wait within the trial for one that did: it does not wait for
         them for long, and its end ends them.

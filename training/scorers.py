@@ -58,7 +58,7 @@ class SuiteRow(NamedTuple):
 
 
 def can_score(suite: Suite, row: Row, where: str) -> bool:
-    """Whether a suite's metric can score a row's answers.
+    """Returns whether a suite's metric can score a row's answers.
 
     Args:
         where: names the row in errors.
@@ -74,7 +74,7 @@ def can_score(suite: Suite, row: Row, where: str) -> bool:
 
 
 def score_answers(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answer]) -> Scored:
-    """The number of each answer to a suite's rows; not of a suite `judge`, whose numbers are another model's.
+    """Returns the number of each answer to a suite's rows; not of a suite `judge`, whose numbers are another model's.
 
     Raises:
         IntegrityError: an answer is none to the suite's metric.
@@ -88,7 +88,7 @@ def score_answers(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answ
 
 
 def require_kind(suite: Suite, answers: Sequence[Answer]) -> None:
-    """Refuse likelihoods where a suite's metric scores texts, and the reverse.
+    """Refuses likelihoods where a suite's metric scores texts, and the reverse.
 
     Raises:
         IntegrityError: naming the suite.
@@ -117,7 +117,7 @@ def corpus_scores(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answ
 
 
 def reference_of(row: Row) -> str:
-    """A row's own answer as people read it: its text, its calls, or the row's text."""
+    """Returns a row's own answer as people read it: its text, its calls, or the row's text."""
     if not row.turns:
         return row.text
     calls = [call["function"] for call in row.turns[-1].get("tool_calls", ())]
@@ -141,7 +141,7 @@ def _has_answer(_suite: Suite, row: Row, _where: str) -> bool:
 
 
 def _has_tools(_suite: Suite, row: Row, where: str) -> bool:
-    """Whether it has tools; that their schemas can be checked, and its own calls by them, is seen to."""
+    """Returns whether it has tools; that their schemas can be checked, and its own calls by them, is seen to."""
     tools = _tools(row)
     try:
         for tool in tools:
@@ -155,7 +155,7 @@ def _has_tools(_suite: Suite, row: Row, where: str) -> bool:
 
 
 def _has_schema(suite: Suite, row: Row, where: str) -> bool:
-    """Whether it has a schema; its own answer must fit it."""
+    """Returns whether it has a schema; its own answer must fit it."""
     schema = _schema(suite, row)
     if not schema:
         return False
@@ -176,7 +176,7 @@ def _says_whether_to_refuse(_suite: Suite, row: Row, where: str) -> bool:
 
 
 def _has_redacted(_suite: Suite, row: Row, where: str) -> bool:
-    """Whether it has redacted strings; its own answer must hold none."""
+    """Returns whether it has redacted strings; its own answer must hold none."""
     values = row.metadata.get(REDACTED)
     if values is None:
         return False
@@ -207,7 +207,7 @@ def _each(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[str]) -> lis
 
 
 def _calls_rightly(_suite: Suite, row: Row, answer: str) -> bool:
-    """Whether an answer's calls are valid and those of the row, which may have none."""
+    """Returns whether an answer's calls are valid and those of the row, which may have none."""
     tools = _tools(row)
     try:
         calls = parse_tool_calls(answer).calls

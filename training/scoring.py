@@ -38,7 +38,7 @@ class GateVerdict(NamedTuple):
 
 
 def load_suite(suite: Suite, dataset: Path) -> list[SuiteRow]:
-    """The rows that a suite asks, in the order of the dataset.
+    """Returns the rows that a suite asks, in the order of the dataset.
 
     Args:
         dataset: the folder of a dataset version.
@@ -70,7 +70,7 @@ def load_suites(suites: Sequence[Suite], dataset: Path) -> dict[str, list[SuiteR
 
 
 def _scored_rows(suite: Suite, path: Path, group: str) -> tuple[list[SuiteRow], list[str]]:
-    """The rows of a file that a suite can score, and where the others are."""
+    """Returns the rows of a file that a suite can score, and where the others are."""
     rows: list[SuiteRow] = []
     others: list[str] = []
     for number, line, row in read_lines_and_rows(path):
@@ -87,12 +87,12 @@ def _scored_rows(suite: Suite, path: Path, group: str) -> tuple[list[SuiteRow], 
 
 
 def _asked(suite: Suite, row: Row) -> Row:
-    """A row as a suite asks it: a pair of sentences becomes a prompt and its answer."""
+    """Returns a row as a suite asks it: a pair of sentences becomes a prompt and its answer."""
     return (as_conversation(row, suite.languages, suite.prompt) if suite.languages else None) or row
 
 
 def check_suites(recipe: Recipe, dataset: Path) -> dict[str, list[SuiteRow]]:
-    """Refuse suites without rows, and gates that too few groups would decide.
+    """Refuses suites without rows, and gates that too few groups would decide.
 
     Args:
         dataset: the folder of the recipe's dataset version.
@@ -123,7 +123,7 @@ def record(
     after: Mapping[str, Sequence[str | Mapping[str, Any]]],
     golden: Sequence[GoldenAnswer],
 ) -> EvaluationAnswers:
-    """The document of a run's answers; rows, and the answers to them, by suite."""
+    """Returns the document of a run's answers; rows, and the answers to them, by suite."""
     suites = [
         SuiteAnswers(
             suite=suite,
@@ -142,7 +142,7 @@ def record(
 def assess(
     recipe: Recipe, suites: Mapping[str, Sequence[SuiteRow]], answers: EvaluationAnswers, verdicts: Verdicts | None
 ) -> GateVerdict:
-    """Decide from answers alone, with the rows of a dataset version and the gate of a recipe.
+    """Decides from answers alone, with the rows of a dataset version and the gate of a recipe.
 
     Args:
         suites: suite -> the rows that it asks (`load_suites`).
@@ -172,7 +172,7 @@ def assess(
 def score_both(
     suite: Suite, rows: Sequence[SuiteRow], before: Sequence[Answer], after: Sequence[Answer], verdicts: Verdicts
 ) -> tuple[Scored, Scored]:
-    """The numbers of two models' answers to the same rows.
+    """Returns the numbers of two models' answers to the same rows.
 
     Raises:
         IntegrityError: an answer is none to the suite's metric, or the two count different tokens.
@@ -190,7 +190,7 @@ def score_both(
 def suite_result(
     suite: Suite, rows: Sequence[SuiteRow], before: Sequence[Answer], after: Sequence[Answer], verdicts: Verdicts
 ) -> SuiteResult:
-    """The scores of two models' answers to the same rows.
+    """Returns the scores of two models' answers to the same rows.
 
     Raises:
         IntegrityError, KitError: as of `score_both`.
@@ -211,7 +211,8 @@ def suite_result(
 
 
 def to_ask_again(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answer]) -> list[SuiteRow]:
-    """The rows of a suite that are asked in the other precision too: a prompt is golden only if both answers are right.
+    """Returns the rows of a suite that are asked in the other precision too: a prompt is golden only if both answers
+    are right.
 
     A server checks golden prompts by their expected strings, so rows without any are not asked, nor those of suites by
     whose metric an answer can be right without them.
@@ -224,13 +225,13 @@ def to_ask_again(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answe
 
 
 def _may_be_golden(row: Row) -> bool:
-    """Whether a server can ask it: it has expected strings, and neither tools nor calls."""
+    """Returns whether a server can ask it: it has expected strings, and neither tools nor calls."""
     plain = all(turn.keys() == {"role", "content"} for turn in row.prompt)
     return bool(row.expect) and plain and not row.tools
 
 
 def decide(gate: list[GateCheck], results: list[SuiteResult]) -> GateResult:
-    """Hold the lower bounds of the suites' results against the recipe's gate; each condition in words."""
+    """Holds the lower bounds of the suites' results against the recipe's gate; each condition in words."""
     by_name = {r.suite: r for r in results}
     passed, reasons = bool(gate), [] if gate else ["the recipe has no gate"]
     for check in gate:
@@ -271,7 +272,7 @@ def _in_words(name: str, score: Score, unit: str, holds: bool, bound: float, end
 
 
 def not_worse(check: GateCheck, difference: Score) -> tuple[bool, str]:
-    """Hold a paired difference to another version against a check's margin: whether it does, and that in words."""
+    """Holds a paired difference to another version against a check's margin: whether it does, and that in words."""
     holds = difference.low >= -check.margin - 1e-9
     words = (
         f"{check.suite}: difference {difference.value:+.2f}, {difference.low:+.2f} at its lower bound, "

@@ -19,7 +19,7 @@ _PLACES, _OFFSETS = "DCP_SHARDING_INFO", "saved_offsets"  # torch/distributed/ch
 
 
 def save_shards(tensors: Mapping[str, Any], folder: Path, rank: int) -> None:
-    """Write this rank's shards of tensors, and from rank 0 also the tensors that every rank has whole."""
+    """Writes this rank's shards of tensors, and from rank 0 also the tensors that every rank has whole."""
     from safetensors.torch import save_file
 
     local: dict[str, Any] = {}
@@ -43,13 +43,13 @@ def shard_name(rank: int) -> str:
 
 
 def saved_tensors(folder: Path) -> dict[str, tuple[Any, Any]]:
-    """The tensors of a checkpoint by name: shape and dtype of each, whole."""
+    """Returns the tensors of a checkpoint by name: shape and dtype of each, whole."""
     found = _reader(folder).read_metadata().state_dict_metadata
     return {name: (entry.size, entry.properties.dtype) for name, entry in found.items()}
 
 
 def load_shards(tensors: dict[str, Any], folder: Path) -> None:
-    """Fill tensors, whole or in shards, with what a checkpoint has under their names.
+    """Fills tensors, whole or in shards, with what a checkpoint has under their names.
 
     Raises:
         IntegrityError: it lacks one, or has it in another shape.

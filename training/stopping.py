@@ -16,13 +16,13 @@ class StopRequest:
         signal.signal(signal.SIGTERM, self.ask)
 
     def check(self) -> None:
-        """Raise StoppedError if it was asked."""
+        """Raises StoppedError if it was asked."""
         if self.asked:
             raise StoppedError("asked to stop", fix="start the run again: it goes on from the last finished stage")
 
     @contextmanager
     def at_a_step(self) -> Iterator[None]:
-        """Let the block look for itself whether it was asked."""
+        """Lets the block look for itself whether it was asked."""
         self._training = True
         try:
             yield

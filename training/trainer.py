@@ -52,7 +52,7 @@ class KitTrainer(ScaledTrainer):
         )
 
     def get_batch_samples(self, epoch_iterator: Iterator[list[Batch]], num_batches: int, device: Any) -> Any:
-        """The batches of the next step, and their items on all ranks."""
+        """Returns the batches of the next step, and their items on all ranks."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         for parts in batches:
             self.even_out(parts)
@@ -86,7 +86,7 @@ class KitTrainer(ScaledTrainer):
         shutil.rmtree(work)
 
     def remember(self, checkpoint: Path) -> None:
-        """Take over what a checkpoint knows beside what the library loads from it."""
+        """Takes over what a checkpoint knows beside what the library loads from it."""
         notes = checkpoints.notes_of(checkpoint) or {}
         self.watch.seconds_before = float(notes["seconds"])
         self.micro_batch = notes["micro_batch"]
@@ -96,8 +96,8 @@ class KitTrainer(ScaledTrainer):
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
 
     def result(self) -> dict[str, Any]:
-        """The trained weights, whole: those with the least validation loss, or the last. All ranks call it together;
-        those of the others are empty.
+        """Returns the trained weights, whole: those with the least validation loss, or the last. All ranks call it
+        together; those of the others are empty.
         """
         if self.watch.validation.best:
             return load_file(self.place.best) if self.ranks.first else {}

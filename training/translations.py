@@ -7,7 +7,7 @@ from training.turns import Turn
 
 
 def as_conversation(row: Row, languages: Sequence[str], prompt: str) -> Row | None:
-    """A prompt that holds a row's text in one language, and its text in another one as the answer.
+    """Returns a prompt that holds a row's text in one language, and its text in another one as the answer.
 
     Args:
         row: of any kind.

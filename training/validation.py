@@ -18,7 +18,7 @@ class Validation:
     """Measures the loss every so many steps, and remembers the best."""
 
     def __init__(self, examples: Examples | None, collate: Collator, every: int, patience: int, ranks: Alone) -> None:
-        """Watch examples of the validation split.
+        """Watches examples of the validation split.
 
         Args:
             examples: None: nothing is measured.
@@ -46,11 +46,11 @@ class Validation:
         return self.best[0] < self.losses[-self._patience][0]
 
     def is_due(self, step: int, last: int) -> bool:
-        """Whether a measure belongs after this step."""
+        """Returns whether a measure belongs after this step."""
         return bool(self._examples) and (step % self._every == 0 or step == last)
 
     def measure(self, model: Any, objective: Objective, step: int, last: int) -> bool:
-        """Measure an objective after a step, of `last` ones, and print its mean.
+        """Measures an objective after a step, of `last` ones, and prints its mean.
 
         Returns:
             Whether it is the best so far, and so the step to choose.

@@ -27,7 +27,7 @@ class ProgressCallback(TrainerCallback):
     def __init__(
         self, tokens_per_step: float, stop_asked: Callable[[], bool], validation: Validation, best: Path
     ) -> None:
-        """Watch a training.
+        """Watches a training.
 
         Args:
             tokens_per_step: real tokens of all ranks, on average.

@@ -17,7 +17,7 @@ SHARD_SIZE = "5GB"
 
 
 def load_model(folder: Path, dtype: Any = None, **quantized: Any) -> Any:
-    """Load a causal language model from safetensors alone, without code of the folder's.
+    """Loads a causal language model from safetensors alone, without code of the folder's.
 
     Args:
         folder: Hugging Face layout.
@@ -50,7 +50,7 @@ def load_model(folder: Path, dtype: Any = None, **quantized: Any) -> Any:
 
 
 def require_complete(loading: Mapping[str, Any], source: Path) -> None:
-    """See that a model took all of its weights from its files, and all that its files hold.
+    """Sees that a model took all of its weights from its files, and all that its files hold.
 
     A weight that is missing would be random, and transformers only warns of it. Tied weights are not missing.
 
@@ -78,7 +78,7 @@ def require_complete(loading: Mapping[str, Any], source: Path) -> None:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The folder's fast tokenizer, which pads on the left when it pads at all."""
+    """Returns the folder's fast tokenizer, which pads on the left when it pads at all."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -90,7 +90,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write config, bf16 safetensors, generation settings and tokenizer; the same weights give the same bytes."""
+    """Writes config, bf16 safetensors, generation settings and tokenizer; the same weights give the same bytes."""
     import torch
 
     model = model.to(torch.bfloat16)
@@ -105,7 +105,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def save_weights(model: Any, weights: Mapping[str, Any], folder: Path) -> None:
-    """Write a model's weights alone, bf16, in safetensors files; the same weights give the same bytes.
+    """Writes a model's weights alone, bf16, in safetensors files; the same weights give the same bytes.
 
     Args:
         model: its architecture counts.
@@ -141,7 +141,7 @@ def count_parameters(folder: Path) -> int:
 
 
 def stop_tokens(folder: Path) -> list[int]:
-    """The ids that end an answer."""
+    """Returns the ids that end an answer."""
     path = folder / "generation_config.json"
     found = json.loads(path.read_text()).get("eos_token_id") if path.exists() else None
     if found is None:
@@ -150,7 +150,7 @@ def stop_tokens(folder: Path) -> list[int]:
 
 
 def _forget_paths(folder: Path) -> None:
-    """Drop the folder that the model was loaded from, which would make equal versions differ."""
+    """Drops the folder that the model was loaded from, which would make equal versions differ."""
     for name in ("config.json", "tokenizer_config.json"):
         path = folder / name
         data = json.loads(path.read_text())

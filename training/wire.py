@@ -40,7 +40,7 @@ class FileList(Part):
 
 
 def give(folder: Path, names: Iterable[str], pass_on: PassOn) -> None:
-    """Send files of a folder, and the folder's own name."""
+    """Sends files of a folder, and the folder's own name."""
     import torch
 
     files = {n: SentFile(sha256=sha256_file(folder / n), size=(folder / n).stat().st_size) for n in names}
@@ -54,14 +54,14 @@ def give(folder: Path, names: Iterable[str], pass_on: PassOn) -> None:
 
 
 def give_nothing(pass_on: PassOn) -> None:
-    """Send that there is nothing to send."""
+    """Sends that there is nothing to send."""
     import torch
 
     pass_on(torch.tensor([0]))
 
 
 def take(parent: Path, pass_on: PassOn, is_expected: Callable[[FileList], bool]) -> Path | None:
-    """Receive what `give` sends.
+    """Receives what `give` sends.
 
     Args:
         parent: gets a folder of the sender's name, unless it is there.

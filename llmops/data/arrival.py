@@ -29,7 +29,7 @@ class Arrival:
         self._source, self._out, self._folder, self._limits = source, out, folder, limits
 
     def receive(self, item: Item, fetched: Path, revision: str) -> list[CollectedFile]:
-        """Give a fetched file its name, or an archive's members theirs; what had the name before is replaced.
+        """Gives a fetched file its name, or an archive's members theirs; what had the name before is replaced.
 
         Raises:
             DataError: `files` is set, and the file is no archive; or a member has an unknown format.
@@ -72,7 +72,7 @@ class Arrival:
 
 
 def is_intact(receipt: CollectedFile, out: Path) -> bool:
-    """Whether the file of a receipt is there, and nobody wrote it since."""
+    """Returns whether the file of a receipt is there, and nobody wrote it since."""
     path = out / receipt.path
     if path.is_symlink() or not path.is_file():
         return False
@@ -81,7 +81,7 @@ def is_intact(receipt: CollectedFile, out: Path) -> bool:
 
 
 def item_key(receipt: CollectedFile) -> str:
-    """The key of the item that a file came with, below its source's folder."""
+    """Returns the key of the item that a file came with, below its source's folder."""
     below = receipt.path.partition("/")[2]
     return below.removesuffix(f"/{receipt.member}") if receipt.member else below
 
@@ -104,7 +104,7 @@ def _count_rows(file: Path, name: str) -> int | None:
 
 
 def _clear(target: Path, out: Path) -> None:
-    """Remove what stands where a file or folder is to go; make the folders above it."""
+    """Removes what stands where a file or folder is to go; makes the folders above it."""
     for above in reversed(target.relative_to(out).parents[:-1]):
         if (out / above).is_file():
             (out / above).unlink()

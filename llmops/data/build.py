@@ -30,7 +30,7 @@ def build_dataset(
     workers: Workers = ON_THIS_MACHINE,
     say: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """Collect and prepare in one go.
+    """Collects and prepares in one go.
 
     Args:
         recipe_folder: what the recipe's paths are relative to.

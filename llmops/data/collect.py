@@ -51,7 +51,7 @@ def collect(
     say: Callable[[str], None],
     limits: FetchLimits = _NO_LIMITS_GIVEN,
 ) -> Collected:
-    """Fetch what is new in sources; remove from the folder what no source has any more.
+    """Fetches what is new in sources; removes from the folder what no source has any more.
 
     Args:
         sources: of a recipe.
@@ -113,7 +113,7 @@ class _SourceRun:
     stop: threading.Event
 
     def run(self) -> list[CollectedFile]:
-        """Fetch what is new; the receipts of all its files."""
+        """Fetches what is new; returns the receipts of all its files."""
         if is_pinned(self.source) and (there := self._kept(self.folder.complete(self.name))):
             return there
         self.context.work.mkdir(parents=True, exist_ok=True)
@@ -163,7 +163,9 @@ class _SourceRun:
         return Partial(path, item.url, self.context.limits.file, self.stop, self.progress.add_bytes)
 
     def _kept(self, receipts: list[CollectedFile]) -> list[CollectedFile]:
-        """The receipts, with today's licence, if all of their files are there as they were written; else none."""
+        """Returns the receipts, with today's licence, if all of their files are there as they were written; else
+        none.
+        """
         if not all(is_intact(receipt, self.folder.path) for receipt in receipts):
             return []
         return [receipt.model_copy(update={"licence": self.source.licence}) for receipt in receipts]

@@ -24,7 +24,7 @@ class CollectedFolder:
     """A collected folder, held by one process while it is open."""
 
     def __init__(self, path: Path) -> None:
-        """Name a folder.
+        """Names a folder.
 
         Args:
             path: empty, of an earlier collect, or not there.
@@ -35,7 +35,7 @@ class CollectedFolder:
         self._known: dict[tuple[str, str], list[CollectedFile]] = defaultdict(list)
 
     def __enter__(self) -> Self:
-        """Hold the folder, and read what is in it.
+        """Holds the folder, and reads what is in it.
 
         Raises:
             KitError: it holds something else, or another process fills it.
@@ -60,25 +60,25 @@ class CollectedFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let it go."""
+        """Lets it go."""
         self._lock.close()
 
     def complete(self, folder: str) -> list[CollectedFile]:
-        """The receipts of a source's folder, if it was collected whole; else none."""
+        """Returns the receipts of a source's folder, if it was collected whole; else none."""
         return self._complete[folder]
 
     def known(self, folder: str, key: str) -> list[CollectedFile]:
-        """The receipts of what an item gave; none where it is new."""
+        """Returns the receipts of what an item gave; none where it is new."""
         return self._known.get((folder, key), [])
 
     def note(self, receipts: list[CollectedFile]) -> None:
-        """Keep that an item is here. One line: an archive's members are noted all or none."""
+        """Keeps that an item is here. One line: an archive's members are noted all or none."""
         line = json.dumps([receipt.model_dump(mode="json", by_alias=True) for receipt in receipts])
         with self._writing, (self.path / _JOURNAL).open("a") as journal:
             journal.write(f"{line}\n")
 
     def finish(self, files: Iterable[CollectedFile]) -> list[CollectedFile]:
-        """Write the receipts, and remove every other file; the receipts in order."""
+        """Writes the receipts, and removes every other file; returns the receipts in order."""
         ordered = sorted(files, key=lambda receipt: receipt.path)
         temporary = self.path / f"{_JOURNAL}.tmp"
         temporary.write_text(to_lines(ordered))
@@ -95,7 +95,7 @@ class CollectedFolder:
         return ordered
 
     def _drop_work_of_killed(self) -> None:
-        """Leave the partial files: what was unpacked or prepared is made again."""
+        """Leaves the partial files: what was unpacked or prepared is made again."""
         for path in (self.path / WORK).glob("*"):
             if path.is_dir() and path.suffix != ".hub":
                 shutil.rmtree(path, ignore_errors=True)

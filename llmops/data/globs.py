@@ -11,7 +11,7 @@ _WILD = re.compile(r"[*?\[]")
 
 
 def matcher(glob: str) -> Callable[[str], bool]:
-    """Whether a whole path is one of a glob's."""
+    """Returns whether a whole path is one of a glob's."""
     require_packages("data", "fsspec")
     from fsspec.utils import glob_translate
 
@@ -20,18 +20,18 @@ def matcher(glob: str) -> Callable[[str], bool]:
 
 
 def is_glob(text: str) -> bool:
-    """Whether a path has wildcards."""
+    """Returns whether a path has wildcards."""
     return bool(_WILD.search(text))
 
 
 def fixed_folder(glob: str) -> str:
-    """The folder that all paths of a glob are in, with its slash; empty: none."""
+    """Returns the folder that all paths of a glob are in, with its slash; empty: none."""
     found = _WILD.search(glob)
     return glob[: glob.rfind("/", 0, found.start() if found else len(glob)) + 1]
 
 
 def choose(names: Iterable[str], glob: str, where: str, *, archives: bool = True) -> list[str]:
-    """The names that a glob matches; without one those of a known format.
+    """Returns the names that a glob matches; without one those of a known format.
 
     Raises:
         DataError: none is left, or the glob matches a file of an unknown format.

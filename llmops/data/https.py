@@ -30,7 +30,7 @@ _TOKEN_FIX = "give the source a `token: secret:NAME` that may read it"
 
 
 def find_on_web(source: DataSource, context: SourceContext) -> Iterator[Item]:
-    """The file of an address.
+    """Yields the file of an address.
 
     Raises:
         DataError: the address has a password, or its file an unknown format.
@@ -95,7 +95,7 @@ class _Fetch:
 
     @contextmanager
     def _answer(self, client: "httpx.Client", headers: dict[str, str]) -> Iterator["httpx.Response"]:
-        """The first answer that is no redirect. The token goes to the address of the recipe alone."""
+        """Yields the first answer that is no redirect. The token goes to the address of the recipe alone."""
         url = self._url
         for _ in range(_MOST_REDIRECTS):
             same = _origin(url) == _origin(self._url)
@@ -114,7 +114,7 @@ class _BusyError(Exception):
 
 
 def check_redirect(url: str, target: str) -> None:
-    """See that a server may send this machine to another address.
+    """Sees that a server may send this machine to another address.
 
     Args:
         url: the recipe's.
@@ -169,7 +169,7 @@ def _origin(url: str) -> tuple[str | None, int]:
 
 
 def _is_strong(revision: str) -> bool:
-    """Whether it names bytes: https://www.rfc-editor.org/rfc/rfc9110#section-13.1.5"""
+    """Returns whether it names bytes: https://www.rfc-editor.org/rfc/rfc9110#section-13.1.5"""
     return revision.startswith('"')
 
 

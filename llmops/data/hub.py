@@ -14,7 +14,7 @@ from llmops.data.items import Item, Partial, SourceContext
 
 
 def find_on_hub(source: DataSource, context: SourceContext) -> Iterator[Item]:
-    """The files of a dataset at its commit, by the source's `files`.
+    """Yields the files of a dataset at its commit, by the source's `files`.
 
     Raises:
         DataError: it has no such file, or one of them may be a pickle.

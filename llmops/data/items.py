@@ -63,7 +63,7 @@ class Partial:
             return ""
 
     def fill(self, pieces: Iterable[bytes], revision: str, start: int = 0) -> None:
-        """Write pieces from a byte on; what was there after it is dropped.
+        """Writes pieces from a byte on; what was there after it is dropped.
 
         Raises:
             DataError: they come to more than the limit.
@@ -94,7 +94,7 @@ class Partial:
         self._told(count)
 
     def check_size(self, size: int) -> None:
-        """See that so many bytes are allowed.
+        """Sees that so many bytes are allowed.
 
         Raises:
             DataError: they are too many.
@@ -104,7 +104,7 @@ class Partial:
             raise DataError(what, where=self._where, fix="take a part of it, or allow more with --max-gb")
 
     def remove(self) -> None:
-        """Drop what was fetched."""
+        """Drops what was fetched."""
         for path in (self.path, self._note):
             path.unlink(missing_ok=True)
 
@@ -146,7 +146,7 @@ class SourceContext:
     say: Callable[[str], None] = lambda _: None
 
     def token(self, source: DataSource) -> str:
-        """The source's token; empty: it has none."""
+        """Returns the source's token; empty: it has none."""
         return self.secret(source.token.removeprefix("secret:")) if source.token else ""
 
 
@@ -173,7 +173,7 @@ def stat_revision(file: BinaryIO | Path) -> str:
 
 @contextlib.contextmanager
 def stopping(stop: threading.Event):
-    """Set the event when an error or Ctrl-C ends the block."""
+    """Sets the event when an error or Ctrl-C ends the block."""
     try:
         yield
     except BaseException:

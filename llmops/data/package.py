@@ -13,7 +13,7 @@ _PINNED = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9
 
 
 def parse_package(source: str) -> tuple[str, str]:
-    """Name and version.
+    """Names and version.
 
     Raises:
         DataError: it is no name with one version.
@@ -24,7 +24,7 @@ def parse_package(source: str) -> tuple[str, str]:
 
 
 def find_in_package(source: DataSource, context: SourceContext) -> Iterator[Item]:
-    """The files of a wheel, by the source's `files`.
+    """Yields the files of a wheel, by the source's `files`.
 
     Raises:
         DataError: it holds no such file.

@@ -19,7 +19,7 @@ SHOWN_ROWS = 20
 
 
 def html(version: DatasetFolder) -> str:
-    """The page of a dataset version."""
+    """Returns the page of a dataset version."""
     manifest = version.manifest
     values = {
         "rows": f"{sum(manifest.rows.values()):,}",
@@ -57,7 +57,7 @@ def html(version: DatasetFolder) -> str:
 
 
 def _stages(manifest: DatasetManifest) -> str:
-    """A bar for each stage: the rows that it left."""
+    """Returns a bar for each stage: the rows that it left."""
     if not manifest.stages:
         return ""
     return "<h2>Rows after each stage</h2>\n" + bars("rows", {each.stage: each.rows for each in manifest.stages})
@@ -112,7 +112,7 @@ def _sample(version: DatasetFolder, split: str) -> str:
 
 
 def _row(number: int, row: Row) -> Iterator[str]:
-    """A line of the table for each part of a row; the first one has its number."""
+    """Yields a line of the table for each part of a row; the first one has its number."""
     for at, (name, content) in enumerate(_parts(row)):
         first = "" if at else str(number)
         yield f"<tr><td>{first}</td><td>{escape(name)}</td><td class='answer'>{escape(content)}</td></tr>"

@@ -36,7 +36,7 @@ def prepare_in_image(
     workers: Workers,
     say: Callable[[str], None],
 ) -> str:
-    """Build the image unless it is there, and prepare in it.
+    """Builds the image unless it is there, and prepares in it.
 
     Args:
         recipe_folder: what the recipe's paths are relative to.

@@ -18,7 +18,7 @@ _PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9+-]*):")
 
 
 def find_items(source: DataSource, context: SourceContext) -> Iterator[Item]:
-    """The files of a source, not fetched yet.
+    """Returns the files of a source, not fetched yet.
 
     Raises:
         DataError: there is no such kind of source, or it has no such file.
@@ -43,12 +43,12 @@ def kind_of(source: DataSource) -> str:
 
 
 def is_pinned(source: DataSource) -> bool:
-    """Whether the recipe alone names the content: what was collected once needs no look at its origin again."""
+    """Returns whether the recipe alone names the content: what was collected once needs no look at its origin again."""
     return kind_of(source) in ("hub", "package")
 
 
 def files_choose_items(source: DataSource) -> bool:
-    """Whether `files` is a glob of the source's files; else of the members of its archives."""
+    """Returns whether `files` is a glob of the source's files; else of the members of its archives."""
     return kind_of(source) in ("hub", "package", "folder")
 
 

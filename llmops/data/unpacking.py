@@ -15,7 +15,7 @@ from preparation.readers.texts import pieces
 
 
 def unpack(archive: Path, name: str, target: Path, files: str, limits: FetchLimits) -> dict[str, Path]:
-    """Take files out of an archive.
+    """Takes files out of an archive.
 
     Args:
         archive: its bytes.

@@ -24,7 +24,7 @@ class DatasetFolder:
 
     @classmethod
     def open(cls, folder: Path) -> "DatasetFolder":
-        """Check a folder's files against its manifest.
+        """Checks a folder's files against its manifest.
 
         Raises:
             NotFoundError: it holds no manifest.
@@ -39,7 +39,7 @@ class DatasetFolder:
         return cls(folder, manifest, sha256_file(path))
 
     def rows(self, split: str) -> Iterator[Row]:
-        """A split's rows, in order.
+        """Yields a split's rows, in order.
 
         Raises:
             NotFoundError: it has no such split.

@@ -53,7 +53,9 @@ class GivenAnswers:
 
 
 def known_answers(store: Store, model: AskedModel, questions: Questions) -> GivenAnswers:
-    """The answers that need no model to run: recorded ones of equal suites on equal rows, and those kept here."""
+    """Returns the answers that need no model to run: recorded ones of equal suites on equal rows, and those kept
+    here.
+    """
     texts: dict[str, list[Answer]] = {}
     source: dict[str, str] = {}
     for suite in questions.suites:
@@ -67,7 +69,7 @@ def known_answers(store: Store, model: AskedModel, questions: Questions) -> Give
 
 
 def answers_of(store: Store, model: AskedModel, questions: Questions, key: str, say: Say) -> GivenAnswers:
-    """A model's answers to every suite; what is not known is asked for, and kept by content.
+    """Returns a model's answers to every suite; what is not known is asked for, and kept by content.
 
     Args:
         store: of the stack.
@@ -93,7 +95,7 @@ def answers_of(store: Store, model: AskedModel, questions: Questions, key: str, 
 
 
 def _recorded(store: Store, model: StoredModel, suite: Suite, questions: Questions) -> list[Answer] | None:
-    """The answers of its training to these rows, if it was asked them under the same conditions."""
+    """Returns the answers of its training to these rows, if it was asked them under the same conditions."""
     manifest = model.manifest
     if manifest.evaluated is None:
         return None

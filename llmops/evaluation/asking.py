@@ -31,7 +31,7 @@ def ask_patiently(
     say: Say,
     sleep: Callable[[float], object] = time.sleep,
 ) -> dict[str, Any]:
-    """Send a chat request; one that a busy or failing server refuses (429, 5xx) is sent again, 8 times in all.
+    """Sends a chat request; one that a busy or failing server refuses (429, 5xx) is sent again, 8 times in all.
 
     It waits as long as Retry-After says (RFC 9110, 10.2.3), else twice as long each time, from about a second on.
 
@@ -75,7 +75,7 @@ def ask_patiently(
 
 
 def reply_message(reply: dict[str, Any], url: str) -> dict[str, Any]:
-    """The message of a reply.
+    """Returns the message of a reply.
 
     Raises:
         KitError: it has none.

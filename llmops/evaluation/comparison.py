@@ -39,11 +39,11 @@ class ModelComparison:
     gate: GateResult | None = None
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row of a table for each suite."""
+        """Returns a row of a table for each suite."""
         return [self._row(each.result) for each in self.suites]
 
     def fields(self) -> dict[str, Any]:
-        """The comparison as JSON, with every answer."""
+        """Returns the comparison as JSON, with every answer."""
         return {
             "model": self.model,
             "against": self.against,
@@ -130,7 +130,7 @@ def compare_models(
     answers: Callable[[AskedModel], GivenAnswers],
     verdicts: Callable[[JudgedAnswers], Verdicts],
 ) -> ModelComparison:
-    """Score and pair the answers of a model and of the one that it is held against.
+    """Scores and pairs the answers of a model and of the one that it is held against.
 
     Args:
         models: the model, and the other one.
@@ -220,7 +220,7 @@ def _shown(score: Score) -> str:
 
 
 def recipe_dataset(platform: Platform, path: Path, recipe: Recipe, say: Say) -> DatasetFolder:
-    """A recipe's data, prepared and stored as `llmops train` does.
+    """Returns a recipe's data, prepared and stored as `llmops train` does.
 
     Raises:
         KitError: a source or row that can't be used.

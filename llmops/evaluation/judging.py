@@ -39,7 +39,7 @@ class JudgedAnswers(NamedTuple):
 
 
 def require_keys(suites: Iterable[Suite]) -> None:
-    """Check that the variables hold keys which judges need.
+    """Checks that the variables hold keys which judges need.
 
     Raises:
         KitError: naming the first one that does not.
@@ -50,7 +50,7 @@ def require_keys(suites: Iterable[Suite]) -> None:
 
 
 def known_verdicts(judged: JudgedAnswers, recorded: Verdicts) -> dict[str, JudgeVerdict]:
-    """The verdicts that need no request: recorded ones, and those that this machine kept."""
+    """Returns the verdicts that need no request: recorded ones, and those that this machine kept."""
     found = {}
     for request in judged.requests():
         if verdict := recorded.get(request.key) or _kept(request):
@@ -59,7 +59,7 @@ def known_verdicts(judged: JudgedAnswers, recorded: Verdicts) -> dict[str, Judge
 
 
 def ask_judge(judged: JudgedAnswers, recorded: Verdicts, say: Say) -> dict[str, JudgeVerdict]:
-    """The verdicts on two models' answers; those that are not known are asked for, and kept as they come.
+    """Returns the verdicts on two models' answers; those that are not known are asked for, and kept as they come.
 
     Args:
         judged: the answers.
@@ -103,7 +103,9 @@ def ask_judge(judged: JudgedAnswers, recorded: Verdicts, say: Say) -> dict[str, 
 
 
 def _ask(judge: Judge, key: str, request: JudgeRequest, say: Say) -> tuple[JudgeVerdict, str]:
-    """The reply to a request, which is asked for again if it can't be read, with its text; tokens are of all tries."""
+    """Returns the reply to a request, which is asked for again if it can't be read, with its text; tokens are of all
+    tries.
+    """
     prompt = completion = 0
     given, text = JudgeVerdict(), ""
     url = judge.url.rstrip("/").removesuffix("/v1")

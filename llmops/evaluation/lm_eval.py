@@ -47,7 +47,7 @@ class TaskScore:
 def run_tasks(
     model: StoredModel, public_key: str, tasks: Sequence[str], include: Path | None, say: Say
 ) -> list[TaskScore]:
-    """Serve a version on a loopback port and run the harness against it.
+    """Serves a version on a loopback port and runs the harness against it.
 
     Args:
         model: a version of the store.
@@ -81,7 +81,7 @@ def run_tasks(
 
 @contextmanager
 def _served(model: StoredModel, public_key: str, folder: Path, say: Say) -> Iterator[tuple[str, str]]:
-    """The version's server: its base URL and key. It ends with the block, and with this process."""
+    """Yields the version's server: its base URL and key. It ends with the block, and with this process."""
     root, log = folder / "server", folder / "server.log"
     place = root / "opt/ml/model"
     place.parent.mkdir(parents=True)
@@ -120,7 +120,7 @@ def _served(model: StoredModel, public_key: str, folder: Path, say: Say) -> Iter
 
 
 def _wait(server: "subprocess.Popen[bytes]", log: Path, model: StoredModel) -> str:
-    """The server's base URL, once it has loaded the version."""
+    """Returns the server's base URL, once it has loaded the version."""
     while server.poll() is None:
         if (found := _LISTENS.search(log.read_text())) and loaded_model(url := f"http://127.0.0.1:{found[1]}"):
             return url
@@ -134,7 +134,7 @@ def _wait(server: "subprocess.Popen[bytes]", log: Path, model: StoredModel) -> s
 
 
 def _run(command: list[str], environ: dict[str, str], cwd: Path, say: Say) -> None:
-    """Run the harness to its end; progress in steps of 10 %."""
+    """Runs the harness to its end; progress in steps of 10 %."""
     lines, tenth = [""], -1
     process = subprocess.Popen(
         command,
@@ -189,5 +189,5 @@ def _scores(out: Path) -> list[TaskScore]:
 
 
 def _number(value: Any) -> float | None:
-    """The harness writes N/A where it has no error."""
+    """Returns the harness writes N/A where it has no error."""
     return float(value) if isinstance(value, int | float) else None

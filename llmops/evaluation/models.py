@@ -57,7 +57,7 @@ class FolderModel:
         return self.folder
 
     def system_prompt(self, default: str) -> str:
-        """The recipe's."""
+        """Returns the recipe's."""
         return default
 
 
@@ -77,7 +77,7 @@ AskedModel = StoredModel | FolderModel | RemoteModel
 
 
 def find_model(platform: Platform, text: str, cwd: Path, beside: str = "") -> AskedModel:
-    """The model that a word of the command line names.
+    """Returns the model that a word of the command line names.
 
     Args:
         platform: the stack in operation.
@@ -116,7 +116,7 @@ def find_model(platform: Platform, text: str, cwd: Path, beside: str = "") -> As
 
 
 def stored_model(platform: Platform, ref: ModelRef) -> StoredModel:
-    """A version of the stack's store, after its signature was checked.
+    """Returns a version of the stack's store, after its signature was checked.
 
     Raises:
         IntegrityError: it was changed, or not signed by this stack.
@@ -131,7 +131,7 @@ def stored_model(platform: Platform, ref: ModelRef) -> StoredModel:
 
 
 def production(platform: Platform, model: str, endpoint: str = "") -> ModelRef | None:
-    """The version that an endpoint was deployed with; None where none was.
+    """Returns the version that an endpoint was deployed with; None where none was.
 
     Args:
         platform: the stack in operation.

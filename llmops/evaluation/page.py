@@ -28,7 +28,7 @@ def html(model: str, comparison: ModelComparison | None, tasks: "list[TaskScore]
 
 
 def _tasks(tasks: "list[TaskScore]") -> str:
-    """The harness's scores."""
+    """Returns the harness's scores."""
     rows = []
     for each in tasks:
         metric = each.metric if each.higher_is_better else f"{each.metric}, lower is better"

@@ -33,7 +33,7 @@ class ProductionVerdict:
 def compare_with_production(
     platform: Platform, ref: ModelRef, manifest: ModelManifest, endpoint: str = ""
 ) -> ProductionVerdict:
-    """Hold a version against the one that an endpoint serves, as its recipe's gate asks; no model runs.
+    """Holds a version against the one that an endpoint serves, as its recipe's gate asks; no model runs.
 
     Args:
         platform: the stack in operation.

@@ -45,7 +45,7 @@ class Login:
 
 
 def push(image: str, repository: str, tag: str, login: Login, say: Say) -> None:
-    """Push an image to HOST/`repository`:`tag`.
+    """Pushes an image to HOST/`repository`:`tag`.
 
     Args:
         image: its id.
@@ -113,7 +113,7 @@ def _sign_of_life(layers: set[str], say: Say) -> Iterator[None]:
 
 @contextmanager
 def _config(login: Login) -> Iterator[Path]:
-    """A folder of Docker's client: the user's own settings, and this login alone."""
+    """Yields a folder of Docker's client: the user's own settings, and this login alone."""
     own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     try:
         settings = json.loads((own / "config.json").read_text())

@@ -18,7 +18,7 @@ def run_in_image(
     fix: str = _FIX,
     extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a Python command in an image's environment, which is built first if it is not there.
+    """Runs a Python command in an image's environment, which is built first if it is not there.
 
     Args:
         image: training, preparation or preparation-ray.

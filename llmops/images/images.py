@@ -22,7 +22,7 @@ _NEED_DOCKER = "start Docker, or install it; on a twin `llmops images build --ru
 
 
 def build_for(stack: PulumiStack, say: Say, *, runtime: str = "", names: Iterable[str] = NAMES) -> dict[str, str]:
-    """Build images of this checkout.
+    """Builds images of this checkout.
 
     Args:
         stack: whose images they are.
@@ -61,7 +61,7 @@ def build_for(stack: PulumiStack, say: Say, *, runtime: str = "", names: Iterabl
 
 
 def write_sbom(name: str, say: Say, *, docker: bool) -> Path:
-    """Write what is in an image of this checkout beside the built image; its path."""
+    """Writes what is in an image of this checkout beside the built image; returns its path."""
     from contract.layout import cache_dir
     from hosting import containers, images
     from hosting.files import write_atomic
@@ -88,7 +88,7 @@ def _sbom_of(name: str, *, docker: bool) -> str:
 
 
 def _attach_sbom(name: str, url: str, digest: str, registry: ImageRegistry, say: Say) -> None:
-    """Attach it to what was pushed, now or by somebody before."""
+    """Attaches it to what was pushed, now or by somebody before."""
     from llmops.images import sbom
     from llmops.images.oci import Repository
 
@@ -99,7 +99,7 @@ def _attach_sbom(name: str, url: str, digest: str, registry: ImageRegistry, say:
 
 
 def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> dict[str, str]:
-    """Push images of this checkout to the stack's repositories, and attach an SBOM to what has none yet.
+    """Pushes images of this checkout to the stack's repositories, and attaches an SBOM to what has none yet.
 
     What is there under its tag is not pushed again, and not even built: a tag is the kit's version and the hash of the
     image's files, and never moves.
@@ -132,7 +132,7 @@ def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> d
 
 
 def publish(stack: PulumiStack, source: "ImageSource", say: Say) -> str:
-    """Bring an image of other files than this checkout's to where the stack's images are: on a twin as a process.
+    """Brings an image of other files than this checkout's to where the stack's images are: on a twin as a process.
 
     Returns:
         Its reference, for the stack file.
@@ -154,7 +154,7 @@ def publish(stack: PulumiStack, source: "ImageSource", say: Say) -> str:
 
 
 def setting_of(name: str) -> str:
-    """The field of a stack file's `images` that names an image."""
+    """Returns the field of a stack file's `images` that names an image."""
     return name.replace("-", "_")
 
 
@@ -180,7 +180,7 @@ def _repository(name: str) -> str:
 
 
 def _twin_of(stack: PulumiStack) -> str:
-    """The address of the twin that this shell talks to; empty: a cloud."""
+    """Returns the address of the twin that this shell talks to; empty: a cloud."""
     target = platforms.operations_of(stack.target)
     if target.images is None:
         raise target.absent("image registry: `llmops up` builds its images", str(stack.file.path))
@@ -196,7 +196,7 @@ def _build_in_docker(source: "ImageSource", say: Say) -> str:
 
 
 def _pushable(source: "ImageSource", say: Say) -> str:
-    """The id of an image that clouds take, built unless it is there."""
+    """Returns the id of an image that clouds take, built unless it is there."""
     from hosting import containers
 
     name, image = source.name, _build_in_docker(source, say).partition("@")[2]

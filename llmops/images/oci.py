@@ -57,7 +57,7 @@ class Repository:
         return [entry["digest"] for entry in listed if entry.get("artifactType") == media_type]
 
     def attach(self, digest: str, media_type: str, content: bytes) -> str:
-        """Attach a document to the image of a digest; the digest of the artifact.
+        """Attaches a document to the image of a digest; returns the digest of the artifact.
 
         Raises:
             KitError: the registry refuses, or does not answer.
@@ -88,7 +88,7 @@ class Repository:
         self._put(digest.replace(":", "-"), _INDEX, json.dumps(index).encode())
 
     def _list(self, digest: str) -> bytes:
-        """The list of a registry without the referrers API; empty: there is none."""
+        """Returns the list of a registry without the referrers API; empty: there is none."""
         place = f"manifests/{digest.replace(':', '-')}"
         status, _, body = self._ask("GET", place, accept=(_INDEX,))
         self._require(status, {200, 404}, place, body)

@@ -13,7 +13,7 @@ class ImageRegistry(Protocol):
         ...
 
     def find(self, image: str, tag: str) -> str:
-        """The digest of what has a tag; empty: nothing has it."""
+        """Returns the digest of what has a tag; empty: nothing has it."""
         ...
 
     def login(self, image: str) -> Login:

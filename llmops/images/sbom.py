@@ -58,7 +58,7 @@ class Locked:
 
 
 def of_image(name: str, locks: Sequence[Path], source: str, base: str) -> str:
-    """The SBOM of an image.
+    """Returns the SBOM of an image.
 
     Args:
         name: training, serving …
@@ -85,7 +85,7 @@ def of_image(name: str, locks: Sequence[Path], source: str, base: str) -> str:
 
 
 def of_wheel(lock: Path) -> str:
-    """The SBOM of the kit's wheel, with the packages that it is tested with."""
+    """Returns the SBOM of the kit's wheel, with the packages that it is tested with."""
     purl = PackageURL("pypi", name=_KIT, version=__version__)
     root = Component(name=_KIT, version=__version__, type=ComponentType.LIBRARY, purl=purl)
     root.bom_ref.value = _KIT
@@ -94,7 +94,7 @@ def of_wheel(lock: Path) -> str:
 
 
 def read_lock(lock: Path) -> Iterator[Locked]:
-    """The packages of a file that `uv pip compile --generate-hashes` wrote."""
+    """Yields the packages of a file that `uv pip compile --generate-hashes` wrote."""
     found: Locked | None = None
     for line in lock.read_text().splitlines():
         words = line.strip()
@@ -119,7 +119,7 @@ def _required_by(comment: str) -> str:
 
 
 def base_of(dockerfile: Path) -> str:
-    """The image that a Dockerfile builds on, unless another one is named: its `ARG BASE=`."""
+    """Returns the image that a Dockerfile builds on, unless another one is named: its `ARG BASE=`."""
     found = re.search(r"^ARG BASE=(\S+)$", dockerfile.read_text(), re.MULTILINE)
     return found[1] if found else ""
 
@@ -138,7 +138,7 @@ def _bom(root: Component, locks: Sequence[Path], environment: Mapping[str, str] 
 def _add_packages(
     bom: Bom, root: Component, packages: Sequence[Locked], known: dict[tuple[str, str], Component]
 ) -> None:
-    """Add the packages of one lock; `known` are those of the locks before, as one version is one component."""
+    """Adds the packages of one lock; `known` are those of the locks before, as one version is one component."""
     named: dict[str, list[Component]] = {}  # the wheel's lock may have a package twice, for different machines
     components = [known.setdefault((each.name, each.version), _component(each)) for each in packages]
     for package, component in zip(packages, components, strict=True):
@@ -200,7 +200,7 @@ def _base(base: str) -> Iterator[Component]:
 
 
 def _text(bom: Bom) -> str:
-    """The same for the same content, whenever it is made."""
+    """Returns the same for the same content, whenever it is made."""
     document = json.loads(make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string())
     document["metadata"].pop("timestamp")
     return json.dumps(document, indent=1, sort_keys=True) + "\n"

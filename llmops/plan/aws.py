@@ -87,7 +87,7 @@ def warnings(resources: Sequence[Resource], config: Mapping[str, Any]) -> list[s
 
 
 def _named(resources: Sequence[Resource], type_: str, name: str) -> Resource:
-    """The resource of a logical name; one without properties where there is none."""
+    """Returns the resource of a logical name; one without properties where there is none."""
     return next((r for r in of_type(resources, type_) if r.name == name), Resource(type_, name, {}))
 
 
@@ -153,7 +153,7 @@ def _rollout(deployment: Mapping[str, Any], instances: int) -> tuple[str, int, i
 
 
 def _count(size: Mapping[str, Any], instances: int) -> int:
-    """A capacity size in instances: a number, or a share of them, at least one."""
+    """Returns a capacity size in instances: a number, or a share of them, at least one."""
     value = int(known(size.get("value"), 100))
     return max(1, value if size.get("type") == "INSTANCE_COUNT" else instances * value // 100)
 

@@ -23,7 +23,7 @@ class ResourceChange:
 
 
 def changes_of(preview: Mapping[str, Any]) -> list[ResourceChange]:
-    """The changes of a preview, in its order; what stays as it is left out."""
+    """Returns the changes of a preview, in its order; what stays as it is left out."""
     found = []
     for step in preview.get("steps", []):
         action = "replace" if step["op"] in _REPLACE else step["op"]
@@ -57,7 +57,7 @@ def of_type(resources: Iterable[Resource], kind: str) -> list[Resource]:
 
 
 def known(value: Any, default: Any = None) -> Any:
-    """A property's value; the default where it is known only after `up`, or not given."""
+    """Returns a property's value; the default where it is known only after `up`, or not given."""
     return default if value in (None, UNKNOWN) else value
 
 
@@ -71,7 +71,7 @@ def _type(urn: str) -> str:
 
 
 def _is_inner(urn: str) -> bool:
-    """The stack itself and providers are no resources that a person thinks of."""
+    """Returns the stack itself and providers are no resources that a person thinks of."""
     return urn.split("::")[2].startswith(("pulumi:pulumi:Stack", "pulumi:providers:")) and "$" not in urn.split("::")[2]
 
 

@@ -116,7 +116,7 @@ def check_training(
     azure: bool,
     say: Say,
 ) -> TrainingCheck:
-    """Work out how each type of machine would train a recipe.
+    """Works out how each type of machine would train a recipe.
 
     Args:
         recipe: of `recipe_path`.
@@ -138,7 +138,7 @@ def check_training(
 
 
 def check_run(spec: RunSpec, platform: Platform, own: Compute, prices: Prices, azure: bool, say: Say) -> TrainingCheck:
-    """Work out how each type of machine would train a run once more; its rows are not fetched.
+    """Works out how each type of machine would train a run once more; its rows are not fetched.
 
     Args:
         spec: of a run of the stack.
@@ -188,7 +188,7 @@ def _held_against_machines(
 
 
 def _candidates(own: Compute | None, prices: Prices, azure: bool) -> list[MachineType]:
-    """The cheapest machine of each GPU and number of them, and the stack's own."""
+    """Returns the cheapest machine of each GPU and number of them, and the stack's own."""
     chosen: dict[tuple[str, int, int], tuple[float, MachineType]] = {}
     for each in gpu_types(azure):
         assert each.gpu
@@ -216,7 +216,7 @@ def _asked(machine: MachineType, hosts: int) -> MachineMemory:
 
 
 def _rows(recipe: Recipe, recipe_path: Path, work: Path, say: Say) -> Path | None:
-    """The rows to train, where all sources lie on this machine; None: fetching them is no part of a check."""
+    """Returns the rows to train, where all sources lie on this machine; None: fetching them is no part of a check."""
     from llmops.data.build import build_dataset
     from llmops.data.sources import kind_of
 
@@ -229,7 +229,7 @@ def _rows(recipe: Recipe, recipe_path: Path, work: Path, say: Say) -> Path | Non
 
 
 def _ask(folder: Path, request: EstimateRequest, work: Path, say: Say) -> Estimate:
-    """Run the estimate in the training image's environment: it needs torch, which this one has not."""
+    """Runs the estimate in the training image's environment: it needs torch, which this one has not."""
     asked, answered = work / "request.json", work / "estimate.json"
     asked.write_text(request.model_dump_json())
     say("tracing a step of the model's configuration; no weight is read")
@@ -283,7 +283,7 @@ def _row(
 
 
 def _marked(found: list[MachineEstimate]) -> list[MachineEstimate]:
-    """Mark the cheapest that fits, where any cost is known."""
+    """Marks the cheapest that fits, where any cost is known."""
     priced = [(each.usd, number) for number, each in enumerate(found) if each.fits and each.usd is not None]
     best = min(priced)[1] if priced else -1
     return [replace(each, cheapest=number == best) for number, each in enumerate(found)]

@@ -35,7 +35,7 @@ def endpoint_costs(endpoints: Sequence[EndpointPlan], prices: Prices) -> list[Co
 
 
 def token_costs(endpoints: Sequence[EndpointPlan], prices: Prices, tokens_per_second: float) -> list[TokenCost]:
-    """A million generated tokens of each endpoint, from the measured throughput of one instance."""
+    """Returns a million generated tokens of each endpoint, from the measured throughput of one instance."""
     found = []
     for endpoint in endpoints:
         price = prices.instance("hosting", endpoint.instance_type)
@@ -59,7 +59,7 @@ class Total:
 
 
 def total(lines: Sequence[CostLine], busy: bool) -> Total:
-    """Sum the prices that are known. Unknown ones don't count as free: no known price means no sum."""
+    """Sums the prices that are known. Unknown ones don't count as free: no known price means no sum."""
     amounts = [(line.what, line.busy if busy else line.idle) for line in lines]
     known = [amount for _, amount in amounts if amount is not None]
     return Total(sum(known) if known or not lines else None, [what for what, amount in amounts if amount is None])

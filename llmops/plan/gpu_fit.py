@@ -73,7 +73,7 @@ class GpuFit:
 
 
 def gpu_fit(config: Mapping[str, Any], stored: int, gpu: Gpu, precision: str = "auto") -> GpuFit | None:
-    """Reckon whether a version fits.
+    """Reckons whether a version fits.
 
     Args:
         config: its config.json.
@@ -100,7 +100,7 @@ def gpu_fit(config: Mapping[str, Any], stored: int, gpu: Gpu, precision: str = "
 
 
 def fit_words(platform: Platform | None, ref: ModelRef, instance_type: str, precision: str) -> str:
-    """Say whether a promoted version fits on a GPU machine under vLLM; empty: the machine has no GPU that is known.
+    """Says whether a promoted version fits on a GPU machine under vLLM; empty: the machine has no GPU that is known.
 
     Args:
         platform: the stack in operation; None: it is not deployed, so that its store can't be read.
@@ -131,13 +131,15 @@ def fit_words(platform: Platform | None, ref: ModelRef, instance_type: str, prec
 
 
 def _number(config: Mapping[str, Any], name: str) -> int:
-    """A positive number of the configuration; 0: there is none."""
+    """Returns a positive number of the configuration; 0: there is none."""
     value = config.get(name)
     return value if isinstance(value, int) and value > 0 else 0
 
 
 def _is_special(config: Mapping[str, Any]) -> bool:
-    """Whether layers keep something else than every token's keys and values: windows, latents, states, other models."""
+    """Returns whether layers keep something else than every token's keys and values: windows, latents, states, other
+    models.
+    """
     windows = config.get("sliding_window") and config.get("use_sliding_window", True)
     kinds = set(config.get("layer_types") or ["full_attention"])
     return bool(windows or config.get("kv_lora_rank") or config.get("text_config")) or kinds != {"full_attention"}

@@ -105,7 +105,7 @@ class MachineType:
 
 
 def find_type(name: str) -> MachineType | None:
-    """A machine type by its cloud's name; None: it is not in the table."""
+    """Returns a machine type by its cloud's name; None: it is not in the table."""
     known = {each.lower(): each for each in (*_AWS, *_AZURE, *_CPU_GIB)}.get(name.lower(), "")
     if known in _CPU_GIB:
         return MachineType(known, None, 0, _CPU_GIB[known] * _GIB)

@@ -48,7 +48,7 @@ class Plan:
 
 
 def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, refresh: bool = False) -> Plan:
-    """Preview a stack and say what it means. A stack that is not in its backend is not made.
+    """Previews a stack and says what it means. A stack that is not in its backend is not made.
 
     Args:
         stack: the stack.

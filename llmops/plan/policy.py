@@ -31,7 +31,7 @@ _SOME_ENDPOINT = "chatbot"
 
 
 def record_policy(stack: PulumiStack, say: Say) -> dict[str, Any]:
-    """Let the stack live on a twin, and write down what its deployer was allowed to do there.
+    """Lets the stack live on a twin, and writes down what its deployer was allowed to do there.
 
     Returns:
         An IAM policy or a role definition, for the account of the stack; `*` for what is not known without credentials.
@@ -110,7 +110,7 @@ class _Life:
         return {**entry, "model": version, "gate": "waived", **rollout}
 
     def _change(self, version: str) -> None:
-        """Change what can be changed of endpoints, and something of everything else."""
+        """Changes what can be changed of endpoints, and something of everything else."""
         cloud = self._config.setdefault(self._target, {})
         for entry in self._config["endpoints"].values():
             entry["model"] = version
@@ -159,7 +159,7 @@ class _Life:
             )
 
     def _seed(self, content: str) -> str:
-        """Put a model version into the twin's store, as its owner: that is not the deployer's work."""
+        """Puts a model version into the twin's store, as its owner: that is not the deployer's work."""
         with _entered(self._root), tempfile.TemporaryDirectory() as temporary:
             outputs: StackOutputs = PulumiStack(Project(self.folder), self.name).outputs()
             platform = registry.open_platform(outputs)
@@ -172,7 +172,7 @@ class _Life:
             self._recording.start_job(PulumiStack(Project(self.folder), self.name).outputs())
 
     def _on_the_twin(self, stack: PulumiStack) -> None:
-        """Make on the twin what the stack finds in its account: its state's place, and what was given to it."""
+        """Makes on the twin what the stack finds in its account: its state's place, and what was given to it."""
         config = dict(stack.file.config())
         config[self._target] = self._recording.given(dict(config.get(self._target) or {}))
         self._config = config | {"images": _IMAGES}
@@ -204,7 +204,7 @@ def _entered(environ: Mapping[str, str]) -> Iterator[None]:
 
 
 def _version(folder: Path, content: str) -> Path:
-    """A model version that no server could load: nothing is started where it is used."""
+    """Returns a model version that no server could load: nothing is started where it is used."""
     folder.mkdir()
     (folder / "model.safetensors").write_text(content)
     ModelManifest.new(

@@ -36,11 +36,13 @@ class Prices:
         self._parts: Mapping[str, Any] = document.get("regions", {}).get(region, {})
 
     def instance(self, kind: str, instance_type: str) -> Price | None:
-        """An hour of an instance; `kind` is hosting, training or spot (Azure's machines of low priority)."""
+        """Returns an hour of an instance; `kind` is hosting, training or spot (Azure's machines of low priority)."""
         return self._find(kind, instance_type)
 
     def other(self, name: str) -> Price | None:
-        """An amount by its name in the table, such as kms_key_month, registry_basic_day or private_endpoint_hour."""
+        """Returns an amount by its name in the table, such as kms_key_month, registry_basic_day or
+        private_endpoint_hour.
+        """
         return next((p for part in self._parts if (p := self._find(part, name))), None)
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -65,7 +67,7 @@ class Prices:
 
 
 def load_prices(region: str) -> Prices:
-    """The prices of a region: refreshed ones of this machine, else the kit's table."""
+    """Returns the prices of a region: refreshed ones of this machine, else the kit's table."""
     document = _read(_TABLE)
     refreshed = _read(refreshed_file())
     regions = {**document.get("regions", {}), **refreshed.get("regions", {})}
@@ -87,7 +89,7 @@ def is_azure(region: str) -> bool:
 
 
 def refresh(region: str, file: Path | None = None, address: str = "") -> Prices:
-    """Fetch a region's prices from its cloud's price list and keep them.
+    """Fetches a region's prices from its cloud's price list and keeps them.
 
     Args:
         region: such as eu-central-1 or westeurope.

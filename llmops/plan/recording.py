@@ -16,17 +16,17 @@ class Recording(Protocol):
     """Of rollouts, which take as long on the twin as they do on the cloud; None: they take no time there."""
 
     def require(self) -> None:
-        """Check that the twin's packages are there. Raises KitError."""
+        """Checks that the twin's packages are there. Raises KitError."""
         ...
 
     def up(self, home: Path) -> Mapping[str, str | None]:
-        """Start a twin that runs no containers and waits for nothing; the environment of its owner."""
+        """Starts a twin that runs no containers and waits for nothing; returns the environment of its owner."""
         ...
 
     def down(self, home: Path) -> None: ...
 
     def deployer(self) -> tuple[dict[str, str], str]:
-        """Make somebody who may do everything, so that every call shows what it takes.
+        """Makes somebody who may do everything, so that every call shows what it takes.
 
         Returns:
             The environment (this process' is the owner's), and the principal as the twin's records name it.
@@ -34,19 +34,19 @@ class Recording(Protocol):
         ...
 
     def given(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Make what the stack's settings name; the settings as they must be on the twin."""
+        """Makes what the stack's settings name; returns the settings as they must be on the twin."""
         ...
 
     def backend(self, project: str, backend: str) -> dict[str, str | None]:
-        """Make a place for states as the stack has one at `backend`; variables with which it is taken. None: unset."""
+        """Makes a place for states as the stack has one at `backend`; variables with which it is taken. None: unset."""
         ...
 
     def fill(self, outputs: StackOutputs) -> None:
-        """Put something of each kind into the stack's place, so that removing it takes what it will take."""
+        """Puts something of each kind into the stack's place, so that removing it takes what it will take."""
         ...
 
     def start_job(self, outputs: StackOutputs) -> None:
-        """Start a job that goes on until it is stopped."""
+        """Starts a job that goes on until it is stopped."""
         ...
 
     def recorded(self) -> list[dict[str, Any]]:
@@ -54,5 +54,5 @@ class Recording(Protocol):
         ...
 
     def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
-        """The policy or role of what one principal was recorded doing."""
+        """Returns the policy or role of what one principal was recorded doing."""
         ...

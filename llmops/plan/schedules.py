@@ -26,7 +26,7 @@ class ScheduledTraining:
 def check_schedules(
     config: Mapping[str, Any], platform: Platform | None, prices: Prices, say: Say
 ) -> list[ScheduledTraining]:
-    """Hold each scheduled run against its machines.
+    """Holds each scheduled run against its machines.
 
     Args:
         config: the cloud's part of the stack file: `jobs` and `schedules` count.

@@ -33,7 +33,7 @@ class RunCost:
 
 
 def look_ahead(platform: Platform, compute: Compute | None, recipe: str, say: Say) -> RunCost | None:
-    """Say what a run is going to cost, and see that the account's quotas allow its machines.
+    """Says what a run is going to cost, and sees that the account's quotas allow its machines.
 
     Args:
         platform: the stack in operation.
@@ -76,7 +76,7 @@ def run_cost(compute: Compute, hire: Hire, before: Sequence[Run]) -> RunCost:
 
 
 def require_quotas(compute: Compute, hire: Hire, say: Say) -> None:
-    """Check that quotas allow a run's machines; what is not known is said.
+    """Checks that quotas allow a run's machines; what is not known is said.
 
     Raises:
         KitError: naming quota, what there is, what is needed and the fix.
@@ -98,7 +98,7 @@ def require_quotas(compute: Compute, hire: Hire, say: Say) -> None:
 
 
 def _is_alike(run: Run, compute: Compute) -> bool:
-    """Whether a run tells what the next one on these machines costs."""
+    """Returns whether a run tells what the next one on these machines costs."""
     own = run.spec.compute
     if own is None or run.doubt or run.state.status != "completed":
         return False
@@ -107,7 +107,7 @@ def _is_alike(run: Run, compute: Compute) -> bool:
 
 
 def dollars(usd: float | None) -> str:
-    """An amount in words."""
+    """Returns an amount in words."""
     if usd is None:
         return "unknown"
     return f"${usd:.2f}" if usd >= 1 else f"${usd:.4f}"

@@ -13,7 +13,7 @@ class Bounded(io.RawIOBase):
     """Clients write pieces in any order, with `seek` between them."""
 
     def __init__(self, file: io.BufferedRandom, entry: FileEntry, where: str) -> None:
-        """Guard a file.
+        """Guards a file.
 
         Args:
             file: new and empty, open for writing and reading; the caller closes it.
@@ -23,7 +23,7 @@ class Bounded(io.RawIOBase):
         self._file, self._entry, self._where = file, entry, where
 
     def write(self, data) -> int:  # type: ignore[override]  # of any object with a buffer
-        """Write a piece.
+        """Writes a piece.
 
         Raises:
             IntegrityError: it goes beyond the size that the manifest says.
@@ -34,7 +34,7 @@ class Bounded(io.RawIOBase):
         return self._file.write(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to where the next piece is written."""
+        """Goes to where the next piece is written."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
@@ -50,7 +50,7 @@ class Bounded(io.RawIOBase):
         return True
 
     def check(self) -> None:
-        """Compare what was written with the manifest.
+        """Compares what was written with the manifest.
 
         Raises:
             IntegrityError: it has another size or another hash.

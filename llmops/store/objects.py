@@ -45,23 +45,23 @@ class Objects(Protocol):
         ...
 
     def get(self, key: str) -> bytes:
-        """An object's content; KitError where there is none."""
+        """Returns an object's content; KitError where there is none."""
         ...
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless there is one (a conditional create): whether this call wrote it."""
+        """Writes an object unless there is one (a conditional create): whether this call wrote it."""
         ...
 
     def put_folder(self, key: str, folder: Path, extra: Mapping[str, bytes]) -> bool:
-        """Write a folder's files, and `extra` ones over them, all or nothing; False when the key is there."""
+        """Writes a folder's files, and `extra` ones over them, all or nothing; False when the key is there."""
         ...
 
     def get_folder(self, key: str) -> Path:
-        """A folder on this machine with the files below a key; the caller only reads it."""
+        """Returns a folder on this machine with the files below a key; the caller only reads it."""
         ...
 
     def verify(self, key: str, files: Mapping[str, FileEntry], say: Say) -> None:
-        """Check that the files below a key are what a manifest lists, without fetching them where that can be.
+        """Checks that the files below a key are what a manifest lists, without fetching them where that can be.
 
         Raises:
             IntegrityError: naming the first file that is missing or differs.
@@ -74,7 +74,7 @@ class Objects(Protocol):
 
 
 def open_objects(url: str) -> Objects:
-    """The objects behind a URL.
+    """Returns the objects behind a URL.
 
     Raises:
         KitError: the kit can't reach such a place.
@@ -107,7 +107,7 @@ class FolderObjects:
         )
 
     def get(self, key: str) -> bytes:
-        """An object's content."""
+        """Returns an object's content."""
         *parts, name = object_keys.check(key, self.url).split("/")
         try:
             with folder_below(self.root, parts, make=False) as parent:
@@ -119,7 +119,7 @@ class FolderObjects:
         return require_document(content, str(self.root / key))
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless there is one."""
+        """Writes an object unless there is one."""
         *parts, name = object_keys.check(key, self.url).split("/")
         with self._incoming() as folder:
             temporary = folder / "object"
@@ -133,7 +133,7 @@ class FolderObjects:
             return True
 
     def put_folder(self, key: str, folder: Path, extra: Mapping[str, bytes]) -> bool:
-        """Write a folder, all or nothing."""
+        """Writes a folder, all or nothing."""
         *parts, last = object_keys.check(key, self.url).split("/")
         object_keys.check_all(extra, self.url)
         if (self.root / key).exists():
@@ -160,7 +160,7 @@ class FolderObjects:
             return True
 
     def get_folder(self, key: str) -> Path:
-        """The folder itself."""
+        """Returns the folder itself."""
         folder = self.root / object_keys.check(key, self.url)
         if not folder.is_dir():
             raise KitError("is not in the store", where=str(folder), fix="`llmops models list` shows what is there")
@@ -176,7 +176,7 @@ class FolderObjects:
 
     @contextmanager
     def _incoming(self) -> Iterator[Path]:
-        """A temporary folder inside of the store; gone afterwards, whatever happens."""
+        """Yields a temporary folder inside of the store; gone afterwards, whatever happens."""
         if not (self.root / "store.json").is_file():
             raise KitError("is not a store", where=str(self.root), fix="`llmops up` makes the stack's store")
         base = self.root / _INCOMING
@@ -192,7 +192,7 @@ class FolderObjects:
 
 
 def _sweep(base: Path) -> None:
-    """Remove what writers of this host left that were killed."""
+    """Removes what writers of this host left that were killed."""
     for leftover in base.glob(f"{socket.gethostname()}-*-*"):
         pid = leftover.name.rsplit("-", 2)[1]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
@@ -200,7 +200,7 @@ def _sweep(base: Path) -> None:
 
 
 def require_document(content: bytes, where: str) -> bytes:
-    """The content of an object that is a document.
+    """Returns the content of an object that is a document.
 
     Raises:
         IntegrityError: it is larger than any document.
@@ -216,7 +216,7 @@ def require_document(content: bytes, where: str) -> bytes:
 
 @contextmanager
 def full_disk_explained(place: Path) -> Iterator[None]:
-    """A full disk as a KitError, whoever finds it."""
+    """Yields a full disk as a KitError, whoever finds it."""
     try:
         yield
     except OSError as e:

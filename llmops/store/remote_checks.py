@@ -48,7 +48,7 @@ class ObjectFolder(NamedTuple):
 def faults(
     place: ObjectFolder, files: Mapping[str, FileEntry], known: Mapping[str, str], say: Say
 ) -> tuple[dict[str, IntegrityError], dict[str, str]]:
-    """Compare objects with what a manifest lists.
+    """Compares objects with what a manifest lists.
 
     Args:
         place: where they are.
@@ -95,7 +95,7 @@ def faults(
 
 
 def fits(stored: Stored, entry: FileEntry, where: str) -> bool:
-    """Whether an object is known to be a manifest's file; False: the sums can't tell, and it has to be read.
+    """Returns whether an object is known to be a manifest's file; False: the sums can't tell, and it has to be read.
 
     Raises:
         IntegrityError: it is another one.
@@ -128,7 +128,7 @@ class Hashed(io.RawIOBase):
         self._digest, self._size = hashlib.sha256(), 0
 
     def write(self, data) -> int:  # type: ignore[override]  # of any object with a buffer
-        """Hash a piece.
+        """Hashes a piece.
 
         Raises:
             IntegrityError: it goes beyond the size that the manifest says.
@@ -145,7 +145,7 @@ class Hashed(io.RawIOBase):
         return True
 
     def check(self) -> None:
-        """Compare what was written with the manifest.
+        """Compares what was written with the manifest.
 
         Raises:
             IntegrityError: it has another size or another hash.
@@ -156,7 +156,7 @@ class Hashed(io.RawIOBase):
 
 
 def at_once(work: Callable[[Any], None], items: Iterable[Any]) -> None:
-    """Do work for all items, some at a time; the first error ends it."""
+    """Does work for all items, some at a time; the first error ends it."""
     with ThreadPoolExecutor(_THREADS) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:
@@ -181,7 +181,7 @@ def read_json(path: Path) -> dict[str, str]:
 
 
 def write_json(path: Path, notes: Mapping[str, str]) -> None:
-    """Write notes into this machine's cache, whole or not at all."""
+    """Writes notes into this machine's cache, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     temporary.write_text(json.dumps(notes))

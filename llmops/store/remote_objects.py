@@ -63,14 +63,14 @@ class RemoteObjects(ABC):
         return self._entries(prefix)
 
     def get(self, key: str) -> bytes:
-        """An object's content."""
+        """Returns an object's content."""
         content = self.find(key)
         if content is None:
             raise KitError("is not in the store", where=f"{self.url}/{key}")
         return content
 
     def find(self, key: str) -> bytes | None:
-        """The content of an object that is a document; None: there is none.
+        """Returns the content of an object that is a document; None: there is none.
 
         Raises:
             IntegrityError: the key can't be one, or the object is larger than any document.
@@ -83,15 +83,15 @@ class RemoteObjects(ABC):
         return self._find(object_keys.check(key, self.url), most)
 
     def put(self, key: str, data: bytes) -> None:
-        """Write an object, over one that may be there."""
+        """Writes an object, over one that may be there."""
         self._put(object_keys.check(key, self.url), data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless there is one; of writers at the same time, exactly one is told True."""
+        """Writes an object unless there is one; of writers at the same time, exactly one is told True."""
         return self._create(object_keys.check(key, self.url), data)
 
     def put_folder(self, key: str, folder: Path, extra: Mapping[str, bytes]) -> bool:
-        """Write a folder's files, then its manifest: until that is there, nobody sees the folder.
+        """Writes a folder's files, then its manifest: until that is there, nobody sees the folder.
 
         Keys are content hashes, so that files which an interrupted writer left are the same ones.
         """
@@ -107,7 +107,7 @@ class RemoteObjects(ABC):
         return self.create(f"{key}/{MANIFEST}", extra.get(MANIFEST) or (folder / MANIFEST).read_bytes())
 
     def get_folder(self, key: str) -> Path:
-        """The folder in this machine's cache, hashed; fetched anew where it, or an object of it, was changed.
+        """Returns the folder in this machine's cache, hashed; fetched anew where it, or an object of it, was changed.
 
         What an interrupted fetch had of it is gone on with.
 
@@ -145,7 +145,7 @@ class RemoteObjects(ABC):
         return folder
 
     def copies_from(self, source: "RemoteObjects") -> bool:
-        """Whether the cloud copies objects from there to here, which this process may read and write."""
+        """Returns whether the cloud copies objects from there to here, which this process may read and write."""
         return False
 
     def copy_folder(
@@ -157,7 +157,7 @@ class RemoteObjects(ABC):
         sign: Callable[[], bytes],
         say: Say,
     ) -> None:
-        """Copy a version's files inside the cloud, check them here, then sign and write its manifest.
+        """Copies a version's files inside the cloud, checks them here, then signs and writes its manifest.
 
         What is here already and fits stays, so that an interrupted copy is gone on with. Nothing is signed, and nobody
         sees the folder, before every file here is what the manifest lists: what the source holds proves nothing.
@@ -197,7 +197,7 @@ class RemoteObjects(ABC):
         self.create(f"{key}/{MANIFEST}", written[MANIFEST])
 
     def verify(self, key: str, files: Mapping[str, FileEntry], say: Say) -> None:
-        """Check that a version's files are what its manifest lists, without fetching them where that can be.
+        """Checks that a version's files are what its manifest lists, without fetching them where that can be.
 
         Where the cloud keeps a SHA-256 of an object that can be compared, it is. Any other object is read whole and
         not kept; and not read again from this machine before somebody wrote it.
@@ -212,7 +212,7 @@ class RemoteObjects(ABC):
         return f"{self.url}/{key}"
 
     def _faults(self, key: str, files: Mapping[str, FileEntry], say: Say) -> dict[str, IntegrityError]:
-        """The files that are not what the manifest lists, and why."""
+        """Returns the files that are not what the manifest lists, and why."""
         object_keys.check(key, self.url)
         place = ObjectFolder(f"{self.url}/{key}", lambda name: self._stored(f"{key}/{name}"), self._reader(key))
         notes = self.cache / f"{key}{_READ}"
@@ -232,7 +232,9 @@ class RemoteObjects(ABC):
 
     @abstractmethod
     def _find(self, key: str, most: int) -> bytes | None:
-        """The first bytes of an object's content, at least one and at most `most` of them; None: there is none."""
+        """Returns the first bytes of an object's content, at least one and at most `most` of them; None: there is
+        none.
+        """
 
     @abstractmethod
     def _put(self, key: str, data: bytes) -> None: ...
@@ -262,24 +264,24 @@ class RemoteObjects(ABC):
 
     @abstractmethod
     def _copy(self, key: str, source: Any, source_key: str, etag: str, entry: FileEntry) -> None:
-        """Let the cloud write an object from one that `copies_from` said yes to and that still has this ETag, with none
-        of its metadata; over one that may be here. The cloud's errors as they are.
+        """Lets the cloud write an object from one that `copies_from` said yes to and that still has this ETag, with
+        none of its metadata; over one that may be here. The cloud's errors as they are.
         """
 
     @abstractmethod
     def _explained(self, where: str, fix: str = "") -> AbstractContextManager[None]:
-        """The cloud's errors as KitErrors."""
+        """Returns the cloud's errors as KitErrors."""
 
     def _listed(self, key: str) -> dict[str, Entry]:
-        """Name -> entry of what lies below a version's key."""
+        """Names -> entry of what lies below a version's key."""
         prefix = f"{object_keys.check(key, self.url)}/"
         return {each.removeprefix(prefix): entry for each, entry in self._entries(prefix).items()}
 
     def _fetch(
         self, key: str, manifest: bytes, there: Mapping[str, Entry], folder: Path, partial: Path | None = None
     ) -> dict[str, FileEntry]:
-        """Fill an empty folder with a version: with files that `partial` has whole, and with objects. What its manifest
-        lists.
+        """Fills an empty folder with a version: with files that `partial` has whole, and with objects. What its
+        manifest lists.
         """
         where = f"{self.url}/{key}"
         files = files_of(manifest, f"{where}/{MANIFEST}")
@@ -304,7 +306,7 @@ class RemoteObjects(ABC):
 
 
 def _check_sizes(files: Mapping[str, FileEntry], there: Mapping[str, Entry], where: str) -> None:
-    """Refuse a listing that can't be what the manifest says, before anything is fetched."""
+    """Refuses a listing that can't be what the manifest says, before anything is fetched."""
     for name, entry in files.items():
         if name not in there:
             raise IntegrityError("is missing, though the manifest lists it", where=f"{where}/{name}", fix=FETCH_ANEW)
@@ -314,7 +316,7 @@ def _check_sizes(files: Mapping[str, FileEntry], there: Mapping[str, Entry], whe
 
 
 def _taken(partial: Path, files: Mapping[str, FileEntry], fresh: FreshFolder, where: str) -> set[str]:
-    """Take over files of an interrupted fetch, as far as they are what the manifest says."""
+    """Takes over files of an interrupted fetch, as far as they are what the manifest says."""
     try:
         kept = list_files(partial)
     except IntegrityError:  # a link: none of it is ours
@@ -328,7 +330,7 @@ def _taken(partial: Path, files: Mapping[str, FileEntry], fresh: FreshFolder, wh
 
 
 def _is_whole(folder: Path, identity: str) -> bool:
-    """Whether a folder of the cache is the version that its name says."""
+    """Returns whether a folder of the cache is the version that its name says."""
     try:
         manifest = (folder / MANIFEST).read_bytes()
         if sha256_bytes(manifest) != identity:

@@ -41,7 +41,7 @@ class Store:
         say: Say = lambda _: None,
         written: Mapping[str, bytes] | None = None,
     ) -> ModelRef:
-        """Store a complete model version, signed, under the next free number of its name.
+        """Stores a complete model version, signed, under the next free number of its name.
 
         The same version gives the same alias, however often and from wherever it is put; writers at the same time get
         different numbers. Interrupted, it leaves nothing half-written, and can be repeated. A version in the same cloud
@@ -92,7 +92,7 @@ class Store:
         objects.put_folder(key, version.folder, {**written, SIGNATURE: _signature(content, sign)})
 
     def find(self, text: str) -> ModelRef:
-        """A model version by `name@3`, `name@latest` or `name@3@sha256:…`.
+        """Returns a model version by `name@3`, `name@latest` or `name@3@sha256:…`.
 
         Raises:
             KitError: it is not in the store, or the alias belongs to another identity.
@@ -124,7 +124,7 @@ class Store:
         return NotFoundError(what, where=self.objects.url, fix=meant or make)
 
     def require_identity(self, name: str, sha256: str) -> ModelRef:
-        """A model version by its name and identity.
+        """Returns a model version by its name and identity.
 
         Raises:
             KitError: the store has no alias of it.
@@ -146,7 +146,8 @@ class Store:
         return sorted(found, key=lambda a: (a.name, a.number))
 
     def manifest(self, ref: ModelRef) -> ModelManifest:
-        """A version's manifest, checked against its identity and its alias; `signed_manifest` checks who signed it.
+        """Returns a version's manifest, checked against its identity and its alias; `signed_manifest` checks who signed
+        it.
 
         Raises:
             IntegrityError: it was changed, or has another name than the alias.
@@ -154,7 +155,7 @@ class Store:
         return self._read_manifest(ref, self.objects.get(f"{model_key(ref.sha256)}/{MANIFEST}"))
 
     def signed_manifest(self, ref: ModelRef, public_key: str) -> ModelManifest:
-        """A version's manifest, which the stack signed. Its files are not looked at.
+        """Returns a version's manifest, which the stack signed. Its files are not looked at.
 
         Raises:
             IntegrityError: it was changed, or has another name than the alias.
@@ -177,7 +178,7 @@ class Store:
         return manifest
 
     def require_nothing_else(self, ref: ModelRef) -> None:
-        """Refuse what lies below a version's key and is not its manifest's: a fetch passes it over, but an endpoint
+        """Refuses what lies below a version's key and is not its manifest's: a fetch passes it over, but an endpoint
         that mounts the folder has it too, and does not start.
 
         Raises:
@@ -194,7 +195,8 @@ class Store:
             )
 
     def verify_model(self, ref: ModelRef, public_key: str, say: Say) -> ModelManifest:
-        """A version's manifest, after its signature, its identity and each of its files were checked in their place.
+        """Returns a version's manifest, after its signature, its identity and each of its files were checked in their
+        place.
 
         Args:
             ref: the version.
@@ -210,7 +212,7 @@ class Store:
         return manifest
 
     def version(self, ref: ModelRef) -> Version:
-        """A version where it lies."""
+        """Returns a version where it lies."""
         key = model_key(ref.sha256)
         if isinstance(self.objects, RemoteObjects):
             return RemoteVersion(self.objects, key)
@@ -221,11 +223,11 @@ class Store:
         return self.objects.address(model_key(ref.sha256))
 
     def model_folder(self, sha256: str) -> Path:
-        """A model version's files on this machine, to be read only; from a cloud all of them are fetched."""
+        """Returns a model version's files on this machine, to be read only; from a cloud all of them are fetched."""
         return self.objects.get_folder(model_key(sha256))
 
     def of_run(self, name: str, run: str) -> ModelRef | None:
-        """The version that a run made, once it was collected."""
+        """Returns the version that a run made, once it was collected."""
         for alias in reversed(self.versions(name)):
             ref = ModelRef(alias.name, alias.number, alias.sha256)
             if self.manifest(ref).lineage.run == run:
@@ -233,7 +235,7 @@ class Store:
         return None
 
     def put_dataset(self, folder: Path) -> str:
-        """Store a dataset version; its identity."""
+        """Stores a dataset version; returns its identity."""
         content = FolderVersion(folder).manifest()
         manifest = DatasetManifest.parse(content, where=str(folder / MANIFEST))
         check_folder(folder, manifest.files)
@@ -242,15 +244,15 @@ class Store:
         return sha256
 
     def dataset_folder(self, sha256: str) -> Path:
-        """A dataset version's files on this machine, to be read only."""
+        """Returns a dataset version's files on this machine, to be read only."""
         return self.objects.get_folder(dataset_key(sha256))
 
     def append(self, log: str, entry: dict[str, str]) -> None:
-        """Add an entry to a log of the store, such as an endpoint's promotions."""
+        """Adds an entry to a log of the store, such as an endpoint's promotions."""
         rejections.append(log, entry, self._entries, self.objects.create)
 
     def read_log(self, log: str) -> list[dict[str, str]]:
-        """A log's entries, oldest first."""
+        """Returns a log's entries, oldest first."""
         return [json.loads(self.objects.get(key)) for key in self.objects.list(f"{log}/")]
 
     def rejection(self, sha256: str) -> str:
@@ -266,11 +268,11 @@ class Store:
         return {sha256: why for sha256, why in found.items() if why}
 
     def clear(self, ref: ModelRef, why: str) -> None:
-        """Let a rejected version be promoted again; the log keeps what happened."""
+        """Lets a rejected version be promoted again; the log keeps what happened."""
         rejections.clear(ref.sha256, why, self._entries, self.objects.create)
 
     def reject(self, ref: ModelRef, why: str, endpoint: str) -> None:
-        """Mark a version as rejected: a rollout of an endpoint to it was rolled back."""
+        """Marks a version as rejected: a rollout of an endpoint to it was rolled back."""
         rejections.reject(ref.sha256, why, endpoint, self._entries, self.objects.create)
 
     def _entries(self, log: str) -> int:
@@ -287,14 +289,14 @@ class Store:
         return alias
 
     def find_identity(self, name: str, sha256: str) -> ModelRef | None:
-        """The alias of a version that is known by its identity."""
+        """Returns the alias of a version that is known by its identity."""
         for alias in self.versions(name):
             if alias.sha256 == sha256:
                 return ModelRef(alias.name, alias.number, alias.sha256)
         return None
 
     def _number(self, name: str, sha256: str) -> ModelRef:
-        """Take the next number. Who loses the race for it looks again: the winner may have put the same version."""
+        """Takes the next number. Who loses the race for it looks again: the winner may have put the same version."""
         while True:
             taken = self.versions(name)  # one look for both: between two, the winner may put the same version
             if found := next((a for a in taken if a.sha256 == sha256), None):
@@ -306,7 +308,7 @@ class Store:
 
 
 def _signature(manifest: bytes, sign: Signer) -> bytes:
-    """Sign in a folder of its own: the folder that is put stays as it is."""
+    """Signs in a folder of its own: the folder that is put stays as it is."""
     with tempfile.TemporaryDirectory() as temporary:
         (Path(temporary) / MANIFEST).write_bytes(manifest)
         sign(Path(temporary))

@@ -27,7 +27,7 @@ class Version(ABC):
 
     @abstractmethod
     def manifest(self) -> bytes:
-        """The bytes of its manifest, as they are hashed and signed.
+        """Returns the bytes of its manifest, as they are hashed and signed.
 
         Raises:
             IntegrityError: there is none, or none that can be read.
@@ -35,10 +35,10 @@ class Version(ABC):
 
     @abstractmethod
     def _read(self, name: str, most: int) -> bytes:
-        """The first bytes of a file."""
+        """Returns the first bytes of a file."""
 
     def document(self, name: str, entry: FileEntry) -> bytes:
-        """A file's content, which is what the manifest lists.
+        """Returns a file's content, which is what the manifest lists.
 
         Raises:
             IntegrityError: it is not, can't be read, or is larger than a document may be.

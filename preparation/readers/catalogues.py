@@ -15,8 +15,8 @@ _LINE = re.compile(r"\(line (\d+)\)|line (\d+)")
 
 
 def read_po(file: DataFile) -> Iterator[ReadRow]:
-    """A row `translation` with `context`, where there is one, for each entry that is translated, neither fuzzy nor
-    obsolete, and has no plural forms. Placeholders such as `%(name)s` stay.
+    """Yields a row `translation` with `context`, where there is one, for each entry that is translated, neither fuzzy
+    nor obsolete, and has no plural forms. Placeholders such as `%(name)s` stay.
 
     Raises:
         DataError: the source names no two languages; or a line that is no catalogue.
@@ -73,7 +73,7 @@ def _languages(file: DataFile) -> tuple[str, str]:
 
 
 def _check_lengths(content: bytes) -> None:
-    """Refuse a catalogue whose strings come to more than its size: each could be the whole file.
+    """Refuses a catalogue whose strings come to more than its size: each could be the whole file.
 
     https://www.gnu.org/software/gettext/manual/html_node/MO-Files.html
     """

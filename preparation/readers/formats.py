@@ -29,7 +29,7 @@ _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".npy", ".npz")
 
 
 def format_of(name: str) -> str:
-    """The format's end of a file's name, such as `.jsonl` of `rows.jsonl.gz`; empty: unknown."""
+    """Returns the format's end of a file's name, such as `.jsonl` of `rows.jsonl.gz`; empty: unknown."""
     plain = name.lower()
     packed = next((each for each in COMPRESSIONS if plain.endswith(each)), "")
     plain = plain.removesuffix(packed)
@@ -38,12 +38,12 @@ def format_of(name: str) -> str:
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file holds others, by its name."""
+    """Returns whether a file holds others, by its name."""
     return name.lower().endswith(ARCHIVES)
 
 
 def reader_of(name: str) -> str:
-    """A format's reader as `module:function` in this folder; empty: unknown."""
+    """Returns a format's reader as `module:function` in this folder; empty: unknown."""
     return _READERS.get(format_of(name), "")
 
 

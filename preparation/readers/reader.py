@@ -46,7 +46,7 @@ class DataFile:
 
 
 def read(path: Path, *, name: str = "", encoding: str = "", languages: Sequence[str] = ()) -> Iterator[ReadRow]:
-    """Read a file's rows in order. Its format follows from the end of its path.
+    """Reads a file's rows in order. Its format follows from the end of its path.
 
     Args:
         path: a file such as rows.jsonl.gz.

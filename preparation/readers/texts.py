@@ -21,7 +21,7 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codec
 
 
 def read_bytes(file: DataFile, most: int = MOST_BYTES) -> bytes:
-    """The whole content, unpacked.
+    """Returns the whole content, unpacked.
 
     Raises:
         DataError: it is damaged, or has more bytes.
@@ -35,7 +35,7 @@ def read_bytes(file: DataFile, most: int = MOST_BYTES) -> bytes:
 
 
 def read_whole(file: DataFile, most: int = MOST_CHARACTERS) -> str:
-    """The whole text, with line ends as `\\n`.
+    r"""Returns the whole text, with line ends as `\n`.
 
     Raises:
         DataError: as `read_lines`.
@@ -70,7 +70,7 @@ def read_lines(file: DataFile) -> Iterator[tuple[int, str]]:
 
 
 def pieces(file: DataFile) -> Iterator[bytes]:
-    """The content in pieces, unpacked by the end of its path.
+    """Yields the content in pieces, unpacked by the end of its path.
 
     Raises:
         DataError: it is damaged, or comes to 200 times its size and more.
@@ -85,7 +85,7 @@ def pieces(file: DataFile) -> Iterator[bytes]:
 
 
 def _decoded(file: DataFile) -> Iterator[str]:
-    """The text in pieces, without a byte-order mark."""
+    """Yields the text in pieces, without a byte-order mark."""
     unpacked = pieces(file)
     first = next(unpacked, b"")
     mark, found = next(((mark, name) for mark, name in _MARKS if first.startswith(mark)), (b"", "utf-8"))

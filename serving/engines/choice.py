@@ -25,7 +25,7 @@ class EngineChoice:
 def choose_engine(
     asked: EngineName | Literal["auto"], forms: Sequence[str], environ: Mapping[str, str]
 ) -> EngineChoice:
-    """Choose the engine of a server.
+    """Chooses the engine of a server.
 
     Args:
         asked: the setting.

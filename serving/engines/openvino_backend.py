@@ -14,7 +14,7 @@ _BATCHED_TOKENS = 256
 
 
 def warm() -> None:
-    """Import the library."""
+    """Imports the library."""
     import openvino_genai  # noqa: F401
 
 
@@ -34,7 +34,7 @@ class OpenVinoBackend:
         self._lost: tuple[Any, ...] = ()
 
     def load(self, order: LoadOrder, folder: Path) -> dict[str, Any]:
-        """Build the pipeline."""
+        """Builds the pipeline."""
         import openvino
         import openvino_genai
 
@@ -62,7 +62,7 @@ class OpenVinoBackend:
                 "grammars": True, "top_logprobs": 0}  # fmt: skip
 
     def add(self, number: int, request: GenerationRequest) -> None:
-        """Validate, then add: a configuration that only `step` refuses would break it for all."""
+        """Validates, then add: a configuration that only `step` refuses would break it for all."""
         import numpy
         import openvino
 
@@ -74,7 +74,7 @@ class OpenVinoBackend:
             self._with_chances.add(number)
 
     def cancel(self, number: int) -> None:
-        """Mark the request; the next step frees its place."""
+        """Marks the request; the next step frees its place."""
         if handle := self._handles.pop(number, None):
             handle.cancel()
             self._cancelled[number] = handle

@@ -22,7 +22,7 @@ _MEMORY = 2 << 30
 
 
 def vocabulary_tokenizer(tokens: Sequence[bytes]) -> Any:
-    """A Tokenizer that only knows what each token stands for, which is all that xgrammar needs.
+    """Returns a Tokenizer that only knows what each token stands for, which is all that xgrammar needs.
 
     genai reads the vocabulary from the constants of the operation VocabDecoder in openvino_detokenizer.xml.
     """
@@ -52,7 +52,7 @@ def vocabulary_tokenizer(tokens: Sequence[bytes]) -> Any:
 
 
 def structured_output(grammar: Grammar) -> Any:
-    """A grammar as genai's configuration of a request takes it."""
+    """Returns a grammar as genai's configuration of a request takes it."""
     from openvino_genai import StructuredOutputConfig as Output
 
     if grammar.schema:
@@ -101,7 +101,7 @@ class GrammarTrial:
 
 
 def _empty_model(vocabulary: int) -> Any:
-    """A language model with the inputs, the state and the output of one, and every logit 0."""
+    """Returns a language model with the inputs, the state and the output of one, and every logit 0."""
     import numpy
     import openvino
     from openvino import opset14 as ops
@@ -113,7 +113,7 @@ def _empty_model(vocabulary: int) -> Any:
         return node
 
     def zero(node: Any) -> Any:
-        """A scalar that depends on a tensor."""
+        """Returns a scalar that depends on a tensor."""
         axes = ops.constant(numpy.arange(node.get_output_partial_shape(0).rank.get_length()))
         return ops.multiply(ops.convert(ops.reduce_sum(node, axes), "f32"), ops.constant(numpy.float32(0)))
 
@@ -137,13 +137,13 @@ def _empty_model(vocabulary: int) -> Any:
 
 
 def _reason(error: str) -> str:
-    """The library's message without the places in its source."""
+    """Returns the library's message without the places in its source."""
     line = " ".join(error.split())
     return line.rpartition(".cc:")[2].partition(": ")[2][:300] or line[-300:]
 
 
 def main() -> None:
-    """Answer each line with a grammar by one with its fault. The first line is the vocabulary, as Latin-1."""
+    """Answers each line with a grammar by one with its fault. The first line is the vocabulary, as Latin-1."""
     tokens = [token.encode("latin-1") for token in json.loads(sys.stdin.readline())]
     trial = GrammarTrial(tokens)
     out = os.fdopen(os.dup(1), "w")

@@ -36,7 +36,7 @@ class ProcessEngine:
         self._watch: asyncio.Task[None] | None = None
 
     async def ready(self) -> EngineInfo:
-        """Connect, and return once the ordered model is loaded and can generate.
+        """Connects, and returns once the ordered model is loaded and can generate.
 
         Raises:
             ServingError: the model can't be loaded.
@@ -51,7 +51,7 @@ class ProcessEngine:
         return info
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Tokens, None]:
-        """Yield the tokens of one answer as they arrive; the last item has `finish`.
+        """Yields the tokens of one answer as they arrive; the last item has `finish`.
 
         Closing the iterator early frees the answer's place in the batch.
 
@@ -77,12 +77,12 @@ class ProcessEngine:
                 self._send({"cancel": number})
 
     def fail_all(self, reason: str) -> None:
-        """End every running answer with EngineError."""
+        """Ends every running answer with EngineError."""
         for mailbox in self._mailboxes.values():
             mailbox.fail(reason)
 
     async def close(self) -> None:
-        """Kill the process, which has no state to save; running answers raise EngineError."""
+        """Kills the process, which has no state to save; running answers raise EngineError."""
         if self._watch:
             self._watch.cancel()
         if self._transport:
@@ -122,7 +122,7 @@ class ProcessEngine:
         self.fail_all(_GONE)
 
     async def _end_when_silent(self) -> None:
-        """Kill an engine that has answers to compute and says nothing: it hangs."""
+        """Kills an engine that has answers to compute and says nothing: it hangs."""
         loop = asyncio.get_running_loop()
         while not self.ended.is_set():
             await asyncio.sleep(self._silence / 4)

@@ -17,7 +17,7 @@ class WorkerProcess:
         """Whose library it imports first."""
 
     def end(self) -> None:
-        """Kill the process and wait for its end; harmless when repeated."""
+        """Kills the process and waits for its end; harmless when repeated."""
         with contextlib.suppress(OSError):
             self.sock.close()
         self.process.kill()
@@ -25,7 +25,7 @@ class WorkerProcess:
 
 
 def spawn(engine: str) -> WorkerProcess:
-    """Start a process that imports `engine`'s library and then waits for the order to load."""
+    """Starts a process that imports `engine`'s library and then waits for the order to load."""
     here, there = socket.socketpair()
     with there:
         process = subprocess.Popen(

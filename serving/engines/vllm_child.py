@@ -14,7 +14,7 @@ _SERVER = "vllm.entrypoints.launchers.api_server.entry"
 
 
 def main(parent: int, arguments: list[str]) -> None:
-    """Run vLLM's server until it ends; SIGTERM comes when the process `parent` ends, however it does."""
+    """Runs vLLM's server until it ends; SIGTERM comes when the process `parent` ends, however it does."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != parent:  # it ended before prctl: nobody will ever send the signal
         sys.exit(1)

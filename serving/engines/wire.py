@@ -26,7 +26,7 @@ class Lines:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[Any]:
-        """The messages that `data` completes."""
+        """Returns the messages that `data` completes."""
         *lines, rest = data.split(b"\n")
         if not lines:
             self._rest += rest
@@ -44,11 +44,11 @@ class Channel:
         self._lines = Lines()
 
     def send(self, message: dict[str, Any]) -> None:
-        """Write a message; waits while the server's side is full."""
+        """Writes a message; waits while the server's side is full."""
         self._sock.sendall(encode(message))
 
     def receive_first(self) -> tuple[list[Any], list[int]]:
-        """The first messages, and the file descriptors that came with them.
+        """Returns the first messages, and the file descriptors that came with them.
 
         Raises:
             EOFError: the server is gone.

@@ -37,28 +37,28 @@ class EngineBackend(Protocol):
     """A library that generates for a batch that requests join and leave between steps."""
 
     def load(self, order: LoadOrder, folder: Path) -> dict[str, Any]:
-        """Load the model from a folder with the order's files, which is gone afterwards; fields of EngineInfo."""
+        """Loads the model from a folder with the order's files, which is gone afterwards; fields of EngineInfo."""
         ...
 
     def add(self, number: int, request: GenerationRequest) -> None:
-        """Put a request into the batch. Raises what the library raises when it refuses the request."""
+        """Puts a request into the batch. Raises what the library raises when it refuses the request."""
         ...
 
     def cancel(self, number: int) -> None:
-        """Take a request out; numbers that are not there are ignored."""
+        """Takes a request out; numbers that are not there are ignored."""
         ...
 
     def step(self) -> list[Step]:
-        """Compute the next token of every request."""
+        """Computes the next token of every request."""
         ...
 
     def numbers(self) -> list[int]:
-        """The requests in the batch."""
+        """Returns the requests in the batch."""
         ...
 
 
 def main(fd: int, likely: str) -> None:
-    """Serve one server over the socket `fd` until it closes."""
+    """Serves one server over the socket `fd` until it closes."""
     # Ctrl-C and a container's SIGTERM reach the whole group; the server decides when the engine ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -72,7 +72,7 @@ def main(fd: int, likely: str) -> None:
 
 
 def new_backend(engine: str) -> EngineBackend:
-    """Import an engine's library, and return its backend."""
+    """Imports an engine's library, and returns its backend."""
     module, name = _BACKENDS[engine]
     return cast(EngineBackend, getattr(import_module(module), name)())
 
@@ -100,7 +100,9 @@ def _run(channel: Channel) -> None:
 
 @contextmanager
 def _folder(names: Iterable[str], handles: Iterable[int]) -> Iterator[Path]:
-    """A folder of this process's own whose names lead to open files, whatever became of those they were opened by."""
+    """Yields a folder of this process's own whose names lead to open files, whatever became of those they were opened
+    by.
+    """
     root = Path(tempfile.mkdtemp(prefix="llmops-model-"))
     try:
         for name, handle in zip(names, handles, strict=True):
@@ -139,7 +141,7 @@ class Outbox:
         self._sent = 0.0
 
     def add(self, steps: Iterable[Step], running: list[int]) -> None:
-        """Take a step's tokens.
+        """Takes a step's tokens.
 
         Args:
             running: the requests that are still in the batch.

@@ -64,8 +64,8 @@ class Admission:
 
     @asynccontextmanager
     async def place(self, key: str, body: int) -> AsyncIterator[None]:
-        """A place in the batch, waited for in turn: a free place goes to the key that has the fewest,
-        and of several to the one that got none for longest.
+        """Yields a place in the batch, waited for in turn: a free place goes to the key that has the fewest, and of
+        several to the one that got none for longest.
 
         Args:
             key: the name of the caller's key.

@@ -8,7 +8,7 @@ from serving.front.exchange import CONNECTION, ClientGoneError, HttpExchange, Me
 
 
 async def read_body(exchange: HttpExchange, receive: Receive, most: int, seconds: float) -> bytes:
-    """The body.
+    """Returns the body.
 
     Args:
         exchange: whose it is.

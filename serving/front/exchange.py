@@ -53,11 +53,11 @@ class HttpExchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
 
     def header(self, name: bytes) -> str:
-        """A header of the request; empty where there is none."""
+        """Returns a header of the request; empty where there is none."""
         return self.headers.get(name, b"").decode("latin-1")
 
     def note(self, **fields: Any) -> None:
-        """Add to the log's line."""
+        """Adds to the log's line."""
         self.fields |= fields
 
     @property
@@ -132,7 +132,7 @@ class HttpExchange:
         await self.answer(status, json.dumps(value).encode(), "application/json; charset=utf-8", headers)
 
     async def fail(self, error: ApiError) -> None:
-        """Tell an error: as an answer, or as the last frame of a stream that has begun."""
+        """Tells an error: as an answer, or as the last frame of a stream that has begun."""
         if not self._begun:
             headers = [(b"retry-after", b"%d" % error.retry_after)] if error.retry_after else []
             if error.status == HTTPStatus.UNAUTHORIZED:
@@ -144,7 +144,7 @@ class HttpExchange:
         self.status = error.status
 
     async def say_waiting(self) -> None:
-        """Show a client whose stream has not begun that it is not forgotten."""
+        """Shows a client whose stream has not begun that it is not forgotten."""
         if not self._begun:
             self._begun = self._waited = True
             self.stream_began()

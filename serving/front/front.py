@@ -142,7 +142,9 @@ class Front:
         return scope
 
     async def _generate(self, exchange: HttpExchange, receive: Receive, route: Route, caller: Caller) -> None:
-        """Read, wait for a place, and have the app answer: within the request's time, and while the client is there."""
+        """Reads, waits for a place, and have the app answer: within the request's time, and while the client is
+        there.
+        """
         self._require_open()
         limits = self._settings.limits
         exchange.more_places = functools.partial(self.admission.more, caller.name)

@@ -57,7 +57,7 @@ class Caller:
         return self.key.name
 
     def begin(self) -> None:
-        """Count a request.
+        """Counts a request.
 
         Raises:
             ApiError: 429, the key's rate or its budget is used up.
@@ -77,7 +77,7 @@ class Caller:
         self._allowance -= 1
 
     def count(self, tokens: int) -> None:
-        """Take tokens off the day's budget."""
+        """Takes tokens off the day's budget."""
         self._tokens = self._used() + tokens
 
     def _used(self) -> int:
@@ -129,7 +129,7 @@ class Keys:
         return self._callers[_digest(header)]
 
     def check_scrape(self, header: str) -> Caller:
-        """Let /metrics be read: by the scrape key where there is one, else by every key.
+        """Lets /metrics be read: by the scrape key where there is one, else by every key.
 
         Raises:
             ApiError: 401.

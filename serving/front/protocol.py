@@ -14,7 +14,7 @@ from serving.front.exchange import CONNECTION
 
 
 def guarded(guard: HttpGuard, server: uvicorn.Server) -> Callable[[], asyncio.BufferedProtocol]:
-    """A protocol factory for `loop.create_server`."""
+    """Returns a protocol factory for `loop.create_server`."""
     config, state = server.config, server.server_state
     return guard.factory(lambda connection: GuardedHttp(connection, config, state))
 
@@ -79,7 +79,7 @@ class GuardedHttp(HttpToolsProtocol):
         self.connection_lost(ConnectionResetError())
 
     def finish(self, transport: asyncio.Transport) -> None:
-        """Close the connection after its last answer."""
+        """Closes the connection after its last answer."""
         if self.cycle and self.cycle.more_body and not self.cycle.disconnected:
             self.cycle.body.clear()
             self.flow.resume_reading()

@@ -28,7 +28,7 @@ class Readiness:
         return self.open and self.phase == "ready"
 
     def enter(self, phase: str, progress: Callable[[], float] | None = None) -> None:
-        """Go on to another phase."""
+        """Goes on to another phase."""
         self.phase, self.progress, self.since = phase, progress, time.monotonic()
 
     def describe(self) -> tuple[int, dict[str, Any]]:

@@ -45,14 +45,14 @@ class AllowList:
         self._model = Route("/v1/models/{name}", {"GET": "forward"})
 
     def find(self, path: str) -> Route | None:
-        """The route of a decoded path."""
+        """Returns the route of a decoded path."""
         if route := self._exact.get(path):
             return route
         return self._model if path.startswith("/v1/models/") else None
 
     @staticmethod
     def is_open(path: str, method: str) -> bool:
-        """Whether it is answered without a key: health, and the chat page, which asks for one."""
+        """Returns whether it is answered without a key: health, and the chat page, which asks for one."""
         return method != "POST" and (path == "/ping" or path in PAGE)
 
 

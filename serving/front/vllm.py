@@ -126,7 +126,9 @@ class VllmApp:
 
 
 def filled(body: bytes, defaults: ServingDefaults) -> bytes:
-    """A checked request with what the version says where it is silent; its temperature is an option of vLLM's."""
+    """Returns a checked request with what the version says where it is silent; its temperature is an option of
+    vLLM's.
+    """
     request = json.loads(body)
     if request.get("max_tokens") is None and request.get("max_completion_tokens") is None:
         request["max_completion_tokens"] = defaults.max_tokens
@@ -141,7 +143,7 @@ def _begins_with_system(messages: list[Any]) -> bool:
 
 
 def check(body: bytes) -> None:
-    """Refuse what may not reach vLLM.
+    """Refuses what may not reach vLLM.
 
     Raises:
         ApiError: 400, naming the parameter.
@@ -173,7 +175,7 @@ def check(body: bytes) -> None:
 
 
 def _check_parts(messages: Any, name: str) -> None:
-    """Refuse every part of a message that is no text, so that nothing is ever fetched."""
+    """Refuses every part of a message that is no text, so that nothing is ever fetched."""
     for index, message in enumerate(messages if isinstance(messages, list) else []):
         content = message.get("content") if isinstance(message, dict) else None
         for part in content if isinstance(content, list) else []:
@@ -240,7 +242,7 @@ def _error(status: int, body: bytes) -> ApiError:
 
 
 def _listen(fd: int, readiness: Readiness) -> None:
-    """Take phases from the parent's pipe, a line each; its end is the parent's."""
+    """Takes phases from the parent's pipe, a line each; its end is the parent's."""
     os.set_blocking(fd, False)
     loop = asyncio.get_running_loop()
     rest = bytearray()
@@ -260,7 +262,7 @@ def _listen(fd: int, readiness: Readiness) -> None:
 
 
 async def ask(app: Application, method: str, path: str, body: bytes = b"", *, owner: Any = None) -> tuple[int, bytes]:
-    """Ask an app in this process: status and whole body. `owner` is what handlers find as `request.app`."""
+    """Asks an app in this process: status and whole body. `owner` is what handlers find as `request.app`."""
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"host", b"front")]
     scope: Scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method,

@@ -11,7 +11,7 @@ _TIMEOUT_SECONDS = 120
 
 
 def fetch(url: str) -> dict[str, Any]:
-    """A document of a price list.
+    """Returns a document of a price list.
 
     Raises:
         KitError: it can't be fetched, or is no JSON object.

@@ -42,7 +42,7 @@ _METERS = (
 
 
 def prices_of(region: str, address: str = PRICE_LIST) -> dict[str, Any]:
-    """A region's part of the table.
+    """Returns a region's part of the table.
 
     Args:
         region: such as westeurope.
