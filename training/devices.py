@@ -1,4 +1,4 @@
-"""The device that a job trains and evaluates on, and the precision that it computes in there."""
+"""The device on which a job trains and evaluates, and the precision of its computations."""
 
 import re
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ def count_gpus(environ: Mapping[str, str], instance_type: str = "") -> int:
 
 
 def best_device() -> Any:
-    """This process's GPU, or the processor where there is none, as a torch.device."""
+    """Returns this process's GPU, or the processor without one, as a torch.device."""
     import torch
 
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
@@ -70,7 +70,7 @@ def torch_dtype(precision: Precision) -> Any:
 
 
 def _evidence(environ: Mapping[str, str], instance_type: str) -> str:
-    """What says that this machine has NVIDIA GPUs; empty: nothing does."""
+    """Returns the evidence that this machine has NVIDIA GPUs; empty if there is none."""
     # The machines of an AWS twin are this one, whatever their type is called.
     if _GPU_INSTANCE.match(instance_type) and f":{TWIN_ACCOUNT}:" not in environ.get("TRAINING_JOB_ARN", ""):
         return f"instance type {instance_type}"
@@ -80,7 +80,7 @@ def _evidence(environ: Mapping[str, str], instance_type: str) -> str:
 
 
 def _why_unusable() -> tuple[str, str]:
-    """Why torch has no CUDA on a machine with GPUs, and the fix."""
+    """Returns why torch has no CUDA on a machine with GPUs, and the fix."""
     import torch
 
     fewer = f"or take a machine without GPUs (on your own: {VISIBLE}=-1 hides them)"

@@ -1,4 +1,4 @@
-"""Rows as tokens, in a file that is mapped into memory: what a training keeps of them is what its batches hold."""
+"""Rows as tokens, in a file mapped into memory, so that a training only holds its batches."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,15 +16,17 @@ _ROWS_TOGETHER = 1024  # of a record batch of the file
 
 
 class Example(NamedTuple):
-    """What one row is trained as."""
+    """The token sequences of one row."""
 
     sequences: list[Encoded]
     chosen: int
-    """How many of them, from the first, are the better answer's; the others are the worse one's. All, but for DPO."""
+    """Number of sequences, from the first, that belong to the better answer; the others belong to the worse one. All
+    except for DPO.
+    """
 
 
 class Examples:
-    """Examples in an Arrow file, read when they are asked for."""
+    """Examples in an Arrow file, read on access."""
 
     def __init__(self, path: Path) -> None:
         """Maps a file that `write_examples` wrote."""
@@ -47,7 +49,7 @@ class Examples:
 
     @property
     def tokens(self) -> int:
-        """Of all examples together."""
+        """The number of tokens of all examples."""
         return sum(self.widths)
 
     def _values(self, name: str, index: int) -> Any:
@@ -59,13 +61,13 @@ def load_examples(rows: Path, tokenizer: Any, options: Training, system_prompt: 
 
     Args:
         rows: the file of the split (`read_rows`).
-        options: the recipe's training section: the method decides what a row becomes.
-        system_prompt: put first where a conversation has none, as the server will.
+        options: the recipe's training section, whose method determines the form of an example.
+        system_prompt: prepended to conversations without a system message, as by the server.
         target: the file to write.
 
     Raises:
-        DataError: naming file and line: a row of another kind than the method trains, that the chat template can't
-            render, or that is longer than `max_tokens`, because cutting it would train answers without an end.
+        DataError: naming file and line: a row is of another kind than the method trains, can't be rendered by the chat
+            template, or is longer than `max_tokens`, because truncation would train answers without an end.
     """
     write_examples(_examples(rows, tokenizer, options, system_prompt), target)
     return Examples(target)
@@ -150,7 +152,7 @@ def _conversations(row: Row, tokenizer: Any, options: Training, system_prompt: s
 
 
 def _preference(row: Row, tokenizer: Any, options: Training, system_prompt: str) -> list[Example]:
-    """Both answers to one prompt. Only they bear loss, not the answers before them."""
+    """Returns both answers to one prompt as one example. Only they bear loss, not the answers before them."""
     tools = [tool.to_dict() for tool in row.tools]
     before = [turn.to_dict() for turn in row.messages]
     sides = [

@@ -23,7 +23,7 @@ def guard(loss: float, grad_norm: float, before: list[float], step: int) -> None
         step: for the message.
 
     Raises:
-        DivergedError: not finite, or a jump.
+        DivergedError: the loss or the gradient norm is not finite, or the loss jumped.
     """
     fix = "lower training.learning_rate, or add training.warmup_steps; the checkpoints before this step are sound"
     if not math.isfinite(loss) or not math.isfinite(grad_norm):

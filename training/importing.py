@@ -1,4 +1,4 @@
-"""`python -m training import`: bring a base model in as a complete, unsigned model version."""
+"""`python -m training import`: converts a base model into a complete, unsigned model version."""
 
 import json
 import os
@@ -213,7 +213,7 @@ def _licence_of(folder: Path) -> str:
 
 
 def _fetched(source: Path) -> dict[str, FileEntry]:
-    """What was read; a hub's snapshot holds links, so links are followed."""
+    """Returns the files that were read. Follows links, because a hub's snapshot consists of them."""
     files = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.is_file())
     return {p.name: FileEntry(sha256=sha256_file(p), size=p.stat().st_size) for p in files if p.name[0] != "."}
 

@@ -12,7 +12,7 @@ from training.weights import STORED_DTYPE
 
 
 def now() -> str:
-    """UTC, ISO 8601, seconds."""
+    """Returns the current time in UTC, as ISO 8601 with seconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

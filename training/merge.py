@@ -1,4 +1,4 @@
-"""From a base model and what was trained to a version's weights: an adapter is merged, one file after the other."""
+"""Builds a version's weights from a base model and the trained part: an adapter is merged, one file after the other."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from training.checkpoints import MARKER
 from training.openvino_form import FOLDER
 
 ADAPTER = "adapter"
-"""In a trained version: the adapter as peft saves it, beside the weights that it was merged into."""
+"""Folder in a trained version of the adapter as saved by peft, beside the weights that it was merged into."""
 _CONFIG = "adapter_config.json"  # peft's
 _PREFIX = "base_model.model."  # of peft's names
 _WEIGHTS = "*.safetensors"
@@ -72,7 +72,7 @@ def _open_to_readers(folder: Path) -> None:
 
 
 class _Deltas:
-    """What an adapter adds to each weight."""
+    """The changes that an adapter makes to each weight."""
 
     def __init__(self, adapter: Path) -> None:
         from safetensors.torch import load_file

@@ -1,7 +1,7 @@
-"""The form that a CPU serves: OpenVINO's intermediate representation, token ids in, logits out.
+"""The form served by a CPU: OpenVINO's intermediate representation, token ids in, logits out.
 
-The converter, optimum-intel, holds back transformers: it runs in an environment of its own (requirements/export.txt),
-which the image names by EXPORT_VARIABLE, as `python -m training.openvino_form FOLDER`.
+The converter, optimum-intel, requires an older transformers, so it runs in an environment of its own
+(requirements/export.txt), which the image names by EXPORT_VARIABLE, as `python -m training.openvino_form FOLDER`.
 """
 
 import logging
@@ -18,7 +18,7 @@ from training.weights import count_parameters
 
 FOLDER = "openvino"
 MOST_PARAMETERS = 2_000_000_000
-"""Of a version that gets the form without being asked for: larger ones are for GPUs."""
+"""Largest version that gets the form by default: larger ones are meant for GPUs."""
 _KEEP = ("openvino_model.xml", "openvino_model.bin", "config.json", "generation_config.json")
 
 

@@ -1,4 +1,4 @@
-"""Package: make the trained weights a version, in the forms that servers load."""
+"""Package: turns the trained weights into a version, in the forms that servers load."""
 
 import shutil
 from pathlib import Path

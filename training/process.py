@@ -1,4 +1,4 @@
-"""Set before torch, transformers and OpenVINO are imported: no network, no telemetry, fixed threads."""
+"""Settings to apply before torch, transformers and OpenVINO are imported: no network, no telemetry, fixed threads."""
 
 import ctypes
 import logging
@@ -49,14 +49,14 @@ def prepare_process() -> None:
 
 
 def forget_other_launchers() -> None:
-    """Takes out of the environment what would make the libraries believe that they are ranks of another launcher's."""
+    """Removes environment variables that would make the libraries believe that they are ranks of another launcher's."""
     for name in list(os.environ):
         if name.startswith(_FOREIGN) or name in _FOREIGN_NAMES:
             del os.environ[name]
 
 
 def die_with_parent() -> None:
-    """Ends when the process that started this one does, however it does."""
+    """Makes this process end with the process that started it."""
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:
@@ -75,7 +75,7 @@ def _keep_memory() -> None:
 
 
 def keep_quiet() -> None:
-    """Prints no progress: what several ranks do together, one of them tells."""
+    """Silences progress, for ranks other than the one that reports it."""
     sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  kept until the process ends
 
 

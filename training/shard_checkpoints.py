@@ -14,7 +14,7 @@ from contract.errors import IntegrityError
 from training.sharding import is_shard
 
 SHARDS = "shards"
-"""Of a checkpoint: the folder of every rank's tensors."""
+"""Folder in a checkpoint of every rank's tensors."""
 _PLACES, _OFFSETS = "DCP_SHARDING_INFO", "saved_offsets"  # torch/distributed/checkpoint/_hf_utils.py
 
 
@@ -38,7 +38,7 @@ def save_shards(tensors: Mapping[str, Any], folder: Path, rank: int) -> None:
 
 
 def shard_name(rank: int) -> str:
-    """Of a rank's file in a checkpoint."""
+    """Returns the path of a rank's file in a checkpoint."""
     return f"{SHARDS}/rank-{rank}.safetensors"
 
 
@@ -49,10 +49,10 @@ def saved_tensors(folder: Path) -> dict[str, tuple[Any, Any]]:
 
 
 def load_shards(tensors: dict[str, Any], folder: Path) -> None:
-    """Fills tensors, whole or in shards, with what a checkpoint has under their names.
+    """Fills tensors, whole or sharded, from a checkpoint's tensors of the same names.
 
     Raises:
-        IntegrityError: it lacks one, or has it in another shape.
+        IntegrityError: the checkpoint lacks one, or has it in another shape.
     """
     from torch.distributed.checkpoint.state_dict_loader import load
 

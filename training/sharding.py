@@ -16,7 +16,7 @@ _ADAM_BYTES = 12  # of each trained weight: gradient and two moments, in f32
 
 
 def shard_if_needed(model: Any, options: Training, ranks: Alone, device: Any) -> None:
-    """Shards a model where the recipe or its size asks for it. Weights of 4 bits never do: FSDP2 can't part them."""
+    """Shards a model if the recipe or its size asks for it. 4-bit weights are never sharded: FSDP2 can't split them."""
     if ranks.size == 1 or options.adapter == "qlora":
         return
     if options.sharding is True or (options.sharding == "auto" and ranks.any_asks(_is_too_large(model, device))):
@@ -42,17 +42,17 @@ def shard(model: Any, ranks: Alone, device: Any) -> None:
 
 
 def require_sharded(model: Any) -> None:
-    """Sees that each weight lies in shards, and nothing wrapped the model anew.
+    """Checks that each weight is sharded, and that nothing wrapped the model again.
 
     Raises:
-        RunError: naming a weight that does not.
+        RunError: naming a weight that is not.
     """
     if whole := next((name for name, weight in model.named_parameters() if not is_shard(weight)), None):
         raise RunError("was not sharded, though the job asked for it", where=whole, fix="report it, with the recipe")
 
 
 def is_sharded(model: Any) -> bool:
-    """Returns whether `shard_if_needed` spread it."""
+    """Returns whether `shard_if_needed` sharded a model."""
     return any(is_shard(weight) for weight in model.parameters())
 
 
@@ -79,7 +79,7 @@ def trained_weights(model: Any, keep: bool = True) -> dict[str, Any]:
 
 
 def whole(tensor: Any) -> Any:
-    """Returns a tensor from its shards; one that has none is returned as it is. All ranks call it together."""
+    """Returns a tensor assembled from its shards; an unsharded one is returned unchanged. All ranks must call it."""
     return tensor.full_tensor() if is_shard(tensor) else tensor
 
 

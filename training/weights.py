@@ -1,4 +1,4 @@
-"""A model's Hugging Face form: load and save safetensors, tokenizer and configuration."""
+"""A model's Hugging Face form: loads and saves safetensors, tokenizer and configuration."""
 
 import json
 import math
@@ -11,9 +11,9 @@ from contract.errors import KitError, RunError
 # bf16 halves what a version weighs, and OpenVINO computes with it in f32 as exactly as transformers does.
 STORED_DTYPE = "BF16"
 WEIGHTS = "model*.safetensors"
-"""Of a version's folder; with `*`, also the index of several files."""
+"""Pattern of weight files in a version's folder; with `*`, also the index of several files."""
 SHARD_SIZE = "5GB"
-"""The largest file of weights; a larger model has several, and model.safetensors.index.json."""
+"""Maximum size of a file of weights; a larger model has several, and model.safetensors.index.json."""
 
 
 def load_model(folder: Path, dtype: Any = None, **quantized: Any) -> Any:
@@ -50,9 +50,9 @@ def load_model(folder: Path, dtype: Any = None, **quantized: Any) -> Any:
 
 
 def require_complete(loading: Mapping[str, Any], source: Path) -> None:
-    """Sees that a model took all of its weights from its files, and all that its files hold.
+    """Checks that a model loaded all of its weights from its files, and everything that its files contain.
 
-    A weight that is missing would be random, and transformers only warns of it. Tied weights are not missing.
+    A missing weight would be random, and transformers only warns of it. Tied weights are not missing.
 
     Args:
         loading: transformers' `output_loading_info`.
@@ -131,7 +131,9 @@ def save_weights(model: Any, weights: Mapping[str, Any], folder: Path) -> None:
 
 
 def count_parameters(folder: Path) -> int:
-    """Of the folder's safetensors, told by their headers (https://huggingface.co/docs/safetensors/index#format)."""
+    """Returns the number of weights in the folder's safetensors, from their headers
+    (https://huggingface.co/docs/safetensors/index#format).
+    """
     count = 0
     for path in folder.glob("*.safetensors"):
         with path.open("rb") as file:
@@ -150,7 +152,7 @@ def stop_tokens(folder: Path) -> list[int]:
 
 
 def _forget_paths(folder: Path) -> None:
-    """Drops the folder that the model was loaded from, which would make equal versions differ."""
+    """Removes the folder that the model was loaded from, which would make equal versions differ."""
     for name in ("config.json", "tokenizer_config.json"):
         path = folder / name
         data = json.loads(path.read_text())
