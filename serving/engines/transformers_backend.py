@@ -1,7 +1,7 @@
 """PyTorch through transformers, for models without an OpenVINO form.
 
-A batch that requests join and leave between steps: a prompt is computed alone, then its cache joins the batch's,
-padded on the left to one length.
+Requests join and leave the batch between steps: a prompt is computed alone, then its cache joins the batch's, padded on
+the left to one length.
 """
 
 from pathlib import Path
@@ -73,11 +73,11 @@ class TransformersBackend:
         self._keep([i for i, row in enumerate(self._rows) if row.number != number])
 
     def numbers(self) -> list[int]:
-        """Running and waiting requests."""
+        """Returns the running and waiting requests."""
         return [row.number for row in [*self._rows, *self._waiting]]
 
     def step(self) -> list[Step]:
-        """Returns the next token of every running request, and the first of one that waited."""
+        """Computes the next token of every running request, and the first of one that waited."""
         import torch
 
         steps: list[Step] = []
@@ -161,7 +161,9 @@ class TransformersBackend:
 
 
 def _penalised(logits: Any, row: _Row) -> Any:
-    """Logits with penalties as OpenAI defines them, and without stop ids while the answer is too short to end."""
+    """Returns logits with penalties as OpenAI defines them, and without stop ids while the answer is too short to
+    end.
+    """
     import torch
 
     request = row.request
@@ -182,7 +184,7 @@ def _chance(logits: Any, token: int, others: int) -> Chance:
 
 
 def _sample(logits: Any, row: _Row) -> int:
-    """Greedy, or by temperature and nucleus (Holtzman et al. 2019)."""
+    """Returns a token chosen greedily, or by temperature and nucleus (Holtzman et al. 2019)."""
     import torch
 
     request = row.request

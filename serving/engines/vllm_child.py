@@ -1,6 +1,7 @@
-"""vLLM's server as a child: `python -m serving.engines.vllm_child PARENT ARGUMENTS...`, in the image serving-vllm.
+"""vLLM's server as a child process: `python -m serving.engines.vllm_child PARENT ARGUMENTS...`, in the image
+serving-vllm.
 
-What `vllm serve` does for one server (vllm/entrypoints/launchers/api_server/entry.py), told to end with its parent.
+Does what `vllm serve` does for one server (vllm/entrypoints/launchers/api_server/entry.py), but ends with its parent.
 """
 
 import ctypes

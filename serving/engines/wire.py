@@ -15,12 +15,12 @@ MOST_HANDLES = 253
 
 
 def encode(message: dict[str, Any]) -> bytes:
-    """One message as a line."""
+    """Returns a message as a line."""
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
 class Lines:
-    """Cuts received bytes into messages."""
+    """Splits received bytes into messages."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -64,7 +64,7 @@ class Channel:
         return messages, handles
 
     def receive(self, *, wait: bool) -> list[Any]:
-        """Messages that have come; with `wait`, sleeps until there is one.
+        """Returns the messages that have arrived; with `wait`, sleeps until there is one.
 
         Raises:
             EOFError: the server is gone.
