@@ -1,6 +1,6 @@
-"""Rows in stages on disk, worked on by Daft: on all processors of this machine, or on a Ray cluster.
+"""Processes rows in stages on disk with Daft: on all processors of this machine, or on a Ray cluster.
 
-Texts are never in the driver's memory together; digests are. On Ray, the work folder must be one that all nodes see.
+Texts are never all in the driver's memory; digests are. On Ray, the work folder must be visible to all nodes.
 """
 
 import atexit

@@ -10,7 +10,7 @@ _MOST_HTML = 16 << 20  # characters
 
 
 def read_text(file: DataFile) -> Iterator[ReadRow]:
-    """Yields the text as it is."""
+    """Yields the unmodified text."""
     text = read_whole(file)
     yield _row(file, text if text.strip() else "", "is empty")
 

@@ -55,7 +55,7 @@ def parse_row(line: str, where: str) -> ReadRow:
 
 
 def checked(value: object, where: str) -> ReadRow:
-    """Returns a row, if a value is an object whose texts can be written again."""
+    """Returns a row if a value is an object whose texts can be encoded again."""
     if not isinstance(value, dict):
         return _fault(f"is not a JSON object but {type(value).__name__}", where)
     try:

@@ -27,7 +27,7 @@ def read_csv(file: DataFile) -> Iterator[ReadRow]:
 
 
 def read_tsv(file: DataFile) -> Iterator[ReadRow]:
-    """As `read_csv`, with tabs."""
+    """Yields rows like `read_csv`, separated by tabs."""
     return _read_table(file, "\t")
 
 
