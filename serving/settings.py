@@ -110,7 +110,7 @@ class ServerSettings:
     lame_duck_seconds: float = 2.0
     """Time after SIGTERM in which the server is unready, but still accepts requests, until routers have noticed."""
     drain_seconds: float = 25.0
-    """Time after SIGTERM until running answers are cut off. SageMaker kills after 30 seconds."""
+    """Time after the lame duck time until running answers are cut off. SageMaker kills 30 seconds after SIGTERM."""
     golden: OnGolden = "required"
     """With "reported", the server takes traffic even if a golden prompt was answered wrongly, and leaves that to a
     quality alarm.
