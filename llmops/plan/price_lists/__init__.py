@@ -1,4 +1,4 @@
-"""The clouds' public price lists, each read into the parts of the kit's table."""
+"""The clouds' public price lists, each converted to the parts of the kit's table."""
 
 import json
 import urllib.error
@@ -14,7 +14,7 @@ def fetch(url: str) -> dict[str, Any]:
     """Returns a document of a price list.
 
     Raises:
-        KitError: it can't be fetched, or is no JSON object.
+        KitError: it can't be fetched, or is not a JSON object.
     """
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:
