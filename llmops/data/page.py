@@ -112,7 +112,7 @@ def _sample(version: DatasetFolder, split: str) -> str:
 
 
 def _row(number: int, row: Row) -> Iterator[str]:
-    """Returns a table line for each part of a row; the first one has its number."""
+    """Yields a table line for each part of a row; the first one has its number."""
     for at, (name, content) in enumerate(_parts(row)):
         first = "" if at else str(number)
         yield f"<tr><td>{first}</td><td>{escape(name)}</td><td class='answer'>{escape(content)}</td></tr>"
