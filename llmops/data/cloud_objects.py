@@ -15,7 +15,7 @@ SCHEMES = {record.data_scheme: record for record in TARGETS.values() if record.d
 
 
 def find_objects(source: DataSource, context: SourceContext) -> Iterator[Item]:
-    """Returns the objects that match a glob. A glob that ends in `/` matches everything below it.
+    """Yields the objects that match a glob. A glob that ends in `/` matches everything below it.
 
     Raises:
         DataError: it matches none, one of an unknown format, or more than the limit.

@@ -31,7 +31,7 @@ _TOKEN_FIX = "give the source a `token: secret:NAME` that may read it"
 
 
 def find_on_web(source: DataSource, context: SourceContext) -> Iterator[Item]:
-    """Returns the file of an address.
+    """Yields the file of an address.
 
     Raises:
         DataError: the address has a password, or its file an unknown format.
@@ -96,7 +96,7 @@ class _Fetch:
 
     @contextmanager
     def _answer(self, client: "httpx.Client", headers: dict[str, str]) -> Iterator["httpx.Response"]:
-        """Returns the first response that is not a redirect. The token is only sent to the recipe's own address."""
+        """Yields the first response that is not a redirect. The token is only sent to the recipe's own address."""
         url = self._url
         for _ in range(_MOST_REDIRECTS):
             same = _origin(url) == _origin(self._url)

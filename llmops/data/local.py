@@ -13,7 +13,7 @@ from preparation.readers.formats import format_of, is_archive, unknown_format
 
 
 def find_paths(source: DataSource, context: SourceContext) -> Iterator[Item]:
-    """Returns the files that match a path or glob.
+    """Yields the files that match a path or glob.
 
     Raises:
         DataError: it matches none, one of an unknown format, or one outside of the recipe's folder.

@@ -95,7 +95,7 @@ def of_wheel(lock: Path) -> str:
 
 
 def read_lock(lock: Path) -> Iterator[Locked]:
-    """Returns the packages of a file written by `uv pip compile --generate-hashes`."""
+    """Yields the packages of a file written by `uv pip compile --generate-hashes`."""
     found: Locked | None = None
     for line in lock.read_text().splitlines():
         words = line.strip()
