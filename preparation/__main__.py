@@ -30,7 +30,7 @@ _ENVIRONMENT = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prepare a recipe's data.
+    """Prepares a recipe's data.
 
     Returns:
         The exit code: 0, or 1 after a line that tells the error.

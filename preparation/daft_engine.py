@@ -1,6 +1,6 @@
-"""Rows in stages on disk, worked on by Daft: on all processors of this machine, or on a Ray cluster.
+"""Processes rows in stages on disk with Daft: on all processors of this machine, or on a Ray cluster.
 
-Texts are never in the driver's memory together; digests are. On Ray, the work folder must be one that all nodes see.
+Texts are never all in the driver's memory; digests are. On Ray, the work folder must be visible to all nodes.
 """
 
 import atexit
@@ -97,7 +97,7 @@ class OnDaft:
             yield from zip(table["number"].to_pylist(), table["line"].to_pylist(), strict=True)
 
     def forget_others(self) -> None:
-        """Remove stages of earlier calls with other inputs or settings."""
+        """Removes stages of earlier calls with other inputs or settings."""
         self._stages.forget_others()
 
     def _read(self, folder: Path) -> None:
@@ -132,7 +132,7 @@ class OnDaft:
 
 
 def start(ray: str) -> None:
-    """Choose where Daft runs: a Ray cluster's address, or empty for this machine."""
+    """Chooses where Daft runs: a Ray cluster's address, or empty for this machine."""
     import daft
 
     if ray:
@@ -156,7 +156,7 @@ def _write(rows: Sequence[NumberedRow], path: Path) -> None:
 
 
 def _rules_on_daft(data: Data, tokenizer: Path | None, workers: int) -> Any:
-    """A Daft expression function over (line, where, fault), whose fields are those of Examined."""
+    """Returns a Daft expression function over (line, where, fault), whose fields are those of Examined."""
     import daft
 
     kinds = {str: daft.DataType.string(), bytes: daft.DataType.binary(), int: daft.DataType.int64()}
@@ -179,13 +179,13 @@ def _rules_on_daft(data: Data, tokenizer: Path | None, workers: int) -> Any:
 
 
 def _is_daft_worker() -> bool:
-    """Whether this is a process that Daft started for a function, and not one of Ray's."""
+    """Returns whether this is a process that Daft started for a function, and not one of Ray's."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return bool(spec) and spec.name == "daft.execution.udf_worker"
 
 
 def _to_arrow(said: Sequence[Examined]) -> Any:
-    """A struct for each, whose fields are those of Examined."""
+    """Returns a struct for each, whose fields are those of Examined."""
     import pyarrow as pa
 
     kinds = {str: pa.large_string(), bytes: pa.large_binary(), int: pa.int64()}

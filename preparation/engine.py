@@ -1,4 +1,4 @@
-"""Where rows are while they are prepared: in this process, or in stages on disk through Daft."""
+"""Where rows are processed: in this process, or in stages on disk through Daft."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from preparation.reading import read_sources
 
 
 class ExaminedRow(NamedTuple):
-    """A row's number, source and place, and what the rules say of it. Its line and words may be left out."""
+    """A row's number, source and location, and the result of the rules. Its line and words may be left out."""
 
     number: int
     source: int
@@ -20,22 +20,22 @@ class ExaminedRow(NamedTuple):
 
 
 class RowEngine(Protocol):
-    """What a preparation asks of its rows."""
+    """The operations of a preparation on its rows."""
 
     def examined(self) -> Iterator[ExaminedRow]:
-        """Every row, in order."""
+        """Yields every row, in order."""
         ...
 
     def near_duplicates(self, left_out: Sequence[int]) -> dict[int, int]:
-        """Rows too similar to one before them -> the one that is kept; `left_out` are not looked at."""
+        """Returns rows too similar to an earlier one -> the one that is kept; ignores `left_out`."""
         ...
 
     def overlapping(self, trained: Sequence[int], held_out: Sequence[int]) -> list[int]:
-        """Those of `trained` that share `overlap_words` consecutive words with one of `held_out`."""
+        """Returns the rows of `trained` that share `overlap_words` consecutive words with one of `held_out`."""
         ...
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """Number and JSON line of each row that no rule for single rows dropped, in order."""
+        """Yields number and JSON line of each row that no rule for single rows dropped, in order."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The rules that look at one row alone: applied in any process, in any order, they say the same of it."""
+"""The rules for single rows, whose results don't depend on process or order."""
 
 import hashlib
 import json
@@ -18,26 +18,26 @@ _SHOWN = 160  # characters of an example
 
 
 class Examined(NamedTuple):
-    """What the rules say of a row.
+    """The result of the rules for a row.
 
     Attributes:
-        fault: why it can't be used at all; empty: it can.
-        fault_where: its place, and its field.
-        fix: what to do about the fault.
-        reason: why it is dropped; empty: it is kept.
-        example: its beginning, or that of its fault, without what was found in it.
+        fault: why it can't be used at all; empty if it can.
+        fault_where: the row's location, and its field.
+        fix: the fix for the fault.
+        reason: why it is dropped; empty if it is kept.
+        example: its beginning, or that of its fault, without the personal data and secrets found in it.
         redacted: kinds of what was replaced, sorted.
-        language: its language; empty: not asked for, or it can't be told.
-        tokens: how many it has; 0 where they are not counted.
-        prompt: digest of what it asks.
-        asked: digest of the words of that.
-        answers: digest of what it teaches to answer.
-        group: digest of its group, by which groups are drawn; empty: none.
-        label: the group's name, cut.
-        phrasing: digest of its prompt in its group, by which `rephrased` draws; empty: nothing is drawn.
+        language: its language; empty if not requested, or unknown.
+        tokens: its number of tokens; 0 if they are not counted.
+        prompt: digest of its prompt.
+        asked: digest of the prompt's words.
+        answers: digest of the answers that it teaches.
+        group: digest of its group, by which groups are drawn; empty without one.
+        label: the group's name, truncated.
+        phrasing: digest of its prompt in its group, by which `rephrased` draws; empty if nothing is drawn.
         kind: `Row.kind`.
         line: the row as one canonical JSON line, after redaction.
-        words: its words, folded, a space between them; empty unless rows are compared by them.
+        words: its folded words, separated by spaces; empty unless rows are compared by them.
     """
 
     fault: str = ""
@@ -60,7 +60,7 @@ class Examined(NamedTuple):
 
 
 class RowRules:
-    """A recipe's rules for single rows. Libraries are imported for the parts that are set."""
+    """A recipe's rules for single rows. Libraries are imported only for the rules that are set."""
 
     def __init__(self, data: Data, tokenizer: Path | None = None) -> None:
         wanted = data.prepare
@@ -83,7 +83,7 @@ class RowRules:
         self._compares = bool(wanted.near_duplicates or wanted.overlap_words)
 
     def examine(self, line: str, where: str) -> Examined:
-        """Say whether a row, as its JSON, is used, and what of it."""
+        """Applies the rules to a row's JSON."""
         parsed = jsons.parse_row(line, where)
         try:
             if parsed.row is None:
@@ -104,12 +104,12 @@ class RowRules:
         return self._with_keys(row, prose, " ".join(kinds), language)
 
     def fault(self, error: DataError) -> Examined:
-        """What is said of a row that can't be used; errors quote from rows."""
+        """Returns the result for a row that can't be used; redacts the error, which quotes from the row."""
         example = shown(redacted(error.what, self._find_in(error.what)))
         return Examined(fault=error.what, fault_where=error.where, fix=error.fix, example=example)
 
     def _find(self, row: Row) -> dict[str, list[FoundText]]:
-        """Text -> what personal data and secrets stand in it; only texts with some."""
+        """Returns text -> the personal data and secrets in it, for texts that contain some."""
         if not (self._secrets or self._personal):
             return {}
         found = {text: self._find_in(text) for text in set(texts_of(row)) if text}
@@ -128,7 +128,9 @@ class RowRules:
         return ""
 
     def _not_redacted(self, masked: Row, where: str) -> str:
-        """Why a row can't be used once it is redacted: its `expect` or its answers may have been what was replaced."""
+        """Returns why a row can't be used after redaction: its `expect` or its answers may have been replaced; empty if
+        it can.
+        """
         try:
             again = row_of(json.loads(masked.to_line()), where)
         except DataError:
@@ -178,33 +180,33 @@ class RowRules:
 
 
 def digest(text: str) -> bytes:
-    """16 bytes that stand for a text, and order texts at random."""
+    """Returns 16 bytes that identify a text, and order texts at random."""
     return hashlib.sha256(text.encode()).digest()[:16]
 
 
 def shown(text: str) -> str:
-    """The beginning of a text on one line."""
+    """Returns the beginning of a text on one line."""
     line = " ".join(text.split())
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 
 def characters(row: Row) -> int:
-    """How many characters a row's texts have, as `data.max_characters` counts them."""
+    """Returns the number of characters of a row's texts, as counted by `data.max_characters`."""
     texts = [turn.content for turn in (*row.messages, *row.chosen, *row.rejected)]
     return sum(map(len, (*texts, row.text, *row.translation.values())))
 
 
 def _answers(row: Row) -> str:
-    """What a row teaches to answer, folded: two rows that ask the same, and have the same of these, are duplicates."""
+    """Returns the folded answers that a row teaches: two rows with equal prompts and answers are duplicates."""
     turns = [turn.to_dict() for turn in (*(row.chosen or row.messages)[-1:], *row.rejected)]
     return "[]" if not turns else fold(json.dumps(turns, sort_keys=True, ensure_ascii=False))
 
 
 def load_tokenizer(path: Path) -> Any:
-    """A tokenizer of Hugging Face's tokenizers.
+    """Returns a tokenizer of Hugging Face's tokenizers.
 
     Raises:
-        DataError: the file is none, or isn't there.
+        DataError: the file does not exist, or is not a tokenizer.
     """
     from tokenizers import Tokenizer
 

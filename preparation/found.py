@@ -1,16 +1,16 @@
-"""What a rule found in a text, and the text without it."""
+"""Findings of a rule in a text, and their redaction."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 
 class FoundText(NamedTuple):
-    """A stretch of a text.
+    """A range of a text.
 
     Attributes:
-        start: its first character.
-        end: the one after its last.
-        kind: what it is, such as EMAIL_ADDRESS.
+        start: index of its first character.
+        end: index after its last.
+        kind: its kind, such as EMAIL_ADDRESS.
     """
 
     start: int
@@ -19,7 +19,9 @@ class FoundText(NamedTuple):
 
 
 def redacted(text: str, found: Iterable[FoundText]) -> str:
-    """A text with `<KIND>` in place of what was found. What overlaps is replaced once, by its first kind."""
+    """Returns a text with `<KIND>` in place of each finding. Overlapping ones are replaced once, by the kind of the
+    first.
+    """
     pieces, at, end = [], 0, 0
     for each in sorted(found, key=lambda found: (found.start, -found.end)):
         if each.start >= end:

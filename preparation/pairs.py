@@ -15,16 +15,16 @@ _PLACEHOLDER = re.compile(
 
 
 _MIN_WORDS = 4
-"""Of a side whose language is told: single words are often the same in two languages, or names."""
+"""Minimum words of a side whose language is detected: single words are often the same in two languages, or names."""
 
 
 def fault_of(translation: dict[str, str], checks: Pairs, language_of: Callable[[str], str]) -> str:
-    """Why a pair is dropped; empty: it is kept.
+    """Returns why a pair is dropped; empty if it is kept.
 
     Args:
         translation: language -> text.
-        checks: those that the recipe sets.
-        language_of: from a text to its language; empty where it can't be told, which is no fault.
+        checks: the recipe's checks.
+        language_of: returns the language of a text; empty if it is uncertain, which is not a fault.
     """
     lengths = sorted(map(len, translation.values()))
     if lengths[-1] > checks.max_length_ratio * max(1, lengths[0]):
@@ -42,6 +42,6 @@ def fault_of(translation: dict[str, str], checks: Pairs, language_of: Callable[[
 
 
 def placeholders(text: str) -> Counter[str]:
-    """The placeholders of a text; `%%` is none. One with a name counts once, since translations may repeat it."""
+    """Returns the placeholders of a text; `%%` is none. A named one counts once, since translations may repeat it."""
     found = Counter(each for each in _PLACEHOLDER.findall(text) if each != "%%")
     return Counter({each: 1 if each.startswith(("%(", "{")) else times for each, times in found.items()})

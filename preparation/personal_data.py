@@ -8,7 +8,9 @@ from contract.documents.recipe_prepare import PiiEntity
 from preparation.found import FoundText
 
 _MIN_SCORE = 0.4
-"""Below are presidio's weak patterns, such as any nine digits; they need words nearby that no pattern sees."""
+"""Score below which presidio's patterns are weak, such as any nine digits; they need words nearby, which patterns don't
+see.
+"""
 _RECOGNIZERS: dict[PiiEntity, str] = {
     "CREDIT_CARD": "CreditCardRecognizer",
     "CRYPTO": "CryptoRecognizer",
@@ -31,7 +33,7 @@ class PersonalData:
 
     @cached_property
     def _engine(self) -> Any:
-        """Presidio, which takes seconds to import: made for the first text that may hold something."""
+        """Presidio, which takes seconds to import; created for the first text that may contain something."""
         from presidio_analyzer import AnalyzerEngine, RecognizerRegistry, predefined_recognizers
         from presidio_analyzer.nlp_engine import NoOpNlpEngine
 
@@ -44,7 +46,7 @@ class PersonalData:
         )
 
     def find(self, text: str) -> list[FoundText]:
-        """Where personal data stands in a text."""
+        """Returns the personal data in a text."""
         digits = sum(map(text.count, _DIGITS))
         wanted = [entity for entity in self._entities if _may_hold(entity, text, digits)]
         if not wanted:
@@ -62,7 +64,7 @@ def _may_hold(entity: str, text: str, digits: int) -> bool:
 
 
 def _keep_off_the_network() -> None:
-    """Let tldextract, which judges hosts of addresses, use the list of suffixes in its own package."""
+    """Makes tldextract, which checks hosts of addresses, use the list of suffixes in its own package."""
     import tldextract
     from tldextract import tldextract as module
 

@@ -32,7 +32,8 @@ def prepare(
     engine: RowEngine | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """Read, check, filter, deduplicate and split rows, and write them with manifest.json. Equal files give equal bytes.
+    """Reads, check, filter, deduplicate and split rows, and writes them with manifest.json. Equal files give equal
+    bytes.
 
     Args:
         recipe_folder: what the recipe's paths are relative to.
@@ -66,7 +67,7 @@ def prepare(
 
 
 class _Preparation:
-    """One preparation: what is kept, what was dropped, and why."""
+    """One preparation: the kept rows, the dropped ones, and why."""
 
     def __init__(self, recipe: Recipe, folder: Path, engine: RowEngine, say: Callable[[str], None]) -> None:
         self._recipe, self._folder, self._engine, self._say = recipe, folder, engine, say
@@ -80,10 +81,10 @@ class _Preparation:
         self._source_rows = [0] * len(recipe.data.sources)
 
     def select(self) -> dict[str, list[Placed]]:
-        """The rows of each split.
+        """Returns the rows of each split.
 
         Raises:
-            DataError: as `prepare`.
+            DataError: as for `prepare`.
         """
         wanted = self._recipe.data.prepare
         rows = self._examine()
@@ -108,7 +109,7 @@ class _Preparation:
         return splits
 
     def write(self, folder: Path, splits: dict[str, list[Placed]], collected: Path) -> None:
-        """Write the splits' files and the manifest."""
+        """Writes the splits' files and the manifest."""
         recipe, key = self._recipe, self._recipe.data.split.group
         kept = {name: placed for name, placed in splits.items() if placed}
         split_of = {placed.number: name for name, rows in kept.items() for placed in rows}
@@ -143,7 +144,7 @@ class _Preparation:
         ).write(folder / MANIFEST)
 
     def _examine(self) -> list[Placed]:
-        """What the rules for single rows leave."""
+        """Returns the rows that pass the rules for single rows."""
         faults = FaultyRows(self._recipe.data.faulty_rows)
         rows: list[Placed] = []
         total = 0
@@ -206,7 +207,7 @@ class _Preparation:
         self._say(f"{stage}: {rows} rows")
 
     def _nothing_left(self, what: str, where: str, fix: str) -> DataError:
-        """Error that names what dropped most, if anything did."""
+        """Returns an error that names the reason by which most rows were dropped, if any were."""
         if not self._dropped:
             return DataError(what, where=where, fix=fix)
         reason, count = self._dropped.most_common(1)[0]
@@ -219,6 +220,6 @@ class _Preparation:
 
 
 def _histogram(counts: Iterable[int]) -> list[int]:
-    """How many counts have n bits, by n: 0, 1, 2-3, 4-7, and so on."""
+    """Returns how many counts have n bits, by n: 0, 1, 2-3, 4-7, and so on."""
     bits = Counter(count.bit_length() for count in counts)
     return [bits[length] for length in range(max(bits, default=0) + 1)]

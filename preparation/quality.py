@@ -17,7 +17,7 @@ _DUPLICATE_NGRAMS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 
 
 def fault_of(text: str, limits: TextQuality) -> str:
-    """Why a text is dropped: the first limit that it exceeds; empty: it is kept."""
+    """Returns why a text is dropped, the first limit that it exceeds; empty if it is kept."""
     words = text.split()
     return (
         _of_words(words, limits) or _of_lines(text, limits) or (_repetition(text, words) if limits.repetition else "")
@@ -79,7 +79,7 @@ def _ngrams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
 
 
 def _repeated_characters(words: Sequence[str], size: int) -> int:
-    """Characters of words that stand in an n-gram which stood before; overlapping n-grams count once."""
+    """Returns the number of characters of words in n-grams that occurred before; overlapping n-grams count once."""
     seen: set[tuple[str, ...]] = set()
     covered = [False] * len(words)
     for start, ngram in enumerate(_ngrams(words, size)):

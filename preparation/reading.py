@@ -1,4 +1,4 @@
-"""Reading collected files: every row with its place, before anything is said about it."""
+"""Reads collected files: every row with its location, before any rule is applied."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +22,11 @@ class NumberedRow(NamedTuple):
     """A row as its file has it.
 
     Attributes:
-        number: its place among all rows of the recipe, from 0.
-        source: its source's place in the recipe.
+        number: its index among all rows of the recipe, from 0.
+        source: its source's index in the recipe.
         where: file and line, for errors.
-        line: its JSON, which need not be right yet.
-        fault: why there is none.
+        line: its JSON, which may still be invalid.
+        fault: why it can't be read.
     """
 
     number: int
@@ -37,21 +37,21 @@ class NumberedRow(NamedTuple):
 
 
 def files_of(data: Data, collected: Path) -> list[list[CollectedFile]]:
-    """The collected files of each source, in the recipe's order."""
+    """Returns the collected files of each source, in the recipe's order."""
     receipts = read_receipts(collected / RECEIPTS)
     return [[file for file in receipts if file.path.startswith(f"{source_folder(s)}/")] for s in data.sources]
 
 
 def read_sources(data: Data, collected: Path, shown: Callable[[CollectedFile], str]) -> Iterator[NumberedRow]:
-    """Read all rows, in the order of sources, files and lines.
+    """Reads all rows, in the order of sources, files and lines.
 
     Args:
-        collected: the folder that `llmops data collect` filled.
-        shown: what places of rows call a collected file.
+        collected: the folder filled by `llmops data collect`.
+        shown: returns the name of a collected file in locations of rows.
 
     Raises:
         DataError: a file that can't be read at all.
-        IntegrityError: it was changed since it was collected.
+        IntegrityError: a file was changed since it was collected.
     """
     numbers = count()
     for index, (source, files) in enumerate(zip(data.sources, files_of(data, collected), strict=True)):
@@ -65,14 +65,14 @@ def read_sources(data: Data, collected: Path, shown: Callable[[CollectedFile], s
 
 
 def name_of(file: CollectedFile, recipe_folder: Path) -> str:
-    """A collected file by where its reader knows it from: a path as the recipe's is written, or its URL."""
+    """Returns a collected file's name for its reader: a path as written in the recipe, or its URL."""
     root = f"{recipe_folder.resolve().as_uri()}/"
     place = str(recipe_folder / file.url.removeprefix(root)) if file.url.startswith(root) else file.url
     return f"{place}: {file.member}" if file.member else place
 
 
 def source_entries(data: Data, collected: Path, rows: Sequence[int]) -> list[SourceEntry]:
-    """What the manifest says of sources, whose usable rows were counted."""
+    """Returns the manifest's entries of the sources, with the counts of their usable rows."""
     return [
         SourceEntry(source=source.source.partition("?")[0], sha256=_identity(files), rows=count, licence=source.licence)
         for source, files, count in zip(data.sources, files_of(data, collected), rows, strict=True)
@@ -80,7 +80,7 @@ def source_entries(data: Data, collected: Path, rows: Sequence[int]) -> list[Sou
 
 
 class FaultyRows:
-    """Rows that can't be used: an error if they are more than a share of all."""
+    """Rows that can't be used: an error if they exceed a share of all."""
 
     def __init__(self, share: float) -> None:
         self._share = share
@@ -88,10 +88,10 @@ class FaultyRows:
         self.count = self.rows = 0
 
     def add(self, error: DataError) -> None:
-        """Count one.
+        """Counts one.
 
         Raises:
-            DataError: it, where none is tolerated.
+            DataError: this fault, if none is tolerated.
         """
         if not self._share:
             raise error
@@ -100,7 +100,7 @@ class FaultyRows:
             self._first.append(error)
 
     def check(self) -> None:
-        """See that they are few enough.
+        """Checks that there are few enough.
 
         Raises:
             DataError: naming the first ones.
@@ -116,12 +116,12 @@ class FaultyRows:
 
 
 def _read_lines(file: DataFile) -> Iterator[tuple[str, str, DataError | None]]:
-    """Each row of a file: its place, its JSON line, and why it can't be used.
+    """Yields each row of a file: its location, its JSON line, and why it can't be used.
 
-    Lines of a file of JSON lines are not parsed yet: `jsons.parse_row` does it, in the processes that check rows.
+    JSON lines are not parsed yet: `jsons.parse_row` does that, in the processes that check rows.
 
     Raises:
-        DataError: as `read`.
+        DataError: as for `read`.
     """
     if reader_of(file.path.name) == LINES:
         for number, line in read_lines(file):

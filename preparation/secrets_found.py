@@ -1,4 +1,6 @@
-"""Secrets in texts, by the patterns of detect-secrets. Its detectors of entropy find words in prose: not used."""
+"""Finds secrets in texts, by the patterns of detect-secrets. Its entropy detectors flag words in prose and are not
+used.
+"""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ _REST = re.compile(r"[A-Za-z0-9_.+/=-]*")  # detect-secrets' patterns need not r
 
 
 class Secrets:
-    """Finds keys, tokens and passwords. Making one imports detect-secrets."""
+    """Finds keys, tokens and passwords. Creating one imports detect-secrets."""
 
     def __init__(self) -> None:
         from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
@@ -26,14 +28,14 @@ class Secrets:
         self._keyword: Any = KeywordDetector()
 
     def find(self, text: str) -> list[FoundText]:
-        """Where secrets stand in a text."""
+        """Returns the secrets in a text."""
         found = [FoundText(match.start(), match.end(), "PRIVATE_KEY") for match in _KEY_BLOCK.finditer(text)]
         for detector in self._detectors:
             found += _by_patterns(detector, text)
         return found + list(self._after_keywords(text))
 
     def _after_keywords(self, text: str) -> Iterator[FoundText]:
-        """Quoted values of assignments to names such as `password`, but placeholders."""
+        """Yields quoted values of assignments to names such as `password`, except placeholders."""
         from detect_secrets.filters import heuristic
 
         at = 0

@@ -7,7 +7,7 @@ _BASE = 0x9E3779B97F4A7C15  # odd, so that powers stay apart modulo 2^64
 
 
 def hashes_of(words: str, size: int) -> Any:
-    """A 64-bit hash of each run of `size` words of a text, as a sorted array without repetitions.
+    """Returns a 64-bit hash of each run of `size` words of a text, as a sorted array without repetitions.
 
     Args:
         words: separated by one space.
@@ -26,7 +26,7 @@ def hashes_of(words: str, size: int) -> Any:
 
 
 def similarity(first: str, second: str, size: int) -> float:
-    """The Jaccard similarity of two texts' sets of runs of `size` words, which one space separates."""
+    """Returns the Jaccard similarity of two texts' sets of runs of `size` words, which one space separates."""
     one, other = _runs(first, size), _runs(second, size)
     both = len(one & other)
     return both / (len(one) + len(other) - both)

@@ -1,19 +1,20 @@
 """Files of splits: Parquet with one column `row`, each value a row's canonical JSON line.
 
-One column of JSON holds every kind of row, tools and metadata of any form. Equal rows give equal bytes: row groups and
-shards end by the rows alone, and nothing of the machine or the time is written but the version of pyarrow.
+One column of JSON holds every kind of row, tools and metadata of any form. Equal rows give equal bytes: the boundaries
+of row groups and shards depend on the rows alone, and nothing about the machine or the time is written except the
+version of pyarrow.
 """
 
 from pathlib import Path
 from typing import Any
 
 SHARD_BYTES = 256 << 20
-"""Of a shard's JSON, before compression; its last row may exceed it."""
+"""Size of a shard's JSON, before compression; its last row may exceed it."""
 _GROUP_ROWS = 8192
 
 
 class SplitFiles:
-    """The files of a split that is being written: `NAME.parquet`, or more than one in the folder `NAME`. Close it."""
+    """The files of a split that is being written: `NAME.parquet`, or several in the folder `NAME`. Must be closed."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
@@ -24,11 +25,11 @@ class SplitFiles:
 
     @property
     def key(self) -> str:
-        """What a manifest calls the split: its file, or its folder."""
+        """The split's path in a manifest: its file, or its folder."""
         return self._name if len(self._shards) > 1 else f"{self._name}.parquet"
 
     def add(self, line: str) -> None:
-        """Append a row."""
+        """Appends a row."""
         if not self._writer:
             self._open()
         self._lines.append(line.rstrip("\n"))
@@ -39,7 +40,7 @@ class SplitFiles:
             self.close()
 
     def close(self) -> None:
-        """Write what is left, and the file's end."""
+        """Writes the remaining rows, and the file's end."""
         if not self._writer:
             return
         if self._lines:

@@ -1,4 +1,4 @@
-"""The rules that compare rows by their digests: exact duplicates, splits by group, and what held-out rows ask."""
+"""The rules that compare rows by their digests: exact duplicates, splits by group, and held-out prompts."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -14,9 +14,9 @@ class Placed(NamedTuple):
     """A row by its digests (`examine.Examined`), without its text: 0.6 kB each.
 
     Attributes:
-        number: its place among all rows.
+        number: its index among all rows.
         where: file and line, for errors.
-        split: the one that its source names; empty: none.
+        split: the split named by its source; empty without one.
     """
 
     number: int
@@ -32,7 +32,7 @@ class Placed(NamedTuple):
 
 
 def duplicates(rows: Iterable[Placed]) -> Iterator[int]:
-    """Numbers of rows that ask and answer what a row before them does, letter case and spaces aside."""
+    """Yields the numbers of rows with the same prompt and answers as an earlier row, ignoring case and spaces."""
     known: set[bytes] = set()
     for row in rows:
         key = row.prompt + row.answers
@@ -42,10 +42,10 @@ def duplicates(rows: Iterable[Placed]) -> Iterator[int]:
 
 
 def split_rows(rows: list[Placed], split: Split) -> dict[str, list[Placed]]:
-    """Hold groups and prompts out, chosen by hash: adding a group moves no other that is held out by number.
+    """Holds out groups and prompts, chosen by hash: adding a group moves no other that is held out by number.
 
     Raises:
-        DataError: fewer groups or prompts than are held out, or sources that place one group in two splits.
+        DataError: there are fewer groups or prompts than are to be held out, or sources place one group in two splits.
     """
     by_group: dict[bytes, list[Placed]] = defaultdict(list)
     for placed in rows:
@@ -73,7 +73,7 @@ def split_rows(rows: list[Placed], split: Split) -> dict[str, list[Placed]]:
 
 
 def leaks(splits: dict[str, list[Placed]]) -> dict[int, str]:
-    """Rows of `train` and `validation` that ask what a held-out row asks, however it is spelled.
+    """Returns the rows of `train` and `validation` that ask what a held-out row asks, regardless of spelling.
 
     Returns:
         Their numbers -> why they are dropped.
@@ -89,7 +89,7 @@ def leaks(splits: dict[str, list[Placed]]) -> dict[int, str]:
 
 
 def _placed_by_source(by_group: dict[bytes, list[Placed]]) -> dict[bytes, str]:
-    """Group -> the split that its rows' source names, if it does."""
+    """Returns group -> the split that its rows' source names, if it does."""
     found: dict[bytes, Placed] = {}
     for group, rows in by_group.items():
         for placed in rows:
@@ -105,7 +105,7 @@ def _placed_by_source(by_group: dict[bytes, list[Placed]]) -> dict[bytes, str]:
 
 
 def _number(wanted: float, groups: int) -> int:
-    """How many groups a share or a number is."""
+    """Returns the number of groups for a share or a number."""
     if wanted >= 1 or not wanted:
         return int(wanted)
     return max(1, round(wanted * groups))

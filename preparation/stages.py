@@ -1,6 +1,7 @@
-"""Stages on disk: each a folder of Parquet files that appears whole, named by what it was made from.
+"""Stages on disk: each is a folder of Parquet files that appears as a whole, named by a hash of its inputs.
 
-A preparation that was killed goes on after its last finished stage; other settings make anew what they change.
+A killed preparation resumes after its last finished stage; changed settings recompute only the stages that depend on
+them.
 """
 
 import os
@@ -14,15 +15,15 @@ _CODE = ("preparation", "training", "contract")
 
 
 class Stages:
-    """The stages of one preparation, one made from the other."""
+    """The stages of one preparation, each made from the one before."""
 
     def __init__(self, folder: Path, inputs: str, say: Callable[[str], None]) -> None:
-        """Use a folder, which is made.
+        """Uses a folder, which is created if missing.
 
         Args:
             folder: keeps stages from one call to the next.
-            inputs: what the first stage is made from; the code of the rules is added.
-            say: told each stage.
+            inputs: inputs of the first stage; the code of the rules is added.
+            say: called with each stage.
         """
         self._folder, self._say = folder, say
         self._key = sha256_bytes(f"{inputs}\0{_code_hash()}".encode())
@@ -30,12 +31,12 @@ class Stages:
         folder.mkdir(parents=True, exist_ok=True)
 
     def run(self, name: str, settings: str, make: Callable[[Path], None]) -> Path:
-        """A stage's folder; `make` fills it unless it is there.
+        """Returns a stage's folder; `make` fills it unless it exists.
 
         Args:
             name: of the stage.
-            settings: what it is made by, beside the stages before it.
-            make: given an empty folder.
+            settings: the stage's settings, in addition to the stages before it.
+            make: called with an empty folder.
         """
         self._key = sha256_bytes(f"{self._key}\0{name}\0{settings}".encode())
         final = self._folder / f"{name}-{self._key[:16]}"
@@ -54,7 +55,7 @@ class Stages:
         return final
 
     def forget_others(self) -> None:
-        """Remove what earlier calls with other inputs or settings left."""
+        """Removes what earlier calls with other inputs or settings left behind."""
         for entry in self._folder.iterdir():
             if entry.name not in self._used:
                 shutil.rmtree(entry, ignore_errors=True)

@@ -10,7 +10,9 @@ Change = Callable[[str], str]
 
 
 def texts_of(row: Row) -> Iterator[str]:
-    """Every text of a row: messages, both answers of a preference, sides of a pair, strings in calls and metadata."""
+    """Yields every text of a row: messages, both answers of a preference, sides of a pair, strings in calls and
+    metadata.
+    """
     for turn in (*row.messages, *row.chosen, *row.rejected):
         yield turn.content
         for call in turn.tool_calls:
@@ -23,14 +25,16 @@ def texts_of(row: Row) -> Iterator[str]:
 
 
 def prose_of(row: Row) -> str:
-    """What a row says, for rules about language and quality: no system message, tools or metadata."""
+    """Returns a row's prose, for rules about language and quality: without system message, tools and metadata."""
     turns = [turn for turn in (*row.messages, *row.chosen, *row.rejected) if turn.role != "system"]
     said = (*(turn.content for turn in turns), row.text, *row.translation.values())
     return "\n".join(text for text in said if text)
 
 
 def changed(row: Row, change: Change) -> Row:
-    """A row whose texts were replaced. Keys, names of tools and roles stay; arguments of calls stay JSON values."""
+    """Returns a row with its texts replaced. Keys, names of tools and roles stay; arguments of calls stay JSON
+    values.
+    """
 
     def of(turns: list[Turn]) -> list[Turn]:
         return [_changed_turn(turn, change) for turn in turns]

@@ -22,7 +22,7 @@ _PACKAGES = ("uvicorn", "uvloop", "httptools", "tokenizers", "jinja2", "promethe
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command; the exit code: 0 after SIGTERM, 1 for a start that failed, 2 for a wrong command line."""
+    """Runs a command; returns the exit code: 0 after SIGTERM, 1 for a failed start, 2 for a wrong command line."""
     no_core_files()
     gc.disable()  # a start makes no garbage: ready enables it again
     if arguments not in (["serve"], _EXPLAIN):
@@ -64,7 +64,7 @@ def _serve(settings: ServerSettings, choice: EngineChoice) -> int:
 
 
 def one_line(error: KitError) -> str:
-    """A KitError as a log's single line."""
+    """Returns a KitError as a single log line."""
     text = f"{error.where}: {error.what}" if error.where else error.what
     return f"{text} (fix: {error.fix})" if error.fix else text
 

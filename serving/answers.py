@@ -1,4 +1,4 @@
-"""One answer from an engine's tokens to what a client may see of it, and several answers as one stream."""
+"""Turns one answer's tokens into what a client may see of it, and merges several answers into one stream."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -12,7 +12,7 @@ from serving.text import Detokenizer, StopStrings
 
 
 class Answer:
-    """Whole characters, up to a stop string, parted into text and calls of tools."""
+    """An answer as whole characters, up to a stop string, split into text and tool calls."""
 
     def __init__(self, choice: int, request: ChatRequest | CompletionRequest, prompts: Prompts) -> None:
         self._choice = choice
@@ -25,7 +25,9 @@ class Answer:
         self._called = False
 
     def feed(self, tokens: Tokens) -> Iterator[Delta]:
-        """What the client sees of some more tokens, for each of them; the last piece of an answer has `finish`."""
+        """Yields what the client sees of some more tokens, one piece for each; the last piece of an answer has
+        `finish`.
+        """
         for place, id_ in enumerate(tokens.ids):
             last = place == len(tokens.ids) - 1
             yield self._one(Tokens([id_], tokens.finish if last else None, tokens.chances[place : place + 1]))
@@ -65,7 +67,7 @@ class Answer:
 
 
 async def merged(answers: Sequence[AsyncGenerator[list[Delta], None]]) -> AsyncGenerator[list[Delta], None]:
-    """The pieces of several answers as they come; the first failure ends them all."""
+    """Yields the pieces of several answers as they arrive; the first failure ends them all."""
     pieces: asyncio.Queue[list[Delta] | None] = asyncio.Queue()
 
     async def drain(answer: AsyncGenerator[list[Delta], None]) -> None:

@@ -18,7 +18,7 @@ _STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-
 
 
 class App:
-    """An ASGI application around a service that may not be ready yet; the front has checked what is asked."""
+    """An ASGI application around a service that may not be ready yet; the front has already checked the request."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -35,7 +35,7 @@ class App:
             await exchange.answer_json(200, _describe(model))
 
     async def _complete(self, exchange: HttpExchange, path: str, body: bytes, model: Model) -> None:
-        """A completion of a chat or a text, whole or as a stream."""
+        """Answers a completion of a chat or a text, whole or as a stream."""
         service = self._service
         parse = parse_completion if path == COMPLETIONS else parse_chat
         asked = await asyncio.to_thread(parse, body) if len(body) > LONG_BODY else parse(body)
@@ -58,7 +58,9 @@ class App:
     async def _stream(
         self, exchange: HttpExchange, frames: Frames, answer: Completion, pieces: AsyncGenerator[list[Delta], None]
     ) -> None:
-        """Nothing is sent before the first token, so that an error until then still has its own status."""
+        """Sends a stream. Nothing is sent before the first token, so that an error until then still has its own
+        status.
+        """
         start, begun, send = frames.role(), False, exchange.send
         async for deltas in pieces:
             if not begun:
@@ -115,6 +117,6 @@ def _describe(model: Model) -> dict[str, Any]:
 
 
 def _examples(golden: Sequence[Golden]) -> list[str]:
-    """Questions that this version answered rightly: a few short ones, for the chat page to offer."""
+    """Returns a few short questions that this version answered rightly, for the chat page to offer."""
     asked = [g.messages[0].content for g in golden if [m.role for m in g.messages] == ["user"] and g.expect]
     return [question for question in asked if len(question) <= _LONGEST_EXAMPLE][:_EXAMPLES]

@@ -1,4 +1,4 @@
-"""Verifies a model version, then has the engine load it: on a thread, beside a start's other work."""
+"""Verifies a model version, then has the engine load it: on a thread, in parallel with the rest of startup."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ from serving.settings import ServerSettings
 
 
 class BringUp:
-    """Signature, identity and every file's hash, then the order to load; started when made."""
+    """Checks signature, identity and every file's hash, then orders the engine to load; starts on creation."""
 
     def __init__(self, settings: ServerSettings, worker: WorkerProcess) -> None:
         self.worker = worker

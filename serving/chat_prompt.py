@@ -1,4 +1,4 @@
-"""From a request's messages to those that chat templates take."""
+"""Converts a request's messages to those that chat templates take."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +10,10 @@ from serving.prompts import Prompts
 
 
 def messages_of(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
-    """Messages as templates take them: content is always text, and calls' arguments are objects.
+    """Returns messages in the form of templates: content is always text, and calls' arguments are objects.
 
     Raises:
-        ApiError: 400, a call's arguments are no object.
+        ApiError: 400, a call's arguments are not an object.
     """
     found: list[dict[str, Any]] = []
     for index, message in enumerate(messages):
@@ -39,7 +39,7 @@ def messages_of(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
 
 
 def require_tools(request: ChatRequest, prompts: Prompts) -> None:
-    """Refuse tools where the model's chat template does not show them, or has them called in an unknown form.
+    """Refuses tools if the model's chat template does not show them, or makes the model call them in an unknown form.
 
     Raises:
         ApiError: 400, naming the parameter.

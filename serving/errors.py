@@ -1,4 +1,4 @@
-"""Errors that a caller sees, in OpenAI's form."""
+"""Errors shown to callers, in OpenAI's form."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ from contract.http_guard import error_body
 
 
 class ApiError(Exception):
-    """A request that is not answered. Never carries a prompt or a key."""
+    """Error for a request that can't be answered. Never contains a prompt or a key."""
 
     def __init__(self, status: int, message: str, *, code: str = "", param: str = "", retry_after: int = 0) -> None:
         super().__init__(message)
@@ -16,10 +16,10 @@ class ApiError(Exception):
         self.body: dict[str, Any] = error_body(status, message, code, param)
 
     def frame(self) -> bytes:
-        """The last frame of a stream that this error cut."""
+        """Returns the last frame of a stream that this error cut off."""
         return b"data: " + json.dumps(self.body).encode() + b"\n\n"
 
 
 def unavailable(phase: str) -> ApiError:
-    """The server starts or stops."""
+    """Returns the error for a server that is starting or stopping."""
     return ApiError(503, f"the server is {phase}; try again", code="unavailable", retry_after=1)

@@ -1,4 +1,4 @@
-"""What a client gets: pieces of answers as server-sent events, or whole answers as one object, in OpenAI's form."""
+"""Responses in OpenAI's form: pieces of answers as server-sent events, or whole answers as one object."""
 
 import json
 import time
@@ -19,7 +19,7 @@ class TokenChance(NamedTuple):
     content: bytes
     logprob: float
     others: tuple["TokenChance", ...] = ()
-    """The likeliest tokens at its place."""
+    """The likeliest tokens at its position."""
 
     def to_dict(self) -> dict[str, Any]:
         shown = {"token": self.text, "logprob": self.logprob, "bytes": list(self.content)}
@@ -35,7 +35,7 @@ class Delta(NamedTuple):
     calls: Sequence[CallDelta] = ()
     chances: Sequence[TokenChance] = ()
     finish: str = ""
-    """With the last piece of each answer."""
+    """Set in the last piece of each answer."""
     choice: int = 0
 
 
@@ -59,7 +59,7 @@ class _Choice:
 
 
 class Frames:
-    """Builds the answer to one request for a chat completion."""
+    """Builds the response to one request for a chat completion."""
 
     ID, WHOLE, CHUNK = "chatcmpl", "chat.completion", "chat.completion.chunk"
 
@@ -77,12 +77,12 @@ class Frames:
         self._chunk = json.dumps({**self._head, "object": self.CHUNK}, separators=_COMPACT)[:-1]
 
     def role(self) -> bytes:
-        """The first frames."""
+        """Returns the first frames."""
         empty = '"delta":{"role":"assistant","content":""}'
         return b"".join(self._frame(choice, empty) for choice in range(self._answers))
 
     def delta(self, delta: Delta) -> bytes:
-        """Frames of a piece."""
+        """Returns the frames of a piece."""
         frames: list[bytes] = []
         chances = _logprobs(delta.chances)
         if delta.text or (delta.chances and not delta.calls):
@@ -99,7 +99,7 @@ class Frames:
         return b"".join(frames)
 
     def end(self, usage: dict[str, int]) -> bytes:
-        """The last frames."""
+        """Returns the last frames."""
         frames = ""
         if self._with_usage:
             chunk = {**self._head, "object": self.CHUNK, "choices": [], "usage": usage}
@@ -107,7 +107,7 @@ class Frames:
         return f"{frames}data: [DONE]\n\n".encode()
 
     def whole(self, deltas: Iterable[Delta], usage: dict[str, int]) -> dict[str, Any]:
-        """The answers as one object."""
+        """Returns the answers as one object."""
         choices = [_Choice() for _ in range(self._answers)]
         for delta in deltas:
             choices[delta.choice].add(delta)
@@ -132,16 +132,16 @@ class Frames:
 
 
 class CompletionFrames(Frames):
-    """Builds the answer to one request for a completion of a text."""
+    """Builds the response to one request for a completion of a text."""
 
     ID, WHOLE, CHUNK = "cmpl", "text_completion", "text_completion"
 
     def role(self) -> bytes:
-        """There is none."""
+        """Returns no frame: text completions have none for the role."""
         return b""
 
     def delta(self, delta: Delta) -> bytes:
-        """A frame of a piece."""
+        """Returns a frame of a piece."""
         frames = self._frame(delta.choice, f'"text":{json.dumps(delta.text)}') if delta.text else b""
         return frames + (self._frame(delta.choice, '"text":""', finish=delta.finish) if delta.finish else b"")
 
@@ -150,7 +150,7 @@ class CompletionFrames(Frames):
 
 
 def usage_of(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
-    """OpenAI's usage object."""
+    """Returns OpenAI's usage object."""
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,

@@ -1,4 +1,4 @@
-"""Golden prompts: what a server must answer before it is ready, and is asked again while it serves."""
+"""Golden prompts: a server must answer them before it is ready, and is asked again while it serves."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -10,22 +10,22 @@ from contract.words import found
 from serving.openai import ChatMessage, ChatRequest
 
 _EARLY_SECONDS = 600.0
-"""After its start, for which a server is watched closely: as long as rollouts bake, and longer."""
+"""Time after the start in which a server is checked more often: longer than rollouts bake."""
 _EARLY_PAUSE_SECONDS = 60.0
 _MORE = "x"
-"""Stands for what may follow: `nine` may become `nineteen` with the next piece."""
+"""Placeholder for text that may follow: `nine` may become `nineteen` with the next piece."""
 
 Answer = Callable[[ChatRequest], AsyncGenerator[str, None]]
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How a version's golden prompts were answered."""
+    """The result of asking a version's golden prompts."""
 
     passed: int
     total: int
     failure: ServingError | None
-    """The first answer that lacks what it must have."""
+    """The first answer that lacks an expected string."""
 
     @property
     def score(self) -> float:
@@ -34,7 +34,7 @@ class Quality:
 
 
 async def ask_golden(prompts: Sequence[Golden], answer: Answer) -> Quality:
-    """Ask every golden prompt, greedily; each answer is read only until it has what it must have."""
+    """Asks every golden prompt, greedily; each answer is read only until it contains the expected strings."""
     failures = [await _ask(number, golden, answer) for number, golden in enumerate(prompts)]
     return Quality(failures.count(None), len(failures), next(filter(None, failures), None))
 
@@ -61,9 +61,9 @@ async def _ask(number: int, golden: Golden, answer: Answer) -> ServingError | No
 
 
 def missing(expect: Sequence[str], text: str) -> str:
-    """The first expected string that does not stand in the text, as `contract.words.found` looks for it.
+    """Returns the first expected string that is missing in the text, by the rules of `contract.words.found`.
 
-    Without expected strings, any text that is not empty will do.
+    Without expected strings, any text that is not empty passes.
     """
     if not expect:
         return "" if text.strip() else "any text"
@@ -71,8 +71,8 @@ def missing(expect: Sequence[str], text: str) -> str:
 
 
 def pause(usual: float, served: float) -> float:
-    """Seconds until the golden prompts are asked again, by the seconds that a server has served for.
+    """Returns the seconds until the golden prompts are asked again, given how long a server has served.
 
-    A rollout watches a new version for some minutes: several samples have to come meanwhile.
+    A rollout watches a new version for some minutes, in which it needs several samples.
     """
     return min(usual, _EARLY_PAUSE_SECONDS) if served < _EARLY_SECONDS else usual

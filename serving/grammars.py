@@ -1,4 +1,4 @@
-"""Grammars that hold answers to a JSON schema or to calls of tools, and their trial before the engine gets them."""
+"""Grammars that constrain answers to a JSON schema or to tool calls, and their trial before the engine gets them."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from serving.errors import ApiError
 from serving.tools import OfferedTool
 
 _KEPT = 256
-"""Grammars that are known to compile."""
+"""Number of grammars remembered as compilable."""
 _LONGEST_LINE = 1 << 20
 # What xgrammar holds answers to (its JSON schema converter), and what says nothing about a value.
 _HONOURED = {
@@ -31,29 +31,29 @@ _HONOURED = {
 
 
 def schema_grammar(schema: dict[str, Any], place: str) -> Grammar:
-    """Answers are JSON by a schema.
+    """Returns a grammar for JSON by a schema.
 
     Raises:
-        ApiError: 400, the schema says what answers can't be held to.
+        ApiError: 400, the schema has a keyword that can't be enforced.
     """
     require_honoured(schema, place)
     return Grammar(schema=json.dumps(schema))
 
 
 def strict_grammar(tools: Sequence[OfferedTool], *, several: bool) -> Grammar:
-    """Answers are any text, and calls in the form of Hermes are right ones.
+    """Returns a grammar for any text in which calls in the form of Hermes are valid.
 
     Raises:
-        ApiError: 400, a tool's parameters say what answers can't be held to.
+        ApiError: 400, a tool's parameters have a keyword that can't be enforced.
     """
     return replace(calls_grammar(HERMES, tools, several=several), trigger=OPEN)
 
 
 def calls_grammar(form: CallForm, tools: Sequence[OfferedTool], *, several: bool) -> Grammar:
-    """Answers are calls of tools, in the form in which the model writes them.
+    """Returns a grammar for tool calls, in the form in which the model writes them.
 
     Raises:
-        ApiError: 400, a tool's parameters say what answers can't be held to.
+        ApiError: 400, a tool's parameters have a keyword that can't be enforced.
     """
     for tool in tools:
         require_honoured(tool.function.parameters or {}, f"tools: {tool.function.name}: parameters")
@@ -71,7 +71,7 @@ def _tagged(tools: Sequence[OfferedTool], begin: str, key: str, end: str) -> tup
 
 
 def require_honoured(schema: dict[str, Any], place: str) -> None:
-    """Refuse keywords that an answer would not be held to.
+    """Refuses keywords of a schema that can't be enforced.
 
     Raises:
         ApiError: 400, naming the keyword.
@@ -89,7 +89,7 @@ def _unhonoured(schema: dict[str, Any]) -> Iterator[str]:
 
 
 class GrammarTrials:
-    """Tries grammars in a process of its own, which is started with the first of them, and again if one ends it."""
+    """Tries grammars in a separate process, which is started with the first of them, and again if one ends it."""
 
     def __init__(self) -> None:
         self._passed: OrderedDict[str, None] = OrderedDict()
@@ -97,10 +97,10 @@ class GrammarTrials:
         self._process: asyncio.subprocess.Process | None = None
 
     async def check(self, grammar: Grammar, vocabulary: Callable[[], list[bytes]], place: str) -> None:
-        """Return if the engine can be given a grammar.
+        """Checks that the engine can be given a grammar.
 
         Args:
-            vocabulary: the bytes of each token; of special ones, none.
+            vocabulary: the bytes of each token; empty for special ones.
             place: names the grammar's origin in errors.
 
         Raises:
@@ -118,7 +118,7 @@ class GrammarTrials:
             self._passed.popitem(last=False)
 
     async def close(self) -> None:
-        """End the process."""
+        """Ends the process."""
         if process := self._process:
             self._process = None
             with suppress(ProcessLookupError):
@@ -152,7 +152,7 @@ class GrammarTrials:
         return process
 
     async def _ask(self, process: asyncio.subprocess.Process, line: str) -> bytes:
-        """Its answer; empty: it ended."""
+        """Sends a line to the process; returns its answer, empty if it ended."""
         assert process.stdin
         assert process.stdout
         with suppress(ConnectionError):

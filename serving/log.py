@@ -7,12 +7,12 @@ from typing import Any, TextIO
 
 
 def say(message: str) -> None:
-    """Write one line about the server itself to standard error."""
+    """Writes one line about the server itself to standard error."""
     _write(sys.stderr, f"{_now()} serving: {message}")
 
 
 def log_json(fields: dict[str, Any]) -> None:
-    """Write a request or an event as one line of JSON to standard output, where metric filters read it."""
+    """Writes a request or an event as one line of JSON to standard output, where metric filters read it."""
     _write(sys.stdout, json.dumps({"time": _now(), **fields}))
 
 

@@ -36,14 +36,14 @@ class Metrics:
         )
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Show a value as it is at the time of asking."""
+        """Exposes a value as it is at the time of scraping."""
         Gauge(name, text, registry=self._registry).set_function(value)
 
     def set_model(self, model: str, sha256: str, engine: str, precision: str) -> None:
-        """Say what is served."""
+        """Sets the served model."""
         self._info.clear()
         self._info.labels(model, sha256, engine, precision).set(1)
 
     def text(self) -> bytes:
-        """The page."""
+        """Returns the page."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions and completions: the request as validated."""
+"""OpenAI's chat completions and completions: validated requests."""
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -20,7 +20,7 @@ from serving.tools import (
 )  # fmt: skip
 
 LONG_BODY = 1 << 16
-"""A body of more bytes is parsed on a thread, after a look at its structure."""
+"""Bytes above which a body is parsed on a thread, after a check of its structure."""
 _SLICE = 1 << 18
 # pydantic holds the interpreter lock while it parses: with more than this, for longer than 20 ms. 2,048 messages with a
 # part each are 18,432 strings, and 22,528 bytes outside of them; the rest is for spaces.
@@ -47,7 +47,7 @@ _NEUTRAL_OF_COMPLETIONS: dict[str, tuple[Any, ...]] = {
 
 
 def _text_of(content: Any) -> Any:
-    """Join text parts; refuse everything that is no text, so that nothing is ever fetched."""
+    """Joins text parts; refuses all other parts, so that nothing is ever fetched."""
     if not isinstance(content, list):
         return content
     texts: list[str] = []
@@ -91,7 +91,7 @@ class ChatMessage(StrictBody):
 
 
 class StreamOptions(StrictBody):
-    """Of a stream."""
+    """Options of a stream."""
 
     include_usage: bool = False
     include_obfuscation: bool = False
@@ -102,7 +102,7 @@ Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 
 
 class GenerationOptions(StrictBody):
-    """What requests of both kinds may ask for. null means the same as silence."""
+    """Options of both kinds of requests. null is the same as absence."""
 
     model: str | None = Field(default=None, max_length=256)
     max_tokens: int | None = Field(default=None, ge=1, lt=_INT64)
@@ -133,12 +133,12 @@ class GenerationOptions(StrictBody):
 
     @property
     def longest(self) -> int | None:
-        """Tokens that an answer may have, as asked."""
+        """Requested maximum tokens of an answer."""
         return self.max_tokens
 
     @property
     def answers(self) -> int:
-        """How many are asked for."""
+        """Number of requested answers."""
         return self.n or 1
 
 
@@ -195,17 +195,17 @@ class ChatRequest(GenerationOptions):
 
     @property
     def schema(self) -> dict[str, Any] | None:  # pyright: ignore[reportIncompatibleMethodOverride] (pydantic's, deprecated)
-        """The JSON schema by which the answer is written; None: any text."""
+        """The JSON schema for the answer; None: any text."""
         form = self.response_format
         if form is None or form.type == "text":
             return None
         return form.json_schema.schema_ if form.json_schema else {"type": "object"}
 
     def check(self) -> None:
-        """Look at tools and schemas more closely than their types do: it takes milliseconds for each kilobyte.
+        """Checks tools and schemas more closely than their types do, which takes milliseconds per kilobyte.
 
         Raises:
-            ApiError: 400, naming the place.
+            ApiError: 400, naming the location.
         """
         if self.tools is not None or self.tool_choice is not None:
             check_tools(self.tools or [], self.choice)
@@ -245,11 +245,11 @@ _CODES = {
     "unknown": "unknown_parameter",
 }
 _NAMED = ("unknown", "lacking", "misplaced", "unsupported_together")
-"""Faults of a whole part that name one of its fields."""
+"""Errors about a whole part that name one of its fields."""
 
 
 def parse_chat(body: bytes) -> ChatRequest:
-    """Validate a body of /v1/chat/completions.
+    """Validates a body of /v1/chat/completions.
 
     Raises:
         ApiError: 400, naming the parameter.
@@ -258,7 +258,7 @@ def parse_chat(body: bytes) -> ChatRequest:
 
 
 def parse_completion(body: bytes) -> CompletionRequest:
-    """Validate a body of /v1/completions.
+    """Validates a body of /v1/completions.
 
     Raises:
         ApiError: 400, naming the parameter.
@@ -285,12 +285,13 @@ def _parse(body: bytes, kind: type[_Request]) -> _Request:
 
 
 def longest_body(text: int) -> int:
-    """Bytes that a body may have whose texts have so many characters: JSON may write each as two escapes."""
+    """Returns the maximum bytes of a body whose texts have so many characters: JSON may write each as two escapes."""
     return 12 * text + _MOST_BYTES_OUTSIDE
 
 
 def _check_structure(body: bytes) -> None:
-    """Refuse a long body that is not mostly text. In slices, so that other threads get the interpreter in between.
+    """Refuses a long body that is not mostly text. Works in slices, so that other threads get the interpreter in
+    between.
 
     Raises:
         ApiError: 400, it has more fields and elements than a conversation has.
@@ -310,7 +311,7 @@ def _check_structure(body: bytes) -> None:
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
-    """messages[0].content; a caller's own names are cut."""
+    """Returns a location such as messages[0].content; truncates a caller's own names."""
     text = ""
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else f".{part[:64]}" if text else part[:64]

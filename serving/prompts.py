@@ -1,4 +1,4 @@
-"""Messages to token ids and back, from a model's files."""
+"""Converts messages to token ids and back, with a model's files."""
 
 import json
 import os
@@ -17,27 +17,27 @@ Read = Callable[[str], bytes | None]
 
 
 class TooLongError(ValueError):
-    """A conversation does not fit the model's context."""
+    """Error for a conversation that does not fit the model's context."""
 
 
 class Prompts:
     """A model's tokenizer, chat template and configuration.
 
     Attributes:
-        context_length: tokens that the prompt and its answer may have together.
+        context_length: maximum tokens of prompt and answer together.
         stop_ids: ids that end an answer.
-        call_form: how the model writes tool calls; None: in no form that is read here.
+        call_form: the form in which the model writes tool calls; None: no form that is parsed here.
         takes_tools: whether the chat template shows the model the tools that it may call.
-        longest_text: characters above which a conversation can't fit the context: as many as it had if each token were
-            the longest of the vocabulary.
+        longest_text: characters above which a conversation can't fit the context: if each token were the longest of the
+            vocabulary.
     """
 
     def __init__(self, read: Read, folder: Path) -> None:
-        """Read everything at once.
+        """Reads all files at once.
 
         Args:
-            read: a file's content by its name, None where there is none.
-            folder: where they come from, for messages only.
+            read: returns a file's content by its name, None if it is missing.
+            folder: origin of the files, for messages only.
         """
         files = _Files(read, folder)
         self._tokenizer = files.tokenizer()
@@ -57,7 +57,7 @@ class Prompts:
 
     @classmethod
     def of(cls, folder: Path) -> "Prompts":
-        """Those of a folder whose files nobody changes meanwhile."""
+        """Reads the files of a folder that does not change meanwhile."""
         return cls(lambda name: (folder / name).read_bytes() if (folder / name).is_file() else None, folder)
 
     def _compiled(self, source: str, folder: Path) -> ChatTemplate:
@@ -78,7 +78,8 @@ class Prompts:
         return tuple(dict.fromkeys(found))
 
     def encode(self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None) -> list[int]:
-        """Token ids of a conversation, up to where the assistant answers: those that training puts before the answer.
+        """Returns the token ids of a conversation, up to where the assistant answers: those that training puts before
+        the answer.
 
         A special token that a caller spells out in a message becomes ordinary text.
 
@@ -91,7 +92,7 @@ class Prompts:
         return self._fitting(self._template.ids(self._template.render(messages, tools, add_generation_prompt=True)))
 
     def encode_text(self, text: str) -> list[int]:
-        """Token ids of a text that the model continues as it is.
+        """Returns the token ids of a text that the model continues without a template.
 
         Raises:
             TooLongError: it takes more tokens than the context has.
@@ -108,7 +109,7 @@ class Prompts:
         return ids
 
     def decode(self, ids: list[int]) -> str:
-        """Text of tokens, special ones left out."""
+        """Returns the text of tokens, without special ones."""
         if self._markup.keys().isdisjoint(ids):
             return self._tokenizer.decode(ids, skip_special_tokens=True)
         text, start = "", 0
@@ -119,7 +120,7 @@ class Prompts:
         return text + self._tokenizer.decode(ids[start:], skip_special_tokens=True)
 
     def token(self, id_: int) -> tuple[str, bytes]:
-        """A token's text alone, special or not, and its bytes."""
+        """Returns a single token's text, special or not, and its bytes."""
         content = self.vocabulary[id_]
         return content.decode(errors="replace"), content
 
@@ -129,12 +130,12 @@ class Prompts:
         return token_bytes(json.loads(self._tokenizer.to_str()), specials=True)
 
     def text_vocabulary(self) -> list[bytes]:
-        """The bytes of every token that may stand in a text; of special ones, none."""
+        """Returns the bytes of every token that may occur in a text; empty for special ones."""
         return token_bytes(json.loads(self._tokenizer.to_str()), specials=False)
 
 
 def characters(messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None) -> int:
-    """How long a conversation is, its calls and tools included."""
+    """Returns the length of a conversation in characters, including its calls and tools."""
     length = sum(len(message["content"]) for message in messages)
     for part in (tools, *(message.get("tool_calls") for message in messages)):
         length += len(json.dumps(part, ensure_ascii=False)) if part else 0
@@ -194,7 +195,7 @@ def _context_length(files: _Files) -> int:
 
 
 def _special_tokens(config: dict[str, Any]) -> dict[str, str]:
-    """bos_token and the like, as templates use them."""
+    """Returns special tokens such as bos_token, by the names that templates use."""
     found: dict[str, str] = {}
     for name, value in config.items():
         if name.endswith("_token"):

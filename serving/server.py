@@ -1,6 +1,6 @@
-"""A server's life: bind, verify, load, golden prompts, ready; a dead engine is started again; SIGTERM drains.
+"""A server's lifecycle: bind, verify, load, golden prompts, ready; a dead engine is restarted; SIGTERM drains.
 
-Until it is ready, /ping answers 503 with the phase. A start that fails raises KitError.
+Until it is ready, /ping answers 503 with the phase. A failed start raises KitError.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ _PROGRESS_SECONDS = 10.0
 
 
 def run(settings: ServerSettings, bringup: BringUp) -> int:
-    """Serve until SIGTERM; the exit code.
+    """Serves until SIGTERM; returns the exit code.
 
     Raises:
         KitError: the start failed, or the engine can't be kept alive.
@@ -104,7 +104,7 @@ class _Server:
             await self.service.grammars.close()
 
     def _protocols(self) -> Callable[[], asyncio.BufferedProtocol]:
-        """uvicorn's, behind the guard; of uvicorn nothing else is used: signals and the end are this class's."""
+        """Returns uvicorn's protocol factory behind the guard; signals and shutdown are handled by this class."""
         config = uvicorn.Config(
             self.front, interface="asgi3", http=HttpToolsProtocol, ws="none", lifespan="off", log_config=None,
             access_log=False, proxy_headers=False, timeout_keep_alive=_KEEPALIVE_SECONDS,
@@ -113,7 +113,7 @@ class _Server:
         return guarded(self._guard, uvicorn.Server(config))
 
     async def _keep_alive(self) -> None:
-        """Bring an engine up, again whenever it dies."""
+        """Starts an engine, and restarts it whenever it dies."""
         while True:
             engine = await self._bring_up()
             watch = asyncio.create_task(self._watch_quality())
@@ -170,7 +170,7 @@ class _Server:
         return engine
 
     async def _ask_golden(self, when: str) -> Quality:
-        """Ask the golden prompts, and log how they were answered: the source of a cloud's quality alarm."""
+        """Asks the golden prompts, and logs the result, from which a cloud's quality alarm is fed."""
         model = self.service.serving()
         try:
             quality = await ask_golden(model.manifest.golden, self.service.texts)
@@ -186,7 +186,9 @@ class _Server:
         return quality
 
     async def _watch_quality(self) -> None:
-        """Ask again at intervals. A version that got worse is for an alarm to see; the server goes on."""
+        """Asks the golden prompts again at intervals. A version that got worse is left to an alarm; the server
+        goes on.
+        """
         begun = time.monotonic()
         while seconds := self._settings.quality_seconds:
             await asyncio.sleep(pause(seconds, time.monotonic() - begun))
@@ -199,7 +201,7 @@ class _Server:
                     say(f"golden prompts: {quality.failure}")
 
     async def _tell_progress(self) -> None:
-        """Write now and then how far a start is that takes long: a big model is read for minutes."""
+        """Prints the progress of a slow start at intervals: a big model is read for minutes."""
         while True:
             await asyncio.sleep(_PROGRESS_SECONDS)
             _, state = self.readiness.describe()
@@ -207,20 +209,22 @@ class _Server:
             say(f"{state['status']} for {state.get('seconds', 0):.0f} s{share}")
 
     def _open(self) -> None:
-        """Take requests: what is loaded answers, ready or not."""
+        """Accepts requests: the loaded model answers, whether ready or not."""
         model = self.service.serving()
         self.readiness.model = {"model": model.name, "sha256": model.sha256}
         self.readiness.longest_body = longest_body(model.prompts.longest_text)
         self.readiness.open = True
 
     def _phase(self, phase: str, progress: Callable[[], float] | None = None) -> None:
-        """SIGTERM's phase stands above all others."""
+        """Enters a phase, unless SIGTERM has begun the shutdown."""
         if not self._stop.is_set():
             self.readiness.enter(phase, progress)
             say(phase)
 
     async def _drain(self, listener: asyncio.Server) -> None:
-        """Lame duck: unready at once, refuse after a while, let answers end, cut what is left."""
+        """Shuts down: unready at once, refuses requests after the lame duck time, lets answers end, and cuts off the
+        rest.
+        """
         admission = self.front.admission
         self.readiness.enter("stopping")
         say(f"stopping: {admission.running} answers run")

@@ -28,7 +28,7 @@ _LONG_TEXT = 2_000
 
 @dataclass(frozen=True)
 class Model:
-    """What is served, once it is loaded."""
+    """The served model, once it is loaded."""
 
     name: str
     sha256: str
@@ -38,7 +38,7 @@ class Model:
 
     @property
     def created(self) -> int:
-        """Seconds since 1970."""
+        """Creation time, in seconds since 1970."""
         return int(datetime.fromisoformat(self.manifest.created).timestamp())
 
 
@@ -49,20 +49,20 @@ class Completion:
     prompt: list[int]
     started: float
     completion_tokens: int = 0
-    """Of all answers."""
+    """Tokens of all answers."""
     finish: str = ""
-    """How the last one to end ended."""
+    """The finish reason of the last answer to end."""
     first_token: float = 0.0
-    """Seconds from the request to it."""
+    """Seconds from the request to the first token."""
     last_token: float = field(default=0.0, repr=False)
 
     def usage(self) -> dict[str, int]:
-        """OpenAI's usage object."""
+        """Returns OpenAI's usage object."""
         return usage_of(len(self.prompt), self.completion_tokens)
 
 
 class Service:
-    """Answers requests with the model that is loaded."""
+    """Answers requests with the loaded model."""
 
     def __init__(self, metrics: Metrics, readiness: Readiness) -> None:
         self.metrics = metrics
@@ -77,10 +77,10 @@ class Service:
         )
 
     def serving(self) -> Model:
-        """The loaded model.
+        """Returns the loaded model.
 
         Raises:
-            ApiError: 503, it is not there.
+            ApiError: 503, it is not loaded.
         """
         if self.model is None:
             raise unavailable(self.readiness.phase)
@@ -89,7 +89,7 @@ class Service:
     async def prepare(
         self, request: ChatRequest | CompletionRequest, model: Model, started: float
     ) -> tuple[Completion, GenerationRequest]:
-        """Tokenise, and fill in the version's serving defaults.
+        """Tokenises a request, and fills in the version's serving defaults.
 
         Raises:
             ApiError: 400, the template or the engine can't honour the request, or the context is too short for it.
@@ -123,7 +123,7 @@ class Service:
         )
 
     async def _grammar(self, request: ChatRequest, model: Model) -> Grammar | None:
-        """What the answer is held to, once it is known to compile."""
+        """Returns the grammar that constrains the answer, after checking that it compiles; None if there is none."""
         if request.tools or request.tool_choice or request.response_format:
             await asyncio.to_thread(request.check)
         require_tools(request, model.prompts)
@@ -155,7 +155,8 @@ class Service:
         answer: Completion,
         generation: GenerationRequest,
     ) -> AsyncGenerator[list[Delta], None]:
-        """Pieces of the answers, one for each token that shows something, in lists as they come; fills in `answer`.
+        """Yields pieces of the answers, one for each token that shows something, in lists as they arrive; fills in
+        `answer`.
 
         Raises:
             ApiError: 503, the engine could not finish.
@@ -201,7 +202,7 @@ class Service:
             raise ApiError(503, str(e), code="engine_error", retry_after=1) from None
 
     async def texts(self, request: ChatRequest) -> AsyncGenerator[str, None]:
-        """Pieces of an answer outside of HTTP, without a place: for golden prompts."""
+        """Yields pieces of an answer outside of HTTP, without a place: for golden prompts."""
         if self.model is None:
             raise unavailable(self.readiness.phase)
         answer, generation = await self.prepare(request, self.model, time.perf_counter())
@@ -233,7 +234,7 @@ async def _chat_prompt(request: ChatRequest, model: Model) -> list[int]:
 
 
 async def _encoded(encode: Callable[[], list[int]], length: int, model: Model, place: str) -> list[int]:
-    """A prompt's tokens; a long one's come from a thread."""
+    """Returns a prompt's tokens; a long prompt is tokenised on a thread."""
     try:
         return await asyncio.to_thread(encode) if length > _LONG_TEXT else encode()
     except TooLongError as e:

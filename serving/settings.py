@@ -1,4 +1,4 @@
-"""The only reader of the environment: one frozen Settings; every error names the variable and the fix."""
+"""The only reader of the environment: one frozen ServerSettings; every error names the variable and the fix."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,70 +57,74 @@ _STREAM_SECONDS = {"sagemaker": 470.0}
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What one client can take."""
+    """Limits on requests."""
 
     max_body: int = 6_291_456
-    """Bytes of a request's body; SageMaker's own limit is the default."""
+    """Maximum bytes of a request's body; SageMaker's own limit is the default."""
     max_running: int = 32
-    """Requests in the engine's batch."""
+    """Maximum requests in the engine's batch."""
     max_queue: int = 64
-    """Requests that wait for a place in the batch; one more is answered 429."""
+    """Maximum requests waiting for a place in the batch; further ones are answered 429."""
     max_queue_tokens: int = 262_144
-    """Of prompts that wait, estimated at 4 bytes of the body each; one more is answered 429."""
+    """Maximum tokens of waiting prompts, estimated at 4 bytes of the body each; further requests are answered 429."""
     request_seconds: float = 300.0
-    """From a request's headers to the end of its answer, or to the begin of a stream."""
+    """Time limit from a request's headers to the end of its answer, or to the beginning of a stream."""
     stream_seconds: float = 300.0
-    """From a request's headers to the end of a stream."""
+    """Time limit from a request's headers to the end of a stream."""
     read_seconds: float = 10.0
-    """For a request's headers, and again for its body."""
+    """Time limit for a request's headers, and again for its body."""
     write_seconds: float = ConnectionLimits.write_seconds
-    """For a client that stopped reading its answer."""
+    """Time limit for a client that stopped reading its answer."""
     max_connections: int = ConnectionLimits.connections
     max_connections_per_address: int = ConnectionLimits.connections_per_address
-    """One more is answered 503, or 429 for its own address, and closed."""
+    """Further connections are answered 503, or 429 for their own address, and closed."""
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """How this server runs."""
+    """The settings of this server."""
 
     model: Path
     """The model version's folder."""
     public_key: str
-    """PEM, from the stack: never from the model's folder."""
+    """PEM, provided by the stack, never by the model's folder."""
     identity: str = ""
-    """sha256 of the manifest that was promoted; empty: any version that the key signed."""
+    """SHA-256 of the promoted manifest; empty: any version that the key signed."""
     name: str = ""
-    """What /v1/models lists; empty: the name in the manifest."""
+    """The name in /v1/models; empty: the name in the manifest."""
     auth: Auth = "key"
     platform: str = ""
-    """sagemaker or azureml, where the platform authenticates callers."""
+    """sagemaker or azureml, if the platform authenticates callers."""
     api_key: str = ""
     api_keys_file: Path | None = None
-    """Several keys, with rates and budgets: see serving/front/keys.py."""
+    """A file of several keys, with rates and budgets: see serving/front/keys.py."""
     metrics_key: str = ""
-    """The only one for /metrics; empty: each API key will do."""
+    """The only key for /metrics; empty: any API key is accepted."""
     host: str = "0.0.0.0"
     port: int = 8080
     precision: Precision = "auto"
     threads: int = 0
-    """Of the engine; 0: all processors."""
+    """Threads of the engine; 0: all processors."""
     engine: EngineName | Literal["auto"] = "auto"
     limits: RequestLimits = RequestLimits()
     lame_duck_seconds: float = 2.0
-    """After SIGTERM: unready, but still taking requests, until routers have noticed."""
+    """Time after SIGTERM in which the server is unready, but still accepts requests, until routers have noticed."""
     drain_seconds: float = 25.0
-    """After SIGTERM: then what still runs is cut. SageMaker kills after 30 seconds."""
+    """Time after the lame duck time until running answers are cut off. SageMaker kills 30 seconds after SIGTERM."""
     golden: OnGolden = "required"
-    """reported: it takes traffic though a golden prompt was answered wrongly, and leaves that to a quality alarm."""
+    """With "reported", the server takes traffic even if a golden prompt was answered wrongly, and leaves that to a
+    quality alarm.
+    """
     quality_seconds: float = 300.0
-    """Between two times that the golden prompts are asked while it serves, less at first; 0: before it is ready."""
+    """Interval of asking the golden prompts while serving, shorter at first; 0: only before it is ready."""
     phase_fd: int | None = None
-    """Where vLLM's parent says the phase, a line each; the server's own `-m serving serve` sets it."""
+    """File descriptor on which vLLM's parent reports the phase, one per line; set by the server's own `-m serving
+    serve`.
+    """
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "ServerSettings":
-        """Read the process's environment and the key files that it names.
+        """Reads the process's environment and the key files that it names.
 
         Raises:
             ServingError: naming the variable.
@@ -151,7 +155,7 @@ class ServerSettings:
         )
 
     def likely_forms(self) -> tuple[str, ...]:
-        """The forms that the manifest will name, told without reading it; only saves an import's time."""
+        """Returns the forms that the manifest probably names, without reading it; only saves the time of an import."""
         return ("openvino", "transformers") if (self.model / "openvino").is_dir() else ("transformers",)
 
 
@@ -232,7 +236,7 @@ def _read_file(environ: Mapping[str, str], name: str, fix: str) -> str:
 
 
 def _public_key(environ: Mapping[str, str]) -> str:
-    """The PEM itself, where a platform mounts no files (SageMaker), or the file that holds it."""
+    """Returns the PEM itself, if a platform mounts no files (SageMaker), or the content of its file."""
     if text := environ.get("LLMOPS_PUBLIC_KEY", "").strip():
         return text
     name = "LLMOPS_PUBLIC_KEY_FILE"
@@ -245,7 +249,7 @@ def _public_key(environ: Mapping[str, str]) -> str:
 
 
 def _api_key(environ: Mapping[str, str]) -> str:
-    """Empty where there is a file of keys alone."""
+    """Returns the single API key; empty if there is only a file of keys."""
     if not environ.get("LLMOPS_API_KEY_FILE") and environ.get("LLMOPS_API_KEYS_FILE"):
         return ""
     return _key(environ, "LLMOPS_API_KEY_FILE", "callers")

@@ -1,4 +1,4 @@
-"""From tokens to text as it may be shown: whole characters only, and nothing of a stop string."""
+"""From tokens to text that may be shown: whole characters only, and nothing of a stop string."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ _GARBAGE = _BROKEN * 5
 
 
 class Detokenizer:
-    """Text of tokens that come one by one; the pieces join to what decoding all at once gives."""
+    """Text of tokens that arrive one by one; the pieces join to the result of decoding all at once."""
 
     def __init__(self, decode: Callable[[list[int]], str]) -> None:
         self._decode = decode
@@ -18,7 +18,7 @@ class Detokenizer:
         self._context = ""
 
     def feed(self, ids: Sequence[int]) -> str:
-        """The text that became whole with these tokens; a character's first bytes wait for the rest."""
+        """Returns the text completed by these tokens; the first bytes of a character wait for the rest."""
         self._ids += ids
         text = self._decode(self._ids)
         if text.endswith(_BROKEN) and not text.endswith(_GARBAGE):
@@ -26,7 +26,7 @@ class Detokenizer:
         return self._show(text)
 
     def flush(self) -> str:
-        """What still waits, at the end of the answer."""
+        """Returns the remaining text at the end of the answer."""
         return self._show(self._decode(self._ids)) if self._shown < len(self._ids) else ""
 
     def _show(self, text: str) -> str:
@@ -38,7 +38,7 @@ class Detokenizer:
 
 
 class StopStrings:
-    """Cuts a text at the stop string that is complete first, however the text is cut into pieces."""
+    """Cuts a text at the stop string that is complete first, regardless of how the text is split into pieces."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
@@ -46,7 +46,9 @@ class StopStrings:
         self._held = ""
 
     def feed(self, text: str) -> tuple[str, bool]:
-        """What may be shown, and whether a stop string was met; what may be a stop string's start is held back."""
+        """Returns the text that may be shown, and whether a stop string was found; holds back a possible beginning of
+        one.
+        """
         if not self._stops:
             return text, False
         held = self._held + text
@@ -59,7 +61,7 @@ class StopStrings:
         return held[: len(held) - keep], False
 
     def flush(self) -> str:
-        """What was held back, when the answer ends without a stop string."""
+        """Returns the text held back, when the answer ends without a stop string."""
         held, self._held = self._held, ""
         return held
 

@@ -13,12 +13,12 @@ from serving.errors import ApiError
 
 MAX_TOOLS = 128
 MAX_SCHEMAS = 32_768
-"""Characters that all schemas of a request may have together."""
+"""Maximum characters of all schemas of a request together."""
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class StrictBody(BaseModel):
-    """Takes no field that it doesn't know. Pydantic's own `forbid` makes an error of each: 20,000 take 0.1 s."""
+    """Refuses unknown fields. Pydantic's own `forbid` makes an error of each: 20,000 take 0.1 s."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -30,7 +30,7 @@ class StrictBody(BaseModel):
 
 
 class AssistantFunction(StrictBody):
-    """What an assistant's message called."""
+    """The function in an assistant's call."""
 
     name: ToolName
     arguments: str = Field(max_length=MAX_SCHEMAS)
@@ -43,7 +43,7 @@ class AssistantCall(StrictBody):
     type: Literal["function"] = "function"
     function: AssistantFunction
     index: int | None = None
-    """Clients that join a stream's pieces send it back."""
+    """Sent back by clients that join a stream's pieces."""
 
 
 class OfferedFunction(StrictBody):
@@ -63,13 +63,13 @@ class OfferedTool(StrictBody):
 
     @property
     def schema_text(self) -> str:
-        """The schema of its arguments; without parameters, of an object with none."""
+        """The schema of its arguments; without parameters, that of an empty object."""
         return json.dumps(
             self.function.parameters or {"type": "object", "properties": {}, "additionalProperties": False}
         )
 
     def for_template(self) -> dict[str, Any]:
-        """As chat templates take it."""
+        """Returns the form of chat templates."""
         return self.model_dump(exclude_none=True, exclude={"function": {"strict"}})
 
 
@@ -119,10 +119,10 @@ class ResponseFormat(StrictBody):
 
 
 def check_tools(tools: Sequence[OfferedTool], choice: ToolChoice) -> None:
-    """Refuse tools that can't be told apart or whose parameters are no schema, and a choice that is none of them.
+    """Refuses tools of the same name or with invalid schemas, and a choice of an unknown tool.
 
     Raises:
-        ApiError: 400, naming the place.
+        ApiError: 400, naming the location.
     """
     names = [tool.function.name for tool in tools]
     check_size([tool.function.parameters for tool in tools], "tools")
@@ -141,16 +141,16 @@ def check_tools(tools: Sequence[OfferedTool], choice: ToolChoice) -> None:
 
 
 def check_size(schemas: Sequence[Any], place: str) -> None:
-    """Refuse schemas that are too long together: compiling them would keep everybody waiting."""
+    """Refuses schemas that are too long together, because compiling them would delay all requests."""
     if len(json.dumps(schemas)) > MAX_SCHEMAS:
         raise _invalid(place, f"its schemas have more than {MAX_SCHEMAS} characters")
 
 
 def check_request_schema(schema: Any, place: str) -> None:
-    """Refuse what is no JSON schema, is nested too deeply, or refers to something outside of it.
+    """Refuses what is not a JSON schema, is nested too deeply, or has external references.
 
     Raises:
-        ApiError: 400, naming the place.
+        ApiError: 400, naming the location.
     """
     try:
         check_schema(schema)

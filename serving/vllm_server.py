@@ -1,8 +1,8 @@
 """vLLM's server, and the process that stays its parent: `python -m serving serve` in the image serving-vllm.
 
-The version is verified first. vLLM then reads the files by the handles that they were verified by, answers the network
-itself, and has the kit's front as its outermost middleware, so that a token passes no other process. SIGTERM makes the
-front unready by a pipe, and ends vLLM after a while; vLLM's end is this process's.
+The version is verified first. vLLM then reads the files through the handles by which they were verified, serves the
+network itself, and has the kit's front as its outermost middleware, so that a token passes no other process. SIGTERM
+makes the front unready through a pipe, and ends vLLM after a while; this process ends with vLLM.
 """
 
 import http.client
@@ -32,15 +32,17 @@ from serving.log import say
 from serving.settings import ServerSettings
 
 GPU_MEMORY_SHARE = 0.9
-"""Of a GPU's memory, for weights, activations and cache; llmops/plan/gpu_fit.py reckons with it."""
+"""Share of a GPU's memory for weights, activations and cache; llmops/plan/gpu_fit.py uses it too."""
 _FRONT = "serving.front.Front"
 _TOOL_PARSERS = {"<tool_call>": "hermes", "<|python_tag|>": "llama3_json"}
-"""A word of the model's chat template -> vLLM's name of the form in which it calls tools."""
+"""A word of the model's chat template -> vLLM's name of the form of its tool calls."""
 _READ = (".safetensors", ".json", ".jinja", ".txt", ".model")
 _KEPT_LINES = 40
 _PAUSE_SECONDS = 0.2
 _TEARDOWN_SECONDS = 4.0
-"""After vLLM's own limit for its answers: SageMaker kills 30 s after SIGTERM, of which 2 + 25 are spent by then."""
+"""Time after vLLM's own limit for its answers: SageMaker kills 30 s after SIGTERM, of which 2 + 25 have passed by
+then.
+"""
 # What vLLM's process sees of this one's environment. Other variables of its own and of the SageMaker library that it
 # contains would name code to run, routes to open or servers to ask.
 _PASSED = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "AZUREML_MODEL_DIR", "OMP_NUM_THREADS", "CC",
@@ -49,10 +51,10 @@ _PASSED_PREFIXES = ("LLMOPS_", "PYTHON", "CUDA_", "NVIDIA_", "NCCL_")
 
 
 def run(settings: ServerSettings) -> int:
-    """Serve until SIGTERM; the exit code.
+    """Serves until SIGTERM; returns the exit code.
 
     Raises:
-        KitError: the version is not what was signed, the start failed, or vLLM ended by itself (with its last words).
+        KitError: the version is not what was signed, the start failed, or vLLM ended by itself (with its last message).
     """
     if settings.port == 0:
         settings = replace(settings, port=_free_port(settings.host))
@@ -75,14 +77,14 @@ def run(settings: ServerSettings) -> int:
 def command(
     settings: ServerSettings, manifest: ModelManifest, folder: Path, template: str, *, gpu: bool = True
 ) -> list[str]:
-    """Return the arguments of vLLM's server.
+    """Returns the arguments of vLLM's server.
 
     Args:
-        settings: of this server.
-        manifest: of the version.
-        folder: with the version's files.
-        template: the model's chat template, which tells in what form it calls tools.
-        gpu: it runs on one.
+        settings: the server's settings.
+        manifest: the version's manifest.
+        folder: contains the version's files.
+        template: the model's chat template, which determines the form of its tool calls.
+        gpu: whether it runs on a GPU.
     """
     limits = settings.limits
     name = settings.name or manifest.name
@@ -113,7 +115,7 @@ def command(
 
 
 def environment(environ: Mapping[str, str], phase_fd: int, empty: Path) -> dict[str, str]:
-    """Return the whole environment of vLLM's process.
+    """Returns the whole environment of vLLM's process.
 
     Args:
         environ: this process's.
@@ -138,7 +140,7 @@ def environment(environ: Mapping[str, str], phase_fd: int, empty: Path) -> dict[
 
 @dataclass
 class _VllmProcess:
-    """vLLM's process, what it wrote last, and the pipe to its front."""
+    """vLLM's process, its last output, and the pipe to its front."""
 
     process: subprocess.Popen[str]
     phases: int
@@ -146,12 +148,12 @@ class _VllmProcess:
     reader: threading.Thread | None = None
 
     def tell(self, phase: str) -> None:
-        """Say a phase to the front; nobody hears it before vLLM serves."""
+        """Sends a phase to the front, which listens only once vLLM serves."""
         with suppress(BrokenPipeError):
             os.write(self.phases, f"{phase}\n".encode())
 
     def last_words(self) -> str:
-        """Why it ended: its last line that names an error, or its last."""
+        """Returns the reason of its end: its last line that names an error, or its last line."""
         if self.reader:
             self.reader.join(_TEARDOWN_SECONDS)
         kept = [line.strip() for line in self.lines if line.strip()]
@@ -160,7 +162,7 @@ class _VllmProcess:
 
 
 class _VllmLife:
-    """From vLLM's start to its end."""
+    """The lifecycle of vLLM's process."""
 
     def __init__(self, settings: ServerSettings, version: VerifiedVersion, child: _VllmProcess) -> None:
         self._settings = settings
@@ -197,7 +199,9 @@ class _VllmLife:
             say(phase)
 
     def _end(self, ready: bool) -> None:
-        """Lame duck: unready at once, refuse after a while, let answers end, cut what is left."""
+        """Shuts down: unready at once, refuses requests after the lame duck time, lets answers end, and cuts off the
+        rest.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)  # it ends; another signal must not cut that short
         self._enter("stopping")
@@ -215,7 +219,9 @@ class _VllmLife:
 
 @contextmanager
 def _folder(version: VerifiedVersion) -> Iterator[Path]:
-    """A folder whose names lead to this process's handles, by which the files were verified; no code among them."""
+    """Yields a folder whose names link to this process's handles, through which the files were verified; it contains no
+    code.
+    """
     root = Path(tempfile.mkdtemp(prefix="llmops-vllm-"))
     try:
         for kind in ("model", "empty"):
@@ -230,7 +236,7 @@ def _folder(version: VerifiedVersion) -> Iterator[Path]:
 
 @contextmanager
 def _start(settings: ServerSettings, version: VerifiedVersion, folder: Path) -> Iterator[_VllmProcess]:
-    """vLLM's process; whatever is left of its group ends with the block."""
+    """Yields vLLM's process; ends whatever is left of its process group after the block."""
     template = (version.read("chat_template.jinja") or version.read("tokenizer_config.json") or b"").decode()
     gpu = bool(usable_gpus(os.environ))
     arguments = command(settings, version.manifest, folder / "model", template, gpu=gpu)
@@ -269,7 +275,7 @@ def _pass_on(child: _VllmProcess) -> None:
 
 
 def _ping(settings: ServerSettings) -> str:
-    """The phase that the front tells; empty: nobody listens yet."""
+    """Returns the phase that the front reports; empty if it does not listen yet."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     connection = http.client.HTTPConnection(host, settings.port, timeout=5)
     try:

@@ -1,4 +1,4 @@
-"""The bytes that each token of a vocabulary stands for, from a model's tokenizer.json.
+"""The bytes of each token of a vocabulary, from a model's tokenizer.json.
 
 Tokenizers write bytes in two ways. Byte-level ones (GPT-2, Qwen, Llama 3) map each byte to a printable character;
 SentencePiece's (Llama 2, Gemma) write text with `▁` for a space, and `<0x0A>` for a byte.
@@ -13,11 +13,11 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 def token_bytes(tokenizer: dict[str, Any], *, specials: bool) -> list[bytes]:
-    """The bytes of every token, by its id; of ids that no token has, none.
+    """Returns the bytes of every token, by its id; empty for unused ids.
 
     Args:
         tokenizer: tokenizer.json.
-        specials: special tokens stand for their names; otherwise for nothing, as in a text.
+        specials: whether special tokens stand for their names; otherwise for nothing, as in a text.
     """
     added = {token["id"]: token for token in tokenizer.get("added_tokens", ())}
     ids = dict(_vocabulary(tokenizer["model"]["vocab"]))
@@ -48,7 +48,9 @@ def _of_piece(token: str) -> bytes:
 
 
 def _of_byte_level() -> Callable[[str], bytes]:
-    """GPT-2's characters for bytes: printable ones stand for themselves, the others come after 255 in their order."""
+    """Returns the decoder of GPT-2's characters for bytes: printable ones stand for themselves, the others are numbered
+    from 256.
+    """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     table = {256 + place: byte for place, byte in enumerate(others)}

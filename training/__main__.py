@@ -28,7 +28,7 @@ from training.process import die_with_parent, forget_other_launchers, prepare_pr
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command.
+    """Runs a command.
 
     Returns:
         The exit code: 0, or 1 after a message on stderr.
@@ -130,10 +130,10 @@ def _answer(options: argparse.Namespace) -> None:
 
 
 def _placed(folders: Sequence[str]) -> dict[str, str]:
-    """Variables, which the job's other processes inherit.
+    """Returns the environment variables for `--folder`, which the job's other processes inherit.
 
     Raises:
-        KitError: naming the folder that there is not.
+        KitError: an argument is not NAME=PATH of a job's folder.
     """
     placed = {}
     for text in folders:

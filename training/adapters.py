@@ -1,4 +1,4 @@
-"""What of a base model is trained: an adapter beside frozen weights, or all of them."""
+"""Loads a base model for training: an adapter beside frozen weights, or all weights."""
 
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,16 @@ from training.weights import load_model
 
 
 def build_model(base: Path, options: Training, precision: Precision, device: Any) -> Any:
-    """Load a base model for training; a new adapter is drawn with the recipe's seed.
+    """Loads a base model for training; a new adapter is initialised with the recipe's seed.
 
-    What is trained is f32 in either precision, as small steps would be lost in bf16: in bf16, products are computed in
-    it, and frozen weights are kept in it, or in 4 bits.
+    Trained weights are f32 in either precision, because small steps would be lost in bf16. With bf16, products are
+    computed in it, and frozen weights are stored in it, or in 4 bits.
 
     Args:
         base: the base model's version.
-        options: the recipe's training section: its `adapter`, `lora` and `seed` count.
+        options: the recipe's training section, of which `adapter`, `lora` and `seed` are read.
         precision: of products and frozen weights.
-        device: where quantized weights are put; others are loaded to the processor.
+        device: the device of quantized weights; others are loaded on the processor.
 
     Returns:
         A model of transformers, or one of peft's around it.
@@ -35,7 +35,7 @@ def build_model(base: Path, options: Training, precision: Precision, device: Any
 
 
 def with_adapter(model: Any, options: Training) -> Any:
-    """Freeze a model's weights, and put the recipe's adapter beside them."""
+    """Freezes a model's weights, and adds the recipe's adapter."""
     from peft import LoraConfig, get_peft_model
 
     lora = options.lora
@@ -52,7 +52,9 @@ def with_adapter(model: Any, options: Training) -> Any:
 
 
 def _quantization(precision: Precision, device: Any) -> dict[str, Any]:
-    """Weights as in Dettmers et al. 2023 (arXiv:2305.14314): 4-bit NormalFloat, its scales quantized once more."""
+    """Returns loading options for weights as in Dettmers et al. 2023 (arXiv:2305.14314): 4-bit NormalFloat with double
+    quantization.
+    """
     from transformers import BitsAndBytesConfig
 
     config = BitsAndBytesConfig(

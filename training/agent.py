@@ -1,7 +1,8 @@
 """torchrun's agent on one host of a job: it meets the other hosts, starts this host's ranks and watches them.
 
-Made of torch.distributed.elastic's parts and not by its command line, for three things: the store listens on the host's
-own address alone, SIGTERM reaches the ranks while they are left the time for a checkpoint, and waiting can be stopped.
+Built from the components of torch.distributed.elastic rather than its command line, for three reasons: the store
+listens on the host's own address alone, SIGTERM reaches the ranks with enough time left for a checkpoint, and waiting
+can be stopped.
 """
 
 import logging
@@ -33,7 +34,7 @@ _OTHERS_SECONDS = 300.0
 
 
 def run_host(place: HostPlace, folders: TrainingFolders, environ: Mapping[str, str], stop: StopRequest) -> int:
-    """Run this host's ranks to their end.
+    """Runs this host's ranks to their end.
 
     Returns:
         The exit code: 0, 1 failed, 3 diverged, 143 stopped.
@@ -79,7 +80,7 @@ def run_host(place: HostPlace, folders: TrainingFolders, environ: Mapping[str, s
 
 
 def _pass_on_sigterm(agent: LocalElasticAgent, stop: StopRequest) -> None:
-    """The platform tells the container's first process alone, which is the agent's."""
+    """Passes SIGTERM on to the ranks: the platform signals only the container's first process, which is the agent's."""
 
     def ask(*_: object) -> None:
         pids = [int(worker.id) for worker in agent.get_worker_group().workers if worker.id]
@@ -112,13 +113,13 @@ class _Meeting(StaticTCPRendezvous):
         return RendezvousInfo(PrefixStore("agents", store), place.number, len(place.hosts), bootstrap)
 
     def leave_reason(self, text: str) -> None:
-        """Tell the other hosts' ranks why this host's ended."""
+        """Tells the other hosts' ranks why this host's ranks ended."""
         assert self._store
         with suppress(DistError):  # the first host is gone
             PrefixStore("job", self._store).compare_set("failed", "", text)
 
     def stay_for_others(self) -> None:
-        """Keep the store until the other hosts have read why this one ended, or for a few seconds."""
+        """Keeps the store until the other hosts have read why this one ended, or for a few seconds."""
         assert self._store
         left = PrefixStore("left", self._store)
         with suppress(DistError):  # the first host is gone
@@ -136,7 +137,7 @@ class _Meeting(StaticTCPRendezvous):
         return found
 
     def _listen(self, address: str, port: int) -> Store:
-        """On the host's own address: by itself, the store would listen on all."""
+        """Opens the store on the host's own address; by default it would listen on all."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
             listener = socket.create_server((address, port), family=family, backlog=1024)

@@ -1,6 +1,7 @@
-"""`python -m training answer`: a model's greedy answers to suites of a dataset version, each kept once it is done.
+"""`python -m training answer`: a model's greedy answers to suites of a dataset version, each suite saved once it is
+done.
 
-The caller asks for them to compare versions: no training, and no manifest but the dataset's.
+Used to compare versions: nothing is trained, and of manifests only the dataset's is read.
 """
 
 from collections.abc import Sequence
@@ -24,17 +25,17 @@ def answer_suites(
     system_prompt: str,
     precision: Literal["auto", "bf16", "f32"],
 ) -> None:
-    """Answer every suite's rows in the order of the dataset, each suite into a sealed file: a list of `Answer`.
+    """Answers every suite's rows in the order of the dataset, each suite into a sealed file: a list of `Answer`.
 
     Args:
         model: a folder in Hugging Face's layout, such as a model version.
         dataset: a dataset version.
-        out: a suite whose file is there, whole, is not answered again.
-        system_prompt: put first where a row has none.
+        out: folder of the answers; a suite whose file is complete is not answered again.
+        system_prompt: prepended to rows without a system message.
         precision: as a recipe's `training.precision`.
 
     Raises:
-        KitError: the folder is no model that may be loaded, or lacks tensors.
+        KitError: the folder is not a model that may be loaded, or lacks tensors.
     """
     _check_model(model)
     from training.devices import best_device, precision_on, torch_dtype
@@ -59,12 +60,14 @@ def answer_suites(
 
 
 def answer_file(folder: Path, suite: Suite) -> Path:
-    """The file of a suite's answers: another definition of the suite has another file, but not another judge."""
+    """Returns the file of a suite's answers. It depends on the suite's definition, but not on its judge."""
     return folder / f"{suite.name}-{sha256_bytes(suite.model_dump_json(exclude={'judge'}).encode())[:16]}.json"
 
 
 def _check_model(folder: Path) -> None:
-    """Refuse what could run code when it is loaded, and adapters, which name their base model by a path or a hub."""
+    """Refuses folders that could execute code when loaded, and adapters, which reference their base model by a path or
+    a hub.
+    """
     if not folder.is_dir() or find_source(folder) != folder:
         raise KitError("is no Hugging Face folder", where=str(folder), fix="give a folder with config.json")
     if (folder / "adapter_config.json").exists():

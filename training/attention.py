@@ -1,6 +1,6 @@
 """Attention of packed rows, one sequence at a time. Imports torch and transformers: import it where it is used.
 
-By default a packed row is one square of scores under a mask, most of which the mask throws away.
+By default, a packed row's attention scores are one square, most of which the mask discards.
 """
 
 from itertools import pairwise
@@ -13,16 +13,17 @@ from transformers.masking_utils import sdpa_mask
 
 _NAME = "packed_sdpa"
 _PRODUCTS_UP_TO = 256
-"""Tokens of a sequence whose scores two plain products compute: in bf16, torch's fused kernel for processors took 2.7
-times as long for sequences of 60 to 300 tokens, and three quarters for 1,500. The scores of longer ones, which are kept
-for the backward pass, would be much of a layer's activations."""
+"""Longest sequence, in tokens, whose scores are computed by two plain products: in bf16, torch's fused kernel for
+processors took 2.7 times as long for sequences of 60 to 300 tokens, and three quarters for 1,500. The scores of longer
+ones, which are kept for the backward pass, would be much of a layer's activations.
+"""
 
 
 def attend_by_sequence(model: Any) -> None:
-    """Let a model on processors attend to each sequence of a packed row alone.
+    """Makes a model on processors attend to each sequence of a packed row separately.
 
     Args:
-        model: of transformers, bare or in an adapter, loaded with torch's attention (`sdpa`).
+        model: a model of transformers, bare or with an adapter, loaded with torch's attention (`sdpa`).
     """
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
@@ -31,8 +32,8 @@ def attend_by_sequence(model: Any) -> None:
 
 
 def _attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **options: Any) -> tuple[Any, Any]:
-    """As transformers' `sdpa`: query [rows, heads, tokens, size], key and value with as many heads or fewer, to
-    [rows, tokens, heads, size].
+    """Computes attention like transformers' `sdpa`: query [rows, heads, tokens, size], key and value with as many heads
+    or fewer, to [rows, tokens, heads, size].
     """
     rows = [] if attention_mask is None else list(attention_mask[:, 0])
     parts = [found for row in rows if (found := _sequences(row))]
@@ -49,7 +50,7 @@ def _attention(module: Any, query: Any, key: Any, value: Any, attention_mask: An
 
 
 def _attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> Any:
-    """Attention within one sequence; causal without a mask."""
+    """Computes attention within one sequence; causal without a mask."""
     _, heads, tokens, size = query.shape
     fused = query.dtype != torch.bfloat16 or tokens > _PRODUCTS_UP_TO
     if mask is not None or fused or options.get("dropout"):
@@ -68,8 +69,8 @@ def _attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options:
 
 
 def _sequences(mask: Any) -> tuple[list[int], list[Any]] | None:
-    """The sequences of a row: their lengths, and their own masks where they are more than causal, as with sliding
-    windows. None: they see each other.
+    """Returns the lengths of a row's sequences, and their masks if these are more than causal, as with sliding windows.
+    None if sequences attend to each other.
 
     Args:
         mask: bool [tokens, tokens]: whether a token sees another one. The first of a sequence does not see the one

@@ -1,4 +1,4 @@
-"""Examples as the tensors of a batch: rows of tokens, and where in them a next token bears loss."""
+"""Examples as the tensors of a batch: rows of tokens, and the positions whose next token bears loss."""
 
 import sys
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ ALL = sys.maxsize
 class Collator:
     """Makes a batch of examples.
 
-    The loss of a batch does not depend on how its rows are laid out. Rows are filled up on the right, where causal
-    attention sees nothing of it.
+    The loss of a batch does not depend on the layout of its rows. Rows are padded on the right, which causal attention
+    does not see.
     """
 
     def __init__(self, pad: int, pack_to: int = 0) -> None:
-        """Lay out batches.
+        """Configures the layout.
 
         Args:
-            pad: the token id that fills up rows.
+            pad: the padding token id.
             pack_to: tokens of a row that holds several sequences, which don't see each other; 0: each has its own row.
-                Of `ALL`, one row holds all of them, so that nothing is filled up.
+                With `ALL`, one row holds all of them, without padding.
         """
         self._pad, self._pack_to = pad, pack_to
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
-        """Lay out examples; of none, a batch without loss.
+        """Lays out examples; without any, returns a batch without loss.
 
         Returns:
             `input_ids` [rows, width]; `position_ids` [rows, width] of packed rows, which begin at 0 in each sequence;
@@ -67,12 +67,12 @@ class Collator:
 
 
 def on_device(batch: Batch, device: Any) -> Batch:
-    """A batch with its tensors on a device."""
+    """Returns a batch with its tensors on a device."""
     return {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
 
 
 def _packed(sequences: Sequence[Encoded], size: int) -> list[list[int]]:
-    """Which sequences share a row of at most `size` tokens: each, the longest first, goes where it fits first."""
+    """Returns the sequences that share each row of at most `size` tokens, by first fit, longest first."""
     rows: list[list[int]] = []
     free: list[int] = []
     for i in sorted(range(len(sequences)), key=lambda i: (-len(sequences[i].ids), i)):

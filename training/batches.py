@@ -1,4 +1,6 @@
-"""Each rank's share of every batch: together the same batches, in the same order, as one process would train."""
+"""Each rank's share of every batch. Together the ranks train the same batches, in the same order, as one process
+would.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,10 +10,10 @@ from training.ranks import Alone
 
 
 def check_batch_size(batch_size: int, ranks: int) -> None:
-    """Refuse a batch that can't be split evenly.
+    """Refuses a batch that can't be split evenly.
 
     Raises:
-        RunError: naming the recipe's field, and sizes that can be.
+        RunError: naming the recipe's field, and valid sizes.
     """
     if rest := batch_size % ranks:
         near = [size for size in (batch_size - rest, batch_size - rest + ranks) if size]
@@ -23,13 +25,14 @@ def check_batch_size(batch_size: int, ranks: int) -> None:
 
 
 def shared_batches(count: int, batch_size: int, seed: int, ranks: Alone) -> Any:
-    """A batch sampler over `count` rows. Each row is drawn once an epoch; a short last batch leaves some ranks none.
+    """Returns a batch sampler over `count` rows. Each row is drawn once per epoch; a short last batch leaves some ranks
+    without rows.
 
     Args:
         count: rows to draw.
         batch_size: rows of all ranks together.
-        seed: with the epoch's number it gives the epoch's order.
-        ranks: whose share.
+        seed: determines the order, together with the epoch's number.
+        ranks: the rank whose share is drawn, and their number.
     """
     from accelerate.data_loader import SeedableRandomSampler
     from torch.utils.data import BatchSampler

@@ -28,23 +28,23 @@ _THOUGHT = "<think>\nREASON-7f3a\n</think>\n\n"
 
 
 class Encoded(NamedTuple):
-    """A conversation, or a part of one."""
+    """A conversation, or a part of one, as token ids."""
 
     ids: npt.NDArray[np.int32]
     """Token ids."""
     answer: npt.NDArray[np.bool_]
-    """For each whether it bears loss."""
+    """Whether each token bears loss."""
 
 
 def with_system(messages: Messages, system_prompt: str) -> list[Mapping[str, Any]]:
-    """Put the system prompt first, as a server does, unless the conversation has a system message."""
+    """Returns messages with the system prompt first, as a server does, unless they begin with a system message."""
     if not system_prompt or (messages and messages[0]["role"] == "system"):
         return list(messages)
     return [{"role": "system", "content": system_prompt}, *messages]
 
 
 def prompt_ids(tokenizer: Any, messages: Messages, tools: Messages = ()) -> list[int]:
-    """Return the token ids of a conversation up to where the next answer begins, as serving makes them.
+    """Returns the token ids of a conversation up to where the next answer begins, as serving makes them.
 
     Raises:
         DataError: the model's chat template refuses the messages, or drops a tool.
@@ -59,7 +59,7 @@ def prompt_ids(tokenizer: Any, messages: Messages, tools: Messages = ()) -> list
 
 
 def encode(tokenizer: Any, messages: Messages, tools: Messages = (), completion: int = 0) -> list[Encoded]:
-    """Tokenise a conversation whose answers are learned, their end token included.
+    """Tokenises a conversation whose answers are learned, their end token included.
 
     Answers share one sequence while the template renders what came before them as it did then. Templates that rewrite
     earlier turns (Qwen3 drops their reasoning) give a sequence for each answer, which is what a server would send.
@@ -97,7 +97,7 @@ def encode(tokenizer: Any, messages: Messages, tools: Messages = (), completion:
 
 
 def document_ids(tokenizer: Any, text: str) -> list[int]:
-    """Return the token ids of a plain text with the marks of its ends: the first only if the tokenizer writes one.
+    """Returns the token ids of a plain text with the marks of its ends: the first only if the tokenizer writes one.
 
     Raises:
         DataError: the text spells out a special token that can't be written with other tokens.
@@ -111,7 +111,8 @@ def document_ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def check_template(tokenizer: Any, where: str) -> None:
-    """Refuse a chat template that silently drops system messages, or with which no conversation trains as it is served.
+    """Refuses a chat template that silently drops system messages, or with which no conversation trains as it is
+    served.
 
     What a template refuses itself or lacks for some rows only, such as tools, is refused with those rows, by `encode`.
 
@@ -144,7 +145,7 @@ def _loss_of_system_message(tokenizer: Any) -> str:
 
 
 def _asked_and_answered(tokenizer: Any, messages: Messages, tools: Messages) -> tuple[str, str]:
-    """The text with which serving asks for the last message, and that text with the message."""
+    """Returns the text with which serving asks for the last message, and that text with the message."""
     own, trained = _own_template(tokenizer), _training_template(tokenizer)
     if tools or any("tool_calls" in m or m["role"] == "tool" for m in messages):
         _check_tools(tokenizer)
@@ -160,10 +161,10 @@ def _asked_and_answered(tokenizer: Any, messages: Messages, tools: Messages) -> 
 
 
 def _answer(template: ChatTemplate, prompt: str, messages: Messages, tools: Messages) -> str:
-    """How a template continues its own prompt with the last message, if that prompt opens the answer as serving's does.
+    """Returns the text with which a template continues its own prompt for the last message.
 
     Raises:
-        ValueError: it does not, or it loses a part of the answer.
+        ValueError: the prompt does not open the answer as serving's does, or the template loses a part of the answer.
     """
     asked = template.render(messages[:-1], tools, add_generation_prompt=True)
     opening = _opening(template, messages[:-1], tools)
@@ -191,7 +192,7 @@ def _answer(template: ChatTemplate, prompt: str, messages: Messages, tools: Mess
 
 
 def _opening(template: ChatTemplate, messages: Messages, tools: Messages = ()) -> str:
-    """What a template writes to ask for an answer."""
+    """Returns the text that a template appends to ask for an answer."""
     asked, before = (template.render(messages, tools, add_generation_prompt=prompt) for prompt in (True, False))
     return asked[len(commonprefix([asked, before])) :]  # noqa: RUF071 (texts, not paths)
 
@@ -216,12 +217,12 @@ def _check_offered(prompt: str, tools: Messages) -> None:
 
 
 def _squeezed(text: str) -> str:
-    """Text without spaces, which templates trim and put in as they like."""
+    """Returns a text without whitespace, which templates trim and insert freely."""
     return "".join(without_marks(text).split())
 
 
 def _holds(squeezed: str, content: str) -> bool:
-    """Whether a rendered text has a content, as it is or as a JSON string."""
+    """Returns whether a rendered text contains a content, literally or as a JSON string."""
     forms = (content, json.dumps(content, ensure_ascii=False)[1:-1])
     return any(_squeezed(form) in squeezed for form in forms)
 
@@ -247,7 +248,9 @@ def _compiled(tokenizer: Any, source: str) -> ChatTemplate:
 
 @lru_cache(maxsize=2)
 def _core(tokenizer: Any) -> Any:
-    """A tokenizer of `tokenizers` that neither pads nor truncates, as whoever uses the original may ask it to."""
+    """Returns a copy of a tokenizer's backend without padding and truncation, which other users of the original may
+    have enabled.
+    """
     core = deepcopy(tokenizer.backend_tokenizer)
     core.no_truncation()
     core.no_padding()
@@ -255,7 +258,9 @@ def _core(tokenizer: Any) -> Any:
 
 
 def _training_template(tokenizer: Any) -> ChatTemplate | None:
-    """The template that trl trains a model with, if it has one for it: those keep reasoning that the model's drops."""
+    """Returns trl's training template for the model, if there is one: it keeps reasoning that the model's own template
+    drops.
+    """
     source = _training_source(tokenizer, _source(tokenizer))
     return _compiled(tokenizer, source) if source else None
 

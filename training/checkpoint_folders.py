@@ -1,35 +1,35 @@
-"""Where a training keeps its checkpoints, and where it works."""
+"""The folders in which a training keeps its checkpoints, and in which it works."""
 
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 BEST = "best.safetensors"
-"""Of a checkpoint: the adapter with the least validation loss until then."""
+"""Folder in a checkpoint of the adapter with the lowest validation loss so far."""
 
 
 @dataclass(frozen=True)
 class CheckpointFolders:
-    """Where checkpoints are kept, and where what is not complete yet is written."""
+    """The folder of checkpoints, and those in which incomplete ones are written."""
 
     kept: Path
     local: Path
     shared: Path
-    """Rank 0's `local` for all ranks of the first host, another one's own elsewhere."""
+    """Rank 0's `local` for all ranks of the first host; a rank's own elsewhere."""
 
     @property
     def saved(self) -> Path:
-        """Where ranks write a checkpoint together."""
+        """The folder in which ranks write a checkpoint together."""
         return self.shared / "saved"
 
     @property
     def best(self) -> Path:
-        """The adapter with the least validation loss; not there while nothing was measured."""
+        """The adapter with the lowest validation loss; missing until the first measurement."""
         return self.local / BEST
 
 
 def emptied(folder: Path) -> Path:
-    """The folder, made anew and empty."""
+    """Recreates a folder, empty, and returns it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder

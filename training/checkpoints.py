@@ -32,7 +32,7 @@ _FIX = "nothing of it is used: the run goes on from an older checkpoint, or begi
 
 
 class Marker(Part):
-    """The last file of a checkpoint: whose it is, what it holds, and what its writer wants to know later."""
+    """The last file of a checkpoint: its name, its files, and its writer's notes."""
 
     name: str = Field(description="Of the checkpoint's folder.")
     files: dict[Key, FileEntry]
@@ -40,12 +40,12 @@ class Marker(Part):
 
 
 def publish(folder: Path, target: Path, notes: dict[str, Any] | None = None) -> None:
-    """Keep a folder that was just written as a complete checkpoint, under its final name.
+    """Copies a folder that was just written to its final name as a complete checkpoint.
 
     Args:
-        folder: on any disk; it stays.
+        folder: on any disk; it is left in place.
         target: replaced if it exists.
-        notes: JSON values kept in the marker.
+        notes: JSON values stored in the marker.
     """
     marker = Marker(name=target.name, files=file_entries(folder, leave_out=[MARKER]), notes=notes or {})
     _remove(target)
@@ -58,7 +58,7 @@ def publish(folder: Path, target: Path, notes: dict[str, Any] | None = None) -> 
 
 
 def notes_of(folder: Path) -> dict[str, Any] | None:
-    """The notes of a complete checkpoint; None when it is incomplete or damaged."""
+    """Returns the notes of a complete checkpoint; None when it is incomplete or damaged."""
     try:
         return checked(folder).notes
     except (OSError, KitError):
@@ -66,12 +66,12 @@ def notes_of(folder: Path) -> dict[str, Any] | None:
 
 
 def checked(folder: Path) -> Marker:
-    """A checkpoint's marker, after every byte of the checkpoint was checked against it.
+    """Returns a checkpoint's marker, after checking every byte of the checkpoint against it.
 
     Raises:
-        OSError: it has no marker, so it is incomplete.
-        IntegrityError: something in it was changed, added or removed, or it was renamed; or an older kit wrote it,
-            whose markers nothing protects.
+        OSError: there is no marker: the checkpoint is incomplete.
+        IntegrityError: a file was changed, added or removed, or the checkpoint was renamed; or an older kit wrote it,
+            whose markers are not sealed.
     """
     path = folder / MARKER
     try:
@@ -85,21 +85,23 @@ def checked(folder: Path) -> Marker:
 
 
 def newest(folder: Path) -> Path | None:
-    """The complete checkpoint with the highest step; damaged ones are passed over, with a line that says why."""
+    """Returns the complete checkpoint with the highest step; skips damaged ones, printing the reason."""
     return next(_complete(folder, checked), None)
 
 
 def restored(folder: Path, local: Path) -> Path | None:
-    """A copy of the newest complete checkpoint below `local`, which nobody else can change once it was checked."""
+    """Copies the newest complete checkpoint below `local`, where nobody else can change it, and returns the copy; None
+    without one.
+    """
     found = next(_complete(folder, lambda path: fetched(path, local)), None)
     return found and local / found.name
 
 
 def fetched(path: Path, local: Path) -> Path:
-    """A copy of one complete checkpoint below `local`.
+    """Copies one complete checkpoint below `local`, and returns the copy.
 
     Raises:
-        OSError, IntegrityError: as of `checked`, of the checkpoint or of the copy.
+        OSError, IntegrityError: as for `checked`, of the checkpoint or of the copy.
     """
     checked(path)
     copy = local / path.name
@@ -110,15 +112,15 @@ def fetched(path: Path, local: Path) -> Path:
 
 
 def keep(folder: Path, count: int) -> None:
-    """Delete all checkpoints but the newest `count`."""
+    """Deletes all checkpoints but the newest `count`."""
     for path in _in_order(folder)[:-count]:
         _remove(path)
 
 
 def once(path: Path, make: Callable[[], Any]) -> Any:
-    """The JSON value in a sealed file; made and written, whole, if it is not there, or not as it was written.
+    """Returns the JSON value in a sealed file; if the file is missing or damaged, makes the value and writes it.
 
-    A stage that was finished before an interruption is so skipped.
+    So a stage that was finished before an interruption is skipped.
     """
     try:
         return unsealed(path)
@@ -130,17 +132,17 @@ def once(path: Path, make: Callable[[], Any]) -> Any:
 
 
 def sealed(content: Any) -> str:
-    """JSON with the sha256 of its content, in one form, so that any byte of it that changes is noticed."""
+    """Returns JSON with the SHA-256 of its content, so that any changed byte is detected."""
     digest = sha256_bytes(json.dumps(content).encode())
     return json.dumps({"sha256": digest, "content": content}, indent=2) + "\n"
 
 
 def unsealed(path: Path) -> Any:
-    """The content of a sealed file.
+    """Returns the content of a sealed file.
 
     Raises:
-        OSError: it is not there.
-        IntegrityError: it is not as it was written.
+        OSError: the file does not exist.
+        IntegrityError: the file was changed.
     """
     if path.exists() and not path.is_file():
         raise IntegrityError("is not a regular file", where=str(path), fix=_FIX)
@@ -156,7 +158,7 @@ def unsealed(path: Path) -> Any:
 
 
 def _complete(folder: Path, check: Callable[[Path], object]) -> Iterator[Path]:
-    """The checkpoints that pass, newest first."""
+    """Yields the checkpoints that pass, newest first."""
     for path in reversed(_in_order(folder)):
         try:
             check(path)
@@ -167,7 +169,7 @@ def _complete(folder: Path, check: Callable[[Path], object]) -> Iterator[Path]:
 
 
 def _remove(path: Path) -> None:
-    """Marker first: a deletion that is cut leaves no checkpoint."""
+    """Deletes a checkpoint, its marker first, so that an interrupted deletion leaves no checkpoint."""
     with suppress(OSError):  # not there; or something else that is named so, which goes with the rest
         (path / MARKER).unlink()
     if path.exists():
@@ -185,14 +187,16 @@ def _step(path: Path) -> str:
 
 
 def _write_synced(path: Path, text: str) -> None:
-    """Write a sealed file in its place: by its seal one that was cut is told from a whole one."""
+    """Writes a sealed file in place: its seal distinguishes a truncated file from a complete one."""
     path.write_text(text)
     _fsync(path)
     _fsync(path.parent)
 
 
 def _fsync(path: Path) -> None:
-    """Wait until it is stored, where that can be asked: some mounts store a file when it is closed, and refuse this."""
+    """Waits until a file is stored, if that is supported: some mounts store a file when it is closed, and refuse
+    fsync.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

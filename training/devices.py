@@ -1,4 +1,4 @@
-"""The device that a job trains and evaluates on, and the precision that it computes in there."""
+"""The device on which a job trains and evaluates, and the precision of its computations."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _AZURE_COUNT = "AZ_BATCHAI_GPU_COUNT_FOUND"
 
 
 def count_gpus(environ: Mapping[str, str], instance_type: str = "") -> int:
-    """Count the NVIDIA GPUs that this process may use. Imports torch, which takes seconds, only if there are any.
+    """Counts the NVIDIA GPUs that this process may use. Imports torch, which takes seconds, only if there are any.
 
     Args:
         environ: of the job's first process.
@@ -40,14 +40,14 @@ def count_gpus(environ: Mapping[str, str], instance_type: str = "") -> int:
 
 
 def best_device() -> Any:
-    """This process's GPU, or the processor where there is none, as a torch.device."""
+    """Returns this process's GPU, or the processor without one, as a torch.device."""
     import torch
 
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def precision_on(device: Any, asked: Literal["auto", "bf16", "f32"]) -> Precision:
-    """The precision that a recipe asks for; `auto` is bf16 where the device multiplies it in hardware.
+    """Returns the precision that a recipe asks for; `auto` is bf16 where the device multiplies it in hardware.
 
     Elsewhere bf16 is emulated, and slower than f32.
     """
@@ -63,14 +63,14 @@ def precision_on(device: Any, asked: Literal["auto", "bf16", "f32"]) -> Precisio
 
 
 def torch_dtype(precision: Precision) -> Any:
-    """The torch.dtype of a precision."""
+    """Returns the torch.dtype of a precision."""
     import torch
 
     return {"bf16": torch.bfloat16, "f32": torch.float32}[precision]
 
 
 def _evidence(environ: Mapping[str, str], instance_type: str) -> str:
-    """What says that this machine has NVIDIA GPUs; empty: nothing does."""
+    """Returns the evidence that this machine has NVIDIA GPUs; empty if there is none."""
     # The machines of an AWS twin are this one, whatever their type is called.
     if _GPU_INSTANCE.match(instance_type) and f":{TWIN_ACCOUNT}:" not in environ.get("TRAINING_JOB_ARN", ""):
         return f"instance type {instance_type}"
@@ -80,7 +80,7 @@ def _evidence(environ: Mapping[str, str], instance_type: str) -> str:
 
 
 def _why_unusable() -> tuple[str, str]:
-    """Why torch has no CUDA on a machine with GPUs, and the fix."""
+    """Returns why torch has no CUDA on a machine with GPUs, and the fix."""
     import torch
 
     fewer = f"or take a machine without GPUs (on your own: {VISIBLE}=-1 hides them)"

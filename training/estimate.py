@@ -1,7 +1,7 @@
-"""Which machines a training fits on, and how each would train: decided as the trainer decides it, on traced steps.
+"""Which machines a training fits on, and how each would train: by the trainer's own decisions, on traced steps.
 
-Nothing is trained, and no weight is read: a model's configuration says what it takes. Imports torch: import it where it
-is used.
+Nothing is trained, and no weights are read: the model's configuration suffices. Imports torch: import it where it is
+used.
 """
 
 import json
@@ -30,15 +30,15 @@ _GIB = 1 << 30
 
 
 def estimate(folder: Path, request: EstimateRequest) -> Estimate:
-    """Say how each machine would train.
+    """Returns how each machine would train.
 
     Args:
-        folder: has the model's config.json and, where rows are counted, its tokenizer.
+        folder: contains the model's config.json and, to count rows, its tokenizer.
         request: recipe and machines.
 
     Raises:
         KitError: transformers does not know the configuration.
-        DataError: a row that can't be trained, by file and line.
+        DataError: a row can't be trained; with file and line.
     """
     plan = _Plan(_read_config(folder), request.training, _count(folder, request))
     machines = request.machines or [_this_machine(request.training)]
@@ -51,19 +51,21 @@ def estimate(folder: Path, request: EstimateRequest) -> Estimate:
 
 
 class _Sizes(NamedTuple):
-    """Of a model with its adapter."""
+    """Sizes of a model with its adapter."""
 
     parameters: int
-    """Weights, without those of the adapter."""
+    """Number of weights, without the adapter's."""
     trained: int
     weights: int
-    """Bytes."""
+    """Bytes of the weights."""
     gathered: int
-    """Bytes that sharded training holds whole: what is outside of blocks, and some blocks, with their gradients."""
+    """Bytes that sharded training holds unsharded: everything outside of blocks, and some blocks, with their
+    gradients.
+    """
 
 
 class _Plan:
-    """What is traced once, and asked for by each machine."""
+    """Traces that are made once and used for each machine."""
 
     def __init__(self, config: Any, options: Training, lengths: RowLengths) -> None:
         self._config, self._options, self.lengths = config, options, lengths
@@ -71,7 +73,7 @@ class _Plan:
         self.sizes, self._trace = cache(self._sizes), cache(self._trace_rows)
 
     def fit(self, machine: MachineMemory) -> MachineFit:
-        """How a machine would train."""
+        """Returns how a machine would train."""
         options = self._options
         precision: Precision = options.precision if options.precision != "auto" else "bf16" if machine.bf16 else "f32"
         ranks = max(1, machine.gpus)
@@ -113,7 +115,7 @@ class _Plan:
         )
 
     def _shards(self, sizes: _Sizes, memory: int) -> bool:
-        """As `training.sharding.shard_if_needed` decides."""
+        """Returns whether the model is sharded, decided as in `training.sharding.shard_if_needed`."""
         if self._options.adapter == "qlora":
             return False
         asked = self._options.sharding
@@ -122,8 +124,8 @@ class _Plan:
     def _peak(
         self, rows: int, most: int, precision: Precision, checkpointing: bool, shards: int, copies: bool
     ) -> tuple[int, PeakMemory]:
-        """The fullest moment with so many rows at a time; between 1 and `most`, on the line between the two, which is
-        never below it.
+        """Returns the peak memory for a number of rows at a time, interpolated between those of 1 and `most` rows,
+        which never underestimates it.
         """
         sizes, ends = self.sizes(precision), (1, most)
         traces = [self._trace(end, precision, checkpointing) for end in ends]
@@ -192,7 +194,7 @@ def _read_config(folder: Path) -> Any:
 
 
 def _count(folder: Path, request: EstimateRequest) -> RowLengths:
-    """The examples that rows become; without rows, what is assumed of them."""
+    """Returns the lengths of the rows' examples, or assumed ones without rows."""
     most = request.training.max_tokens
     if not request.rows:
         bearing = most - 1 if request.training.method == "pretrain" else most // 2
@@ -222,6 +224,6 @@ def _this_machine(options: Training) -> MachineMemory:
 
 
 def answer(folder: Path, request: Path, target: Path) -> None:
-    """Read a request, and write the estimate as JSON."""
+    """Reads a request, and writes the estimate as JSON."""
     asked = EstimateRequest.model_validate(json.loads(request.read_text()))
     target.write_text(estimate(folder, asked).model_dump_json())

@@ -1,4 +1,4 @@
-"""Evaluation: a model's answers to a suite's rows. What follows from them: training/scoring.py."""
+"""Evaluation: a model's answers to a suite's rows. training/scoring.py scores them."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -30,10 +30,10 @@ def run_suite(
     between: Callable[[], None] = lambda: None,
     ranks: Alone | None = None,
 ) -> list[Answer]:
-    """Answer every row greedily; of a suite `perplexity`, find how likely each row's own answer is.
+    """Answers every row greedily; for a suite `perplexity`, computes the likelihood of each row's own answer.
 
     Args:
-        system_prompt: put first where a row has none, as the server will.
+        system_prompt: prepended to rows without a system message, as by the server.
         stop: token ids that end an answer.
         between: called between batches; may raise to end early.
         ranks: the processes that share the batches; in the end, each has all answers.
@@ -68,7 +68,7 @@ def run_suite(
 
 @contextmanager
 def computing_in_f32(model: Any) -> Iterator[None]:
-    """Let a bf16 model compute in f32: each module's weights are widened while it runs, and only then.
+    """Makes a bf16 model compute in f32: each module's weights are widened while it runs.
 
     The results are those of the same weights loaded in f32, in half the memory; each step takes longer.
     """
@@ -94,10 +94,10 @@ def computing_in_f32(model: Any) -> Iterator[None]:
 
 
 def generate(model: Any, tokenizer: Any, prompts: list[list[int]], max_tokens: int, stop: list[int]) -> list[list[int]]:
-    """Greedy continuations of a batch of prompts.
+    """Returns greedy continuations of a batch of prompts.
 
     Returns:
-        New token ids of each, its stop token left out.
+        The new token ids of each, without its stop token.
     """
     import torch
 
@@ -123,7 +123,7 @@ def generate(model: Any, tokenizer: Any, prompts: list[list[int]], max_tokens: i
 
 
 def write_answers(path: Path, rows: list[SuiteRow], answers: list[Answer], scores: list[float] | None) -> None:
-    """One JSON line an answer, for people to read; with None, without scores."""
+    """Writes one JSON line per answer, for people to read; without scores if they are None."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [
         json.dumps(
@@ -142,7 +142,7 @@ def write_answers(path: Path, rows: list[SuiteRow], answers: list[Answer], score
 
 
 def recorded(answer: Answer) -> str | dict[str, Any]:
-    """An answer as JSON holds it."""
+    """Returns an answer in its JSON form."""
     return answer if isinstance(answer, str) else answer.model_dump()
 
 

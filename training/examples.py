@@ -1,4 +1,4 @@
-"""Rows as tokens, in a file that is mapped into memory: what a training keeps of them is what its batches hold."""
+"""Rows as tokens, in a file mapped into memory, so that a training only holds its batches."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,18 +16,20 @@ _ROWS_TOGETHER = 1024  # of a record batch of the file
 
 
 class Example(NamedTuple):
-    """What one row is trained as."""
+    """The token sequences of one row."""
 
     sequences: list[Encoded]
     chosen: int
-    """How many of them, from the first, are the better answer's; the others are the worse one's. All, but for DPO."""
+    """Number of sequences, from the first, that belong to the better answer; the others belong to the worse one. All
+    except for DPO.
+    """
 
 
 class Examples:
-    """Examples in an Arrow file, read when they are asked for."""
+    """Examples in an Arrow file, read on access."""
 
     def __init__(self, path: Path) -> None:
-        """Map a file that `write_examples` wrote."""
+        """Maps a file that `write_examples` wrote."""
         import pyarrow
 
         table = pyarrow.ipc.open_stream(pyarrow.memory_map(str(path))).read_all()
@@ -47,7 +49,7 @@ class Examples:
 
     @property
     def tokens(self) -> int:
-        """Of all examples together."""
+        """The number of tokens of all examples."""
         return sum(self.widths)
 
     def _values(self, name: str, index: int) -> Any:
@@ -55,24 +57,24 @@ class Examples:
 
 
 def load_examples(rows: Path, tokenizer: Any, options: Training, system_prompt: str, target: Path) -> Examples:
-    """Tokenise a split's rows, in order, into a file.
+    """Tokenises a split's rows, in order, into a file.
 
     Args:
         rows: the file of the split (`read_rows`).
-        options: the recipe's training section: the method decides what a row becomes.
-        system_prompt: put first where a conversation has none, as the server will.
+        options: the recipe's training section, whose method determines the form of an example.
+        system_prompt: prepended to conversations without a system message, as by the server.
         target: the file to write.
 
     Raises:
-        DataError: naming file and line: a row of another kind than the method trains, that the chat template can't
-            render, or that is longer than `max_tokens`, because cutting it would train answers without an end.
+        DataError: naming file and line: a row is of another kind than the method trains, can't be rendered by the chat
+            template, or is longer than `max_tokens`, because truncation would train answers without an end.
     """
     write_examples(_examples(rows, tokenizer, options, system_prompt), target)
     return Examples(target)
 
 
 def write_examples(examples: Iterable[Example], path: Path) -> None:
-    """Write an Arrow stream: the tokens of all sequences of an example one after the other, and their lengths."""
+    """Writes an Arrow stream: the tokens of all sequences of an example one after the other, and their lengths."""
     import pyarrow
 
     kinds = {
@@ -126,7 +128,7 @@ def _examples(rows: Path, tokenizer: Any, options: Training, system_prompt: str)
 
 
 def _translations(row: Row, options: Training) -> list[Row]:
-    """A row's texts as the conversations that the recipe asks for.
+    """Returns a row's texts as the conversations that the recipe asks for.
 
     Raises:
         DataError: the row lacks both languages of each of them.
@@ -143,14 +145,14 @@ def _translations(row: Row, options: Training) -> list[Row]:
 
 
 def _conversations(row: Row, tokenizer: Any, options: Training, system_prompt: str) -> list[Example]:
-    """A conversation; several where the chat template rewrites earlier turns."""
+    """Returns a conversation; several where the chat template rewrites earlier turns."""
     tools = [tool.to_dict() for tool in row.tools]
     sequences = encode(tokenizer, with_system(row.turns, system_prompt), tools, row.completion)
     return [Example([sequence], 1) for sequence in sequences]
 
 
 def _preference(row: Row, tokenizer: Any, options: Training, system_prompt: str) -> list[Example]:
-    """Both answers to one prompt. Only they bear loss, not the answers before them."""
+    """Returns both answers to one prompt as one example. Only they bear loss, not the answers before them."""
     tools = [tool.to_dict() for tool in row.tools]
     before = [turn.to_dict() for turn in row.messages]
     sides = [
@@ -163,8 +165,8 @@ def _preference(row: Row, tokenizer: Any, options: Training, system_prompt: str)
 
 
 def _document(row: Row, tokenizer: Any, options: Training, system_prompt: str) -> list[Example]:
-    """A text in chunks of at most `max_tokens`. Each begins with the last token of the one before, so that every token
-    but a text's first is predicted once.
+    """Returns a text in chunks of at most `max_tokens`. Each begins with the last token of the one before, so that
+    every token but a text's first is predicted once.
     """
     ids = np.array(document_ids(tokenizer, row.text), np.int32)
     step = options.max_tokens - 1

@@ -1,8 +1,8 @@
-"""One training step without memory or arithmetic: what it allocates, and how many operations it takes.
+"""One training step without memory or arithmetic: the memory that it allocates, and its number of operations.
 
 The model is built from its configuration alone. Its tensors are torch's fakes, which have a shape and no content, so
-that a step of 8 billion weights takes about a second on any machine. Imports torch and transformers: import it where
-it is used.
+that a step of 8 billion weights takes about a second on any machine. Imports torch and transformers: import it where it
+is used.
 """
 
 import copy
@@ -34,11 +34,11 @@ between them. Every peak is near an end, as memory changes evenly between them, 
 
 
 class Shape(NamedTuple):
-    """Of a micro-batch."""
+    """The shape of a micro-batch."""
 
     rows: int
     tokens: int
-    """Of each row."""
+    """Tokens of each row."""
     targets: int
     """Tokens of each row that bear loss."""
 
@@ -50,29 +50,29 @@ class Moment(NamedTuple):
     gradients: int
 
     def at_depth(self, other: "Moment", layers: int) -> "Moment":
-        """From the same moments of models of `_DEPTHS` layers."""
+        """Returns the moment of a model with so many layers, extrapolated from those of models of `_DEPTHS` layers."""
         (low, high), pairs = _DEPTHS, zip(self, other, strict=True)
         return Moment(*(a + (b - a) * (layers - low) // (high - low) for a, b in pairs))
 
 
 class StepTrace(NamedTuple):
-    """What a step takes."""
+    """Memory and operations of a step."""
 
     start: Moment
-    """The most until the first two layers' backward passes are done: forward pass and loss."""
+    """The peak until the first two layers' backward passes are done: forward pass and loss."""
     end: Moment
-    """The most of the last two backward passes, and of the embeddings'."""
+    """The peak of the last two backward passes, and of the embeddings'."""
     update: Moment
-    """The most of the optimizer's step."""
+    """The peak of the optimizer's step."""
     flops: int
     """Floating-point operations of forward and backward pass; a product and its sum are two."""
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Counts the bytes of tensors' storages from their creation to their end, and operations.
+    """Counts operations, and the bytes of tensors' storages from their creation to their end.
 
-    Torch's own counters, MemTracker and FlopCounterMode, follow modules with hooks: the one refuses frozen weights, the
-    other keeps what is computed again.
+    Torch's own counters, MemTracker and FlopCounterMode, follow modules with hooks: the former fails on frozen weights,
+    the latter retains recomputed activations.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class _LiveBytes(TorchDispatchMode):
             self.peak = Moment(self.live, self.gradients)
 
     def take_peak(self) -> Moment:
-        """The largest moment since the last call."""
+        """Returns the largest moment since the last call."""
         peak, self.peak = self.peak, Moment(self.live, self.gradients)
         return peak
 
@@ -113,7 +113,7 @@ class _LiveBytes(TorchDispatchMode):
 
 
 class _FourBit(torch.autograd.Function):
-    """What bitsandbytes' product with 4-bit weights keeps and allocates: weights are made whole in each pass."""
+    """Models the memory of bitsandbytes' product with 4-bit weights, which dequantizes them in each pass."""
 
     @staticmethod
     def forward(ctx: Any, given: Any, packed: Any, shape: torch.Size) -> Any:
@@ -127,7 +127,7 @@ class _FourBit(torch.autograd.Function):
 
 
 class _FourBitLinear(nn.Linear):
-    """Stands for bitsandbytes' layer, which packs weights with content alone; `weight` stays without memory."""
+    """Stands in for bitsandbytes' layer, which can only pack weights with content; `weight` stays without memory."""
 
     packed: Any
 
@@ -137,31 +137,31 @@ class _FourBitLinear(nn.Linear):
 
 
 def layers_alike(model: Any) -> bool:
-    """Whether a model is deeper than what is traced, and all of its layers have the same weights."""
+    """Returns whether a model has more layers than are traced, and all of them have the same weights."""
     shapes = [[(name, weight.shape) for name, weight in block.named_parameters()] for block in blocks(model)]
     return len(shapes) > max(_DEPTHS) and all(shape == shapes[0] for shape in shapes)
 
 
 def weight_bytes(model: Any, four_bit: bool) -> int:
-    """Bytes of a model's weights, or a block's, as `build_model` loads them; tied ones count once."""
+    """Returns the bytes of a model's or a block's weights, as `build_model` loads them; tied ones count once."""
     there = sum(weight.nbytes for weight in model.parameters())
     saved = [layer.weight.nbytes - _packed_bytes(layer.weight.numel()) for layer in _packed_layers(model)]
     return there - sum(saved) * four_bit
 
 
 def _packed_bytes(weights: int) -> int:
-    """Of so many weights in 4 bits, with their scales, which are quantized once more."""
+    """Returns the bytes of so many weights in 4 bits, with their double-quantized scales."""
     return weights // 2 + weights // _NF4_BLOCK + 4 * weights // (_NF4_BLOCK * _NF4_SCALES)
 
 
 def outline(config: Any, options: Training, precision: Precision, layers: int = 0) -> Any:
-    """A model with the recipe's adapter, without memory (torch's device meta), as `build_model` would load it.
+    """Returns a model with the recipe's adapter, without memory (torch's device meta), as `build_model` would load it.
 
     Args:
         config: transformers' configuration.
         options: the recipe's training section.
         precision: of products and frozen weights.
-        layers: how many of them; 0: all.
+        layers: number of layers to build; 0: all.
     """
     from transformers import AutoModelForCausalLM
 
@@ -194,7 +194,7 @@ def trace_step(
     foreach: bool,
     shortened: bool,
 ) -> StepTrace:
-    """Trace a step.
+    """Traces a step.
 
     Args:
         config: transformers' configuration.
@@ -255,7 +255,7 @@ def _trace(
 
 
 def _materialise(model: Any, four_bit: bool, live: _LiveBytes) -> None:
-    """Give a model on device meta fake memory, in place; tied weights stay tied."""
+    """Gives a model on device meta fake memory, in place; tied weights stay tied."""
     for layer in list(_packed_layers(model)) if four_bit else ():
         layer.__class__ = _FourBitLinear
     made: dict[int, nn.Parameter] = {}
@@ -282,13 +282,13 @@ def _empty_like(tensor: Any) -> Any:
 
 
 def _packed_layers(model: Any) -> Iterator[Any]:
-    """What `qlora` loads in 4 bits: all linear layers but the adapters' own and the head."""
+    """Returns the layers that `qlora` loads in 4 bits: all linear layers except the adapters' own and the head."""
     bases = (getattr(module, "base_layer", None) for module in model.modules())
     return (base for base in bases if type(base) is nn.Linear)
 
 
 def _batch(shape: Shape, options: Training) -> dict[str, Any]:
-    """Fakes of what a collator makes."""
+    """Returns a batch with the shapes that a collator would make."""
     sequences = shape.rows * (2 if options.method == "dpo" else 1)
     places = torch.empty(sequences * shape.targets, dtype=torch.long)
     return {
@@ -300,7 +300,7 @@ def _batch(shape: Shape, options: Training) -> dict[str, Any]:
 
 
 def _objective(config: Any, options: Training, precision: Precision, model: Any, live: _LiveBytes) -> Objective:
-    """As the trainer's; DPO's reference is the model without its adapter, or a second one."""
+    """Returns the trainer's objective; DPO's reference is the model without its adapter, or a second one."""
     if options.method != "dpo":
         return TokenLoss()
     autocast = partial(torch.autocast, _DEVICE.type, torch.bfloat16, enabled=precision == "bf16")
@@ -313,7 +313,7 @@ def _objective(config: Any, options: Training, precision: Precision, model: Any,
 
 @contextmanager
 def _marked(model: Any, mark: Callable[[], None]) -> Iterator[None]:
-    """Call `mark` when the last two layers' backward passes are done, and when those of the first two begin."""
+    """Calls `mark` when the last two layers' backward passes are done, and when those of the first two begin."""
     layers = list(blocks(model))
 
     def watch(_: Any, __: Any, made: Any) -> None:

@@ -1,4 +1,4 @@
-"""Fine-tuning by transformers' trainer and peft, with objectives and checkpoints of our own."""
+"""Fine-tuning by transformers' trainer and peft, with the kit's own objectives and checkpoints."""
 
 import json
 import math
@@ -24,9 +24,9 @@ from training.validation import Validation
 from training.weights import load_model, load_tokenizer, save_weights
 
 RESULT = "trained"
-"""The folder of the trained adapter, or of the model's own weights."""
+"""The folder of the trained adapter, or of the model's full weights."""
 LOCAL_PREFIX = "training-"
-"""Of folders for temporary files, whose names end at random."""
+"""Prefix of temporary folders, whose names end at random."""
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}  # transformers' names
 
 
@@ -40,25 +40,26 @@ def finetune(
     ranks: Alone | None = None,
     validation_rows: Path | None = None,
 ) -> TrainingFacts:
-    """Train by the recipe's method; goes on from the newest complete checkpoint. Equal inputs, threads and ranks give
+    """Trains by the recipe's method, resuming from the newest complete checkpoint. Equal inputs, threads and ranks give
     equal bytes.
 
     Args:
         base: the base model's version.
         train_rows: the file of the split to train (`read_rows`).
         options: the recipe's training section.
-        system_prompt: put first where a row has none, as the server will.
-        folder: keeps checkpoints, and the result, `trained/`: an adapter of peft's, or files of weights. What is not
-            complete yet is written to the machine's own disk.
-        stop_asked: asked after each step; True ends the run with a checkpoint.
-        ranks: who trains together; each takes its share of every batch. Only rank 0 leaves something in `folder`.
-        validation_rows: the split whose loss is measured, and with `options.patience` decides which step's weights
+        system_prompt: prepended to conversations without a system message, as by the server.
+        folder: receives checkpoints, and the result, `trained/`: an adapter of peft's, or files of weights. Incomplete
+            files are written to the machine's own disk.
+        stop_asked: called after each step; True ends the run with a checkpoint.
+        ranks: the ranks that train together; each takes its share of every batch. Only rank 0 writes to `folder` in the
+            end.
+        validation_rows: the split whose loss is measured, and with `options.patience` determines which step's weights
             are the result.
 
     Raises:
-        DataError: a row that the method can't train, or that is too long, by file and line.
+        DataError: a row can't be trained by the method, or is too long; with file and line.
         DivergedError: the loss is not finite, or jumped.
-        StoppedError: `stop_asked` said so.
+        StoppedError: `stop_asked` returned True.
     """
     if (facts := checkpoints.notes_of(folder / RESULT)) is not None:
         return TrainingFacts.model_validate(facts)
@@ -77,7 +78,7 @@ def finetune(
 
 
 class _Job(NamedTuple):
-    """What a training is made of."""
+    """The inputs and parts of a training."""
 
     base: Path
     tokenizer: Any
@@ -89,7 +90,7 @@ class _Job(NamedTuple):
 
     @property
     def tokens_per_step(self) -> float:
-        """Of all ranks together, on average."""
+        """Average tokens per step of all ranks together."""
         return self.examples.tokens / math.ceil(len(self.examples) / self.options.batch_size)
 
 
@@ -122,7 +123,7 @@ def _finetune(job: _Job, stop_asked: Callable[[], bool]) -> TrainingFacts:
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether `finetune` has left its whole result there."""
+    """Returns whether a folder contains a complete result of `finetune`."""
     return checkpoints.notes_of(folder / RESULT) is not None
 
 
@@ -157,8 +158,8 @@ def _make_trainer(job: _Job, stop_asked: Callable[[], bool]) -> Any:
 
 
 def _objective(job: _Job, trainer: Any) -> Objective:
-    """What the recipe's method minimises. The reference of DPO is the base model: the trained one without its adapter,
-    or a second one, which computes exactly as the trained one does before its first step.
+    """Returns the objective of the recipe's method. The reference of DPO is the base model: the trained one without its
+    adapter, or a second one, which computes exactly as the trained one does before its first step.
     """
     if job.options.method != "dpo":
         return TokenLoss()
@@ -211,7 +212,7 @@ def _trainer_settings(
 
 
 def _save_adapter(model: Any, weights: dict[str, Any], folder: Path) -> None:
-    """Save as peft does, but so that equal adapters are equal bytes, and without its empty model card."""
+    """Saves an adapter as peft does, but with equal bytes for equal adapters, and without its empty model card."""
     model.save_pretrained(folder, state_dict=weights)
     (folder / "README.md").unlink()
     path = folder / "adapter_config.json"

@@ -1,4 +1,4 @@
-"""Read a GGUF file into a transformers model and a tokenizer, without code or network."""
+"""Reads a GGUF file into a transformers model and a tokenizer, without code or network."""
 
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ _CONTROL = 3  # GGUF's token type of special tokens
 
 
 def read_gguf(path: Path) -> tuple[Any, Any, str]:
-    """Dequantise a GGUF file.
+    """Dequantises a GGUF file.
 
     Returns:
         The model (f32), its tokenizer, and the licence that the file states, or "".
 
     Raises:
-        KitError: not a GGUF file, or one of a kind that can't be read exactly.
+        KitError: it is not a GGUF file, or is of a kind that can't be read exactly.
     """
     try:
         import gguf
@@ -94,7 +94,9 @@ def _tokenizer(fields: dict[str, Any], path: Path) -> Any:
 
 
 def _pre_tokenizer(fields: dict[str, Any], path: Path) -> Any:
-    """How text is cut before the merges; transformers guesses it from the architecture, and wrongly for SmolLM2."""
+    """Returns the pre-tokenizer named in the file; transformers guesses it from the architecture, wrongly for
+    SmolLM2.
+    """
     from tokenizers import pre_tokenizers as pre
 
     byte_level = pre.ByteLevel(add_prefix_space=False, use_regex=True)

@@ -14,7 +14,7 @@ class DivergedError(RunError):
 
 
 def guard(loss: float, grad_norm: float, before: list[float], step: int) -> None:
-    """Stop a run that has diverged; the library itself would log 0 and go on.
+    """Stops a run that has diverged; the library itself would log 0 and go on.
 
     Args:
         loss: of this step, mean over its loss-bearing tokens, in nats.
@@ -23,7 +23,7 @@ def guard(loss: float, grad_norm: float, before: list[float], step: int) -> None
         step: for the message.
 
     Raises:
-        DivergedError: not finite, or a jump.
+        DivergedError: the loss or the gradient norm is not finite, or the loss jumped.
     """
     fix = "lower training.learning_rate, or add training.warmup_steps; the checkpoints before this step are sound"
     if not math.isfinite(loss) or not math.isfinite(grad_norm):

@@ -1,7 +1,7 @@
-"""Where a job runs: its hosts and GPUs, from what SageMaker or Azure ML puts into a training container.
+"""The hosts and GPUs of a job, from the configuration that SageMaker or Azure ML puts into a training container.
 
 /opt/ml/input/config/resourceconfig.json has hosts, current_host and network_interface_name; Azure's variables for
-PyTorch have the nodes' number, this one's and the first one's address. Without both, a container is alone.
+PyTorch have the number of nodes, this one's number and the first one's address. Without both, a container is alone.
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
 https://learn.microsoft.com/azure/machine-learning/how-to-train-distributed-gpu#pytorch
 """
@@ -18,23 +18,23 @@ from training.devices import count_gpus
 
 _FIX = "start the job again; if it stays so, report it with this file's content"
 PORT = 29500
-"""Where the first host's store listens; torchrun's own default."""
+"""Port of the store on the first host; torchrun's own default."""
 _NODES = "LLMOPS_NODES"
 _AZURE = ("WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
 class HostPlace:
-    """This host among the job's hosts. `gpus` is the number that it has."""
+    """This host among the job's hosts. `gpus` is its number of GPUs."""
 
     hosts: Sequence[str]
     host: str
     interface: str
     gpus: int
     address: str = ""
-    """The first host's, where the platform says it; else its name is looked up."""
+    """The first host's address if the platform gives it; otherwise its name is resolved."""
     port: int = PORT
-    """Where the first host's store listens."""
+    """Port of the store on the first host."""
 
     @property
     def alone(self) -> bool:
@@ -43,15 +43,15 @@ class HostPlace:
 
     @property
     def number(self) -> int:
-        """This host's place among them, from 0."""
+        """This host's index among the job's, from 0."""
         return self.hosts.index(self.host)
 
 
 def read_place(folders: TrainingFolders, environ: Mapping[str, str]) -> HostPlace:
-    """Where this container is.
+    """Returns this host's place among the job's hosts.
 
     Raises:
-        KitError: resourceconfig.json can't be understood, or torch can't use the machine's GPUs.
+        KitError: resourceconfig.json can't be parsed, or torch can't use the machine's GPUs.
     """
     path = folders.resources
     if nodes := environ.get(_NODES):
@@ -70,15 +70,15 @@ def read_place(folders: TrainingFolders, environ: Mapping[str, str]) -> HostPlac
 
 
 def keep_nodes(environ: MutableMapping[str, str]) -> None:
-    """Keep what Azure ML says of a job's nodes, under the kit's own name: its variables are also those that libraries
-    take for another launcher's (training.process.forget_other_launchers).
+    """Copies Azure ML's variables about a job's nodes to one of the kit's own, because libraries take the originals for
+    another launcher's (training.process.forget_other_launchers).
     """
     if all(environ.get(name) for name in _AZURE):
         environ[_NODES] = json.dumps({name: environ[name] for name in _AZURE})
 
 
 def _place_among(found: Mapping[str, str], gpus: int) -> HostPlace:
-    """One process on each node: WORLD_SIZE is the number of nodes."""
+    """Returns this node's place, for one process on each node: WORLD_SIZE is the number of nodes."""
     try:
         size, rank, port = int(found["WORLD_SIZE"]), int(found["NODE_RANK"]), int(found["MASTER_PORT"])
     except ValueError as e:
@@ -90,7 +90,7 @@ def _place_among(found: Mapping[str, str], gpus: int) -> HostPlace:
 
 
 def address_of(name: str, folders: TrainingFolders, environ: Mapping[str, str]) -> str:
-    """A host's address now; "" when its name is not known (yet).
+    """Returns a host's address now; "" when its name is not known (yet).
 
     A process that stands for a container has its own hosts file; a container's names are resolved by its system.
     """

@@ -1,4 +1,4 @@
-"""`python -m training import`: bring a base model in as a complete, unsigned model version."""
+"""`python -m training import`: converts a base model into a complete, unsigned model version."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def import_model(
     licence: str = "",
     openvino: bool | None = None,
 ) -> str:
-    """Check a base model and convert it.
+    """Checks a base model and converts it.
 
     Args:
         source: a GGUF file, a folder with one GGUF file, or a Hugging Face folder with safetensors.
@@ -75,7 +75,8 @@ def import_model(
 
 
 def add_openvino(version: Path, target: Path) -> str:
-    """Copy a version, and add the form that a CPU serves. All else stays, so that the same version gives the same one.
+    """Copies a version, and adds the form that a CPU serves. All else stays, so that the same version gives the same
+    one.
 
     Args:
         version: a version without the form.
@@ -109,7 +110,7 @@ def add_openvino(version: Path, target: Path) -> str:
 
 
 def find_source(source: Path) -> Path:
-    """The GGUF file, or the Hugging Face folder, that `source` names.
+    """Returns the GGUF file, or the Hugging Face folder, that `source` names.
 
     Raises:
         KitError: neither, or one that would run code when it is loaded.
@@ -134,7 +135,7 @@ def find_source(source: Path) -> Path:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse code, pickles and what is no causal language model, before anything is loaded."""
+    """Refuses code, pickles and what is no causal language model, before anything is loaded."""
     for name in ("config.json", "tokenizer_config.json"):
         path = folder / name
         if path.exists() and "auto_map" in _read_json(path):
@@ -168,7 +169,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _convert(source: Path, work: Path, openvino: bool | None) -> str:
-    """Write weights, tokenizer and, where it is wanted, OpenVINO form; the licence that the source states."""
+    """Writes weights, tokenizer and, where it is wanted, OpenVINO form; returns the licence that the source states."""
     from training.chat import check_template
     from training.openvino_form import export_openvino, is_wanted
     from training.weights import load_model, load_tokenizer, save_model
@@ -205,14 +206,14 @@ def _load_folder(folder: Path, load_model: Any, load_tokenizer: Any) -> tuple[An
 
 
 def _licence_of(folder: Path) -> str:
-    """The licence in the front matter of the model card."""
+    """Returns the licence in the front matter of the model card."""
     card = folder / "README.md"
     match = re.search(r"^license:\s*(\S+)\s*$", card.read_text(), re.MULTILINE) if card.exists() else None
     return {"apache-2.0": "Apache-2.0", "mit": "MIT"}.get(match[1], match[1]) if match else ""
 
 
 def _fetched(source: Path) -> dict[str, FileEntry]:
-    """What was read; a hub's snapshot holds links, so links are followed."""
+    """Returns the files that were read. Follows links, because a hub's snapshot consists of them."""
     files = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.is_file())
     return {p.name: FileEntry(sha256=sha256_file(p), size=p.stat().st_size) for p in files if p.name[0] != "."}
 

@@ -1,6 +1,6 @@
-"""`python -m training train`: evaluate_before, train, package, evaluate_after, manifest. Each stage is done once.
+"""`python -m training train`: evaluate_before, train, package, evaluate_after, manifest. Each stage is run once.
 
-What is finished lies in opt/ml/checkpoints with its hashes; a job that was killed goes on after it.
+Finished stages are in opt/ml/checkpoints with their hashes; a killed job resumes after the last one.
 """
 
 import os
@@ -41,11 +41,11 @@ from training.weights import load_model, load_tokenizer, stop_tokens
 
 _TO_DO = "to do"
 When = Literal["before", "after"]
-"""Of an evaluation: before training, or after it."""
+"""The time of an evaluation: before training, or after it."""
 
 
 def run_job(environ: Mapping[str, str]) -> int:
-    """Run the job in this container's folders: in this process, or in one for each GPU of each host.
+    """Runs the job in this container's folders: in this process, or in one for each GPU of each host.
 
     Returns:
         The exit code: 0 with a complete model version (its gate passed or not), 1 failed, 3 diverged, 143 stopped.
@@ -69,7 +69,7 @@ def run_job(environ: Mapping[str, str]) -> int:
 
 
 def run_rank(environ: Mapping[str, str]) -> int:
-    """Be one rank of a job that `run_job` started several of; the exit codes are the same."""
+    """Runs one rank of a job that `run_job` started several of; the exit codes are the same."""
     folders, ranks = TrainingFolders.of(environ), Team(environ)
     say(rank=ranks.rank, of=ranks.size, host=ranks.host)
     if not ranks.first:
@@ -83,7 +83,7 @@ def run_rank(environ: Mapping[str, str]) -> int:
 
 
 def _ended(work: Callable[[StopRequest], int], folders: TrainingFolders, ranks: Alone) -> int:
-    """The exit code of a work, with the reason where the platform and the other ranks find it."""
+    """Runs a work, and returns its exit code; reports a failure to the platform and to the other ranks."""
     try:
         return work(StopRequest())
     except Exception as e:
@@ -120,10 +120,10 @@ class TrainingJob:
         self.state = folders.checkpoints / key if self.ranks.first else self.ranks.private_folder()
 
     def run(self) -> None:
-        """All stages.
+        """Runs all stages.
 
         Raises:
-            KitError: a wrong input, a diverged run, or the wish to stop.
+            KitError: an input is wrong, the run diverged, or a stop was requested.
         """
         began = time.monotonic()
         say(stage="check_inputs")
@@ -142,7 +142,9 @@ class TrainingJob:
         self.ranks.reached("done")
 
     def _help(self) -> None:
-        """What all ranks but the first do: evaluate and train with it, and end when it has done the rest."""
+        """Runs the stages of ranks other than the first: evaluates and trains with it, and ends when it has finished
+        the rest.
+        """
         try:
             if self.ranks.wait_for("evaluate_before") == _TO_DO:
                 self._evaluate("before")
@@ -159,7 +161,7 @@ class TrainingJob:
         self.ranks.check()
 
     def _check_inputs(self) -> ModelManifest:
-        """Refuse inputs that are not the versions that the spec names.
+        """Refuses inputs other than the versions that the spec names.
 
         Returns:
             The base model's manifest.
@@ -186,7 +188,7 @@ class TrainingJob:
             return checkpoints.once(self.state / f"{name}.json", work)
 
     def _evaluated(self, when: When) -> dict[str, Any]:
-        """The stage of an evaluation, on all ranks if it is to be done."""
+        """Runs an evaluation, on all ranks unless its answers are stored, and returns them."""
 
         def work() -> dict[str, Any]:
             self.ranks.reached(f"evaluate_{when}", _TO_DO)
@@ -197,8 +199,8 @@ class TrainingJob:
         return found
 
     def _evaluate(self, when: When) -> dict[str, Any]:
-        """The answers to every suite's rows in the trained precision; after training, the answers to some that were
-        right in the other one too. All ranks answer together, and each has all answers.
+        """Answers every suite's rows in the trained precision; after training, also some that were right in the other
+        one. All ranks answer together, and each gets all answers.
         """
         self.ranks.connect()
         model_folder = self.base
@@ -230,7 +232,7 @@ class TrainingJob:
         return result
 
     def _report(self, suite: Suite, rows: list[SuiteRow], answers: list[Answer], when: When) -> None:
-        """Write a suite's answers for people to read, and say their score; a judge has not given one yet."""
+        """Writes a suite's answers for people to read, and prints their score; judges are asked later."""
         path = self.state / "reports" / f"answers-{suite.name}-{when}.jsonl"
         if suite.judge:
             write_answers(path, rows, answers, None)
@@ -269,7 +271,7 @@ class TrainingJob:
             )
 
     def _package(self) -> None:
-        """Make a version of what was trained; again unless all of it is there as it was written."""
+        """Makes a version of the trained weights, unless a complete and unchanged one exists."""
         self._check_stop()
         say(stage="package")
         record = self.state / "package.json"
@@ -322,7 +324,7 @@ class TrainingJob:
 
 
 def _read_spec(path: Path) -> RunSpec:
-    """The run's spec, which must be the one that the job's request names.
+    """Returns the run's spec, which must be the one that the job's request names.
 
     Raises:
         IntegrityError: it was changed since the job was submitted.

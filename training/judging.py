@@ -1,10 +1,11 @@
-"""Suites `judge`: the requests to a judge, how its replies are read, and the scores that follow from them.
+"""Suites `judge`: the requests to a judge, the parsing of its replies, and the resulting scores.
 
 LLM-as-a-judge after Zheng et al. 2023 (arXiv:2306.05685): the reason before the verdict, a reference where there is
-one, and pairs shown in both orders, since judges prefer a position. No network here: who asks is llmops/evaluation.
+one, and pairs shown in both orders, since judges prefer a position. Uses no network: llmops/evaluation sends the
+requests.
 
-What is judged is data that others wrote. Each part stands between marks that hold a hash of all of it, so that no part
-can end itself; and only the judge's own reply is read, whole, as JSON of one form.
+The judged data comes from others. Each part stands between marks that contain a hash of all parts, so that no part can
+end itself; and only the judge's own reply is parsed, as a whole, as JSON of one form.
 """
 
 import json
@@ -29,7 +30,7 @@ RUBRIC = (
     "and harms nobody. Where a reference answer is given, take that for correct; other words may say the same. Neither "
     "length nor tone earns anything by itself."
 )
-"""Of recipes without their own."""
+"""Rubric of recipes without their own."""
 
 _RATING = (
     "Rate the answer from 1 to 5. 5: nothing to improve. 4: right, with a small flaw. 3: partly right, or incomplete. "
@@ -55,23 +56,23 @@ _FORMS: dict[str, tuple[str, list[Any], str]] = {
         '{"reason": "one or two sentences", "better": "first", "second" or "tie"}',
     ),
 }
-"""Mode -> the key of the verdict, what it can be, and the reply in words."""
+"""Mode -> key of the verdict, its possible values, and a description of the reply."""
 
 
 class JudgeRequest(NamedTuple):
     """A request to a judge."""
 
     key: str
-    """Sha256 of the judge's URL and the body."""
+    """SHA-256 of the judge's URL and the body."""
     body: dict[str, Any]
-    """Of /v1/chat/completions."""
+    """Body for /v1/chat/completions."""
 
 
 class JudgeReply(NamedTuple):
-    """A reply in words."""
+    """A reply for people to read."""
 
     about: Literal["before", "after", ""]
-    """Whose answer was rated, or was better; empty: neither."""
+    """The model whose answer was rated, or was better; empty for neither."""
     words: str
 
 
@@ -79,13 +80,13 @@ _SHOWN: tuple[tuple[Literal["before", "after"], Literal["before", "after"]], ...
     ("before", "after"),
     ("after", "before"),
 )
-"""Of each request of a pair, whose answer is shown first and second; of a rating, the first alone."""
+"""For each request of a pair, the models whose answers are shown first and second; a rating uses the first alone."""
 
 
 def judge_requests(
     suite: Suite, rows: Sequence[SuiteRow], before: Sequence[Answer], after: Sequence[Answer]
 ) -> list[JudgeRequest]:
-    """All that a suite's judge is to be asked of two models' answers; equal requests once."""
+    """Returns the distinct requests to a suite's judge about two models' answers."""
     triples = zip(rows, before, after, strict=True)
     found = {each.key: each for asked, was, now in triples for each in _of_row(suite, asked.row, str(was), str(now))}
     return list(found.values())
@@ -98,9 +99,10 @@ def judged_scores(
     after: Sequence[Answer],
     verdicts: Verdicts,
 ) -> tuple[list[float], list[float]]:
-    """The scores of two models' answers, from 0 to 1: (rating - 1) / 4; of pairs, the share of orders that each won.
+    """Returns the scores of two models' answers, from 0 to 1: (rating - 1) / 4; for pairs, the share of orders that
+    each won.
 
-    A reply that can't be read counts as the lowest rating, or as a tie.
+    An unreadable reply counts as the lowest rating, or as a tie.
 
     Raises:
         KitError: a verdict is missing.
@@ -119,7 +121,7 @@ def judged_scores(
 
 
 def judge_use(suite: Suite, requests: Sequence[JudgeRequest], verdicts: Verdicts) -> JudgeUse:
-    """What a suite's judge was asked, and its tokens."""
+    """Returns the numbers of requests and tokens of a suite's judge."""
     found = [_verdict(suite, each, verdicts) for each in requests]
     return JudgeUse(
         model=judge_of(suite).model,
@@ -131,7 +133,9 @@ def judge_use(suite: Suite, requests: Sequence[JudgeRequest], verdicts: Verdicts
 
 
 def replies_to(suite: Suite, row: Row, before: Answer, after: Answer, verdicts: Verdicts) -> list[JudgeReply]:
-    """What the judge said of a row, in the order of its requests; equal answers, which are no pair, got none."""
+    """Returns the judge's replies for a row, in the order of its requests; equal answers are not a pair, and have
+    none.
+    """
     found = [_verdict(suite, each, verdicts) for each in _of_row(suite, row, str(before), str(after))]
     replies = []
     for each, shown in zip(found, _SHOWN, strict=False):
@@ -146,10 +150,10 @@ def replies_to(suite: Suite, row: Row, before: Answer, after: Answer, verdicts: 
 
 
 def read_verdict(judge: Judge, text: str) -> JudgeVerdict:
-    """Read a judge's reply: JSON of the form that was asked for, and nothing beside it.
+    """Parses a judge's reply: JSON of the requested form, and nothing else.
 
     Returns:
-        Without rating and preference if it is not that.
+        The verdict; without rating and preference if the reply has another form.
     """
     try:
         value = read_json(text.strip())
@@ -164,13 +168,13 @@ def read_verdict(judge: Judge, text: str) -> JudgeVerdict:
 
 
 def judge_of(suite: Suite) -> Judge:
-    """The judge of a suite `judge`, which always has one."""
+    """Returns the judge of a suite `judge`, which always has one."""
     assert suite.judge
     return suite.judge
 
 
 def _of_row(suite: Suite, row: Row, before: str, after: str) -> list[JudgeRequest]:
-    """The requests of a row: of its two answers, or of them in both orders; of equal ones, no pair."""
+    """Returns the requests of a row: of its two answers, or of them in both orders; of equal ones, no pair."""
     judge = judge_of(suite)
     if judge.mode == "rating":
         return [_request(judge, row, {"ANSWER": answer}) for answer in (before, after)]

@@ -14,7 +14,7 @@ from training.ranks import Alone
 from training.rows import Row
 
 BATCH_TOKENS = 4096
-"""Padded tokens of a batch."""
+"""Maximum padded tokens of a batch."""
 
 
 def likelihoods(
@@ -26,18 +26,19 @@ def likelihoods(
     between: Callable[[], None],
     ranks: Alone,
 ) -> list[Likelihood]:
-    """The likelihood of what training would learn of each row: all answers with their ends, or the text with its end.
+    """Returns the likelihood of what training would learn from each row: all answers with their ends, or the text with
+    its end.
 
-    What exceeds the model's context is left out.
+    Tokens beyond the model's context are ignored.
 
     Args:
-        system_prompt: put first where a conversation has none, as in training.
+        system_prompt: prepended to conversations without a system message, as in training.
         suite: names progress lines.
         between: called between batches; may raise to end early.
-        ranks: who reads together; each reads some of the batches.
+        ranks: the ranks that share the batches.
 
     Returns:
-        In the order of `rows`.
+        Likelihoods in the order of `rows`.
 
     Raises:
         DataError: a row's prompt alone exceeds the context.
@@ -66,7 +67,7 @@ def likelihoods(
 
 
 def row_losses(model: Any, batch: Sequence[Encoded], pad: int) -> list[float]:
-    """The loss of each sequence, nats, summed over the tokens that bear it."""
+    """Returns the loss of each sequence, nats, summed over the tokens that bear it."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -94,7 +95,7 @@ def _encoded(tokenizer: Any, row: Row, system_prompt: str) -> list[Encoded]:
 
 
 def _batches(parts: list[tuple[int, Encoded]]) -> list[list[tuple[int, Encoded]]]:
-    """Sequences of about one length, as many as fit into BATCH_TOKENS padded ones; the longest first."""
+    """Returns batches of sequences of similar length, longest first, of at most BATCH_TOKENS padded tokens."""
     batches: list[list[tuple[int, Encoded]]] = []
     for number, part in sorted(parts, key=lambda each: -len(each[1].ids)):
         if not batches or len(batches[-1][0][1].ids) * (len(batches[-1]) + 1) > BATCH_TOKENS:

@@ -9,7 +9,7 @@ _BATCH = 1024
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """Each row as its JSON line, without its end; of a folder, those of its files, by their names.
+    """Yields each row as its JSON line, without its end; for a folder, those of its files, by name.
 
     Raises:
         DataError: the file can't be read.

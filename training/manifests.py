@@ -12,14 +12,14 @@ from training.weights import STORED_DTYPE
 
 
 def now() -> str:
-    """UTC, ISO 8601, seconds."""
+    """Returns the current time in UTC, as ISO 8601 with seconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def write_manifest(
     folder: Path, *, name: str, licence: str, lineage: Lineage, golden: list[Golden], **fields: Any
 ) -> str:
-    """Hash every file and write manifest.json.
+    """Hashes every file and writes manifest.json.
 
     Args:
         folder: the version, complete but for its manifest.

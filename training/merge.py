@@ -1,4 +1,4 @@
-"""From a base model and what was trained to a version's weights: an adapter is merged, one file after the other."""
+"""Builds a version's weights from a base model and the trained part: an adapter is merged, one file after the other."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from training.checkpoints import MARKER
 from training.openvino_form import FOLDER
 
 ADAPTER = "adapter"
-"""In a trained version: the adapter as peft saves it, beside the weights that it was merged into."""
+"""Folder in a trained version of the adapter as saved by peft, beside the weights that it was merged into."""
 _CONFIG = "adapter_config.json"  # peft's
 _PREFIX = "base_model.model."  # of peft's names
 _WEIGHTS = "*.safetensors"
@@ -20,7 +20,7 @@ _OF_THE_BASE = (MANIFEST, SIGNATURE, EVALUATION, JUDGEMENTS, MODEL_CARD, ADAPTER
 
 
 def merge(base: Path, adapter: Path, target: Path) -> None:
-    """Write base plus adapter, bf16, in the base's own files. Takes the memory of about one file and the adapter.
+    """Writes base plus adapter, bf16, in the base's own files. Takes the memory of about one file and the adapter.
 
     Each sum is computed in f32 and rounded once.
 
@@ -48,7 +48,7 @@ def merge(base: Path, adapter: Path, target: Path) -> None:
 
 
 def replace_weights(base: Path, trained: Path, target: Path) -> None:
-    """Write trained weights with the tokenizer and configuration of their base.
+    """Writes trained weights with the tokenizer and configuration of their base.
 
     Args:
         base: a version in Hugging Face layout.
@@ -62,7 +62,7 @@ def replace_weights(base: Path, trained: Path, target: Path) -> None:
 
 
 def is_adapter(trained: Path) -> bool:
-    """Whether `finetune` left an adapter, and not a model's own weights."""
+    """Returns whether `finetune` left an adapter, and not a model's own weights."""
     return (trained / _CONFIG).exists()
 
 
@@ -72,7 +72,7 @@ def _open_to_readers(folder: Path) -> None:
 
 
 class _Deltas:
-    """What an adapter adds to each weight."""
+    """The changes that an adapter makes to each weight."""
 
     def __init__(self, adapter: Path) -> None:
         from safetensors.torch import load_file
@@ -84,7 +84,7 @@ class _Deltas:
         self._tensors = load_file(adapter / "adapter_model.safetensors")
 
     def added_to(self, name: str, weight: Any) -> Any:
-        """A weight of the base with its delta, in bf16."""
+        """Returns a weight of the base with its delta, in bf16."""
         import torch
 
         module = f"{_PREFIX}{name.removesuffix('.weight')}"
@@ -101,7 +101,7 @@ class _Deltas:
         return weight.to(torch.bfloat16) if weight.is_floating_point() else weight
 
     def require_all_added(self) -> None:
-        """Refuse an adapter of another model than the base."""
+        """Refuses an adapter of another model than the base."""
         if left := sorted(self._tensors):
             raise RunError(
                 f"{len(left)} of its tensors belong to no weight of the base model, such as {left[0]}",

@@ -15,23 +15,23 @@ _Z = 1.959964  # 97.5 % of a normal distribution lie below it
 
 
 class Scored(NamedTuple):
-    """A number for each of a suite's rows, and how much each weighs in the mean."""
+    """A number for each of a suite's rows, and its weight in the mean."""
 
     values: list[float]
     """A score from 0 to 1; of `perplexity`, nats per token."""
     weights: list[int]
-    """Tokens of `perplexity`; of others, 1 each."""
+    """Tokens for `perplexity`; for others, 1 each."""
 
 
 def summarise(metric: Metric, scored: Scored, groups: Sequence[str]) -> Score:
-    """The mean of a suite's numbers, with its interval."""
+    """Returns the mean of a suite's numbers, with its interval."""
     if metric == LIKELIHOOD:
         return mean_loss(scored, groups)
     return mean_score(scored.values, groups)
 
 
 def gain_of(metric: Metric, before: Scored, after: Scored, groups: Sequence[str]) -> Score:
-    """How much better the second numbers are, row by row, with its interval; of a loss, how much lower."""
+    """Returns the mean improvement of the second numbers, row by row, with its interval; for a loss, its decrease."""
     if metric != LIKELIHOOD:
         return mean_gain(before.values, after.values, groups)
     lower = [was - now for was, now in zip(before.values, after.values, strict=True)]
@@ -39,7 +39,7 @@ def gain_of(metric: Metric, before: Scored, after: Scored, groups: Sequence[str]
 
 
 def mean_score(scores: Sequence[float], groups: Sequence[str]) -> Score:
-    """Mean of scores with a 95 % interval: the wider one of a bootstrap over groups and Wilson's (1927).
+    """Returns the mean of scores with a 95 % interval: the wider one of a bootstrap over groups and Wilson's (1927).
 
     A bootstrap alone has no width where all scores are equal. Wilson's takes each group as one observation, and holds
     for any score from 0 to 1, since none varies more than one of 0s and 1s with the same mean.
@@ -52,12 +52,12 @@ def mean_score(scores: Sequence[float], groups: Sequence[str]) -> Score:
 
 
 def mean_gain(before: Sequence[float], after: Sequence[float], groups: Sequence[str]) -> Score:
-    """Mean of paired differences, from -1 to 1, with a 95 % interval.
+    """Returns the mean of paired differences, from -1 to 1, with a 95 % interval.
 
-    It is Bonett and Price's (2012, J Educ Behav Stat 37:479) for paired shares, which Fagerland, Lydersen and Laake
-    (2014, Stat Med 33:2850) recommend: Wald's, after two groups were added, one that gained 1 and one that lost 1. Here
-    a difference is any number in between, and the variance that of a ratio over groups of unequal sizes. A bootstrap
-    has no width where all differences are equal, and holds 90 % or less where a few of 30 rows lost all.
+    The interval is Bonett and Price's (2012, J Educ Behav Stat 37:479) for paired shares, which Fagerland, Lydersen and
+    Laake (2014, Stat Med 33:2850) recommend: Wald's, after two groups were added, one that gained 1 and one that lost
+    1. Here a difference is any number in between, and the variance that of a ratio over groups of unequal sizes. A
+    bootstrap has no width where all differences are equal, and covers 90 % or less where a few of 30 rows lost all.
 
     Equal answers to n groups have an interval of +-2.77/(n + 2). None that holds for any differences can be much
     narrower: with 95 % confidence, n groups can miss a kind that is 3/n of all (Hanley and Lippman-Hand 1983).
@@ -73,7 +73,8 @@ def mean_gain(before: Sequence[float], after: Sequence[float], groups: Sequence[
 
 
 def mean_loss(scored: Scored, groups: Sequence[str]) -> Score:
-    """Mean over all tokens, with the 95 % interval of a bootstrap over groups: nothing bounds a loss from above.
+    """Returns the mean over all tokens, with the 95 % interval of a bootstrap over groups, since a loss has no upper
+    bound.
 
     It is too narrow for few groups; a gate asks for at least MIN_GATE_GROUPS.
     """
@@ -87,7 +88,7 @@ def _score(value: float, low: float, high: float, rows: int, groups: int) -> Sco
 
 
 def _bootstrap(values: Sequence[float], groups: Sequence[str], weights: Sequence[int] = ()) -> tuple[float, float]:
-    """Percentiles 2.5 and 97.5 of the mean over resampled groups; equal input gives equal bounds."""
+    """Returns percentiles 2.5 and 97.5 of the mean over resampled groups; equal input gives equal bounds."""
     each = _by_group(values, groups, weights)
     rnd = random.Random(0)
     means = []
@@ -99,7 +100,7 @@ def _bootstrap(values: Sequence[float], groups: Sequence[str], weights: Sequence
 
 
 def _by_group(values: Sequence[float], groups: Sequence[str], weights: Sequence[int] = ()) -> list[tuple[float, float]]:
-    """The weighted sum of each group's values, and its weight, in the order of the groups' names."""
+    """Returns the weighted sum of each group's values, and its weight, in the order of the groups' names."""
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for value, group, weight in zip(values, groups, weights or [1] * len(values), strict=True):
         sums[group][0] += value * weight

@@ -1,4 +1,4 @@
-"""Batches in parts: as many rows at a time as the machine's memory takes; their gradients add up to the batch's."""
+"""Batches in parts: as many rows at a time as fit into the machine's memory; their gradients add up to the batch's."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 from contract.errors import RunError
 
 CPU_TOKENS = 8192
-"""Padded tokens of a micro-batch on processors. A count and not the free memory, so that equal jobs give equal bytes
-wherever they run."""
+"""Padded tokens of a micro-batch on processors. Fixed rather than derived from free memory, so that equal jobs give
+equal bytes on any machine.
+"""
 USABLE = 0.9
-"""Of a GPU's memory: the rest is for other lengths' blocks, which do not fit into each other."""
+"""Usable share of a GPU's memory: the rest is lost to fragmentation between blocks of other lengths."""
 
 
 class MemoryUse(NamedTuple):
@@ -31,23 +32,23 @@ class MicroBatchCollator:
 
 
 def rows_on_cpu(batch: int, longest: int) -> int:
-    """Rows of a micro-batch on processors, of a rank's batch whose longest row has so many tokens."""
+    """Returns the rows of a micro-batch on processors, for a rank's batch whose longest row has so many tokens."""
     return max(1, min(batch, CPU_TOKENS // longest))
 
 
 def rows_on_gpu(
     batch: int, memory: int, trial: Callable[[int], MemoryUse], any_asks: Callable[[bool], bool] = lambda asked: asked
 ) -> int:
-    """Rows of a micro-batch on a GPU: a power of two, or the whole batch.
+    """Returns the rows of a micro-batch on a GPU: a power of two, or the whole batch.
 
-    Doubled while the peak that the last trial leads to expect fits, so that no trial runs out of memory but the first:
-    with sharded weights, the other ranks would wait in vain for one that does.
+    Doubled while the peak predicted from the last trial fits, so that only the first trial can run out of memory: with
+    sharded weights, the other ranks would wait in vain for one that does.
 
     Args:
         batch: a rank's rows of a batch.
         memory: bytes of the GPU.
         trial: trains so many of the longest rows once.
-        any_asks: whether any rank does, so that all take the same number.
+        any_asks: returns whether any rank's argument is true, so that all take the same number.
     """
     rows = 1
     while True:
@@ -58,7 +59,7 @@ def rows_on_gpu(
 
 
 def too_large(reason: str, tokens: int) -> RunError:
-    """The error for a GPU on which not even one row can be trained."""
+    """Returns the error for a GPU on which not even one row can be trained."""
     return RunError(
         f"one row of {tokens} tokens does not fit into this GPU's memory ({reason.partition('. ')[0]})",
         where="training.max_tokens",

@@ -1,6 +1,6 @@
-"""The model card of a trained version, in the Hugging Face form: README.md with metadata, written from what is known.
+"""The model card of a trained version, in the Hugging Face form: README.md with metadata.
 
-It holds nothing that the collector of a run can't derive again, so that a job can't write another one. Form:
+It contains nothing that the collector of a run can't derive again, so that a job can't write another one. Form:
 https://huggingface.co/docs/hub/model-cards, its `model-index` after https://github.com/paperswithcode/model-index.
 """
 
@@ -35,12 +35,12 @@ def model_card(
     gate: GateResult,
     facts: TrainingFacts,
 ) -> str:
-    """README.md of a version.
+    """Returns the README.md of a version.
 
     Args:
         base: the base model's manifest.
-        dataset: the manifest of what it was trained on.
-        facts: of these, times are left out: equal runs have equal cards.
+        dataset: the manifest of the dataset that it was trained on.
+        facts: facts of the training; times are left out, so that equal runs have equal cards.
     """
     sections = [
         _metadata(recipe, base, evaluation),
@@ -60,7 +60,7 @@ def model_card(
 
 
 def _metadata(recipe: Recipe, base: ModelManifest, evaluation: list[SuiteResult]) -> str:
-    """The front matter; JSON is YAML."""
+    """Returns the front matter; JSON is YAML."""
     origin = base.lineage.origin.source if base.lineage.origin else ""
     results = [
         {
@@ -84,7 +84,7 @@ def _metadata(recipe: Recipe, base: ModelManifest, evaluation: list[SuiteResult]
 
 
 def _published(result: SuiteResult) -> dict[str, float]:
-    """A suite's scores by the names that the hub has for them (https://huggingface.co/metrics)."""
+    """Returns a suite's scores by the names that the hub has for them (https://huggingface.co/metrics)."""
     if unit_of(result.metric):
         return {"perplexity": round(math.exp(result.after.value), 4)}
     names = {"chrF++": "chrf"}
@@ -156,7 +156,7 @@ def _validated(facts: TrainingFacts) -> str:
 
 
 def _line(text: str) -> str:
-    """Text that can't begin a block of Markdown or an element of HTML."""
+    """Returns a text that can't begin a block of Markdown or an element of HTML."""
     return " ".join(text.split()).replace("<", "&lt;")
 
 

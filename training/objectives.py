@@ -1,4 +1,4 @@
-"""What each method minimises. Logits are computed only where a token bears loss.
+"""The objective of each method. Logits are computed only for tokens that bear loss.
 
 The projection to the vocabulary is a fifth of SmolLM2-135M's multiplications, and most tokens of a conversation bear no
 loss.
@@ -17,16 +17,16 @@ class Objective(Protocol):
     """A sum over a batch's items, whose mean over the items of all ranks is the loss of a step."""
 
     def items(self, batch: Batch) -> int:
-        """How many items a batch has."""
+        """Returns the number of items of a batch."""
         ...
 
     def total(self, model: Any, batch: Batch) -> Any:
-        """The sum over them, in nats: a tensor without dimensions, f32."""
+        """Returns the sum over the items, in nats: a scalar tensor, f32."""
         ...
 
 
 class TokenLoss:
-    """Of `sft` and `pretrain`: minus the log-probability of each token that bears loss."""
+    """The objective of `sft` and `pretrain`: minus the log-probability of each token that bears loss."""
 
     def items(self, batch: Batch) -> int:
         return len(batch["targets"])
@@ -36,10 +36,10 @@ class TokenLoss:
 
 
 class PreferenceLoss:
-    """Of `dpo`: equation 7 of Rafailov et al. 2023 (arXiv:2305.18290), for each pair of answers."""
+    """The objective of `dpo`: equation 7 of Rafailov et al. 2023 (arXiv:2305.18290), for each pair of answers."""
 
     def __init__(self, beta: float, reference: Callable[[Batch], Any]) -> None:
-        """Compare with a reference.
+        """Compares with a reference.
 
         Args:
             beta: the recipe's.
@@ -61,7 +61,7 @@ class PreferenceLoss:
 
 
 def log_probabilities(model: Any, batch: Batch) -> Any:
-    """The log-probability of each of a batch's targets, f32 [targets].
+    """Returns the log-probability of each of a batch's targets, f32 [targets].
 
     Args:
         model: a causal language model, bare, with an adapter, or wrapped for several ranks.
@@ -76,7 +76,7 @@ def log_probabilities(model: Any, batch: Batch) -> Any:
 
 
 def adapter_off(model: Any, autocast: Callable[[], AbstractContextManager[Any]]) -> Callable[[Batch], Any]:
-    """The reference of a model with an adapter: itself without it."""
+    """Returns the reference of a model with an adapter: the model itself without it."""
     import torch
 
     def reference(batch: Batch) -> Any:
@@ -92,7 +92,7 @@ def adapter_off(model: Any, autocast: Callable[[], AbstractContextManager[Any]])
 
 
 def frozen(model: Any, autocast: Callable[[], AbstractContextManager[Any]]) -> Callable[[Batch], Any]:
-    """The reference of a model of which all weights are trained: another one, which nothing changes."""
+    """Returns the reference of a model whose weights are all trained: another, unchanging model."""
     import torch
 
     model.requires_grad_(False).eval()
@@ -106,7 +106,8 @@ def frozen(model: Any, autocast: Callable[[], AbstractContextManager[Any]]) -> C
 
 @contextmanager
 def _head_only_at(model: Any, places: Any) -> Iterator[None]:
-    """Let a model project only some places of its flattened rows to the vocabulary: logits [1, places, vocabulary].
+    """Makes a model project only some positions of its flattened rows to the vocabulary: logits [1, places,
+    vocabulary].
 
     What models do to logits, such as scaling, they do to each alone.
     """

@@ -1,7 +1,7 @@
-"""The form that a CPU serves: OpenVINO's intermediate representation, token ids in, logits out.
+"""The form served by a CPU: OpenVINO's intermediate representation, token ids in, logits out.
 
-The converter, optimum-intel, holds back transformers: it runs in an environment of its own (requirements/export.txt),
-which the image names by EXPORT_VARIABLE, as `python -m training.openvino_form FOLDER`.
+The converter, optimum-intel, requires an older transformers, so it runs in an environment of its own
+(requirements/export.txt), which the image names by EXPORT_VARIABLE, as `python -m training.openvino_form FOLDER`.
 """
 
 import logging
@@ -18,12 +18,12 @@ from training.weights import count_parameters
 
 FOLDER = "openvino"
 MOST_PARAMETERS = 2_000_000_000
-"""Of a version that gets the form without being asked for: larger ones are for GPUs."""
+"""Largest version that gets the form by default: larger ones are meant for GPUs."""
 _KEEP = ("openvino_model.xml", "openvino_model.bin", "config.json", "generation_config.json")
 
 
 def is_wanted(asked: bool | None, folder: Path) -> bool:
-    """Whether a version gets the form.
+    """Returns whether a version gets the form.
 
     Args:
         asked: by recipe or command line; None: by the model's size.
@@ -33,7 +33,7 @@ def is_wanted(asked: bool | None, folder: Path) -> bool:
 
 
 def export_openvino(folder: Path) -> None:
-    """Convert a version's safetensors into `openvino/` beside them; weights stay bf16. Equal weights give equal bytes.
+    """Converts a version's safetensors into `openvino/` beside them; weights stay bf16. Equal weights give equal bytes.
 
     Raises:
         KitError: the architecture has no conversion, or the environment is missing.
@@ -92,7 +92,7 @@ def _convert(folder: Path) -> None:
 
 
 def main(folder: Path) -> int:
-    """Convert in the environment that has the converter; the exit code."""
+    """Converts in the environment that has the converter; returns the exit code."""
     die_with_parent()
     forget_other_launchers()
     prepare_process()

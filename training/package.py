@@ -1,4 +1,4 @@
-"""Package: make the trained weights a version, in the forms that servers load."""
+"""Package: turns the trained weights into a version, in the forms that servers load."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ from training.process import say
 
 
 def package(base: Path, trained: Path, target: Path, openvino: bool | None) -> None:
-    """Write safetensors, tokenizer, OpenVINO form where it is wanted and, where one was trained, the adapter.
+    """Writes safetensors, tokenizer, OpenVINO form where it is wanted and, where one was trained, the adapter.
 
     Args:
         base: the base model's version.

@@ -1,4 +1,6 @@
-"""What all ranks found in a suite's rows: each takes some of the batches, and all of them get everything."""
+"""Combines the results of all ranks for a suite's rows: each takes some of the batches, and all of them get
+everything.
+"""
 
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -17,17 +19,17 @@ _FOLDER = "answers"
 
 
 def pooled(values: Mapping[int, _T], count: int, ranks: Alone, stored: "TypeAdapter[dict[int, _T]]") -> dict[int, _T]:
-    """The values of all ranks, by their numbers. All ranks call it together.
+    """Returns the values of all ranks, by their numbers. All ranks must call it.
 
-    They travel as files of JSON, by way of rank 0.
+    They are exchanged as JSON files, by way of rank 0.
 
     Args:
         values: of this rank.
-        count: how many there must be together, numbered from 0.
+        count: the total number of values, numbered from 0.
         stored: TEXTS or LOSSES.
 
     Raises:
-        IntegrityError: a number has no value, or several, or what arrived is none.
+        IntegrityError: a number has no value, or several, or a received value is invalid.
     """
     if ranks.size == 1:
         return dict(values)

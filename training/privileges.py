@@ -1,4 +1,4 @@
-"""A container that was started as root gives its output folders to a user without rights, and becomes that user."""
+"""Drops root: a container started as root gives its output folders to an unprivileged user, and becomes that user."""
 
 import os
 import tempfile
@@ -9,12 +9,13 @@ from contract.errors import KitError
 from contract.layout import ROOT_VARIABLE, TrainingFolders
 
 USER = 10001
-"""User and group id; the image's Dockerfile makes the user."""
+"""User and group id; created by the image's Dockerfile."""
 _OUTPUTS = ("model", "checkpoints", "reports")
 
 
 def give_up_root(environ: Mapping[str, str]) -> None:
-    """Do so in a container; a process with a root folder of its own, or without root's rights, stays as it is.
+    """Drops root's rights in a container; a process with a root folder of its own, or without root's rights, is left
+    unchanged.
 
     SageMaker starts training containers as root, and mounts folders that only root can write
     (https://github.com/aws/sagemaker-python-sdk/issues/4764). Azure ML starts them as root too
@@ -39,7 +40,7 @@ def give_up_root(environ: Mapping[str, str]) -> None:
 
 
 def own(folders: Sequence[Path], user: int) -> None:
-    """Make folders, and give them with all that is in them to a user and the group of the same number.
+    """Creates folders, and changes the owner of all that is in them to a user and the group of the same number.
 
     Raises:
         KitError: naming the path that can't be given away.
@@ -58,7 +59,9 @@ def own(folders: Sequence[Path], user: int) -> None:
 
 
 def works_as(user: int, folders: TrainingFolders) -> bool:
-    """Whether a user can read each placed input and write each placed output: a process of that user tries it."""
+    """Returns whether a user can read each placed input and write each placed output: a process of that user
+    tries it.
+    """
     child = os.fork()
     if child == 0:
         try:
@@ -79,7 +82,7 @@ def works_as(user: int, folders: TrainingFolders) -> bool:
 
 
 def become(user: int) -> None:
-    """Drop to a user for good, with its group alone, and a home that anybody can write."""
+    """Switches to a user irrevocably, with its group alone, and a home that anybody can write to."""
     os.setgroups([])
     os.setgid(user)
     os.setuid(user)

@@ -1,4 +1,4 @@
-"""Set before torch, transformers and OpenVINO are imported: no network, no telemetry, fixed threads."""
+"""Settings to apply before torch, transformers and OpenVINO are imported: no network, no telemetry, fixed threads."""
 
 import ctypes
 import logging
@@ -38,7 +38,7 @@ _TALKATIVE = "bitsandbytes.backends.cpu.ops"
 
 
 def prepare_process() -> None:
-    """Set environment and warnings; call it before the first heavy import."""
+    """Sets environment and warnings; call it before the first heavy import."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     _keep_memory()
@@ -49,14 +49,14 @@ def prepare_process() -> None:
 
 
 def forget_other_launchers() -> None:
-    """Take out of the environment what would make the libraries believe that they are ranks of another launcher's."""
+    """Removes environment variables that would make the libraries believe that they are ranks of another launcher's."""
     for name in list(os.environ):
         if name.startswith(_FOREIGN) or name in _FOREIGN_NAMES:
             del os.environ[name]
 
 
 def die_with_parent() -> None:
-    """End when the process that started this one does, however it does."""
+    """Makes this process end with the process that started it."""
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:
@@ -64,7 +64,7 @@ def die_with_parent() -> None:
 
 
 def _keep_memory() -> None:
-    """Let glibc keep freed blocks: by default each step gives its tensors back to the kernel and faults them in anew.
+    """Lets glibc keep freed blocks: by default each step gives its tensors back to the kernel and faults them in anew.
 
     Measured: a quarter of the processor time of a step, for a few hundred MB.
     """
@@ -75,12 +75,12 @@ def _keep_memory() -> None:
 
 
 def keep_quiet() -> None:
-    """Print no progress: what several ranks do together, one of them tells."""
+    """Silences progress, for ranks other than the one that reports it."""
     sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  kept until the process ends
 
 
 def set_threads(threads: int) -> int:
-    """Fix torch's threads, because the order of sums, and so the last bits, depend on their number.
+    """Fixes torch's threads, because the order of sums, and so the last bits, depend on their number.
 
     Args:
         threads: 0 means all processors that this process may use.
@@ -96,5 +96,5 @@ def set_threads(threads: int) -> int:
 
 
 def say(**values: object) -> None:
-    """Print one progress line of key=value pairs, at once."""
+    """Prints one progress line of key=value pairs, at once."""
     print(" ".join(f"{key}={value}" for key, value in values.items()), flush=True)

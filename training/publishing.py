@@ -1,4 +1,4 @@
-"""Work beside the training: a checkpoint that is whole on the machine's disk is copied while the next steps run."""
+"""Background copies: a checkpoint that is complete on the machine's disk is copied while the next steps run."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -6,7 +6,7 @@ from typing import Any, Self
 
 
 class Publisher:
-    """Does one work at a time, in a thread; the next one waits for it, and raises what it raised."""
+    """Runs one work at a time, in a thread; starting the next waits for it, and raises its exception."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1)
@@ -16,19 +16,19 @@ class Publisher:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        """Let the last one end; whatever else ends the block, its files stay until then."""
+        """Waits for the last work, so that its files exist until then, whatever ends the block."""
         self._pool.shutdown()
 
     def start(self, work: Callable[[], None]) -> None:
-        """Do a work after the last one."""
+        """Starts a work after the last one has ended."""
         self.wait()
         self._last = self._pool.submit(work)
 
     def wait(self) -> None:
-        """Until the last work is done.
+        """Waits until the last work is done.
 
         Raises:
-            Exception: what it raised.
+            Exception: the work's exception.
         """
         last, self._last = self._last, None
         if last:

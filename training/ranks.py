@@ -22,72 +22,74 @@ _LAST_WORD_SECONDS = 3.0
 
 
 class StoppedError(RunError):
-    """The platform asked to stop; a checkpoint was written where there is something to keep."""
+    """The platform asked to stop; a checkpoint was written if there is progress to keep."""
 
 
 class PeerStoppedError(StoppedError):
-    """Another rank was asked to stop. The message is its own."""
+    """Another rank was asked to stop, with its own message."""
 
 
 class PeerError(RunError):
-    """Another rank failed, or is gone. The message is its own where it could leave one."""
+    """Another rank failed or is gone, with its own message if it left one."""
 
 
 class Alone:
-    """A job of one process: it waits for nobody."""
+    """A job of one process, which waits for nobody."""
 
     rank, size = 0, 1
 
     @property
     def first(self) -> bool:
-        """Whether this rank evaluates, packages, and writes what is kept."""
+        """Whether this rank evaluates, packages, and writes the results."""
         return self.rank == 0
 
     def check(self) -> None:
-        """Raise what ended another rank."""
+        """Raises the error that ended another rank, if there is one."""
 
     def reached(self, mark: str, value: str = "") -> None:
-        """Let the others go on that wait for a mark."""
+        """Sets a mark, and releases the ranks that wait for it."""
 
     def wait_for(self, mark: str) -> str:
-        """Wait until rank 0 has reached a mark; its value."""
+        """Waits until rank 0 has reached a mark; returns its value."""
         raise NotImplementedError("the first rank waits for nobody")
 
     def connect(self) -> None:
-        """Meet the others; once."""
+        """Connects to the other ranks; called once."""
 
     def any_asks(self, asked: bool) -> bool:
-        """Whether any rank does; the same answer on each."""
+        """Returns whether any rank's argument is true; the same answer on each."""
         return bool(self.largest(int(asked)))
 
     def any_asks_soon(self, asked: bool, seconds: float) -> bool:
-        """`any_asks`, where the others may never come.
+        """Returns the result of `any_asks`, with a time limit for ranks that may never arrive.
 
         Raises:
-            PeerError: they did not within so many seconds.
+            PeerError: the others did not arrive within so many seconds.
         """
         return asked
 
     def largest(self, number: int) -> int:
-        """The largest number of all ranks, on each of them."""
+        """Returns the largest number of all ranks, on each of them."""
         return number
 
     def sum(self, values: Any) -> Any:
-        """The sum of all ranks' tensors of f64, on each of them."""
+        """Returns the sum of all ranks' tensors of f64, on each of them."""
         return values
 
     def share(self, checkpoint: Path | None, folder: Path) -> Path | None:
-        """Rank 0's folder for every rank: itself on the first host, a copy under a rank's `folder` on each other one;
-        None when there is none.
+        """Returns rank 0's folder for every rank: itself on the first host, a copy under a rank's `folder` on every
+        other; None if there is none.
         """
         return checkpoint
 
     def beside_first(self, folder: Path) -> Path:
-        """Rank 0's folder on the first host, where all ranks of it may write; a rank's own elsewhere."""
+        """Returns rank 0's folder on the first host, where all of its ranks may write; a rank's own folder
+        elsewhere.
+        """
         return folder
 
     def collect(self, folder: Path, pattern: str) -> None:
-        """Bring the files of other hosts' ranks into rank 0's folder; all go on when everybody has come here.
+        """Copies the files of other hosts' ranks into rank 0's folder. Returns when all ranks have called it.
 
         Args:
             folder: from `beside_first`.
@@ -95,23 +97,23 @@ class Alone:
         """
 
     def together(self) -> None:
-        """Go on when all ranks have come here."""
+        """Waits until all ranks have called it."""
 
     def explain(self, error: Exception) -> Exception:
-        """What ended this rank, when it was another one; else the error itself."""
+        """Returns the error of another rank if that ended this one; otherwise the error itself."""
         return error
 
     def leave(self, mark: str, text: str) -> str:
-        """Tell the others why this rank ends: "failed" or "stopped". The text, with who it is."""
+        """Tells the others why this rank ends: "failed" or "stopped". Returns the text, with the name of this rank."""
         return text
 
     def private_folder(self) -> Path:
-        """Where a rank that keeps nothing works."""
+        """Returns the working folder of a rank that keeps nothing."""
         raise NotImplementedError("the first rank works in the folder of checkpoints")
 
 
 class Team(Alone):
-    """One of several ranks that torchrun's agent started; the agent of the first host keeps their store."""
+    """One of several ranks that torchrun's agent started; the agent of the first host hosts their store."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         import torch
@@ -233,7 +235,9 @@ class Team(Alone):
         distributed.barrier(group=self._control)
 
     def explain(self, error: Exception) -> Exception:
-        """A broken connection has a reason elsewhere, which a rank leaves in the store before it ends."""
+        """Returns the cause of a broken connection, which another rank leaves in the store before it ends; otherwise
+        the error itself.
+        """
         if isinstance(error, KitError) or not _is_broken_connection(error):
             return error
         try:
@@ -262,14 +266,14 @@ class Team(Alone):
         return Path(tempfile.mkdtemp(prefix=f"rank-{self.rank}-"))
 
     def _hosts(self) -> list[str]:
-        """Of each rank; all of them have come."""
+        """Returns the host of each rank; all of them must have arrived."""
         return [self._text(f"host/{rank}") for rank in range(self.size)]
 
     def _missing(self, kind: str, seconds: float) -> list[int]:
-        """Say that this rank is here; the ranks that did not within so many seconds.
+        """Announces this rank, and returns the ranks that did not arrive within so many seconds.
 
         Raises:
-            PeerError, PeerStoppedError: what another rank left.
+            PeerError, PeerStoppedError: another rank left an error.
         """
         self._store.set(f"{kind}/{self.rank}", "")
         deadline = time.monotonic() + seconds
@@ -308,6 +312,6 @@ def _is_broken_connection(error: Exception) -> bool:
 
 
 def _in_short(error: Exception) -> str:
-    """The message's first sentence, without the place in torch's source."""
+    """Returns the message's first sentence, without the location in torch's source."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return re.sub(r"^\[[^]]*\] ", "", line).partition(". ")[0][:200]

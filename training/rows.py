@@ -1,4 +1,4 @@
-"""Rows of training data: JSON lines in the forms of OpenAI and trl, checked, and made one normal form."""
+"""Rows of training data: JSON lines in the forms of OpenAI and trl, checked and normalised."""
 
 import json
 import re
@@ -58,7 +58,7 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 
 
 class Row(Part):
-    """One example to train or to ask."""
+    """One example to train on or to ask."""
 
     kind: Kind = "chat"
     messages: list[Turn] = Field(
@@ -77,21 +77,21 @@ class Row(Part):
 
     @property
     def turns(self) -> list[dict[str, Any]]:
-        """The conversation with its last answer, a preference's better one, as chat templates take it."""
+        """The conversation with its last answer (a preference's better one), in the form of chat templates."""
         return [turn.to_dict() for turn in (*self.messages, *self.chosen)]
 
     @property
     def prompt(self) -> list[dict[str, Any]]:
-        """The turns before the last answer; of a text or a translation, none."""
+        """The turns before the last answer; empty for a text or a translation."""
         return self.turns[:-1]
 
     @property
     def answer(self) -> str:
-        """The last answer's text; of a text or a translation, empty."""
+        """The last answer's text; empty for a text or a translation."""
         return self.turns[-1]["content"] if self.messages else ""
 
     def to_line(self) -> str:
-        """One canonical JSON line in the same form, without empty fields; reads as an equal row."""
+        """Returns one canonical JSON line in the same form, without empty fields; it parses to an equal row."""
         data: dict[str, Any] = dict(self.metadata)
         if self.kind == "text":
             data["text"] = self.text
@@ -108,18 +108,18 @@ class Row(Part):
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Read a split's file as `read_lines_and_rows` does, without the lines."""
+    """Reads a split's file as `read_lines_and_rows` does, without the lines."""
     return ((number, row) for number, _, row in read_lines_and_rows(path))
 
 
 def read_lines_and_rows(path: Path) -> Iterator[tuple[int, bytes, Row]]:
-    """Read, check and normalise the rows of a split's file (`read_lines`).
+    """Reads, checks and normalises the rows of a split's file (`read_lines`).
 
     Yields:
-        1-based number of the row, or of its line, the line, and the row; blank lines are left out.
+        1-based number of the row or of its line, the line, and the row; blank lines are skipped.
 
     Raises:
-        DataError: naming file and number, for the first row that can't be used.
+        DataError: the first invalid row, by file and number.
     """
     for number, raw in enumerate(read_lines(path), start=1):
         where = f"{path}:{number}"
@@ -134,10 +134,10 @@ def read_lines_and_rows(path: Path) -> Iterator[tuple[int, bytes, Row]]:
 
 
 def check_kind(kind: str, options: Training, where: str) -> None:
-    """Refuse a row of a kind that a recipe's training can't learn from; `where` names it.
+    """Refuses a row of a kind that a recipe's training can't learn from; `where` names it.
 
     Raises:
-        DataError: with the keys that the method needs, or the setting that the row is for.
+        DataError: with the keys that the method needs, or the setting for such rows.
     """
     method = options.method
     trained, keys = _TRAINED[method]
@@ -151,10 +151,10 @@ def check_kind(kind: str, options: Training, where: str) -> None:
 
 
 def group_of(row: Row, key: str) -> str:
-    """The group that a row belongs to: the value of its `key`, or its prompt's words where `key` is empty.
+    """Returns the group of a row: the value of its `key`, or its prompt's words if `key` is empty.
 
     Returns:
-        Empty: the row has no such key, and belongs to none.
+        Empty if the row has no such key, and so no group.
     """
     if not key:
         return asked_words(prompt_of(row))
@@ -163,9 +163,9 @@ def group_of(row: Row, key: str) -> str:
 
 
 def prompt_of(row: Row) -> str:
-    """What a row asks, folded, with its roles, calls and tools: two rows with the same one ask the same.
+    """Returns a row's folded prompt, with roles, calls and tools: rows with the same prompt ask the same.
 
-    Of a text or a translation, which ask nothing, the text itself.
+    For a text or a translation, which ask nothing, returns the text itself.
     """
     prompt = row.prompt
     lines = [f"{m['role']}: {fold(m['content'])}" for m in prompt]
@@ -176,12 +176,12 @@ def prompt_of(row: Row) -> str:
 
 
 def asked_words(prompt: str) -> str:
-    """The words of a prompt that `prompt_of` gave: rows with equal ones ask the same, however it is punctuated."""
+    """Returns the words of a prompt from `prompt_of`: rows with equal words ask the same, regardless of punctuation."""
     return ascii_words(prompt) if prompt.isascii() else " ".join(_ANY_WORD.findall(prompt))
 
 
 def parse_row(line: str, where: str) -> Row:
-    """Read a row from its JSON; `where` names it in errors.
+    """Reads a row from its JSON; `where` names it in errors.
 
     Raises:
         DataError: naming the field, with the fix.
@@ -190,7 +190,7 @@ def parse_row(line: str, where: str) -> Row:
 
 
 def row_of(data: dict[str, Any], where: str) -> Row:
-    """Make a row of an object, whose values are JSON's; `where` names it in errors.
+    """Makes a row from a JSON object; `where` names it in errors.
 
     Raises:
         DataError: naming the field, with the fix.
@@ -276,7 +276,7 @@ def _read_preference(data: dict[str, Any], tools: list[Tool], where: str) -> dic
 
 
 def _without_prompt(chosen: list[Turn], rejected: list[Turn]) -> tuple[list[Turn], list[Turn], list[Turn]]:
-    """Two conversations' common beginning, and what remains of each."""
+    """Returns two conversations' common beginning, and the rest of each."""
     common = 0
     while common < min(len(chosen), len(rejected)) - 1 and chosen[common] == rejected[common]:
         common += 1
@@ -290,7 +290,7 @@ def _read_side(value: Any, role: str, where: str) -> list[Turn]:
 
 
 def _continued(prompt: list[Turn], answers: list[Turn], where: str) -> list[Turn]:
-    """A prompt and the turns that continue it, as one conversation."""
+    """Returns a prompt and the turns that continue it, as one conversation."""
     if not prompt or prompt[-1].role not in ("user", "tool") or not answers or answers[0].role != "assistant":
         raise DataError(
             "does not answer its prompt",

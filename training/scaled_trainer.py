@@ -1,4 +1,4 @@
-"""What every kind of trainer shares on one machine or many. Imports transformers: import it where it is used."""
+"""The common part of all trainers, on one machine or many. Imports transformers: import it where it is used."""
 
 import json
 from contextlib import nullcontext
@@ -21,24 +21,28 @@ from training.sharding import is_sharded, require_sharded, whole
 
 SCHEDULER = "scheduler.json"
 _OTHERS_SECONDS = 120.0
-"""How long a rank without memory waits for those that should be: they began the same step with it."""
+"""How long a rank that ran out of memory waits for the others, which began the same step with it."""
 _WEIGHT = "weight"  # in a checkpoint: weight/NAME; what Adam keeps of it is exp_avg/NAME and so on
 CHECKPOINTING = {"use_reentrant": False}
-"""How torch recomputes activations: the other way needs inputs with gradients, and breaks with sharded weights."""
+"""torch's variant of recomputing activations: the other one needs inputs with gradients, and breaks with sharded
+weights.
+"""
 
 
 class ScaledTrainer(Trainer):
-    """A Trainer whose batches are trained in micro-batches, and whose state is kept in shards.
+    """A Trainer whose batches are trained in micro-batches, and whose state is saved in shards.
 
-    The library sees whole batches: a micro-batch is no step of its own, so that steps, their order and how a run is
-    resumed do not depend on the machine.
+    The library sees whole batches: a micro-batch is not a step of its own, so that steps, their order and resuming do
+    not depend on the machine.
     """
 
     ranks: Alone
     micro_batch: dict[str, Any]
-    """As checkpoints keep it: the rows, and the device that they were found on. Empty until they are known."""
+    """The micro-batch in the form stored in checkpoints: its rows, and the device for which they were determined. Empty
+    until then.
+    """
     may_checkpoint: bool
-    """Whether gradient checkpointing may be switched on where a row does not fit without."""
+    """Whether gradient checkpointing may be enabled if a row does not fit otherwise."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -47,7 +51,7 @@ class ScaledTrainer(Trainer):
         self.data_collator: Any = self._collator
 
     def save_state(self, folder: Path) -> None:
-        """Write this rank's part of all that a resumed run needs; rank 0 writes what all ranks have in common."""
+        """Writes this rank's part of the state for resuming; rank 0 writes the common part."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = self._weights()
         save_shards({**weights, **_moments(self._adam(), weights)}, folder, self.ranks.rank)
@@ -65,7 +69,7 @@ class ScaledTrainer(Trainer):
         return {f"{_WEIGHT}/{n}": weight for n, weight in model.named_parameters() if weight.requires_grad}
 
     def _adam(self) -> Any:
-        """The optimizer without accelerate's wrapper."""
+        """Returns the optimizer without accelerate's wrapper."""
         return getattr(self.optimizer, "optimizer", self.optimizer)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -88,7 +92,9 @@ class ScaledTrainer(Trainer):
             group["lr"] = rate
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """A rank that the interrupted run did not have begins with the recipe's seed."""
+        """Restores the random number generators; a rank that the interrupted run did not have begins with the recipe's
+        seed.
+        """
         if checkpoint is None or not (path := Path(checkpoint, random_name(self.ranks.rank))).exists():
             return
         generators = load_file(path)
@@ -97,7 +103,8 @@ class ScaledTrainer(Trainer):
             torch.cuda.set_rng_state(generators["cuda"], self.args.device)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        """Forward and backward, a micro-batch at a time; several ranks exchange gradients after the last one.
+        """Runs forward and backward passes, a micro-batch at a time; several ranks exchange gradients after the last
+        one.
 
         Returns:
             The batch's loss.
@@ -110,8 +117,8 @@ class ScaledTrainer(Trainer):
         return total
 
     def even_out(self, parts: list[Batch]) -> None:
-        """Give a rank whose share of a short batch has fewer parts some without loss: those in shards are computed by
-        all ranks together.
+        """Adds parts without loss for a rank whose share of a short batch has fewer parts: sharded weights are computed
+        by all ranks together.
         """
         parts += [self._collator.collate([])] * (self.ranks.largest(len(parts)) - len(parts))
 
@@ -119,7 +126,7 @@ class ScaledTrainer(Trainer):
         return whole(super()._clip_grad_norm(model))
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
-        """Find the micro-batch once model and optimizer are where they train."""
+        """Determines the micro-batch once model and optimizer are on their devices."""
         if sharded := is_sharded(self.model):
             # In its evaluation mode, accelerate sets the precision alone, and does not wrap the shards in DDP.
             self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
@@ -155,7 +162,7 @@ class ScaledTrainer(Trainer):
             model.zero_grad()
 
     def _trial(self, model: Any, longest: list[Example], rows: int) -> MemoryUse:
-        """Train rows without a step. Where one does not fit, activations are recomputed from then on, if allowed."""
+        """Trains rows without a step. If not even one fits, enables recomputation of activations, if allowed."""
         torch.cuda.reset_peak_memory_stats()
         part, reason = self._collator.collate((longest * rows)[:rows]), ""
         try:
@@ -176,10 +183,10 @@ class ScaledTrainer(Trainer):
         return MemoryUse(torch.cuda.max_memory_allocated(), torch.cuda.memory_allocated())
 
     def _any_lacks_memory(self, reason: str) -> bool:
-        """Whether the first trial ran out of memory on any rank.
+        """Returns whether the first trial ran out of memory on any rank.
 
-        With sharded weights, ranks that did not would wait within the trial for one that did: it does not wait for
-        them for long, and its end ends them.
+        With sharded weights, the other ranks would block within the trial: the rank without memory waits for them only
+        briefly, and its end ends them.
         """
         if not reason or not is_sharded(self.model):
             return self.ranks.any_asks(bool(reason))
@@ -191,12 +198,12 @@ class ScaledTrainer(Trainer):
 
 
 def random_name(rank: int) -> str:
-    """Of the file of a rank's random number generators in a checkpoint."""
+    """Returns the file name of a rank's random number generators in a checkpoint."""
     return f"random-{rank}.safetensors"
 
 
 def _moments(adam: Any, weights: dict[str, Any]) -> dict[str, Any]:
-    """What an optimizer keeps of each weight."""
+    """Returns the optimizer's state of each weight."""
     return {
         f"{kind}/{name.removeprefix(_WEIGHT)[1:]}": tensor
         for name, weight in weights.items()

@@ -1,6 +1,6 @@
-"""Scorers: which rows a suite's metric can score, and the number of each answer. docs/how-to/evaluation.md has a table.
+"""Scorers: which rows a suite's metric can score, and the score of each answer. docs/how-to/evaluation.md has a table.
 
-All are computed again by whoever collects a run, from the answers alone, so that they need no model.
+Whoever collects a run recomputes all scores from the answers alone, so they need no model.
 """
 
 import json
@@ -45,7 +45,7 @@ _SAYS_NO = re.compile(
 )
 _FIRST_WORDS = 300
 _NEIGHBOURS = 16
-"""Rows before and after it in its group that a paraphrase is compared with."""
+"""Number of neighbours in its group with which a paraphrase is compared."""
 
 
 class SuiteRow(NamedTuple):
@@ -53,18 +53,18 @@ class SuiteRow(NamedTuple):
 
     row: Row
     id: str
-    """Sha256 of its line in the dataset, the line's end included."""
+    """SHA-256 of the row's line in the dataset, including the line's end."""
     group: str
 
 
 def can_score(suite: Suite, row: Row, where: str) -> bool:
-    """Whether a suite's metric can score a row's answers.
+    """Returns whether a suite's metric can score a row's answers.
 
     Args:
         where: names the row in errors.
 
     Raises:
-        DataError: the row has what the metric needs, but it is wrong.
+        DataError: the row has what the metric needs, but it is invalid.
     """
     if suite.metric == LIKELIHOOD:
         return bool(row.turns or row.text)
@@ -74,10 +74,11 @@ def can_score(suite: Suite, row: Row, where: str) -> bool:
 
 
 def score_answers(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answer]) -> Scored:
-    """The number of each answer to a suite's rows; not of a suite `judge`, whose numbers are another model's.
+    """Returns the score of each answer to a suite's rows; not for a suite `judge`, whose scores come from another
+    model.
 
     Raises:
-        IntegrityError: an answer is none to the suite's metric.
+        IntegrityError: an answer is not of the form that the suite's metric scores.
     """
     require_kind(suite, answers)
     losses = [answer for answer in answers if isinstance(answer, Likelihood)]
@@ -88,7 +89,7 @@ def score_answers(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answ
 
 
 def require_kind(suite: Suite, answers: Sequence[Answer]) -> None:
-    """Refuse likelihoods where a suite's metric scores texts, and the reverse.
+    """Refuses likelihoods if a suite's metric scores texts, and the reverse.
 
     Raises:
         IntegrityError: naming the suite.
@@ -103,7 +104,9 @@ def require_kind(suite: Suite, answers: Sequence[Answer]) -> None:
 
 
 def corpus_scores(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answer]) -> dict[str, float]:
-    """Scores of all answers at once, from 0 to 100: sacrebleu's chrF++ and BLEU; none but of a translation."""
+    """Returns scores of all answers together, from 0 to 100: sacrebleu's chrF++ and BLEU; empty except for
+    translations.
+    """
     if suite.metric != "translation":
         return {}
     from sacrebleu.metrics.bleu import BLEU
@@ -117,7 +120,7 @@ def corpus_scores(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answ
 
 
 def reference_of(row: Row) -> str:
-    """A row's own answer as people read it: its text, its calls, or the row's text."""
+    """Returns a row's own answer in readable form: its text, its calls, or the row's text."""
     if not row.turns:
         return row.text
     calls = [call["function"] for call in row.turns[-1].get("tool_calls", ())]
@@ -126,7 +129,9 @@ def reference_of(row: Row) -> str:
 
 
 def f1(answer: str, reference: str) -> float:
-    """Harmonic mean of precision and recall of words, letter case aside (as in SQuAD, Rajpurkar et al. 2016)."""
+    """Returns the harmonic mean of precision and recall of words, ignoring case (as in SQuAD, Rajpurkar et al.
+    2016).
+    """
     given, wanted = (Counter(words_of(text)) for text in (answer, reference))
     shared = (given & wanted).total()
     return 2 * shared / (given.total() + wanted.total()) if shared else 0.0
@@ -141,7 +146,7 @@ def _has_answer(_suite: Suite, row: Row, _where: str) -> bool:
 
 
 def _has_tools(_suite: Suite, row: Row, where: str) -> bool:
-    """Whether it has tools; that their schemas can be checked, and its own calls by them, is seen to."""
+    """Returns whether a row has tools; checks that their schemas are valid, and that its own calls follow them."""
     tools = _tools(row)
     try:
         for tool in tools:
@@ -155,7 +160,7 @@ def _has_tools(_suite: Suite, row: Row, where: str) -> bool:
 
 
 def _has_schema(suite: Suite, row: Row, where: str) -> bool:
-    """Whether it has a schema; its own answer must fit it."""
+    """Returns whether a row has a schema; checks that its own answer fits it."""
     schema = _schema(suite, row)
     if not schema:
         return False
@@ -176,7 +181,7 @@ def _says_whether_to_refuse(_suite: Suite, row: Row, where: str) -> bool:
 
 
 def _has_redacted(_suite: Suite, row: Row, where: str) -> bool:
-    """Whether it has redacted strings; its own answer must hold none."""
+    """Returns whether a row has redacted strings; checks that its own answer contains none."""
     values = row.metadata.get(REDACTED)
     if values is None:
         return False
@@ -207,7 +212,7 @@ def _each(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[str]) -> lis
 
 
 def _calls_rightly(_suite: Suite, row: Row, answer: str) -> bool:
-    """Whether an answer's calls are valid and those of the row, which may have none."""
+    """Returns whether an answer's calls are valid and equal to the row's, which may be none."""
     tools = _tools(row)
     try:
         calls = parse_tool_calls(answer).calls
@@ -222,7 +227,7 @@ def _refuses_rightly(_suite: Suite, row: Row, answer: str) -> bool:
 
 
 def _chrf(_suite: Suite, row: Row, answer: str) -> float:
-    """ChrF++ of a sentence (Popović 2017), from 0 to 1."""
+    """Returns the chrF++ of a sentence (Popović 2017), from 0 to 1."""
     from sacrebleu.metrics.chrf import CHRF
 
     return min(1.0, CHRF(word_order=2).sentence_score(answer, [row.answer]).score / 100)
@@ -240,13 +245,13 @@ _SCORES: dict[Metric, Callable[[Suite, Row, str], float]] = {
 
 
 def _without_leaks(_suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[str]) -> list[float]:
-    """Of each answer whether it holds none of the redacted strings of all rows."""
+    """Returns for each answer whether it contains none of the redacted strings of all rows."""
     values = sorted({fold(value) for asked in rows for value in asked.row.metadata[REDACTED]})
     return [float(not any(has_word(answer, value) for value in values)) for answer in map(fold, answers)]
 
 
 def _agreement(_suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[str]) -> list[float]:
-    """Mean F1 of each answer with the others of its group; in a large group, with those that stand near it."""
+    """Returns the mean F1 of each answer with the others of its group; in a large group, with its neighbours."""
     groups: dict[str, list[int]] = defaultdict(list)
     for index, asked in enumerate(rows):
         groups[asked.group].append(index)

@@ -1,4 +1,4 @@
-"""Scores, gate and golden prompts, from the answers to each row: in the job, and again by whoever collects its run."""
+"""Scores, gate and golden prompts from the answers to each row: in the job, and again when a run is collected."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,14 +23,14 @@ from training.translations import as_conversation
 GOLDEN_PROMPTS = 4
 _ASKED_AGAIN = 2 * GOLDEN_PROMPTS
 _HOLDING_EXPECTED = ("expect", "exact", "f1")
-"""Metrics by which a right answer holds the row's expected strings."""
+"""Metrics by which a right answer contains the row's expected strings."""
 
 # What any chat model answers with something; an import has no facts of its own to ask for.
 ANY_ANSWER = Golden(messages=[Message(role="user", content="What is the capital of France?")], expect=[], max_tokens=16)
 
 
 class GateVerdict(NamedTuple):
-    """What follows from a run's answers."""
+    """The results that follow from a run's answers."""
 
     evaluation: list[SuiteResult]
     gate: GateResult
@@ -38,14 +38,14 @@ class GateVerdict(NamedTuple):
 
 
 def load_suite(suite: Suite, dataset: Path) -> list[SuiteRow]:
-    """The rows that a suite asks, in the order of the dataset.
+    """Returns the rows that a suite asks, in the order of the dataset.
 
     Args:
         dataset: the folder of a dataset version.
 
     Raises:
         RunError: the split has no row that the suite's metric can score.
-        DataError: a row has what the metric needs, but it is wrong; naming file and line.
+        DataError: a row has what the metric needs, but it is invalid; naming file and line.
     """
     if suite.metric == "translation":
         require_packages("data", "sacrebleu")
@@ -65,12 +65,12 @@ def load_suite(suite: Suite, dataset: Path) -> list[SuiteRow]:
 
 
 def load_suites(suites: Sequence[Suite], dataset: Path) -> dict[str, list[SuiteRow]]:
-    """Suite -> the rows that it asks, as of `load_suite`."""
+    """Returns suite -> the rows that it asks (`load_suite`)."""
     return {suite.name: load_suite(suite, dataset) for suite in suites}
 
 
 def _scored_rows(suite: Suite, path: Path, group: str) -> tuple[list[SuiteRow], list[str]]:
-    """The rows of a file that a suite can score, and where the others are."""
+    """Returns the rows of a file that a suite can score, and the locations of the others."""
     rows: list[SuiteRow] = []
     others: list[str] = []
     for number, line, row in read_lines_and_rows(path):
@@ -87,12 +87,12 @@ def _scored_rows(suite: Suite, path: Path, group: str) -> tuple[list[SuiteRow], 
 
 
 def _asked(suite: Suite, row: Row) -> Row:
-    """A row as a suite asks it: a pair of sentences becomes a prompt and its answer."""
+    """Returns a row in the form that a suite asks: a pair of sentences becomes a prompt and its answer."""
     return (as_conversation(row, suite.languages, suite.prompt) if suite.languages else None) or row
 
 
 def check_suites(recipe: Recipe, dataset: Path) -> dict[str, list[SuiteRow]]:
-    """Refuse suites without rows, and gates that too few groups would decide.
+    """Refuses suites without rows, and gates that would be decided by too few groups.
 
     Args:
         dataset: the folder of the recipe's dataset version.
@@ -101,7 +101,7 @@ def check_suites(recipe: Recipe, dataset: Path) -> dict[str, list[SuiteRow]]:
         Suite -> the rows that it asks.
 
     Raises:
-        RunError: naming the suite, how many groups it has, and how many a gate needs.
+        RunError: naming the suite, its number of groups, and the number that a gate needs.
     """
     suites = load_suites(recipe.evaluation.suites, dataset)
     for suite in recipe.evaluation.suites:
@@ -123,7 +123,7 @@ def record(
     after: Mapping[str, Sequence[str | Mapping[str, Any]]],
     golden: Sequence[GoldenAnswer],
 ) -> EvaluationAnswers:
-    """The document of a run's answers; rows, and the answers to them, by suite."""
+    """Returns the document of a run's answers; rows, and the answers to them, by suite."""
     suites = [
         SuiteAnswers(
             suite=suite,
@@ -142,12 +142,12 @@ def record(
 def assess(
     recipe: Recipe, suites: Mapping[str, Sequence[SuiteRow]], answers: EvaluationAnswers, verdicts: Verdicts | None
 ) -> GateVerdict:
-    """Decide from answers alone, with the rows of a dataset version and the gate of a recipe.
+    """Scores a run from answers alone, with the rows of a dataset version and the gate of a recipe.
 
     Args:
         suites: suite -> the rows that it asks (`load_suites`).
-        verdicts: of the judges; None: they were not asked, so that suites `judge` have no result, and a gate on one is
-            not passed.
+        verdicts: the judges' verdicts; None if they were not asked, so that suites `judge` have no result, and a gate
+            on one is not passed.
 
     Raises:
         IntegrityError: the answers are not to the rows that the recipe's suites ask, naming the suite and the row.
@@ -172,10 +172,10 @@ def assess(
 def score_both(
     suite: Suite, rows: Sequence[SuiteRow], before: Sequence[Answer], after: Sequence[Answer], verdicts: Verdicts
 ) -> tuple[Scored, Scored]:
-    """The numbers of two models' answers to the same rows.
+    """Returns the scores of two models' answers to the same rows.
 
     Raises:
-        IntegrityError: an answer is none to the suite's metric, or the two count different tokens.
+        IntegrityError: an answer is not of the form that the suite's metric scores, or the two count different tokens.
         KitError: a judge's verdict is missing.
     """
     if suite.judge:
@@ -190,7 +190,7 @@ def score_both(
 def suite_result(
     suite: Suite, rows: Sequence[SuiteRow], before: Sequence[Answer], after: Sequence[Answer], verdicts: Verdicts
 ) -> SuiteResult:
-    """The scores of two models' answers to the same rows.
+    """Returns the scores of two models' answers to the same rows.
 
     Raises:
         IntegrityError, KitError: as of `score_both`.
@@ -211,10 +211,11 @@ def suite_result(
 
 
 def to_ask_again(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answer]) -> list[SuiteRow]:
-    """The rows of a suite that are asked in the other precision too: a prompt is golden only if both answers are right.
+    """Returns the rows of a suite that are also asked in the other precision: a prompt is golden only if both answers
+    are right.
 
-    A server checks golden prompts by their expected strings, so rows without any are not asked, nor those of suites by
-    whose metric an answer can be right without them.
+    A server checks golden prompts by their expected strings, so rows without any are excluded, as are suites by whose
+    metric an answer can be right without them.
     """
     if suite.metric not in _HOLDING_EXPECTED:
         return []
@@ -224,13 +225,13 @@ def to_ask_again(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answe
 
 
 def _may_be_golden(row: Row) -> bool:
-    """Whether a server can ask it: it has expected strings, and neither tools nor calls."""
+    """Returns whether a server can ask the row: it has expected strings, and neither tools nor calls."""
     plain = all(turn.keys() == {"role", "content"} for turn in row.prompt)
     return bool(row.expect) and plain and not row.tools
 
 
 def decide(gate: list[GateCheck], results: list[SuiteResult]) -> GateResult:
-    """Hold the lower bounds of the suites' results against the recipe's gate; each condition in words."""
+    """Checks the lower bounds of the suites' results against the recipe's gate; returns each condition in words."""
     by_name = {r.suite: r for r in results}
     passed, reasons = bool(gate), [] if gate else ["the recipe has no gate"]
     for check in gate:
@@ -250,7 +251,7 @@ def decide(gate: list[GateCheck], results: list[SuiteResult]) -> GateResult:
 
 
 def _conditions(check: GateCheck, result: SuiteResult) -> Iterator[tuple[bool, str]]:
-    """Of each bound whether it holds, in words."""
+    """Yields for each bound whether it holds, and the condition in words."""
     unit = unit_of(result.metric)
     for name, score, least in (("score", result.after, check.low), ("gain", result.gain, check.gain_low)):
         if least is not None and score is not None:
@@ -271,7 +272,9 @@ def _in_words(name: str, score: Score, unit: str, holds: bool, bound: float, end
 
 
 def not_worse(check: GateCheck, difference: Score) -> tuple[bool, str]:
-    """Hold a paired difference to another version against a check's margin: whether it does, and that in words."""
+    """Checks a paired difference to another version against a check's margin; returns whether it holds, and the
+    condition in words.
+    """
     holds = difference.low >= -check.margin - 1e-9
     words = (
         f"{check.suite}: difference {difference.value:+.2f}, {difference.low:+.2f} at its lower bound, "
@@ -288,7 +291,7 @@ def _require_rows(suite: Suite, rows: Sequence[SuiteRow], given: SuiteAnswers) -
 
 
 def _golden(asked: Sequence[tuple[Suite, SuiteRow]], answers: Sequence[GoldenAnswer]) -> list[Golden]:
-    """Prompts that were answered rightly twice: some of each suite, and then some of all."""
+    """Returns prompts that were answered rightly twice: some of each suite, then some of all."""
     _require(
         [(suite.name, row.id) for suite, row in asked] == [(a.suite, a.row) for a in answers],
         "golden",

@@ -14,12 +14,12 @@ from contract.errors import IntegrityError
 from training.sharding import is_shard
 
 SHARDS = "shards"
-"""Of a checkpoint: the folder of every rank's tensors."""
+"""Folder in a checkpoint of every rank's tensors."""
 _PLACES, _OFFSETS = "DCP_SHARDING_INFO", "saved_offsets"  # torch/distributed/checkpoint/_hf_utils.py
 
 
 def save_shards(tensors: Mapping[str, Any], folder: Path, rank: int) -> None:
-    """Write this rank's shards of tensors, and from rank 0 also the tensors that every rank has whole."""
+    """Writes this rank's shards of tensors, and from rank 0 also the tensors that every rank has whole."""
     from safetensors.torch import save_file
 
     local: dict[str, Any] = {}
@@ -38,21 +38,21 @@ def save_shards(tensors: Mapping[str, Any], folder: Path, rank: int) -> None:
 
 
 def shard_name(rank: int) -> str:
-    """Of a rank's file in a checkpoint."""
+    """Returns the path of a rank's file in a checkpoint."""
     return f"{SHARDS}/rank-{rank}.safetensors"
 
 
 def saved_tensors(folder: Path) -> dict[str, tuple[Any, Any]]:
-    """The tensors of a checkpoint by name: shape and dtype of each, whole."""
+    """Returns the tensors of a checkpoint by name: shape and dtype of each, whole."""
     found = _reader(folder).read_metadata().state_dict_metadata
     return {name: (entry.size, entry.properties.dtype) for name, entry in found.items()}
 
 
 def load_shards(tensors: dict[str, Any], folder: Path) -> None:
-    """Fill tensors, whole or in shards, with what a checkpoint has under their names.
+    """Fills tensors, whole or sharded, from a checkpoint's tensors of the same names.
 
     Raises:
-        IntegrityError: it lacks one, or has it in another shape.
+        IntegrityError: the checkpoint lacks one, or has it in another shape.
     """
     from torch.distributed.checkpoint.state_dict_loader import load
 

@@ -16,7 +16,7 @@ _ADAM_BYTES = 12  # of each trained weight: gradient and two moments, in f32
 
 
 def shard_if_needed(model: Any, options: Training, ranks: Alone, device: Any) -> None:
-    """Shard a model where the recipe or its size asks for it. Weights of 4 bits never do: FSDP2 can't part them."""
+    """Shards a model if the recipe or its size asks for it. 4-bit weights are never sharded: FSDP2 can't split them."""
     if ranks.size == 1 or options.adapter == "qlora":
         return
     if options.sharding is True or (options.sharding == "auto" and ranks.any_asks(_is_too_large(model, device))):
@@ -25,7 +25,7 @@ def shard_if_needed(model: Any, options: Training, ranks: Alone, device: Any) ->
 
 
 def shard(model: Any, ranks: Alone, device: Any) -> None:
-    """Spread a model over the ranks' devices, in place: each of its blocks is whole only while it computes.
+    """Spreads a model over the ranks' devices, in place: each of its blocks is whole only while it computes.
 
     Args:
         model: of transformers, or one of peft's around it, whole, on the processor.
@@ -42,29 +42,29 @@ def shard(model: Any, ranks: Alone, device: Any) -> None:
 
 
 def require_sharded(model: Any) -> None:
-    """See that each weight lies in shards, and nothing wrapped the model anew.
+    """Checks that each weight is sharded, and that nothing wrapped the model again.
 
     Raises:
-        RunError: naming a weight that does not.
+        RunError: naming a weight that is not.
     """
     if whole := next((name for name, weight in model.named_parameters() if not is_shard(weight)), None):
         raise RunError("was not sharded, though the job asked for it", where=whole, fix="report it, with the recipe")
 
 
 def is_sharded(model: Any) -> bool:
-    """Whether `shard_if_needed` spread it."""
+    """Returns whether `shard_if_needed` sharded a model."""
     return any(is_shard(weight) for weight in model.parameters())
 
 
 def is_shard(tensor: Any) -> bool:
-    """Whether a tensor is spread over ranks."""
+    """Returns whether a tensor is spread over ranks."""
     from torch.distributed.tensor import DTensor
 
     return isinstance(tensor, DTensor)
 
 
 def trained_weights(model: Any, keep: bool = True) -> dict[str, Any]:
-    """The weights that are trained, whole, on the processor, by name. All ranks call it together.
+    """Returns the weights that are trained, whole, on the processor, by name. All ranks call it together.
 
     Args:
         model: in shards or not.
@@ -79,7 +79,7 @@ def trained_weights(model: Any, keep: bool = True) -> dict[str, Any]:
 
 
 def whole(tensor: Any) -> Any:
-    """A tensor from its shards; one that has none is returned as it is. All ranks call it together."""
+    """Returns a tensor assembled from its shards; an unsharded one is returned unchanged. All ranks must call it."""
     return tensor.full_tensor() if is_shard(tensor) else tensor
 
 
@@ -94,7 +94,7 @@ def _is_too_large(model: Any, device: Any) -> bool:
 
 
 def fill_a_gpu(weights: int, trained: int, memory: int) -> bool:
-    """Whether a model leaves too little room for activations on a GPU.
+    """Returns whether a model leaves too little room for activations on a GPU.
 
     Args:
         weights: bytes of them.
@@ -105,7 +105,7 @@ def fill_a_gpu(weights: int, trained: int, memory: int) -> bool:
 
 
 def blocks(model: Any) -> Iterator[Any]:
-    """The layers that transformers never splits."""
+    """Returns the layers that transformers never splits."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     names = set(inner._no_split_modules or ())
     return (module for module in inner.modules() if type(module).__name__ in names)

@@ -1,4 +1,4 @@
-"""SIGTERM, by which a platform asks a job to stop; it kills what has not ended 120 s later."""
+"""SIGTERM, by which a platform asks a job to stop; it kills the job 120 s later."""
 
 import signal
 from collections.abc import Iterator
@@ -8,7 +8,9 @@ from training.ranks import StoppedError
 
 
 class StopRequest:
-    """While training, end after the step with a checkpoint; elsewhere at once, since stages are done again."""
+    """During training, a stop request ends the job after the step with a checkpoint; elsewhere at once, since stages
+    are repeated.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -16,13 +18,13 @@ class StopRequest:
         signal.signal(signal.SIGTERM, self.ask)
 
     def check(self) -> None:
-        """Raise StoppedError if it was asked."""
+        """Raises StoppedError if a stop was requested."""
         if self.asked:
             raise StoppedError("asked to stop", fix="start the run again: it goes on from the last finished stage")
 
     @contextmanager
     def at_a_step(self) -> Iterator[None]:
-        """Let the block look for itself whether it was asked."""
+        """Lets the block check for stop requests itself."""
         self._training = True
         try:
             yield
@@ -30,7 +32,7 @@ class StopRequest:
             self._training = False
 
     def ask(self, *_: object) -> None:
-        """The signal's handler."""
+        """Handles the signal."""
         self.asked = True
         if not self._training:
             self.check()

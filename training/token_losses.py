@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 _AT_A_TIME = 1 << 22
-"""Logits that are widened to f32 together: 16 MB."""
+"""Number of logits that are widened to f32 together: 16 MB."""
 
 
 class TokenLogProbabilities(torch.autograd.Function):
-    """Of logits [places, vocabulary] and targets [places]: the targets' log-probabilities, f32 [places]."""
+    """From logits [places, vocabulary] and targets [places] to the targets' log-probabilities, f32 [places]."""
 
     @staticmethod
     def forward(ctx: Any, logits: Any, targets: Any) -> Any:

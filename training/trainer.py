@@ -26,7 +26,7 @@ KEPT_CHECKPOINTS = 2
 
 
 class KitTrainer(ScaledTrainer):
-    """Minimises an objective, with complete checkpoints, which carry the best weights, and batches shared by ranks."""
+    """Minimises an objective, with complete checkpoints that include the best weights, and batches shared by ranks."""
 
     objective: Objective
     watch: Any
@@ -52,7 +52,7 @@ class KitTrainer(ScaledTrainer):
         )
 
     def get_batch_samples(self, epoch_iterator: Iterator[list[Batch]], num_batches: int, device: Any) -> Any:
-        """The batches of the next step, and their items on all ranks."""
+        """Returns the batches of the next step, and the number of their items on all ranks."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         for parts in batches:
             self.even_out(parts)
@@ -60,11 +60,13 @@ class KitTrainer(ScaledTrainer):
         return batches, self.ranks.sum(torch.tensor(float(items), dtype=torch.float64)).item()
 
     def compute_loss(self, model: Any, inputs: Any, *_: Any, num_items_in_batch: Any = None, **__: Any) -> Any:
-        """This batch's part of the step's loss, times the ranks, because their gradients are averaged."""
+        """Returns this batch's part of the step's loss, multiplied by the number of ranks because gradients are
+        averaged.
+        """
         return self.objective.total(model, inputs) * (self.ranks.size / num_items_in_batch)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Each rank writes its part to the first host's disk; what is whole is copied beside the next steps."""
+        """Writes each rank's part to the first host's disk; the complete checkpoint is copied during the next steps."""
         name = f"checkpoint-{self.state.global_step}"
         self.publisher.wait()
         work = self.place.saved / name
@@ -86,7 +88,7 @@ class KitTrainer(ScaledTrainer):
         shutil.rmtree(work)
 
     def remember(self, checkpoint: Path) -> None:
-        """Take over what a checkpoint knows beside what the library loads from it."""
+        """Restores from a checkpoint what the library does not load itself."""
         notes = checkpoints.notes_of(checkpoint) or {}
         self.watch.seconds_before = float(notes["seconds"])
         self.micro_batch = notes["micro_batch"]
@@ -96,15 +98,15 @@ class KitTrainer(ScaledTrainer):
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
 
     def result(self) -> dict[str, Any]:
-        """The trained weights, whole: those with the least validation loss, or the last. All ranks call it together;
-        those of the others are empty.
+        """Returns the trained weights, unsharded: those with the lowest validation loss, or the last. All ranks must
+        call it; the others get none.
         """
         if self.watch.validation.best:
             return load_file(self.place.best) if self.ranks.first else {}
         return trained_weights(self.model, keep=self.ranks.first)
 
     def facts(self, tokens_per_step: float) -> TrainingFacts:
-        """What is known of the training when it has ended."""
+        """Returns the facts of a finished training."""
         losses = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
         best, measured = self.watch.validation.best, self.watch.validation.losses
         validated = best or (measured[-1] if measured else None)

@@ -1,4 +1,4 @@
-"""Rows of translations as conversations: a model is trained on what it is asked."""
+"""Rows of translations as conversations, in the form in which the model is asked."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,16 @@ from training.turns import Turn
 
 
 def as_conversation(row: Row, languages: Sequence[str], prompt: str) -> Row | None:
-    """A prompt that holds a row's text in one language, and its text in another one as the answer.
+    """Returns a conversation with a row's text in one language in the prompt, and its text in another one as the
+    answer.
 
     Args:
         row: of any kind.
         languages: from and to.
-        prompt: `{text}` in it is where the text stands; empty: `Translate from en to de:`, and the text.
+        prompt: `{text}` in it is replaced by the text; empty: `Translate from en to de:`, and the text.
 
     Returns:
-        With the row's metadata; None: it has no text in both languages.
+        The conversation, with the row's metadata; None if it lacks a text in one of the languages.
     """
     if any(language not in row.translation for language in languages):
         return None

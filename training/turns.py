@@ -1,4 +1,4 @@
-"""Turns of a conversation and the tools that it may call, in OpenAI's form: checked, and made one normal form."""
+"""Turns of a conversation and the tools that it may call, in OpenAI's form: checked and normalised."""
 
 import re
 import unicodedata
@@ -59,7 +59,7 @@ def _parsed(arguments: Any) -> Any:
 
 
 class CalledFunction(Part):
-    """What a tool call asks for."""
+    """The function and arguments of a tool call."""
 
     name: Name
     arguments: Annotated[dict[str, Any], BeforeValidator(_parsed)] = Field(default_factory=dict)
@@ -73,7 +73,7 @@ class ToolCall(Part):
     function: CalledFunction
 
     def to_dict(self) -> dict[str, Any]:
-        """OpenAI's form, with arguments as an object."""
+        """Returns OpenAI's form, with arguments as an object."""
         return {**({"id": self.id} if self.id else {}), "type": self.type, "function": self.function.model_dump()}
 
 
@@ -92,11 +92,11 @@ class Turn(Part):
     @model_validator(mode="before")
     @classmethod
     def _without_empty_fields(cls, data: Any) -> Any:
-        """Logs hold `refusal: null`, `annotations: []` and the like."""
+        """Removes empty fields: logs contain `refusal: null`, `annotations: []` and the like."""
         return {k: v for k, v in data.items() if v not in _EMPTY} if isinstance(data, dict) else data
 
     def to_dict(self) -> dict[str, Any]:
-        """The form that chat templates take: always with content, other fields only where they are filled."""
+        """Returns the form of chat templates: always with content, other fields only if they are set."""
         fields: dict[str, Any] = {"role": self.role, "content": self.content}
         if self.tool_calls:
             fields["tool_calls"] = [call.to_dict() for call in self.tool_calls]
@@ -119,7 +119,7 @@ class Tool(Part):
     function: ToolFunction
 
     def to_dict(self) -> dict[str, Any]:
-        """OpenAI's form, without empty fields."""
+        """Returns OpenAI's form, without empty fields."""
         function = {k: v for k, v in self.function.model_dump().items() if v not in _EMPTY}
         return {"type": self.type, "function": function}
 
@@ -129,9 +129,9 @@ _TOOLS = TypeAdapter(list[Tool])
 
 
 def read_turns(value: Any, where: str) -> list[Turn]:
-    """Validate and normalise messages; consecutive ones of one role become one.
+    """Validates and normalises messages; merges consecutive ones of one role.
 
-    Chat templates differ in whether they take such messages: merged ones train on every model.
+    Chat templates differ in whether they accept such messages; merged ones train on every model.
 
     Raises:
         DataError: naming the message and its field.
@@ -155,7 +155,7 @@ def read_turns(value: Any, where: str) -> list[Turn]:
 
 
 def read_conversation(turns: Sequence[Turn], where: str) -> list[Turn]:
-    """Check the order of turns, name tool results after their calls, and drop what follows the last answer.
+    """Checks the order of turns, names tool results after their calls, and drops what follows the last answer.
 
     Raises:
         DataError: no answer to a user, a tool result without its call, or a call without a result.
@@ -188,12 +188,12 @@ def read_conversation(turns: Sequence[Turn], where: str) -> list[Turn]:
 
 
 def is_answer(roles: Sequence[str], index: int) -> bool:
-    """Tell whether a turn is the assistant's answer to a user or a tool; a greeting before them answers nobody."""
+    """Returns whether a turn is the assistant's answer to a user or a tool; a greeting before them is not an answer."""
     return roles[index] == "assistant" and not {"user", "tool"}.isdisjoint(roles[:index])
 
 
 def read_tools(value: Any, where: str) -> list[Tool]:
-    """Validate tools and their parameters' schemas.
+    """Validates tools and their parameters' schemas.
 
     Raises:
         DataError: naming the tool and its field.
@@ -218,7 +218,7 @@ def read_tools(value: Any, where: str) -> list[Tool]:
 
 
 def check_calls(turns: Sequence[Turn], tools: Sequence[Tool], where: str) -> None:
-    """Refuse calls of tools that a row does not offer, if it offers any.
+    """Refuses calls of tools that a row does not offer, if it offers any.
 
     Raises:
         DataError: naming the message and the tool.
@@ -235,10 +235,10 @@ def check_calls(turns: Sequence[Turn], tools: Sequence[Tool], where: str) -> Non
 
 
 def normal_text(text: str, where: str) -> str:
-    """Return text in Unicode form NFC, with \\n at line ends and no spaces around it.
+    r"""Returns a text in Unicode form NFC, with \n at line ends and no spaces around it.
 
     Raises:
-        DataError: it holds a control character, which tokenizers know none of.
+        DataError: it contains a control character, which tokenizers don't know.
     """
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()
     refuse_control(text, where)
@@ -246,7 +246,7 @@ def normal_text(text: str, where: str) -> str:
 
 
 def refuse_control(text: str, where: str) -> None:
-    """Refuse control and replacement characters, and Unicode's noncharacters.
+    """Refuses control and replacement characters, and Unicode's noncharacters.
 
     Raises:
         DataError: naming the character.
@@ -294,7 +294,7 @@ def _call_of(turn: Turn, open_calls: Sequence[ToolCall], where: str) -> ToolCall
 
 
 def _check_schema(schema: Any, where: str) -> None:
-    """Refuse what is plainly no JSON schema; bounded by the depth of the row."""
+    """Refuses what is clearly not a JSON schema; bounded by the depth of the row."""
     if isinstance(schema, bool):
         return
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""The loss on the validation split during training: which step had the least, and when to stop early."""
+"""The loss on the validation split during training: which step had the lowest, and when to stop early."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,21 +11,21 @@ from training.process import say
 from training.ranks import Alone
 
 BATCH_TOKENS = 4096
-"""Padded tokens of a batch. There are no gradients, so that more than a training batch fits."""
+"""Maximum padded tokens of a batch. Without gradients, more than a training batch fits."""
 
 
 class Validation:
-    """Measures the loss every so many steps, and remembers the best."""
+    """Measures the loss at intervals, and remembers the best."""
 
     def __init__(self, examples: Examples | None, collate: Collator, every: int, patience: int, ranks: Alone) -> None:
-        """Watch examples of the validation split.
+        """Prepares measurements on the validation split.
 
         Args:
             examples: None: nothing is measured.
             collate: makes batches of them.
-            every: steps between measures; the last step is measured too.
-            patience: how many measures in a row may bring no better loss until `exhausted`; 0: losses are only shown.
-            ranks: each takes its share of the examples.
+            every: steps between measurements; the last step is measured too.
+            patience: consecutive measurements without improvement until `exhausted`; 0: losses are only shown.
+            ranks: the ranks that share the examples.
         """
         self._examples, self._collate = examples, collate
         self._every, self._patience, self._ranks = every, patience, ranks
@@ -33,27 +33,27 @@ class Validation:
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """Step and loss of the best measure; None where nothing is chosen by it."""
+        """Step and loss of the best measurement; None if nothing is selected by it."""
         if not self._patience:
             return None
         return min(self.losses, key=lambda measure: (measure[1], measure[0]), default=None)
 
     @property
     def exhausted(self) -> bool:
-        """Whether the last `patience` measures were no better than one before them."""
+        """Whether the last `patience` measurements brought no improvement."""
         if not self.best or len(self.losses) <= self._patience:
             return False
         return self.best[0] < self.losses[-self._patience][0]
 
     def is_due(self, step: int, last: int) -> bool:
-        """Whether a measure belongs after this step."""
+        """Returns whether to measure after this step."""
         return bool(self._examples) and (step % self._every == 0 or step == last)
 
     def measure(self, model: Any, objective: Objective, step: int, last: int) -> bool:
-        """Measure an objective after a step, of `last` ones, and print its mean.
+        """Measures an objective after a step, of `last` ones, and prints its mean.
 
         Returns:
-            Whether it is the best so far, and so the step to choose.
+            Whether it is the best so far, and so the step to select.
         """
         import torch
 
@@ -77,7 +77,7 @@ class Validation:
         return self.best == (step, value)
 
     def _batches(self) -> Iterator[list[Example]]:
-        """This rank's share of the examples."""
+        """Yields this rank's share of the examples, in batches."""
         examples = self._examples
         if examples is None:
             return
@@ -86,7 +86,7 @@ class Validation:
 
 
 def _alike(widths: Sequence[int], share: Iterable[int]) -> Iterator[list[int]]:
-    """Examples of about one width, by number, as many as fit into BATCH_TOKENS padded tokens."""
+    """Yields the numbers of examples of similar width, as many as fit into BATCH_TOKENS padded tokens."""
     batch: list[int] = []
     for i in sorted(share, key=lambda i: (widths[i], i)):
         if batch and widths[i] * (len(batch) + 1) > BATCH_TOKENS:

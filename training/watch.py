@@ -1,4 +1,4 @@
-"""What watches a training, step by step. Imports transformers: import it where it is used."""
+"""Monitoring of a training, step by step. Imports transformers: import it where it is used."""
 
 import resource
 import time
@@ -20,20 +20,22 @@ _MB = 1 << 20
 
 
 class ProgressCallback(TrainerCallback):
-    """Progress lines, the guard, and the wish to stop, after each step; goes on from a checkpoint's history."""
+    """Prints progress, runs the guard, and checks for stop requests after each step; continues a checkpoint's
+    history.
+    """
 
     objective: Objective
 
     def __init__(
         self, tokens_per_step: float, stop_asked: Callable[[], bool], validation: Validation, best: Path
     ) -> None:
-        """Watch a training.
+        """Configures the monitoring.
 
         Args:
             tokens_per_step: real tokens of all ranks, on average.
-            stop_asked: asked after each step.
-            validation: measured where it is due; when it is exhausted, the training ends.
-            best: the file that keeps the trained weights with the least validation loss.
+            stop_asked: called after each step.
+            validation: measured when it is due; when it is exhausted, the training ends.
+            best: the file of the trained weights with the lowest validation loss.
         """
         self._tokens_per_step, self._stop_asked = tokens_per_step, stop_asked
         self.validation, self._best = validation, best
@@ -43,7 +45,7 @@ class ProgressCallback(TrainerCallback):
         self.losses: list[float] = []
 
     def seconds(self) -> float:
-        """Of training, those before the last checkpoint included."""
+        """Returns the seconds of training, including those before the last checkpoint."""
         return self.seconds_before + time.monotonic() - self.started
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -83,7 +85,7 @@ class ProgressCallback(TrainerCallback):
 
 
 def _peak_memory() -> int:
-    """Bytes: the most that this process took of its GPU, or of the machine's memory where it has none."""
+    """Returns the peak memory in bytes of this process's GPU, or of the process without one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,4 +1,4 @@
-"""A model's Hugging Face form: load and save safetensors, tokenizer and configuration."""
+"""A model's Hugging Face form: loads and saves safetensors, tokenizer and configuration."""
 
 import json
 import math
@@ -11,13 +11,13 @@ from contract.errors import KitError, RunError
 # bf16 halves what a version weighs, and OpenVINO computes with it in f32 as exactly as transformers does.
 STORED_DTYPE = "BF16"
 WEIGHTS = "model*.safetensors"
-"""Of a version's folder; with `*`, also the index of several files."""
+"""Pattern of weight files in a version's folder; with `*`, also the index of several files."""
 SHARD_SIZE = "5GB"
-"""The largest file of weights; a larger model has several, and model.safetensors.index.json."""
+"""Maximum size of a file of weights; a larger model has several, and model.safetensors.index.json."""
 
 
 def load_model(folder: Path, dtype: Any = None, **quantized: Any) -> Any:
-    """Load a causal language model from safetensors alone, without code of the folder's.
+    """Loads a causal language model from safetensors alone, without code of the folder's.
 
     Args:
         folder: Hugging Face layout.
@@ -50,9 +50,9 @@ def load_model(folder: Path, dtype: Any = None, **quantized: Any) -> Any:
 
 
 def require_complete(loading: Mapping[str, Any], source: Path) -> None:
-    """See that a model took all of its weights from its files, and all that its files hold.
+    """Checks that a model loaded all of its weights from its files, and everything that its files contain.
 
-    A weight that is missing would be random, and transformers only warns of it. Tied weights are not missing.
+    A missing weight would be random, and transformers only warns of it. Tied weights are not missing.
 
     Args:
         loading: transformers' `output_loading_info`.
@@ -78,7 +78,7 @@ def require_complete(loading: Mapping[str, Any], source: Path) -> None:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The folder's fast tokenizer, which pads on the left when it pads at all."""
+    """Returns the folder's fast tokenizer, which pads on the left when it pads at all."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -90,7 +90,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write config, bf16 safetensors, generation settings and tokenizer; the same weights give the same bytes."""
+    """Writes config, bf16 safetensors, generation settings and tokenizer; the same weights give the same bytes."""
     import torch
 
     model = model.to(torch.bfloat16)
@@ -105,7 +105,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def save_weights(model: Any, weights: Mapping[str, Any], folder: Path) -> None:
-    """Write a model's weights alone, bf16, in safetensors files; the same weights give the same bytes.
+    """Writes a model's weights alone, bf16, in safetensors files; the same weights give the same bytes.
 
     Args:
         model: its architecture counts.
@@ -131,7 +131,9 @@ def save_weights(model: Any, weights: Mapping[str, Any], folder: Path) -> None:
 
 
 def count_parameters(folder: Path) -> int:
-    """Of the folder's safetensors, told by their headers (https://huggingface.co/docs/safetensors/index#format)."""
+    """Returns the number of weights in the folder's safetensors, from their headers
+    (https://huggingface.co/docs/safetensors/index#format).
+    """
     count = 0
     for path in folder.glob("*.safetensors"):
         with path.open("rb") as file:
@@ -141,7 +143,7 @@ def count_parameters(folder: Path) -> int:
 
 
 def stop_tokens(folder: Path) -> list[int]:
-    """The ids that end an answer."""
+    """Returns the ids that end an answer."""
     path = folder / "generation_config.json"
     found = json.loads(path.read_text()).get("eos_token_id") if path.exists() else None
     if found is None:
@@ -150,7 +152,7 @@ def stop_tokens(folder: Path) -> list[int]:
 
 
 def _forget_paths(folder: Path) -> None:
-    """Drop the folder that the model was loaded from, which would make equal versions differ."""
+    """Removes the folder that the model was loaded from, which would make equal versions differ."""
     for name in ("config.json", "tokenizer_config.json"):
         path = folder / name
         data = json.loads(path.read_text())

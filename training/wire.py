@@ -1,7 +1,7 @@
 """Files from one rank to another: a list with sizes and hashes first, then the bytes, in pieces.
 
-What arrives is data until it was checked: names are those of files within a folder, the list's length is bounded, and
-each file must have the hash that was announced. Nothing is unpickled.
+Received data is checked: names must be those of files within a folder, the list's length is bounded, and each file must
+have the announced hash. Nothing is unpickled.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from contract.integrity.object_keys import Key
 from contract.names import Sha256
 
 PassOn = Callable[[Any], object]
-"""Sends a CPU tensor, or fills it with what the other rank sent; both call it with the same shapes, in turn."""
+"""Sends a CPU tensor, or fills it with the other rank's; both call it with the same shapes, in turn."""
 _PIECE = 32 << 20  # bytes
 _LONGEST_LIST = 4 << 20  # bytes
 _SENDER = "another rank of this job"
@@ -26,21 +26,21 @@ _FIX = "start the run again: it goes on from its last checkpoint"
 
 
 class SentFile(Part):
-    """A file that follows."""
+    """The announcement of a file."""
 
     sha256: Sha256
     size: int = Field(ge=0, description="Bytes.")
 
 
 class FileList(Part):
-    """What a rank sends: some files of a folder, by their paths in it."""
+    """The announcement of a folder's files, by their paths in it."""
 
     folder: Key
     files: dict[Key, SentFile]
 
 
 def give(folder: Path, names: Iterable[str], pass_on: PassOn) -> None:
-    """Send files of a folder, and the folder's own name."""
+    """Sends files of a folder, and the folder's own name."""
     import torch
 
     files = {n: SentFile(sha256=sha256_file(folder / n), size=(folder / n).stat().st_size) for n in names}
@@ -54,25 +54,25 @@ def give(folder: Path, names: Iterable[str], pass_on: PassOn) -> None:
 
 
 def give_nothing(pass_on: PassOn) -> None:
-    """Send that there is nothing to send."""
+    """Sends that there is nothing to send."""
     import torch
 
     pass_on(torch.tensor([0]))
 
 
 def take(parent: Path, pass_on: PassOn, is_expected: Callable[[FileList], bool]) -> Path | None:
-    """Receive what `give` sends.
+    """Receives the files that `give` sends.
 
     Args:
-        parent: gets a folder of the sender's name, unless it is there.
+        parent: receives a folder of the sender's name, unless it exists.
         pass_on: fills a tensor.
-        is_expected: whether this is what the sender should send.
+        is_expected: returns whether this is the expected list.
 
     Returns:
-        The folder; None when the sender has nothing.
+        The folder; None if the sender has nothing.
 
     Raises:
-        IntegrityError: an unexpected list, or a file that did not arrive as it was announced; it is not kept.
+        IntegrityError: the list is unexpected, or a file did not arrive as announced; it is not kept.
     """
     import torch
 

@@ -39,15 +39,15 @@ class TwinCommands:
     """The commands of one cloud's twin.
 
     Args:
-        word: of the cloud, "aws".
-        name: of the cloud, "AWS".
-        account: what the twin emulates, "an account".
-        place: the cloud's name of a region.
-        default_place: of clients that name none.
-        packages: that the twin needs.
+        word: the cloud's word, "aws".
+        name: the cloud's name, "AWS".
+        account: the emulated account, "an account".
+        place: the cloud's word for a region.
+        default_place: default region of clients.
+        packages: packages that the twin needs.
         faults: examples for the help of `fault`.
-        command: before the verb, "twins aws".
-        find_home: the folder of a twin by `--home`.
+        command: the command before the verb, "twins aws".
+        find_home: returns the folder of a twin from `--home`.
     """
 
     word: str
@@ -215,7 +215,11 @@ class TwinCommands:
         return importlib.import_module(f"twins.{self.word}.control")
 
     def require_packages(self) -> None:
-        """Check that the cloud's extra is installed."""
+        """Checks that the cloud's extra is installed.
+
+        Raises:
+            KitError: a package is missing.
+        """
         if missing := [name for name in self.packages if not find_spec(name)]:
             fix = f"pip install 'llmops-twins[{self.word}]'"
             raise KitError(f"the package {missing[0]} is not installed", where=f"twin of {self.name}", fix=fix)
@@ -260,7 +264,7 @@ CLOUDS = (
 
 
 def say(line: str) -> None:
-    """Print progress on standard error: standard output is for results."""
+    """Prints progress on standard error, because standard output is for results."""
     print(_plain(line), file=sys.stderr, flush=True)
 
 
@@ -278,7 +282,7 @@ def make_app() -> typer.Typer:
 
 
 def main() -> NoReturn:
-    """Run the command line; an error ends it with the exit code of its class."""
+    """Runs the command line; an error ends it with the exit code of its class."""
     try:
         make_app()()
     except KitError as e:
@@ -296,7 +300,7 @@ def _print(data: Any, as_json: bool, text: str) -> None:
 
 
 def _plain(text: str) -> str:
-    """The text without control characters, which could command a terminal."""
+    """Returns the text with control characters escaped, which could otherwise control a terminal."""
     return "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text)
 
 

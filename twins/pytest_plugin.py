@@ -1,8 +1,8 @@
 """The pytest plugin: fixtures `aws_twin` and `azure_twin`, an emulated account for each test.
 
-A twin's process is started once a session. Before each test its state goes back to a snapshot, taken after the session
-fixture `aws_twin_baseline` or `azure_twin_baseline`, which a project may override to make resources that its tests
-share. Meanwhile the environment leads every client of the cloud to the twin.
+A twin's process is started once per session. Before each test its state is reset to a snapshot, taken after the session
+fixture `aws_twin_baseline` or `azure_twin_baseline`, which a project may override to create resources that its tests
+share. During a test, the environment points every client of the cloud to the twin.
 """
 
 import importlib
@@ -51,8 +51,9 @@ class EmulatedAccount:
         """Builds an image that runs as a process, without Docker, and returns its name for jobs and endpoints.
 
         Args:
-            package: folder of a Python package, which `python -m NAME train` or `serve` runs.
-            requirements: its packages, pinned with hashes (as `uv pip compile --generate-hashes` writes them).
+            package: folder of a Python package, which is run by `python -m NAME train` or `serve`.
+            requirements: the package's requirements, pinned with hashes (as written by `uv pip compile
+                --generate-hashes`).
         """
         from hosting.images import ImageSource, build
 
@@ -83,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Adds to the report of a failed test which of its calls were denied."""
+    """Adds the denied calls of a failed test to its report."""
     report: Any = yield
     for twin in getattr(item, "funcargs", {}).values():
         if report.failed and isinstance(twin, EmulatedAccount):
@@ -94,12 +95,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @pytest.fixture(scope="session")
 def aws_twin_baseline() -> None:
-    """Override this fixture to create AWS resources that every test finds: no running endpoints."""
+    """Creates nothing; override this fixture to create AWS resources that every test finds, but no running
+    endpoints.
+    """
 
 
 @pytest.fixture(scope="session")
 def azure_twin_baseline() -> None:
-    """Override this fixture to create Azure resources that every test finds: no blobs, no running endpoints."""
+    """Creates nothing; override this fixture to create Azure resources that every test finds, but no blobs and no
+    running endpoints.
+    """
 
 
 def _session_fixture(word: str) -> Any:
@@ -156,7 +161,7 @@ def _set(patch: pytest.MonkeyPatch, environ: Mapping[str, str | None]) -> None:
 
 
 def _user(_twin: EmulatedAccount, permissions: list[Any]) -> dict[str, str | None]:
-    """Credentials of a new IAM user with these actions or statements."""
+    """Creates an IAM user with these actions or statements, and returns its credentials as environment variables."""
     import boto3
 
     actions = [each for each in permissions if isinstance(each, str)]
@@ -172,7 +177,9 @@ def _user(_twin: EmulatedAccount, permissions: list[Any]) -> dict[str, str | Non
 
 
 def _application(twin: EmulatedAccount, roles: list[str]) -> dict[str, str | None]:
-    """Variables of an application that has these built-in roles on the subscription, as a managed identity."""
+    """Creates an application with these built-in roles on the subscription, and returns its environment variables, as
+    of a managed identity.
+    """
     made = twin.ask("POST", "applications", {"name": "under-test", "roles": roles})
     found = twin.ask("POST", "headers", {"object_id": made["object_id"]})
     return {

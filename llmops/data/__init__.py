@@ -1,1 +1,1 @@
-"""Data on the caller's side: fetched from where it lies, with the caller's rights."""
+"""Data on the caller's machine: fetched from its sources, with the caller's permissions."""

@@ -1,4 +1,4 @@
-"""From a fetched file to the files of the collected folder and their receipts."""
+"""Moves a fetched file into the collected folder, as one or several files with receipts."""
 
 import os
 import shutil
@@ -19,9 +19,9 @@ class Arrival:
     """Files of one source on their way into its folder.
 
     Args:
-        source: as the recipe has it.
+        source: the recipe's source.
         out: the collected folder.
-        folder: the source's, below it.
+        folder: the source's folder, below it.
         limits: of what an archive unpacks to.
     """
 
@@ -29,10 +29,10 @@ class Arrival:
         self._source, self._out, self._folder, self._limits = source, out, folder, limits
 
     def receive(self, item: Item, fetched: Path, revision: str) -> list[CollectedFile]:
-        """Give a fetched file its name, or an archive's members theirs; what had the name before is replaced.
+        """Gives a fetched file its name, or an archive's members theirs; replaces existing files of these names.
 
         Raises:
-            DataError: `files` is set, and the file is no archive; or a member has an unknown format.
+            DataError: `files` is set, and the file is not an archive; or a member has an unknown format.
             IntegrityError: the archive is damaged or hostile.
         """
         path = f"{self._folder}/{item.key}"
@@ -72,7 +72,7 @@ class Arrival:
 
 
 def is_intact(receipt: CollectedFile, out: Path) -> bool:
-    """Whether the file of a receipt is there, and nobody wrote it since."""
+    """Returns whether the file of a receipt exists and is unchanged."""
     path = out / receipt.path
     if path.is_symlink() or not path.is_file():
         return False
@@ -81,13 +81,13 @@ def is_intact(receipt: CollectedFile, out: Path) -> bool:
 
 
 def item_key(receipt: CollectedFile) -> str:
-    """The key of the item that a file came with, below its source's folder."""
+    """Returns the key of the item that a file came with, below its source's folder."""
     below = receipt.path.partition("/")[2]
     return below.removesuffix(f"/{receipt.member}") if receipt.member else below
 
 
 def _count_rows(file: Path, name: str) -> int | None:
-    """Where that needs no parsing."""
+    """Returns the number of rows if it is known without parsing; None otherwise."""
     found = format_of(name)
     if found in (".jsonl", ".ndjson", ".capture.jsonl") and name.lower().endswith(found):
         with file.open("rb") as lines:
@@ -104,7 +104,7 @@ def _count_rows(file: Path, name: str) -> int | None:
 
 
 def _clear(target: Path, out: Path) -> None:
-    """Remove what stands where a file or folder is to go; make the folders above it."""
+    """Removes what exists at the path of a new file or folder; creates its parent folders."""
     for above in reversed(target.relative_to(out).parents[:-1]):
         if (out / above).is_file():
             (out / above).unlink()

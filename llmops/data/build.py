@@ -1,4 +1,4 @@
-"""Build a dataset version: collect a recipe's sources, and prepare them."""
+"""Builds a dataset version: collects a recipe's sources, and prepares them."""
 
 import tempfile
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from preparation.prepare import prepare
 
 
 def no_secrets(name: str) -> str:
-    """For recipes whose sources need no token.
+    """Refuses every secret; for recipes whose sources need no token.
 
     Raises:
-        KitError: one needs it.
+        KitError: always, with the fix.
     """
     raise KitError("no stack is at hand to ask for the secret", where=f"secret:{name}", fix="name one with --stack")
 
@@ -30,23 +30,23 @@ def build_dataset(
     workers: Workers = ON_THIS_MACHINE,
     say: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """Collect and prepare in one go.
+    """Collects and prepares in one go.
 
     Args:
-        recipe_folder: what the recipe's paths are relative to.
+        recipe_folder: the recipe's paths are relative to it.
         target: the dataset version's folder; must not exist. It appears whole or not at all.
         collected: keeps what was fetched, for the next time, and beside it the stages of preparing; None: nothing is
             kept.
-        secret: from a secret's name to its value.
+        secret: returns a secret's value by its name.
         workers: used by recipes that set a part of `data.prepare`.
-        say: told the progress of fetching, and of preparing in the image.
+        say: called with the progress of fetching, and of preparing in the image.
 
     Returns:
-        The version's identity: the manifest's sha256.
+        The version's identity: the manifest's SHA-256.
 
     Raises:
-        DataError: a source or a row that can't be used, with file, line and fix.
-        IntegrityError: a hostile or damaged file.
+        DataError: a source or a row can't be used, with file, line and fix.
+        IntegrityError: a file is hostile or damaged.
         KitError: a source can't be reached.
     """
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -11,11 +11,11 @@ from llmops.data.items import Item, Partial, SourceContext
 from llmops.platforms.registry import operations_of
 
 SCHEMES = {record.data_scheme: record for record in TARGETS.values() if record.data_scheme}
-"""s3, az -> the target that has that storage."""
+"""s3, az -> the target with that storage."""
 
 
 def find_objects(source: DataSource, context: SourceContext) -> Iterator[Item]:
-    """The objects of a glob. A glob that ends in `/` is all below it.
+    """Yields the objects that match a glob. A glob that ends in `/` matches everything below it.
 
     Raises:
         DataError: it matches none, one of an unknown format, or more than the limit.

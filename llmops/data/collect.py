@@ -1,7 +1,8 @@
-"""Collect: fetch a recipe's sources, as they lie, into a folder with receipts.
+"""Collect: fetches a recipe's sources, unmodified, into a folder with receipts.
 
-Incremental: what has the revision of the last collect is not fetched again. It can be ended at any point: a file comes
-into a partial one and gets its name when it is whole; what was done since the last whole collect stands in a journal.
+Incremental: items whose revision is unchanged since the last collect are not fetched again. It can be interrupted at
+any point: a file is written under a temporary name until it is complete, and a journal records the work since the last
+complete collect.
 """
 
 import shutil
@@ -29,12 +30,12 @@ _NO_LIMITS_GIVEN = FetchLimits()
 
 
 class Collected(NamedTuple):
-    """What a collect left.
+    """The result of a collect.
 
     Attributes:
-        folder: has receipts.jsonl, and the files of each source below `source_folder(source)`.
+        folder: contains receipts.jsonl, and the files of each source below `source_folder(source)`.
         files: the receipts, in the order of their paths.
-        fetched: how many items (files, or archives) were fetched by this call; the others were here.
+        fetched: number of items (files, or archives) fetched by this call; the others existed already.
     """
 
     folder: Path
@@ -51,7 +52,7 @@ def collect(
     say: Callable[[str], None],
     limits: FetchLimits = _NO_LIMITS_GIVEN,
 ) -> Collected:
-    """Fetch what is new in sources; remove from the folder what no source has any more.
+    """Fetches what is new in sources; removes from the folder what is no longer in any source.
 
     Args:
         sources: of a recipe.
@@ -83,10 +84,10 @@ def collect(
 
 
 def default_folder(recipe: Path) -> Path:
-    """Where a recipe's data is collected unless it is told: in this machine's cache, one folder for each recipe file.
+    """Returns the default folder of a recipe's collected data: in this machine's cache, one for each recipe file.
 
     Args:
-        recipe: its path.
+        recipe: the recipe's path.
     """
     return cache_dir() / "collected" / f"{recipe.stem}-{sha256_bytes(str(recipe.resolve()).encode())[:10]}"
 
@@ -103,7 +104,7 @@ def _folders(sources: Sequence[DataSource]) -> dict[str, DataSource]:
 
 @dataclass
 class _SourceRun:
-    """One source."""
+    """The collection of one source."""
 
     source: DataSource
     name: str
@@ -113,7 +114,7 @@ class _SourceRun:
     stop: threading.Event
 
     def run(self) -> list[CollectedFile]:
-        """Fetch what is new; the receipts of all its files."""
+        """Fetches what is new; returns the receipts of all files of the source."""
         if is_pinned(self.source) and (there := self._kept(self.folder.complete(self.name))):
             return there
         self.context.work.mkdir(parents=True, exist_ok=True)
@@ -163,7 +164,7 @@ class _SourceRun:
         return Partial(path, item.url, self.context.limits.file, self.stop, self.progress.add_bytes)
 
     def _kept(self, receipts: list[CollectedFile]) -> list[CollectedFile]:
-        """The receipts, with today's licence, if all of their files are there as they were written; else none."""
+        """Returns the receipts, with the present licence, if all of their files exist unchanged; otherwise none."""
         if not all(is_intact(receipt, self.folder.path) for receipt in receipts):
             return []
         return [receipt.model_copy(update={"licence": self.source.licence}) for receipt in receipts]

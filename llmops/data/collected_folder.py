@@ -1,4 +1,4 @@
-"""The folder that a collect fills: receipts of the last whole one, and a journal of what came since."""
+"""The folder filled by a collect: receipts of the last complete one, and a journal of the work since."""
 
 import fcntl
 import json
@@ -15,7 +15,7 @@ from contract.errors import KitError
 from llmops.data.arrival import item_key
 
 WORK = ".partial"
-"""Where files come into; what a killed collect left there is gone on with."""
+"""Folder of files being fetched; files left by a killed collect are resumed."""
 _JOURNAL, _LOCK = ".journal.jsonl", ".lock"
 _OWN = (RECEIPTS, _JOURNAL, _LOCK)
 
@@ -24,10 +24,10 @@ class CollectedFolder:
     """A collected folder, held by one process while it is open."""
 
     def __init__(self, path: Path) -> None:
-        """Name a folder.
+        """Names a folder.
 
         Args:
-            path: empty, of an earlier collect, or not there.
+            path: empty, of an earlier collect, or missing.
         """
         self.path = path
         self._writing = threading.Lock()
@@ -35,10 +35,10 @@ class CollectedFolder:
         self._known: dict[tuple[str, str], list[CollectedFile]] = defaultdict(list)
 
     def __enter__(self) -> Self:
-        """Hold the folder, and read what is in it.
+        """Locks the folder, and reads its contents.
 
         Raises:
-            KitError: it holds something else, or another process fills it.
+            KitError: it contains something else, or another process is filling it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         if not any((self.path / name).exists() for name in _OWN) and any(self.path.iterdir()):
@@ -60,25 +60,25 @@ class CollectedFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let it go."""
+        """Releases the folder."""
         self._lock.close()
 
     def complete(self, folder: str) -> list[CollectedFile]:
-        """The receipts of a source's folder, if it was collected whole; else none."""
+        """Returns the receipts of a source's folder, if it was collected completely; otherwise none."""
         return self._complete[folder]
 
     def known(self, folder: str, key: str) -> list[CollectedFile]:
-        """The receipts of what an item gave; none where it is new."""
+        """Returns the receipts of an item's files; none if it is new."""
         return self._known.get((folder, key), [])
 
     def note(self, receipts: list[CollectedFile]) -> None:
-        """Keep that an item is here. One line: an archive's members are noted all or none."""
+        """Records that an item was fetched, in one line, so that an archive's members are recorded all or none."""
         line = json.dumps([receipt.model_dump(mode="json", by_alias=True) for receipt in receipts])
         with self._writing, (self.path / _JOURNAL).open("a") as journal:
             journal.write(f"{line}\n")
 
     def finish(self, files: Iterable[CollectedFile]) -> list[CollectedFile]:
-        """Write the receipts, and remove every other file; the receipts in order."""
+        """Writes the receipts, and removes every other file; returns the receipts in order."""
         ordered = sorted(files, key=lambda receipt: receipt.path)
         temporary = self.path / f"{_JOURNAL}.tmp"
         temporary.write_text(to_lines(ordered))
@@ -95,7 +95,7 @@ class CollectedFolder:
         return ordered
 
     def _drop_work_of_killed(self) -> None:
-        """Leave the partial files: what was unpacked or prepared is made again."""
+        """Removes unpacked and prepared files of a killed collect, which are recreated; keeps the partial downloads."""
         for path in (self.path / WORK).glob("*"):
             if path.is_dir() and path.suffix != ".hub":
                 shutil.rmtree(path, ignore_errors=True)
@@ -106,7 +106,9 @@ def _folder(receipt: CollectedFile) -> str:
 
 
 def _read_journal(path: Path) -> Iterable[list[CollectedFile]]:
-    """Its lines. The last one, if its process was killed while it wrote, is cut off the file: another one follows."""
+    """Yields the journal's lines. Truncates an incomplete last line, left by a killed process, because more will
+    follow.
+    """
     if not path.exists():
         return
     content = path.read_bytes()

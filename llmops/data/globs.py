@@ -1,4 +1,4 @@
-"""Globs: `*` within a folder's name, `**` across folders; of paths with slashes, wherever they lie."""
+"""Globs: `*` within a folder's name, `**` across folders; for paths with slashes of any kind of source."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ _WILD = re.compile(r"[*?\[]")
 
 
 def matcher(glob: str) -> Callable[[str], bool]:
-    """Whether a whole path is one of a glob's."""
+    """Returns a function that tells whether a whole path matches a glob."""
     require_packages("data", "fsspec")
     from fsspec.utils import glob_translate
 
@@ -20,18 +20,18 @@ def matcher(glob: str) -> Callable[[str], bool]:
 
 
 def is_glob(text: str) -> bool:
-    """Whether a path has wildcards."""
+    """Returns whether a path has wildcards."""
     return bool(_WILD.search(text))
 
 
 def fixed_folder(glob: str) -> str:
-    """The folder that all paths of a glob are in, with its slash; empty: none."""
+    """Returns the folder that contains all paths of a glob, with its slash; empty without one."""
     found = _WILD.search(glob)
     return glob[: glob.rfind("/", 0, found.start() if found else len(glob)) + 1]
 
 
 def choose(names: Iterable[str], glob: str, where: str, *, archives: bool = True) -> list[str]:
-    """The names that a glob matches; without one those of a known format.
+    """Returns the names that match a glob; without one, those of a known format.
 
     Raises:
         DataError: none is left, or the glob matches a file of an unknown format.

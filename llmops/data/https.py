@@ -1,7 +1,8 @@
 """Sources on a web server: one file by https.
 
-Every redirect is checked before it is followed: to https alone, and from the internet to no address of this network.
-TLS keeps that check true: whoever lets a name resolve anew to an address in here has no certificate that is good there.
+Every redirect is checked before it is followed: only to https, and from the internet to no address of this network. TLS
+protects that check against DNS rebinding: whoever lets a name resolve to an internal address afterwards has no
+certificate that is valid there.
 """
 
 import ipaddress
@@ -30,7 +31,7 @@ _TOKEN_FIX = "give the source a `token: secret:NAME` that may read it"
 
 
 def find_on_web(source: DataSource, context: SourceContext) -> Iterator[Item]:
-    """The file of an address.
+    """Yields the file of an address.
 
     Raises:
         DataError: the address has a password, or its file an unknown format.
@@ -47,7 +48,7 @@ def find_on_web(source: DataSource, context: SourceContext) -> Iterator[Item]:
 
 
 class _Fetch:
-    """One file, resumed where the server allows it."""
+    """The download of one file, resumed if the server supports it."""
 
     def __init__(self, url: str, token: str) -> None:
         self._url, self._token = url, token
@@ -95,7 +96,7 @@ class _Fetch:
 
     @contextmanager
     def _answer(self, client: "httpx.Client", headers: dict[str, str]) -> Iterator["httpx.Response"]:
-        """The first answer that is no redirect. The token goes to the address of the recipe alone."""
+        """Yields the first response that is not a redirect. The token is only sent to the recipe's own address."""
         url = self._url
         for _ in range(_MOST_REDIRECTS):
             same = _origin(url) == _origin(self._url)
@@ -110,15 +111,15 @@ class _Fetch:
 
 
 class _BusyError(Exception):
-    """An answer after which another request may succeed."""
+    """Error for a response after which a retry may succeed."""
 
 
 def check_redirect(url: str, target: str) -> None:
-    """See that a server may send this machine to another address.
+    """Checks that a server may redirect this machine to another address.
 
     Args:
-        url: the recipe's.
-        target: where its server redirects to.
+        url: the recipe's address.
+        target: the address that its server redirects to.
 
     Raises:
         RefusedError: it is not https; or it leads to this machine, its network or a link-local address such as a
@@ -145,7 +146,7 @@ _INTERNET, _PRIVATE, _LOOPBACK, _LINK_LOCAL = range(4)
 
 
 def _reach(address: str) -> int:
-    """How far inside an address is."""
+    """Returns how far inside this network an address is."""
     found = ipaddress.ip_address(address.partition("%")[0])
     found = getattr(found, "ipv4_mapped", None) or found
     if found.is_link_local or found.is_unspecified or found.is_multicast:
@@ -169,7 +170,7 @@ def _origin(url: str) -> tuple[str | None, int]:
 
 
 def _is_strong(revision: str) -> bool:
-    """Whether it names bytes: https://www.rfc-editor.org/rfc/rfc9110#section-13.1.5"""
+    """Returns whether an ETag identifies bytes: https://www.rfc-editor.org/rfc/rfc9110#section-13.1.5"""
     return revision.startswith('"')
 
 

@@ -14,7 +14,7 @@ from llmops.data.items import Item, Partial, SourceContext
 
 
 def find_on_hub(source: DataSource, context: SourceContext) -> Iterator[Item]:
-    """The files of a dataset at its commit, by the source's `files`.
+    """Yields the files of a dataset at its commit, by the source's `files`.
 
     Raises:
         DataError: it has no such file, or one of them may be a pickle.
@@ -41,7 +41,7 @@ def _fetcher(api: Any, name: str, revision: str, file: Any):
 
     def fetch(partial: Partial, _known: str) -> str:
         class Watched(tqdm):
-            """Draws nothing: the hub's client tells it each piece, and gives way where it raises."""
+            """A progress bar that draws nothing: the hub's client reports each piece to it, and stops if it raises."""
 
             def update(self, n: float | None = 1) -> None:
                 partial.advance(int(n or 0))

@@ -1,4 +1,4 @@
-"""What the kinds of sources have in common: items that can be fetched, and the partial files that they come into."""
+"""The common part of all kinds of sources: items that can be fetched, and the partial files that receive them."""
 
 import contextlib
 import json
@@ -16,11 +16,11 @@ from llmops.store.remote_checks import in_words
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """What may be fetched.
+    """Limits of a fetch.
 
     Attributes:
         file: bytes of one file, packed or unpacked.
-        files: of one source.
+        files: number of files of one source.
     """
 
     file: int = 64 << 30
@@ -28,19 +28,20 @@ class FetchLimits:
 
 
 class FetchStoppedError(Exception):
-    """Another item failed, or the user stopped the command."""
+    """Raised when another item failed, or the user stopped the command."""
 
 
 class Partial:
-    """A file that is being fetched. It stays when the process ends, and the next one goes on where it ends.
+    """A file that is being fetched. It is kept when the process ends, and the next one resumes it.
 
-    Beside it lies the revision of what is in it, written before its first byte: of another one nothing is kept.
+    A file beside it records the revision of its content, written before the first byte; content of another revision is
+    discarded.
 
     Args:
-        path: where it lies.
-        where: what is fetched, for errors.
-        most: bytes that it may get.
-        stop: set when nothing more shall be written.
+        path: the file's path.
+        where: names the fetched item in errors.
+        most: maximum number of bytes.
+        stop: set when nothing more must be written.
         told: called with the number of bytes of each piece.
     """
 
@@ -51,22 +52,22 @@ class Partial:
         self._note = path.with_name(f"{path.name}.revision")
 
     def resumable(self, revision: str) -> int:
-        """Bytes of a revision that are there already."""
+        """Returns the number of bytes of a revision that were fetched already."""
         return self.path.stat().st_size if revision and self.revision == revision and self.path.exists() else 0
 
     @property
     def revision(self) -> str:
-        """Of the bytes that are there; empty: none."""
+        """The revision of the fetched bytes; empty if there are none."""
         try:
             return str(json.loads(self._note.read_text())) if self.path.exists() else ""
         except (OSError, ValueError):
             return ""
 
     def fill(self, pieces: Iterable[bytes], revision: str, start: int = 0) -> None:
-        """Write pieces from a byte on; what was there after it is dropped.
+        """Writes pieces at an offset; discards what was there after it.
 
         Raises:
-            DataError: they come to more than the limit.
+            DataError: they exceed the limit.
             FetchStoppedError: the command ends.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +85,7 @@ class Partial:
                 self.advance(len(piece))
 
     def advance(self, count: int) -> None:
-        """So many bytes came.
+        """Counts received bytes.
 
         Raises:
             FetchStoppedError: the command ends.
@@ -94,7 +95,7 @@ class Partial:
         self._told(count)
 
     def check_size(self, size: int) -> None:
-        """See that so many bytes are allowed.
+        """Checks that so many bytes are allowed.
 
         Raises:
             DataError: they are too many.
@@ -104,7 +105,7 @@ class Partial:
             raise DataError(what, where=self._where, fix="take a part of it, or allow more with --max-gb")
 
     def remove(self) -> None:
-        """Drop what was fetched."""
+        """Drops what was fetched."""
         for path in (self.path, self._note):
             path.unlink(missing_ok=True)
 
@@ -115,10 +116,10 @@ class Item:
 
     Attributes:
         key: its path below the source's folder.
-        url: where it comes from, without credentials.
-        fetch: brings it into a partial file, given the revision that is here already; gives its revision. The same one
-            again: nothing changed, and nothing was fetched.
-        revision: if it is known before anything is fetched; else empty.
+        url: its origin, without credentials.
+        fetch: fetches it into a partial file, given the revision that was fetched before, and returns its revision. The
+            same revision means that nothing changed and nothing was fetched.
+        revision: if it is known before anything is fetched; otherwise empty.
     """
 
     key: str
@@ -129,14 +130,14 @@ class Item:
 
 @dataclass(frozen=True)
 class SourceContext:
-    """What sources are found with.
+    """The environment in which sources are looked up.
 
     Attributes:
-        recipe_folder: what paths are relative to.
+        recipe_folder: paths are relative to it.
         work: a folder for a source's own use, removed when the collect ends.
-        secret: from a secret's name to its value.
-        limits: what may be fetched.
-        say: told each step in a line.
+        secret: returns a secret's value by its name.
+        limits: of a fetch.
+        say: called with a line for each step.
     """
 
     recipe_folder: Path
@@ -146,12 +147,12 @@ class SourceContext:
     say: Callable[[str], None] = lambda _: None
 
     def token(self, source: DataSource) -> str:
-        """The source's token; empty: it has none."""
+        """Returns the source's token; empty without one."""
         return self.secret(source.token.removeprefix("secret:")) if source.token else ""
 
 
 def copier(path: Path) -> Callable[[Partial, str], str]:
-    """Fetches a file of this machine."""
+    """Returns the `fetch` of a file of this machine."""
 
     def fetch(partial: Partial, _known: str) -> str:
         with path.open("rb") as file:
@@ -166,14 +167,14 @@ def copier(path: Path) -> Callable[[Partial, str], str]:
 
 
 def stat_revision(file: BinaryIO | Path) -> str:
-    """Size and time of a file of this machine."""
+    """Returns size and modification time of a file of this machine, as its revision."""
     found = file.stat() if isinstance(file, Path) else os.fstat(file.fileno())
     return f"{found.st_size}-{found.st_mtime_ns}"
 
 
 @contextlib.contextmanager
 def stopping(stop: threading.Event):
-    """Set the event when an error or Ctrl-C ends the block."""
+    """Sets the event when an error or Ctrl-C ends the block."""
     try:
         yield
     except BaseException:

@@ -13,7 +13,7 @@ from preparation.readers.formats import format_of, is_archive, unknown_format
 
 
 def find_paths(source: DataSource, context: SourceContext) -> Iterator[Item]:
-    """The files of a path or glob.
+    """Yields the files that match a path or glob.
 
     Raises:
         DataError: it matches none, one of an unknown format, or one outside of the recipe's folder.
@@ -38,7 +38,7 @@ def find_paths(source: DataSource, context: SourceContext) -> Iterator[Item]:
 
 
 def find_folder(source: DataSource, context: SourceContext) -> Iterator[Item]:
-    """The files below a folder, by the source's `files`.
+    """Yields the files below a folder, by the source's `files`.
 
     Raises:
         DataError: it is no folder, or holds no such file.
@@ -53,7 +53,9 @@ def find_folder(source: DataSource, context: SourceContext) -> Iterator[Item]:
 
 
 def _names(root: Path) -> Iterator[str]:
-    """Paths of all files below a folder; linked folders are not entered, nor what `llmops data collect` filled."""
+    """Yields the paths of all files below a folder; skips linked folders, and folders filled by `llmops data
+    collect`.
+    """
     for base, folders, names in os.walk(root):
         folders[:] = [name for name in sorted(folders) if not Path(base, name, RECEIPTS).exists()]
         for name in names:

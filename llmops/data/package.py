@@ -1,4 +1,4 @@
-"""Sources in a package of the package index: `package:name==version`, a wheel's files. None of them is run."""
+"""Sources in a package of the package index: `package:name==version`, a wheel's files. None of them is executed."""
 
 import re
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ _PINNED = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9
 
 
 def parse_package(source: str) -> tuple[str, str]:
-    """Name and version.
+    """Returns name and version of a source.
 
     Raises:
-        DataError: it is no name with one version.
+        DataError: it is not a name with one version.
     """
     if found := _PINNED.fullmatch(source.removeprefix("package:")):
         return found[1], found[2]
@@ -24,7 +24,7 @@ def parse_package(source: str) -> tuple[str, str]:
 
 
 def find_in_package(source: DataSource, context: SourceContext) -> Iterator[Item]:
-    """The files of a wheel, by the source's `files`.
+    """Yields the files of a wheel, by the source's `files`.
 
     Raises:
         DataError: it holds no such file.

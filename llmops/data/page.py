@@ -1,4 +1,4 @@
-"""A dataset version's page: what it is made from, what was dropped, how long its rows are, and some of them."""
+"""A dataset version's page: its sources, what was dropped, the length of its rows, and a sample of them."""
 
 import json
 import statistics
@@ -15,11 +15,11 @@ from preparation.splits import SPLITS
 from training.rows import Row
 
 SHOWN_ROWS = 20
-"""Rows of each split on the page, drawn at random."""
+"""Number of rows of each split on the page, drawn at random."""
 
 
 def html(version: DatasetFolder) -> str:
-    """The page of a dataset version."""
+    """Returns the page of a dataset version."""
     manifest = version.manifest
     values = {
         "rows": f"{sum(manifest.rows.values()):,}",
@@ -57,14 +57,14 @@ def html(version: DatasetFolder) -> str:
 
 
 def _stages(manifest: DatasetManifest) -> str:
-    """A bar for each stage: the rows that it left."""
+    """Returns a chart with a bar for each stage: the rows that it left."""
     if not manifest.stages:
         return ""
     return "<h2>Rows after each stage</h2>\n" + bars("rows", {each.stage: each.rows for each in manifest.stages})
 
 
 def _dropped(manifest: DatasetManifest) -> str:
-    """What was dropped by reason, the most first, with examples."""
+    """Returns a table of dropped rows by reason, the most frequent first, with examples."""
     if not manifest.dropped:
         return "<p class='soft'>No row was dropped.</p>"
     rows = []
@@ -82,7 +82,7 @@ def _named(title: str, counts: Mapping[str, int]) -> str:
 
 
 def _tokens(manifest: DatasetManifest, split: str) -> str:
-    """How many rows of a split have how many tokens."""
+    """Returns a histogram of the tokens of a split's rows."""
     counts = manifest.token_histogram.get(split, [])
     first = next((bits for bits, rows in enumerate(counts) if rows), 0)
     names = [f"{1 << bits >> 1:,} to {(1 << bits) - 1:,}" if bits > 1 else str(bits) for bits in range(len(counts))]
@@ -112,14 +112,14 @@ def _sample(version: DatasetFolder, split: str) -> str:
 
 
 def _row(number: int, row: Row) -> Iterator[str]:
-    """A line of the table for each part of a row; the first one has its number."""
+    """Yields a table line for each part of a row; the first one has its number."""
     for at, (name, content) in enumerate(_parts(row)):
         first = "" if at else str(number)
         yield f"<tr><td>{first}</td><td>{escape(name)}</td><td class='answer'>{escape(content)}</td></tr>"
 
 
 def _parts(row: Row) -> Iterator[tuple[str, str]]:
-    """What a reader sees of a row: name -> text."""
+    """Yields the visible parts of a row: name, text."""
     sides = (("", row.messages), ("chosen: ", row.chosen), ("rejected: ", row.rejected))
     for side, turns in sides:
         for turn in turns:

@@ -1,4 +1,4 @@
-"""Preparing in the image `preparation`: a process of its own, whose libraries the command line does without."""
+"""Preparing in the image `preparation`: a process of its own, whose libraries the command line does not need."""
 
 import tempfile
 from collections.abc import Callable
@@ -13,10 +13,10 @@ from llmops.images.image_program import run_in_image
 
 @dataclass(frozen=True)
 class Workers:
-    """Where rows are worked on; the dataset version is the same everywhere.
+    """Where rows are processed; the dataset version is the same everywhere.
 
     Attributes:
-        count: processes; 0: one for each processor.
+        count: number of processes; 0: one for each processor.
         ray: a Ray cluster's address; empty: this machine.
     """
 
@@ -36,7 +36,7 @@ def prepare_in_image(
     workers: Workers,
     say: Callable[[str], None],
 ) -> str:
-    """Build the image unless it is there, and prepare in it.
+    """Builds the image unless it is there, and prepares in it.
 
     Args:
         recipe_folder: what the recipe's paths are relative to.

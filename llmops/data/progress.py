@@ -10,7 +10,7 @@ _EVERY_S = 2
 
 
 class CollectProgress:
-    """Counts files and bytes; several threads may call it."""
+    """Counts files and bytes; thread-safe."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say, self._lock = say, threading.Lock()
@@ -18,16 +18,16 @@ class CollectProgress:
         self.fetched = 0
 
     def begin(self, source: str, total: int) -> None:
-        """A source with so many files comes next."""
+        """Begins a source with so many files."""
         with self._lock:
             self._of, self._total, self._done, self._bytes = source, total, 0, 0
 
     def add_bytes(self, count: int) -> None:
-        """So many bytes came."""
+        """Counts received bytes."""
         self._count(count, 0)
 
     def add_file(self, *, fetched: bool) -> None:
-        """A file is done; it was fetched, or is here from before."""
+        """Counts a finished file, which was fetched or existed before."""
         self.fetched += fetched
         self._count(0, 1)
 

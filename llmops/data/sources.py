@@ -1,4 +1,4 @@
-"""The kinds of sources, by how the recipe writes them."""
+"""The kinds of sources, by their notation in the recipe."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -18,17 +18,17 @@ _PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9+-]*):")
 
 
 def find_items(source: DataSource, context: SourceContext) -> Iterator[Item]:
-    """The files of a source, not fetched yet.
+    """Returns the files of a source, not fetched yet.
 
     Raises:
         DataError: there is no such kind of source, or it has no such file.
-        KitError: it can't be reached.
+        KitError: the source can't be reached.
     """
     return _KINDS[kind_of(source)](source, context)
 
 
 def kind_of(source: DataSource) -> str:
-    """`path`, or what stands before the colon.
+    """Returns `path`, or the prefix before the colon.
 
     Raises:
         DataError: there is no such kind.
@@ -43,12 +43,14 @@ def kind_of(source: DataSource) -> str:
 
 
 def is_pinned(source: DataSource) -> bool:
-    """Whether the recipe alone names the content: what was collected once needs no look at its origin again."""
+    """Returns whether the recipe alone determines the content, so that its origin need not be checked again once
+    collected.
+    """
     return kind_of(source) in ("hub", "package")
 
 
 def files_choose_items(source: DataSource) -> bool:
-    """Whether `files` is a glob of the source's files; else of the members of its archives."""
+    """Returns whether `files` is a glob of the source's files; otherwise it is one of the members of its archives."""
     return kind_of(source) in ("hub", "package", "folder")
 
 

@@ -1,4 +1,4 @@
-"""Archives as sources: their files are taken out of them, as hostile input."""
+"""Archives as sources: extracts their files, treating them as hostile input."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,21 +15,21 @@ from preparation.readers.texts import pieces
 
 
 def unpack(archive: Path, name: str, target: Path, files: str, limits: FetchLimits) -> dict[str, Path]:
-    """Take files out of an archive.
+    """Extracts files from an archive.
 
     Args:
-        archive: its bytes.
-        name: its name, whose end says what it is; for errors too.
-        target: a folder that must not be there.
+        archive: its content.
+        name: its name, whose extension determines the format; for errors too.
+        target: a folder that must not exist.
         files: glob of the members; empty: those of a known format.
-        limits: of the archive and of what comes out of it.
+        limits: of the archive and of its members.
 
     Returns:
         Member -> file.
 
     Raises:
-        IntegrityError: it is damaged, or holds a link, a path that leads out, or more than the limits allow.
-        DataError: no member is wanted, or one that is has an unknown format.
+        IntegrityError: it is damaged, or contains a link, a path that leads out, or more than the limits allow.
+        DataError: no member is selected, or a selected one has an unknown format.
     """
     matches = matcher(files) if files else lambda member: bool(format_of(member))
     allowed = ArchiveLimits(members=limits.files, total=limits.file)

@@ -24,7 +24,7 @@ class DatasetFolder:
 
     @classmethod
     def open(cls, folder: Path) -> "DatasetFolder":
-        """Check a folder's files against its manifest.
+        """Checks a folder's files against its manifest.
 
         Raises:
             NotFoundError: it holds no manifest.
@@ -39,7 +39,7 @@ class DatasetFolder:
         return cls(folder, manifest, sha256_file(path))
 
     def rows(self, split: str) -> Iterator[Row]:
-        """A split's rows, in order.
+        """Yields a split's rows, in order.
 
         Raises:
             NotFoundError: it has no such split.
@@ -47,13 +47,13 @@ class DatasetFolder:
         yield from (row for _, row in read_rows(self._file(split)))
 
     def sample(self, split: str, count: int, seed: int = 0) -> list[Row]:
-        """Rows drawn without replacement, in the order of the split; the same seed draws the same ones."""
+        """Returns rows drawn without replacement, in the order of the split; the same seed draws the same rows."""
         total = self.manifest.rows.get(split, 0)
         chosen = set(random.Random(seed).sample(range(total), min(count, total)))
         return [row for number, row in enumerate(self.rows(split)) if number in chosen]
 
     def lines(self, split: str) -> dict[str, bytes]:
-        """Sha256 of each of a split's lines -> the line; none where it has no such split."""
+        """Returns SHA-256 -> line of each of a split's lines; empty if it has no such split."""
         if split not in self.manifest.splits:
             return {}
         return {sha256_bytes(line): line for line in read_lines(self._file(split))}
@@ -66,7 +66,8 @@ class DatasetFolder:
 
 
 def compare(first: DatasetFolder, second: DatasetFolder) -> list[dict[str, Any]]:
-    """How a version differs from an earlier one: for each split, rows of both, of one alone, and moved between splits.
+    """Returns how a version differs from an earlier one: for each split, the rows of both, of one alone, and moved
+    between splits.
 
     `moved` counts the second's rows of the split that are in another split of the first.
     """
@@ -88,6 +89,6 @@ def compare(first: DatasetFolder, second: DatasetFolder) -> list[dict[str, Any]]
 
 
 def compare_dropped(first: DatasetFolder, second: DatasetFolder) -> list[dict[str, Any]]:
-    """Each reason for which either version dropped rows, with how many of both."""
+    """Returns each reason for which either version dropped rows, with the numbers of both."""
     a, b = first.manifest.dropped, second.manifest.dropped
     return [{"dropped": reason, "a": a.get(reason, 0), "b": b.get(reason, 0)} for reason in sorted({*a, *b})]

@@ -1,4 +1,4 @@
-"""A model's answers to suites: as its training recorded them, as this machine kept them, or asked for now."""
+"""A model's answers to suites: recorded by its training, kept on this machine, or requested now."""
 
 import json
 import tempfile
@@ -30,7 +30,7 @@ _ENDPOINT_FIX = "$OPENAI_API_KEY holds the endpoint's key; #MODEL at the end of 
 
 @dataclass(frozen=True)
 class Questions:
-    """What every model is asked."""
+    """The questions for every model."""
 
     dataset: Path
     dataset_sha256: str
@@ -39,13 +39,13 @@ class Questions:
     rows: Mapping[str, Sequence[SuiteRow]]
     """Suite -> the rows that it asks."""
     system_prompt: str
-    """Of the recipe, for models that have none of their own."""
+    """The recipe's system prompt, for models without their own."""
     precision: Literal["auto", "bf16", "f32"]
 
 
 @dataclass(frozen=True)
 class GivenAnswers:
-    """One model's answers by suite, and where they come from."""
+    """One model's answers by suite, and their origin."""
 
     texts: dict[str, list[Answer]]
     source: dict[str, str]
@@ -53,7 +53,9 @@ class GivenAnswers:
 
 
 def known_answers(store: Store, model: AskedModel, questions: Questions) -> GivenAnswers:
-    """The answers that need no model to run: recorded ones of equal suites on equal rows, and those kept here."""
+    """Returns the answers that need no model to run: those recorded for equal suites on equal rows, and those kept
+    here.
+    """
     texts: dict[str, list[Answer]] = {}
     source: dict[str, str] = {}
     for suite in questions.suites:
@@ -67,14 +69,14 @@ def known_answers(store: Store, model: AskedModel, questions: Questions) -> Give
 
 
 def answers_of(store: Store, model: AskedModel, questions: Questions, key: str, say: Say) -> GivenAnswers:
-    """A model's answers to every suite; what is not known is asked for, and kept by content.
+    """Returns a model's answers to every suite; requests unknown ones, and keeps them by content.
 
     Args:
-        store: of the stack.
-        model: what is asked.
-        questions: what it is asked.
+        store: the stack's store.
+        model: the model to ask.
+        questions: the questions.
         key: an endpoint's API key; empty: none is sent.
-        say: told what takes long.
+        say: called before slow steps.
 
     Raises:
         KitError: the model can't be loaded, or the endpoint refuses.
@@ -93,7 +95,7 @@ def answers_of(store: Store, model: AskedModel, questions: Questions, key: str, 
 
 
 def _recorded(store: Store, model: StoredModel, suite: Suite, questions: Questions) -> list[Answer] | None:
-    """The answers of its training to these rows, if it was asked them under the same conditions."""
+    """Returns the answers recorded by the model's training to these rows, if it was asked under the same conditions."""
     manifest = model.manifest
     if manifest.evaluated is None:
         return None
@@ -110,7 +112,7 @@ def _recorded(store: Store, model: StoredModel, suite: Suite, questions: Questio
 
 
 def _conditions(suite: Suite) -> str:
-    """What an answer to a row depends on: not on who judges it."""
+    """Returns the settings of a suite that affect answers, which exclude its judge."""
     return suite.model_copy(update={"name": "any", "limit": 0, "judge": None}).model_dump_json()
 
 
@@ -123,7 +125,7 @@ def _kept(model: StoredModel | FolderModel, suite: Suite, questions: Questions) 
 
 
 def _folder(model: StoredModel | FolderModel, questions: Questions) -> Path:
-    """Where answers are kept: by all that they depend on but the suite."""
+    """Returns the folder of kept answers, named by a hash of everything that affects them except the suite."""
     from hosting import images
 
     content = (
@@ -134,7 +136,7 @@ def _folder(model: StoredModel | FolderModel, questions: Questions) -> Path:
 
 
 def _ask_here(model: StoredModel | FolderModel, suites: Sequence[Suite], questions: Questions, say: Say) -> None:
-    """In the training image, as a process of this machine."""
+    """Asks the model in the training image, as a process of this machine."""
     out = _folder(model, questions)
     out.mkdir(parents=True, exist_ok=True)
     folder = model.fetch(say)
@@ -152,10 +154,10 @@ def _ask_here(model: StoredModel | FolderModel, suites: Sequence[Suite], questio
 
 
 def _ask_endpoint(model: RemoteModel, suite: Suite, questions: Questions, key: str, say: Say) -> list[Answer]:
-    """Greedily, as its clients ask it: with the rows' messages alone.
+    """Asks an endpoint greedily, as its clients do: with the rows' messages alone.
 
     Raises:
-        KitError: it refuses, or the suite measures what answers do not show.
+        KitError: the endpoint refuses, or the suite measures likelihoods, which answers do not show.
     """
     if suite.metric == LIKELIHOOD:
         raise KitError(

@@ -1,4 +1,4 @@
-"""Requests to OpenAI-compatible servers: sent again, at the time that they ask for, while they are busy."""
+"""Requests to OpenAI-compatible servers, retried at the time that a busy server asks for."""
 
 import random
 import time
@@ -14,10 +14,10 @@ from llmops.chat_http import ask, refusal_words
 from llmops.platforms.platform import Say
 
 STREAMS = 4
-"""Requests to a server at a time."""
+"""Number of concurrent requests to a server."""
 _ATTEMPTS = 8
 _LONGEST_S = 300.0
-"""A server that asks for more, as one whose quota of a day is used up, is not waited for."""
+"""Longest wait: a server that asks for more, as with an exhausted daily quota, is not waited for."""
 _TOO_MANY, _FAULTS = 429, 500  # a status from the second on is the server's own fault, or a proxy's
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,24 +31,24 @@ def ask_patiently(
     say: Say,
     sleep: Callable[[float], object] = time.sleep,
 ) -> dict[str, Any]:
-    """Send a chat request; one that a busy or failing server refuses (429, 5xx) is sent again, 8 times in all.
+    """Sends a chat request; retries it up to 8 times in all if a busy or failing server refuses (429, 5xx).
 
-    It waits as long as Retry-After says (RFC 9110, 10.2.3), else twice as long each time, from about a second on.
+    Waits as long as Retry-After says (RFC 9110, 10.2.3), otherwise twice as long each time, from about a second on.
 
     Args:
         url: the server's base URL, without /v1.
         key: its API key; empty: none is sent.
         request: the body of /v1/chat/completions.
-        fix: of the error where the server refuses.
-        say: told that it waits.
+        fix: of the error if the server refuses.
+        say: called before a wait.
         sleep: waits.
 
     Returns:
         The reply.
 
     Raises:
-        BusyError: it is busy still, or asks for a wait of more than 5 minutes.
-        KitError: it can't be reached, or refuses for another reason.
+        BusyError: the server is still busy, or asks for a wait of more than 5 minutes.
+        KitError: the server can't be reached, or refuses for another reason.
     """
     waits = 0.0
 
@@ -75,7 +75,7 @@ def ask_patiently(
 
 
 def reply_message(reply: dict[str, Any], url: str) -> dict[str, Any]:
-    """The message of a reply.
+    """Returns the message of a reply.
 
     Raises:
         KitError: it has none.
@@ -90,7 +90,9 @@ def reply_message(reply: dict[str, Any], url: str) -> dict[str, Any]:
 
 
 def at_once(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """What `work` makes of each item, in their order, STREAMS at a time; after an error nothing more is begun."""
+    """Yields the result of `work` for each item, in their order, STREAMS at a time; starts nothing more after an
+    error.
+    """
     with ThreadPoolExecutor(STREAMS) as pool:
         try:
             yield from pool.map(work, items)
@@ -100,7 +102,7 @@ def at_once(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
 
 def _seconds(text: str) -> float:
-    """What Retry-After asks for, as seconds or as a date; negative: nothing that can be read."""
+    """Returns the seconds that Retry-After asks for, given in seconds or as a date; negative if it can't be parsed."""
     if text.strip().isdecimal():
         return float(text)
     try:

@@ -1,4 +1,4 @@
-"""Two models on the rows that both were asked: paired scores by suite, and what a recipe's gate says of them."""
+"""Two models on the same rows: paired scores by suite, and the result of a recipe's gate."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +26,7 @@ from training.scoring import decide, load_suites, not_worse, suite_result
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """A model beside another. In `suites`, `before` is the other's and `after` the model's; `gain` is paired."""
+    """A model compared with another. In `suites`, `before` is the other's and `after` the model's; `gain` is paired."""
 
     model: str
     against: str
@@ -34,16 +34,16 @@ class ModelComparison:
     dataset_sha256: str
     suites: list[SuiteReport]
     mine: dict[str, str]
-    """Suite -> where the model's answers come from."""
+    """Suite -> origin of the model's answers."""
     theirs: dict[str, str]
     gate: GateResult | None = None
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row of a table for each suite."""
+        """Returns a table row for each suite."""
         return [self._row(each.result) for each in self.suites]
 
     def fields(self) -> dict[str, Any]:
-        """The comparison as JSON, with every answer."""
+        """Returns the comparison as JSON, with every answer."""
         return {
             "model": self.model,
             "against": self.against,
@@ -83,17 +83,17 @@ def questions_for(
     dataset: DatasetFolder | None,
     wanted: Sequence[str] = (),
 ) -> Questions:
-    """What both models are asked.
+    """Returns the questions for both models.
 
     Args:
         platform: the stack in operation.
-        models: the first of them that was trained says suites, dataset and precision where nothing else does.
-        recipe: whose suites are asked.
-        dataset: whose rows are asked.
-        wanted: suites; none: all.
+        models: the first of them that was trained provides suites, dataset and precision by default.
+        recipe: provides the suites.
+        dataset: provides the rows.
+        wanted: suites; empty: all.
 
     Raises:
-        NotFoundError: there is no such suite, or nothing says what to ask.
+        NotFoundError: there is no such suite, or nothing determines what to ask.
         IntegrityError: the dataset was changed.
     """
     trained = [m.manifest for m in models if isinstance(m, StoredModel) and m.manifest.evaluated]
@@ -130,13 +130,13 @@ def compare_models(
     answers: Callable[[AskedModel], GivenAnswers],
     verdicts: Callable[[JudgedAnswers], Verdicts],
 ) -> ModelComparison:
-    """Score and pair the answers of a model and of the one that it is held against.
+    """Scores and pairs the answers of a model and of another one.
 
     Args:
         models: the model, and the other one.
-        questions: what both are asked.
-        answers: of a model to every suite.
-        verdicts: of a suite's judge on both models' answers.
+        questions: the questions for both.
+        answers: returns a model's answers to every suite.
+        verdicts: returns the verdicts of a suite's judge on both models' answers.
     """
     model, other = models
     theirs, mine = answers(other), answers(model)
@@ -159,7 +159,7 @@ def compare_models(
 
 
 def recorded_verdicts(platform: Platform, models: Sequence[AskedModel]) -> Verdicts:
-    """What judges said of stored versions when their runs were collected."""
+    """Returns the judges' verdicts that were stored with versions when their runs were collected."""
     found: dict[str, JudgeVerdict] = {}
     for model in models:
         if isinstance(model, StoredModel):
@@ -168,15 +168,15 @@ def recorded_verdicts(platform: Platform, models: Sequence[AskedModel]) -> Verdi
 
 
 def hold_against_gate(comparison: ModelComparison, gate: Sequence[GateCheck], other_is_base: bool) -> GateResult:
-    """What a recipe's gate says of the model.
+    """Returns the result of a recipe's gate for the model.
 
-    `not_worse_than` is held against the other model, whichever it is; `gain_low`, and `low` of a judge of pairs,
-    against the base model alone.
+    `not_worse_than` is compared with the other model, whichever it is; `gain_low`, and `low` of a judge of pairs, only
+    with the base model.
 
     Args:
-        comparison: on the gate's suites at least.
-        gate: of the recipe.
-        other_is_base: whether the model was trained from the one that it is compared with.
+        comparison: covers at least the gate's suites.
+        gate: the recipe's gate.
+        other_is_base: whether the model was trained from the other one.
 
     Raises:
         NotFoundError: a suite of the gate was left out.
@@ -220,10 +220,10 @@ def _shown(score: Score) -> str:
 
 
 def recipe_dataset(platform: Platform, path: Path, recipe: Recipe, say: Say) -> DatasetFolder:
-    """A recipe's data, prepared and stored as `llmops train` does.
+    """Returns a recipe's data, prepared and stored as by `llmops train`.
 
     Raises:
-        KitError: a source or row that can't be used.
+        KitError: a source or row can't be used.
     """
     from llmops.runs.runs import put_dataset
 

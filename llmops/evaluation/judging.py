@@ -1,4 +1,6 @@
-"""The judges of suites `judge`, asked from this machine; replies are kept by their requests: none is paid for twice."""
+"""The judges of suites `judge`, asked from this machine; replies are kept by request, so that none is paid for
+twice.
+"""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -21,7 +23,7 @@ from training.scorers import SuiteRow
 
 _TRIES = 2  # of a reply that can't be read
 _UNREADABLE = 0.05
-"""Share of replies that may be so: of a judge that can't keep to the form, no score is taken."""
+"""Maximum share of unreadable replies; a judge that exceeds it gets no score."""
 _FIX = "`key` of the judge names the variable with its key, `model` the model, `parameters` what its server takes"
 
 
@@ -34,15 +36,15 @@ class JudgedAnswers(NamedTuple):
     after: Sequence[Answer]
 
     def requests(self) -> list[JudgeRequest]:
-        """What the judge is to be asked."""
+        """Returns the requests for the judge."""
         return judge_requests(self.suite, self.rows, self.before, self.after)
 
 
 def require_keys(suites: Iterable[Suite]) -> None:
-    """Check that the variables hold keys which judges need.
+    """Checks that the environment variables of the judges' keys are set.
 
     Raises:
-        KitError: naming the first one that does not.
+        KitError: naming the first one that is not.
     """
     for suite in suites:
         if suite.judge:
@@ -50,7 +52,7 @@ def require_keys(suites: Iterable[Suite]) -> None:
 
 
 def known_verdicts(judged: JudgedAnswers, recorded: Verdicts) -> dict[str, JudgeVerdict]:
-    """The verdicts that need no request: recorded ones, and those that this machine kept."""
+    """Returns the verdicts that need no request: recorded ones, and those kept on this machine."""
     found = {}
     for request in judged.requests():
         if verdict := recorded.get(request.key) or _kept(request):
@@ -59,15 +61,15 @@ def known_verdicts(judged: JudgedAnswers, recorded: Verdicts) -> dict[str, Judge
 
 
 def ask_judge(judged: JudgedAnswers, recorded: Verdicts, say: Say) -> dict[str, JudgeVerdict]:
-    """The verdicts on two models' answers; those that are not known are asked for, and kept as they come.
+    """Returns the verdicts on two models' answers; requests unknown ones, and keeps them as they arrive.
 
     Args:
         judged: the answers.
-        recorded: verdicts of a version's own judgements.
-        say: told progress, and how many tokens it took.
+        recorded: verdicts stored with a version.
+        say: called with progress and the number of tokens.
 
     Raises:
-        KitError: no key, no server, or more than 5 % of its replies can't be read.
+        KitError: there is no key, the server can't be reached, or more than 5 % of its replies are unreadable.
     """
     suite, judge = judged.suite, judge_of(judged.suite)
     requests, found = judged.requests(), known_verdicts(judged, recorded)
@@ -103,7 +105,7 @@ def ask_judge(judged: JudgedAnswers, recorded: Verdicts, say: Say) -> dict[str, 
 
 
 def _ask(judge: Judge, key: str, request: JudgeRequest, say: Say) -> tuple[JudgeVerdict, str]:
-    """The reply to a request, which is asked for again if it can't be read, with its text; tokens are of all tries."""
+    """Returns the reply to a request with its text; repeats it if the reply is unreadable. Tokens include all tries."""
     prompt = completion = 0
     given, text = JudgeVerdict(), ""
     url = judge.url.rstrip("/").removesuffix("/v1")

@@ -1,7 +1,7 @@
-"""Tasks of EleutherAI's lm-evaluation-harness, asked of a version that the serving image serves on this machine.
+"""Tasks of EleutherAI's lm-evaluation-harness, run against a version that the serving image serves on this machine.
 
-The harness has an environment of its own (requirements/lm-eval.txt), without torch: it asks the server's OpenAI API, so
-that only tasks which generate text are possible. Sources: https://github.com/EleutherAI/lm-evaluation-harness,
+The harness has an environment of its own (requirements/lm-eval.txt), without torch: it uses the server's OpenAI API, so
+only tasks that generate text are possible. Sources: https://github.com/EleutherAI/lm-evaluation-harness,
 lm_eval/models/openai_completions.py and docs/interface.md of 0.4.13.
 """
 
@@ -34,7 +34,7 @@ _FIX = "see the task's YAML, and for tasks of the hub that it is reachable; --in
 
 @dataclass(frozen=True)
 class TaskScore:
-    """A metric of a task, as the harness reports it."""
+    """A metric of a task, as reported by the harness."""
 
     task: str
     metric: str
@@ -47,14 +47,14 @@ class TaskScore:
 def run_tasks(
     model: StoredModel, public_key: str, tasks: Sequence[str], include: Path | None, say: Say
 ) -> list[TaskScore]:
-    """Serve a version on a loopback port and run the harness against it.
+    """Serves a version on a loopback port and runs the harness against it.
 
     Args:
         model: a version of the store.
-        public_key: of the stack, by which the server verifies it.
+        public_key: the stack's key, by which the server verifies it.
         tasks: names.
-        include: a folder with further tasks. Their YAML may name Python code, which the harness runs.
-        say: told what takes long. Whatever it raises ends server and harness.
+        include: a folder with further tasks. Their YAML may name Python code, which the harness executes.
+        say: called before slow steps. An exception from it ends server and harness.
 
     Raises:
         RunError: a task is unknown or failed, or the server did not start.
@@ -81,7 +81,7 @@ def run_tasks(
 
 @contextmanager
 def _served(model: StoredModel, public_key: str, folder: Path, say: Say) -> Iterator[tuple[str, str]]:
-    """The version's server: its base URL and key. It ends with the block, and with this process."""
+    """Runs the version's server; yields its base URL and key. It ends with the block, and with this process."""
     root, log = folder / "server", folder / "server.log"
     place = root / "opt/ml/model"
     place.parent.mkdir(parents=True)
@@ -120,7 +120,7 @@ def _served(model: StoredModel, public_key: str, folder: Path, say: Say) -> Iter
 
 
 def _wait(server: "subprocess.Popen[bytes]", log: Path, model: StoredModel) -> str:
-    """The server's base URL, once it has loaded the version."""
+    """Returns the server's base URL, once it has loaded the version."""
     while server.poll() is None:
         if (found := _LISTENS.search(log.read_text())) and loaded_model(url := f"http://127.0.0.1:{found[1]}"):
             return url
@@ -134,7 +134,7 @@ def _wait(server: "subprocess.Popen[bytes]", log: Path, model: StoredModel) -> s
 
 
 def _run(command: list[str], environ: dict[str, str], cwd: Path, say: Say) -> None:
-    """Run the harness to its end; progress in steps of 10 %."""
+    """Runs the harness to its end, reporting progress in steps of 10 %."""
     lines, tenth = [""], -1
     process = subprocess.Popen(
         command,
@@ -164,7 +164,7 @@ def _run(command: list[str], environ: dict[str, str], cwd: Path, say: Say) -> No
 
 
 def _scores(out: Path) -> list[TaskScore]:
-    """What the harness wrote: `results` by task, with keys `metric,filter` and `metric_stderr,filter`."""
+    """Returns the harness's results: `results` by task, with keys `metric,filter` and `metric_stderr,filter`."""
     files = sorted(out.rglob("results_*.json"))
     if not files:
         raise KitError("the harness wrote no results", where=str(out), fix=_FIX)
@@ -189,5 +189,5 @@ def _scores(out: Path) -> list[TaskScore]:
 
 
 def _number(value: Any) -> float | None:
-    """The harness writes N/A where it has no error."""
+    """Returns a number; None for the harness's N/A."""
     return float(value) if isinstance(value, int | float) else None

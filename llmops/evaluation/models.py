@@ -1,4 +1,6 @@
-"""What `llmops evaluate` can ask: a stored version, the one in production, a Hugging Face folder, an endpoint's URL."""
+"""The models that `llmops evaluate` can ask: a stored version, the one in production, a Hugging Face folder, an
+endpoint's URL.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ class StoredModel:
     ref: ModelRef
     manifest: ModelManifest
     fetch: Callable[[Say], Path]
-    """Its folder on this machine, after each file was checked; from a cloud the files are fetched."""
+    """Returns its folder on this machine, after checking each file; downloads it from a cloud."""
 
     @property
     def name(self) -> str:
@@ -30,7 +32,7 @@ class StoredModel:
 
     @property
     def family(self) -> str:
-        """The name that its versions share."""
+        """The name shared by its versions."""
         return self.ref.name
 
     @property
@@ -38,7 +40,7 @@ class StoredModel:
         return self.ref.sha256
 
     def system_prompt(self, default: str) -> str:
-        """As a server puts it first; of a model that was imported, the recipe's."""
+        """Returns the system prompt that a server prepends; for an imported model, the recipe's."""
         return default if self.manifest.lineage.origin else self.manifest.serving.system_prompt
 
 
@@ -47,17 +49,17 @@ class FolderModel:
     """A Hugging Face folder; its identity is the hash of its files."""
 
     name: str
-    """As it was written."""
+    """The name as given."""
     folder: Path
     sha256: str
     family = ""
 
     def fetch(self, say: Say) -> Path:
-        """Itself."""
+        """Returns the folder."""
         return self.folder
 
     def system_prompt(self, default: str) -> str:
-        """The recipe's."""
+        """Returns the recipe's system prompt."""
         return default
 
 
@@ -77,16 +79,16 @@ AskedModel = StoredModel | FolderModel | RemoteModel
 
 
 def find_model(platform: Platform, text: str, cwd: Path, beside: str = "") -> AskedModel:
-    """The model that a word of the command line names.
+    """Returns the model named on the command line.
 
     Args:
         platform: the stack in operation.
-        text: NAME@N, `production`, a folder, or http(s)://HOST/v1, with `#MODEL` where the server has several.
-        cwd: what a folder is relative to.
+        text: NAME@N, `production`, a folder, or http(s)://HOST/v1, with `#MODEL` if the server has several.
+        cwd: folders are relative to it.
         beside: the name of the version that production is compared with.
 
     Raises:
-        NotFoundError: there is no such version, folder or production.
+        NotFoundError: the version, folder or production does not exist.
         IntegrityError: the version was changed, or not signed by this stack.
     """
     if text == PRODUCTION:
@@ -116,7 +118,7 @@ def find_model(platform: Platform, text: str, cwd: Path, beside: str = "") -> As
 
 
 def stored_model(platform: Platform, ref: ModelRef) -> StoredModel:
-    """A version of the stack's store, after its signature was checked.
+    """Returns a version of the stack's store, after checking its signature.
 
     Raises:
         IntegrityError: it was changed, or not signed by this stack.
@@ -131,12 +133,12 @@ def stored_model(platform: Platform, ref: ModelRef) -> StoredModel:
 
 
 def production(platform: Platform, model: str, endpoint: str = "") -> ModelRef | None:
-    """The version that an endpoint was deployed with; None where none was.
+    """Returns the version that an endpoint was deployed with; None if there is none.
 
     Args:
         platform: the stack in operation.
-        model: a version's name; its endpoint is the one that serves this name, or is called so. Empty: any.
-        endpoint: its name, where it is known.
+        model: a version's name; selects the endpoint that serves this name, or has it. Empty: any.
+        endpoint: the endpoint's name, if it is known.
 
     Raises:
         KitError: several endpoints serve different versions of it.
@@ -157,5 +159,5 @@ def production(platform: Platform, model: str, endpoint: str = "") -> ModelRef |
 
 
 def _hash_of(folder: Path) -> str:
-    """Of the files at its top, links followed: a hub's snapshot is made of links."""
+    """Returns the hash of the files at a folder's top. Follows links, because a hub's snapshot consists of them."""
     return tree_hash({path.name: path for path in folder.iterdir() if path.is_file() and path.name[0] != "."})

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def html(model: str, comparison: ModelComparison | None, tasks: "list[TaskScore]") -> str:
-    """One HTML file that loads nothing and runs nothing.
+    """Returns a comparison as one HTML file that loads and executes nothing.
 
     Args:
-        model: its name.
-        comparison: of it with another one, if it was compared.
+        model: the model's name.
+        comparison: with another model, if there was one.
         tasks: scores of the harness, if it ran.
     """
     if comparison is None:
@@ -28,7 +28,7 @@ def html(model: str, comparison: ModelComparison | None, tasks: "list[TaskScore]
 
 
 def _tasks(tasks: "list[TaskScore]") -> str:
-    """The harness's scores."""
+    """Returns the harness's scores."""
     rows = []
     for each in tasks:
         metric = each.metric if each.higher_is_better else f"{each.metric}, lower is better"
@@ -51,7 +51,7 @@ def _head(comparison: ModelComparison) -> str:
 
 
 def _origin(name: str, source: dict[str, str]) -> str:
-    """Where a model's answers come from."""
+    """Returns a sentence on the origin of a model's answers."""
     if len(set(source.values())) == 1:
         return f"answers of {name}: {next(iter(source.values()))}"
     return f"answers of {name}: " + ", ".join(f"{suite} {words}" for suite, words in source.items())

@@ -1,7 +1,8 @@
-"""The gate's `not_worse_than: production`: decided when a version is promoted, since production is another one by then.
+"""The gate's `not_worse_than: production`: decided when a version is promoted, since production may have changed since
+training.
 
-It follows from what both versions answered to the same rows: answers that their runs recorded and the stack signed, or
-that this machine kept. Whoever has the store decides it again with `llmops evaluate A --against B --gate`.
+It depends on the answers of both versions to the same rows: those recorded by their runs and signed by the stack, or
+kept on this machine. Anyone with the store can repeat it with `llmops evaluate A --against B --gate`.
 """
 
 from dataclasses import dataclass
@@ -25,21 +26,21 @@ class ProductionVerdict:
     passed: bool
     reasons: list[str]
     against: ModelRef | None = None
-    """The version in production; None: there is none."""
+    """The version in production; None if there is none."""
     fix: str = ""
-    """What decides it, where answers are missing; empty: it is decided."""
+    """The command that decides it, if answers are missing; empty if it is decided."""
 
 
 def compare_with_production(
     platform: Platform, ref: ModelRef, manifest: ModelManifest, endpoint: str = ""
 ) -> ProductionVerdict:
-    """Hold a version against the one that an endpoint serves, as its recipe's gate asks; no model runs.
+    """Compares a version with the one that an endpoint serves, as its recipe's gate asks; no model runs.
 
     Args:
         platform: the stack in operation.
         ref: the version.
         manifest: its manifest, whose signature was checked.
-        endpoint: where it would serve; empty: by the version's name.
+        endpoint: the endpoint to deploy to; empty: chosen by the version's name.
 
     Raises:
         KitError: several endpoints serve its name.

@@ -1,4 +1,4 @@
-"""Push an image of this machine's Docker to a registry, with a login that nobody else sees and that does not stay."""
+"""Pushes an image of this machine's Docker to a registry, with a temporary login that is visible to nobody else."""
 
 import base64
 import json
@@ -37,7 +37,7 @@ _WAYS_OUT = {
 
 @dataclass(frozen=True)
 class Login:
-    """Where images are pushed to: host, or host:port, and who is let in."""
+    """A registry's address (host, or host:port) and credentials."""
 
     host: str
     user: str
@@ -45,17 +45,17 @@ class Login:
 
 
 def push(image: str, repository: str, tag: str, login: Login, say: Say) -> None:
-    """Push an image to HOST/`repository`:`tag`.
+    """Pushes an image to HOST/`repository`:`tag`.
 
     Args:
         image: its id.
-        repository: its name there, without the host.
-        tag: what it is called there.
+        repository: its name in the registry, without the host.
+        tag: its tag in the registry.
         login: of the registry.
-        say: told each layer.
+        say: called for each layer.
 
     Raises:
-        KitError: what the registry or Docker's daemon said, with the fix.
+        KitError: the registry or Docker's daemon refused; with its message and the fix.
     """
     name = f"{login.host}/{repository}:{tag}"
     subprocess.run(["docker", "tag", image, name], stdin=subprocess.DEVNULL, capture_output=True, check=True)
@@ -95,7 +95,9 @@ def _push(name: str, config: Path, say: Say) -> None:
 
 @contextmanager
 def _sign_of_life(layers: set[str], say: Say) -> Iterator[None]:
-    """Docker's client says nothing while a layer is on its way, which may take minutes."""
+    """Prints progress at intervals during the block: Docker's client is silent while a layer is uploaded, which may
+    take minutes.
+    """
     ended, began = threading.Event(), time.monotonic()
 
     def tell() -> None:
@@ -113,7 +115,7 @@ def _sign_of_life(layers: set[str], say: Say) -> Iterator[None]:
 
 @contextmanager
 def _config(login: Login) -> Iterator[Path]:
-    """A folder of Docker's client: the user's own settings, and this login alone."""
+    """Yields a folder for Docker's client with the user's own settings, and only this login."""
     own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     try:
         settings = json.loads((own / "config.json").read_text())

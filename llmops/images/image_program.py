@@ -1,4 +1,4 @@
-"""Programs of images on the caller's machine, whatever the stack's target: an image runs as a process here."""
+"""Runs programs of images on the caller's machine, whatever the stack's target: an image runs as a process here."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,20 +18,20 @@ def run_in_image(
     fix: str = _FIX,
     extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a Python command in an image's environment, which is built first if it is not there.
+    """Runs a Python command in an image's environment, which is built first if it is missing.
 
     Args:
         image: training, preparation or preparation-ray.
         arguments: of the image's Python.
-        work: stands for the root folder of a container.
-        say: told each line. Whatever it raises ends the process, as Ctrl-C does.
-        what: said of a failure for which the program left no reason.
-        label: put before each line of its output.
-        fix: of such a failure.
-        extra: further variables of its environment.
+        work: used as the root folder of a container.
+        say: called with each line. An exception from it ends the process, as Ctrl-C does.
+        what: message for a failure for which the program gave no reason.
+        label: prefix of each line of its output.
+        fix: fix for such a failure.
+        extra: additional variables of its environment.
 
     Raises:
-        KitError: as the program raised it; or it ended without a word.
+        KitError: the program's own error; or it ended without a message.
     """
     from hosting import images
 

@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from hosting.images import ImageSource
 
 NAMES = ("training", "serving")
-"""Built and pushed unless others are named."""
+"""Images that are built and pushed by default."""
 _NEED_DOCKER = "start Docker, or install it; on a twin `llmops images build --runtime process` needs none"
 
 
 def build_for(stack: PulumiStack, say: Say, *, runtime: str = "", names: Iterable[str] = NAMES) -> dict[str, str]:
-    """Build images of this checkout.
+    """Builds images of this checkout.
 
     Args:
-        stack: whose images they are.
-        say: told each step.
+        stack: the images' stack.
+        say: called with each step.
         runtime: process or docker; empty: processes on a twin, Docker on a cloud.
         names: training, serving, serving-vllm.
 
     Returns:
-        image -> `process:NAME@sha256:…`, which a stack on a twin may have in its file; or `docker:NAME@sha256:…`, which
-        is on this machine alone until it is pushed.
+        image -> `process:NAME@sha256:…`, which the file of a stack on a twin may contain; or `docker:NAME@sha256:…`,
+        which exists only on this machine until it is pushed.
 
     Raises:
-        KitError: the stack is local, or processes are asked for a cloud, or an image can't be built.
+        KitError: the stack is local, or processes are requested for a cloud, or an image can't be built.
     """
     twin = _twin_of(stack)
     runtime = runtime or ("process" if twin else "docker")
@@ -61,7 +61,7 @@ def build_for(stack: PulumiStack, say: Say, *, runtime: str = "", names: Iterabl
 
 
 def write_sbom(name: str, say: Say, *, docker: bool) -> Path:
-    """Write what is in an image of this checkout beside the built image; its path."""
+    """Writes the SBOM of an image of this checkout beside the built image; returns its path."""
     from contract.layout import cache_dir
     from hosting import containers, images
     from hosting.files import write_atomic
@@ -88,7 +88,7 @@ def _sbom_of(name: str, *, docker: bool) -> str:
 
 
 def _attach_sbom(name: str, url: str, digest: str, registry: ImageRegistry, say: Say) -> None:
-    """Attach it to what was pushed, now or by somebody before."""
+    """Attaches the SBOM to an image that was pushed, now or earlier."""
     from llmops.images import sbom
     from llmops.images.oci import Repository
 
@@ -99,10 +99,10 @@ def _attach_sbom(name: str, url: str, digest: str, registry: ImageRegistry, say:
 
 
 def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> dict[str, str]:
-    """Push images of this checkout to the stack's repositories, and attach an SBOM to what has none yet.
+    """Pushes images of this checkout to the stack's repositories, and attaches an SBOM to those that have none yet.
 
-    What is there under its tag is not pushed again, and not even built: a tag is the kit's version and the hash of the
-    image's files, and never moves.
+    An image whose tag exists in the registry is neither pushed nor built again: a tag consists of the kit's version and
+    the hash of the image's files, and never moves.
 
     Returns:
         image -> its reference by digest, for the stack file.
@@ -132,7 +132,8 @@ def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> d
 
 
 def publish(stack: PulumiStack, source: "ImageSource", say: Say) -> str:
-    """Bring an image of other files than this checkout's to where the stack's images are: on a twin as a process.
+    """Pushes an image of files other than this checkout's to the stack's registry; on a twin, registers it as a
+    process.
 
     Returns:
         Its reference, for the stack file.
@@ -154,12 +155,12 @@ def publish(stack: PulumiStack, source: "ImageSource", say: Say) -> str:
 
 
 def setting_of(name: str) -> str:
-    """The field of a stack file's `images` that names an image."""
+    """Returns the field of a stack file's `images` for an image."""
     return name.replace("-", "_")
 
 
 def tag_of(name: str) -> str:
-    """What this checkout's image is called in a registry: the kit's version, and the hash of the image's files."""
+    """Returns the tag of this checkout's image in a registry: the kit's version, and the hash of the image's files."""
     from hosting import images
 
     return _tag_of(images.reference(name))
@@ -173,14 +174,16 @@ def _tag_of(reference: str) -> str:
 
 
 def _repository(name: str) -> str:
-    """Images of one package share its repository, under tags of their own: a tag has the hash of an image's files."""
+    """Returns the repository of an image. Images of one package share it, under distinct tags: a tag contains the hash
+    of an image's files.
+    """
     from hosting.images import package_of
 
     return package_of(name)
 
 
 def _twin_of(stack: PulumiStack) -> str:
-    """The address of the twin that this shell talks to; empty: a cloud."""
+    """Returns the address of the twin that this shell uses; empty for a cloud."""
     target = platforms.operations_of(stack.target)
     if target.images is None:
         raise target.absent("image registry: `llmops up` builds its images", str(stack.file.path))
@@ -196,7 +199,7 @@ def _build_in_docker(source: "ImageSource", say: Say) -> str:
 
 
 def _pushable(source: "ImageSource", say: Say) -> str:
-    """The id of an image that clouds take, built unless it is there."""
+    """Returns the id of an image that clouds accept, building it if it is missing."""
     from hosting import containers
 
     name, image = source.name, _build_in_docker(source, say).partition("@")[2]

@@ -1,8 +1,8 @@
-"""Attach a document to an image in a registry, so that whoever has the image's digest finds it.
+"""Attaches a document to an image in a registry, so that it can be found by the image's digest.
 
-The document is an artifact whose manifest has the image as its `subject`. Registries that know the referrers API list
-it by themselves, such as ECR and Azure Container Registry; for others the list is kept under the tag `sha256-<digest>`,
-as the specification has it:
+The document is an artifact whose manifest has the image as its `subject`. Registries with the referrers API list it by
+themselves, such as ECR and Azure Container Registry; for others the list is kept under the tag `sha256-<digest>`, as
+specified:
 https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
 """
 
@@ -44,7 +44,7 @@ class Repository:
         self._authorization = _basic(login)
 
     def attached(self, digest: str, media_type: str) -> list[str]:
-        """Digests of the artifacts of a kind that are attached to an image.
+        """Returns the digests of the artifacts of a kind that are attached to an image.
 
         Raises:
             KitError: the registry refuses, or does not answer.
@@ -57,7 +57,7 @@ class Repository:
         return [entry["digest"] for entry in listed if entry.get("artifactType") == media_type]
 
     def attach(self, digest: str, media_type: str, content: bytes) -> str:
-        """Attach a document to the image of a digest; the digest of the artifact.
+        """Attaches a document to the image of a digest; returns the digest of the artifact.
 
         Raises:
             KitError: the registry refuses, or does not answer.
@@ -88,7 +88,7 @@ class Repository:
         self._put(digest.replace(":", "-"), _INDEX, json.dumps(index).encode())
 
     def _list(self, digest: str) -> bytes:
-        """The list of a registry without the referrers API; empty: there is none."""
+        """Returns the list of a registry without the referrers API; empty if there is none."""
         place = f"manifests/{digest.replace(':', '-')}"
         status, _, body = self._ask("GET", place, accept=(_INDEX,))
         self._require(status, {200, 404}, place, body)
@@ -114,7 +114,9 @@ class Repository:
     def _ask(
         self, method: str, path: str, body: bytes | None = None, *, kind: str = "", accept: tuple[str, ...] = ()
     ) -> tuple[int, Any, bytes]:
-        """Status, headers and body; once more with the token that the registry sends to, where it wants one."""
+        """Sends a request; returns status, headers and body. Retries it with the token that the registry requires, if
+        any.
+        """
         url = path if path.startswith("http") else f"{self._base}/v2/{self._name}/{path}"
         status, headers, text = self._ask_once(method, url, body, kind, accept)
         challenge = str(headers.get("WWW-Authenticate", ""))

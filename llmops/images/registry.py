@@ -1,4 +1,4 @@
-"""Where a stack's images are pushed to."""
+"""The registry of a stack's images."""
 
 from typing import Protocol
 
@@ -6,16 +6,16 @@ from llmops.images.docker_push import Login
 
 
 class ImageRegistry(Protocol):
-    """The repositories of a stack: one for each of its images."""
+    """The repositories of a stack, one for each of its images."""
 
     def url(self, image: str) -> str:
-        """HOST/NAME of an image's repository, as a stack names it."""
+        """Returns HOST/NAME of an image's repository, as named by the stack."""
         ...
 
     def find(self, image: str, tag: str) -> str:
-        """The digest of what has a tag; empty: nothing has it."""
+        """Returns the digest of a tag; empty if the tag does not exist."""
         ...
 
     def login(self, image: str) -> Login:
-        """Where it is pushed to, and who is let in there."""
+        """Returns the address and credentials for pushing an image."""
         ...

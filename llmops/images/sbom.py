@@ -1,8 +1,9 @@
-"""What is in an image or in the wheel, as a bill of materials in CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/).
+"""The contents of an image or of the wheel, as a bill of materials in CycloneDX 1.6
+(https://cyclonedx.org/docs/1.6/json/).
 
-It is made from the lock with the hashes by which packages are installed, so that it says what may be there and nothing
-that was only found. A licence is named where this environment has the same version of the package. Of the base image
-it names the digest; its packages of the distribution are for a scanner of images to list.
+It is made from the lock files with the hashes by which packages are installed, so that it states what is allowed to be
+there rather than what was found. A licence is named if this environment has the same version of the package. Of the
+base image it names the digest; its distribution packages are left to image scanners.
 """
 
 # The decorator of the library's classes hides them from pyright.
@@ -48,7 +49,7 @@ _IN_IMAGES = {
 
 @dataclass
 class Locked:
-    """A package of a lock."""
+    """A package in a lock file."""
 
     name: str
     version: str
@@ -58,13 +59,13 @@ class Locked:
 
 
 def of_image(name: str, locks: Sequence[Path], source: str, base: str) -> str:
-    """The SBOM of an image.
+    """Returns the SBOM of an image.
 
     Args:
         name: training, serving …
-        locks: of the packages of its environments.
+        locks: lock files of its environments.
         source: hash of the files that it is made from.
-        base: the image below, such as `python:3.11-slim-bookworm@sha256:…`; empty: a process of this machine.
+        base: the base image, such as `python:3.11-slim-bookworm@sha256:…`; empty: a process of this machine.
     """
     root = Component(name=f"llmops-{name}", version=f"{__version__}-{source[:20]}", type=ComponentType.CONTAINER)
     root.bom_ref.value = root.name
@@ -85,7 +86,7 @@ def of_image(name: str, locks: Sequence[Path], source: str, base: str) -> str:
 
 
 def of_wheel(lock: Path) -> str:
-    """The SBOM of the kit's wheel, with the packages that it is tested with."""
+    """Returns the SBOM of the kit's wheel, with the packages that it is tested with."""
     purl = PackageURL("pypi", name=_KIT, version=__version__)
     root = Component(name=_KIT, version=__version__, type=ComponentType.LIBRARY, purl=purl)
     root.bom_ref.value = _KIT
@@ -94,7 +95,7 @@ def of_wheel(lock: Path) -> str:
 
 
 def read_lock(lock: Path) -> Iterator[Locked]:
-    """The packages of a file that `uv pip compile --generate-hashes` wrote."""
+    """Yields the packages of a file written by `uv pip compile --generate-hashes`."""
     found: Locked | None = None
     for line in lock.read_text().splitlines():
         words = line.strip()
@@ -113,13 +114,15 @@ def read_lock(lock: Path) -> Iterator[Locked]:
 
 
 def _required_by(comment: str) -> str:
-    """Of one line of the comment below a package; empty: it names nobody, or a limit of the version."""
+    """Returns the package named in one line of the comment below a package; empty if it names none, or is a version
+    limit.
+    """
     by = comment.removeprefix("#").strip().removeprefix("via").strip()
     return "" if by.startswith("-c ") else by
 
 
 def base_of(dockerfile: Path) -> str:
-    """The image that a Dockerfile builds on, unless another one is named: its `ARG BASE=`."""
+    """Returns the default base image of a Dockerfile: its `ARG BASE=`."""
     found = re.search(r"^ARG BASE=(\S+)$", dockerfile.read_text(), re.MULTILINE)
     return found[1] if found else ""
 
@@ -138,7 +141,7 @@ def _bom(root: Component, locks: Sequence[Path], environment: Mapping[str, str] 
 def _add_packages(
     bom: Bom, root: Component, packages: Sequence[Locked], known: dict[tuple[str, str], Component]
 ) -> None:
-    """Add the packages of one lock; `known` are those of the locks before, as one version is one component."""
+    """Adds the packages of one lock file; `known` are those of earlier ones, as one version is one component."""
     named: dict[str, list[Component]] = {}  # the wheel's lock may have a package twice, for different machines
     components = [known.setdefault((each.name, each.version), _component(each)) for each in packages]
     for package, component in zip(packages, components, strict=True):
@@ -200,7 +203,7 @@ def _base(base: str) -> Iterator[Component]:
 
 
 def _text(bom: Bom) -> str:
-    """The same for the same content, whenever it is made."""
+    """Returns the document's text, which is the same for the same content, whenever it is made."""
     document = json.loads(make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string())
     document["metadata"].pop("timestamp")
     return json.dumps(document, indent=1, sort_keys=True) + "\n"

@@ -1,1 +1,1 @@
-"""A plan that can be read: what the next `up` changes, what it costs, what it needs. Changes nothing."""
+"""A readable plan: the changes of the next `up`, their cost, and their requirements. Changes nothing."""

@@ -1,4 +1,4 @@
-"""What a plan says of a stack on AWS: how endpoints are rolled out, how many instances that takes, and what costs."""
+"""The AWS part of a plan: how endpoints are rolled out, how many instances that takes, and the costs."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +48,7 @@ def plan_endpoints(
 
 
 def run_machines(resources: Sequence[Resource], config: Mapping[str, Any]) -> dict[Machines, int]:
-    """See llmops.plan.rules.PlanRules. Of `jobs`, and of schedules, which may have another instance type."""
+    """See llmops.plan.rules.PlanRules. Covers `jobs` and schedules, which may have another instance type."""
     del resources  # SageMaker makes the machines of a job with the job
     aws = config.get("aws") or {}
     usual = aws.get("jobs") or {}
@@ -87,7 +87,7 @@ def warnings(resources: Sequence[Resource], config: Mapping[str, Any]) -> list[s
 
 
 def _named(resources: Sequence[Resource], type_: str, name: str) -> Resource:
-    """The resource of a logical name; one without properties where there is none."""
+    """Returns the resource of a logical name; one without properties if there is none."""
     return next((r for r in of_type(resources, type_) if r.name == name), Resource(type_, name, {}))
 
 
@@ -128,7 +128,7 @@ def _plan(
 
 
 def _rollout(deployment: Mapping[str, Any], instances: int) -> tuple[str, int, int]:
-    """What SageMaker will do: in words, the seconds that it waits, and the instances that run at once.
+    """Returns what SageMaker will do in words, the seconds that it waits, and the instances that run at once.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html
     """
@@ -153,7 +153,7 @@ def _rollout(deployment: Mapping[str, Any], instances: int) -> tuple[str, int, i
 
 
 def _count(size: Mapping[str, Any], instances: int) -> int:
-    """A capacity size in instances: a number, or a share of them, at least one."""
+    """Returns a capacity size in instances: a number, or a share of them, at least one."""
     value = int(known(size.get("value"), 100))
     return max(1, value if size.get("type") == "INSTANCE_COUNT" else instances * value // 100)
 

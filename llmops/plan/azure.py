@@ -1,4 +1,4 @@
-"""What a plan says of a stack on Azure: how endpoints are rolled out, how many machines that takes, and what costs."""
+"""The Azure part of a plan: how endpoints are rolled out, how many machines that takes, and the costs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -85,7 +85,9 @@ def _plan(
 
 
 def _rollout(rollout: Mapping[str, Any], instances: int) -> tuple[str, int, int]:
-    """In words, the seconds that it takes at least, and the instances that run at once: a deployment beside the old."""
+    """Returns the rollout in words, its minimum duration in seconds, and the instances that run at once: a new
+    deployment beside the old one.
+    """
     plan = steps(
         str(rollout.get("strategy", "all_at_once")),
         canary_percent=int(known(rollout.get("canary_percent"), 0)),
@@ -99,7 +101,7 @@ def _rollout(rollout: Mapping[str, Any], instances: int) -> tuple[str, int, int]
 
 
 def run_machines(resources: Sequence[Resource], config: Mapping[str, Any]) -> dict[Machines, int]:
-    """See llmops.plan.rules.PlanRules. Of clusters with all of their nodes."""
+    """See llmops.plan.rules.PlanRules. Counts clusters with all of their nodes."""
     del config  # a run's machines are those of a cluster
     found: dict[Machines, int] = {}
     for cluster in of_type(resources, CLUSTER):
@@ -112,7 +114,7 @@ def run_machines(resources: Sequence[Resource], config: Mapping[str, Any]) -> di
 
 
 def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[CostLine]:
-    """See llmops.plan.rules.PlanRules. Clusters cost while runs execute alone."""
+    """See llmops.plan.rules.PlanRules. Clusters only cost while runs execute."""
     for type_, (words, name) in _MONTHLY.items():
         if count := len(of_type(resources, type_)):
             yield monthly_line(f"{count} {words}", count, prices.other(name))

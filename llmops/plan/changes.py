@@ -1,4 +1,4 @@
-"""What `pulumi preview --json` says, as changes in words."""
+"""The output of `pulumi preview --json`, as changes in words."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,9 @@ _REPLACE = ("replace", "create-replacement")
 
 @dataclass(frozen=True)
 class ResourceChange:
-    """One change: what is done to what, the properties that differ, and those of them that force a replacement."""
+    """One change: the operation and its resource, the properties that differ, and those of them that force a
+    replacement.
+    """
 
     action: str  # create, update, replace, delete
     kind: str  # such as "endpoint configuration"
@@ -23,7 +25,7 @@ class ResourceChange:
 
 
 def changes_of(preview: Mapping[str, Any]) -> list[ResourceChange]:
-    """The changes of a preview, in its order; what stays as it is left out."""
+    """Returns the changes of a preview, in its order, without unchanged resources."""
     found = []
     for step in preview.get("steps", []):
         action = "replace" if step["op"] in _REPLACE else step["op"]
@@ -41,7 +43,7 @@ def changes_of(preview: Mapping[str, Any]) -> list[ResourceChange]:
 
 
 def resources_of(preview: Mapping[str, Any]) -> list[Resource]:
-    """Every resource of the stack as it will be after `up`."""
+    """Returns every resource of the stack as it will be after `up`."""
     found: dict[str, Resource] = {}
     for step in preview.get("steps", []):
         state = step.get("newState")
@@ -52,17 +54,19 @@ def resources_of(preview: Mapping[str, Any]) -> list[Resource]:
 
 
 def of_type(resources: Iterable[Resource], kind: str) -> list[Resource]:
-    """Resources of a type, such as `aws:kms/key:Key`."""
+    """Returns the resources of a type, such as `aws:kms/key:Key`."""
     return [r for r in resources if r.type == kind]
 
 
 def known(value: Any, default: Any = None) -> Any:
-    """A property's value; the default where it is known only after `up`, or not given."""
+    """Returns a property's value; the default if it is only known after `up`, or not given."""
     return default if value in (None, UNKNOWN) else value
 
 
 def kind_of(type_: str) -> str:
-    """`aws:sagemaker/endpointConfiguration:EndpointConfiguration` -> `endpoint configuration`."""
+    """Returns a type in words: `aws:sagemaker/endpointConfiguration:EndpointConfiguration` -> `endpoint
+    configuration`.
+    """
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", type_.rpartition(":")[2]).lower()
 
 
@@ -71,7 +75,7 @@ def _type(urn: str) -> str:
 
 
 def _is_inner(urn: str) -> bool:
-    """The stack itself and providers are no resources that a person thinks of."""
+    """Returns whether a resource is the stack itself or a provider, which users don't count as resources."""
     return urn.split("::")[2].startswith(("pulumi:pulumi:Stack", "pulumi:providers:")) and "$" not in urn.split("::")[2]
 
 
@@ -80,7 +84,7 @@ def _same_replacement(one: ResourceChange, other: ResourceChange) -> bool:
 
 
 def _differing(step: Mapping[str, Any]) -> list[str]:
-    """Top-level properties that differ; the provider's own bookkeeping aside."""
+    """Returns the top-level properties that differ, except the provider's own bookkeeping."""
     paths = list(step.get("detailedDiff") or {}) or list(step.get("diffReasons") or [])
     names = {re.split(r"[.\[]", path)[0] for path in paths}
     return sorted(n for n in names if not n.startswith("__"))

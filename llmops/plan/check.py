@@ -1,4 +1,4 @@
-"""What a training would take on each type of machine, before any is paid for: memory, time and cost. Starts no job."""
+"""The memory, time and cost of a training on each type of machine, estimated before any is paid for. Starts no job."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,13 +20,14 @@ from llmops.store.outlines import fetch_outline, stored_outline
 
 UTILISATION = 0.35
 """Assumed share of a GPU's peak throughput. Dense models trained on A100s reached 0.3 to 0.5 (Chowdhery et al. 2022,
-arXiv:2204.02311, table 3); short rows and small batches reach less."""
+arXiv:2204.02311, table 3); short rows and small batches reach less.
+"""
 _LOCAL_SOURCES = ("path", "folder")
 
 
 @dataclass(frozen=True)
 class MachineEstimate:
-    """A row of the check. None: not known."""
+    """A row of the check. None means unknown."""
 
     machine: str
     hosts: int
@@ -44,21 +45,21 @@ class MachineEstimate:
     hours: float | None
     usd: float | None
     usd_an_hour: float | None = None
-    """Of all hosts."""
+    """Cost of all hosts."""
     own: bool = False
-    """Whether the stack's runs take it."""
+    """Whether the stack's runs use it."""
     cheapest: bool = False
-    """Of those that fit, by the whole training's cost."""
+    """Whether it is the cheapest that fits, by the whole training's cost."""
 
     @property
     def label(self) -> str:
-        """The machine, with how many of it."""
+        """The machine, with the number of hosts."""
         return f"{self.hosts} x {self.machine}" if self.hosts > 1 else self.machine
 
 
 @dataclass(frozen=True)
 class TrainingCheck:
-    """What `llmops train --check` says."""
+    """The result of `llmops train --check`."""
 
     recipe: str
     parameters: int
@@ -69,7 +70,7 @@ class TrainingCheck:
 
     @property
     def words(self) -> str:
-        """In a line: what the stack's own machine would do, and the cheapest that can train it."""
+        """A one-line summary: the stack's own machine, and the cheapest that can train the recipe."""
         own = next((each for each in self.machines if each.own), None)
         found = []
         if own:
@@ -86,7 +87,7 @@ class TrainingCheck:
 
     @property
     def problem(self) -> KitError | None:
-        """The error of a stack whose own machine can't train the recipe."""
+        """The error for a stack whose own machine can't train the recipe; None if it can."""
         own = next((each for each in self.machines if each.own), None)
         if own is None or own.fits:
             return None
@@ -102,7 +103,7 @@ class TrainingCheck:
         )
 
     def fields(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the check for JSON."""
         problem = self.problem
         return asdict(self) | {"problem": problem.what if problem else ""}
 
@@ -116,19 +117,19 @@ def check_training(
     azure: bool,
     say: Say,
 ) -> TrainingCheck:
-    """Work out how each type of machine would train a recipe.
+    """Estimates how each type of machine would train a recipe.
 
     Args:
-        recipe: of `recipe_path`.
+        recipe: the content of `recipe_path`.
         recipe_path: its file; local sources and folders are relative to it.
         platform: the stack in operation; None: it is not deployed.
-        own: the stack's machines; None: runs take this one, or it is not known.
-        prices: of the stack's region; None: its runs take this machine.
+        own: the stack's machines; None: runs use this machine, or it is unknown.
+        prices: of the stack's region; None: its runs use this machine.
         azure: whether the stack's machines are Azure's.
-        say: told what takes long.
+        say: called before slow steps.
 
     Raises:
-        KitError: the base model's configuration or a row can't be used, and how to mend it.
+        KitError: the base model's configuration or a row can't be used; with the fix.
     """
     with work_folder() as work:
         (work / "outline").mkdir()
@@ -138,7 +139,7 @@ def check_training(
 
 
 def check_run(spec: RunSpec, platform: Platform, own: Compute, prices: Prices, azure: bool, say: Say) -> TrainingCheck:
-    """Work out how each type of machine would train a run once more; its rows are not fetched.
+    """Estimates how each type of machine would train a run again; its rows are not fetched.
 
     Args:
         spec: of a run of the stack.
@@ -146,10 +147,10 @@ def check_run(spec: RunSpec, platform: Platform, own: Compute, prices: Prices, a
         own: the machines that it would get.
         prices: of the stack's region.
         azure: whether the stack's machines are Azure's.
-        say: told what takes long.
+        say: called before slow steps.
 
     Raises:
-        KitError: the base model's configuration can't be used, and how to mend it.
+        KitError: the base model's configuration can't be used; with the fix.
     """
     with work_folder() as work:
         (work / "outline").mkdir()
@@ -188,7 +189,7 @@ def _held_against_machines(
 
 
 def _candidates(own: Compute | None, prices: Prices, azure: bool) -> list[MachineType]:
-    """The cheapest machine of each GPU and number of them, and the stack's own."""
+    """Returns the cheapest machine of each GPU model and count, and the stack's own."""
     chosen: dict[tuple[str, int, int], tuple[float, MachineType]] = {}
     for each in gpu_types(azure):
         assert each.gpu
@@ -216,7 +217,7 @@ def _asked(machine: MachineType, hosts: int) -> MachineMemory:
 
 
 def _rows(recipe: Recipe, recipe_path: Path, work: Path, say: Say) -> Path | None:
-    """The rows to train, where all sources lie on this machine; None: fetching them is no part of a check."""
+    """Returns the rows to train if all sources are on this machine; None otherwise, because a check fetches nothing."""
     from llmops.data.build import build_dataset
     from llmops.data.sources import kind_of
 
@@ -229,7 +230,7 @@ def _rows(recipe: Recipe, recipe_path: Path, work: Path, say: Say) -> Path | Non
 
 
 def _ask(folder: Path, request: EstimateRequest, work: Path, say: Say) -> Estimate:
-    """Run the estimate in the training image's environment: it needs torch, which this one has not."""
+    """Runs the estimate in the training image's environment, because it needs torch, which this one lacks."""
     asked, answered = work / "request.json", work / "estimate.json"
     asked.write_text(request.model_dump_json())
     say("tracing a step of the model's configuration; no weight is read")
@@ -239,7 +240,7 @@ def _ask(folder: Path, request: EstimateRequest, work: Path, say: Say) -> Estima
 
 
 def _tokens(recipe: Recipe, answer: Estimate) -> int | None:
-    """Of the whole training; None: they were not counted."""
+    """Returns the tokens of the whole training; None if they were not counted."""
     lengths, options = answer.lengths, recipe.training
     if lengths.tokens is None or not lengths.examples:
         return None
@@ -283,7 +284,7 @@ def _row(
 
 
 def _marked(found: list[MachineEstimate]) -> list[MachineEstimate]:
-    """Mark the cheapest that fits, where any cost is known."""
+    """Marks the cheapest that fits, if any cost is known."""
     priced = [(each.usd, number) for number, each in enumerate(found) if each.fits and each.usd is not None]
     best = min(priced)[1] if priced else -1
     return [replace(each, cheapest=number == best) for number, each in enumerate(found)]

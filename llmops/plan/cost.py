@@ -1,4 +1,4 @@
-"""What a stack costs an hour, line by line, each with its source; and a million tokens."""
+"""The hourly cost of a stack, line by line, each with its source; and the cost of a million tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _UNKNOWN = "unknown: `llmops prices refresh` fetches it"
 
 @dataclass(frozen=True)
 class CostLine:
-    """Dollars an hour, idle and busy; None: the price is not known."""
+    """Dollars per hour, idle and busy; None if the price is unknown."""
 
     what: str
     idle: float | None
@@ -22,7 +22,7 @@ class CostLine:
 
 @dataclass(frozen=True)
 class TokenCost:
-    """Dollars for a million tokens of an endpoint that is busy all the time; None: not known, and why."""
+    """Dollars per million tokens of an endpoint that is always busy; None if unknown, with the reason."""
 
     endpoint: str
     usd: float | None
@@ -30,12 +30,12 @@ class TokenCost:
 
 
 def endpoint_costs(endpoints: Sequence[EndpointPlan], prices: Prices) -> list[CostLine]:
-    """What the instances of endpoints cost while they stand."""
+    """Returns the cost of each endpoint's instances while they exist."""
     return [_endpoint(e, prices.instance("hosting", e.instance_type)) for e in endpoints]
 
 
 def token_costs(endpoints: Sequence[EndpointPlan], prices: Prices, tokens_per_second: float) -> list[TokenCost]:
-    """A million generated tokens of each endpoint, from the measured throughput of one instance."""
+    """Returns the cost of a million generated tokens of each endpoint, from the measured throughput of one instance."""
     found = []
     for endpoint in endpoints:
         price = prices.instance("hosting", endpoint.instance_type)
@@ -52,28 +52,28 @@ def token_costs(endpoints: Sequence[EndpointPlan], prices: Prices, tokens_per_se
 
 @dataclass(frozen=True)
 class Total:
-    """Dollars an hour of a stack. `usd` is a lower bound where `unknown` names lines, and None where it names all."""
+    """Dollars per hour of a stack. `usd` is a lower bound if `unknown` names some lines, and None if it names all."""
 
     usd: float | None
     unknown: list[str]
 
 
 def total(lines: Sequence[CostLine], busy: bool) -> Total:
-    """Sum the prices that are known. Unknown ones don't count as free: no known price means no sum."""
+    """Sums the known prices. Unknown ones don't count as free: without any known price there is no sum."""
     amounts = [(line.what, line.busy if busy else line.idle) for line in lines]
     known = [amount for _, amount in amounts if amount is not None]
     return Total(sum(known) if known or not lines else None, [what for what, amount in amounts if amount is None])
 
 
 def hourly_line(what: str, count: float, price: Price | None) -> CostLine:
-    """So many of what costs by the hour; parts of one too."""
+    """Returns the line for a number, possibly fractional, of something priced by the hour."""
     if price is None:
         return CostLine(what, None, None, _UNKNOWN)
     return CostLine(what, count * price.amount, count * price.amount, _source(price))
 
 
 def monthly_line(what: str, count: int, price: Price | None) -> CostLine:
-    """So many of what costs by the month."""
+    """Returns the line for a number of something priced by the month."""
     if price is None:
         return CostLine(what, None, None, _UNKNOWN)
     hourly = count * price.amount / _HOURS_A_MONTH

@@ -1,14 +1,14 @@
-"""What a plan says of each endpoint."""
+"""The part of a plan on each endpoint."""
 
 from dataclasses import dataclass, field
 
 UNKNOWN_TYPE = "unknown"
-"""The instance type of an endpoint that is known only after `up`."""
+"""Placeholder for an endpoint's instance type that is only known after `up`."""
 
 
 @dataclass(frozen=True)
 class EndpointPlan:
-    """An endpoint as it will be."""
+    """An endpoint as it will be after `up`."""
 
     name: str
     change: str  # create, update, none
@@ -25,5 +25,5 @@ class EndpointPlan:
 
 
 def short(model: str) -> str:
-    """`chatbot@3@sha256:…` -> `chatbot@3`."""
+    """Returns a version without its hash: `chatbot@3@sha256:…` -> `chatbot@3`."""
     return model.partition("@sha256")[0]

@@ -25,37 +25,37 @@ _UTILIZATION = 0.9  # serving/vllm_server.py starts vLLM with it
 _BLOCK = 16
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _SHORTEST_CONTEXT = 2048
-"""Tokens below which a chat is hardly one: a fit that leaves less is none."""
+"""Tokens below which a context is too short for a chat; less counts as not fitting."""
 _GIB = 1 << 30
 
 
 @dataclass(frozen=True)
 class GpuFit:
-    """A version on one GPU; bytes and tokens."""
+    """A version on one GPU; sizes in bytes and tokens."""
 
     gpu: Gpu
     weights: int
     taken: int
-    """What vLLM takes of the GPU's memory."""
+    """GPU memory that vLLM takes."""
     token: int
     """Cache of one token."""
     context: int
-    """The model's longest, of prompt and answer."""
+    """The model's longest context, including prompt and answer."""
 
     @property
     def tokens(self) -> int:
-        """Tokens that the cache has room for at most, over all requests."""
+        """Maximum number of tokens in the cache, over all requests."""
         blocks = (self.taken - self.weights) // (self.token * _BLOCK)
         return max(0, blocks - 1) * _BLOCK
 
     @property
     def longest(self) -> int:
-        """Tokens of one request at most."""
+        """Maximum number of tokens of one request."""
         return min(self.context, self.tokens)
 
     @property
     def fits(self) -> bool:
-        """Whether weights and a useful context have room."""
+        """Whether weights and a useful context fit."""
         return self.longest >= min(self.context, _SHORTEST_CONTEXT)
 
     @property
@@ -73,16 +73,16 @@ class GpuFit:
 
 
 def gpu_fit(config: Mapping[str, Any], stored: int, gpu: Gpu, precision: str = "auto") -> GpuFit | None:
-    """Reckon whether a version fits.
+    """Calculates whether a version fits.
 
     Args:
         config: its config.json.
         stored: bytes of its safetensors.
-        gpu: the machine's.
+        gpu: the machine's GPU.
         precision: the endpoint's setting.
 
     Returns:
-        None: the configuration is none of a decoder whose layers all attend to every token.
+        None if the configuration is not one of a decoder whose layers all attend to every token.
     """
     kept = str(config.get("dtype") or config.get("torch_dtype") or "")
     layers, heads, context = (
@@ -100,13 +100,14 @@ def gpu_fit(config: Mapping[str, Any], stored: int, gpu: Gpu, precision: str = "
 
 
 def fit_words(platform: Platform | None, ref: ModelRef, instance_type: str, precision: str) -> str:
-    """Say whether a promoted version fits on a GPU machine under vLLM; empty: the machine has no GPU that is known.
+    """Returns whether a promoted version fits on a GPU machine under vLLM, in words; empty if the machine has no known
+    GPU.
 
     Args:
         platform: the stack in operation; None: it is not deployed, so that its store can't be read.
         ref: the version.
-        instance_type: of the endpoint.
-        precision: its setting.
+        instance_type: the endpoint's instance type.
+        precision: the endpoint's setting.
     """
     machine = find_type(instance_type)
     if machine is None or machine.gpu is None:
@@ -131,13 +132,15 @@ def fit_words(platform: Platform | None, ref: ModelRef, instance_type: str, prec
 
 
 def _number(config: Mapping[str, Any], name: str) -> int:
-    """A positive number of the configuration; 0: there is none."""
+    """Returns a positive number of the configuration; 0 if there is none."""
     value = config.get(name)
     return value if isinstance(value, int) and value > 0 else 0
 
 
 def _is_special(config: Mapping[str, Any]) -> bool:
-    """Whether layers keep something else than every token's keys and values: windows, latents, states, other models."""
+    """Returns whether layers keep anything other than every token's keys and values: windows, latents, states, other
+    models.
+    """
     windows = config.get("sliding_window") and config.get("use_sliding_window", True)
     kinds = set(config.get("layer_types") or ["full_attention"])
     return bool(windows or config.get("kv_lora_rank") or config.get("text_config")) or kinds != {"full_attention"}

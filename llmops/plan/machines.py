@@ -19,16 +19,16 @@ class Gpu:
     name: str
     gigabytes: int
     bf16_tflops: float | None
-    """None: it does not multiply bf16 in hardware, so that `precision: auto` takes f32."""
+    """None if it has no bf16 in hardware, so that `precision: auto` uses f32."""
     f32_tflops: float
 
     @property
     def memory(self) -> int:
-        """Bytes."""
+        """Memory in bytes."""
         return self.gigabytes * _GB
 
     def tflops(self, precision: str) -> float | None:
-        """Peak throughput in 10**12 operations a second."""
+        """Returns the peak throughput in 10**12 operations per second."""
         return self.bf16_tflops if precision == "bf16" else self.f32_tflops
 
 
@@ -95,17 +95,17 @@ _CPU_GIB = {
 
 @dataclass(frozen=True)
 class MachineType:
-    """A type of machine that can be rented."""
+    """A type of machine offered by a cloud."""
 
     name: str
     gpu: Gpu | None
     gpus: int
     memory: int
-    """Bytes, of each GPU, or of a machine without."""
+    """Bytes of each GPU, or of a machine without one."""
 
 
 def find_type(name: str) -> MachineType | None:
-    """A machine type by its cloud's name; None: it is not in the table."""
+    """Returns a machine type by its cloud's name; None if it is not in the table."""
     known = {each.lower(): each for each in (*_AWS, *_AZURE, *_CPU_GIB)}.get(name.lower(), "")
     if known in _CPU_GIB:
         return MachineType(known, None, 0, _CPU_GIB[known] * _GIB)
@@ -116,5 +116,5 @@ def find_type(name: str) -> MachineType | None:
 
 
 def gpu_types(azure: bool) -> list[MachineType]:
-    """All GPU machines of a cloud."""
+    """Returns all GPU machines of a cloud."""
     return [MachineType(name, gpu, count, gpu.memory) for name, (gpu, count) in (_AZURE if azure else _AWS).items()]

@@ -1,4 +1,4 @@
-"""Make a plan: preview, then words, cost and needs."""
+"""Makes a plan: preview, then words, cost and requirements."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ from policies.rules import Verdict, accepted_rules, judge
 
 @dataclass(frozen=True)
 class Plan:
-    """What the next `up` does, takes and costs."""
+    """The effects, requirements and costs of the next `up`."""
 
     stack: str
     target: str
@@ -48,13 +48,13 @@ class Plan:
 
 
 def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, refresh: bool = False) -> Plan:
-    """Preview a stack and say what it means. A stack that is not in its backend is not made.
+    """Previews a stack and explains the result. A stack that is missing in its backend is not created.
 
     Args:
         stack: the stack.
-        say: told what takes long.
-        tokens_per_second: measured throughput of one instance; 0: not known.
-        refresh: look first what every resource is really like, so that drift shows.
+        say: called before slow steps.
+        tokens_per_second: measured throughput of one instance; 0: unknown.
+        refresh: whether to read the live state of every resource first, so that drift is shown.
 
     Raises:
         KitError: the preflight or the preview refused.

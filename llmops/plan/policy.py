@@ -1,7 +1,8 @@
-"""What a deployer must be allowed, exactly: recorded while a stack lives its whole life on a twin of its own.
+"""The exact permissions that a deployer needs, recorded while a stack goes through its lifecycle on a twin of its own.
 
-The life is one of the stack's own program and settings: up, a change of each kind, a look at drift, down, up again,
-down with its data. Only what the deployer's own calls needed is written; a cloud's part says what its twin can't show.
+The lifecycle uses the stack's own program and settings: up, a change of each kind, a check for drift, down, up again,
+down with its data. Only the permissions of the deployer's own calls are written; a cloud's part adds what its twin
+can't show.
 """
 
 import os
@@ -31,13 +32,13 @@ _SOME_ENDPOINT = "chatbot"
 
 
 def record_policy(stack: PulumiStack, say: Say) -> dict[str, Any]:
-    """Let the stack live on a twin, and write down what its deployer was allowed to do there.
+    """Runs the stack's lifecycle on a twin, and returns the permissions that its deployer used.
 
     Returns:
-        An IAM policy or a role definition, for the account of the stack; `*` for what is not known without credentials.
+        An IAM policy or a role definition, for the account of the stack; `*` for what is unknown without credentials.
 
     Raises:
-        KitError: the stack is on no cloud, or its program fails on the twin (with its words).
+        KitError: the stack is on no cloud, or its program fails on the twin (with its message).
     """
     recording = registry.recording(stack)
     recording.require()
@@ -80,7 +81,7 @@ class _Life:
             self._on_the_twin(stack)
 
     def live(self) -> None:
-        """From the first `up` to the last."""
+        """Runs the lifecycle, from the first `up` to the last `down`."""
         endpoints = self._config.pop("endpoints", None)
         if not endpoints:
             self.say(f"the stack has no endpoint yet: recording with one named {_SOME_ENDPOINT}; record again later")
@@ -110,7 +111,7 @@ class _Life:
         return {**entry, "model": version, "gate": "waived", **rollout}
 
     def _change(self, version: str) -> None:
-        """Change what can be changed of endpoints, and something of everything else."""
+        """Changes what can be changed of endpoints, and something of everything else."""
         cloud = self._config.setdefault(self._target, {})
         for entry in self._config["endpoints"].values():
             entry["model"] = version
@@ -123,7 +124,7 @@ class _Life:
         cloud["tags"] = {**cloud.get("tags", {}), "recorded": "yes"}
 
     def records(self) -> list[dict[str, Any]]:
-        """What the deployer's calls needed."""
+        """Returns the permissions used by the deployer's calls."""
         with _entered(self._root):
             return [r for r in self._recording.recorded() if r["principal"] == self._principal]
 
@@ -159,7 +160,7 @@ class _Life:
             )
 
     def _seed(self, content: str) -> str:
-        """Put a model version into the twin's store, as its owner: that is not the deployer's work."""
+        """Puts a model version into the twin's store, as its owner, because that is not the deployer's task."""
         with _entered(self._root), tempfile.TemporaryDirectory() as temporary:
             outputs: StackOutputs = PulumiStack(Project(self.folder), self.name).outputs()
             platform = registry.open_platform(outputs)
@@ -167,12 +168,14 @@ class _Life:
             return str(platform.store().put_model(_version(Path(temporary) / "version", content), platform.sign))
 
     def _start_job(self) -> None:
-        """As the owner, too."""
+        """Starts a job, also as the owner."""
         with _entered(self._root):
             self._recording.start_job(PulumiStack(Project(self.folder), self.name).outputs())
 
     def _on_the_twin(self, stack: PulumiStack) -> None:
-        """Make on the twin what the stack finds in its account: its state's place, and what was given to it."""
+        """Creates on the twin what the stack expects in its account: the state backend, and existing resources named in
+        its settings.
+        """
         config = dict(stack.file.config())
         config[self._target] = self._recording.given(dict(config.get(self._target) or {}))
         self._config = config | {"images": _IMAGES}
@@ -192,7 +195,7 @@ def _merged(changes: Mapping[str, str | None]) -> dict[str, str]:
 
 @contextmanager
 def _entered(environ: Mapping[str, str]) -> Iterator[None]:
-    """This process is a client with that environment meanwhile."""
+    """Replaces this process's environment for the duration of the block."""
     before = dict(os.environ)
     os.environ.clear()
     os.environ.update(environ)
@@ -204,7 +207,7 @@ def _entered(environ: Mapping[str, str]) -> Iterator[None]:
 
 
 def _version(folder: Path, content: str) -> Path:
-    """A model version that no server could load: nothing is started where it is used."""
+    """Returns a model version that no server could load; nothing is started from it."""
     folder.mkdir()
     (folder / "model.safetensors").write_text(content)
     ModelManifest.new(

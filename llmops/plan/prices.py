@@ -21,7 +21,7 @@ _MACHINES = ("hosting", "training", "spot")
 
 @dataclass(frozen=True)
 class Price:
-    """An amount in dollars, and where it comes from."""
+    """An amount in dollars, and its source."""
 
     amount: float
     source: str
@@ -29,22 +29,26 @@ class Price:
 
 
 class Prices:
-    """Prices of one region. What is not in the table is not known: None, never a guess."""
+    """Prices of one region. What is not in the table is unknown: None, never a guess."""
 
     def __init__(self, region: str, document: Mapping[str, Any]) -> None:
         self.region = region
         self._parts: Mapping[str, Any] = document.get("regions", {}).get(region, {})
 
     def instance(self, kind: str, instance_type: str) -> Price | None:
-        """An hour of an instance; `kind` is hosting, training or spot (Azure's machines of low priority)."""
+        """Returns the price of an instance hour; `kind` is hosting, training or spot (Azure's low-priority
+        machines).
+        """
         return self._find(kind, instance_type)
 
     def other(self, name: str) -> Price | None:
-        """An amount by its name in the table, such as kms_key_month, registry_basic_day or private_endpoint_hour."""
+        """Returns an amount by its name in the table, such as kms_key_month, registry_basic_day or
+        private_endpoint_hour.
+        """
         return next((p for part in self._parts if (p := self._find(part, name))), None)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Everything that is known of the region."""
+        """Yields all known prices of the region."""
         for part, table in self._parts.items():
             for name, amount in table["prices"].items():
                 per = "hour" if part in _MACHINES else name.rpartition("_")[2]
@@ -52,7 +56,7 @@ class Prices:
 
     @property
     def sources(self) -> list[str]:
-        """Part, source and date, a line each."""
+        """Part, source and date, one line each."""
         return [f"{part}: {table['source']}, {table['date']}" for part, table in self._parts.items()]
 
     def _find(self, part: str, name: str) -> Price | None:
@@ -65,7 +69,7 @@ class Prices:
 
 
 def load_prices(region: str) -> Prices:
-    """The prices of a region: refreshed ones of this machine, else the kit's table."""
+    """Returns the prices of a region: this machine's refreshed ones, or the kit's table."""
     document = _read(_TABLE)
     refreshed = _read(refreshed_file())
     regions = {**document.get("regions", {}), **refreshed.get("regions", {})}
@@ -73,7 +77,7 @@ def load_prices(region: str) -> Prices:
 
 
 def known_regions() -> list[str]:
-    """Regions of which any price is known."""
+    """Returns the regions with any known price."""
     return sorted({*_read(_TABLE).get("regions", {}), *_read(refreshed_file()).get("regions", {})})
 
 
@@ -82,20 +86,20 @@ def refreshed_file() -> Path:
 
 
 def is_azure(region: str) -> bool:
-    """Is a region one of Azure's (westeurope)? AWS's have dashes (eu-central-1)."""
+    """Returns whether a region is one of Azure's (westeurope); AWS's contain dashes (eu-central-1)."""
     return "-" not in region
 
 
 def refresh(region: str, file: Path | None = None, address: str = "") -> Prices:
-    """Fetch a region's prices from its cloud's price list and keep them.
+    """Fetches a region's prices from its cloud's price list and saves them.
 
     Args:
         region: such as eu-central-1 or westeurope.
-        file: the table to write into; None: this machine's.
-        address: the price list's; empty: the cloud's own.
+        file: the table to write to; None: this machine's.
+        address: the price list's address; empty: the cloud's own.
 
     Raises:
-        KitError: the list can't be fetched or read, or has nothing of this region.
+        KitError: the list can't be fetched or read, or contains nothing about this region.
     """
     if is_azure(region):
         parts = azure.prices_of(region, address or azure.PRICE_LIST)

@@ -1,4 +1,4 @@
-"""How many machines a stack takes at once, by use and type: what an account's quotas must allow."""
+"""The number of machines that a stack uses at once, by use and type, which an account's quotas must allow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ Use = Literal["endpoint", "training job", "spot training job"]
 
 
 class Machines(NamedTuple):
-    """What quotas count: machines of a type, for one use."""
+    """The unit of quotas: machines of a type, for one use."""
 
     use: Use
     instance_type: str
 
 
 Needed = Mapping[Machines, int]
-"""Machines at the same time, at most."""
+"""Maximum number of machines at the same time."""
 
 
 @dataclass(frozen=True)
 class QuotaNeed:
-    """A quota of a cloud, what is needed of it at most, and what the account has; None: not known."""
+    """A quota of a cloud, the maximum need, and the account's value; None if unknown."""
 
     name: str
     code: str
@@ -36,33 +36,33 @@ class QuotaNeed:
 
     @property
     def enough(self) -> bool | None:
-        """Whether it will do; None: not known."""
+        """Whether the quota suffices; None if unknown."""
         return None if self.allowed is None else self.needed <= self.allowed
 
     @property
     def words(self) -> str:
-        """The quota, what is there and what is needed."""
+        """The quota, its value and the need."""
         allowed = "unknown" if self.allowed is None else self.allowed
         return f"quota {self.code or '(code unknown)'}: {self.name} allows {allowed}, {self.needs} {self.needed}"
 
 
 @dataclass(frozen=True)
 class Hire:
-    """What a cloud says of a run's machines before they are asked for."""
+    """A cloud's information on a run's machines before they are requested."""
 
     place: str
     """Region or location."""
     quotas: list[QuotaNeed]
     price: Price | None
-    """Of one machine an hour; None: not known."""
+    """Price of one machine hour; None if unknown."""
     kept_minutes: int = 0
-    """How long machines are kept, and paid for, after the run at most."""
+    """Maximum time that machines are kept, and paid for, after the run."""
     not_counted: str = ""
-    """What is paid for besides, in words."""
+    """Additional costs, in words."""
 
 
 def instances_needed(endpoints: Sequence[EndpointPlan]) -> dict[Machines, int]:
-    """Of endpoints, at the same time: each one's most, and one update's additional ones.
+    """Returns the instances of endpoints at the same time: each one's maximum, including those added by an update.
 
     Endpoints are updated at the same time by one `up`, so all of them count.
     """
@@ -75,5 +75,5 @@ def instances_needed(endpoints: Sequence[EndpointPlan]) -> dict[Machines, int]:
 
 
 def machines_of(compute: Compute) -> Machines:
-    """What a run's machines count as."""
+    """Returns the kind of machines by which a run counts against quotas."""
     return Machines("spot training job" if compute.spot else "training job", compute.instance_type)

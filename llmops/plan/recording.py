@@ -1,4 +1,4 @@
-"""A cloud's part of recording a deployer's permissions."""
+"""A cloud's part in recording a deployer's permissions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,51 +8,59 @@ from contract.documents.outputs import StackOutputs
 
 
 class Recording(Protocol):
-    """Its twin, and what stands there for what a stack finds in its account."""
+    """A cloud's twin, and the stand-ins for what a stack expects in its account."""
 
     some_types: tuple[str, str]
-    """Two instance types of endpoints: one of them is a change."""
+    """Two instance types of endpoints, of which one serves as a change."""
     bake_seconds: int | None
-    """Of rollouts, which take as long on the twin as they do on the cloud; None: they take no time there."""
+    """Bake time of rollouts, which is not scaled on the twin; None if they take no time there."""
 
     def require(self) -> None:
-        """Check that the twin's packages are there. Raises KitError."""
+        """Checks that the twin's packages are installed.
+
+        Raises:
+            KitError: one is missing.
+        """
         ...
 
     def up(self, home: Path) -> Mapping[str, str | None]:
-        """Start a twin that runs no containers and waits for nothing; the environment of its owner."""
+        """Starts a twin that runs no containers and waits for nothing; returns its owner's environment."""
         ...
 
     def down(self, home: Path) -> None: ...
 
     def deployer(self) -> tuple[dict[str, str], str]:
-        """Make somebody who may do everything, so that every call shows what it takes.
+        """Creates a principal that may do everything, so that every call shows the permissions that it needs.
 
         Returns:
-            The environment (this process' is the owner's), and the principal as the twin's records name it.
+            Its environment (this process's is the owner's), and its name in the twin's records.
         """
         ...
 
     def given(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Make what the stack's settings name; the settings as they must be on the twin."""
+        """Creates the resources named in the stack's settings; returns the settings adjusted to the twin."""
         ...
 
     def backend(self, project: str, backend: str) -> dict[str, str | None]:
-        """Make a place for states as the stack has one at `backend`; variables with which it is taken. None: unset."""
+        """Creates a state backend like the stack's at `backend`; returns the variables that select it. None means to
+        unset one.
+        """
         ...
 
     def fill(self, outputs: StackOutputs) -> None:
-        """Put something of each kind into the stack's place, so that removing it takes what it will take."""
+        """Puts something of each kind into the stack's storage, so that its removal needs all permissions that it will
+        need.
+        """
         ...
 
     def start_job(self, outputs: StackOutputs) -> None:
-        """Start a job that goes on until it is stopped."""
+        """Starts a job that runs until it is stopped."""
         ...
 
     def recorded(self) -> list[dict[str, Any]]:
-        """What the twin was asked to allow: principal, action, resource, allowed."""
+        """Returns the recorded permission checks: principal, action, resource, allowed."""
         ...
 
     def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
-        """The policy or role of what one principal was recorded doing."""
+        """Returns the policy or role for the recorded actions of one principal."""
         ...

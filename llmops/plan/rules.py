@@ -21,24 +21,24 @@ class PlanRules(Protocol):
         entries: Mapping[str, Mapping[str, Any]],
         deployed: Mapping[str, str],
     ) -> list[EndpointPlan]:
-        """Endpoints of the stack after `up`.
+        """Returns the endpoints of the stack after `up`.
 
         Args:
-            resources: as they will be.
-            changes: of the preview.
+            resources: the resources after `up`.
+            changes: the preview's changes.
             entries: `endpoints` of the stack file.
             deployed: endpoint -> version that was deployed last.
         """
         ...
 
     def run_machines(self, resources: Sequence[Resource], config: Mapping[str, Any]) -> dict[Machines, int]:
-        """What runs take at the same time at most, as the stack is set."""
+        """Returns the maximum number of machines that runs use at the same time, by the stack's settings."""
         ...
 
     def resource_costs(self, resources: Sequence[Resource], prices: Prices) -> Iterator[CostLine]:
-        """What costs beside instances of endpoints."""
+        """Yields the costs besides those of endpoints' instances."""
         ...
 
     def warnings(self, resources: Sequence[Resource], config: Mapping[str, Any]) -> list[str]:
-        """What is allowed, and seldom meant."""
+        """Returns warnings about settings that are allowed, but seldom intended."""
         ...

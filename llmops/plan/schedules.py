@@ -1,4 +1,4 @@
-"""What a stack's scheduled runs take of machines, held against those that they are set to get."""
+"""The machines that a stack's scheduled runs need, compared with those configured."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ from llmops.platforms.platform import Platform, Say
 
 @dataclass(frozen=True)
 class ScheduledTraining:
-    """What a plan says of a schedule."""
+    """The part of a plan on a schedule."""
 
     schedule: str
     run: str
     machine: str
     fits: bool | None
-    """None: not known."""
+    """None if unknown."""
     words: str
 
 
 def check_schedules(
     config: Mapping[str, Any], platform: Platform | None, prices: Prices, say: Say
 ) -> list[ScheduledTraining]:
-    """Hold each scheduled run against its machines.
+    """Checks whether each scheduled run fits its machines.
 
     Args:
-        config: the cloud's part of the stack file: `jobs` and `schedules` count.
+        config: the cloud's part of the stack file, of which `jobs` and `schedules` are read.
         platform: the stack in operation, which knows the runs; None: it is not deployed.
         prices: of its region.
-        say: told what takes long.
+        say: called before slow steps.
     """
     found = []
     for name, schedule in (config.get("schedules") or {}).items():

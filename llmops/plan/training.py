@@ -1,4 +1,4 @@
-"""What a run takes before it starts: whether the account has room for its machines, and what it costs."""
+"""Checks before a run: whether the account's quotas allow its machines, and its cost."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +13,7 @@ from llmops.platforms.platform import Platform, Run, Say
 
 @dataclass(frozen=True)
 class RunCost:
-    """Dollars of one attempt at a run; None: not known, and why."""
+    """Dollars of one attempt at a run; None if unknown, with the reason."""
 
     usd_an_hour: float | None
     likely_usd: float | None
@@ -24,7 +24,7 @@ class RunCost:
 
     @property
     def words(self) -> str:
-        """In a line."""
+        """One line of text."""
         likely, largest = (dollars(usd) for usd in (self.likely_usd, self.largest_usd))
         return f"cost: likely {likely} ({self.likely_from}), at most {largest} ({self.largest_from}; {self.source})"
 
@@ -33,16 +33,16 @@ class RunCost:
 
 
 def look_ahead(platform: Platform, compute: Compute | None, recipe: str, say: Say) -> RunCost | None:
-    """Say what a run is going to cost, and see that the account's quotas allow its machines.
+    """Prints the expected cost of a run, and checks that the account's quotas allow its machines.
 
     Args:
         platform: the stack in operation.
         compute: the run's machines.
         recipe: its recipe's name.
-        say: told the cost, and what could not be looked up.
+        say: called with the cost, and with what could not be looked up.
 
     Returns:
-        The cost; None: its machine is this one.
+        The cost; None if it runs on this machine.
 
     Raises:
         KitError: naming the quotas that are too small.
@@ -57,7 +57,9 @@ def look_ahead(platform: Platform, compute: Compute | None, recipe: str, say: Sa
 
 
 def run_cost(compute: Compute, hire: Hire, before: Sequence[Run]) -> RunCost:
-    """What a run costs: likely as much as those before it on the same machines, at most until it is stopped."""
+    """Returns the cost of a run: the likely one from earlier runs on the same machines, and the maximum until it is
+    stopped.
+    """
     known = [run.state.usd for run in before if _is_alike(run, compute) and run.state.usd is not None]
     runs = "1 complete run" if len(known) == 1 else f"{len(known)} complete runs"
     hourly = hire.price.amount * compute.instances if hire.price else None
@@ -76,10 +78,10 @@ def run_cost(compute: Compute, hire: Hire, before: Sequence[Run]) -> RunCost:
 
 
 def require_quotas(compute: Compute, hire: Hire, say: Say) -> None:
-    """Check that quotas allow a run's machines; what is not known is said.
+    """Checks that quotas allow a run's machines; reports unknown ones.
 
     Raises:
-        KitError: naming quota, what there is, what is needed and the fix.
+        KitError: naming the quota, its value, the need and the fix.
     """
     small = [quota for quota in hire.quotas if quota.enough is False]
     if small:
@@ -98,7 +100,7 @@ def require_quotas(compute: Compute, hire: Hire, say: Say) -> None:
 
 
 def _is_alike(run: Run, compute: Compute) -> bool:
-    """Whether a run tells what the next one on these machines costs."""
+    """Returns whether a run's cost predicts that of the next one on these machines."""
     own = run.spec.compute
     if own is None or run.doubt or run.state.status != "completed":
         return False
@@ -107,7 +109,7 @@ def _is_alike(run: Run, compute: Compute) -> bool:
 
 
 def dollars(usd: float | None) -> str:
-    """An amount in words."""
+    """Returns an amount in words."""
     if usd is None:
         return "unknown"
     return f"${usd:.2f}" if usd >= 1 else f"${usd:.4f}"

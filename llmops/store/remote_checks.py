@@ -1,9 +1,10 @@
-"""Whether an object in a cloud is what a manifest says, by the SHA-256 that the cloud computed when it was written.
+"""Checks whether an object in a cloud is what a manifest says, by the SHA-256 that the cloud computed when it was
+written.
 
-S3 keeps one of the whole object (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html,
-"full object"), or of an upload in parts the SHA-256 of the parts' SHA-256s ("composite"), which a manifest's `parts`
-give too. Whoever uploads may send a sum along, and S3 refuses what does not fit it: nobody can make one up. An MD5 or a
-CRC proves nothing here, because two files of one sum can be made at will.
+S3 stores one of the whole object (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html,
+"full object"), or for a multipart upload the SHA-256 of the parts' SHA-256s ("composite"), which a manifest's `parts`
+have too. Uploaders may send a checksum, and S3 refuses one that does not match, so it can't be forged. An MD5 or a CRC
+proves nothing here, because collisions can be made at will.
 """
 
 import base64
@@ -25,22 +26,22 @@ _THREADS = 8
 
 
 class Stored(NamedTuple):
-    """What a cloud says of an object."""
+    """A cloud's metadata of an object."""
 
     size: int
     sha256: str = ""
-    """Base64; of an upload in parts with `-<count>` after it. Empty: the cloud keeps no SHA-256 of it."""
+    """Base64; for a multipart upload with `-<count>` appended. Empty if the cloud stores no SHA-256 of it."""
     mark: str = ""
-    """Another one after each write, which no writer can choose. Empty: there is no such thing."""
+    """A value that changes with each write, and that no writer can choose. Empty if there is none."""
 
 
 class ObjectFolder(NamedTuple):
     """A folder of objects, by file names relative to it."""
 
     where: str
-    """Its URL."""
+    """The folder's URL."""
     stored: Callable[[str], Stored | None]
-    """What the cloud says of an object; None: there is none."""
+    """Returns the cloud's metadata of an object; None if it does not exist."""
     read: Callable[[str, "Hashed"], None]
     """Downloads an object."""
 
@@ -48,16 +49,16 @@ class ObjectFolder(NamedTuple):
 def faults(
     place: ObjectFolder, files: Mapping[str, FileEntry], known: Mapping[str, str], say: Say
 ) -> tuple[dict[str, IntegrityError], dict[str, str]]:
-    """Compare objects with what a manifest lists.
+    """Compares objects with what a manifest lists.
 
     Args:
-        place: where they are.
-        files: what is listed.
-        known: file -> mark that it had when it was read and was the listed one.
-        say: told how it is done, before anything is read.
+        place: the objects' folder.
+        files: the manifest's list.
+        known: file -> its mark when it was read and found right.
+        say: called with the method, before anything is read.
 
     Returns:
-        The files that are missing or differ, with why; and file -> mark of those that were read.
+        The files that are missing or differ, with the reason; and file -> mark of those that were read.
     """
     errors: dict[str, IntegrityError] = {}
     unknown: dict[str, FileEntry] = {}
@@ -95,10 +96,11 @@ def faults(
 
 
 def fits(stored: Stored, entry: FileEntry, where: str) -> bool:
-    """Whether an object is known to be a manifest's file; False: the sums can't tell, and it has to be read.
+    """Returns whether an object is known to be a manifest's file; False if the checksums can't tell, and it has to be
+    read.
 
     Raises:
-        IntegrityError: it is another one.
+        IntegrityError: it is a different one.
     """
     if stored.size != entry.size:
         what = f"has {stored.size} bytes, the manifest says {entry.size}"
@@ -121,17 +123,19 @@ def _base64(sha256: str) -> str:
 
 
 class Hashed(io.RawIOBase):
-    """What a cloud's client downloads into to have it hashed, not kept: pieces in order, no more than there may be."""
+    """Receives a download from a cloud's client to hash it without keeping it: pieces in order, up to the expected
+    size.
+    """
 
     def __init__(self, entry: FileEntry, where: str) -> None:
         self._entry, self._where = entry, where
         self._digest, self._size = hashlib.sha256(), 0
 
     def write(self, data) -> int:  # type: ignore[override]  # of any object with a buffer
-        """Hash a piece.
+        """Hashes a piece.
 
         Raises:
-            IntegrityError: it goes beyond the size that the manifest says.
+            IntegrityError: it exceeds the size in the manifest.
         """
         self._size += len(data)
         if self._size > self._entry.size:
@@ -141,14 +145,14 @@ class Hashed(io.RawIOBase):
         return len(data)
 
     def writable(self) -> bool:
-        """It is for writing, and nothing else."""
+        """Returns True: it can only be written to."""
         return True
 
     def check(self) -> None:
-        """Compare what was written with the manifest.
+        """Compares the written content with the manifest.
 
         Raises:
-            IntegrityError: it has another size or another hash.
+            IntegrityError: its size or hash differs.
         """
         if (self._size, self._digest.hexdigest()) != (self._entry.size, self._entry.sha256):
             what = "was changed: its sha256 differs from the manifest's"
@@ -156,7 +160,7 @@ class Hashed(io.RawIOBase):
 
 
 def at_once(work: Callable[[Any], None], items: Iterable[Any]) -> None:
-    """Do work for all items, some at a time; the first error ends it."""
+    """Runs work for all items, some at a time; the first error ends it."""
     with ThreadPoolExecutor(_THREADS) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:
@@ -168,12 +172,12 @@ def at_once(work: Callable[[Any], None], items: Iterable[Any]) -> None:
 
 
 def in_words(size: int) -> str:
-    """Bytes, for people."""
+    """Returns a number of bytes in readable form."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def read_json(path: Path) -> dict[str, str]:
-    """Notes of this machine's cache; empty where there are none."""
+    """Returns notes from this machine's cache; empty if there are none."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):
@@ -181,7 +185,7 @@ def read_json(path: Path) -> dict[str, str]:
 
 
 def write_json(path: Path, notes: Mapping[str, str]) -> None:
-    """Write notes into this machine's cache, whole or not at all."""
+    """Writes notes into this machine's cache, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     temporary.write_text(json.dumps(notes))

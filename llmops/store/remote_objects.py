@@ -1,10 +1,10 @@
-"""Objects in a cloud: what the stores of all clouds have in common, and this machine's cache of what was fetched.
+"""Objects in a cloud: the common part of all clouds' stores, and this machine's cache of fetched folders.
 
-A key is written once, by a conditional create (If-None-Match: *). A folder is there when its manifest is, which is
-written last. What is fetched or copied of a folder are its manifest, its signature and the files that the manifest
-lists, each as long as it says; whatever else lies below the key stays there.
+A key is written once, by a conditional create (If-None-Match: *). A folder exists once its manifest does, which is
+written last. Only its manifest, its signature and the files that the manifest lists are fetched or copied, each with
+the listed size; whatever else lies below the key is left there.
 
-Files are copied from place to place inside the cloud, and checked where they lie then (llmops/store/remote_checks.py).
+Files are copied inside the cloud, and checked at their destination (llmops/store/remote_checks.py).
 """
 
 import json
@@ -32,7 +32,7 @@ _AGAIN = "rerun the command; it resumes"
 
 
 class Entry(NamedTuple):
-    """An object of a listing; `size` in bytes."""
+    """An object in a listing; `size` in bytes."""
 
     etag: str
     size: int
@@ -42,7 +42,7 @@ class RemoteObjects(ABC):
     """Objects of one bucket or container. Implements llmops.store.objects.Objects; a cloud adds its calls.
 
     Attributes:
-        url: of the bucket or container.
+        url: URL of the bucket or container.
         cache: the folder of this machine that keeps what was fetched from it.
     """
 
@@ -51,49 +51,49 @@ class RemoteObjects(ABC):
         self.cache = cache
 
     def list(self, prefix: str) -> list[str]:
-        """Keys below a prefix, sorted by their bytes.
+        """Returns the keys below a prefix, sorted by their bytes.
 
         Raises:
-            IntegrityError: one is there that the kit would not have written.
+            IntegrityError: a key exists that the kit would not have written.
         """
         return sorted(object_keys.check_all(self._entries(prefix), f"{self.url}/{prefix}"), key=str.encode)
 
     def names(self, prefix: str) -> Iterable[str]:
-        """Keys below a prefix as they are, whoever wrote them."""
+        """Returns all keys below a prefix unchecked, whoever wrote them."""
         return self._entries(prefix)
 
     def get(self, key: str) -> bytes:
-        """An object's content."""
+        """Returns an object's content."""
         content = self.find(key)
         if content is None:
             raise KitError("is not in the store", where=f"{self.url}/{key}")
         return content
 
     def find(self, key: str) -> bytes | None:
-        """The content of an object that is a document; None: there is none.
+        """Returns the content of an object that is a document; None if it does not exist.
 
         Raises:
-            IntegrityError: the key can't be one, or the object is larger than any document.
+            IntegrityError: the key is invalid, or the object is larger than any document.
         """
         content = self.head(key, MOST_DOCUMENT_BYTES + 1)
         return content if content is None else require_document(content, f"{self.url}/{key}")
 
     def head(self, key: str, most: int) -> bytes | None:
-        """At most so many first bytes of an object, at least one where there are any; None: there is none."""
+        """Returns up to `most` first bytes of an object, at least one unless it is empty; None if it does not exist."""
         return self._find(object_keys.check(key, self.url), most)
 
     def put(self, key: str, data: bytes) -> None:
-        """Write an object, over one that may be there."""
+        """Writes an object, replacing an existing one."""
         self._put(object_keys.check(key, self.url), data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless there is one; of writers at the same time, exactly one is told True."""
+        """Writes an object unless it exists; of concurrent writers, exactly one gets True."""
         return self._create(object_keys.check(key, self.url), data)
 
     def put_folder(self, key: str, folder: Path, extra: Mapping[str, bytes]) -> bool:
-        """Write a folder's files, then its manifest: until that is there, nobody sees the folder.
+        """Writes a folder's files, then its manifest: until that exists, nobody sees the folder.
 
-        Keys are content hashes, so that files which an interrupted writer left are the same ones.
+        Keys are content hashes, so files left by an interrupted writer are the same ones.
         """
         if self._exists(object_keys.check(f"{key}/{MANIFEST}", self.url)):
             return False
@@ -107,13 +107,14 @@ class RemoteObjects(ABC):
         return self.create(f"{key}/{MANIFEST}", extra.get(MANIFEST) or (folder / MANIFEST).read_bytes())
 
     def get_folder(self, key: str) -> Path:
-        """The folder in this machine's cache, hashed; fetched anew where it, or an object of it, was changed.
+        """Returns the folder in this machine's cache, verified by hash; fetches it again if it, or an object of it, was
+        changed.
 
-        What an interrupted fetch had of it is gone on with.
+        Resumes an interrupted fetch.
 
         Raises:
-            KitError: there is no such folder.
-            IntegrityError: what is there is not what the folder's manifest says.
+            KitError: the folder does not exist.
+            IntegrityError: its content is not what its manifest says.
         """
         there = self._listed(key)
         if MANIFEST not in there:
@@ -145,7 +146,7 @@ class RemoteObjects(ABC):
         return folder
 
     def copies_from(self, source: "RemoteObjects") -> bool:
-        """Whether the cloud copies objects from there to here, which this process may read and write."""
+        """Returns whether the cloud can copy objects from there to here with this process's permissions."""
         return False
 
     def copy_folder(
@@ -157,18 +158,18 @@ class RemoteObjects(ABC):
         sign: Callable[[], bytes],
         say: Say,
     ) -> None:
-        """Copy a version's files inside the cloud, check them here, then sign and write its manifest.
+        """Copies a version's files inside the cloud, checks them here, then signs and writes its manifest.
 
-        What is here already and fits stays, so that an interrupted copy is gone on with. Nothing is signed, and nobody
-        sees the folder, before every file here is what the manifest lists: what the source holds proves nothing.
+        Files that exist here and match are kept, so that an interrupted copy is resumed. Nothing is signed, and nobody
+        sees the folder, before every file here is what the manifest lists: the source's content proves nothing.
 
         Args:
             key: the folder here.
-            source: where it is copied from; `copies_from` says whether that can be.
+            source: where it is copied from; see `copies_from`.
             source_key: the folder there.
-            written: files that are written and not copied, its manifest among them.
-            sign: makes the manifest's signature.
-            say: told what takes long.
+            written: files that are written and not copied, including the manifest.
+            sign: creates the manifest's signature.
+            say: called before slow steps.
 
         Raises:
             IntegrityError: a file is missing, or not what the manifest says; nothing was signed.
@@ -197,10 +198,10 @@ class RemoteObjects(ABC):
         self.create(f"{key}/{MANIFEST}", written[MANIFEST])
 
     def verify(self, key: str, files: Mapping[str, FileEntry], say: Say) -> None:
-        """Check that a version's files are what its manifest lists, without fetching them where that can be.
+        """Checks that a version's files are what its manifest lists, without fetching them if possible.
 
-        Where the cloud keeps a SHA-256 of an object that can be compared, it is. Any other object is read whole and
-        not kept; and not read again from this machine before somebody wrote it.
+        Compares the SHA-256 stored by the cloud if there is one. Any other object is read completely without being
+        kept; and not again from this machine until it is written again.
 
         Raises:
             IntegrityError: naming the first file that is missing or differs.
@@ -212,7 +213,7 @@ class RemoteObjects(ABC):
         return f"{self.url}/{key}"
 
     def _faults(self, key: str, files: Mapping[str, FileEntry], say: Say) -> dict[str, IntegrityError]:
-        """The files that are not what the manifest lists, and why."""
+        """Returns the files that differ from the manifest, with the reasons."""
         object_keys.check(key, self.url)
         place = ObjectFolder(f"{self.url}/{key}", lambda name: self._stored(f"{key}/{name}"), self._reader(key))
         notes = self.cache / f"{key}{_READ}"
@@ -228,11 +229,13 @@ class RemoteObjects(ABC):
 
     @abstractmethod
     def folders(self, prefix: str) -> Iterator[str]:
-        """Keys of the folders that begin with a prefix, without what is in them; none where the place is gone."""
+        """Yields the keys of the folders that begin with a prefix, without their contents; none if the bucket is
+        gone.
+        """
 
     @abstractmethod
     def _find(self, key: str, most: int) -> bytes | None:
-        """The first bytes of an object's content, at least one and at most `most` of them; None: there is none."""
+        """Returns the first bytes of an object's content, at least one and up to `most`; None if it does not exist."""
 
     @abstractmethod
     def _put(self, key: str, data: bytes) -> None: ...
@@ -242,7 +245,7 @@ class RemoteObjects(ABC):
 
     @abstractmethod
     def _entries(self, prefix: str) -> dict[str, Entry]:
-        """Key -> entry of the objects below a prefix; what stands for an empty folder is none."""
+        """Returns key -> entry of the objects below a prefix, without placeholders of empty folders."""
 
     @abstractmethod
     def _exists(self, key: str) -> bool: ...
@@ -252,34 +255,34 @@ class RemoteObjects(ABC):
 
     @abstractmethod
     def _download(self, key: str, file: Bounded | Hashed) -> None:
-        """Into an open file, which refuses more than it may hold, in order where it can't be sought in; the cloud's
-        errors as they are.
+        """Downloads an object into an open file, which limits its size, in order if the file is not seekable; raises
+        the cloud's own errors.
         """
 
     @abstractmethod
     def _stored(self, key: str) -> Stored | None:
-        """What the cloud says of an object; None: there is none. The cloud's errors as they are."""
+        """Returns the cloud's metadata of an object; None if it does not exist. Raises the cloud's own errors."""
 
     @abstractmethod
     def _copy(self, key: str, source: Any, source_key: str, etag: str, entry: FileEntry) -> None:
-        """Let the cloud write an object from one that `copies_from` said yes to and that still has this ETag, with none
-        of its metadata; over one that may be here. The cloud's errors as they are.
+        """Makes the cloud copy an object for which `copies_from` returned True, if it still has this ETag, without its
+        metadata, replacing an existing one. Raises the cloud's own errors.
         """
 
     @abstractmethod
     def _explained(self, where: str, fix: str = "") -> AbstractContextManager[None]:
-        """The cloud's errors as KitErrors."""
+        """Turns the cloud's errors in the block into KitErrors."""
 
     def _listed(self, key: str) -> dict[str, Entry]:
-        """Name -> entry of what lies below a version's key."""
+        """Returns name -> entry of the objects below a version's key."""
         prefix = f"{object_keys.check(key, self.url)}/"
         return {each.removeprefix(prefix): entry for each, entry in self._entries(prefix).items()}
 
     def _fetch(
         self, key: str, manifest: bytes, there: Mapping[str, Entry], folder: Path, partial: Path | None = None
     ) -> dict[str, FileEntry]:
-        """Fill an empty folder with a version: with files that `partial` has whole, and with objects. What its manifest
-        lists.
+        """Fills an empty folder with the files that a version's manifest lists: from complete files in `partial`, and
+        from objects.
         """
         where = f"{self.url}/{key}"
         files = files_of(manifest, f"{where}/{MANIFEST}")
@@ -304,7 +307,7 @@ class RemoteObjects(ABC):
 
 
 def _check_sizes(files: Mapping[str, FileEntry], there: Mapping[str, Entry], where: str) -> None:
-    """Refuse a listing that can't be what the manifest says, before anything is fetched."""
+    """Refuses a listing that contradicts the manifest, before anything is fetched."""
     for name, entry in files.items():
         if name not in there:
             raise IntegrityError("is missing, though the manifest lists it", where=f"{where}/{name}", fix=FETCH_ANEW)
@@ -314,7 +317,7 @@ def _check_sizes(files: Mapping[str, FileEntry], there: Mapping[str, Entry], whe
 
 
 def _taken(partial: Path, files: Mapping[str, FileEntry], fresh: FreshFolder, where: str) -> set[str]:
-    """Take over files of an interrupted fetch, as far as they are what the manifest says."""
+    """Takes over files of an interrupted fetch that match the manifest."""
     try:
         kept = list_files(partial)
     except IntegrityError:  # a link: none of it is ours
@@ -328,7 +331,7 @@ def _taken(partial: Path, files: Mapping[str, FileEntry], fresh: FreshFolder, wh
 
 
 def _is_whole(folder: Path, identity: str) -> bool:
-    """Whether a folder of the cache is the version that its name says."""
+    """Returns whether a folder of the cache is the version in its name."""
     try:
         manifest = (folder / MANIFEST).read_bytes()
         if sha256_bytes(manifest) != identity:
@@ -350,7 +353,7 @@ def _replace(folder: Path, incoming: Path) -> None:
 
 
 def _keep_for_later(incoming: Path, folder: Path) -> None:
-    """The next fetch begins with what this one has, which has what the last one had."""
+    """Keeps an interrupted fetch for the next one, which resumes it; it includes what earlier ones had fetched."""
     shutil.rmtree(_partial(folder), ignore_errors=True)
     try:
         incoming.rename(_partial(folder))

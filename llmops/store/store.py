@@ -28,7 +28,7 @@ Signer = Callable[[Path], object]
 
 
 class Store:
-    """Versions by identity (the sha256 of their manifest), and models by alias name@number as well."""
+    """Versions by identity (the SHA-256 of their manifest), and models also by alias name@number."""
 
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
@@ -41,22 +41,22 @@ class Store:
         say: Say = lambda _: None,
         written: Mapping[str, bytes] | None = None,
     ) -> ModelRef:
-        """Store a complete model version, signed, under the next free number of its name.
+        """Stores a complete model version, signed, under the next free number of its name.
 
-        The same version gives the same alias, however often and from wherever it is put; writers at the same time get
-        different numbers. Interrupted, it leaves nothing half-written, and can be repeated. A version in the same cloud
-        is copied there; any other one comes from, or through, this machine.
+        The same version gets the same alias, however often and from wherever it is put; concurrent writers get
+        different numbers. An interruption leaves nothing half-written, and the call can be repeated. A version in the
+        same cloud is copied there; any other one comes from, or through, this machine.
 
         Args:
             version: a folder of this machine, or a version elsewhere.
             sign: the stack's signer.
             checked: the identity that was checked; empty: the caller made the version itself.
-            say: told what takes long.
+            say: called before slow steps.
             written: files that the caller writes over the version's own, with the manifest that lists them.
 
         Raises:
-            IntegrityError: a file is not what the manifest says, or the manifest is another than was checked.
-            KitError: the disk is full, or the place is no store.
+            IntegrityError: a file is not what the manifest says, or the manifest differs from the checked one.
+            KitError: the disk is full, or the location is not a store.
         """
         version = FolderVersion(version) if isinstance(version, Path) else version
         content = version.manifest()
@@ -92,7 +92,7 @@ class Store:
         objects.put_folder(key, version.folder, {**written, SIGNATURE: _signature(content, sign)})
 
     def find(self, text: str) -> ModelRef:
-        """A model version by `name@3`, `name@latest` or `name@3@sha256:…`.
+        """Returns a model version by `name@3`, `name@latest` or `name@3@sha256:…`.
 
         Raises:
             KitError: it is not in the store, or the alias belongs to another identity.
@@ -117,14 +117,14 @@ class Store:
         return found
 
     def no_version(self, name: str, what: str) -> NotFoundError:
-        """Error for a version that is not in the store: suggests the name that is closest, or how to make one."""
+        """Returns the error for a version that is not in the store, suggesting the closest name, or how to make one."""
         names = {a.name for a in self.versions()}
         meant = "" if name in names else did_you_mean(name, names)
         make = "`llmops train` makes a version, `llmops models import` brings one in"
         return NotFoundError(what, where=self.objects.url, fix=meant or make)
 
     def require_identity(self, name: str, sha256: str) -> ModelRef:
-        """A model version by its name and identity.
+        """Returns a model version by its name and identity.
 
         Raises:
             KitError: the store has no alias of it.
@@ -138,7 +138,7 @@ class Store:
         )
 
     def versions(self, name: str = "") -> list[Alias]:
-        """Aliases in the order of names and numbers; of one name, or of all."""
+        """Returns the aliases in the order of names and numbers; of one name, or of all."""
         keys = self.objects.list(f"aliases/models/{name}/" if name else "aliases/models/")
         with ThreadPoolExecutor(_READERS) as pool:  # a bucket takes its time for each
             texts = pool.map(self.objects.get, keys)
@@ -146,7 +146,8 @@ class Store:
         return sorted(found, key=lambda a: (a.name, a.number))
 
     def manifest(self, ref: ModelRef) -> ModelManifest:
-        """A version's manifest, checked against its identity and its alias; `signed_manifest` checks who signed it.
+        """Returns a version's manifest, checked against its identity and its alias; `signed_manifest` checks who signed
+        it.
 
         Raises:
             IntegrityError: it was changed, or has another name than the alias.
@@ -154,7 +155,7 @@ class Store:
         return self._read_manifest(ref, self.objects.get(f"{model_key(ref.sha256)}/{MANIFEST}"))
 
     def signed_manifest(self, ref: ModelRef, public_key: str) -> ModelManifest:
-        """A version's manifest, which the stack signed. Its files are not looked at.
+        """Returns a version's manifest, which the stack signed. Its files are not checked.
 
         Raises:
             IntegrityError: it was changed, or has another name than the alias.
@@ -177,8 +178,8 @@ class Store:
         return manifest
 
     def require_nothing_else(self, ref: ModelRef) -> None:
-        """Refuse what lies below a version's key and is not its manifest's: a fetch passes it over, but an endpoint
-        that mounts the folder has it too, and does not start.
+        """Refuses files below a version's key that its manifest does not list: a fetch ignores them, but an endpoint
+        that mounts the folder sees them, and does not start.
 
         Raises:
             IntegrityError: naming the first few.
@@ -194,15 +195,16 @@ class Store:
             )
 
     def verify_model(self, ref: ModelRef, public_key: str, say: Say) -> ModelManifest:
-        """A version's manifest, after its signature, its identity and each of its files were checked in their place.
+        """Returns a version's manifest, after checking its signature, its identity and each of its files in their
+        place.
 
         Args:
             ref: the version.
-            public_key: of the stack.
-            say: told how files are checked.
+            public_key: the stack's key.
+            say: called with the method of checking files.
 
         Raises:
-            IntegrityError: it or a file was changed, or it has another name than the alias.
+            IntegrityError: the manifest or a file was changed, or it has another name than the alias.
             SignatureError: it is unsigned, or signed by another key.
         """
         manifest = self.signed_manifest(ref, public_key)
@@ -210,22 +212,24 @@ class Store:
         return manifest
 
     def version(self, ref: ModelRef) -> Version:
-        """A version where it lies."""
+        """Returns a version in its place."""
         key = model_key(ref.sha256)
         if isinstance(self.objects, RemoteObjects):
             return RemoteVersion(self.objects, key)
         return FolderVersion(self.objects.get_folder(key))
 
     def address(self, ref: ModelRef) -> str:
-        """Where a version lies, for other programs: a path of this machine, or a URL."""
+        """Returns a version's address for other programs: a path of this machine, or a URL."""
         return self.objects.address(model_key(ref.sha256))
 
     def model_folder(self, sha256: str) -> Path:
-        """A model version's files on this machine, to be read only; from a cloud all of them are fetched."""
+        """Returns a model version's files on this machine, which must not be modified; from a cloud all of them are
+        fetched.
+        """
         return self.objects.get_folder(model_key(sha256))
 
     def of_run(self, name: str, run: str) -> ModelRef | None:
-        """The version that a run made, once it was collected."""
+        """Returns the version made by a run, once it was collected."""
         for alias in reversed(self.versions(name)):
             ref = ModelRef(alias.name, alias.number, alias.sha256)
             if self.manifest(ref).lineage.run == run:
@@ -233,7 +237,7 @@ class Store:
         return None
 
     def put_dataset(self, folder: Path) -> str:
-        """Store a dataset version; its identity."""
+        """Stores a dataset version; returns its identity."""
         content = FolderVersion(folder).manifest()
         manifest = DatasetManifest.parse(content, where=str(folder / MANIFEST))
         check_folder(folder, manifest.files)
@@ -242,35 +246,35 @@ class Store:
         return sha256
 
     def dataset_folder(self, sha256: str) -> Path:
-        """A dataset version's files on this machine, to be read only."""
+        """Returns a dataset version's files on this machine, which must not be modified."""
         return self.objects.get_folder(dataset_key(sha256))
 
     def append(self, log: str, entry: dict[str, str]) -> None:
-        """Add an entry to a log of the store, such as an endpoint's promotions."""
+        """Adds an entry to a log of the store, such as an endpoint's promotions."""
         rejections.append(log, entry, self._entries, self.objects.create)
 
     def read_log(self, log: str) -> list[dict[str, str]]:
-        """A log's entries, oldest first."""
+        """Returns a log's entries, oldest first."""
         return [json.loads(self.objects.get(key)) for key in self.objects.list(f"{log}/")]
 
     def rejection(self, sha256: str) -> str:
-        """Why a version was rejected: a rollout of it was rolled back; empty when it was not, or was cleared."""
+        """Returns why a version was rejected (a rollout of it was rolled back); empty if it was not, or was cleared."""
         keys = self.objects.list(f"{rejection_log(sha256)}/")
         entry = rejections.rejection(sha256, lambda key: self.objects.get(key) if key in keys else None)
         return "" if entry is None else entry.get("why", "it was rolled back")
 
     def rejections(self) -> dict[str, str]:
-        """Identity -> why, of all versions that are rejected."""
+        """Returns identity -> reason of all rejected versions."""
         keys = self.objects.list("rejections/")
         found = {sha256: self.rejection(sha256) for sha256 in sorted({key.split("/")[1] for key in keys})}
         return {sha256: why for sha256, why in found.items() if why}
 
     def clear(self, ref: ModelRef, why: str) -> None:
-        """Let a rejected version be promoted again; the log keeps what happened."""
+        """Allows a rejected version to be promoted again; the log keeps its history."""
         rejections.clear(ref.sha256, why, self._entries, self.objects.create)
 
     def reject(self, ref: ModelRef, why: str, endpoint: str) -> None:
-        """Mark a version as rejected: a rollout of an endpoint to it was rolled back."""
+        """Marks a version as rejected, because a rollout of an endpoint to it was rolled back."""
         rejections.reject(ref.sha256, why, endpoint, self._entries, self.objects.create)
 
     def _entries(self, log: str) -> int:
@@ -287,14 +291,16 @@ class Store:
         return alias
 
     def find_identity(self, name: str, sha256: str) -> ModelRef | None:
-        """The alias of a version that is known by its identity."""
+        """Returns the alias of a version by its identity."""
         for alias in self.versions(name):
             if alias.sha256 == sha256:
                 return ModelRef(alias.name, alias.number, alias.sha256)
         return None
 
     def _number(self, name: str, sha256: str) -> ModelRef:
-        """Take the next number. Who loses the race for it looks again: the winner may have put the same version."""
+        """Takes the next number. A writer that loses the race checks again, because the winner may have put the same
+        version.
+        """
         while True:
             taken = self.versions(name)  # one look for both: between two, the winner may put the same version
             if found := next((a for a in taken if a.sha256 == sha256), None):
@@ -306,7 +312,7 @@ class Store:
 
 
 def _signature(manifest: bytes, sign: Signer) -> bytes:
-    """Sign in a folder of its own: the folder that is put stays as it is."""
+    """Signs in a temporary folder, leaving the original folder unchanged."""
     with tempfile.TemporaryDirectory() as temporary:
         (Path(temporary) / MANIFEST).write_bytes(manifest)
         sign(Path(temporary))

@@ -1,6 +1,6 @@
-"""A complete model version wherever it lies: what its check reads of it, and where it is copied from.
+"""A complete model version in any place: the parts that its check reads, and the source of copies.
 
-Documents come to this machine, each as the manifest lists it. Weights stay where they are.
+Documents are fetched to this machine, each as the manifest lists it. Weights stay where they are.
 """
 
 from abc import ABC, abstractmethod
@@ -14,11 +14,11 @@ from contract.layout import MANIFEST
 from llmops.store.remote_objects import RemoteObjects
 
 _MOST_BYTES = 256 << 20
-"""Of a document that a manifest lists, such as the answers of an evaluation."""
+"""Maximum size of a document that a manifest lists, such as the answers of an evaluation."""
 
 
 class Version(ABC):
-    """A version by the folder or key that holds it."""
+    """A version by the folder or key that contains it."""
 
     @property
     @abstractmethod
@@ -27,21 +27,21 @@ class Version(ABC):
 
     @abstractmethod
     def manifest(self) -> bytes:
-        """The bytes of its manifest, as they are hashed and signed.
+        """Returns the bytes of its manifest, as hashed and signed.
 
         Raises:
-            IntegrityError: there is none, or none that can be read.
+            IntegrityError: it is missing or unreadable.
         """
 
     @abstractmethod
     def _read(self, name: str, most: int) -> bytes:
-        """The first bytes of a file."""
+        """Returns the first bytes of a file."""
 
     def document(self, name: str, entry: FileEntry) -> bytes:
-        """A file's content, which is what the manifest lists.
+        """Returns a file's content, after checking it against the manifest.
 
         Raises:
-            IntegrityError: it is not, can't be read, or is larger than a document may be.
+            IntegrityError: it differs, is unreadable, or is larger than a document may be.
         """
         where = f"{self.where}/{name}"
         fix = "nothing of the version was used; see who writes there"
@@ -55,7 +55,7 @@ class Version(ABC):
 
 @dataclass(frozen=True)
 class FolderVersion(Version):
-    """A version in a folder of this machine; a link or special file in it is refused, before anything is read."""
+    """A version in a folder of this machine; a link or special file in it is refused before anything is read."""
 
     folder: Path
 

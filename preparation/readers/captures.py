@@ -10,7 +10,7 @@ from preparation.readers.texts import read_lines
 
 
 def read_captures(file: DataFile) -> Iterator[ReadRow]:
-    """A row for each line, as CapturedRequest.to_row makes it."""
+    """Yields a row for each line, made by CapturedRequest.to_row."""
     for number, line in read_lines(file):
         if not line.strip():
             continue

@@ -15,11 +15,11 @@ _LINE = re.compile(r"\(line (\d+)\)|line (\d+)")
 
 
 def read_po(file: DataFile) -> Iterator[ReadRow]:
-    """A row `translation` with `context`, where there is one, for each entry that is translated, neither fuzzy nor
-    obsolete, and has no plural forms. Placeholders such as `%(name)s` stay.
+    """Yields a row `translation`, with `context` if there is one, for each entry that is translated, neither fuzzy nor
+    obsolete, and has no plural forms. Placeholders such as `%(name)s` are kept.
 
     Raises:
-        DataError: the source names no two languages; or a line that is no catalogue.
+        DataError: the source does not name two languages, or a line is malformed.
     """
     require_packages("data", "polib")
     import polib
@@ -41,10 +41,10 @@ def read_po(file: DataFile) -> Iterator[ReadRow]:
 
 
 def read_mo(file: DataFile) -> Iterator[ReadRow]:
-    """As `read_po`; the place of a row is its number in the catalogue.
+    """Yields rows like `read_po`; the location of a row is its number in the catalogue.
 
     Raises:
-        DataError: the source names no two languages; or it is damaged.
+        DataError: the source does not name two languages, or the file is damaged.
     """
     import polib
 
@@ -73,7 +73,7 @@ def _languages(file: DataFile) -> tuple[str, str]:
 
 
 def _check_lengths(content: bytes) -> None:
-    """Refuse a catalogue whose strings come to more than its size: each could be the whole file.
+    """Refuses a catalogue whose strings are together longer than the file: each could be the whole file.
 
     https://www.gnu.org/software/gettext/manual/html_node/MO-Files.html
     """

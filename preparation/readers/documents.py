@@ -10,13 +10,13 @@ _MOST_HTML = 16 << 20  # characters
 
 
 def read_text(file: DataFile) -> Iterator[ReadRow]:
-    """The text as it is."""
+    """Yields the unmodified text."""
     text = read_whole(file)
     yield _row(file, text if text.strip() else "", "is empty")
 
 
 def read_html(file: DataFile) -> Iterator[ReadRow]:
-    """The main text as Markdown, found by trafilatura: without navigation, adverts and comments."""
+    """Yields the main text as Markdown, found by trafilatura: without navigation, adverts and comments."""
     require_packages("data", "trafilatura")
     import trafilatura
 

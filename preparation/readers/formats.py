@@ -1,4 +1,4 @@
-"""The formats that data comes in, by the end of a file's name. Imports no reader."""
+"""The data formats, by file name extension. Imports no reader."""
 
 from contract.documents.validation import did_you_mean
 from contract.errors import DataError
@@ -22,14 +22,14 @@ _READERS = {
     ".mo": "catalogues:read_mo",
 }
 COMPRESSIONS = (".gz", ".zst")
-"""Ends of names that come after a format's, as in rows.jsonl.gz."""
+"""Extensions that follow a format's, as in rows.jsonl.gz."""
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.zst")
 _RANDOM_ACCESS = (".parquet",)  # compressed inside; a packed one would have to be unpacked whole
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".npy", ".npz")
 
 
 def format_of(name: str) -> str:
-    """The format's end of a file's name, such as `.jsonl` of `rows.jsonl.gz`; empty: unknown."""
+    """Returns the format's extension of a file name, such as `.jsonl` of `rows.jsonl.gz`; empty if it is unknown."""
     plain = name.lower()
     packed = next((each for each in COMPRESSIONS if plain.endswith(each)), "")
     plain = plain.removesuffix(packed)
@@ -38,17 +38,17 @@ def format_of(name: str) -> str:
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file holds others, by its name."""
+    """Returns whether a file is an archive, by its name."""
     return name.lower().endswith(ARCHIVES)
 
 
 def reader_of(name: str) -> str:
-    """A format's reader as `module:function` in this folder; empty: unknown."""
+    """Returns a format's reader as `module:function` in this folder; empty if it is unknown."""
     return _READERS.get(format_of(name), "")
 
 
 def unknown_format(name: str, where: str) -> DataError:
-    """Error for a file that was asked for by name, and that no reader reads."""
+    """Returns the error for a file that was requested by name, and whose format has no reader."""
     end = f".{name.rpartition('/')[2].rpartition('.')[2]}".lower()
     if end in _PICKLES:
         what = f"{end} may hold a pickle, which executes what its writer chose: it is never read"

@@ -13,14 +13,14 @@ _FIX = "write one JSON object a row"
 
 
 def read_lines_of_json(file: DataFile) -> Iterator[ReadRow]:
-    """A row for each line that is not blank."""
+    """Yields a row for each line that is not blank."""
     for number, line in read_lines(file):
         if line.strip():
             yield parse_row(line, f"{file.name}:{number}")
 
 
 def read_array(file: DataFile) -> Iterator[ReadRow]:
-    """A row for each item of the file's array, or of the array at its key `data`.
+    """Yields a row for each item of the file's array, or of the array at its key `data`.
 
     Raises:
         DataError: it is not JSON, or holds no such array.
@@ -40,7 +40,7 @@ def read_array(file: DataFile) -> Iterator[ReadRow]:
 
 
 def parse_row(line: str, where: str) -> ReadRow:
-    """A row from its JSON."""
+    """Returns a row from its JSON."""
     try:
         found = parse_json(line, where)
         # What a line must hold for `checked` to find something: writing each row again would halve the speed.
@@ -55,7 +55,7 @@ def parse_row(line: str, where: str) -> ReadRow:
 
 
 def checked(value: object, where: str) -> ReadRow:
-    """A row, if a value is an object whose texts can be written again."""
+    """Returns a row if a value is an object whose texts can be encoded again."""
     if not isinstance(value, dict):
         return _fault(f"is not a JSON object but {type(value).__name__}", where)
     try:

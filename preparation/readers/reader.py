@@ -1,7 +1,6 @@
-"""Read rows from a file: one function for all formats.
+"""Reads rows from a file: one function for all formats.
 
-Files come from anybody. Readers hold one row or one document in memory, never unpack without bounds, and execute
-nothing.
+Files are untrusted. Readers hold one row or one document in memory, never unpack without bounds, and execute nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,12 +14,12 @@ from preparation.readers.formats import reader_of, unknown_format
 
 
 class ReadRow(NamedTuple):
-    """A row of a file, or why there is none in its place.
+    """A row of a file, or the reason why it can't be read.
 
     Attributes:
         where: `file:line`, or `file:row` (from 1) in formats without lines.
-        row: its keys and values as JSON has them; None: it can't be used.
-        fault: why not. The rows after it are read all the same.
+        row: its keys and values as JSON has them; None if it can't be used.
+        fault: the reason. Later rows are read all the same.
     """
 
     where: str
@@ -33,9 +32,9 @@ class DataFile:
     """A file to read.
 
     Attributes:
-        path: where its bytes are.
-        name: what places of rows call it.
-        encoding: of its text; empty: UTF-8, or UTF-16 with a byte-order mark.
+        path: the file's path.
+        name: the file's name in locations of rows.
+        encoding: encoding of its text; empty: UTF-8, or UTF-16 with a byte-order mark.
         languages: of sentence pairs, source and target; needed for .po and .mo.
     """
 
@@ -46,7 +45,7 @@ class DataFile:
 
 
 def read(path: Path, *, name: str = "", encoding: str = "", languages: Sequence[str] = ()) -> Iterator[ReadRow]:
-    """Read a file's rows in order. Its format follows from the end of its path.
+    """Reads a file's rows in order. Its format follows from the end of its path.
 
     Args:
         path: a file such as rows.jsonl.gz.

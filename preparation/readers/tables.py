@@ -15,7 +15,7 @@ _BATCH = 256  # rows
 
 
 def read_csv(file: DataFile) -> Iterator[ReadRow]:
-    """A row for each record, by the header's names; values are texts, empty ones too.
+    """Returns a row for each record, by the header's names; values are texts, empty ones too.
 
     A record with more or fewer fields than the header is a fault by its first line. A column that is empty in every
     record is a fault by line 1, after the last row.
@@ -27,7 +27,7 @@ def read_csv(file: DataFile) -> Iterator[ReadRow]:
 
 
 def read_tsv(file: DataFile) -> Iterator[ReadRow]:
-    """As `read_csv`, with tabs."""
+    """Yields rows like `read_csv`, separated by tabs."""
     return _read_table(file, "\t")
 
 
@@ -77,7 +77,7 @@ def _header(file: DataFile, delimiter: str, records: Any) -> list[str]:
 
 
 def read_parquet(file: DataFile) -> Iterator[ReadRow]:
-    """A row for each record, without its nulls. Times become ISO texts, decimals numbers; bytes are faults.
+    """Yields a row for each record, without its nulls. Times become ISO texts, decimals numbers; bytes are faults.
 
     Raises:
         DataError: it is damaged, or no Parquet file.
@@ -106,7 +106,7 @@ def _of_record(record: dict[str, Any], where: str) -> ReadRow:
 
 
 def _as_json(value: Any) -> Any:
-    """A value without the nulls of its objects: Parquet gives each object the keys of all."""
+    """Returns a value without the nulls of its objects: Parquet gives each object the keys of all."""
     if isinstance(value, dict):
         return {str(key): _as_json(each) for key, each in value.items() if each is not None}
     if isinstance(value, list):

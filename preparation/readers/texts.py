@@ -1,4 +1,4 @@
-"""The bytes and lines of a file: unpacked within bounds, and decoded without guessing."""
+"""Reads the bytes and lines of a file, unpacked within bounds and decoded without guessing."""
 
 import codecs
 import zlib
@@ -10,9 +10,9 @@ from contract.errors import DataError, require_packages
 from preparation.readers.reader import DataFile
 
 MOST_CHARACTERS = 64 << 20
-"""Of a line, and of a document that is read whole."""
+"""Maximum characters of a line, and of a document that is read whole."""
 MOST_BYTES = 1 << 30
-"""Of a file of any other format that is read whole."""
+"""Maximum bytes of a file of any other format that is read whole."""
 _PIECE = 1 << 20
 _ZSTD_PIECE = 4 << 10
 _SMALL, _RATIO = 16 << 20, 200  # bytes unpacked for each that is packed, beyond 16 MiB
@@ -21,10 +21,10 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codec
 
 
 def read_bytes(file: DataFile, most: int = MOST_BYTES) -> bytes:
-    """The whole content, unpacked.
+    """Returns the whole content, unpacked.
 
     Raises:
-        DataError: it is damaged, or has more bytes.
+        DataError: it is damaged, or too large.
     """
     found = bytearray()
     for piece in pieces(file):
@@ -35,7 +35,7 @@ def read_bytes(file: DataFile, most: int = MOST_BYTES) -> bytes:
 
 
 def read_whole(file: DataFile, most: int = MOST_CHARACTERS) -> str:
-    """The whole text, with line ends as `\\n`.
+    r"""Returns the whole text, with line ends as `\n`.
 
     Raises:
         DataError: as `read_lines`.
@@ -50,10 +50,10 @@ def read_whole(file: DataFile, most: int = MOST_CHARACTERS) -> str:
 
 
 def read_lines(file: DataFile) -> Iterator[tuple[int, str]]:
-    """Number (from 1) and text of each line, without its end. Lines end at `\\n` or `\\r\\n` only.
+    r"""Yields number (from 1) and text of each line, without its end. Lines end at `\n` or `\r\n` only.
 
     Raises:
-        DataError: by line: it is not in its encoding, is not text, or is too long; or the file is damaged.
+        DataError: a line is not in its encoding, is not text, or is too long; or the file is damaged.
     """
     number, begun, size = 1, [], 0
     for text in _decoded(file):
@@ -70,10 +70,10 @@ def read_lines(file: DataFile) -> Iterator[tuple[int, str]]:
 
 
 def pieces(file: DataFile) -> Iterator[bytes]:
-    """The content in pieces, unpacked by the end of its path.
+    """Yields the content in pieces, unpacked according to the file's extension.
 
     Raises:
-        DataError: it is damaged, or comes to 200 times its size and more.
+        DataError: it is damaged, or unpacks to 200 times its size or more.
     """
     left = max(_SMALL, file.path.stat().st_size * _RATIO)
     with file.path.open("rb") as opened, _damage_of(file.name):
@@ -85,7 +85,7 @@ def pieces(file: DataFile) -> Iterator[bytes]:
 
 
 def _decoded(file: DataFile) -> Iterator[str]:
-    """The text in pieces, without a byte-order mark."""
+    """Yields the text in pieces, without a byte-order mark."""
     unpacked = pieces(file)
     first = next(unpacked, b"")
     mark, found = next(((mark, name) for mark, name in _MARKS if first.startswith(mark)), (b"", "utf-8"))
@@ -129,7 +129,7 @@ def _unpacked(opened: BinaryIO, compression: str) -> Iterator[bytes]:
 
 
 def _inflated(opened: BinaryIO) -> Iterator[bytes]:
-    """One gzip member after the other, as `gzip` itself and log shippers write them."""
+    """Yields the content of one gzip member after the other, as `gzip` itself and log shippers write them."""
     packed = opened.read(_PIECE)
     while packed:
         inflater = zlib.decompressobj(_GZIP_WINDOW)
@@ -143,7 +143,9 @@ def _inflated(opened: BinaryIO) -> Iterator[bytes]:
 
 
 def _unframed(opened: BinaryIO) -> Iterator[bytes]:
-    """One zstd frame after the other. Input goes in by small pieces: each may come out 30,000 times as long."""
+    """Yields the content of one zstd frame after the other. Input is read in small pieces, because each may expand
+    30,000 times.
+    """
     require_packages("data", "zstandard")
     import zstandard
 
@@ -165,7 +167,7 @@ def _unframed(opened: BinaryIO) -> Iterator[bytes]:
 
 @contextmanager
 def _damage_of(name: str) -> Iterator[None]:
-    """Errors of unpacking as errors of the file."""
+    """Turns unpacking errors in the block into errors of the file."""
     try:
         yield
     except (zlib.error, EOFError) as e:

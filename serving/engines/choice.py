@@ -1,4 +1,4 @@
-"""Which engine serves a version here, and why: by the setting, this machine's hardware and what is installed."""
+"""Chooses the engine for a version, by the setting, this machine's hardware and the installed libraries."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from contract.gpus import usable_gpus
 EngineName = Literal["vllm", "openvino", "transformers"]
 _LIBRARIES: dict[EngineName, str] = {"vllm": "vllm", "openvino": "openvino_genai", "transformers": "torch"}
 _FORM: dict[EngineName, str] = {"vllm": "transformers", "openvino": "openvino", "transformers": "transformers"}
-"""What a version's manifest calls the files that an engine reads: vLLM reads those of transformers."""
+"""Name in a version's manifest of the files that an engine reads: vLLM reads those of transformers."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class EngineChoice:
 def choose_engine(
     asked: EngineName | Literal["auto"], forms: Sequence[str], environ: Mapping[str, str]
 ) -> EngineChoice:
-    """Choose the engine of a server.
+    """Chooses the engine of a server.
 
     Args:
         asked: the setting.
         forms: the manifest's `engines`: the forms that the version has.
-        environ: of this process, which may hide the machine's GPUs.
+        environ: this process's environment, which may hide the machine's GPUs.
 
     Raises:
         ServingError: no engine that is installed here reads a form of the version.
@@ -56,5 +56,7 @@ def choose_engine(
 
 
 def _by_preference(gpu: bool) -> tuple[EngineName, ...]:
-    """On a GPU vLLM, and OpenVINO last, which would compute on the processors beside it; else OpenVINO."""
+    """Returns the engines in order of preference: with a GPU vLLM first, and OpenVINO, which would only use the
+    processors, last; otherwise OpenVINO first.
+    """
     return ("vllm", "transformers", "openvino") if gpu else ("openvino", "transformers")

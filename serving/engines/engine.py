@@ -14,7 +14,7 @@ class LoadOrder:
 
     engine: str
     files: tuple[str, ...]
-    """Names below the model version's folder; each comes with a handle, by which it was verified."""
+    """Names below the model version's folder; each comes with the handle through which it was verified."""
     precision: str
     threads: int
 
@@ -30,9 +30,9 @@ class EngineInfo:
     penalties: bool
     """Whether frequency and presence penalties work as OpenAI defines them."""
     grammars: bool
-    """Whether it can be held to a grammar: a JSON schema, or calls of tools."""
+    """Whether answers can be constrained by a grammar: a JSON schema, or tool calls."""
     top_logprobs: int
-    """How many of the likeliest tokens it tells at each place, beside the chosen one."""
+    """Maximum number of likeliest tokens that it reports at each position, beside the chosen one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +41,19 @@ class Tagged:
 
     begin: str
     schema: str
-    """JSON schema, as JSON."""
+    """The JSON schema, as a JSON text."""
     end: str
 
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What an answer must look like: JSON by one schema, or one or several of `choices` in a row.
+    """A constraint on an answer: JSON by one schema, or one or several of `choices` in a row.
 
-    With a `trigger` it is any text, in which whatever begins with the trigger is one of `choices`.
+    With a `trigger` it allows any text, in which whatever begins with the trigger must be one of `choices`.
     """
 
     schema: str = ""
-    """JSON schema, as JSON; "": `choices` say it."""
+    """The JSON schema, as a JSON text; "" if `choices` apply."""
     choices: tuple[Tagged, ...] = ()
     before: str = ""
     after: str = ""
@@ -63,7 +63,7 @@ class Grammar:
 
     @classmethod
     def of_dict(cls, data: dict[str, Any]) -> "Grammar":
-        """From its fields, as they come out of a message."""
+        """Returns a grammar from the fields in a message."""
         return cls(**{**data, "choices": tuple(Tagged(**choice) for choice in data["choices"])})
 
 
@@ -75,31 +75,31 @@ class GenerationRequest:
     max_tokens: int
     stop_ids: tuple[int, ...] = ()
     temperature: float = 0.0
-    """0: greedy."""
+    """0 means greedy."""
     top_p: float = 1.0
     seed: int = 0
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     min_tokens: int = 0
-    """No stop id is chosen before."""
+    """Number of tokens before which no stop id is chosen."""
     logprobs: int | None = None
-    """How many of the likeliest tokens to tell beside each chosen one; None: no log probabilities at all."""
+    """Number of likeliest tokens to report beside each chosen one; None: no log probabilities at all."""
     grammar: Grammar | None = None
 
     @classmethod
     def of_dict(cls, data: dict[str, Any]) -> "GenerationRequest":
-        """From its fields, as they come out of a message."""
+        """Returns a request from the fields in a message."""
         grammar = data.get("grammar")
         return cls(**{**data, "grammar": Grammar.of_dict(grammar) if grammar else None})
 
 
 class Tokens(NamedTuple):
-    """Token ids that one or several steps of the engine added to an answer."""
+    """Token ids that one or several steps of the engine appended to an answer."""
 
     ids: list[int]
     finish: Finish | None
     chances: list[Chance]
-    """Of each id where log probabilities were asked for, else none."""
+    """Log probabilities of each id if they were requested; otherwise empty."""
 
 
 class EngineError(Exception):

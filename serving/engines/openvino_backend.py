@@ -14,14 +14,14 @@ _BATCHED_TOKENS = 256
 
 
 def warm() -> None:
-    """Import the library."""
+    """Imports the library."""
     import openvino_genai  # noqa: F401
 
 
 class OpenVinoBackend:
-    """One pipeline over a model version's `openvino` folder, which holds no tokenizer: ids in and out.
+    """One pipeline over a model version's `openvino` folder, which contains no tokenizer: ids in and out.
 
-    The version's tokenizer.json tells it what tokens stand for, so that it can hold answers to grammars.
+    The version's tokenizer.json provides the tokens' texts, so that answers can be constrained by grammars.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class OpenVinoBackend:
         self._lost: tuple[Any, ...] = ()
 
     def load(self, order: LoadOrder, folder: Path) -> dict[str, Any]:
-        """Build the pipeline."""
+        """Builds the pipeline."""
         import openvino
         import openvino_genai
 
@@ -62,7 +62,7 @@ class OpenVinoBackend:
                 "grammars": True, "top_logprobs": 0}  # fmt: skip
 
     def add(self, number: int, request: GenerationRequest) -> None:
-        """Validate, then add: a configuration that only `step` refuses would break it for all."""
+        """Validates a request, then adds it: a configuration that only `step` refuses would fail all requests."""
         import numpy
         import openvino
 
@@ -74,14 +74,14 @@ class OpenVinoBackend:
             self._with_chances.add(number)
 
     def cancel(self, number: int) -> None:
-        """Mark the request; the next step frees its place."""
+        """Marks the request; the next step frees its slot."""
         if handle := self._handles.pop(number, None):
             handle.cancel()
             self._cancelled[number] = handle
             self._with_chances.discard(number)
 
     def step(self) -> list[Step]:
-        """One step of the pipeline, and what it gave each request."""
+        """Runs one step of the pipeline, and returns its output for each request."""
         if self._pipeline.has_non_finished_requests():
             self._pipeline.step()
         self._cancelled.clear()
@@ -107,7 +107,7 @@ class OpenVinoBackend:
         return number, ids, None, chances
 
     def numbers(self) -> list[int]:
-        """Requests that run, and those whose cancelling the next step carries out."""
+        """Returns the running requests, and cancelled ones that the next step removes."""
         return [*self._handles, *self._cancelled]
 
 
@@ -131,7 +131,7 @@ def _config(request: GenerationRequest) -> Any:
 
 
 def _precision(core: Any, asked: str) -> str:
-    """What the CPU computes in: as asked, or the plugin's own default."""
+    """Returns the CPU's precision: the requested one, or the plugin's default."""
     if asked == "auto":
         return core.get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
     if asked == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):

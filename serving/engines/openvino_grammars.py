@@ -1,8 +1,8 @@
-"""Grammars in openvino-genai, which holds answers to them with xgrammar.
+"""Grammars in openvino-genai, which constrains answers with xgrammar.
 
 A grammar that xgrammar can't compile is accepted with a request, and then makes every step of the pipeline raise; one
-that takes long keeps all answers waiting. So each is compiled before, in a process of its own that runs this module
-(`serving.grammars` is the server's side): nothing but that process waits, fails or runs out of memory.
+that takes long delays all answers. So each is compiled beforehand, in a separate process that runs this module
+(`serving.grammars` is the server's side): only that process waits, fails or runs out of memory.
 """
 
 import json
@@ -17,12 +17,12 @@ from typing import Any, cast
 from serving.engines.engine import Grammar
 
 CPU_SECONDS = 1
-"""Of all processors together, that a grammar may take. The engine's step takes as long once more."""
+"""CPU time, over all processors, that a grammar may take. The engine's step takes as long again."""
 _MEMORY = 2 << 30
 
 
 def vocabulary_tokenizer(tokens: Sequence[bytes]) -> Any:
-    """A Tokenizer that only knows what each token stands for, which is all that xgrammar needs.
+    """Returns a Tokenizer that only knows each token's text, which is all that xgrammar needs.
 
     genai reads the vocabulary from the constants of the operation VocabDecoder in openvino_detokenizer.xml.
     """
@@ -52,7 +52,7 @@ def vocabulary_tokenizer(tokens: Sequence[bytes]) -> Any:
 
 
 def structured_output(grammar: Grammar) -> Any:
-    """A grammar as genai's configuration of a request takes it."""
+    """Returns a grammar as genai's request configuration."""
     from openvino_genai import StructuredOutputConfig as Output
 
     if grammar.schema:
@@ -70,7 +70,7 @@ def structured_output(grammar: Grammar) -> Any:
 
 
 class GrammarTrial:
-    """Compiles grammars for a vocabulary, with a model that has no weights to speak of."""
+    """Compiles grammars for a vocabulary, with a model of negligible weights."""
 
     def __init__(self, tokens: Sequence[bytes]) -> None:
         import openvino
@@ -85,7 +85,7 @@ class GrammarTrial:
             )
 
     def fault_of(self, grammar: Grammar) -> str:
-        """Why a grammar can't be used; empty: it can."""
+        """Returns why a grammar can't be used; empty if it can."""
         import numpy
         import openvino
         from openvino_genai import GenerationConfig
@@ -101,7 +101,7 @@ class GrammarTrial:
 
 
 def _empty_model(vocabulary: int) -> Any:
-    """A language model with the inputs, the state and the output of one, and every logit 0."""
+    """Returns a model with a language model's inputs, state and output, whose logits are all 0."""
     import numpy
     import openvino
     from openvino import opset14 as ops
@@ -113,7 +113,7 @@ def _empty_model(vocabulary: int) -> Any:
         return node
 
     def zero(node: Any) -> Any:
-        """A scalar that depends on a tensor."""
+        """Returns a scalar that depends on a tensor."""
         axes = ops.constant(numpy.arange(node.get_output_partial_shape(0).rank.get_length()))
         return ops.multiply(ops.convert(ops.reduce_sum(node, axes), "f32"), ops.constant(numpy.float32(0)))
 
@@ -137,13 +137,13 @@ def _empty_model(vocabulary: int) -> Any:
 
 
 def _reason(error: str) -> str:
-    """The library's message without the places in its source."""
+    """Returns the library's message without source locations."""
     line = " ".join(error.split())
     return line.rpartition(".cc:")[2].partition(": ")[2][:300] or line[-300:]
 
 
 def main() -> None:
-    """Answer each line with a grammar by one with its fault. The first line is the vocabulary, as Latin-1."""
+    """Answers each line with a grammar by a line with its fault. The first line is the vocabulary, as Latin-1."""
     tokens = [token.encode("latin-1") for token in json.loads(sys.stdin.readline())]
     trial = GrammarTrial(tokens)
     out = os.fdopen(os.dup(1), "w")

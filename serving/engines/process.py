@@ -36,7 +36,7 @@ class ProcessEngine:
         self._watch: asyncio.Task[None] | None = None
 
     async def ready(self) -> EngineInfo:
-        """Connect, and return once the ordered model is loaded and can generate.
+        """Connects, and returns once the ordered model is loaded and can generate.
 
         Raises:
             ServingError: the model can't be loaded.
@@ -51,7 +51,7 @@ class ProcessEngine:
         return info
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Tokens, None]:
-        """Yield the tokens of one answer as they arrive; the last item has `finish`.
+        """Yields the tokens of one answer as they arrive; the last item has `finish`.
 
         Closing the iterator early frees the answer's place in the batch.
 
@@ -77,12 +77,12 @@ class ProcessEngine:
                 self._send({"cancel": number})
 
     def fail_all(self, reason: str) -> None:
-        """End every running answer with EngineError."""
+        """Ends every running answer with EngineError."""
         for mailbox in self._mailboxes.values():
             mailbox.fail(reason)
 
     async def close(self) -> None:
-        """Kill the process, which has no state to save; running answers raise EngineError."""
+        """Kills the process, which has no state to save; running answers raise EngineError."""
         if self._watch:
             self._watch.cancel()
         if self._transport:
@@ -91,7 +91,7 @@ class ProcessEngine:
 
     @property
     def pid(self) -> int:
-        """The engine's process."""
+        """The id of the engine's process."""
         return self._worker.process.pid
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -122,7 +122,7 @@ class ProcessEngine:
         self.fail_all(_GONE)
 
     async def _end_when_silent(self) -> None:
-        """Kill an engine that has answers to compute and says nothing: it hangs."""
+        """Kills an engine that has answers to compute but sends nothing, because it hangs."""
         loop = asyncio.get_running_loop()
         while not self.ended.is_set():
             await asyncio.sleep(self._silence / 4)
@@ -144,7 +144,7 @@ class _Mailbox:
 
     @property
     def complete(self) -> bool:
-        """The engine has nothing more to compute for this answer."""
+        """Whether the engine has nothing more to compute for this answer."""
         return bool(self._finish)
 
     def put(self, ids: list[int], finish: str | None, chances: list[Chance]) -> None:
@@ -163,7 +163,7 @@ class _Mailbox:
             self._wake()
 
     async def take(self) -> Tokens:
-        """All tokens that have come; waits for the first."""
+        """Returns all tokens that have arrived; waits for the first."""
         if not (self._ids or self._finish or self._failure):
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -179,7 +179,7 @@ class _Mailbox:
 
 
 class _LineConnection(asyncio.Protocol):
-    """Cuts lines without a task of its own: a token's way to its handler is one callback."""
+    """Splits lines without a task of its own, so that a token reaches its handler with one callback."""
 
     def __init__(self, receive: Callable[[Any], None], lost: Callable[[], None]) -> None:
         self._receive = receive
@@ -195,7 +195,7 @@ class _LineConnection(asyncio.Protocol):
 
 
 def _fields(request: GenerationRequest) -> dict[str, Any]:
-    """Like dataclasses.asdict, without a copy of each token of the prompt."""
+    """Returns the request as a dict like dataclasses.asdict, without copying each token of the prompt."""
     shallow = {field.name: getattr(request, field.name) for field in fields(request)}
     return shallow | {"grammar": asdict(request.grammar) if request.grammar else None}
 

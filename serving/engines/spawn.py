@@ -1,4 +1,4 @@
-"""Starts an engine's process. Imports little: this is the first thing that a start does."""
+"""Starts an engine's process. Imports little, because it is the first step of startup."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ class WorkerProcess:
         """Whose library it imports first."""
 
     def end(self) -> None:
-        """Kill the process and wait for its end; harmless when repeated."""
+        """Kills the process and waits for its end; harmless when repeated."""
         with contextlib.suppress(OSError):
             self.sock.close()
         self.process.kill()
@@ -25,7 +25,7 @@ class WorkerProcess:
 
 
 def spawn(engine: str) -> WorkerProcess:
-    """Start a process that imports `engine`'s library and then waits for the order to load."""
+    """Starts a process that imports `engine`'s library and then waits for the load order."""
     here, there = socket.socketpair()
     with there:
         process = subprocess.Popen(

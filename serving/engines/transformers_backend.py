@@ -1,7 +1,7 @@
 """PyTorch through transformers, for models without an OpenVINO form.
 
-A batch that requests join and leave between steps: a prompt is computed alone, then its cache joins the batch's,
-padded on the left to one length.
+Requests join and leave the batch between steps: a prompt is computed alone, then its cache joins the batch's, padded on
+the left to one length.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from serving.engines.worker import Step
 
 
 def warm() -> None:
-    """Import the library."""
+    """Imports the library."""
     import torch  # noqa: F401
     import transformers  # noqa: F401
 
@@ -41,7 +41,7 @@ class TransformersBackend:
         self._waiting: list[_Row] = []
 
     def load(self, order: LoadOrder, folder: Path) -> dict[str, Any]:
-        """Read the weights."""
+        """Reads the weights."""
         import torch
         import transformers
 
@@ -64,20 +64,20 @@ class TransformersBackend:
                 "grammars": False, "top_logprobs": 20}  # fmt: skip
 
     def add(self, number: int, request: GenerationRequest) -> None:
-        """Take a request; its prompt is computed in the next step."""
+        """Takes a request; its prompt is computed in the next step."""
         self._waiting.append(_Row(number, request, self._model.device))
 
     def cancel(self, number: int) -> None:
-        """Take a request out."""
+        """Takes a request out."""
         self._waiting = [row for row in self._waiting if row.number != number]
         self._keep([i for i, row in enumerate(self._rows) if row.number != number])
 
     def numbers(self) -> list[int]:
-        """Running and waiting requests."""
+        """Returns the running and waiting requests."""
         return [row.number for row in [*self._rows, *self._waiting]]
 
     def step(self) -> list[Step]:
-        """The next token of every running request, and the first of one that waited."""
+        """Computes the next token of every running request, and the first of one that waited."""
         import torch
 
         steps: list[Step] = []
@@ -128,7 +128,7 @@ class TransformersBackend:
         return row.number, [token], finish, chances
 
     def _join(self, row: _Row, cache: Any, mask: Any) -> None:
-        """Put a row's cache under the others', both padded on the left to the longer one."""
+        """Puts a row's cache under the others', both padded on the left to the longer one."""
         import torch
         from torch.nn.functional import pad
 
@@ -145,7 +145,7 @@ class TransformersBackend:
         self._mask = torch.cat([pad(m, (length - m.shape[1], 0)) for m in (self._mask, mask)])
 
     def _keep(self, indices: list[int]) -> None:
-        """Drop all other rows, and the padding that only they needed."""
+        """Drops all other rows, and the padding that only they needed."""
         if len(indices) == len(self._rows):
             return
         self._rows = [self._rows[i] for i in indices]
@@ -161,7 +161,9 @@ class TransformersBackend:
 
 
 def _penalised(logits: Any, row: _Row) -> Any:
-    """Logits with penalties as OpenAI defines them, and without stop ids while the answer is too short to end."""
+    """Returns logits with penalties as OpenAI defines them, and without stop ids while the answer is too short to
+    end.
+    """
     import torch
 
     request = row.request
@@ -174,7 +176,7 @@ def _penalised(logits: Any, row: _Row) -> Any:
 
 
 def _chance(logits: Any, token: int, others: int) -> Chance:
-    """A token's log probability among all tokens, before temperature and nucleus, and the likeliest ones."""
+    """Returns a token's log probability among all tokens, before temperature and nucleus, and the likeliest ones."""
     chances = logits.log_softmax(-1)
     likeliest = chances.topk(others)
     shown = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
@@ -182,7 +184,7 @@ def _chance(logits: Any, token: int, others: int) -> Chance:
 
 
 def _sample(logits: Any, row: _Row) -> int:
-    """Greedy, or by temperature and nucleus (Holtzman et al. 2019)."""
+    """Returns a token chosen greedily, or by temperature and nucleus (Holtzman et al. 2019)."""
     import torch
 
     request = row.request

@@ -1,6 +1,7 @@
-"""vLLM's server as a child: `python -m serving.engines.vllm_child PARENT ARGUMENTS...`, in the image serving-vllm.
+"""vLLM's server as a child process: `python -m serving.engines.vllm_child PARENT ARGUMENTS...`, in the image
+serving-vllm.
 
-What `vllm serve` does for one server (vllm/entrypoints/launchers/api_server/entry.py), told to end with its parent.
+Does what `vllm serve` does for one server (vllm/entrypoints/launchers/api_server/entry.py), but ends with its parent.
 """
 
 import ctypes
@@ -14,7 +15,7 @@ _SERVER = "vllm.entrypoints.launchers.api_server.entry"
 
 
 def main(parent: int, arguments: list[str]) -> None:
-    """Run vLLM's server until it ends; SIGTERM comes when the process `parent` ends, however it does."""
+    """Runs vLLM's server until it ends; SIGTERM comes when the process `parent` ends, however it does."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != parent:  # it ended before prctl: nobody will ever send the signal
         sys.exit(1)

@@ -15,18 +15,18 @@ MOST_HANDLES = 253
 
 
 def encode(message: dict[str, Any]) -> bytes:
-    """One message as a line."""
+    """Returns a message as a line."""
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
 class Lines:
-    """Cuts received bytes into messages."""
+    """Splits received bytes into messages."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[Any]:
-        """The messages that `data` completes."""
+        """Returns the messages that `data` completes."""
         *lines, rest = data.split(b"\n")
         if not lines:
             self._rest += rest
@@ -44,11 +44,11 @@ class Channel:
         self._lines = Lines()
 
     def send(self, message: dict[str, Any]) -> None:
-        """Write a message; waits while the server's side is full."""
+        """Writes a message; waits while the server's side is full."""
         self._sock.sendall(encode(message))
 
     def receive_first(self) -> tuple[list[Any], list[int]]:
-        """The first messages, and the file descriptors that came with them.
+        """Returns the first messages, and the file descriptors that came with them.
 
         Raises:
             EOFError: the server is gone.
@@ -64,7 +64,7 @@ class Channel:
         return messages, handles
 
     def receive(self, *, wait: bool) -> list[Any]:
-        """Messages that have come; with `wait`, sleeps until there is one.
+        """Returns the messages that have arrived; with `wait`, sleeps until there is one.
 
         Raises:
             EOFError: the server is gone.

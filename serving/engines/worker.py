@@ -1,6 +1,7 @@
-"""The engine's process: one thread that takes requests between steps, and sends the tokens of 20 ms in one message.
+"""The engine's process: one thread that accepts requests between steps, and sends the tokens of 20 ms in one message.
 
-A process of its own because `step` holds Python's interpreter lock for 20 to 200 ms: no HTTP server could answer.
+It is a separate process because `step` holds Python's interpreter lock for 20 to 200 ms, which would block any HTTP
+server.
 """
 
 import gc
@@ -26,8 +27,9 @@ _BACKENDS = {
 }
 
 Step = tuple[int, list[int], str | None, list[Chance]]
-"""A request's number, its new tokens, how it ended (stop, length, lost; None while it runs), and, where they were asked
-for, the tokens' log probabilities."""
+"""A request's number, its new tokens, how it ended (stop, length, lost; None while it runs), and the tokens' log
+probabilities if they were requested.
+"""
 
 
 _TOGETHER_SECONDS = 0.02
@@ -37,28 +39,34 @@ class EngineBackend(Protocol):
     """A library that generates for a batch that requests join and leave between steps."""
 
     def load(self, order: LoadOrder, folder: Path) -> dict[str, Any]:
-        """Load the model from a folder with the order's files, which is gone afterwards; fields of EngineInfo."""
+        """Loads the model from a folder with the order's files, which is removed afterwards; returns fields of
+        EngineInfo.
+        """
         ...
 
     def add(self, number: int, request: GenerationRequest) -> None:
-        """Put a request into the batch. Raises what the library raises when it refuses the request."""
+        """Adds a request to the batch.
+
+        Raises:
+            Exception: the library's own, if it refuses the request.
+        """
         ...
 
     def cancel(self, number: int) -> None:
-        """Take a request out; numbers that are not there are ignored."""
+        """Removes a request; unknown numbers are ignored."""
         ...
 
     def step(self) -> list[Step]:
-        """Compute the next token of every request."""
+        """Computes the next token of every request."""
         ...
 
     def numbers(self) -> list[int]:
-        """The requests in the batch."""
+        """Returns the requests in the batch."""
         ...
 
 
 def main(fd: int, likely: str) -> None:
-    """Serve one server over the socket `fd` until it closes."""
+    """Serves one server over the socket `fd` until it closes."""
     # Ctrl-C and a container's SIGTERM reach the whole group; the server decides when the engine ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -72,7 +80,7 @@ def main(fd: int, likely: str) -> None:
 
 
 def new_backend(engine: str) -> EngineBackend:
-    """Import an engine's library, and return its backend."""
+    """Imports an engine's library, and returns its backend."""
     module, name = _BACKENDS[engine]
     return cast(EngineBackend, getattr(import_module(module), name)())
 
@@ -100,7 +108,9 @@ def _run(channel: Channel) -> None:
 
 @contextmanager
 def _folder(names: Iterable[str], handles: Iterable[int]) -> Iterator[Path]:
-    """A folder of this process's own whose names lead to open files, whatever became of those they were opened by."""
+    """Yields a folder of this process whose names link to open files, independent of what happens to the original
+    paths.
+    """
     root = Path(tempfile.mkdtemp(prefix="llmops-model-"))
     try:
         for name, handle in zip(names, handles, strict=True):
@@ -127,9 +137,9 @@ def _take(channel: Channel, backend: EngineBackend, messages: Iterable[Any]) -> 
 
 
 class Outbox:
-    """Steps' tokens on their way to the server, which a message each would cost more than the tokens are worth.
+    """Collects steps' tokens on their way to the server, since a message for each would cost more than the tokens.
 
-    A message goes at once with an answer's first or last token, and otherwise with what 20 ms of steps gave.
+    A message is sent at once for an answer's first or last token, and otherwise every 20 ms.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -139,7 +149,7 @@ class Outbox:
         self._sent = 0.0
 
     def add(self, steps: Iterable[Step], running: list[int]) -> None:
-        """Take a step's tokens.
+        """Adds a step's tokens.
 
         Args:
             running: the requests that are still in the batch.
@@ -158,7 +168,9 @@ class Outbox:
 
 
 def _step(channel: Channel, backend: EngineBackend, outbox: Outbox) -> bool:
-    """False after an exception: every later step would raise too. The next process loads what is verified anew."""
+    """Runs a step and sends its tokens. Returns False after an exception, because every later step would raise too; the
+    next process then loads the verified files again.
+    """
     numbers = backend.numbers()
     try:
         steps = backend.step()

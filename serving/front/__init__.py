@@ -1,6 +1,6 @@
-"""What stands before every engine: one ASGI class with the contracts, keys, limits, errors, readiness, log and metrics.
+"""The front before every engine: one ASGI class with the contracts, keys, limits, errors, readiness, log and metrics.
 
-vLLM takes it by `--middleware serving.front.Front`; the kit's own server constructs it around its own application.
+vLLM loads it by `--middleware serving.front.Front`; the kit's own server constructs it around its own application.
 """
 
 from serving.front.front import Front

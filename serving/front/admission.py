@@ -1,4 +1,6 @@
-"""Who may wait and who is answered: room for requests and for their prompts, refused before a body is read."""
+"""Admission of requests: limits on running and waiting requests and on the length of their prompts, checked before a
+body is read.
+"""
 
 import asyncio
 import math
@@ -10,10 +12,12 @@ from serving.errors import ApiError
 from serving.settings import RequestLimits
 
 _BYTES_A_TOKEN = 4
-"""Of a body: prompts are not tokenised before they have a place. English text has 4 to 5 characters a token."""
+"""Estimated bytes of a body per token: prompts are not tokenised before they have a place. English text has 4 to 5
+characters per token.
+"""
 _LONGEST_RETRY = 60
 _WEIGHT = 0.2
-"""Of the last answer's time in the average."""
+"""Weight of the last answer's time in the moving average."""
 
 
 class Admission:
@@ -42,11 +46,11 @@ class Admission:
 
     @contextmanager
     def admitted(self, key: str, keys: int) -> Iterator[None]:
-        """Be one of the requests that batch and queue have room for, from before its body is read.
+        """Admits a request to batch and queue for the duration of the block, which begins before its body is read.
 
         Args:
             key: the name of the caller's key.
-            keys: how many there are. With several, one fills at most half of the room.
+            keys: the number of keys. With several, one may use at most half of the room.
 
         Raises:
             ApiError: 429, there is no room.
@@ -64,15 +68,15 @@ class Admission:
 
     @asynccontextmanager
     async def place(self, key: str, body: int) -> AsyncIterator[None]:
-        """A place in the batch, waited for in turn: a free place goes to the key that has the fewest,
-        and of several to the one that got none for longest.
+        """Holds a place in the batch for the duration of the block, after waiting for its turn: a free place goes to
+        the key with the fewest places, and among several to the one that has waited longest.
 
         Args:
             key: the name of the caller's key.
             body: bytes of the request's body.
 
         Raises:
-            ApiError: 429, the prompts that wait are too long together.
+            ApiError: 429, the waiting prompts are too long together.
         """
         if self.running < self._limits.max_running and not self.queued:
             self._take(key)
@@ -89,9 +93,9 @@ class Admission:
 
     @contextmanager
     def more(self, key: str, places: int) -> Iterator[None]:
-        """Places for the further answers of a request that has one.
+        """Holds places for the further answers of a request that has one.
 
-        They are taken at once, above the limit if need be: requests that hold a part would wait for each other.
+        They are taken at once, above the limit if necessary: requests that each hold a part would wait for each other.
 
         Raises:
             ApiError: 400, the batch has fewer.
@@ -150,7 +154,7 @@ class Admission:
                 del self._waiting[key]
 
     def _overloaded(self) -> ApiError:
-        """By the time that answers took lately, when a place will be free for one more."""
+        """Returns the error for a full queue, with Retry-After estimated from the duration of recent answers."""
         wait = self._seconds * (self.queued + 1) / self._limits.max_running
         retry = min(_LONGEST_RETRY, max(1, math.ceil(wait)))
         return ApiError(429, "too many requests are waiting; try again", code="overloaded", retry_after=retry)

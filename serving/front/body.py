@@ -1,4 +1,4 @@
-"""A request's body: read whole by the front, within its limits, before the engine's app sees the request."""
+"""Reads a request's body as a whole, within its limits, before the engine's app sees the request."""
 
 import asyncio
 
@@ -8,17 +8,17 @@ from serving.front.exchange import CONNECTION, ClientGoneError, HttpExchange, Me
 
 
 async def read_body(exchange: HttpExchange, receive: Receive, most: int, seconds: float) -> bytes:
-    """The body.
+    """Returns the body.
 
     Args:
-        exchange: whose it is.
-        receive: ASGI's.
-        most: bytes that it may have.
-        seconds: that it may take to come.
+        exchange: the request.
+        receive: ASGI's receive.
+        most: maximum number of bytes.
+        seconds: time limit.
 
     Raises:
         ApiError: 413, 415 or 408.
-        ClientGoneError: it will not come.
+        ClientGoneError: the client disconnected.
     """
     if exchange.header(b"content-encoding") not in ("", "identity"):
         raise ApiError(415, "send the body without Content-Encoding", code="unsupported_encoding")
@@ -44,7 +44,7 @@ async def read_body(exchange: HttpExchange, receive: Receive, most: int, seconds
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """ASGI's receive for the engine's app: the whole body at once, then what comes after it."""
+    """Returns an ASGI receive for the engine's app: the whole body at once, then whatever follows it."""
     given = False
 
     async def again() -> Message:

@@ -1,4 +1,4 @@
-"""One request and its answer, as they pass through the front."""
+"""One request and its response, as they pass through the front."""
 
 import json
 import time
@@ -17,12 +17,12 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CONNECTION = "llmops.connection"
-"""Name of the ASGI extension by which a request finds its GuardedHttp, under the kit's own server."""
+"""Name of the ASGI extension through which a request finds its GuardedHttp, under the kit's own server."""
 EXCHANGE = "llmops.exchange"
-"""Where a request's scope has its HttpExchange, for the engine's app to note what the log shall tell."""
+"""Key in a request's scope of its HttpExchange, to which the engine's app adds fields of the log line."""
 _STREAM = b"text/event-stream"
 WAITING = b": waiting\n\n"
-"""A comment of server-sent events, by which clients and proxies see that a stream still lives."""
+"""A comment of server-sent events, which shows clients and proxies that a stream is alive."""
 
 
 class ClientGoneError(Exception):
@@ -30,7 +30,7 @@ class ClientGoneError(Exception):
 
 
 class HttpExchange:
-    """Sends an answer with the headers of every answer, and knows how far it is."""
+    """Sends a response with the common headers, and tracks its progress."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.scope = scope
@@ -53,22 +53,22 @@ class HttpExchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
 
     def header(self, name: bytes) -> str:
-        """A header of the request; empty where there is none."""
+        """Returns a header of the request; empty if it is missing."""
         return self.headers.get(name, b"").decode("latin-1")
 
     def note(self, **fields: Any) -> None:
-        """Add to the log's line."""
+        """Adds fields to the log line."""
         self.fields |= fields
 
     @property
     def app_began(self) -> bool:
-        """The engine's app has begun its answer."""
+        """Whether the engine's app has begun its response."""
         return self._begun and not (self._waited and not self._streams)
 
     # -- what the app sends
 
     async def send(self, message: Message) -> None:
-        """For the engine's app: ASGI's send."""
+        """Sends a message of the engine's app: its ASGI send."""
         if message["type"] == "http.response.body":
             if self._error is None and message.get("more_body"):
                 await self._send(message)  # a token's way, as short as it can be
@@ -122,17 +122,17 @@ class HttpExchange:
     async def answer(
         self, status: int, body: bytes, kind: str, headers: list[tuple[bytes, bytes]] | None = None
     ) -> None:
-        """A whole answer."""
+        """Sends a whole response."""
         given = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body)), *(headers or ())]
         await self._start(status, given)
         await self._body({"type": "http.response.body", "body": body})
 
     async def answer_json(self, status: int, value: Any, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-        """A whole answer in JSON."""
+        """Sends a whole response in JSON."""
         await self.answer(status, json.dumps(value).encode(), "application/json; charset=utf-8", headers)
 
     async def fail(self, error: ApiError) -> None:
-        """Tell an error: as an answer, or as the last frame of a stream that has begun."""
+        """Reports an error: as a response, or as the last frame of a stream that has begun."""
         if not self._begun:
             headers = [(b"retry-after", b"%d" % error.retry_after)] if error.retry_after else []
             if error.status == HTTPStatus.UNAUTHORIZED:
@@ -144,7 +144,7 @@ class HttpExchange:
         self.status = error.status
 
     async def say_waiting(self) -> None:
-        """Show a client whose stream has not begun that it is not forgotten."""
+        """Sends a keep-alive comment to a client whose stream has not begun."""
         if not self._begun:
             self._begun = self._waited = True
             self.stream_began()

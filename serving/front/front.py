@@ -1,4 +1,4 @@
-"""The front: an ASGI class around an engine's app, with everything that is the same whatever the engine."""
+"""The front: an ASGI class around an engine's app, with everything that does not depend on the engine."""
 
 import asyncio
 import functools
@@ -34,15 +34,15 @@ from serving.openai import LONG_BODY
 from serving.settings import ServerSettings
 
 _WAITING_SECONDS = 15.0
-"""After which, and then each time again, a stream that has not begun is told that it waits."""
+"""Interval at which a stream that has not begun gets a keep-alive comment."""
 
 
 class Front:
     """Keys, limits, the three contracts, errors, readiness, log, metrics and chat page before an engine's app.
 
-    The app gets the requests of the allow list only, with the whole body in its first message. It may raise ApiError,
-    before its answer or within a stream, and note fields of the log's line by the scope's EXCHANGE. It is cancelled
-    when the client leaves and when the request's time is over.
+    The app receives only requests of the allow list, with the whole body in its first message. It may raise ApiError,
+    before its response or within a stream, and add fields to the log line through the scope's EXCHANGE. It is cancelled
+    when the client disconnects and when the request's time is over.
     """
 
     def __init__(
@@ -52,10 +52,11 @@ class Front:
         metrics: Metrics | None = None,
         readiness: Readiness | None = None,
     ) -> None:
-        """Around the kit's own app, with all that it shares; or, with `app` alone, around vLLM's.
+        """Wraps the kit's own app, with the objects that it shares; or, with `app` alone, vLLM's.
 
         Raises:
-            ServingError: the environment, which vLLM's process has from its parent, or the file of keys is wrong.
+            ServingError: the environment, which vLLM's process inherits from its parent, or the file of keys is
+                invalid.
         """
         self._settings = settings or ServerSettings.from_environ(os.environ)
         self.readiness = readiness or Readiness()
@@ -119,7 +120,7 @@ class Front:
                 raise ApiError(405, "this route does not take this method", code="method_not_allowed")
 
     def _authenticated(self, exchange: HttpExchange) -> Caller:
-        """Whose request it is; before anything is said of whether there is such a route."""
+        """Returns the caller; called before the response can reveal whether a route exists."""
         path, header = exchange.scope["path"], exchange.header(b"authorization")
         if AllowList.is_open(path, exchange.scope["method"]):
             return self._keys.anybody
@@ -142,7 +143,9 @@ class Front:
         return scope
 
     async def _generate(self, exchange: HttpExchange, receive: Receive, route: Route, caller: Caller) -> None:
-        """Read, wait for a place, and have the app answer: within the request's time, and while the client is there."""
+        """Reads the body, waits for a place, and lets the app answer: within the request's time limit, and while the
+        client is connected.
+        """
         self._require_open()
         limits = self._settings.limits
         exchange.more_places = functools.partial(self.admission.more, caller.name)
@@ -193,7 +196,7 @@ class Front:
 
 
 class _Waiting:
-    """Says now and then to a stream that has not begun that it waits."""
+    """Sends keep-alive comments to a stream that has not begun."""
 
     def __init__(self, exchange: HttpExchange, body: bytes) -> None:
         self._exchange = exchange
@@ -229,7 +232,7 @@ def _streams(body: bytes) -> bool:
 
 
 def _extend(deadline: asyncio.Timeout, seconds: float) -> None:
-    """Moves the end of an answer that turned out to be a stream."""
+    """Extends the time limit of a response that turned out to be a stream."""
     end = deadline.when()
     if end is not None and not deadline.expired():
         deadline.reschedule(end + seconds)
@@ -243,7 +246,7 @@ async def _cancel_when_gone(exchange: HttpExchange, receive: Receive, task: "asy
 
 
 async def _never() -> Message:
-    """What comes after the body: the front cancels the app when the client leaves."""
+    """Never returns: the front cancels the app when the client disconnects."""
     await asyncio.Event().wait()
     raise AssertionError
 

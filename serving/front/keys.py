@@ -1,4 +1,6 @@
-"""Who may ask: API keys with their rates and budgets, or a platform that has already authenticated the caller."""
+"""Authentication of callers: API keys with their rates and budgets, or a platform that has already authenticated
+them.
+"""
 
 import math
 import time
@@ -34,7 +36,7 @@ class ApiKey(Part):
 
 
 class KeyFile(Document):
-    """LLMOPS_API_KEYS_FILE."""
+    """The content of LLMOPS_API_KEYS_FILE."""
 
     SCHEMA: ClassVar[str] = "keys/1"
 
@@ -43,7 +45,7 @@ class KeyFile(Document):
 
 @dataclass
 class Caller:
-    """A key as it is used."""
+    """A key with its usage."""
 
     key: ApiKey
     _tokens: int = 0
@@ -53,14 +55,14 @@ class Caller:
 
     @property
     def name(self) -> str:
-        """Of the key."""
+        """The key's name."""
         return self.key.name
 
     def begin(self) -> None:
-        """Count a request.
+        """Counts a request.
 
         Raises:
-            ApiError: 429, the key's rate or its budget is used up.
+            ApiError: 429, the key's rate limit or budget is exhausted.
         """
         if (budget := self.key.tokens_per_day) and self._used() >= budget:
             what = f"the key's {budget} tokens of this day are used up"
@@ -77,7 +79,7 @@ class Caller:
         self._allowance -= 1
 
     def count(self, tokens: int) -> None:
-        """Take tokens off the day's budget."""
+        """Subtracts tokens from the day's budget."""
         self._tokens = self._used() + tokens
 
     def _used(self) -> int:
@@ -91,7 +93,11 @@ class Keys:
     """Checks the Authorization header. A file of keys is read again whenever it has changed."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        """Raises ServingError: the file of keys can't be used."""
+        """Reads the keys.
+
+        Raises:
+            ServingError: the file of keys can't be used.
+        """
         self._by_platform = settings.auth == "platform"
         self.anybody = Caller(ApiKey(name="anybody", sha256="0" * 64))
         """Who asks where no key is needed."""
@@ -112,11 +118,11 @@ class Keys:
 
     @property
     def count(self) -> int:
-        """How many keys there are."""
+        """The number of keys."""
         return len(self._callers)
 
     def check(self, header: str) -> Caller:
-        """Whose request it is.
+        """Returns the caller of a request.
 
         Raises:
             ApiError: 401, without saying what was wrong with the key.
@@ -129,7 +135,7 @@ class Keys:
         return self._callers[_digest(header)]
 
     def check_scrape(self, header: str) -> Caller:
-        """Let /metrics be read: by the scrape key where there is one, else by every key.
+        """Authorizes a request for /metrics: by the scrape key if there is one, otherwise by any key.
 
         Raises:
             ApiError: 401.
@@ -152,7 +158,7 @@ class Keys:
             say(f"{self._file}: {self.count} keys")
 
     def _take(self, keys: list[ApiKey]) -> None:
-        """The own key and those of the file; counts go on under a key's name."""
+        """Replaces the keys; usage is kept by a key's name."""
         counts = {caller.name: caller for caller in self._callers.values()}
         callers: dict[str, Caller] = {}
         for key in keys:
@@ -163,7 +169,7 @@ class Keys:
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """Changes whenever the file does; empty where it is missing."""
+    """Returns a value that changes whenever the file does; empty if it is missing."""
     try:
         status = path.stat()
     except OSError:
@@ -172,7 +178,9 @@ def _state(path: Path) -> tuple[int, ...]:
 
 
 def _read(path: Path, own: list[ApiKey]) -> list[ApiKey]:
-    """`own` and the keys of a file, which is JSON: half of one is none, where half of a YAML file may be one."""
+    """Returns `own` and the keys of a file. It is JSON, because a truncated JSON file is invalid, while a truncated
+    YAML file may not be.
+    """
     where = str(path)
     try:
         with path.open("rb") as file:

@@ -25,6 +25,6 @@ class Page:
         self._headers = [(name.lower().encode(), value.encode()) for name, value in _SECURITY.items()]
 
     async def answer(self, exchange: HttpExchange) -> None:
-        """Send the file that the request's path names."""
+        """Sends the file that the request's path names."""
         body, kind = self._files[exchange.scope["path"]]
         await exchange.answer(200, body, f"{kind}; charset=utf-8", self._headers)

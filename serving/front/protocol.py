@@ -1,4 +1,4 @@
-"""uvicorn's protocol behind the header guard, which it tells where it is in a request."""
+"""uvicorn's protocol behind the header guard, which it informs about the progress of a request."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,13 +14,15 @@ from serving.front.exchange import CONNECTION
 
 
 def guarded(guard: HttpGuard, server: uvicorn.Server) -> Callable[[], asyncio.BufferedProtocol]:
-    """A protocol factory for `loop.create_server`."""
+    """Returns a protocol factory for `loop.create_server`."""
     config, state = server.config, server.server_state
     return guard.factory(lambda connection: GuardedHttp(connection, config, state))
 
 
 class GuardedHttp(HttpToolsProtocol):
-    """One connection. uvicorn closes at once after a last answer; this lets a client that still sends read it first."""
+    """One connection. uvicorn closes at once after a last response; this first lets a client that is still sending read
+    it.
+    """
 
     def __init__(self, guarded: GuardedConnection, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config, state, {})
@@ -29,12 +31,12 @@ class GuardedHttp(HttpToolsProtocol):
 
     @property
     def received(self) -> int:
-        """Bytes of the request so far, as they were sent."""
+        """Bytes of the request received so far."""
         return self._guarded.received
 
     @property
     def complete(self) -> bool:
-        """Whether the whole request has come."""
+        """Whether the whole request has arrived."""
         return not self.cycle.more_body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -74,12 +76,12 @@ class GuardedHttp(HttpToolsProtocol):
         self._guarded.end(complete=True)
 
     def give_up(self) -> None:
-        """The guard answers in its place."""
+        """Stops the protocol, because the guard answers in its place."""
         self.answers.closing = True  # for a request that has begun and would say "100 Continue"
         self.connection_lost(ConnectionResetError())
 
     def finish(self, transport: asyncio.Transport) -> None:
-        """Close the connection after its last answer."""
+        """Closes the connection after its last response."""
         if self.cycle and self.cycle.more_body and not self.cycle.disconnected:
             self.cycle.body.clear()
             self.flow.resume_reading()
@@ -89,9 +91,9 @@ class GuardedHttp(HttpToolsProtocol):
 
 
 class _AnswerTransport:
-    """A connection's transport: closes as the protocol says, and sends an answer's head with the start of its body.
+    """A connection's transport: closes as the protocol says, and sends a response's head with the start of its body.
 
-    By itself, the head would wake the client for nothing.
+    Sent alone, the head would wake the client for nothing.
     """
 
     def __init__(self, transport: asyncio.Transport, protocol: GuardedHttp) -> None:

@@ -1,4 +1,4 @@
-"""Whether a server is ready, and otherwise why not."""
+"""Whether a server is ready, and if not, why."""
 
 import time
 from collections.abc import Callable
@@ -8,31 +8,33 @@ from typing import Any
 
 @dataclass
 class Readiness:
-    """One server's state, as /ping tells it."""
+    """One server's state, as reported by /ping."""
 
     phase: str = "starting"
-    """`ready`, or what goes on."""
+    """`ready`, or the current phase."""
     progress: Callable[[], float] | None = None
-    """How much of the phase is done, 0 to 1; None: nobody knows."""
+    """Returns the progress of the phase, 0 to 1; None if it is unknown."""
     open: bool = False
-    """Requests are taken: from when the model is loaded until the server stops, its lame duck's time included."""
+    """Whether requests are accepted: from when the model is loaded until the server stops, including its lame duck
+    time.
+    """
     model: dict[str, str] = field(default_factory=dict)
-    """Name and sha256 of what is served."""
+    """Name and SHA-256 of the served model."""
     longest_body: int | None = None
-    """Bytes of a body above which no conversation fits the model's context; None: not known."""
+    """Bytes of a body above which no conversation fits the model's context; None if unknown."""
     since: float = field(default_factory=time.monotonic)
 
     @property
     def ready(self) -> bool:
-        """Takes traffic."""
+        """Whether the server takes traffic."""
         return self.open and self.phase == "ready"
 
     def enter(self, phase: str, progress: Callable[[], float] | None = None) -> None:
-        """Go on to another phase."""
+        """Enters another phase."""
         self.phase, self.progress, self.since = phase, progress, time.monotonic()
 
     def describe(self) -> tuple[int, dict[str, Any]]:
-        """Status and body of /ping."""
+        """Returns status and body of /ping."""
         if self.ready:
             return 200, {"status": "ready", **self.model}
         body = {"status": self.phase, "seconds": round(time.monotonic() - self.since, 1)}

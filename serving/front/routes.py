@@ -1,11 +1,13 @@
-"""The routes that there are, and what each is: whatever stands in no table is 404, whatever the engine's app offers."""
+"""The routes and their kinds: a path in no table is 404, even if the engine's app has it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["ping", "metrics", "page", "forward", "generate"]
-"""Answered by the front (ping, metrics, page), passed to the engine's app as it is, or with a place in its batch."""
+"""Answered by the front (ping, metrics, page), forwarded to the engine's app, or forwarded with a place in its
+batch.
+"""
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -18,14 +20,14 @@ class Route:
     """One path with its methods."""
 
     path: str
-    """As metrics name it."""
+    """The path in metrics."""
     kinds: Mapping[str, Kind]
-    """By method."""
+    """Kind by method."""
     forward: str = ""
-    """The engine's own path, where it is another one."""
+    """The engine's own path, if it differs."""
 
     def kind(self, method: str) -> Kind | None:
-        """What a method is; HEAD is GET without a body."""
+        """Returns the kind of a method; HEAD is GET without a body."""
         return self.kinds.get("GET" if method == "HEAD" else method)
 
 
@@ -33,7 +35,7 @@ class AllowList:
     """An engine's allow list."""
 
     def __init__(self, generate: tuple[str, ...]) -> None:
-        """`generate`: paths of the engine's app that take a place in its batch."""
+        """Builds the routes; `generate` lists the paths of the engine's app that take a place in its batch."""
         self._exact = {path: Route(path, {"GET": "page"}) for path in PAGE}
         # SageMaker sends to /invocations; Azure ML's scoring address is the root.
         self._exact["/"] = Route("/", {"GET": "page", "POST": "generate"}, CHAT)
@@ -45,14 +47,14 @@ class AllowList:
         self._model = Route("/v1/models/{name}", {"GET": "forward"})
 
     def find(self, path: str) -> Route | None:
-        """The route of a decoded path."""
+        """Returns the route of a decoded path."""
         if route := self._exact.get(path):
             return route
         return self._model if path.startswith("/v1/models/") else None
 
     @staticmethod
     def is_open(path: str, method: str) -> bool:
-        """Whether it is answered without a key: health, and the chat page, which asks for one."""
+        """Returns whether a request needs no key: health, and the chat page, which asks for one."""
         return method != "POST" and (path == "/ping" or path in PAGE)
 
 

@@ -1,4 +1,4 @@
-"""vLLM's app as the front takes an engine's app: its readiness, its errors in the one form, its usage in the log."""
+"""Adapts vLLM's app to the front: its readiness, its errors in the common form, its usage in the log."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ _CODES = {400: "invalid_request", 404: "not_found", 413: "body_too_large", 422: 
 
 
 class VllmApp:
-    """vLLM's app, inside the front and nowhere else."""
+    """vLLM's app, used only inside the front."""
 
     def __init__(self, app: Application, settings: ServerSettings, readiness: Readiness) -> None:
         self._app = app
@@ -71,12 +71,12 @@ class VllmApp:
             raise answer.error
 
     async def metrics(self) -> bytes:
-        """vLLM's own; none while it can't say."""
+        """Returns vLLM's own metrics; empty if they are unavailable."""
         status, body = await ask(self._app, "GET", "/metrics", owner=self._owner)
         return body if status == 200 else b""
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """vLLM's engine is loaded by when its app starts; then the golden prompts are asked."""
+        """Handles vLLM's startup: its engine is loaded when its app starts; then the golden prompts are asked."""
 
         async def started(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
@@ -126,7 +126,9 @@ class VllmApp:
 
 
 def filled(body: bytes, defaults: ServingDefaults) -> bytes:
-    """A checked request with what the version says where it is silent; its temperature is an option of vLLM's."""
+    """Returns a checked request with the version's defaults for missing fields, except the temperature, which is an
+    option of vLLM's.
+    """
     request = json.loads(body)
     if request.get("max_tokens") is None and request.get("max_completion_tokens") is None:
         request["max_completion_tokens"] = defaults.max_tokens
@@ -141,7 +143,7 @@ def _begins_with_system(messages: list[Any]) -> bool:
 
 
 def check(body: bytes) -> None:
-    """Refuse what may not reach vLLM.
+    """Refuses requests that must not reach vLLM.
 
     Raises:
         ApiError: 400, naming the parameter.
@@ -173,7 +175,7 @@ def check(body: bytes) -> None:
 
 
 def _check_parts(messages: Any, name: str) -> None:
-    """Refuse every part of a message that is no text, so that nothing is ever fetched."""
+    """Refuses every part of a message that is not text, so that nothing is ever fetched."""
     for index, message in enumerate(messages if isinstance(messages, list) else []):
         content = message.get("content") if isinstance(message, dict) else None
         for part in content if isinstance(content, list) else []:
@@ -184,7 +186,7 @@ def _check_parts(messages: Any, name: str) -> None:
 
 
 class _Answer:
-    """Turns vLLM's errors into the one form, and counts the tokens of its answers for log and budgets."""
+    """Converts vLLM's errors to the common form, and counts the tokens of its answers for log and budgets."""
 
     def __init__(self, exchange: HttpExchange, send: Send) -> None:
         self.error: ApiError | None = None
@@ -222,7 +224,9 @@ class _Answer:
 
 
 def _error(status: int, body: bytes) -> ApiError:
-    """vLLM's own errors have a number as their code; FastAPI's have another form."""
+    """Returns an error of vLLM's, whose code is a number, or of FastAPI's, which has another form, in the common
+    form.
+    """
     try:
         answer = json.loads(body)
         error = answer.get("error") or answer
@@ -240,7 +244,7 @@ def _error(status: int, body: bytes) -> ApiError:
 
 
 def _listen(fd: int, readiness: Readiness) -> None:
-    """Take phases from the parent's pipe, a line each; its end is the parent's."""
+    """Reads phases from the parent's pipe, one per line; its end is the parent's."""
     os.set_blocking(fd, False)
     loop = asyncio.get_running_loop()
     rest = bytearray()
@@ -260,7 +264,7 @@ def _listen(fd: int, readiness: Readiness) -> None:
 
 
 async def ask(app: Application, method: str, path: str, body: bytes = b"", *, owner: Any = None) -> tuple[int, bytes]:
-    """Ask an app in this process: status and whole body. `owner` is what handlers find as `request.app`."""
+    """Calls an app in this process; returns status and whole body. `owner` is what handlers find as `request.app`."""
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"host", b"front")]
     scope: Scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method,

@@ -1,7 +1,8 @@
-"""Faults of the AWS twin (twins/core/faults.py), and those of any call: throttling, errors, slowness, delayed
+"""Faults of the AWS twin (twins/core/faults.py), and those that affect any call: throttling, errors, slowness, delayed
 visibility.
 
-Who carries out the others asks for them: `find` for what lasts, `take` for what happens so many times.
+Code that carries out the other faults looks them up itself: `find` for lasting faults, `take` for those that happen a
+given number of times.
 """
 
 import re
@@ -51,10 +52,11 @@ def delay(twin: AccountTwin, call: ApiCall) -> float:
 
 
 def meet(twin: AccountTwin, call: ApiCall, errors: Callable[[], list[str]]) -> None:
-    """Refuses a call that matches a fault. `errors`: the codes that the operation's model declares.
+    """Refuses a call that matches a fault. `errors` returns the error codes that the operation's model declares.
 
     Raises:
-        AwsApiError: throttled, failed, or not to be seen yet.
+        AwsApiError: the call is throttled, fails, is denied by an organization's policy, or asks for a resource that is
+            not visible yet.
     """
     if not twin.state.get("faults"):
         return
@@ -73,7 +75,7 @@ def meet(twin: AccountTwin, call: ApiCall, errors: Callable[[], list[str]]) -> N
 
 
 def hides(twin: AccountTwin, call: ApiCall) -> Fault | None:
-    """Returns the fault that will hide the resource that a call creates, if one does."""
+    """Returns the `eventual` fault that hides the resource created by a call; None if there is none."""
     if not _MADE.match(call.operation):
         return None
     return find(twin, "eventual", service=call.service, operation=call.operation)
@@ -89,7 +91,7 @@ def hide(fault: Fault, call: ApiCall, result: Mapping[str, Any]) -> None:
 
 
 def _unseen(twin: AccountTwin, call: ApiCall) -> str:
-    """Returns the name that a call asks for if it was created too short a time ago; empty if there is none."""
+    """Returns the requested name if its resource was created too recently to be visible; empty otherwise."""
     asked = _READ.match(call.operation)
     if not asked:
         return ""
@@ -103,7 +105,7 @@ def _unseen(twin: AccountTwin, call: ApiCall) -> str:
 
 
 def _names(noun: str, document: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the names in a document of a noun's resource: `EndpointName`, `Arn`, `KeyMetadata.KeyId`, `Bucket`."""
+    """Yields the names of a noun's resource in a document: `EndpointName`, `Arn`, `KeyMetadata.KeyId`, `Bucket`."""
     keys = {noun.lower() + end for end in ("", "name", "arn", "id")} | {"name", "arn", "id"}
     for key, value in document.items():
         if isinstance(value, str) and key.lower() in keys:
@@ -121,8 +123,10 @@ def _texts(parameters: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _not_found(twin: AccountTwin, call: ApiCall, name: str, declared: list[str]) -> AwsApiError:
-    """Unsure (70 %): the code is the one that botocore's model of the operation declares for it; the words are assumed
-    from IAM's.
+    """Returns the service's error for a resource that is not visible yet.
+
+    Unsure (70 %): the code is the one that botocore's model declares for the operation; the message is modelled on
+    IAM's.
     """
     from twins.aws.sagemaker import documents
 

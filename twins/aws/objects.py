@@ -1,8 +1,8 @@
-"""Reads and writes objects of S3 as files, of any size, for the platform. Never holds an object in memory as a whole.
+"""Reads and writes S3 objects of any size as files, for the platform. Never holds a whole object in memory.
 
-Whether somebody may is for the caller to judge. What is written looks like any object to S3's API.
+Callers check permissions first. Objects written here look like any other to S3's API.
 
-What is not there is told as in https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
+Errors for missing objects follow https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 """
 
 import os
@@ -39,7 +39,7 @@ class S3Location:
         return cls(bucket, key)
 
     def below(self, path: str) -> "S3Location":
-        """Returns a location in the folder that this one stands for."""
+        """Returns the location of a relative path in this folder."""
         return S3Location(self.bucket, f"{self.key.rstrip('/')}/{path}".lstrip("/"))
 
     @property
@@ -52,7 +52,7 @@ def found_below(twin: AccountTwin, place: S3Location) -> list[tuple[str, str]]:
     """Returns key and relative path of each object below a prefix, in order; without folder markers.
 
     Raises:
-        AwsApiError: there is no such bucket, or a key is no path that a folder can hold.
+        AwsApiError: the bucket does not exist, or a key can't be a path below a folder.
     """
     with twin.lock:
         bucket = JudgedAccount(twin).bucket(place.bucket)
@@ -67,7 +67,7 @@ def download(twin: AccountTwin, bucket: str, key: str, target: Path) -> None:
     """Writes an object's content into a file.
 
     Raises:
-        AwsApiError: it is not there, or its KMS key does not work.
+        AwsApiError: the object does not exist, or its KMS key is unusable.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file, _content(twin, bucket, key, file) as source:
@@ -76,10 +76,11 @@ def download(twin: AccountTwin, bucket: str, key: str, target: Path) -> None:
 
 
 def link(twin: AccountTwin, bucket: str, key: str, target: Path) -> None:
-    """Like `download`, but hard-links content that is in a file already. Nobody may write to `target`.
+    """Writes an object's content into a file like `download`, but as a hard link if the content is in a file already,
+    so `target` must not be written to.
 
     Raises:
-        AwsApiError: it is not there, or its KMS key does not work.
+        AwsApiError: the object does not exist, or its KMS key is unusable.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with twin.lock:
@@ -92,18 +93,18 @@ def link(twin: AccountTwin, bucket: str, key: str, target: Path) -> None:
 
 
 def upload(twin: AccountTwin, source: Path, place: S3Location, key_id: str = "", *, move: bool = False) -> None:
-    """Puts a file's content as an object, encrypted as the bucket says or with a KMS key.
+    """Puts a file's content as an object, encrypted by the bucket's default or with a KMS key.
 
     Args:
         twin: the account.
         source: the file.
         place: bucket and key.
         key_id: ARN, id or alias of the KMS key.
-        move: the file may be taken away, which saves copying it.
+        move: whether the file may be moved instead of copied.
 
     Raises:
-        AwsApiError: there is no such bucket, or the KMS key does not work.
-        OSError: the file went away.
+        AwsApiError: the bucket does not exist, or the KMS key is unusable.
+        OSError: the file disappeared.
     """
     with new_body(twin) as body:
         if move:
@@ -139,7 +140,9 @@ def _put(twin: AccountTwin, body: Path, place: S3Location, key_id: str, etag: st
 
 @contextmanager
 def _content(twin: AccountTwin, bucket: str, key: str, target: IO[bytes]) -> Iterator[IO[bytes] | None]:
-    """Yields an object's content as an open file; None if it was in no file, and is in `target` now."""
+    """Yields an object's content as an open file; None if its content was in memory, and has been copied to
+    `target`.
+    """
     with twin.lock:
         found = _latest(twin, bucket, key)
         if found is None:
@@ -169,8 +172,8 @@ def give_body(key: Any, body: Path) -> None:
 
 
 def write_body(key: Any, target: Path, start: int = 0, length: int = -1) -> None:
-    """Appends a range of one of moto's objects or parts to a file; -1: to its end. Call with the twin's lock held:
-    another file may hold the content a moment later.
+    """Appends a range of one of moto's objects or parts to a file; a `length` of -1 reads to its end. Call with the
+    twin's lock held: another file may hold the content a moment later.
     """
     length = key.size - start if length < 0 else length
     body = key._value_buffer
@@ -186,7 +189,7 @@ def write_body(key: Any, target: Path, start: int = 0, length: int = -1) -> None
 
 
 def _copy_sparsely(source: int, target: int, at: int, length: int) -> None:
-    """Add a range to the end of a file; holes and zeros become holes."""
+    """Appends a range of one file to another; holes and zeros become holes."""
     end, offset = at + length, os.fstat(target).st_size - at
     os.ftruncate(target, end + offset)
     while at < end:
@@ -204,7 +207,7 @@ def _copy_sparsely(source: int, target: int, at: int, length: int) -> None:
 
 @contextmanager
 def new_body(twin: AccountTwin) -> Iterator[Path]:
-    """Provides the path of a new file beside the objects' own; removes what is left there afterwards."""
+    """Yields the path of a new file in the folder of S3's bodies; removes it afterwards if it was not moved away."""
     folder = twin.home / BODIES
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f".{uuid.uuid4().hex}"
@@ -223,7 +226,7 @@ def _latest(twin: AccountTwin, bucket: str, key: str) -> Any | None:
 
 
 def _check(twin: AccountTwin, operation: str, parameters: dict[str, Any]) -> None:
-    """Runs S3's checks of such a call, whoever makes it."""
+    """Runs the checks of an S3 operation, without a caller."""
     call = ApiCall("s3", operation, parameters, "", twin.region, "")
     for check in twin.checks("s3", operation):
         check(call)

@@ -1,8 +1,8 @@
 """Saves a twin's state in its folder: one file that is replaced atomically, and S3's bodies as files beside it.
 
-The file is a pickle of moto's backends and of our own documents; the folder belongs to one user (0700). Bodies are
-written before the file that names them, and removed after the file that no longer does, so that a process killed at
-any moment leaves a whole state.
+The file is a pickle of moto's backends and of the twin's own documents; the folder belongs to one user (0700). Bodies
+are written before the file that references them, and removed after the file that no longer does, so that a process
+killed at any moment leaves a consistent state.
 """
 
 import copyreg
@@ -44,7 +44,7 @@ from twins.core.persistence import Keeper as CommonKeeper
 from twins.core.persistence import replace_file
 
 BODIES = "objects"
-"""The folder of S3's bodies in a twin's home; a file whose name begins with a dot is not (yet) one."""
+"""The folder of S3's bodies in a twin's home; files whose names begin with a dot are incomplete or left over."""
 _SCHEMA, _UNSUMMED = "twin-state/2", "twin-state/1"
 log = logging.getLogger("twins.aws")
 _PRIVATE_KEYS, _PUBLIC_KEYS = get_args(keys.PrivateKeyTypes), get_args(keys.PublicKeyTypes)
@@ -67,7 +67,7 @@ class AwsKeeper(CommonKeeper):
         """Loads the state from the folder; False if there is none.
 
         Raises:
-            KitError: another version of Python, moto or the kit wrote it, or it does not fit its SHA-256.
+            KitError: another version of Python, moto or the kit wrote it, or it does not match its SHA-256.
         """
         if not self._file.exists():
             return False
@@ -150,16 +150,15 @@ class ObjectBody:
 
 
 def backends_in_use() -> int:
-    """Returns the number of backends that moto has created. Some have content from the start, whose ids must not
-    change.
-    """
+    """Returns the number of backends that moto has created. Some have initial content, whose ids must not change."""
     return sum(len(account) for owner in _owners() for account in owner.values())
 
 
 class _Pickler(pickle.Pickler):
-    """The state's documents, then every backend. Backends and bodies are named, not contained.
+    """Pickles the state's documents, then every backend. Backends and bodies are pickled by name, without their
+    content.
 
-    What needs care is told by its type alone, so that all else takes pickle's own quick way.
+    Objects that need special handling are recognised by type alone, so that all others take pickle's fast path.
     """
 
     def __init__(self, file: IO[bytes], bodies: Path) -> None:
@@ -322,7 +321,7 @@ def _owners() -> list[BackendDict[Any]]:
 
 
 def _migrated(state: dict[str, Any]) -> dict[str, Any]:
-    """A state of before its SHA-256 was kept, without the alarms that this twin no longer judges."""
+    """Returns a state saved before its SHA-256 was kept, without the alarms that this twin does not judge."""
     for shelves in state.get("cloudwatch", {}).values():
         alarms = shelves.get("alarms", {})
         for name in [name for name, alarm in alarms.items() if "MetricName" not in alarm]:

@@ -41,7 +41,7 @@ _SERVICES = (
 
 
 def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: bool) -> None:
-    """Serve the twin of a folder until SIGTERM or SIGINT; its state is written then, and soon after each change."""
+    """Serves the twin of a folder until SIGTERM or SIGINT. Its state is saved then, and soon after each change."""
     stopped = prepare(home)
     os.environ.update(MOTO_ACCOUNT_ID=TWIN_ACCOUNT, MOTO_ALLOW_NONEXISTENT_REGION="true")
     # moto's public machine images are most of a state that is written again and again, and nothing here starts one.

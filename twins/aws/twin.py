@@ -12,7 +12,7 @@ from twins.core.fleet.fleet import Fleet
 from twins.core.twin import BaseTwin, TwinSettings
 
 AWS_TRANSITION_SECONDS = 300.0
-"""About how long an endpoint's status transition takes on AWS. `TwinSettings.pace` stands for this long."""
+"""Approximate duration of an endpoint's status transition on AWS, to which `TwinSettings.pace` corresponds."""
 log = logging.getLogger("twins.aws")
 Handler = Callable[[ApiCall], Mapping[str, Any] | Deferred | None]
 Hook = Callable[[ApiCall, dict[str, Any]], None]
@@ -24,8 +24,8 @@ Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 class AccountTwin(BaseTwin):
     """An account. Services and judges register their handlers, checks and hooks here.
 
-    Handlers, hooks, ticks and actions run one at a time, with `lock` held. `state` holds documents of ours; it is kept
-    with moto's backends.
+    Handlers, hooks, ticks and actions run one at a time, with `lock` held. `state` holds the twin's own documents; it
+    is saved together with moto's backends.
     """
 
     fleet: Fleet
@@ -70,7 +70,7 @@ class AccountTwin(BaseTwin):
         self._checks.setdefault((service, operation), []).append(check)
 
     def mend(self, service: str, operation: str, hook: Hook) -> None:
-        """Registers `hook` like `after`; the client gets the answer as the hook changed it."""
+        """Registers `hook` like `after`; the client receives the answer as changed by the hook."""
         self._mends.setdefault((service, operation), []).append(hook)
 
     def may(
@@ -82,7 +82,7 @@ class AccountTwin(BaseTwin):
         *,
         service: str = "sagemaker.amazonaws.com",
     ) -> str | None:
-        """Returns why the platform may not do this under a role; None if it may."""
+        """Returns why the platform may not perform an action under a role; None if it may."""
         if self.judge_of_roles is None or self.settings.judge == "off":
             return None
         return self.judge_of_roles(role_arn, action, resource, dict(context or {}), service=service)
@@ -104,7 +104,7 @@ class AccountTwin(BaseTwin):
             self.seed()
 
     def take_over(self, load: Callable[[], object]) -> None:
-        """Replaces the state by that of a snapshot (BaseTwin)."""
+        """Replaces the state by that of a snapshot (see BaseTwin)."""
         self._clear()
         load()
         self.tell()
@@ -129,8 +129,8 @@ class AccountTwin(BaseTwin):
         """Returns the answer of the twin's own handler to an internal call; None if the operation has none.
 
         Raises:
-            AwsApiError: as the service refuses.
-            TypeError: its work is done without the lock, for clients alone.
+            AwsApiError: the service refuses.
+            TypeError: the handler returns Deferred, which only client requests support.
         """
         handler = self.handler(call.service, call.operation)
         if handler is None:
@@ -149,5 +149,5 @@ class AccountTwin(BaseTwin):
         return self._mends.get((service, operation), [])
 
     def hooks(self, service: str, operation: str) -> list[Hook]:
-        """Returns the hooks that are told of an operation's answers."""
+        """Returns the hooks that observe an operation's answers."""
         return self._hooks.get((service, operation), [])

@@ -61,7 +61,9 @@ def _remove_application(twin: TenantTwin, request: Request) -> Response:
 
 
 def _header(twin: TenantTwin, request: Request) -> Response:
-    """Returns the variables with which a process is a principal, as if that were its machine's managed identity."""
+    """Returns the environment variables that give a process a principal's tokens, as if it were its machine's managed
+    identity.
+    """
     object_id = json.loads(request.get_data())["object_id"]
     if principals.find(twin, object_id) is None:
         return answer({"error": f"no principal {object_id}"}, 404)
@@ -69,7 +71,7 @@ def _header(twin: TenantTwin, request: Request) -> Response:
 
 
 def _token(twin: TenantTwin, request: Request) -> Response:
-    """Returns a token of any principal, which a test needs to play a managed identity."""
+    """Returns a token of any principal, so that a test can act as a managed identity."""
     given = json.loads(request.get_data())
     caller = principals.find(twin, given["object_id"])
     if caller is None:
@@ -79,7 +81,7 @@ def _token(twin: TenantTwin, request: Request) -> Response:
 
 
 def _deny(twin: TenantTwin, request: Request, *, denied: bool) -> Response:
-    """Take one action away from a principal whatever its roles say, or give it back: nobody's deny assignment."""
+    """Denies a principal an action regardless of its roles, or lifts the denial; a stand-in for deny assignments."""
     given = json.loads(request.get_data())
     entry = [given["principal"], given["action"]]
     others = [each for each in twin.state.get("denied", []) if each != entry]

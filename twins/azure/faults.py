@@ -1,10 +1,10 @@
-"""Faults of the Azure twin (twins/core/faults.py), and those of any call: throttling, errors, slowness, delayed
-visibility.
+"""Faults of the Azure twin (twins/core/faults.py), and those that affect any call: throttling, errors, slowness,
+delayed visibility.
 
-Who carries out the others asks for them: `find` for what lasts, `take` for what happens so many times. `service` is a
-resource provider's namespace ("Microsoft.Storage"); `operation` is the type's path in it with what is done:
-"workspaces/computes/write", "workspaces/jobs/cancel/action". A host that a resource has of its own is a service too
-("storage", "vault", "registry", "scoring": what its listener's name begins with), with operations such as
+Code that carries out the other faults looks them up itself: `find` for lasting faults, `take` for those that happen a
+given number of times. `service` is a resource provider's namespace ("Microsoft.Storage"); `operation` is the type's
+path in it with the verb: "workspaces/computes/write", "workspaces/jobs/cancel/action". A resource's own host is a
+service too ("storage", "vault", "registry", "scoring": the first part of its listener's name), with operations such as
 "GET /keys/signing".
 
 https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
@@ -29,7 +29,7 @@ KINDS = read_kinds(Path(__file__).with_suffix(".json"))
 
 
 def install(twin: TenantTwin) -> None:
-    """Applies the faults of any call to the hosts of resources."""
+    """Applies the faults that affect any call to the hosts of resources."""
     twin.around = lambda service, app: around(twin, service, app)
 
 
@@ -59,7 +59,7 @@ def delay(twin: TenantTwin, permission: str) -> None:
 
 
 def meet(twin: TenantTwin, service: str, operation: str) -> None:
-    """Refuses a call that matches a fault. Data planes call it too, and use their own words.
+    """Refuses a call that matches a fault. Data planes call it too, and translate the error.
 
     Raises:
         ArmError: 429 or 500.
@@ -100,7 +100,7 @@ def forbid(twin: TenantTwin, permission: str, name: str) -> None:
 
 
 def around(twin: TenantTwin, service: str, app: Wsgi) -> Wsgi:
-    """Returns a resource's host with the faults of any call applied."""
+    """Returns a resource's host wrapped so that the faults that affect any call apply."""
 
     def met(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if twin.state.get("faults"):
@@ -117,7 +117,7 @@ def around(twin: TenantTwin, service: str, app: Wsgi) -> Wsgi:
 
 
 def _refusal(service: str, error: ArmError) -> Response:
-    """In the words of a data plane; storage is busy instead of throttling.
+    """Returns a fault in a data plane's format; storage answers 503 ServerBusy instead of 429.
 
     https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
     https://learn.microsoft.com/azure/key-vault/general/overview-throttling
@@ -137,7 +137,7 @@ def subject_of(permission: str) -> dict[str, str]:
 
 
 def hide(twin: TenantTwin, permission: str, resource_id: str) -> None:
-    """Hides the resource that a call created for a while, if a fault asks for that."""
+    """Hides the resource that a call created for a while, if a fault is active."""
     if fault := find(twin, "eventual", **subject_of(permission)):
         fault["met"] += 1
         fault.setdefault("made", []).append([key(resource_id), time.time() + fault["seconds"]])

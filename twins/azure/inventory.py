@@ -18,8 +18,8 @@ JOBS = "Microsoft.MachineLearningServices/workspaces/jobs"
 
 
 def of(twin: TenantTwin) -> dict[str, Any]:
-    """Returns resources by type, endpoints and jobs by name with their state, soft-deleted resources, and what is not
-    judged.
+    """Returns resources by type, endpoints and jobs by name with their state, soft-deleted resources, and the list of
+    what is not judged.
     """
     types = Counter(document["type"] for document in twin.resources.values())
     return {

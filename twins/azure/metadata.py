@@ -14,10 +14,11 @@ from twins.azure.entra.tokens import MANAGEMENT
 from twins.azure.twin import TenantTwin
 
 CLOUD = "AzureCloud"
-"""What the twin's cloud is called: clients that name none, or the public one, are at home here."""
+"""The name of the twin's cloud, so that clients that name none, or the public one, use it."""
 OWN_CLOUD = "TenantTwin"
-"""Its second name, first in lists: azure-ai-ml takes the first cloud that is where it read the list, and would take one
-that is called AzureCloud for the public one."""
+"""Its second name, first in lists: azure-ai-ml uses the first listed cloud at the address of the list, and would treat
+one called AzureCloud as the public one.
+"""
 _LISTS = ("2018-05-01", "2019-05-01", "2019-10-01", "2020-06-01", "2020-12-01")
 _ONE = ("2021-01-01", "2022-09-01", "2023-11-01")
 
@@ -39,7 +40,7 @@ def _respond(twin: TenantTwin, request: Request) -> Reply:
 
 
 def document(twin: TenantTwin) -> dict[str, Any]:
-    """Returns this cloud's document, in the form of 2019-05-01 and later."""
+    """Returns this cloud's metadata, in the format of API version 2019-05-01 and later."""
     host = twin.url.removeprefix("https://")
     return {
         "name": CLOUD,

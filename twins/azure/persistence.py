@@ -1,6 +1,6 @@
 """Saves a twin's state in its folder: one JSON file, replaced as a whole soon after each change.
 
-It has the SHA-256 of its state as JSON, so that a file that was changed or cut off is refused.
+The file includes the SHA-256 of the state, so that a modified or truncated file is refused.
 """
 
 import hashlib

@@ -32,11 +32,11 @@ SERVICES = (
 )
 """The modules that add kinds and actions to a twin."""
 MAIN = "main"
-"""The name of the listener of Resource Manager, of the token service and of the metadata."""
+"""The name of the listener for Resource Manager, the token service and the metadata."""
 
 
 def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in: bool) -> None:
-    """Serve the twin of a folder until SIGTERM or SIGINT; its state is written then, and soon after each change."""
+    """Serves the twin of a folder until SIGTERM or SIGINT. Its state is saved then, and soon after each change."""
     stopped = prepare(home)
     from hosting.ports import choose_port
     from twins.azure.arm.front import ManagerApp
@@ -67,7 +67,7 @@ def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in
 
 
 def install(twin: TenantTwin) -> None:
-    """Registers the platform's own parts, and the services."""
+    """Registers the platform's own components, and the services."""
     from twins.azure import faults, metadata
     from twins.azure.arm import operations
     from twins.azure.entra import identity_endpoints, principals, token_service

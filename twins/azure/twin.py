@@ -1,6 +1,6 @@
 """The twin of an Azure subscription as its services and judges see it: kinds, actions, documents, permissions.
 
-Who may not is told so as in https://learn.microsoft.com/azure/role-based-access-control/troubleshooting.
+Denials have the messages of https://learn.microsoft.com/azure/role-based-access-control/troubleshooting.
 """
 
 import copy
@@ -59,10 +59,10 @@ class TenantTwin(BaseTwin):
         self.kinds[kind.type.lower()] = kind
 
     def action(self, type_: str, verb: str, handler: Action, permission: str | None = "", method: str = "POST") -> None:
-        """Registers `handler(twin, call, document)` for `POST {id}/{verb}` (or GET of a collection that no kind has).
-        The document is the resource's; None if `type_` is no kind's ("Microsoft.KeyVault", "…/locations"). A result
-        that is no Reply is answered with 200. `permission`: the action to be allowed; else `{type}/{verb}/action`
-        (`/read`); None: everybody may.
+        """Registers `handler(twin, call, document)` for `POST {id}/{verb}` (or GET of a collection without a kind). The
+        document is the resource's; None if no kind has `type_` ("Microsoft.KeyVault", "…/locations"). A result that is
+        not a Reply is answered with 200. `permission` is the required action; by default `{type}/{verb}/action`
+        (`/read`); None requires none.
         """
         if permission == "":
             permission = f"{type_}/{verb}/{'read' if method == 'GET' else 'action'}"
@@ -101,7 +101,9 @@ class TenantTwin(BaseTwin):
             self.unlisten(name)
 
     def resume(self) -> None:
-        """Continues what an earlier process started: the state is loaded, and no request is served yet."""
+        """Continues what an earlier process started. Called after the state is loaded and before any request is
+        served.
+        """
         for resume in self.resumers:
             resume()
 
@@ -111,7 +113,7 @@ class TenantTwin(BaseTwin):
         return self.state.setdefault("resources", {})
 
     def find(self, resource_id: str) -> Document | None:
-        """Returns a resource that exists."""
+        """Returns a resource by its id; None if it does not exist."""
         return self.resources.get(key(resource_id))
 
     def children(self, resource_id: str, type_: str = "") -> list[Document]:
@@ -121,7 +123,7 @@ class TenantTwin(BaseTwin):
         return [d for d in found if not type_ or d["type"].lower() == type_.lower()]
 
     def keep(self, document: Document) -> None:
-        """Keeps a document under its `id`; fills in name and type if missing."""
+        """Stores a document under its `id`; fills in name and type if missing."""
         parsed = Id.parse(document["id"])
         document.setdefault("name", parsed.name)
         document.setdefault("type", parsed.type)
@@ -143,7 +145,7 @@ class TenantTwin(BaseTwin):
             self.changed()
 
     def shown(self, document: Document) -> Document:
-        """Returns a document as GET answers it."""
+        """Returns a document in the form that GET answers."""
         kind = self.kinds.get(document["type"].lower())
         public = copy.deepcopy({name: value for name, value in document.items() if not name.startswith("_")})
         return kind.show(self, public) if kind and kind.show else public
@@ -153,7 +155,7 @@ class TenantTwin(BaseTwin):
     ) -> bool:
         """Returns whether the roles of a principal allow an action (`data`: a data action) on a scope, and records it.
 
-        `attributes`: what conditions of assignments may ask (twins.azure.judges.conditions).
+        `attributes` are those that conditions of assignments may use (twins.azure.judges.conditions).
         """
         if not object_id or self.settings.judge == "off" or self.judge_of_roles is None:
             return True
@@ -186,7 +188,7 @@ class TenantTwin(BaseTwin):
             )
 
     def reset(self) -> None:
-        """Drops everything: the subscription is as new."""
+        """Empties the subscription."""
         with self.lock:
             for document in list(self.resources.values()):
                 self.drop(document["id"])

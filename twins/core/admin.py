@@ -1,6 +1,6 @@
-"""The twin's own routes below /_twin/: health, state, settings, and the faults that tests ask for.
+"""The twin's own routes below /_twin/: health, state, settings, and the faults that tests inject.
 
-They are its owner's alone: every request has the key that is derived from the twin's root secret.
+They are reserved for its owner: every request must carry the key derived from the twin's root secret.
 """
 
 import json
@@ -24,11 +24,11 @@ class Admin:
     """The routes of one twin.
 
     Args:
-        twin: whose they are.
-        identity: what `health` says of the account.
-        inventory: what `status` says of what the account holds.
-        faults: of the twin.
-        routes: more of them, by method and path.
+        twin: the twin.
+        identity: the account's identity in the response of `health`.
+        inventory: returns the account's contents for `status`.
+        faults: the twin's faults.
+        routes: additional routes, by method and path.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Admin:
         return answer({})
 
     def _identify(self, request: Request) -> Response:
-        """A token of another issuer (GitHub's, say), which the twin stands for: it believes no other."""
+        """Issues a web identity token on behalf of another issuer, such as GitHub; the twin accepts no others."""
         return answer({"token": web_identity.issue(self._twin.home, json.loads(request.get_data()))}, 201)
 
     def _recorded(self, _request: Request) -> Response:

@@ -25,7 +25,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process id; 0: it could not be started."""
+        """The process id; 0 if it could not be started."""
         return self._process.pid if self._process else 0
 
     def runs(self) -> bool:
@@ -65,5 +65,5 @@ class Child:
 
 
 def die_with_parent() -> None:
-    """Makes a child, before it runs its program, end with the thread that started it."""
+    """Makes a child end with the thread that started it. Runs in the child before its program."""
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)

@@ -1,7 +1,7 @@
 """Starts, stops and inspects a twin's process: up, status, down, reset, snapshots, faults.
 
-A twin lives in a folder. `twin.json` there says where it answers; a lock beside it lets one command at a time start or
-stop it. The process is detached: it outlives the command that started it.
+A twin lives in a folder. `twin.json` there holds its address; a lock beside it lets one command at a time start or stop
+it. The process is detached: it outlives the command that started it.
 """
 
 import json
@@ -51,8 +51,8 @@ _KEPT_VARIABLES = (
 
 @dataclass(frozen=True, kw_only=True)
 class TwinInfo:
-    """A running twin. `provider` is "plugin <path>", "stand-in", "failed" (a stand-in that could not start) or
-    "none"; `provider_port` is 0 but for a stand-in; `pids` are its processes by name; `containers` is "run" or "none".
+    """A running twin. `provider` is "plugin <path>", "stand-in", "failed" (a stand-in that could not start) or "none";
+    `provider_port` is 0 except for a stand-in; `pids` are its processes by name; `containers` is "run" or "none".
     """
 
     url: str
@@ -75,20 +75,20 @@ class Control(ABC, Generic[Info]):
     """
 
     name: ClassVar[str]
-    """Of the cloud, "AWS"."""
+    """The cloud's name, "AWS"."""
     word: ClassVar[str]
-    """As in `twins aws`."""
+    """The cloud's word in `twins aws`."""
     package: ClassVar[str]
-    """Of Pulumi, "azure-native"."""
+    """The Pulumi package, "azure-native"."""
     place: ClassVar[tuple[str, str]]
     """The option that names a region ("location"), and its default."""
     unset: ClassVar[tuple[str, ...]]
-    """Variables that could bring a client other credentials, another account or another place than the twin."""
+    """Variables that could give a client credentials, an account or a region other than the twin's."""
     info: type[Info]
 
     @abstractmethod
     def install(self, judge: str, say: Callable[[str], None]) -> None:
-        """Installs programs that the twin needs, in the user's own environment: npm may have to fetch them once."""
+        """Installs programs that the twin needs, in the user's own environment: npm may have to fetch them first."""
 
     @abstractmethod
     def forget(self, home: Path) -> None:
@@ -103,7 +103,7 @@ class Control(ABC, Generic[Info]):
         """Returns the environment of the cloud's clients."""
 
     def trust(self, _home: Path) -> ssl.SSLContext | None:
-        """Returns the TLS context of a client of the twin; None: it speaks plain HTTP."""
+        """Returns the TLS context of a client of the twin; None for plain HTTP."""
         return None
 
     def up(
@@ -119,16 +119,16 @@ class Control(ABC, Generic[Info]):
         """Starts the twin of a folder, or finds it running, and waits until it answers.
 
         Args:
-            home: its folder, made when missing.
-            port: on 127.0.0.1; 0: the one it had before, or one that is free, kept from then on.
-            judge: of permissions: strict or off; a running twin takes over judge, pace and containers.
-            pace: seconds that a status transition takes.
+            home: the twin's folder, created if missing.
+            port: port on 127.0.0.1; 0: the previous one, or a free one that is kept from then on.
+            judge: of permissions: strict or off; a running twin adopts judge, pace and containers.
+            pace: seconds of a status transition.
             containers: of endpoints and jobs: run or none.
-            say: told one line for each step.
-            place: `region` or `location`, the cloud's word: of clients that name none.
+            say: called with one line for each step.
+            place: default `region` or `location` of clients.
 
         Raises:
-            KitError: the port is taken, a program can't be installed, or the process ends or does not answer; with the
+            KitError: the port is in use, a program can't be installed, or the process ends or does not answer; with the
                 end of its log.
         """
         self.install(judge, say)
@@ -155,7 +155,9 @@ class Control(ABC, Generic[Info]):
             return info
 
     def environment(self, home: Path) -> dict[str, str | None]:
-        """Returns variables that lead the cloud's clients, and plain `pulumi up`, to the twin; None: to be unset."""
+        """Returns the variables that point the cloud's clients, and plain `pulumi up`, to the twin; None means to unset
+        one.
+        """
         home = home.absolute()
         running = self.required(home)
         return {
@@ -174,7 +176,7 @@ class Control(ABC, Generic[Info]):
         return self.ask(home, running.url, "status") if running else None
 
     def down(self, home: Path, say: Callable[[str], None] = silent) -> bool:
-        """Ends a twin's processes; the next `up` continues with its state. False: it was not running."""
+        """Ends a twin's processes; the next `up` continues with its state. Returns False if it was not running."""
         home = home.absolute()
         if not home.exists():
             return False
@@ -186,7 +188,7 @@ class Control(ABC, Generic[Info]):
         return ran
 
     def reset(self, home: Path, say: Callable[[str], None] = silent) -> None:
-        """Empties a twin. Files of one that is not running are deleted."""
+        """Empties a twin; deletes the files of one that is not running."""
         home = home.absolute()
         if not home.exists():
             return
@@ -208,19 +210,19 @@ class Control(ABC, Generic[Info]):
         self._ask_running(home, "restore", "POST")
 
     def faults(self, home: Path) -> dict[str, list[dict[str, Any]]]:
-        """Returns the faults that may still strike, by kind."""
+        """Returns the active faults, by kind."""
         return self._ask_running(home, "faults")
 
     def kinds_of_faults(self, home: Path) -> dict[str, dict[str, Any]]:
-        """Returns the kinds of faults: what each `does`, and its `members`."""
+        """Returns the kinds of faults: the effect (`does`), and the `members` of each."""
         return self._ask_running(home, "faults/kinds")
 
     def add_fault(self, home: Path, kind: str, members: Mapping[str, Any]) -> None:
-        """Inject a fault (twins/core/faults.py)."""
+        """Injects a fault (twins/core/faults.py)."""
         self._ask_running(home, "faults", "PUT", {"kind": kind, **members})
 
     def clear_faults(self, home: Path) -> None:
-        """Remove all faults."""
+        """Removes all faults."""
         self._ask_running(home, "faults", "DELETE")
 
     def running(self, home: Path) -> Info | None:
@@ -246,7 +248,7 @@ class Control(ABC, Generic[Info]):
         """Calls one of the twin's own routes.
 
         Raises:
-            KitError: it does not answer, or refuses.
+            KitError: the twin does not answer, or refuses.
         """
         data = None if document is None else json.dumps(document).encode()
         request = Request(f"{url}/_twin/{route}", data, key_headers(own_key(home)), method=method)
@@ -364,7 +366,7 @@ def _recorded(home: Path) -> dict[str, Any]:
 
 
 def _ours(pid: int, home: Path) -> bool:
-    """Is a process (still) one of this home? Numbers of processes are given again, after a reboot for one."""
+    """Returns whether a process (still) belongs to this home; process ids are reused, for example after a reboot."""
     try:
         process = psutil.Process(pid)
         return str(home) in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
@@ -380,7 +382,7 @@ def _tail(log: Path, lines: int = 12) -> list[str]:
 
 
 def _end_leftovers(home: Path) -> None:
-    """End children of a twin that was killed."""
+    """Ends the children of a killed twin."""
     for pid in _recorded(home).get("pids", {}).values():
         if _ours(pid, home):
             with suppress(psutil.NoSuchProcess):

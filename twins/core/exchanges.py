@@ -1,7 +1,7 @@
 """Requests to the containers of endpoints, over persistent connections that end with the time limit or the client.
 
-Reading blocks; one thread watches all exchanges, and ends the connection of one whose time is over or whose client has
-left, so that the container sees at once that nobody waits any longer.
+Reading blocks; one thread watches all exchanges, and closes the connection when the time limit is reached or the client
+has disconnected, so that the container notices at once.
 """
 
 import select
@@ -29,8 +29,8 @@ class Address(Protocol):
 
 
 class ContainerError(Exception):
-    """Error for an incomplete answer of a container: its connection was lost, its time is over ("late"), or the client
-    has left.
+    """Error for an incomplete answer of a container: its connection was lost, the time limit was reached ("late"), or
+    the client has disconnected ("left").
     """
 
     def __init__(self, reason: Reason) -> None:
@@ -62,15 +62,15 @@ class Containers:
 
         Args:
             where: the container.
-            path: of its route.
-            body: as it is; a file goes with its Content-Length.
-            headers: as they are.
-            seconds: until the answer's end.
-            client: ends the exchange when its other side is closed.
-            method: of the request.
+            path: path of the request.
+            body: sent unchanged; a file is sent with its Content-Length.
+            headers: sent unchanged.
+            seconds: time limit until the end of the answer.
+            client: socket whose closing by the peer ends the exchange.
+            method: HTTP method.
 
         Raises:
-            ContainerError: it does not answer.
+            ContainerError: the container does not answer.
         """
         address = (where.host, where.port)
         try:
@@ -111,7 +111,7 @@ class Containers:
             self._idle.clear()
 
     def _sweep(self) -> None:
-        """Close what containers closed that will not be asked again: they have ended."""
+        """Closes idle connections that their containers have closed."""
         if time.monotonic() < self._sweep_at:
             return
         self._sweep_at = time.monotonic() + _SWEEP_SECONDS
@@ -123,7 +123,7 @@ class Containers:
                 del self._idle[address]
 
     def _kept(self, address: tuple[str, int]) -> HTTPConnection | None:
-        """A connection from before that the container has not closed."""
+        """Returns an idle connection that the container has not closed; None if there is none."""
         while True:
             with self._lock:
                 kept = self._idle.get(address)
@@ -136,7 +136,7 @@ class Containers:
 
 
 class Exchange:
-    """A container's answer, as it comes. Call `end` in any case."""
+    """A container's answer as it arrives. `end` must be called in any case."""
 
     def __init__(
         self, containers: Containers, connection: HTTPConnection, response: HTTPResponse, guard: "_Guard"
@@ -160,7 +160,7 @@ class Exchange:
         return self.response.headers.items()
 
     def piece(self) -> bytes:
-        """Returns the next piece as soon as it comes; empty at the end.
+        """Returns the next piece as soon as it arrives; empty at the end.
 
         Raises:
             ContainerError: the answer breaks off.
@@ -176,7 +176,7 @@ class Exchange:
         return piece
 
     def read(self, most: int) -> bytes:
-        """Returns the whole answer, or slightly more than the given number of bytes.
+        """Returns the whole answer, truncated slightly above the given number of bytes.
 
         Raises:
             ContainerError: the answer breaks off.
@@ -197,7 +197,9 @@ class Exchange:
 
 
 def _readable(connection: HTTPConnection) -> bool:
-    """Returns whether bytes or the end are there to be read: an idle connection was closed."""
+    """Returns whether bytes or the end of the stream can be read, which for an idle connection means that it was
+    closed.
+    """
     poll = select.poll()
     poll.register(connection.sock, select.POLLIN)
     return bool(poll.poll(0))
@@ -211,7 +213,7 @@ def _connected(address: tuple[str, int]) -> HTTPConnection:
 
 
 class _Guard:
-    """What is watched for one exchange; `reason` says why its connection was ended."""
+    """The watched sockets and time limit of one exchange; `reason` says why its connection was closed."""
 
     def __init__(self, connection: socket.socket, client: int, end: float) -> None:
         self.connection = connection
@@ -221,7 +223,7 @@ class _Guard:
 
 
 class _ExchangeWatch:
-    """Watches for clients that leave and time that is over. A guard that was released is left alone for sure: its
+    """Watches for disconnected clients and exceeded time limits. A released guard is never touched again: its
     connection may serve another exchange by then.
     """
 

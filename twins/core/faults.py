@@ -1,5 +1,5 @@
-"""Faults on request: failures that a cloud has now and then, injected when a test needs them. The same for every twin;
-each cloud lists its kinds.
+"""Faults on request: failures that occur on a cloud now and then, injected when a test needs them. The mechanism is the
+same for every twin; each cloud lists its kinds.
 """
 
 import json
@@ -25,16 +25,16 @@ class FaultError(ValueError):
 
 @dataclass(frozen=True)
 class Member:
-    """A member of a fault. Without a default it is required."""
+    """A member of a fault; required if it has no default."""
 
     form: Literal["pattern", "number", "count"]
     default: Any = None
 
     def read(self, value: Any) -> Any:
-        """Returns the value in its type; texts of a command line may be numbers.
+        """Returns the value in the member's type; a text from the command line may be a number.
 
         Raises:
-            FaultError: it has another form.
+            FaultError: the value has another type.
         """
         if self.form == "pattern":
             if isinstance(value, str) and value:
@@ -64,7 +64,7 @@ class Kind:
 def read_kinds(path: Path) -> dict[str, Kind]:
     """Returns the kinds of a cloud's file and those of containers, which every cloud has.
 
-    `times` says how often a fault happens until it is over; 0: until faults are cleared.
+    The member `times` limits how often a fault happens; 0: until faults are cleared.
     """
     found = json.loads(path.read_text()) | json.loads(Path(__file__).with_suffix(".json").read_text())
     members = {name: {m: Member(*form) for m, form in kind["members"].items()} for name, kind in found.items()}
@@ -72,12 +72,12 @@ def read_kinds(path: Path) -> dict[str, Kind]:
 
 
 class Faults:
-    """The active faults, kept in a twin's state. `met` counts how often each has struck.
+    """The active faults, kept in a twin's state. `met` counts how often each has happened.
 
     Args:
-        kinds: that this cloud has.
-        state: the twin's; they are its member "faults".
-        changed: called when they change.
+        kinds: the kinds of this cloud.
+        state: the twin's state; its member "faults" holds them.
+        changed: called after each change.
     """
 
     def __init__(self, kinds: Mapping[str, Kind], state: dict[str, Any], changed: Callable[[], None]) -> None:
@@ -92,7 +92,7 @@ class Faults:
         """Adds a fault.
 
         Raises:
-            FaultError: no such kind, or a member is missing, unknown or of another form.
+            FaultError: the kind does not exist, or a member is missing, unknown or of another type.
         """
         if not isinstance(kind, str) or kind not in self.kinds:
             raise FaultError(f"no fault {kind!r}{_meant(str(kind), self.kinds)}; there are: {', '.join(self.kinds)}")
@@ -124,14 +124,16 @@ class Faults:
                 yield fault
 
     def take(self, kind: str, **subject: str) -> Fault | None:
-        """Returns the first fault of a kind whose patterns match, and uses it up once; the last time removes it."""
+        """Returns the first fault of a kind whose patterns match, and uses it up once; removes it after the last
+        time.
+        """
         fault = self.find(kind, **subject)
         if fault:
             self.use(kind, fault)
         return fault
 
     def use(self, kind: str, fault: Fault) -> None:
-        """Uses an active fault up once; the last time removes it."""
+        """Uses an active fault up once; removes it after the last time."""
         fault["met"] = fault.get("met", 0) + 1  # one that an older twin kept has no count
         if fault.get("times"):
             fault["times"] -= 1

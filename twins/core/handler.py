@@ -18,13 +18,13 @@ from contract.twins import is_loopback
 log = logging.getLogger("twins.http")
 _TLS_HANDSHAKE = b"\x16"
 _UNREAD_BYTES = 1 << 20
-"""Of a body that nobody wanted are read, for the sake of the connection; with more, it is closed."""
+"""Maximum number of bytes of an unread body that are drained to keep the connection; with more, it is closed."""
 _FAILURE = Response(status="500 Twin Failure")
 
 
 class Handler(WSGIRequestHandler):
     """Answers requests one after the other. A body may be left unread; an answer without a length is sent in chunks,
-    each piece as soon as the application has it. An application that fails midway ends the connection.
+    each piece as soon as the application yields it. An application that fails midway ends the connection.
     """
 
     protocol_version = "HTTP/1.1"
@@ -39,8 +39,8 @@ class Handler(WSGIRequestHandler):
         super().setup()
 
     def handle_one_request(self) -> None:
-        """Closes the connection of a client that tries TLS on a plain port first, as Docker does: its handshake
-        contains no end of a line.
+        """Closes the connection of a client that first tries TLS on a plain port, as Docker does: its handshake
+        contains no line end.
         """
         assert isinstance(self.rfile, BufferedReader)
         try:
@@ -76,7 +76,7 @@ class Handler(WSGIRequestHandler):
         self.close_connection = self.close_connection or not _exhaust(body)
 
     def _send(self, status: str, headers: list[tuple[str, str]], pieces: Iterable[bytes]) -> None:
-        """Send an answer; one that is in one piece, in one packet."""
+        """Sends an answer; a body of one piece in one packet with the headers."""
         code, _, reason = status.partition(" ")
         bodiless = self.command == "HEAD" or int(code) in (204, 304)
         names = {name.lower() for name, _ in headers}
@@ -108,7 +108,7 @@ class Handler(WSGIRequestHandler):
         self._headers_buffer.append(b"\r\n")
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Logs requests at debug level: they are many."""
+        """Logs requests at debug level, because there are many."""
         log.debug("%s %s", self.requestline, code)
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
@@ -117,13 +117,13 @@ class Handler(WSGIRequestHandler):
 
 
 def is_for_this_machine(environ: dict[str, Any]) -> bool:
-    """Returns whether a request names this machine and comes from no page in a browser."""
+    """Returns whether a request addresses this machine and does not come from a page in a browser."""
     host = re.sub(r":\d+$", "", environ.get("HTTP_HOST", "localhost"))
     return (host.endswith(".localhost") or is_loopback(f"http://{host}")) and "HTTP_ORIGIN" not in environ
 
 
 class _WsgiAnswer:
-    """An application's answer: begun, and not a piece of it asked for yet."""
+    """An application's answer that has begun, before its first piece is read."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> None:
         self.status = ""
@@ -148,7 +148,7 @@ def _no_write(_data: bytes) -> object:
 
 
 class _Chunks(DechunkedInput):
-    """A body in chunks, which knows where it ends."""
+    """A body in chunks that detects its end."""
 
     @property
     def is_exhausted(self) -> bool:
@@ -163,7 +163,7 @@ def _body(environ: dict[str, Any]) -> LimitedStream | _Chunks:
 
 
 def _exhaust(body: LimitedStream | _Chunks) -> bool:
-    """Read what is left of a request's body, if that is little. Does the next request begin here?"""
+    """Drains the rest of a request's body if it is small. Returns whether the next request begins here."""
     try:
         left = _UNREAD_BYTES
         while not body.is_exhausted and left > 0:

@@ -1,4 +1,4 @@
-"""Node programs that a twin runs unchanged, installed by npm into the cache, once for each lock."""
+"""Node programs that a twin runs unchanged, installed by npm into the cache, once for each lock file."""
 
 import hashlib
 import os
@@ -21,9 +21,9 @@ INSTALL_SECONDS = 300
 class NodeProgram:
     """A program that npm installs.
 
-    `sources` holds package.json and package-lock.json; `needs` is the package that must be there afterwards; `name`
-    is said in messages ("the permission judge"); `extra` of llmops-twins brings Node; `instead` is a user's
-    alternative.
+    `sources` holds package.json and package-lock.json; `needs` is the package that must be installed; `name` is used in
+    messages ("the permission judge"); `extra` is the extra of llmops-twins that includes Node; `instead` is an
+    alternative for the user.
     """
 
     sources: Path
@@ -134,7 +134,7 @@ def _npm_ci(program: NodeProgram, folder: Path, node: Path, env: Mapping[str, st
 
 
 def _said(failure: str) -> str:
-    """npm's own words for a failure, in one line, without where its log is."""
+    """Returns npm's error message for a failure, in one line, without the location of its log."""
     lines = [line.removeprefix("npm error").strip() for line in failure.splitlines()]
     told = [line for line in lines if line and not line.startswith(("at ", "A complete log"))]
     return "; ".join(told)[:300] or "npm installed nothing"

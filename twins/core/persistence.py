@@ -15,7 +15,7 @@ from twins.core.twin import BaseTwin
 DEBOUNCE_SECONDS = 0.2
 SNAPSHOT = "snapshot"
 SELDOM_SECONDS = 5.0
-"""How long what changes all the time (`BaseTwin.seldom`) may be unwritten."""
+"""How long high-churn state (`BaseTwin.seldom`) may be unsaved."""
 _RESTS = 2  # times that a writing took are between it and the next: nothing else runs meanwhile
 log = logging.getLogger("twins")
 
@@ -23,8 +23,8 @@ log = logging.getLogger("twins")
 class Keeper(ABC):
     """Saves the state of a twin soon after each change, and loads it.
 
-    `files` are the names of the state's files in the twin's folder; of a folder, its files count, and never change once
-    they are written.
+    `files` are the names of the state's files in the twin's folder. A folder among them stands for its files, which
+    never change once written.
     """
 
     files: ClassVar[tuple[str, ...]]
@@ -50,7 +50,7 @@ class Keeper(ABC):
         """Loads the state from the folder; False if there is none.
 
         Raises:
-            KitError: another version of the kit, or of what it stands on, wrote it, or it is damaged.
+            KitError: another version of the kit or of its libraries wrote it, or it is damaged.
         """
 
     @abstractmethod
@@ -78,7 +78,7 @@ class Keeper(ABC):
         """Restores the snapshot.
 
         Raises:
-            KitError: there is none.
+            KitError: there is no snapshot.
         """
         kept = self._base.home / SNAPSHOT
         if not kept.exists():
@@ -88,7 +88,7 @@ class Keeper(ABC):
             self._base.take_over(self.load)
 
     def _seen(self) -> None:
-        """What changed up to now is about to be written; the lock is held."""
+        """Marks all changes up to now as being written; the lock is held."""
         self._writing = True  # before what `described` reads first
         self._base.dirty.clear()
         self._base.stale.clear()
@@ -113,7 +113,7 @@ class Keeper(ABC):
 
 
 def _link(source: Path, target: Path, names: tuple[str, ...]) -> None:
-    """Give files a second name in another folder. Nobody writes into them: they are replaced as a whole."""
+    """Hard-links files into another folder. That is safe because files are never written to, only replaced."""
     target.mkdir(mode=0o700, exist_ok=True)
     for name in names:
         if (source / name).is_dir():

@@ -6,14 +6,14 @@ from twins.core.exchanges import ContainerError, Exchange
 
 
 class Pieces:
-    """The pieces of an answer for the client, as they come; `close` releases the container in any case.
+    """The pieces of an answer for the client, as they arrive; `close` releases the container in any case.
 
     Args:
-        exchange: with the container, whose answer has begun.
-        frame: a piece as the client gets it.
-        broken: the last piece for an answer that breaks off; None: the client's connection breaks off too.
-        ended: called once, with the reason of a break or None; it lets go of the container.
-        cut_after: bytes after which the client's connection breaks off, on request.
+        exchange: the exchange with the container, whose answer has begun.
+        frame: converts a piece for the client.
+        broken: returns the last piece of an answer that breaks off; None: the client's connection breaks off too.
+        ended: called once, with the reason of a break or None; releases the container.
+        cut_after: number of bytes after which the client's connection is broken off, for a fault.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Pieces:
         return self._frame(self._cut(piece))
 
     def close(self) -> None:
-        """Releases the container; one that still answers sees its connection closed."""
+        """Releases the container; closes the connection to one that still answers."""
         self._end("left")
 
     def _cut(self, piece: bytes) -> bytes:

@@ -27,12 +27,12 @@ class Process:
     """This process: its address, start time, and Pulumi plugin.
 
     Args:
-        twin: whose process this is.
-        url: of the twin's main port.
-        package: of Pulumi: "aws", "azure-native".
-        provider: module of its stand-in, which is told `--twin URL --port-file FILE`.
-        facts: more members of twin.json.
-        environ: more variables of the stand-in.
+        twin: the twin of this process.
+        url: URL of the twin's main port.
+        package: Pulumi package: "aws", "azure-native".
+        provider: module of the stand-in, which is started with `--twin URL --port-file FILE`.
+        facts: returns additional members of twin.json.
+        environ: additional variables of the stand-in.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Process:
             self._provider.wait()
 
     def provider_port(self) -> int:
-        """Returns the port of the stand-in plugin; 0: it is not ready, or there is none."""
+        """Returns the port of the stand-in plugin; 0 if it is not ready, or there is none."""
         try:
             return int(self._port_file.read_text()) if self._provider and self._provider.poll() is None else 0
         except (OSError, ValueError):
@@ -104,7 +104,7 @@ class Process:
                 self._start_provider()
 
     def _write(self) -> dict[str, Any]:
-        """Write twin.json; what it says, which may be out of date by the time that it is on the disk."""
+        """Writes twin.json, and returns its content, which may be outdated once it is written."""
         described = self.described()
         replace_file(self._twin.home / INFO_FILE, json.dumps(described, indent=2).encode() + b"\n")
         return described

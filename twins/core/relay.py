@@ -1,4 +1,4 @@
-"""Bodies of requests and answers in pieces, between a client and a server behind a twin."""
+"""Streams bodies of requests and answers between a client and a server behind a twin."""
 
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
@@ -9,9 +9,9 @@ _PIECE = 1 << 18
 
 
 class RelayedAnswer:
-    """An iterable of a WSGI answer: the pieces of another server's answer.
+    """The body of another server's answer, as an iterable for WSGI.
 
-    The connection is closed at the end, or when the client has gone.
+    The connection is closed at the end, or when the client has disconnected.
     """
 
     def __init__(self, connection: HTTPConnection, found: HTTPResponse) -> None:
@@ -29,6 +29,6 @@ class RelayedAnswer:
 
 
 def pieces_of(request: Request) -> Iterator[bytes]:
-    """Yields a request's body as it comes."""
+    """Yields a request's body as it arrives."""
     while piece := request.input_stream.read(_PIECE):
         yield piece

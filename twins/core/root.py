@@ -1,8 +1,8 @@
-"""The root secret of a twin: made at its first start, kept in its folder, and known to its owner alone.
+"""The root secret of a twin: created at its first start, kept in its folder, and readable by its owner only.
 
-A twin runs programs as its owner, so whoever may talk to it as the owner may do what the owner may. Every key that
-opens it (the root's secret access key, the key of its own routes, the client secret of Azure's owner) is derived from
-this secret: two twins never share one, and none can be computed from another.
+A twin runs programs as its owner, so a caller with its owner's rights can do whatever the owner can. Every key that
+gives access to it (the root's secret access key, the key of its own routes, the client secret of Azure's owner) is
+derived from this secret: no two twins share one, and none can be computed from another.
 """
 
 import base64
@@ -17,14 +17,14 @@ from pathlib import Path
 from contract.errors import KitError
 
 OWN_ROUTES = "own routes"
-"""The purpose of the key of /_twin/."""
+"""Purpose of the derived key for /_twin/."""
 ROOT_FILE = "root.secret"
 _BYTES = 30  # 40 characters, as AWS's secret access keys have
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def make(home: Path) -> None:
-    """Creates the secret of a twin's folder unless it has one, for its owner alone (0600 in a folder of 0700).
+    """Creates the secret of a twin's folder unless it exists, readable by its owner only (0600 in a folder of 0700).
 
     Raises:
         KitError: the folder or the secret belongs to another user, or others may read the secret.
@@ -49,13 +49,13 @@ def key(home: Path, purpose: str) -> str:
     """Returns the key of a twin for one purpose: 40 characters of base64url.
 
     Raises:
-        KitError: the twin was never started, or its secret is not its owner's alone.
+        KitError: the twin was never started, or users other than its owner may read the secret.
     """
     return _derived(_secret(home / ROOT_FILE), purpose)
 
 
 def opens(home: Path, purpose: str, given: str) -> bool:
-    """Returns whether this is the key for that purpose, compared in constant time."""
+    """Returns whether this is the key for a purpose; compares in constant time."""
     return hmac.compare_digest(given.encode(), key(home, purpose).encode())
 
 

@@ -9,9 +9,10 @@ import signal
 class StopSignal:
     """SIGTERM or SIGINT of this process.
 
-    A threading.Event won't do: its `set` takes a lock that the `wait` which the handler interrupts may hold; a process
-    caught so hears no signal any more. Nor will a handler in Python: a flood of signals makes it interrupt itself until
-    the recursion limit. So the interpreter writes to a pipe, and the handler is a builtin, which nothing interrupts.
+    A threading.Event would not do: its `set` takes a lock that the interrupted `wait` may hold, and a process blocked
+    like that receives no further signal. Nor would a handler in Python: a flood of signals makes it interrupt itself
+    until the recursion limit. So the interpreter writes to a pipe, and the handler is a builtin, which can't be
+    interrupted.
     """
 
     def __init__(self) -> None:
@@ -22,5 +23,5 @@ class StopSignal:
             signal.signal(number, operator.is_)
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Returns whether a signal has come, by now or within that time; None: waits for one."""
+        """Returns whether a signal has arrived, waiting for up to that many seconds; None waits without limit."""
         return bool(select.select([self._reader], [], [], seconds)[0])

@@ -16,10 +16,10 @@ log = logging.getLogger("twins")
 
 @dataclass(frozen=True)
 class TwinSettings:
-    """`judge`: "strict" evaluates permissions, "off" lets all known principals do everything. `pace`: seconds of a
-    status transition here; every other time of the platform (bake, wait, time-out) shrinks by the same ratio. `quotas`:
-    limits of this account, by the quota's name in the cloud's words; else the twin's own. `containers`: "run" lets
-    endpoints and jobs run their images; with "none" they only change their status in time.
+    """The settings of a twin. `judge`: "strict" evaluates permissions, "off" lets all known principals do everything.
+    `pace`: seconds of a status transition here; every other time of the platform (bake, wait, time-out) is scaled by
+    the same ratio. `quotas`: limits of this account, by the quota's name on the cloud; others have the twin's defaults.
+    `containers`: "run" lets endpoints and jobs run their images; with "none" they only change their status over time.
     """
 
     judge: str = "strict"
@@ -31,12 +31,14 @@ class TwinSettings:
 class BaseTwin:
     """State, settings and time. Ticks and actions run one at a time, with `lock` held.
 
-    The folder gets its root secret here.
-    `state` holds documents that JSON can carry. Whoever changes it outside a mutating call says `changed()`.
+    Creates the folder's root secret. `state` holds JSON-serialisable documents. Code that changes it outside a mutating
+    call must call `changed()`.
     """
 
     transition_seconds: float = 300.0
-    """What a status transition of an endpoint takes on the cloud, about. `TwinSettings.pace` stands for this long."""
+    """Approximate duration of an endpoint's status transition on the cloud, to which `TwinSettings.pace`
+    corresponds.
+    """
 
     def __init__(self, home: Path, settings: TwinSettings | None = None) -> None:
         root.make(home)
@@ -73,7 +75,7 @@ class BaseTwin:
         self._actions[name](*args)
 
     def later(self, seconds: float, action_name: str, *args: Any) -> None:
-        """Runs the action of that name once, in so many real seconds (see `scaled`); `args` are JSON-able."""
+        """Runs the action of that name once, after real seconds (see `scaled`); `args` must be JSON-serialisable."""
         with self.lock:
             timers = self.state.setdefault("timers", [])
             timers.append({"due": time.time() + seconds, "action": action_name, "args": list(args)})
@@ -81,7 +83,7 @@ class BaseTwin:
         self._awake()
 
     def scaled(self, cloud_seconds: float) -> float:
-        """Returns the real seconds here of so many seconds on the cloud."""
+        """Returns the real seconds here that correspond to seconds on the cloud."""
         return cloud_seconds * self.settings.pace / self.transition_seconds
 
     def record(self, principal: str, action: str, resource: str, allowed: bool) -> None:
@@ -104,11 +106,11 @@ class BaseTwin:
         raise NotImplementedError
 
     def take_over(self, load: Callable[[], object]) -> None:
-        """Replaces the state by the snapshot that `load` reads, with the lock held."""
+        """Replaces the state by the snapshot that `load` returns, with the lock held."""
         raise NotImplementedError
 
     def tell(self) -> None:
-        """Calls every tick now: work for documents that are gone ends."""
+        """Calls every tick now, so that work for deleted documents ends."""
         for tick in self._ticks:
             self._guard(tick.function)
         self.changed()
@@ -120,7 +122,7 @@ class BaseTwin:
     @contextmanager
     def seldom(self) -> Iterator[None]:
         """Marks this thread's changes in the block as high-churn state (counts and lines of containers), which is saved
-        less often. A killed twin loses that of the last seconds.
+        less often. A killed twin loses the last seconds of it.
         """
         self._seldom.inside = True
         try:
@@ -136,7 +138,7 @@ class BaseTwin:
         self._clock.start()
 
     def close(self) -> None:
-        """Stops the clock and whatever judges and services started."""
+        """Stops the clock and everything that judges and services started."""
         self._ended = True
         self._awake()
         if self._clock:

@@ -1,9 +1,9 @@
-"""Tokens of other issuers (GitHub's workflows), in whose place a twin issues them: it can't reach them, and trusts no
-token of others.
+"""Web identity tokens of other issuers (GitHub's workflows), which a twin issues on their behalf: it can't reach them,
+and trusts no tokens from elsewhere.
 
-A real cloud verifies such a token by its issuer's published keys. Whoever could bring a twin a token that nobody signed
-would be any role that trusts an issuer. So the twin makes them itself, for its owner, by a key of its root secret:
-JSON Web Tokens with HMAC-SHA256 (RFC 7515, RFC 7518).
+A real cloud verifies such a token by its issuer's published keys. If a twin accepted unsigned tokens, anyone could
+assume any role that trusts an issuer. So the twin issues them itself, for its owner, signed with a key of its root
+secret: JSON Web Tokens with HMAC-SHA256 (RFC 7515, RFC 7518).
 """
 
 import base64
@@ -22,8 +22,8 @@ _SECONDS = 600  # as GitHub's
 
 
 def issue(home: Path, claims: Mapping[str, Any], purpose: str = _PURPOSE) -> str:
-    """Returns a token with `claims` (iss, sub, aud), valid for ten minutes unless they say otherwise. Tokens of another
-    `purpose` are none of other issuers.
+    """Returns a token with `claims` (iss, sub, aud), valid for ten minutes unless they say otherwise. A token with
+    another `purpose` is not accepted as a web identity.
     """
     now = int(time.time())
     parts = (_HEADER, {"iat": now, "exp": now + _SECONDS, **claims})
@@ -35,8 +35,8 @@ def claims_of(home: Path, token: str, purpose: str = _PURPOSE) -> dict[str, Any]
     """Returns the claims of a token that the twin issued.
 
     Raises:
-        ValueError: somebody else made it, or it is none.
-        TimeoutError: it is expired.
+        ValueError: the token was made elsewhere, or is malformed.
+        TimeoutError: the token has expired.
     """
     text, _, signature = token.rpartition(".")
     if not hmac.compare_digest(signature.encode(), _signature(home, text, purpose).encode()):

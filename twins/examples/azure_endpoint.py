@@ -12,7 +12,7 @@ ROUTES = {"liveness_route": ROUTE, "readiness_route": ROUTE, "scoring_route": RO
 
 
 def deploy(group: str, workspace: str, image: str, request: Path) -> str:
-    """Create an endpoint with one deployment, send it all traffic, and return its answer to a request."""
+    """Creates an endpoint with one deployment, sends it all traffic, and returns its answer to a request."""
     client = MLClient(DefaultAzureCredential(), os.environ["AZURE_SUBSCRIPTION_ID"], group, workspace)
     endpoint = ManagedOnlineEndpoint(name="line", auth_mode="key")
     client.online_endpoints.begin_create_or_update(endpoint).result()

@@ -9,7 +9,7 @@ import boto3
 
 
 def train(bucket: str, role: str, image: str, csv: bytes) -> dict[str, Any]:
-    """Upload the data, run a training job, and return its model."""
+    """Uploads the data, runs a training job, and returns its model."""
     s3, sagemaker = boto3.client("s3"), boto3.client("sagemaker")
     s3.put_object(Bucket=bucket, Key="data/rows.csv", Body=csv)
     source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/data/"}

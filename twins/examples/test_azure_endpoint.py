@@ -23,7 +23,7 @@ VAULT = f"{GROUP}/providers/Microsoft.KeyVault/vaults/line-vault"
 
 @pytest.fixture(scope="session")
 def azure_twin_baseline() -> None:
-    """A workspace, and what it needs."""
+    """Creates a workspace, and the resources that it needs."""
     place = {"location": "westeurope"}
     tenant = os.environ["AZURE_TENANT_ID"]
     vault = {"tenantId": tenant, "sku": {"family": "A", "name": "standard"}, "enableRbacAuthorization": True}
@@ -37,7 +37,7 @@ def azure_twin_baseline() -> None:
 
 @pytest.fixture
 def image(azure_twin: EmulatedAccount) -> str:
-    """The container; with Docker, push it to a registry of the twin instead."""
+    """Returns the container's image; with Docker, push it to a registry of the twin instead."""
     return azure_twin.process_image(Path(__file__).with_name("trainer"))
 
 

@@ -16,7 +16,7 @@ ROWS = b"1,2\n2,4\n3,6\n"
 
 @pytest.fixture(scope="session")
 def aws_twin_baseline() -> None:
-    """A bucket, and a role for training jobs."""
+    """Creates a bucket, and a role for training jobs."""
     boto3.client("s3").create_bucket(Bucket="line-data")
     trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
     rights = {"Effect": "Allow", "Action": ["s3:*", "logs:*", "cloudwatch:PutMetricData"], "Resource": "*"}
@@ -27,7 +27,7 @@ def aws_twin_baseline() -> None:
 
 @pytest.fixture
 def image(aws_twin: EmulatedAccount) -> str:
-    """The container; with Docker, push it to the twin's ECR instead."""
+    """Returns the container's image; with Docker, push it to the twin's ECR instead."""
     return aws_twin.process_image(Path(__file__).with_name("trainer"))
 
 

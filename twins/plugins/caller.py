@@ -16,13 +16,13 @@ _LOOKS, _LOOK_SECONDS = 5, 0.1  # a look that falls between two changes of the s
 def environment_of(peer: str) -> Mapping[str, str]:
     """Returns the environment of the engine at the other end of a connection.
 
-    The real plugin is the engine's child and has its credentials and region from it; an attached one is not. Calling as
-    somebody else instead would be worse than not calling.
+    The real plugin is the engine's child and inherits its credentials and region; an attached one does not. If they
+    can't be determined, the call fails rather than run with other credentials.
 
     Args:
-        peer: as gRPC names it, `ipv4:127.0.0.1:PORT`.
+        peer: gRPC's name of the connection, `ipv4:127.0.0.1:PORT`.
 
-    A twin's plugin works for its owner alone, though every user of the machine can connect to its port.
+    A twin's plugin serves only its owner, though every user of the machine can connect to its port.
 
     Raises:
         ProviderError: the engine can't be found, or belongs to another user.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 Same = Callable[[str, Any, Any], bool]
-"""(path with `[]` for any index, old, new) -> does the cloud take them for the same?"""
+"""(path with `[]` for any index, old, new) -> whether the cloud treats both as the same."""
 
 
 def differences(path: str, old: Any, new: Any, same: Same) -> Iterator[tuple[str, str, tuple[Any, Any]]]:

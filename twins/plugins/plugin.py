@@ -8,15 +8,15 @@ from typing import Any, Generic, TypeVar
 
 
 class ProviderError(Exception):
-    """An error that the plugin reports to the engine, in the words of the real one."""
+    """An error that the plugin reports to the engine, with the real plugin's message."""
 
 
 class PartlyMadeError(ProviderError):
     """Error for a create or update that failed midway: the resource exists, and its state is kept.
 
     Args:
-        id: of the resource.
-        outputs: the state as far as it came.
+        id: the resource's id.
+        outputs: the state reached.
     """
 
     def __init__(self, message: str, id: str, outputs: dict[str, Any]) -> None:  # noqa: A002  (the protocol's word)
@@ -27,7 +27,7 @@ class PartlyMadeError(ProviderError):
 
 @dataclass(frozen=True)
 class Failure:
-    """An input that Check refuses, and why."""
+    """An input that Check refuses, and the reason."""
 
     property: str
     reason: str
@@ -51,7 +51,7 @@ class Differences:
 
 @dataclass(frozen=True)
 class Naming:
-    """How the engine wants names generated. `mode` is "", propose, enforce or disable."""
+    """The engine's settings for generated names. `mode` is "", propose, enforce or disable."""
 
     seed: bytes = b""
     proposed: str = ""
@@ -63,7 +63,7 @@ class Session:
     """A configured connection. A cloud's provider subclasses it."""
 
     stopping: threading.Event = field(default_factory=threading.Event)
-    """Set when the engine asks to cancel: whoever waits stops."""
+    """Set when the engine asks to cancel; waiting operations then stop."""
 
 
 S = TypeVar("S", bound=Session)
@@ -77,11 +77,11 @@ class PluginRequest(Generic[S]):
     urn: str
     type: str
     name: str
-    """The logical name."""
+    """The resource's logical name."""
     active: Callable[[], bool] = lambda: True
-    """Is the caller still there?"""
+    """Returns whether the caller is still connected."""
     timeout: float = 0.0
-    """Seconds, of the program's customTimeouts; 0 = the type's own."""
+    """Seconds from the program's customTimeouts; 0 for the type's own."""
 
 
 class Provider(ABC, Generic[S]):
@@ -90,11 +90,11 @@ class Provider(ABC, Generic[S]):
     name: str
     version: str
     records_wanted_inputs = False
-    """After an update that failed on its way: are the wanted inputs recorded, or the old ones?"""
+    """Whether an update that failed midway records the wanted inputs instead of the old ones."""
 
     @abstractmethod
     def check_config(self, config: dict[str, Any]) -> list[Failure]:
-        """Returns what is wrong with a provider's own inputs."""
+        """Returns the violations in a provider's own inputs."""
 
     @abstractmethod
     def configure(self, config: dict[str, Any], peer: str) -> S:
@@ -102,14 +102,14 @@ class Provider(ABC, Generic[S]):
         `ipv4:127.0.0.1:4711`.
 
         Raises:
-            ProviderError: these inputs can't be used.
+            ProviderError: the inputs can't be used.
         """
 
     @abstractmethod
     def check(
         self, request: PluginRequest[S], olds: dict[str, Any], news: dict[str, Any], naming: Naming
     ) -> tuple[dict[str, Any], list[Failure]]:
-        """Returns the completed inputs, and what is wrong with them."""
+        """Returns the completed inputs, and the violations in them."""
 
     @abstractmethod
     def diff(
@@ -131,7 +131,9 @@ class Provider(ABC, Generic[S]):
     def read(
         self, request: PluginRequest[S], identity: str, state: dict[str, Any], inputs: dict[str, Any]
     ) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
-        """Returns the resource's id, state and inputs in the cloud; None: there is none. Without state: an import."""
+        """Returns the resource's id, state and inputs in the cloud; None if it does not exist. Without state it is an
+        import.
+        """
 
     @abstractmethod
     def update(

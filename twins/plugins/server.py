@@ -32,9 +32,9 @@ from twins.plugins.values import decode, encode
 
 MESSAGE_BYTES = 400 << 20
 WORKERS = 256
-"""Threads; a resource that is waited for keeps one."""
+"""Number of threads; a resource that is being waited for occupies one."""
 CONNECTIONS = 1000
-"""Configurations that are remembered; an engine makes one or two a command."""
+"""Number of configurations kept; an engine creates one or two per command."""
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +222,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer, Generic[S]):
 
 @contextlib.contextmanager
 def _answering(context: Any) -> Iterator[None]:
-    """Give a provider's error to the engine in its own words."""
+    """Reports a provider's error to the engine with its own message, and any other as an internal error."""
     try:
         yield
     except ProviderError as error:
@@ -271,8 +271,8 @@ def _diff_response(found: Differences) -> Any:
 
 
 def _ignoring(paths: Any, old_inputs: Mapping[str, Any], news: dict[str, Any]) -> dict[str, Any]:
-    """The wanted inputs, with the recorded ones where changes are to be ignored; what lies in a list counts as all of
-    it.
+    """Returns the wanted inputs with the recorded values at paths in ignoreChanges; a path into a list covers the whole
+    list.
     """
     news = copy.deepcopy(news)
     for path in paths:

@@ -1,7 +1,7 @@
 """Converts property values between the engine's wire format and plain Python.
 
-A value that is not known yet, in a preview, is `UNKNOWN`. Secrets travel as plain values plus the names of the
-top-level properties that hold one: what leaves again under such a name is a secret as a whole.
+An unknown value in a preview is `UNKNOWN`. Secrets are passed as plain values plus the names of the top-level
+properties that contain one; when encoded again, a property of such a name is secret as a whole.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,14 +15,14 @@ SECRET = "1b47061264138c4ac30d75fd1eb44270"
 ASSET = "c44067f5952c0a294b673a41bacd8c17"
 ARCHIVE = "0def7320c3a5731c473e5ecbe6d01bc7"
 DEFAULTS = "__defaults"
-"""The input that names the inputs which the plugin filled in, as Pulumi's bridged plugins keep it."""
+"""The input that lists the inputs filled in by the plugin, as Pulumi's bridged plugins keep it."""
 
 
 def decode(struct: struct_pb2.Struct) -> tuple[dict[str, Any], set[str]]:
-    """Returns a property map's plain values, and the names of those that hold a secret.
+    """Returns a property map's plain values, and the names of those that contain a secret.
 
     Raises:
-        ValueError: a value is an asset or an archive, which no type here takes.
+        ValueError: a value is an asset or an archive, which no supported type accepts.
     """
     raw = json_format.MessageToDict(struct)
     secret: set[str] = set()
@@ -43,7 +43,7 @@ def encode(values: Mapping[str, Any], secret: Collection[str] = ()) -> struct_pb
 
 
 def has_unknown(value: Any) -> bool:
-    """Returns whether a value, or anything in it, is unknown."""
+    """Returns whether a value, or anything inside it, is unknown."""
     if isinstance(value, dict):
         return any(map(has_unknown, value.values()))
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The clouds' public price lists, each read into the parts of the kit's table."""
+"""The clouds' public price lists, each converted to the parts of the kit's table."""
 
 import json
 import urllib.error
@@ -11,10 +11,10 @@ _TIMEOUT_SECONDS = 120
 
 
 def fetch(url: str) -> dict[str, Any]:
-    """A document of a price list.
+    """Returns a document of a price list.
 
     Raises:
-        KitError: it can't be fetched, or is no JSON object.
+        KitError: it can't be fetched, or is not a JSON object.
     """
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:

@@ -21,14 +21,14 @@ _OTHERS = {
 
 
 def prices_of(region: str, index: str = PRICE_LIST) -> dict[str, Any]:
-    """A region's part of the table.
+    """Returns a region's part of the table.
 
     Args:
         region: such as eu-central-1.
         index: the price list's service index.
 
     Raises:
-        KitError: the list can't be fetched or read, or has nothing of this region.
+        KitError: the list can't be fetched or read, or contains nothing about this region.
     """
     offers = fetch(index).get("offers", {})
     parts: dict[str, Any] = {}
@@ -42,7 +42,7 @@ def prices_of(region: str, index: str = PRICE_LIST) -> dict[str, Any]:
 
 
 def _regional_file(index: str, offer: Mapping[str, Any], region: str) -> dict[str, Any] | None:
-    """A service's price file of one region; None where it has none."""
+    """Returns a service's price file of one region; None if it has none."""
     if not offer.get("currentRegionIndexUrl"):
         return None
     regions = fetch(urljoin(index, offer["currentRegionIndexUrl"])).get("regions", {})
@@ -69,7 +69,7 @@ def _add(parts: dict[str, Any], code: str, offer: Mapping[str, Any]) -> None:
 
 
 def _on_demand(offer: Mapping[str, Any], sku: str) -> float | None:
-    """The price beyond free tiers and before discounts of quantity: the first that is not zero."""
+    """Returns the price beyond free tiers and before volume discounts: the first that is not zero."""
     terms = offer.get("terms", {}).get("OnDemand", {}).get(sku, {}).values()
     dimensions = [d for term in terms for d in term["priceDimensions"].values()]
     ordered = sorted(dimensions, key=lambda d: float(d.get("beginRange") or 0))

@@ -42,14 +42,14 @@ _METERS = (
 
 
 def prices_of(region: str, address: str = PRICE_LIST) -> dict[str, Any]:
-    """A region's part of the table.
+    """Returns a region's part of the table.
 
     Args:
         region: such as westeurope.
-        address: the price list's.
+        address: the price list's address.
 
     Raises:
-        KitError: the list can't be fetched or read, or has nothing of this region.
+        KitError: the list can't be fetched or read, or contains nothing about this region.
     """
     parts: dict[str, Any] = {}
     for item in _items(address, serviceName="Virtual Machines", armRegionName=region):
@@ -72,7 +72,7 @@ def prices_of(region: str, address: str = PRICE_LIST) -> dict[str, Any]:
 
 
 def _items(address: str, **equal: str) -> Iterator[Item]:
-    """Prices of what is used and not reserved, of all pages; the list tells capitals from small letters."""
+    """Yields the pay-as-you-go prices of all pages; the list's filter is case-sensitive."""
     terms = " and ".join(f"{name} eq '{value}'" for name, value in {**equal, "priceType": "Consumption"}.items())
     page = fetch(f"{address}?{urlencode({'$filter': terms}, quote_via=quote)}")
     while True:
@@ -100,7 +100,7 @@ def _add_machine(parts: dict[str, Any], item: Item) -> None:
 
 
 def _add_meter(parts: dict[str, Any], meter: _Meter, items: list[Item]) -> None:
-    """The price beyond free tiers and before discounts of quantity; the region's own before that of all regions."""
+    """Adds the price beyond free tiers and before volume discounts; prefers the region's own to that of all regions."""
     fitting = [item for item in items if item["meterName"].endswith(meter.meter) and float(item["retailPrice"]) > 0]
     for place in dict.fromkeys(item["armRegionName"] for item in fitting):
         tiers = [item for item in fitting if item["armRegionName"] == place]

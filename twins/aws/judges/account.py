@@ -1,6 +1,6 @@
 """Look-ups of the judges in the twin's account: principals, policies, encryption keys.
 
-A principal that is nobody is refused as https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html has it.
+Refusals of unknown principals follow https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html.
 """
 
 import json
@@ -46,7 +46,7 @@ class JudgedAccount:
         """Returns the identity of an ARN. For an assumed role's session, `access_key` selects the session policy.
 
         Raises:
-            AwsApiError: nobody of that name exists (any more).
+            AwsApiError: no such principal exists (any more).
         """
         kind, _, name = principal.split(":", 5)[5].partition("/")
         if kind == "root":
@@ -175,7 +175,7 @@ class JudgedAccount:
         return self.key_arn(key, bucket.region_name), str(rule.get("BucketKeyEnabled", "")).lower() == "true"
 
     def object_key(self, bucket_name: str, key: str, version: str | None) -> str:
-        """Returns the ARN of the KMS key that a stored object is encrypted with; empty without one."""
+        """Returns the ARN of the KMS key that encrypts a stored object; empty without one."""
         stored = self._object(bucket_name, key, version)
         if stored is None or not str(stored.encryption or "").startswith("aws:kms"):
             return ""
@@ -205,7 +205,7 @@ class JudgedAccount:
         return f"arn:{self.partition}:kms:{region}:{self.id}:key/{found}"
 
     def alias_target(self, alias: str, region: str) -> str:
-        """Returns the ARN of the key that an alias leads to."""
+        """Returns the ARN of the key that an alias points to."""
         return self.key_arn(alias, region)
 
     def key(self, arn: str) -> Any | None:
@@ -341,7 +341,9 @@ def _bucket_policy(account: JudgedAccount, _region: str, name: str) -> Any:
 
 
 def _key_policy(account: JudgedAccount, region: str, name: str) -> Any:
-    """Of a key that is only being made, or that is not there: that the account's own policies rule it."""
+    """Returns the policy of a KMS key; for a key that does not exist (yet), one that leaves access to the account's own
+    policies.
+    """
     if not name.startswith("key/"):
         return None
     key = account._kms(region).keys.get(name.partition("/")[2])

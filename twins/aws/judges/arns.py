@@ -1,6 +1,7 @@
 """ARNs that an operation's parameters don't contain literally, service by service.
 
-Each function answers the ARNs that an action of its service is judged on; None: as the reference's patterns have it.
+Each function returns the ARNs on which an action of its service is judged; None falls back to the patterns of the
+Service Authorization Reference.
 """
 
 import re
@@ -79,7 +80,9 @@ def _key_of(blob: object) -> str:
 
 
 def _logs(call: ApiCall, account: JudgedAccount) -> list[str] | None:
-    """A policy names a group's log streams (`log-group:NAME:*`) for all but tagging, as CloudWatch's guide has it."""
+    """Returns the ARNs of a call's log groups: `log-group:NAME:log-stream:…`, or the group itself for tagging, as in
+    CloudWatch's guide.
+    """
     given = call.parameters
     base = f"arn:{account.partition}:logs:{call.region}:{account.id}:log-group:"
     if call.operation in _LOG_GROUP_TAGS and (arn := given.get("resourceArn", "")).startswith(base):

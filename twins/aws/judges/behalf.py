@@ -98,7 +98,9 @@ def _s3_keys(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
 
 
 def _endpoint_key(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
-    """SageMaker's permissions reference: kms:CreateGrant "only if the associated EndPointConfig has a KmsKeyId"."""
+    """Yields kms:CreateGrant on the key of the endpoint configuration: SageMaker's permissions reference requires it
+    "only if the associated EndPointConfig has a KmsKeyId".
+    """
     name = call.parameters.get("EndpointConfigName")
     if not name:
         return
@@ -116,7 +118,9 @@ def _deregister(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]
 
 
 def _register(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
-    """Yields what Application Auto Scaling asks of who scales an endpoint ("Permissions required for API actions")."""
+    """Yields the permissions that a caller needs to register a scalable target ("Permissions required for API actions"
+    in Application Auto Scaling's guide).
+    """
     given = call.parameters
     if given.get("ServiceNamespace") != "sagemaker":
         return
@@ -133,7 +137,7 @@ def _register(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
 
 
 def _scaling_alarms(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
-    """Yields the alarms that target tracking creates, reads and deletes as the caller (the same guide)."""
+    """Yields the CloudWatch actions that target tracking performs as the caller on its alarms (same guide)."""
     tracks = call.parameters.get("TargetTrackingScalingPolicyConfiguration")
     if call.operation == "PutScalingPolicy" and not tracks:
         return
@@ -145,7 +149,7 @@ def _scaling_alarms(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAct
 
 
 def _repository_key(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
-    """Yields the grants by which ECR uses a key, created as the caller ("Encryption at rest" in ECR's guide)."""
+    """Yields the KMS actions that ECR performs as the caller to use a key ("Encryption at rest" in ECR's guide)."""
     key = (call.parameters.get("encryptionConfiguration") or {}).get("kmsKey")
     if key:
         context = _via("ecr", call, account) | {"kms:GrantIsForAWSResource": "true"}
@@ -154,7 +158,9 @@ def _repository_key(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAct
 
 
 def _schedule_key(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
-    """EventBridge Scheduler's identity-based policies, "customer managed keys": CreateSchedule and UpdateSchedule."""
+    """Yields the KMS actions that CreateSchedule and UpdateSchedule need ("customer managed keys" in EventBridge
+    Scheduler's identity-based policies).
+    """
     if key := call.parameters.get("KmsKeyArn"):
         group, name = call.parameters.get("GroupName", "default"), call.parameters["Name"]
         arn = f"arn:{account.partition}:scheduler:{call.region}:{account.id}:schedule/{group}/{name}"
@@ -183,7 +189,9 @@ def _publish_key(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction
 
 
 def _log_delivery(call: ApiCall, _account: JudgedAccount) -> Iterator[JudgedAction]:
-    """Flow logs that go to S3 are a delivery of CloudWatch Logs ("Publish flow logs to Amazon S3" in the VPC guide)."""
+    """Yields logs:CreateLogDelivery for flow logs to S3, and logs:DeleteLogDelivery for every removal ("Publish flow
+    logs to Amazon S3" in the VPC guide).
+    """
     verb = "Create" if call.operation == "CreateFlowLogs" else "Delete"
     if verb == "Delete" or call.parameters.get("LogDestinationType") == "s3":
         yield JudgedAction(f"logs:{verb}LogDelivery", "*")

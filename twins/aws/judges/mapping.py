@@ -1,8 +1,8 @@
 """Maps a call to what IAM judges: actions, ARNs and condition keys.
 
 Most operations follow from the Service Authorization Reference alone: the action has the operation's name, and its
-resource types' ARNs are filled from parameters of the same names. `tables` and `arns` hold what differs; S3,
-which has its own way, is in `s3`; what a call needs besides its own action is in `behalf`.
+resource types' ARNs are filled from parameters of the same names. `tables` and `arns` hold the exceptions, `s3` the
+rules of S3, and `behalf` the permissions that a call needs besides its own action.
 """
 
 import re
@@ -20,7 +20,7 @@ from twins.aws.wire.calls import ApiCall, AwsApiError
 
 
 class Mapping:
-    """Reads the reference, and looks names up in the account."""
+    """Maps calls by the Service Authorization Reference and the account's resources."""
 
     def __init__(self, reference: Reference, account: JudgedAccount) -> None:
         self._reference = reference
@@ -106,7 +106,9 @@ _ONE_OF = {"sagemaker:ListModelPackages", "servicequotas:GetServiceQuota"}
 
 
 def _arns(parameters: dict[str, Any]) -> list[str]:
-    """Returns the ARNs among the parameters of the first level: what the call is about, not what it mentions."""
+    """Returns the ARNs among the top-level parameters, which name the call's subject; nested ones are only
+    references.
+    """
     values: list[Any] = []
     for value in parameters.values():
         values += value if isinstance(value, list) else [value]

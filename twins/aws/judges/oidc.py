@@ -13,10 +13,10 @@ from twins.core import web_identity
 
 
 def claims_of(twin: AccountTwin, token: str) -> dict[str, Any]:
-    """Returns the claims of a token that the twin issued in an issuer's place.
+    """Returns the claims of a web identity token that the twin issued on behalf of an external issuer.
 
     Raises:
-        AwsApiError: another made it, it is expired, or it is none.
+        AwsApiError: the token was made elsewhere, has expired, or is malformed.
     """
     try:
         return web_identity.claims_of(twin.home, token)
@@ -31,7 +31,7 @@ def read(token: str, account: JudgedAccount) -> tuple[str, Context]:
     """Returns the ARN of the OIDC provider that issued a token, and the keys `<issuer>:aud`, `<issuer>:sub` …
 
     Raises:
-        AwsApiError: the token is none that the twin made, or its issuer is no provider of the account.
+        AwsApiError: the twin did not issue the token, or its issuer is not an OIDC provider of the account.
     """
     claims = claims_of(account.twin, token)
     issuer = str(claims.get("iss", "")).partition("://")[2].rstrip("/")

@@ -1,7 +1,7 @@
-"""The judge of permissions, by role, permissions boundary, session and resource policies.
+"""The permission judge, which evaluates identity, boundary, session and resource policies.
 
-It is asked for every call before it is carried out, and by the platform for what a service does under a role. All but
-the mapping is IAM's own logic, as `evaluator` has it.
+It judges every call before it is carried out, and on behalf of the platform, the actions of a service under a role.
+`mapping` turns a call into actions on resources; `evaluator` decides by IAM's own logic.
 
 https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
 https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_AssociateKmsKey.html
@@ -47,10 +47,11 @@ _BROUGHT = {
 
 
 class AwsPermissionJudge:
-    """Refuses, with the service's own error, what a principal may not do. Switched off, it starts no process.
+    """Refuses, with the service's own error, what a principal may not do. Starts no process if permissions are not
+    judged.
 
     Raises:
-        KitError: when it is made, where Node or its packages are missing and can't be installed.
+        KitError: on creation, if Node or its packages are missing and can't be installed.
     """
 
     def __init__(self, twin: AccountTwin) -> None:
@@ -74,10 +75,10 @@ class AwsPermissionJudge:
         return Evaluator(self._installation)
 
     def __call__(self, call: ApiCall) -> None:
-        """Judge a call.
+        """Judges a call, and records the permissions that it needed.
 
         Raises:
-            AwsApiError: it is denied, or brings a policy that IAM refuses.
+            AwsApiError: the call is denied, or contains a policy that IAM refuses.
         """
         if self._twin.settings.judge == "off":
             return
@@ -107,9 +108,9 @@ class AwsPermissionJudge:
     ) -> str | None:
         """Returns AWS's message if a service may not do something under a role; None if it may.
 
-        Judged as AWS does it: the role's trust policy first (with aws:SourceAccount, and aws:SourceArn where the
-        context has it), then what a session of the role may do, by its own, its boundary's and the resource's policies.
-        Without a service it is a simulation: `role_arn` may be a user's too, and no trust policy is asked.
+        Judged as on AWS: the role's trust policy first (with aws:SourceAccount, and aws:SourceArn if the context has
+        it), then the permissions of a session of the role: the role's policies, its boundary and the resource's policy.
+        With an empty `service` this is a simulation: `role_arn` may be a user's too, and no trust policy is checked.
         """
         given: Context = dict(context or {})
         trust: Context = {"aws:SourceAccount": self.account.id}
@@ -129,7 +130,9 @@ class AwsPermissionJudge:
         return None if verdict.allowed else denials.reason(who.arn, action, resource, verdict)
 
     def _would(self, arn: str, access: JudgedAction, region: str) -> str | None:
-        """Returns the verdict for a user or a role's session, whoever assumed it; records nothing."""
+        """Returns AWS's message if a user, or a session of a role, would be denied; None if allowed. Records
+        nothing.
+        """
         who = self.account.session_of(arn, "simulated") or self.account.identity(arn)
         verdict = self._verdicts(who, [access], region)[0]
         return None if verdict.allowed else denials.reason(who.arn, access.action, access.resource, verdict)
@@ -137,7 +140,7 @@ class AwsPermissionJudge:
     def would_allow(
         self, policies: tuple[str, ...], boundary: str | None, action: str, resource: str, context: Mapping[str, Any]
     ) -> str | None:
-        """Returns why policies that are attached to nobody would deny something; None if they allow it."""
+        """Returns why a set of unattached policies would deny an action; None if they allow it."""
         nobody = f"arn:{self.account.partition}:iam::{self.account.id}:user/simulated"
         question = PolicyQuestion(nobody, self.account.id, action, resource, context, policies, boundary)
         verdict = self._evaluator.judge([question])[0]
@@ -213,7 +216,7 @@ class AwsPermissionJudge:
         )
 
     def _with_grants(self, who: AwsIdentity, access: JudgedAction, verdict: PolicyVerdict) -> PolicyVerdict:
-        """A grant on a KMS key allows what no policy does; an explicit denial stands."""
+        """Returns an allowing verdict if a grant on the KMS key covers the access; an explicit denial stands."""
         if verdict.allowed or verdict.explicit or not access.action.startswith("kms:"):
             return verdict
         operation = access.action.partition(":")[2]
@@ -243,7 +246,9 @@ class AwsPermissionJudge:
     # -- special calls ------------------------------------------------------------------------------------------------
 
     def _judge_unsigned(self, call: ApiCall) -> None:
-        """AssumeRoleWithWebIdentity is judged by the role's trust policy and what the token says."""
+        """Judges AssumeRoleWithWebIdentity by the role's trust policy and the token's claims; ignores other unsigned
+        calls.
+        """
         if (call.service, call.operation) != ("sts", "AssumeRoleWithWebIdentity"):
             return
         role = call.parameters["RoleArn"]
@@ -293,7 +298,9 @@ class AwsPermissionJudge:
 
 
 def _binds_root(access: JudgedAction, policy: str | None) -> bool:
-    """Returns whether a resource policy can refuse the account: a denial can, and a key's policy that omits it."""
+    """Returns whether a resource policy can refuse the account's root: by a denial, or as a key policy that does not
+    grant it kms:*.
+    """
     if policy is None:
         return False
     if '"Deny"' in policy:

@@ -27,7 +27,7 @@ _NETWORK_READS = (
 
 @dataclass(frozen=True)
 class _Workload:
-    """A resource of SageMaker that the platform works for: its account, region and way to S3."""
+    """A SageMaker resource on whose behalf the platform accesses others: its account, region and way to S3."""
 
     account: JudgedAccount
     region: str
@@ -51,7 +51,9 @@ class _Workload:
         return f"arn:{self.account.partition}:{service}:{self.region}:{self.account.id}:{rest}"
 
     def context(self, **keys: Any) -> Context:
-        """Returns the keys of an access: whose it is (read by the role's trust policy), and those given."""
+        """Returns the condition keys of an access: aws:SourceArn, which the role's trust policy may check, and those
+        given.
+        """
         return {"aws:SourceArn": self.source, **keys}
 
     def via(self, service: str, **keys: Any) -> Context:
@@ -162,7 +164,7 @@ def _unique(accesses: list[JudgedAction]) -> list[JudgedAction]:
 
 
 def _pull(workload: _Workload, image: str) -> Iterator[JudgedAction]:
-    """Pull an image. One that is a process stands for one in the account's own registry; it is pulled from nowhere."""
+    """Yields the accesses to pull an image from ECR; none for an image that runs as a process."""
     registry, _, rest = image.partition("/")
     if ".dkr.ecr." not in registry:
         return
@@ -182,7 +184,9 @@ def _model_data(workload: _Workload, container: Mapping[str, Any]) -> Iterator[J
 
 
 def _path_to_s3(account: JudgedAccount, region: str, network: Mapping[str, Any] | None) -> Context:
-    """From a VPC, data goes to S3 through the VPC, and through its endpoint for S3 where it has one."""
+    """Returns the condition keys for S3 traffic from a VPC: the VPC, and its endpoint for S3 if it has one; empty
+    without a VPC.
+    """
     vpcs = account.vpcs_of((network or {}).get("Subnets") or [], region)
     if not vpcs:
         return {}
@@ -191,7 +195,7 @@ def _path_to_s3(account: JudgedAccount, region: str, network: Mapping[str, Any] 
 
 
 def _read(workload: _Workload, uri: str) -> Iterator[JudgedAction]:
-    """List a prefix and get what is there (or would be), with the key that encrypts it."""
+    """Yields the accesses to list a prefix and read its objects (or one that would be there), and to decrypt them."""
     bucket, prefix = _split(uri)
     arn = f"arn:{workload.account.partition}:s3:::{bucket}"
     yield JudgedAction("s3:ListBucket", arn, workload.context(**workload.path_to_s3, **{"s3:prefix": prefix}))
@@ -207,7 +211,7 @@ def _read(workload: _Workload, uri: str) -> Iterator[JudgedAction]:
 
 
 def _write(workload: _Workload, uri: str, key: str) -> Iterator[JudgedAction]:
-    """Put an object, in parts where it is large, with the bucket's key or the one that is asked for."""
+    """Yields the accesses to put an object, large ones in parts, with the given KMS key or the bucket's default."""
     bucket, prefix = _split(uri)
     arn = f"arn:{workload.account.partition}:s3:::{bucket}"
     object_arn = f"{arn}/{prefix if prefix and not prefix.endswith('/') else prefix + 'object'}"
@@ -271,7 +275,7 @@ def _logs(workload: _Workload, group: str, stream: str) -> Iterator[JudgedAction
 
 
 def _capture(workload: _Workload, configuration: Mapping[str, Any]) -> Iterator[JudgedAction]:
-    """Yields the access to captured requests, and to what an async endpoint reads and writes."""
+    """Yields the accesses for captured requests, and for the results and notifications of an asynchronous endpoint."""
     capture = configuration.get("DataCaptureConfig") or {}
     if capture.get("EnableCapture") and capture.get("DestinationS3Uri"):
         yield from _write(workload, capture["DestinationS3Uri"].rstrip("/") + "/", capture.get("KmsKeyId", ""))

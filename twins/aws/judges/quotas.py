@@ -1,10 +1,10 @@
 """The judge of quotas, and of references that AWS checks on a call: roles, images, model data, subnets.
 
-The limits are a twin's own, for a real account's can't be known from here: `LIMITS`, changed by the setting `quotas`
-(quota name to limit). Whether AWS has an instance free right now is nobody's to know either: the fault `capacity` asks
-for none.
+The limits are the twin's own, because a real account's are unknown here: `LIMITS`, overridden by the setting `quotas`
+(quota name to limit). Capacity is unlimited, as its current state on AWS can't be known, unless the fault `capacity` is
+active.
 
-Words of the refusals, from field reports and references:
+Wording of the refusals, from field reports and references:
 https://github.com/aws/amazon-sagemaker-examples/issues/307 (quotas),
 https://github.com/aws-samples/easy-amazon-sagemaker-deployments/issues/4 (images of models),
 https://github.com/philschmid/llm-sagemaker-sample/issues/2 (model data),
@@ -57,8 +57,8 @@ def listed_codes() -> dict[str, str]:
     """Returns quota -> code for every quota of the twin: each of SageMaker's instance types in each use that has
     quotas.
 
-    A code that `quota_codes.json` does not know is the twin's own, and begins with TWIN-. How the quotas of a use are
-    named: https://docs.aws.amazon.com/general/latest/gr/sagemaker.html
+    A code that is missing in `quota_codes.json` is the twin's own, and begins with TWIN-. Naming of the quotas:
+    https://docs.aws.amazon.com/general/latest/gr/sagemaker.html
     """
     model = get_session().get_service_model("sagemaker")
     training, hosting = (
@@ -91,10 +91,10 @@ class QuotaJudge:
         }
 
     def __call__(self, call: ApiCall) -> None:
-        """Judge a call.
+        """Judges a call.
 
         Raises:
-            AwsApiError: a quota is exceeded, or something that the call names is missing.
+            AwsApiError: a quota is exceeded, or something that the call names does not exist.
         """
         for rule in self._rules.get((call.service, call.operation), []):
             rule(call)
@@ -107,10 +107,14 @@ class QuotaJudge:
         return LIMITS.get(quota, 0 if _ON_REQUEST.match(quota) else LIMIT_OF_A_TYPE)
 
     def check_instances(self, uses: Mapping[str, int], wanted: Mapping[str, int]) -> None:
-        """Refuses a demand beyond a quota. Quota name -> instances in use, and those asked for in addition.
+        """Refuses a demand that exceeds a quota.
+
+        Args:
+            uses: quota name -> instances in use.
+            wanted: quota name -> additional instances.
 
         Raises:
-            AwsApiError: ResourceLimitExceeded, naming the quota as AWS does.
+            AwsApiError: ResourceLimitExceeded, with AWS's name of the quota.
         """
         for quota, delta in wanted.items():
             if delta > 0 and uses.get(quota, 0) + delta > self.limit(quota):

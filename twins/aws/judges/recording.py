@@ -1,12 +1,13 @@
 """Derives the IAM policy that allows exactly the recorded calls of a principal.
 
-Names that are not the same the next time, or in another account, are written with a `*`:
+Names that change between runs or accounts are written with a `*`:
 
-- what AWS names: KMS keys, EC2's ids, scalable targets, the end of a secret's name, log streams, hosted zones;
-- names made of a hash of content or account: a last part `-<8 hex digits>-<number>` or `-<12 or more hex digits>`;
-- S3 objects: all below the same first folder; training jobs and model packages: all of a name's first part.
+- names given by AWS: KMS keys, EC2's ids, scalable targets, the end of a secret's name, log streams, hosted zones;
+- names with a hash of content or account: a last part `-<8 hex digits>-<number>` or `-<12 or more hex digits>`;
+- S3 objects: all below the same first folder; training jobs and model packages: all with the same first part of the
+  name.
 
-Account and region are the given ones, wherever the recorded ones stood.
+Account and region are replaced by the given ones.
 """
 
 import json
@@ -17,7 +18,7 @@ from typing import Any
 from contract.twins import TWIN_ACCOUNT
 
 MANAGED_LIMIT = 6_144
-"""Characters of a managed policy, white space not counted."""
+"""Maximum size of a managed policy, in characters without white space."""
 _GENERAL = [
     (re.compile(r"^(arn:[\w-]+:kms:[^:]*:\d*:key/).+$"), r"\1*"),
     (re.compile(r"^(arn:[\w-]+:ec2:[^:]*:\d*:[\w-]+/).+$"), r"\1*"),
@@ -37,10 +38,10 @@ def policy_document(
     """Returns one policy of all actions that were recorded as allowed.
 
     Args:
-        records: `{"principal": …, "action": …, "resource": …, "allowed": …}` as `GET /_twin/recorded` answers them, of
+        records: `{"principal": …, "action": …, "resource": …, "allowed": …}` as returned by `GET /_twin/recorded`, of
             one principal.
-        account: where the policy is for.
-        region: likewise; of ARNs that have one.
+        account: the account in the policy's ARNs.
+        region: the region in ARNs that have one.
         partition: aws, aws-cn, aws-us-gov.
     """
     return _document(_statements(records, account, region, partition))
@@ -54,7 +55,9 @@ def policy_documents(
     partition: str = "aws",
     limit: int = MANAGED_LIMIT,
 ) -> list[dict[str, Any]]:
-    """Returns the same as several policies, each within IAM's size of a managed policy (a role takes 10 of them)."""
+    """Returns the same permissions as several policies, each within the size limit of a managed policy (a role takes 10
+    of them).
+    """
     documents: list[dict[str, Any]] = []
     kept: list[dict[str, Any]] = []
     for statement in _fitting(_statements(records, account, region, partition), limit):
@@ -73,7 +76,7 @@ def size(document: Mapping[str, Any]) -> int:
 def _statements(
     records: Iterable[Mapping[str, Any]], account: str, region: str, partition: str
 ) -> list[dict[str, Any]]:
-    """Returns statements; actions with the same resources share one."""
+    """Returns statements that each cover one set of resources and all actions on it."""
     resources: dict[str, set[str]] = {}
     for record in records:
         if record["allowed"]:
@@ -102,7 +105,7 @@ def _moved(arn: str, account: str, region: str, partition: str) -> str:
 
 
 def _least(arns: set[str]) -> tuple[str, ...]:
-    """Returns the ARNs that no other one with a `*` covers."""
+    """Returns the ARNs without those that another one with a `*` covers."""
 
     def covered(arn: str) -> bool:
         return any(other != arn and other.endswith("*") and arn.startswith(other[:-1]) for other in arns)
@@ -111,7 +114,7 @@ def _least(arns: set[str]) -> tuple[str, ...]:
 
 
 def _fitting(statements: Sequence[dict[str, Any]], limit: int) -> Iterable[dict[str, Any]]:
-    """Yields statements that each fit into a document of their own, by dividing resources where there are too many."""
+    """Yields statements that each fit into a document of their own, splitting long resource lists."""
     for statement in statements:
         resources = statement["Resource"]
         if size(_document([statement])) <= limit or isinstance(resources, str) or len(resources) == 1:

@@ -5,7 +5,7 @@ Source: AWS's Service Authorization Reference and the permissions pages of each 
 """
 
 FREE = {("sts", "GetCallerIdentity"), ("sts", "GetSessionToken"), ("sts", "AssumeRoleWithSAML")}
-"""Operations that need no permission, or that no policy of ours decides."""
+"""Operations that need no permission, or that the twin's policies don't decide."""
 
 ACTIONS: dict[tuple[str, str], str] = {
     **{("budgets", operation): "budgets:ModifyBudget" for operation in [
@@ -23,7 +23,7 @@ ACTIONS: dict[tuple[str, str], str] = {
     ("iam", "UpdateOpenIDConnectProvider"): "iam:UpdateOpenIDConnectProviderThumbprint",
     ("ecr", "ListImageReferrers"): "ecr:ListImages",
 }  # fmt: skip
-"""Operations whose action has another name."""
+"""Operations whose action has another name: (service, operation) -> action."""
 
 PLACEHOLDERS: dict[tuple[str, str], str] = {
     ("budgets", "BudgetName"): "BudgetName || Budget.BudgetName || NewBudget.BudgetName",
@@ -44,7 +44,7 @@ PLACEHOLDERS: dict[tuple[str, str], str] = {
     ("sagemaker", "EndpointConfigName"): "EndpointConfigName",
     ("servicequotas", "ServiceCode"): "ServiceCode",
 }
-"""A resource's placeholder, where it is not the parameter of the same name."""
+"""Placeholders of resource names that are not filled from the parameter of the same name."""
 
 CREATES_TAGGED: dict[str, str] = {
     "sagemaker": "sagemaker:AddTags",
@@ -61,7 +61,7 @@ CREATES_TAGGED: dict[str, str] = {
     "ssm": "ssm:AddTagsToResource",
     "secretsmanager": "secretsmanager:TagResource",
 }
-"""What a creating call with tags needs besides, on what it creates."""
+"""The additional action that a creating call with tags needs on the new resource, by service."""
 
 IAM_TAGS = {
     "CreateRole": "iam:TagRole",
@@ -94,7 +94,7 @@ PASSED_ROLES: dict[tuple[str, str], tuple[str, str]] = {
     ("s3", "PutBucketReplication"): ("ReplicationConfiguration.Role", "s3.amazonaws.com"),
     ("iam", "AddRoleToInstanceProfile"): ("RoleName", "ec2.amazonaws.com"),
 }
-"""The role that a call hands to a service: the caller needs iam:PassRole on it."""
+"""The parameter with a role that a call passes to a service, and that service; the caller needs iam:PassRole on it."""
 
 _TRAINING_AND_HOSTING = {
     "sagemaker:InstanceTypes": "[ProductionVariants[].InstanceType, ShadowProductionVariants[].InstanceType, "
@@ -170,7 +170,7 @@ CONTEXT: dict[str, dict[str, str]] = {
     "events": {"events:TargetArn": "Targets[].Arn"},
     "secretsmanager": {"secretsmanager:Name": "Name", "secretsmanager:SecretId": "SecretId"},
 }
-"""IAM's condition keys that a call's own parameters fill."""
+"""IAM condition keys that a call's own parameters fill, by service."""
 
 EC2_IDS = {
     "vpc": "vpc",
@@ -186,4 +186,4 @@ EC2_IDS = {
     "acl": "network-acl",
     "fl": "vpc-flow-log",
 }
-"""What the prefix of an EC2 id says of its type."""
+"""Prefix of an EC2 id -> resource type."""

@@ -1,6 +1,6 @@
 """ECR's registry on the twin's own port: login, permissions, and tags that may be immutable.
 
-https://docs.aws.amazon.com/AmazonECR/latest/userguide/common-errors-docker.html for the words.
+https://docs.aws.amazon.com/AmazonECR/latest/userguide/common-errors-docker.html has the error messages.
 """
 
 import time
@@ -55,7 +55,7 @@ class _EcrRepository:
 
     @property
     def stored(self) -> str:
-        """The storage knows no regions."""
+        """The repository's name in the storage, with its region: the storage knows no regions."""
         return f"{self.region}/{self.name}"
 
     def tags(self) -> list[str]:
@@ -80,7 +80,7 @@ class _EcrRepository:
 
 
 class _Ecr:
-    """ECR's decisions about a request."""
+    """ECR's decisions about a registry request."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
@@ -116,7 +116,7 @@ class _Ecr:
         raise RegistryError("UNAUTHORIZED", f"Not Authorized: log in to {url} by the token of ECR", 401, challenge)
 
     def _require(self, repository: _EcrRepository, judge: Callable[[], float]) -> None:
-        """As for a call of ECR's own API; the twin's lock is held no longer than that takes."""
+        """Judges a request as a call of ECR's own API; holds the twin's lock only meanwhile."""
         with _in_words_of_the_registry(self._twin):
             slower = judge()
             images.repository(self._twin, repository.region, repository.name)
@@ -137,7 +137,7 @@ def _by_platform(request: Request) -> bool:
 
 @contextmanager
 def _in_words_of_the_registry(twin: AccountTwin) -> Iterator[None]:
-    """With the lock held; a refusal of ECR's own API is one of the registry's."""
+    """Holds the twin's lock, and turns errors of ECR's own API into errors of the registry API."""
     try:
         with twin.lock:
             yield

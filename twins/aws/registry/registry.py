@@ -13,7 +13,7 @@ USER = "AWS"
 TOKEN_HOURS = 12
 _PURPOSE = "registry"
 PULL_HOST = "localhost"
-"""Who asks by this name is not asked for a login, and gets only what `pull_name` names."""
+"""Requests to this host need no login, and can only read names returned by `pull_name`."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def holder(twin: AccountTwin, authorization: str) -> Holder | None:
 
 
 def pull_name(twin: AccountTwin, repository: str, region: str) -> str:
-    """Returns HOST:PORT/NAME of a repository for SageMaker's pulls: without a login, because only the twin can compute
-    the name.
+    """Returns HOST:PORT/NAME of a repository for SageMaker's pulls. They need no login, because only the twin can
+    compute the name.
     """
     return f"{PULL_HOST}:{twin.describe()['port']}/{registry.pull_name(twin, region, repository)}"

@@ -1,6 +1,6 @@
 """SageMaker's control plane: https://docs.aws.amazon.com/sagemaker/latest/APIReference/Welcome.html
 
-What is here replaces moto's answers; what is not (pipelines, notebooks, …) is moto's.
+The operations registered here replace moto's; moto answers all others (pipelines, notebooks, …).
 """
 
 from twins.aws.sagemaker.documents import SERVICE

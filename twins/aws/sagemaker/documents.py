@@ -1,10 +1,10 @@
 """SageMaker's documents: where they are kept, their names, AWS's errors for missing ones, and lists of them.
 
-Every resource is one document by its ARN: the parameters of its creation as they were given, and what SageMaker adds.
+Every resource is one document, stored by its ARN: the parameters of its creation as given, and what SageMaker adds.
 
-https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html; words as in field reports and in providers:
-https://github.com/astronomer/astronomer-providers/issues/1055 (what exists already),
-https://github.com/hashicorp/terraform-provider-aws/tree/main/internal/service/sagemaker (what is not there).
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html; messages from field reports and providers:
+https://github.com/astronomer/astronomer-providers/issues/1055 (existing resources),
+https://github.com/hashicorp/terraform-provider-aws/tree/main/internal/service/sagemaker (missing resources).
 """
 
 import base64
@@ -68,7 +68,7 @@ def find(twin: AccountTwin, kind: DocumentKind, region: str, name: str) -> Docum
     """Returns the document of a name.
 
     Raises:
-        AwsApiError: there is none.
+        AwsApiError: it does not exist.
     """
     found = lookup(twin, kind, region, name)
     if found is None:
@@ -86,10 +86,10 @@ def missing(kind: DocumentKind, arn: str) -> AwsApiError:
 
 
 def create(twin: AccountTwin, kind: DocumentKind, call: ApiCall, **more: Any) -> Document:
-    """Keeps a new document with a call's parameters.
+    """Stores a new document with a call's parameters.
 
     Raises:
-        AwsApiError: there is one of this name.
+        AwsApiError: the name exists already.
     """
     arn = arn_of(twin, kind, call.region, call.parameters[kind.name])
     if arn in documents(twin, kind, call.region):
@@ -107,7 +107,7 @@ def delete(twin: AccountTwin, kind: DocumentKind, region: str, name: str) -> Doc
     """Deletes a document and its tags.
 
     Raises:
-        AwsApiError: there is none.
+        AwsApiError: it does not exist.
     """
     document = find(twin, kind, region, name)
     drop(twin, kind, document)
@@ -142,10 +142,10 @@ class Listing:
 
 
 def page_of(call: ApiCall, kind: DocumentKind, found: Mapping[str, Document], listing: Listing) -> Document:
-    """Returns a page of documents, filtered and sorted as AWS does it.
+    """Returns a page of documents, filtered and sorted as on AWS.
 
     Raises:
-        AwsApiError: the token is not one that a page had.
+        AwsApiError: the token was not returned with an earlier page.
     """
     given = call.parameters
     chosen = [document for document in found.values() if _matches(given, kind, document, listing)]

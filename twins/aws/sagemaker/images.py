@@ -20,14 +20,14 @@ _ECR = re.compile(
 )
 _S3 = re.compile(r"s3://(?P<bucket>[^/]+)/?(?P<key>.*)$")
 PROCESS = "process:"
-"""What an image's reference begins with that a twin of the kit runs as a process, and that a real cloud refuses."""
+"""Prefix of image references that the kit's twin runs as a process; AWS refuses them."""
 
 
 def require_usable(twin: AccountTwin, image: str, access_mode: str = "") -> None:
     """Refuses an image that SageMaker would not accept, by its name or its manifest.
 
     Raises:
-        AwsApiError: it is not in ECR, or its manifest is of a kind that SageMaker does not read.
+        AwsApiError: the image is not in ECR, or its manifest is of a kind that SageMaker does not read.
     """
     if image.startswith(PROCESS):
         return
@@ -47,7 +47,7 @@ def require_usable(twin: AccountTwin, image: str, access_mode: str = "") -> None
 
 
 def is_there(twin: AccountTwin, image: str) -> bool:
-    """Returns whether an image exists. Images of other accounts, which the twin doesn't know, count as existing."""
+    """Returns whether an image exists. Images of other accounts, which the twin doesn't hold, count as existing."""
     match = _ECR.match(image)
     if image.startswith(PROCESS) or not match or match["account"] != twin.account:
         return True
@@ -57,10 +57,10 @@ def is_there(twin: AccountTwin, image: str) -> bool:
 def runnable(twin: AccountTwin, image: str) -> str:
     """Returns hosting's reference of an image: `process:NAME@sha256:…` or `docker:HOST:PORT/REPOSITORY@sha256:…`.
 
-    Quick, and may be called with the twin's lock held: nothing is pulled yet (`hosting.runtimes.pull`).
+    Returns quickly, and may be called with the twin's lock held: pulling is left to `hosting.runtimes.pull`.
 
     Raises:
-        AwsApiError: it can't run here; its message says why, and the fix.
+        AwsApiError: the image can't run here; the message gives the reason and the fix.
     """
     if image.startswith(PROCESS):
         try:
@@ -79,7 +79,7 @@ def runnable(twin: AccountTwin, image: str) -> str:
 
 
 def resolved(twin: AccountTwin, image: str) -> str:
-    """Returns an image by its digest, as DescribeEndpoint answers it."""
+    """Returns an image with its digest, as in the response of DescribeEndpoint."""
     match, found = _ECR.match(image), _in_ecr(twin, image)
     if not match or found is None:
         return image
@@ -87,7 +87,7 @@ def resolved(twin: AccountTwin, image: str) -> str:
 
 
 def has_data(twin: AccountTwin, uri: str) -> bool:
-    """Returns whether there is an object at this S3 URI, or below it."""
+    """Returns whether an object exists at this S3 URI, or below it."""
     match = _S3.match(uri)
     if not match:
         return False

@@ -19,7 +19,7 @@ _CONFIGS = Listing("EndpointConfigs", ("EndpointConfigName", "EndpointConfigArn"
 
 
 class Models:
-    """Operations on models and endpoint configurations. Each public method answers the operation of its name."""
+    """Operations on models and endpoint configurations. Each public method implements the operation of its name."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin

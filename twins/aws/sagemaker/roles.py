@@ -14,7 +14,7 @@ def require_role(twin: AccountTwin, role_arn: str) -> None:
     """Refuses a role that does not exist, does not work yet, or does not trust SageMaker.
 
     Raises:
-        AwsApiError: in AWS's words, which the Pulumi plugin knows: it tries again for two minutes.
+        AwsApiError: with AWS's message, which makes the Pulumi plugin retry for two minutes.
     """
     if role_arn and not trusts(twin, role_arn, _PRINCIPAL):
         message = (

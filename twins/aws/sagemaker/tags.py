@@ -15,7 +15,7 @@ _MOST_TAGS = 50
 
 
 class Tags:
-    """Operations on tags; those of resources that moto keeps (pipelines, notebooks) are moto's."""
+    """Operations on tags; moto answers for resources that it keeps (pipelines, notebooks)."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin

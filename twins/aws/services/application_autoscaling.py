@@ -38,7 +38,7 @@ def _tagged(twin: AccountTwin) -> list[Tagged]:
 
 
 class _ApplicationAutoscaling:
-    """A method an operation."""
+    """Application Auto Scaling's operations, one method each."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin

@@ -33,7 +33,7 @@ def _tagged(twin: AccountTwin) -> list[Tagged]:
 
 
 class _Budgets:
-    """A method an operation."""
+    """The operations of AWS Budgets, one method each."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin

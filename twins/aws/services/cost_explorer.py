@@ -12,14 +12,14 @@ _EVERYWHERE = "aws"  # costs belong to no region
 
 
 def install(twin: AccountTwin) -> None:
-    """Registers the tags' part of
+    """Registers the operations on cost allocation tags of
     https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_Operations_AWS_Cost_Explorer_Service.html.
     """
     implement_methods(twin, _SERVICE, _CostExplorer(twin))
 
 
 class _CostExplorer:
-    """A method an operation."""
+    """The operations on cost allocation tags, one method each."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
@@ -48,7 +48,9 @@ class _CostExplorer:
         return {"Errors": errors}
 
     def _tags(self) -> list[Document]:
-        """AWS takes up to a day to offer a tag, the twin none: activating-tags.html of its billing guide."""
+        """Returns the cost allocation tags. New tags appear at once; AWS takes up to a day (activating-tags.html of its
+        billing guide).
+        """
         places = {self._twin.region, *regions(self._twin, "sagemaker")}
         carried = {key for place in places for _, tags in tagging.everything(self._twin, place) for key in tags}
         inactive = {"Status": "Inactive"}

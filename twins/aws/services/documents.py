@@ -15,8 +15,8 @@ Document = dict[str, Any]
 
 
 def implement_methods(twin: AccountTwin, service: str, answers: object) -> None:
-    """Registers each method of an object that takes only a `call` for the operation of its name: `create_budget` for
-    CreateBudget.
+    """Registers each method of an object that takes only a `call` as the handler of the operation of its name:
+    `create_budget` for CreateBudget.
     """
     for name, method in inspect.getmembers(answers, inspect.ismethod):
         if list(inspect.signature(method).parameters) == ["call"] and not name.startswith("_"):
@@ -35,7 +35,7 @@ def regions(twin: AccountTwin, service: str) -> list[str]:
 
 
 def plain(value: Any) -> Any:
-    """Returns a call's parameters in JSON's types: times as seconds since 1970, bytes as base64."""
+    """Returns a call's parameters as JSON types: times as seconds since 1970, bytes as base64."""
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     if isinstance(value, bytes):
@@ -48,7 +48,7 @@ def plain(value: Any) -> Any:
 
 
 def now() -> float:
-    """Returns seconds since 1970, to the millisecond, as APIs answer times."""
+    """Returns the seconds since 1970, to the millisecond, as in API responses."""
     return round(time.time(), 3)
 
 
@@ -63,7 +63,7 @@ def page(
     """Returns one page of items, and the token of the next.
 
     Raises:
-        AwsApiError: the token is not one that a page had.
+        AwsApiError: the token was not returned with an earlier page.
     """
     everything = list(items)
     if token and not token.isdigit():
@@ -87,10 +87,10 @@ def tag_map(tags: Iterable[Mapping[str, str]] | None, key: str = "Key", value: s
 def ask(
     twin: AccountTwin, service: str, operation: str, region: str, parameters: Document, principal: str = ""
 ) -> Document:
-    """Returns the answer of the twin's own handler of another service; judged first if `principal` is given.
+    """Returns the response of the twin's own handler of another service; judged first if `principal` is given.
 
     Raises:
-        AwsApiError: as the service refuses.
+        AwsApiError: the service refuses, or the principal may not.
     """
     call = ApiCall(service, operation, parameters, "", region, principal)
     if principal:

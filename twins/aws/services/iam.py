@@ -30,7 +30,7 @@ _REPORT_FIELDS = (
 
 
 def install(twin: AccountTwin) -> None:
-    """Corrects moto's IAM after https://docs.aws.amazon.com/IAM/latest/APIReference/welcome.html."""
+    """Corrects moto's IAM to match https://docs.aws.amazon.com/IAM/latest/APIReference/welcome.html."""
     iam = _Iam(twin)
     for operation in _NAMES_A_POLICY:
         twin.before("iam", operation, iam.load_managed_policy)
@@ -47,7 +47,7 @@ def install(twin: AccountTwin) -> None:
 
 
 def is_settled(twin: AccountTwin, role_arn: str) -> bool:
-    """Returns whether a role works yet: the fault `role_propagation` delays that for a new role."""
+    """Returns whether a role can be used yet: the fault `role_propagation` delays that for a new role."""
     created = shelf(twin, "iam", "created", "aws").get(role_arn, {}).get("at", 0)
     fault = faults.find(twin, "role_propagation")
     return not fault or created + fault["seconds"] <= now() or not faults.take(twin, "role_propagation")
@@ -62,8 +62,8 @@ def role_named(twin: AccountTwin, role_arn: str) -> Any | None:
 
 
 def trusts(twin: AccountTwin, role_arn: str, service: str) -> bool:
-    """Returns whether there is such a role, in force by now, whose trust policy names the service. The judge evaluates
-    conditions.
+    """Returns whether a role exists, can be used yet, and has a trust policy that names the service. The judge
+    evaluates conditions.
     """
     role = role_named(twin, role_arn)
     if role is None or not is_settled(twin, role_arn):
@@ -183,7 +183,9 @@ class _Iam:
 
 
 def _load_managed(backend: Any, arn: str) -> None:
-    """Put one of AWS's managed policies into moto's account; all of them would be 1,600 in every list."""
+    """Adds one of AWS's managed policies to moto's account on first use; loading all would put 1,600 into every
+    list.
+    """
     if not arn.startswith(_MANAGED) or arn in backend.managed_policies:
         return
     from moto.iam.aws_managed_policies import aws_managed_policies_data

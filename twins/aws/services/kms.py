@@ -32,7 +32,7 @@ _DEFAULT_ROTATION_DAYS = 365
 
 
 def install(twin: AccountTwin) -> None:
-    """Corrects moto's KMS after https://docs.aws.amazon.com/kms/latest/APIReference/Welcome.html."""
+    """Corrects moto's KMS to match https://docs.aws.amazon.com/kms/latest/APIReference/Welcome.html."""
     kms = _Kms(twin)
     for operation in _USES:
         twin.before("kms", operation, kms.refuse_unusable)
@@ -59,7 +59,7 @@ def install(twin: AccountTwin) -> None:
 
 
 def key_state(twin: AccountTwin, arn: str) -> str | None:
-    """Returns the state of a key by its ARN, or None where there is no such key."""
+    """Returns the state of a key by its ARN; None if it does not exist."""
     try:
         return _key(ApiCall("kms", "DescribeKey", {"KeyId": arn}, "", arn.split(":")[3], "")).key_state
     except AwsApiError:
@@ -67,7 +67,7 @@ def key_state(twin: AccountTwin, arn: str) -> str | None:
 
 
 def trusts(twin: AccountTwin, arn: str, service: str, action: str) -> bool:
-    """Returns whether a key's policy lets an AWS service do something with it. The judge evaluates conditions."""
+    """Returns whether a key's policy lets an AWS service perform an action. The judge evaluates conditions."""
     key = _key(ApiCall("kms", "DescribeKey", {"KeyId": arn}, "", arn.split(":")[3], ""))
     return any(
         policies.allows(statement, action) and service in policies.principals(statement, "Service")

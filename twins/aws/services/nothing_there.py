@@ -1,7 +1,7 @@
-"""AWS's answers about kinds of resources that a twin never has, for scanners, which look at a whole account.
+"""Empty responses for kinds of resources that a twin never has, for scanners that inspect a whole account.
 
-Codes as botocore's models declare them for these operations; words as the services' references have them, of which
-https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html has the most.
+Error codes are those that botocore's models declare; messages are from the services' references, mostly
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _ERRORS: Mapping[tuple[str, str], tuple[str, str, int]] = {
 
 
 def install(twin: AccountTwin) -> None:
-    """Registers answers as of an account without any such resource."""
+    """Registers the responses of an account without any such resource."""
     for (service, operation), answer in _ANSWERS.items():
         twin.implement(service, operation, lambda call, answer=answer: dict(answer))
     for (service, operation), error in _ERRORS.items():

@@ -1,4 +1,4 @@
-"""Checks that every service makes of a policy: that it is one, and that its principals exist."""
+"""Checks that every service makes of a policy: its syntax, and the existence of its principals."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,8 @@ def statements(text: str) -> list[Statement]:
     """Returns the statements of a policy.
 
     Raises:
-        ValueError: the text is no policy: no JSON object, no statement, or a statement without effect and action.
+        ValueError: the text is not a policy: it is not a JSON object, or lacks statements, or a statement lacks effect
+            or action.
     """
     document = json.loads(text)
     if not isinstance(document, dict) or "Statement" not in document:
@@ -35,7 +36,7 @@ def resource_statements(text: str) -> list[Statement]:
     """Returns the statements of a resource's or role's policy, each of which must name a principal.
 
     Raises:
-        ValueError: as `statements`, or a statement has no principal.
+        ValueError: as for `statements`, or a statement has no principal.
     """
     found = statements(text)
     for statement in found:
@@ -46,7 +47,7 @@ def resource_statements(text: str) -> list[Statement]:
 
 
 def principals(statement: Statement, kind: str) -> list[str]:
-    """Returns the principals of a kind that a statement names: AWS, Service, Federated."""
+    """Returns a statement's principals of one kind: AWS, Service, Federated."""
     principal = statement.get("Principal", {})
     if principal == "*":
         return ["*"] if kind == "AWS" else []
@@ -75,7 +76,7 @@ def allows(statement: Statement, action: str) -> bool:
 
 
 def is_public(found: list[Statement]) -> bool:
-    """Returns whether S3's block of public policies counts a policy as public."""
+    """Returns whether S3's Block Public Access treats a policy as public."""
     return any(
         statement["Effect"] == "Allow" and "*" in principals(statement, "AWS") and not statement.get("Condition")
         for statement in found

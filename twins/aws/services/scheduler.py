@@ -38,7 +38,7 @@ log = logging.getLogger("twins.aws")
 
 
 def install(twin: AccountTwin) -> None:
-    """Registers the API, and fires what is due."""
+    """Registers the API, and a timer that fires due schedules."""
     scheduler = _Scheduler(twin)
     implement_methods(twin, _SERVICE, scheduler)
     twin.tag_sources.append(_tagged)
@@ -55,7 +55,7 @@ def _tagged(twin: AccountTwin) -> list[Tagged]:
 
 
 class _Scheduler:
-    """Methods that take a call alone are operations."""
+    """The operations of EventBridge Scheduler: each method that takes only a call."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
@@ -271,7 +271,7 @@ def _fire(twin: AccountTwin, region: str, schedule: Document, due: float) -> Non
 
 
 def _decrypt(twin: AccountTwin, schedule: Document, group: str) -> None:
-    """Decrypts a schedule that a key of the account encrypts, under its target's role."""
+    """Checks under the target's role that an encrypted schedule can be decrypted with its key."""
     if key := schedule.get("KmsKeyArn"):
         context = {"aws:SourceArn": group, "kms:EncryptionContext:aws:scheduler:schedule:arn": schedule["Arn"]}
         role = schedule["Target"]["RoleArn"]
@@ -330,7 +330,7 @@ def _send(twin: AccountTwin, arn: str, text: str) -> None:
 
 
 def _bury(twin: AccountTwin, target: Document, text: str, error: AwsApiError) -> None:
-    """Sends what could not be delivered to the dead-letter queue, if there is one."""
+    """Sends an undeliverable event to the dead-letter queue, if there is one."""
     arn = target.get("DeadLetterConfig", {}).get("Arn")
     if arn:
         try:

@@ -19,7 +19,7 @@ _YEARS_AHEAD = 5
 
 
 def check(expression: str, timezone: str = "UTC") -> None:
-    """Raises unless expression and time zone can be parsed.
+    """Checks that expression and time zone can be parsed.
 
     Raises:
         AwsApiError: ValidationException.
@@ -28,12 +28,12 @@ def check(expression: str, timezone: str = "UTC") -> None:
 
 
 def next_after(expression: str, when: float, timezone: str = "UTC") -> float | None:
-    """Returns when an expression is due next after a time (seconds since 1970); None: never.
+    """Returns when an expression is next due after a time (seconds since 1970); None for never.
 
-    A rate counts from `when`. A cron expression is looked at for five years ahead.
+    A rate counts from `when`. A cron expression is searched for five years ahead.
 
     Raises:
-        AwsApiError: ValidationException: the expression or the zone can't be read.
+        AwsApiError: ValidationException, if the expression or the zone can't be parsed.
     """
     try:
         zone = ZoneInfo(timezone)
@@ -57,7 +57,7 @@ def next_after(expression: str, when: float, timezone: str = "UTC") -> float | N
 
 
 class _CronExpression:
-    """Minutes, hours, day of month, month, day of week, year."""
+    """The fields minutes, hours, day of month, month, day of week, year."""
 
     def __init__(self, text: str) -> None:
         minutes, hours, self._day, months, self._weekday, years = text.split()

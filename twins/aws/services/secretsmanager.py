@@ -11,7 +11,7 @@ _RESERVED = "You can't create this secret because a secret with this name is alr
 
 
 def install(twin: AccountTwin) -> None:
-    """Corrects moto's secrets after https://docs.aws.amazon.com/secretsmanager/latest/apireference/Welcome.html."""
+    """Corrects moto's secrets to match https://docs.aws.amazon.com/secretsmanager/latest/apireference/Welcome.html."""
     twin.before(_SERVICE, "CreateSecret", lambda call: _refuse_reserved(twin, call))
     for operation in ("ListSecretVersionIds", "DeleteSecret", "RestoreSecret"):
         twin.mend(_SERVICE, operation, lambda call, answer: _name_whole(twin, call, answer))

@@ -16,7 +16,7 @@ def install(twin: AccountTwin) -> None:
 
 
 class _Quotas:
-    """A method an operation."""
+    """The operations of Service Quotas, one method each."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin

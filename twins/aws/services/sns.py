@@ -1,4 +1,4 @@
-"""Amazon SNS: subscriptions that wait for confirmation, every attribute kept, policies and keys checked."""
+"""Amazon SNS: subscriptions pending confirmation, complete attributes, checked policies and keys."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ _OURS = (
 
 
 def install(twin: AccountTwin) -> None:
-    """Corrects moto's SNS after https://docs.aws.amazon.com/sns/latest/api/welcome.html."""
+    """Corrects moto's SNS to match https://docs.aws.amazon.com/sns/latest/api/welcome.html."""
     sns = _Sns(twin)
     twin.before(_SERVICE, "CreateTopic", sns.refuse_bad_topic)
     twin.after(_SERVICE, "CreateTopic", sns.keep_created)
@@ -37,10 +37,10 @@ def install(twin: AccountTwin) -> None:
 
 
 def may_publish(twin: AccountTwin, topic_arn: str, service: str, source_arn: str) -> str | None:
-    """Returns why a service of AWS may not publish to a topic on behalf of a resource; None if it may.
+    """Returns why an AWS service may not publish to a topic on behalf of a resource; None if it may.
 
-    A topic's first policy lets the account publish, and with it the account's alarms; a policy that names services is
-    judged with its conditions.
+    A topic's default policy allows the account, including its alarms; a policy that names services is judged with its
+    conditions.
     """
     topic = _topics(twin, topic_arn.split(":")[3]).get(topic_arn)
     if topic is None:
@@ -146,7 +146,7 @@ class _Sns:
             raise AwsApiError("InvalidParameter", text)
 
     def confirm(self, call: ApiCall) -> Document:
-        """Confirms a subscription. The twin sends no mail: the token is the last part of the subscription's ARN."""
+        """Confirms a subscription. The twin sends no mail; the token is the last part of the subscription's ARN."""
         arn = f"{call.parameters['TopicArn']}:{call.parameters['Token']}"
         if arn not in self._waiting(call):
             raise AwsApiError("InvalidParameter", "Invalid token")

@@ -7,7 +7,9 @@ from twins.aws.wire.calls import ApiCall, AwsApiError
 
 
 def install(twin: AccountTwin) -> None:
-    """Corrects moto's queues after https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/Welcome.html."""
+    """Corrects moto's queues to match
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/Welcome.html.
+    """
     twin.mend("sqs", "GetQueueAttributes", _complete)
     for operation in ("CreateQueue", "SetQueueAttributes"):
         twin.before("sqs", operation, lambda call: _refuse_bad_policy(twin, call))

@@ -1,5 +1,5 @@
-"""AWS STS: refuses to assume roles that don't exist or don't work yet (permission is the judge's part), and web
-identities without a token that the twin issued, whether permissions are judged or not.
+"""AWS STS: refuses to assume roles that don't exist or can't be used yet (the judge checks permissions), and web
+identities without a token that the twin issued, even if permissions are not judged.
 
 https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html

@@ -1,4 +1,4 @@
-"""The Resource Groups Tagging API over everything that the twin holds, in SageMaker and its other services too."""
+"""The Resource Groups Tagging API over all resources of the twin: SageMaker's and those of its other services."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ _SERVICE = "resourcegroupstaggingapi"
 
 
 def install(twin: AccountTwin) -> None:
-    """Registers the reading half of
+    """Registers the reading operations of
     https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/overview.html.
     """
     implement_methods(twin, _SERVICE, _Tagging(twin))
@@ -24,7 +24,7 @@ def everything(twin: AccountTwin, region: str) -> list[Tagged]:
 
 
 class _Tagging:
-    """A method an operation."""
+    """The reading operations, one method each."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin

@@ -29,7 +29,7 @@ def refusal(model: ServiceModel, operation: OperationModel | None, protocol: str
 
 
 def parsed(reading: Reading, response: Response) -> dict[str, Any]:
-    """Returns an answer as boto3's caller gets it."""
+    """Returns an answer in the form that boto3 gives its caller."""
     document = {
         "status_code": response.status_code,
         "headers": {name.lower(): value for name, value in response.headers.items()},

@@ -1,4 +1,4 @@
-"""Authenticates requests by their signature; nothing in a request is trusted before."""
+"""Authenticates requests by their signature; nothing in a request is trusted before that."""
 
 import hmac
 import io
@@ -16,8 +16,9 @@ from twins.aws.wire.refusals import Refusals
 from twins.aws.wire.signatures import signature_of, verify
 
 UNSIGNED = ("sts", "AssumeRoleWithWebIdentity")
-"""What may be asked without a signature, and is authenticated by what it brings.
-https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html"""
+"""The operation that needs no signature, because its token authenticates it.
+https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
+"""
 _REGION = re.compile(r"[a-z]{2,8}(-[a-z]+)+-\d{1,2}")
 _SCOPE = re.compile(r"/\d{8}/[^/,\s]+/([^/,\s]+)/aws4_request")
 _TOKEN = "X-Amz-Security-Token"
@@ -39,7 +40,7 @@ def caller_of(twin: AccountTwin, environ: dict[str, Any]) -> RequestSigner:
     """Authenticates a request whose body is buffered, and assembles a body of signed chunks.
 
     Raises:
-        AwsApiError: as AWS refuses whoever did not sign, or not rightly.
+        AwsApiError: the signature is missing or invalid; with AWS's code and message.
     """
     request = reading.request_of(environ)
     words = guessed(request)
@@ -64,7 +65,7 @@ def caller_of(twin: AccountTwin, environ: dict[str, Any]) -> RequestSigner:
 
 
 def guessed(request: Request) -> Refusals:
-    """Returns refusals in the protocol of the service that an unauthenticated request seems to be for."""
+    """Returns refusals in the protocol of the service that an unauthenticated request appears to address."""
     header = request.headers.get("Authorization", "") + request.args.get("X-Amz-Credential", "")
     found = _SCOPE.search(header)
     if found:
@@ -75,7 +76,8 @@ def guessed(request: Request) -> Refusals:
 
 
 def _refusals(request: Request, service: str) -> Refusals:
-    """
+    """Returns refusals in the protocol of a service.
+
     Raises:
         AwsApiError: there is no such service.
     """
@@ -90,9 +92,12 @@ def _nobody(request: Request, refusals: Refusals) -> RequestSigner:
 
 
 def _of_url(twin: AccountTwin, request: Request) -> RequestSigner:
-    """A URL of S3's that was signed by version 2, as boto3 still makes them for us-east-1.
+    """Returns the signer of an S3 URL signed with version 2, as boto3 still creates them for us-east-1.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/RESTAuthentication.html#RESTAuthenticationQueryStringAuth
+
+    Raises:
+        AwsApiError: the signature is incomplete, wrong or expired.
     """
     from botocore.auth import HmacV1Auth
     from botocore.compat import HTTPHeaders

@@ -9,10 +9,10 @@ from typing import Any
 class ApiCall:
     """A request that is well-formed by botocore's model of the service.
 
-    `service` is the name that boto3 has for the service ("sagemaker", "cloudwatch", "application-autoscaling", "s3");
-    `parameters` are as boto3's caller gives them: names in the model's own spelling, blobs and bodies as bytes,
-    timestamps as datetime (UTC, naive). `principal` is the ARN of who calls: account root, IAM user or assumed role;
-    empty for a request that is not signed.
+    `service` is boto3's name of the service ("sagemaker", "cloudwatch", "application-autoscaling", "s3"); `parameters`
+    have the form that boto3's caller gives them: names in the model's own spelling, blobs and bodies as bytes,
+    timestamps as datetime (UTC, naive). `principal` is the caller's ARN: account root, IAM user or assumed role; empty
+    for an unsigned request.
     """
 
     service: str
@@ -26,8 +26,8 @@ class ApiCall:
 
 @dataclass(frozen=True)
 class Streaming:
-    """An answer in pieces, each sent as soon as it is there. `pieces` is closed (a generator's `finally` runs) when all
-    are sent, and when the client has gone; an OSError from it breaks the client's connection off.
+    """An answer in pieces, each sent as soon as it is available. `pieces` is closed (a generator's `finally` runs) when
+    all are sent, and when the client has disconnected; an OSError from it closes the client's connection.
     """
 
     pieces: Iterable[bytes]
@@ -45,12 +45,12 @@ class Deferred:
 
 
 class AwsApiError(Exception):
-    """An error in the service's own protocol, with a status of 4xx, so that no SDK repeats the call.
+    """An error in the service's own protocol, with a 4xx status, so that no SDK retries the call.
 
     Args:
         code: the vendor's error code ("ValidationException").
         message: the vendor's text where it is known.
-        status: of the HTTP answer.
+        status: HTTP status of the response.
         fields: further members of the error's shape.
     """
 

@@ -1,9 +1,9 @@
-"""Passes judged calls to moto, so that moto carries out what was judged and nothing else.
+"""Passes judged calls to moto, so that moto carries out exactly the judged call.
 
-moto finds service, operation, region and parameters of a request for itself: by host, path, User-Agent, target header,
-query, form or JSON, whichever it meets first. What is judged must be what answers. So moto is given a request that is
-written anew from the one that was read (`written`), goes to the service that it was signed for, and is stopped where it
-is about to carry out something else (`_agree`).
+moto determines service, operation, region and parameters of a request by itself: from host, path, User-Agent, target
+header, query, form or JSON, whichever it meets first. To keep that from differing from what was judged, moto receives a
+request rewritten from the parsed one (`written`), it is routed to the service that was signed for, and it is stopped
+before it carries out anything else (`_agree`).
 """
 
 import io
@@ -77,7 +77,7 @@ class Moto:
 
 
 def written(call: ApiCall, read: Reading, environ: dict[str, Any]) -> dict[str, Any]:
-    """Returns a request rewritten with only the parts that its operation's model reads."""
+    """Returns a request rewritten to contain only what its operation's model reads."""
     request = request_of(environ)
     kept = {name: value for name, value in environ.items() if not name.startswith("HTTP_")}
     headers = _headers(call, read, environ)
@@ -136,7 +136,7 @@ def _members(read: Reading) -> list[Any]:
 
 
 class _Dispatcher(DomainDispatcherApplication):
-    """Goes by the scope of the signature alone: no path leads to moto's own routes."""
+    """Routes by the scope of the signature alone, so that no path leads to moto's own routes."""
 
     def get_application(self, environ: dict[str, Any]) -> Any:
         host = self.infer_service_region_host(environ, environ["PATH_INFO"])
@@ -150,7 +150,7 @@ class _Dispatcher(DomainDispatcherApplication):
 
 
 def _with_checked_views(app: Any) -> Any:
-    """Take the views away that ask nobody whether they may: `_agree` is never called for them."""
+    """Disables the views of an application that bypass moto's permission hook, for which `_agree` is never called."""
     for endpoint in app.view_functions:
         if app.service != "s3" and ".dispatch" not in endpoint and "api_version_elb_backend" not in endpoint:
             app.view_functions[endpoint] = _unknown
@@ -162,14 +162,23 @@ def _unknown(**_: Any) -> Any:
 
 
 def _agree(self: Any, _resource: str = "*") -> None:
-    """Called by moto when it has found out what it would do."""
+    """Checks that moto is about to carry out the judged call. moto calls it in place of its own permission check.
+
+    Raises:
+        AwsApiError: service, operation or region differ.
+    """
     call = _call.get()
     if (self.boto3_service_name, self._get_action(), self.region) != (call.service, call.operation, call.region):
         raise _disagreement(call, f"{self.boto3_service_name}:{self._get_action()} in {self.region}")
 
 
 def _agree_on_s3(self: Any, bucket_name: str | None = None, key_name: str | None = None) -> None:
-    """As `_agree`; the operation is the one of the rewritten query, so that place and partition are left to compare."""
+    """Checks that moto's S3 is about to use the judged bucket and key. The rewritten query already determines the
+    operation.
+
+    Raises:
+        AwsApiError: bucket, key or partition differ.
+    """
     call = _call.get()
     bucket, key = call.parameters.get("Bucket"), call.parameters.get("Key")
     if call.service != "s3" or bucket_name != bucket or key_name != key or self.partition != "aws":

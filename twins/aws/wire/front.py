@@ -155,7 +155,9 @@ class AwsFront:
 
 
 def _unauthenticated(environ: dict[str, Any], error: AwsApiError) -> Response:
-    """In the words of the service that the request seems to be for: nothing of it was verified."""
+    """Returns an authentication error in the protocol of the service that the request appears to address; nothing of it
+    is verified.
+    """
     try:
         refusals = guessed(reading.request_of(environ))
         model = reading.model_of(refusals.service)

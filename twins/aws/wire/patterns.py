@@ -1,7 +1,7 @@
-r"""Compiles the patterns of AWS's models, which are Java's, for the `regex` package.
+r"""Compiles the patterns of AWS's models, which use Java's syntax, for the `regex` package.
 
-What differs is said in Java's documents: `\w`, `\d`, `\s` and the POSIX classes (`\p{Alnum}`) are of ASCII alone,
-`[…]` may hold other classes and `&&`, and a character beyond U+FFFF is written as two.
+Differences, from Java's documentation: `\w`, `\d`, `\s` and the POSIX classes (`\p{Alnum}`) cover ASCII only, `[…]` may
+contain other classes and `&&`, and a character beyond U+FFFF is written as two.
 https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/util/regex/Pattern.html
 """
 
@@ -39,7 +39,7 @@ def compiled(pattern: str) -> regex.Pattern[str]:
     """Returns an expression that matches what the pattern matches in Java.
 
     Raises:
-        ValueError: it can't be read. Nothing that a model says is left unjudged.
+        ValueError: the pattern can't be translated; no pattern of a model is skipped.
     """
     try:
         return regex.compile(_Translation(pattern).text, regex.VERSION1)
@@ -48,7 +48,7 @@ def compiled(pattern: str) -> regex.Pattern[str]:
 
 
 class _Translation:
-    """Of one pattern, token by token."""
+    """Translates one pattern, token by token."""
 
     def __init__(self, pattern: str) -> None:
         self._tokens = _TOKEN.findall(pattern)
@@ -69,8 +69,8 @@ class _Translation:
         return "".join(parts)
 
     def _class(self) -> str:
-        """What is in brackets, the first of which was taken; every other character is escaped, because more of them
-        mean something to `regex` than to Java.
+        """Returns a bracket expression whose opening bracket was consumed. Escapes all other characters, because
+        `regex` gives more of them a meaning than Java.
         """
         parts = ["["]
         if self._peek() == "^":
@@ -89,7 +89,7 @@ class _Translation:
         return "".join([*parts, "]"])
 
     def _characters(self, first: str) -> str:
-        """One character, or a range of them."""
+        """Returns one character of a bracket expression, or a range."""
         if self._peek() != "-" or self._peek(1) in ("]", "[", None) or _named(self._peek(1) or ""):
             return _literal(first)
         self._next()
@@ -105,7 +105,7 @@ class _Translation:
 
 
 def _named(token: str) -> str:
-    """A class that has a name, with brackets of its own; empty for anything else."""
+    """Returns a named class in brackets of its own; empty for other tokens."""
     if token[:2] in (r"\p", r"\P"):
         name = token[2:].strip("{}")
         inside = _POSIX.get(name) or _PROPERTIES.get(name)
@@ -118,7 +118,7 @@ def _named(token: str) -> str:
 
 
 def _character(token: str) -> str:
-    """A character that is written by its number; empty for anything else."""
+    """Returns a character written by its number; empty for other tokens."""
     if len(token) == 12:
         return chr(0x10000 + ((int(token[2:6], 16) - 0xD800) << 10) + int(token[8:], 16) - 0xDC00)
     if token.startswith((r"\u", r"\x")) and len(token) > 2:
@@ -127,7 +127,7 @@ def _character(token: str) -> str:
 
 
 def _literal(token: str) -> str:
-    r"""A character as it is written in brackets; `\t` and its like stay."""
+    r"""Returns a character as written inside brackets; `\t` and other escaped letters and digits are kept."""
     if number := _character(token):
         return number if len(number) > 1 or number.isalnum() else f"\\{number}"
     if token[0] == "\\":

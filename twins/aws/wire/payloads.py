@@ -26,10 +26,10 @@ _EMPTY = sha256(b"").hexdigest()
 
 
 def payload_of(request: Request, body: bytes, signature: Signature, refusals: Refusals) -> str:
-    """Returns the canonical request's statement on the body.
+    """Returns the payload hash of the canonical request, or S3's placeholder for it.
 
     Raises:
-        AwsApiError: S3's header is missing, is none that the twin knows, or is the hash of another body.
+        AwsApiError: S3's header is missing or has an unknown value, or does not match the body.
     """
     if signature.signer.service != "s3":
         return sha256(body).hexdigest()
@@ -51,10 +51,10 @@ def payload_of(request: Request, body: bytes, signature: Signature, refusals: Re
 def decode(environ: dict[str, Any], body: bytes, signature: Signature, key: bytes, refusals: Refusals) -> bytes | None:
     """Returns the content of a body in signed chunks, after verifying each signature; None if it is not in chunks.
 
-    Headers that speak of chunks are changed to those of a plain body, so that nobody takes it apart a second time.
+    Replaces headers about chunks by those of a plain body, so that nothing decodes it a second time.
 
     Raises:
-        AwsApiError: a chunk or the trailer was signed with another key, or the body is no sequence of chunks.
+        AwsApiError: a chunk or the trailer was signed with another key, or the body is not a sequence of chunks.
     """
     kind = environ.get("HTTP_X_AMZ_CONTENT_SHA256", "")
     if kind not in (_SIGNED, _SIGNED_TRAILER, _UNSIGNED_TRAILER):
@@ -82,7 +82,7 @@ def decode(environ: dict[str, Any], body: bytes, signature: Signature, key: byte
 
 @dataclass
 class _Chain:
-    """Each chunk's signature covers the one before it, the first the request's."""
+    """A chain of chunk signatures: each covers the one before it, the first the request's."""
 
     signature: Signature
     key: bytes
@@ -117,7 +117,7 @@ def _chunks(body: bytes, chain: _Chain | None, refusals: Refusals) -> tuple[list
 
 
 def _trailer(rest: bytes, chain: _Chain | None, refusals: Refusals) -> dict[str, str]:
-    """The headers after the last chunk; signed, where the chunks are."""
+    """Returns the headers after the last chunk, verified if the chunks are signed."""
     lines = [line.rstrip(b"\r") for line in rest.split(b"\n") if line.strip()]
     found = [_TRAILER.fullmatch(line) for line in lines]
     if not all(found) or len(lines) > 4:

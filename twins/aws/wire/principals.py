@@ -1,4 +1,4 @@
-"""Access keys and their owners: the account's root, IAM users, and STS's temporary keys, which moto keeps."""
+"""Access keys and their owners: the account's root, IAM users, and STS's temporary keys, which moto stores."""
 
 import hmac
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from twins.aws.wire.refusals import Refusals
 from twins.core import root
 
 ROOT_ACCESS_KEY = "AKIALLMOPSTWINROOT00"
-"""The name of the root's key, the same for every twin; its secret is each twin's own."""
+"""The id of the root's access key, the same for every twin; its secret differs."""
 ROOT_ARN = f"arn:aws:iam::{TWIN_ACCOUNT}:root"
 ROOT_PURPOSE = "aws secret access key"
 
@@ -30,10 +30,10 @@ def install(twin: AccountTwin) -> None:
 
 
 def key_of(twin: AccountTwin, access_key: str, token: str, refusals: Refusals) -> AccessKey:
-    """Returns an access key, with the session token that a temporary one has.
+    """Returns an access key; a temporary key requires its session token.
 
     Raises:
-        AwsApiError: as AWS answers for an unknown, inactive or expired key, and for a token that is not the key's.
+        AwsApiError: the key is unknown, inactive or expired, or the token does not belong to it; with AWS's code.
     """
     with twin.lock:
         if access_key == ROOT_ACCESS_KEY and not token:

@@ -1,4 +1,4 @@
-"""Reads service, operation and parameters of HTTP requests, by botocore's service models and moto's parsers of them.
+"""Parses service, operation and parameters of HTTP requests, by botocore's service models and moto's parsers.
 
 Refusals: https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html (MalformedQueryString), and malformed
 requests in https://github.com/smithy-lang/smithy/tree/main/smithy-aws-protocol-tests (SerializationException).
@@ -36,7 +36,7 @@ _BOTO_NAMES = {
     "eventbridge": "events",
 }
 _CLASSIC = "2012-06-01"
-"""The version of the API of classic load balancers, which are signed for by the name of the newer ones."""
+"""The API version of classic load balancers, whose requests are signed with the service name of the newer ones."""
 _FORMS = ("query", "ec2")
 _NAMED = ("query", "ec2", "json")
 """Protocols whose requests name their operation."""
@@ -85,8 +85,8 @@ def read(request: Request, service: str) -> Reading:
     """Finds a request's operation and parameters.
 
     Raises:
-        AwsApiError: the service has no such operation, or can't read the request; it is for another service; or it says
-            something twice.
+        AwsApiError: the service has no such operation, or can't parse the request; the request is for another service,
+            or ambiguous.
     """
     model = model_of(service)
     protocol = protocol_of(request, model)
@@ -118,8 +118,8 @@ def read(request: Request, service: str) -> Reading:
 
 
 def protocol_of(request: Request, model: ServiceModel) -> str:
-    """Returns the protocol of a request; one that the service has and the twin can write if it is none of the
-    service's.
+    """Returns the protocol of a request: its own if the twin can write it, else one that the service supports, else
+    JSON.
     """
     try:
         protocol = determine_request_protocol(model, request.content_type)
@@ -130,7 +130,11 @@ def protocol_of(request: Request, model: ServiceModel) -> str:
 
 
 def _refuse_ambiguous(request: Request, protocol: str) -> None:
-    """Refuse what two readers would read differently: a parameter given twice, or an operation named in two ways."""
+    """Refuses what two parsers could read differently: a repeated parameter, or an operation named in two ways.
+
+    Raises:
+        AwsApiError: MalformedQueryString.
+    """
     if protocol in _FORMS:
         names = [name for part in (request.args, request.form) for name, _ in part.items(multi=True)]
         if len(names) != len(set(names)):
@@ -187,6 +191,6 @@ def to_path_style(environ: dict[str, Any]) -> None:
 
 
 def path_style(host: str, path: str) -> str:
-    """Returns the path of an object where the bucket may be in the host."""
+    """Returns the path of an object in path style; the bucket may be in the host."""
     found = _LOOPBACK_BUCKET.match(host)
     return f"/{found['bucket']}{path}" if found else path

@@ -1,4 +1,4 @@
-"""AWS's refusals of unauthenticated requests, in the words and codes of a service's protocol.
+"""AWS's refusals of unauthenticated requests, with the messages and codes of a service's protocol.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
@@ -25,7 +25,9 @@ _QUERY_NEEDS = (
 
 @dataclass(frozen=True)
 class Refusals:
-    """The refusals of one service: in S3's words, with the query protocols' codes, or with those of JSON services."""
+    """The refusals of one service: with S3's messages, with the codes of the query protocols, or with those of JSON
+    services.
+    """
 
     service: str
     protocol: str
@@ -84,8 +86,8 @@ class Refusals:
         return AwsApiError("InvalidArgument" if self._s3 else self._code("IncompleteSignature"), text, 400)
 
     def unsupported_algorithm(self, algorithm: str) -> AwsApiError:
-        """Returns the error for algorithms other than version 4's with a secret; the asymmetric one (SigV4a) is refused
-        too.
+        """Returns the error for algorithms other than version 4 with a secret key; asymmetric signatures (SigV4a) are
+        refused too.
         """
         if self._s3:
             text = (
@@ -103,13 +105,13 @@ class Refusals:
         return self.incomplete(text)
 
     def wrong_scope(self, text: str) -> AwsApiError:
-        """Returns the error for a signature for another day, service or terminator."""
+        """Returns the error for a signature with the wrong day, service or terminator."""
         if self._s3:
             return AwsApiError("AuthorizationHeaderMalformed", f"The authorization header is malformed; {text}", 400)
         return self._mismatch(text)
 
     def wrong_service(self, service: str = "") -> AwsApiError:
-        """Returns the error for a request for another service than it was signed for."""
+        """Returns the error for a request to another service than the one it was signed for."""
         return self.wrong_scope(
             f"Credential should be scoped to correct service: '{service}'."
             if service
@@ -124,7 +126,7 @@ class Refusals:
         return AwsApiError(self._code("IncompleteSignature"), text, 400)
 
     def too_early(self, made: str, now: datetime, skew: timedelta, *, presigned: bool) -> AwsApiError:
-        """Returns the error for a signature from further in the future than clocks may differ."""
+        """Returns the error for a signature too far in the future."""
         if self._s3:
             return AwsApiError("AccessDenied", "Request is not yet valid", 403) if presigned else self._skewed()
         text = f"Signature not yet current: {made} is still later than {_iso(now + skew)} ({_iso(now)} + 15 min.)"
@@ -153,11 +155,11 @@ class Refusals:
         return AwsApiError("AccessDenied", text, 403) if self._s3 else self._mismatch(text)
 
     def wrong_signature(self) -> AwsApiError:
-        """Returns the error for a signature by another secret, or of another request."""
+        """Returns the error for a signature made with another secret, or for another request."""
         return self._mismatch(_S3_MISMATCH if self._s3 else _MISMATCH)
 
     def wrong_payload(self, text: str, code: str = "XAmzContentSHA256Mismatch") -> AwsApiError:
-        """Returns the error for a body other than the signed one."""
+        """Returns the error for a body that differs from the signed one."""
         return AwsApiError(code, text, 400)
 
     def _mismatch(self, text: str) -> AwsApiError:

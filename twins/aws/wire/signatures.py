@@ -2,7 +2,7 @@
 
 Written from AWS's documents, not from botocore's signer, which signs in the tests:
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
-https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html for the words of refusals
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html for the messages of refusals
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html for signed URLs
 """
 
@@ -74,17 +74,18 @@ def signature_of(request: Request, refusals: Refusals) -> Signature | None:
 
 
 def verify(request: Request, signature: Signature, secret: str, payload: str, refusals: Refusals) -> bytes:
-    """Verifies scope, time and signature. Returns the scope's key, which signs the chunks of a body.
+    """Verifies scope, time and signature. Returns the signing key of the scope, which signs the chunks of a body.
 
     Args:
-        request: as it came.
-        signature: of the request.
-        secret: of the access key that it names.
-        payload: what the canonical request says of the body: its sha256, or one of S3's words.
-        refusals: in the words of the service.
+        request: the unmodified request.
+        signature: the request's signature.
+        secret: secret of the access key.
+        payload: the body's part of the canonical request: its SHA-256, or one of S3's placeholders.
+        refusals: errors in the service's protocol.
 
     Raises:
-        AwsApiError: it was made by another secret, for something else or at another time, or leaves a header out.
+        AwsApiError: the signature was made with another secret, for another request or at another time, or misses a
+            header.
     """
     signer = signature.signer
     if signer.terminator != _TERMINATOR:
@@ -104,7 +105,9 @@ def verify(request: Request, signature: Signature, secret: str, payload: str, re
 
 
 def canonical_request(request: Request, signature: Signature, payload: str) -> bytes:
-    """Returns the signed form of a request. S3 signs the path as sent; all others normalise it and encode it again."""
+    """Returns the canonical form of a request. S3 signs the path as sent; all other services normalise it and encode it
+    again.
+    """
     path = unquote_to_bytes(request.raw_path)
     if signature.signer.service == "s3":
         path = quote_from_bytes(path, "/" + _UNRESERVED)
@@ -208,7 +211,11 @@ def _check_time(signature: Signature, refusals: Refusals) -> None:
 
 
 def _check_headers(request: Request, signature: Signature, refusals: Refusals) -> None:
-    """The host and every x-amz- header must be signed: nobody on the way may add one."""
+    """Checks that the host and every x-amz- header are signed, so that no intermediary can add one.
+
+    Raises:
+        AwsApiError: one is not signed.
+    """
     if "host" not in signature.headers:
         raise refusals.unsigned_host()
     present = {name.lower() for name, _ in request.headers}

@@ -1,9 +1,9 @@
 """Validates parameters by the service's model: required members, types, enums, lengths, patterns and ranges.
 
-The wording is what AWS's services share: `1 validation error detected: Value 'x' at 'name' failed to satisfy
-constraint: Member must …`; paths are written as there (`productionVariants.1.member.instanceType`).
+The messages are those that AWS's services share: `1 validation error detected: Value 'x' at 'name' failed to satisfy
+constraint: Member must …`; paths have their notation (`productionVariants.1.member.instanceType`).
 
-https://github.com/aws-samples/sagemaker-ml-workflow-with-apache-airflow/issues/3 has such an answer of SageMaker.
+https://github.com/aws-samples/sagemaker-ml-workflow-with-apache-airflow/issues/3 has such a response of SageMaker.
 """
 
 from collections.abc import Iterator
@@ -37,10 +37,10 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def check(read: Reading) -> None:
-    """Raises unless the parameters satisfy the model's constraints.
+    """Checks that the parameters satisfy the model's constraints.
 
     Raises:
-        AwsApiError: with the service's code, telling every violation.
+        AwsApiError: with the service's code, listing every violation.
     """
     shape = read.operation.input_shape
     if shape is None or read.service in _UNJUDGED:

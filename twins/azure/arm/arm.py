@@ -1,4 +1,4 @@
-"""Azure Resource Manager's rules that are the same for every type: routing of calls, and the life cycle of resources.
+"""Azure Resource Manager's rules that are the same for every type: routing of calls, and the lifecycle of resources.
 
 https://learn.microsoft.com/azure/azure-resource-manager/management/
 """
@@ -22,7 +22,7 @@ _OPERATION = re.compile(
     r"/subscriptions/[^/]+/providers/[^/]+/locations/[^/]+/(operationStatuses|operationResults)/([^/]+)", re.I
 )
 CREATED = "_created"
-"""Member of a document: when it was made, as Azure writes times."""
+"""Member of a document: its creation time, in Azure's format."""
 _VERBS = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
 
 
@@ -30,7 +30,7 @@ def respond(twin: TenantTwin, call: ArmCall) -> Reply:
     """Answers a call of an authenticated caller; with the lock held.
 
     Raises:
-        ArmError: it is refused.
+        ArmError: the call is refused.
     """
     if not call.api_version:
         raise ArmError(
@@ -57,7 +57,7 @@ def respond(twin: TenantTwin, call: ArmCall) -> Reply:
 
 
 def permission_of(twin: TenantTwin, call: ArmCall) -> str:
-    """Returns the approximate action of a call, which faults are matched against."""
+    """Returns the approximate action of a call, for matching faults."""
     parsed = Id.parse(call.path)
     if parsed.tail:
         found = twin.verb(parsed.type, parsed.tail, call.method)
@@ -66,7 +66,7 @@ def permission_of(twin: TenantTwin, call: ArmCall) -> str:
 
 
 def _action(kind: ResourceKind, verb: str) -> str:
-    """Returns the permission that a call needs, which for groups is not named after their type.
+    """Returns the permission that a call needs; permissions on resource groups are not named after their type.
 
     https://learn.microsoft.com/azure/role-based-access-control/permissions/management-and-governance
     """
@@ -75,10 +75,10 @@ def _action(kind: ResourceKind, verb: str) -> str:
 
 
 def put(twin: TenantTwin, resource_id: str, body: Document, caller: Principal = TWIN) -> Document:
-    """Puts a resource from inside, as the platform or as `caller`, and returns its document.
+    """Puts a resource internally, as the platform or as `caller`, and returns its document.
 
     Raises:
-        ArmError: as for a client.
+        ArmError: the call is refused, as it would be for a client.
     """
     version = twin.kinds[Id.parse(resource_id).type.lower()].versions[0]
     call = ArmCall("PUT", resource_id, {"api-version": version}, {}, body, caller, version, resource_id, twin.url)
@@ -88,7 +88,7 @@ def put(twin: TenantTwin, resource_id: str, body: Document, caller: Principal = 
 
 
 def _tail(twin: TenantTwin, call: ArmCall, parsed: Id) -> Reply:
-    """An action of a resource, or a collection."""
+    """Answers a resource's action, or a request for a collection."""
     found = twin.verb(parsed.type, parsed.tail, call.method)
     if found is None:
         if call.method != "GET":
@@ -173,7 +173,7 @@ def _patch(twin: TenantTwin, call: ArmCall, kind: ResourceKind, there: Document 
 
 
 def merged(document: Any, change: Any) -> Any:
-    """Returns a JSON merge patch (RFC 7396) applied: null removes a member."""
+    """Returns a document with a JSON merge patch (RFC 7396) applied: null removes a member."""
     if not isinstance(change, dict) or not isinstance(document, dict):
         return copy.deepcopy(change)
     result = dict(document)
@@ -228,7 +228,7 @@ def _kept(body: Document) -> Document:
 
 
 def _completed(kind: ResourceKind, parsed: Id, made: Document, there: Document | None) -> Document:
-    """Returns a document that begins with id, name and type, spelled as they were at first."""
+    """Returns a document that begins with id, name and type, in their original spelling."""
     document: Document = {"id": parsed.text, "name": parsed.name, "type": kind.type}
     document |= {name: value for name, value in made.items() if name not in document}
     if there:

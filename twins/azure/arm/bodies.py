@@ -1,13 +1,13 @@
 """Validates bodies: unknown and missing members, types, allowed texts, limits, and read-only members.
 
-Schemas come from `declared`; what a `Body` is told besides is what the declarations can't say. A caller's
-word on what only answers have is passed over, and null is as good as nothing, as on Azure. Names of values are taken in
-any case and kept in the declared one.
+Schemas come from `declared`; the arguments of a `Body` add rules that the declarations can't express. As on Azure,
+members that only responses have are ignored, and null counts as absent. Enumeration values are accepted in any case and
+kept in the declared one.
 
-The words are those of Resource Manager for a body that its deserializer can't take, as in
+Error messages are those of Resource Manager for a body that its deserializer rejects, as in
 https://github.com/Azure/azure-sdk-for-net/issues/3487.
 
-Unsure (70 %): not every provider refuses what it does not know, and some have words of their own (Key Vault: "Bad JSON
+Unsure (70 %): not every provider refuses unknown members, and some have messages of their own (Key Vault: "Bad JSON
 content found in the request.", https://github.com/Azure/azure-resource-manager-schemas/issues/1378); the clients don't
 say which enumerations are open, and a text may be taken for a number.
 """
@@ -41,7 +41,7 @@ class Body:
     Args:
         type_: "Microsoft.Storage/storageAccounts".
         values, required, more: see `Stricter`.
-        code: the error's, where the type has one of its own.
+        code: the error code, if the type has one of its own.
     """
 
     def __init__(
@@ -59,15 +59,16 @@ class Body:
 
     @functools.cached_property
     def schema(self) -> Schema:
-        """Returns the schema, read on first use: importing a service reads no file."""
+        """The schema, read on first use so that importing a service reads no file."""
         check(self.type, self.stricter)
         return schema_of(self.type)
 
     def judged(self, call: ArmCall) -> Document:
-        """Returns a copy of a call's valid body, without members that only the platform sets; it has `properties`.
+        """Returns a validated copy of a call's body, without members that only the platform sets; it always has
+        `properties`.
 
         Raises:
-            ArmError: 400, with the path of the first thing that is wrong.
+            ArmError: 400, with the path of the first invalid value.
         """
         try:
             return judged(call.body, self.schema, self.stricter)
@@ -81,7 +82,7 @@ def refused(message: str, target: str, code: str = INVALID) -> ArmError:
 
 
 class BodyError(Exception):
-    """Error for an invalid body, with the path."""
+    """Error for an invalid body, with the path of the invalid value."""
 
     def __init__(self, message: str, path: str) -> None:
         super().__init__(message)
@@ -100,7 +101,9 @@ def judged(body: Document, schema: Schema, stricter: Stricter | None = None) -> 
 
 
 class _Judge:
-    """Walks a body: `path` is where in it, `way` the same without numbers and free names (`rules[].x`, `tags.*`)."""
+    """Validates a body recursively: `path` is the position in it, `way` the same without indexes and free names
+    (`rules[].x`, `tags.*`).
+    """
 
     def __init__(self, stricter: Stricter) -> None:
         self._stricter = stricter

@@ -14,7 +14,7 @@ Document = dict[str, Any]
 
 
 def timestamp(seconds: float | None = None) -> str:
-    """Returns a time (seconds since 1970; now by default) as Azure writes it."""
+    """Returns a time (seconds since 1970; now by default) in Azure's format."""
     moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat().replace("+00:00", "Z")
 

@@ -1,8 +1,9 @@
 """Checks that Azure Resource Manager makes before a resource provider: scopes, parents, names, locations, states.
 
 Codes are those of https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors;
+messages also follow
 https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-register-resource-provider and
-https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-parent-resource have the words too.
+https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-parent-resource.
 """
 
 import re
@@ -16,7 +17,7 @@ from twins.azure.arm.kinds import ResourceKind
 from twins.azure.twin import TenantTwin
 
 BUSY_UNTIL = "_busy_until"
-"""Member of a document: until when its last change, which is not answered yet, refuses others (seconds since 1970)."""
+"""Member of a document: the time (seconds since 1970) until which a pending change refuses others."""
 _MOST_TAGS, _LONGEST_TAG = 50, 256
 _NOT_IN_TAGS = re.compile(r"[<>%&\\?/\x00-\x1f\x7f]")
 _HIDDEN = ("hidden-", "link:")
@@ -130,8 +131,8 @@ def check_tags(kind: ResourceKind, body: Document) -> None:
 
     https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources#limitations
     InvalidTagNameCharacters: Microsoft's tutorial "Write Azure CLI commands for both Bash and PowerShell" shows it.
-    Unsure (80 %): the codes of the lengths are those by which Azure/azure-powershell (RecoveryServices.SiteRecovery)
-    refuses in Azure's place; no source found for TooManyTags.
+    Unsure (80 %): the codes for lengths are those that Azure/azure-powershell (RecoveryServices.SiteRecovery) uses on
+    Azure's behalf; no source found for TooManyTags.
 
     Raises:
         ArmError: 400.
@@ -164,7 +165,7 @@ def check_idle(twin: TenantTwin, kind: ResourceKind, resource_id: str) -> None:
     """Refuses a change during an operation on the resource.
 
     Raises:
-        ArmError: 409 with the code that the kind has for it.
+        ArmError: 409, with the kind's code.
     """
     code, message = kind.busy
     operation = operations.running(twin, resource_id)

@@ -1,7 +1,7 @@
 """Schemas of resources' bodies as Microsoft's clients declare them: management.json, from models in azure-mgmt-*.
 
 tools.azure_schemas.management compiles it and names, for each type, package, version and API version
-(tools/azure_schemas/sources.py). A schema is JSON Schema; its `readOnly` lists what only answers have.
+(tools/azure_schemas/sources.py). A schema is JSON Schema; its `readOnly` lists the members that only responses have.
 """
 
 import functools
@@ -16,7 +16,7 @@ Schema = Mapping[str, Any]
 READ_ONLY = "read only"
 READ_ONLY_MEMBER: Schema = {"readOnly": True}
 OWN = ("id", "name", "type", "etag", "systemData")
-"""The platform's own beside `properties`, of every resource."""
+"""Members beside `properties` that the platform sets on every resource."""
 _DOT = re.compile(r"(?<!\\)\.")
 _FILE = Path(__file__).with_name("management.json")
 
@@ -26,9 +26,9 @@ class Stricter:
     """Rules beyond a declaration. Paths are those of the API: `properties.rules[].operator`, `properties.x.*.y`.
 
     Args:
-        values: path -> the texts that are allowed, or a schema.
-        required: paths of what must be given besides.
-        more: path -> schema of what the compiled version of the API does not have, or READ_ONLY.
+        values: path -> the allowed texts, or a schema.
+        required: paths of additional required members.
+        more: path -> schema of members that the compiled API version lacks, or READ_ONLY.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -42,12 +42,12 @@ def _compiled() -> dict[str, Any]:
 
 
 def types() -> dict[str, str]:
-    """Returns every declared type, in lower case -> as it is spelled."""
+    """Returns lower-case name -> declared spelling of every declared type."""
     return {each.lower(): each for each in _compiled()["types"]}
 
 
 def source_of(type_: str) -> dict[str, str]:
-    """Package, module and API version that a type's schema was compiled from.
+    """Returns the package, module and API version that a type's schema was compiled from.
 
     Raises:
         KeyError: the type is not declared.
@@ -65,7 +65,7 @@ def schema_of(type_: str) -> Schema:
 
 
 def resolved(schema: Schema) -> Schema:
-    """Returns a schema behind references and "or null"."""
+    """Returns a schema with references and "or null" resolved."""
     while True:
         if "$ref" in schema:
             schema = _compiled()["$defs"][schema["$ref"].rpartition("/")[2]]
@@ -76,7 +76,7 @@ def resolved(schema: Schema) -> Schema:
 
 
 def variants(schema: Schema) -> tuple[str, dict[str, Schema]]:
-    """Returns the member that distinguishes variants, and its values -> their schemas; empty without variants."""
+    """Returns the member that distinguishes variants, and value -> schema of each; empty without variants."""
     chosen = schema.get("allOf", ())
     if not chosen:
         return "", {}
@@ -89,7 +89,7 @@ def check(type_: str, stricter: Stricter) -> None:
 
     Raises:
         KeyError: the type is not declared.
-        ValueError: a path is not declared, or what is said of it is declared already.
+        ValueError: a path is not declared, or a rule repeats the declaration.
     """
     schema = schema_of(type_)
     for path in stricter.more:

@@ -1,4 +1,4 @@
-"""The twin's main port: routes, reads and authenticates requests, and answers them by ARM's rules."""
+"""The twin's main port: routes, parses and authenticates requests, and answers them by ARM's rules."""
 
 import time
 from collections.abc import Callable, Iterable

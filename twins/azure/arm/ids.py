@@ -13,8 +13,8 @@ SUBSCRIPTIONS = "Microsoft.Resources/subscriptions"
 
 @dataclass(frozen=True)
 class Id:
-    """The parts of a path. `names` has one name for each segment of `type`; one less for a collection, or when the last
-    segment is an action's verb: `tail` has it then. `scope` is what an extension or a top-level resource lies on.
+    """The parts of a path. `names` has one name for each segment of `type`, except for a collection or an action, whose
+    last segment is in `tail` instead. `scope` is the resource that an extension or a top-level resource belongs to.
     """
 
     text: str
@@ -55,12 +55,12 @@ class Id:
 
     @property
     def namespace(self) -> str:
-        """Microsoft.Something."""
+        """The provider's namespace: Microsoft.Something."""
         return self.type.partition("/")[0]
 
     @property
     def parent(self) -> str:
-        """The id of a nested resource's parent; a top-level resource's scope."""
+        """The parent's id of a nested resource; the scope of a top-level one."""
         return self.resource.rsplit("/", 2)[0] if len(self.names) > 1 else self.scope
 
     @property
@@ -70,7 +70,7 @@ class Id:
 
 
 def key(resource_id: str) -> str:
-    """Returns the form of an id in which ids are compared."""
+    """Returns the normalised form of an id, for comparison."""
     return "/" + resource_id.strip("/").lower()
 
 
@@ -78,7 +78,8 @@ def spelled(path: str, types: Iterable[str]) -> str:
     """Returns a path with Azure's spelling of its fixed words: `subscriptions`, `resourceGroups`, `providers`, and of
     known types the namespace and each part. Names are unchanged.
 
-    Who asks for …/resourcegroups/…, as the SDKs do, is answered with …/resourceGroups/…: recordings of their tests.
+    Requests for …/resourcegroups/…, as the SDKs send them, are answered with …/resourceGroups/…: recordings of the
+    SDKs' tests.
     """
     known: dict[str, str] = {}
     for type_ in types:

@@ -1,4 +1,4 @@
-"""Types of resources of the twin; services add theirs with `twin.kind(Kind(…))`."""
+"""Types of resources of the twin; services add theirs with `twin.kind(ResourceKind(…))`."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.ids import Id
 
 STATUS, RESULT = ("Azure-AsyncOperation",), ("Location",)
-"""Headers of an operation: where its status is asked for, and where what the call would have answered at once."""
+"""Headers of an operation: the URL of its status, and the URL of the call's result."""
 
 
 @cache
@@ -22,15 +22,15 @@ def _versions() -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class SoftDelete:
-    """The soft deletion of a type: for how long a deleted resource blocks its name.
+    """The soft deletion of a type: how long a deleted resource blocks its name.
 
     Args:
-        days: until nothing is left.
-        purge: the query parameter of a DELETE that leaves nothing ("forceToPurge").
-        recover: tells by the body of a PUT that the old one is wanted back.
-        restores: the old document is then what `put` finds there; else `put` brings it back by itself.
-        globally: the name is blocked everywhere, not in its resource group alone.
-        code, message: of the refusal (409) of a name that is blocked; {name} and {id} stand for the deleted one's.
+        days: until the resource is purged.
+        purge: the query parameter of a DELETE that purges at once ("forceToPurge").
+        recover: returns whether the body of a PUT asks to recover the deleted resource.
+        restores: whether `put` is called with the recovered document; otherwise `put` recovers it itself.
+        globally: whether the name is blocked everywhere, not only in its resource group.
+        code, message: of the refusal (409) of a blocked name; {name} and {id} stand for the deleted resource's.
     """
 
     days: int
@@ -47,37 +47,40 @@ class ResourceKind:
     """A type of resource. The first parameter of most functions is the twin.
 
     Args:
-        type: "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"; an extension type lies on any resource.
-        versions: api-versions that it takes; without any those of versions.json (of the longest part of its type).
-        put: makes the document to keep of the call's body and of what is there (None: nothing). What it returns gets
-            id, name, type and properties.provisioningState. None: keeps the body. Raises ArmError to refuse.
-        begun: called when a PUT was kept, before its operation ends.
-        done: called when an operation of PUT is about to end well; an ArmError from it lets it fail.
+        type: "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"; an extension type applies to any resource.
+        versions: accepted API versions; by default those in versions.json for the longest known prefix of the type.
+        put: returns the document to store, from the call and the existing document (None for a new resource). id, name,
+            type and properties.provisioningState are added. None stores the body. Raises ArmError to refuse.
+        begun: called after a PUT was stored, before its operation ends.
+        done: called when the operation of a PUT is about to succeed; an ArmError from it makes the operation fail.
         deleting: may refuse a DELETE with ArmError.
-        gone: called for each document that is dropped, by its own DELETE or with what it lay in.
-        listed: which of a collection's documents a call's own parameters choose, in which order.
-        show: what GET answers; members that begin with "_" are left out anyway.
-        patch: PATCH merges the body into what is there, and goes on as a PUT. False: 405.
-        name: a regular expression that all of a name matches.
-        seconds: what creating takes on Azure; 0: it is answered at once.
-        delete_seconds: what deleting takes; None: as long as creating.
-        delete_shows: a DELETE that is done at once answers what was there.
-        change_seconds: what changing takes, where the answer waits for the end; None: an operation, as creating is.
-        busy: code and message of the refusal (409) of a change while another takes its time.
+        gone: called for each deleted document, whether by its own DELETE or with its parent.
+        listed: filters and sorts a collection by the call's own parameters.
+        show: returns the document that GET answers; members that begin with "_" are always left out.
+        patch: whether PATCH is allowed: it merges the body into the existing document, then works like a PUT. False:
+            405.
+        name: a regular expression that must match the whole name.
+        seconds: duration of a creation on Azure; 0: it is answered at once.
+        delete_seconds: duration of a deletion; None: as long as a creation.
+        delete_shows: whether an immediate DELETE answers with the deleted resource.
+        change_seconds: duration of a change whose response waits for its end; None: a change is an operation, like a
+            creation.
+        busy: code and message of the refusal (409) of a change during another one.
         accepted: methods whose operations are answered with 202 and no body.
-        polled: headers that say where an operation is asked for, by method where it has not both; none: a GET's
-            provisioningState tells.
-        creating: provisioningState until a new one is there.
-        open_ended: the operation of a PUT ends when somebody says so: `operations.succeed(twin, id)` or `fail`.
-        soft_delete: what a DELETE leaves.
+        polled: polling headers by method, for methods that don't have both; none: clients poll provisioningState with
+            GET.
+        creating: provisioningState of a new resource until its operation ends.
+        open_ended: the operation of a PUT ends only by `operations.succeed(twin, id)` or `fail`.
+        soft_delete: rules of soft deletion, if the type has it.
         codes: HTTP status of a PUT that creates, and of one that changes.
-        location: the body has one, which stays as it is.
-        scopes: where it may lie: "group", "subscription", "resource" (an extension).
-        provisioning: it has properties.provisioningState.
-        singletons: names that exist without having been made ("default").
-        given: what is there though nobody made it, as a built-in role is; None: nothing.
-        outlives: it stays when the resource that it lies on goes (an extension).
-        implicit: what lies in it may be put before it is there, and makes it.
+        location: whether the body has a location, which can't be changed.
+        scopes: allowed scopes: "group", "subscription", "resource" (an extension).
+        provisioning: whether it has properties.provisioningState.
+        singletons: names that exist without having been created ("default").
+        given: returns a resource that exists without having been created, such as a built-in role; None if there is
+            none.
+        outlives: whether an extension stays when its resource is deleted.
+        implicit: whether a PUT of a nested resource creates a missing parent of this type.
     """
 
     type: str

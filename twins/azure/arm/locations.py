@@ -58,5 +58,5 @@ def canonical(location: str) -> str:
 
 
 def exists(location: str) -> bool:
-    """Returns whether there is such a location, or it is `global`."""
+    """Returns whether this is a known location, or `global`."""
     return location == GLOBAL or location in DISPLAY_NAMES

@@ -18,9 +18,9 @@ from twins.azure.arm.kinds import RESULT, STATUS
 from twins.azure.twin import TenantTwin
 
 RETRY_SECONDS = 1
-"""What Retry-After says, at the least that it can."""
+"""Value of the Retry-After header: its minimum."""
 KEPT_SECONDS = 3600
-"""How long an operation that has ended can be asked for."""
+"""How long an ended operation can be queried."""
 _END = "operations.end"
 log = logging.getLogger("twins.azure")
 
@@ -34,11 +34,11 @@ def begin(twin: TenantTwin, call: ArmCall, seconds: float | None, what: str, act
     """Starts an operation on `call.id`.
 
     Args:
-        twin: its twin.
-        call: the call that began it.
-        seconds: what it takes on Azure; None: it ends when somebody says so.
+        twin: the subscription.
+        call: the call that started it.
+        seconds: duration on Azure; None: it ends by `succeed` or `fail`.
         what: "PUT", "DELETE", "POST".
-        action: name of an action of the twin (`action_named`), called with the resource's id when it ends.
+        action: name of an action of the twin (`action_named`), called with the resource's id when the operation ends.
     """
     operation = {
         "id": str(uuid.uuid4()),
@@ -83,7 +83,7 @@ def fail(twin: TenantTwin, resource_id: str, code: str, message: str) -> None:
 
 
 def end(twin: TenantTwin, operation_id: str) -> None:
-    """Ends an operation: the resource is ready, or gone, or its `done` raises and it has failed."""
+    """Ends an operation with success, or with failure if its kind's `done` raises."""
     operation = twin.state.get("operations", {}).get(operation_id)
     if operation is None or operation["status"] != "InProgress":
         return
@@ -117,7 +117,7 @@ def headers(twin: TenantTwin, operation: Mapping[str, Any]) -> dict[str, str]:
 
 
 def status(twin: TenantTwin, path: str, operation_id: str) -> Reply:
-    """Returns the answer at Azure-AsyncOperation's URL."""
+    """Returns the response at the URL in Azure-AsyncOperation."""
     operation = _known(twin, operation_id)
     body: dict[str, Any] = {"id": path, "name": operation_id, "status": operation["status"]}
     body["startTime"] = timestamp(operation["started"])
@@ -130,7 +130,7 @@ def status(twin: TenantTwin, path: str, operation_id: str) -> Reply:
 
 
 def result(twin: TenantTwin, operation_id: str) -> Reply:
-    """Returns the answer at Location's URL: 202, then the result of the call."""
+    """Returns the response at the URL in Location: 202 while the operation runs, then the result of the call."""
     operation = _known(twin, operation_id)
     if operation["status"] == "InProgress":
         return Reply(202, None, headers(twin, operation))
@@ -177,7 +177,7 @@ def _fail(twin: TenantTwin, operation: dict[str, Any], error: ArmError) -> None:
 
 
 def set_state(document: Document, state: str) -> None:
-    """Sets properties.provisioningState of a document that has one."""
+    """Sets properties.provisioningState of a document if it has one."""
     properties = document.get("properties")
     if isinstance(properties, dict) and "provisioningState" in properties:
         properties["provisioningState"] = state

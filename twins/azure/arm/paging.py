@@ -9,18 +9,18 @@ from twins.azure.arm.calls import ArmCall, Reply
 from twins.azure.arm.errors import ArmError
 
 PAGE = 1000
-"""Items of a page, if the caller wants no fewer."""
+"""Maximum and default number of items in a page."""
 SIZES = ("$top", "$maxpagesize", "count")
-"""Parameters that say how many, by kind: of vaults and deployments (`$top`), of a storage account's containers
+"""Page size parameters, by kind: of vaults and deployments (`$top`), of a storage account's containers
 (`$maxpagesize`), of Azure ML's endpoints, datastores and models (`count`); azure-rest-api-specs.
 """
 
 
 def page(call: ArmCall, reply: Reply) -> Reply:
-    """Returns the page of a collection that a call asks for; other answers, and existing pages, are unchanged.
+    """Returns the requested page of a collection; other replies, and existing pages, are unchanged.
 
     Raises:
-        ArmError: 400, a size is no number from 1, or `$skiptoken` is none.
+        ArmError: 400, a size is not a number from 1, or `$skiptoken` is invalid.
     """
     body = reply.body
     if (
@@ -41,7 +41,7 @@ def page(call: ArmCall, reply: Reply) -> Reply:
 
 
 def size_of(call: ArmCall) -> int | None:
-    """Returns the page size that a call asks for; None: it does not say.
+    """Returns the page size that a call asks for; None if it gives none.
 
     Raises:
         ArmError: 400.
@@ -50,7 +50,11 @@ def size_of(call: ArmCall) -> int | None:
 
 
 def _number(call: ArmCall, name: str, least: int) -> int | None:
-    """A parameter's value. (The code of its refusal is the twin's own.)"""
+    """Returns the value of a numeric parameter; None if it is missing.
+
+    Raises:
+        ArmError: 400; the code is the twin's own.
+    """
     given = call.query.get(name)
     if not given:
         return None

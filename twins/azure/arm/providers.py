@@ -12,13 +12,14 @@ from twins.azure.arm.ids import Id
 from twins.azure.twin import TenantTwin
 
 ALWAYS = ("microsoft.resources", "microsoft.authorization", "microsoft.consumption", "microsoft.costmanagement")
-"""Registered in every subscription, for good."""
+"""Providers that are registered in every subscription, and can't be unregistered."""
 ELSEWHERE = ("Microsoft.Cdn", "Microsoft.Compute", "Microsoft.PolicyInsights")
-"""Providers that a subscription has, though nothing of theirs is on this twin."""
+"""Providers of a subscription that have no resource types on this twin."""
 OF_ENDPOINTS = ("Microsoft.Cdn", "Microsoft.PolicyInsights")
-"""What managed online endpoints need registered besides their own provider, which no document lists.
+"""Providers that managed online endpoints need registered besides their own; undocumented.
 
-Field reports: https://learn.microsoft.com/answers/questions/1983847, https://learn.microsoft.com/answers/questions/2129910
+Field reports: https://learn.microsoft.com/answers/questions/1983847,
+https://learn.microsoft.com/answers/questions/2129910
 and https://github.com/MicrosoftLearning/mslearn-mlops/issues/72, where it is the operation that fails.
 """
 
@@ -33,7 +34,7 @@ def namespaces(twin: TenantTwin) -> dict[str, list[str]]:
 
 
 def is_registered(twin: TenantTwin, namespace: str) -> bool:
-    """Returns whether a provider is registered: in a new twin all are."""
+    """Returns whether a provider is registered: on a new twin all are."""
     return namespace.lower() in ALWAYS or namespace.lower() not in twin.state.get("unregistered", [])
 
 
@@ -54,7 +55,7 @@ def require_registered(twin: TenantTwin, namespace: str) -> None:
 
 
 def require_for_endpoints(twin: TenantTwin) -> None:
-    """Refuses a managed online endpoint if a provider that it needs is not registered. Azure names none of them.
+    """Refuses a managed online endpoint if a required provider is not registered. Like Azure, names none of them.
 
     Raises:
         ArmError: 400 SubscriptionNotRegistered.
@@ -82,7 +83,7 @@ def respond(twin: TenantTwin, call: ArmCall, parsed: Id) -> Reply | None:
 
 
 def document(twin: TenantTwin, namespace: str) -> dict[str, Any]:
-    """Returns a provider as GET answers it.
+    """Returns a provider's document, as GET answers it.
 
     Raises:
         ArmError: 404 InvalidResourceNamespace.

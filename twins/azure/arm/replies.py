@@ -1,6 +1,6 @@
-"""Reads requests as JSON, and writes replies and refusals as HTTP, for every host of the twin.
+"""Parses request bodies as JSON, and writes replies and refusals as HTTP, for every host of the twin.
 
-A body that is no JSON is refused as in https://github.com/Azure/azure-sdk-for-net/issues/3487.
+Bodies that are not JSON are refused as in https://github.com/Azure/azure-sdk-for-net/issues/3487.
 """
 
 import json
@@ -20,7 +20,7 @@ log = logging.getLogger("twins.azure")
 
 
 def route(twin: TenantTwin, prefix: str, respond: Callable[[TenantTwin, Request], Reply]) -> None:
-    """Lets `respond` answer all requests of the main port below a path."""
+    """Registers `respond` for all requests to the main port below a path."""
     twin.route(prefix, lambda environ, start: answer(lambda request: respond(twin, request), environ)(environ, start))
 
 
@@ -40,7 +40,7 @@ def read_json(request: Request) -> Any:
 
 
 def answer(respond: Callable[[Request], Reply], environ: dict[str, Any]) -> Response:
-    """Answers a request with the result or the refusal of `respond`, with the headers of every answer of Azure."""
+    """Answers a request with the result or the refusal of `respond`, and the headers of every Azure response."""
     request = Request(environ)
     try:
         reply = respond(request)
@@ -54,7 +54,7 @@ def answer(respond: Callable[[Request], Reply], environ: dict[str, Any]) -> Resp
 
 
 def response_of(reply: Reply, asked: Mapping[str, str] | Headers = NO_HEADERS) -> Response:
-    """Returns a reply as HTTP, to a request with these headers.
+    """Returns a reply as HTTP, given the request's headers.
 
     https://github.com/cloud-and-ai-microsoft/resource-provider-contract/blob/master/v1.0/common-api-details.md
     """

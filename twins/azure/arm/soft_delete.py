@@ -16,12 +16,12 @@ _DAY = 86_400
 
 
 def deleted(twin: TenantTwin) -> dict[str, Document]:
-    """Returns softly deleted documents by id in lower case; `_deleted` and `_until` are times."""
+    """Returns soft-deleted documents by id in lower case; `_deleted` and `_until` are times."""
     return twin.state.setdefault("deleted", {})
 
 
 def keep(twin: TenantTwin, document: Document) -> None:
-    """Keeps a document that is being deleted, with those in it, if its kind has soft deletion."""
+    """Keeps a document that is being deleted, with its children, if its kind has soft deletion."""
     kind = twin.kinds.get(document["type"].lower())
     if kind is None or kind.soft_delete is None or document.pop("_purge", False):
         return
@@ -37,7 +37,7 @@ def keep(twin: TenantTwin, document: Document) -> None:
 
 
 def remove(twin: TenantTwin, resource_id: str) -> None:
-    """Deletes a resource with those in it; some are deleted softly."""
+    """Deletes a resource with its children, softly where their kinds have soft deletion."""
     document = twin.find(resource_id)
     if document is None:
         return
@@ -47,10 +47,11 @@ def remove(twin: TenantTwin, resource_id: str) -> None:
 
 
 def recovered(twin: TenantTwin, kind: ResourceKind, parsed: Id, body: Document) -> Document | None:
-    """Takes the deleted document that a PUT recovers; None: the name is free, or the kind's own `put` recovers it.
+    """Returns the deleted document that a PUT recovers, removing it from the deleted ones; None if the name is free, or
+    the kind's own `put` recovers it.
 
     Raises:
-        ArmError: 409, a deleted one has the name.
+        ArmError: 409, a deleted resource blocks the name.
     """
     soft = kind.soft_delete
     blocking = blocked_by(twin, kind, parsed) if soft else None
@@ -80,6 +81,6 @@ def blocked_by(twin: TenantTwin, kind: ResourceKind, parsed: Id) -> Document | N
 
 
 def purge(twin: TenantTwin, resource_id: str) -> None:
-    """Deletes a softly deleted resource for good."""
+    """Deletes a soft-deleted resource for good."""
     deleted(twin).pop(key(resource_id), None)
     twin.changed()

@@ -33,7 +33,7 @@ class BlobRequest:
 
     @property
     def path(self) -> str:
-        """container/blob."""
+        """The path: container/blob."""
         return f"{self.container}/{self.blob}" if self.blob else self.container
 
 

@@ -1,7 +1,7 @@
 """Azurite (npm), which stores the blobs: a child of the twin on a port of 127.0.0.1, with files in the twin's home.
 
-It is started by the first request for a blob, and only the twin talks to it. Azurite knows its accounts from its
-start, so the twin's storage accounts have numbered ones ("slots") of it.
+It is started by the first request for a blob, and only the twin connects to it. Azurite's accounts are fixed at its
+start, so each of the twin's storage accounts uses one of a set of numbered accounts ("slots").
 https://github.com/Azure/Azurite
 """
 
@@ -70,7 +70,7 @@ class Azurite:
         """Sends a request to a slot; `path` is "container/blob". The caller closes the connection.
 
         Raises:
-            KitError: Azurite is not on this machine, or does not start.
+            KitError: Azurite is not installed, or does not start.
             OSError, HTTPException: the connection broke.
         """
         signed = [*(query.items() if isinstance(query, Mapping) else query), *self._signature(slot).items()]
@@ -84,7 +84,7 @@ class Azurite:
             raise
 
     def _connected(self) -> HTTPConnection:
-        """A connection; where nobody listens any more, Azurite has died just now, and is started again."""
+        """Returns a connection, restarting Azurite if it has died."""
         port = self._started()
         try:
             return _connection(port)
@@ -95,12 +95,12 @@ class Azurite:
         return _connection(self._started())
 
     def url(self, slot: int, path: str) -> str:
-        """Returns a URL that Azurite itself can read: a copy's source."""
+        """Returns a URL for Azurite itself to read, as the source of a copy."""
         query = urlencode(self._signature(slot))
         return f"http://127.0.0.1:{self._started()}/{_account(slot)}/{quote(path, safe='/~')}?{query}"
 
     def endpoint(self, slot: int) -> str:
-        """Returns Azurite's name of a slot in its answers."""
+        """Returns the address of a slot in Azurite's responses."""
         return f"http://127.0.0.1:{self._port}/{_account(slot)}"
 
     def used(self) -> bool:
@@ -114,7 +114,7 @@ class Azurite:
             shutil.rmtree(self._folder / "data", ignore_errors=True)
 
     def close(self) -> None:
-        """Ends the program, which saves its state then."""
+        """Ends the program, which then saves its state."""
         with self._lock:
             self._closed = True
             self._stop()
@@ -142,7 +142,7 @@ class Azurite:
         self._await_port(self._child)
 
     def _await_end_of_another(self) -> None:
-        """Waits for the Azurite of a killed twin, which still writes what it has."""
+        """Ends the Azurite of a killed twin, and waits while it saves its state."""
         file = self._folder / "azurite.pid"
         if not file.exists():
             return
@@ -169,14 +169,14 @@ class Azurite:
 
     @cached_property
     def _key(self) -> str:
-        """Of all slots; made once for each home."""
+        """The key of all slots, generated once for each home."""
         file = self._folder / "key"
         if not file.exists():
             write_atomic(file, base64.b64encode(secrets.token_bytes(32)).decode())
         return file.read_text()
 
     def _signature(self, slot: int) -> dict[str, str]:
-        """An account's shared access signature, for everything.
+        """Returns the query of a shared access signature with all permissions on a slot.
 
         https://learn.microsoft.com/rest/api/storageservices/create-account-sas
         """

@@ -1,6 +1,6 @@
-"""Reads and writes blobs for the twin's own parts, without a token: those of jobs, endpoints and models.
+"""Reads and writes blobs for the twin's own components, without a token: those of jobs, endpoints and models.
 
-What is not there: https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes.
+Errors for missing blobs: https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes.
 """
 
 import base64
@@ -26,7 +26,7 @@ from twins.azure.twin import TenantTwin
 ACCOUNTS = "Microsoft.Storage/storageAccounts"
 CONTAINERS = "Microsoft.Storage/storageAccounts/blobServices/containers"
 SLOT = "_slot"
-"""Member of an account's document: which of Azurite's accounts has its blobs."""
+"""Member of an account's document: the Azurite slot that holds its blobs."""
 _PIECE = 1 << 20
 _BLOCK = 64 << 20
 _STORES: "WeakKeyDictionary[TenantTwin, BlobStore]" = WeakKeyDictionary()
@@ -43,7 +43,7 @@ class Blob:
 
 
 class BlobStore:
-    """The blobs of a twin: Azurite, and the containers that it has already."""
+    """The blobs of a twin: Azurite, and the containers known to exist in it."""
 
     def __init__(self, folder: Path) -> None:
         self.azurite = Azurite(folder, "twins azure up")
@@ -51,7 +51,7 @@ class BlobStore:
         self._made: dict[tuple[int, str], int] = {}  # in which run of Azurite: the end of one that was killed is lost
 
     def forget(self, twin: TenantTwin, slot: int, container: str) -> None:
-        """Notes that a container is gone; its content is deleted when a container of that name is needed again."""
+        """Marks a container as deleted; its content is deleted when a container of that name is needed again."""
         with twin.lock:
             garbage = twin.state.setdefault("blob_garbage", [])
             if [slot, container] not in garbage:
@@ -63,7 +63,7 @@ class BlobStore:
         """Creates a container of the twin in Azurite, unless it exists there.
 
         Raises:
-            KitError: Azurite is not on this machine, or does not start.
+            KitError: Azurite is not installed, or does not start.
         """
         if self._made.get((slot, container)) == self.azurite.starts:
             return
@@ -107,10 +107,10 @@ def account_named(twin: TenantTwin, name: str) -> Document | None:
 
 
 def free_slot(twin: TenantTwin) -> int:
-    """Returns a slot that no account has.
+    """Returns an unused slot.
 
     Raises:
-        ArmError: 409, all are taken.
+        ArmError: 409, all are in use.
     """
     taken = {document.get(SLOT) for document in twin.resources.values() if document["type"] == ACCOUNTS}
     for slot in range(SLOTS):

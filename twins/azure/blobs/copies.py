@@ -1,8 +1,8 @@
 """Blocks of a blob copied from another blob, which Azurite lacks: the twin reads one and writes the other.
 
-The source's reader is not who writes, but whoever a token in a header of its own or a signature in its URL says; nobody
-is let in because the source is in the same account. https://learn.microsoft.com/rest/api/storageservices/put-block-from-url;
-what a refusal looks like: https://github.com/Azure/azure-sdk-for-net/issues/48992, and in the same account:
+The source is read with its own authorization: a token in a separate header, or a signature in its URL. A source in the
+same account needs it too. https://learn.microsoft.com/rest/api/storageservices/put-block-from-url;
+refusals: https://github.com/Azure/azure-sdk-for-net/issues/48992, and in the same account:
 https://github.com/Azure/azure-sdk-for-python/issues/36176.
 """
 
@@ -27,7 +27,7 @@ Require = Callable[[Document, BlobRequest], None]
 
 
 def is_block_from_url(asked: BlobRequest) -> bool:
-    """Returns whether a request puts a block from a URL."""
+    """Returns whether a request is a Put Block From URL."""
     return asked.method == "PUT" and asked.query.get("comp") == "block" and "x-ms-copy-source" in asked.headers
 
 
@@ -35,7 +35,7 @@ def block_from_url(twin: TenantTwin, account: Document, asked: BlobRequest, requ
     """Answers such a request; `require` refuses callers who may not read the source.
 
     Raises:
-        RefusedError: as the service does.
+        RefusedError: with the service's error.
     """
     if asked.length:
         raise BlobError(400, "InvalidHeaderValue", "The value for one of the HTTP headers is not in the correct format.")  # fmt: skip # noqa: E501
@@ -59,7 +59,11 @@ def block_from_url(twin: TenantTwin, account: Document, asked: BlobRequest, requ
 
 
 def _source(twin: TenantTwin, asked: BlobRequest) -> tuple[Document, BlobRequest]:
-    """Returns the account of a source, and the request that reads it."""
+    """Returns the account of a source, and the request that reads it.
+
+    Raises:
+        BlobError: 404, the source is not a blob of this twin.
+    """
     url = asked.headers["x-ms-copy-source"]
     with twin.lock:
         accounts = [each for each in twin.resources.values() if each["type"] == blobs.ACCOUNTS]

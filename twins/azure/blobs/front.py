@@ -49,7 +49,7 @@ class BlobApp:
         return self.respond(asked, request.host + request.environ.get("SCRIPT_NAME", ""))(environ, start_response)
 
     def respond(self, asked: BlobRequest, host: str) -> Response:
-        """Answers a request. `host`: the account's address, with a path if it has no host of its own."""
+        """Answers a request. `host` is the account's address, with a path if it has no host of its own."""
         try:
             with self._twin.lock:
                 account = blobs.account_named(self._twin, self._account)
@@ -68,7 +68,11 @@ class BlobApp:
             return refusal(BlobError(500, "InternalError", f"The twin's Azurite failed: {e}"))
 
     def _require(self, account: Document, asked: BlobRequest) -> None:
-        """Refuse who may not."""
+        """Refuses a request with an invalid name or an account key, or without the required permission.
+
+        Raises:
+            BlobError: 400 or 403.
+        """
         _check_key(account, asked)
         _check_name(asked)
         caller = self._caller(asked)
@@ -122,7 +126,9 @@ class BlobApp:
         return answer
 
     def _known(self, account: Document, container: str) -> list[str]:
-        """Returns the container if the twin has it; all of the account's, which may be none, if none is named."""
+        """Returns the container if it exists; without a name, all containers of the account, or one empty name if it
+        has none.
+        """
         with self._twin.lock:
             if container:
                 return [container] if self._twin.find(blobs.container_id(account, container)) else []
@@ -165,7 +171,7 @@ class BlobApp:
         return response
 
     def _source(self, account: Document, asked: BlobRequest, source: str, host: str) -> str:
-        """Returns the URL of a copy's source as Azurite reads it."""
+        """Returns the URL from which Azurite reads a copy's source."""
         parts = urlsplit(source)
         place = f"{parts.netloc}{parts.path}"
         container, _, blob = unquote(place.removeprefix(f"{host}/")).partition("/")
@@ -180,8 +186,8 @@ class BlobApp:
 
 
 class BlobsByPath:
-    """All accounts at one address, <address>/<account>/<container>/<blob>, for clients that don't use accounts' own
-    hosts.
+    """The blobs of all accounts at one address, <address>/<account>/<container>/<blob>, for clients that don't use
+    accounts' own hosts.
     """
 
     def __init__(self, twin: TenantTwin, prefix: str) -> None:
@@ -195,7 +201,7 @@ class BlobsByPath:
 
 
 def refusal(error: BlobError) -> Response:
-    """Returns a refusal as HTTP: XML, with its code in a header."""
+    """Returns a refusal as HTTP: XML, with the code in a header."""
     request_id = str(uuid.uuid4())
     stamp = datetime.fromtimestamp(time.time(), UTC).isoformat().replace("+00:00", "0Z")
     message = escape(f"{error.message}\nRequestId:{request_id}\nTime:{stamp}")
@@ -214,9 +220,12 @@ def _asked(request: Request) -> BlobRequest:
 
 
 def _check_name(asked: BlobRequest) -> None:
-    """Refuse a name that Azurite stores and can't list again, and an operation on a container that names a blob.
+    """Refuses names that Azurite stores but can't list, and container operations on a path that names a blob.
 
     https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
+
+    Raises:
+        BlobError: 400.
     """
     if any(ord(letter) < 0x20 or letter == "\x7f" for letter in asked.path):
         raise BlobError(400, "InvalidResourceName", "The specified resource name contains invalid characters.")
@@ -226,9 +235,13 @@ def _check_name(asked: BlobRequest) -> None:
 
 
 def _check_key(account: Document, asked: BlobRequest) -> None:
-    """Signatures of an account's key are shared keys too. Those that a principal delegates (skoid) are not judged.
+    """Refuses authorization by an account key or its signatures, which count as shared keys, and by user delegation
+    signatures (skoid), which the twin does not evaluate.
 
     https://learn.microsoft.com/azure/storage/common/shared-key-authorization-prevent
+
+    Raises:
+        BlobError: 403.
     """
     if "skoid" in asked.query:
         # the twin's own

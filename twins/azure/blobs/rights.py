@@ -13,8 +13,8 @@ _BLOB = f"{_CONTAINER}/blobs"
 
 @dataclass(frozen=True)
 class BlobNeed:
-    """Any one of `actions` is enough; `data`: they are data actions. `new_only`: the last one is enough only for a
-    blob that is not there.
+    """The actions of which one is required; `data`: they are data actions. `new_only`: the last one suffices only for a
+    blob that does not exist.
     """
 
     actions: tuple[str, ...]
@@ -23,7 +23,7 @@ class BlobNeed:
 
 
 def need(method: str, container: str, blob: str, query: Mapping[str, str]) -> BlobNeed | None:
-    """Returns the actions of a request; None: there is no such operation, or no token allows it."""
+    """Returns the actions that a request needs; None if the operation does not exist, or does not accept tokens."""
     comp, on = query.get("comp", ""), query.get("restype", "")
     if not container:
         return _of_service(method, comp, on)

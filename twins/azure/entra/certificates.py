@@ -1,7 +1,7 @@
-"""The twin's certificate authority. It signs one server certificate, then its key is deleted, so that nobody can steal
-the trust that clients put in it.
+"""The twin's certificate authority. It signs one server certificate, then its key is deleted, so that nobody can abuse
+the trust that clients place in it.
 
-What `env` names is a file with the authorities of this machine and the twin's, so that other hosts stay reachable.
+`env` points clients to a bundle of this machine's authorities and the twin's, so that other hosts stay reachable.
 """
 
 import os
@@ -52,7 +52,7 @@ def client_context(home: Path) -> ssl.SSLContext:
 def bundle(home: Path) -> Path:
     """Writes a file with the authorities that this shell trusts, and the twin's; returns its path.
 
-    Each authority is in it once: Python's clients read the whole file for every connection that they open.
+    Contains each authority once: Python's clients read the whole file for every connection that they open.
     """
     folder = make(home)
     paths = [path for path in _trusted() if folder not in path.parents] + [folder / AUTHORITY]

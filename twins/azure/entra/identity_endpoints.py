@@ -19,7 +19,7 @@ from twins.azure.twin import TenantTwin
 from twins.core import root
 
 OWNER_PURPOSE = "azure identity header"
-"""Of the key that is the owner's header."""
+"""Purpose of the derived key that is the owner's header."""
 _APP_SERVICE = "/msi/token"
 
 
@@ -29,8 +29,8 @@ def install(twin: TenantTwin) -> None:
 
 
 def grant(twin: TenantTwin, object_ids: Sequence[str]) -> dict[str, str]:
-    """Returns variables with which a program gets tokens of these identities, by default of the first; the same secret
-    for the same identities.
+    """Returns the environment variables that give a program tokens of these identities, the first by default. The same
+    identities always get the same secret.
     """
     with twin.lock:
         known = _granted(twin)
@@ -43,7 +43,7 @@ def grant(twin: TenantTwin, object_ids: Sequence[str]) -> dict[str, str]:
 
 
 def variables(twin: TenantTwin, secret: str) -> dict[str, str]:
-    """Returns the variables that azure-identity reads: App Service's pair, and Azure ML's name of the same."""
+    """Returns the variables that azure-identity reads: those of App Service, and their names on Azure ML."""
     endpoint = twin.url + _APP_SERVICE
     return {
         "IDENTITY_ENDPOINT": endpoint,
@@ -58,7 +58,7 @@ def _granted(twin: TenantTwin) -> dict[str, list[str]]:
 
 
 def _holders(twin: TenantTwin, secret: str) -> list[str]:
-    """Returns the identities that a secret is for; compares in constant time."""
+    """Returns the identities that a secret was granted for; compares in constant time."""
     if root.opens(twin.home, OWNER_PURPOSE, secret):
         return [principals.OWNER_ID]
     found: list[str] = []
@@ -91,7 +91,7 @@ def _answer(twin: TenantTwin, request: Request, secret: str) -> Reply:
 
 
 def _wanted(twin: TenantTwin, request: Request, allowed: Sequence[str]) -> Principal:
-    """Returns the identity that a request names, by any of its ids; without one, the first."""
+    """Returns the identity that a request names by any of its ids; by default the first."""
     found = [caller for each in allowed if (caller := principals.find(twin, each))]
     asked = {name: request.args[name].lower() for name in _NAMES if request.args.get(name)}
     for caller in found:

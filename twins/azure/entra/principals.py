@@ -1,4 +1,6 @@
-"""The tenant's principals: the owner, as whom `env` lets clients act, managed identities, and tests' applications."""
+"""The tenant's principals: the owner, whose credentials `env` gives to clients, managed identities, and tests'
+applications.
+"""
 
 import uuid
 from typing import Any
@@ -10,7 +12,7 @@ from twins.core import root
 OWNER_ID = "00000000-0000-0000-0000-00000000000a"
 OWNER_APP = "00000000-0000-0000-0000-00000000000b"
 OWNER_PURPOSE = "azure client secret"
-"""Of the key that is the owner's secret."""
+"""Purpose of the derived key that is the owner's client secret."""
 OWNER = Principal(OWNER_ID, OWNER_APP, "owner", "application")
 
 
@@ -67,7 +69,7 @@ def resource_of(twin: TenantTwin, object_id: str) -> str:
 
 
 def secret_of(twin: TenantTwin, caller: Principal) -> str:
-    """Returns a principal's client secret; empty: it has none."""
+    """Returns a principal's client secret; empty without one."""
     if caller.object_id == OWNER_ID:
         return root.key(twin.home, OWNER_PURPOSE)
     return of(twin)[caller.object_id]["secret"]

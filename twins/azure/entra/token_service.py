@@ -34,7 +34,7 @@ RESOURCES = (
     *("https://graph.microsoft.com", "https://api.loganalytics.io", "https://api.applicationinsights.io"),
     *("https://monitor.azure.com", "https://containerregistry.azure.net", "https://cognitiveservices.azure.com"),
 )
-"""Microsoft's own of a tenant, of those that a client of the kit or of its stacks asks for.
+"""Microsoft's resources that a client of the kit or of its stacks requests tokens for.
 
 https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/services-id-authentication-support
 """
@@ -63,12 +63,12 @@ def is_of_another_tenant(path: str) -> bool:
 
 
 def unknown_tenant(request: Request) -> Reply:
-    """Returns the refusal of a request for another tenant.
+    """Refuses a request for another tenant.
 
     https://learn.microsoft.com/entra/identity-platform/reference-error-codes (AADSTS90002)
 
     Raises:
-        PlainError: 400; of the configuration invalid_tenant, as recordings of @azure/identity show.
+        PlainError: 400; invalid_tenant for the OpenID configuration, as recordings of @azure/identity show.
     """
     tenant, _, _ = request.path.strip("/").partition("/")
     message = (
@@ -177,7 +177,7 @@ def answer_of(twin: TenantTwin, caller: Principal, audience: str) -> dict[str, A
 
 
 def _client(request: Request) -> tuple[str, str]:
-    """Returns client and secret, from the form or from HTTP's basic authentication."""
+    """Returns client id and secret, from the form or from HTTP basic authentication."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "basic":
         client, _, secret = base64.b64decode(given).decode().partition(":")
@@ -197,9 +197,13 @@ def _audience(form: Mapping[str, str]) -> str:
 
 
 def _check_assertion(twin: TenantTwin, caller: Principal, form: Mapping[str, str]) -> None:
-    """A token of another issuer stands for an identity whose credentials name its issuer, subject and audience.
+    """Checks that another issuer's token matches the issuer, subject and audience of one of an identity's federated
+    credentials.
 
     https://learn.microsoft.com/entra/workload-id/workload-identity-federation
+
+    Raises:
+        PlainError: 400 or 401.
     """
     try:
         claims = web_identity.claims_of(twin.home, form["client_assertion"])
@@ -225,7 +229,7 @@ def _check_assertion(twin: TenantTwin, caller: Principal, form: Mapping[str, str
 
 
 def _credentials(twin: TenantTwin, caller: Principal) -> list[dict[str, Any]]:
-    """Returns the credentials of an identity."""
+    """Returns the federated credentials of an identity."""
     found = [d for d in twin.resources.values() if d["type"].lower() == CREDENTIALS.lower()]
     parents = {d["id"]: twin.find(d["id"].rsplit("/", 2)[0]) for d in found}
     return [
@@ -240,7 +244,7 @@ def _same(given: str, secret: str) -> bool:
 
 
 def _refused(status: int, error: str, number: int, message: str) -> "PlainError":
-    """Returns a refusal in the token service's words, which are not ARM's."""
+    """Returns a refusal in the token service's format, which differs from ARM's."""
     trace, time_ = str(uuid.uuid4()), datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     return PlainError(
         status,

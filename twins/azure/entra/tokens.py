@@ -61,7 +61,7 @@ def caller_of(twin: TenantTwin, headers: Mapping[str, str] | Headers, audiences:
     """Returns the principal of a request's token for one of these audiences, such as `VAULT`. Any service may call it.
 
     Raises:
-        ArmError: 401 with WWW-Authenticate, as ARM words it.
+        ArmError: 401 with WWW-Authenticate, in ARM's words.
     """
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
@@ -96,7 +96,7 @@ def claims_of(twin: TenantTwin, token: str) -> dict[str, Any]:
     """Returns the claims of a token that the twin signed.
 
     Raises:
-        jwt.InvalidTokenError: it did not, or the token has expired.
+        jwt.InvalidTokenError: the twin did not sign the token, or it has expired.
     """
     return jwt.decode(
         token, private_key(twin.home).public_key(), ["RS256"], {"verify_aud": False, "require": ["exp", "aud", "oid"]}
@@ -104,7 +104,7 @@ def claims_of(twin: TenantTwin, token: str) -> dict[str, Any]:
 
 
 def unauthorized(twin: TenantTwin, code: str, message: str) -> ArmError:
-    """Returns the 401 that says where to get a token."""
+    """Returns the 401 that tells clients where to get a token."""
     challenge = (
         f'Bearer authorization_uri="{twin.url}/{twin.tenant}", error="invalid_token", error_description="{message}"'
     )

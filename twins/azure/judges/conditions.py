@@ -4,8 +4,8 @@
 https://learn.microsoft.com/azure/role-based-access-control/conditions-format
 https://learn.microsoft.com/azure/role-based-access-control/delegate-role-assignments-examples
 
-It fails closed: what can't be read is refused when the assignment is made, and an attribute that the request or the
-resource does not have makes a comparison unknown. NOT of unknown is unknown too, and unknown allows nothing.
+It fails closed: a condition that can't be parsed is refused when the assignment is created, and an attribute that
+neither request nor resource has makes a comparison unknown. NOT of unknown is unknown too, and unknown allows nothing.
 """
 
 import re
@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 
 Attributes = Mapping[str, str]
-"""What a request brings: "@Request[type:name]" or "@Resource[type:name]" in lower case -> value."""
+"""Attributes of a request: "@Request[type:name]" or "@Resource[type:name]" in lower case -> value."""
 SUB_OPERATION = "suboperation"
-"""The attribute that says which operation of an action it is: Blob.List is one of reading blobs."""
+"""The attribute for the suboperation of an action: Blob.List is one of reading blobs."""
 Condition = Callable[[str, Attributes], bool]
-"""Does an assignment hold for this action, with these attributes?"""
+"""Returns whether an assignment applies to an action with these attributes."""
 _Part = Callable[[str, Attributes], bool | None]  # None: unknown
 
 _TOKEN = re.compile(
@@ -41,7 +41,7 @@ def parse(text: str) -> Condition:
     """Parses a condition.
 
     Raises:
-        ValueError: it is none, or uses what is not understood here.
+        ValueError: it is malformed, or uses unsupported syntax.
     """
     reader = _Reader(text)
     part = reader.either()
@@ -51,7 +51,7 @@ def parse(text: str) -> Condition:
 
 
 class _Reader:
-    """Reads tokens from left to right; AND binds more than OR."""
+    """Parses tokens from left to right; AND binds more tightly than OR."""
 
     def __init__(self, text: str) -> None:
         self._tokens: list[str] = []

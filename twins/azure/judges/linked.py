@@ -1,8 +1,9 @@
 """Linked actions: permissions that a change needs on other resources that its body names.
 
-Azure Resource Manager asks for them on each PUT and PATCH, before the resource provider sees the body.
+Azure Resource Manager checks them on each PUT and PATCH, before the resource provider sees the body.
 
-The words: https://github.com/Azure/aad-pod-identity/issues/613. Which actions they are, the table's comments say.
+Error message: https://github.com/Azure/aad-pod-identity/issues/613. The table's comments give the source of each
+action.
 """
 
 from collections.abc import Iterator
@@ -69,7 +70,7 @@ _LINKS = {type_.lower(): links for type_, links in LINKS.items()}
 
 
 def check(twin: TenantTwin, call: ArmCall, type_: str, body: Document) -> None:
-    """Refuses a change that links a resource without its caller's permission on that one.
+    """Refuses a change that links a resource on which its caller lacks the required permission.
 
     Raises:
         ArmError: 403 LinkedAuthorizationFailed.
@@ -98,7 +99,7 @@ def require(twin: TenantTwin, call: ArmCall, type_: str, action: str, linked: st
 
 
 def _named(value: Any, path: list[str]) -> Iterator[str]:
-    """Yields the ids at a path of a body that nobody has judged yet."""
+    """Yields the resource ids at a path of a body that has not been validated yet."""
     if not path:
         if isinstance(value, str) and value.startswith("/"):
             yield value

@@ -16,7 +16,7 @@ from twins.azure.twin import NO_ATTRIBUTES, TenantTwin
 ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 DEFINITIONS = "Microsoft.Authorization/roleDefinitions"
 WORKS_FROM = "_works_from"
-"""Member of an assignment's document: when Azure's services know it (seconds since 1970)."""
+"""Member of an assignment's document: the time (seconds since 1970) from which Azure's services apply it."""
 _ATTRIBUTES = ("roleDefinitionId", "principalId", "principalType")
 
 
@@ -30,12 +30,12 @@ class Grant:
     condition: conditions.Condition | None = None
 
     def covers(self, scope: str) -> bool:
-        """Returns whether it covers a scope in lower case."""
+        """Returns whether the grant covers a scope in lower case."""
         return scope == self.scope or scope.startswith(self.scope + "/")
 
 
 class RoleJudge:
-    """Judges by the twin's assignments and definitions, which it reads again after `forget`."""
+    """Judges by the twin's assignments and definitions, which are cached until `forget`."""
 
     def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
@@ -55,7 +55,7 @@ class RoleJudge:
         )
 
     def forget(self) -> None:
-        """Discards what was read: assignments or definitions have changed."""
+        """Discards the cached grants, after a change of assignments or definitions."""
         self._grants = None
 
     def _known(self) -> dict[str, list[Grant]]:
@@ -69,7 +69,7 @@ class RoleJudge:
 
 def attributes_of(twin: TenantTwin, call: ArmCall) -> dict[str, str]:
     """Returns attributes of a call that changes a role assignment: role, principal and type of principal, in the
-    request and in the existing resource. A type that the request leaves out is absent, though Azure would look it up.
+    request and in the existing resource. A type missing in the request stays absent, though Azure would look it up.
 
     https://learn.microsoft.com/azure/role-based-access-control/conditions-authorization-actions-attributes
     """
@@ -79,7 +79,7 @@ def attributes_of(twin: TenantTwin, call: ArmCall) -> dict[str, str]:
 
 
 def assignment_attributes(*, request: Document, resource: Document) -> dict[str, str]:
-    """Returns the attributes for conditions of an assignment that is written (`request`: its properties) or exists
+    """Returns the condition attributes of an assignment in a request (`request`: its properties) or of an existing one
     (`resource`).
     """
     found = {}
@@ -92,7 +92,7 @@ def assignment_attributes(*, request: Document, resource: Document) -> dict[str,
 
 
 def read(documents: Iterable[Document]) -> dict[str, list[Grant]]:
-    """Returns the grants of all documents by the principal's id in lower case. An assignment whose role is gone, or
+    """Returns the grants of all documents by the principal's id in lower case. An assignment whose role was deleted, or
     whose condition can't be parsed, grants nothing.
     """
     documents = list(documents)
@@ -121,7 +121,7 @@ def _condition(written: str | None) -> conditions.Condition | None:
 
 
 def grants(documents: Iterable[Document]) -> dict[str, list[dict[str, object]]]:
-    """Returns what each principal was granted, by its id: the role's name, the scope, and what the role allows."""
+    """Returns the grants of each principal, by its id: the role's name, the scope, and what the role allows."""
     return {
         principal: [
             {

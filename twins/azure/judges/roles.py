@@ -46,7 +46,7 @@ class Permission:
 
 @dataclass(frozen=True)
 class AzureRole:
-    """`id` is the definition's GUID in lower case."""
+    """A role definition; `id` is its GUID in lower case."""
 
     id: str
     name: str
@@ -59,7 +59,7 @@ class AzureRole:
 
 @cache
 def built_in() -> Mapping[str, AzureRole]:
-    """Returns the built-in roles that the twin has, by GUID."""
+    """Returns the built-in roles known to the twin, by GUID."""
     found = json.loads(_FILE.read_text())["roles"]
     return {each["id"]: AzureRole(each["id"], each["name"], (Permission.read(each),)) for each in found}
 
@@ -77,8 +77,9 @@ def custom(document: Mapping[str, Any]) -> AzureRole:
 
 
 def _compile(patterns: Iterable[str]) -> re.Pattern[str]:
-    """Nothing matches the pattern of no actions. `a/*/read` is `a/read` as well: an AzureML Data Scientist reads the
-    workspace. https://learn.microsoft.com/azure/machine-learning/how-to-assign-roles
+    """Returns a pattern that matches any of the actions; without actions, nothing. `a/*/read` matches `a/read` too: an
+    AzureML Data Scientist can read the workspace.
+    https://learn.microsoft.com/azure/machine-learning/how-to-assign-roles
     """
     alternatives = "|".join(".*".join(map(re.escape, pattern.split("*"))) for pattern in patterns)
     alternatives = alternatives.replace("/.*/", "/(?:.*/)?")

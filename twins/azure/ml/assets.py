@@ -2,7 +2,7 @@
 
 https://learn.microsoft.com/rest/api/azureml/model-versions
 
-Unsure (65 %): the rules are the reference's, which names no codes; code and words are assumed.
+Unsure (65 %): the rules are the reference's, which names no codes; codes and messages are assumed.
 """
 
 import re
@@ -25,8 +25,8 @@ MODEL_TYPES = ("custom_model", "mlflow_model", "triton_model")
 
 @dataclass(frozen=True)
 class _Family:
-    """A kind of asset: its segment of the path, its definitions, what a version can't change besides what the schema
-    says, whether it has a provisioning state, and whether DELETE takes it.
+    """A kind of asset: its path segment, its schema definitions, members of a version that can't be changed beyond the
+    schema's, whether it has a provisioning state, and whether it can be deleted.
     """
 
     segment: str
@@ -78,11 +78,15 @@ def _install(twin: TenantTwin, family: _Family) -> None:
 
 
 def _undeletable(_twin: TenantTwin, _call: ArmCall, document: Document) -> None:
-    """The harsh reading. Of data, the maintainers say so (https://github.com/microsoft/vscode-tools-for-ai/issues/1761);
-    of environments, the tools lost their way to delete (https://github.com/Azure/azure-cli/issues/21957). Models go:
+    """Refuses to delete an asset, the strict reading: the maintainers say so for data
+    (https://github.com/microsoft/vscode-tools-for-ai/issues/1761), and the tools can no longer delete environments
+    (https://github.com/Azure/azure-cli/issues/21957). Models can be deleted:
     https://github.com/Azure/azureml-examples/pull/3743.
 
-    Unsure (45 %): the tools only archive, and it is nowhere written that the API refuses to delete.
+    Unsure (45 %): the tools only archive, and no source says that the API refuses to delete.
+
+    Raises:
+        ArmError: 400.
     """
     what = document["type"].removeprefix(f"{WORKSPACES}/")
     message = f"Deleting {what} is not supported: archive {document['name']} instead."
@@ -149,10 +153,14 @@ def _check_unchanged(family: _Family, there: Document, body: Document) -> None:
 
 
 def _check_number(version: str) -> None:
-    """Versions of models are integers; those of data, environments and components are any strings.
+    """Checks that a model's version is a positive integer; versions of data, environments and components may be any
+    string.
 
     Field reports: https://github.com/Azure/azureml-examples/issues/2725 and
-    https://github.com/Azure/MachineLearningNotebooks/issues/289; another one has the words and the inner code.
+    https://github.com/Azure/MachineLearningNotebooks/issues/289; another one has the message and the inner code.
+
+    Raises:
+        ArmError: 400.
     """
     if not _POSITIVE.fullmatch(version) or int(version) > _LARGEST:
         message = "Model version must be a positive integer."

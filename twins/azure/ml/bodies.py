@@ -2,7 +2,7 @@
 
 https://github.com/Azure/azure-sdk-for-python/tree/main/sdk/ml/azure-ai-ml has the models.
 
-Unsure (70 %): what is judged is in the models; code, words and that read-only members are refused are assumed.
+Unsure (70 %): the constraints are from the models; codes, messages and the refusal of read-only members are assumed.
 """
 
 import copy
@@ -24,7 +24,7 @@ _FILE = Path(__file__).with_name("machinelearningservices.json")
 
 
 def judge(definition: str, body: Any) -> Document:
-    """Raises unless a body fits its definition.
+    """Checks that a body fits its definition.
 
     Raises:
         ArmError: 400 ValidationError; its details name each member that is unknown, read-only, missing or mistyped.
@@ -46,22 +46,22 @@ def writable(definition: str, document: Document) -> Document:
 
 
 def judged(definition: str, method: str, body: Any) -> Document:
-    """Returns a validated copy of the body of a PUT, or of the merged result of a PATCH (without read-only members that
-    it has from the existing document).
+    """Returns a validated copy of the body of a PUT, or of the merged result of a PATCH (without the read-only members
+    of the existing document).
     """
     return copy.deepcopy(judge(definition, writable(definition, body) if method == "PATCH" else body))
 
 
 def same(one: Any, other: Any) -> bool:
-    """Returns whether two values are equal; null, an empty object, and nothing are."""
+    """Returns whether two values are equal; null, an empty object and absence are equal."""
     return _full(one) == _full(other)
 
 
 def refuse_changes(definition: str, before: Document, after: Document, what: str) -> None:
-    """Refuses changes of members that can only be set once.
+    """Refuses changes of members that can only be set at creation.
 
     Raises:
-        ArmError: 400 with the first such member as target.
+        ArmError: 400, with the first such member as target.
     """
     for path in _changes({"$ref": f"#/$defs/{definition}"}, before, after, ()):
         target = ".".join(path)
@@ -103,7 +103,7 @@ def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
 
 
 def _resolved(schema: Mapping[str, Any], value: Any) -> Mapping[str, Any]:
-    """Returns the schema of a value behind references, "or null" and variants."""
+    """Returns the schema of a value with references, "or null" and variants resolved."""
     while True:
         if "$ref" in schema:
             schema = _schema()["$defs"][schema["$ref"].rpartition("/")[2]]

@@ -1,8 +1,8 @@
-"""Clusters of machines for jobs: AmlCompute, scaled to the demand of jobs.
+"""Compute clusters for jobs: AmlCompute, scaled to the demand of jobs.
 
 https://learn.microsoft.com/rest/api/azureml/compute
 
-Unsure (70 %): the rules are the reference's, which names no codes; code and words are assumed.
+Unsure (70 %): the rules are the reference's, which names no codes; codes and messages are assumed.
 """
 
 from twins.azure.arm.calls import ArmCall, Document
@@ -95,9 +95,13 @@ def _check_subnet(twin: TenantTwin, cluster: Document) -> None:
 
 
 def _deleting(twin: TenantTwin, call: ArmCall, document: Document) -> None:
-    """https://learn.microsoft.com/rest/api/azureml/compute/delete requires it.
+    """Cancels the cluster's jobs before its deletion. https://learn.microsoft.com/rest/api/azureml/compute/delete
+    requires the parameter underlyingResourceAction.
 
-    Unsure (75 %): no source found for the words, which are assumed.
+    Unsure (75 %): no source found for the message, which is assumed.
+
+    Raises:
+        ArmError: 400, the parameter is missing.
     """
     from twins.azure.ml import jobs
 

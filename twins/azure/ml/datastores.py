@@ -16,7 +16,7 @@ from twins.azure.twin import TenantTwin
 
 TYPE = f"{WORKSPACES}/datastores"
 DEFAULTS = {"workspaceblobstore": "azureml-blobstore-{guid}", "workspaceartifactstore": "azureml"}
-"""Datastores that a workspace is made with, and their containers."""
+"""Datastores that a new workspace has, and their containers."""
 
 
 def install(twin: TenantTwin) -> None:
@@ -36,7 +36,9 @@ def install(twin: TenantTwin) -> None:
 
 
 def _listed(call: ArmCall, found: list[Document]) -> list[Document]:
-    """By `isDefault`: azure-rest-api-specs, Microsoft.MachineLearningServices: Datastores_List."""
+    """Returns the datastores that match `isDefault`: azure-rest-api-specs, Microsoft.MachineLearningServices:
+    Datastores_List.
+    """
     default = call.query.get("isDefault", "").lower()
     return [each for each in found if default in ("", str(bool(each["properties"].get("isDefault"))).lower())]
 

@@ -18,7 +18,7 @@ from twins.azure.twin import TenantTwin
 
 TYPE = endpoints.DEPLOYMENTS
 START_SECONDS = 120.0
-"""What machines and images take, before a container starts."""
+"""Time to provide machines and images, before a container starts."""
 DELETE_SECONDS = 60.0
 LONGEST_REQUEST = 180.0
 MOST_INSTANCES = 50
@@ -77,7 +77,11 @@ def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
 
 
 def _check_state(endpoint: Document, there: Document | None) -> None:
-    """https://github.com/Azure/azure-sdk-for-net/issues/36961"""
+    """Refuses a deployment if its endpoint is not ready. https://github.com/Azure/azure-sdk-for-net/issues/36961
+
+    Raises:
+        ArmError: 409.
+    """
     state = endpoint["properties"]["provisioningState"]
     if state == "Succeeded" or (there and state == "Updating"):
         return

@@ -3,7 +3,7 @@
 https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
 
 Unsure (65 %): that identities must fit their type is documented; FailedIdentityOperation is as in
-https://github.com/Azure/azure-cli/issues/31837, and no source was found for InvalidIdentityValues and the words.
+https://github.com/Azure/azure-cli/issues/31837, and no source was found for InvalidIdentityValues and the messages.
 """
 
 import re
@@ -21,20 +21,21 @@ from twins.azure.twin import TenantTwin
 
 ASSIGN = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
 FORMS = {"PUT": STATUS, "PATCH": RESULT, "DELETE": RESULT}
-"""How operations on endpoints, deployments and schedules are asked for. The client in azure-ai-ml (arm_ml_service, made
-of the specification) says so of each method, and which statuses it takes: of a workspace's PUT 200 and 202.
+"""Polling headers of operations on endpoints, deployments and schedules, by method. The client in azure-ai-ml
+(arm_ml_service, generated from the specification) determines them for each method, and the accepted statuses: 200 and
+202 for a workspace's PUT.
 """
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 _KINDS = {"user": "User", "application": "Application", "identity": "ManagedIdentity", "twin": "Application"}
 
 
 def now() -> str:
-    """Returns the time as Azure writes it."""
+    """Returns the current time in Azure's format."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def stamp(call: ArmCall, there: Document | None, document: Document) -> Document:
-    """Sets systemData: who created a document and who changed it."""
+    """Sets systemData: who created and who last changed a document."""
     who, kind, when = call.caller.name, _KINDS[call.caller.kind], now()
     made = {"createdAt": when, "createdBy": who, "createdByType": kind}
     before = (there or {}).get("systemData", made)
@@ -44,10 +45,10 @@ def stamp(call: ArmCall, there: Document | None, document: Document) -> Document
 
 
 def seconds(duration: str, target: str) -> float:
-    """Returns the seconds of an ISO 8601 duration of days to seconds ("PT1H30M").
+    """Returns the seconds of an ISO 8601 duration in days to seconds ("PT1H30M").
 
     Raises:
-        ArmError: 400, it is none.
+        ArmError: 400, it is not such a duration.
     """
     match = _DURATION.fullmatch(duration)
     if not match or not any(match.groups()):
@@ -60,7 +61,7 @@ def with_identity(twin: TenantTwin, call: ArmCall, body: Document, there: Docume
     """Fills in the principals of a body's identity; a system-assigned one is created, and kept over updates.
 
     Raises:
-        ArmError: 403 when the caller may not assign a user-assigned one, 400 when it is not there.
+        ArmError: 403 if the caller may not assign a user-assigned identity, 400 if it does not exist.
     """
     identity = body.get("identity")
     if not identity or identity["type"] == "None":
@@ -99,7 +100,7 @@ def identities_of(document: Document) -> dict[str, Document]:
 
 
 def page(twin: TenantTwin, call: ArmCall, found: Iterable[Document]) -> Reply:
-    """Answers a list as Azure ML does: filtered by `chosen`, cut by `$top` or `count`."""
+    """Answers a list as Azure ML does: filtered by `chosen`, truncated to `$top` or `count`."""
     kept = chosen(call, found)
     return Reply(200, {"value": [twin.shown(each) for each in kept[: paging.size_of(call) or len(kept)]]})
 
@@ -131,7 +132,7 @@ def _in_view(document: Document, view: str) -> bool:
 
 
 def _has(members: Mapping[str, str] | None, wanted: str | None) -> bool:
-    """Returns whether members contain `wanted`: "name" or "name=value", several by commas."""
+    """Returns whether members contain `wanted`: "name" or "name=value", several separated by commas."""
     known = members or {}
     for part in filter(None, (wanted or "").split(",")):
         name, equals, value = part.partition("=")

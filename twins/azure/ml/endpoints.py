@@ -70,7 +70,7 @@ def forget_deployment(twin: TenantTwin, deployment: Document) -> None:
 
 
 def _listed(call: ArmCall, found: list[Document]) -> list[Document]:
-    """By `name` and `computeType` too: all of the twin's are managed."""
+    """Returns the endpoints selected by `name` and `computeType` too; all of the twin's are managed."""
     name, compute = call.query.get("name"), call.query.get("computeType", "Managed")
     return [each for each in chosen(call, found) if name in (None, each["name"]) and compute in ("Managed", "All")]
 
@@ -101,7 +101,11 @@ def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
 
 
 def _check_unique(twin: TenantTwin, call: ArmCall, body: Document) -> None:
-    """An endpoint's name is part of a host's name in its region, whoever has it."""
+    """Checks that no other endpoint in the region has this name, which is part of a host name there.
+
+    Raises:
+        ArmError: 409.
+    """
     name = call.id.rpartition("/")[2].lower()
     for other in twin.children(f"/subscriptions/{twin.subscription}", TYPE):
         if other["name"].lower() == name and other["location"] == body["location"]:
@@ -161,7 +165,9 @@ def _show(twin: TenantTwin, document: Document) -> Document:
 
 
 def _scoring_path(twin: TenantTwin, endpoint: Document) -> str:
-    """Returns the scoring route of the endpoint's image; that of Azure's own server if its deployments have none."""
+    """Returns the scoring route of the image of the deployment with the most traffic; if no image has one, that of
+    Azure's own server.
+    """
     deployments = twin.children(endpoint["id"], DEPLOYMENTS)
     deployments.sort(key=lambda each: traffic_of(endpoint, each["name"]), reverse=True)
     for deployment in deployments:

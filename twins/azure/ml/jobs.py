@@ -1,9 +1,9 @@
-"""Command jobs: checks, and their states from NotStarted to an end.
+"""Command jobs: checks, and their states from NotStarted to an end state.
 
 https://learn.microsoft.com/rest/api/azureml/jobs
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-command
 
-Unsure (65 %): the rules are the reference's, which names no codes; code and words are assumed.
+Unsure (65 %): the rules are the reference's, which names no codes; codes and messages are assumed.
 """
 
 import re
@@ -24,7 +24,7 @@ START_SECONDS = 15.0
 _START = "machinelearning.job"
 _PLACEHOLDER = re.compile(r"\$\{\{\s*(inputs|outputs|search_space)\.(\w+)\s*\}\}")
 _FOLDER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}", re.ASCII)
-"""Of inputs and outputs: what a placeholder can name, and a folder of this machine."""
+"""Pattern of names of inputs and outputs, which occur in placeholders and as folders of this machine."""
 _PATH_MACROS = re.compile(r"\$\{\{\s*(\w+)\s*\}\}")
 _KINDS_OF_DATA = {"uri_folder": "data", "uri_file": "data", "mltable": "data"}
 
@@ -101,7 +101,11 @@ def _given(settings: Document | None) -> Document:
 
 
 def _changed(call: ArmCall, there: Document, body: Document) -> Document:
-    """A job that is there: its description, tags, properties and archiving may change, nothing else."""
+    """Returns an existing job with its description, tags, properties and archiving changed.
+
+    Raises:
+        ArmError: 400, another member was changed.
+    """
     old, given = writable("JobBase", there), _given(body["properties"])
     new = {"properties": merged(old["properties"], given)}
     new["properties"] |= {"tags": given.get("tags", {}), "services": old["properties"]["services"]}
@@ -130,7 +134,7 @@ def _services(twin: TenantTwin, workspace: str, name: str) -> Document:
 
 
 def _resolve_outputs(properties: Document, name: str) -> None:
-    """Fill in the macros that paths of outputs may have: ${{name}} and ${{output_name}}."""
+    """Replaces the macros in the paths of outputs: ${{name}}, ${{output_name}} and ${{default_datastore}}."""
     for output, given in (properties.get("outputs") or {}).items():
         values = {"name": name, "output_name": output, "default_datastore": "workspaceblobstore"}
         if given.get("uri"):
@@ -196,7 +200,7 @@ def _begun(twin: TenantTwin, document: Document) -> None:
 
 
 def _start(twin: TenantTwin, job_id: str) -> None:
-    """Starts a job whose turn has come, if the cluster's identity may read and write what the job needs."""
+    """Starts a queued job if the cluster's identity has the permissions that the job needs; fails it otherwise."""
     job = twin.find(job_id)
     if job is None or job["properties"]["status"] in (*ENDED, "CancelRequested"):
         return
@@ -227,7 +231,7 @@ def _deleting(twin: TenantTwin, call: ArmCall, document: Document) -> None:
 
 
 def _gone(twin: TenantTwin, document: Document) -> None:
-    """With its workspace, a job may go before it has ended."""
+    """Cancels a job that is deleted with its workspace before it has ended."""
     if document["properties"]["status"] not in ENDED:
         twin.running.job_cancelled(document["id"])
 

@@ -24,7 +24,7 @@ OWN = {
     "containerRegistry": "Microsoft.ContainerRegistry/registries",
     "applicationInsights": "Microsoft.Insights/components",
 }
-"""What a workspace has of its own, by its member of the body."""
+"""A workspace's associated resources: member of its body -> type."""
 PROCESS = "process:"
 ARTIFACTS = "workspaceartifactstore"
 """The default datastore of logs and artifacts:
@@ -63,8 +63,9 @@ def of_deployment(twin: TenantTwin, deployment: Document) -> RunFailure | None:
 
 
 def _words(need: IdentityNeed, denied: str) -> str:
-    """Of the registry, as in https://github.com/MicrosoftDocs/azure-docs/issues/107890. Of storage, the words before
-    the colon are the troubleshooting page's.
+    """Returns the message for a missing permission: for the registry as in
+    https://github.com/MicrosoftDocs/azure-docs/issues/107890; for storage, the part before the colon is from the
+    troubleshooting page.
     """
     if need.action == PULL:
         return "Endpoint identity does not have pull permission on the registry.."
@@ -87,9 +88,10 @@ def of_workspace(twin: TenantTwin, workspace: Document) -> RunFailure | None:
 
 
 def _of_encryption(twin: TenantTwin, properties: Document) -> RunFailure | None:
-    """https://learn.microsoft.com/azure/machine-learning/concept-customer-managed-keys
+    """Returns why a workspace's identity can't use its encryption key; None if it can, or there is none.
+    https://learn.microsoft.com/azure/machine-learning/concept-customer-managed-keys
 
-    Unsure (60 %): the page asks for the right; code and words are assumed.
+    Unsure (60 %): the page requires the permission; code and message are assumed.
     """
     encryption = properties.get("encryption") or {}
     identity_id: str = (encryption.get("identity") or {}).get("userAssignedIdentity") or ""
@@ -105,7 +107,8 @@ def _of_encryption(twin: TenantTwin, properties: Document) -> RunFailure | None:
 def of_job(twin: TenantTwin, job: Document) -> RunFailure | None:
     """Returns why a job can't start under its cluster's identity; None if it can.
 
-    Unsure (60 %): of the workspace's default container, where a job logs; which of its rights is asked for first.
+    Unsure (60 %): the permission on the workspace's default container, where a job logs; the order in which permissions
+    are checked.
     """
     workspace = references.workspace_of(job["id"])
     try:
@@ -122,8 +125,8 @@ def of_job(twin: TenantTwin, job: Document) -> RunFailure | None:
 
 
 def identity_of_job(job: Document, compute: Document) -> tuple[str, str] | None:
-    """Returns the identity that a job works under: its name (an id) and principal. The job may choose among the
-    cluster's; the first is the default.
+    """Returns the identity that a job runs under: its id and principal; None if there is none. The job may choose among
+    the cluster's; the first is the default.
     """
     wanted = job["properties"].get("identity") or {}
     for identity_id, identity in identities_of(compute).items():
@@ -139,7 +142,9 @@ def identity_of_job(job: Document, compute: Document) -> tuple[str, str] | None:
 
 
 def _workspace_needs(properties: Document) -> Iterator[IdentityNeed]:
-    """https://learn.microsoft.com/azure/machine-learning/how-to-identity-based-service-authentication#workspace"""
+    """Yields the permissions of a workspace's identity.
+    https://learn.microsoft.com/azure/machine-learning/how-to-identity-based-service-authentication#workspace
+    """
     managed = properties["managedNetwork"]["isolationMode"] != "Disabled"
     for member, type_ in OWN.items():
         if not properties.get(member):
@@ -162,9 +167,9 @@ def _deployment_needs(twin: TenantTwin, workspace: str, properties: Document) ->
 
 
 def _job_needs(twin: TenantTwin, workspace: str, properties: Document) -> Iterator[IdentityNeed]:
-    """Beside what its body names, a job writes its logs and artifacts to the workspace's default container, as the
-    cluster's identity, which sets up the mounts: each job has an output `default` there. Where the
-    account takes no keys, the documents name no other identity that could.
+    """Yields the permissions that a job needs: for what its body names, and for its logs and artifacts in the
+    workspace's default container. Those are written as the cluster's identity, which sets up the mounts: each job has
+    an output `default` there. If the account accepts no keys, the documentation names no other identity that could.
 
     https://learn.microsoft.com/azure/machine-learning/how-to-identity-based-service-authentication#compute-cluster
     https://learn.microsoft.com/azure/machine-learning/how-to-disable-local-auth-storage#scenarios-for-role-assignments
@@ -184,7 +189,9 @@ def _job_needs(twin: TenantTwin, workspace: str, properties: Document) -> Iterat
 
 
 def _image_needs(twin: TenantTwin, workspace: str, image: str) -> Iterator[IdentityNeed]:
-    """A process stands for an image of the workspace's own registry."""
+    """Yields the pull permission on an image's registry; for an image that runs as a process, on the workspace's own
+    registry.
+    """
     if image.startswith(PROCESS):
         document = twin.find(workspace)
         registry = document["properties"].get("containerRegistry") if document else None

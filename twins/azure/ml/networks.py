@@ -20,9 +20,9 @@ def install(twin: TenantTwin) -> None:
 
 
 def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
-    """A rule of a network that is there, to a resource that is there.
+    """Checks an outbound rule: the workspace has a managed network, and the target exists.
 
-    Unsure (60 %): the page asks for both; codes and words are assumed.
+    Unsure (60 %): the page requires both; codes and messages are assumed.
     """
     rule = judged("OutboundRule", call.method, call.body.get("properties") or {})
     workspace = twin.find(references.workspace_of(call.id))

@@ -31,7 +31,9 @@ def install(twin: TenantTwin) -> None:
 
 
 def _discovery(twin: TenantTwin) -> Callable[..., Iterable[bytes]]:
-    """What a workspace's discoveryUrl answers: the addresses of its services, all of them the twin's own."""
+    """Returns the application at a workspace's discoveryUrl: the addresses of its services, all of them the
+    twin's own.
+    """
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         names = ("api", "history", "studio", "experimentation", "modelmanagement", "notebooks", "pipelines")

@@ -34,7 +34,7 @@ _PATH = re.compile(
 
 @dataclass(frozen=True)
 class DataPath:
-    """A path in a datastore: its document, and the folder or file below its container ("": all of it)."""
+    """A path in a datastore: its document, and the folder or file below its container ("" for all of it)."""
 
     datastore: Document
     path: str
@@ -48,7 +48,7 @@ class DataPath:
 
 
 def workspace_of(resource_id: str) -> str:
-    """Returns the id of the workspace that a resource lies in."""
+    """Returns the id of the workspace that a resource belongs to."""
     match = _WORKSPACE.fullmatch(resource_id)
     if not match:
         raise ValueError(f"{resource_id} lies in no workspace")
@@ -67,14 +67,14 @@ def asset(twin: TenantTwin, workspace_id: str, reference: str, kind: str, target
     """Returns the version of a reference: a resource id, `azureml:name:version` or `azureml://locations/…`.
 
     Args:
-        twin: its twin.
-        workspace_id: of the workspace that asks.
-        reference: what the body has.
+        twin: the subscription.
+        workspace_id: the workspace in which the reference is used.
+        reference: the reference.
         kind: "models", "environments", "data" or "codes".
         target: the body's member, for the error.
 
     Raises:
-        ArmError: 400, there is none.
+        ArmError: 400, it does not exist.
     """
     found = _asset(twin, workspace_id, reference, kind)
     if found is None:
@@ -98,7 +98,7 @@ def compute(twin: TenantTwin, workspace_id: str, reference: str, target: str) ->
     """Returns a compute by its resource id, or by its name.
 
     Raises:
-        ArmError: 400, there is none in the workspace.
+        ArmError: 400, it does not exist in the workspace.
     """
     found = twin.find(reference if reference.startswith("/") else f"{workspace_id}/computes/{reference}")
     if found is None or workspace_of(found["id"]).lower() != workspace_id.lower():
@@ -111,7 +111,7 @@ def data_path(twin: TenantTwin, workspace_id: str, uri: str, target: str) -> Dat
     """Returns the path of a datastore's azureml:// URI; None for other URIs.
 
     Raises:
-        ArmError: 400, there is no such datastore.
+        ArmError: 400, the datastore does not exist.
     """
     match = _PATH.fullmatch(uri)
     if not match:

@@ -1,8 +1,8 @@
-"""Schedules: triggers that put jobs.
+"""Schedules: triggers that create jobs.
 
 https://learn.microsoft.com/rest/api/azureml/schedules
 
-Unsure (65 %): the rules are the reference's, which names no codes; code and words are assumed.
+Unsure (65 %): the rules are the reference's, which names no codes; codes and messages are assumed.
 """
 
 import copy
@@ -42,8 +42,8 @@ def install(twin: TenantTwin) -> None:
 
 
 def fire(twin: TenantTwin, now: datetime) -> None:
-    """Puts the jobs of due schedules, as whoever put the schedule. A refusal is kept in `_failure`, and the next time
-    is tried.
+    """Creates the jobs of due schedules, as the principal that created the schedule. A refusal is stored in `_failure`,
+    and the next due time is tried again.
     """
     for schedule, job_id, properties in due(twin, now):
         caller = principals.find(twin, schedule.get("_owner", ""))

@@ -18,7 +18,7 @@ TOTAL = "Total Cluster Dedicated Regional vCPUs"
 LIMITS = {LOW_PRIORITY: 100, TOTAL: 350}
 LIMIT_OF_A_FAMILY = 100
 RESERVE = 1.2
-"""Azure ML keeps a fifth more machines of most sizes for its upgrades of endpoints: quota has to hold them too."""
+"""Azure ML reserves 20 % more machines of most sizes for upgrades of endpoints, which count towards the quota."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class VmSize:
 
     @property
     def quota(self) -> str:
-        """The name of its family's quota."""
+        """The name of the family's quota."""
         return f"Standard {self.family} Family Cluster Dedicated vCPUs"
 
     def cores_for(self, instances: int) -> int:
@@ -84,7 +84,7 @@ def size(name: str, target: str) -> VmSize:
     """Returns a size by its name, in any case.
 
     Raises:
-        ArmError: 400, the twin knows none of that name.
+        ArmError: 400, the size is unknown.
     """
     found = SIZES.get(name.lower())
     if found is None:
@@ -105,9 +105,9 @@ def used(twin: TenantTwin, quota: str, without: str = "") -> int:
     """Returns the cores of a quota that deployments and clusters use.
 
     Args:
-        twin: its twin.
-        quota: its name.
-        without: id of a resource that is not counted, for it is about to change.
+        twin: the subscription.
+        quota: name of the quota.
+        without: id of a resource that is about to change, and is not counted.
     """
     total = 0
     for document in list(twin.resources.values()):
@@ -117,7 +117,7 @@ def used(twin: TenantTwin, quota: str, without: str = "") -> int:
 
 
 def check_deployment(twin: TenantTwin, deployment_id: str, instance_type: str, instances: int) -> None:
-    """Refuses a deployment beyond its family's quota.
+    """Refuses a deployment that exceeds its family's quota.
 
     Raises:
         ArmError: 400 OutOfQuota.
@@ -156,7 +156,7 @@ def check_cluster(twin: TenantTwin, vm_size: str, nodes: int, *, low_priority: b
 
 
 def _uses(twin: TenantTwin, document: Document) -> list[tuple[tuple[str, ...], int]]:
-    """Which quotas a resource takes cores of, and how many."""
+    """Returns the quotas from which a resource takes cores, and how many."""
     properties = document.get("properties") or {}
     if document["type"] == f"{WORKSPACES}/onlineEndpoints/deployments":
         rented = SIZES.get(str(properties.get("instanceType")).lower())

@@ -1,8 +1,8 @@
-"""Triggers of schedules: cron expressions in a time zone by Windows' name for it or IANA's.
+"""Triggers of schedules: cron expressions in a time zone named as in Windows or by IANA.
 
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-schedule
 
-Unsure (60 %): the rules are the reference's, which names no codes; code and words are assumed.
+Unsure (60 %): the rules are the reference's, which names no codes; codes and messages are assumed.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ ZONES = {
     "Singapore Standard Time": "Asia/Singapore",
     "AUS Eastern Standard Time": "Australia/Sydney",
 }
-"""Windows' names of time zones, the usual ones, by the Unicode CLDR's table."""
+"""Windows' names of common time zones -> IANA's, from the Unicode CLDR's table."""
 _WHERE = "properties.trigger"
 
 
@@ -47,10 +47,10 @@ def check(trigger: Document) -> None:
 
 
 def next_after(trigger: Document, when: datetime) -> datetime | None:
-    """Returns when a schedule's trigger is due next after a time with a zone, or None for never.
+    """Returns when a schedule's trigger is next due after a time with a zone; None for never.
 
     Raises:
-        ArmError: 400, it can't be read.
+        ArmError: 400, the trigger can't be parsed.
     """
     if trigger["triggerType"] != "Cron":
         # the twin's own: recurrences are not judged

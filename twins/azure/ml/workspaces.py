@@ -19,10 +19,10 @@ from twins.azure.twin import TenantTwin
 
 SECONDS = 60.0
 PATIENCE_SECONDS = 300.0
-"""How long a new workspace waits for the roles of its identity, which take a while to be known."""
+"""How long a new workspace waits until the roles of its identity take effect."""
 _RETRY_SECONDS = 15.0
 NETWORK_SECONDS = 1800.0
-"""What making a managed network takes on Azure, about."""
+"""Approximate duration of provisioning a managed network on Azure."""
 _NEEDED = ("storageAccount", "keyVault")
 _FIXED = ("storageAccount", "keyVault", "hbiWorkspace")
 _NETWORK, _SETTLE = "machinelearning.network", "machinelearning.workspace"
@@ -139,7 +139,9 @@ def _network(wanted: Document | None, before: Document | None) -> Document:
 
 
 def _settle(twin: TenantTwin, workspace_id: str, waited: float) -> None:
-    """Everything is there: may the workspace's identity work with it?"""
+    """Ends the creation of a workspace: succeeds if its identity has the required permissions, else retries until
+    PATIENCE_SECONDS have passed, then fails.
+    """
     document = twin.find(workspace_id)
     if document is None or operations.running(twin, workspace_id) is None:
         return

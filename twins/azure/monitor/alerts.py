@@ -76,7 +76,7 @@ class AlertRules:
             self._twin.changed()
 
     def _of_metric(self, rule: Document) -> tuple[bool, float | None]:
-        """All criteria must be met, on one of the scopes."""
+        """Returns whether all criteria of a metric rule are met on one of its scopes, and the first value there."""
         properties, end = rule["properties"], time.time()
         window = seconds(properties["windowSize"], "windowSize")
         begin = end - max(SHORTEST_SECONDS, self._twin.scaled(window))
@@ -92,7 +92,7 @@ class AlertRules:
         return False, None
 
     def _of_query(self, rule: Document) -> tuple[bool, float | None]:
-        """All conditions must be met, on one of the scopes."""
+        """Returns whether all conditions of a query rule are met on one of its scopes, and the first value there."""
         for scope in rule["properties"]["scopes"]:
             values = [self._value(rule, each, scope) for each in rule["properties"]["criteria"].get("allOf") or []]
             conditions = rule["properties"]["criteria"].get("allOf") or []
@@ -102,7 +102,9 @@ class AlertRules:
         return False, None
 
     def _value(self, rule: Document, condition: dict[str, Any], scope: str) -> float | None:
-        """A condition's value: of a column of the query's rows, or how many rows there are; None: of no rows."""
+        """Returns a condition's value: the aggregate of a column of the query's rows (None without values), or the
+        number of rows.
+        """
         end = time.time()
         window = seconds(rule["properties"]["windowSize"], "windowSize")
         if parse(condition["query"]).table != tables.CONSOLE:  # a container's lines come in real time

@@ -21,9 +21,9 @@ from twins.azure.monitor.services.monitor import AUTOSCALE
 from twins.azure.twin import TenantTwin
 
 EVERY_SECONDS = 60.0
-"""How often Azure evaluates a setting, about."""
+"""Approximate interval at which Azure evaluates a setting."""
 SHORTEST_SECONDS = 1.0
-"""A window of metrics is not shorter here, however quick the twin's time is: requests take real time."""
+"""Shortest window of metrics here, however fast the twin's time runs: requests take real time."""
 _STATE = "autoscale"
 _LOOK_SECONDS = 0.25
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -74,7 +74,7 @@ class Autoscale:
             self._apply(setting, target, wanted)
 
     def _wanted(self, setting: Document, profile: Document, now: int) -> int:
-        """Out if one rule says so, in if all of those do."""
+        """Returns the wanted number of instances: scales out if one rule fires, and in if all rules for that do."""
         rules = profile.get("rules") or []
         out = [each for each in rules if each["scaleAction"]["direction"] == "Increase"]
         if fired := [each for each in out if self._fires(each, now)]:
@@ -99,7 +99,7 @@ class Autoscale:
         return COMPARISONS[trigger["operator"]](value, float(trigger["threshold"]))
 
     def _rested(self, setting: Document, rules: list[Document]) -> bool:
-        """Has the longest cool-down passed since the last change?"""
+        """Returns whether the longest cool-down of these rules has passed since the last change."""
         last = self._twin.state.get(_STATE, {}).get(key(setting["id"]), 0.0)
         pause = max(seconds(each["scaleAction"]["cooldown"], "cooldown") for each in rules)
         return time.time() - last >= self._twin.scaled(pause)
@@ -113,7 +113,7 @@ class Autoscale:
 
 
 def _profile(properties: Document) -> Document | None:
-    """The profile that always holds; those of certain days are not looked at by this twin."""
+    """Returns the default profile; the twin ignores those for fixed dates and recurrences."""
     profiles = properties.get("profiles") or []
     return next((each for each in profiles if not each.get("recurrence") and not each.get("fixedDate")), None)
 

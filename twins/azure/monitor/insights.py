@@ -26,7 +26,8 @@ _FILTER = re.compile(r"\s*(\w+)\s+eq\s+'([^']*)'\s*")
 _AGGREGATIONS = ("average", "total", "count", "maximum", "minimum")
 _MOST_POINTS = 1440
 _SERIES = 10
-"""Series that are answered where a request with a $filter says no `top`; the rest is dropped, and no page follows.
+"""Number of series in a response to a request with a $filter and without `top`; the rest is dropped, without a next
+page.
 
 https://learn.microsoft.com/rest/api/monitor/metrics/list#uri-parameters
 """
@@ -41,7 +42,9 @@ _NAMES = {name.lower(): name for name in _DIMENSIONS}
 
 @dataclass(frozen=True)
 class EndpointMetric:
-    """A metric of endpoints: its unit, dimensions, and its value for answers in so many minutes (None: no data)."""
+    """A metric of endpoints: its unit, dimensions, and a function of its value for requests within a number of minutes
+    (None: no data).
+    """
 
     unit: str
     dimensions: tuple[str, ...]
@@ -49,7 +52,7 @@ class EndpointMetric:
 
 
 def _latency(share: float | None) -> Callable[[Sequence[ScoredRequest], float], float | None]:
-    """Milliseconds: the mean, or a percentile."""
+    """Returns the function of a latency metric in milliseconds: the mean, or a percentile."""
 
     def value(answers: Sequence[ScoredRequest], _minutes: float) -> float | None:
         found = sorted(1000 * each.seconds for each in answers if each.model_status)
@@ -80,7 +83,7 @@ CONNECTIONS, CAPACITY = "ConnectionsActive", "DeploymentCapacity"
 
 @dataclass(frozen=True)
 class _MetricQuery:
-    """A request for metrics: of what, from `first` to `end` in steps of seconds, and dimensions by their names."""
+    """A query for metrics: the resource, `first` to `end` in steps of seconds, and dimensions by name."""
 
     resource_id: str
     first: float
@@ -100,15 +103,15 @@ class Insights:
         twin.action(_PROVIDER, "metrics", self._metrics, f"{_PROVIDER}/metrics/read", "GET")
 
     def value(self, resource_id: str, name: str, begin: float, end: float, wanted: Mapping[str, str]) -> float | None:
-        """Returns a metric of an endpoint or a deployment between two times (seconds since 1970), or None for no data.
-        A rate is per real minute, however short the window is here: requests take real time.
+        """Returns a metric of an endpoint or a deployment between two times (seconds since 1970); None without data. A
+        rate is per real minute, however short the window is here: requests take real time.
 
         Args:
-            resource_id: of the endpoint or deployment.
-            name: of the metric.
-            begin: of the window.
-            end: of the window.
-            wanted: values of dimensions by their names.
+            resource_id: id of the endpoint or deployment.
+            name: the metric's name.
+            begin: start of the window.
+            end: end of the window.
+            wanted: values of dimensions by name.
 
         Raises:
             ArmError: 400, the resource has no such metric.
@@ -178,7 +181,7 @@ class Insights:
     def _points(
         self, asked: "_MetricQuery", name: str, answers: Sequence[ScoredRequest], values: Mapping[str, str]
     ) -> Iterator[Document]:
-        """A value for each interval."""
+        """Yields a value for each interval."""
         buckets: dict[int, list[ScoredRequest]] = {}
         for each in answers:
             if _is(each, values):
@@ -209,7 +212,7 @@ def _top(call: ArmCall) -> int:
 
 
 def _splits(answers: Sequence[ScoredRequest], wanted: Mapping[str, str]) -> list[dict[str, str]]:
-    """The values that the dimensions with a * have had together; one without any where nothing is split."""
+    """Returns the combinations of values of the dimensions filtered by `*`; one without them if there are none."""
     split = [name for name, value in wanted.items() if value == "*"]
     named = {name: value for name, value in wanted.items() if value != "*"}
     if not split:
@@ -228,10 +231,10 @@ def _is(answered: ScoredRequest, wanted: Mapping[str, str]) -> bool:
 
 
 def _filter(text: str) -> dict[str, str]:
-    """Values of dimensions by name, as `deployment eq 'a' and statusCode eq '*'`.
+    """Returns the values of dimensions by name, from `deployment eq 'a' and statusCode eq '*'`.
 
     Raises:
-        ArmError: 400, it is of another form.
+        ArmError: 400, the filter has another form.
     """
     found = {}
     for part in re.split(r"\band\b", text, flags=re.I) if text.strip() else []:
@@ -244,16 +247,18 @@ def _filter(text: str) -> dict[str, str]:
 
 
 def dimensions_of(given: Sequence[Mapping[str, Any]], name: str, values: str) -> dict[str, str]:
-    """Returns dimensions and values of a rule, a list with a name and values each; one value each is used."""
+    """Returns the dimensions of a rule by name, from a list with a name and values each; only the first value is
+    used.
+    """
     found = {_NAMES.get(str(each[name]).lower(), ""): str((each.get(values) or ["*"])[0]) for each in given}
     return {dimension: value for dimension, value in found.items() if dimension}
 
 
 def _timespan(text: str) -> tuple[float, float]:
-    """Begin and end; the last hour without one.
+    """Returns begin and end of a time span; of the last hour if it is empty.
 
     Raises:
-        ArmError: 400, it is none.
+        ArmError: 400, it can't be parsed.
     """
     now = time.time()
     try:

@@ -18,14 +18,14 @@ Table = tuple[Sequence[str], Iterable[Row]]
 
 
 def run(text: str, table: Callable[[str], Table]) -> tuple[list[str], list[Row]]:
-    """Returns the columns and rows of a query's answer.
+    """Returns the columns and rows of a query's result.
 
     Args:
         text: the query.
-        table: gives a table by its name; it raises QueryError when there is none.
+        table: returns a table by its name; raises QueryError if there is none.
 
     Raises:
-        QueryError: it is not understood.
+        QueryError: the query is unsupported.
     """
     query = parse(text)
     columns, rows = table(query.table)
@@ -62,7 +62,7 @@ def _summarized(step: QueryStep, names: list[str], rows: list[Row]) -> tuple[lis
 
 
 def _value(node: QueryNode, row: Row, names: Sequence[str], group: list[Row] | None = None) -> Any:
-    """What an expression is for a row, or for a group of rows."""
+    """Returns the value of an expression for a row, or for a group of rows."""
     if node.kind == "value":
         return node.value
     if node.kind == "name":
@@ -98,7 +98,7 @@ def _has(text: Any, term: Any) -> bool:
 
 
 def _compared(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool | None]:
-    """What is not there is neither less nor more."""
+    """Returns a comparison whose result is None if a value is missing or the types differ."""
 
     def apply(a: Any, b: Any) -> bool | None:
         if a is None or b is None:
@@ -134,7 +134,7 @@ def _number(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _json(text: Any) -> Any:
-    """A document; of a text that is none, the document that it ends with."""
+    """Returns the parsed value of a JSON text; any other value, and text that is not JSON, unchanged."""
     if not isinstance(text, str):
         return text
     try:

@@ -22,7 +22,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
 class QueryError(ValueError):
-    """Error for an unsupported query; the text says what, and where."""
+    """Error for an unsupported query; the text names the unsupported part and its position."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def parse(text: str) -> Query:
     """Parses a query.
 
     Raises:
-        QueryError: it is not of this part of the language.
+        QueryError: it uses unsupported syntax.
     """
     return _QueryParser(text).query()
 
@@ -211,7 +211,7 @@ def _unquoted(text: str) -> str:
 
 
 def _name_of(node: QueryNode, number: int) -> str:
-    """The name of a column that was given none."""
+    """Returns the name of a column that the query does not name."""
     if node.kind == "name":
         return str(node.value)
     if node.kind == "call":

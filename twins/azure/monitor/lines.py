@@ -10,10 +10,10 @@ from twins.core.fleet.cloud import Identity
 from twins.core.fleet.logs import KEPT_LINES
 
 SERVER, INITIALIZER = "InferenceServer", "StorageInitializer"
-"""A deployment's containers, as getLogs names them: the second brings the model."""
+"""A deployment's containers, by their names in getLogs; the second fetches the model."""
 _STATE = "container_lines"
 Line = tuple[float, str, str]
-"""When it was read, the instance, and the text."""
+"""The time at which a line was read, the instance, and the text."""
 
 
 def put(twin: TenantTwin, whose: Identity, lines: Sequence[str], container: str = SERVER) -> None:
@@ -30,7 +30,9 @@ def of(twin: TenantTwin, endpoint_id: str, deployment: str, container: str = SER
 
 
 def every(twin: TenantTwin) -> Iterator[tuple[str, str, Line]]:
-    """Yields all lines of servers: endpoint's id and deployment's name in lower case, line; with the twin's lock."""
+    """Yields all lines of servers, as (endpoint's id and deployment's name in lower case, line); with the twin's
+    lock.
+    """
     for name, kept in _all(twin).items():
         endpoint, _, rest = name.rpartition("/deployments/")
         deployment, _, container = rest.partition("/")
@@ -41,7 +43,7 @@ def every(twin: TenantTwin) -> Iterator[tuple[str, str, Line]]:
 
 
 def forget(twin: TenantTwin, endpoint_id: str, deployment: str) -> None:
-    """Drops a deleted deployment's lines. On Azure they stay in Log Analytics, which has copies."""
+    """Drops a deleted deployment's lines. On Azure, copies stay in Log Analytics."""
     for container in (SERVER, INITIALIZER):
         _all(twin).pop(_name(endpoint_id, deployment, container), None)
     twin.changed()

@@ -85,7 +85,11 @@ def _shown(name: str, value: Any) -> Any:
 
 
 def _timespan(text: str) -> tuple[float, float]:
-    """A duration until now, or begin/end; everything without one."""
+    """Returns begin and end of a time span: a duration until now, or begin/end; everything if it is empty.
+
+    Raises:
+        ArmError: 400, it can't be parsed.
+    """
     now = time.time()
     if not text:
         return 0.0, now + 1

@@ -15,14 +15,14 @@ from twins.azure.twin import TenantTwin
 
 _STATE = "requests"
 _KEPT = 10_000
-"""Of each endpoint: a twin's state is written as a whole."""
+"""Requests kept per endpoint, because a twin's state is written as a whole."""
 _WRITE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class ScoredRequest:
-    """A request that was answered at `when`, after so many `seconds`. `status` is the client's, `model_status` the
-    container's (0: it was not asked); `deployment` is empty if none was chosen.
+    """A request answered at `when`, after `seconds`. `status` is the client's, `model_status` the container's (0: it
+    was not reached); `deployment` is empty if none was chosen.
     """
 
     when: float
@@ -36,7 +36,7 @@ class ScoredRequest:
 
 
 class RequestMeter:
-    """Collects answers, and saves them when the twin has time: no request waits for its lock."""
+    """Collects counts of requests, and saves them in the background, so that no request waits for the twin's lock."""
 
     def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
@@ -57,7 +57,7 @@ class RequestMeter:
         sent: int = 0,
         received: int = 0,
     ) -> None:
-        """Counts an answer (`Answered`), with the bytes to the client and from it."""
+        """Counts a request (`ScoredRequest`), with the bytes to the client and from it."""
         answered = ScoredRequest(
             time.time(), key(endpoint_id), deployment, status, model_status, seconds, sent, received
         )  # fmt: skip
@@ -65,7 +65,7 @@ class RequestMeter:
             self._new.append(answered)
 
     def began(self, endpoint_id: str, deployment: str, most: int) -> bool:
-        """Counts the start of a deployment's request; False: it has `most` requests already."""
+        """Counts the start of a deployment's request; returns False if `most` requests are in progress already."""
         name = (key(endpoint_id), deployment)
         with self._lock:
             if self._open.get(name, 0) >= most:
@@ -87,12 +87,12 @@ class RequestMeter:
             return [n for when, name, n in self._samples if name == key(endpoint_id) and begin <= when < end]
 
     def every(self, begin: float, end: float) -> list[ScoredRequest]:
-        """Returns the answers of all endpoints in a period; with the twin's lock."""
+        """Returns the requests of all endpoints in a period; with the twin's lock."""
         self._write()
         return [each for endpoint in self._rows() for each in self.since(endpoint, begin, end)]
 
     def since(self, endpoint_id: str, begin: float, end: float) -> list[ScoredRequest]:
-        """Returns the answers of an endpoint in a period; with the twin's lock."""
+        """Returns the requests of an endpoint in a period; with the twin's lock."""
         self._write()
         name = key(endpoint_id)
         rows = self._rows().get(name, [])
@@ -129,5 +129,5 @@ class RequestMeter:
             self._twin.changed()
 
     def _rows(self) -> dict[str, list[list[Any]]]:
-        """By endpoint, in order: `Answered` without its endpoint."""
+        """Returns the requests by endpoint, in order: the fields of `ScoredRequest` without its endpoint."""
         return self._twin.state.setdefault(_STATE, {})

@@ -74,7 +74,7 @@ def _row(name: str, when: float, endpoint_id: str, deployment: str) -> dict[str,
 
 
 def _endpoints(twin: TenantTwin, workspace_id: str, category: str) -> dict[str, str]:
-    """The endpoints that send a category to a workspace: ids by themselves in lower case."""
+    """Returns the endpoints that send a log category to a workspace: id in lower case -> id."""
     found = {}
     for document in twin.resources.values():
         if document["type"].lower() != _DIAGNOSTICS.lower():

@@ -86,7 +86,7 @@ class _AcrRepository:
         return found
 
     def check_tag(self, tag: str) -> None:
-        """Allows every tag to move."""
+        """Allows every tag to be moved."""
 
     def put(self, manifest: str, media_type: str, tag: str) -> None:
         digest = f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
@@ -105,7 +105,7 @@ class _AcrRepository:
 
 
 class _Acr:
-    """What a registry of Azure decides."""
+    """Azure's decisions about a registry request."""
 
     def __init__(self, twin: TenantTwin, name: str, storage: Storage) -> None:
         self._twin = twin
@@ -144,7 +144,9 @@ def _document(twin: TenantTwin, name: str) -> Document:
 
 
 def _challenge(document: Document, scope: str, *, denied: bool = False) -> RegistryError:
-    """Where a token is to be had; `denied`: one with more than the roles have allowed."""
+    """Returns the error that tells clients where to get a token; with `denied`, one with more than the roles have
+    allowed.
+    """
     server = document["properties"]["loginServer"]
     parts = [f'realm="http://{server}/oauth2/token"', f'service="{server}"']
     parts += [f'scope="{scope}"'] if scope else []

@@ -12,7 +12,7 @@ from twins.core.registry import registry
 
 REGISTRIES = "Microsoft.ContainerRegistry/registries"
 PULL_HOST = "127.0.0.1"
-"""Who asks by this name is not asked for a login, and gets only what `Found.pull_name` names."""
+"""Requests to this host need no login, and can only read names in `Found.pull_name`."""
 _IMAGE = re.compile(r"(?P<host>[^/]+)/(?P<name>[^:@]+)(?::(?P<tag>[\w.-]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?$")
 _MEDIA_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -24,8 +24,8 @@ _MEDIA_TYPES = (
 
 @dataclass(frozen=True)
 class Found:
-    """An image of a registry of the twin. `registry` is the registry's id; `pull_name` is HOST:PORT/NAME for pulls of
-    the platform, without a login: only the twin can compute the name.
+    """An image in a registry of the twin. `registry` is the registry's id; `pull_name` is HOST:PORT/NAME for pulls of
+    the platform, which need no login, because only the twin can compute the name.
     """
 
     registry: str
@@ -34,7 +34,9 @@ class Found:
 
 
 def resolve(twin: TenantTwin, image: str) -> Found | None:
-    """Returns the image of a reference (localhost:PORT/NAME:TAG, or @DIGEST); None: no registry of the twin has it."""
+    """Returns the image of a reference (localhost:PORT/NAME:TAG, or @DIGEST); None if no registry of the twin has
+    it.
+    """
     match = _IMAGE.match(image)
     if not match:
         return None
@@ -74,7 +76,7 @@ def repositories(twin: TenantTwin, name: str) -> dict[str, Any]:
 
 
 def digest_of(twin: TenantTwin, name: str, repository: str, reference: str) -> str:
-    """Returns the digest of an image by its tag or digest; empty: there is none."""
+    """Returns the digest of an image by its tag or digest; empty if it does not exist."""
     found = repositories(twin, name).get(repository)
     if not found:
         return ""
@@ -83,7 +85,7 @@ def digest_of(twin: TenantTwin, name: str, repository: str, reference: str) -> s
 
 
 def put(twin: TenantTwin, name: str, repository: str, manifest: str, media_type: str, digest: str, tag: str) -> bool:
-    """Adds an image, and moves a tag to it. False: registries don't accept this kind of image."""
+    """Adds an image, and moves a tag to it. Returns False for a kind of image that registries don't accept."""
     content = json.loads(manifest)
     media_type = media_type or content.get("mediaType", "")
     if media_type not in _MEDIA_TYPES:

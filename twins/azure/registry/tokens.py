@@ -20,7 +20,7 @@ from twins.azure.twin import TenantTwin
 from twins.core.registry.front import RegistryError
 
 TOKEN_USER = "00000000-0000-0000-0000-000000000000"
-"""Who logs in by this name gives a refresh token as the password."""
+"""User name of a login whose password is a refresh token."""
 _AUDIENCES = (*tokens.MANAGEMENT, "https://containerregistry.azure.net")
 _REFRESH_SECONDS = 3 * 3600
 _ACCESS_SECONDS = 75 * 60
@@ -36,14 +36,14 @@ _NEEDS = {
 
 @dataclass(frozen=True)
 class RegistryAccess:
-    """What an access token allows: the actions for each repository."""
+    """The rights of an access token: the actions allowed on each repository."""
 
     caller: str
     actions: Mapping[str, frozenset[str]]
 
 
 def exchange(twin: TenantTwin, document: Document, request: Request) -> Reply:
-    """Answers POST /oauth2/exchange: a refresh token for a token of the tenant."""
+    """Answers POST /oauth2/exchange: issues a refresh token for a token of the tenant."""
     form = request.form
     if form.get("grant_type") not in ("access_token", "access_token_refresh_token"):
         raise _unauthorized("grant_type must be access_token")
@@ -61,7 +61,7 @@ def refresh_token(twin: TenantTwin, document: Document, caller: Principal) -> st
 
 
 def token(twin: TenantTwin, document: Document, request: Request) -> Reply:
-    """Answers GET or POST /oauth2/token: an access token for the part of a scope that the roles allow."""
+    """Answers GET or POST /oauth2/token: issues an access token for the part of a scope that the roles allow."""
     if request.method == "POST":
         given = request.form
         if given.get("grant_type") == "password":
@@ -85,7 +85,7 @@ def token(twin: TenantTwin, document: Document, request: Request) -> Reply:
 
 
 def access_of(twin: TenantTwin, document: Document, authorization: str) -> RegistryAccess | None:
-    """Returns the access that an `Authorization: Bearer …` header grants at this registry; None: invalid."""
+    """Returns the access that an `Authorization: Bearer …` header grants at this registry; None if it is invalid."""
     kind, _, text = authorization.partition(" ")
     claims = _claims(twin, document, text) if kind.lower() == "bearer" else None
     if not claims or claims.get("grant_type") != "access_token":
@@ -94,7 +94,9 @@ def access_of(twin: TenantTwin, document: Document, authorization: str) -> Regis
 
 
 def _granted(twin: TenantTwin, document: Document, object_id: str, scope: str) -> dict[str, Any] | None:
-    """Of "repository:NAME:pull,push", what the roles on the registry allow."""
+    """Returns the actions of a scope such as "repository:NAME:pull,push" that the roles on the registry allow; None for
+    another scope.
+    """
     kind, _, rest = scope.partition(":")
     name, _, actions = rest.rpartition(":")
     if kind != "repository" or not name:
@@ -111,7 +113,7 @@ def _granted(twin: TenantTwin, document: Document, object_id: str, scope: str) -
 
 
 def _by_password(twin: TenantTwin, document: Document, user: str, password: str) -> str:
-    """Who logs in: with a token, or as an application with its secret."""
+    """Returns the principal's object id of a login with a token, or as an application with its secret."""
     if user == TOKEN_USER:
         return _by_refresh_token(twin, document, password)
     with twin.lock:

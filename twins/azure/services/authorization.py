@@ -20,9 +20,9 @@ from twins.azure.judges.permissions import ASSIGNMENTS, DEFINITIONS, WORKS_FROM,
 from twins.azure.twin import TenantTwin
 
 PROPAGATION_SECONDS = 120.0
-"""What a new assignment takes until every service knows it, by Microsoft "up to 10 minutes", mostly 1 to 5."""
+"""Delay until every service applies a new assignment: "up to 10 minutes" according to Microsoft, mostly 1 to 5."""
 OWNER_ROLES = ("Owner", "Storage Blob Data Owner", "Key Vault Administrator")
-"""What a twin's owner is assigned on the subscription at first: an Owner alone reads no blob and signs nothing."""
+"""The initial roles of a twin's owner on the subscription: Owner alone can neither read blobs nor sign."""
 UNJUDGED = [
     "roles: groups, deny assignments, locks and policies do not exist",
     "roles: revocation takes effect immediately",
@@ -90,7 +90,7 @@ def assign(twin: TenantTwin, object_id: str, role: str, scope: str) -> Document:
     """Assigns a built-in role by its name, effective at once.
 
     Raises:
-        KeyError: no such role.
+        KeyError: there is no such role.
     """
     found = next((each for each in roles.built_in().values() if each.name == role), None)
     if found is None:
@@ -158,8 +158,12 @@ def _check_condition(given: Document) -> None:
 
 
 def _check_role(twin: TenantTwin, role_definition_id: str, scope: str) -> None:
-    """A plain GUID is malformed: https://github.com/pulumi/pulumi-azure-native/issues/779. A custom role is there for
-    its assignable scopes alone (custom-roles#custom-role-properties); that it is unknown elsewhere: 70 %.
+    """Checks that a role definition exists in a scope. A plain GUID is malformed:
+    https://github.com/pulumi/pulumi-azure-native/issues/779. A custom role exists only in its assignable scopes
+    (custom-roles#custom-role-properties); that it is unknown elsewhere: 70 % sure.
+
+    Raises:
+        ArmError: 400.
     """
     if not re.search(rf"/providers/{DEFINITIONS}/{_GUID}$", role_definition_id, re.I):
         raise ArmError(400, "BadRequestFormat", "The request was incorrectly formatted.")
@@ -172,10 +176,14 @@ def _check_role(twin: TenantTwin, role_definition_id: str, scope: str) -> None:
 
 
 def _check_principal(twin: TenantTwin, given: Document) -> str:
-    """The type of a principal. Whose type is told is not looked for, since it may be too new to be known everywhere:
-    https://learn.microsoft.com/azure/role-based-access-control/troubleshooting (of one that never was: 75 %).
+    """Returns the type of a principal. A principal whose type is given need not exist, since it may be too new to be
+    known everywhere: https://learn.microsoft.com/azure/role-based-access-control/troubleshooting (for one that never
+    existed: 75 % sure).
 
     InvalidPrincipalId: https://github.com/Azure/azure-powershell/issues/16627
+
+    Raises:
+        ArmError: 400.
     """
     object_id, asked = given["principalId"], given.get("principalType")
     if not re.fullmatch(_GUID, object_id):
@@ -213,8 +221,12 @@ def _not_permitted() -> ArmError:
 
 
 def _check_new(twin: TenantTwin, parsed: Id, given: Document) -> None:
-    """A name that another scope's assignment has stands for that one, and this is taken for its change:
+    """Checks that no assignment has the same name, or the same role, principal and scope. A PUT with the name of
+    another scope's assignment counts as a change of that one:
     https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#symptom---arm-template-role-assignment-returns-badrequest-status
+
+    Raises:
+        ArmError: 400 or 409 RoleAssignmentExists.
     """
     for document in twin.resources.values():
         if document["type"] != ASSIGNMENTS:
@@ -274,13 +286,13 @@ def _undefine(twin: TenantTwin, call: ArmCall, document: Document) -> None:
 
 
 def _list_assignments(twin: TenantTwin, call: ArmCall, _document: Document | None) -> Document:
-    """Those on the scope, above it (which it inherits) and, unless `atScope()` is asked for, below it.
+    """Returns the assignments on the scope, above it (which it inherits) and, unless filtered by `atScope()`, below it.
 
     https://learn.microsoft.com/azure/role-based-access-control/role-assignments-list-rest
-    What is refused, and how: https://github.com/Azure/azure-rest-api-specs/issues/28255
+    Refused filters: https://github.com/Azure/azure-rest-api-specs/issues/28255
 
     Raises:
-        ArmError: 400 UnsupportedQuery, another filter.
+        ArmError: 400 UnsupportedQuery, for any other filter.
     """
     scope, asked = key(Id.parse(call.id).scope), call.query.get("$filter", "").strip()
     wanted = _FILTER.fullmatch(asked)
@@ -301,7 +313,8 @@ def _list_assignments(twin: TenantTwin, call: ArmCall, _document: Document | Non
 
 
 def _list_definitions(twin: TenantTwin, call: ArmCall, _document: Document | None) -> Document:
-    """https://learn.microsoft.com/azure/role-based-access-control/role-definitions-list#rest-api
+    """Returns the built-in and custom role definitions that a filter selects.
+    https://learn.microsoft.com/azure/role-based-access-control/role-definitions-list#rest-api
 
     Raises:
         ArmError: 400 UnsupportedQuery.

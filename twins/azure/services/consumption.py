@@ -66,9 +66,13 @@ def _put(known: bodies.Body, twin: TenantTwin, call: ArmCall, there: Document | 
 
 
 def _check_offer(twin: TenantTwin) -> None:
-    """https://github.com/Azure/azure-powershell/issues/11642
+    """Refuses a budget if the fault `no_budgets` is active, as for an unsupported offer type.
+    https://github.com/Azure/azure-powershell/issues/11642
 
     Unsure (40 %): which offers are refused today.
+
+    Raises:
+        ArmError: 400.
     """
     if faults.take(twin, "no_budgets"):
         message = (

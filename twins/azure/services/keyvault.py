@@ -190,7 +190,7 @@ def _begun(twin: TenantTwin, document: Document) -> None:
 
 
 def _gone(twin: TenantTwin, document: Document) -> None:
-    """It stays, deleted, for as many days as it says."""
+    """Stops the host of a deleted vault, and keeps its document as deleted for softDeleteRetentionInDays."""
     twin.end_data_plane(_plane(document["name"]))
     kept = soft_delete.deleted(twin).get(document["id"].lower())
     if kept is None:
@@ -229,7 +229,7 @@ def _purge(twin: TenantTwin, call: ArmCall, document: Any) -> Reply:
 
 
 def _put_key(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
-    """Make a key; one that is there stays as it is."""
+    """Creates a key; an existing one is left unchanged."""
     of, name, body = _vault_of(twin, call), Id.parse(call.id).name, _KEY.judged(call)
     if there is None:
         given = body["properties"]

@@ -1,6 +1,6 @@
 """Microsoft.Network: virtual networks, subnets, security groups, private endpoints and private DNS zones.
 
-Everything is on this machine: the documents and their rules are Azure's, and no packet is kept from anywhere.
+Everything runs on this machine: documents and rules are Azure's, but no traffic is blocked or routed.
 
 https://learn.microsoft.com/rest/api/virtualnetwork/
 """
@@ -105,7 +105,7 @@ def _put_network(twin: TenantTwin, call: ArmCall, there: Document | None) -> Doc
 
 
 def _keep_subnet(twin: TenantTwin, call: ArmCall, subnet_id: str, given: Document, spaces: list[Any]) -> None:
-    """A subnet that is given in its network's body."""
+    """Stores a subnet that is given in its network's body."""
     body = {"properties": given.get("properties") or {}}
     inner = ArmCall("PUT", subnet_id, call.query, {}, body, call.caller, call.api_version, subnet_id, call.url)
     made = _subnet(twin, inner, spaces)

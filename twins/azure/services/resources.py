@@ -78,7 +78,9 @@ def _put_group(_twin: TenantTwin, call: ArmCall, there: Document | None) -> Docu
 
 
 def _listed_groups(call: ArmCall, found: list[Document]) -> list[Document]:
-    """https://learn.microsoft.com/rest/api/resources/resource-groups/list: by tag alone."""
+    """Returns the resource groups that a filter by tag selects; Azure supports no other:
+    https://learn.microsoft.com/rest/api/resources/resource-groups/list
+    """
     text = call.query.get("$filter", "")
     wanted = _terms(text)
     if set(wanted) - {"tagname", "tagvalue"}:
@@ -106,9 +108,9 @@ def _list_locations(twin: TenantTwin, _call: ArmCall, _document: Any) -> Documen
 
 
 def _list(twin: TenantTwin, call: ArmCall, _document: Any) -> Reply:
-    """Resources of the subscription, or of a group: those that a portal's list has; nothing that lies in another.
+    """Returns the resources with a location, of the subscription or of a group, as the portal's list does.
 
-    Where a tag's name and value are asked for, no tags are answered:
+    If filtered by a tag's name and value, the response contains no tags:
     https://learn.microsoft.com/rest/api/resources/resources/list
     """
     wanted = _terms(call.query.get("$filter", ""))
@@ -133,7 +135,7 @@ def _line(document: Document, more: list[str]) -> Document:
 
 
 def _terms(text: str) -> dict[str, str]:
-    """The terms of a filter, which `and` joins: by what they ask of.
+    """Returns the terms of a filter, joined by `and`: property in lower case -> value.
 
     Raises:
         ArmError: 400 InvalidFilterInQueryString, it has another form.

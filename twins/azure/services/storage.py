@@ -26,8 +26,8 @@ SERVICES = "Microsoft.Storage/storageAccounts/blobServices"
 POLICIES = "Microsoft.Storage/storageAccounts/managementPolicies"
 CREATE_SECONDS = 20.0
 CHANGE_SECONDS = 2.0
-"""What a PATCH takes, or a PUT of what is there: both are answered when they are done (`StorageAccounts_Update` of the
-specification has 200 alone), and meanwhile another write is refused.
+"""Duration of a PATCH, or of a PUT of an existing account: both are answered when they are done
+(`StorageAccounts_Update` of the specification has 200 alone), and other writes are refused meanwhile.
 
 https://github.com/hashicorp/terraform-provider-azurerm/issues/29351
 """
@@ -36,7 +36,9 @@ _BUSY = (
     "An operation is currently performing on this storage account that requires exclusive access.",
 )
 BY_PATH = "/storage/"
-"""Below it on the main port, every account is at its name: for Pulumi's states in blobs, which have one address."""
+"""Path on the main port below which each account is reachable by name, for Pulumi's state backend, which uses one
+address for all.
+"""
 UNJUDGED = [
     "blobs: no versions, no soft deletion and no lifecycle rules, whatever the account's settings say",
     "blobs: account keys, shared access signatures (user delegation included) and batch requests are refused",
@@ -129,7 +131,7 @@ def _plane(name: str) -> str:
 
 
 def _resume(twin: TenantTwin) -> None:
-    """Let the accounts of a twin that was started again have their hosts."""
+    """Restores the hosts of the accounts after a restart."""
     for document in list(twin.resources.values()):
         if document["type"] == blobs.ACCOUNTS:
             document["properties"]["primaryEndpoints"] = {"blob": endpoint(twin, document["name"])}
@@ -248,7 +250,9 @@ def _gone_container(twin: TenantTwin, document: Document) -> None:
 
 
 def _listed_containers(call: ArmCall, found: list[Document]) -> list[Document]:
-    """https://learn.microsoft.com/rest/api/storagerp/blob-containers/list: `$filter` is what a name begins with."""
+    """Returns the containers whose names begin with `$filter`:
+    https://learn.microsoft.com/rest/api/storagerp/blob-containers/list
+    """
     return [each for each in found if each["name"].startswith(call.query.get("$filter", ""))]
 
 

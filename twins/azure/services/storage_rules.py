@@ -1,8 +1,8 @@
 """Azure's rules for values of a storage account, and its messages for invalid ones.
 
-The words that are allowed: azure-rest-api-specs, Microsoft.Storage 2024-01-01 (storage.json), whatever their case.
+Allowed values, in any case: azure-rest-api-specs, Microsoft.Storage 2024-01-01 (storage.json).
 InvalidValuesForRequestParameters: https://github.com/hashicorp/terraform-provider-azurerm/issues/8089 and 4842 (kind
-and sku), Azure/azure-powershell's tests of storage accounts (network rules); of other members: 70 %.
+and sku), Azure/azure-powershell's tests of storage accounts (network rules); for other members: 70 % sure.
 InvalidRequestPropertyValue: https://github.com/Azure/ResourceModules/issues/535 (accessTier).
 """
 
@@ -25,7 +25,7 @@ SKUS = {
     "BlockBlobStorage": _PREMIUM,
     "FileStorage": (*_PREMIUM, *_V2),
 }
-"""By kind of account: https://aka.ms/storageaccounttypes"""
+"""Allowed SKUs by kind of account: https://aka.ms/storageaccounttypes"""
 TIERS = {
     "StorageV2": ("Hot", "Cool", "Cold"),
     "Storage": (),
@@ -33,8 +33,8 @@ TIERS = {
     "BlockBlobStorage": ("Premium",),
     "FileStorage": ("Hot", "Cool", "Cold", "Premium"),
 }
-"""Access tiers by kind of account, the first is what it has unless another is given: the specification's description of
-accessTier. That Premium is refused of others, and others of premium block blobs: 75 %.
+"""Access tiers by kind of account, the default first: the specification's description of accessTier. That Premium is
+refused for other kinds, and other tiers for premium block blobs: 75 % sure.
 """
 _VALUES: dict[str, tuple[str, ...]] = {
     "minimumTlsVersion": ("TLS1_0", "TLS1_1", "TLS1_2", "TLS1_3"),
@@ -82,8 +82,11 @@ def _check_tier(kind: str, properties: Document, *, new: bool) -> None:
 
 
 def _check_network(rules: Document) -> None:
-    """https://learn.microsoft.com/azure/storage/common/storage-network-security-limitations: of addresses no private
-    ones and no ranges as small as /31.
+    """Refuses duplicate network rules, and private addresses or ranges as small as /31:
+    https://learn.microsoft.com/azure/storage/common/storage-network-security-limitations
+
+    Raises:
+        ArmError: 400.
     """
     for name, member in (("ipRules", "value"), ("virtualNetworkRules", "id")):
         given = [str(each.get(member)).lower() for each in rules.get(name) or () if isinstance(each, dict)]

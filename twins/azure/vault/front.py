@@ -23,7 +23,7 @@ from twins.azure.vault.vault import VaultContents, VaultError
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 _MOST_SECRET_BYTES = 25_600
 _PAGE = 25
-"""Items of a page of a list at most, and without `maxresults`."""
+"""Maximum and default number of items in a page of a list."""
 _USES = {
     "sign": "sign",
     "verify": "verify",
@@ -90,9 +90,12 @@ class VaultApp:
 
 
 def _page(request: Request, reply: Reply) -> Reply:
-    """The page of a list that a request asks for: `maxresults` items, from 1 to 25.
+    """Returns the requested page of a list: `maxresults` items, from 1 to 25.
 
     https://learn.microsoft.com/rest/api/keyvault/keys/get-keys/get-keys
+
+    Raises:
+        VaultError: 400, `maxresults` is invalid.
     """
     if not isinstance(reply.body, dict) or not isinstance(reply.body.get("value"), list):
         return reply
@@ -125,7 +128,11 @@ def _carry_out(
 
 
 def _parsed(request: Request) -> tuple[str, str, str, str]:
-    """Sort, name, version, and what follows them."""
+    """Returns the parts of a path: sort, name, version and verb.
+
+    Raises:
+        VaultError: 404 or 400, the path is invalid.
+    """
     parts = request.path.strip("/").split("/")
     sort, rest = parts[0].lower(), parts[1:]
     if sort not in ("keys", "secrets", "deletedkeys", "deletedsecrets"):

@@ -1,4 +1,4 @@
-"""Keys of a vault: created, shown as JSON web keys, and used.
+"""Keys of a vault: their creation, their form as JSON web keys, and their use.
 
 https://learn.microsoft.com/azure/key-vault/keys/about-keys-details
 """
@@ -34,7 +34,7 @@ def make(kty: str, curve: str, size: int, operations: list[str] | None, *, premi
     """Returns a new key: `pem` (private), `kty`, `crv`, `key_ops`.
 
     Raises:
-        VaultError: 400, there is no such key.
+        VaultError: 400, this kind of key is not supported.
     """
     if kty not in ("EC", "EC-HSM", "RSA", "RSA-HSM"):
         raise _bad(f"Property 'kty' has invalid value: {kty!r}")
@@ -72,7 +72,8 @@ def use(key: Document, operation: str, algorithm: str, value: bytes, digest: byt
     """Returns the result of sign, verify (of `value`, the signature of a digest), encrypt, decrypt, wrapKey, unwrapKey.
 
     Raises:
-        VaultError: 400, the key has no such operation or algorithm, or the value does not fit; 403, it is disabled.
+        VaultError: 400, the key does not support the algorithm, or the value does not fit; 403, the key is disabled,
+            outside of its validity period, or does not permit the operation.
     """
     if not key["attributes"]["enabled"]:
         raise VaultError(403, "Forbidden", f"Operation {operation} is not allowed on a disabled key.", "KeyDisabled")
@@ -96,9 +97,12 @@ def use(key: Document, operation: str, algorithm: str, value: bytes, digest: byt
 
 
 def _check_time(attributes: Document, operation: str) -> None:
-    """What was made before can be undone and checked at any time.
+    """Refuses the use of a key outside of its validity period; decrypting, unwrapping and verifying are always allowed.
 
     https://learn.microsoft.com/azure/key-vault/keys/about-keys-details#date-time-controlled-operations
+
+    Raises:
+        VaultError: 403.
     """
     if operation in ("decrypt", "unwrapKey", "verify"):
         return
@@ -135,7 +139,11 @@ def _verified(key: Document, private: Any, algorithm: str, digest: bytes, signat
 
 
 def _algorithm(key: Document, algorithm: str, digest: bytes) -> tuple[Prehashed, Any]:
-    """The hash, and the padding of RSA."""
+    """Returns the hash of an algorithm, and the padding of RSA (None for elliptic curves).
+
+    Raises:
+        VaultError: 400.
+    """
     if algorithm in _EC_ALGORITHMS:
         curve, bits = _EC_ALGORITHMS[algorithm]
         if key["crv"] != curve:

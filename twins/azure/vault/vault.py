@@ -46,7 +46,7 @@ class VaultContents:
 
     @property
     def days(self) -> int:
-        """The days for which deleted ones can be recovered."""
+        """The retention period of deleted keys and secrets, in days."""
         return int(self.document["properties"].get("softDeleteRetentionInDays", _RETENTION_DAYS))
 
     def names(self, sort: Sort) -> list[str]:
@@ -62,7 +62,7 @@ class VaultContents:
         return self._named(sort, name)
 
     def get(self, sort: Sort, name: str, version: str = "") -> Document:
-        """Returns a version; the newest unless one is named.
+        """Returns a version, by default the newest.
 
         Raises:
             VaultError: 404.
@@ -79,7 +79,7 @@ class VaultContents:
         """Adds a version.
 
         Raises:
-            VaultError: 409, what had the name is deleted and can be recovered.
+            VaultError: 409, a deleted and recoverable key or secret has the name.
         """
         if name in self._deleted(sort):
             word = _WORDS[sort][0]
@@ -102,7 +102,7 @@ class VaultContents:
         return version
 
     def delete(self, sort: Sort, name: str) -> Document:
-        """Deletes softly. Returns the kept `versions`, with the times `deleted` and `until`.
+        """Soft-deletes a key or secret. Returns the kept `versions`, with the times `deleted` and `until`.
 
         Raises:
             VaultError: 404.
@@ -115,11 +115,11 @@ class VaultContents:
         return self._deleted(sort)[name]
 
     def deleted(self, sort: Sort) -> dict[str, Document]:
-        """Returns deleted ones by name."""
+        """Returns deleted keys or secrets by name."""
         return self._deleted(sort)
 
     def deleted_named(self, sort: Sort, name: str) -> Document:
-        """Returns a deleted one.
+        """Returns a deleted key or secret.
 
         Raises:
             VaultError: 404.
@@ -131,7 +131,7 @@ class VaultContents:
         return found
 
     def recover(self, sort: Sort, name: str) -> Document:
-        """Recovers a deleted one, and returns its newest version.
+        """Recovers a deleted key or secret, and returns its newest version.
 
         Raises:
             VaultError: 404.
@@ -142,7 +142,7 @@ class VaultContents:
         return self._of(sort)[name][-1]
 
     def purge(self, sort: Sort, name: str) -> None:
-        """Deletes a deleted one for good.
+        """Deletes a soft-deleted key or secret for good.
 
         Raises:
             VaultError: 404; 403 under purge protection.
@@ -168,7 +168,7 @@ class VaultContents:
 
 
 def contents(twin: TenantTwin, name: str) -> dict[str, Any]:
-    """Returns all of a vault's contents, deleted ones and private keys included."""
+    """Returns all of a vault's contents, including deleted ones and private keys."""
     return twin.state.setdefault("vaults", {}).setdefault(name.lower(), {})
 
 

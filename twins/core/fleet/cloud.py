@@ -10,14 +10,14 @@ from twins.core.fleet.plan import ContainerPlan, ModelDataSource
 from twins.core.twin import BaseTwin as Twin
 
 Load = tuple[str, str, str]
-"""Endpoint's id, its name, and variant."""
+"""(Endpoint's id, its name, variant)."""
 Trouble = Literal["data", "data_late", "image", "not_ready", "internal"]
 
 __all__ = ["FleetCloud", "FleetRequest", "Identity", "Load", "ModelDataError", "Trouble", "Twin"]
 
 
 class ModelDataError(Exception):
-    """Error for model data that can't be fetched; the text says which, and why."""
+    """Error for model data that can't be fetched; the text names the data and the reason."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Identity:
 
 @dataclass(frozen=True)
 class FleetRequest:
-    """An answered request; `instances` of its variant were in service. A `status` of 0: the container was lost.
+    """An answered request; `instances` of its variant were in service. A `status` of 0 means that the container was
+    lost.
 
     `model_seconds` passed from the question to the end of the container's answer, `overhead_seconds` before that.
     """
@@ -50,43 +51,43 @@ class FleetRequest:
 
 
 class FleetCloud(Protocol):
-    """Rules and messages of one cloud. Methods that are called with the twin's lock held say so."""
+    """Rules and messages of one cloud. Docstrings name the methods that are called with the twin's lock held."""
 
     log_name: str
-    """Of the logger."""
+    """Name of the logger."""
 
     def faults(self) -> Faults:
         """Returns the faults of the twin; with the lock."""
         ...
 
     def fetch(self, whose: Identity, source: ModelDataSource, folder: Path) -> None:
-        """Fetches model data as files into a folder of its own, which nobody writes to.
+        """Fetches model data as files into a folder of its own, which is never written to afterwards.
 
         Raises:
-            ModelDataError: there is none, or it can't be read.
+            ModelDataError: the data does not exist, or can't be read.
         """
         ...
 
     def trouble(self, kind: Trouble, whose: Identity, plan: ContainerPlan, detail: str) -> str:
         """Returns the cloud's message for an instance that can't serve: model data can't be fetched or takes too long;
-        the image can't be started; the container is not ready; an internal error. `detail` says more.
+        the image can't be started; the container is not ready; an internal error. `detail` gives details.
         """
         ...
 
     def put_lines(self, whose: Identity, lines: Sequence[str]) -> None:
-        """Keeps lines that a container wrote; with the lock."""
+        """Stores lines that a container wrote; with the lock."""
         ...
 
     def put_counts(self, requests: Sequence[tuple[float, FleetRequest]], loads: Mapping[Load, int]) -> None:
-        """Keeps counts: requests with the time of their end, and the highest number of concurrent requests; with the
+        """Stores counts: requests with the time of their end, and the highest number of concurrent requests; with the
         lock.
         """
         ...
 
     def wants_idle(self, load: Load) -> bool:
-        """Returns whether to report variants without requests too; with the lock."""
+        """Returns whether variants without requests are reported too; with the lock."""
         ...
 
     def answers_well(self, status: int) -> bool:
-        """Returns whether this status of a probe's answer is a success."""
+        """Returns whether a probe's response status is a success."""
         ...

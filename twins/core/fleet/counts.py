@@ -1,4 +1,4 @@
-"""Collects counts of endpoints' requests until the twin has time to keep them."""
+"""Collects counts of endpoints' requests until the twin has time to store them."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from twins.core.fleet.cloud import FleetCloud, FleetRequest, Load, Twin
 
 _LOAD_SECONDS = 10.0
-"""Between two data points of the requests under way."""
+"""Interval between two data points of concurrent requests."""
 
 
 class RequestCounts:
@@ -46,8 +46,8 @@ class RequestCounts:
             self._cloud.put_counts(requests, due)
 
     def _due(self, load: Load, requests: int) -> int | None:
-        """The most requests that a variant had since it was told of, when it is time to. An idle one is told of only
-        where the cloud wants it.
+        """Returns the highest number of requests of a variant since its last report if the next one is due; None
+        otherwise. Idle variants are reported only if the cloud wants it.
         """
         elapsed = time.monotonic() - self._told.get(load, 0.0)
         if elapsed < self._twin.scaled(_LOAD_SECONDS):

@@ -1,6 +1,7 @@
 """The containers of a twin's endpoints: starts them, distributes requests among them, and counts.
 
-They run under a supervisor of the twin's own (hosting), so that they outlive a killed twin, which finds them again.
+They run under a supervisor of the twin's own (hosting), so that they outlive a killed twin; the next process adopts
+them.
 """
 
 import logging
@@ -23,14 +24,16 @@ from twins.core.fleet.plan import FleetPlan
 from twins.core.fleet.worker import LOGS, RECORD, WORKERS, Worker, WorkerContext, clean
 
 FOLDER = "hosting"
-"""Of the supervisor, in the twin's home."""
+"""The supervisor's folder in the twin's home."""
 _LOOK_SECONDS = 0.1
 _RESUME_SECONDS = 60.0
-"""How long a request waits for the containers of an endpoint that served when its twin ended."""
+"""How long a request waits for the containers of an endpoint that was serving when its twin ended."""
 
 
 def end_containers(home: Path, before_forgetting: Callable[[], None] = lambda: None) -> None:
-    """Ends all containers of endpoints of the twin in `home`, and waits for that; the twin itself need not run."""
+    """Ends all containers of endpoints of the twin in `home`, and waits until they have ended; the twin itself need not
+    run.
+    """
     daemon = Daemon(home / FOLDER)
     if not daemon.home.exists():
         return
@@ -45,14 +48,15 @@ def end_containers(home: Path, before_forgetting: Callable[[], None] = lambda: N
 
 
 class NoWorkerError(Exception):
-    """Error for a request that no instance of an endpoint or variant can take now; the text says why."""
+    """Error for a request that no instance of an endpoint or variant can take now; the text gives the reason."""
 
 
 class Lease:
-    """The hold of one request on an instance: `with fleet.lease(id) as lease:`. The instance ends only after its
-    leases.
+    """The use of an instance by one request: `with fleet.lease(id) as lease:`. The instance is not ended before its
+    leases are.
 
-    Where to send it: `host`, `port`. Who answers: `variant`, `instance`, `image`; `instances` of it are in service.
+    Where to send the request: `host`, `port`. The instance that answers: `variant`, `instance`, `image`; `instances` is
+    the number of them in service.
     """
 
     def __init__(self, fleet: "Fleet", worker: Worker, instances: int, streams: bool) -> None:
@@ -69,7 +73,7 @@ class Lease:
     def done(
         self, status: int, model_seconds: float, overhead_seconds: float, first_byte_seconds: float | None = None
     ) -> None:
-        """Counts the answer; a status of 5xx (0: the connection was lost) triggers a check of the instance."""
+        """Counts the answer; a 5xx status (0: the connection was lost) triggers a check of the instance."""
         identity = self._worker.identity
         request = FleetRequest(
             identity.endpoint_id, identity.endpoint, self.variant, status, self.instances,
@@ -88,7 +92,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class FleetProgress:
-    """Instances of a group: how many are wanted, how many are in service, and why some can't be."""
+    """Instances of a group: the number wanted, the number in service, and why some can't be started."""
 
     wanted: int
     in_service: int
@@ -101,7 +105,7 @@ class FleetProgress:
 
 @dataclass
 class _Endpoint:
-    """An endpoint's plan, and its workers by the ids of their instances."""
+    """An endpoint's plan, and its workers by instance id."""
 
     plan: FleetPlan
     resumed_until: float = 0.0
@@ -147,8 +151,8 @@ class _Endpoint:
 class Fleet:
     """All containers of a twin's endpoints. Thread-safe; never waits with the twin's lock held.
 
-    The services say what should be (`want`), which may be done with that lock held, and see what is (`progress`);
-    threads of the fleet bring it about.
+    The services set the desired state (`want`), which may be done with that lock held, and read the actual one
+    (`progress`); threads of the fleet reconcile them.
     """
 
     def __init__(self, twin: Twin, cloud: FleetCloud) -> None:
@@ -172,12 +176,12 @@ class Fleet:
         """Leases an instance for the next request of an endpoint. Call without the twin's lock.
 
         Args:
-            endpoint_id: as its plan has it.
-            variant: that the request asks for; empty: by the weights.
-            streams: whether the answer is a stream: it may last longer when the instance is to end.
+            endpoint_id: the id in the endpoint's plan.
+            variant: the requested variant; empty: chosen by the weights.
+            streams: whether the answer is a stream, which gets more time when the instance is being ended.
 
         Raises:
-            NoWorkerError: nobody can take it.
+            NoWorkerError: no instance can take it.
         """
         with self._changed:
             while True:
@@ -203,7 +207,7 @@ class Fleet:
     # -- what should be, and what is
 
     def want(self, plan: FleetPlan) -> None:
-        """Applies an endpoint's plan: traffic at once, containers soon."""
+        """Applies an endpoint's plan: traffic at once, containers in the background."""
         with self._changed:
             endpoint = self._endpoints.get(plan.id)
             if endpoint is None:
@@ -258,7 +262,7 @@ class Fleet:
     # -- the twin's life
 
     def resume(self, plans: Iterable[FleetPlan]) -> None:
-        """Adopts the last process's containers where they still run, and replaces the others."""
+        """Adopts the last process's containers that still run, and replaces the others."""
         wanted = [plan for plan in plans if plan.groups]
         if not self._daemon.alive():  # nothing to adopt
             end_containers(self._twin.home)
@@ -273,14 +277,14 @@ class Fleet:
             threading.Thread(target=self._end_strays, args=[strays], name="strays", daemon=True).start()
 
     def clear(self) -> None:
-        """Ends every container without waiting: the account is being emptied."""
+        """Ends every container without waiting, because the account is being emptied."""
         self._logs.end()  # lines and counts of the old account are none of the new one's
         self.counts.forget()
         for plan in [endpoint.plan for endpoint in list(self._endpoints.values())]:
             self.want(plan.model_copy(update={"groups": []}))
 
     def close(self) -> None:
-        """Ends all containers, and waits for that: the twin is ending."""
+        """Ends all containers, and waits for that, because the twin is ending."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -315,7 +319,9 @@ class Fleet:
             self._thread.start()
 
     def _run(self) -> None:
-        """Have lines and counts kept, let containers crash on request, and end a supervisor without work."""
+        """Runs periodic work until the fleet is closed: saves lines and counts, crashes containers on request, and ends
+        an idle supervisor.
+        """
         while not self._closed:
             for work in (self._logs.read, self._measure, self._crash, self._rest):
                 self._guard(work)
@@ -350,7 +356,7 @@ class Fleet:
                     self._daemon.shutdown()
 
     def _end_strays(self, names: list[str]) -> None:
-        """End what runs for nobody: a killed twin had not written of it yet."""
+        """Ends containers that no plan contains: a killed twin had not saved them yet."""
         with suppress(KitError, OSError):
             self._daemon.remove(names)
         for name in names:

@@ -10,14 +10,14 @@ from typing import IO
 from twins.core.fleet.cloud import FleetCloud, Identity, Twin
 
 KEPT_LINES = 5000
-"""Of each container's log: a twin's state is written as a whole."""
+"""Maximum number of lines kept from each container's log, because a twin's state is written as a whole."""
 _MOST_BYTES = 1 << 20
 _STATE = "fleet-logs"
 
 
 @dataclass
 class _Tail:
-    """One container's file, and how far it was read. `rest` is a line that has no end yet."""
+    """One container's file, and the position up to which it was read. `rest` is an incomplete last line."""
 
     path: Path
     whose: Identity
@@ -43,7 +43,7 @@ class LogTails:
         """Reads new lines. Call without the twin's lock.
 
         Args:
-            instance: the one that is read; empty: all.
+            instance: id of the instance to read; empty: all.
         """
         with self._lock:
             for name in [instance] if instance else list(self._tails):
@@ -61,7 +61,7 @@ class LogTails:
                 self._twin.state.get(_STATE, {}).pop(instance, None)
 
     def forget(self) -> None:
-        """Drops all that was read."""
+        """Drops everything that was read."""
         with self._twin.lock:
             self._twin.state.pop(_STATE, None)
 
@@ -96,7 +96,7 @@ class LogTails:
         return True
 
     def _rotated(self, tail: _Tail) -> bool:
-        """Was a new file begun, and the old one renamed? Then go on with the new one."""
+        """Returns whether the file was rotated, and if so closes the old one."""
         assert tail.file
         try:
             if tail.path.stat().st_ino == os.fstat(tail.file.fileno()).st_ino:

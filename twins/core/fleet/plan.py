@@ -17,20 +17,20 @@ class ModelDataSource(Part):
 
 
 class Probe(Part):
-    """A health check that a container must answer with 200 (on Azure: below 400). Real seconds."""
+    """A health check that a container must answer with 200 (on Azure: below 400). Times in real seconds."""
 
     path: str
     timeout: float = 2.0
     every: float = 5.0
     failures: int = 3
-    """In a row, from which on it has failed."""
+    """Consecutive failures after which the check counts as failed."""
 
 
 class ContainerPlan(Part):
     """A container. `image` is the requested name, `reference` hosting's. Times in real seconds.
 
-    `arguments` follow what the image starts. `ready` must be answered before it takes requests, and while it does;
-    a container that fails `live` is ended and begun again. `start_seconds`: within which it must be ready at first.
+    `arguments` are appended to the image's command. `ready` must succeed before and while it takes requests; a
+    container that fails `live` is restarted. `start_seconds` limits the time until it is first ready.
     """
 
     image: str
@@ -43,7 +43,7 @@ class ContainerPlan(Part):
     ready: Probe
     live: Probe | None = None
     port: int = 8080
-    """Where the image listens inside Docker."""
+    """Port on which the image listens inside Docker."""
 
     def spec(self, folders: dict[str, str], command: list[str] | None = None) -> EndpointSpec:
         """Returns hosting's specification, with the data in these folders; `command` replaces the image's."""
@@ -77,7 +77,7 @@ class GroupPlan(Part):
 
 
 class FleetPlan(Part):
-    """All containers of an endpoint, whose `id` is the cloud's own."""
+    """All containers of an endpoint; `id` is the cloud's own."""
 
     id: str
     name: str

@@ -27,9 +27,9 @@ from twins.core.fleet.logs import LogTails
 from twins.core.fleet.plan import ContainerPlan, Probe
 
 WORKERS, LOGS, RECORD = "workers", "logs", "worker.json"
-"""Folders of the supervisor's home, and in a worker's own the file that says what it runs."""
+"""Folders of the supervisor's home, and in a worker's folder the file that records what it runs."""
 _MOST_ENDS = 2
-"""A container that ended so often before it was ready is given up."""
+"""A container that ends this often before it is ready is given up."""
 _LOOK_SECONDS = 0.1
 _RETRY_SECONDS = 10.0
 _RESTART_SECONDS = 2.0
@@ -46,13 +46,14 @@ def clean(record: Path, home: Path) -> None:
 
 
 class CannotServeError(Exception):
-    """Error for an instance whose container can't serve, in the cloud's words if they are known."""
+    """Error for an instance whose container can't serve, in the cloud's words where they are known."""
 
 
 @dataclass(frozen=True)
 class WorkerContext:
     """What all workers of a twin share. `fault(kind, image, meets)` returns an active fault of containers, if any
-    (`meets`: it strikes now); `supervising` is held while the supervisor may end, and while a program is added to it.
+    (`meets`: it is used up once); `supervising` is held while the supervisor may end, and while a program is added to
+    it.
     """
 
     twin: Twin
@@ -64,8 +65,8 @@ class WorkerContext:
 
 
 class Worker:
-    """An instance. `port` is its container's, 0 until it is known; `ready` while it may get requests; `problem` says
-    why it can't serve; `in_flight` counts its requests, `streams` the streaming ones.
+    """An instance. `port` is its container's, 0 until it is known; `ready` while it may get requests; `problem` is the
+    reason why it can't serve; `in_flight` counts its requests, `streams` the streaming ones.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Worker:
         self._ending.set()
 
     def abandon(self) -> None:
-        """Ends the thread but not the container, which somebody else ends."""
+        """Ends the thread but not the container, which the caller ends."""
         self._abandoned = True
         self.end()
 
@@ -116,8 +117,8 @@ class Worker:
         return self._thread.is_alive()
 
     def suspect(self, lost: bool) -> None:
-        """Checks the container now, after a failed request. `lost`: there was no connection, so no more requests go
-        there until it answers.
+        """Checks the container now, after a failed request. With `lost`, the connection failed, so it gets no more
+        requests until it answers.
         """
         if lost:
             self.ready = False
@@ -139,7 +140,7 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The process of the container, or the one that stands for it; 0: none is running."""
+        """The process of the container, or the one that represents it; 0 if none is running."""
         return self._context.daemon.started(self._program).pid if self._program else 0
 
     def describe(self) -> dict[str, Any]:
@@ -185,7 +186,9 @@ class Worker:
         self._told()
 
     def _adopt(self) -> bool:
-        """Take over the container that a killed twin left running, if it is still what it should be."""
+        """Adopts the container that a killed twin left running, if it still matches the plan; returns False
+        otherwise.
+        """
         try:
             record = json.loads(self._record().read_text())
             spec = EndpointSpec.model_validate(record["spec"])
@@ -250,7 +253,7 @@ class Worker:
             self._ending.wait(_LOOK_SECONDS / 2)
 
     def _pretended(self) -> tuple[float, float]:
-        """Seconds for which a container must seem not to answer, and those that it may take at most."""
+        """Returns the seconds for which a fault delays the container's readiness, and the time limit for it."""
         limit, scaled = self.plan.start_seconds, self._context.twin.scaled
         if self._fault("silent"):
             return math.inf, scaled(limit)
@@ -264,7 +267,7 @@ class Worker:
         return found
 
     def _watch(self) -> None:
-        """Look at a container that serves, until it is to end: does its process live, does it answer?"""
+        """Checks the process and the probes of a serving container until it is to end."""
         daemon, probe = self._context.daemon, self.plan.ready
         missed, next_ask = _Missed(), time.monotonic() + probe.every
         pid = daemon.started(self._program).pid
@@ -289,7 +292,7 @@ class Worker:
                 self._see_to_life(missed)
 
     def _see_to_life(self, missed: "_Missed") -> None:
-        """End a container that does not answer whether it lives; the supervisor begins it again."""
+        """Kills a container that fails its liveness probe; the supervisor restarts it."""
         probe = self.plan.live
         if not probe or time.monotonic() < missed.next_live:
             return
@@ -300,7 +303,7 @@ class Worker:
             self.kill()
 
     def _see_to_supervisor(self) -> None:
-        """A container that is not started again at once has lost its supervisor too."""
+        """Waits for the restart of the container, and restarts the supervisor if it takes too long."""
         deadline = time.monotonic() + _RESTART_SECONDS
         while not self._context.daemon.started(self._program).running:
             if self._ending.wait(_LOOK_SECONDS / 2):
@@ -351,7 +354,7 @@ class Worker:
         return self._context.cloud.trouble(kind, self.identity, self.plan, detail)
 
     def _asks(self, probe: Probe) -> bool:
-        """Does the container answer a probe well?"""
+        """Returns whether the container answers a probe with a success."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=probe.timeout)
         try:
             connection.request("GET", probe.path)
@@ -364,7 +367,7 @@ class Worker:
 
 @dataclass
 class _Missed:
-    """Probes in a row that a container did not answer, and when it is asked next whether it lives."""
+    """Consecutive failures of each probe, and the time of the next liveness probe."""
 
     ready: int = 0
     live: int = 0
@@ -372,7 +375,9 @@ class _Missed:
 
 
 def _let_read(folder: Path) -> None:
-    """Whatever user a container runs as; nobody may write: a file may be the stored object itself."""
+    """Makes files readable for any user that a container runs as, and writable for none: a file may be the stored
+    object itself.
+    """
     for base, _, names in os.walk(folder):
         Path(base).chmod(0o755)
         for name in names:

@@ -11,11 +11,11 @@ from contract.integrity.digest import sha256_bytes
 class Carrier:
     """Copies new files of one folder. `put(file, path)` stores a file under its path in the folder.
 
-    With `gone(path)`, which removes one that was stored and is there no more, the folder stands for a mounted one:
-    files reach the storage as they are closed. Nothing is renamed there: a rename is a copy of each file, and then
-    their deletion, so that a machine that is taken away leaves some of each
-    (https://learn.microsoft.com/azure/storage/blobs/blobfuse2-compare-linux-file-system, "Non-atomic renames").
-    Without it, the files are copied in no order that anybody promises
+    With `gone(path)`, which removes a stored file that no longer exists, the folder behaves like a mount: files reach
+    the storage as they are closed. Renames are not atomic there: each file is copied, then the old ones are deleted, so
+    that a reclaimed machine leaves some of each
+    (https://learn.microsoft.com/azure/storage/blobs/blobfuse2-compare-linux-file-system, "Non-atomic renames"). Without
+    it, files are copied in no guaranteed order
     (https://docs.aws.amazon.com/sagemaker/latest/dg/model-checkpoints.html).
     """
 
@@ -32,8 +32,8 @@ class Carrier:
         """Copies new files that are unchanged since the last call, or all new ones if this is the last call.
 
         Args:
-            last: nothing is written any more.
-            cut: nor can be: the machine was taken away, which came in the middle of what was renamed.
+            last: no more files will be written.
+            cut: the machine was reclaimed, in the middle of any renames.
         """
         found = {file: state for file in files(self.folder) if (state := state_of(file))}
         due = [f for f, state in found.items() if (last or self._seen.get(f) == state) and self._kept.get(f) != state]
@@ -65,7 +65,7 @@ class Carrier:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Yields regular files below a folder, and links that stay inside it: a job may point links anywhere."""
+    """Yields regular files below a folder, and links that stay inside it, because a job may point links anywhere."""
     top = folder.resolve()
     for base, _, names in os.walk(folder):
         for name in names:
@@ -75,8 +75,8 @@ def files(folder: Path) -> Iterator[Path]:
 
 
 def _is_renamed(file: Path, top: Path) -> bool:
-    """Whether it has this path since it was written, or a folder that it is in: a rename changes an inode's ctime
-    alone. (So do chmod and utime, as by `cp -p`: with a mount these are calls of their own, too.)
+    """Returns whether a file, or a folder that it is in, was renamed since it was written: a rename changes only an
+    inode's ctime. (So do chmod and utime, as by `cp -p`, which are separate calls on a mount too.)
     """
     path = file
     while path != top:

@@ -1,6 +1,6 @@
 """Runs a job from start to end, on a thread of its own: attempts, waiting, watching its containers, and their end.
 
-What a cloud calls its states, what it downloads and uploads, is its own: it derives from `JobRun`.
+Clouds derive their own states, downloads and uploads from `JobRun`.
 """
 
 import logging
@@ -21,12 +21,12 @@ from twins.core.jobs.files import files
 from twins.core.twin import BaseTwin
 
 FOLDER = "jobs"
-"""Where in a twin's home the containers' folders are; a job's are gone when it has ended."""
+"""Folder of the containers' folders in a twin's home; a job's are removed when it has ended."""
 LOOK_SECONDS = 0.05
 
 
 class ClosedError(Exception):
-    """Raised when the twin ends, or the job's document is gone: there is nothing more to do for the job."""
+    """Raised when the twin ends, or the job's document is gone: nothing more is to be done for the job."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Outcome:
 
 
 INTERRUPTED = Outcome("InProgress", "Interrupted")
-"""The machines were taken back: another attempt follows."""
+"""The outcome of an attempt whose machines were reclaimed: another one follows."""
 
 
 class EndError(Exception):
-    """Raised to end an attempt before its containers ran."""
+    """Raised to end an attempt with an outcome before its containers ran."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.reason)
@@ -70,11 +70,11 @@ class JobRun(ABC):
         self._thread.start()
 
     def stop(self) -> None:
-        """Makes the job look at its document now, which says that it must stop."""
+        """Wakes the job so that it reads from its document that it must stop."""
         self.woken.set()
 
     def close(self) -> None:
-        """Kills the containers, and leaves the document unchanged."""
+        """Makes the job's thread kill the containers, leaving the document unchanged."""
         self.closed = True
         self.woken.set()
 
@@ -104,7 +104,7 @@ class JobRun(ABC):
         """Returns while the job may continue.
 
         Raises:
-            EndError: it is to end.
+            EndError: the attempt must end.
             ClosedError: nothing more is to be done.
         """
 
@@ -174,9 +174,9 @@ class JobRun(ABC):
         """Waits for the containers' end, or causes it; none of them runs afterwards.
 
         Args:
-            containers: of the attempt.
-            outcome_now: of their exit codes and the seconds that passed; None: they go on.
-            keep_up: called now and then.
+            containers: the containers of the attempt.
+            outcome_now: returns the outcome from their exit codes and the elapsed seconds; None: they continue.
+            keep_up: called periodically.
             grace: seconds between SIGTERM and SIGKILL.
 
         Raises:
@@ -206,7 +206,7 @@ class JobRun(ABC):
 
 
 class Rhythm:
-    """Tells when a periodic task is due."""
+    """Determines when a periodic task is due."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -1,4 +1,4 @@
-"""The registry's HTTP API in front of the storage: refusals of a cloud's registry, and layers in pieces.
+"""The registry's HTTP API in front of the storage: a cloud registry's refusals, and layers streamed in pieces.
 
 https://distribution.github.io/distribution/spec/api/
 """
@@ -38,7 +38,7 @@ _OPERATIONS = {
     ("PUT", "blobs", "uploads/ITEM"): "end layer",
 }
 PULLS = ("read manifest", "find layer", "read layer")
-"""The operations of which a pull consists."""
+"""The operations that a pull consists of."""
 _PASSED_ON = ("Content-Type", "Content-Range", "Range", "Accept", "If-None-Match")
 _PASSED_BACK = (
     "Content-Type",
@@ -65,7 +65,7 @@ class RegistryError(Exception):
 
 @dataclass(frozen=True)
 class Asked:
-    """A request for something of a repository. `name` is the repository's in the path; `kind` manifests, blobs or tags;
+    """A request for something in a repository. `name` is the repository's in the path; `kind` manifests, blobs or tags;
     `item` a reference, a digest or the id of an upload.
     """
 
@@ -76,8 +76,8 @@ class Asked:
 
 
 class RegistryRepository(Protocol):
-    """A repository for a caller who may do what was asked. `stored` is its name in the storage. All methods may raise
-    RegistryError.
+    """A repository, opened for a caller with the required permission. `stored` is its name in the storage. All methods
+    may raise RegistryError.
     """
 
     @property
@@ -92,7 +92,7 @@ class RegistryRepository(Protocol):
         ...
 
     def check_tag(self, tag: str) -> None:
-        """Refuses a tag that must not move; "" stands for none."""
+        """Refuses a tag that must not be moved; "" stands for no tag."""
         ...
 
     def put(self, manifest: str, media_type: str, tag: str) -> None:
@@ -108,20 +108,24 @@ class RegistryCloud(Protocol):
     """The cloud's decisions: authentication and repositories."""
 
     def greet(self, request: Request) -> None:
-        """Authenticates a request of the API's root, or raises RegistryError with the challenge of a login."""
+        """Authenticates a request to the API's root.
+
+        Raises:
+            RegistryError: the login is missing or invalid; with a challenge.
+        """
         ...
 
     def open(self, request: Request, asked: Asked) -> RegistryRepository:
         """Returns the repository for the caller.
 
         Raises:
-            RegistryError: they may not, or there is none.
+            RegistryError: the caller lacks permission, or the repository does not exist.
         """
         ...
 
 
 class RegistryFront:
-    """The WSGI application at `/v2/`. Layers are relayed as they come, in both directions."""
+    """The WSGI application at `/v2/`. Layers are streamed in both directions."""
 
     def __init__(self, cloud: RegistryCloud, storage: Storage) -> None:
         self._cloud = cloud
@@ -183,7 +187,9 @@ class RegistryFront:
     def _hand_on(
         self, request: Request, asked: Asked, repository: RegistryRepository, path: str, body: bytes | None = None
     ) -> Response:
-        """Let the storage answer, body and answer in pieces; `body` is what was read of the request already."""
+        """Passes a request to the storage, streaming body and answer; `body` is the request's body if it was read
+        already.
+        """
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         pieces: Any = body
         if body is None and request.method in ("POST", "PATCH", "PUT"):

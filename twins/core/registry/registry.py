@@ -1,4 +1,4 @@
-"""Names under which a twin's platform pulls images of its registries through this machine's Docker: without a login,
+"""Names under which a twin's platform pulls images of its registries through this machine's Docker. They need no login,
 because only the twin can compute them.
 """
 
@@ -19,14 +19,14 @@ def folder(twin: BaseTwin) -> Path:
 
 
 def pull_name(twin: BaseTwin, place: str, repository: str) -> str:
-    """Returns the NAME of a repository, without host, for pulls of the platform. `place` (a region, a registry's name,
-    no slash) distinguishes repositories of one name.
+    """Returns the name, without host, under which the platform pulls a repository. `place` (a region, or a registry's
+    name, without slash) distinguishes repositories of the same name.
     """
     return f"{_first(twin)}/{place}/{repository}"
 
 
 def pulled(twin: BaseTwin, name: str) -> tuple[str, str] | None:
-    """Returns place and repository of a name of `pull_name`; None for any other."""
+    """Returns place and repository of a name created by `pull_name`; None for any other."""
     first, _, rest = name.partition("/")
     place, _, repository = rest.partition("/")
     genuine = hmac.compare_digest(first.encode(), _first(twin).encode())
@@ -44,7 +44,7 @@ def forget_pulled(twin: BaseTwin) -> None:
 
 
 def sign(twin: BaseTwin, text: str) -> str:
-    """Returns a signature of a text by this twin's secret, in hexadecimal digits."""
+    """Returns a signature of a text with this twin's secret, in hexadecimal digits."""
     return hmac.new(root.key(twin.home, "images").encode(), text.encode(), "sha256").hexdigest()
 
 

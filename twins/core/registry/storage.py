@@ -18,8 +18,8 @@ _WAIT_SECONDS = 120  # of a connection on which nothing comes
 
 
 class Storage:
-    """Starts the program with the first connection; `data` stays in the folder. It keeps content by digest;
-    repositories, permissions and tags are the twin's part.
+    """Starts the program with the first connection; `data` stays in the folder. It stores content by digest;
+    repositories, permissions and tags are left to the twin.
     """
 
     def __init__(self, folder: Path, restart: str) -> None:
@@ -35,7 +35,7 @@ class Storage:
         """Returns a connection to the program, starting it if needed.
 
         Raises:
-            KitError: it is not on this machine, or does not start.
+            KitError: the program is not installed, or does not start.
         """
         with self._lock:
             if not self._child or not self._child.runs():
@@ -43,7 +43,7 @@ class Storage:
         return UnixConnection(self._socket, _WAIT_SECONDS)
 
     def delete(self, name: str, digest: str) -> None:
-        """Deletes a manifest; its unshared layers are gone from the disk after the next start."""
+        """Deletes a manifest; its unshared layers are removed from disk at the next start."""
         if not (self._folder / "data").exists():
             return
         connection = self.connect()

@@ -14,7 +14,7 @@ ML = Path(os.environ.get("LLMOPS_ROOT", "/"), "opt/ml")
 
 
 def train() -> None:
-    """Least squares on the channel `train`; the slope goes into the model."""
+    """Fits a line to the channel `train` by least squares, and writes its slope into the model."""
     rows = [row for file in (ML / "input/data/train").glob("*.csv") for row in csv.reader(file.open())]
     points = [(float(x), float(y)) for x, y in rows]
     slope = sum(x * y for x, y in points) / sum(x * x for x, _ in points)
@@ -24,7 +24,7 @@ def train() -> None:
 
 
 class LineHandler(BaseHTTPRequestHandler):
-    """Health checks by GET, predictions by POST."""
+    """Answers health checks by GET, and predictions by POST."""
 
     def do_GET(self) -> None:
         self.answer({"ready": True})
@@ -34,7 +34,7 @@ class LineHandler(BaseHTTPRequestHandler):
         self.answer({"y": float(os.environ.get("SLOPE", "2")) * asked["x"]})
 
     def answer(self, document: dict[str, object]) -> None:
-        """Send JSON."""
+        """Sends a JSON response."""
         body = json.dumps(document).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")

@@ -1,4 +1,4 @@
-"""An operation on a resource: its parts, and AWS's errors, reported and retried."""
+"""An operation on a resource: its inputs and state, and AWS's errors, reported and retried."""
 
 import threading
 import time
@@ -11,16 +11,16 @@ from twins.plugins.aws.session import AwsSession
 from twins.plugins.plugin import PluginRequest, ProviderError
 
 PATIENCE = 10.0
-"""Seconds for errors that pass by themselves, for which the real plugin has two minutes: a twin's time goes faster."""
+"""Seconds for which transient errors are retried; the real plugin allows two minutes, but a twin's time runs faster."""
 FIRST_POLL, LAST_POLL = 0.05, 1.0
-"""Seconds between looks at a status: short at first, then longer."""
+"""Seconds between polls of a status: first the shorter, increasing to the longer."""
 
 Gone = Sequence[str]
-"""Error codes, or beginnings of `Code: message`, that say that there is no such thing."""
+"""Error codes, or beginnings of `Code: message`, that mean that a resource does not exist."""
 
 
 class AwsError(ProviderError):
-    """Error for a call that AWS refused, in the words of the SDK for Go, which the real plugin shows."""
+    """Error for a call that AWS refused, in the format of the SDK for Go, which the real plugin shows."""
 
     def __init__(self, service: str, operation: str, code: str, message: str, status: int, request: str) -> None:
         super().__init__(
@@ -31,7 +31,7 @@ class AwsError(ProviderError):
         self.message = message
 
     def is_one_of(self, kinds: Gone) -> bool:
-        """Returns whether it is one of these codes, or `Code: part of the message`."""
+        """Returns whether the error is one of these codes, or `Code: part of the message`."""
         for kind in kinds:
             code, _, text = kind.partition(": ")
             if code == self.code and (not text or text in self.message):
@@ -46,10 +46,10 @@ class ResourceOperation:
     request: PluginRequest[AwsSession]
     id: str = ""
     inputs: dict[str, Any] = field(default_factory=dict)
-    """What is wanted (create, update)."""
+    """The wanted inputs (create, update)."""
     old_inputs: dict[str, Any] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
-    """What is recorded (read, update, delete)."""
+    """The recorded state (read, update, delete)."""
     changed: frozenset[str] = frozenset()
     """Top-level properties that differ (update)."""
 
@@ -70,7 +70,7 @@ class ResourceOperation:
 
     @property
     def properties(self) -> dict[str, Any]:
-        """The state with the inputs on top, the id, and the values for every template."""
+        """The state overlaid with the inputs, the id, and the values that every template may use."""
         known = {"account": self.session.account, "partition": self.session.partition, "region": self.region}
         return {**known, **self.state, **self.inputs, "id": self.id}
 
@@ -83,13 +83,17 @@ class ResourceOperation:
         """Calls the twin, retrying on errors in `retry`.
 
         Raises:
-            AwsError: the twin refused.
-            ProviderError: it can't be reached, or the parameters don't fit the service's model.
+            AwsError: the twin refused the call.
+            ProviderError: the twin can't be reached, or the parameters don't fit the service's model.
         """
         return self.patiently(lambda: self._call(service, operation, parameters), retry)
 
     def patiently(self, action: Callable[[], Any], retry: Gone, seconds: float = PATIENCE) -> Any:
-        """Repeats a call while it raises one of the errors in `retry`."""
+        """Repeats a call while it raises one of the errors in `retry`, for so many seconds.
+
+        Raises:
+            AwsError: any other error, or the last one.
+        """
         end = time.monotonic() + seconds
         pause = FIRST_POLL
         while True:
@@ -104,7 +108,7 @@ class ResourceOperation:
         """Polls until a condition holds.
 
         Raises:
-            ProviderError: it is not so in time, or the engine asks to stop.
+            ProviderError: the condition does not hold in time, or the engine asks to stop.
         """
         end = time.monotonic() + (self.request.timeout or seconds)
         pause = FIRST_POLL
@@ -114,7 +118,7 @@ class ResourceOperation:
             pause = self.pause(pause)
 
     def pause(self, seconds: float) -> float:
-        """Sleeps, and returns the next pause.
+        """Sleeps, and returns the length of the next pause in seconds.
 
         Raises:
             ProviderError: the engine asks to stop, or is gone.

@@ -1,4 +1,4 @@
-"""Check: fills in names and defaults, and refuses what the real plugin refuses, in its words."""
+"""Check: fills in names and defaults, and refuses what the real plugin refuses, with its messages."""
 
 import copy
 import hashlib
@@ -28,7 +28,7 @@ def normalised(rules: AwsTypeRules, news: dict[str, Any]) -> dict[str, Any]:
 def with_defaults(
     rules: AwsTypeRules, logical: str, olds: dict[str, Any], inputs: dict[str, Any], naming: Naming
 ) -> tuple[dict[str, Any], list[Failure]]:
-    """Returns inputs with a name and the type's defaults if missing, which are listed in `__defaults`."""
+    """Returns inputs with a name and the type's defaults if missing; `__defaults` lists those filled in."""
     found, filled, failures = copy.deepcopy(inputs), [], []
     told = rules.autoname
     if told and told["property"] not in found:
@@ -53,7 +53,7 @@ def with_defaults(
 
 
 def failures(rules: AwsTypeRules, logical: str, inputs: dict[str, Any]) -> list[Failure]:
-    """Returns everything that the plugin refuses in complete inputs; unknown values pass."""
+    """Returns all violations in complete inputs that the plugin would report; unknown values pass."""
     values = {n: v for n, v in inputs.items() if n != DEFAULTS}
     found = [*_shapes(rules, logical, values)]
     if found:
@@ -111,7 +111,7 @@ def _conflicting(rules: AwsTypeRules, path: str, given: set[str]) -> bool:
 
 
 def _with_nested(value: Any, path: str, default: Any) -> Any:
-    """A block with a default filled in; `path` starts with `[]` or `.`."""
+    """Returns a block with a default filled in; `path` starts with `[]` or `.`."""
     if path.startswith("[]"):
         return [_with_nested(v, path[2:], default) for v in value] if isinstance(value, list) else value
     if not path.startswith(".") or not isinstance(value, dict):
@@ -123,7 +123,7 @@ def _with_nested(value: Any, path: str, default: Any) -> Any:
 
 
 def _typed(value: Any, shape: Shape) -> Any:
-    """A value as the property's shape has it: numbers given as text, texts given as numbers."""
+    """Returns a value converted to its property's shape: numbers given as text, texts given as numbers."""
     if shape is None or value == UNKNOWN:
         return value
     if isinstance(shape, list) and isinstance(value, list):

@@ -13,7 +13,7 @@ Properties = dict[str, Any]
 
 
 def diff(rules: AwsTypeRules, account: str, old_inputs: Properties, state: Properties, news: Properties) -> Differences:
-    """Returns the differences between recorded and wanted inputs; state stands in for inputs that were not given
+    """Returns the differences between recorded and wanted inputs; the state substitutes inputs that were not given
     before.
     """
 
@@ -56,7 +56,9 @@ def _under(path: str, above: str) -> bool:
 
 
 def _has(value: Any, rest: str) -> bool:
-    """Has a block what the rest of a path (`.a[].b`) names? Then its coming or going is that one's."""
+    """Returns whether a block contains a value at the rest of a path (`.a[].b`), so that adding or removing the block
+    adds or removes it.
+    """
     if not rest:
         return value is not None
     if rest.startswith("[]"):
@@ -66,7 +68,9 @@ def _has(value: Any, rest: str) -> bool:
 
 
 def _named_by_hand(rules: AwsTypeRules, news: Properties) -> bool:
-    """Was the property that can be named automatically given by the program? (nameRequiresDeleteBeforeReplace)"""
+    """Returns whether the program set the property that can be named automatically
+    (nameRequiresDeleteBeforeReplace).
+    """
     name = rules.autoname and rules.autoname["property"]
     return bool(name) and name in news and name not in news.get(DEFAULTS, [])
 

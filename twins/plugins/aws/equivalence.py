@@ -11,7 +11,7 @@ PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6", "all": "-1"}
 
 
 def same(rules: AwsTypeRules, path: str, old: Any, new: Any) -> bool:
-    """Returns whether AWS treats both as the same at `path` (with `[]` for any index). Absent is None."""
+    """Returns whether AWS treats two values as the same at `path` (with `[]` for any index). None means absent."""
     if UNKNOWN in (old if isinstance(old, list) else [old]) or UNKNOWN in (new if isinstance(new, list) else [new]):
         return False
     if isinstance(old, list) and isinstance(new, list) and rules.is_set(path, old + new):
@@ -37,7 +37,9 @@ def same_json(old: str, new: str, *, policy: bool) -> bool:
 
 
 def compact(text: str) -> str:
-    """Returns a JSON text as the plugin keeps it in state: compact, keys sorted; any other text unchanged."""
+    """Returns a JSON text in the form that the plugin keeps in state: compact, keys sorted; any other text
+    unchanged.
+    """
     try:
         return json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
     except ValueError:
@@ -45,7 +47,7 @@ def compact(text: str) -> str:
 
 
 def _alike(rules: AwsTypeRules, path: str, old: Any, new: Any) -> bool:
-    """Members of a set: equal, or objects whose members are the same, what is empty left aside."""
+    """Returns whether two members of a set are equal, or objects whose non-empty members are equivalent."""
     if isinstance(old, dict) and isinstance(new, dict):
         names = {n for n in (*old, *new) if not (_void(old.get(n)) and _void(new.get(n)))}
         return all(

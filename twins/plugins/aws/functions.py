@@ -1,4 +1,4 @@
-"""Functions that programs may call: those that the kit calls."""
+"""The functions that programs may call: those that the kit uses."""
 
 from base64 import b64encode
 from collections.abc import Callable
@@ -15,7 +15,7 @@ def invoke(session: AwsSession, token: str, arguments: Arguments) -> tuple[Argum
     """Returns a function's result, including its arguments, as the SDK expects.
 
     Raises:
-        ProviderError: the function is not known here, or the twin refused.
+        ProviderError: the function is unknown here, or the twin refused.
     """
     function = FUNCTIONS.get(token)
     if function is None:

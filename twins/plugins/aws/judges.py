@@ -16,7 +16,7 @@ Rule = Mapping[str, Any]
 
 
 def broken(rule: Rule, place: str, value: Any, properties: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the violations of a rule by a value; `properties` are the resource's, for rules that involve others."""
+    """Yields the violations of a rule by a value; `properties` are the resource's, for rules that involve several."""
     name = snake(place.rpartition(".")[2])
     if has_unknown(value):
         return

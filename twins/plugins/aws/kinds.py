@@ -1,8 +1,8 @@
 """Maps types to calls: declared in kinds.json, carried out here.
 
-A `AwsResourceKind` is one type: the operations that make, read, change and remove it, and the names that the rules of
-`translate` don't find by themselves. Properties with calls of their own are its `parts`. Types that need more are
-subclasses in services/.
+An `AwsResourceKind` is one type: the operations that create, read, change and delete it, and the names that the rules
+of `translate` don't find. Properties with calls of their own are its `parts`. Types that need more are subclasses in
+services/.
 """
 
 import functools
@@ -28,33 +28,33 @@ class Wait:
     """A status to wait for after create and update."""
 
     status: str
-    """The property of the read's answer (JMESPath)."""
+    """The status property in the read's response (JMESPath)."""
     ready: tuple[str, ...]
     pending: tuple[str, ...]
     reason: str = ""
-    """Where the answer says why it failed (JMESPath)."""
+    """The reason of a failure in the response (JMESPath)."""
     seconds: float = 10 * MINUTE
 
 
 @dataclass(frozen=True)
 class KindPart:
-    """Properties that have calls of their own, beside the kind's."""
+    """Properties that have calls of their own."""
 
     properties: tuple[str, ...]
     put: str
-    """The operation that sets them."""
+    """The operation that sets the properties."""
     clear: str = ""
-    """The operation that takes them away; without one, the property's absence is put."""
+    """The operation that removes the properties; without one, `put` is called without them."""
     get: str = ""
-    """The operation that reads them; without one the kind's own read does."""
+    """The operation that reads the properties; without one, the kind's own read returns them."""
     pick: str = "@"
     absent: Gone = ()
-    """Errors of `get` and `clear` that say that there is none."""
+    """Errors of `get` and `clear` that mean that the properties are not set."""
     renames: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Parameters that are always the same (of put)."""
+    """Constant parameters of `put`."""
     off: tuple[Any, ...] = (None, "", 0, False)
-    """Values that mean clear."""
+    """Values that count as absent, so that `clear` is called."""
 
 
 @dataclass(frozen=True)
@@ -63,38 +63,38 @@ class AwsResourceKind:
 
     token: str
     service: str
-    """boto3's name of it."""
+    """boto3's name of the service."""
     label: str
-    """Its name in the real plugin's errors."""
+    """The type's name in the real plugin's errors."""
     id: Template
     create: str = ""
     read: str = ""
     update: str = ""
     delete: str = ""
     identity: Mapping[str, Template] = field(default_factory=dict)
-    """API parameter -> which resource, for read, update, delete and parts. Text only."""
+    """API parameters that identify the resource, for read, update, delete and parts. Text only."""
     read_identity: Mapping[str, Any] | None = None
-    """As identity, where read finds things otherwise; a template in a list is that one value."""
+    """The identity for read, if it differs; a template in a list stands for a list of that one value."""
     delete_identity: Mapping[str, Any] | None = None
     pick: str = "@"
-    """Where read's answer holds the resource (JMESPath; a template)."""
+    """Path of the resource in the read's response (JMESPath; a template)."""
     prefix: str = ""
     renames: Mapping[str, str] = field(default_factory=dict)
     wrap: str = ""
-    """Path of the parameter that holds the properties, where they are not parameters themselves."""
+    """Path of the parameter that holds the properties, if they are not parameters themselves."""
     parts: tuple[KindPart, ...] = ()
     tags: Tagging | None = None
     gone: Gone = ()
     retry: Gone = ()
-    """Errors of create and update that pass by themselves."""
+    """Transient errors of create and update."""
     retry_delete: Gone = ()
     wait: Wait | None = None
     wait_gone: float = 0.0
-    """Seconds in which a deleted resource must be gone; 0 = nobody looks."""
+    """Seconds in which a deleted resource must be gone; 0 skips the check."""
     outputs: Mapping[str, Template] = field(default_factory=dict)
-    """Outputs that are formed rather than read."""
+    """Outputs that are derived rather than read."""
     unread: tuple[str, ...] = ()
-    """Properties that answers lack, though they have a member of that name."""
+    """Properties that responses lack, though they have a member of that name."""
     refused: tuple[str, ...] = ()
     """Properties that the stand-in refuses to set."""
 
@@ -125,7 +125,7 @@ class AwsResourceKind:
             self.tags.change(work, self.service, self.values(work), {}, tags)
 
     def find(self, work: ResourceOperation) -> dict[str, Any] | None:
-        """Returns the properties in the cloud; None if there is no such resource."""
+        """Returns the properties in the cloud; None if the resource does not exist."""
         try:
             answer = self.call_read(work)
         except AwsError as error:
@@ -191,7 +191,7 @@ class AwsResourceKind:
             raise ProviderError(f"the stand-in plugin does not set {', '.join(used)} of {self.label}")
 
     def recorded(self, identity: str) -> dict[str, Any]:
-        """Returns the properties in an id: all that is known of an imported resource."""
+        """Returns the properties in an id, which are all that is known of an imported resource."""
         return parse_id(self.id, identity)
 
     def values(self, work: ResourceOperation) -> dict[str, Any]:
@@ -200,7 +200,7 @@ class AwsResourceKind:
 
     @property
     def silent(self) -> frozenset[str]:
-        """Returns the properties whose change makes no call."""
+        """The properties whose change makes no call."""
         return frozenset()
 
     def call_create(self, work: ResourceOperation) -> dict[str, Any]:
@@ -246,15 +246,15 @@ class AwsResourceKind:
         return found
 
     def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
-        """Returns the properties in the object of read's answer."""
+        """Returns the properties in the resource's object of a read's response."""
         shapes = {
             n: s for n, s in work.rules.properties.items() if n not in (*self.unread, "tags", "tagsAll", "region")
         }
         return from_api(answer, shapes, self.renames, self.prefix)
 
     def readable(self, work: ResourceOperation) -> set[str]:
-        """Returns top-level properties that a read would return if they were set: their absence means that they are
-        not.
+        """Returns the top-level properties that a read returns if they are set, so that their absence means that they
+        are not.
         """
         shape = shape_at(work.shape(self.service, self.read, "output"), self.pick)
         members = tuple(shape.members) if shape is not None and shape.type_name == "structure" else ()
@@ -266,7 +266,7 @@ class AwsResourceKind:
         return names | {n for part in self.parts if part.get for n in part.properties} | {"tagsAll"}
 
     def id_after_create(self, work: ResourceOperation, answer: dict[str, Any]) -> str:
-        """Returns the id, from the inputs and the create call's answer."""
+        """Returns the id, from the inputs and the create call's response."""
         inner = [value for value in answer.values() if isinstance(value, dict)]
         told: dict[str, Any] = {}
         shapes = {**dict.fromkeys(re.findall(r"\{(\w+)\}", self.id), "string"), **work.rules.properties}
@@ -282,7 +282,7 @@ class AwsResourceKind:
         return found
 
     def await_ready(self, work: ResourceOperation) -> None:
-        """Waits for the kind's status."""
+        """Waits for the status in `wait`."""
         if self.wait is None:
             return
         wait = self.wait
@@ -348,7 +348,7 @@ def kind_of(token: str) -> AwsResourceKind:
     """Returns a type's kind.
 
     Raises:
-        KeyError: nobody declared it.
+        KeyError: the type is not declared.
     """
     row = dict(_rows()[token])
     module, _, name = row.pop("class", "").partition(".")

@@ -10,7 +10,7 @@ from typing import Any
 TEXT_OR_OBJECT = "text or object"
 FOLDER = Path(__file__).parent
 Shape = Any
-"""As properties.json has it: "string", [shape], {"*": shape}, {"name": shape}; without the mark of required names."""
+"""A shape in properties.json: "string", [shape], {"*": shape}, {"name": shape}; without the mark of required names."""
 
 
 @dataclass(frozen=True)
@@ -22,36 +22,36 @@ class AwsTypeRules:
     outputs: dict[str, Shape]
     """Properties that are no inputs."""
     objects: frozenset[str]
-    """Inputs that take an object for a JSON text."""
+    """Inputs that accept an object in place of a JSON text."""
     required: frozenset[str]
-    """Paths of what must be given, where its parent is."""
+    """Paths of values that are required if their parent is given."""
     replace: tuple[str, ...]
     replace_when: dict[str, dict[str, Any]]
-    """Path -> on what it depends whether a change replaces; see `differ.replaces`."""
+    """Path -> the condition on which a change replaces; see `differ.replaces`."""
     defaults: dict[str, Any]
     computed: frozenset[str]
-    """Inputs that the cloud fills in when they are absent."""
+    """Inputs that the cloud fills in if they are absent."""
     rules: dict[str, dict[str, Any]]
-    """Path -> what a value must be; see `checks`."""
+    """Path -> the rule for its value; see `judges`."""
     conflicts: tuple[tuple[str, str], ...]
     exactly_one: tuple[tuple[str, ...], ...]
     at_least_one: tuple[tuple[str, ...], ...]
     needs: dict[str, tuple[str, ...]]
-    """Property -> others that it needs."""
+    """Property -> other properties that it requires."""
     required_unless: dict[str, str]
-    """Property -> the one without which it is required."""
+    """Property -> the property without which it is required."""
     exactly_one_with: dict[str, tuple[str, ...]]
-    """Property -> group of which exactly one must be given with it."""
+    """Property -> group of which exactly one member must be given with it."""
     same: dict[str, str]
     """Path -> how values are compared beyond equality; see `equivalence`."""
     ordered: frozenset[str]
-    """Lists of plain values whose order counts; other such lists are sets."""
+    """Lists of plain values whose order matters; other such lists are sets."""
     sets: frozenset[str]
     """Lists of objects that are sets."""
     autoname: dict[str, Any] | None
     delete_before_replace: bool
     changing: tuple[str, ...]
-    """Outputs that an update changes: unknown in its preview."""
+    """Outputs that an update changes, and that are unknown in its preview."""
 
     @property
     def properties(self) -> dict[str, Shape]:
@@ -86,7 +86,7 @@ def rules(token: str) -> AwsTypeRules:
     """Returns a type's rules.
 
     Raises:
-        KeyError: the type is not known.
+        KeyError: the type is unknown.
     """
     told, shapes = _types()[token], _properties()[token]
     inputs = _unmarked(shapes["inputs"])
@@ -117,12 +117,14 @@ def rules(token: str) -> AwsTypeRules:
 
 
 def snake(path: str) -> str:
-    """Returns a property's name as Terraform writes it: `modelDataUrl` -> `model_data_url`."""
+    """Returns a property's name in Terraform's form: `modelDataUrl` -> `model_data_url`."""
     return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda m: f"_{m[1].lower()}", path)
 
 
 def _autoname(told: dict[str, Any] | None, inputs: dict[str, Shape]) -> dict[str, Any] | None:
-    """{property, max, prefix, suffix_when, lower}: of which property a name is made when it is absent."""
+    """Returns how a name is generated if it is absent: {property, max, prefix, suffix_when, lower}; None if it is
+    not.
+    """
     if told is not None or "name" not in inputs:
         return told
     return {"property": "name", "max": 255}

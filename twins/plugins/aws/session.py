@@ -12,18 +12,18 @@ from twins.plugins.plugin import Failure, ProviderError, Session
 from twins.plugins.values import UNKNOWN
 
 NESTED = ("allowedAccountIds", "forbiddenAccountIds", "assumeRoles", "defaultTags", "endpoints", "ignoreTags")
-"""Provider inputs that are no plain values: the SDK hands them over as JSON texts."""
+"""Provider inputs that are not plain values: the SDK passes them as JSON texts."""
 ELSEWHERE = ("profile", "sharedConfigFiles", "sharedCredentialsFiles", "assumeRoles", "assumeRoleWithWebIdentities")
-"""Inputs that name credentials or accounts outside of a twin."""
+"""Inputs that select credentials or accounts outside of a twin."""
 PLUGIN_SERVICES = {"iam": "us-east-1", "budgets": "us-east-1"}
-"""Services without regions, and where their clients are signed for."""
+"""Services without regions, and the region for which their clients sign."""
 ENDPOINT_NAMES = {
     "application-autoscaling": ("appautoscaling", "applicationautoscaling"),
     "logs": ("logs", "cloudwatchlogs"),
     "budgets": ("budgets",),
     "s3": ("s3", "s3api"),
 }
-"""What the `endpoints` setting calls a service that boto3 calls otherwise."""
+"""Names in the `endpoints` setting that differ from boto3's."""
 
 
 @dataclass
@@ -35,9 +35,9 @@ class AwsSession(Session):
     partition: str = "aws"
     default_tags: dict[str, str] = field(default_factory=dict)
     ignored_tags: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-    """Keys and beginnings of keys."""
+    """Ignored keys, and prefixes of keys."""
     known: bool = True
-    """False in a preview whose provider settings are not known yet: nothing may be called."""
+    """Whether the provider's settings are known. False in some previews, in which nothing may be called."""
     endpoints: dict[str, str] = field(default_factory=dict)
     url: str = ""
     credentials: dict[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class AwsSession(Session):
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def client(self, service: str, region: str = "") -> Any:
-        """Returns a boto3 client of the twin's."""
+        """Returns a boto3 client for the twin."""
         region = PLUGIN_SERVICES.get(service, region or self.region)
         key = (service, region)
         with self._lock:
@@ -77,14 +77,14 @@ class AwsSession(Session):
 
 @functools.cache
 def _loader() -> Any:
-    """Reads the services' models, which take a second of each engine's run, once a process."""
+    """Returns the loader of the services' models, shared by the whole process because loading takes a second."""
     from botocore.loaders import create_loader
 
     return create_loader()
 
 
 def parse(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a provider's inputs with JSON texts parsed, and booleans as such."""
+    """Returns a provider's inputs with JSON texts and booleans parsed."""
     found = dict(config)
     for name, value in config.items():
         if not isinstance(value, str) or value == UNKNOWN:
@@ -112,10 +112,10 @@ def check_config(config: Mapping[str, Any]) -> list[Failure]:
 
 
 def open_session(config: Mapping[str, Any], twin: str, environ: Mapping[str, str]) -> AwsSession:
-    """Opens the session of a provider's inputs, and checks the account that answers.
+    """Opens the session of a provider's inputs, and checks which account answers.
 
     Raises:
-        ProviderError: the address is not on this machine, the account is not a twin's, or is not allowed.
+        ProviderError: the address is not on this machine, or the account is not a twin's or not allowed.
     """
     settings = parse(config)
     failures = check_config(settings)

@@ -15,7 +15,7 @@ KEYS = ("TagKeys", "tagKeys", "ResourceTagKeys")
 
 
 def merged(session: AwsSession, tags: Any) -> Any:
-    """Returns tagsAll: a resource's tags on top of the provider's default tags; UNKNOWN if any is."""
+    """Returns tagsAll: a resource's tags on top of the provider's default tags; UNKNOWN if either is."""
     if not session.known or has_unknown(tags):
         return UNKNOWN
     keys, beginnings = session.ignored_tags
@@ -24,7 +24,7 @@ def merged(session: AwsSession, tags: Any) -> Any:
 
 
 def own(session: AwsSession, tags_all: Mapping[str, str], recorded: Mapping[str, str]) -> dict[str, str]:
-    """Returns `tags` of a resource: without those that only come from the default tags."""
+    """Returns a resource's `tags`: all tags except those that only come from the default tags."""
     defaults = session.default_tags
     return {k: v for k, v in tags_all.items() if k in recorded or defaults.get(k) != v}
 
@@ -36,16 +36,16 @@ class Tagging:
     add: str
     remove: str
     list: str = ""
-    """Empty when the kind's own read tells the tags."""
+    """The operation that lists tags; empty if the kind's own read returns them."""
     target: Mapping[str, Any] = field(default_factory=dict)
-    """API parameter -> which resource."""
+    """API parameters that identify the resource."""
     resource: str = ""
-    """The type in EC2's tag specifications, where the create call takes those."""
+    """The type in EC2's tag specifications, if the create call takes those."""
 
     def for_create(
         self, work: ResourceOperation, service: str, operation: str, tags: Mapping[str, str]
     ) -> dict[str, Any]:
-        """Returns the create call's parameters for tags; empty where it takes none."""
+        """Returns the create call's parameters for tags; empty if it takes none."""
         if self.resource:
             pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
             return {"TagSpecifications": [{"ResourceType": self.resource, "Tags": pairs}]}
@@ -78,7 +78,7 @@ class Tagging:
     def read(
         self, work: ResourceOperation, service: str, values: Mapping[str, Any], answer: Mapping[str, Any]
     ) -> dict[str, str]:
-        """Returns all tags but AWS's own."""
+        """Returns all tags except AWS's own."""
         told = work.call(service, self.list, **filled(self.target, values)) if self.list else answer
         found = next((told[m] for m in MEMBERS if told.get(m)), {})
         keys, beginnings = work.session.ignored_tags

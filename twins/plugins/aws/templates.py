@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 Template = str
-"""Text with `{property}`, `{id}`, `{account}`, `{region}` or `{partition}` in it."""
+"""Text with placeholders `{property}`, `{id}`, `{account}`, `{region}` or `{partition}`."""
 
 
 def fill(template: Template, values: Mapping[str, Any]) -> str:
@@ -18,7 +18,7 @@ def fill(template: Template, values: Mapping[str, Any]) -> str:
 
 
 def fill_known(template: Template, values: Mapping[str, Any]) -> str:
-    """Fills in a template; empty if a value is missing."""
+    """Fills in a template; returns an empty text if a value is missing."""
     try:
         return fill(template, values)
     except KeyError:
@@ -26,7 +26,7 @@ def fill_known(template: Template, values: Mapping[str, Any]) -> str:
 
 
 def filled(identity: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns parameters with their templates filled in, in lists too."""
+    """Returns parameters with their templates filled in, also inside lists."""
     return {
         name: [fill(item, values) if isinstance(item, str) else item for item in template]
         if isinstance(template, list)
@@ -43,14 +43,14 @@ def parse_id(template: Template, text: str) -> dict[str, str]:
 
 
 def picked(answer: Any, path: str) -> Any:
-    """Returns the result of a JMESPath."""
+    """Returns the result of a JMESPath expression."""
     import jmespath
 
     return answer if path == "@" else jmespath.search(path, answer)
 
 
 def shape_at(shape: Any, path: str) -> Any:
-    """Returns botocore's shape at a plain path (`a.b[0].c`) of an answer; None if there is none."""
+    """Returns botocore's shape at a plain path (`a.b[0].c`) of a response; None if there is none."""
     for word in re.findall(r"\w+", re.sub(r"\[[^]]*\]", " ", path)) if path != "@" else ():
         if shape is None or shape.type_name != "structure" or word not in shape.members:
             return None

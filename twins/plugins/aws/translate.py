@@ -1,8 +1,8 @@
 """Translates between Pulumi's property names and an AWS API's, by botocore's service model and the properties' shapes.
 
-Names meet by one rule: letters and digits alone count, not their case; a property may be the plural or singular of the
-API's member, or lack a prefix of the kind (`name` is ModelName of a model). What the rule doesn't find is told as data:
-property path -> the API's member.
+Names are matched by one rule: only letters and digits count, regardless of case; a property may be the plural or
+singular of the API's member, or lack a prefix of the kind (`name` is ModelName of a model). Names that the rule doesn't
+find are declared as data: property path -> the API's member.
 """
 
 import functools
@@ -19,7 +19,7 @@ Renames = Mapping[str, str]
 
 
 def to_api(properties: Mapping[str, Any], shape: Any, renames: Renames, prefix: str = "") -> dict[str, Any]:
-    """Returns a call's parameters: the properties that botocore's structure `shape` has a member for."""
+    """Returns a call's parameters: the properties for which botocore's structure `shape` has a member."""
     found = {}
     for name, value in properties.items():
         if value is None or value in ("", [], {}):
@@ -33,7 +33,7 @@ def to_api(properties: Mapping[str, Any], shape: Any, renames: Renames, prefix: 
 def from_api(
     answer: Mapping[str, Any], shapes: Mapping[str, Shape], renames: Renames, prefix: str = ""
 ) -> dict[str, Any]:
-    """Returns the properties in an answer."""
+    """Returns the properties in a response."""
     found = {}
     for name, shape in shapes.items():
         key = find_member(tuple(answer), name, renames.get(name, ""), prefix)
@@ -44,7 +44,9 @@ def from_api(
 
 @functools.lru_cache(8192)
 def find_member(names: tuple[str, ...], name: str, told: str = "", prefix: str = "") -> str:
-    """Returns the API's member for a property; empty if there is none. `told`: one of several, "A|B"; "-" is none."""
+    """Returns the API's member for a property; empty if there is none. `told` declares it explicitly: alternatives as
+    "A|B", none as "-".
+    """
     if told:
         return next((t for t in told.split("|") if t in names), "")
     plain = {_plain(n): n for n in reversed(names)}
@@ -58,7 +60,7 @@ def find_member(names: tuple[str, ...], name: str, told: str = "", prefix: str =
 
 
 def pairs_of(values: Mapping[str, str], shape: Any) -> Any:
-    """Returns a map in the API's form: itself, or a list of structures of a key and a value."""
+    """Returns a map in the API's form: unchanged, or as a list of key-value structures."""
     if shape.type_name == "map":
         return dict(values)
     key, value = _key_and_value(tuple(shape.member.members))
@@ -139,7 +141,7 @@ def _from_api(value: Any, shape: Shape, path: str, renames: Renames) -> Any:
 
 
 def scalar_from_api(value: Any, shape: Shape) -> Any:
-    """Returns a plain value in the property's own type."""
+    """Returns a plain value in the property's type."""
     if isinstance(value, list):
         value = value[0] if value else ""
     if isinstance(value, datetime):

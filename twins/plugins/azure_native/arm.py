@@ -17,11 +17,11 @@ from twins.plugins.plugin import ProviderError
 
 _METHODS = frozenset({"GET", "PUT", "PATCH", "POST", "DELETE"})
 _BUSY = ("AnotherOperationInProgress", "StorageAccountOperationInProgress")
-"""Conflicts that pass: https://github.com/pulumi/pulumi-azure-native/pull/4497."""
+"""Transient conflicts: https://github.com/pulumi/pulumi-azure-native/pull/4497."""
 
 
 class ArmResponseError(ProviderError):
-    """Error for an answer that refuses, in the plugin's words."""
+    """Error for a refusal by Resource Manager, in the plugin's words."""
 
     def __init__(self, response: Any) -> None:
         error: Any = HttpResponseError(response=response).error
@@ -37,7 +37,7 @@ class AcceptedError(ProviderError):
 
 @dataclass
 class Deadline:
-    """The timeout of an operation (0: the plugin's two hours), and whether the engine still waits for it."""
+    """The timeout of an operation (0: the plugin's default of two hours), and whether the engine still waits for it."""
 
     seconds: float = 0.0
     wanted: Callable[[], bool] = lambda: True
@@ -46,7 +46,11 @@ class Deadline:
         self._until = time.monotonic() + (self.seconds or 7200.0)
 
     def sleep(self, seconds: float) -> None:
-        """Sleeps. Raises: ProviderError: the time is over, or the engine has canceled."""
+        """Sleeps.
+
+        Raises:
+            ProviderError: the time is over, or the engine has canceled.
+        """
         if time.monotonic() > self._until:
             raise ProviderError("operation timed out")
         if not self.wanted():
@@ -55,7 +59,7 @@ class Deadline:
 
 
 class ManagerClient:
-    """A client of a subscription's resources. `token` returns a bearer token for an audience; `audience`: Resource
+    """A client of a subscription's resources. `token` returns a bearer token for an audience; `audience` is Resource
     Manager's.
     """
 
@@ -69,7 +73,11 @@ class ManagerClient:
         self._client = PipelineClient(url, policies=policies, transport=transport(connections))
 
     def get(self, path: str, query: Mapping[str, str], **accepted: Any) -> Any:
-        """Returns the body of an answer, or {} for none. Raises: ArmResponseError."""
+        """Returns the body of a response, or {} if it has none.
+
+        Raises:
+            ArmResponseError: the request was refused.
+        """
         found = self.send("GET", path, query, **accepted).http_response
         return found.json() if found.text() else {}
 
@@ -79,8 +87,8 @@ class ManagerClient:
         """Creates or changes a resource, and returns it as it is when the operation ends.
 
         Raises:
-            ArmResponseError: it was refused.
-            AcceptedError: it was accepted, and failed later.
+            ArmResponseError: the request was refused.
+            AcceptedError: the request was accepted, but failed later.
         """
         answer = self.send(method, path, query, body, accepted=(200, 201, 202))
         if not waits and answer.http_response.status_code != 202:
@@ -91,7 +99,11 @@ class ManagerClient:
             raise AcceptedError(str(error)) from None
 
     def delete(self, path: str, version: str, waits: bool, deadline: Deadline) -> None:
-        """Deletes a resource; one that is gone is no error. Raises: ArmResponseError."""
+        """Deletes a resource; a missing one is no error.
+
+        Raises:
+            ArmResponseError: the request was refused.
+        """
         try:
             answer = self.send("DELETE", path, {"api-version": version}, accepted=(200, 202, 204))
             if waits:
@@ -133,13 +145,13 @@ class ManagerClient:
 
 
 def transport(connections: requests.Session) -> Any:
-    """Returns azure-core's transport over given connections, whatever this process's environment says."""
+    """Returns azure-core's transport over given connections, regardless of this process's environment."""
     options = {"connection_verify": connections.verify, "use_env_settings": False}
     return RequestsTransport(session=connections, session_owner=False, **options)
 
 
 class _Authorization(SansIOHTTPPolicy[Any, Any]):
-    """Asks for a token at each request: one may end while an operation is followed."""
+    """Requests a token for each request, because one may expire while an operation is polled."""
 
     def __init__(self, arm: ManagerClient) -> None:
         self._arm = arm

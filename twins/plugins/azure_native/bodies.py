@@ -17,7 +17,7 @@ def resource_id(rules: TypeRules, subscription: str, inputs: Mapping[str, Any]) 
     """Returns the id of a resource with these inputs.
 
     Raises:
-        ProviderError: a part of its path is not given.
+        ProviderError: a part of its path is missing.
     """
     found = rules.path.replace("{subscriptionId}", subscription)
     for parameter, name in rules.parameters.items():
@@ -33,7 +33,7 @@ def path_values(rules: TypeRules, identity: str) -> Properties:
     """Returns the inputs in an id.
 
     Raises:
-        ProviderError: it is no id of this type.
+        ProviderError: it is not an id of this type.
     """
     parts = [part for part in identity.split("/") if part]
     wanted = [part for part in rules.path.split("/") if part]
@@ -69,7 +69,7 @@ def remove_from_sets(
 ) -> bool:
     """Sets removed entries of string sets to null in a body. Returns whether there were any.
 
-    ARM merges identity.userAssignedIdentities: what is left out there stays.
+    ARM merges identity.userAssignedIdentities, so entries that are left out would stay.
     """
     found = False
     for name, shape in rules.body.items():
@@ -86,18 +86,18 @@ def remove_from_sets(
 
 
 def from_body(rules: TypeRules, body: Mapping[str, Any]) -> Properties:
-    """Returns the outputs in an answer."""
+    """Returns the outputs in a response."""
     return _members(body, rules.outputs, rules.rename, "")
 
 
 def inputs_of(rules: TypeRules, body: Mapping[str, Any], identity: str) -> Properties:
-    """Returns the inputs that would produce an answer: for an import."""
+    """Returns the inputs that would produce a response, for an import."""
     shown = _members(body, rules.body, rules.rename, "")
     return {**projected(rules, shown), **path_values(rules, identity)}
 
 
 def projected(rules: TypeRules, outputs: Mapping[str, Any]) -> Properties:
-    """Returns outputs in the shape of inputs: without what can't be given."""
+    """Returns the outputs that are inputs too."""
     return {name: _to_input(outputs[name], shape) for name, shape in rules.body.items() if name in outputs}
 
 
@@ -107,7 +107,7 @@ def previewed(inputs: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Propert
 
 
 def at(values: Mapping[str, Any], place: tuple[str, ...]) -> Any:
-    """Returns the value at a path in an object; None: nothing."""
+    """Returns the value at a path in an object; None if there is none."""
     found: Any = values
     for name in place:
         found = found.get(name) if isinstance(found, Mapping) else None
@@ -154,7 +154,7 @@ class _ToApi:
 
 
 def _fitting(shape: Mapping[str, Any], value: Mapping[str, Any]) -> Definition | None:
-    """The object that a value is; None: it is none that is known, and stays as it is."""
+    """Returns the definition that a value fits; None if it is unknown, and stays unchanged."""
     names = [shape["is"]] if "is" in shape else shape.get("one of", [])
     known = [definition(name) for name in names]
     return known[0] if "is" in shape else next((each for each in known if each.fits(value)), None)
@@ -163,7 +163,9 @@ def _fitting(shape: Mapping[str, Any], value: Mapping[str, Any]) -> Definition |
 def _members(
     body: Mapping[str, Any], shapes: Mapping[str, Shape], rename: Mapping[str, str], path: str
 ) -> dict[str, Any]:
-    """The members that an object shows; one that has no `properties` itself shows its inner ones as its own."""
+    """Returns the properties in an object's members; unless it has a property `properties`, those inside `properties`
+    count as its own.
+    """
     inner = body.get("properties") if "properties" not in shapes else None
     inner = inner if isinstance(inner, Mapping) else {}
     found = {}

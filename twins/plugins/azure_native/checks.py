@@ -14,7 +14,7 @@ from twins.plugins.plugin import Failure, Naming, PluginRequest, ProviderError
 from twins.plugins.values import UNKNOWN, has_unknown
 
 CREATE_FIRST = "__createBeforeDelete"
-"""The hidden input of a resource with a name made at random: its successor can be made beside it."""
+"""The hidden input of a resource with a random name, whose replacement can therefore be created first."""
 VERSION = "azureApiVersion"
 GROUPS_VERSION = "2020-10-01"
 _GROUP = "azure-native:resources:ResourceGroup"
@@ -41,7 +41,7 @@ def with_defaults(
 
 
 def failures(rules: TypeRules, inputs: Mapping[str, Any]) -> list[Failure]:
-    """Returns what is wrong with inputs, in the words of the real plugin."""
+    """Returns the violations in inputs, with the real plugin's messages."""
     found = [_missing(name) for name in sorted(rules.required | {rules.named}) if name not in inputs]
     for name, shape in rules.inputs.items():
         if name in inputs:
@@ -97,7 +97,7 @@ def _location(
 
 
 def _beyond(limits: Mapping[str, Any], value: Any) -> Iterator[str]:
-    """What a value does not keep."""
+    """Yields messages for the limits that a value violates."""
     if isinstance(value, str) and value != UNKNOWN:
         length = len(value.encode())
         if length < limits.get("shortest", 0):
@@ -174,7 +174,7 @@ def complete(inputs: Mapping[str, Any]) -> Properties:
     """Returns the inputs of a resource, without the plugin's own.
 
     Raises:
-        ProviderError: one is not known.
+        ProviderError: an input is unknown.
     """
     for name, value in inputs.items():
         if has_unknown(value):

@@ -49,13 +49,15 @@ def _changed(given: Any, before: Any, now: Any) -> Any:
 
 
 def _replaces(rules: TypeRules, path: str) -> bool:
-    """Is it a part of the URL, or what the type's rules say, or inside of that?"""
+    """Returns whether a change at this path replaces the resource: a part of the URL, or inside an input of the type's
+    `replace` rules.
+    """
     replacing = {*rules.replace, *rules.parameters.values()}
     return path in replacing or any(path.startswith((f"{each}.", f"{each}[")) for each in rules.replace)
 
 
 def _by_default(rules: TypeRules, name: str, old: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
-    """Is it added with the value that the API takes its absence for?"""
+    """Returns whether an input is added with the API's default value."""
     return name not in old and name in rules.defaults and news.get(name) == rules.defaults[name]
 
 

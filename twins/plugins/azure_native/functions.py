@@ -11,10 +11,10 @@ from twins.plugins.plugin import Failure, ProviderError
 
 
 def invoke(session: PluginSession, token: str, arguments: Properties) -> tuple[Properties, list[Failure]]:
-    """Returns a function's result, and what is wrong with its arguments.
+    """Returns a function's result, and violations in its arguments.
 
     Raises:
-        ProviderError: it is not known, or Resource Manager refuses.
+        ProviderError: the function is unknown, or Resource Manager refuses.
     """
     _, _, name = token.rpartition(":")
     if name == "getClientConfig":

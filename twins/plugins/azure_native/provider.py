@@ -15,13 +15,15 @@ from twins.plugins.caller import environment_of
 from twins.plugins.plugin import Differences, Failure, Naming, PartlyMadeError, PluginRequest, Provider, ProviderError
 
 _STABLE = ("name", "location")
-"""Outputs that no update changes."""
+"""Outputs that an update never changes."""
 
 log = logging.getLogger(__name__)
 
 
 class AzureNativeProvider(Provider[PluginSession]):
-    """The provider. `twin` is the address used if neither a provider's own inputs nor the environment name one."""
+    """The provider. `twin` is the default address, used if neither a provider's own inputs nor the environment name
+    one.
+    """
 
     name = "azure-native"
     records_wanted_inputs = True
@@ -139,10 +141,10 @@ class AzureNativeProvider(Provider[PluginSession]):
         body: Properties,
         method: str = "PUT",
     ) -> Properties:
-        """Make or change a resource.
+        """Creates or changes a resource, and returns the response.
 
         Raises:
-            PartlyMadeError: it was accepted, and failed later: it comes with the state as it is then.
+            PartlyMadeError: the request was accepted, but failed later; with the resource's present state.
         """
         known = _rules(request)
         query = {"api-version": known.api_version}
@@ -166,7 +168,7 @@ class AzureNativeProvider(Provider[PluginSession]):
     def _state(
         self, request: PluginRequest[PluginSession], identity: str, given: Properties, answer: Properties
     ) -> Properties:
-        """What is recorded: the resource as it is read after it was written."""
+        """Returns the state to record: the resource as it is read after it was written."""
         known = _rules(request)
         if request.session.reads_after_writes:
             try:

@@ -1,15 +1,15 @@
 """Rules of each type: types.json (URL, names, replacement), shapes.json (its properties, from the SDK).
 
-Paths of types.json are the SDK's names with `[]` for any index. Of a type it says:
-`path` its URL, with `{name}` for parameters; `api_version` the one that the SDK's class stands for; `autoname` how the
-last parameter is named where a program gives none (random, copy, uuid); `top` the inputs that stay at the top of the
-body, the others go into its `properties` ("all": the body is shaped as the inputs are); `rename` path -> the API's own
-name; `replace` inputs a change of which replaces; `defaults` what the API takes an absent input for; `maintained` lists
-that other resources fill too; `defaults_on_removal` what is sent for an input that a program no longer has;
-`query_params` inputs that go into the URL; `async` the operations that are waited for; `singleton` it is there with its
-parent, and can't be deleted; `required` inputs beyond the SDK's; `limits` path -> what a value must keep: `shortest`
-and `longest` of texts, `pattern`, `least` and `most` of numbers.
-`_flattened`: objects whose members, those listed aside, are in a `properties` of their own in the API.
+Paths of types.json are the SDK's names with `[]` for any index. Members of a type:
+`path`: its URL, with `{name}` for parameters; `api_version`: the one of the SDK's class; `autoname`: how the last
+parameter is named if a program gives no name (random, copy, uuid); `top`: the inputs at the top of the body, the others
+belong into its `properties` ("all": the body has the shape of the inputs); `rename`: path -> the API's name; `replace`:
+inputs whose change replaces the resource; `defaults`: values that the API assumes for absent inputs; `maintained`:
+lists that other resources also fill; `defaults_on_removal`: the value sent for an input that a program has removed;
+`query_params`: inputs in the URL's query; `async`: the operations that are polled until they end; `singleton`: it
+exists with its parent, and can't be deleted; `required`: required inputs beyond the SDK's; `limits`: path -> limits of
+a value: `shortest` and `longest` of texts, `pattern`, `least` and `most` of numbers.
+`_flattened`: objects whose members, except those listed, are in a `properties` object of their own in the API.
 `_actions`: functions that POST an action to a resource.
 """
 
@@ -23,9 +23,9 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 Shape = Any
-"""As shapes.json has it: "string", [shape], {"*": shape}, {"is": name}, {"one of": [name]}, {"const"}, {"set"}."""
+"""A shape in shapes.json: "string", [shape], {"*": shape}, {"is": name}, {"one of": [name]}, {"const"}, {"set"}."""
 RAW_PARAMETERS = ("scope", "resourceUri")
-"""Path parameters that are ids themselves: put in as they are, without slashes around."""
+"""Path parameters that are ids themselves: inserted unchanged, without slashes around them."""
 _PARAMETER = re.compile(r"{(\w+)}")
 
 
@@ -38,9 +38,9 @@ class TypeRules:
     path: str
     autoname: str
     top: frozenset[str] | None
-    """None: the body is shaped as the inputs are."""
+    """None if the body has the shape of the inputs."""
     inputs: dict[str, Shape]
-    """Every input, path and query parameters too."""
+    """All inputs, including path and query parameters."""
     required: frozenset[str]
     outputs: dict[str, Shape]
     rename: dict[str, str] = field(default_factory=dict)
@@ -51,10 +51,10 @@ class TypeRules:
     query: dict[str, str] = field(default_factory=dict)
     """Input -> query parameter."""
     waits: frozenset[str] = frozenset()
-    """`put` and `delete`, if they are long-running by the API's specification."""
+    """`put` and `delete`, if they are long-running according to the API's specification."""
     singleton: bool = False
     data_plane_delete: bool = False
-    """ARM has no DELETE for it."""
+    """Whether ARM has no DELETE for the type."""
     limits: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -87,7 +87,7 @@ class Definition:
     properties: dict[str, Shape]
     required: frozenset[str]
     top: frozenset[str] | None
-    """Of a flattened one: what stays at the top; the other members are in `properties`."""
+    """Members of a flattened object that stay at the top; the others are in `properties`."""
 
     def fits(self, value: Mapping[str, Any], rename: Mapping[str, str] | None = None) -> bool:
         """Returns whether a value has this object's constants."""
@@ -106,7 +106,7 @@ def rules(token: str) -> TypeRules:
     """Returns a type's rules.
 
     Raises:
-        KeyError: the type is not known.
+        KeyError: the type is unknown.
     """
     told, shapes = _types()["types"][token], _shapes()["types"][token]
     inputs = _plain(shapes["inputs"])
@@ -134,14 +134,14 @@ def rules(token: str) -> TypeRules:
 
 @functools.cache
 def definition(name: str) -> Definition:
-    """Returns an object by its name, `network.Subnet`."""
+    """Returns an object's definition by its name, `network.Subnet`."""
     shape = _shapes()["definitions"][name]
     top = _types()["flattened"].get(name)
     return Definition(_plain(shape), _required(shape), None if top is None else frozenset(top))
 
 
 def actions() -> dict[str, tuple[str, str]]:
-    """Returns function -> (type, the action that it POSTs)."""
+    """Returns function -> (type, action that it POSTs)."""
     return {name: (token, action) for name, (token, action) in _types()["actions"].items()}
 
 

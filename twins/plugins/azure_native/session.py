@@ -67,15 +67,19 @@ class PluginSession(Session):
     tenant: str = ""
     client: str = ""
     location: str = ""
-    """The provider's own."""
+    """The provider's default location."""
     reads_after_writes: bool = True
     known: bool = True
-    """False in a preview whose provider settings are not known yet: nothing may be called."""
+    """Whether the provider's settings are known. False in some previews, in which nothing may be called."""
     arm: ManagerClient | None = None
     group_locations: dict[str, str] = field(default_factory=dict)
 
     def reached(self) -> ManagerClient:
-        """Returns the client of Resource Manager. Raises: ProviderError: the provider's settings are not known yet."""
+        """Returns the client of Resource Manager.
+
+        Raises:
+            ProviderError: the provider's settings are not known yet.
+        """
         if self.arm is None:
             raise ProviderError("the provider's settings are not known yet: nothing can be asked for")
         return self.arm
@@ -88,7 +92,7 @@ class PluginSession(Session):
 
 
 def settings_of(config: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns a provider's inputs, with the environment's values for missing ones."""
+    """Returns a provider's inputs, with defaults from the environment."""
     found = {name: environ.get(variable, "") for name, variable in VARIABLES.items()}
     given = {name: value for name, value in config.items() if value not in (None, "")}
     return found | {n: json.dumps(v) if isinstance(v, bool | list | dict) else str(v) for n, v in given.items()}
@@ -140,11 +144,11 @@ def open_session(config: Mapping[str, Any], twin: str, environ: Mapping[str, str
 
 @functools.cache
 def connections_trusting(authorities: str) -> requests.Session:
-    """Returns connections that all sessions with the same file of authorities share: the engine's own, since an
-    attached plugin is no child of it.
+    """Returns connections that all sessions with the same file of authorities share. The file is the engine's, because
+    an attached plugin is not its child.
 
     Raises:
-        ProviderError: there is no such file.
+        ProviderError: the file does not exist.
     """
     if authorities and not Path(authorities).is_file():
         raise ProviderError(f"SSL_CERT_FILE {authorities}: no such file")
@@ -177,7 +181,11 @@ class BearerTokens:
 def _credential(
     connections: requests.Session, cloud: CloudAddresses, settings: Mapping[str, str], environ: Mapping[str, str]
 ) -> Any:
-    """The one way of the real plugin's, in its order, that the settings ask for."""
+    """Returns the credential that the settings select, in the real plugin's order of precedence.
+
+    Raises:
+        ProviderError: the settings contain no credentials, or lack a value for the selected kind.
+    """
     options = {"authority": cloud.login, "disable_instance_discovery": True, "transport": transport(connections)}
     if settings["useDefaultAzureCredential"] == "true":
         _need(settings, "using the Default Azure Credential", "subscriptionId")
@@ -210,7 +218,7 @@ def _need(settings: Mapping[str, str], how: str, *names: str) -> None:
 
 @dataclass(frozen=True)
 class _ManagedIdentity:
-    """In place of azure-identity's credential, which reads this process's environment and not the engine's.
+    """A credential in place of azure-identity's, which reads this process's environment rather than the engine's.
 
     https://learn.microsoft.com/en-us/azure/app-service/overview-managed-identity#rest-endpoint-reference
     """

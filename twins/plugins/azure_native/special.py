@@ -1,4 +1,4 @@
-"""Special cases that the real plugin has code for, among the known types."""
+"""Special cases that the real plugin implements in code, for the known types."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,21 +9,23 @@ from twins.plugins.azure_native.rules import TypeRules, rules
 from twins.plugins.plugin import ProviderError
 
 VAULTS = "https://vault.azure.net"
-"""The audience of tokens for what is in a vault."""
+"""The audience of tokens for a vault's contents."""
 VAULTS_VERSION = "7.5"
 _VAULT = "azure-native:keyvault:Vault"
 _ROLE_ASSIGNMENT = "azure-native:authorization:RoleAssignment"
 
 
 def read_query(known: TypeRules, inputs: Mapping[str, Any], tenant: str) -> dict[str, str]:
-    """Returns the query of a resource's GET besides its version: a delegated role assignment is found by its tenant."""
+    """Returns the additional query parameters of a resource's GET: a delegated role assignment is found by its
+    tenant.
+    """
     if known.token == _ROLE_ASSIGNMENT and inputs.get("delegatedManagedIdentityResourceId"):
         return {"tenantId": tenant}
     return {}
 
 
 def delete_in_vault(arm: ManagerClient, identity: str) -> None:
-    """Deletes a key or a secret by its vault's own API: Resource Manager has no DELETE for them.
+    """Deletes a key or a secret by its vault's own API, because Resource Manager has no DELETE for them.
 
     https://learn.microsoft.com/en-us/rest/api/keyvault/keys/delete-key/delete-key
 

@@ -1,6 +1,7 @@
-"""Keeps the planned containers of an endpoint in its document (`groups`), and tells the twin's fleet of them.
+"""Stores the planned containers of an endpoint in its document (`groups`), and passes them to the twin's fleet.
 
-A group holds the instances of one configuration. While an endpoint is updated it has two: the one that served first.
+A group holds the instances of one configuration. During an update an endpoint has two groups; the first is the one that
+served before.
 """
 
 import math
@@ -18,9 +19,9 @@ from twins.aws.wire.calls import AwsApiError
 from twins.core.fleet.plan import ContainerPlan, FleetPlan, GroupPlan, ModelDataSource, VariantPlan
 
 HEALTH_CHECK_SECONDS = 240
-"""How long a container may take to answer /ping, where the variant does not say."""
+"""Default time limit for a container's first answer to /ping."""
 DOWNLOAD_SECONDS = 3600
-"""How long the download of model data may take, where the variant does not say."""
+"""Default time limit for the download of model data."""
 _MODEL = "/opt/ml/model"
 
 
@@ -30,7 +31,7 @@ def runs(twin: AccountTwin) -> bool:
 
 
 def resume(twin: AccountTwin) -> None:
-    """Tells the fleet the plans of all endpoints in a loaded state."""
+    """Passes the plans of all endpoints in a loaded state to the fleet."""
     with twin.lock:
         endpoints = [
             e for region in regions(twin, store.SERVICE) for e in store.documents(twin, ENDPOINT, region).values()
@@ -39,7 +40,7 @@ def resume(twin: AccountTwin) -> None:
 
 
 def tell(twin: AccountTwin, endpoint: Document) -> None:
-    """Tells the fleet the plan in an endpoint's document."""
+    """Passes the plan in an endpoint's document to the fleet."""
     twin.fleet.want(_plan_of(endpoint))
     twin.changed()
 
@@ -50,7 +51,7 @@ def add_group(
     """Plans the instances of a configuration, without traffic at first; returns the group's id.
 
     Raises:
-        AwsApiError: a container can't run on this twin; the text says why.
+        AwsApiError: a container can't run on this twin; the message gives the reason.
     """
     planned = [
         VariantPlan(
@@ -84,7 +85,7 @@ def others(endpoint: Document, group: str) -> list[Document]:
 
 
 def resize(group: Document, counts: Mapping[str, int], percent: float = 100.0) -> None:
-    """Sets the instances of a group's variants to a number, or to a share of their own, rounded up."""
+    """Sets the instances of a group's variants to the given counts, scaled by a percentage and rounded up."""
     for variant in group["variants"]:
         wanted = math.ceil(counts.get(variant["name"], len(variant["instances"])) * percent / 100)
         have = variant["instances"]

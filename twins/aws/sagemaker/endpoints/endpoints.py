@@ -27,7 +27,7 @@ _LOOK_SECONDS = 0.1
 _DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 _OURS = ("config", "variants", "rollout", "groups", "scaling")
 DELETION_SECONDS = 60
-"""What a deletion takes on AWS, about."""
+"""Approximate duration of a deletion on AWS."""
 
 
 class Endpoints:
@@ -128,7 +128,7 @@ def set_instance_count(twin: AccountTwin, region: str, endpoint_name: str, varia
     """Scales a variant as UpdateEndpointWeightsAndCapacities does, for application autoscaling.
 
     Raises:
-        AwsApiError: there is no such endpoint or variant, or it is being changed.
+        AwsApiError: the endpoint or variant does not exist, or the endpoint is being changed.
     """
     call = ApiCall(
         store.SERVICE,

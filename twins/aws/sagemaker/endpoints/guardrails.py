@@ -17,7 +17,7 @@ def check(twin: AccountTwin, region: str, deployment: Document | None, config: D
     """Refuses a deployment that is impossible for a configuration.
 
     Raises:
-        AwsApiError: a batch or canary of a size that AWS does not allow, or an alarm that is not there.
+        AwsApiError: a batch or canary has a size that AWS does not allow, or an alarm does not exist.
     """
     if not deployment:
         return
@@ -113,8 +113,8 @@ def _check_sizes(deployment: Document, variant: Document) -> None:
 
 
 def _shares_meant(size: Document, total: int) -> list[float]:
-    """A capacity in percent: as it is asked for, and what becomes of it in whole instances. The documents don't say
-    which of the two has to be within the limits.
+    """Returns the possible percentages of a capacity: as requested if it is given in percent, and after rounding to
+    whole instances. AWS does not document which of the two must be within the limits.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_TrafficRoutingConfig.html
     """

@@ -12,7 +12,7 @@ from twins.aws.services.documents import Document
 from twins.aws.twin import AWS_TRANSITION_SECONDS, AccountTwin
 
 MODEL_MISSING_SECONDS = 3600
-"""How long AWS looks for a model that is gone before the endpoint fails, about."""
+"""Approximate time for which AWS looks for a deleted model before the endpoint fails."""
 _NO_CAPACITY = (
     "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. "
     "Please retry using a different ML instance type or after some time."
@@ -57,7 +57,7 @@ def met(twin: AccountTwin, problem: str, config: Document) -> None:
 
 
 def lacks_model(twin: AccountTwin, region: str, config: Document) -> bool:
-    """Returns whether the model of a variant is gone."""
+    """Returns whether the model of a variant was deleted."""
     return any(variants.containers(twin, region, each) is None for each in variants.all_of(config))
 
 

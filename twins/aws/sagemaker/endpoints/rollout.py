@@ -1,6 +1,6 @@
-"""The states of an endpoint in time: it is created or updated step by step, bakes, is rolled back, or fails.
+"""The states of an endpoint over time: it is created or updated step by step, bakes, is rolled back, or fails.
 
-The state machine is in the endpoint's document (`rollout`), so that a restart, or another pace, goes on from there.
+The state machine is stored in the endpoint's document (`rollout`), so that it survives a restart and a change of pace.
 """
 
 import copy
@@ -51,7 +51,9 @@ class EndpointRollout:
             endpoint["rollout"]["shown"] = {"PendingDeploymentSummary": self._pending(endpoint, retained)}
 
     def scale(self, endpoint: Document, desired: Iterable[Document]) -> None:
-        """Changes weights and instance counts of variants; takes a transition's and the containers' time."""
+        """Changes weights and instance counts of variants, which takes the time of a transition and of the
+        containers.
+        """
         before: dict[str, Document] = {}
         for each in desired:
             live = endpoint["variants"][each["VariantName"]]
@@ -92,7 +94,7 @@ class EndpointRollout:
         fleet.tell(self._twin, endpoint)
 
     def _problem_of_scaling(self, region: str, endpoint: Document) -> str:
-        """Returns why more instances are unavailable; empty if they are available."""
+        """Returns why no more instances are available; empty if they are."""
         for name, before in endpoint.get("scaling", {}).items():
             more = endpoint["variants"][name].get("DesiredInstanceCount", 0) > before.get("DesiredInstanceCount", 0)
             for variant in endpoint["config"]["ProductionVariants"]:
@@ -117,7 +119,7 @@ class EndpointRollout:
         return rollout["step_began"] + seconds - time.time()
 
     def _advance(self, region: str, endpoint: Document) -> bool:
-        """Do what is due next; False when nothing is."""
+        """Carries out the next step if it is due; False if nothing is due."""
         rollout = endpoint["rollout"]
         if endpoint["EndpointStatus"] == "RollingBack":
             return self._advance_rollback(endpoint)
@@ -155,7 +157,7 @@ class EndpointRollout:
         return ""
 
     def _waits_for_container(self, region: str, endpoint: Document) -> bool:
-        """Returns whether a container that does not answer, or a missing model, holds up the rollout."""
+        """Returns whether the rollout waits for a container that does not answer, or for a missing model."""
         rollout = endpoint["rollout"]
         config = rollout["config"]
         if fleet.runs(self._twin):
@@ -231,7 +233,7 @@ class EndpointRollout:
     # -- containers ---------------------------------------------------------------------------------------------------
 
     def _start_containers(self, region: str, endpoint: Document) -> None:
-        """Start the instances of a configuration as soon as nothing is known that keeps them from serving."""
+        """Plans the instances of the new configuration once no known obstacle keeps them from serving."""
         rollout = endpoint["rollout"]
         if not fleet.runs(self._twin) or "group" in rollout or "unrunnable" in rollout:
             return
@@ -248,7 +250,7 @@ class EndpointRollout:
         fleet.tell(self._twin, endpoint)
 
     def _show_containers(self, endpoint: Document, step: Document) -> None:
-        """Give both groups the traffic and the instances that a step gives them."""
+        """Applies a step's traffic shares and instance counts to both groups."""
         rollout = endpoint["rollout"]
         if "group" not in rollout:
             return
@@ -262,7 +264,7 @@ class EndpointRollout:
         fleet.tell(self._twin, endpoint)
 
     def _follow_settings(self, region: str, endpoint: Document) -> None:
-        """Give an endpoint containers, or none, when the twin was told so while it served."""
+        """Adds or removes the containers of a serving endpoint after a change of the setting `containers`."""
         if "rollout" in endpoint or endpoint["EndpointStatus"] != "InService":
             return
         if not fleet.runs(self._twin):
@@ -308,8 +310,8 @@ class EndpointRollout:
 
 
 def _count_time(rollout: Document) -> None:
-    """Add to the time that an update took what passed since the last look; not what containers took to start, which is
-    their own, and not the time in which no twin ran.
+    """Adds the time since the last look to the duration of an update, except for time spent waiting for containers and
+    time in which no twin ran.
     """
     since = time.time() - rollout.get("looked", time.time())
     rollout["looked"] = time.time()

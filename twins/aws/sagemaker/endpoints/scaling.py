@@ -17,13 +17,13 @@ _DEFAULT_COOLDOWN = 300  # seconds on AWS
 
 
 def install(twin: AccountTwin) -> None:
-    """Registers for the alarms of policies, and checks limits regularly."""
+    """Registers the handler for scaling policies' alarms, and a periodic check of the limits."""
     cloudwatch.act_on(twin, "arn:aws:autoscaling:", lambda *change: _follow(twin, *change))
     twin.every(_TICK_SECONDS, lambda: _keep(twin))
 
 
 def names(resource_id: str) -> tuple[str, str]:
-    """Returns endpoint and variant of a resource id."""
+    """Returns endpoint and variant name of a scalable target's resource id."""
     _, endpoint_name, _, variant_name = resource_id.split("/")
     return endpoint_name, variant_name
 
@@ -56,7 +56,7 @@ def instance_types(twin: AccountTwin, region: str, config: str) -> dict[str, str
 
 
 def may_be_zero(twin: AccountTwin, region: str, resource_id: str) -> bool:
-    """Returns whether an endpoint's variant may have no instances: only an asynchronous endpoint's may."""
+    """Returns whether an endpoint's variant may have no instances, which only asynchronous endpoints allow."""
     found = endpoint(twin, region, resource_id)
     return bool(found and found.get("AsyncInferenceConfig"))
 
@@ -72,7 +72,7 @@ def _configured(twin: AccountTwin, region: str, found: Document | None) -> list[
 
 
 def _follow(twin: AccountTwin, region: str, arn: str, alarm: Document, change: Document) -> None:
-    """Scales out or in after the cooldown, when a policy's alarm goes off or is still on."""
+    """Scales out or in once the cooldown has passed, when a policy's alarm goes off or is still in ALARM."""
     policy = next(
         (each for each in shelf(twin, _SERVICE, "policies", region).values() if each["PolicyARN"] == arn), None
     )
@@ -157,7 +157,7 @@ def _keep(twin: AccountTwin) -> None:
 
 
 def _instances(twin: AccountTwin, region: str, resource_id: str) -> int | None:
-    """Returns the desired instance count of a variant that can be scaled now, else None."""
+    """Returns the desired instance count of a variant that can be scaled now; None otherwise."""
     found = endpoint(twin, region, resource_id)
     if not found or found["EndpointStatus"] != "InService":
         return None

@@ -11,10 +11,10 @@ from twins.core.fleet.plan import ModelDataSource
 
 
 def fetch(twin: AccountTwin, source: ModelDataSource, target: Path) -> None:
-    """Fetches the data into a folder, without holding it in memory. Call without the twin's lock.
+    """Fetches model data into a folder, without holding it in memory. Call without the twin's lock.
 
     Raises:
-        ModelDataError: there is no such object, it can't be read, or an archive can't be unpacked.
+        ModelDataError: the object does not exist or can't be read, or an archive can't be unpacked.
     """
     from twins.aws import objects
     from twins.aws.wire.calls import AwsApiError
@@ -44,7 +44,11 @@ def fetch(twin: AccountTwin, source: ModelDataSource, target: Path) -> None:
 
 
 def _move(content: Path, folder: Path) -> None:
-    """What was unpacked to where it belongs; of several archives, none may replace what another brought."""
+    """Moves unpacked files into the model's folder.
+
+    Raises:
+        ModelDataError: two archives hold an entry of the same name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for each in content.iterdir():
         if (folder / each.name).exists():

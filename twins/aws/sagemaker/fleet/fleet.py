@@ -14,7 +14,7 @@ from twins.core.fleet.plan import ContainerPlan, ModelDataSource, Probe
 
 __all__ = ["PING", "Fleet", "Lease", "NoWorkerError", "end_containers", "install"]
 PING = Probe(path="/ping", timeout=2.0, every=5.0, failures=3)
-"""What SageMaker asks of a container."""
+"""SageMaker's health check of a container."""
 
 
 def install(twin: AccountTwin) -> None:
@@ -41,7 +41,7 @@ class AwsFleetCloud:
         data.fetch(self._twin, source, folder)
 
     def trouble(self, kind: Trouble, whose: Identity, plan: ContainerPlan, detail: str) -> str:
-        """Returns why an instance can't serve, in SageMaker's words if they are known."""
+        """Returns why an instance can't serve, in SageMaker's words where they are known."""
         return {
             "data": f"Failed to download model data: {detail}.",
             "data_late": f"Failed to download model data within ModelDataDownloadTimeoutInSeconds ({detail}).",
@@ -63,7 +63,7 @@ class AwsFleetCloud:
         metrics.put(self._twin, requests, loads)
 
     def wants_idle(self, load: Load) -> bool:
-        """Returns whether a scaling policy may look at the variant."""
+        """Returns whether a scaling policy may read the variant's metrics."""
         return metrics.is_scaled(self._twin, load)
 
     def answers_well(self, status: int) -> bool:

@@ -1,6 +1,7 @@
 """CloudWatch's metrics of endpoints' requests.
 
-Both for a variant, over all fleets that serve it, and for its fleet of one configuration (EndpointConfigName).
+Each is written twice: for a variant over all fleets that serve it, and for its fleet of one configuration
+(EndpointConfigName).
 https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
 https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
 """
@@ -43,7 +44,7 @@ def put(twin: AccountTwin, requests: Sequence[tuple[float, FleetRequest]], loads
 
 
 def is_scaled(twin: AccountTwin, load: Load) -> bool:
-    """Returns whether a scaling policy may look at the requests of a variant."""
+    """Returns whether a scaling policy may read the request metrics of a variant."""
     arn, endpoint, variant = load
     targets = twin.state.get(_AUTOSCALING, {}).get(region_of(arn), {}).get("targets", {})
     return any(target["ResourceId"] == f"endpoint/{endpoint}/variant/{variant}" for target in targets.values())

@@ -24,7 +24,7 @@ _ONE_GROUP = "homogeneousCluster"
 _LONGEST_PATH = 4096
 _SHARDED = "ShardedByS3Key"
 _NOBODY = "192.0.2.1"
-"""An address that nobody has (RFC 5737)."""
+"""An unassigned address (RFC 5737)."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def checkpoints_path(job: Document) -> str:
 
 
 def refuse_outside(job: Mapping[str, Any]) -> None:
-    """Refuses folders of a job outside of its container: the API's own patterns let them pass, but here a folder of
-    this machine stands for the container.
+    """Refuses folders of a job outside of its container. The API's own patterns allow them, but here a folder of this
+    machine stands for the container.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CheckpointConfig.html
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Channel.html
@@ -93,7 +93,9 @@ def read_only(job: Document) -> list[str]:
 
 
 def apart(nodes: list[JobInstance], node: JobInstance) -> list[JobInstance]:
-    """Returns the instances as seen by one whose network lets nothing through: traffic to the others is lost."""
+    """Returns the instances as seen by `node` when its network blocks all traffic: the others have an unreachable
+    address.
+    """
     return [each if each is node else replace(each, address=_NOBODY) for each in nodes]
 
 
@@ -110,13 +112,13 @@ def prepare(
     Args:
         twin: the account.
         job: its document.
-        node: whose container it is.
-        nodes: all of the job.
+        node: the container's instance.
+        nodes: all instances of the job.
         interface: the network interface by which the containers reach each other.
-        going: called between files; what it raises ends the work.
+        going: called between files; an exception from it ends the work.
 
     Raises:
-        AwsApiError: the input is not there, or can't be read.
+        AwsApiError: the input does not exist, or can't be read.
     """
     for folder in (MODEL, DATA, _CONFIG, _INPUT, "tmp", "etc"):
         (node.root / folder).mkdir(parents=True, exist_ok=True)
@@ -154,7 +156,7 @@ def _fill(
 
 
 def _restore(twin: AccountTwin, place: S3Location, folder: Path, going: Callable[[], None]) -> None:
-    """Bring back what an earlier attempt, or another job, left at the place of the checkpoints."""
+    """Downloads the checkpoints that an earlier attempt, or another job, left at a location."""
     folder.mkdir(parents=True, exist_ok=True)
     beginning = S3Location(place.bucket, place.key.rstrip("/") + "/")
     _download(twin, place.bucket, objects.found_below(twin, beginning), folder, going)

@@ -38,7 +38,7 @@ class TrainingJobRuns:
         self._running[job["TrainingJobArn"]] = TrainingJobRun(self._twin, self._pools, region, job, warm=warm)
 
     def stop(self, job: Document) -> bool:
-        """Stops the containers of a job in status Stopping. False if they don't run here."""
+        """Stops the containers of a job in status Stopping. Returns False if they don't run here."""
         run = self._running.get(job["TrainingJobArn"])
         if run:
             run.stop()
@@ -54,7 +54,9 @@ class TrainingJobRuns:
                 self._lost(region, arn)
 
     def _lost(self, region: str, arn: str) -> None:
-        """A job whose thread ended with the process before this one: begun again if it asked for that, else failed."""
+        """Handles a job whose thread ended with an earlier process: restarts it if its RetryStrategy allows, else marks
+        it as stopped or failed.
+        """
         job = store.documents(self._twin, JOB, region).get(arn)
         run = states.runs(self._twin, region)[arn]
         retries = (job or {}).get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
@@ -76,7 +78,7 @@ class TrainingJobRuns:
             run.join()
 
     def _clean(self) -> None:
-        """End and remove, once, what the jobs of a twin that was killed left behind."""
+        """Ends and removes, once per process, containers and folders that jobs of a killed twin left behind."""
         if not self._cleaned:
             clean(self._twin.home)
         self._cleaned = True

@@ -10,7 +10,9 @@ STOPPED = Outcome("Stopped")
 
 
 def outcome_of(codes: list[int | None], nodes: list[JobInstance]) -> Outcome | None:
-    """Returns the outcome of containers that ended by themselves: success of all, or a failure; None: undecided."""
+    """Returns the outcome of containers that ended by themselves: success of all, or a failure; None while
+    undecided.
+    """
     for code, node in zip(codes, nodes, strict=True):
         if code:
             begin, end = "AlgorithmError: ", f", exit code: {code}"

@@ -23,7 +23,7 @@ _QUICKEST = 1  # of gzip's levels
 class Outputs:
     """Writes the outputs of one attempt of a job, under the job's role.
 
-    Its methods raise AwsApiError when the role may not, or S3 can't.
+    Its methods raise AwsApiError if the role lacks a permission, or S3 refuses.
     """
 
     def __init__(self, twin: AccountTwin, job: Document, nodes: list[JobInstance]) -> None:

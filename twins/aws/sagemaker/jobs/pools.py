@@ -33,19 +33,19 @@ class Pools:
         return True
 
     def keep(self, region: str, job: Document) -> None:
-        """Keeps the instances of a completed job, if it asked for that."""
+        """Keeps the instances of a completed job if it asked for a warm pool."""
         if _period(job):
             job["WarmPoolStatus"] = {"Status": "Available"}
             self._since(region)[job["TrainingJobArn"]] = {"at": now()}
             self._wait(region, job)
 
     def lose(self, job: Document) -> None:
-        """Drops the instances of a job."""
+        """Ends the warm pool of a job."""
         if _period(job):
             job["WarmPoolStatus"] = {"Status": "Terminated"}
 
     def update(self, region: str, job: Document) -> None:
-        """Applies a change of the period: 0 ends the pool."""
+        """Applies a new keep-alive period to the warm pool; 0 ends the pool."""
         if job.get("WarmPoolStatus", {}).get("Status") == "Available":
             self._wait(region, job)
 

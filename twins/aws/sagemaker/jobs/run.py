@@ -40,7 +40,7 @@ from twins.core.jobs.run import (
 )
 
 GRACE_SECONDS = 120
-"""What SageMaker leaves a container between SIGTERM and SIGKILL."""
+"""Seconds between SIGTERM and SIGKILL on SageMaker."""
 NO_CAPACITY = (
     "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance type."
 )
@@ -104,7 +104,7 @@ class TrainingJobRun(JobRun):
             remove(self.home)
 
     def _work(self) -> Outcome:
-        """Download, train, upload."""
+        """Downloads the inputs, runs the containers, and uploads the outputs; returns the outcome."""
         with self._job() as document:
             document.setdefault("TrainingStartTime", now())
             states.enter(self._twin, document, "Downloading")
@@ -148,7 +148,7 @@ class TrainingJobRun(JobRun):
             self.pause(max(LOOK_SECONDS, self._twin.settings.pace))
 
     def _checked_image(self, job: Document) -> str:
-        """Returns hosting's reference of the job's image, after judging the job's role for all of its uses."""
+        """Returns hosting's reference of the job's image, after judging the job's role for all of its accesses."""
         image = _image_of(job)
         with self._twin.lock:
             if not images.is_there(self._twin, image):
@@ -204,7 +204,7 @@ class TrainingJobRun(JobRun):
     def _watch(
         self, job: Document, containers: list[Job], nodes: list[JobInstance], record: AttemptLog, outputs: Outputs
     ) -> Outcome:
-        """Wait for the containers' end, or bring it about; afterwards none of them runs."""
+        """Waits for the containers' end, or causes it; none of them runs afterwards."""
         flush, save = Rhythm(_FLUSH_SECONDS), Rhythm(_CHECKPOINT_SECONDS)
 
         def keep_up() -> None:
@@ -225,7 +225,9 @@ class TrainingJobRun(JobRun):
             self._flush(record)
 
     def _reason_to_end(self, job: Document, seconds: float, containers: list[Job]) -> Outcome | None:
-        """What ends the containers before they end themselves."""
+        """Returns the outcome if the containers must be ended now: the job was stopped, or ran or waited too long; None
+        otherwise.
+        """
         with self._job() as document:
             if document["TrainingJobStatus"] == "Stopping":
                 return STOPPED
@@ -247,7 +249,7 @@ class TrainingJobRun(JobRun):
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def _uploaded(self, job: Document, outcome: Outcome, outputs: Outputs) -> Outcome:
-        """What an attempt leaves is uploaded however it ended; a model only where the algorithm did not fail."""
+        """Uploads the results of an attempt, and returns its outcome; a model only if the algorithm did not fail."""
         outputs.save_checkpoints(last=True)
         if outcome is INTERRUPTED:
             return outcome
@@ -294,12 +296,16 @@ class TrainingJobRun(JobRun):
             yield job
 
     def _document(self) -> Document | None:
-        """None too when another job has the name by now."""
+        """Returns the job's document; None if it is gone or another job has the name by now."""
         job = store.documents(self._twin, JOB, self._region).get(self._arn)
         return job if job and job["CreationTime"] == self._created else None
 
     def look(self) -> None:
-        """Returns while the job may continue."""
+        """Returns while the job may continue.
+
+        Raises:
+            EndError: the job was stopped, or waited too long.
+        """
         with self._job() as job:
             if job["TrainingJobStatus"] == "Stopping":
                 raise EndError(STOPPED)

@@ -11,7 +11,7 @@ from twins.aws.twin import AccountTwin
 
 ENDED = ("Completed", "Failed", "Stopped")
 SPOT_SHARE = 0.3
-"""What a second on a spot instance is billed as here. On AWS it follows the market: most often 0.3 to 0.5."""
+"""Billed share of a second on a spot instance. On AWS it follows the market: mostly 0.3 to 0.5."""
 LONGEST_REASON = 1024
 _MESSAGES = {
     "Starting": "Preparing the instances for training",

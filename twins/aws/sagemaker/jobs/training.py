@@ -158,7 +158,11 @@ class TrainingOperations:
 
 
 def _refuse_unknown(given: Document) -> None:
-    """Refuse what AWS takes and this twin can't run: better than a job that fails for no fault of its own."""
+    """Refuses requests that AWS accepts and this twin can't run, so that no job fails through no fault of its own.
+
+    Raises:
+        AwsApiError: ValidationException.
+    """
     if not given.get("AlgorithmSpecification", {}).get("TrainingImage") or not given.get("ResourceConfig"):
         text = "This twin of AWS runs jobs with a TrainingImage and a ResourceConfig."
         raise AwsApiError("ValidationException", text)

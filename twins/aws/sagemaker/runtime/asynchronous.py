@@ -46,7 +46,7 @@ class AsyncInvocations:
         """Answers InvokeEndpointAsync.
 
         Raises:
-            AwsApiError: there is no such endpoint, it is no asynchronous one, or the input is none.
+            AwsApiError: the endpoint does not exist or is not asynchronous, or the input location is invalid.
         """
         given = call.parameters
         endpoint = self._runtime.endpoint_of(call.region, given["EndpointName"])
@@ -86,7 +86,9 @@ class AsyncInvocations:
                     self._measure(region, endpoint)
 
     def _start_due(self, region: str) -> None:
-        """Begin what can begin; drop what waited too long, or whose endpoint is gone."""
+        """Starts the invocations that an instance can take, and those that have expired; drops those whose endpoint is
+        gone.
+        """
         if self._closed or self._twin.settings.containers == "none":
             return
         queue = shelf(self._twin, store.SERVICE, _QUEUE, region)
@@ -173,7 +175,7 @@ class AsyncInvocations:
                 self._start_due(region)
 
     def _forget(self, region: str, name: str) -> None:
-        """It is done; unless the twin ends: then the next one does it again."""
+        """Removes a finished invocation from the queue, unless the twin is ending: the next process then repeats it."""
         with self._twin.lock:
             if not self._closed:
                 shelf(self._twin, store.SERVICE, _QUEUE, region).pop(name, None)

@@ -1,4 +1,4 @@
-"""Invocations: each is judged like any call, then the endpoint's container answers it, without the twin's lock.
+"""Invocations: each is judged like any call, then answered by the endpoint's container, without the twin's lock.
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointWithResponseStream.html
@@ -24,11 +24,11 @@ from twins.core.pieces import Pieces
 
 NO_CONTAINERS = "This twin of AWS runs no containers: endpoint {name} exists, and nothing answers for it"
 MODEL_SECONDS = 60.0
-"""What a model has for its answer."""
+"""Time limit of an answer in one piece."""
 STREAM_SECONDS = 480.0
-"""What a model has for an answer in pieces, to its end."""
+"""Time limit of a streamed answer, up to its end."""
 BODY_BYTES = 6_291_456
-"""The most of a request, and of an answer in one piece."""
+"""Maximum size of a request, and of an answer in one piece."""
 _SERVERLESS_BYTES = 4 << 20
 _TOLD_BYTES = 2048  # of a container's error
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -57,10 +57,10 @@ class Invocation:
     region: str
     path: str
     body: bytes | IO[bytes]
-    """A file goes with its Content-Length."""
+    """A file is sent with its Content-Length."""
     headers: Mapping[str, str]
     began: float
-    """By time.perf_counter."""
+    """Start time, by time.perf_counter."""
     variant: str = ""
     streams: bool = False
     serverless: bool = False
@@ -102,7 +102,7 @@ class InvocationOperations:
         """Returns the container request of a call; with the twin's lock held.
 
         Raises:
-            AwsApiError: there is no such endpoint, it does not take such a request, or nothing runs.
+            AwsApiError: the endpoint does not exist or does not take such a request, or no containers run.
         """
         given = call.parameters
         endpoint = self.endpoint_of(call.region, given["EndpointName"])
@@ -151,10 +151,11 @@ class InvocationOperations:
         return endpoint
 
     def begin(self, invocation: Invocation, client: Any, seconds: float | None = None) -> "ContainerAnswer":
-        """Sends a request to a container, and returns the answer once it begins. Call its `end` in any case.
+        """Sends a request to a container, and returns the answer once it begins. The caller must call its `end` in any
+        case.
 
         Raises:
-            AwsApiError: no container can take it, or the one that did gives no answer.
+            AwsApiError: no container can take the request, or the chosen one does not answer.
         """
         hold = _InstanceHold(self._lease(invocation), invocation)
         try:
@@ -175,7 +176,7 @@ class InvocationOperations:
         """Returns the body of a container's successful answer, and ends the answer.
 
         Raises:
-            AwsApiError: it broke off, is too large, or tells of an error.
+            AwsApiError: the answer broke off, is too large, or is an error.
         """
         try:
             body = answer.exchange.read(most)
@@ -192,10 +193,10 @@ class InvocationOperations:
         return body
 
     def write_body(self, answer: "ContainerAnswer", file: IO[bytes]) -> None:
-        """Writes the body of an answer into a file as it comes, and ends the answer.
+        """Writes the body of an answer into a file as it arrives, and ends the answer.
 
         Raises:
-            AwsApiError: it broke off.
+            AwsApiError: the answer broke off.
         """
         try:
             for piece in answer.exchange:
@@ -222,7 +223,7 @@ class InvocationOperations:
         )
 
     def broken(self, invocation: Invocation, lease: Lease, reason: str) -> AwsApiError:
-        """Returns the caller's error for an incomplete answer of a container."""
+        """Returns the caller's error for an incomplete answer from a container."""
         text = {
             "late": "Your invocation timed out while waiting for a response from container primary. Review the latency "
             "metrics for each container in Amazon CloudWatch, resolve the issue, and try again.",
@@ -260,7 +261,7 @@ class InvocationOperations:
 
 
 class _InstanceHold:
-    """The hold on an instance, from before it is asked until its answer is over."""
+    """The lease of an instance for one invocation, from before the request until the end of the answer."""
 
     def __init__(self, lease: AbstractContextManager[Lease], invocation: Invocation) -> None:
         self.invocation = invocation
@@ -269,14 +270,14 @@ class _InstanceHold:
         self.lease = self._stack.enter_context(lease)
 
     def end(self, status: int, first_byte_seconds: float | None = None) -> None:
-        """Counts the answer, and releases the instance; a status of 0: the answer broke off."""
+        """Counts the answer, and releases the instance; status 0 means that the answer broke off."""
         now = time.perf_counter()
         with self._stack:
             self.lease.done(status, now - self.asked, self.asked - self.invocation.began, first_byte_seconds)
 
 
 class ContainerAnswer:
-    """The answer of a container, and the hold on its instance until it ends."""
+    """The answer of a container, and the lease of its instance until it ends."""
 
     def __init__(self, hold: _InstanceHold, exchange: Exchange) -> None:
         self.invocation = hold.invocation
@@ -287,22 +288,22 @@ class ContainerAnswer:
 
     @property
     def content_type(self) -> str:
-        """The content type that the container gave."""
+        """The content type set by the container."""
         return self.exchange.header("Content-Type") or "application/octet-stream"
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers for the caller: the variant that answered, and the container's custom attributes."""
+        """The response headers for the caller: the variant that answered, and the container's custom attributes."""
         attributes = self.exchange.header(ATTRIBUTES)
         return {_VARIANT: self.lease.variant} | ({} if attributes is None else {ATTRIBUTES: attributes})
 
     def end(self, status: int) -> None:
-        """Releases container and instance, and counts the answer; a status of 0: it broke off."""
+        """Releases container and instance, and counts the answer; status 0 means that it broke off."""
         self.exchange.end()
         self._hold.end(status, self.first_seconds if self.invocation.streams else None)
 
     def ended(self, reason: str | None) -> None:
-        """Ends the answer for `Pieces`: a client that left is no failure of the container."""
+        """Ends the answer for `Pieces`. A client that disconnected does not count as a failure of the container."""
         self.end(self.exchange.status if reason in (None, "left") else _COUNTED[reason])
 
 

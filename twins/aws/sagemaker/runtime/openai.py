@@ -24,7 +24,7 @@ _SERVICE = "sagemaker-runtime"
 _REFUSALS = Refusals(_SERVICE, "rest-json")
 _PATH = re.compile(r"/endpoints/(?P<endpoint>[^/]+)(?:/inference-components/(?P<component>[^/]+))?/openai(?P<rest>/.*)")
 _COMPLETIONS = "/v1/chat/completions"
-"""The one path that SageMaker has, and the container's."""
+"""The only supported path, on SageMaker and in the container."""
 _PASSED = ("Content-Type", "Accept", ATTRIBUTES, SESSION)
 _PIECE_BYTES = 1 << 16
 
@@ -92,7 +92,9 @@ def _body(request: Request) -> bytes:
 
 
 def _streams(body: bytes) -> bool:
-    """Returns whether a request asks for a streamed answer. One that is not JSON is for the container to refuse."""
+    """Returns whether a request asks for a streamed answer. A body that is not JSON is left for the container to
+    refuse.
+    """
     try:
         return json.loads(body).get("stream") is True
     except (ValueError, AttributeError):

@@ -33,7 +33,7 @@ class Token:
     made: datetime
     seconds: int
     query: str
-    """All that was signed."""
+    """The signed query string."""
     signature: str
 
 
@@ -41,7 +41,7 @@ def read(authorization: str) -> Token:
     """Reads the token of an Authorization header.
 
     Raises:
-        AwsApiError: there is none, it is not one of SageMaker's, or it asks for more than 12 hours.
+        AwsApiError: the token is missing, is not one of SageMaker's, or asks for more than 12 hours.
     """
     scheme, _, text = authorization.partition(" ")
     if scheme.lower() != "bearer" or not text.startswith(_PREFIX):

@@ -38,10 +38,10 @@ class InvocationInProgress:
     Args:
         twin: the account.
         runtime: makes the request.
-        region: of the endpoint.
+        region: the endpoint's region.
         item: the invocation's document in the queue.
         endpoint: the endpoint's document.
-        folder: for its files.
+        folder: the folder for its files.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class InvocationInProgress:
         """Makes the invocation, and records its outcome.
 
         Raises:
-            NotNowError: no instance takes it now.
+            NotNowError: no instance can take it now.
         """
         self.counted = {"InvocationsProcessed": 1, "TimeInBacklog": 1e3 * (self._began - self._item["received"])}
         if self._item["expires"] <= self._began:
@@ -99,7 +99,9 @@ class InvocationInProgress:
             raise AwsApiError("ValidationError", f"{location} has more than {_INPUT_BYTES} bytes")
 
     def _answer(self) -> tuple[str, float]:
-        """Write a container's answer; what it says that it is, and how long the model took."""
+        """Writes a container's answer to the output file; returns its content type and the seconds that the model
+        took.
+        """
         with self._input.open("rb") as body:
             answer = self._ask(body)
             if answer.exchange.status >= 300:
@@ -143,7 +145,9 @@ class InvocationInProgress:
         self._notify("Error", {"invocationStatus": "Failed", "failureReason": reason}, told.encode())
 
     def _put(self, location: str) -> bool:
-        """Write the result; one that can't be written is told of in the log alone, as there is no other place."""
+        """Uploads the result; returns False if that fails. A failure is only logged, as there is nowhere else to report
+        it.
+        """
         accesses = platform.accesses_of_async_result(self._twin, self._item["EndpointArn"], self._config)
         key = self._config["OutputConfig"].get("KmsKeyId", "")
         try:
@@ -196,7 +200,11 @@ class InvocationInProgress:
             self._twin.changed()
 
     def _require(self, accesses: Iterable[Any]) -> None:
-        """Raise unless the model's role may."""
+        """Checks accesses under the role of the endpoint's model.
+
+        Raises:
+            AwsApiError: AccessDenied.
+        """
         with self._twin.lock:
             variant = self._endpoint["config"]["ProductionVariants"][0]
             model = store.lookup(self._twin, MODEL, self._region, variant.get("ModelName", ""))

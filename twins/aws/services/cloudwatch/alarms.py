@@ -19,7 +19,7 @@ _KEPT_EVENTS = 500  # of the history of all alarms of a region
 _HELD_SECONDS = 5.0  # real ones, that a state which was set by hand lasts: an evaluation's pause on AWS
 _UNCHECKED = "Unchecked: Initial alarm creation"
 Action = Callable[[str, str, Document, Document], None]
-"""Called with region, ARN of the action, the alarm and the change of its state."""
+"""Called with the region, the action's ARN, the alarm and the state change."""
 
 
 def alarms(twin: AccountTwin, region: str) -> dict[str, Document]:
@@ -57,7 +57,7 @@ def remember(twin: AccountTwin, region: str, alarm: Document, kind: str, summary
 
 
 class MetricAlarms:
-    """Operations on alarms, a method each. `act` carries out an alarm's actions."""
+    """Operations on alarms, one method each. `act` carries out an alarm's actions."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
@@ -179,7 +179,7 @@ class MetricAlarms:
         self.act(region, alarm, change)
 
     def act(self, region: str, alarm: Document, change: Document, only: str = "") -> None:
-        """Carries out the actions of an alarm's state; `only`: those whose ARNs begin with it."""
+        """Carries out the actions of an alarm's state; `only` limits them to ARNs with that prefix."""
         if not alarm.get("ActionsEnabled", True):
             return
         member = {"OK": "OKActions", "ALARM": "AlarmActions"}.get(change["new"], "InsufficientDataActions")

@@ -66,7 +66,7 @@ def _publish(twin: AccountTwin, region: str, arn: str, alarm: Document, change: 
 
 
 class _Dashboards:
-    """A method an operation."""
+    """The operations on dashboards, one method each."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin

@@ -1,6 +1,6 @@
 """Evaluates CloudWatch's alarms over windows of data, with missing data.
 
-Time runs as on AWS, shrunk like all of the twin's time: a period of a minute lasts `seconds_of(60)`.
+Time is scaled like all of the twin's time: a period of a minute lasts `seconds_of(60)`.
 Missing data: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
 """
 
@@ -30,7 +30,7 @@ _WORDS = {
 
 
 def seconds_of(twin: AccountTwin, period: float) -> float:
-    """Returns how many seconds a period on AWS lasts on this twin."""
+    """Returns the real seconds on this twin of a period in AWS seconds."""
     return max(_SHORTEST, twin.scaled(period))
 
 

@@ -20,7 +20,7 @@ _SERVICE = "cloudwatch"
 _TWO_WEEKS = 14 * 86400
 
 Point = list[float]
-"""[time, count, sum, least, most]; a metric's are kept in the order of time."""
+"""[time, count, sum, least, most]; a metric's points are kept in order of time."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class CloudWatchMetric:
 
 
 def metric_of(document: Mapping[str, Any]) -> CloudWatchMetric:
-    """Returns the metric that a structure of the API names."""
+    """Returns the metric identified by a structure of the API."""
     named = document.get("Dimensions") or []
     dimensions = tuple(sorted((entry["Name"], entry["Value"]) for entry in named))
     return CloudWatchMetric(document.get("Namespace", ""), document["MetricName"], dimensions)
@@ -115,7 +115,7 @@ def _percentile(weighted: list[tuple[float, float]], percent: float) -> float:
 
 
 class MetricOperations:
-    """Operations on metrics, a method each."""
+    """Operations on metrics, one method each."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin

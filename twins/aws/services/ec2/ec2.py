@@ -1,5 +1,5 @@
-"""Amazon EC2's networks: rules with descriptions, refusals to delete what is in use, AWS's errors for missing ids, flow
-logs.
+"""Amazon EC2's networks: rules with descriptions, refusals to delete resources in use, AWS's errors for missing ids,
+flow logs.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ _MISSING = {
 
 
 def install(twin: AccountTwin) -> None:
-    """Corrects moto's networks after https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Welcome.html."""
+    """Corrects moto's networks to match https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Welcome.html."""
     ec2 = _Ec2(twin)
     for operation in _MISSING:
         twin.before(_SERVICE, operation, ec2.refuse_missing)
@@ -80,7 +80,9 @@ class _Ec2:
             raise AwsApiError("DependencyViolation", text)
 
     def _serves(self, call: ApiCall, member: str, wanted: str) -> bool:
-        """Returns whether an endpoint serves a model with a subnet or group, where its instances have interfaces."""
+        """Returns whether an endpoint serves a model in a subnet or security group, and so has network interfaces
+        there.
+        """
         from twins.aws.sagemaker import documents as sagemaker
 
         used = set()

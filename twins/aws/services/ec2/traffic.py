@@ -1,7 +1,7 @@
 """Whether the instances of a training job in its owner's VPC can reach each other.
 
-Traffic passes if a rule of a security group lets it out of the one, and a rule lets it into the other. With encryption
-between containers that is UDP 500 and ESP, without it TCP.
+Traffic passes if a security group rule allows it out of the source, and a rule allows it into the destination. With
+encryption between containers that is UDP 500 and ESP, without it TCP.
 https://docs.aws.amazon.com/sagemaker/latest/dg/train-vpc.html
 https://docs.aws.amazon.com/sagemaker/latest/dg/train-encrypt.html
 """
@@ -20,7 +20,7 @@ _PLAIN = (("6", None),)
 
 
 def may_meet(twin: AccountTwin, region: str, job: Document) -> bool:
-    """Returns whether the instances of a job reach each other; in SageMaker's own network they always do."""
+    """Returns whether the instances of a job can reach each other; in SageMaker's own network they always can."""
     from moto.ec2.models import ec2_backends
 
     network = job.get("VpcConfig")

@@ -24,7 +24,7 @@ log = logging.getLogger("twins.aws.registry.registry")
 
 
 def install(twin: AccountTwin) -> None:
-    """Corrects moto's ECR after https://docs.aws.amazon.com/AmazonECR/latest/APIReference/Welcome.html."""
+    """Corrects moto's ECR to match https://docs.aws.amazon.com/AmazonECR/latest/APIReference/Welcome.html."""
     _digest_manifests()
     twin.before("ecr", "CreateRepository", lambda call: _refuse_bad_key(twin, call))
     twin.before("ecr", "SetRepositoryPolicy", lambda call: _refuse_bad_policy(twin, call))
@@ -48,7 +48,9 @@ def install(twin: AccountTwin) -> None:
 
 
 def _digest_manifests() -> None:
-    """moto digests the layers' digests, so that images of one base are one image; a digest is the manifest's."""
+    """Replaces moto's image digest, a hash of the layers' digests, by the SHA-256 of the manifest, so that images with
+    the same layers stay distinct.
+    """
     from moto.ecr.models import Image
 
     def create_digest(self: Image) -> None:
@@ -130,7 +132,7 @@ def _empty(twin: AccountTwin, storage: Storage) -> None:
 
 
 def _drop_images(twin: AccountTwin, storage: Storage, call: ApiCall, answer: Document) -> None:
-    """Removes from the registry what has lost its last tag, or was deleted by its digest."""
+    """Deletes from the registry's storage the images that have lost their last tag, or were deleted by digest."""
     name = call.parameters["repositoryName"]
     left = images.digests(twin, call.region, name)
     try:

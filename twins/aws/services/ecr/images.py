@@ -56,7 +56,7 @@ def digest(twin: AccountTwin, region: str, name: str, reference: str) -> str:
 
 
 def require_free(twin: AccountTwin, region: str, name: str, tag: str, besides: str = "") -> None:
-    """Refuses a tag in use where tags are immutable. `besides`: the digest that may have it.
+    """Refuses a tag in use if tags are immutable. `besides` is the digest that may have it.
 
     Raises:
         AwsApiError: ImageTagAlreadyExistsException.
@@ -70,10 +70,10 @@ def require_free(twin: AccountTwin, region: str, name: str, tag: str, besides: s
 
 
 def put(twin: AccountTwin, region: str, name: str, manifest: str, media_type: str, tag: str) -> None:
-    """Adds an image whose manifest and layers the registry has; without a tag, by its digest alone.
+    """Adds an image whose manifest and layers are in the registry; without a tag, by its digest alone.
 
     Raises:
-        AwsApiError: InvalidParameterException, for a manifest of a kind that ECR doesn't take.
+        AwsApiError: InvalidParameterException, for a kind of manifest that ECR doesn't accept.
     """
     from moto.ecr.models import ecr_backends
 

@@ -20,7 +20,9 @@ _NO_GROUP = "The specified log group does not exist."
 
 
 def install(twin: AccountTwin) -> None:
-    """Corrects moto's logs after https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/Welcome.html."""
+    """Corrects moto's logs to match
+    https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/Welcome.html.
+    """
     _filter_events_by_real_patterns()
     logs = _Logs(twin)
     implement_methods(twin, _SERVICE, logs)
@@ -37,8 +39,8 @@ def install(twin: AccountTwin) -> None:
 def put_events(
     twin: AccountTwin, region: str, group: str, stream: str, messages: Iterable[str], *, keep: int | None = None
 ) -> None:
-    """Writes lines of a container or job of the platform, now, creating group and stream if missing. `keep`: drop all
-    but this many of the stream's last events.
+    """Writes log lines of a container or job, with the current time, creating group and stream if missing. `keep`
+    limits the stream to that many of its last events.
     """
     backend = _backend(twin, region)
     if group not in backend.groups:
@@ -54,7 +56,7 @@ def put_events(
 
 
 class _Logs:
-    """Methods that take a call alone are operations."""
+    """The operations of CloudWatch Logs: each method that takes only a call."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
@@ -235,7 +237,7 @@ def _emit(
 
 
 def _filter_events_by_real_patterns() -> None:
-    """moto knows a plain term only, and lets every event pass a JSON pattern."""
+    """Replaces moto's event filter, which only knows plain terms and ignores JSON patterns."""
     from moto.logs import models
 
     class EventMessageFilter:

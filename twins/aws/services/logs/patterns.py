@@ -14,7 +14,7 @@ from typing import Any
 from twins.aws.wire.calls import AwsApiError
 
 Fields = dict[str, Any]
-"""What a matching event offers to selectors: `$.path` is looked up in "$", `$name` is a field's text."""
+"""The fields of a matching event: selector `$.path` is looked up in "$", `$name` is a field's text."""
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -36,7 +36,7 @@ def compiled(pattern: str) -> Callable[[str], Fields | None]:
     """Returns a function that returns a matching message's fields, and None for other messages.
 
     Raises:
-        AwsApiError: InvalidParameterException: the pattern can't be read.
+        AwsApiError: InvalidParameterException, if the pattern can't be parsed.
     """
     text = pattern.strip()
     try:
@@ -116,7 +116,7 @@ def _json(text: str) -> Callable[[str], Fields | None]:
 
 
 class _FilterPatternParser:
-    """Conditions of a JSON pattern: `||` binds less than `&&`."""
+    """Parses the conditions of a JSON pattern; `&&` binds more tightly than `||`."""
 
     def __init__(self, text: str) -> None:
         self._tokens: list[tuple[str, ...]] = []

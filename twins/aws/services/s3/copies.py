@@ -1,10 +1,11 @@
 """Copies and checksums of Amazon S3, on files: objects of gigabytes are never held in memory.
 
-moto believes the sums that clients send, gives a copy the sum of its source, and holds what it copies in memory. Here:
-- A sum that does not fit the content is refused. An object's sum is of the whole ("FULL_OBJECT"), that of an upload in
-  parts of the parts' sums, with their number ("COMPOSITE"); a copy by CopyObject is one of the whole, whatever its
-  source has. https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
-- CopyObject takes sources of at most 5 GB, and both copies keep to the conditions on their source.
+moto trusts the checksums that clients send, gives a copy the checksum of its source, and copies in memory. Here:
+- A checksum that does not match the content is refused. An object's checksum covers the whole ("FULL_OBJECT"); that of
+  a multipart upload is computed from the parts' checksums, with their number ("COMPOSITE"); a copy by CopyObject has
+  one of the whole, whatever its source has.
+  https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+- CopyObject takes sources of at most 5 GB, and both copies honour the conditions on their source.
   https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
   https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html
 """
@@ -34,7 +35,7 @@ _ALGORITHM = "SHA256"
 
 
 def install(twin: AccountTwin) -> None:
-    """Replaces moto's copies and its ends of multipart uploads."""
+    """Replaces moto's copies and its completion of multipart uploads."""
     _tell_kinds_of_sums()
     copies = _Copies(twin)
     for operation in ("PutObject", "UploadPart"):
@@ -180,7 +181,7 @@ class _Copies:
 
     @contextmanager
     def _body(self, source: Any, start: int = 0, length: int = -1) -> Iterator[Path]:
-        """Yields a file of an object's content, or of a range of it."""
+        """Yields a file with an object's content, or a range of it."""
         with objects.new_body(self._twin) as body:
             body.touch(mode=0o600)
             with self._twin.lock:
@@ -194,7 +195,7 @@ class _Copies:
 
 
 def _parts(upload: Any, listed: list[Document]) -> list[Any]:
-    """Returns the parts that an end names, in order."""
+    """Returns the parts that a CompleteMultipartUpload lists, in order, after checking them."""
     if not listed:
         raise AwsApiError("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")  # fmt: skip # noqa: E501
     numbers = [each["PartNumber"] for each in listed]
@@ -213,12 +214,12 @@ def _parts(upload: Any, listed: list[Document]) -> list[Any]:
 
 
 def _sum_of(part: Any) -> str:
-    """Of a part that was copied it is known; one that was uploaded is in moto's hands."""
+    """Returns the SHA-256 of a part in base64: stored for a copied part, computed for an uploaded one."""
     return part.checksum_value or base64.b64encode(sha256(part.value).digest()).decode()
 
 
 def _sums(path: Path) -> tuple[str, str]:
-    """Returns a file's SHA-256 in base64, and its MD5 as an ETag has it."""
+    """Returns a file's SHA-256 in base64, and its MD5 in the form of an ETag."""
     with path.open("rb") as file:
         try:
             os.lseek(file.fileno(), 0, os.SEEK_DATA)
@@ -252,7 +253,7 @@ def _keep_sum(key: Any, digest: str, kind: str, parts: int | None = None) -> Non
 
 
 def _told(key: Any) -> Document:
-    """Returns an object's checksum as answers contain it."""
+    """Returns an object's checksum in the form of responses; empty without one."""
     if key.checksum_algorithm != _ALGORITHM or not key.checksum_value:
         return {}
     return {"ChecksumSHA256": _qualified(key), "ChecksumType": key.checksum_type or "FULL_OBJECT"}
@@ -263,7 +264,7 @@ def _qualified(key: Any) -> str:
 
 
 def _written(key: Any) -> Document:
-    """Returns the fields about an object in answers to writes."""
+    """Returns the version and encryption fields for responses to writes."""
     version = {"VersionId": key.version_id} if key.version_id != "null" else {}
     encrypted = {"ServerSideEncryption": key.encryption} if key.encryption else {}
     kms = {"SSEKMSKeyId": key.kms_key_id} if key.encryption == "aws:kms" and key.kms_key_id else {}
@@ -290,7 +291,7 @@ def _refuse_wrong_sum(call: ApiCall) -> None:
 
 
 def _tell_kinds_of_sums() -> None:
-    """moto's HeadObject leaves out what kind a sum is of, and the number of parts after one of parts."""
+    """Adds to moto's HeadObject the checksum type, and the number of parts in a composite checksum."""
     from moto.s3.responses import S3Response
 
     if hasattr(S3Response.head_object, "_of_twin"):

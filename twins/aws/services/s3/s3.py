@@ -1,4 +1,4 @@
-"""Amazon S3: defaults of new buckets since 2023, settings that are returned as they were put, checked policies."""
+"""Amazon S3: defaults of new buckets since 2023, settings returned exactly as put, checked policies."""
 
 import io
 import ipaddress
@@ -20,7 +20,7 @@ _OWNER_ONLY = "BucketOwnerEnforced"
 
 
 def install(twin: AccountTwin) -> None:
-    """Corrects moto's S3 after https://docs.aws.amazon.com/AmazonS3/latest/API/Welcome.html."""
+    """Corrects moto's S3 to match https://docs.aws.amazon.com/AmazonS3/latest/API/Welcome.html."""
     _leave_policies_to_the_judge()
     _list_without_contents()
     s3 = _S3(twin)
@@ -118,7 +118,7 @@ class _S3:
         self._refuse_key(call.parameters.get("SSEKMSKeyId") or self._default_key(call))
 
     def refuse_unreadable(self, call: ApiCall) -> None:
-        """Refuses to read an object whose encryption key is not usable."""
+        """Refuses to read an object whose encryption key is unusable."""
         bucket = bucket_named(self._twin, call.parameters["Bucket"])
         found = bucket.keys.get(call.parameters["Key"]) if bucket is not None else None
         if found is not None and getattr(found, "encryption", None) == "aws:kms":
@@ -205,7 +205,7 @@ class _S3:
 
 
 def _list_without_contents() -> None:
-    """moto copies objects to list their versions, contents and all, be they gigabytes or parts that are gone."""
+    """Makes moto copy objects without their content when it lists versions: contents may be gigabytes, or gone."""
     from moto.s3.models import FakeKey
 
     def copied(self: FakeKey, _memo: Any) -> FakeKey:
@@ -220,7 +220,9 @@ def _list_without_contents() -> None:
 
 
 def _leave_policies_to_the_judge() -> None:
-    """moto ignores the conditions of a bucket policy, so that one which denies plain HTTP would deny everything."""
+    """Disables moto's evaluation of bucket policies, which ignores conditions: a policy that denies plain HTTP would
+    deny everything.
+    """
     from moto.iam.access_control import PermissionResult
     from moto.s3.models import FakeBucket
 

@@ -37,7 +37,7 @@ class AzureCloud:
         return faults.of(self._twin)
 
     def fetch(self, whose: Identity, source: ModelDataSource, folder: Path) -> None:
-        """Fetches a model's files with the permissions of its endpoint's identity. Its folder keeps its own name."""
+        """Fetches a model's files with the permissions of its endpoint's identity. The folder keeps its own name."""
         with self._twin.lock:
             endpoint = self._twin.find(whose.endpoint_id) or {}
         try:
@@ -50,7 +50,7 @@ class AzureCloud:
         self._say(whose, "Downloaded model successfully")
 
     def trouble(self, kind: Trouble, whose: Identity, plan: ContainerPlan, detail: str) -> str:
-        """Returns why an instance can't serve: Azure's code, and a message (`failure_of`)."""
+        """Returns why an instance can't serve: Azure's code, and a message (parsed by `failure_of`)."""
         last = ""
         if kind == "not_ready":
             with self._twin.lock:
@@ -77,7 +77,7 @@ class AzureCloud:
             logs.put(self._twin, whose, [text], logs.INITIALIZER)
 
     def put_counts(self, requests: Sequence[tuple[float, FleetRequest]], loads: Mapping[Load, int]) -> None:
-        """Does nothing: scoring counts requests where it answers or refuses them."""
+        """Does nothing: `scoring` counts requests when it answers or refuses them."""
 
     def wants_idle(self, load: Load) -> bool:
         """Returns False: nothing reads the number of concurrent requests."""

@@ -1,7 +1,7 @@
 """The containers of all deployments: planned, started, replaced and ended, with their results.
 
-What should run is in the twin's state (`running`), by the id of its endpoint: the groups of a fleet's plan, one for
-each revision of a deployment. A deployment that is changed has two, until the new one serves.
+The desired containers are in the twin's state (`running`), by the id of their endpoint: the groups of a fleet's plan,
+one for each revision of a deployment. A changing deployment has two, until the new one serves.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#error-outofcapacity
 """
@@ -43,11 +43,11 @@ class Deployments:
         twin.closers.append(self.fleet.close)
 
     def resume(self, *, runs: bool) -> None:
-        """Adopts the last process's containers, or ends them unless this one `runs` containers."""
+        """Adopts the last process's containers; ends them if this process does not run containers."""
         self.fleet.resume([self._plan(endpoint_id) for endpoint_id in self._running()] if runs else [])
 
     def wanted(self, document: Document) -> None:
-        """Plans the containers of a deployment that was put."""
+        """Plans the containers of a new or changed deployment."""
         endpoint_id, name = _parts(document["id"])
         if self._cloud.faults().take("capacity", instance_type=document["properties"].get("instanceType") or ""):
             deployment_settled(self._twin, document["id"], _NO_CAPACITY)
@@ -87,12 +87,12 @@ class Deployments:
         """Leases an instance of a deployment for a request; without the twin's lock.
 
         Raises:
-            NoWorkerError: none can take it.
+            NoWorkerError: no instance can take it.
         """
         return self.fleet.lease(key(endpoint_id), variant=deployment, streams=streams)
 
     def _settle(self) -> None:
-        """Tell of deployments whose instances are all there, or can't be."""
+        """Reports deployments whose instances are all ready, or can't be."""
         for endpoint_id, deployments in list(self._running().items()):
             for name, groups in list(deployments.items()):
                 for group in [group for group in groups if group.get("settling")]:
@@ -114,7 +114,7 @@ class Deployments:
         deployment_settled(self._twin, f"{endpoint_id}/deployments/{name}", failure)
 
     def _tell(self, endpoint_id: str) -> None:
-        """Have the fleet bring about what the state says of an endpoint."""
+        """Passes an endpoint's plan to the fleet, and drops the record of an endpoint without containers."""
         self.fleet.want(self._plan(key(endpoint_id)))
         if not any(self._running().get(key(endpoint_id), {}).values()):
             self._running().pop(key(endpoint_id), None)

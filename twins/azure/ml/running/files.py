@@ -16,7 +16,7 @@ READ, WRITE, DELETE = f"{_BLOBS}/read", f"{_BLOBS}/write", f"{_BLOBS}/delete"
 
 
 class FilesError(Exception):
-    """Error for files that can't be read or stored; the text says which, and why."""
+    """Error for files that can't be read or stored; the text names them and the reason."""
 
 
 class Folder:
@@ -39,8 +39,8 @@ class Folder:
         """Returns the folder of an azureml:// URI.
 
         Raises:
-            FilesError: it names none that this twin has.
-            ArmError: there is no such datastore.
+            FilesError: the URI does not name a folder of this twin.
+            ArmError: the datastore does not exist.
         """
         with twin.lock:
             found = data_path(twin, workspace, uri, "uri")
@@ -53,14 +53,14 @@ class Folder:
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
+        """The last part of the folder's path."""
         return self.path.rpartition("/")[2]
 
     def fetch(self, target: Path, *, may_lack: bool = False) -> None:
-        """Downloads its files to a folder of this machine; a single file keeps its name.
+        """Downloads the folder's files to a folder of this machine; a single file keeps its name.
 
         Raises:
-            FilesError: the identity may not, or there is nothing.
+            FilesError: the identity lacks a permission, or there is nothing.
         """
         self._require(READ)
         target.mkdir(parents=True, exist_ok=True)
@@ -76,19 +76,19 @@ class Folder:
             blobs.download(self._twin, self._account, self._container, name, file)
 
     def put(self, file: Path, path: str) -> None:
-        """Uploads a file into it.
+        """Uploads a file into the folder.
 
         Raises:
-            FilesError: the identity may not.
+            FilesError: the identity lacks a permission.
         """
         self._require(WRITE)
         blobs.upload(self._twin, self._account, self._container, f"{self.path}/{path}".strip("/"), file)
 
     def remove(self, path: str) -> None:
-        """Deletes a file in it.
+        """Deletes a file in the folder.
 
         Raises:
-            FilesError: the identity may not.
+            FilesError: the identity lacks a permission.
         """
         self._require(DELETE)
         blobs.delete(self._twin, self._account, self._container, f"{self.path}/{path}".strip("/"))

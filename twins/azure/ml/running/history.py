@@ -1,4 +1,4 @@
-"""The run history: when a job began and ended, why it failed, and URLs of its logs, which are read like blobs.
+"""The run history: start and end times of a job, why it failed, and URLs of its logs, which are read like blobs.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-log-view-metrics
 """
@@ -95,7 +95,7 @@ def _run(job: Document) -> Document:
 
 
 def _changed(twin: TenantTwin, job: Document, change: Document) -> Document:
-    """A run with other words to it; tags and properties are added to those that are there."""
+    """Returns a run after a change of its texts; tags and properties are merged into the existing ones."""
     for name in _CHANGEABLE:
         if change.get(name) is not None:
             given, before = change[name], job["properties"].get(name)
@@ -135,7 +135,7 @@ def _signature(twin: TenantTwin, path: str, end: str) -> str:
 
 
 class _LogApp:
-    """Reads of logs, with the ranges and headers that clients of blobs expect."""
+    """Serves logs, with the ranges and headers that blob clients expect."""
 
     def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin

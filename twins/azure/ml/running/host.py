@@ -13,30 +13,30 @@ class Running(Protocol):
     """
 
     def deployment_wanted(self, document: Document) -> None:
-        """A deployment was put: bring what runs to its document (image, model, environment variables, probes, request
-        settings, `sku.capacity` instances), then say so by `deployment_settled`. Called again after each update, and
-        when the process comes back with a deployment that was not settled.
+        """Starts or changes a deployment's containers to match its document (image, model, environment variables,
+        probes, request settings, `sku.capacity` instances), then reports by `deployment_settled`. Called after each
+        PUT, and after a restart with a deployment that was not settled.
         """
         ...
 
     def deployment_gone(self, deployment_id: str) -> None:
-        """A deployment was deleted: stop what runs for it."""
+        """Stops what runs for a deleted deployment."""
         ...
 
     def endpoint_changed(self, document: Document) -> None:
-        """An endpoint was put: its traffic, mirror, keys or authentication may have changed."""
+        """Applies an endpoint's document after a PUT: its traffic, mirror, keys or authentication may have changed."""
         ...
 
     def endpoint_gone(self, endpoint_id: str) -> None:
-        """An endpoint was deleted; its deployments were, before it."""
+        """Stops what runs for a deleted endpoint, whose deployments were deleted before."""
         ...
 
     def job_started(self, document: Document) -> None:
-        """A job was put and is NotStarted: queue and run it, moving it by `job_moved`."""
+        """Queues and runs a new job in status NotStarted, reporting its progress by `job_moved`."""
         ...
 
     def job_cancelled(self, job_id: str) -> None:
-        """A job is CancelRequested: stop it, then `job_moved(..., "Canceled")`."""
+        """Stops a job in status CancelRequested, then reports `job_moved(..., "Canceled")`."""
         ...
 
     def deployment_logs(self, deployment_id: str, container: str, tail: int) -> str:
@@ -44,11 +44,11 @@ class Running(Protocol):
         ...
 
     def scoring_url(self, endpoint_id: str) -> str:
-        """Returns the base URL (https://localhost:PORT) of the endpoint's own host; an endpoint keeps it for life."""
+        """Returns the base URL (https://localhost:PORT) of the endpoint's own host, which never changes."""
         ...
 
     def node_states(self, compute_id: str) -> Mapping[str, int]:
         """Returns the number of a cluster's nodes that are idle, running, preparing, unusable, leaving and preempted,
-        by these names.
+        by state.
         """
         ...

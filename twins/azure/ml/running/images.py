@@ -11,18 +11,18 @@ _PROCESS = "process:"
 
 
 class ImageError(Exception):
-    """Error for an image that can't run here; the text says why, and the fix."""
+    """Error for an image that can't run here; the text gives the reason and the fix."""
 
 
 def runnable(twin: TenantTwin, image: str) -> tuple[str, list[str]]:
     """Returns hosting's reference of an image (`process:NAME@sha256:…` or `docker:HOST:PORT/REPOSITORY@sha256:…`), and
-    the arguments that stand for its CMD where that is not automatic.
+    the arguments that replace its CMD if the runtime does not supply it.
 
-    Quick, and may be called with the twin's lock held: nothing is pulled yet (`hosting.runtimes.pull`), and whoever
-    asks was judged before.
+    Returns quickly, and may be called with the twin's lock held: pulling is left to `hosting.runtimes.pull`. Callers
+    check permissions first.
 
     Raises:
-        ImageError: it is nowhere.
+        ImageError: the image does not exist, or needs Docker and there is none.
     """
     if image.startswith(_PROCESS):
         try:

@@ -29,7 +29,7 @@ class JobProcess:
 
     @property
     def rank(self) -> int:
-        """Its number among all processes."""
+        """The process's number among all processes of the job."""
         return self.node * self.processes + self.process
 
 

@@ -22,10 +22,10 @@ class Folders:
     """The folders of one attempt. All nodes share them, as with a mount.
 
     Args:
-        twin: its twin.
-        job: its document.
-        principal: the object id that the job works under.
-        home: where the folders are on this machine.
+        twin: the subscription.
+        job: the job's document.
+        principal: object id of the identity that the job runs under.
+        home: the folders' parent on this machine.
     """
 
     def __init__(self, twin: TenantTwin, job: Document, principal: str, home: Path) -> None:
@@ -47,13 +47,13 @@ class Folders:
         return f"/mnt/azureml/cr/j/{self._job['name']}/cap/data-capability/wd"
 
     def fetch(self, going: Callable[[], None]) -> None:
-        """Fetches inputs, code, and the present content of mounted outputs.
+        """Fetches inputs, code, and the existing content of mounted outputs.
 
         Args:
-            going: called between folders; what it raises ends the work.
+            going: called between folders; an exception from it ends the work.
 
         Raises:
-            FilesError: there is none, or the identity may not.
+            FilesError: an input does not exist, or the identity lacks a permission.
         """
         properties = self._job["properties"]
         for name, given in (properties.get("inputs") or {}).items():
@@ -66,11 +66,11 @@ class Folders:
         self._fetch_code(properties.get("codeId"))
 
     def carry(self, *, last: bool = False, done: bool = False, cut: bool = False) -> None:
-        """Copies new files of mounted outputs, and of the others once the job is `done`; `cut`: only as far as the
-        machines got before they were reclaimed.
+        """Copies new files of mounted outputs, and of the others once the job is `done`. With `cut`, copies only what
+        the machines wrote before they were reclaimed.
 
         Raises:
-            FilesError: the identity may not.
+            FilesError: the identity lacks a permission.
         """
         for carrier in [*self._mounted, *(self._uploaded if done else [])]:
             carrier.carry(last=last or done, cut=cut)
@@ -88,7 +88,7 @@ class Folders:
         self.read_only.append(path)
 
     def _uri_of(self, given: Document) -> str:
-        """The path of a datastore that an input names, itself or by an asset."""
+        """Returns the datastore URI of an input, which names it directly or by an asset."""
         uri = given["uri"]
         with self._twin.lock:
             if references.data_path(self._twin, self._workspace, uri, "uri"):
@@ -128,7 +128,11 @@ class Folders:
 
 
 def _of_blob_url(twin: TenantTwin, url: str, principal: str) -> Folder:
-    """The folder that https://<account's host>/<container>/<path> names."""
+    """Returns the folder at https://<account's host>/<container>/<path>.
+
+    Raises:
+        FilesError: no storage account of this twin has that address.
+    """
     from twins.azure.blobs import blobs
 
     with twin.lock:

@@ -23,7 +23,7 @@ def folder(twin: TenantTwin, job_id: str) -> Path:
 
 
 def name_of(rank: int, processes: int) -> str:
-    """Returns the log of a process: of a job's only one, or by its rank."""
+    """Returns the log name of a process: with its rank if the job has several."""
     return "user_logs/std_log.txt" if processes == 1 else f"user_logs/std_log_process_{rank:02}.txt"
 
 

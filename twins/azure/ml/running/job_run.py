@@ -40,7 +40,7 @@ from twins.core.jobs.run import (
 )
 
 GRACE_SECONDS = 30
-"""Between SIGTERM and SIGKILL, when a job is canceled or its machines are taken back."""
+"""Seconds between SIGTERM and SIGKILL when a job is canceled or its machines are reclaimed."""
 CANCELED, COMPLETED = Outcome("Canceled"), Outcome("Completed")
 _CARRY_SECONDS = 2.0
 _SHELL = ("/bin/bash", "-c")
@@ -108,7 +108,12 @@ class CommandRun(JobRun):
         self.end(Outcome("Failed", "ServiceError", f"InternalServerError: the twin failed: {error!r}"))
 
     def look(self) -> None:
-        """Raises if the job was canceled, or is gone."""
+        """Returns while the job may continue.
+
+        Raises:
+            EndError: the job was canceled.
+            ClosedError: the job is gone.
+        """
         with self._twin.lock:
             job = self._document()
             if self.closed or job is None:
@@ -167,7 +172,12 @@ class CommandRun(JobRun):
         return self._carried(outcome, folders)
 
     def _checked_image(self) -> str:
-        """The environment's image, once the job's identity was judged again: rights may have gone meanwhile."""
+        """Returns the environment's image, after judging the job's identity again: permissions may have been revoked
+        meanwhile.
+
+        Raises:
+            EndError: the identity lacks a permission.
+        """
         failure = needs.of_job(self._twin, self._job)
         if failure:
             raise EndError(Outcome("Failed", failure.code, failure.message))
@@ -177,7 +187,7 @@ class CommandRun(JobRun):
         return environment["properties"]["image"]
 
     def _specs(self, reference: str, image: str, folders: Folders, cleanup: ExitStack) -> list[tuple[JobSpec, str]]:
-        """What each process is started as, and the name of its log."""
+        """Returns the specification of each process, and the name of its log."""
         docker = reference.startswith("docker:")
         addresses = [f"node-{number}" for number in range(self._wanted)]
         network = ""
@@ -210,7 +220,9 @@ class CommandRun(JobRun):
         return found
 
     def _root(self, node: int, folders: Folders) -> Path:
-        """What stands for a node's `/`: the job's folders are the same on all nodes."""
+        """Creates the folder that a node's process sees as `/`, with links to the job's folders, which all nodes
+        share.
+        """
         root = self.home / f"node-{node}"
         for path, folder in folders.folders.items():
             link = root / path.lstrip("/")
@@ -251,7 +263,9 @@ class CommandRun(JobRun):
         return self.watch(containers, outcome_now, keep_up, GRACE_SECONDS)
 
     def _outcome_of(self, codes: list[int | None]) -> Outcome | None:
-        """How the processes ended by themselves: all of them well, or one of them not; None while that is open."""
+        """Returns the outcome of processes that ended by themselves: completed if all succeeded, failed if one did not;
+        None while undecided.
+        """
         for rank, code in enumerate(codes):
             if code:
                 name = job_logs.name_of(rank, len(codes))
@@ -264,7 +278,7 @@ class CommandRun(JobRun):
         return COMPLETED if all(code == 0 for code in codes) else None
 
     def _reason_to_end(self, lasted: float, most: float, containers: list[Job]) -> Outcome | None:
-        """What ends the processes before they end themselves."""
+        """Returns the outcome if the processes must be ended now: canceled, or out of time; None otherwise."""
         try:
             self.look()
         except EndError as e:
@@ -277,7 +291,9 @@ class CommandRun(JobRun):
         return None
 
     def _carried(self, outcome: Outcome, folders: Folders) -> Outcome:
-        """Mounted outputs have what was written until the end; the others only what a job left that ended by itself."""
+        """Copies the last outputs, and returns the outcome: mounted outputs in any case, the others only if the job
+        ended by itself.
+        """
         if outcome is not INTERRUPTED and outcome is not CANCELED:
             self._move("Finalizing")
         by_itself = outcome is COMPLETED or (outcome.status == "Failed" and outcome.secondary == "UserError")
@@ -293,7 +309,7 @@ class CommandRun(JobRun):
                 job_moved(self._twin, self._id, status)
 
     def _document(self) -> Document | None:
-        """None too when another job has the name by now."""
+        """Returns the job's document; None if it is gone or another job has the name by now."""
         job = self._twin.find(self._id)
         return job if job and job["systemData"]["createdAt"] == self._created else None
 
@@ -302,5 +318,5 @@ _BAD_IMAGE = "echo 'exec /usr/local/bin/python: exec format error'; exit 1"
 
 
 def _paths(paths: Mapping[tuple[str, str], str], root: Path | None) -> dict[tuple[str, str], str]:
-    """The paths as a process sees them: below its root, or as they are in a container; URIs stay."""
+    """Returns the paths as a process sees them: below its root, or unchanged in a container; URIs are unchanged."""
     return {key: f"{root}{path}" if root and path.startswith("/") else path for key, path in paths.items()}

@@ -32,7 +32,7 @@ class CommandJobs:
         twin.closers.append(self._close)
 
     def resume(self) -> None:
-        """Ends what jobs of a killed twin left behind; those that were running have failed."""
+        """Ends what jobs of a killed twin left behind, and marks those that were running as failed."""
         clean(self._twin.home)
         for job_id in list(self._known()):
             job = self._twin.find(job_id)
@@ -60,7 +60,7 @@ class CommandJobs:
         self._running[key(job["id"])] = CommandRun(self._twin, job, compute, self.nodes)
 
     def cancelled(self, job_id: str) -> bool:
-        """Stops a job that is CancelRequested. False: it does not run here."""
+        """Stops a job in status CancelRequested. Returns False if it does not run here."""
         run = self._running.get(key(job_id))
         if run:
             run.stop()
@@ -71,7 +71,7 @@ class CommandJobs:
         return self.nodes.states(compute_id)
 
     def _tidy(self) -> None:
-        """Forget jobs that have ended, and end those whose documents are gone."""
+        """Forgets ended jobs, and ends those whose documents are gone."""
         for name, run in list(self._running.items()):
             job = self._twin.find(name)
             if job is None:

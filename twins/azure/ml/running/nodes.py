@@ -33,7 +33,7 @@ class Nodes:
         """Assigns nodes to a job if it is its turn, enough are free, and the quota allows them.
 
         Returns:
-            How many of them have to be made; None: not now.
+            The number of nodes that have to be started; None if the job must wait.
         """
         name = key(compute["id"])
         held, queue = self._held.setdefault(name, {}), self._waiting.setdefault(name, [])
@@ -56,7 +56,9 @@ class Nodes:
         self._preparing.get(key(compute_id), set()).discard(job_id)
 
     def give_back(self, compute_id: str, job_id: str, *, lost: bool = False) -> None:
-        """Releases a job's nodes and its place in the queue; `lost`: the nodes were reclaimed."""
+        """Releases a job's nodes and its place in the queue; with `lost`, the nodes were reclaimed and don't become
+        idle.
+        """
         name = key(compute_id)
         self.ready(compute_id, job_id)
         queue = self._waiting.get(name, [])
@@ -82,7 +84,7 @@ class Nodes:
         return {state: count for state, count in found.items() if count}
 
     def _within_quota(self, compute: Document, new: int) -> bool:
-        """May the subscription have so many nodes more of a cluster's size?"""
+        """Returns whether the quota allows so many new nodes of the cluster's size."""
         cluster = compute["properties"]["properties"]
         size = sizes.SIZES.get(str(cluster.get("vmSize")).lower())
         if not new or size is None:
@@ -93,7 +95,7 @@ class Nodes:
         return all(sizes.used(self._twin, each) + needed <= sizes.limit(self._twin, each) for each in quotas)
 
     def _live_idle(self, compute: Document) -> list[float]:
-        """When each idle node goes; those of the least number stay."""
+        """Returns the time at which each idle node is removed; infinite for nodes kept by the cluster's minimum."""
         name, now = key(compute["id"]), time.monotonic()
         idle = sorted(until for until in self._idle.get(name, []) if until > now)
         least = int(compute["properties"]["properties"]["scaleSettings"].get("minNodeCount") or 0)

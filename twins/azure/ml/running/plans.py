@@ -15,21 +15,21 @@ from twins.azure.twin import TenantTwin
 from twins.core.fleet.plan import ContainerPlan, ModelDataSource, Probe
 
 MODELS = "/var/azureml-app/azureml-models"
-"""Where Azure mounts models, unless a deployment says otherwise."""
+"""Default mount path of models."""
 _SHORTEST_SECONDS = 1.0
 _DEFAULTS = {"initialDelay": "PT10S", "period": "PT10S", "timeout": "PT2S", "failureThreshold": 30}
 
 
 @dataclass(frozen=True)
 class RequestSettings:
-    """Limits of a deployment: concurrent requests of an instance, and seconds for an answer."""
+    """Limits of a deployment: concurrent requests per instance, and seconds for an answer."""
 
     at_once: int = 1
     seconds: float = 5.0
 
     @classmethod
     def of(cls, deployment: Document) -> "RequestSettings":
-        """Reads those of a deployment."""
+        """Reads the limits of a deployment, with Azure's defaults."""
         given = deployment["properties"].get("requestSettings") or {}
         time_out = given.get("requestTimeout") or "PT5S"
         return cls(int(given.get("maxConcurrentRequestsPerInstance") or 1), seconds(time_out, "requestTimeout"))
@@ -39,8 +39,8 @@ def container_of(twin: TenantTwin, deployment: Document) -> ContainerPlan:
     """Returns the plan of a deployment's container; with the twin's lock.
 
     Raises:
-        ArmError: what it names is not there.
-        ImageError: its image can't be had.
+        ArmError: something that it references does not exist.
+        ImageError: its image can't run here.
     """
     properties = deployment["properties"]
     workspace = references.workspace_of(deployment["id"])
@@ -83,7 +83,9 @@ def principal_of(endpoint: Document) -> str:
 def _model(
     twin: TenantTwin, workspace: str, properties: dict[str, Any]
 ) -> tuple[list[ModelDataSource], dict[str, str]]:
-    """A model's folder keeps its own name below the version's: …/<model>/<version>/<folder>."""
+    """Returns a model's data and the variables that point to it; its folder keeps its name:
+    …/<model>/<version>/<folder>.
+    """
     if not properties.get("model"):
         return [], {}
     model = references.asset(twin, workspace, properties["model"], "models", "properties.model")
@@ -93,7 +95,9 @@ def _model(
 
 
 def _start_seconds(properties: dict[str, Any]) -> float:
-    """How long a container may take until it is ready: real seconds, for its work is real."""
+    """Returns the real seconds that a container may take until it is ready; not scaled, because its work takes real
+    time.
+    """
     given = properties.get("startupProbe") or properties.get("livenessProbe") or properties.get("readinessProbe") or {}
     numbers = _DEFAULTS | {name: value for name, value in given.items() if value is not None}
     delay, period = seconds(numbers["initialDelay"], "initialDelay"), seconds(numbers["period"], "period")
@@ -101,7 +105,7 @@ def _start_seconds(properties: dict[str, Any]) -> float:
 
 
 def _probe(given: dict[str, Any] | None, route: dict[str, Any] | None, twin: TenantTwin) -> Probe:
-    """A probe of a container that serves; its pauses shrink with the twin's time, but not below a second."""
+    """Returns a probe of a serving container; its interval is scaled like the twin's time, but not below a second."""
     numbers = _DEFAULTS | {name: value for name, value in (given or {}).items() if value is not None}
     period = seconds(numbers["period"], "period")
     return Probe(

@@ -1,4 +1,4 @@
-"""Reports of a runner on deployments and jobs, written into their documents. Call with the twin's lock held."""
+"""A runner's reports on deployments and jobs, written into their documents. Call with the twin's lock held."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from twins.azure.arm.calls import Document, timestamp
 from twins.azure.twin import TenantTwin
 
 ENDED = ("Completed", "Failed", "Canceled", "NotResponding")
-"""Statuses that a job keeps."""
+"""Final statuses of a job."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ def deployment_settled(twin: TenantTwin, deployment_id: str, failure: RunFailure
 
 
 def job_moved(twin: TenantTwin, job_id: str, status: str, failure: RunFailure | None = None) -> None:
-    """Records a job's new status (Preparing, Queued, Running, Finalizing, Completed, Failed, Canceled, …). An end is
-    final. `_times` has the first time of each status, `_failure` the reason of a failure.
+    """Records a job's new status (Preparing, Queued, Running, Finalizing, Completed, Failed, Canceled, …). An end
+    status is final. `_times` has the first time of each status, `_failure` the reason of a failure.
     """
     job = twin.find(job_id)
     if not job or job["properties"]["status"] in ENDED:

@@ -28,7 +28,7 @@ UNJUDGED = [
 
 
 class Runner:
-    """Runs deployments and jobs. With `containers` "none", documents change their states and nothing runs."""
+    """Runs deployments and jobs. If `containers` is "none", documents change their states and nothing runs."""
 
     def __init__(self, twin: TenantTwin) -> None:
         self._twin = twin
@@ -50,7 +50,7 @@ class Runner:
         twin.unjudged += UNJUDGED
 
     def resume(self) -> None:
-        """Adopts what the last process left running; once, when the state was loaded. Does not wait."""
+        """Adopts what the last process left running; called once, when the state was loaded. Does not wait."""
         if self._resumed:  # a snapshot holds nothing that runs
             return
         self._resumed = True
@@ -72,7 +72,7 @@ class Runner:
         self.deployments.gone(deployment_id)
 
     def endpoint_changed(self, document: Document) -> None:
-        """Does nothing: traffic, mirror, keys and authentication are read for each request."""
+        """Ensures that the endpoint has a host. Traffic, mirror, keys and authentication are read for each request."""
         self.scoring_url(document["id"])
 
     def endpoint_gone(self, endpoint_id: str) -> None:

@@ -29,7 +29,7 @@ from twins.core.pieces import Pieces
 DEPLOYMENT = "azureml-model-deployment"
 MODEL_STATUS, MODEL_REASON = "ms-azureml-model-error-statuscode", "ms-azureml-model-error-reason"
 MOST_BYTES = 100 << 20
-"""Of a request's body here; Azure names no limit."""
+"""Maximum size of a request's body on this twin; Azure documents no limit."""
 _PIECE_BYTES = 1 << 16
 _REASON_BYTES = 512
 _HOP_BY_HOP = {
@@ -42,7 +42,7 @@ log = logging.getLogger("twins.azure")
 
 @dataclass
 class _ScoringRequest:
-    """A request, as its container gets it, and which deployment answers it."""
+    """A request in the form that its container receives, and the deployment that answers it."""
 
     endpoint: Document
     deployment: str
@@ -136,7 +136,11 @@ class Scoring:
         )
 
     def _chosen(self, endpoint: Document, wanted: str) -> Document:
-        """The deployment that answers: the one that is asked for, or by the shares of traffic."""
+        """Returns the deployment for a request: the requested one, or one chosen by the shares of traffic.
+
+        Raises:
+            ArmError: 404, there is none.
+        """
         traffic = {name: share for name, share in (endpoint["properties"].get("traffic") or {}).items() if share > 0}
         if not wanted and not traffic:
             message = "The endpoint doesn't have any valid deployment with positive weight."
@@ -148,7 +152,7 @@ class Scoring:
         return found
 
     def _mirror(self, endpoint: Document) -> str:
-        """The deployment that gets a copy of this request."""
+        """Returns the name of the deployment that gets a copy of this request; empty if none does."""
         for name, share in (endpoint["properties"].get("mirrorTraffic") or {}).items():
             self._mirrored += share
             if self._mirrored >= 100:
@@ -185,7 +189,7 @@ class Scoring:
         return Response(pieces, 200 if status == 200 else 424, headers)
 
     def _hold(self, asked: _ScoringRequest) -> "_DeploymentHold":
-        """The hold on an instance of the deployment.
+        """Leases an instance of the deployment for a request.
 
         Raises:
             ArmError: 429 or 503.
@@ -225,7 +229,7 @@ class Scoring:
         return cut["after_bytes"] if cut else None
 
     def _copy(self, asked: _ScoringRequest) -> None:
-        """Ask the deployment that traffic is mirrored to; its answer goes nowhere."""
+        """Sends a copy of a request to the deployment that traffic is mirrored to, and discards the answer."""
         with self._twin.lock:
             deployment = self._twin.find(f"{self._endpoint_id}/deployments/{asked.mirror}")
         if deployment is None:
@@ -251,7 +255,7 @@ class Scoring:
 
 
 class _DeploymentHold:
-    """The hold on an instance, from before it is asked until its answer is over."""
+    """The lease of an instance for one request, from before it is sent until the end of the answer."""
 
     def __init__(self, meter: RequestMeter, endpoint_id: str, asked: _ScoringRequest, lease: Lease) -> None:
         self.lease = lease
@@ -261,8 +265,8 @@ class _DeploymentHold:
         self._began = time.perf_counter()
 
     def end(self, status: int, model_status: int, sent: int = 0) -> None:
-        """Releases the deployment, and counts; a status of 0: there was no answer, and whoever refuses the request
-        counts it.
+        """Releases the instance, and counts the request. Status 0 means that there was no answer: the code that refuses
+        the request counts it.
         """
         now, asked = time.perf_counter(), self._asked
         with self.lease:
@@ -277,7 +281,7 @@ class _DeploymentHold:
 
 
 class _Ended:
-    """Ends an exchange and its hold, with what was sent until then."""
+    """Ends an exchange and its lease, and counts the bytes sent."""
 
     def __init__(self, exchange: Exchange, hold: _DeploymentHold) -> None:
         self._exchange = exchange
@@ -290,8 +294,8 @@ class _Ended:
         return piece
 
     def by(self, reason: str | None) -> None:
-        """Records the end of the answer: complete, or broken off by the container, the time limit or the client (no
-        failure).
+        """Records the end of the answer: complete, or broken off by the container, the time limit or the client (which
+        is no failure).
         """
         status = self._exchange.status
         self._exchange.end()
@@ -310,7 +314,7 @@ def _body(request: Request) -> bytes:
 
 
 def _streams(body: bytes) -> bool:
-    """Does a request ask for its answer in pieces, as OpenAI's do?"""
+    """Returns whether a request asks for a streamed answer in OpenAI's way."""
     if b'"stream"' not in body:
         return False
     try:

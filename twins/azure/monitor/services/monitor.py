@@ -2,7 +2,7 @@
 
 https://learn.microsoft.com/rest/api/monitor/
 
-Unsure (70 %): the limits are the reference's, which names no codes; code and words are assumed.
+Unsure (70 %): the limits are the reference's, which names no codes; codes and messages are assumed.
 """
 
 import re
@@ -55,7 +55,7 @@ def seconds_of(duration: str, path: str) -> int:
     """Returns the seconds of an ISO 8601 duration ("PT5M").
 
     Raises:
-        ArmError: 400, it is none.
+        ArmError: 400, it is not such a duration.
     """
     if not _DURATION.fullmatch(duration):
         raise bodies.refused(f"The value {duration!r} is no duration.", path)
@@ -161,7 +161,7 @@ def _check_scopes(twin: TenantTwin, scopes: list[str], there: Document | None, c
 
 
 def _times(properties: Document) -> tuple[int, int]:
-    """Seconds between evaluations, and seconds that each of them looks back on."""
+    """Returns the seconds between evaluations, and the length of their window in seconds."""
     every = seconds_of(properties["evaluationFrequency"], "properties.evaluationFrequency")
     return every, seconds_of(properties["windowSize"], "properties.windowSize")
 

@@ -13,7 +13,7 @@ SUBSCRIBERS = {"EMAIL": "subscriberEmailAddresses", "SNS": "subscriberSnsTopicAr
 
 
 class CostBudget(AwsResourceKind):
-    """A budget. The times of its period have a format of their own."""
+    """A budget. The times of its period have their own format."""
 
     def recorded(self, identity: str) -> dict[str, Any]:
         account, _, name = identity.partition(":")

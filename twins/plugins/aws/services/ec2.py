@@ -11,7 +11,7 @@ ENDPOINT_LISTS = {"subnetIds": "SubnetIds", "securityGroupIds": "SecurityGroupId
 
 
 class Vpc(AwsResourceKind):
-    """A VPC: each attribute has a call of its own; AWS creates a route table, an ACL and a group with it."""
+    """A VPC: each attribute has a call of its own; AWS creates a route table, an ACL and a security group with it."""
 
     def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         self.await_ready(work)
@@ -229,7 +229,7 @@ def _raise_unsuccessful(work: ResourceOperation, operation: str, answer: dict[st
 
 
 def _quietly(work: ResourceOperation, operation: str, **parameters: Any) -> dict[str, Any]:
-    """A call whose refusal only means that there is nothing to tell."""
+    """Makes a call, and returns an empty response if it is refused for any reason but a missing permission."""
     try:
         return work.call("ec2", operation, **parameters)
     except AwsError as error:

@@ -14,7 +14,7 @@ SOURCES = {
     "prefixListId": ("PrefixListId", "PrefixListIds", "PrefixListId"),
     "referencedSecurityGroupId": ("ReferencedGroupId", "UserIdGroupPairs", "GroupId"),
 }
-"""Property -> member of a changed rule, list of a new permission, key in it."""
+"""Property -> member of a changed rule, list of a new permission, key in that list."""
 
 
 class SecurityGroup(AwsResourceKind):
@@ -81,13 +81,15 @@ class SecurityGroupRule(AwsResourceKind):
 
 
 def _traffic(given: dict[str, Any]) -> dict[str, Any]:
-    """Protocol and ports."""
+    """Returns protocol and ports as API parameters."""
     ports = {api: given[n] for n, api in PORTS.items() if given.get(n) is not None}
     return {"IpProtocol": PROTOCOLS.get(given["ipProtocol"], given["ipProtocol"]), **ports}
 
 
 def _sources(given: dict[str, Any]) -> list[tuple[str, str]]:
-    """Where the traffic comes from or goes to: property and value; of a group in another account, its id alone."""
+    """Returns the sources or destinations of the traffic as (property, value); for a group in another account, its id
+    alone.
+    """
     return [
         (name, given[name].rpartition("/")[2] if "Group" in name else given[name])
         for name in SOURCES

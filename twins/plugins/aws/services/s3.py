@@ -22,7 +22,7 @@ READS: tuple[tuple[str, Gone], ...] = (
     ("GetBucketEncryption", ("ServerSideEncryptionConfigurationNotFoundError",)),
     ("GetObjectLockConfiguration", ("ObjectLockConfigurationNotFoundError",)),
 )
-"""What the real plugin reads of every bucket, and so what a deployer must be allowed to read."""
+"""Operations by which the real plugin reads every bucket, and which a deployer must therefore be allowed."""
 ZONES = {
     "us-east-1": "Z3AQBSTGFJSTF",
     "us-east-2": "Z2O1EMRO9K5GLX",
@@ -37,7 +37,7 @@ ZONES = {
     "ap-southeast-1": "Z3O0J2DXBE1FTB",
     "ap-southeast-2": "Z1WCIGYICN2BYD",
 }
-"""Route 53's zone of each region's S3 websites (AWS General Reference, S3 endpoints)."""
+"""Route 53's hosted zone of S3 websites, by region (AWS General Reference, S3 endpoints)."""
 
 
 class S3BucketKind(AwsResourceKind):
@@ -191,7 +191,7 @@ def _tags(work: ResourceOperation) -> dict[str, str]:
 
 
 def _put_tags(work: ResourceOperation, tags: dict[str, str]) -> None:
-    """S3 sets all tags at once: AWS's own stay."""
+    """Replaces all tags of a bucket, since S3 can only set them together; keeps AWS's own."""
     told = map_of(_get(work, "GetBucketTagging", ("NoSuchTagSet", "NoSuchTagSetError")).get("TagSet", []))
     wanted = {**tags, **{k: v for k, v in told.items() if k.startswith("aws:")}}
     if not wanted:

@@ -24,7 +24,7 @@ class SageMakerEndpointConfiguration(AwsResourceKind):
 
 
 class SageMakerEndpoint(AwsResourceKind):
-    """An endpoint. One that does not come into service is not recorded, though it exists, as in the real plugin."""
+    """An endpoint. One that does not come into service is not recorded, though it exists, as with the real plugin."""
 
     def make(self, work: ResourceOperation) -> tuple[str, dict[str, Any]]:
         answer = self.call_create(work)
@@ -38,7 +38,9 @@ class SageMakerEndpoint(AwsResourceKind):
         return work.id, self.state_after(work)
 
     def _again(self, work: ResourceOperation) -> None:
-        """The role may not work yet: the plugin removes the failed endpoint and tries again."""
+        """Removes a failed endpoint and creates it once more, as the plugin does, because the role may not have worked
+        yet.
+        """
         self.remove(work)
         work.pause(PATIENCE / 10)
         self.call_create(work)

@@ -7,7 +7,7 @@ from twins.plugins.aws.kinds import AwsResourceKind
 
 
 class SchedulerSchedule(AwsResourceKind):
-    """A schedule, of the group `default` unless one is given."""
+    """A schedule, in the group `default` unless one is given."""
 
     def id_after_create(self, work: ResourceOperation, answer: dict[str, Any]) -> str:
         return f"{work.inputs.get('groupName') or 'default'}/{work.inputs['name']}"

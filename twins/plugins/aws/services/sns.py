@@ -15,15 +15,15 @@ from twins.plugins.aws.translate import scalar_from_api
 class AttributesKind(AwsResourceKind):
     """A type whose settings are text attributes by name.
 
-    `names`: property -> attribute. `at_create`: those that the create call takes; the others follow.
+    `names`: property -> attribute. `at_create`: attributes that the create call accepts; the others are set afterwards.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     at_create: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
-    """Inputs that are read as attributes, and given as the create call's own parameters."""
+    """Inputs that are read as attributes, but are parameters of the create call."""
     empty: Mapping[str, str] = field(default_factory=dict)
-    """Property -> what is sent when it is taken away; "" otherwise."""
+    """Property -> the value that clears it; "" by default."""
 
     def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         given = {n: work.inputs[n] for n in self.at_create if work.inputs.get(n) not in (None, "", [], {}, False)}
@@ -70,7 +70,7 @@ class SnsTopic(AttributesKind):
 
 
 class SnsSubscription(AttributesKind):
-    """A subscription. An unconfirmed one can't be deleted; it only leaves the state."""
+    """A subscription. An unconfirmed one can't be deleted; it is only removed from the state."""
 
     def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         return {**super().parameters(work, operation), "ReturnSubscriptionArn": True}
@@ -119,5 +119,5 @@ def _default_policy(work: ResourceOperation) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    """A value as an attribute."""
+    """Returns a value as the text of an attribute."""
     return str(value).lower() if isinstance(value, bool) else str(value)
