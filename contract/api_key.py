@@ -10,12 +10,12 @@ def key_digest(key: str) -> str:
     return sha256(key.encode(errors="surrogateescape")).hexdigest()
 
 
-def is_authorized(header: str, digests: Iterable[str]) -> bool:
-    """Returns whether an Authorization header has the scheme `Bearer` and a key with one of these digests.
+def authorized_digest(header: str, digests: Iterable[str]) -> str:
+    """Returns the digest of an Authorization header's key; empty unless the scheme is `Bearer` and it is one of these.
 
     Digests have one length and all are compared, so that the time it takes tells nothing of a key.
     """
     scheme, _, key = header.partition(" ")
     given = key_digest(key.strip())
     matches = [hmac.compare_digest(given, digest) for digest in digests]
-    return any(matches) and scheme.lower() == "bearer"
+    return given if any(matches) and scheme.lower() == "bearer" else ""

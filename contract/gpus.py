@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+MEMORY_SHARE = 0.9
+"""Share of a GPU's memory that vLLM takes, for weights, activations and cache; plans reckon with it."""
 _DEVICE_FILES = Path("/dev")
-_SMI_SECONDS = 60.0  # a driver that is not loaded yet is loaded by the first who asks
+_SMI_SECONDS = 60.0  # the first call may have to load the driver
 
 
 def hides_all(environ: Mapping[str, str]) -> bool:

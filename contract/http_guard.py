@@ -1,9 +1,9 @@
 """What clients of an HTTP server can hold before anybody knows them: connections, headers by time and size, and answers
 that they don't read.
 
-Neither aiohttp nor uvicorn has such limits: both wait for headers as long as for the next request, and for ever for a
-client to read; httptools takes a header of any size. The router and the server stand behind this guard, each with the
-protocol of its own HTTP library.
+Neither aiohttp nor uvicorn has such limits. Both wait for headers as long as for the next request, and for a client to
+read without any limit; httptools takes a header of any size. The router and the server stand behind this guard, each
+with the protocol of its own HTTP library.
 """
 
 import asyncio

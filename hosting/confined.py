@@ -167,7 +167,7 @@ def _forked(work: Callable[[], int], wait: bool = True) -> int:
     code = REFUSED
     try:
         code = work()
-    except BaseException as e:  # whatever it is: there is one way out of this process
+    except BaseException as e:  # the fork must not return into its parent's code
         _refused(e)
     finally:
         os._exit(code)

@@ -106,7 +106,7 @@ class Host:
 
         Args:
             name: the endpoint.
-            follow: go on with new lines for ever.
+            follow: whether to go on with new lines until the caller stops.
 
         Raises:
             HostingError: there is none of this name.

@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from pydantic import Field
 from yarl import URL
 
-from contract.api_key import is_authorized
+from contract.api_key import authorized_digest
 from contract.connections import ConnectionLimits
 from contract.documents.document import Document
 from contract.errors import DocumentError
@@ -138,7 +138,7 @@ class Router:
         if (
             request.body_exists
             and keys is not None
-            and not is_authorized(request.headers.get("Authorization", ""), keys)
+            and not authorized_digest(request.headers.get("Authorization", ""), keys)
         ):
             what = "send the endpoint's API key as `Authorization: Bearer <key>`"
             return refusal(401, what, "invalid_api_key", close=True)
@@ -259,7 +259,7 @@ class Router:
         return _Stream(bytes(kept), request.content, self.config, lambda: self._guarded.received(request))
 
     async def _watch(self, backend: Backend) -> None:
-        """Ask a backend for its health for ever."""
+        """Asks a backend for its health, again and again, until the task is cancelled."""
         misses = 0
         while True:
             try:

@@ -24,15 +24,13 @@ from pathlib import Path
 
 from contract.documents.model import ModelManifest
 from contract.errors import ServingError
-from contract.gpus import usable_gpus
+from contract.gpus import MEMORY_SHARE, usable_gpus
 from contract.integrity.verified_model import VerifiedVersion
 from contract.layout import MANIFEST
 from contract.names import require_name
 from serving.log import say
 from serving.settings import ServerSettings
 
-GPU_MEMORY_SHARE = 0.9
-"""Share of a GPU's memory for weights, activations and cache; llmops/plan/gpu_fit.py uses it too."""
 _FRONT = "serving.front.Front"
 _TOOL_PARSERS = {"<tool_call>": "hermes", "<|python_tag|>": "llama3_json"}
 """A word of the model's chat template -> vLLM's name of the form of its tool calls."""
@@ -99,7 +97,7 @@ def command(
         "dtype": dtype,
         "load-format": "safetensors",
         "max-model-len": "auto",  # the model's own, or what the GPU has room for
-        "gpu-memory-utilization": str(GPU_MEMORY_SHARE),
+        "gpu-memory-utilization": str(MEMORY_SHARE),
         "max-num-seqs": str(limits.max_running),
         "max-num-queued-reqs": str(limits.max_running + limits.max_queue),  # it counts those that run too
         "shutdown-timeout": str(max(1, int(settings.drain_seconds))),

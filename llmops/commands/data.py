@@ -130,8 +130,7 @@ def build(
         target = here.cwd / out if out else place / f"{made.name}-{sha256[:12]}"
         if not (out is None and target.exists()):
             folder.rename(target)
-    version = DatasetFolder.open(target)
-    page = target.with_name(f"{target.name}.html")
+    version, page = DatasetFolder.open(target), target.with_name(f"{target.name}.html")
     page.write_text(html(version))
     check_suites(made, target)  # after the page, which shows why a split has too few rows
     if as_json:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def check_recipe(here: Context, path: Path, machines: dict[str, Any], as_json: bool) -> None:
     """Say how each type of machine would train a recipe. Exit code 1 if the stack's own can't."""
     from llmops.plan.check import check_training
-    from llmops.plan.prices import is_azure, load_prices
+    from llmops.plan.prices import load_prices
     from llmops.platforms.registry import operations_of
     from llmops.runs.runs import other_machines, parse_recipe
 
@@ -34,7 +34,7 @@ def check_recipe(here: Context, path: Path, machines: dict[str, Any], as_json: b
     target = operations_of(here.target or "local")
     region = target.region.load()(here.pulumi) if target.region else ""
     prices = load_prices(region) if region else None
-    found = check_training(recipe, path, platform, own, prices, bool(region) and is_azure(region), say)
+    found = check_training(recipe, path, platform, own, prices, say)
     if as_json:
         print_json(found.fields())
     else:

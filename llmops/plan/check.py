@@ -12,7 +12,7 @@ from contract.errors import KitError
 from contract.layout import MANIFEST
 from llmops.images.image_program import run_in_image
 from llmops.plan.machines import MachineType, find_type, gpu_types
-from llmops.plan.prices import Prices
+from llmops.plan.prices import Prices, is_azure
 from llmops.plan.training import dollars
 from llmops.platforms.platform import Platform, Say
 from llmops.store.importing import work_folder
@@ -114,7 +114,6 @@ def check_training(
     platform: Platform | None,
     own: Compute | None,
     prices: Prices | None,
-    azure: bool,
     say: Say,
 ) -> TrainingCheck:
     """Estimates how each type of machine would train a recipe.
@@ -125,7 +124,6 @@ def check_training(
         platform: the stack in operation; None: it is not deployed.
         own: the stack's machines; None: runs use this machine, or it is unknown.
         prices: of the stack's region; None: its runs use this machine.
-        azure: whether the stack's machines are Azure's.
         say: called before slow steps.
 
     Raises:
@@ -135,10 +133,10 @@ def check_training(
         (work / "outline").mkdir()
         folder = fetch_outline(platform, recipe.base_model, work / "outline", say, recipe_path.parent)
         rows = _rows(recipe, recipe_path, work, say) if (folder / "tokenizer.json").is_file() else None
-        return _held_against_machines(recipe, folder, rows, own, prices, azure, work, say)
+        return _held_against_machines(recipe, folder, rows, own, prices, work, say)
 
 
-def check_run(spec: RunSpec, platform: Platform, own: Compute, prices: Prices, azure: bool, say: Say) -> TrainingCheck:
+def check_run(spec: RunSpec, platform: Platform, own: Compute, prices: Prices, say: Say) -> TrainingCheck:
     """Estimates how each type of machine would train a run again; its rows are not fetched.
 
     Args:
@@ -146,7 +144,6 @@ def check_run(spec: RunSpec, platform: Platform, own: Compute, prices: Prices, a
         platform: the stack in operation.
         own: the machines that it would get.
         prices: of the stack's region.
-        azure: whether the stack's machines are Azure's.
         say: called before slow steps.
 
     Raises:
@@ -156,7 +153,7 @@ def check_run(spec: RunSpec, platform: Platform, own: Compute, prices: Prices, a
         (work / "outline").mkdir()
         ref = platform.store().require_identity(spec.base_model.name, spec.base_model.sha256)
         folder = stored_outline(platform, ref, work / "outline")
-        return _held_against_machines(spec.recipe, folder, None, own, prices, azure, work, say)
+        return _held_against_machines(spec.recipe, folder, None, own, prices, work, say)
 
 
 def _held_against_machines(
@@ -165,11 +162,10 @@ def _held_against_machines(
     rows: Path | None,
     own: Compute | None,
     prices: Prices | None,
-    azure: bool,
     work: Path,
     say: Say,
 ) -> TrainingCheck:
-    types = _candidates(own, prices, azure) if prices else []
+    types = _candidates(own, prices) if prices else []
     hosts = {own.instance_type.lower(): own.instances} if own else {}
     request = EstimateRequest(
         training=recipe.training,
@@ -188,10 +184,10 @@ def _held_against_machines(
     )
 
 
-def _candidates(own: Compute | None, prices: Prices, azure: bool) -> list[MachineType]:
+def _candidates(own: Compute | None, prices: Prices) -> list[MachineType]:
     """Returns the cheapest machine of each GPU model and count, and the stack's own."""
     chosen: dict[tuple[str, int, int], tuple[float, MachineType]] = {}
-    for each in gpu_types(azure):
+    for each in gpu_types(is_azure(prices.region)):
         assert each.gpu
         price = prices.instance("training", each.name)
         key = (each.gpu.name, each.gpu.gigabytes, each.gpus)

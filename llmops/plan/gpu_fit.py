@@ -16,12 +16,12 @@ from math import ceil
 from typing import Any
 
 from contract.errors import KitError
+from contract.gpus import MEMORY_SHARE
 from contract.names import ModelRef
 from llmops.plan.machines import Gpu, find_type
 from llmops.platforms.platform import Platform
 from llmops.store.outlines import CONFIG
 
-_UTILIZATION = 0.9  # serving/vllm_server.py starts vLLM with it
 _BLOCK = 16
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _SHORTEST_CONTEXT = 2048
@@ -94,7 +94,7 @@ def gpu_fit(config: Mapping[str, Any], stored: int, gpu: Gpu, precision: str = "
     # `auto` computes float32 in 16 bits: vllm/config/model.py, _resolve_auto_dtype.
     computed = 4 if precision == "f32" else 2
     shared = _number(config, "num_key_value_heads") or heads
-    taken = ceil(gpu.memory * _UTILIZATION)
+    taken = ceil(gpu.memory * MEMORY_SHARE)
     token = layers * shared * 2 * size * computed
     return GpuFit(gpu, stored * computed // _BYTES[kept], taken, token, context)
 

@@ -7,7 +7,7 @@ from typing import Any
 from contract.documents.run import Compute
 from contract.errors import KitError
 from llmops.plan.check import check_run
-from llmops.plan.prices import Prices, is_azure
+from llmops.plan.prices import Prices
 from llmops.platforms.platform import Platform, Say
 
 
@@ -36,7 +36,7 @@ def check_schedules(
     """
     found = []
     for name, schedule in (config.get("schedules") or {}).items():
-        wanted = {**(config.get("jobs") or {})}
+        wanted = dict(config.get("jobs") or {})
         if schedule.get("instance_type"):
             wanted["instance_type"] = schedule["instance_type"]
         try:
@@ -58,5 +58,5 @@ def _check(
     if spec is None:
         raise KitError(f"the stack has no run {run}")
     say(f"holding the scheduled run {run} against machines")
-    made = check_run(spec, platform, compute, prices, is_azure(prices.region), say)
+    made = check_run(spec, platform, compute, prices, say)
     return compute.instance_type, made.problem is None, made.words

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from contract.api_key import is_authorized, key_digest
+from contract.api_key import authorized_digest, key_digest
 from contract.documents.document import Document, Part, parse_json
 from contract.errors import DocumentError, ServingError
 from serving.errors import ApiError
@@ -130,9 +130,9 @@ class Keys:
         if self._by_platform:
             return self.anybody
         self._renew()
-        if not is_authorized(header, self._callers):
+        if not (digest := authorized_digest(header, self._callers)):
             raise _unauthorized()
-        return self._callers[_digest(header)]
+        return self._callers[digest]
 
     def check_scrape(self, header: str) -> Caller:
         """Authorizes a request for /metrics: by the scrape key if there is one, otherwise by any key.
@@ -142,7 +142,7 @@ class Keys:
         """
         if not self._scrape:
             return self.check(header)
-        if not is_authorized(header, self._scrape):
+        if not authorized_digest(header, self._scrape):
             raise _unauthorized()
         return self.anybody
 
@@ -198,10 +198,6 @@ def _read(path: Path, own: list[ApiKey]) -> list[ApiKey]:
         if twice := next((v for v in values if values.count(v) > 1), None):
             raise DocumentError(f"has {name} {twice!r} twice", where=where, fix="give each key its own")
     return keys
-
-
-def _digest(header: str) -> str:
-    return key_digest(header.partition(" ")[2].strip())
 
 
 def _unauthorized() -> ApiError:

@@ -73,7 +73,7 @@ def test_a_model_of_the_hub_is_held_against_a_clouds_machines(
     source = BaseModelSource(name="tiny", source="hub:org/tiny", revision=COMMIT)
     recipe = tiny_recipe(epochs=1, batch_size=6, precision="bf16").model_copy(update={"base_model": source})
     own, prices = Compute(instance_type="ml.g5.12xlarge"), load_prices("us-east-1")
-    found = check_training(recipe, tmp_path / "recipe.yaml", None, own, prices, False, lambda _: None)
+    found = check_training(recipe, tmp_path / "recipe.yaml", None, own, prices, lambda _: None)
     assert not [path for path in asked if "safetensors" in path or "modeling" in path]
     rows = {each.machine: each for each in found.machines}
     assert rows["ml.g5.xlarge"].fits

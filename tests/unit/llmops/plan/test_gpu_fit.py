@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from contract.gpus import MEMORY_SHARE
 from llmops.plan.gpu_fit import fit_words, gpu_fit
 from llmops.plan.machines import A10G, H100, T4
-from serving.vllm_server import GPU_MEMORY_SHARE
 from tests.support.checkout import CHECKOUT
 
 LLAMA_BYTES = 16_060_522_240  # 8.03 B parameters in bf16
@@ -56,7 +56,7 @@ def test_a_head_size_and_heads_of_queries_are_read_where_they_are_said() -> None
 def test_the_plan_reckons_with_the_share_that_vllm_is_started_with() -> None:
     fit = gpu_fit(config("llama-3.1-8b"), 0, H100)
     assert fit
-    assert fit.taken == ceil(H100.memory * GPU_MEMORY_SHARE)
+    assert fit.taken == ceil(H100.memory * MEMORY_SHARE)
 
 
 @pytest.mark.parametrize(

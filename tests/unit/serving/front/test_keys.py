@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.api_key import is_authorized, key_digest
+from contract.api_key import authorized_digest, key_digest
 from contract.errors import ServingError
 from serving.errors import ApiError
 from serving.front.keys import Keys
@@ -56,7 +56,7 @@ def test_keys_are_compared_in_constant_time(header: str, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(hmac, "compare_digest", watched)
     digests = [key_digest(KEY), key_digest("another key"), key_digest(KEY)]
-    assert is_authorized(header, digests) == (header == f"Bearer {KEY}")
+    assert bool(authorized_digest(header, digests)) == (header == f"Bearer {KEY}")
     assert [expected for _, expected in compared] == digests
     assert {len(given) for given, _ in compared} == {64}
 
