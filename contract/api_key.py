@@ -1,8 +1,22 @@
-"""An endpoint's API key as servers know it: by its sha256, compared in constant time."""
+"""An endpoint's API key: its file, and how servers know it: by its sha256, compared in constant time."""
 
 import hmac
+import os
+import secrets
 from collections.abc import Iterable
 from hashlib import sha256
+from pathlib import Path
+
+
+def make_api_key(path: Path) -> None:
+    """Write a new API key (256 random bits, mode 0600) unless the file exists."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+        f.write(f"sk-{secrets.token_urlsafe(32)}\n")
+    temporary.replace(path)
 
 
 def key_digest(key: str) -> str:

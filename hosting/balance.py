@@ -122,15 +122,18 @@ class Table:
         self.notify()
         return added, removed
 
-    def choose(self, avoid: Iterable[Backend] = ()) -> Backend | None:
+    def choose(self, avoid: Iterable[Backend] = (), wanted: str = "") -> Backend | None:
         """Returns the backend for the next request, or None if none with traffic is healthy.
 
         Weights hold exactly over each round. A variant without a healthy instance gives
-        its share to the others. `avoid`: only taken when there is no other.
+        its share to the others. `avoid`: only taken when there is no other. `wanted`: the variant that must answer,
+        whatever its weight; empty: the weights decide.
         """
         healthy = [b for b in self.backends.values() if b.healthy]
         healthy = [b for b in healthy if b not in set(avoid)] or healthy
         weights = {v: r.weight for v, r in self.routes.variants.items() if r.weight}
+        if wanted:
+            weights = {wanted: 1}
         candidates = {v: w for v, w in weights.items() if any(b.variant == v for b in healthy)}
         if not candidates:
             return None
@@ -164,6 +167,11 @@ class Table:
                 await event.wait()
         except TimeoutError:
             return
+
+    def list_variants(self) -> dict[str, object]:
+        """Returns the variants and their weights, as clients may see them, in the form of OpenAI's lists."""
+        variants = [{"id": v, "object": "variant", "weight": r.weight} for v, r in self.routes.variants.items()]
+        return {"object": "list", "data": variants}
 
     def describe(self) -> dict[str, object]:
         """Returns the body of `GET /state`."""

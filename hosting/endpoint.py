@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +185,8 @@ class HostedEndpoint:
         start = said = time.monotonic()
         before = {name: state.starts for name, state in self.daemon.programs().items()}
         waiting = list(recorded.ports)
-        while waiting := [port for port in waiting if not _answers(port)]:
+        while phases := {port: phase for port in waiting if (phase := _phase(port))}:
+            waiting = list(phases)
             now = time.monotonic()
             states = self.daemon.programs()
             for name in (self.worker(variant, port) for port in waiting):
@@ -197,7 +198,8 @@ class HostedEndpoint:
                 raise self._not_ready(name, f"was not ready within {recorded.spec.ready_seconds:g} s")
             if now - said >= 5:
                 said = now
-                say(f"{self.name}: waiting for {len(waiting)} of {len(recorded.ports)} workers ({now - start:.0f} s)")
+                count = f"{len(waiting)} of {len(recorded.ports)} workers"
+                say(f"{self.name}: waiting for {count}, {phases[waiting[0]]} ({now - start:.0f} s)")
             time.sleep(0.05)
 
     def remove_workers(self, record: EndpointRecord, variant: str, ports: list[int] | None = None) -> EndpointRecord:
@@ -311,9 +313,16 @@ class HostedEndpoint:
             path.unlink(missing_ok=True)
 
 
-def _answers(port: int) -> bool:
+def _phase(port: int) -> str:
+    """Returns what a worker says that it does before it is ready, such as `verifying, 40 %`; empty once it is."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2) as answer:
-            return answer.status == 200
+            return "" if answer.status == 200 else "not ready"
+    except urllib.error.HTTPError as e:
+        with e, suppress(OSError, ValueError, TypeError, KeyError, http.client.HTTPException):
+            said = json.loads(e.read(4096))
+            share = f", {float(said['progress']):.0%}" if "progress" in said else ""
+            return f"{str(said['status'])[:40]}{share}"
+        return "not ready"
     except (urllib.error.URLError, OSError, http.client.HTTPException):
-        return False
+        return "starting"

@@ -66,6 +66,12 @@ def refusal(status: int, message: str, code: str, *, retry: int = 0, close: bool
     return response
 
 
+def unauthorized() -> web.Response:
+    """The answer to a request without the endpoint's key."""
+    what = "send the endpoint's API key as `Authorization: Bearer <key>`"
+    return refusal(401, what, "invalid_api_key", close=True)
+
+
 class _Handler(web.RequestHandler):
     """Answers what is no HTTP without a traceback in the log: it is the client's fault, as is going away."""
 

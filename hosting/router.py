@@ -25,12 +25,15 @@ from contract.documents.document import Document
 from contract.errors import DocumentError
 from contract.http_guard import HttpGuard, allowed_connections
 from hosting.balance import Backend, Routes, Table
-from hosting.http_handler import GuardedRequests, refusal
+from hosting.http_handler import GuardedRequests, refusal, unauthorized
 
 SOCKET = "router.sock"
 CONFIGURATION = "router.json"
 ROUTES = "routes.json"
 VARIANT_HEADER = "X-Llmops-Variant"
+"""In an answer: the variant that gave it. In a request: the variant that must answer it, whatever the weights."""
+ALL_VARIANTS = "*"
+"""As the variant of a request: the router itself answers with the list of variants."""
 
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"}
@@ -134,14 +137,17 @@ class Router:
             return _too_large(self.config)
         if not self.table.has_traffic:
             return self._unavailable()
-        keys = self.table.keys()
+        keys, wanted = self.table.keys(), request.headers.get(VARIANT_HEADER, "")
         if (
-            request.body_exists
+            (request.body_exists or wanted == ALL_VARIANTS)
             and keys is not None
             and not authorized_digest(request.headers.get("Authorization", ""), keys)
         ):
-            what = "send the endpoint's API key as `Authorization: Bearer <key>`"
-            return refusal(401, what, "invalid_api_key", close=True)
+            return unauthorized()
+        if wanted == ALL_VARIANTS:
+            return web.json_response(self.table.list_variants())
+        if wanted and wanted not in self.table.routes.variants:
+            return refusal(404, f"{self.config.endpoint} has no such variant", "variant_not_found")
         try:
             async with asyncio.timeout(self.config.read_seconds):
                 body = await self._take_body(request)
@@ -155,7 +161,7 @@ class Router:
         deadline = time.monotonic() + self.config.hold_seconds
         resets, tried = 0, []
         while True:
-            backend = self.table.choose(avoid=tried)
+            backend = self.table.choose(tried, request.headers.get(VARIANT_HEADER, ""))
             if backend is None:
                 left = deadline - time.monotonic()
                 if left <= 0 or not self.table.has_traffic:

@@ -111,7 +111,9 @@ def _describe(model: Model) -> dict[str, Any]:
             "precision": model.engine.precision,
             "context_length": model.prompts.context_length,
             "licence": model.manifest.licence,
-            "examples": _examples(model.manifest.golden),
+            "examples": model.manifest.page.questions or _examples(model.manifest.golden),
+            "tools": model.manifest.page.tools,
+            "takes_tools": model.prompts.takes_tools and model.prompts.call_form is not None,
         },
     }
 

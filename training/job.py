@@ -316,6 +316,7 @@ class TrainingJob:
             evaluated=self.recipe.evaluation,
             training=facts,
             serving=self.recipe.serving,
+            page=self.recipe.page,
         )
         for reason in verdict.gate.reasons:
             print(f"gate: {reason}", flush=True)

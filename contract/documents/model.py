@@ -9,7 +9,7 @@ from pydantic import Field
 
 from contract.documents.dataset import FileEntry, Files
 from contract.documents.document import Document, Part
-from contract.documents.recipe import ServingDefaults
+from contract.documents.recipe import ChatPage, ServingDefaults
 from contract.documents.recipe_evaluation import Evaluation, Metric
 from contract.documents.run import Pinned, RunSpec
 from contract.integrity.digest import sha256_bytes
@@ -160,4 +160,7 @@ class ModelManifest(Document):
     )
     training: TrainingFacts | None = None
     serving: ServingDefaults = ServingDefaults()
+    page: ChatPage = Field(
+        default=ChatPage(), exclude_if=lambda page: page == ChatPage(), description="What the chat page offers."
+    )
     golden: list[Golden] = Field(min_length=1)

@@ -3,9 +3,9 @@
 import copy
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from contract.documents.document import Document, Part
 from contract.documents.recipe_data import COMMIT, Data
@@ -68,6 +68,30 @@ class ServingDefaults(Part):
     temperature: float = Field(default=0.0, ge=0, le=2)
 
 
+class ChatPage(Part):
+    """What the chat page offers of a version."""
+
+    questions: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
+        default=[],
+        max_length=8,
+        description="Questions to click on. Empty: up to three that the version's golden prompts ask.",
+    )
+    tools: list[dict[str, Any]] = Field(
+        default=[],
+        max_length=64,
+        description="That the model may call, in OpenAI's form; whoever chats enters what a call gives.",
+    )
+
+    @field_validator("tools")
+    @classmethod
+    def _are_tools(cls, tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for number, tool in enumerate(tools, 1):
+            function = tool.get("function")
+            if tool.get("type") != "function" or not isinstance(function, dict) or not function.get("name"):
+                raise ValueError(f"`tools`, number {number}: write {{type: function, function: {{name: …}}}}")
+        return tools
+
+
 class Export(Part):
     """The forms that a version has beside its safetensors."""
 
@@ -114,6 +138,9 @@ class Recipe(Document):
     training: Training = Training()
     evaluation: Evaluation
     serving: ServingDefaults = ServingDefaults()
+    page: ChatPage = Field(
+        default=ChatPage(), exclude_if=lambda page: page == ChatPage(), description="What the chat page offers."
+    )
     export: Export = Export()
 
     @model_validator(mode="after")

@@ -70,6 +70,7 @@ def _submitted(spec: RunSpec, licence: str) -> dict[str, Any]:
         "name": spec.recipe.name,
         "lineage": Lineage.of_run(spec, spec.id),
         "serving": spec.recipe.serving,
+        "page": spec.recipe.page,
         "licence": licence,
         "evaluated": spec.recipe.evaluation,
     }

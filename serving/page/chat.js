@@ -1,30 +1,39 @@
-"use strict";
-// The chat page. What a model writes is shown by showMarkdown (markdown.js) and by textContent, and never parsed as HTML.
+// The chat page: what the server is, the controls, and the conversation between them.
+
+import { Conversation } from "./conversation.js";
+import { button, make } from "./elements.js";
+import { ask, hasKey, keepKey, variantsToCompare } from "./server.js";
+import { ToolsDialog } from "./tools.js";
 
 const byId = (id) => document.getElementById(id);
 const page = {
-  model: byId("model"), facts: byId("facts"), reset: byId("reset"), scroller: byId("scroller"), welcome: byId("welcome"),
-  log: byId("log"), keyForm: byId("key-form"), key: byId("key"), keyWhy: byId("key-why"), notice: byId("notice"),
-  examples: byId("examples"), composer: byId("composer"), prompt: byId("prompt"), send: byId("send"), stop: byId("stop"), changeKey: byId("change-key"),
+  model: byId("model"), facts: byId("facts"), reset: byId("reset"), compare: byId("compare"), scroller: byId("scroller"),
+  welcome: byId("welcome"), log: byId("log"), keyForm: byId("key-form"), key: byId("key"), keyWhy: byId("key-why"),
+  notice: byId("notice"), examples: byId("examples"), composer: byId("composer"), prompt: byId("prompt"),
+  send: byId("send"), stop: byId("stop"), changeKey: byId("change-key"), tools: byId("tools"),
 };
-const KEY = "llmops-key";
 
-let messages = []; // what the next request sends
-let running = null; // AbortController of the answer that is being written
 let known = false; // the model's name was read
+let tools = [];
+let sides = []; // [{id, label}] of variants that can be compared
+let comparing = false;
 
-function takeKeyFromAddress() {
-  const given = new URLSearchParams(location.hash.slice(1)).get("key");
-  if (!given) return;
-  sessionStorage.setItem(KEY, given);
-  history.replaceState(null, "", location.pathname + location.search); // not into history, not over a shoulder
-}
+const conversation = new Conversation(page.log, page.scroller, () => tools, {
+  changed: () => {
+    refresh();
+    if (!conversation.running && !conversation.waiting && page.keyForm.hidden) page.prompt.focus();
+  },
+  keyRefused: () => askForKey("The server did not take this key."),
+});
+const toolsDialog = new ToolsDialog(byId("tools-dialog"), (list) => { tools = list; refresh(); });
 
-function ask(path, options = {}) {
-  const headers = { "Content-Type": "application/json" };
-  const key = sessionStorage.getItem(KEY);
-  if (key) headers.Authorization = `Bearer ${key}`;
-  return fetch(path, { ...options, headers, cache: "no-store" });
+// The address may carry #key=KEY and &compare: neither is kept in the history, nor seen over a shoulder.
+function takeAddress() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  comparing = given.has("compare") || comparing;
+  if (!given.get("key")) return;
+  keepKey(given.get("key"));
+  history.replaceState(null, "", location.pathname + location.search);
 }
 
 // --- the server's state
@@ -37,27 +46,35 @@ async function connect() {
     say("The server can't be reached. Trying again…");
     return again();
   }
-  if (answer.status === 401) return askForKey(sessionStorage.getItem(KEY) ? "The server did not take this key." : "");
+  if (answer.status === 401) return askForKey(hasKey() ? "The server did not take this key." : "");
   if (!answer.ok) {
     say("The model is starting. This page goes on by itself…");
     return again();
   }
-  const model = (await answer.json()).data[0];
-  page.model.textContent = model.id;
-  const about = model.metadata || {};
-  const facts = [about.sha256 && `version ${about.sha256.slice(0, 12)}`, `${about.engine} ${about.precision}`];
-  page.facts.replaceChildren(...facts.filter(Boolean).map((fact) => {
-    const span = document.createElement("span");
-    span.textContent = fact;
-    return span;
-  }));
-  page.examples.replaceChildren(...(about.examples || []).map((question) => button(question, () => askExample(question))));
-  document.title = `Chat with ${model.id}`;
+  describe((await answer.json()).data[0]);
+  const variants = await variantsToCompare();
+  sides = variants.map(({ id, model }) => ({ id, label: `${model.id} · ${shortened(model.metadata)}` }));
+  compare(comparing && sides.length > 0);
   known = true;
   page.keyForm.hidden = true;
   say("");
   refresh();
   page.prompt.focus();
+}
+
+function describe(model) {
+  const about = model.metadata || {};
+  page.model.textContent = model.id;
+  document.title = `Chat with ${model.id}`;
+  const facts = [about.sha256 && `version ${shortened(about)}`, about.engine && `${about.engine} ${about.precision}`];
+  page.facts.replaceChildren(...facts.filter(Boolean).map((text) => make("span", { text })));
+  page.examples.replaceChildren(...(about.examples || []).map((question) => button(question, () => send(question))));
+  page.tools.hidden = about.takes_tools === false;
+  if (!tools.length) tools = about.tools || [];
+}
+
+function shortened(about) {
+  return ((about || {}).sha256 || "").slice(0, 12);
 }
 
 function again() {
@@ -70,7 +87,7 @@ function say(text) {
 }
 
 function askForKey(why) {
-  sessionStorage.removeItem(KEY);
+  keepKey("");
   known = false;
   page.keyWhy.textContent =
     `${why} It is kept in this tab until you close it, and sent to this server only.`.trim();
@@ -80,212 +97,44 @@ function askForKey(why) {
   refresh();
 }
 
-// --- the conversation
-
-function askExample(question) {
-  page.prompt.value = question;
-  send();
-}
-
-function add(role, text) {
-  page.welcome.hidden = true;
-  const message = document.createElement("article");
-  message.className = `message ${role}`;
-  message.setAttribute("aria-label", role === "user" ? "You" : "Model");
-  const body = document.createElement("div");
-  body.className = "text";
-  body.textContent = text;
-  message.append(body);
-  page.log.append(message);
-  page.scroller.scrollTop = page.scroller.scrollHeight;
-  return message;
-}
-
-function follow(change) {
-  const s = page.scroller;
-  const atEnd = s.scrollHeight - s.scrollTop - s.clientHeight < 60;
-  change();
-  if (atEnd) s.scrollTop = s.scrollHeight;
-}
-
-async function send() {
-  const text = page.prompt.value.trim();
-  if (!text || running || !known) return;
-  page.prompt.value = "";
-  fit();
-  messages.push({ role: "user", content: text });
-  add("user", text);
-  await answerLast();
-}
-
-async function answerLast() {
-  const article = add("assistant", "");
-  article.classList.add("writing");
-  article.setAttribute("aria-busy", "true");
-  const body = article.firstChild;
-  const abort = (running = new AbortController());
-  const seen = { first: 0, last: 0, tokens: 0, stopped: false, error: "" };
-  let text = "";
-  let drawing = 0; // the next frame of the screen, in which what came until then is shown
-  const draw = () => { drawing = 0; follow(() => showMarkdown(body, text)); };
-  refresh();
-  try {
-    await stream(abort.signal, seen, (piece) => {
-      text += piece;
-      drawing = drawing || requestAnimationFrame(draw);
-    });
-  } catch (e) {
-    if (abort.signal.aborted) seen.stopped = true;
-    else seen.error = e instanceof Refusal ? e.message : "The connection to the server broke.";
-  }
-  cancelAnimationFrame(drawing);
-  draw();
-  article.classList.remove("writing");
-  article.removeAttribute("aria-busy");
-  if (running !== abort) return; // a new conversation was begun meanwhile
-  running = null;
-  follow(() => close(article, text, seen));
-  refresh();
-  if (page.keyForm.hidden) page.prompt.focus();
-}
-
-function close(article, text, seen) {
-  if (text) {
-    messages.push({ role: "assistant", content: text });
-    article.append(under(text, seen));
-  } else if (seen.stopped) {
-    messages.pop();
-    article.append(note("Stopped before the first word."));
-  } else if (!seen.error) {
-    messages.push({ role: "assistant", content: "" });
-    article.append(note("The model had nothing to say."));
-  }
-  if (seen.error) article.append(failure(article, text, seen.error));
-}
-
-function under(text, seen) {
-  const line = document.createElement("div");
-  line.className = "under";
-  const seconds = (seen.last - seen.first) / 1000;
-  const facts = [];
-  if (seen.tokens) facts.push(`${seen.tokens} ${seen.tokens === 1 ? "token" : "tokens"}`);
-  if (seen.tokens > 1 && seconds > 0) facts.push(`${((seen.tokens - 1) / seconds).toFixed(1)} tokens/s`);
-  if (seen.stopped) facts.push("stopped");
-  if (seen.finish === "length") facts.push("cut at the length limit");
-  line.append(note(facts.join(" · ")));
-  if (navigator.clipboard) line.append(copyButton(text));
-  return line;
-}
-
-function note(text) {
-  const span = document.createElement("span");
-  span.className = "quiet";
-  span.textContent = text;
-  return span;
-}
-
-function button(label, act) {
-  const element = document.createElement("button");
-  element.type = "button";
-  element.className = "link";
-  element.textContent = label;
-  element.addEventListener("click", act);
-  return element;
-}
-
-function copyButton(text) {
-  const element = button("Copy", async () => {
-    await navigator.clipboard.writeText(text);
-    element.textContent = "Copied";
-    setTimeout(() => { element.textContent = "Copy"; }, 1500);
-  });
-  return element;
-}
-
-function failure(article, text, error) {
-  const line = document.createElement("p");
-  line.className = "error";
-  line.textContent = error;
-  line.append(button("Try again", () => {
-    if (running) return;
-    if (text) messages.pop();
-    article.remove();
-    answerLast();
-  }));
-  return line;
-}
-
-// --- one answer
-
-class Refusal extends Error {}
-
-async function stream(signal, seen, show) {
-  const body = JSON.stringify({ messages, stream: true, stream_options: { include_usage: true } });
-  const answer = await ask("v1/chat/completions", { method: "POST", body, signal });
-  if (!answer.ok) throw new Refusal(await refusal(answer));
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) throw new Refusal("The answer broke off.");
-    const frames = (rest + value).split("\n\n");
-    rest = frames.pop();
-    for (const frame of frames) {
-      if (frame === "data: [DONE]") return;
-      if (frame.startsWith("data: ")) take(JSON.parse(frame.slice(6)), seen, show);
-    }
-  }
-}
-
-function take(event, seen, show) {
-  if (event.error) throw new Refusal(`The answer was cut: ${event.error.message}.`);
-  if (event.usage) seen.tokens = event.usage.completion_tokens;
-  const choice = event.choices && event.choices[0];
-  if (!choice) return;
-  if (choice.finish_reason) seen.finish = choice.finish_reason;
-  if (!choice.delta.content) return;
-  seen.last = performance.now();
-  if (!seen.first) seen.first = seen.last;
-  if (!event.usage) seen.tokens += 1; // until the server says; a stopped answer never hears it
-  show(choice.delta.content);
-}
-
-async function refusal(answer) {
-  let error = {};
-  try {
-    error = (await answer.json()).error || {};
-  } catch { /* not this server's words: a proxy's page */ }
-  if (answer.status === 401) {
-    askForKey("The server did not take this key.");
-    return "The key was not accepted.";
-  }
-  if (answer.status === 429) return "Too many are asking at once. Wait a moment.";
-  if (answer.status === 503) return "The server is starting or stopping. Wait a moment.";
-  if (error.code === "context_length_exceeded") return "The conversation is longer than the model can read. Begin a new one.";
-  return error.message ? `The server refused: ${error.message}.` : `The server answered with status ${answer.status}.`;
-}
-
 // --- controls
 
-function stop() {
-  if (running) running.abort();
+function send(text) {
+  if (!text || conversation.running || conversation.waiting || !known) return;
+  page.welcome.hidden = true;
+  conversation.ask(text);
 }
 
-function reset() {
-  stop();
-  running = null;
-  messages = [];
-  page.log.replaceChildren();
+function sendPrompt() {
+  const text = page.prompt.value.trim();
+  if (page.send.disabled || !text) return;
+  page.prompt.value = "";
+  fit();
+  send(text);
+}
+
+function compare(on) {
+  comparing = on;
+  document.body.classList.toggle("comparing", on);
+  page.compare.setAttribute("aria-pressed", String(on));
+  begin();
+}
+
+function begin() {
+  conversation.reset(comparing ? sides : []);
   page.welcome.hidden = false;
   refresh();
   page.prompt.focus();
 }
 
 function refresh() {
-  page.send.hidden = Boolean(running);
-  page.stop.hidden = !running;
-  page.send.disabled = !known || !page.prompt.value.trim();
-  page.reset.disabled = !messages.length;
+  page.send.hidden = conversation.running;
+  page.stop.hidden = !conversation.running;
+  page.send.disabled = !known || conversation.waiting || !page.prompt.value.trim();
+  page.prompt.placeholder = conversation.waiting ? "Enter the result of the call first" : "Message";
+  page.reset.disabled = conversation.empty;
+  page.compare.hidden = !sides.length;
+  page.tools.textContent = tools.length ? `Tools (${tools.length})` : "Tools";
 }
 
 function fit() {
@@ -294,26 +143,28 @@ function fit() {
   page.prompt.style.height = `${page.prompt.scrollHeight}px`;
 }
 
-page.composer.addEventListener("submit", (event) => { event.preventDefault(); send(); });
+page.composer.addEventListener("submit", (event) => { event.preventDefault(); sendPrompt(); });
 page.prompt.addEventListener("input", () => { fit(); refresh(); });
 page.prompt.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
-  send();
+  sendPrompt();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && running) stop();
+  if (event.key === "Escape" && conversation.running) conversation.stop();
 });
-page.stop.addEventListener("click", () => { stop(); page.prompt.focus(); });
-page.reset.addEventListener("click", reset);
+page.stop.addEventListener("click", () => { conversation.stop(); page.prompt.focus(); });
+page.reset.addEventListener("click", begin);
+page.compare.addEventListener("click", () => compare(!comparing));
+page.tools.addEventListener("click", () => toolsDialog.open(tools));
 page.changeKey.addEventListener("click", () => askForKey(""));
 page.keyForm.addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(KEY, page.key.value.trim());
+  keepKey(page.key.value.trim());
   connect();
 });
 
-takeKeyFromAddress();
-window.addEventListener("hashchange", () => { takeKeyFromAddress(); connect(); });
+takeAddress();
+window.addEventListener("hashchange", () => { takeAddress(); connect(); });
 page.prompt.focus();
 connect();

@@ -80,6 +80,7 @@ def write_output(folder: Path, spec: RunSpec, store: Store, right: bool = True, 
         training=facts,
         golden=verdict.golden,
         serving=spec.recipe.serving,
+        page=spec.recipe.page,
     ).write(folder / "manifest.json")
 
 

@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING
 
 from pulumi import dynamic
 
+from contract.api_key import make_api_key
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
-from infra.targets.local.identity import make_api_key
 
 if TYPE_CHECKING:
     from hosting.host import Host
     from hosting.spec import EndpointSpec
 
 RUNNING, OFF, STOPPED = "running", "off", "stopped"
-# Paths in the container.
-_MODEL = "/opt/ml/model"
-_API_KEY = "/run/llmops/api.key"
-_PUBLIC_KEY = "/run/llmops/signing.pub"
 
 
 class HostingProvider(KitProvider):
@@ -119,26 +115,15 @@ def _names(host: Host) -> set[str]:
 
 
 def _spec(props: Properties) -> EndpointSpec:
-    from contract.api_key import key_digest
-    from hosting.spec import EndpointSpec
+    from hosting.model_endpoint import ServedVersion, endpoint_spec
 
-    folders = {_MODEL: props["folder"], _API_KEY: props["key_file"], _PUBLIC_KEY: props["public_key_file"]}
-    environ = {
-        "LLMOPS_AUTH": "key",
-        "LLMOPS_API_KEY_FILE": _API_KEY,
-        "LLMOPS_PUBLIC_KEY_FILE": _PUBLIC_KEY,
-        "LLMOPS_MODEL_NAME": props["model"],
-        "LLMOPS_MODEL_SHA256": props["sha256"],
-        "LLMOPS_PRECISION": props["precision"],
-        "LLMOPS_ENGINE": props["engine"],
-    }
-    return EndpointSpec.model_validate(
-        {
-            "name": props["endpoint"],
-            "image": props["image"],
-            "folders": folders,
-            "environ": environ,
-            "key_sha256": key_digest(Path(props["key_file"]).read_text().strip()),
-            **{key: props[key] for key in ("instances", "port", "rollout")},
-        }
+    version = ServedVersion(Path(props["folder"]), Path(props["public_key_file"]), props["model"], props["sha256"])
+    return endpoint_spec(
+        version,
+        name=props["endpoint"],
+        image=props["image"],
+        key_file=Path(props["key_file"]),
+        engine=props["engine"],
+        precision=props["precision"],
+        **{key: props[key] for key in ("instances", "port", "rollout")},
     )

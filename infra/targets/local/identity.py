@@ -1,6 +1,5 @@
-"""Keys: the pair that signs model versions, and the API key of each endpoint. Only paths get into the state."""
+"""The key pair that signs model versions. Only paths get into the state."""
 
-import os
 from pathlib import Path
 
 from pulumi import dynamic
@@ -29,19 +28,6 @@ class SigningKeyProvider(KitProvider):
         """Remove the pair. The engine asks only after the resource was unprotected."""
         for name in ("private_key", "public_key_file"):
             Path(_props[name]).unlink(missing_ok=True)
-
-
-def make_api_key(path: Path) -> None:
-    """Write a new API key (256 random bits, mode 0600) unless the file exists."""
-    import secrets
-
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
-        f.write(f"sk-{secrets.token_urlsafe(32)}\n")
-    temporary.replace(path)
 
 
 def _make_pair(props: Properties) -> Properties:

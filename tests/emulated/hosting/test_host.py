@@ -1,5 +1,6 @@
 """Endpoints with real processes: what survives, what is rolled back, and that no request is lost."""
 
+import json
 import os
 import signal
 import socket
@@ -246,6 +247,14 @@ def test_manual_rollout_leaves_the_traffic_to_its_caller(host: Host, spec: Endpo
     both = host.apply(changed(spec, environ={"VERSION": "2"}, rollout={"strategy": "manual"}))
     assert {v.weight for v in both.variants} == {100, 0}
     (new,) = [v for v in both.variants if v.id != old.id]
+    wanted = urllib.request.Request(both.url, headers={"X-Llmops-Variant": new.id})
+    assert urllib.request.urlopen(wanted, timeout=60).read() == b"2"
+    every = urllib.request.Request(both.url, headers={"X-Llmops-Variant": "*"})
+    listed = json.loads(urllib.request.urlopen(every, timeout=60).read())["data"]
+    assert {(v["id"], v["weight"]) for v in listed} == {(old.id, 100), (new.id, 0)}
+    unknown = urllib.request.Request(both.url, headers={"X-Llmops-Variant": "v0"})
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(unknown, timeout=60)
     host.set_traffic("echo", {old.id: 1, new.id: 3})
     answers = [get(both.url) for _ in range(8)]
     assert sorted(answers) == ["1"] * 2 + ["2"] * 6

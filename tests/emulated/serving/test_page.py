@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,7 +134,7 @@ def test_the_order_of_focus(ready) -> None:
     for _ in range(3):
         found.append(ready.evaluate("document.activeElement.id"))
         ready.keyboard.press("Tab")
-    assert found == ["prompt", "send", "change-key"]
+    assert found == ["prompt", "send", "tools"]
 
 
 def test_nothing_scrolls_sideways_on_a_phone(ready) -> None:
@@ -174,40 +175,241 @@ def test_errors_are_told_in_words_and_can_be_tried_again(ready) -> None:
     assert ready.locator(".message").count() == 2
 
 
+def answers(*texts: str, calls: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """A streamed answer, for `route.fulfill`: its pieces of text, then its calls."""
+    deltas = [{"content": text} for text in texts] + [{"tool_calls": [call]} for call in calls or []]
+    frames = [json.dumps({"choices": [{"delta": delta}]}) for delta in deltas]
+    body = "".join(f"data: {frame}\n\n" for frame in [*frames, "[DONE]"])
+    return {"body": body, "content_type": "text/event-stream"}
+
+
+def asked(page, text: str) -> None:
+    page.locator("#prompt").fill(text)
+    page.locator("#prompt").press("Enter")
+    page.locator(".turn").last.locator(".under, .error").last.wait_for()
+
+
 MARKDOWN = """# Going back
-Use `llmops rollback`, **then** *up*:
+Use `llmops rollback`, **then** *up*, see [the page](https://docs.test/a "b"):
 
 1. first `a`
 2. second
    goes on
+   - [x] inner &amp; done
+
+| model | tokens/s |
+|:--|--:|
+| **a** | 12 |
+
+> quoted
 
 ```bash
 llmops up <b>*not bold*</b>
 ```
-- [a link](javascript:alert(1)) <img src=x onerror=alert(1)>
-- 2*3*4 and **open"""
+2*3*4 and **open"""
 
 
-def test_markdown_is_shown_as_elements_and_nothing_else_is(ready, faults: list[str]) -> None:
+def test_markdown_is_shown_as_elements_and_its_blocks_stay_while_it_grows(ready, faults: list[str]) -> None:
     pieces = [MARKDOWN[i : i + 7] for i in range(0, len(MARKDOWN), 7)]
-    frames = [json.dumps({"choices": [{"delta": {"content": piece}}]}) for piece in pieces]
-    body = "".join(f"data: {frame}\n\n" for frame in [*frames, "[DONE]"])
-    ready.route("**/v1/chat/completions", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
-    ready.locator("#prompt").fill("How?")
-    ready.locator("#prompt").press("Enter")
-    ready.locator(".under").wait_for()
+    ready.route("**/v1/chat/completions", lambda route: route.fulfill(**answers(*pieces)))
+    asked(ready, "How?")
     shown = ready.locator(".assistant .text")
-    assert shown.evaluate("e => [...e.children].map((c) => c.tagName)") == ["P", "P", "OL", "PRE", "UL"]
-    assert shown.locator(".heading").inner_text() == "Going back"
+    tags = ["H3", "P", "OL", "DIV", "BLOCKQUOTE", "DIV", "P"]
+    assert shown.evaluate("e => [...e.children].map((c) => c.tagName)") == tags
     assert shown.locator("p code").all_inner_texts() == ["llmops rollback"]
-    assert shown.locator("strong, em").all_inner_texts() == ["then", "up"]
-    assert shown.locator("ol li").all_inner_texts() == ["first a", "second\ngoes on"]
+    assert shown.locator("p strong, p em").all_inner_texts() == ["then", "up"]
+    assert shown.locator("ol > li").all_inner_texts() == ["first a", "second\ngoes on\n☑ inner & done"]
+    assert shown.locator("th, td").all_inner_texts() == ["model", "tokens/s", "a", "12"]
     assert shown.locator("pre").inner_text() == "llmops up <b>*not bold*</b>"
-    assert shown.locator("ul li").all_inner_texts() == [
-        "[a link](javascript:alert(1)) <img src=x onerror=alert(1)>",
-        "2*3*4 and **open",
+    assert shown.locator(".code-bar").inner_text().split() == ["bash", "Copy"]
+    link = shown.locator("a")
+    assert [link.get_attribute(name) for name in ("href", "rel")] == [
+        "https://docs.test/a",
+        "noopener noreferrer nofollow",
     ]
-    assert shown.locator("a, img, b").count() == 0
+    assert shown.locator("p").last.inner_text() == "2*3*4 and **open"
+    grown = """async ([whole, step]) => {
+      const { MarkdownView } = await import("/markdown.js");
+      const show = (ends) => {
+        const element = document.createElement("div"), view = new MarkdownView(element);
+        const seen = ends.map((end) => { view.show(whole.slice(0, end)); return element.firstChild; });
+        return [element.innerHTML, new Set(seen.slice(20)).size];
+      };
+      const ends = Array.from({ length: whole.length }, (_, i) => i + 1);
+      return [show(ends), show([whole.length])];
+    }"""
+    letterwise, at_once = ready.evaluate(grown, [MARKDOWN, 1])
+    assert letterwise[0] == at_once[0]
+    assert letterwise[1] == 1  # the heading was made once, whatever came behind it
+    assert faults == []
+
+
+HOSTILE = r"""<script>window.hit = 1</script><img src=https://evil.test/a onerror="window.hit=1">
+<svg onload=window.hit=1>
+
+![x](https://evil.test/b.png) ![y](javascript:window.hit=1) <https://evil.test/c> [r]: https://evil.test/d
+[a](javascript:window.hit=1) [b](data:text/html,<script>window.hit=1</script>) [c](//evil.test/e) [d](JaVaScRiPt:1)
+[e](https://evil.test/f" onmouseover="window.hit=1) [f](&#106;avascript:window.hit=1) [g](vbscript:1) [h](file:///etc)
+| <iframe src=https://evil.test/g> | &lt;b&gt; |
+|--|--|
+| <style>@import 'https://evil.test/h'</style> | `<b>` |
+
+```html"><script>window.hit=1</script>
+<link rel=stylesheet href=https://evil.test/i>
+```
+<form action=https://evil.test/j><input autofocus onfocus=window.hit=1>"""
+
+
+def test_hostile_markdown_runs_nothing_and_loads_nothing(
+    ready, faults: list[str], shared_server: ServingProcess
+) -> None:
+    requests: list[str] = []
+    ready.on("request", lambda request: requests.append(request.url))
+    deep = [
+        "> " * 5000 + "x",
+        "[" * 9000,
+        "*a " * 5000,
+        "- " * 3000 + "z",
+        "<a " * 5000,
+        "|a" * 3000 + "\n" + "|-" * 3000,
+    ]
+    for text in (HOSTILE, *deep):
+        ready.route("**/v1/chat/completions", lambda route, text=text: route.fulfill(**answers(text)))
+        asked(ready, "Be evil.")
+    assert ready.evaluate("window.hit") is None
+    assert {url for url in requests if not url.startswith(f"{shared_server.url}/")} == set()
+    shown = ready.locator(".assistant .text")
+    allowed = (
+        "a,p,h3,h4,h5,h6,ul,ol,li,code,pre,strong,em,del,br,hr,blockquote,table,thead,tbody,tr,th,td,div,span,button"
+    )
+    assert shown.locator(f"xpath=.//*[not(contains(',{allowed},', concat(',', local-name(), ',')))]").count() == 0
+    assert shown.locator("a").evaluate_all("all => all.every((a) => /^https?:/.test(a.href) && a.rel)") is True
+    attributes = shown.locator("*").evaluate_all(
+        "all => [...new Set(all.flatMap((e) => e.getAttributeNames()))].sort()"
+    )
+    assert set(attributes) <= {
+        "class",
+        "href",
+        "rel",
+        "target",
+        "title",
+        "tabindex",
+        "role",
+        "aria-label",
+        "type",
+        "start",
+    }
+    assert "<script>window.hit = 1</script>" in shown.first.inner_text()
+    with pytest.raises(Exception, match="TrustedHTML"):
+        ready.evaluate("document.body.innerHTML = '<b>x</b>'")
+    faults.clear()  # what that last line reports
+
+
+WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+
+
+def test_calls_are_shown_and_their_results_sent(ready, faults: list[str]) -> None:
+    sent: list[dict[str, Any]] = []
+
+    def answer(route) -> None:
+        sent.append(json.loads(route.request.post_data))
+        call = {
+            "index": 0,
+            "id": "call_1",
+            "type": "function",
+            "function": {"name": "get_weather", "arguments": '{"city"'},
+        }
+        rest = {"index": 0, "function": {"arguments": ':"Rome <b>"}'}}
+        other = {"index": 1, "id": "call_2", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}
+        first = answers("I look.", calls=[call, rest, other])
+        route.fulfill(**(first if len(sent) == 1 else answers("It is 21 degrees.")))
+
+    ready.route("**/v1/chat/completions", answer)
+    ready.locator("#tools").press("Enter")
+    field = ready.locator("#tools-json")
+    for text, complaint in (("[{", "no JSON"), ("{}", "a list"), ("[{}]", "Tool 1 has no name")):
+        field.fill(text)
+        ready.get_by_role("button", name="Use these tools").press("Enter")
+        assert complaint in ready.locator("dialog .error").inner_text()
+    field.fill(json.dumps([WEATHER, {"name": "get_time"}]))
+    ready.get_by_role("button", name="Use these tools").press("Enter")
+    assert ready.locator("#tools").inner_text() == "Tools (2)"
+    ready.locator("#prompt").fill("How is the weather?")
+    ready.locator("#prompt").press("Enter")
+    call = ready.get_by_role("region", name="Call of get_weather")
+    assert json.loads(call.locator("code").inner_text()) == {"city": "Rome <b>"}
+    results = ready.get_by_label("Result of")
+    results.nth(0).fill('{"degrees": 21}')
+    ready.locator("#prompt").fill("not yet")
+    assert ready.locator("#send").is_disabled()
+    results.nth(1).fill("noon")
+    ready.locator("#prompt").fill("")
+    ready.get_by_role("button", name="Send results").press("Enter")
+    ready.get_by_text("It is 21 degrees.").wait_for()
+    assert sent[0]["tools"] == [WEATHER, {"type": "function", "function": {"name": "get_time"}}]
+    assert [m["role"] for m in sent[1]["messages"]] == ["user", "assistant", "tool", "tool"]
+    asked_for = sent[1]["messages"][1]["tool_calls"]
+    assert [c["function"]["arguments"] for c in asked_for] == ['{"city":"Rome <b>"}', "{}"]
+    assert [(m["tool_call_id"], m["content"]) for m in sent[1]["messages"][2:]] == [
+        ("call_1", '{"degrees": 21}'),
+        ("call_2", "noon"),
+    ]
+    assert faults == []
+
+
+def test_two_variants_answer_side_by_side(page, shared_server: ServingProcess, faults: list[str]) -> None:
+    def describe(route) -> None:
+        variant = route.request.headers.get("x-llmops-variant", "")
+        answer = route.fetch()
+        models = answer.json()
+        if variant == "*":  # the router's list, which is tested with it
+            models["data"] = [
+                {"id": v, "object": "variant", "weight": w} for v, w in (("v1", 0), ("v2", 100), ("v0", 0))
+            ]
+        elif variant:
+            models["data"][0] |= {"id": f"tiny@{variant[1:]}"}
+        route.fulfill(response=answer, json=models)
+
+    sent: dict[str, list[dict[str, Any]]] = {"v2": [], "v1": []}
+
+    def answer(route) -> None:
+        variant = route.request.headers["x-llmops-variant"]
+        sent[variant].append(json.loads(route.request.post_data))
+        if variant == "v1" and len(sent[variant]) == 1:
+            route.fulfill(status=429, json={"error": {"message": "busy"}})
+        else:
+            route.fulfill(**answers(f"I am {variant}. ", "So it is."))
+
+    page.route("**/v1/models", describe)
+    page.route("**/v1/chat/completions", answer)
+    page.set_viewport_size({"width": 1200, "height": 800})
+    page.goto(f"{shared_server.url}/#key={API_KEY}&compare")
+    page.get_by_role("button", name="Side by side", pressed=True).wait_for()
+    asked(page, "Who are you?")
+    sides = page.locator(".side")
+    until(lambda: page.locator(".under").count() == 1 and page.locator(".error").count() == 1)
+    assert [text.partition(" ")[0] for text in page.locator(".side-name").all_inner_texts()] == ["tiny@2", "tiny@1"]
+    assert "Too many are asking" in sides.nth(1).inner_text()
+    for fact in ("first token after", "2 tokens", "tokens/s"):
+        assert fact in sides.nth(0).locator(".under").inner_text()
+    left, right = (sides.nth(i).bounding_box() for i in range(2))
+    assert left
+    assert right
+    assert (left["y"], left["x"] < right["x"]) == (right["y"], True)
+    page.get_by_role("button", name="Try again").press("Enter")
+    until(lambda: page.locator(".under").count() == 2)
+    asked(page, "Really?")
+    until(lambda: page.locator(".under").count() == 4)
+    said = [[m["content"] for m in sent[variant][-1]["messages"]] for variant in ("v2", "v1")]
+    assert said == [["Who are you?", f"I am {variant}. So it is.", "Really?"] for variant in ("v2", "v1")]
+    page.set_viewport_size({"width": 360, "height": 740})
+    left, right = (sides.nth(i).bounding_box() for i in range(2))
+    assert left
+    assert right
+    assert (left["x"], left["y"] < right["y"]) == (right["x"], True)
+    assert page.locator("#scroller").evaluate("e => e.scrollWidth <= e.clientWidth")
+    page.get_by_role("button", name="Side by side").press("Enter")  # alone again, with a new conversation
+    assert page.locator(".turn").count() == 0
     assert faults == []
 
 
@@ -216,11 +418,17 @@ def test_questions_of_the_version_are_offered(page, shared_server: ServingProces
         answer = route.fetch()
         models = answer.json()
         assert models["data"][0]["metadata"]["examples"] == []  # the tiny model's golden prompt expects nothing
-        models["data"][0]["metadata"]["examples"] = ["Where is <i>it</i>?"]
+        assert models["data"][0]["metadata"]["tools"] == []
+        models["data"][0]["metadata"] |= {"examples": ["Where is <i>it</i>?"], "tools": [WEATHER]}
         route.fulfill(response=answer, json=models)
 
     page.route("**/v1/models", with_example)
     page.goto(f"{shared_server.url}/#key={API_KEY}")
+    until(lambda: page.locator("#tools").inner_text() == "Tools (1)")
+    page.locator("#tools").press("Enter")
+    assert "get_weather" in page.locator("#tools-json").input_value()
+    page.locator("#tools-json").fill("")
+    page.get_by_role("button", name="Use these tools").press("Enter")
     shorten(page, 5)
     page.get_by_role("button", name="Where is <i>it</i>?").press("Enter")
     page.locator(".under").wait_for()

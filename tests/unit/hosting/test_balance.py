@@ -65,6 +65,16 @@ def test_what_is_avoided_is_taken_only_when_there_is_no_other() -> None:
     assert balanced.choose([first]) is first
 
 
+def test_a_wanted_variant_answers_whatever_the_weights_and_no_other_does() -> None:
+    balanced = table(a=(100, 1), b=(0, 2))
+    chosen = [balanced.choose(wanted="b") for _ in range(4)]
+    assert [b.url for b in chosen if b] == ["http://b:0", "http://b:1"] * 2
+    assert Counter(b.variant for b in (balanced.choose() for _ in range(4)) if b) == {"a": 4}
+    for backend in balanced.backends.values():
+        backend.mark(backend.variant == "a")
+    assert balanced.choose(wanted="b") is None
+
+
 def test_new_routes_keep_counts_of_what_stays_and_drain_what_goes() -> None:
     balanced = table(v=(1, 2))
     stays, goes = balanced.backends.values()
