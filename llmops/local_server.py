@@ -6,7 +6,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,20 +53,19 @@ def temporary_home() -> Iterator[Path]:
     of serves that were killed.
     """
     base = cache_dir() / "serve"
-    with locked(base / ".lock"):
-        for left in [path for path in base.iterdir() if path.is_dir()]:
-            with suppress(BlockingIOError), locked(left / ".lock", wait=False):
-                _remove(left)
-        home = Path(tempfile.mkdtemp(dir=base))
-        held = locked(home / ".lock")
-        held.__enter__()
-    try:
-        yield home
-    finally:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave processes behind
-        _remove(home)
-        held.__exit__(None, None, None)
-        signal.signal(signal.SIGINT, before)
+    with ExitStack() as held:
+        with locked(base / ".lock"):
+            for left in [path for path in base.iterdir() if path.is_dir()]:
+                with suppress(BlockingIOError), locked(left / ".lock", wait=False):
+                    _remove(left)
+            home = Path(tempfile.mkdtemp(dir=base))
+            held.enter_context(locked(home / ".lock"))
+        try:
+            yield home
+        finally:
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave processes behind
+            _remove(home)
+            signal.signal(signal.SIGINT, before)
 
 
 def require_port(port: int) -> None:

@@ -13,7 +13,7 @@ from contract.errors import KitError
 from contract.layout import cache_dir
 from llmops.cli import app
 from llmops.evaluation.models import stored_model
-from llmops.local_server import name_of, serve, temporary_home
+from llmops.local_server import _version, name_of, serve, temporary_home
 from llmops.platforms.local.platform import LocalPlatform
 from tests.support.versions import write_version
 
@@ -61,6 +61,14 @@ def test_weights_beyond_the_memory_and_a_missing_form_are_refused(
     stored = stored_model(platform, platform.store().put_model(tmp_path / "version", platform.sign))
     form = start([stored], tmp_path, platform)
     assert (form.what, form.where) == ("chatbot@1 has no OpenVINO form, which processors serve", "--engine")
+    key = platform.outputs.signing.public_key
+    version = _version(stored, 0, tmp_path, "serving-torch", key, lambda _: None)
+    assert (version.folder, version.model, version.sha256) == (
+        platform.store().model_folder(stored.sha256),
+        "chatbot@1",
+        stored.sha256,
+    )
+    assert version.public_key_file.read_text() == key
     (tmp_path / "big").mkdir()
     with (tmp_path / "big" / "model.safetensors").open("wb") as file:
         file.truncate(3_000_000_000)
