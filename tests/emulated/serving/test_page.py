@@ -134,7 +134,7 @@ def test_the_order_of_focus(ready) -> None:
     for _ in range(3):
         found.append(ready.evaluate("document.activeElement.id"))
         ready.keyboard.press("Tab")
-    assert found == ["prompt", "send", "tools"]
+    assert found == ["prompt", "send", "change-key"]  # this model's chat template takes no tools
 
 
 def test_nothing_scrolls_sideways_on_a_phone(ready) -> None:
@@ -206,7 +206,7 @@ Use `llmops rollback`, **then** *up*, see [the page](https://docs.test/a "b"):
 ```bash
 llmops up <b>*not bold*</b>
 ```
-2*3*4 and **open"""
+snake_case_name and **open"""
 
 
 def test_markdown_is_shown_as_elements_and_its_blocks_stay_while_it_grows(ready, faults: list[str]) -> None:
@@ -227,7 +227,7 @@ def test_markdown_is_shown_as_elements_and_its_blocks_stay_while_it_grows(ready,
         "https://docs.test/a",
         "noopener noreferrer nofollow",
     ]
-    assert shown.locator("p").last.inner_text() == "2*3*4 and **open"
+    assert shown.locator("p").last.inner_text() == "snake_case_name and **open"
     grown = """async ([whole, step]) => {
       const { MarkdownView } = await import("/markdown.js");
       const show = (ends) => {
@@ -273,8 +273,9 @@ def test_hostile_markdown_runs_nothing_and_loads_nothing(
         "<a " * 5000,
         "|a" * 3000 + "\n" + "|-" * 3000,
     ]
-    for text in (HOSTILE, *deep):
-        ready.route("**/v1/chat/completions", lambda route, text=text: route.fulfill(**answers(text)))
+    texts = iter((HOSTILE, *deep))
+    ready.route("**/v1/chat/completions", lambda route: route.fulfill(**answers(next(texts))))
+    for _ in range(1 + len(deep)):
         asked(ready, "Be evil.")
     assert ready.evaluate("window.hit") is None
     assert {url for url in requests if not url.startswith(f"{shared_server.url}/")} == set()
@@ -308,7 +309,19 @@ def test_hostile_markdown_runs_nothing_and_loads_nothing(
 WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
 
 
-def test_calls_are_shown_and_their_results_sent(ready, faults: list[str]) -> None:
+def describe_with(page, **metadata: Any) -> None:
+    """Let the server say more of its model than the tiny one has."""
+
+    def change(route) -> None:
+        answer = route.fetch()
+        models = answer.json()
+        models["data"][0]["metadata"] |= metadata
+        route.fulfill(response=answer, json=models)
+
+    page.route("**/v1/models", change)
+
+
+def test_calls_are_shown_and_their_results_sent(page, shared_server: ServingProcess, faults: list[str]) -> None:
     sent: list[dict[str, Any]] = []
 
     def answer(route) -> None:
@@ -324,28 +337,30 @@ def test_calls_are_shown_and_their_results_sent(ready, faults: list[str]) -> Non
         first = answers("I look.", calls=[call, rest, other])
         route.fulfill(**(first if len(sent) == 1 else answers("It is 21 degrees.")))
 
-    ready.route("**/v1/chat/completions", answer)
-    ready.locator("#tools").press("Enter")
-    field = ready.locator("#tools-json")
+    describe_with(page, takes_tools=True)
+    page.route("**/v1/chat/completions", answer)
+    page.goto(f"{shared_server.url}/#key={API_KEY}")
+    page.locator("#tools").press("Enter")
+    field = page.locator("#tools-json")
     for text, complaint in (("[{", "no JSON"), ("{}", "a list"), ("[{}]", "Tool 1 has no name")):
         field.fill(text)
-        ready.get_by_role("button", name="Use these tools").press("Enter")
-        assert complaint in ready.locator("dialog .error").inner_text()
+        page.get_by_role("button", name="Use these tools").press("Enter")
+        assert complaint in page.locator(".complaint").inner_text()
     field.fill(json.dumps([WEATHER, {"name": "get_time"}]))
-    ready.get_by_role("button", name="Use these tools").press("Enter")
-    assert ready.locator("#tools").inner_text() == "Tools (2)"
-    ready.locator("#prompt").fill("How is the weather?")
-    ready.locator("#prompt").press("Enter")
-    call = ready.get_by_role("region", name="Call of get_weather")
+    page.get_by_role("button", name="Use these tools").press("Enter")
+    assert page.locator("#tools").inner_text() == "Tools (2)"
+    page.locator("#prompt").fill("How is the weather?")
+    page.locator("#prompt").press("Enter")
+    call = page.get_by_role("region", name="Call of get_weather")
     assert json.loads(call.locator("code").inner_text()) == {"city": "Rome <b>"}
-    results = ready.get_by_label("Result of")
+    results = page.get_by_label("Result of")
     results.nth(0).fill('{"degrees": 21}')
-    ready.locator("#prompt").fill("not yet")
-    assert ready.locator("#send").is_disabled()
+    page.locator("#prompt").fill("not yet")
+    assert page.locator("#send").is_disabled()
     results.nth(1).fill("noon")
-    ready.locator("#prompt").fill("")
-    ready.get_by_role("button", name="Send results").press("Enter")
-    ready.get_by_text("It is 21 degrees.").wait_for()
+    page.locator("#prompt").fill("")
+    page.get_by_role("button", name="Send results").press("Enter")
+    page.get_by_text("It is 21 degrees.").wait_for()
     assert sent[0]["tools"] == [WEATHER, {"type": "function", "function": {"name": "get_time"}}]
     assert [m["role"] for m in sent[1]["messages"]] == ["user", "assistant", "tool", "tool"]
     asked_for = sent[1]["messages"][1]["tool_calls"]
@@ -413,16 +428,10 @@ def test_two_variants_answer_side_by_side(page, shared_server: ServingProcess, f
     assert faults == []
 
 
-def test_questions_of_the_version_are_offered(page, shared_server: ServingProcess) -> None:
-    def with_example(route) -> None:
-        answer = route.fetch()
-        models = answer.json()
-        assert models["data"][0]["metadata"]["examples"] == []  # the tiny model's golden prompt expects nothing
-        assert models["data"][0]["metadata"]["tools"] == []
-        models["data"][0]["metadata"] |= {"examples": ["Where is <i>it</i>?"], "tools": [WEATHER]}
-        route.fulfill(response=answer, json=models)
-
-    page.route("**/v1/models", with_example)
+def test_questions_and_tools_of_the_version_are_offered(page, shared_server: ServingProcess) -> None:
+    described = shared_server.ask("GET", "/v1/models")[1]["data"][0]["metadata"]
+    assert [described[name] for name in ("examples", "tools", "takes_tools")] == [[], [], False]
+    describe_with(page, examples=["Where is <i>it</i>?"], tools=[WEATHER], takes_tools=True)
     page.goto(f"{shared_server.url}/#key={API_KEY}")
     until(lambda: page.locator("#tools").inner_text() == "Tools (1)")
     page.locator("#tools").press("Enter")
