@@ -85,16 +85,6 @@ def test_a_signing_key_is_made_once_and_only_its_public_half_told(tmp_path: Path
     assert identity.SigningKeyProvider().read("id", props).id == ""
 
 
-def test_an_api_key_is_made_once(tmp_path: Path) -> None:
-    path = tmp_path / "keys/chat.key"
-    identity.make_api_key(path)
-    key = path.read_text()
-    identity.make_api_key(path)
-    assert path.read_text() == key
-    assert len(key.strip()) > 40
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
 def test_a_place_for_runs_keeps_them(tmp_path: Path) -> None:
     props = {"runs": str(tmp_path / "runs"), "image": "process:training@sha256:0"}
     training.TrainingPlaceProvider().create(props)
