@@ -19,6 +19,7 @@ RUNNING, OFF, STOPPED = "running", "off", "stopped"
 _MODEL = "/opt/ml/model"
 _API_KEY = "/run/llmops/api.key"
 _PUBLIC_KEY = "/run/llmops/signing.pub"
+_KEYS = "/run/llmops/keys"
 
 
 class HostingProvider(KitProvider):
@@ -120,9 +121,13 @@ def _names(host: Host) -> set[str]:
 
 def _spec(props: Properties) -> EndpointSpec:
     from contract.api_key import key_digest
+    from contract.limits import API_KEYS_FILE
     from hosting.spec import EndpointSpec
 
     folders = {_MODEL: props["folder"], _API_KEY: props["key_file"], _PUBLIC_KEY: props["public_key_file"]}
+    mounted = {variable: Path(path) for variable, path in props["key_files"].items()}
+    # Their folders: Docker would go on with the old file where one is replaced by another.
+    folders |= {f"{_KEYS}/{number}": str(path.parent) for number, path in enumerate(mounted.values())}
     environ = {
         "LLMOPS_AUTH": "key",
         "LLMOPS_API_KEY_FILE": _API_KEY,
@@ -131,6 +136,8 @@ def _spec(props: Properties) -> EndpointSpec:
         "LLMOPS_MODEL_SHA256": props["sha256"],
         "LLMOPS_PRECISION": props["precision"],
         "LLMOPS_ENGINE": props["engine"],
+        **props["limits"],
+        **{variable: f"{_KEYS}/{number}/{path.name}" for number, (variable, path) in enumerate(mounted.items())},
     }
     return EndpointSpec.model_validate(
         {
@@ -139,6 +146,7 @@ def _spec(props: Properties) -> EndpointSpec:
             "folders": folders,
             "environ": environ,
             "key_sha256": key_digest(Path(props["key_file"]).read_text().strip()),
+            "keys_file": props["key_files"].get(API_KEYS_FILE, ""),
             **{key: props[key] for key in ("instances", "port", "rollout")},
         }
     )

@@ -63,7 +63,8 @@ def test_an_image_that_can_not_run_a_version_says_which_could(monkeypatch: pytes
 
 def test_vllm_is_started_with_the_servers_limits_and_no_code(tmp_path: Path) -> None:
     from contract.documents.model import Golden, Lineage, Message, ModelManifest
-    from serving.settings import RequestLimits, ServerSettings
+    from contract.limits import RequestLimits
+    from serving.settings import ServerSettings
     from serving.vllm_server import command
 
     manifest = ModelManifest.new(

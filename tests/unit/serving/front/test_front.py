@@ -11,6 +11,7 @@ import pytest
 
 from contract.api_key import key_digest
 from contract.http_guard import error_body
+from contract.limits import RequestLimits
 from serving.errors import ApiError
 from serving.front import Front
 from serving.front.exchange import EXCHANGE, Message, Receive, Scope, Send
@@ -18,7 +19,7 @@ from serving.front.readiness import Readiness
 from serving.front.vllm import VllmApp
 from serving.metrics import Metrics
 from serving.openai import parse_chat
-from serving.settings import RequestLimits, ServerSettings
+from serving.settings import ServerSettings
 
 KEY = "0123456789abcdef"
 BODY = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}).encode()
@@ -181,7 +182,7 @@ def test_an_answer_whose_time_is_over_is_504_or_an_error_frame() -> None:
             await scope[EXCHANGE].send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
         await asyncio.Event().wait()
 
-    server = front(late, request_seconds=0.05, stream_seconds=0.1)
+    server = front(late, request_seconds=0.1, stream_seconds=0.2)
     assert ask(server, "POST", "/invocations", BODY).status == 504
     first, last, _ = ask(server, "POST", "/invocations", b'{"stream": true}').body.split(b"\n\n")
     assert first == b"data: 1"
