@@ -14,6 +14,7 @@ from contract.http_guard import error_body
 from contract.limits import RequestLimits
 from serving.errors import ApiError
 from serving.front import Front
+from serving.front.admission import Admission
 from serving.front.exchange import EXCHANGE, Message, Receive, Scope, Send
 from serving.front.readiness import Readiness
 from serving.front.vllm import VllmApp
@@ -259,7 +260,7 @@ def test_10000_malformed_requests_are_each_the_clients_fault(engine: str, capsys
     server = front()
     if engine == "vllm":
         settings = ServerSettings(Path(), "", api_key=KEY)
-        server = front(VllmApp(vllm_like, settings, Readiness()))
+        server = front(VllmApp(vllm_like, settings, Readiness(), Admission(RequestLimits())))
 
     async def scenario() -> Counter[int]:
         generator, found = random.Random(21), Counter[int]()
