@@ -30,6 +30,7 @@ from contract.gpus import MEMORY_SHARE, usable_gpus
 from contract.integrity.verified_model import VerifiedVersion
 from contract.layout import MANIFEST
 from contract.names import require_name
+from serving.engines.vllm_gpus import choose_gpus
 from serving.front.protocol import KEEPALIVE_SECONDS, bind
 from serving.front.readiness import Readiness
 from serving.loading import LoadingServer
@@ -102,7 +103,7 @@ def _serve(
 
 
 def command(
-    settings: ServerSettings, manifest: ModelManifest, folder: Path, template: str, *, gpu: bool = True
+    settings: ServerSettings, manifest: ModelManifest, folder: Path, template: str, *, gpus: int = 1
 ) -> list[str]:
     """Returns the arguments of vLLM's server.
 
@@ -111,7 +112,7 @@ def command(
         manifest: the version's manifest.
         folder: contains the version's files.
         template: the model's chat template, which determines the form of its tool calls.
-        gpu: whether it runs on a GPU.
+        gpus: the number of GPUs that compute together; 0: it runs on processors.
     """
     limits = settings.limits
     name = settings.name or manifest.name
@@ -127,6 +128,7 @@ def command(
         "load-format": "safetensors",
         "max-model-len": "auto",  # the model's own, or what the GPU has room for
         "gpu-memory-utilization": str(MEMORY_SHARE),
+        "tensor-parallel-size": str(gpus or 1),
         "max-num-seqs": str(limits.max_running),
         "max-num-queued-reqs": str(limits.max_running + limits.max_queue),  # it counts those that run too
         "shutdown-timeout": str(max(1, int(settings.drain_seconds))),
@@ -137,7 +139,9 @@ def command(
     }
     flags = ["--disable-fastapi-docs", "--disable-uvicorn-access-log", "--no-trust-remote-code"]
     flags += ["--enable-auto-tool-choice"] if parser else []
-    flags += [] if gpu else ["--enforce-eager"]  # for a processor, which tests alone run it on, compiling takes minutes
+    flags += (
+        [] if gpus else ["--enforce-eager"]
+    )  # for a processor, which tests alone run it on, compiling takes minutes
     return [*(word for key, value in arguments.items() for word in (f"--{key}", value)), *flags]
 
 
@@ -287,8 +291,14 @@ def _start(
 ) -> Iterator[_VllmProcess]:
     """Yields vLLM's process; ends whatever is left of its process group after the block."""
     template = (version.read("chat_template.jinja") or version.read("tokenizer_config.json") or b"").decode()
-    gpu = bool(usable_gpus(os.environ))
-    arguments = command(settings, version.manifest, folder / "model", template, gpu=gpu)
+    gpus = 0
+    if usable_gpus(os.environ):
+        files = version.manifest.files.items()
+        stored = sum(file.size for name, file in files if "/" not in name and name.endswith(".safetensors"))
+        chosen = choose_gpus(version.read("config.json"), stored, settings.precision, os.environ)
+        gpus = chosen.gpus
+        say(f"GPUs {gpus}: {chosen.why}")
+    arguments = command(settings, version.manifest, folder / "model", template, gpus=gpus)
     phases, child_end = socket.socketpair()
     process = subprocess.Popen(
         [sys.executable, "-m", "serving.engines.vllm_child", str(os.getpid()), str(sock.fileno()), *arguments],
