@@ -2,11 +2,13 @@
 serving-vllm.
 
 Does what `vllm serve` does for one server (vllm/entrypoints/launchers/api_server/entry.py), but ends with its parent,
-accepts connections from the socket on which the parent listens, and reads requests behind the kit's header guard:
-uvicorn takes its protocol as an argument, which vLLM's functions pass on and its command line doesn't name.
+accepts connections from the socket on which the parent listens, and reads requests behind the kit's header guard.
+vLLM's functions pass a protocol on to uvicorn, and take a socket, but no option of its command line names either. So
+its `main` calls the kit's `_serve` in the place of its own `run_server`: the modules of its parser move between releases.
 """
 
 import ctypes
+import functools
 import os
 import signal
 import socket
@@ -27,38 +29,28 @@ def main(parent: int, listener: int, arguments: list[str]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != parent:  # it ended before prctl: nobody will ever send the signal
         sys.exit(1)
-    import uvloop
-    from vllm.entrypoints.launchers.cli_args import (  # pyright: ignore[reportMissingImports]
-        make_arg_parser,
-        validate_parsed_serve_args,
-    )
-    from vllm.entrypoints.launchers.launcher import (  # pyright: ignore[reportMissingImports]
-        validate_api_server_args,
-    )
-    from vllm.entrypoints.serve.utils.api_utils import cli_env_setup  # pyright: ignore[reportMissingImports]
-    from vllm.logger import configure_logging_from_args  # pyright: ignore[reportMissingImports]
-    from vllm.utils.argparse_utils import FlexibleArgumentParser  # pyright: ignore[reportMissingImports]
+    from vllm.entrypoints.launchers.api_server import entry  # pyright: ignore[reportMissingImports]
 
-    cli_env_setup()
-    args = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
-    configure_logging_from_args(args)
-    validate_parsed_serve_args(args)
-    validate_api_server_args(args)
-    uvloop.run(_serve(args, socket.socket(fileno=listener)))
+    sys.argv = [entry.__name__, *arguments]
+    entry.run_server = functools.partial(_serve, entry, socket.socket(fileno=listener))
+    entry.main()
 
 
-async def _serve(args: Any, sock: socket.socket) -> None:
-    from vllm.entrypoints.launchers.api_server.entry import (  # pyright: ignore[reportMissingImports]
-        run_server_worker,
-    )
-
+async def _serve(entry: Any, sock: socket.socket, args: Any) -> None:
+    """Serves as `entry.run_server(args)` does, on a socket that listens already and behind the header guard."""
     from serving.front.protocol import guarded_class, new_guard
     from serving.settings import ServerSettings
 
     guard = new_guard(ServerSettings.from_environ(os.environ).limits)
     signal.signal(signal.SIGTERM, _interrupt)  # until vLLM serves, and sets its own handler
-    await run_server_worker(
-        f"http://{args.host}:{args.port}",
+    port, args.port = args.port, 0
+    _, unused = entry.setup_server(
+        args, reuse_port=False
+    )  # checks the arguments, and binds a port that nobody asked for
+    unused.close()
+    args.port = port
+    await entry.run_server_worker(
+        f"http://{args.host}:{port}",
         sock,
         args,
         http=guarded_class(guard),

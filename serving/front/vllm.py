@@ -86,8 +86,9 @@ class VllmApp:
         """
         if self._cut:
             raise unavailable("stopping")
+        end = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as end:
+            async with end:
                 self._running.add(end)
                 try:
                     await self._app(scope, receive, send)
