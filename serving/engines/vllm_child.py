@@ -4,7 +4,7 @@ serving-vllm.
 Does what `vllm serve` does for one server (vllm/entrypoints/launchers/api_server/entry.py), but ends with its parent,
 accepts connections from the socket on which the parent listens, and reads requests behind the kit's header guard.
 vLLM's functions pass a protocol on to uvicorn, and take a socket, but no option of its command line names either. So
-its `main` calls the kit's `_serve` in the place of its own `run_server`: the modules of its parser move between releases.
+its `main` calls the kit's `_serve` in the place of its own `run_server`; what `main` imports moves between releases.
 """
 
 import ctypes
