@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from infra.settings import Limits
+from infra.settings import ServerLimits
 
 _FILES = ("api_keys_file", "metrics_key_file")
 
 
 def refused_limits(
-    limits: Limits, platform: str, seconds: float, stream_seconds: float
+    limits: ServerLimits, platform: str, seconds: float, stream_seconds: float
 ) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """Yields path below the endpoint's key, what and fix of each limit that a platform can't honour.
 

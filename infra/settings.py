@@ -99,8 +99,8 @@ class Rollout(Part):
         return self
 
 
-class Limits(AdmissionLimits):
-    """Limits of an endpoint's servers. What is not set is for the server to say."""
+class ServerLimits(AdmissionLimits):
+    """ServerLimits of an endpoint's servers. What is not set is for the server to say."""
 
     api_keys_file: str = Field(
         default="",
@@ -121,7 +121,7 @@ class Endpoint(Part):
     endpoint: bool = Field(default=True, description="on; off stops the servers and keeps everything else.")
     size: Size = Size()
     rollout: Rollout = Rollout()
-    limits: Limits = Limits()
+    limits: ServerLimits = ServerLimits()
     mode: Literal["realtime", "async", "serverless"] = Field(
         default="realtime",
         description="async: requests and responses are files, can scale to zero (cloud); serverless: unsupported.",

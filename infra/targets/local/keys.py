@@ -6,10 +6,10 @@ from contract.api_key import SHORTEST_KEY, is_usable_key
 from contract.errors import DocumentError
 from contract.key_file import KEY_FILE_EXAMPLE, read_key_file
 from contract.limits import API_KEYS_FILE, METRICS_KEY_FILE
-from infra.settings import Limits, setting_error
+from infra.settings import ServerLimits, setting_error
 
 
-def key_files(project: Path, name: str, limits: Limits) -> dict[str, str]:
+def key_files(project: Path, name: str, limits: ServerLimits) -> dict[str, str]:
     """Returns variable of the server -> absolute path, for the files that an endpoint's limits name.
 
     Args:

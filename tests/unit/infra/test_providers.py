@@ -8,7 +8,7 @@ import dill
 import pytest
 
 from contract.errors import KitError, SettingError
-from infra.settings import Limits
+from infra.settings import ServerLimits
 from infra.targets import dynamic as provider
 from infra.targets.dynamic import KitProvider, Properties
 from infra.targets.local import endpoint, identity, images, storage, training
@@ -147,7 +147,7 @@ def test_files_of_keys_are_mounted_by_their_folders_and_wrong_ones_are_refused_b
     keys, scrape = tmp_path / "keys/api.json", tmp_path / "keys/metrics.key"
     keys.write_text('{"schema": "keys/1", "keys": []}')
     scrape.write_text("a-key-for-those-who-scrape\n")
-    limits = Limits(api_keys_file="keys/api.json", metrics_key_file="keys/metrics.key")
+    limits = ServerLimits(api_keys_file="keys/api.json", metrics_key_file="keys/metrics.key")
     files = key_files(tmp_path, "chat", limits)
     key, folder = tmp_path / "api.key", tmp_path / "model"
     key.write_text("a-key-of-16-characters")
@@ -170,6 +170,6 @@ def test_files_of_keys_are_mounted_by_their_folders_and_wrong_ones_are_refused_b
         ("metrics_key_file", "keys/metrics.key", "no usable key"),
     ):
         with pytest.raises(SettingError, match=word) as refused:
-            key_files(tmp_path, "chat", Limits.model_validate({field: value}))
+            key_files(tmp_path, "chat", ServerLimits.model_validate({field: value}))
         assert f"endpoints.chat.limits.{field}" in refused.value.where
         assert refused.value.fix
