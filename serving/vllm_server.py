@@ -43,6 +43,7 @@ _TOOL_PARSERS = {"<tool_call>": "hermes", "<|python_tag|>": "llama3_json"}
 _READ = (".safetensors", ".json", ".jinja", ".txt", ".model")
 _KEPT_LINES = 40
 _BACKLOG = 1024
+_STARTING = "starting vLLM"
 _PROGRESS_PHASES = {
     "Loading safetensors checkpoint shards": "loading weights",
     "Capturing CUDA graphs": "capturing graphs",
@@ -200,7 +201,10 @@ class _VllmProcess:
         self.lines.append(line)
         if found := _PROGRESS.search(line):
             share = int(found[2]) / 100
-            self.readiness.enter(_PROGRESS_PHASES[found[1]], lambda: share)
+            if share < 1:
+                self.readiness.enter(_PROGRESS_PHASES[found[1]], lambda: share)
+            else:
+                self.readiness.enter(_STARTING)  # what follows tells no progress
 
     def last_words(self) -> str:
         """Returns the reason of its end: its last line that names an error, or its last line."""
@@ -225,7 +229,7 @@ class _VllmLife:
     def run(self, stop: threading.Event) -> int:
         process = self._child.process
         begun, serves, ready = time.perf_counter(), False, False
-        self._enter("starting vLLM")
+        self._enter(_STARTING)
         while not stop.is_set():
             if process.poll() is not None:
                 raise ServingError(

@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvicorn
@@ -216,3 +216,23 @@ def test_while_vllm_loads_ping_says_why_and_then_vllm_takes_the_socket_over(envi
         writer.close()
 
     run(scenario)
+
+
+def test_progress_that_vllm_prints_is_the_phase_of_ping() -> None:
+    from serving.vllm_server import _VllmProcess
+
+    readiness, unused = Readiness(), cast(Any, None)
+    child = _VllmProcess(unused, unused, readiness)
+    for line, expected in (
+        (
+            "(Worker pid=7) Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01]",
+            ("loading weights", 0.5),
+        ),
+        ("INFO 11-29 03:25:08 [parallel_state.py:1906] world_size=1", ("loading weights", 0.5)),
+        ("Loading safetensors checkpoint shards: 100% Completed | 2/2 [00:02<00:00]", ("starting vLLM", None)),
+        ("Capturing CUDA graphs (mixed prefill-decode, PIECEWISE):  57%|###", ("capturing graphs", 0.57)),
+    ):
+        child.note(line)
+        status, body = readiness.describe()
+        assert (status, body["status"], body.get("progress")) == (503, *expected)
+    assert len(child.lines) == 4
