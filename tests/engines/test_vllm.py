@@ -127,7 +127,13 @@ def test_heads_bodies_and_numbers_that_are_too_large_are_refused(server: Serving
     assert server.chat("x" * 7_000_000)[0] == 413
     for name in ("../tiny", "file:///etc/passwd", "%2e%2e/tiny", "tiny\0"):
         assert server.chat(model=name)[0] == 404
-    for fields in ({"n": 10**6}, {"top_logprobs": 10**6}, {"stop": ["a"] * 1000}, {"max_tokens": 10**18}):
+    numbers: list[dict[str, Any]] = [
+        {"n": 10**6},
+        {"top_logprobs": 10**6},
+        {"stop": ["a"] * 1000},
+        {"max_tokens": 10**18},
+    ]
+    for fields in numbers:
         assert server.chat(**fields)[0] == 400, fields
     schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": ["x" * 70_000]}}}
     assert server.chat(response_format=schema)[0] == 400
