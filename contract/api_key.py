@@ -18,6 +18,14 @@ def make_api_key(path: Path) -> None:
         f.write(f"sk-{secrets.token_urlsafe(32)}\n")
     temporary.replace(path)
 
+SHORTEST_KEY = 16
+"""Characters of a key, at least."""
+
+
+def is_usable_key(key: str) -> bool:
+    """Returns whether a key can stand in a header and is long enough not to be guessed."""
+    return len(key) >= SHORTEST_KEY and key.isascii() and key.isprintable() and " " not in key
+
 
 def key_digest(key: str) -> str:
     """Returns the hex sha256 of a key. It reveals nothing about a random key, so a record may contain it."""

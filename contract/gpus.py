@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 MEMORY_SHARE = 0.9
@@ -30,12 +31,56 @@ def usable_gpus(environ: Mapping[str, str]) -> str:
     return "" if hides_all(environ) else device_evidence()
 
 
+class GpuMemory(Protocol):
+    """A kind of GPU."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def memory(self) -> int:
+        """Memory in bytes."""
+        ...
+
+
+class InstalledGpu(NamedTuple):
+    """A GPU of this machine."""
+
+    name: str
+    memory: int
+
+
+def installed_gpus(environ: Mapping[str, str]) -> list[InstalledGpu]:
+    """The GPUs that a process with this environment may use, by NVIDIA's tool; empty if it can't be asked.
+
+    https://docs.nvidia.com/deploy/nvidia-smi/index.html
+    """
+    if hides_all(environ):
+        return []
+    found = []
+    for line in _ask_smi("--query-gpu=name,memory.total", "--format=csv,noheader,nounits").splitlines():
+        name, _, mebibytes = line.rpartition(",")
+        if mebibytes.strip().isdigit():
+            found.append(InstalledGpu(name.strip(), int(mebibytes) << 20))
+    visible = [each.strip() for each in environ.get(VISIBLE, "").split(",") if each.strip()]
+    if visible and all(each.isdigit() and int(each) < len(found) for each in visible):
+        return [found[int(each)] for each in visible]
+    return found[: len(visible)] if visible else found  # by UUID: of a machine's GPUs one is as another
+
+
 def _smi_lists_any() -> bool:
     """Whether NVIDIA's tool lists a GPU: under WSL there is no device file."""
+    return _ask_smi("-L").startswith("GPU ")
+
+
+def _ask_smi(*arguments: str) -> str:
+    """What NVIDIA's tool prints; empty if it is not there or fails."""
     if not (program := shutil.which("nvidia-smi")):
-        return False
+        return ""
     try:
-        done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=_SMI_SECONDS, check=False)
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=_SMI_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0 and done.stdout.startswith("GPU ")
+        return ""
+    return done.stdout if done.returncode == 0 else ""

@@ -3,12 +3,16 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
 from contract.documents.document import Document, Part
+from contract.errors import DocumentError
+from contract.key_file import ApiKey, WatchedKeyFile
 
 
 class VariantRoute(Part):
@@ -17,6 +21,9 @@ class VariantRoute(Part):
     weight: int = Field(ge=0, le=1_000_000, description="Share of the requests, relative to the other weights.")
     backends: list[str] = Field(description="Base URLs, http://host:port.")
     key_sha256: str = Field(default="", description="Of the API key that its server takes; empty: it asks for none.")
+    keys_file: str = Field(
+        default="", description="Of further keys that it takes, on this machine; read when it changes."
+    )
 
 
 class Routes(Document):
@@ -103,6 +110,7 @@ class Table:
         self.draining: list[Backend] = []
         self._turns = Turns()
         self._chosen = 0
+        self._key_files: dict[str, WatchedKeyFile] = {}
         self._change = asyncio.Event()
 
     def update(self, routes: Routes) -> tuple[list[Backend], list[Backend]]:
@@ -145,8 +153,13 @@ class Table:
 
     def keys(self) -> list[str] | None:
         """Returns the digests of the keys that some variant accepts; None if one accepts requests without a key."""
-        digests = [route.key_sha256 for route in self.routes.variants.values()]
-        return digests if all(digests) else None
+        routes = self.routes.variants.values()
+        digests = [route.key_sha256 for route in routes]
+        if not all(digests):
+            return None
+        paths = {route.keys_file for route in routes if route.keys_file}
+        self._key_files = {path: self._key_files.get(path) or WatchedKeyFile(Path(path)) for path in paths}
+        return [*digests, *(key.sha256 for file in self._key_files.values() for key in _renewed(file))]
 
     @property
     def has_traffic(self) -> bool:
@@ -180,3 +193,9 @@ class Table:
             "backends": [b.describe() for b in self.backends.values()],
             "draining": [b.describe() for b in self.draining if b.in_flight],
         }
+
+
+def _renewed(file: WatchedKeyFile) -> list[ApiKey]:
+    with suppress(DocumentError):  # half-written: the server, which reads it too, says so in its log
+        file.renew()
+    return file.keys

@@ -116,6 +116,7 @@ class HostedEndpoint:
                 "weight": weights.get(v, 0),
                 "backends": [f"http://127.0.0.1:{p}" for p in ports],
                 "key_sha256": known[v].spec.key_sha256,
+                "keys_file": known[v].spec.keys_file,
             }
             for v, ports in backends.items()
         }

@@ -1,16 +1,19 @@
 """The endpoint of a model version: the serving image with the version's folder, its keys and its settings."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from contract.api_key import key_digest
+from contract.limits import API_KEYS_FILE
 from hosting.spec import EndpointSpec
 
 # Paths in the container.
 _MODEL = "/opt/ml/model"
 _API_KEY = "/run/llmops/api.key"
 _PUBLIC_KEY = "/run/llmops/signing.pub"
+_KEYS = "/run/llmops/keys"
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,16 @@ class ServedVersion:
 
 
 def endpoint_spec(
-    version: ServedVersion, *, name: str, image: str, key_file: Path, engine: str, precision: str, **fields: Any
+    version: ServedVersion,
+    *,
+    name: str,
+    image: str,
+    key_file: Path,
+    engine: str,
+    precision: str,
+    limits: Mapping[str, str] | None = None,
+    key_files: Mapping[str, Path] | None = None,
+    **fields: Any,
 ) -> EndpointSpec:
     """Returns the endpoint that serves a version.
 
@@ -38,9 +50,14 @@ def endpoint_spec(
         key_file: holds the API key that callers send.
         engine: auto, or one that the image has.
         precision: auto, f32 or bf16.
+        limits: variables of the server, as contract.limits names them.
+        key_files: variable of the server -> file of keys.
         fields: further fields of EndpointSpec.
     """
+    mounted = key_files or {}
     folders = {_MODEL: version.folder, _API_KEY: key_file, _PUBLIC_KEY: version.public_key_file}
+    # Their folders: Docker would go on with the old file where one is replaced by another.
+    folders |= {f"{_KEYS}/{number}": path.parent for number, path in enumerate(mounted.values())}
     environ = {
         "LLMOPS_AUTH": "key",
         "LLMOPS_API_KEY_FILE": _API_KEY,
@@ -49,6 +66,8 @@ def endpoint_spec(
         "LLMOPS_MODEL_SHA256": version.sha256,
         "LLMOPS_PRECISION": precision,
         "LLMOPS_ENGINE": engine,
+        **(limits or {}),
+        **{variable: f"{_KEYS}/{number}/{path.name}" for number, (variable, path) in enumerate(mounted.items())},
     }
     return EndpointSpec.model_validate(
         {
@@ -57,6 +76,7 @@ def endpoint_spec(
             "folders": {path: str(folder) for path, folder in folders.items()},
             "environ": environ,
             "key_sha256": key_digest(key_file.read_text().strip()),
+            "keys_file": str(mounted.get(API_KEYS_FILE, "")),
             **fields,
         }
     )

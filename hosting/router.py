@@ -26,6 +26,7 @@ from contract.errors import DocumentError
 from contract.http_guard import HttpGuard, allowed_connections
 from hosting.balance import Backend, Routes, Table
 from hosting.http_handler import GuardedRequests, refusal, unauthorized
+from hosting.spec import ROUTER_BODY_BYTES
 
 SOCKET = "router.sock"
 CONFIGURATION = "router.json"
@@ -64,7 +65,7 @@ class RouterConfiguration(Document):
     write_seconds: float = Field(
         default=ConnectionLimits.write_seconds, description="How long a client may stop reading its answer."
     )
-    max_body_bytes: int = Field(default=32 << 20)
+    max_body_bytes: int = Field(default=ROUTER_BODY_BYTES)
     max_connections: int = Field(default=ConnectionLimits.connections, ge=1)
     max_connections_per_address: int = Field(default=ConnectionLimits.connections_per_address, ge=1)
     supervisor_socket: str = Field(default="", description="Woken when a backend is down: it looks once a second.")

@@ -118,7 +118,8 @@ def _container(spec: EndpointSpec, name: str, home: Path, root: Path, port: int,
     variables.write_text("".join(f"{k}={v}\n" for k, v in environ.items() if k not in broken))
     argv = [docker, "run", "--rm", "--name", container, "--publish", f"{_LOOPBACK}:{port}:{spec.container_port}"]
     argv += _rights(spec)
-    argv += ["--env-file", str(variables), "--stop-timeout", "30"]
+    # GPUs that compute together pass data through shared memory, of which a container has 64 MB by default.
+    argv += ["--env-file", str(variables), "--stop-timeout", "30", "--shm-size", "1g"]
     argv += [word for key in broken for word in ("--env", key)]
     for path, folder in spec.folders.items():
         argv += ["--mount", f"type=bind,source={Path(folder).absolute()},target={path},readonly"]

@@ -9,6 +9,9 @@ from contract.documents.document import Document, Part
 from contract.integrity.digest import sha256_bytes
 from contract.names import Name
 
+ROUTER_BODY_BYTES = 32 << 20
+"""Maximum bytes of a request's body that the router of an endpoint takes."""
+
 
 class VariantRollout(Part):
     """Strategy of an endpoint's change to a new variant."""
@@ -51,6 +54,9 @@ class EndpointSpec(Part):
         default="",
         description="Of the API key that the server asks for: the router reads no body without it. Empty: it asks for "
         "none, or a platform in front authenticates callers.",
+    )
+    keys_file: str = Field(
+        default="", description="File on this machine of further keys that the server takes (contract.key_file)."
     )
     instances: int = Field(default=1, ge=1, le=64)
     container_port: int = Field(default=8080, ge=1, le=65535, description="Where the image listens inside Docker.")

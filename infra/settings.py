@@ -17,9 +17,10 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError, 
 from clouds.aws.settings import AwsSettings
 from clouds.azure.settings import AzureSettings
 from contract.documents.document import Part
-from contract.documents.validation import did_you_mean, known_keys, message_of
+from contract.documents.validation import bounds_of, did_you_mean, known_keys, message_of
 from contract.errors import KitError, SettingError
 from contract.expiry import Expiry
+from contract.limits import AdmissionLimits
 from contract.names import ModelRef, Name, parse_promoted
 from policies.rules import RULES
 
@@ -98,6 +99,19 @@ class Rollout(Part):
         return self
 
 
+class ServerLimits(AdmissionLimits):
+    """ServerLimits of an endpoint's servers. What is not set is for the server to say."""
+
+    api_keys_file: str = Field(
+        default="",
+        description="File of several API keys with rates and budgets, relative to Pulumi.yaml; read anew when it "
+        "changes (local).",
+    )
+    metrics_key_file: str = Field(
+        default="", description="File of the key that /metrics takes alone, relative to Pulumi.yaml (local)."
+    )
+
+
 class Endpoint(Part):
     """An entry of `endpoints`."""
 
@@ -107,6 +121,7 @@ class Endpoint(Part):
     endpoint: bool = Field(default=True, description="on; off stops the servers and keeps everything else.")
     size: Size = Size()
     rollout: Rollout = Rollout()
+    limits: ServerLimits = ServerLimits()
     mode: Literal["realtime", "async", "serverless"] = Field(
         default="realtime",
         description="async: requests and responses are files, can scale to zero (cloud); serverless: unsupported.",
@@ -268,7 +283,13 @@ def _finding(item: Mapping[str, Any]) -> SettingError:
     if item["type"] == "missing":
         promoted = len(path) == 3 and path[-1] == "model"
         return setting_error(path, "is missing", "`llmops promote name@number` writes it" if promoted else "write it")
-    return setting_error(path, message_of(item), "change it in the stack file")
+    return setting_error(path, message_of(item), _in_bounds(path) or "change it in the stack file")
+
+
+def _in_bounds(path: KeyPath) -> str:
+    """Returns the fix for a number outside of its setting's bounds; empty if there are none."""
+    low, high = bounds_of(Settings, path)
+    return f"write a number from {low:g} to {high:g}" if low is not None and high is not None else ""
 
 
 def _place(path: KeyPath) -> str:

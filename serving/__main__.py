@@ -33,10 +33,21 @@ def main(arguments: list[str]) -> int:
         require_packages("serving", *_PACKAGES)
         choice = choose_engine(settings.engine, settings.likely_forms(), os.environ)
         say(f"engine {choice.engine}: {choice.why}")
-        return 0 if arguments == _EXPLAIN else _serve(settings, choice)
+        if arguments == _EXPLAIN:
+            _explain(settings, choice)
+            return 0
+        return _serve(settings, choice)
     except KitError as e:
         say(f"failed: {one_line(e)}")
         return 1
+
+
+def _explain(settings: ServerSettings, choice: EngineChoice) -> None:
+    if choice.engine == "vllm":
+        from serving.engines.vllm_gpus import choose_for_folder
+
+        gpus = choose_for_folder(settings.model, settings.precision, os.environ)
+        say(f"GPUs {gpus.gpus}: {gpus.why}")
 
 
 def _serve(settings: ServerSettings, choice: EngineChoice) -> int:

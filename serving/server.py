@@ -7,7 +7,6 @@ import asyncio
 import gc
 import logging
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,18 +14,15 @@ from contextlib import closing
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from contract.connections import ConnectionLimits
 from contract.errors import ServingError
-from contract.http_guard import HttpGuard, allowed_connections
 from serving.app import App
 from serving.bringup import BringUp
 from serving.engines.process import ProcessEngine
 from serving.engines.spawn import spawn
 from serving.errors import ApiError
 from serving.front import Front
-from serving.front.protocol import guarded
+from serving.front.protocol import bind, guarded, new_guard, uvicorn_config
 from serving.front.readiness import Readiness
 from serving.golden import Quality, ask_golden, pause
 from serving.log import log_json, say
@@ -39,7 +35,6 @@ from serving.settings import ServerSettings
 # An engine that dies more often than this is not cured by starting it again: the process's own supervisor decides.
 _RESTARTS = 3
 _RESTART_SECONDS = 60.0
-_KEEPALIVE_SECONDS = 75
 _PROGRESS_SECONDS = 10.0
 
 
@@ -70,21 +65,13 @@ class _Server:
         self.readiness = Readiness()
         self.service = Service(Metrics(), self.readiness)
         self.front = Front(App(self.service), settings, self.service.metrics, self.readiness)
-        limits = settings.limits
-        self._guard = HttpGuard(
-            ConnectionLimits(
-                limits.read_seconds,
-                limits.write_seconds,
-                allowed_connections(limits.max_connections),
-                limits.max_connections_per_address,
-            )
-        )
+        self._guard = new_guard(settings.limits)
 
     async def serve(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        sock = _bind(self._settings.host, self._settings.port)
+        sock = bind(self._settings.host, self._settings.port)
         listener = await loop.create_server(self._protocols(), sock=sock, backlog=1024)
         say(f"listening on {sock.getsockname()[0]}:{sock.getsockname()[1]}")
         life = loop.create_task(self._keep_alive())
@@ -105,12 +92,7 @@ class _Server:
 
     def _protocols(self) -> Callable[[], asyncio.BufferedProtocol]:
         """Returns uvicorn's protocol factory behind the guard; signals and shutdown are handled by this class."""
-        config = uvicorn.Config(
-            self.front, interface="asgi3", http=HttpToolsProtocol, ws="none", lifespan="off", log_config=None,
-            access_log=False, proxy_headers=False, timeout_keep_alive=_KEEPALIVE_SECONDS,
-        )  # fmt: skip
-        config.load()
-        return guarded(self._guard, uvicorn.Server(config))
+        return guarded(self._guard, uvicorn.Server(uvicorn_config(self.front)))
 
     async def _keep_alive(self) -> None:
         """Starts an engine, and restarts it whenever it dies."""
@@ -242,19 +224,3 @@ class _Server:
                 engine.fail_all("the server stops")
             await asyncio.sleep(0.1)
         say("stopped")
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-    except OSError as e:
-        sock.close()
-        raise ServingError(
-            f"can't be used: {e.strerror}", where=f"{host}:{port}",
-            fix="free the port, or set SAGEMAKER_BIND_TO_PORT (and LLMOPS_BIND) to another address",
-        ) from None  # fmt: skip
-    sock.setblocking(False)
-    return sock

@@ -1,14 +1,21 @@
 """The only reader of the environment: one frozen ServerSettings; every error names the variable and the fix."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
-from contract.connections import ConnectionLimits
+from contract.api_key import SHORTEST_KEY, is_usable_key
 from contract.documents.validation import did_you_mean
 from contract.errors import ServingError
 from contract.layout import serving_model_folder
+from contract.limits import (
+    PLATFORM_SECONDS,
+    PLATFORM_STREAM_SECONDS,
+    RequestLimits,
+    limit_bounds,
+    limit_variable,
+)
 from serving.engines.choice import EngineName
 
 Auth = Literal["key", "platform"]
@@ -32,52 +39,13 @@ _VARIABLES = {
     "LLMOPS_PRECISION",
     "LLMOPS_THREADS",
     "LLMOPS_ENGINE",
-    "LLMOPS_MAX_BODY",
-    "LLMOPS_MAX_RUNNING",
-    "LLMOPS_MAX_QUEUE",
-    "LLMOPS_MAX_QUEUE_TOKENS",
-    "LLMOPS_REQUEST_SECONDS",
-    "LLMOPS_STREAM_SECONDS",
-    "LLMOPS_READ_SECONDS",
-    "LLMOPS_WRITE_SECONDS",
-    "LLMOPS_MAX_CONNECTIONS",
-    "LLMOPS_MAX_CONNECTIONS_PER_ADDRESS",
     "LLMOPS_LAME_DUCK_SECONDS",
     "LLMOPS_DRAIN_SECONDS",
     "LLMOPS_GOLDEN",
     "LLMOPS_QUALITY_SECONDS",
     "LLMOPS_PHASE_FD",
+    *map(limit_variable, RequestLimits.model_fields),
 }
-_SHORTEST_KEY = 16
-# Inside what a platform waits for an answer (SageMaker 60 s, and 8 minutes for a stream; Azure ML 180 s), so that the
-# caller gets it in words. https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
-_REQUEST_SECONDS = {"sagemaker": 55.0, "azureml": 170.0}
-_STREAM_SECONDS = {"sagemaker": 470.0}
-
-
-@dataclass(frozen=True)
-class RequestLimits:
-    """Limits on requests."""
-
-    max_body: int = 6_291_456
-    """Maximum bytes of a request's body; SageMaker's own limit is the default."""
-    max_running: int = 32
-    """Maximum requests in the engine's batch."""
-    max_queue: int = 64
-    """Maximum requests waiting for a place in the batch; further ones are answered 429."""
-    max_queue_tokens: int = 262_144
-    """Maximum tokens of waiting prompts, estimated at 4 bytes of the body each; further requests are answered 429."""
-    request_seconds: float = 300.0
-    """Time limit from a request's headers to the end of its answer, or to the beginning of a stream."""
-    stream_seconds: float = 300.0
-    """Time limit from a request's headers to the end of a stream."""
-    read_seconds: float = 10.0
-    """Time limit for a request's headers, and again for its body."""
-    write_seconds: float = ConnectionLimits.write_seconds
-    """Time limit for a client that stopped reading its answer."""
-    max_connections: int = ConnectionLimits.connections
-    max_connections_per_address: int = ConnectionLimits.connections_per_address
-    """Further connections are answered 503, or 429 for their own address, and closed."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +74,7 @@ class ServerSettings:
     threads: int = 0
     """Threads of the engine; 0: all processors."""
     engine: EngineName | Literal["auto"] = "auto"
-    limits: RequestLimits = RequestLimits()
+    limits: RequestLimits = field(default_factory=RequestLimits)
     lame_duck_seconds: float = 2.0
     """Time after SIGTERM in which the server is unready, but still accepts requests, until routers have noticed."""
     drain_seconds: float = 25.0
@@ -196,25 +164,21 @@ def _seconds(environ: Mapping[str, str], name: str, default: float, low: float, 
 
 
 def _limits(environ: Mapping[str, str]) -> RequestLimits:
+    """Returns the limits; a stream has at least the time of an answer, unless a variable says otherwise."""
     platform = environ.get("LLMOPS_PLATFORM", "")
-    request_seconds = _seconds(
-        environ, "LLMOPS_REQUEST_SECONDS", _REQUEST_SECONDS.get(platform, RequestLimits.request_seconds), 0.1, 86_400
-    )
-    stream_seconds = max(request_seconds, _STREAM_SECONDS.get(platform, 0.0))
-    return RequestLimits(
-        max_body=_integer(environ, "LLMOPS_MAX_BODY", RequestLimits.max_body, 1024, 1 << 30),
-        max_running=_integer(environ, "LLMOPS_MAX_RUNNING", RequestLimits.max_running, 1, 256),
-        max_queue=_integer(environ, "LLMOPS_MAX_QUEUE", RequestLimits.max_queue, 0, 100_000),
-        max_queue_tokens=_integer(environ, "LLMOPS_MAX_QUEUE_TOKENS", RequestLimits.max_queue_tokens, 0, 1_000_000_000),
-        request_seconds=request_seconds,
-        stream_seconds=_seconds(environ, "LLMOPS_STREAM_SECONDS", stream_seconds, 0.1, 86_400),
-        read_seconds=_seconds(environ, "LLMOPS_READ_SECONDS", RequestLimits.read_seconds, 0.1, 600),
-        write_seconds=_seconds(environ, "LLMOPS_WRITE_SECONDS", RequestLimits.write_seconds, 0.1, 600),
-        max_connections=_integer(environ, "LLMOPS_MAX_CONNECTIONS", RequestLimits.max_connections, 1, 100_000),
-        max_connections_per_address=_integer(
-            environ, "LLMOPS_MAX_CONNECTIONS_PER_ADDRESS", RequestLimits.max_connections_per_address, 1, 100_000
-        ),
-    )
+    values: dict[str, float] = {}
+    for name, limit in RequestLimits.model_fields.items():
+        default = limit.default
+        if name == "request_seconds":
+            default = PLATFORM_SECONDS.get(platform, default)
+        elif name == "stream_seconds":
+            default = max(values["request_seconds"], PLATFORM_STREAM_SECONDS.get(platform, 0.0))
+        low, high = limit_bounds(name)
+        if limit.annotation is int:
+            values[name] = _integer(environ, limit_variable(name), int(default), int(low), int(high))
+        else:
+            values[name] = _seconds(environ, limit_variable(name), default, low, high)
+    return RequestLimits.model_validate(values)
 
 
 def _identity(environ: Mapping[str, str]) -> str:
@@ -256,9 +220,9 @@ def _api_key(environ: Mapping[str, str]) -> str:
 
 
 def _key(environ: Mapping[str, str], name: str, who: str) -> str:
-    fix = f"name a file with one line, the key that {who} send ({_SHORTEST_KEY} characters or more)"
+    fix = f"name a file with one line, the key that {who} send ({SHORTEST_KEY} characters or more)"
     key = _read_file(environ, name, fix)
-    if len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
+    if not is_usable_key(key):
         raise ServingError("holds no usable key", where=f"{name}={environ[name]}", fix=fix)
     return key
 

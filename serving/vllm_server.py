@@ -1,13 +1,15 @@
 """vLLM's server, and the process that stays its parent: `python -m serving serve` in the image serving-vllm.
 
 The version is verified first. vLLM then reads the files through the handles by which they were verified, serves the
-network itself, and has the kit's front as its outermost middleware, so that a token passes no other process. SIGTERM
-makes the front unready through a pipe, and ends vLLM after a while; this process ends with vLLM.
+network itself, and has the kit's front as its outermost middleware, so that a token passes no other process. This
+process listens from the beginning, and answers until vLLM accepts connections from the same socket. SIGTERM makes the
+front unready, which lets answers end and then ends vLLM; this process ends with vLLM.
 """
 
-import http.client
 import json
 import os
+import re
+import select
 import shutil
 import signal
 import socket
@@ -28,6 +30,10 @@ from contract.gpus import MEMORY_SHARE, usable_gpus
 from contract.integrity.verified_model import VerifiedVersion
 from contract.layout import MANIFEST
 from contract.names import require_name
+from serving.engines.vllm_gpus import choose_gpus
+from serving.front.protocol import KEEPALIVE_SECONDS, bind
+from serving.front.readiness import Readiness
+from serving.loading import LoadingServer
 from serving.log import say
 from serving.settings import ServerSettings
 
@@ -36,6 +42,14 @@ _TOOL_PARSERS = {"<tool_call>": "hermes", "<|python_tag|>": "llama3_json"}
 """A word of the model's chat template -> vLLM's name of the form of its tool calls."""
 _READ = (".safetensors", ".json", ".jinja", ".txt", ".model")
 _KEPT_LINES = 40
+_BACKLOG = 1024
+_STARTING = "starting vLLM"
+_PROGRESS_PHASES = {
+    "Loading safetensors checkpoint shards": "loading weights",
+    "Capturing CUDA graphs": "capturing graphs",
+}
+"""Beginning of a progress bar of vLLM's -> phase (model_loader/weight_utils.py, v1/worker/gpu/cudagraph_utils.py)."""
+_PROGRESS = re.compile(rf"({'|'.join(_PROGRESS_PHASES)})[^:]*:\s*(\d+)%")
 _PAUSE_SECONDS = 0.2
 _TEARDOWN_SECONDS = 4.0
 """Time after vLLM's own limit for its answers: SageMaker kills 30 s after SIGTERM, of which 2 + 25 have passed by
@@ -54,13 +68,30 @@ def run(settings: ServerSettings) -> int:
     Raises:
         KitError: the version is not what was signed, the start failed, or vLLM ended by itself (with its last message).
     """
-    if settings.port == 0:
-        settings = replace(settings, port=_free_port(settings.host))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    with bind(settings.host, settings.port) as sock:
+        sock.listen(_BACKLOG)
+        host, port = sock.getsockname()[:2]
+        say(f"listening on {host}:{port}")
+        settings, readiness = replace(settings, port=port), Readiness()
+        with closing(LoadingServer(settings, sock, readiness)) as loading:
+            return _serve(settings, sock, readiness, loading, stop)
+
+
+def _serve(
+    settings: ServerSettings, sock: socket.socket, readiness: Readiness, loading: LoadingServer, stop: threading.Event
+) -> int:
+    done = 0.0
+
+    def report(read: int, total: int) -> None:
+        nonlocal done
+        done = read / total if total else 1.0
+
     say("verifying")
-    with closing(VerifiedVersion.open(settings.model, settings.public_key, settings.identity)) as version:
+    readiness.enter("verifying", lambda: done)
+    with closing(VerifiedVersion.open(settings.model, settings.public_key, settings.identity, report)) as version:
         manifest = version.manifest
         require_name(settings.name or manifest.name, manifest.name, str(settings.model / MANIFEST))
         if "transformers" not in manifest.engines:
@@ -68,12 +99,12 @@ def run(settings: ServerSettings) -> int:
                 "has no safetensors that vLLM could read", where=f"{settings.model / MANIFEST}: engines",
                 fix="package it again, or serve it with another `engine`",
             )  # fmt: skip
-        with _folder(version) as folder, _start(settings, version, folder) as server:
-            return _VllmLife(settings, version, server).run(stop)
+        with _folder(version) as folder, _start(settings, version, folder, sock, readiness) as server:
+            return _VllmLife(settings, version, server, loading).run(stop)
 
 
 def command(
-    settings: ServerSettings, manifest: ModelManifest, folder: Path, template: str, *, gpu: bool = True
+    settings: ServerSettings, manifest: ModelManifest, folder: Path, template: str, *, gpus: int = 1
 ) -> list[str]:
     """Returns the arguments of vLLM's server.
 
@@ -82,7 +113,7 @@ def command(
         manifest: the version's manifest.
         folder: contains the version's files.
         template: the model's chat template, which determines the form of its tool calls.
-        gpu: whether it runs on a GPU.
+        gpus: the number of GPUs that compute together; 0: it runs on processors.
     """
     limits = settings.limits
     name = settings.name or manifest.name
@@ -98,6 +129,7 @@ def command(
         "load-format": "safetensors",
         "max-model-len": "auto",  # the model's own, or what the GPU has room for
         "gpu-memory-utilization": str(MEMORY_SHARE),
+        "tensor-parallel-size": str(gpus or 1),
         "max-num-seqs": str(limits.max_running),
         "max-num-queued-reqs": str(limits.max_running + limits.max_queue),  # it counts those that run too
         "shutdown-timeout": str(max(1, int(settings.drain_seconds))),
@@ -108,7 +140,9 @@ def command(
     }
     flags = ["--disable-fastapi-docs", "--disable-uvicorn-access-log", "--no-trust-remote-code"]
     flags += ["--enable-auto-tool-choice"] if parser else []
-    flags += [] if gpu else ["--enforce-eager"]  # for a processor, which tests alone run it on, compiling takes minutes
+    flags += (
+        [] if gpus else ["--enforce-eager"]
+    )  # for a processor, which tests alone run it on, compiling takes minutes
     return [*(word for key, value in arguments.items() for word in (f"--{key}", value)), *flags]
 
 
@@ -133,22 +167,44 @@ def environment(environ: Mapping[str, str], phase_fd: int, empty: Path) -> dict[
         "VLLM_PLUGINS": "",
         # FlashInfer's sampler is compiled by nvcc when it is first used; the image has a C compiler alone.
         "VLLM_USE_FLASHINFER_SAMPLER": "0",
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEPALIVE_SECONDS),
     }
 
 
 @dataclass
 class _VllmProcess:
-    """vLLM's process, its last output, and the pipe to its front."""
+    """vLLM's process, its last output, and the socket to its front."""
 
     process: subprocess.Popen[str]
-    phases: int
+    phases: socket.socket
+    readiness: Readiness
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
     reader: threading.Thread | None = None
+    received: str = ""
 
     def tell(self, phase: str) -> None:
-        """Sends a phase to the front, which listens only once vLLM serves."""
-        with suppress(BrokenPipeError):
-            os.write(self.phases, f"{phase}\n".encode())
+        """Sends a phase to the front, which reads it only once vLLM serves."""
+        with suppress(OSError):
+            self.phases.sendall(f"{phase}\n".encode())
+
+    def told(self, seconds: float) -> list[str]:
+        """Returns the phases that the front reports within a time."""
+        if not select.select([self.phases], [], [], seconds)[0]:
+            return []
+        with suppress(OSError):
+            self.received += self.phases.recv(4096).decode(errors="replace")
+        *lines, self.received = self.received.split("\n")
+        return lines
+
+    def note(self, line: str) -> None:
+        """Keeps a line of the output, and reports the progress that it tells."""
+        self.lines.append(line)
+        if found := _PROGRESS.search(line):
+            share = int(found[2]) / 100
+            if share < 1:
+                self.readiness.enter(_PROGRESS_PHASES[found[1]], lambda: share)
+            else:
+                self.readiness.enter(_STARTING)  # what follows tells no progress
 
     def last_words(self) -> str:
         """Returns the reason of its end: its last line that names an error, or its last line."""
@@ -162,43 +218,43 @@ class _VllmProcess:
 class _VllmLife:
     """The lifecycle of vLLM's process."""
 
-    def __init__(self, settings: ServerSettings, version: VerifiedVersion, child: _VllmProcess) -> None:
+    def __init__(
+        self, settings: ServerSettings, version: VerifiedVersion, child: _VllmProcess, loading: LoadingServer
+    ) -> None:
         self._settings = settings
         self._version = version
         self._child = child
-        self._phase = ""
+        self._loading = loading
 
     def run(self, stop: threading.Event) -> int:
         process = self._child.process
-        begun, ready = time.perf_counter(), False
-        self._enter("starting vLLM")
-        while not stop.wait(_PAUSE_SECONDS):
+        begun, serves, ready = time.perf_counter(), False, False
+        self._enter(_STARTING)
+        while not stop.is_set():
             if process.poll() is not None:
                 raise ServingError(
                     f"vLLM ended with code {process.returncode}: {self._child.last_words()}", where="engine",
                     fix="see the lines above; a larger GPU, or a shorter context, if it ran out of memory",
                 )  # fmt: skip
-            if ready:
-                continue
-            phase = _ping(self._settings)
-            self._enter(phase or self._phase)
-            if phase == "failed":
-                raise ServingError("the golden prompts failed", where="engine", fix="see the lines above")
-            if phase == "ready":
-                ready = True
-                self._version.require_unchanged()
-                say(f"ready after {time.perf_counter() - begun:.2f} s")
-        self._end(ready)
+            for phase in self._child.told(_PAUSE_SECONDS):
+                serves = True
+                self._loading.close()  # vLLM accepts connections now
+                if phase == "failed":
+                    raise ServingError("the golden prompts failed", where="engine", fix="see the lines above")
+                if phase == "ready":
+                    ready = True
+                    self._version.require_unchanged()
+                    say(f"ready after {time.perf_counter() - begun:.2f} s")
+        self._end(serves, ready)
         return 0
 
     def _enter(self, phase: str) -> None:
-        if phase != self._phase:
-            self._phase = phase
-            say(phase)
+        self._child.readiness.enter(phase)
+        say(phase)
 
-    def _end(self, ready: bool) -> None:
+    def _end(self, serves: bool, ready: bool) -> None:
         """Shuts down: unready at once, refuses requests after the lame duck time, lets answers end, and cuts off the
-        rest.
+        rest: the front does, if vLLM serves.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)  # it ends; another signal must not cut that short
@@ -207,11 +263,12 @@ class _VllmLife:
         if ready:
             time.sleep(self._settings.lame_duck_seconds)
         self._child.tell("draining")
-        self._child.process.terminate()
+        if not serves:
+            self._child.process.terminate()
         try:
             self._child.process.wait(self._settings.drain_seconds + _TEARDOWN_SECONDS)
         except subprocess.TimeoutExpired:
-            say("cutting answers: vLLM did not end in time")
+            say("vLLM did not end in time, and is killed")
         self._enter("stopped")
 
 
@@ -233,16 +290,24 @@ def _folder(version: VerifiedVersion) -> Iterator[Path]:
 
 
 @contextmanager
-def _start(settings: ServerSettings, version: VerifiedVersion, folder: Path) -> Iterator[_VllmProcess]:
+def _start(
+    settings: ServerSettings, version: VerifiedVersion, folder: Path, sock: socket.socket, readiness: Readiness
+) -> Iterator[_VllmProcess]:
     """Yields vLLM's process; ends whatever is left of its process group after the block."""
     template = (version.read("chat_template.jinja") or version.read("tokenizer_config.json") or b"").decode()
-    gpu = bool(usable_gpus(os.environ))
-    arguments = command(settings, version.manifest, folder / "model", template, gpu=gpu)
-    hear, phases = os.pipe()
+    gpus = 0
+    if usable_gpus(os.environ):
+        files = version.manifest.files.items()
+        stored = sum(file.size for name, file in files if "/" not in name and name.endswith(".safetensors"))
+        chosen = choose_gpus(version.read("config.json"), stored, settings.precision, os.environ)
+        gpus = chosen.gpus
+        say(f"GPUs {gpus}: {chosen.why}")
+    arguments = command(settings, version.manifest, folder / "model", template, gpus=gpus)
+    phases, child_end = socket.socketpair()
     process = subprocess.Popen(
-        [sys.executable, "-m", "serving.engines.vllm_child", str(os.getpid()), *arguments],
-        env=environment(os.environ, hear, folder / "empty"),
-        pass_fds=[hear],
+        [sys.executable, "-m", "serving.engines.vllm_child", str(os.getpid()), str(sock.fileno()), *arguments],
+        env=environment(os.environ, child_end.fileno(), folder / "empty"),
+        pass_fds=[child_end.fileno(), sock.fileno()],
         stdin=subprocess.DEVNULL,
         stdout=None,  # the front's lines of JSON
         stderr=subprocess.PIPE,
@@ -250,15 +315,15 @@ def _start(settings: ServerSettings, version: VerifiedVersion, folder: Path) -> 
         errors="replace",
         start_new_session=True,  # Ctrl-C reaches a whole group; this process decides when vLLM ends
     )
-    os.close(hear)
-    child = _VllmProcess(process, phases)
+    child_end.close()
+    child = _VllmProcess(process, phases, readiness)
     child.reader = threading.Thread(target=_pass_on, args=(child,), daemon=True)
     child.reader.start()
-    say(f"listening on {settings.host}:{settings.port} once vLLM, process {process.pid}, has loaded")
+    say(f"vLLM is process {process.pid}")
     try:
         yield child
     finally:
-        os.close(phases)
+        phases.close()
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -267,25 +332,6 @@ def _start(settings: ServerSettings, version: VerifiedVersion, folder: Path) -> 
 def _pass_on(child: _VllmProcess) -> None:
     assert child.process.stderr
     for line in child.process.stderr:
-        child.lines.append(line)
+        child.note(line)
         sys.stderr.write(line)
         sys.stderr.flush()
-
-
-def _ping(settings: ServerSettings) -> str:
-    """Returns the phase that the front reports; empty if it does not listen yet."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    connection = http.client.HTTPConnection(host, settings.port, timeout=5)
-    try:
-        connection.request("GET", "/ping")
-        return str(json.loads(connection.getresponse().read())["status"])
-    except (OSError, http.client.HTTPException, ValueError, KeyError):
-        return ""
-    finally:
-        connection.close()
-
-
-def _free_port(host: str) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.bind((host, 0))
-        return int(sock.getsockname()[1])

@@ -69,18 +69,30 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
 
 def known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     """List the keys that may stand where the last part of `path` does; empty where models don't say it."""
-    keys = iter(path[:-1])
+    inner = _model_at(model, path[:-1])
+    return [field.alias or name for name, field in inner.model_fields.items()] if inner else []
+
+
+def bounds_of(model: type[BaseModel], path: tuple[int | str, ...]) -> tuple[float | None, float | None]:
+    """Return the least and the greatest value (`ge`, `le`) of the field at `path`; None where it has none."""
+    inner = _model_at(model, path[:-1])
+    field = inner.model_fields.get(str(path[-1])) if inner else None
+    metadata = field.metadata if field else []
+    low, high = (next((getattr(each, name) for each in metadata if hasattr(each, name)), None) for name in ("ge", "le"))
+    return low, high
+
+
+def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
+    keys = iter(path)
     for key in keys:
         field = _field(model, str(key))
-        if field is None:
-            return []
         inner = list(_models(field))
         if not inner:
-            return []
+            return None
         model = inner[0]
         if get_origin(field) in (dict, list, tuple):
             next(keys, None)  # a name of the user's own, such as an endpoint's, or a place in a list
-    return [field.alias or name for name, field in model.model_fields.items()]
+    return model
 
 
 def _field(model: type[BaseModel], key: str) -> Any:

@@ -183,6 +183,8 @@ def _print(made: "Plan") -> None:
     for name, (before, after) in made.versions.items():
         if before != after:
             print(f"  endpoint {name}: {before or 'new'} -> {after or 'taken out'}")
+    for name, limits in made.limits.items():
+        print(f"  endpoint {name}: {', '.join(limits)}")
     for action, verb in _VERBS.items():
         _print_changes(made, action, verb)
     if made.endpoints:

@@ -10,6 +10,7 @@ from llmops.plan.changes import ResourceChange, changes_of, resources_of
 from llmops.plan.cost import CostLine, TokenCost, Total, endpoint_costs, token_costs, total
 from llmops.plan.endpoints import EndpointPlan, short
 from llmops.plan.gpu_fit import fit_words
+from llmops.plan.limits import limit_changes
 from llmops.plan.prices import Prices, load_prices
 from llmops.plan.quotas import QuotaNeed, instances_needed
 from llmops.plan.schedules import ScheduledTraining, check_schedules
@@ -35,6 +36,7 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
     region: str = ""
     verdict: Verdict = field(default_factory=Verdict)  # of the kit's rules, which are for clouds
+    limits: dict[str, list[str]] = field(default_factory=dict)  # endpoint -> its changed limits, in words
 
     @property
     def idle(self) -> Total:
@@ -71,8 +73,9 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
         for name in sorted({*deployed, *entries})
     }
     target, where = registry.operations_of(stack.target), str(stack.file.path)
+    limits = limit_changes(preview, list(versions))
     if target.plan_rules is None:
-        return Plan(stack.name, stack.target, changes, versions)
+        return Plan(stack.name, stack.target, changes, versions, limits=limits)
     rules = target.plan_rules.load()
     endpoints = rules.plan_endpoints(resources, changes, entries, deployed)
     endpoints = _with_fits(stack, endpoints, entries)
@@ -94,6 +97,7 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
         [*_warnings(endpoints, quotas, trainings), *rules.warnings(resources, stack.file.config())],
         region,
         judge(resources, accepted_rules(preview.get("config") or {}, stack.project.name)),
+        limits,
     )
 
 

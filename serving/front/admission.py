@@ -8,8 +8,8 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from contract.limits import RequestLimits
 from serving.errors import ApiError
-from serving.settings import RequestLimits
 
 _BYTES_A_TOKEN = 4
 """Estimated bytes of a body per token: prompts are not tokenised before they have a place. English text has 4 to 5

@@ -62,7 +62,7 @@ class Front:
         self.readiness = readiness or Readiness()
         self.metrics = metrics or Metrics()
         self.admission = Admission(self._settings.limits)
-        self._foreign = VllmApp(app, self._settings, self.readiness) if settings is None else None
+        self._foreign = VllmApp(app, self._settings, self.readiness, self.admission) if settings is None else None
         self._app = self._foreign or app
         self._routes: AllowList = VLLM if self._foreign else OWN
         self._keys = Keys(self._settings)

@@ -4,43 +4,19 @@ them.
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, ClassVar
-
-from pydantic import Field
 
 from contract.api_key import authorized_digest, key_digest
-from contract.documents.document import Document, Part, parse_json
 from contract.errors import DocumentError, ServingError
+from contract.key_file import KEY_FILE_EXAMPLE, ApiKey, WatchedKeyFile
 from serving.errors import ApiError
 from serving.log import say
 from serving.settings import ServerSettings
 
-_MOST_FILE_BYTES = 1 << 20
 _MINUTE = 60.0
 _LONGEST_RETRY = 3600
-
-
-class ApiKey(Part):
-    """One key of the file."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="What the log calls its user.")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the key, in hex: the file holds no key itself.")
-    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
-    tokens_per_day: Annotated[int, Field(ge=1)] | None = Field(
-        default=None,
-        description="Of prompts and answers together, from midnight UTC; counted by each server for itself.",
-    )
-
-
-class KeyFile(Document):
-    """The content of LLMOPS_API_KEYS_FILE."""
-
-    SCHEMA: ClassVar[str] = "keys/1"
-
-    keys: list[ApiKey]
 
 
 @dataclass
@@ -102,19 +78,16 @@ class Keys:
         self.anybody = Caller(ApiKey(name="anybody", sha256="0" * 64))
         """Who asks where no key is needed."""
         self._scrape = [key_digest(settings.metrics_key)] if settings.metrics_key else []
-        self._own = [ApiKey(name="default", sha256=key_digest(settings.api_key))] if settings.api_key else []
-        self._file = settings.api_keys_file
-        self._state: tuple[int, ...] = ()
+        own = (ApiKey(name="default", sha256=key_digest(settings.api_key)),) if settings.api_key else ()
+        self._file = WatchedKeyFile(settings.api_keys_file, own) if settings.api_keys_file else None
         self._callers: dict[str, Caller] = {}
-        if not self._file:
-            self._take(self._own)
-        else:
-            self._state = _state(self._file)
-            try:
-                self._take(_read(self._file, self._own))
-            except DocumentError as e:
-                fix = 'write {"schema": "keys/1", "keys": [{"name": ..., "sha256": ...}]}'
-                raise ServingError(str(e), where=f"LLMOPS_API_KEYS_FILE={self._file}", fix=fix) from None
+        try:
+            if self._file:
+                self._file.renew()
+        except DocumentError as e:
+            where = f"LLMOPS_API_KEYS_FILE={settings.api_keys_file}"
+            raise ServingError(str(e), where=where, fix=f"write {KEY_FILE_EXAMPLE}") from None
+        self._take(self._file.keys if self._file else own)
 
     @property
     def count(self) -> int:
@@ -147,17 +120,16 @@ class Keys:
         return self.anybody
 
     def _renew(self) -> None:
-        if not self._file or (state := _state(self._file)) == self._state:
+        if not self._file:
             return
-        self._state = state
         try:
-            self._take(_read(self._file, self._own))
+            if self._file.renew():
+                self._take(self._file.keys)
+                say(f"{self._file.path}: {self.count} keys")
         except DocumentError as e:
-            say(f"{self._file}: {e}; the {self.count} keys that it had go on")
-        else:
-            say(f"{self._file}: {self.count} keys")
+            say(f"{self._file.path}: {e}; the {self.count} keys that it had go on")
 
-    def _take(self, keys: list[ApiKey]) -> None:
+    def _take(self, keys: Iterable[ApiKey]) -> None:
         """Replaces the keys; usage is kept by a key's name."""
         counts = {caller.name: caller for caller in self._callers.values()}
         callers: dict[str, Caller] = {}
@@ -166,38 +138,6 @@ class Keys:
             caller.key = key
             callers[key.sha256] = caller
         self._callers = callers
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    """Returns a value that changes whenever the file does; empty if it is missing."""
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-def _read(path: Path, own: list[ApiKey]) -> list[ApiKey]:
-    """Returns `own` and the keys of a file. It is JSON, because a truncated JSON file is invalid, while a truncated
-    YAML file may not be.
-    """
-    where = str(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_FILE_BYTES + 1)
-        parse_json(content, where)
-    except OSError as e:
-        raise DocumentError(f"can't be read: {e.strerror}", where=where) from None
-    except ValueError as e:
-        raise DocumentError(f"is not JSON: {e}", where=where) from None
-    if len(content) > _MOST_FILE_BYTES:
-        raise DocumentError(f"has more than {_MOST_FILE_BYTES} bytes", where=where, fix="use fewer keys")
-    keys = [*own, *KeyFile.parse(content, where).keys]
-    for name in ("name", "sha256"):
-        values = [getattr(key, name) for key in keys]
-        if twice := next((v for v in values if values.count(v) > 1), None):
-            raise DocumentError(f"has {name} {twice!r} twice", where=where, fix="give each key its own")
-    return keys
 
 
 def _unauthorized() -> ApiError:

@@ -1,16 +1,24 @@
 """uvicorn's protocol behind the header guard, which it informs about the progress of a request."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from email.utils import formatdate
+from typing import Any
 
 import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from contract.http_guard import GuardedConnection, HttpGuard
-from serving.front.exchange import CONNECTION
+from contract.connections import ConnectionLimits
+from contract.errors import ServingError
+from contract.http_guard import GuardedConnection, HttpGuard, allowed_connections
+from contract.limits import RequestLimits
+from serving.front.exchange import CONNECTION, Application
+
+KEEPALIVE_SECONDS = 75
+"""Time that an idle connection is kept."""
 
 
 def guarded(guard: HttpGuard, server: uvicorn.Server) -> Callable[[], asyncio.BufferedProtocol]:
@@ -19,13 +27,73 @@ def guarded(guard: HttpGuard, server: uvicorn.Server) -> Callable[[], asyncio.Bu
     return guard.factory(lambda connection: GuardedHttp(connection, config, state))
 
 
+def guarded_class(guard: HttpGuard) -> Callable[..., asyncio.BufferedProtocol]:
+    """Returns what uvicorn takes for `http`, for a server of uvicorn's own."""
+
+    def connect(
+        config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None
+    ) -> asyncio.BufferedProtocol:
+        return guard.factory(lambda connection: GuardedHttp(connection, config, server_state, app_state))()
+
+    return connect
+
+
+def new_guard(limits: RequestLimits) -> HttpGuard:
+    """Returns the guard of a server with these limits; raises the process's limit of open files for it."""
+    return HttpGuard(
+        ConnectionLimits(
+            limits.read_seconds,
+            limits.write_seconds,
+            allowed_connections(limits.max_connections),
+            limits.max_connections_per_address,
+        )
+    )
+
+
+def uvicorn_config(front: Application) -> uvicorn.Config:
+    """Returns the loaded configuration of a server of the kit's own, which handles signals and its end itself."""
+    config = uvicorn.Config(
+        front, interface="asgi3", http=HttpToolsProtocol, ws="none", lifespan="off", log_config=None,
+        access_log=False, proxy_headers=False, timeout_keep_alive=KEEPALIVE_SECONDS,
+    )  # fmt: skip
+    config.load()
+    return config
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Returns a socket for a server.
+
+    Raises:
+        ServingError: the address can't be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as e:
+        sock.close()
+        raise ServingError(
+            f"can't be used: {e.strerror}", where=f"{host}:{port}",
+            fix="free the port, or set SAGEMAKER_BIND_TO_PORT (and LLMOPS_BIND) to another address",
+        ) from None  # fmt: skip
+    sock.setblocking(False)
+    return sock
+
+
 class GuardedHttp(HttpToolsProtocol):
     """One connection. uvicorn closes at once after a last response; this first lets a client that is still sending read
     it.
     """
 
-    def __init__(self, guarded: GuardedConnection, config: uvicorn.Config, state: ServerState) -> None:
-        super().__init__(config, state, {})
+    def __init__(
+        self,
+        guarded: GuardedConnection,
+        config: uvicorn.Config,
+        state: ServerState,
+        app_state: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(config, state, app_state or {})
         self._guarded = guarded
         self._deaf = False
 

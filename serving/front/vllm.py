@@ -4,14 +4,17 @@ import asyncio
 import json
 import os
 import re
+import signal
 import traceback
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from contract.documents.recipe import ServingDefaults
 from contract.errors import KitError
 from contract.integrity.signing import verify_manifest
-from serving.errors import ApiError
+from serving.errors import ApiError, unavailable
+from serving.front.admission import Admission
 from serving.front.body import replay
 from serving.front.exchange import EXCHANGE, Application, HttpExchange, Message, Receive, Scope, Send
 from serving.front.readiness import Readiness
@@ -38,16 +41,21 @@ _BOUNDS = {"n": 16, "logprobs": 20, "top_logprobs": 20}
 _HEADERS = (b"host", b"accept")
 _MOST_STOPS, _LONGEST_STOP = 4, 256
 _LONGEST_SCHEMA = 1 << 16
+_PAUSE_SECONDS = 0.02
 _CODES = {400: "invalid_request", 404: "not_found", 413: "body_too_large", 422: "invalid_value", 503: "unavailable"}
 
 
 class VllmApp:
     """vLLM's app, used only inside the front."""
 
-    def __init__(self, app: Application, settings: ServerSettings, readiness: Readiness) -> None:
+    def __init__(self, app: Application, settings: ServerSettings, readiness: Readiness, admission: Admission) -> None:
         self._app = app
         self._settings = settings
         self._readiness = readiness
+        self._admission = admission
+        self._parent = _Parent(settings.phase_fd, readiness, self._drain)
+        self._cut = False
+        self._running: set[asyncio.Timeout] = set()  # one of each request, by which it is cut
         self._start: asyncio.Task[None] | None = None
         self._defaults = ServingDefaults()
         self._owner: Any = None
@@ -66,9 +74,49 @@ class VllmApp:
             # It was JSON, whatever its Content-Type; other headers would choose ranks, adapters, sessions or traces.
             own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
             scope = {**scope, "headers": [*(h for h in scope["headers"] if h[0] in _HEADERS), *own]}
-        await self._app(scope, receive, answer.send)
+        await self._answered(scope, receive, answer.send)
         if answer.error:
             raise answer.error
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Has vLLM answer, unless the server's time to drain is over.
+
+        Raises:
+            ApiError: 503, it is.
+        """
+        if self._cut:
+            raise unavailable("stopping")
+        end = asyncio.timeout(None)
+        try:
+            async with end:
+                self._running.add(end)
+                try:
+                    await self._app(scope, receive, send)
+                finally:
+                    self._running.discard(end)
+        except TimeoutError:
+            if not end.expired():
+                raise
+            raise ApiError(503, "the server stops", code="engine_error", retry_after=1) from None
+
+    async def _drain(self) -> None:
+        """Lets answers end, cuts those that have not ended in time, and has vLLM's server end.
+
+        vLLM's own drain would cut a stream without a word, and refuse what waits for a place.
+        """
+        admission = self._admission
+        try:
+            async with asyncio.timeout(self._settings.drain_seconds):
+                while admission.running or admission.queued:
+                    await asyncio.sleep(_PAUSE_SECONDS)
+        except TimeoutError:
+            say(f"cutting {admission.running} answers")
+            self._cut = True
+            for end in self._running:
+                end.reschedule(0)
+            while admission.running or admission.queued:  # the parent bounds it
+                await asyncio.sleep(_PAUSE_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     async def metrics(self) -> bytes:
         """Returns vLLM's own metrics; empty if they are unavailable."""
@@ -81,8 +129,7 @@ class VllmApp:
         async def started(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
                 self._start = asyncio.create_task(self._become_ready())
-                if self._settings.phase_fd is not None:
-                    _listen(self._settings.phase_fd, self._readiness)
+                self._parent.listen()
             await send(message)
 
         self._owner = scope.get("app")
@@ -93,15 +140,15 @@ class VllmApp:
         try:
             manifest, sha256 = verify_manifest(settings.model, settings.public_key, settings.identity)
             self._defaults = manifest.serving
-            readiness.enter("answering golden prompts")
+            self._parent.enter("answering golden prompts")
             quality = await ask_golden(manifest.golden, self._texts)
         except (KitError, ApiError) as e:
             say(f"failed: {e}")
-            readiness.enter("failed")
+            self._parent.enter("failed")
             return
         except Exception:  # of vLLM's own code; the parent ends the server
             say("failed:\n" + traceback.format_exc())
-            readiness.enter("failed")
+            self._parent.enter("failed")
             return
         name = settings.name or manifest.name
         log_json({"event": "quality", "when": "readiness", "model": name, "sha256": sha256,
@@ -109,12 +156,12 @@ class VllmApp:
         if quality.failure:
             say(f"golden prompts: {quality.failure}")
             if settings.golden == "required":
-                readiness.enter("failed")
+                self._parent.enter("failed")
                 return
         readiness.model = {"model": name, "sha256": sha256}
         if readiness.phase != "stopping":
             readiness.open = True
-            readiness.enter("ready")
+            self._parent.enter("ready")
             say("ready")
 
     async def _texts(self, request: ChatRequest) -> AsyncGenerator[str, None]:
@@ -243,24 +290,39 @@ def _error(status: int, body: bytes) -> ApiError:
     return ApiError(status, message, code=code, param=param if isinstance(param, str) else "", retry_after=retry)
 
 
-def _listen(fd: int, readiness: Readiness) -> None:
-    """Reads phases from the parent's pipe, one per line; its end is the parent's."""
-    os.set_blocking(fd, False)
-    loop = asyncio.get_running_loop()
-    rest = bytearray()
+class _Parent:
+    """The socket to vLLM's parent process, which tells the end and is told the phase, one of each per line."""
 
-    def read() -> None:
+    def __init__(self, fd: int | None, readiness: Readiness, drain: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._fd = fd
+        self._readiness = readiness
+        self._drain = drain
+        self._rest = b""
+        self._draining: asyncio.Task[None] | None = None
+
+    def enter(self, phase: str) -> None:
+        """Enters a phase of the start, and reports it."""
+        self._readiness.enter(phase)
+        if self._fd is not None:
+            with suppress(OSError):  # it ended: so does this process
+                os.write(self._fd, f"{phase}\n".encode())
+
+    def listen(self) -> None:
+        """Reads what the parent says from now on; the end of the socket is the parent's."""
+        if self._fd is not None:
+            os.set_blocking(self._fd, False)
+            asyncio.get_running_loop().add_reader(self._fd, self._read, self._fd)
+
+    def _read(self, fd: int) -> None:
         data = os.read(fd, 4096)
-        rest.extend(data or b"stopping\n")
-        *lines, last = bytes(rest).split(b"\n")
-        rest[:] = last
+        *lines, self._rest = (self._rest + (data or b"stopping\n")).split(b"\n")
         for line in lines:
-            readiness.enter(line.decode(errors="replace"))
-            readiness.open = readiness.open and line != b"draining"
+            self._readiness.enter(line.decode(errors="replace"))
+            if line == b"draining" and not self._draining:
+                self._readiness.open = False
+                self._draining = asyncio.create_task(self._drain())
         if not data:
-            loop.remove_reader(fd)
-
-    loop.add_reader(fd, read)
+            asyncio.get_running_loop().remove_reader(fd)
 
 
 async def ask(app: Application, method: str, path: str, body: bytes = b"", *, owner: Any = None) -> tuple[int, bytes]:

@@ -35,7 +35,11 @@ def trap(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(serve: Callable[..., ServingProcess], vllm_python: Path, trap: Path) -> Iterator[ServingProcess]:
     hostile = {"SAGEMAKER_MODEL_PATH": str(trap), "VLLM_SERVER_DEV_MODE": "1", "CUSTOM_FASTAPI_PING_HANDLER": "model:f"}
-    server = serve(python=vllm_python, LLMOPS_MAX_QUEUE="8", **VLLM, **hostile).wait_ready(START_SECONDS)
+    server = serve(python=vllm_python, LLMOPS_MAX_QUEUE="8", **VLLM, **hostile)
+    status, answer = server.ask("GET", "/ping")  # while vLLM loads
+    assert (status, answer["status"]) in ((503, "verifying"), (503, "starting vLLM"))
+    assert server.chat()[0] == 503
+    server.wait_ready(START_SECONDS)
     yield server
     if server.process.poll() is None:
         server.process.terminate()
@@ -113,6 +117,27 @@ def test_what_must_not_reach_it_is_refused_in_the_one_form(
     assert got == status, answer
     assert set(answer["error"]) == {"message", "type", "param", "code"}
     assert server.chat(max_tokens=1)[0] == 200, "everybody else is served on"
+
+
+@pytest.mark.cve("giant-header", "giant-body", "model-names", "bounded-parameters", "grammar-length")
+def test_heads_bodies_and_numbers_that_are_too_large_are_refused(server: ServingProcess) -> None:
+    assert server.ask("POST", "/v1/chat/completions", b"{}", **{"X-Big": "x" * 9000})[0] == 431
+    assert server.ask("POST", "/v1/chat/completions", b"{}", **{f"X-{n}": "x" for n in range(200)})[0] == 431
+    assert server.ask("GET", "/" + "x" * 9000)[0] == 414
+    assert server.chat("x" * 7_000_000)[0] == 413
+    for name in ("../tiny", "file:///etc/passwd", "%2e%2e/tiny", "tiny\0"):
+        assert server.chat(model=name)[0] == 404
+    numbers: list[dict[str, Any]] = [
+        {"n": 10**6},
+        {"top_logprobs": 10**6},
+        {"stop": ["a"] * 1000},
+        {"max_tokens": 10**18},
+    ]
+    for fields in numbers:
+        assert server.chat(**fields)[0] == 400, fields
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": ["x" * 70_000]}}}
+    assert server.chat(response_format=schema)[0] == 400
+    assert server.chat(max_tokens=1)[0] == 200
 
 
 def test_a_request_too_many_is_refused_and_the_others_are_answered(server: ServingProcess) -> None:

@@ -88,7 +88,7 @@ class ServingProcess:
         self, method: str, path: str, body: Any = None, key: str | None = API_KEY, **headers: str
     ) -> tuple[int, Any]:
         """Status and body, parsed where it is JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         try:
             if key is not None:
                 headers["Authorization"] = f"Bearer {key}"
@@ -111,7 +111,7 @@ class ServingProcess:
     @contextmanager
     def stream(self, text: str = "Hello", **fields: Any) -> Iterator[Iterator[Any]]:
         """Events of a streamed completion, as they come; "[DONE]" is one. Leaving closes the connection."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         body = {"messages": [{"role": "user", "content": text}], "temperature": 0, "stream": True} | fields
         connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Authorization": f"Bearer {API_KEY}"})
         response = connection.getresponse()

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from clouds.aws.jobs import INSTANCE_TYPE, has_local_disks
+from contract.limits import PLATFORM_SECONDS, PLATFORM_STREAM_SECONDS
+from infra.server_limits import refused_limits
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings, setting_error
 
@@ -14,6 +16,10 @@ _PROVIDER_SECONDS = 3600
 """How long pulumi-aws waits for an endpoint, whatever it does (terraform-provider-aws, internal/service/sagemaker)."""
 _INSTANCES_SECONDS = 900
 """For what no setting limits: instances come, images are pulled, the old ones go."""
+_ASYNC_MOST_SECONDS = 3590.0
+"""Inside the hour that a caller may let SageMaker wait for an answer (API_runtime_InvokeEndpointAsync)."""
+_MOST_BODY_BYTES = 6_291_456
+"""Of BodyBlob in the service model of sagemaker-runtime."""
 Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the fix
 
 
@@ -25,7 +31,7 @@ def require_supported(settings: Settings, name: str) -> None:
     """
     entry = settings.endpoints[name]
     kind, _ = instance_type_of(settings, name)
-    for path, what, fix in (*_of_size(entry, kind), *_of_rollout(entry), *_of_time(entry)):
+    for path, what, fix in (*_of_size(entry, kind), *_of_rollout(entry), *_of_time(entry), *_of_limits(entry)):
         raise setting_error(("endpoints", name, *path), what, fix)
 
 
@@ -92,6 +98,19 @@ def _of_time(entry: Entry) -> Iterator[Refusal]:
         f"{_PROVIDER_SECONDS // 60}"
     )
     yield path, what, "write less: of `bake_seconds`, `download_seconds`, `start_seconds`, or fewer steps"
+
+
+def _of_limits(entry: Entry) -> Iterator[Refusal]:
+    realtime = entry.mode == "realtime"
+    seconds, stream = (
+        (PLATFORM_SECONDS["sagemaker"], PLATFORM_STREAM_SECONDS["sagemaker"])
+        if realtime
+        else (_ASYNC_MOST_SECONDS,) * 2
+    )
+    yield from refused_limits(entry.limits, "SageMaker", seconds, stream)
+    if realtime and entry.limits.max_body > _MOST_BODY_BYTES:
+        what = f"SageMaker takes bodies of {_MOST_BODY_BYTES} bytes at most"
+        yield ("limits", "max_body"), what, f"write {_MOST_BODY_BYTES} or less, or `mode: async`"
 
 
 def _waits(entry: Entry) -> int:

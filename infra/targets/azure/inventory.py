@@ -20,6 +20,7 @@ from clouds.azure.names import (
 )
 from clouds.azure.settings import AzureSettings, Cluster
 from contract.expiry import EXPIRES_TAG
+from contract.limits import limit_variables
 from infra import names
 from infra.engines import ImageField, serving_engine, serving_image
 from infra.names import CloudNames
@@ -329,7 +330,8 @@ class AzureInventory:
         """Returns the variables of an endpoint's server that are part of its content."""
         entry = self.settings.endpoints[name]
         variables = serving_environment(entry.version, entry.precision, waived=entry.gate == "waived")
-        return variables | serving_engine(self.settings, name, self.image_field(name))
+        variables |= serving_engine(self.settings, name, self.image_field(name))
+        return variables | limit_variables(entry.limits)
 
     def instance_type(self, entry: Endpoint) -> str:
         """Returns an endpoint's VM size, or the stack's."""

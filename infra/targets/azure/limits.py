@@ -6,7 +6,9 @@ from typing import Literal
 
 from clouds.azure.settings import Cluster
 from contract.documents.run import Compute
+from contract.limits import PLATFORM_SECONDS
 from infra.engines import ImageField, Machine, missing_image, require_engine, serving_field
+from infra.server_limits import refused_limits
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings, refuse_set, setting_error
 
@@ -128,6 +130,7 @@ def _refusals(entry: Entry) -> Iterator[Refusal]:
         yield ("volume_gb",), "the disk of a managed instance can't be chosen", "remove it, or take a larger VM size"
     if entry.download_seconds != fields["download_seconds"].default:
         yield ("download_seconds",), "Azure ML has no limit for a model's download", "remove it"
+    yield from refused_limits(entry.limits, "Azure ML", PLATFORM_SECONDS["azureml"], PLATFORM_SECONDS["azureml"])
     if entry.inference_ami_version:
         yield ("inference_ami_version",), "is of SageMaker's hosts", "remove it"
 

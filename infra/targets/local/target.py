@@ -1,6 +1,7 @@
 """The target `local`: which resources a stack on this machine has."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,11 @@ import pulumi
 from clouds.targets import cloud_names
 from contract.gpus import usable_gpus
 from hosting.images import serving_image
+from hosting.spec import ROUTER_BODY_BYTES
 from infra import names
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings, project_folder, refuse_set, setting_error
+from infra.targets.local.keys import key_files
 from infra.targets.local.resources.endpoint import Hosting, LocalEndpoint
 from infra.targets.local.resources.identity import LocalSigningKey
 from infra.targets.local.resources.images import Image
@@ -31,6 +34,8 @@ class LocalResolved:
     project: Path
     stack: str
     home: names.StackHome
+    key_files: Mapping[str, Mapping[str, str]]
+    """Of each endpoint: see `key_files`."""
 
 
 class LocalTarget:
@@ -44,7 +49,8 @@ class LocalTarget:
         for name, entry in settings.endpoints.items():
             if entry.endpoint:
                 require_servable(name, entry, partial(read_store, home.store))
-        return LocalResolved(settings, project, stack, home)
+        files = {name: key_files(project, name, entry.limits) for name, entry in settings.endpoints.items()}
+        return LocalResolved(settings, project, stack, home, files)
 
     def declare(self, resolved: LocalResolved) -> OutputFields:
         """See infra.targets.target.Target."""
@@ -53,7 +59,7 @@ class LocalTarget:
         signing_key = LocalSigningKey(home)
         training = TrainingPlace(home, Image("training", "process"))
         hosting = Hosting(home, settings.endpoints)
-        endpoints = _endpoints(settings, home, after=[store, signing_key, hosting])
+        endpoints = _endpoints(resolved, after=[store, signing_key, hosting])
         return stack_outputs(
             settings,
             stack,
@@ -84,6 +90,7 @@ def _require_ours(settings: Settings) -> None:
         refuse_set(path, entry, _CLOUD_ONLY, cloud, "remove it, or set `target: aws`")
         refuse_set((*path, "size"), entry.size, _CLOUD_SIZE, cloud, "remove it, or set `target: aws`")
         _require_rollout(path, entry)
+        _require_limits(path, entry)
         _require_gpu(path, entry, settings.local_runtime)
         if entry.size.instances == 0:
             raise setting_error((*path, "size", "instances"), "0 workers serve nothing", "write `endpoint: off`, or 1")
@@ -111,6 +118,12 @@ def _require_rollout(path: tuple[str, str], entry: Entry) -> None:
         )
 
 
+def _require_limits(path: tuple[str, str], entry: Entry) -> None:
+    if entry.limits.max_body > ROUTER_BODY_BYTES:
+        what = f"this machine's router takes bodies of {ROUTER_BODY_BYTES} bytes at most"
+        raise setting_error((*path, "limits", "max_body"), what, f"write {ROUTER_BODY_BYTES} or less")
+
+
 def _require_gpu(path: tuple[str, str], entry: Entry, runtime: str) -> None:
     if entry.engine != "vllm":
         return
@@ -123,8 +136,9 @@ def _require_gpu(path: tuple[str, str], entry: Entry, runtime: str) -> None:
     raise setting_error((*path, "engine"), f"vLLM's image computes on NVIDIA GPUs: {what}", fix)
 
 
-def _endpoints(settings: Settings, home: names.StackHome, after: list[pulumi.Resource]) -> OutputFields:
+def _endpoints(resolved: LocalResolved, after: list[pulumi.Resource]) -> OutputFields:
     """Declares one resource per endpoint and returns their stack outputs."""
+    settings, home = resolved.settings, resolved.home
     if not settings.endpoints:
         return {}
     images: dict[str, Image] = {}
@@ -134,6 +148,6 @@ def _endpoints(settings: Settings, home: names.StackHome, after: list[pulumi.Res
         if wanted not in images:
             images[wanted] = Image(wanted, settings.local_runtime)
         image = images[wanted]
-        made = LocalEndpoint(name, entry, home, image=image, after=after)
+        made = LocalEndpoint(name, entry, home, image=image, key_files=resolved.key_files[name], after=after)
         found[name] = endpoint_output(entry, made.url, image.reference, str(home.api_key(name)))
     return found

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -112,3 +113,16 @@ def test_keys_of_all_variants_are_taken_and_none_is_asked_for_where_a_variant_ta
     for keys, expected in ((["aa", "bb"], ["aa", "bb"]), (["aa", ""], None), ([], [])):
         found.update(Routes.new(variants={str(i): backend | {"key_sha256": key} for i, key in enumerate(keys)}))
         assert found.keys() == expected
+
+
+def test_keys_of_a_file_are_taken_as_soon_as_they_are_written_and_while_it_is_half_written(tmp_path: Path) -> None:
+    found, path, digest = Table(), tmp_path / "keys.json", "c" * 64
+    route = {"weight": 1, "backends": ["http://a:1"], "key_sha256": "aa", "keys_file": str(path)}
+    found.update(Routes.new(variants={"a": route}))
+    assert found.keys() == ["aa"]
+    path.write_text(f'{{"schema": "keys/1", "keys": [{{"name": "search", "sha256": "{digest}"}}]}}')
+    assert found.keys() == ["aa", digest]
+    path.write_text('{"schema": "keys/1", "ke')
+    assert found.keys() == ["aa", digest]
+    path.write_text('{"schema": "keys/1", "keys": []}')
+    assert found.keys() == ["aa"]

@@ -8,9 +8,11 @@ import dill
 import pytest
 
 from contract.errors import KitError, SettingError
+from infra.settings import ServerLimits
 from infra.targets import dynamic as provider
 from infra.targets.dynamic import KitProvider, Properties
 from infra.targets.local import endpoint, identity, images, storage, training
+from infra.targets.local.keys import key_files
 
 PROVIDERS = [
     storage.StoreProvider,
@@ -128,3 +130,36 @@ def test_provider_modules_import_nothing_that_only_work_needs() -> None:
     code = f"import sys, {names}; print(*{{m.partition('.')[0] for m in sys.modules}})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pydantic", "ruamel", "hosting", "supervisor", "cryptography"} & set(loaded)
+
+
+def test_files_of_keys_are_mounted_by_their_folders_and_wrong_ones_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    keys, scrape = tmp_path / "keys/api.json", tmp_path / "keys/metrics.key"
+    keys.write_text('{"schema": "keys/1", "keys": []}')
+    scrape.write_text("a-key-for-those-who-scrape\n")
+    limits = ServerLimits(api_keys_file="keys/api.json", metrics_key_file="keys/metrics.key")
+    files = key_files(tmp_path, "chat", limits)
+    key, folder = tmp_path / "api.key", tmp_path / "model"
+    key.write_text("a-key-of-16-characters")
+    given = {"endpoint": "chat", "folder": str(folder), "key_file": str(key), "public_key_file": str(key)}
+    given |= {"model": "chatbot@1", "sha256": "a" * 64, "image": "process:serving@sha256:" + "0" * 64}
+    given |= {"precision": "auto", "engine": "auto", "instances": 1, "port": 0, "rollout": {"strategy": "all_at_once"}}
+    spec = endpoint._spec(given | {"limits": {"LLMOPS_MAX_QUEUE": "8"}, "key_files": files})
+    assert spec.environ["LLMOPS_MAX_QUEUE"] == "8"
+    for variable, path in (("LLMOPS_API_KEYS_FILE", keys), ("LLMOPS_METRICS_KEY_FILE", scrape)):
+        mounted, _, name = spec.environ[variable].rpartition("/")
+        assert Path(spec.folders[mounted]) / name == path
+    assert spec.keys_file == str(keys)
+    scrape.write_text("short")
+    (tmp_path / "api.json").write_text(keys.read_text())
+    keys.write_text('{"schema": "keys/1", "ke')
+    for field, value, word in (
+        ("api_keys_file", "keys/api.json", "is not JSON"),
+        ("api_keys_file", "keys/none.json", "can't be read"),
+        ("api_keys_file", "api.json", "holds the project"),
+        ("metrics_key_file", "keys/metrics.key", "no usable key"),
+    ):
+        with pytest.raises(SettingError, match=word) as refused:
+            key_files(tmp_path, "chat", ServerLimits.model_validate({field: value}))
+        assert f"endpoints.chat.limits.{field}" in refused.value.where
+        assert refused.value.fix

@@ -92,6 +92,10 @@ def _entry(**fields: Any) -> dict[str, Any]:
         (_entry(endpoint="perhaps"), ["llmops:endpoints.chat.endpoint: ", "must be true or false (found 'perhaps')"]),
         (_entry(precision="int8"), ["llmops:endpoints.chat.precision: ", "'auto', 'f32' or 'bf16'"]),
         (_entry(port=70000), ["llmops:endpoints.chat.port: ", "65535"]),
+        (_entry(limits={"max_queue": -1}), ["llmops:endpoints.chat.limits.max_queue: ", "a number from 0 to 100000"]),
+        (_entry(limits={"request_seconds": 0}), ["chat.limits.request_seconds: ", "a number from 0.1 to 86400"]),
+        (_entry(limits={"max_que": 1}), ["chat.limits.max_que: unknown key", "did you mean max_queue?"]),
+        (_entry(limits={"max_body": 1 << 26}), ["chat.limits.max_body: this machine's router", "33554432 or less"]),
         (_entry(rollout={"bake_seconds": 5}), ["llmops:endpoints.chat.rollout: bake_seconds have no effect", "canary"]),
     ],
 )

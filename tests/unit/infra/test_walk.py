@@ -10,6 +10,7 @@ import pulumi
 import pytest
 
 from contract.documents.document import Part
+from contract.limits import AdmissionLimits
 from infra.settings import Settings
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.aws.conftest import REGION, RUN, SERVING, TRAINING, Account, on_moto
@@ -21,7 +22,7 @@ OTHER = SERVING.replace("5" * 64, "6" * 64)
 NETWORK = {"subnet_ids": ["subnet-1", "subnet-2"], "security_group_ids": ["sg-1"]}
 SCHEDULE = {"run": RUN, "cron": "rate(7 days)"}
 ENTRY = "endpoints.chat."
-SIZE, ROLLOUT = f"{ENTRY}size.", f"{ENTRY}rollout."
+SIZE, ROLLOUT, LIMITS = f"{ENTRY}size.", f"{ENTRY}rollout.", f"{ENTRY}limits."
 AWS, WEEKLY, JOBS = "aws.", "aws.schedules.weekly.", "aws.jobs."
 REPEATED = {"aws.schedules": {"weekly": SCHEDULE}}
 
@@ -55,6 +56,14 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     f"{ROLLOUT}step_percent": (25, 30, {f"{SIZE}instances": 4, f"{ROLLOUT}strategy": "linear"}),
     f"{ROLLOUT}mirror_percent": (0, 10, {}),
     f"{ROLLOUT}bake_seconds": (1, 2, {f"{ROLLOUT}strategy": "canary"}),
+    f"{LIMITS}max_body": (6_291_456, 100_000, {}),
+    f"{LIMITS}max_running": (32, 8, {}),
+    f"{LIMITS}max_queue": (64, 0, {}),
+    f"{LIMITS}max_queue_tokens": (262_144, 4096, {}),
+    f"{LIMITS}request_seconds": (300.0, 40.0, {}),
+    f"{LIMITS}stream_seconds": (300.0, 60.0, {}),
+    f"{LIMITS}api_keys_file": ("", "keys/api.json", {}),
+    f"{LIMITS}metrics_key_file": ("", "keys/metrics.key", {}),
     f"{AWS}region": ("", "eu-west-1", {f"{AWS}store_bucket": "the-store"}),
     f"{AWS}profile": ("", "other", {}),
     f"{AWS}permissions_boundary_arn": ("", f"{ARN}:policy/boundary", {}),
@@ -99,6 +108,7 @@ HONOURED_LOCALLY = (
     *("target", "local_home", "local_runtime"),
     *(ENTRY + f for f in ("model", "endpoint", "engine", "precision", "port", "gate", "size.instances")),
     *(ROLLOUT + f for f in ("strategy", "canary_percent", "bake_seconds")),
+    *(LIMITS + f for f in (*AdmissionLimits.model_fields, "api_keys_file", "metrics_key_file")),
 )
 FOR_THE_RULES = ("accepted_rules",)  # read by what judges a stack: tests/unit/policies
 # What a provider acts on in other ways than by a resource's inputs: default tags are the provider's own.
@@ -113,6 +123,9 @@ def test_the_walk_is_complete() -> None:
 @pytest.mark.parametrize("path", WALK)
 def test_local_acts_or_refuses_by_name(path: str, project: Path) -> None:
     promoted = {home: _promote(project / home / "demo/store") for home in (".llmops", "elsewhere")}[".llmops"]
+    (project / "keys").mkdir()
+    (project / "keys/api.json").write_text('{"schema": "keys/1", "keys": []}')
+    (project / "keys/metrics.key").write_text("a-key-for-those-who-scrape")
     before, after, needed = WALK[path]
     second = _configuration(path, after, promoted, needed)
     if path in HONOURED_LOCALLY:

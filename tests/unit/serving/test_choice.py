@@ -11,6 +11,7 @@ from contract import gpus
 from contract.errors import ServingError
 from serving.engines import choice
 from serving.engines.choice import choose_engine
+from tests.support.checkout import CHECKOUT
 
 BOTH, WITHOUT = ("openvino", "transformers"), ("transformers",)
 
@@ -63,7 +64,8 @@ def test_an_image_that_can_not_run_a_version_says_which_could(monkeypatch: pytes
 
 def test_vllm_is_started_with_the_servers_limits_and_no_code(tmp_path: Path) -> None:
     from contract.documents.model import Golden, Lineage, Message, ModelManifest
-    from serving.settings import RequestLimits, ServerSettings
+    from contract.limits import RequestLimits
+    from serving.settings import ServerSettings
     from serving.vllm_server import command
 
     manifest = ModelManifest.new(
@@ -82,6 +84,9 @@ def test_vllm_is_started_with_the_servers_limits_and_no_code(tmp_path: Path) -> 
     assert json.loads(options["--override-generation-config"]) == {"temperature": 0.0}
     assert {"--no-trust-remote-code", "--disable-fastapi-docs", "--enable-auto-tool-choice"} <= set(words)
     assert "--enforce-eager" not in words
+    assert options["--tensor-parallel-size"] == "1"
+    two = dict(pairwise(command(settings, manifest, tmp_path, "", gpus=2)))
+    assert two["--tensor-parallel-size"] == "2"
     assert "--enable-auto-tool-choice" not in command(settings, manifest, tmp_path, "no tools")
 
 
@@ -101,3 +106,36 @@ def test_vllm_sees_nothing_that_names_code_routes_or_servers(tmp_path: Path) -> 
     assert seen["SAGEMAKER_MODEL_PATH"] == str(tmp_path)
     assert (seen["VLLM_PLUGINS"], seen["VLLM_NO_USAGE_STATS"], seen["DO_NOT_TRACK"]) == ("", "1", "1")
     assert (seen["HF_HUB_OFFLINE"], seen["LLMOPS_PHASE_FD"]) == ("1", "7")
+
+
+def test_vllm_takes_as_many_gpus_as_the_weights_need_and_explains_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from contract.gpus import InstalledGpu, installed_gpus
+    from serving.__main__ import _explain
+    from serving.engines.choice import EngineChoice
+    from serving.engines.vllm_gpus import choose_gpus
+    from serving.settings import ServerSettings
+
+    (tmp_path / "bin").mkdir(exist_ok=True)
+    program, config = tmp_path / "bin/nvidia-smi", CHECKOUT / "tests/data/llama-3.1-8b/config.json"
+    assert installed_gpus({}) == []
+    program.write_text("#!/bin/sh\nfor i in 1 2 3 4; do echo 'NVIDIA A10G, 23028'; done\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    a10g = InstalledGpu("NVIDIA A10G", 23_028 << 20)
+    assert installed_gpus({}) == [a10g] * 4
+    assert installed_gpus({"CUDA_VISIBLE_DEVICES": "1,3"}) == [a10g] * 2
+    assert installed_gpus({"CUDA_VISIBLE_DEVICES": "GPU-8932f937"}) == [a10g]
+    assert installed_gpus({"CUDA_VISIBLE_DEVICES": ""}) == []
+    needs_two = choose_gpus(config.read_bytes(), 32_000_000_000, "auto", {})
+    assert (needs_two.gpus, "each of 2 NVIDIA A10G" in needs_two.why) == (2, True)
+    assert choose_gpus(config.read_bytes(), 32_000_000_000, "auto", {"CUDA_VISIBLE_DEVICES": "0"}).gpus == 1
+    assert choose_gpus(b'{"mod', 1, "auto", {}).gpus == 1
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_bytes(config.read_bytes())
+    with (folder / "model.safetensors").open("wb") as weights:
+        weights.truncate(32_000_000_000)  # sparse: it takes no disk
+    _explain(ServerSettings(folder, ""), EngineChoice("vllm", ""))
+    assert "GPUs 2: fits: vLLM takes 20.2 GiB of each of 2 NVIDIA A10G" in capsys.readouterr().err

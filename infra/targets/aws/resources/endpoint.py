@@ -12,6 +12,7 @@ from pulumi_aws import sagemaker
 from clouds.aws.jobs import has_gpus, has_local_disks
 from clouds.aws.names import VARIANT, serving_environment
 from contract.layout import model_key
+from contract.limits import limit_variables
 from infra import names
 from infra.engines import ImageField, serving_engine, serving_image
 from infra.settings import Endpoint as Entry
@@ -184,6 +185,7 @@ class _EndpointParts:
         environment |= serving_engine(shared.settings, self.name, shared.fields[self.name])
         if entry.mode == "async":
             environment["LLMOPS_REQUEST_SECONDS"] = str(_ASYNC_SECONDS)
+        environment |= limit_variables(entry.limits)
         if entry.gate == "waived":
             environment["LLMOPS_GOLDEN"] = (
                 "reported"  # somebody wants it all the same: the quality alarm has the last word

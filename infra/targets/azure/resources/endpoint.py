@@ -30,11 +30,7 @@ from infra.targets.azure.resources.training import AzureEnvironment
 from infra.targets.azure.traffic import Traffic
 
 _PROBE_SECONDS = 10
-# Azure answers 429 by itself beyond these, and its default of 1 would leave the server's batch empty. The server takes
-# 32 requests into its batch and lets 64 wait; one more it refuses itself, with a Retry-After.
-_REQUESTS_AT_ONCE = 32 + 64
 _LONGEST_SECONDS = 180  # Azure's most: the default of 5 s cuts the answers of a language model
-_SERVER_SECONDS = _LONGEST_SECONDS - 5  # a server that went on would generate for nobody
 
 
 def declare_endpoint(
@@ -186,11 +182,13 @@ def _deployment(
         environment_variables={
             **stack.inventory.serving_environment(name),
             "LLMOPS_PUBLIC_KEY": shared.signing.public_key,
-            "LLMOPS_REQUEST_SECONDS": str(_SERVER_SECONDS),
         },
         app_insights_enabled=True,
         request_settings=ml.OnlineRequestSettingsArgs(
-            max_concurrent_requests_per_instance=_REQUESTS_AT_ONCE, request_timeout=f"PT{_LONGEST_SECONDS}S"
+            # Azure answers 429 by itself beyond these, and its default of 1 would leave the server's batch empty. One
+            # more than batch and queue hold is refused by the server, with a Retry-After.
+            max_concurrent_requests_per_instance=entry.limits.max_running + entry.limits.max_queue,
+            request_timeout=f"PT{_LONGEST_SECONDS}S",
         ),
         scale_settings=ml.DefaultScaleSettingsArgs(scale_type="Default"),
         startup_probe=_probe(-(-entry.start_seconds // _PROBE_SECONDS)),

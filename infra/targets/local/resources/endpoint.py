@@ -1,12 +1,13 @@
 """Endpoints: one resource that names all of them, and one for each promoted model version."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pulumi
 from pulumi import dynamic
 
 from contract.layout import model_key
+from contract.limits import limit_variables
 from infra import names
 from infra.settings import Endpoint as EndpointSettings
 from infra.targets.dynamic import Properties
@@ -36,6 +37,7 @@ class LocalEndpoint(dynamic.Resource, module="llmops", name="Endpoint"):
         home: names.StackHome,
         *,
         image: Image,
+        key_files: Mapping[str, str],
         after: Sequence[pulumi.Resource],
     ) -> None:
         """Declare it.
@@ -45,9 +47,10 @@ class LocalEndpoint(dynamic.Resource, module="llmops", name="Endpoint"):
             settings: the entry.
             home: where the stack keeps everything.
             image: what serves it.
+            key_files: variable -> file on this machine, of `limits`.
             after: other resources that must be there first.
         """
-        props = _properties(name, settings, home, image)
+        props = _properties(name, settings, home, image) | {"key_files": dict(key_files)}
         options = pulumi.ResourceOptions(depends_on=[image, *after])
         super().__init__(EndpointProvider(), names.endpoint(name), props, options)
 
@@ -63,6 +66,7 @@ def _properties(name: str, settings: EndpointSettings, home: names.StackHome, im
         "image": image.stated,
         "engine": "vllm" if image.name == "serving-vllm" else settings.engine,
         "precision": settings.precision,
+        "limits": limit_variables(settings.limits),
         "instances": settings.size.instances,
         "port": settings.port,
         "rollout": _rollout(settings),

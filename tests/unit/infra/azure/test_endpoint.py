@@ -131,7 +131,6 @@ def test_a_deployment_runs_the_promoted_version_as_the_platform_lets_callers_in(
         "LLMOPS_MODEL_SHA256": "a" * 64,
         "LLMOPS_PRECISION": "auto",
         "LLMOPS_PUBLIC_KEY": "-----BEGIN PUBLIC KEY-----",
-        "LLMOPS_REQUEST_SECONDS": "175",
     }
     assert found["instanceType"] == "Standard_DS3_v2"
     assert found["requestSettings"]["maxConcurrentRequestsPerInstance"] == 96

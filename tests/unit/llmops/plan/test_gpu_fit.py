@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from contract.gpu_fit import gpu_fit
 from contract.gpus import MEMORY_SHARE
-from llmops.plan.gpu_fit import fit_words, gpu_fit
+from llmops.plan.gpu_fit import fit_words
 from llmops.plan.machines import A10G, H100, T4
 from tests.support.checkout import CHECKOUT
 
@@ -42,6 +43,30 @@ def test_what_does_not_fit_says_so() -> None:
     doubled = gpu_fit(config("llama-3.1-8b"), LLAMA_BYTES, A10G, "f32")
     assert doubled
     assert not doubled.fits, "f32 takes twice the bytes of what is stored in 16 bits"
+
+
+@pytest.mark.parametrize(
+    ("stored", "there", "changes", "taken"),
+    [
+        (LLAMA_BYTES, 4, {}, 1),  # one does: the others would only wait for each other
+        (2 * LLAMA_BYTES, 4, {}, 2),
+        (4 * LLAMA_BYTES, 4, {}, 4),
+        (9 * LLAMA_BYTES, 4, {}, 4),  # fits on none: on the most, and the words say that it does not
+        (2 * LLAMA_BYTES, 3, {}, 2),
+        (2 * LLAMA_BYTES, 4, {"num_attention_heads": 25, "num_key_value_heads": 5, "head_dim": 128}, 1),
+        (2 * LLAMA_BYTES, 4, {"intermediate_size": 14_337}, 1),
+        (4 * LLAMA_BYTES, 4, {"num_key_value_heads": 2}, 4),  # key/value heads are copied
+    ],
+)
+def test_as_few_gpus_are_taken_as_the_weights_need_and_vllm_can_divide_among(
+    stored: int, there: int, changes: dict[str, Any], taken: int
+) -> None:
+    fit = gpu_fit(config("llama-3.1-8b", **changes), stored, A10G, gpus=there)
+    assert fit
+    assert fit.gpus == taken
+    assert fit.weights == ceil(stored / taken)
+    assert fit.token == 131_072 // 8 * max(1, changes.get("num_key_value_heads", 8) // taken)
+    assert (f"each of {taken} A10G" in fit.words) == (taken > 1)
 
 
 def test_a_head_size_and_heads_of_queries_are_read_where_they_are_said() -> None:

@@ -5,9 +5,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from contract.limits import RequestLimits
 from serving.errors import ApiError
 from serving.front.admission import Admission
-from serving.settings import RequestLimits
 
 
 async def settled() -> None:

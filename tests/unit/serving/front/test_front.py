@@ -11,14 +11,16 @@ import pytest
 
 from contract.api_key import key_digest
 from contract.http_guard import error_body
+from contract.limits import RequestLimits
 from serving.errors import ApiError
 from serving.front import Front
+from serving.front.admission import Admission
 from serving.front.exchange import EXCHANGE, Message, Receive, Scope, Send
 from serving.front.readiness import Readiness
 from serving.front.vllm import VllmApp
 from serving.metrics import Metrics
 from serving.openai import parse_chat
-from serving.settings import RequestLimits, ServerSettings
+from serving.settings import ServerSettings
 
 KEY = "0123456789abcdef"
 BODY = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}).encode()
@@ -181,7 +183,7 @@ def test_an_answer_whose_time_is_over_is_504_or_an_error_frame() -> None:
             await scope[EXCHANGE].send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
         await asyncio.Event().wait()
 
-    server = front(late, request_seconds=0.05, stream_seconds=0.1)
+    server = front(late, request_seconds=0.1, stream_seconds=0.2)
     assert ask(server, "POST", "/invocations", BODY).status == 504
     first, last, _ = ask(server, "POST", "/invocations", b'{"stream": true}').body.split(b"\n\n")
     assert first == b"data: 1"
@@ -258,7 +260,7 @@ def test_10000_malformed_requests_are_each_the_clients_fault(engine: str, capsys
     server = front()
     if engine == "vllm":
         settings = ServerSettings(Path(), "", api_key=KEY)
-        server = front(VllmApp(vllm_like, settings, Readiness()))
+        server = front(VllmApp(vllm_like, settings, Readiness(), Admission(RequestLimits())))
 
     async def scenario() -> Counter[int]:
         generator, found = random.Random(21), Counter[int]()

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from contract.limits import RequestLimits
 from serving.errors import ApiError
+from serving.front.admission import Admission
 from serving.front.exchange import EXCHANGE, HttpExchange, Message, Receive, Scope, Send
 from serving.front.readiness import Readiness
 from serving.front.vllm import VllmApp, check
@@ -77,7 +79,7 @@ def test_vllms_errors_have_the_one_form(status: int, body: str, code: str) -> No
 
         scope: Scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": []}
         scope[EXCHANGE] = HttpExchange(scope, send)
-        await VllmApp(app, ServerSettings(Path(), ""), Readiness())(scope, receive, send)
+        await VllmApp(app, ServerSettings(Path(), ""), Readiness(), Admission(RequestLimits()))(scope, receive, send)
 
     with pytest.raises(ApiError) as caught:
         asyncio.run(asked())

@@ -1,0 +1,62 @@
+"""Which limits of an endpoint's servers a preview changes, read from the variables that its resources give them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from contract.limits import AdmissionLimits, limit_variable
+from llmops.plan.changes import known
+from policies.model import plain_type
+
+_FIELDS = {limit_variable(name): name for name in AdmissionLimits.model_fields}
+# Resource type -> prefix of its name before the endpoint's, and the path to the variables.
+_PLACES = {
+    "llmops:Endpoint": ("endpoint-", ("limits",)),
+    "aws:sagemaker/model:Model": ("model-", ("primaryContainer", "environment")),
+    "azure-native:machinelearningservices:OnlineDeployment": (
+        "deployment-",
+        ("properties", "environmentVariables"),
+    ),
+}
+
+
+def limit_changes(preview: Mapping[str, Any], endpoints: list[str]) -> dict[str, list[str]]:
+    """Returns endpoint -> its changed limits in words, such as `limits.max_queue 64 -> 128`, without new endpoints.
+
+    Args:
+        preview: the output of `pulumi preview --json`.
+        endpoints: names of all endpoints.
+    """
+    before: dict[str, dict[str, str]] = {}
+    after: dict[str, dict[str, str]] = {}
+    for step in preview.get("steps", []):
+        kind, name = plain_type(step["urn"].split("::")[2]), step["urn"].rpartition("::")[2]
+        prefix, path = _PLACES.get(kind, ("", ()))
+        endpoint = max((e for e in endpoints if _is_of(name, prefix, e)), key=len, default="") if prefix else ""
+        if not endpoint:
+            continue
+        for state, found in (("oldState", before), ("newState", after)):
+            inputs = (step.get(state) or {}).get("inputs")
+            if inputs and not (state == "newState" and step["op"] in ("delete", "delete-replaced")):
+                found[endpoint] = _limits(inputs, path)
+    changed = {name: _words(before[name], after[name]) for name in endpoints if name in before and name in after}
+    return {name: words for name, words in changed.items() if words}
+
+
+def _is_of(logical: str, prefix: str, endpoint: str) -> bool:
+    """Returns whether a resource is an endpoint's: a deployment's name on Azure goes on with the version and a hash."""
+    return logical == prefix + endpoint or (prefix == "deployment-" and logical.startswith(f"{prefix}{endpoint}-"))
+
+
+def _limits(inputs: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, str]:
+    found: Any = inputs
+    for key in path:
+        found = known(found.get(key), {})
+    return {field: str(found[variable]) for variable, field in _FIELDS.items() if variable in found}
+
+
+def _words(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    return [
+        f"limits.{field} {before.get(field, 'default')} -> {after.get(field, 'default')}"
+        for field in AdmissionLimits.model_fields
+        if before.get(field) != after.get(field)
+    ]

@@ -1,0 +1,49 @@
+"""Limits of servers that clouds can't honour."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from contract.errors import SettingError
+from infra.settings import Endpoint, Settings
+from infra.targets.aws.limits import require_supported as on_aws
+from infra.targets.azure.limits import require_supported as on_azure
+
+MODEL = f"chatbot@1@sha256:{'a' * 64}"
+Check = Callable[[Settings, str], None]
+
+
+def settings(mode: str, **limits: Any) -> Settings:
+    entry = Endpoint.model_validate({"model": MODEL, "mode": mode, "limits": limits})
+    return Settings(endpoints={"chat": entry})
+
+
+@pytest.mark.parametrize(
+    ("check", "mode", "limits", "words"),
+    [
+        (on_aws, "realtime", {"request_seconds": 56}, ["request_seconds", "SageMaker gives up", "write 55 or less"]),
+        (on_aws, "realtime", {"request_seconds": 300}, ["request_seconds", "write 55 or less"]),
+        (on_aws, "realtime", {"stream_seconds": 480}, ["stream_seconds", "write 470 or less"]),
+        (on_aws, "async", {"request_seconds": 3600}, ["request_seconds", "write 3590 or less"]),
+        (on_aws, "realtime", {"max_body": 7_000_000}, ["max_body", "6291456"]),
+        (on_aws, "realtime", {"api_keys_file": "keys/a.json"}, ["api_keys_file", "authenticates callers", "remove it"]),
+        (on_azure, "realtime", {"request_seconds": 175}, ["request_seconds", "Azure ML gives up", "170"]),
+        (on_azure, "realtime", {"stream_seconds": 175}, ["stream_seconds", "170"]),
+        (on_azure, "realtime", {"metrics_key_file": "keys/m"}, ["metrics_key_file", "remove it"]),
+    ],
+)
+def test_what_a_platform_cant_honour_is_refused_by_name(
+    check: Check, mode: str, limits: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(SettingError) as refused:
+        check(settings(mode, **limits), "chat")
+    assert f"endpoints.chat.limits.{next(iter(limits))}" in refused.value.where
+    for word in words:
+        assert word in str(refused.value)
+
+
+def test_what_it_can_honour_is_taken() -> None:
+    on_aws(settings("realtime", request_seconds=40, stream_seconds=470, max_queue=0, max_body=1024), "chat")
+    on_aws(settings("async", request_seconds=3590, stream_seconds=3590, max_body=1 << 30), "chat")
+    on_azure(settings("realtime", request_seconds=170, stream_seconds=100, max_running=8), "chat")
