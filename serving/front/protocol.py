@@ -9,8 +9,30 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from contract.http_guard import GuardedConnection, HttpGuard
-from serving.front.exchange import CONNECTION
+from contract.connections import ConnectionLimits
+from contract.http_guard import GuardedConnection, HttpGuard, allowed_connections
+from serving.front.exchange import CONNECTION, Application
+from serving.settings import RequestLimits
+
+_KEEPALIVE_SECONDS = 75
+
+
+def http_server(app: Application) -> uvicorn.Server:
+    """Returns uvicorn around an app. It starts nothing: signals, listeners and shutdown are handled by who calls."""
+    config = uvicorn.Config(
+        app, interface="asgi3", http=HttpToolsProtocol, ws="none", lifespan="off", log_config=None,
+        access_log=False, proxy_headers=False, timeout_keep_alive=_KEEPALIVE_SECONDS,
+    )  # fmt: skip
+    config.load()
+    return uvicorn.Server(config)
+
+
+def guard_of(limits: RequestLimits) -> HttpGuard:
+    """Returns the guard of a server's connections, of which each may need a second file (contract/handover.py)."""
+    allowed = allowed_connections(limits.max_connections, files_each=2)
+    return HttpGuard(
+        ConnectionLimits(limits.read_seconds, limits.write_seconds, allowed, limits.max_connections_per_address)
+    )
 
 
 def guarded(guard: HttpGuard, server: uvicorn.Server) -> Callable[[], asyncio.BufferedProtocol]:
@@ -28,6 +50,8 @@ class GuardedHttp(HttpToolsProtocol):
         super().__init__(config, state, {})
         self._guarded = guarded
         self._deaf = False
+        self.own_headers: list[tuple[bytes, bytes]] = []
+        """Of each answer, beside those that the app gives."""
 
     @property
     def received(self) -> int:
@@ -68,12 +92,15 @@ class GuardedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._guarded.begin()
-        self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode()), *self.own_headers]
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._guarded.end(complete=True)
+
+    def begin_answer(self, head: bytes) -> None:
+        """Called with an answer's head before it is sent."""
 
     def give_up(self) -> None:
         """Stops the protocol, because the guard answers in its place."""
@@ -111,6 +138,7 @@ class _AnswerTransport:
             data, self._head = self._head + data, b""
         elif self._headed is not (cycle := self._protocol.cycle) and cycle.response_started:
             self._headed = cycle
+            self._protocol.begin_answer(data)
             if cycle.scope["method"] != "HEAD":
                 self._head = data
                 return

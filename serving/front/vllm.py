@@ -14,6 +14,8 @@ from contract.integrity.signing import verify_manifest
 from serving.errors import ApiError
 from serving.front.body import replay
 from serving.front.exchange import EXCHANGE, Application, HttpExchange, Message, Receive, Scope, Send
+from serving.front.handover import HandOver
+from serving.front.protocol import guard_of, http_server
 from serving.front.readiness import Readiness
 from serving.front.routes import CHAT
 from serving.golden import ask_golden
@@ -83,10 +85,19 @@ class VllmApp:
                 self._start = asyncio.create_task(self._become_ready())
                 if self._settings.phase_fd is not None:
                     _listen(self._settings.phase_fd, self._readiness)
+                if self._settings.handover_socket:
+                    handover.open(self._settings.handover_socket)
             await send(message)
 
+        async def stopping() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await handover.drain(self._settings.drain_seconds)
+            return message
+
         self._owner = scope.get("app")
-        await self._app(scope, receive, started)
+        handover = HandOver(guard_of(self._settings.limits), http_server(self._owner))
+        await self._app(scope, stopping, started)
 
     async def _become_ready(self) -> None:
         settings, readiness = self._settings, self._readiness
