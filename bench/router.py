@@ -1,4 +1,4 @@
-"""What the router costs: `python bench/router.py [--seconds 3] [--rounds 3]`.
+"""What the router costs: `python -m bench.router [--seconds 3] [--rounds 3]`.
 
 A synthetic token server, asked directly, through a router that hands connections over, and through one that relays, in
 turns, at 1, 8 and 16 streams: tokens/s at a fixed pace (40 tokens/s a stream, as a model gives them; the streams start

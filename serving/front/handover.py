@@ -75,7 +75,9 @@ class HandOver:
         with router:
             try:
                 head, request, client = await _receive(router)
-            except (HandoverError, OSError) as e:
+            except OSError:  # the router ended, or only looked whether somebody listens
+                return
+            except HandoverError as e:
                 say(f"hand-over: {e}")
                 return
             headers = [(name.encode(), value.encode()) for name, value in head["headers"].items()]
