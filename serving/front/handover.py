@@ -26,7 +26,6 @@ class HandOver:
     def __init__(self, guard: HttpGuard, server: uvicorn.Server) -> None:
         self._guard = guard
         self._server = server
-        self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._answers: set[asyncio.Task[None]] = set()
 
@@ -41,15 +40,12 @@ class HandOver:
         Raises:
             KitError: the socket can't be made, or its folder is open to other users.
         """
-        self._listener = listen(path)
-        self._accepting = asyncio.create_task(self._accept(self._listener))
+        self._accepting = asyncio.create_task(self._accept(listen(path)))
 
     def close(self) -> None:
         """Accepts no more connections; those that wait are refused."""
         if self._accepting:
             self._accepting.cancel()
-        if self._listener:
-            self._listener.close()
 
     async def drain(self, seconds: float) -> None:
         """Accepts no more connections, and waits until the running answers have ended, at most so long."""
@@ -59,16 +55,17 @@ class HandOver:
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                router, _ = await loop.sock_accept(listener)
-            except OSError as e:  # no file descriptors are left
-                say(f"hand-over: {e.strerror}")
-                await asyncio.sleep(1)
-                continue
-            task = loop.create_task(self._answer(router))
-            self._answers.add(task)
-            task.add_done_callback(self._answers.discard)
+        with listener:
+            while True:
+                try:
+                    router, _ = await loop.sock_accept(listener)
+                except OSError as e:  # no file descriptors are left
+                    say(f"hand-over: {e.strerror}")
+                    await asyncio.sleep(1)
+                    continue
+                task = loop.create_task(self._answer(router))
+                self._answers.add(task)
+                task.add_done_callback(self._answers.discard)
 
     async def _answer(self, router: socket.socket) -> None:
         loop = asyncio.get_running_loop()

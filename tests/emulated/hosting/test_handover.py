@@ -14,12 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from hosting.balance import Routes
-from hosting.files import UnixConnection
 from hosting.ports import choose_port
-from hosting.router import CONFIGURATION, ROUTES, SOCKET, RouterConfiguration
 from tests.emulated.hosting.conftest import eventually
 from tests.support.checkout import CHECKOUT
+from tests.support.routing import RouterProcess
 
 CONNECTIONS = 300
 
@@ -29,47 +27,33 @@ class Handed:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = choose_port("127.0.0.1")
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self._ports: dict[str, int] = {}
-        RouterConfiguration.new(
-            endpoint="handed", port=self.port, max_connections=4096, max_connections_per_address=4096
-        ).write(folder / CONFIGURATION)
         for name in ("a", "b"):
             (folder / name).mkdir(mode=0o700)
-            self._ports[name] = choose_port("127.0.0.1", set(self._ports.values()) | {self.port})
+            self._ports[name] = choose_port("127.0.0.1", set(self._ports.values()))
             self.start(name)
-        urls = [f"http://127.0.0.1:{port}" for port in self._ports.values()]
-        sockets = dict(zip(urls, ("a/http.sock", "b/http.sock"), strict=True))
-        Routes.new(variants={"v1": {"weight": 1, "backends": urls, "sockets": sockets}}).write(folder / ROUTES)
-        self.router = self._run("hosting.router", ".")
-        self.wait()
+        sockets = {f"http://127.0.0.1:{port}": f"{name}/http.sock" for name, port in self._ports.items()}
+        self.router = RouterProcess(folder, sockets)
+        self.state = self.router.backends
+        self.router.wait()
+
+    @property
+    def port(self) -> int:
+        return self.router.port
 
     def start(self, name: str) -> None:
         """Start a worker."""
-        self.workers[name] = self._run("tests.support.taking_worker", str(self._ports[name]), f"{name}/http.sock")
-
-    def wait(self) -> None:
-        """Wait until both workers take connections."""
-        eventually(lambda: len(state := self.state()) == 2 and all(b["takes_connections"] for b in state))
-
-    def state(self) -> list[dict[str, Any]]:
-        """The router's view of its backends; empty until it answers."""
-        connection = UnixConnection(self.folder / SOCKET, timeout=60)
-        try:
-            connection.request("GET", "/state")
-            return json.loads(connection.getresponse().read())["backends"]
-        except OSError:
-            return []
-        finally:
-            connection.close()
+        command = [sys.executable, "-m", "tests.support.taking_worker", str(self._ports[name]), f"{name}/http.sock"]
+        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)}
+        self.workers[name] = subprocess.Popen(command, cwd=self.folder, env=environ)
 
     def revive(self) -> None:
         """Start the workers that ended."""
         for name, process in self.workers.items():
             if process.poll() is not None:
                 self.start(name)
-        self.wait()
+        self.router.wait()
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
@@ -77,11 +61,8 @@ class Handed:
     def stop(self) -> None:
         for process in (self.router, *self.workers.values()):
             process.kill()
+        for process in self.workers.values():
             process.wait()
-
-    def _run(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
-        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)}
-        return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=self.folder, env=environ)
 
 
 @pytest.fixture(scope="module")
@@ -214,19 +195,17 @@ def test_a_router_that_is_killed_cuts_no_answer(handed: Handed, tmp_path: Path) 
     connection.request("GET", f"/stream?n=1&until={until}")
     response = connection.getresponse()
     assert response.read1() == b"data: 0\n\n"
-    handed.router.send_signal(signal.SIGKILL)
-    handed.router.wait()
+    handed.router.kill()
     until.touch()
     assert response.read() == b"data: end\n\n"
     connection.close()
-    (handed.folder / SOCKET).unlink()
-    handed.router = handed._run("hosting.router", ".")
-    handed.wait()
+    handed.router.start()
+    handed.router.wait()
 
 
 def test_no_descriptor_is_left_of_many_connections(handed: Handed, tmp_path: Path) -> None:
     def files() -> list[int]:
-        return [psutil.Process(p.pid).num_fds() for p in (handed.router, *handed.workers.values())]
+        return [psutil.Process(p.pid).num_fds() for p in (handed.router.process, *handed.workers.values())]
 
     connection = handed.connect()
     for _ in range(2):
