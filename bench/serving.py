@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,8 +144,14 @@ def _waves(prompts: Prompts, engine: subprocess.Popen[str], addresses: dict[str,
         return clients[way].wave(texts[streams], tokens) if way in clients else alone.wave(ids[streams], tokens)
 
     ways = ["engine", *clients]
-    print(f"{'':24}" + "".join(f" {way:>9}" for way in ways) + "   ratios")
-    firsts: dict[str, dict[str, list[float]]] = {"idle": _first_when_idle(ask, ways, len(texts))}
+
+    def show(label: str, figures: Sequence[float]) -> None:
+        print(f"{label:28}" + "".join(f" {figure:9.1f}" for figure in figures), flush=True)
+
+    print(f"{'':28}" + "".join(f" {way:>9}" for way in ways) + "   ratios")
+    idle = _first_when_idle(ask, ways, len(texts))
+    show("first token ms, idle, p50", [statistics.median(idle[way]) for way in ways])
+    show("first token ms, idle, p99", [statistics.quantiles(idle[way], n=100, method="inclusive")[-1] for way in ways])
     for streams in _STREAMS:
         waves: dict[str, list[Wave]] = {way: [] for way in ways}
         for turn in range(rounds + 1):  # the first is for warming up
@@ -156,19 +162,17 @@ def _waves(prompts: Prompts, engine: subprocess.Popen[str], addresses: dict[str,
         speeds = {way: statistics.median(w.speed for w in some) for way, some in waves.items()}
         shown = "".join(f" {speeds[way]:9.1f}" for way in ways)
         ratios = "".join(f" {speeds[way] / speeds['engine']:7.3f}" for way in clients)
-        print(f"{f'tokens/s, {streams} streams':24}{shown}  {ratios}")
-        firsts[f"{streams} at once"] = {way: [w.first * 1000 for w in some] for way, some in waves.items()}
-    print(f"{'first token, ms':24}" + "".join(f" {way:>9}" for way in ways))
-    for label, some in firsts.items():
-        print(f"{f'{label}, p50':24}" + "".join(f" {statistics.median(some[way]):9.1f}" for way in ways))
-    p99 = {way: statistics.quantiles(some, n=100, method="inclusive")[-1] for way, some in firsts["idle"].items()}
-    print(f"{'idle, p99':24}" + "".join(f" {p99[way]:9.1f}" for way in ways))
+        print(f"{f'tokens/s, {streams} streams':28}{shown}  {ratios}", flush=True)
+        show(
+            f"first token ms, {streams} at once",
+            [statistics.median(w.first * 1000 for w in waves[way]) for way in ways],
+        )
 
 
 def _first_when_idle(ask: Callable[[str, slice, int], Wave], ways: list[str], prompts: int) -> dict[str, list[float]]:
     """Milliseconds to the first token of requests that come alone, in turns."""
     firsts: dict[str, list[float]] = {way: [] for way in ways}
-    for place in [*range(prompts)] * 3:
+    for place in [*range(prompts)] * 2:
         for way in ways:
             firsts[way].append(ask(way, slice(place, place + 1), 4).first * 1000)
     return firsts
