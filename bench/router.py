@@ -1,9 +1,10 @@
-"""What the router costs: `python bench/router.py [--seconds 3] [--rounds 3]`.
+"""What the router costs: `python -m bench.router [--seconds 3] [--rounds 3]`.
 
-A synthetic token server, asked directly and through the router in turns, at 1, 8 and 16 streams: tokens/s at a fixed
-pace (40 tokens/s a stream, as a model gives them; the streams start one after the other within a token's time) and as
-fast as the server can write (all start at once, so that their first tokens queue for one processor).
-Ratios are of medians over rounds of one run. Processor time is the router's own, for one token.
+A synthetic token server, asked directly, through a router that hands connections over, and through one that relays, in
+turns, at 1, 8 and 16 streams: tokens/s at a fixed pace (40 tokens/s a stream, as a model gives them; the streams start
+one after the other within a token's time) and as fast as the server can write (all start at once, so that their first
+tokens queue for one processor). Ratios are of medians over rounds of one run. Processor time is the router's own, for
+one token, its part of each request included.
 """
 
 import argparse
@@ -18,14 +19,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import aiohttp
 import psutil
-from aiohttp import web
+import uvloop
 
 from hosting.balance import Routes
 from hosting.ports import choose_port
 from hosting.router import ROUTES, Router, RouterConfiguration
+from serving.front.exchange import Receive, Scope, Send
+from serving.front.handover import HandOver
+from serving.front.protocol import guarded, http_server, new_guard
+from serving.settings import RequestLimits
 
 _EVENT = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"delta":{"content":" word"}}]}\n\n'
 
@@ -38,26 +44,33 @@ class RouterLoad:
     first_ms: list[float]
 
 
-def backend(port: int) -> None:
-    """Stream events, `pace` a second (0: without pause), for ever."""
+def backend(port: int, path: str) -> None:
+    """Serve events, `pace` a second (0: without pause), on a port and to a router that hands connections over."""
 
-    async def stream(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        pace = float(request.query["pace"])
-        start = time.monotonic()
-        for i in range(int(request.query["n"])):
-            await response.write(_EVENT)
-            pause = start + (i + 1) / pace - time.monotonic() if pace else 0
-            await asyncio.sleep(max(0.0, pause))
-        return response
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        if scope["path"] == "/stream":
+            query = parse_qs(scope["query_string"].decode())
+            await _stream(int(query["n"][0]), float(query["pace"][0]), send)
+        await send({"type": "http.response.body", "body": b""})
 
-    async def ping(_request: web.Request) -> web.Response:
-        return web.Response()
+    async def serve() -> None:
+        guard, server = new_guard(RequestLimits()), http_server(app)
+        HandOver(guard, server).open(Path(path))
+        listener = await asyncio.get_running_loop().create_server(guarded(guard, server), "127.0.0.1", port)
+        await listener.serve_forever()
 
-    app = web.Application()
-    app.add_routes([web.post("/stream", stream), web.get("/ping", ping)])
-    web.run_app(app, host="127.0.0.1", port=port, print=lambda *_: None, access_log=None)
+    uvloop.run(serve())
+
+
+async def _stream(tokens: int, pace: float, send: Send) -> None:
+    start = time.monotonic()
+    for i in range(tokens):
+        await send({"type": "http.response.body", "body": _EVENT, "more_body": True})
+        pause = start + (i + 1) / pace - time.monotonic() if pace else 0
+        await asyncio.sleep(max(0.0, pause))
 
 
 def route(folder: str) -> None:
@@ -67,28 +80,34 @@ def route(folder: str) -> None:
 
 
 @contextmanager
-def routed(backend_url: str) -> Iterator[tuple[str, int]]:
-    """URL and process of a router in front of a server."""
+def routed(backend_url: str, handover: Path | None = None) -> Iterator[tuple[str, int]]:
+    """URL and process of a router in front of a server, which takes connections at a unix socket, if that is given."""
     port = choose_port("127.0.0.1")
+    sockets = {backend_url: str(handover)} if handover else {}
     with tempfile.TemporaryDirectory() as folder:
         RouterConfiguration.new(endpoint="bench", port=port).write(Path(folder, "router.json"))
-        Routes.new(variants={"v1": {"weight": 1, "backends": [backend_url]}}).write(Path(folder, ROUTES))
+        route_of = {"weight": 1, "backends": [backend_url], "sockets": sockets}
+        Routes.new(variants={"v1": route_of}).write(Path(folder, ROUTES))
         with _process(route, folder) as pid:
             yield f"http://127.0.0.1:{port}", pid
 
 
 @contextmanager
-def servers() -> Iterator[tuple[str, str, int]]:
-    """URLs of the backend and of the router in front of it, and the router's process."""
+def servers() -> Iterator[tuple[str, dict[str, tuple[str, int]]]]:
+    """URL of the backend, and URLs and processes of the routers in front of it, by their way of forwarding."""
     port = choose_port("127.0.0.1")
     direct = f"http://127.0.0.1:{port}"
-    with _process(backend, port), routed(direct) as (url, pid):
-        yield direct, url, pid
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "http.sock")
+        with _process(backend, port, str(path)):
+            asyncio.run(ready(direct))
+            with routed(direct, path) as handed, routed(direct) as relayed:
+                yield direct, {"hand-over": handed, "relay": relayed}
 
 
 @contextmanager
-def _process(target: Callable[..., None], argument: object) -> Iterator[int]:
-    process = multiprocessing.get_context("spawn").Process(target=target, args=(argument,))
+def _process(target: Callable[..., None], *arguments: object) -> Iterator[int]:
+    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
     process.start()
     try:
         yield process.pid or 0
@@ -131,28 +150,36 @@ async def load(session: aiohttp.ClientSession, url: str, streams: int, pace: flo
     return RouterLoad(streams * tokens / (time.monotonic() - start), firsts)
 
 
-async def compare(direct: str, routed: str, pid: int, seconds: float, rounds: int) -> list[dict[str, float | str]]:
+async def compare(
+    direct: str, routers: dict[str, tuple[str, int]], seconds: float, rounds: int
+) -> list[dict[str, float | str]]:
     """The table's rows."""
     rows: list[dict[str, float | str]] = []
-    for url in (direct, routed):
+    urls = [direct, *(url for url, _ in routers.values())]
+    for url in urls:
         await ready(url)
-    process = psutil.Process(pid)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         for pace in (40.0, 0.0):
             for streams in (1, 8, 16):
                 tokens = int(pace * seconds) if pace else int(20_000 / streams)
-                loads: dict[str, list[RouterLoad]] = {direct: [], routed: []}
-                used = sum(process.cpu_times()[:2])
-                for i in range(2 * rounds):
-                    url = (direct, routed)[i % 2]
-                    loads[url].append(await load(session, url, streams, pace, tokens))
-                used = sum(process.cpu_times()[:2]) - used
-                rates = [statistics.median(r.tokens_per_second for r in loads[u]) for u in (direct, routed)]
-                firsts = [statistics.median(f for r in loads[u] for f in r.first_ms) for u in (direct, routed)]
-                row = {"pace": f"{pace:g}/s" if pace else "unthrottled", "streams": streams, "direct": rates[0]}
-                row |= {"routed": rates[1], "ratio": rates[1] / rates[0], "ttft_added_ms": firsts[1] - firsts[0]}
-                rows.append(row | {"router_us_per_token": 1e6 * used / (rounds * streams * tokens)})
+                loads: dict[str, list[RouterLoad]] = {url: [] for url in urls}
+                used = {name: -_processor_time(pid) for name, (_, pid) in routers.items()}
+                for _ in range(rounds):
+                    for url in urls:
+                        loads[url].append(await load(session, url, streams, pace, tokens))
+                for name, (url, pid) in routers.items():
+                    used[name] += _processor_time(pid)
+                    rates = [statistics.median(r.tokens_per_second for r in loads[u]) for u in (direct, url)]
+                    firsts = [statistics.median(f for r in loads[u] for f in r.first_ms) for u in (direct, url)]
+                    row = {"pace": f"{pace:g}/s" if pace else "unthrottled", "streams": streams, "way": name}
+                    row |= {"direct": rates[0], "routed": rates[1], "ratio": rates[1] / rates[0]}
+                    row |= {"ttft_added_ms": firsts[1] - firsts[0]}
+                    rows.append(row | {"router_us_per_token": 1e6 * used[name] / (rounds * streams * tokens)})
     return rows
+
+
+def _processor_time(pid: int) -> float:
+    return sum(psutil.Process(pid).cpu_times()[:2])
 
 
 def main() -> None:
@@ -162,16 +189,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with servers() as (direct, routed, pid):
-        rows = asyncio.run(compare(direct, routed, pid, options.seconds, options.rounds))
+    with servers() as (direct, routers):
+        rows = asyncio.run(compare(direct, routers, options.seconds, options.rounds))
     if options.json:
         print(json.dumps(rows))
         return
-    print("pace         streams  direct tok/s  routed tok/s  ratio  added TTFT ms  router CPU us/token")
+    print("pace         streams  way        direct tok/s  routed tok/s  ratio  added TTFT ms  router CPU us/token")
     for r in rows:
         print(
-            f"{r['pace']:<12} {r['streams']:>7}  {r['direct']:>12.0f}  {r['routed']:>12.0f}  {r['ratio']:>5.3f}"
-            f"  {r['ttft_added_ms']:>13.2f}  {r['router_us_per_token']:>19.1f}"
+            f"{r['pace']:<12} {r['streams']:>7}  {r['way']:<9}  {r['direct']:>12.0f}  {r['routed']:>12.0f}"
+            f"  {r['ratio']:>5.3f}  {r['ttft_added_ms']:>13.2f}  {r['router_us_per_token']:>19.1f}"
         )
 
 

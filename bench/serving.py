@@ -1,8 +1,9 @@
-"""What HTTP and the router cost over the bare engine: `python -m bench.serving [--rounds 5] [--direct]`.
+"""What HTTP and the router cost over the bare engine: `python -m bench.serving [--rounds 5] [--way hand-over]`.
 
 Tokens per second at 1, 8 and 16 streams, the time to the first token, and start to ready against a bare load of the
-weights, in one run and in turns. The server stands behind hosting's router, as every endpoint does; --direct leaves the
-router out. Greedy answers to the same prompts, so both sides compute the same tokens.
+weights, in one run and in turns. The server is asked directly, through hosting's router, which hands the connections
+over as for every endpoint, and through one that relays. Greedy answers to the same prompts, so all sides compute the
+same tokens.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +27,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bench.router import ready, routed
+from contract.handover import SOCKET_VARIABLE
 from serving.prompts import Prompts
 from tests.support.models import BASE_ALIAS, base_model, copy_model
 from tests.support.serving import API_KEY, ServingProcess, sign_version
 
 _TOKENS = 256
 _STREAMS = (1, 8, 16)
+_WAYS = ("direct", "hand-over", "relay")
 _TOPICS = ("a lighthouse", "a train in the snow", "two rivers", "an old library", "a market", "the sea at night",
            "a bridge", "a garden", "a clockmaker", "a long road", "a mountain hut", "a small theatre", "a harbour",
            "an orchard", "a ferry", "a letter")  # fmt: skip
@@ -85,15 +88,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", choices=("auto", "f32", "bf16"), default="auto")
-    parser.add_argument("--direct", action="store_true", help="ask the server itself, without a router")
+    parser.add_argument("--way", action="append", choices=_WAYS, help="how to ask; again for another; default: all")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as name:
         folder = Path(name)
         version = copy_model(base_model(), folder / "model")
         sign_version(version, folder)
         _starts(version, folder, options)
-        with _engine(version, options.precision) as engine, _server(version, folder, options) as address:
-            _waves(Prompts.of(version), engine, address, options.rounds)
+        with _engine(version, options.precision) as engine, _servers(version, folder, options) as addresses:
+            _waves(Prompts.of(version), engine, addresses, options.rounds)
 
 
 # --- start
@@ -131,39 +134,48 @@ def _timed_start(version: Path, folder: Path, precision: str) -> float:
 # --- waves
 
 
-def _waves(prompts: Prompts, engine: subprocess.Popen[str], address: tuple[str, int], rounds: int) -> None:
+def _waves(prompts: Prompts, engine: subprocess.Popen[str], addresses: dict[str, tuple[str, int]], rounds: int) -> None:
     texts = prompts_for(max(_STREAMS))
     ids = [prompts.encode([{"role": "user", "content": text}]) for text in texts]
     alone = _Alone(engine, prompts.stop_ids)
-    served = Client(address, "/v1/chat/completions", f"Bearer {API_KEY}")
-    print(f"{'':24} {'engine':>9} {'HTTP':>9} {'ratio':>7}")
-    added: list[tuple[str, float, float]] = []
+    clients = {way: Client(a, "/v1/chat/completions", f"Bearer {API_KEY}") for way, a in addresses.items()}
+
+    def ask(way: str, streams: slice, tokens: int = _TOKENS) -> Wave:
+        return clients[way].wave(texts[streams], tokens) if way in clients else alone.wave(ids[streams], tokens)
+
+    ways = ["engine", *clients]
+
+    def show(label: str, figures: Sequence[float]) -> None:
+        print(f"{label:28}" + "".join(f" {figure:9.1f}" for figure in figures), flush=True)
+
+    print(f"{'':28}" + "".join(f" {way:>9}" for way in ways) + "   ratios")
+    idle = _first_when_idle(ask, ways, len(texts))
+    show("first token ms, idle, p50", [statistics.median(idle[way]) for way in ways])
+    show("first token ms, idle, p99", [statistics.quantiles(idle[way], n=100, method="inclusive")[-1] for way in ways])
     for streams in _STREAMS:
-        pairs: list[tuple[Wave, Wave]] = []
+        waves: dict[str, list[Wave]] = {way: [] for way in ways}
         for turn in range(rounds + 1):  # the first is for warming up
-            order = (0, 1) if turn % 2 else (1, 0)
-            waves: dict[int, Wave] = {}
-            for side in order:
-                waves[side] = served.wave(texts[:streams]) if side else alone.wave(ids[:streams])
-            if turn:
-                pairs.append((waves[0], waves[1]))
-        bare, http = (statistics.median(w.speed for w in side) for side in zip(*pairs, strict=True))
-        print(f"{f'tokens/s, {streams} streams':24} {bare:9.1f} {http:9.1f} {http / bare:7.3f}")
-        first, first_http = (statistics.median(w.first * 1000 for w in side) for side in zip(*pairs, strict=True))
-        added.append((f"{streams} at once", first, first_http))
-    print(f"{'':24} {'engine':>9} {'HTTP':>9} {'added':>7}")
-    added.insert(0, ("idle", *_first_when_idle(alone, served, texts, ids)))
-    for label, bare, http in added:
-        print(f"{f'first token ms, {label}':24} {bare:9.1f} {http:9.1f} {http - bare:7.1f}")
+            for way in ways[:: 1 if turn % 2 else -1]:
+                wave = ask(way, slice(streams))
+                if turn:
+                    waves[way].append(wave)
+        speeds = {way: statistics.median(w.speed for w in some) for way, some in waves.items()}
+        shown = "".join(f" {speeds[way]:9.1f}" for way in ways)
+        ratios = "".join(f" {speeds[way] / speeds['engine']:7.3f}" for way in clients)
+        print(f"{f'tokens/s, {streams} streams':28}{shown}  {ratios}", flush=True)
+        show(
+            f"first token ms, {streams} at once",
+            [statistics.median(w.first * 1000 for w in waves[way]) for way in ways],
+        )
 
 
-def _first_when_idle(alone: "_Alone", served: "Client", texts: list[str], ids: list[list[int]]) -> tuple[float, float]:
-    """Median milliseconds to the first token of a request that comes alone, in turns."""
-    bare, http = [], []
-    for text, prompt in zip(texts * 2, ids * 2, strict=True):
-        bare.append(alone.wave([prompt], 4).first * 1000)
-        http.append(served.wave([text], 4).first * 1000)
-    return statistics.median(bare), statistics.median(http)
+def _first_when_idle(ask: Callable[[str, slice, int], Wave], ways: list[str], prompts: int) -> dict[str, list[float]]:
+    """Milliseconds to the first token of requests that come alone, in turns."""
+    firsts: dict[str, list[float]] = {way: [] for way in ways}
+    for place in [*range(prompts)] * 2:
+        for way in ways:
+            firsts[way].append(ask(way, slice(place, place + 1), 4).first * 1000)
+    return firsts
 
 
 class _Alone:
@@ -272,17 +284,19 @@ def _engine(version: Path, precision: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def _server(version: Path, folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, int]]:
-    """Address of a server, or of the router in front of it."""
+def _servers(version: Path, folder: Path, options: argparse.Namespace) -> Iterator[dict[str, tuple[str, int]]]:
+    """Addresses at which a server is asked, by way."""
+    sockets = folder / "handover"
+    sockets.mkdir(mode=0o700)
     named = {"LLMOPS_MODEL_NAME": BASE_ALIAS, "LLMOPS_PRECISION": options.precision}
+    named[SOCKET_VARIABLE] = str(sockets / "http.sock")
     server = ServingProcess(version, folder, folder, **named).wait_ready()
     try:
-        if options.direct:
-            yield "127.0.0.1", server.port
-            return
-        with routed(server.url) as (url, _):
-            asyncio.run(ready(url))
-            yield "127.0.0.1", urlsplit(url).port or 0
+        with routed(server.url, sockets / "http.sock") as (handed, _), routed(server.url) as (relayed, _):
+            urls = dict(zip(_WAYS, (server.url, handed, relayed), strict=True))
+            for url in urls.values():
+                asyncio.run(ready(url))
+            yield {way: ("127.0.0.1", urlsplit(urls[way]).port or 0) for way in options.way or _WAYS}
     finally:
         server.process.send_signal(signal.SIGTERM)
         server.process.wait()

@@ -18,6 +18,7 @@ def make_api_key(path: Path) -> None:
         f.write(f"sk-{secrets.token_urlsafe(32)}\n")
     temporary.replace(path)
 
+
 SHORTEST_KEY = 16
 """Characters of a key, at least."""
 

@@ -159,16 +159,20 @@ class GuardedConnection(asyncio.BufferedProtocol):
         return self._guard._buffer[:sizehint] if sizehint > 0 else self._guard._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        if not self._ending:
+            self.take(bytes(self._guard._buffer[:nbytes]))
+
+    def take(self, data: bytes) -> None:
+        """Passes on bytes that the client has sent."""
         if self._ending or not self._handler:
             return
-        data = bytes(self._guard._buffer[:nbytes])
         if self._waiting:
             if not self._timer:
                 self._start_timer(self._guard.limits.header_seconds)
             if too_much := self._head.take(data):
                 self._refuse(*too_much)
                 return
-        self.received += nbytes
+        self.received += len(data)
         self._handler.data_received(data)
 
     def eof_received(self) -> bool | None:

@@ -20,6 +20,11 @@ class VariantRoute(Part):
 
     weight: int = Field(ge=0, le=1_000_000, description="Share of the requests, relative to the other weights.")
     backends: list[str] = Field(description="Base URLs, http://host:port.")
+    sockets: dict[str, str] = Field(
+        default={},
+        description="Base URL -> unix socket through which that instance takes connections, if its server does; "
+        "relative to the router's folder.",
+    )
     key_sha256: str = Field(default="", description="Of the API key that its server takes; empty: it asks for none.")
     keys_file: str = Field(
         default="", description="Of further keys that it takes, on this machine; read when it changes."
@@ -36,10 +41,15 @@ class Routes(Document):
 
 @dataclass(eq=False)
 class Backend:
-    """One instance of a variant, with what was counted since it was added. Times in seconds."""
+    """One instance of a variant, with what was counted since it was added. Times in seconds.
+
+    `takes_connections`: it served its `socket` when it became healthy; otherwise requests are relayed to it.
+    """
 
     url: str
     variant: str
+    socket: str = ""
+    takes_connections: bool = False
     healthy: bool = False
     reason: str = "not asked yet"
     since: float = field(default_factory=time.time)
@@ -73,6 +83,7 @@ class Backend:
             "url": self.url,
             "variant": self.variant,
             "healthy": self.healthy,
+            "takes_connections": self.takes_connections,
             "reason": self.reason,
             "since": round(self.since, 3),
             "in_flight": self.in_flight,
@@ -122,7 +133,8 @@ class Table:
         named = {url: variant for variant, route in routes.variants.items() for url in route.backends}
         removed = [b for url, b in self.backends.items() if named.get(url) != b.variant]
         kept = {url: b for url, b in self.backends.items() if named.get(url) == b.variant}
-        added = [Backend(url, variant) for url, variant in named.items() if url not in kept]
+        sockets = {url: path for route in routes.variants.values() for url, path in route.sockets.items()}
+        added = [Backend(url, variant, sockets.get(url, "")) for url, variant in named.items() if url not in kept]
         self.backends = kept | {b.url: b for b in added}
         self.draining += removed
         self._turns.keep(routes.variants)

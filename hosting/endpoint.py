@@ -115,6 +115,7 @@ class HostedEndpoint:
             v: {
                 "weight": weights.get(v, 0),
                 "backends": [f"http://127.0.0.1:{p}" for p in ports],
+                "sockets": {f"http://127.0.0.1:{p}": self._socket(v, p) for p in ports},
                 "key_sha256": known[v].spec.key_sha256,
                 "keys_file": known[v].spec.keys_file,
             }
@@ -154,6 +155,12 @@ class HostedEndpoint:
         """Returns the name of a worker's program."""
         return f"{self.name}--{variant}-{port}"
 
+    def _root(self, variant: str, port: int) -> Path:
+        return self.folder / "workers" / f"{variant}-{port}"
+
+    def _socket(self, variant: str, port: int) -> str:
+        return str(runtimes.handover_socket(self._root(variant, port)).relative_to(self.folder))
+
     def log(self, program: str) -> str:
         """Returns the path of a program's log, relative to the home."""
         return f"endpoints/{self.name}/logs/{program}.log"
@@ -173,9 +180,8 @@ class HostedEndpoint:
         for port in recorded.ports:
             name = self.worker(variant, port)
             if name not in present:
-                root = self.folder / "workers" / f"{variant}-{port}"
-                args = (recorded.spec, name, self.daemon.home, root, port, self.log(name))
-                self.daemon.add(runtimes.program(*args))
+                args = (recorded.spec, name, self.daemon.home, self._root(variant, port), port, self.log(name))
+                self.daemon.add(runtimes.program(*args, handover=True))
 
     def wait_ready(self, variant: str, recorded: VariantRecord, say: Callable[[str], None]) -> None:
         """Wait until every worker of a variant answers /ping with 200.
@@ -211,7 +217,7 @@ class HostedEndpoint:
         self.daemon.remove(names)
         runtimes.clean(recorded.spec, self.daemon.home, names)
         for port in gone:
-            shutil.rmtree(self.folder / "workers" / f"{variant}-{port}", ignore_errors=True)
+            shutil.rmtree(self._root(variant, port), ignore_errors=True)
         left = [port for port in recorded.ports if port not in gone]
         variants = dict(record.variants)
         if left:

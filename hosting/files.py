@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from contract.unix_sockets import short_path
+
 
 def silent(_line: str) -> None:
     """Ignores a line of progress: the `say` of a caller who wants none."""
@@ -51,18 +53,6 @@ def write_atomic(path: Path, text: str, mode: int = 0o600) -> None:
         f.flush()
         os.fsync(f.fileno())
     temporary.replace(path)
-
-
-@contextmanager
-def short_path(unix_socket: Path) -> Iterator[str]:
-    """Yields a path of a unix socket that fits its limit of 107 bytes, however deep the folder is; valid inside the
-    block.
-    """
-    descriptor = os.open(unix_socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{unix_socket.name}"
-    finally:
-        os.close(descriptor)
 
 
 class UnixConnection(http.client.HTTPConnection):

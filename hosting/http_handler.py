@@ -46,6 +46,14 @@ class GuardedRequests:
         if connection := self._of(request):
             connection.end(complete=request.content.is_eof())
 
+    def take_back(self, request: web.BaseRequest, rest: bytes) -> None:
+        """Goes on reading from a connection that was handed over, after the bytes that were read meanwhile."""
+        if connection := self._of(request):
+            if rest:
+                connection.take(rest)
+            assert request.transport
+            request.transport.resume_reading()
+
     def received(self, request: web.BaseRequest) -> int:
         """Bytes of the request so far, as they were sent."""
         connection = self._of(request)

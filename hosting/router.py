@@ -1,46 +1,41 @@
 """The router of one endpoint: `python -m hosting.router FOLDER`, with router.json and, once set, routes.json in it.
 
-Forwards any request to a backend and streams the answer as it comes. A request is lost only if its own backend dies
-after the first byte of its answer, and then its connection is cut, so that the client can't take it for complete.
+Reads a request, chooses a backend, and hands the client's connection over to it; to a backend that takes none it relays
+the request, and the answer as it comes. A request is lost only if its own backend dies after the first byte of its
+answer, and then its connection is cut, so that the client can't take it for complete.
 """
 
 import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import aiohttp
 from aiohttp import hdrs, web
-from multidict import CIMultiDict
 from pydantic import Field
-from yarl import URL
 
 from contract.api_key import authorized_digest
 from contract.connections import ConnectionLimits
 from contract.documents.document import Document
 from contract.errors import DocumentError
 from contract.http_guard import HttpGuard, allowed_connections
+from hosting import handover
 from hosting.balance import Backend, Routes, Table
+from hosting.forwarding import VARIANT_HEADER, LongBody, NotAnsweredError, take_body, too_large, too_slow
+from hosting.handover import WrittenResponse
 from hosting.http_handler import GuardedRequests, refusal, unauthorized
+from hosting.relay import Relay, client_session
 from hosting.spec import ROUTER_BODY_BYTES
 
 SOCKET = "router.sock"
 CONFIGURATION = "router.json"
 ROUTES = "routes.json"
-VARIANT_HEADER = "X-Llmops-Variant"
-"""In an answer: the variant that gave it. In a request: the variant that must answer it, whatever the weights."""
 ALL_VARIANTS = "*"
 """As the variant of a request: the router itself answers with the list of variants."""
 
-_HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"}
-    | {"transfer-encoding", "upgrade"}
-)
-_KEPT_BODY_BYTES = 1 << 20  # A body up to here is kept until the answer begins, and sent again if need be.
 _MOST_RESETS = 2  # A request that kills each worker it meets must not meet all of them.
 _PROBE_SECONDS = 1.0
 _PROBE_SECONDS_WHILE_DOWN = 0.1
@@ -71,14 +66,6 @@ class RouterConfiguration(Document):
     supervisor_socket: str = Field(default="", description="Woken when a backend is down: it looks once a second.")
 
 
-class _NotAnsweredError(Exception):
-    """A backend gave no byte of an answer; `sent`: it may have seen the request."""
-
-    def __init__(self, reason: str, sent: bool) -> None:
-        super().__init__(reason)
-        self.sent = sent
-
-
 class Router:
     """Server, backends' health and admin socket of one endpoint."""
 
@@ -98,7 +85,8 @@ class Router:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with _client() as self._session:
+        async with client_session() as self._session:
+            self._relay = Relay(self._session)
             if (self.folder / ROUTES).exists():
                 self._apply(Routes.load(self.folder / ROUTES))
             server = web.Server(self.answer, handler_cancellation=True)
@@ -125,17 +113,21 @@ class Router:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request whose headers have come."""
         self._guarded.begin(request)
+        response = None
         try:
-            return await self.forward(request)
+            response = await self.forward(request)
+            return response
         finally:
             self._guarded.end(request)
+            if isinstance(response, WrittenResponse) and response.keep_alive:
+                self._guarded.take_back(request, response.rest)
 
     async def forward(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request with the answer of a backend."""
         if request.method == hdrs.METH_CONNECT or not request.raw_path.startswith("/"):
             return refusal(400, "only requests for a path are forwarded", "invalid_request", close=True)
         if (request.content_length or 0) > self.config.max_body_bytes:
-            return _too_large(self.config)
+            return too_large(self.config.max_body_bytes)
         if not self.table.has_traffic:
             return self._unavailable()
         keys, wanted = self.table.keys(), request.headers.get(VARIANT_HEADER, "")
@@ -153,12 +145,12 @@ class Router:
             async with asyncio.timeout(self.config.read_seconds):
                 body = await self._take_body(request)
         except TimeoutError:
-            return _too_slow(self.config)
-        if isinstance(body, _Stream) or len(body) <= self.config.max_body_bytes:
+            return too_slow(self.config.read_seconds)
+        if isinstance(body, LongBody) or len(body) <= self.config.max_body_bytes:
             return await self._forward(request, body)
-        return _too_large(self.config)
+        return too_large(self.config.max_body_bytes)
 
-    async def _forward(self, request: web.BaseRequest, body: "bytes | _Stream") -> web.StreamResponse:
+    async def _forward(self, request: web.BaseRequest, body: bytes | LongBody) -> web.StreamResponse:
         deadline = time.monotonic() + self.config.hold_seconds
         resets, tried = 0, []
         while True:
@@ -171,13 +163,11 @@ class Router:
                 continue
             try:
                 return await self._send(request, body, backend)
-            except _NotAnsweredError as e:
-                if isinstance(body, _Stream) and body.refusal:
-                    return body.refusal
+            except NotAnsweredError as e:
                 tried = [backend]
                 resets += e.sent
                 print(f"{backend.url}: {e} (request sent: {e.sent})", flush=True)
-                begun = isinstance(body, _Stream) and body.begun
+                begun = isinstance(body, LongBody) and body.begun
                 if begun or resets > _MOST_RESETS or time.monotonic() > deadline:
                     what = f"an instance of {self.config.endpoint} ended without an answer"
                     return refusal(502, what, "bad_gateway")
@@ -185,85 +175,40 @@ class Router:
     def _unavailable(self) -> web.Response:
         return refusal(503, f"no instance of {self.config.endpoint} is ready", "unavailable", retry=5)
 
-    async def _send(self, request: web.BaseRequest, body: "bytes | _Stream", backend: Backend) -> web.StreamResponse:
+    async def _send(self, request: web.BaseRequest, body: bytes | LongBody, backend: Backend) -> web.StreamResponse:
         start = time.monotonic()
         backend.in_flight += 1
         backend.requests += 1
-        upstream = None
         try:
-            upstream = await self._open(request, body, backend)
-            if upstream.status >= 500:
-                backend.errors += 1
-            return await self._relay(request, upstream, backend, start)
+            worker = handover.worker_for(request, body, backend)
+            if worker:
+                with worker:
+                    response = await handover.answer(request, cast(bytes, body), backend, worker, start)
+            else:
+                response = await self._relay.answer(request, body, backend, start)
+        except NotAnsweredError as e:
+            backend.errors += e.sent
+            self._lost(backend, str(e), down=e.down)
+            raise
         finally:
-            if upstream is not None:
-                # Not at its end: closes the connection, which tells the backend that nobody listens any more.
-                upstream.release() if upstream.content.at_eof() else upstream.close()
             backend.in_flight -= 1
             if not backend.in_flight:
                 self.table.notify()
+        return response or self._cut(request, backend)
 
-    async def _open(
-        self, request: web.BaseRequest, body: "bytes | _Stream", backend: Backend
-    ) -> aiohttp.ClientResponse:
-        url = URL(backend.url + request.raw_path, encoded=True)
-        headers = _end_to_end(request.headers, leave_out=("expect", "content-length"))
-        if isinstance(body, _Stream) and request.content_length is not None:
-            headers[hdrs.CONTENT_LENGTH] = str(request.content_length)
-        try:
-            return await self._session.request(
-                request.method, url, headers=headers, data=body or None, allow_redirects=False
-            )
-        except aiohttp.ClientConnectorError as e:
-            self._lost(backend, f"connection refused: {e.strerror}", down=True)
-            raise _NotAnsweredError("connection refused", sent=False) from e
-        except (aiohttp.ClientError, TimeoutError, OSError) as e:
-            if isinstance(body, _Stream) and body.refusal:
-                raise _NotAnsweredError("the client did not send its body", sent=True) from e
-            backend.errors += 1
-            self._lost(backend, f"{type(e).__name__} before an answer", down=False)
-            raise _NotAnsweredError(f"{type(e).__name__} before an answer", sent=True) from e
+    def _cut(self, request: web.BaseRequest, backend: Backend) -> WrittenResponse:
+        """Closes the connection of an answer that its backend did not complete."""
+        backend.errors += 1
+        self._lost(backend, "it ended in an answer", down=False)
+        if request.transport:
+            request.transport.abort()
+        return WrittenResponse(kept=False)
 
-    async def _relay(
-        self, request: web.BaseRequest, upstream: aiohttp.ClientResponse, backend: Backend, start: float
-    ) -> web.StreamResponse:
-        response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
-        response.headers.update(_end_to_end(upstream.headers))
-        response.headers[VARIANT_HEADER] = backend.variant
-        await response.prepare(request)
-        first = True
-        chunks = upstream.content
-        while True:
-            try:
-                chunk = await chunks.readany()
-            except (aiohttp.ClientError, OSError) as e:
-                backend.errors += 1
-                self._lost(backend, f"{type(e).__name__} in an answer", down=False)
-                print(f"{backend.url}: an answer was cut: {e}", flush=True)
-                if request.transport:
-                    request.transport.abort()
-                return response
-            if first:
-                backend.count_first_byte(time.monotonic() - start)
-                first = False
-            try:
-                if not chunk:
-                    await response.write_eof()
-                    return response
-                await response.write(chunk)
-            except ConnectionResetError:  # the client went away
-                return response
-
-    async def _take_body(self, request: web.BaseRequest) -> "bytes | _Stream":
-        if not request.body_exists:
-            return b""
-        kept = bytearray()
-        while len(kept) <= _KEPT_BODY_BYTES:
-            chunk = await request.content.readany()
-            if not chunk:
-                return bytes(kept)
-            kept += chunk
-        return _Stream(bytes(kept), request.content, self.config, lambda: self._guarded.received(request))
+    async def _take_body(self, request: web.BaseRequest) -> bytes | LongBody:
+        config = self.config
+        return await take_body(
+            request, config.max_body_bytes, config.read_seconds, lambda: self._guarded.received(request)
+        )
 
     async def _watch(self, backend: Backend) -> None:
         """Asks a backend for its health, again and again, until the task is cancelled."""
@@ -279,6 +224,7 @@ class Router:
                 misses += 1
                 healthy, reason = backend.healthy and misses < _PROBE_MISSES, f"/ping failed: {type(e).__name__}"
             if backend.mark(healthy, "" if healthy else reason):
+                backend.takes_connections = bool(healthy and backend.socket and handover.offered(backend.socket))
                 print(f"{backend.url} ({backend.variant}): {'healthy' if healthy else reason}", flush=True)
                 self.table.notify()
                 if not healthy:
@@ -336,64 +282,6 @@ class Router:
         weights = ", ".join(f"{v} {r.weight}" for v, r in routes.variants.items())
         print(f"routes: {weights or 'none'}", flush=True)
         return web.json_response(self.table.describe())
-
-
-def _client() -> aiohttp.ClientSession:
-    """Passes on what it is given. No limit to connections: how many requests a backend takes is its own decision."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15, force_close=False),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=(hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE),
-    )
-
-
-class _Stream:
-    """A body too long to keep: its beginning, then the rest as the client sends it. Can be sent once.
-
-    `refusal` is the answer when the client is at fault.
-    """
-
-    def __init__(
-        self, kept: bytes, rest: aiohttp.StreamReader, config: RouterConfiguration, received: Callable[[], int]
-    ) -> None:
-        self._kept, self._rest, self._config, self._received = kept, rest, config, received
-        self._left = config.max_body_bytes - len(kept)
-        self.begun = False
-        self.refusal: web.Response | None = None
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        self.begun = True
-        yield self._kept
-        while chunk := await self._next():
-            self._left -= len(chunk)
-            if self._left < 0 or self._received() > 2 * self._config.max_body_bytes:  # with its chunks' frames
-                self.refusal = _too_large(self._config)
-                raise ValueError("too large")
-            yield chunk
-
-    async def _next(self) -> bytes:
-        try:
-            return await asyncio.wait_for(self._rest.readany(), self._config.read_seconds)
-        except Exception:
-            self.refusal = _too_slow(self._config)
-            raise
-
-
-def _too_large(config: RouterConfiguration) -> web.Response:
-    return refusal(413, f"a body has at most {config.max_body_bytes} bytes", "body_too_large", close=True)
-
-
-def _too_slow(config: RouterConfiguration) -> web.Response:
-    return refusal(408, f"the body did not come within {config.read_seconds:g} s", "body_timeout", close=True)
-
-
-def _end_to_end(headers: Mapping[str, str], leave_out: tuple[str, ...] = ()) -> CIMultiDict[str]:
-    """The headers without those that concern one connection, and those that `Connection` names."""
-    named = {name.strip().lower() for name in headers.get(hdrs.CONNECTION, "").split(",")}
-    dropped = _HOP_BY_HOP | named | set(leave_out)
-    return CIMultiDict((k, v) for k, v in headers.items() if k.lower() not in dropped)
 
 
 if __name__ == "__main__":

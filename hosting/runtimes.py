@@ -6,12 +6,14 @@ import subprocess
 from pathlib import Path
 
 from contract.errors import HostingError
+from contract.handover import SOCKET_VARIABLE
 from contract.integrity.digest import sha256_bytes
 from hosting import containers, images
 from hosting.daemon import Program
 from hosting.spec import EndpointSpec
 
 _LOOPBACK = "127.0.0.1"
+_HANDOVER_MOUNT = "/run/llmops-handover"
 _STOP_SECONDS = 35  # 30 for a server to finish its streams, as on SageMaker, and some to end
 
 
@@ -73,11 +75,24 @@ def docker_name(reference: str) -> str:
     return name if "/" in name else name.partition("@")[2]
 
 
-def program(spec: EndpointSpec, name: str, home: Path, root: Path, port: int, log: str) -> Program:
-    """Returns the program of one worker, listening on 127.0.0.1:`port`; `root` is its own folder."""
+def program(
+    spec: EndpointSpec, name: str, home: Path, root: Path, port: int, log: str, *, handover: bool = False
+) -> Program:
+    """Returns the program of one worker, listening on 127.0.0.1:`port`; `root` is its own folder. With `handover`, it
+    may take connections at `handover_socket(root)`.
+    """
+    folder = handover_socket(root).parent if handover else None
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
     if spec.image.startswith("docker:"):
-        return _container(spec, name, home, root, port, log)
-    return _process(spec, name, root, port, log)
+        return _container(spec, name, home, root, port, log, folder)
+    return _process(spec, name, root, port, log, folder)
+
+
+def handover_socket(root: Path) -> Path:
+    """Returns the unix socket of the worker whose folder is `root` (contract/handover.py)."""
+    return root / "handover/http.sock"
 
 
 def clean(spec: EndpointSpec, home: Path, names: list[str]) -> None:
@@ -87,7 +102,7 @@ def clean(spec: EndpointSpec, home: Path, names: list[str]) -> None:
         subprocess.run([containers.program(), "rm", "--force", *left], stdin=subprocess.DEVNULL, capture_output=True)
 
 
-def _process(spec: EndpointSpec, name: str, root: Path, port: int, log: str) -> Program:
+def _process(spec: EndpointSpec, name: str, root: Path, port: int, log: str, handover: Path | None) -> Program:
     image = images.find(spec.image)
     for path, folder in spec.folders.items():
         link = root / path.lstrip("/")
@@ -95,13 +110,17 @@ def _process(spec: EndpointSpec, name: str, root: Path, port: int, log: str) -> 
         link.unlink(missing_ok=True)
         link.symlink_to(Path(folder).absolute())
     extra = {key: images.under(root, spec.folders, value) for key, value in spec.environ.items()}
+    if handover:
+        extra[SOCKET_VARIABLE] = str(handover_socket(root))
     environ = images.process_environ(image, root, port, {"LLMOPS_BIND": _LOOPBACK, **extra})
     first, *rest = [*(spec.command or image.entrypoint), *spec.arguments]
     argv = [str(image.python) if first == "python" else first, *rest]
     return Program(name, argv, environ, root / "tmp", log, stop_seconds=_STOP_SECONDS)
 
 
-def _container(spec: EndpointSpec, name: str, home: Path, root: Path, port: int, log: str) -> Program:
+def _container(
+    spec: EndpointSpec, name: str, home: Path, root: Path, port: int, log: str, handover: Path | None
+) -> Program:
     docker = containers.program()
     container = container_name(home, name)
     root.mkdir(parents=True, exist_ok=True)
@@ -112,6 +131,12 @@ def _container(spec: EndpointSpec, name: str, home: Path, root: Path, port: int,
         "HOME": "/tmp",
         **spec.environ,
     }
+    mounts = [
+        f"type=bind,source={Path(folder).absolute()},target={path},readonly" for path, folder in spec.folders.items()
+    ]
+    if handover and not _is_foreign(spec):  # which runs as a user of its own, who can't enter that folder
+        mounts.append(f"type=bind,source={handover.absolute()},target={_HANDOVER_MOUNT}")
+        environ[SOCKET_VARIABLE] = f"{_HANDOVER_MOUNT}/{handover_socket(root).name}"
     variables.touch(mode=0o600)
     # A file of variables has no way to write a line break: such a value goes through the client's own environment.
     broken = {k: v for k, v in environ.items() if "\n" in v}
@@ -121,8 +146,7 @@ def _container(spec: EndpointSpec, name: str, home: Path, root: Path, port: int,
     # GPUs that compute together pass data through shared memory, of which a container has 64 MB by default.
     argv += ["--env-file", str(variables), "--stop-timeout", "30", "--shm-size", "1g"]
     argv += [word for key in broken for word in ("--env", key)]
-    for path, folder in spec.folders.items():
-        argv += ["--mount", f"type=bind,source={Path(folder).absolute()},target={path},readonly"]
+    argv += [word for mount in mounts for word in ("--mount", mount)]
     entry = ["--entrypoint", spec.command[0]] if spec.command else []
     argv += [*entry, docker_name(spec.image), *spec.command[1:], *spec.arguments]
     return Program(
@@ -138,9 +162,14 @@ def _container(spec: EndpointSpec, name: str, home: Path, root: Path, port: int,
     )
 
 
+def _is_foreign(spec: EndpointSpec) -> bool:
+    """Returns whether the image is a registry's."""
+    return "/" in docker_name(spec.image)
+
+
 def _rights(spec: EndpointSpec) -> list[str]:
     """Returns the options of `docker run` for a container's user and rights."""
-    if "/" in docker_name(spec.image):  # a registry's image is its own user, as on SageMaker, and must read its model
+    if _is_foreign(spec):  # it is its own user, as on SageMaker, and must read its model
         for folder in spec.folders.values():
             _let_all_read(Path(folder))
         return containers.limits(*containers.BEGINS_AS_ROOT)

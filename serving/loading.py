@@ -9,13 +9,12 @@ import socket
 import threading
 from contextlib import suppress
 
-import uvicorn
 import uvloop
 
 from serving.errors import unavailable
 from serving.front import Front
 from serving.front.exchange import Receive, Scope, Send
-from serving.front.protocol import guarded, new_guard, uvicorn_config
+from serving.front.protocol import guarded, http_server, new_guard
 from serving.front.readiness import Readiness
 from serving.metrics import Metrics
 from serving.settings import ServerSettings
@@ -57,7 +56,7 @@ class LoadingServer:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        guard, server = new_guard(self._settings.limits), uvicorn.Server(uvicorn_config(self._front))
+        guard, server = new_guard(self._settings.limits), http_server(self._front)
         listener = await self._loop.create_server(guarded(guard, server), sock=self._sock)
         await self._closing.wait()
         listener.close()

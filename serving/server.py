@@ -10,9 +10,8 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 
-import uvicorn
 import uvloop
 
 from contract.errors import ServingError
@@ -22,7 +21,8 @@ from serving.engines.process import ProcessEngine
 from serving.engines.spawn import spawn
 from serving.errors import ApiError
 from serving.front import Front
-from serving.front.protocol import bind, guarded, new_guard, uvicorn_config
+from serving.front.handover import HandOver
+from serving.front.protocol import bind, guarded, http_server, new_guard
 from serving.front.readiness import Readiness
 from serving.golden import Quality, ask_golden, pause
 from serving.log import log_json, say
@@ -36,6 +36,8 @@ from serving.settings import ServerSettings
 _RESTARTS = 3
 _RESTART_SECONDS = 60.0
 _PROGRESS_SECONDS = 10.0
+_FAREWELL_SECONDS = 1.0
+"""Time for the error frames of answers that were cut."""
 
 
 def run(settings: ServerSettings, bringup: BringUp) -> int:
@@ -66,13 +68,17 @@ class _Server:
         self.service = Service(Metrics(), self.readiness)
         self.front = Front(App(self.service), settings, self.service.metrics, self.readiness)
         self._guard = new_guard(settings.limits)
+        self._http = http_server(self.front)
+        self._handover = HandOver(self._guard, self._http)
 
     async def serve(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         sock = bind(self._settings.host, self._settings.port)
-        listener = await loop.create_server(self._protocols(), sock=sock, backlog=1024)
+        listener = await loop.create_server(guarded(self._guard, self._http), sock=sock, backlog=1024)
+        if self._settings.handover_socket:
+            self._handover.open(self._settings.handover_socket)
         say(f"listening on {sock.getsockname()[0]}:{sock.getsockname()[1]}")
         life = loop.create_task(self._keep_alive())
         stop = loop.create_task(self._stop.wait())
@@ -86,13 +92,10 @@ class _Server:
             life.cancel()
             stop.cancel()
             listener.close()
+            self._handover.close()
             if self.service.engine:
                 await self.service.engine.close()
             await self.service.grammars.close()
-
-    def _protocols(self) -> Callable[[], asyncio.BufferedProtocol]:
-        """Returns uvicorn's protocol factory behind the guard; signals and shutdown are handled by this class."""
-        return guarded(self._guard, uvicorn.Server(uvicorn_config(self.front)))
 
     async def _keep_alive(self) -> None:
         """Starts an engine, and restarts it whenever it dies."""
@@ -214,13 +217,20 @@ class _Server:
             await asyncio.sleep(self._settings.lame_duck_seconds)
         self.readiness.open = False
         listener.close()
+        self._handover.close()
         try:
-            async with asyncio.timeout(self._settings.drain_seconds):
-                while admission.running or admission.queued or self._guard.unsent:
-                    await asyncio.sleep(0.02)
+            await self._answers_end(self._settings.drain_seconds)
         except TimeoutError:
             say(f"cutting {admission.running} answers")
             if engine := self.service.engine:
                 engine.fail_all("the server stops")
-            await asyncio.sleep(0.1)
+            with suppress(TimeoutError):
+                await self._answers_end(_FAREWELL_SECONDS)
         say("stopped")
+
+    async def _answers_end(self, seconds: float) -> None:
+        """Waits until all answers have ended, have been sent, and their connections are the router's again."""
+        admission = self.front.admission
+        async with asyncio.timeout(seconds):
+            while admission.running or admission.queued or self._guard.unsent or self._handover.running:
+                await asyncio.sleep(0.02)

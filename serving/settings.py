@@ -8,6 +8,7 @@ from typing import Literal, cast
 from contract.api_key import SHORTEST_KEY, is_usable_key
 from contract.documents.validation import did_you_mean
 from contract.errors import ServingError
+from contract.handover import SOCKET_VARIABLE
 from contract.layout import serving_model_folder
 from contract.limits import (
     PLATFORM_SECONDS,
@@ -45,6 +46,7 @@ _VARIABLES = {
     "LLMOPS_QUALITY_SECONDS",
     "LLMOPS_PHASE_FD",
     *map(limit_variable, RequestLimits.model_fields),
+    SOCKET_VARIABLE,
 }
 
 
@@ -89,6 +91,8 @@ class ServerSettings:
     """File descriptor on which vLLM's parent reports the phase, one per line; set by the server's own `-m serving
     serve`.
     """
+    handover_socket: Path | None = None
+    """Unix socket through which the router of this machine hands over connections; set by hosting."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "ServerSettings":
@@ -120,6 +124,7 @@ class ServerSettings:
             golden=cast(OnGolden, _choice(environ, "LLMOPS_GOLDEN", ("required", "reported"))),
             quality_seconds=_seconds(environ, "LLMOPS_QUALITY_SECONDS", cls.quality_seconds, 0, 86_400),
             phase_fd=_integer(environ, "LLMOPS_PHASE_FD", 0, 0, 1 << 20) or None,
+            handover_socket=Path(environ[SOCKET_VARIABLE]) if environ.get(SOCKET_VARIABLE) else None,
         )
 
     def likely_forms(self) -> tuple[str, ...]:

@@ -39,25 +39,23 @@ def guarded_class(guard: HttpGuard) -> Callable[..., asyncio.BufferedProtocol]:
 
 
 def new_guard(limits: RequestLimits) -> HttpGuard:
-    """Returns the guard of a server with these limits; raises the process's limit of open files for it."""
+    """Returns the guard of a server with these limits; raises the process's limit of open files for it. Each connection
+    may need a second file (contract/handover.py).
+    """
+    allowed = allowed_connections(limits.max_connections, files_each=2)
     return HttpGuard(
-        ConnectionLimits(
-            limits.read_seconds,
-            limits.write_seconds,
-            allowed_connections(limits.max_connections),
-            limits.max_connections_per_address,
-        )
+        ConnectionLimits(limits.read_seconds, limits.write_seconds, allowed, limits.max_connections_per_address)
     )
 
 
-def uvicorn_config(front: Application) -> uvicorn.Config:
-    """Returns the loaded configuration of a server of the kit's own, which handles signals and its end itself."""
+def http_server(app: Application) -> uvicorn.Server:
+    """Returns uvicorn around an app. It starts nothing: signals, listeners and shutdown are handled by who calls."""
     config = uvicorn.Config(
-        front, interface="asgi3", http=HttpToolsProtocol, ws="none", lifespan="off", log_config=None,
+        app, interface="asgi3", http=HttpToolsProtocol, ws="none", lifespan="off", log_config=None,
         access_log=False, proxy_headers=False, timeout_keep_alive=KEEPALIVE_SECONDS,
     )  # fmt: skip
     config.load()
-    return config
+    return uvicorn.Server(config)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -96,6 +94,8 @@ class GuardedHttp(HttpToolsProtocol):
         super().__init__(config, state, app_state or {})
         self._guarded = guarded
         self._deaf = False
+        self.own_headers: list[tuple[bytes, bytes]] = []
+        """Of each answer, beside those that the app gives."""
 
     @property
     def received(self) -> int:
@@ -136,12 +136,15 @@ class GuardedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._guarded.begin()
-        self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode()), *self.own_headers]
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._guarded.end(complete=True)
+
+    def begin_answer(self, head: bytes) -> None:
+        """Called with an answer's head before it is sent."""
 
     def give_up(self) -> None:
         """Stops the protocol, because the guard answers in its place."""
@@ -179,6 +182,7 @@ class _AnswerTransport:
             data, self._head = self._head + data, b""
         elif self._headed is not (cycle := self._protocol.cycle) and cycle.response_started:
             self._headed = cycle
+            self._protocol.begin_answer(data)
             if cycle.scope["method"] != "HEAD":
                 self._head = data
                 return

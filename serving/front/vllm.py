@@ -17,6 +17,8 @@ from serving.errors import ApiError, unavailable
 from serving.front.admission import Admission
 from serving.front.body import replay
 from serving.front.exchange import EXCHANGE, Application, HttpExchange, Message, Receive, Scope, Send
+from serving.front.handover import HandOver
+from serving.front.protocol import http_server, new_guard
 from serving.front.readiness import Readiness
 from serving.front.routes import CHAT
 from serving.golden import ask_golden
@@ -59,6 +61,7 @@ class VllmApp:
         self._start: asyncio.Task[None] | None = None
         self._defaults = ServingDefaults()
         self._owner: Any = None
+        self._handover: HandOver | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -105,6 +108,8 @@ class VllmApp:
         vLLM's own drain would cut a stream without a word, and refuse what waits for a place.
         """
         admission = self._admission
+        if self._handover:
+            self._handover.close()
         try:
             async with asyncio.timeout(self._settings.drain_seconds):
                 while admission.running or admission.queued:
@@ -130,10 +135,19 @@ class VllmApp:
             if message["type"] == "lifespan.startup.complete":
                 self._start = asyncio.create_task(self._become_ready())
                 self._parent.listen()
+                if self._settings.handover_socket:
+                    handover.open(self._settings.handover_socket)
             await send(message)
 
+        async def stopping() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await handover.drain(self._settings.drain_seconds)
+            return message
+
         self._owner = scope.get("app")
-        await self._app(scope, receive, started)
+        handover = self._handover = HandOver(new_guard(self._settings.limits), http_server(self._owner))
+        await self._app(scope, stopping, started)
 
     async def _become_ready(self) -> None:
         settings, readiness = self._settings, self._readiness

@@ -1,5 +1,6 @@
 """vLLM behind the kit's front and launcher, on processors: `make engines`. What only a GPU shows is not tested."""
 
+import http.client
 import json
 import signal
 import subprocess
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from contract.handover import SOCKET_VARIABLE
 from tests.engines.conftest import START_SECONDS, VLLM
-from tests.support.serving import ServingProcess, text_of, until
+from tests.support.routing import RouterProcess
+from tests.support.serving import API_KEY, ServingProcess, text_of, until
 
 _EXECUTED = "open({path!r}, 'w').write('x')\n"
 # Routes of vLLM's app: each of them exists there, and none is let through.
@@ -33,9 +36,20 @@ def trap(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(serve: Callable[..., ServingProcess], vllm_python: Path, trap: Path) -> Iterator[ServingProcess]:
+def handover(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unix socket through which the server takes connections."""
+    folder = tmp_path_factory.mktemp("handover") / "vllm"
+    folder.mkdir(mode=0o700)
+    return folder / "http.sock"
+
+
+@pytest.fixture(scope="module")
+def server(
+    serve: Callable[..., ServingProcess], vllm_python: Path, trap: Path, handover: Path
+) -> Iterator[ServingProcess]:
     hostile = {"SAGEMAKER_MODEL_PATH": str(trap), "VLLM_SERVER_DEV_MODE": "1", "CUSTOM_FASTAPI_PING_HANDLER": "model:f"}
-    server = serve(python=vllm_python, LLMOPS_MAX_QUEUE="8", **VLLM, **hostile)
+    named = {"LLMOPS_MAX_QUEUE": "8", SOCKET_VARIABLE: str(handover)}
+    server = serve(python=vllm_python, **named, **VLLM, **hostile)
     status, answer = server.ask("GET", "/ping")  # while vLLM loads
     assert (status, answer["status"]) in ((503, "verifying"), (503, "starting vLLM"))
     assert server.chat()[0] == 503
@@ -145,6 +159,23 @@ def test_a_request_too_many_is_refused_and_the_others_are_answered(server: Servi
         found = list(pool.map(lambda _: server.chat(max_tokens=64)[0], range(60)))
     assert set(found) <= {200, 429}
     assert found.count(200) >= 40
+
+
+def test_it_takes_connections_of_the_router(server: ServingProcess, handover: Path) -> None:
+    router = RouterProcess(handover.parents[1], {server.url: "vllm/http.sock"})
+    try:
+        router.wait()
+        connection = http.client.HTTPConnection("127.0.0.1", router.port, timeout=START_SECONDS)
+        body = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "temperature": 0, "max_tokens": 8})
+        for _ in range(2):  # on one connection
+            headers = {"Authorization": f"Bearer {API_KEY}"}
+            connection.request("POST", "/v1/chat/completions", body, headers)
+            response = connection.getresponse()
+            assert response.headers["X-Llmops-Variant"] == "v1"
+            assert text_of(json.loads(response.read())) == text_of(server.chat("Hello", max_tokens=8)[1])
+        connection.close()
+    finally:
+        router.kill()
 
 
 def test_sigterm_lets_streams_end_and_ends_vllm(serve: Callable[..., ServingProcess], server: ServingProcess) -> None:

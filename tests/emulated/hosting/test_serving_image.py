@@ -1,7 +1,10 @@
 """The real serving image with a small real model, hosted."""
 
+import http.client
+import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 from openai import OpenAI
 
 from contract.errors import HostingError
+from hosting.endpoint import HostedEndpoint
 from hosting.host import Host
 from hosting.images import build
 from hosting.spec import EndpointSpec, EndpointState
@@ -81,6 +85,88 @@ def test_its_engine_dies_with_the_supervisor(
     processes = family(host.apply(chatbot))
     psutil.Process(host._daemon.pid()).kill()
     eventually(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes))
+
+
+class Asker(threading.Thread):
+    """Asks for one streamed answer after the other until `stop`, at least for one; `ends`: how each ended."""
+
+    def __init__(self, port: int, tokens: int) -> None:
+        super().__init__(daemon=True)
+        self.ends: list[str] = []
+        self.begun = threading.Event()
+        self.stop = threading.Event()
+        self._port = port
+        fields = {"messages": [{"role": "user", "content": "Hello"}], "stream": True, "max_tokens": tokens}
+        self._body = json.dumps(fields | {"ignore_eos": True})
+        self.start()
+
+    def run(self) -> None:
+        while not self.ends or not self.stop.is_set():
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
+            try:
+                self.ends.append(self._ask(connection))
+            except (http.client.HTTPException, ConnectionError):
+                self.ends.append("closed")
+            except TimeoutError:
+                self.ends.append("silent")
+            finally:
+                connection.close()
+
+    def _ask(self, connection: http.client.HTTPConnection) -> str:
+        connection.request("POST", "/v1/chat/completions", self._body, {"Authorization": f"Bearer {API_KEY}"})
+        answer = connection.getresponse()
+        if answer.status != 200:
+            return str(answer.status)
+        text = answer.read1()
+        self.begun.set()
+        text += answer.read()
+        if text.endswith(b"data: [DONE]\n\n"):
+            return "done"
+        return "error" if b'data: {"error"' in text else "cut without a word"
+
+
+def ends_of(askers: list[Asker]) -> set[str]:
+    """How the answers ended, once all askers have stopped."""
+    for asker in askers:
+        asker.stop.set()
+    for asker in askers:
+        asker.join()
+    return {end for asker in askers for end in asker.ends}
+
+
+def test_no_answer_is_lost_by_an_update_or_silent_after_a_kill(
+    host: Host, chatbot: EndpointSpec, eventually: Callable[..., None]
+) -> None:
+    state = host.apply(chatbot.model_copy(update={"instances": 2}))
+    routed = HostedEndpoint(host._daemon, "chatbot").router_state()
+    assert routed
+    assert [b["takes_connections"] for b in routed["backends"]] == [True, True]
+
+    askers = [Asker(state.port, 16) for _ in range(8)]
+    changed = {"instances": 2, "environ": chatbot.environ | {"LLMOPS_QUALITY_SECONDS": "0"}}
+    state = host.apply(chatbot.model_copy(update=changed))
+    assert ends_of(askers) == {"done"}
+
+    askers = [Asker(state.port, 24) for _ in range(50)]
+    for asker in askers:
+        asker.stop.set()
+    eventually(lambda: any(asker.begun.is_set() for asker in askers))
+    os.kill(state.variants[0].instances[0].pid, signal.SIGTERM)
+    assert ends_of(askers) <= {"done", "error"}
+
+    for victim in ("engine", "worker", "router"):
+        eventually(lambda: all(i.ready for i in host.state("chatbot").variants[0].instances))
+        state = host.state("chatbot")
+        engine = psutil.Process(state.variants[0].instances[0].pid).children()[0]
+        pid = {"engine": engine.pid, "worker": state.variants[0].instances[0].pid, "router": state.router_pid}[victim]
+        askers = [Asker(state.port, 200) for _ in range(4)]
+        for asker in askers:
+            asker.stop.set()
+        eventually(lambda: all(asker.begun.is_set() or asker.ends for asker in askers))  # noqa: B023
+        os.kill(pid, signal.SIGKILL)
+        assert ends_of(askers) <= {"done", "error", "closed", "503"}
+    eventually(lambda: host.state("chatbot").ready and host.state("chatbot").router_pid != state.router_pid)
+    assert chat(host.state("chatbot")) > 1
 
 
 def test_a_changed_model_is_refused_with_the_servers_own_words(

@@ -8,7 +8,7 @@ import pytest
 
 from contract.errors import HostingError
 from hosting.child import backoff
-from hosting.files import locked, short_path, write_atomic
+from hosting.files import locked, write_atomic
 from hosting.ports import choose_port, holder, is_free, require_free
 
 
@@ -48,18 +48,6 @@ def test_ports() -> None:
         with pytest.raises(HostingError, match=rf"endpoint chatbot: port: port {port} on 127.0.0.1 is taken by"):
             require_free("127.0.0.1", port, "chatbot")
     assert holder(port) == ""
-
-
-def test_a_socket_in_a_deep_folder_can_be_reached(tmp_path: Path) -> None:
-    deep = tmp_path / ("x" * 100) / ("y" * 100)
-    deep.mkdir(parents=True)
-    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
-        with short_path(deep / "s.sock") as path:
-            server.bind(path)
-        server.listen()
-        with short_path(deep / "s.sock") as path:
-            client.connect(path)
-    assert (deep / "s.sock").exists()
 
 
 def test_the_first_restarts_are_at_once_and_later_ones_wait_longer_up_to_a_limit() -> None:

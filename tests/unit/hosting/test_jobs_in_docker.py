@@ -72,3 +72,14 @@ def test_vulnerability_14_an_endpoint_has_no_rights(tmp_path: Path, image: str) 
     assert ("--read-only" in argv, "--user" in argv) == (local, local)
     assert value(argv, "--publish") == ["127.0.0.1:1:8080"]
     assert value(argv, "--mount")[0].endswith(",readonly")
+
+
+@pytest.mark.parametrize("image", [f"docker:serving@{ID}", f"docker:localhost:1/kit/serving@{ID}"])
+def test_the_kits_images_alone_get_the_folder_of_the_hand_over(tmp_path: Path, image: str) -> None:
+    spec, root = EndpointSpec(name="chat", image=image), tmp_path / "root"
+    argv = list(runtimes.program(spec, "chat-1", tmp_path, root, 1, "log", handover=True).argv)
+    given = "localhost" not in image
+    assert value(argv, "--mount") == [f"type=bind,source={root / 'handover'},target=/run/llmops-handover"] * given
+    named = "LLMOPS_HANDOVER_SOCKET=/run/llmops-handover/http.sock"
+    assert (named in (root / "environ").read_text()) == given
+    assert (root / "handover").stat().st_mode & 0o777 == 0o700

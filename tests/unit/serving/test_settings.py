@@ -135,5 +135,5 @@ def test_a_public_key_may_stand_in_the_environment(environ: dict[str, str]) -> N
 
 def test_every_variable_stands_in_the_how_to_page() -> None:
     page = (CHECKOUT / "docs/how-to/server-limits.md").read_text()
-    internal = {"LLMOPS_PHASE_FD"}
+    internal = {"LLMOPS_PHASE_FD", "LLMOPS_HANDOVER_SOCKET"}
     assert {name for name in _VARIABLES if f"`{name}`" not in page} == internal
