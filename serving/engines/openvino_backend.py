@@ -59,7 +59,7 @@ class OpenVinoBackend:
         # Its penalties shrink a logit towards zero, which makes repeating likelier where logits are negative.
         version = openvino_genai.__version__
         return {"engine": "openvino", "precision": precision, "version": version, "penalties": False,
-                "grammars": True, "top_logprobs": 0}  # fmt: skip
+                "top_logprobs": 0}  # fmt: skip
 
     def add(self, number: int, request: GenerationRequest) -> None:
         """Validates a request, then adds it: a configuration that only `step` refuses would fail all requests."""
