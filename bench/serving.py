@@ -31,7 +31,7 @@ from tests.support.models import BASE_ALIAS, base_model, copy_model
 from tests.support.serving import API_KEY, ServingProcess, sign_version
 
 _TOKENS = 256
-_STREAMS = (1, 8, 16)
+STREAMS = (1, 8, 16)
 _TOPICS = ("a lighthouse", "a train in the snow", "two rivers", "an old library", "a market", "the sea at night",
            "a bridge", "a garden", "a clockmaker", "a long road", "a mountain hut", "a small theatre", "a harbour",
            "an orchard", "a ferry", "a letter")  # fmt: skip
@@ -41,7 +41,7 @@ import numpy, openvino
 from openvino_genai import ContinuousBatchingPipeline, GenerationConfig, SchedulerConfig
 
 scheduler = SchedulerConfig()
-scheduler.max_num_batched_tokens, scheduler.enable_prefix_caching = 256, False
+scheduler.max_num_batched_tokens, scheduler.enable_prefix_caching = 256, True
 properties = {} if sys.argv[2] == "auto" else {"INFERENCE_PRECISION_HINT": sys.argv[2]}
 pipeline = ContinuousBatchingPipeline(sys.argv[1], scheduler, "CPU", properties)
 numbers = 0
@@ -132,13 +132,13 @@ def _timed_start(version: Path, folder: Path, precision: str) -> float:
 
 
 def _waves(prompts: Prompts, engine: subprocess.Popen[str], address: tuple[str, int], rounds: int) -> None:
-    texts = prompts_for(max(_STREAMS))
+    texts = prompts_for(max(STREAMS))
     ids = [prompts.encode([{"role": "user", "content": text}]) for text in texts]
     alone = _Alone(engine, prompts.stop_ids)
     served = Client(address, "/v1/chat/completions", f"Bearer {API_KEY}")
     print(f"{'':24} {'engine':>9} {'HTTP':>9} {'ratio':>7}")
     added: list[tuple[str, float, float]] = []
-    for streams in _STREAMS:
+    for streams in STREAMS:
         pairs: list[tuple[Wave, Wave]] = []
         for turn in range(rounds + 1):  # the first is for warming up
             order = (0, 1) if turn % 2 else (1, 0)

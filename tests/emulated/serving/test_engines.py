@@ -1,4 +1,6 @@
-"""Both of the kit's engines give the same greedy tokens when answers are held to grammars."""
+"""Both of the kit's engines give the same greedy tokens: held to grammars, and in a conversation that OpenVINO's engine
+doesn't compute anew for each turn.
+"""
 
 import os
 import subprocess
@@ -57,12 +59,21 @@ for name in ("openvino", "transformers"):
                 found[number] = (before + ids, end)
 
     finish()
+    talk = [3 + n % 90 for n in range(700)]  # more than two steps' tokens of a prompt
+    for turn in range(3):
+        backend.add(100 + turn, GenerationRequest(talk, 40, (2,)))
+        steps = backend.step()
+        assert name != "openvino" or bool(steps) == (turn > 0), (turn, steps)  # the first token comes in the first step
+        finish()
+        found[100 + turn] = ([i for _, ids, _, _ in steps for i in ids] + found[100 + turn][0], found[100 + turn][1])
+        talk += found[100 + turn][0] + [5 + turn, 9]
 texts = {n: (b"".join(tokens[i] for i in ids).decode(errors="replace"), end)
          for n, (ids, end) in answers["transformers"].items()}
 assert answers["openvino"] == answers["transformers"], (texts, answers)
 ended = [n for n, (_, end) in texts.items() if end == "stop"]
 assert {0, 2, 3, 4} <= set(ended), texts
 assert set(json.loads(texts[0][0])) == {"on", "level"}
+assert [len(answers["openvino"][100 + turn][0]) for turn in range(3)] == [40, 40, 40]
 assert texts[2][0] in ('"red"', '"green"')
 # Sampling is held too, and an answer without stop tokens ends with its JSON.
 backend.add(0, GenerationRequest([5, 9], 90, (), temperature=2.0, top_p=0.9, seed=3, grammar=grammars[0], logprobs=2))
@@ -81,7 +92,7 @@ except RuntimeError:
 """
 
 
-def test_both_engines_hold_greedy_answers_to_the_same_grammars() -> None:
+def test_both_engines_give_the_same_greedy_tokens_under_grammars_and_in_a_conversation() -> None:
     for name in ("xgrammar", "torch"):
         pytest.importorskip(name, reason="the image serving-torch's packages are not in this environment")
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
