@@ -136,12 +136,15 @@ class TransformersBackend:
 
     def _choose(self, row: _Row, logits: Any) -> Step:
         logits = _penalised(logits, row)
+        if row.mask and not row.mask.apply(logits):
+            return row.number, [], "lost", []
         token = _sample(logits, row)
+        if row.mask:
+            row.mask.accept(token)
         chances = [_chance(logits, token, row.request.logprobs)] if row.request.logprobs is not None else []
         row.generated.append(token)
-        complete = row.mask.accept(token) if row.mask else False
         finish = None
-        if token in row.request.stop_ids or complete:
+        if token in row.request.stop_ids or (row.mask and row.mask.complete):
             finish = "stop"
         elif len(row.generated) >= row.request.max_tokens:
             finish = "length"
@@ -181,14 +184,12 @@ class TransformersBackend:
 
 
 def _penalised(logits: Any, row: _Row) -> Any:
-    """Returns logits with penalties as OpenAI defines them, without stop ids while the answer is too short to end, and
-    without what the answer's grammar doesn't allow next.
+    """Returns logits with penalties as OpenAI defines them, and without stop ids while the answer is too short to
+    end.
     """
     import torch
 
     request = row.request
-    if row.mask:
-        row.mask.apply(logits)
     if len(row.generated) < request.min_tokens and request.stop_ids:
         logits[list(request.stop_ids)] = float("-inf")
     if row.generated and (request.frequency_penalty or request.presence_penalty):

@@ -61,21 +61,24 @@ class GrammarMask:
         self._matcher = matcher
         self._bits = xgrammar.allocate_token_bitmask(1, size)
 
-    def apply(self, logits: Any) -> None:
-        """Sets the logits of the tokens that the grammar doesn't allow next to minus infinity, in place."""
+    def apply(self, logits: Any) -> bool:
+        """Sets the logits of the tokens that the grammar doesn't allow next to minus infinity, in place.
+
+        Returns whether it allows any: a vocabulary may lack the characters that a schema requires.
+        """
         import xgrammar
 
         self._matcher.fill_next_token_bitmask(self._bits)
         xgrammar.apply_token_bitmask_inplace(logits.unsqueeze(0), self._bits.to(logits.device))
+        return bool(self._bits.any())
 
-    def accept(self, token: int) -> bool:
-        """Goes on after a token; returns whether the answer is complete.
+    def accept(self, token: int) -> None:
+        """Goes on after an allowed token."""
+        self._matcher.accept_token(token)
 
-        Raises:
-            RuntimeError: the grammar doesn't allow the token: the logits are no numbers.
-        """
-        if not self._matcher.accept_token(token):
-            raise RuntimeError(f"the grammar of an answer doesn't allow token {token}")
+    @property
+    def complete(self) -> bool:
+        """Whether the answer has ended."""
         return self._matcher.is_terminated()
 
 

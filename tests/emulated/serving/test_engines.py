@@ -17,6 +17,7 @@ from pathlib import Path
 from contract.tool_call_stream import HERMES, LLAMA, OURS
 from serving.engines.engine import GenerationRequest, LoadOrder
 from serving.engines.grammar_trial import new_trial
+from serving.engines.transformers_grammars import GrammarMasks
 from serving.engines.worker import new_backend
 from serving.grammars import calls_grammar, schema_grammar, strict_grammar
 from serving.tools import OfferedTool
@@ -89,6 +90,15 @@ try:
     raise SystemExit("it takes an impossible grammar")
 except RuntimeError:
     assert backend.numbers() == []
+# No token of this vocabulary follows the schema: that answer alone is lost, greedy or sampled.
+backend._masks = GrammarMasks(tokens[:90], 260)
+letter = schema_grammar({"enum": ["\u00e9"]}, "")
+backend.add(1, GenerationRequest([5, 9], 20, (2,), grammar=letter))
+backend.add(2, GenerationRequest([5, 9], 20, (2,), temperature=1.0, grammar=letter))
+backend.add(3, GenerationRequest([5, 9], 20, (2,)))
+found.clear()
+finish()
+assert {n: end for n, (_, end) in found.items()} == {1: "lost", 2: "lost", 3: "length"}, found
 """
 
 
