@@ -33,7 +33,7 @@ from tests.support.models import BASE_ALIAS, base_model, copy_model
 from tests.support.serving import API_KEY, ServingProcess, sign_version
 
 _TOKENS = 256
-_STREAMS = (1, 8, 16)
+STREAMS = (1, 8, 16)
 _WAYS = ("direct", "hand-over", "relay")
 _TOPICS = ("a lighthouse", "a train in the snow", "two rivers", "an old library", "a market", "the sea at night",
            "a bridge", "a garden", "a clockmaker", "a long road", "a mountain hut", "a small theatre", "a harbour",
@@ -135,7 +135,7 @@ def _timed_start(version: Path, folder: Path, precision: str) -> float:
 
 
 def _waves(prompts: Prompts, engine: subprocess.Popen[str], addresses: dict[str, tuple[str, int]], rounds: int) -> None:
-    texts = prompts_for(max(_STREAMS))
+    texts = prompts_for(max(STREAMS))
     ids = [prompts.encode([{"role": "user", "content": text}]) for text in texts]
     alone = _Alone(engine, prompts.stop_ids)
     clients = {way: Client(a, "/v1/chat/completions", f"Bearer {API_KEY}") for way, a in addresses.items()}
@@ -152,7 +152,7 @@ def _waves(prompts: Prompts, engine: subprocess.Popen[str], addresses: dict[str,
     idle = _first_when_idle(ask, ways, len(texts))
     show("first token ms, idle, p50", [statistics.median(idle[way]) for way in ways])
     show("first token ms, idle, p99", [statistics.quantiles(idle[way], n=100, method="inclusive")[-1] for way in ways])
-    for streams in _STREAMS:
+    for streams in STREAMS:
         waves: dict[str, list[Wave]] = {way: [] for way in ways}
         for turn in range(rounds + 1):  # the first is for warming up
             for way in ways[:: 1 if turn % 2 else -1]:

@@ -96,10 +96,11 @@ class GrammarTrials:
         self._one_at_a_time = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
 
-    async def check(self, grammar: Grammar, vocabulary: Callable[[], list[bytes]], place: str) -> None:
+    async def check(self, grammar: Grammar, engine: str, vocabulary: Callable[[], list[bytes]], place: str) -> None:
         """Checks that the engine can be given a grammar.
 
         Args:
+            engine: the engine's name, always the same.
             vocabulary: the bytes of each token; empty for special ones.
             place: names the grammar's origin in errors.
 
@@ -109,7 +110,7 @@ class GrammarTrials:
         line = json.dumps(asdict(grammar))
         if line not in self._passed:
             async with self._one_at_a_time:
-                fault = await self._try(line, vocabulary)
+                fault = await self._try(line, engine, vocabulary)
             if fault:
                 raise ApiError(400, f"{place}: {fault}", code="invalid_value", param=place)
             self._passed[line] = None
@@ -125,8 +126,8 @@ class GrammarTrials:
                 process.kill()
             await process.wait()
 
-    async def _try(self, line: str, vocabulary: Callable[[], list[bytes]]) -> str:
-        process = self._process or await self._start(vocabulary)
+    async def _try(self, line: str, engine: str, vocabulary: Callable[[], list[bytes]]) -> str:
+        process = self._process or await self._start(engine, vocabulary)
         answer = b""
         try:
             answer = await self._ask(process, line)
@@ -135,10 +136,10 @@ class GrammarTrials:
                 await self.close()
         return json.loads(answer) if answer else "its grammar takes too much time or memory to compile"
 
-    async def _start(self, vocabulary: Callable[[], list[bytes]]) -> asyncio.subprocess.Process:
+    async def _start(self, engine: str, vocabulary: Callable[[], list[bytes]]) -> asyncio.subprocess.Process:
         tokens = await asyncio.to_thread(lambda: json.dumps([token.decode("latin-1") for token in vocabulary()]))
         self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "serving.engines.openvino_grammars", stdin=asyncio.subprocess.PIPE,
+            sys.executable, "-m", "serving.engines.grammar_trial", engine, stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE, limit=_LONGEST_LINE, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         ready = b""

@@ -145,7 +145,7 @@ class Service:
         for name, asked in (("ignore_eos", request.ignore_eos), ("min_tokens", request.min_tokens)):
             if asked:
                 raise _unsupported(name, f"it is not supported together with {place} that the answer is held to")
-        await self.grammars.check(grammar, model.prompts.text_vocabulary, place)
+        await self.grammars.check(grammar, model.engine.engine, model.prompts.text_vocabulary, place)
         return grammar
 
     async def generate(
@@ -252,14 +252,6 @@ def _refuse_unhonoured(request: ChatRequest | CompletionRequest, engine: EngineI
     if (request.top_logprobs or 0) > engine.top_logprobs:
         what = f"the engine {engine.engine} tells the chosen token's only" if not engine.top_logprobs else "too many"
         raise _unsupported("top_logprobs", what)
-    held_to = {
-        "response_format": request.schema is not None,
-        "tool_choice": request.choice.mode == "required",
-        "tools": any(tool.function.strict for tool in request.offered),
-    }
-    for name, asked in held_to.items():
-        if asked and not engine.grammars:
-            raise _unsupported(name, f"the engine {engine.engine} can't hold answers to a grammar")
 
 
 def _unsupported(name: str, what: str) -> ApiError:

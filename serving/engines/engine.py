@@ -29,8 +29,6 @@ class EngineInfo:
     version: str
     penalties: bool
     """Whether frequency and presence penalties work as OpenAI defines them."""
-    grammars: bool
-    """Whether answers can be constrained by a grammar: a JSON schema, or tool calls."""
     top_logprobs: int
     """Maximum number of likeliest tokens that it reports at each position, beside the chosen one."""
 

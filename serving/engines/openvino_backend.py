@@ -44,7 +44,7 @@ class OpenVinoBackend:
         self._lost = (status.IGNORED, status.CANCEL, status.STOP, status.FINISHED)
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.max_num_batched_tokens = _BATCHED_TOKENS
-        scheduler.enable_prefix_caching = False
+        scheduler.enable_prefix_caching = True  # a conversation's next turn begins with the last one
         properties: dict[str, Any] = {}
         if order.precision != "auto":
             properties["INFERENCE_PRECISION_HINT"] = order.precision
@@ -59,7 +59,7 @@ class OpenVinoBackend:
         # Its penalties shrink a logit towards zero, which makes repeating likelier where logits are negative.
         version = openvino_genai.__version__
         return {"engine": "openvino", "precision": precision, "version": version, "penalties": False,
-                "grammars": True, "top_logprobs": 0}  # fmt: skip
+                "top_logprobs": 0}  # fmt: skip
 
     def add(self, number: int, request: GenerationRequest) -> None:
         """Validates a request, then adds it: a configuration that only `step` refuses would fail all requests."""

@@ -1,24 +1,13 @@
-"""Grammars in openvino-genai, which constrains answers with xgrammar.
+"""Grammars in openvino-genai, which constrains answers with xgrammar."""
 
-A grammar that xgrammar can't compile is accepted with a request, and then makes every step of the pipeline raise; one
-that takes long delays all answers. So each is compiled beforehand, in a separate process that runs this module
-(`serving.grammars` is the server's side): only that process waits, fails or runs out of memory.
-"""
-
-import json
-import os
-import resource
-import sys
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from contract.errors import ServingError
 from serving.engines.engine import Grammar
-
-CPU_SECONDS = 1
-"""CPU time, over all processors, that a grammar may take. The engine's step takes as long again."""
-_MEMORY = 2 << 30
 
 
 def vocabulary_tokenizer(tokens: Sequence[bytes]) -> Any:
@@ -28,12 +17,13 @@ def vocabulary_tokenizer(tokens: Sequence[bytes]) -> Any:
     """
     import numpy
     import openvino_genai
-    from openvino import Model, save_model
+    from openvino import Model, opset15, save_model
     from openvino import opset14 as ops
-    from openvino_tokenizers import _get_factory, _get_opset_factory
+    from openvino.utils.node_factory import NodeFactory
 
     new_model: Any = Model  # its stubs take another Model
-    own_opset, opset = cast(Any, _get_factory)(), cast(Any, _get_opset_factory)("opset15")
+    own_opset: Any = NodeFactory()
+    own_opset.add_extension(_tokenizers_library())
     ends = numpy.cumsum([len(token) for token in tokens], dtype=numpy.int32)
     begins = numpy.concatenate([[0], ends[:-1]]).astype(numpy.int32)
     content = numpy.frombuffer(b"".join(tokens), dtype=numpy.uint8)
@@ -43,12 +33,25 @@ def vocabulary_tokenizer(tokens: Sequence[bytes]) -> Any:
     decoder.set_friendly_name("VocabDecoder")
     *pieces, characters = decoder.outputs()
     fused = own_opset.create("FuzeRagged", pieces).outputs()
-    texts = opset.create("StringTensorPack", [*fused, characters]).outputs()
+    texts = opset15.string_tensor_pack(*fused, characters).outputs()
     texts[0].tensor.add_names({"string_output"})
     with tempfile.TemporaryDirectory(prefix="llmops-vocabulary-") as folder:
         path = Path(folder, "openvino_detokenizer.xml")
         save_model(new_model(texts, [ids], "detokenizer"), path, compress_to_fp16=False)
         return openvino_genai.Tokenizer(folder)
+
+
+def _tokenizers_library() -> str:
+    """Returns the path of the library with the operations of tokenizers, which genai loads too."""
+    found = find_spec("openvino_tokenizers")
+    for folder in (found.submodule_search_locations or ()) if found else ():
+        for path in Path(folder, "lib").glob("libopenvino_tokenizers.*"):
+            return str(path)
+    raise ServingError(
+        "has no lib/libopenvino_tokenizers, whose operations carry a vocabulary to genai",
+        where="openvino_tokenizers",
+        fix="install the versions of requirements/serving.txt",
+    )
 
 
 def structured_output(grammar: Grammar) -> Any:
@@ -65,11 +68,11 @@ def structured_output(grammar: Grammar) -> Any:
         tags, grammar.separator, at_least_one=True, stop_after_first=not grammar.several
     )
     if grammar.before or grammar.after:
-        whole = Output.Concat(Output.ConstString(grammar.before), whole, Output.ConstString(grammar.after))
+        whole = Output.Tag(grammar.before, whole, grammar.after)
     return Output(structural_tags_config=whole)
 
 
-class GrammarTrial:
+class OpenVinoTrial:
     """Compiles grammars for a vocabulary, with a model of negligible weights."""
 
     def __init__(self, tokens: Sequence[bytes]) -> None:
@@ -84,8 +87,12 @@ class GrammarTrial:
                 folder, vocabulary_tokenizer(tokens), "CPU", ATTENTION_BACKEND="SDPA"
             )
 
-    def fault_of(self, grammar: Grammar) -> str:
-        """Returns why a grammar can't be used; empty if it can."""
+    def compile(self, grammar: Grammar) -> None:
+        """Compiles a grammar.
+
+        Raises:
+            RuntimeError: genai's own, the grammar can't be used.
+        """
         import numpy
         import openvino
         from openvino_genai import GenerationConfig
@@ -93,11 +100,7 @@ class GrammarTrial:
         last = self._size - 1
         config = GenerationConfig(max_new_tokens=1, eos_token_id=last, stop_token_ids={last})
         config.structured_output_config = structured_output(grammar)
-        try:
-            self._pipeline.generate(openvino.Tensor(numpy.array([[0]], dtype=numpy.int64)), config)
-        except Exception as e:  # whatever the library raises
-            return _reason(str(e))
-        return ""
+        self._pipeline.generate(openvino.Tensor(numpy.array([[0]], dtype=numpy.int64)), config)
 
 
 def _empty_model(vocabulary: int) -> Any:
@@ -134,29 +137,3 @@ def _empty_model(vocabulary: int) -> Any:
     logits.output(0).tensor.set_names({"logits"})
     new_model: Any = openvino.Model  # its stubs take another Model
     return new_model([ops.result(logits)], [ops.assign(past, variable)], [ids, mask, positions, beams], "trial")
-
-
-def _reason(error: str) -> str:
-    """Returns the library's message without source locations."""
-    line = " ".join(error.split())
-    return line.rpartition(".cc:")[2].partition(": ")[2][:300] or line[-300:]
-
-
-def main() -> None:
-    """Answers each line with a grammar by a line with its fault. The first line is the vocabulary, as Latin-1."""
-    tokens = [token.encode("latin-1") for token in json.loads(sys.stdin.readline())]
-    trial = GrammarTrial(tokens)
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # the library prints to it
-    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
-    print(json.dumps("ready"), file=out, flush=True)
-    for line in sys.stdin:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        limit = int(used.ru_utime + used.ru_stime) + 1 + CPU_SECONDS
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))  # SIGXCPU ends the process
-        fault = trial.fault_of(Grammar.of_dict(json.loads(line)))
-        print(json.dumps(fault), file=out, flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -149,7 +149,10 @@ class _Mailbox:
 
     def put(self, ids: list[int], finish: str | None, chances: list[Chance]) -> None:
         if finish == "lost":
-            self.fail("the engine dropped the request: its memory for running answers is full")
+            self.fail(
+                "the engine dropped the request: its memory for running answers is full, or none of the model's tokens"
+                " follows the schema"
+            )
             self._finish = finish
             return
         self._ids += ids

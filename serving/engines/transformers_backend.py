@@ -1,14 +1,20 @@
 """PyTorch through transformers, for models without an OpenVINO form.
 
 Requests join and leave the batch between steps: a prompt is computed alone, then its cache joins the batch's, padded on
-the left to one length.
+the left to one length. docs/architecture.md says why this is not transformers' own continuous batching.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
 from serving.engines.engine import Chance, GenerationRequest, LoadOrder
+from serving.engines.transformers_grammars import GrammarMask, GrammarMasks
 from serving.engines.worker import Step
+from serving.vocabulary import token_bytes
+
+_PROMPT_TOKENS = 256
+"""A step begins no further prompt after so many tokens of prompts: running answers wait for them."""
 
 
 def warm() -> None:
@@ -20,13 +26,14 @@ def warm() -> None:
 class _Row:
     """A request in the batch."""
 
-    def __init__(self, number: int, request: GenerationRequest, device: Any) -> None:
+    def __init__(self, number: int, request: GenerationRequest, mask: GrammarMask | None, device: Any) -> None:
         import torch
 
         self.number = number
         self.request = request
         self.length = len(request.prompt)
         self.generated: list[int] = []
+        self.mask = mask
         self.random = torch.Generator(device).manual_seed(request.seed)
 
 
@@ -35,6 +42,7 @@ class TransformersBackend:
 
     def __init__(self) -> None:
         self._model: Any = None
+        self._masks: GrammarMasks | None = None
         self._cache: Any = None
         self._mask: Any = None
         self._rows: list[_Row] = []
@@ -59,13 +67,21 @@ class TransformersBackend:
             local_files_only=True,
         )
         self._model = model.eval().to(device)
+        tokens = token_bytes(json.loads((folder / "tokenizer.json").read_bytes()), specials=False)
+        self._masks = GrammarMasks(tokens, self._model.get_output_embeddings().weight.shape[0])
         version = transformers.__version__
         return {"engine": "transformers", "precision": precision, "version": version, "penalties": True,
-                "grammars": False, "top_logprobs": 20}  # fmt: skip
+                "top_logprobs": 20}  # fmt: skip
 
     def add(self, number: int, request: GenerationRequest) -> None:
-        """Takes a request; its prompt is computed in the next step."""
-        self._waiting.append(_Row(number, request, self._model.device))
+        """Takes a request; its prompt is computed in the next step.
+
+        Raises:
+            RuntimeError: xgrammar's own, the request's grammar doesn't compile.
+        """
+        assert self._masks
+        mask = self._masks.start(request.grammar, request.stop_ids) if request.grammar else None
+        self._waiting.append(_Row(number, request, mask, self._model.device))
 
     def cancel(self, number: int) -> None:
         """Takes a request out."""
@@ -77,15 +93,18 @@ class TransformersBackend:
         return [row.number for row in [*self._rows, *self._waiting]]
 
     def step(self) -> list[Step]:
-        """Computes the next token of every running request, and the first of one that waited."""
+        """Computes the next token of every running request, and the first ones of requests that waited."""
         import torch
 
         steps: list[Step] = []
+        prompts = 0
         with torch.inference_mode():
             if self._rows:
                 steps += self._decode()
-            if self._waiting:
-                steps.append(self._prefill(self._waiting.pop(0)))
+            while self._waiting and prompts < _PROMPT_TOKENS:
+                row = self._waiting.pop(0)
+                prompts += len(row.request.prompt)
+                steps.append(self._prefill(row))
         ended = {number for number, _, finish, _ in steps if finish}
         if ended:
             self._keep([i for i, row in enumerate(self._rows) if row.number not in ended])
@@ -117,11 +136,15 @@ class TransformersBackend:
 
     def _choose(self, row: _Row, logits: Any) -> Step:
         logits = _penalised(logits, row)
+        if row.mask and not row.mask.apply(logits):
+            return row.number, [], "lost", []
         token = _sample(logits, row)
+        if row.mask:
+            row.mask.accept(token)
         chances = [_chance(logits, token, row.request.logprobs)] if row.request.logprobs is not None else []
         row.generated.append(token)
         finish = None
-        if token in row.request.stop_ids:
+        if token in row.request.stop_ids or (row.mask and row.mask.complete):
             finish = "stop"
         elif len(row.generated) >= row.request.max_tokens:
             finish = "length"

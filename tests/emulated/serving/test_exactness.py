@@ -124,5 +124,17 @@ def test_a_version_without_an_openvino_form_is_served(serve: Callable[..., Servi
     with server.stream(max_tokens=30) as events:
         text = "".join(e["choices"][0]["delta"].get("content", "") for e in events if e != "[DONE]")
     assert text == text_of(serve().wait_ready().chat(max_tokens=30)[1])
+    schema = {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"],
+              "additionalProperties": False}  # fmt: skip
+    form = {"type": "json_schema", "json_schema": {"name": "switch", "schema": schema}}
+    answer = server.chat(max_tokens=60, response_format=form)[1]
+    assert set(json.loads(text_of(answer))) == {"on"}
+    form = {
+        "type": "json_schema",
+        "json_schema": {"name": "x", "schema": {"type": "integer", "minimum": 5, "maximum": 2}},
+    }
+    status, answer = server.chat(response_format=form)
+    assert (status, answer["error"]["param"]) == (400, "response_format")
+    assert "minimum greater than maximum" in answer["error"]["message"]
     model = server.ask("GET", "/v1/models")[1]["data"][0]["metadata"]
     assert (model["engine"], model["precision"]) == ("transformers", "f32")

@@ -1,0 +1,134 @@
+"""Our server against llama.cpp's over HTTP: `python -m bench.llama_server LLAMA_CPP [--rounds 5] [--precision f32]`.
+
+The same weights in the same precision and the same prompts, greedy, at 1, 8 and 16 streams, in turns within one run;
+both keep the prefixes of prompts, as they do by default. A ratio is the median over the rounds' ratios. LLAMA_CPP is
+llama.cpp's source folder with `build/bin/llama-server`. PyPI's llama-cpp-python has the source:
+
+    pip download --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36
+    tar xzf llama_cpp_python-0.3.36.tar.gz && cd llama_cpp_python-0.3.36/vendor/llama.cpp
+    cmake -B build -DCMAKE_BUILD_TYPE=Release -DLLAMA_OPENSSL=OFF -DLLAMA_USE_PREBUILT_UI=OFF
+    cmake --build build --target llama-server
+
+Not a part of `make bench`, because the build takes minutes.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from bench.serving import STREAMS, Client, prompts_for
+from hosting.ports import choose_port
+from tests.support.models import BASE_ALIAS, base_model, copy_model
+from tests.support.serving import API_KEY, ServingProcess, sign_version
+
+_CONTEXT = 1024
+"""Tokens of a prompt and its answer together."""
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="llama.cpp's source folder with build/bin/llama-server")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-llama-") as name:
+        folder = Path(name)
+        version = copy_model(base_model(), folder / "model")
+        sign_version(version, folder)
+        weights = _gguf(options.source, version, folder / "model.gguf", options.precision)
+        with _ours(version, folder, options.precision) as ours, _llama(options.source, weights) as theirs:
+            _waves(ours, theirs, options.rounds)
+            print(f"resident memory, MB: ours {_resident(ours):.0f}, llama-server {_resident(theirs):.0f}")
+
+
+def _waves(ours: "BenchedServer", theirs: "BenchedServer", rounds: int) -> None:
+    texts = prompts_for(max(STREAMS))
+    print(f"{'tokens/s':12} {'ours':>9} {'llama':>9} {'ratio':>7}")
+    for streams in STREAMS:
+        pairs: list[tuple[float, float]] = []
+        for turn in range(rounds + 1):  # the first is for warming up
+            order = (ours, theirs) if turn % 2 else (theirs, ours)
+            speeds = {server.pid: server.client.wave(texts[:streams]).speed for server in order}
+            if turn:
+                pairs.append((speeds[ours.pid], speeds[theirs.pid]))
+        mine, other = (statistics.median(side) for side in zip(*pairs, strict=True))
+        ratio = statistics.median(one / two for one, two in pairs)
+        print(f"{f'{streams} streams':12} {mine:9.1f} {other:9.1f} {ratio:7.2f}", flush=True)
+
+
+class BenchedServer:
+    """A running server, and a client of it."""
+
+    def __init__(self, pid: int, port: int) -> None:
+        self.pid = pid
+        self.client = Client(("127.0.0.1", port), "/v1/chat/completions", f"Bearer {API_KEY}")
+
+
+def _gguf(source: Path, version: Path, target: Path, precision: str) -> Path:
+    """Writes the weights as GGUF, with llama.cpp's own converter, which imports sentencepiece for every Llama."""
+    more = target.parent / "converter"
+    install = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--no-deps", "--target"]
+    subprocess.run([*install, str(more), "sentencepiece"], check=True)
+    command = [sys.executable, str(source / "convert_hf_to_gguf.py"), str(version)]
+    command += ["--outtype", precision, "--outfile", str(target)]
+    environment = os.environ | {"PYTHONPATH": str(more)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    return target
+
+
+@contextmanager
+def _ours(version: Path, folder: Path, precision: str) -> Iterator[BenchedServer]:
+    server = ServingProcess(version, folder, folder, LLMOPS_MODEL_NAME=BASE_ALIAS, LLMOPS_PRECISION=precision)
+    try:
+        server.wait_ready()
+        yield BenchedServer(server.process.pid, server.port)
+    finally:
+        server.kill()
+
+
+@contextmanager
+def _llama(source: Path, weights: Path) -> Iterator[BenchedServer]:
+    port, most = choose_port("127.0.0.1"), max(STREAMS)
+    command = [str(source / "build" / "bin" / "llama-server"), "-m", str(weights), "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--parallel", str(most), "-c", str(most * _CONTEXT), "-t", str(os.cpu_count())]
+    with (weights.parent / "llama.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            while not _healthy(port):
+                if process.poll() is not None:
+                    raise SystemExit((weights.parent / "llama.log").read_text()[-2000:])
+                time.sleep(0.1)
+            yield BenchedServer(process.pid, port)
+        finally:
+            process.kill()
+
+
+def _healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
+            return answer.status == 200
+    except (TimeoutError, urllib.error.URLError, ConnectionError):
+        return False
+
+
+def _resident(server: BenchedServer) -> float:
+    process = psutil.Process(server.pid)
+    return sum(each.memory_info().rss for each in (process, *process.children(recursive=True))) / 1e6
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    main()

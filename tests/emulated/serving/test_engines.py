@@ -1,0 +1,111 @@
+"""Both of the kit's engines give the same greedy tokens: held to grammars, and in a conversation that OpenVINO's engine
+doesn't compute anew for each turn.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.checkout import CHECKOUT
+from tests.support.models import tiny_model
+
+BOTH = """
+import json, sys
+from pathlib import Path
+from contract.tool_call_stream import HERMES, LLAMA, OURS
+from serving.engines.engine import GenerationRequest, LoadOrder
+from serving.engines.grammar_trial import new_trial
+from serving.engines.transformers_grammars import GrammarMasks
+from serving.engines.worker import new_backend
+from serving.grammars import calls_grammar, schema_grammar, strict_grammar
+from serving.tools import OfferedTool
+from serving.vocabulary import token_bytes
+
+folder = Path(sys.argv[1])
+tokens = token_bytes(json.loads((folder / "tokenizer.json").read_bytes()), specials=False)
+switch = {"type": "object", "properties": {"on": {"type": "boolean"}, "level": {"type": "integer", "minimum": 3,
+          "maximum": 40}}, "required": ["on", "level"], "additionalProperties": False}
+tools = [OfferedTool.model_validate({"type": "function", "function": {"name": name, "parameters": form}})
+         for name, form in (("switch", switch), ("wait", None))]
+grammars = [schema_grammar(form, "") for form in (
+    switch, {"type": "object"}, {"enum": ["red", "green"]}, {"type": "string", "pattern": "^[a-c]{2,4}$"},
+    {"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 3})]
+grammars += [calls_grammar(form, tools, several=several) for form in (HERMES, LLAMA, OURS) for several in (True, False)]
+grammars.append(strict_grammar(tools, several=True))
+impossible = schema_grammar({"type": "integer", "minimum": 5, "maximum": 2}, "")
+prompts = [[5, 9, 60 + n] for n in range(len(grammars))]
+answers = {}
+for name in ("openvino", "transformers"):
+    trial = new_trial(name, tokens)
+    for grammar in grammars:
+        trial.compile(grammar)
+    try:
+        trial.compile(impossible)
+        raise SystemExit(f"{name} takes an impossible grammar")
+    except RuntimeError as e:
+        assert "minimum greater than maximum" in str(e)
+    backend = new_backend(name)
+    assert backend.load(LoadOrder(name, (), "f32", 1), folder)["precision"] == "f32"
+    for number, grammar in enumerate(grammars):
+        backend.add(number, GenerationRequest(prompts[number], 90, (2,), grammar=grammar))
+    backend.add(99, GenerationRequest([5, 9, 7], 20, (2,)))  # free among them
+    found = answers[name] = {}
+
+    def finish():
+        while backend.numbers():
+            for number, ids, end, _ in backend.step():
+                before = found.get(number, ([], None))[0]
+                found[number] = (before + ids, end)
+
+    finish()
+    talk = [3 + n % 90 for n in range(700)]  # more than two steps' tokens of a prompt
+    for turn in range(3):
+        backend.add(100 + turn, GenerationRequest(talk, 40, (2,)))
+        steps = backend.step()
+        assert name != "openvino" or bool(steps) == (turn > 0), (turn, steps)  # the first token comes in the first step
+        finish()
+        found[100 + turn] = ([i for _, ids, _, _ in steps for i in ids] + found[100 + turn][0], found[100 + turn][1])
+        talk += found[100 + turn][0] + [5 + turn, 9]
+texts = {n: (b"".join(tokens[i] for i in ids).decode(errors="replace"), end)
+         for n, (ids, end) in answers["transformers"].items()}
+assert answers["openvino"] == answers["transformers"], (texts, answers)
+ended = [n for n, (_, end) in texts.items() if end == "stop"]
+assert {0, 2, 3, 4} <= set(ended), texts
+assert set(json.loads(texts[0][0])) == {"on", "level"}
+assert [len(answers["openvino"][100 + turn][0]) for turn in range(3)] == [40, 40, 40]
+assert texts[2][0] in ('"red"', '"green"')
+# Sampling is held too, and an answer without stop tokens ends with its JSON.
+backend.add(0, GenerationRequest([5, 9], 90, (), temperature=2.0, top_p=0.9, seed=3, grammar=grammars[0], logprobs=2))
+seen, chances = [], []
+while backend.numbers():
+    for _, ids, end, told in backend.step():
+        seen += ids
+        chances += told
+assert end == "stop" and set(json.loads(b"".join(tokens[i] for i in seen))) == {"on", "level"}
+assert all(chance > float("-inf") for chance, _ in chances)
+try:
+    backend.add(1, GenerationRequest([5, 9], 9, (2,), grammar=impossible))
+    raise SystemExit("it takes an impossible grammar")
+except RuntimeError:
+    assert backend.numbers() == []
+# No token of this vocabulary follows the schema: that answer alone is lost, greedy or sampled.
+backend._masks = GrammarMasks(tokens[:90], 260)
+letter = schema_grammar({"enum": ["\u00e9"]}, "")
+backend.add(1, GenerationRequest([5, 9], 20, (2,), grammar=letter))
+backend.add(2, GenerationRequest([5, 9], 20, (2,), temperature=1.0, grammar=letter))
+backend.add(3, GenerationRequest([5, 9], 20, (2,)))
+found.clear()
+finish()
+assert {n: end for n, (_, end) in found.items()} == {1: "lost", 2: "lost", 3: "length"}, found
+"""
+
+
+def test_both_engines_give_the_same_greedy_tokens_under_grammars_and_in_a_conversation() -> None:
+    for name in ("xgrammar", "torch"):
+        pytest.importorskip(name, reason="the image serving-torch's packages are not in this environment")
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", BOTH, str(tiny_model())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
