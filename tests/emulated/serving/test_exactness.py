@@ -1,17 +1,24 @@
 """The same greedy tokens as transformers' own generate, in f32, through HTTP and in a batch."""
 
+import itertools
 import json
 import os
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from contract.api_key import key_digest
+from llmops.chat_http import events
+from llmops.conformance.questions import QUESTIONS, Question, offer_tools, said, said_in_pieces
 from tests.support.checkout import CHECKOUT
 from tests.support.models import BASE_ALIAS, base_model, copy_model, tiny_model, training_python
-from tests.support.serving import ServingProcess, sign_version, text_of
+from tests.support.router import RouterProcess
+from tests.support.serving import API_KEY, ServingProcess, sign_version, text_of
 
 PROMPTS = [
     "What is the capital of France?",
@@ -118,11 +125,53 @@ def test_the_transformers_batch_gives_what_each_request_gives_alone() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_version_without_an_openvino_form_is_served(serve: Callable[..., ServingProcess], version: Path) -> None:
+CONTRACTS = ("/v1/chat/completions", "/invocations", "/")  # OpenAI's, SageMaker's and Azure ML's
+BY_GRAMMAR = [q for q in QUESTIONS if "response_format" in q or q.get("tool_choice") not in (None, "none", "auto")]
+
+
+def answers(url: str, path: str, *, stream: bool) -> list[str]:
+    """What is said to all questions, asked at once; of a refusal its parameter."""
+
+    def ask(question: Question) -> str:
+        request = urllib.request.Request(f"{url}{path}", json.dumps(question | {"stream": stream}).encode())
+        request.add_header("Authorization", f"Bearer {API_KEY}")
+        try:
+            with urllib.request.urlopen(request, timeout=600) as response:
+                return said_in_pieces(events(url, response)) if stream else said(json.load(response))
+        except urllib.error.HTTPError as e:
+            with e:
+                return f"{e.code}: {json.load(e)['error']['param']}"
+
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(ask, QUESTIONS))
+
+
+@pytest.mark.scorecard("equal-tokens")
+def test_30_questions_get_equal_answers_from_each_engine_by_each_contract(
+    serve: Callable[..., ServingProcess], version: Path, keys: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("torch", reason="the image serving-torch's packages are not in this environment")
-    server = serve(LLMOPS_ENGINE="transformers", LLMOPS_THREADS="1").wait_ready()
-    with server.stream(max_tokens=30) as events:
-        text = "".join(e["choices"][0]["delta"].get("content", "") for e in events if e != "[DONE]")
-    assert text == text_of(serve().wait_ready().chat(max_tokens=30)[1])
-    model = server.ask("GET", "/v1/models")[1]["data"][0]["metadata"]
-    assert (model["engine"], model["precision"]) == ("transformers", "f32")
+    folder = copy_model(version, tmp_path / "tools")
+    offer_tools(folder)
+    sign_version(folder, keys)
+    engines = {name: serve(folder, LLMOPS_ENGINE=name, LLMOPS_THREADS="1") for name in ("openvino", "transformers")}
+    found: dict[tuple[str, ...], list[str]] = {}
+    for name, server in engines.items():
+        router = RouterProcess(tmp_path / name, server.wait_ready().url, key_digest(API_KEY))
+        model = server.ask("GET", "/v1/models")[1]["data"][0]["metadata"]
+        assert (model["engine"], model["precision"]) == (name, "f32")
+        try:
+            for url, path, stream in itertools.product((server.url, router.url), CONTRACTS, (False, True)):
+                found[name, url, path, str(stream)] = answers(url, path, stream=stream)
+        finally:
+            router.kill()
+    expected = found["openvino", engines["openvino"].url, CONTRACTS[0], "False"]
+    assert len(expected) == len(QUESTIONS) == 30
+    assert not [each for each in expected if each.startswith("4")]
+    assert len(set(expected)) > 20
+    for (name, *way), said_there in found.items():
+        for question, here, there in zip(QUESTIONS, expected, said_there, strict=True):
+            if name == "openvino" or question not in BY_GRAMMAR:
+                assert there == here, (name, *way, question)
+            else:  # it holds no answers to grammars, and says so
+                assert there in ("400: response_format", "400: tool_choice"), question
