@@ -23,7 +23,7 @@ def found(project: Rehearsing) -> dict[str, Any]:
         cwd=project.project,
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=3600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
