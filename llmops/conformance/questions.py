@@ -42,8 +42,13 @@ def _by_schema(content: str, **properties: Any) -> Question:
 
 
 _LAMP = {"name": "lamp", "description": "Switches the lamp.", "parameters": _object(on={"type": "boolean"})}
-_TIMER = {"name": "timer", "parameters": _object(minutes={"type": "integer"}, label={"enum": ["tea", "egg"]})}
-_PLAIN = {"name": "stop"}
+_TIMER = {
+    "name": "timer",
+    "description": "Rings later.",
+    "parameters": _object(minutes={"type": "integer"}, label={"enum": ["tea", "egg"]}),
+}
+_PLAIN = {"name": "stop", "description": "Stops everything.", "parameters": _object()}
+# With all their fields: where one is missing, vLLM shows the template a null.
 _TOOLS = [{"type": "function", "function": each} for each in (_LAMP, _TIMER, _PLAIN)]
 
 
@@ -93,7 +98,7 @@ TOOL_CALLS: tuple[Question, ...] = (
     _with_tools("Turn it on, and time the egg.", "required", max_tokens=64),
     _with_tools("", max_tokens=16) | {"messages": [
         {"role": "user", "content": "Turn the lamp on."},
-        {"role": "assistant", "content": None, "tool_calls": [_CALLED]},
+        {"role": "assistant", "content": "", "tool_calls": [_CALLED]},
         {"role": "tool", "tool_call_id": "call_1", "content": "It is on."},
     ]},
 )  # fmt: skip

@@ -4,8 +4,6 @@ import itertools
 import json
 import os
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from contract.api_key import key_digest
-from llmops.chat_http import events
-from llmops.conformance.questions import QUESTIONS, Question, offer_tools, said, said_in_pieces
+from llmops.conformance.questions import QUESTIONS, offer_tools
+from tests.support.asking import CONTRACTS, ask_all
 from tests.support.checkout import CHECKOUT
 from tests.support.models import BASE_ALIAS, base_model, copy_model, tiny_model, training_python
 from tests.support.router import RouterProcess
@@ -125,25 +123,7 @@ def test_the_transformers_batch_gives_what_each_request_gives_alone() -> None:
     assert done.returncode == 0, done.stderr
 
 
-CONTRACTS = ("/v1/chat/completions", "/invocations", "/")  # OpenAI's, SageMaker's and Azure ML's
 BY_GRAMMAR = [q for q in QUESTIONS if "response_format" in q or q.get("tool_choice") not in (None, "none", "auto")]
-
-
-def answers(url: str, path: str, *, stream: bool) -> list[str]:
-    """What is said to all questions, asked at once; of a refusal its parameter."""
-
-    def ask(question: Question) -> str:
-        request = urllib.request.Request(f"{url}{path}", json.dumps(question | {"stream": stream}).encode())
-        request.add_header("Authorization", f"Bearer {API_KEY}")
-        try:
-            with urllib.request.urlopen(request, timeout=600) as response:
-                return said_in_pieces(events(url, response)) if stream else said(json.load(response))
-        except urllib.error.HTTPError as e:
-            with e:
-                return f"{e.code}: {json.load(e)['error']['param']}"
-
-    with ThreadPoolExecutor(16) as pool:
-        return list(pool.map(ask, QUESTIONS))
 
 
 @pytest.mark.scorecard("equal-tokens")
@@ -162,7 +142,7 @@ def test_30_questions_get_equal_answers_from_each_engine_by_each_contract(
         assert (model["engine"], model["precision"]) == (name, "f32")
         try:
             for url, path, stream in itertools.product((server.url, router.url), CONTRACTS, (False, True)):
-                found[name, url, path, str(stream)] = answers(url, path, stream=stream)
+                found[name, url, path, str(stream)] = ask_all(url, path, stream=stream)
         finally:
             router.kill()
     expected = found["openvino", engines["openvino"].url, CONTRACTS[0], "False"]
