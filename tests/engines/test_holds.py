@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +14,9 @@ import pytest
 
 from llmops.conformance.questions import QUESTIONS, offer_tools
 from tests.engines.conftest import START_SECONDS, VLLM
+from tests.support import no_network
 from tests.support.asking import CONTRACTS, ask_all
+from tests.support.checkout import CHECKOUT
 from tests.support.malformed import first_statuses, malformed_request
 from tests.support.models import copy_model
 from tests.support.serving import ServingProcess, sign_version, text_of, until
@@ -88,3 +92,26 @@ def test_10000_malformed_requests(server: ServingProcess) -> None:
     assert sum(process.memory_info().rss for process in processes) < 1.05 * before
     until(lambda: server.metric("llmops_running") == 0)
     assert server.chat(max_tokens=2)[0] == 200
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from tests.engines.conftest import START_SECONDS, VLLM
+from tests.support.serving import ServingProcess
+
+version, keys, logs, python = map(Path, sys.argv[1:])
+server = ServingProcess(version, keys, logs, python=python, **VLLM).wait_ready(START_SECONDS)
+status, answer = server.chat(max_tokens=5)
+assert (status, answer["usage"]["completion_tokens"]) == (200, 5), answer
+assert server.terminate() == 0
+"""
+
+
+@pytest.mark.scorecard("no-egress")
+def test_it_serves_with_loopback_as_its_only_network(
+    version: Path, keys: Path, vllm_python: Path, tmp_path: Path
+) -> None:
+    words = no_network.command(sys.executable, "-c", ALONE, *map(str, (version, keys, tmp_path, vllm_python)))
+    done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
