@@ -5,6 +5,7 @@ import sys
 
 COMMANDS = (
     "merge",
+    "overload",
     "prepare",
     "preview",
     "router",

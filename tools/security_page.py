@@ -45,6 +45,8 @@ class Test:
         inherited = "support" in self.path.parts
         if "long" in self.marks or not (inherited or self.path.name.startswith("test_")):
             return "by `make faults` alone"
+        if self.path.is_relative_to("tests/engines"):
+            return "by `make engines` alone"
         if "docker" in self.marks or "containers" in self.path.parts:
             return "where Docker runs"
         return "where this machine allows it" if "skipif" in self.marks else ""

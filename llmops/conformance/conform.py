@@ -7,15 +7,16 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from clouds.targets import TARGETS, unknown_target
 from contract.documents.recipe import Recipe
 from contract.errors import KitError, NotFoundError
 from contract.integrity.digest import sha256_bytes
 from llmops.chat_http import ask
+from llmops.conformance.questions import QUESTIONS, Question, offer_tools, said, said_in_pieces
 from llmops.conformance.stages import STACK, settings_of, world_of
 from llmops.platforms.platform import Platform, Say
 from llmops.rehearsal.base_model import base_version
@@ -25,22 +26,10 @@ from llmops.stacks.project import Project
 FOLDER = ".llmops/conformance"
 _ENDPOINT = "conformance"
 _RECIPE = Path("conformance/one-thread.yaml")
-_TOKENS = 24
-_QUESTIONS = 10
-_ANSWER = {
-    "type": "object",
-    "properties": {"answer": {"type": "string"}, "sure": {"type": "boolean"}},
-    "required": ["answer", "sure"],
-    "additionalProperties": False,
-}
-_FORMS: tuple[dict[str, Any], ...] = (
-    {},
-    {"response_format": {"type": "json_object"}},
-    {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": _ANSWER, "strict": True}}},
-)
-"""In which each question is asked: as text, in JSON, and in JSON by a schema."""
+_AT_ONCE = 8
+"""Questions asked at the same time: together they share the engine's steps."""
 _LOSS = re.compile(r"\bstep=(\d+) .*\bloss=([0-9.eE+-]+)")
-Send = Callable[[dict[str, Any]], str]
+Send = Callable[[Question], str]
 
 
 @dataclass(frozen=True)
@@ -58,7 +47,7 @@ class TrainingOutcome:
 
 @dataclass(frozen=True)
 class Answers:
-    """What one contract answered to all questions, and how much of it equals the first contract's answers."""
+    """What one contract answered to all questions, and how many answers equal the first contract's."""
 
     target: str
     contract: str
@@ -170,10 +159,11 @@ def _train(target: str, stage: Stage) -> TrainingOutcome:
 
 
 def _keep(stage: Stage, version: Path) -> None:
-    """What the first target trained is what all of them serve."""
+    """What the first target trained, and tools in its chat template, is what all of them serve."""
     store = stage.platform(STACK).store()
     name = Recipe.load(stage.world.project / _RECIPE).name
     shutil.copytree(store.model_folder(store.find(f"{name}@latest").sha256), version)
+    offer_tools(version)
 
 
 def _identity(version: Path) -> str:
@@ -189,37 +179,24 @@ def _serve(target: str, stage: Stage, version: Path) -> Iterator[Answers]:
     stage.edit(lambda config: config["endpoints"][_ENDPOINT].update(precision="f32"), STACK)
     stage.llmops("up", who="admin")
     platform = stage.platform(STACK)
-    questions = [m.messages[-1].content for m in platform.store().manifest(ref).golden[:_QUESTIONS]]
-    for contract, send in _contracts(target, stage, platform):
-        texts = tuple(send(_request(ref.alias, question) | form) for question in questions for form in _FORMS)
-        yield Answers(target, contract, texts)
+    requests = [{"model": ref.alias} | question for question in QUESTIONS]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for contract, send in _contracts(target, stage, platform):
+            yield Answers(target, contract, tuple(pool.map(send, requests)))
 
 
 def _contracts(target: str, stage: Stage, platform: Platform) -> Iterator[tuple[str, Send]]:
     """Every way in which a target is asked."""
     access = platform.access(_ENDPOINT, 1.0)
     url = access.url.removesuffix("/v1")
-    yield "OpenAI", lambda request: _whole(next(ask(url, access.key, request)))
-    yield "OpenAI stream", lambda request: _joined(ask(url, access.key, request | {"stream": True}))
+    yield "OpenAI", lambda request: said(next(ask(url, access.key, request)))
+    yield "OpenAI stream", lambda request: said_in_pieces(ask(url, access.key, request | {"stream": True}))
     if TARGETS[target].is_cloud:
         send = stage.cloud.asker(platform.outputs, _ENDPOINT)
         name = stage.cloud.contract
-        yield name, lambda request: _whole(json.loads(send(json.dumps(request).encode())))
+        yield name, lambda request: said(json.loads(send(json.dumps(request).encode())))
         stream = {"stream": True}
-        yield f"{name} stream", lambda request: _joined(platform.invoke(_ENDPOINT, request | stream))
-
-
-def _request(model: str, question: str) -> dict[str, Any]:
-    message = {"role": "user", "content": question}
-    return {"model": model, "messages": [message], "max_tokens": _TOKENS, "temperature": 0}
-
-
-def _whole(answer: dict[str, Any]) -> str:
-    return str(answer["choices"][0]["message"]["content"])
-
-
-def _joined(chunks: Iterator[dict[str, Any]]) -> str:
-    return "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c.get("choices"))
+        yield f"{name} stream", lambda request: said_in_pieces(platform.invoke(_ENDPOINT, request | stream))
 
 
 def _compared(answers: Sequence[Answers]) -> Iterator[Answers]:

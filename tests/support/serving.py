@@ -74,7 +74,7 @@ class ServingProcess:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def wait_ready(self, seconds: float = 120.0) -> "ServingProcess":
+    def wait_ready(self, seconds: float = 600.0) -> "ServingProcess":
         until(lambda: self._ended() or self._pings(), seconds)
         return self
 

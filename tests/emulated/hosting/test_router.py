@@ -97,6 +97,7 @@ def test_each_chunk_is_passed_on_when_it_comes(echo: EndpointState) -> None:
     connection.close()
 
 
+@pytest.mark.scorecard("kill-worker")
 def test_an_answer_cut_in_the_middle_is_cut_for_the_client(echo: EndpointState, home: Host) -> None:
     errors = sum(b["errors"] for b in backends(home))
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
@@ -192,6 +193,7 @@ def test_what_is_no_request_for_a_path_is_refused(echo: EndpointState, head: byt
         assert re.match(rb"HTTP/1.[01] 4\d\d ", client.recv(100))
 
 
+@pytest.mark.scorecard("kill-worker")
 def test_a_restarted_router_has_its_routes(home: Host, echo: EndpointState, eventually: Eventually) -> None:
     os.kill(echo.router_pid, signal.SIGKILL)
     eventually(lambda: home.state("echo").ready and home.state("echo").router_pid != echo.router_pid)

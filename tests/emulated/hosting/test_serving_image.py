@@ -134,6 +134,7 @@ def ends_of(askers: list[Asker]) -> set[str]:
     return {end for asker in askers for end in asker.ends}
 
 
+@pytest.mark.scorecard("rolling-restart", "kill-worker", "sigterm-streams")
 def test_no_answer_is_lost_by_an_update_or_silent_after_a_kill(
     host: Host, chatbot: EndpointSpec, eventually: Callable[..., None]
 ) -> None:

@@ -47,6 +47,7 @@ class Planted:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.scorecard("bad-input")
 @pytest.mark.cve("pickle", "remote-code")
 def test_nothing_that_a_model_brings_is_executed(tmp_path: Path) -> None:
     import pickle

@@ -1,5 +1,6 @@
 """The same greedy tokens as transformers' own generate, in f32, through HTTP and in a batch."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -9,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from contract.api_key import key_digest
+from llmops.conformance.questions import QUESTIONS, offer_tools
+from tests.support.asking import CONTRACTS, ask_all
 from tests.support.checkout import CHECKOUT
 from tests.support.models import BASE_ALIAS, base_model, copy_model, tiny_model, training_python
-from tests.support.serving import ServingProcess, sign_version, text_of
+from tests.support.router import RouterProcess
+from tests.support.serving import API_KEY, ServingProcess, sign_version, text_of
 
 PROMPTS = [
     "What is the capital of France?",
@@ -118,23 +123,29 @@ def test_the_transformers_batch_gives_what_each_request_gives_alone() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_version_without_an_openvino_form_is_served(serve: Callable[..., ServingProcess], version: Path) -> None:
+@pytest.mark.scorecard("equal-tokens")
+def test_30_questions_get_equal_answers_from_each_engine_by_each_contract(
+    serve: Callable[..., ServingProcess], version: Path, keys: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("torch", reason="the image serving-torch's packages are not in this environment")
-    server = serve(LLMOPS_ENGINE="transformers", LLMOPS_THREADS="1").wait_ready()
-    with server.stream(max_tokens=30) as events:
-        text = "".join(e["choices"][0]["delta"].get("content", "") for e in events if e != "[DONE]")
-    assert text == text_of(serve().wait_ready().chat(max_tokens=30)[1])
-    schema = {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"],
-              "additionalProperties": False}  # fmt: skip
-    form = {"type": "json_schema", "json_schema": {"name": "switch", "schema": schema}}
-    answer = server.chat(max_tokens=60, response_format=form)[1]
-    assert set(json.loads(text_of(answer))) == {"on"}
-    form = {
-        "type": "json_schema",
-        "json_schema": {"name": "x", "schema": {"type": "integer", "minimum": 5, "maximum": 2}},
-    }
-    status, answer = server.chat(response_format=form)
-    assert (status, answer["error"]["param"]) == (400, "response_format")
-    assert "minimum greater than maximum" in answer["error"]["message"]
-    model = server.ask("GET", "/v1/models")[1]["data"][0]["metadata"]
-    assert (model["engine"], model["precision"]) == ("transformers", "f32")
+    folder = copy_model(version, tmp_path / "tools")
+    offer_tools(folder)
+    sign_version(folder, keys)
+    engines = {name: serve(folder, LLMOPS_ENGINE=name, LLMOPS_THREADS="1") for name in ("openvino", "transformers")}
+    found: dict[tuple[str, ...], list[str]] = {}
+    for name, server in engines.items():
+        router = RouterProcess(tmp_path / name, server.wait_ready().url, key_digest(API_KEY))
+        model = server.ask("GET", "/v1/models")[1]["data"][0]["metadata"]
+        assert (model["engine"], model["precision"]) == (name, "f32")
+        try:
+            for url, path, stream in itertools.product((server.url, router.url), CONTRACTS, (False, True)):
+                found[name, url, path, str(stream)] = ask_all(url, path, stream=stream)
+        finally:
+            router.kill()
+    expected = found["openvino", engines["openvino"].url, CONTRACTS[0], "False"]
+    assert len(expected) == len(QUESTIONS) == 30
+    assert not [each for each in expected if each.startswith("4")]
+    assert len(set(expected)) > 20
+    for (name, *way), said_there in found.items():
+        for question, here, there in zip(QUESTIONS, expected, said_there, strict=True):
+            assert there == here, (name, *way, question)

@@ -170,6 +170,7 @@ def test_vulnerability_8_no_body_is_read_without_the_key(front: Guarded) -> None
         assert psutil.Process(front.pid).memory_info().rss < memory + 100 * 65536
 
 
+@pytest.mark.scorecard("slow-loris")
 @pytest.mark.vulnerability(8)
 def test_vulnerability_8_a_reader_that_does_not_read_is_cut(front: Guarded) -> None:
     """Its answers were kept for as long as it stayed connected."""

@@ -26,7 +26,7 @@ def refused(server: ServingProcess) -> str:
     return server.last_line()
 
 
-@pytest.mark.scorecard("tampered-refused")
+@pytest.mark.scorecard("tampered-refused", "bad-input")
 @pytest.mark.parametrize(
     ("change", "names", "says"),
     [
@@ -126,6 +126,7 @@ def test_until_it_is_ready_it_says_why_not(serve: Serve) -> None:
     assert answer[1]["status"] == "ready"
 
 
+@pytest.mark.scorecard("kill-worker")
 def test_a_killed_engine_cuts_its_streams_in_words_and_is_replaced(serve: Serve) -> None:
     server = serve().wait_ready()
     expected = text_of(server.chat(max_tokens=20)[1])
@@ -212,6 +213,7 @@ def test_sigterm_lets_streams_end(serve: Serve) -> None:
     assert server.process.wait(120) == 0
 
 
+@pytest.mark.scorecard("sigterm-streams")
 def test_sigterm_cuts_what_takes_too_long_in_words(serve: Serve) -> None:
     server = serve(LLMOPS_DRAIN_SECONDS="0", LLMOPS_LAME_DUCK_SECONDS="0").wait_ready()
     with server.stream(max_tokens=1900) as events:

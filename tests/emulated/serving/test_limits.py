@@ -98,6 +98,7 @@ def test_a_silent_connection_and_a_second_slow_request_are_cut(shared_server: Se
         assert cut(sock)
 
 
+@pytest.mark.scorecard("slow-loris")
 def test_a_body_that_trickles_is_cut(shared_server: ServingProcess) -> None:
     assert b" 408 " in raw(shared_server, head(Content_Length=100), b'{"messages"').split(b"\r\n")[0]
 

@@ -39,6 +39,12 @@ def test_vulnerability_8_headers_have_10_seconds_at_server_and_router(environ: d
     assert RouterConfiguration.new(endpoint="chatbot", port=1).header_seconds == 10
 
 
+@pytest.mark.scorecard("sigterm-streams")
+def test_a_shutdown_fits_in_the_30_seconds_that_sagemaker_waits(environ: dict[str, str]) -> None:
+    settings = ServerSettings.from_environ(environ)
+    assert settings.lame_duck_seconds + settings.drain_seconds < 30
+
+
 def test_azureml_mounts_the_model_elsewhere(environ: dict[str, str]) -> None:
     assert ServerSettings.from_environ(environ | {"AZUREML_MODEL_DIR": "/mnt/model"}).model == Path("/mnt/model")
 

@@ -69,6 +69,7 @@ def test_marks_come_from_class_and_file_too(tmp_path: Path) -> None:
         ("", "every_fault", "by `make faults` alone"),
         ("@pytest.mark.docker", "test_c", "where Docker runs"),
         ("", "containers/test_c", "where Docker runs"),
+        ("", "engines/test_c", "by `make engines` alone"),
         ("@pytest.mark.skipif(1 > 2, reason='x')", "test_c", "where this machine allows it"),
         ("@pytest.mark.skip(reason='x')", "test_c", "not tested"),
     ],

@@ -35,6 +35,7 @@ def test_llama_8b_on_an_a10g_fits_with_a_shorter_context() -> None:
     assert "no room" not in whole.words
 
 
+@pytest.mark.scorecard("bad-input")
 def test_what_does_not_fit_says_so() -> None:
     fit = gpu_fit(config("llama-3.1-8b"), LLAMA_BYTES, T4)
     assert fit

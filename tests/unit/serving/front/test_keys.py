@@ -70,6 +70,7 @@ def write(path: Path, **fields: int) -> str:
     return text
 
 
+@pytest.mark.scorecard("bad-input")
 def test_a_file_of_keys_names_callers_and_is_read_again_when_it_changes(tmp_path: Path, capsys) -> None:
     file = tmp_path / "keys.json"
     text = write(file)
