@@ -229,8 +229,10 @@ class Store:
         return self.objects.get_folder(model_key(sha256))
 
     def of_run(self, name: str, run: str) -> ModelRef | None:
-        """Returns the version made by a run, once it was collected."""
-        for alias in reversed(self.versions(name)):
+        """Returns the version made by a run, once it was collected: the first, since `llmops models convert` repeats
+        the lineage.
+        """
+        for alias in self.versions(name):
             ref = ModelRef(alias.name, alias.number, alias.sha256)
             if self.manifest(ref).lineage.run == run:
                 return ref
