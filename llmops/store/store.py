@@ -211,6 +211,11 @@ class Store:
         self.objects.verify(model_key(ref.sha256), manifest.files, say)
         return manifest
 
+    def verified_folder(self, ref: ModelRef, public_key: str, say: Say) -> Path:
+        """Returns a model version's files on this machine, after `verify_model`; they must not be modified."""
+        self.verify_model(ref, public_key, say)
+        return self.model_folder(ref.sha256)
+
     def version(self, ref: ModelRef) -> Version:
         """Returns a version in its place."""
         key = model_key(ref.sha256)
