@@ -14,6 +14,7 @@ from contract.documents.model import ModelManifest
 from contract.documents.recipe_prepare import Action, NamedEntities
 from contract.errors import DataError
 from contract.layout import MANIFEST
+from contract.words import joins
 from preparation.found import FoundText
 
 _WINDOW = 256
@@ -23,8 +24,6 @@ _OVERLAP = 64
 _NOTHING = "O"
 _PREFIX = re.compile(r"^[BIESLU]-")  # of the schemes IOB, BIOES and BILOU
 _BEGINS = ("B-", "S-", "U-")
-# Letters of scripts without spaces are words by themselves.
-_IN_WORD = re.compile(r"[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]")
 
 
 class _Label(NamedTuple):
@@ -161,8 +160,8 @@ def _of_entities(text: str, labelled: Iterable[tuple[int, int, str]]) -> Iterato
 
 
 def _whole_words(text: str, start: int, end: int) -> tuple[int, int]:
-    while start > 0 and _IN_WORD.match(text[start]) and _IN_WORD.match(text[start - 1]):
+    while start > 0 and joins(text[start - 1], text[start]):
         start -= 1
-    while end < len(text) and _IN_WORD.match(text[end - 1]) and _IN_WORD.match(text[end]):
+    while end < len(text) and joins(text[end - 1], text[end]):
         end += 1
     return start, end

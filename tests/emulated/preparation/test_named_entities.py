@@ -71,7 +71,7 @@ def test_rows_are_masked_or_dropped_and_any_number_of_workers_gives_the_same_ver
     ]
     rows += [{"prompt": "Where to ?", "completion": "The boat sails to Riga ."}]
     rows += [{"prompt": "Who ?", "completion": "Jonas", "expect": ["Jonas"]}]
-    rows += [{"prompt": "Mail ?", "completion": "Jonas jonas@example.org"}]
+    rows += [{"prompt": "Mail ?", "completion": "Jonas and jonas@example.org"}]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     recipe = Recipe.new(
         name="names",
@@ -89,4 +89,4 @@ def test_rows_are_masked_or_dropped_and_any_number_of_workers_gives_the_same_ver
     assert manifest.dropped == {"personal data: LOC": 1}
     answers = [json.loads(line)["messages"][1]["content"] for line in read_lines(tmp_path / "2" / "train.parquet")]
     assert answers[0] == "<PER> lives in the boat 0 ."
-    assert answers[-1] == "<PER> <PER>@example.org"
+    assert answers[-1] == "<PER> and <PER>@example.org"
