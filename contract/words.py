@@ -66,14 +66,14 @@ def has_word(text: str, word: str) -> bool:
     start = text.find(word)
     while start >= 0:
         end = start + len(word)
-        if not (_joins(text[start - 1 : start], word[:1]) or _joins(word[-1:], text[end : end + 1])):
+        if not (joins(text[start - 1 : start], word[:1]) or joins(word[-1:], text[end : end + 1])):
             return True
         start = text.find(word, start + 1)
     return False
 
 
-def _joins(before: str, after: str) -> bool:
-    """Whether two neighbouring characters belong to one word."""
+def joins(before: str, after: str) -> bool:
+    """Returns whether two neighbouring characters belong to one word."""
     return _is_word(before) and _is_word(after)
 
 

@@ -1,12 +1,15 @@
 """Ask an endpoint in the OpenAI contract, with the standard library's HTTP client: `chat` starts at once."""
 
+import base64
 import http.client
 import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from contract.errors import BusyError, KitError
+from contract.twins import is_loopback
 
 _TIMEOUT_S = 300
 _DATA = b"data:"
@@ -93,10 +96,42 @@ def loaded_model(url: str) -> str:
 
 
 def connect(url: str, timeout_s: float = _TIMEOUT_S) -> tuple[http.client.HTTPConnection, str]:
-    """A connection to a base URL, not opened yet, and the URL's path."""
-    parts = urlsplit(url)
+    """A connection to a base URL, not opened yet, and the URL's path as the connection takes it.
+
+    It goes through the proxy that HTTPS_PROXY or HTTP_PROXY names, unless NO_PROXY or a system's settings except the
+    host; never to this machine's own endpoints.
+
+    Raises:
+        KitError: the proxy's address can't be used.
+    """
+    parts, proxy = urlsplit(url), _proxy(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(parts.hostname or "", parts.port, timeout=timeout_s), parts.path.rstrip("/")
+    path = parts.path.rstrip("/")
+    if proxy is None:
+        return kind(parts.hostname or "", parts.port, timeout=timeout_s), path
+    connection = kind(proxy.hostname or "", proxy.port or 80, timeout=timeout_s)
+    headers = {}
+    if proxy.username is not None:
+        credentials = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(credentials.encode()).decode()}"
+    # Through a tunnel in any case, whose headers are for the proxy alone.
+    connection.set_tunnel(parts.hostname or "", parts.port, headers)
+    return connection, path
+
+
+def _proxy(url: str) -> SplitResult | None:
+    parts = urlsplit(url)
+    found = getproxies().get(parts.scheme, "")
+    if not found or is_loopback(url) or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    proxy = urlsplit(found if "://" in found else f"http://{found}")
+    if proxy.scheme != "http" or not proxy.hostname:
+        raise KitError(
+            "is no proxy that can be used",  # not repeated: it may hold a password
+            where=f"{parts.scheme.upper()}_PROXY",
+            fix="write http://HOST:PORT; connections through it to https:// addresses stay encrypted",
+        )
+    return proxy
 
 
 def refusal_words(response: http.client.HTTPResponse) -> str:

@@ -1,6 +1,6 @@
 """The preparation image's command.
 
-python -m preparation RECIPE COLLECTED TARGET --root FOLDER --work FOLDER [--workers N] [--ray ADDRESS]
+python -m preparation RECIPE COLLECTED TARGET --root FOLDER --work FOLDER [--ner FOLDER] [--workers N] [--ray ADDRESS]
 
 Prints a line for each step, then the version's identity; an error as contract.programs has it.
 """
@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("target", type=Path, help="the dataset version's folder, which must not exist")
     parser.add_argument("--root", type=Path, required=True, help="what the recipe's paths are relative to")
     parser.add_argument("--work", type=Path, required=True, help="keeps finished stages")
+    parser.add_argument("--ner", type=Path, help="the model version that the recipe's `ner` names, which was checked")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes")
     parser.add_argument("--ray", default="", metavar="ADDRESS", help="a Ray cluster; else this machine")
     options = parser.parse_args(arguments)
@@ -65,6 +66,10 @@ def _prepare(options: argparse.Namespace, say: Callable[[str], None]) -> str:
     tokenizer = options.root / wanted.tokenizer if wanted.tokenizer else None
     if tokenizer:
         load_tokenizer(tokenizer)  # before rows are read
+    if wanted.ner:
+        from preparation.named_entities import actions_of, read_config
+
+        actions_of(read_config(options.ner, wanted.ner), wanted.ner)
     start(options.ray)
     engine = OnDaft(
         recipe.data,
@@ -73,6 +78,7 @@ def _prepare(options: argparse.Namespace, say: Callable[[str], None]) -> str:
         work=options.work,
         workers=options.workers,
         tokenizer=tokenizer,
+        ner=options.ner,
         say=say,
     )
     sha256 = prepare(
@@ -81,6 +87,7 @@ def _prepare(options: argparse.Namespace, say: Callable[[str], None]) -> str:
         options.collected,
         options.target,
         engine=engine,
+        ner=options.ner,
         say=say,
     )
     engine.forget_others()

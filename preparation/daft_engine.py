@@ -16,6 +16,7 @@ from contract.documents.collected import RECEIPTS, CollectedFile
 from contract.documents.recipe_data import Data
 from contract.errors import DataError
 from contract.integrity.digest import sha256_file
+from contract.layout import MANIFEST
 from preparation import near_duplicates, overlap
 from preparation.engine import ExaminedRow
 from preparation.examine import Examined, RowRules
@@ -43,16 +44,19 @@ class OnDaft:
         work: Path,
         workers: int,
         tokenizer: Path | None,
+        ner: Path | None,
         say: Callable[[str], None],
     ) -> None:
         self._data, self._collected, self._shown = data, collected, shown
-        self._workers, self._tokenizer, self._say = workers, tokenizer, say
+        self._workers, self._say = workers, say
+        self._tokenizer, self._ner = tokenizer, ner
         receipts = collected / RECEIPTS
         inputs = json.dumps(
             [
                 sha256_file(receipts) if receipts.is_file() else "",
                 data.model_dump(mode="json", include={"sources"}),
                 sha256_file(tokenizer) if tokenizer else "",
+                sha256_file(ner / MANIFEST) if ner else "",
             ]
         )
         self._stages = Stages(work, inputs, say)
@@ -113,7 +117,7 @@ class OnDaft:
         import daft
 
         self._say(f"examine: by {self._workers} processes")
-        rules = _rules_on_daft(self._data, self._tokenizer, self._workers)
+        rules = _rules_on_daft(self._data, self._tokenizer, self._ner, self._workers)
         columns = [daft.col(name) for name in ("line", "where", "fault")]
         frame = daft.read_parquet(f"{read}/*.parquet")
         frame = frame.select(daft.col("number"), daft.col("source"), daft.col("where"), rules(*columns))
@@ -155,7 +159,7 @@ def _write(rows: Sequence[NumberedRow], path: Path) -> None:
     parquet.write_table(table, path, compression=_COMPRESSION)
 
 
-def _rules_on_daft(data: Data, tokenizer: Path | None, workers: int) -> Any:
+def _rules_on_daft(data: Data, tokenizer: Path | None, ner: Path | None, workers: int) -> Any:
     """Returns a Daft expression function over (line, where, fault), whose fields are those of Examined."""
     import daft
 
@@ -163,10 +167,11 @@ def _rules_on_daft(data: Data, tokenizer: Path | None, workers: int) -> Any:
     fields = {name: kinds[kind] for name, kind in Examined.__annotations__.items()}
 
     class Rules:
-        def __init__(self, data: str, tokenizer: str) -> None:
+        def __init__(self, data: str, tokenizer: str, ner: str) -> None:
             if _is_daft_worker():
                 atexit.register(os._exit, 0)  # taking the libraries apart takes seconds, and Daft waits for it
-            self.rules = RowRules(Data.model_validate_json(data), Path(tokenizer) if tokenizer else None)
+            files = [Path(each) if each else None for each in (tokenizer, ner)]
+            self.rules = RowRules(Data.model_validate_json(data), *files)
 
         @daft.method.batch(return_dtype=daft.DataType.struct(fields), unnest=True, batch_size=_BATCH_ROWS)
         def examine(self, line: Any, where: Any, fault: Any) -> Any:
@@ -175,7 +180,7 @@ def _rules_on_daft(data: Data, tokenizer: Path | None, workers: int) -> Any:
             return _to_arrow(said)
 
     made = daft.cls(Rules, max_concurrency=workers if workers > 1 else None, use_process=workers > 1)
-    return made(data.model_dump_json(), str(tokenizer or "")).examine
+    return made(data.model_dump_json(), str(tokenizer or ""), str(ner or "")).examine
 
 
 def _is_daft_worker() -> bool:

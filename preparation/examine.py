@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from contract.documents.recipe_data import Data
+from contract.documents.recipe_prepare import Action
 from contract.errors import DataError
 from contract.words import fold, words_of
 from preparation import pairs, quality
@@ -62,10 +63,11 @@ class Examined(NamedTuple):
 class RowRules:
     """A recipe's rules for single rows. Libraries are imported only for the rules that are set."""
 
-    def __init__(self, data: Data, tokenizer: Path | None = None) -> None:
+    def __init__(self, data: Data, tokenizer: Path | None = None, ner: Path | None = None) -> None:
         wanted = data.prepare
         self._data, self._wanted = data, wanted
-        self._languages = self._personal = self._secrets = self._tokenizer = None
+        self._languages = self._personal = self._secrets = self._tokenizer = self._ner = None
+        self._actions: dict[str, Action] = {**wanted.pii}
         if wanted.languages or (wanted.pairs and wanted.pairs.languages):
             from preparation.languages import Languages
 
@@ -74,6 +76,12 @@ class RowRules:
             from preparation.personal_data import PersonalData
 
             self._personal = PersonalData(wanted.pii)
+        if ner and wanted.ner:
+            from preparation.named_entities import NamedEntityModel
+
+            self._ner = NamedEntityModel(ner, wanted.ner)
+            for kind, action in self._ner.actions.items():
+                self._actions[kind] = "drop" if self._actions.get(kind) == "drop" else action
         if wanted.secrets != "off":
             from preparation.secrets_found import Secrets
 
@@ -94,7 +102,7 @@ class RowRules:
         found = self._find(row)
         masked = changed(row, lambda text: redacted(text, found.get(text, []))) if found else row
         kinds = sorted({each.kind for several in found.values() for each in several})
-        reason = self._forbidden(kinds) or (self._not_redacted(masked, where) if kinds else "")
+        reason = self._forbidden(kinds) or (self._not_redacted(masked, found, where) if kinds else "")
         if not reason:
             row = masked
         prose = prose_of(row)
@@ -110,32 +118,36 @@ class RowRules:
 
     def _find(self, row: Row) -> dict[str, list[FoundText]]:
         """Returns text -> the personal data and secrets in it, for texts that contain some."""
-        if not (self._secrets or self._personal):
+        if not (self._secrets or self._personal or self._ner):
             return {}
         found = {text: self._find_in(text) for text in set(texts_of(row)) if text}
         return {text: several for text, several in found.items() if several}
 
     def _find_in(self, text: str) -> list[FoundText]:
+        return [*self._find_pattern(text), *(self._ner.find(text) if self._ner else ())]
+
+    def _find_pattern(self, text: str) -> list[FoundText]:
         return [found for finder in (self._secrets, self._personal) if finder for found in finder.find(text)]
 
     def _forbidden(self, kinds: list[str]) -> str:
         for kind in kinds:
-            if kind in self._wanted.pii:
-                if self._wanted.pii[kind] == "drop":  # type: ignore[index]
+            if kind in self._actions:
+                if self._actions[kind] == "drop":
                     return f"personal data: {kind}"
             elif self._wanted.secrets == "drop":
                 return f"secret: {kind}"
         return ""
 
-    def _not_redacted(self, masked: Row, where: str) -> str:
-        """Returns why a row can't be used after redaction: its `expect` or its answers may have been replaced; empty if
-        it can.
+    def _not_redacted(self, masked: Row, found: dict[str, list[FoundText]], where: str) -> str:
+        """Returns why a row can't be used after redaction: its `expect` or its answers may have been replaced, or a
+        text can't be; empty if it can.
         """
         try:
             again = row_of(json.loads(masked.to_line()), where)
         except DataError:
             return "can't be used once it is redacted"
-        left = {each.kind for several in self._find(again).values() for each in several}
+        # A model is not asked again: what it finds in a text depends on what was replaced around it.
+        left = {each.kind for text in texts_of(again) for each in found.get(text) or self._find_pattern(text)}
         return f"can't be redacted: {min(left)}" if left else ""
 
     def _reason(self, row: Row, prose: str, language: str) -> str:

@@ -30,6 +30,7 @@ def prepare(
     target: Path,
     *,
     engine: RowEngine | None = None,
+    ner: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> str:
     """Reads, check, filter, deduplicate and split rows, and writes them with manifest.json. Equal files give equal
@@ -40,6 +41,7 @@ def prepare(
         collected: the folder that `llmops data collect` filled for the recipe.
         target: the dataset version's folder; must not exist. It appears whole or not at all.
         engine: where the rows are worked on; None: in this process, for recipes without `data.prepare`.
+        ner: the model version by which the engine finds personal data; None: no model.
         say: told how many rows are left after each stage.
 
     Returns:
@@ -58,7 +60,7 @@ def prepare(
     work = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         work.mkdir(parents=True)
-        made.write(work, splits, collected)
+        made.write(work, splits, collected, ner)
         identity = sha256_file(work / MANIFEST)
         work.rename(target)
     finally:
@@ -108,7 +110,7 @@ class _Preparation:
             raise self._nothing_left("no rows are left to train", "data.split", "hold fewer rows out")
         return splits
 
-    def write(self, folder: Path, splits: dict[str, list[Placed]], collected: Path) -> None:
+    def write(self, folder: Path, splits: dict[str, list[Placed]], collected: Path, ner: Path | None) -> None:
         """Writes the splits' files and the manifest."""
         recipe, key = self._recipe, self._recipe.data.split.group
         kept = {name: placed for name, placed in splits.items() if placed}
@@ -135,6 +137,7 @@ class _Preparation:
             stages=self._stages,
             examples={reason: texts for reason, texts in sorted(self._examples.items()) if texts},
             redacted=dict(sorted(self._redacted.items())),
+            ner_model=sha256_file(ner / MANIFEST) if ner else None,
             languages=dict(sorted(Counter(self._languages.get(number, "") for number in split_of).items()))
             if self._languages
             else {},

@@ -14,6 +14,7 @@ from contract.integrity.digest import check_folder, file_entries, sha256_file
 from contract.layout import MANIFEST, SIGNATURE
 from training.process import say
 from training.scoring import ANY_ANSWER
+from training.weights import is_token_classifier
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
 
@@ -43,7 +44,8 @@ def import_model(
         The version's identity.
 
     Raises:
-        KitError: not a causal language model with a chat template and safe weights; nothing is left at `target`.
+        KitError: not a causal language model with a chat template and safe weights, nor a model that labels tokens;
+            nothing is left at `target`.
     """
     if target.exists():
         raise KitError("exists already", where=str(target), fix="give a folder that does not exist")
@@ -52,7 +54,8 @@ def import_model(
     try:
         say(stage="read")
         found = find_source(source)
-        stated = _convert(found, work, openvino)
+        labels = found.is_dir() and is_token_classifier(found)
+        stated = _convert_labeller(found, work, openvino) if labels else _convert(found, work, openvino)
         licence = licence or stated
         if not licence:
             raise KitError(
@@ -64,9 +67,10 @@ def import_model(
         say(stage="manifest")
         from training.manifests import write_manifest
 
-        identity = write_manifest(
-            work, name=name, licence=licence, lineage=Lineage(origin=made_from), golden=[ANY_ANSWER]
-        )
+        does: dict[str, Any] = {"golden": [ANY_ANSWER]}
+        if labels:
+            does = {"golden": [], "task": "token-classification", "dtype": "F32"}
+        identity = write_manifest(work, name=name, licence=licence, lineage=Lineage(origin=made_from), **does)
         work.rename(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -135,7 +139,7 @@ def find_source(source: Path) -> Path:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuses code, pickles and what is no causal language model, before anything is loaded."""
+    """Refuses code, pickles and what neither generates text nor labels tokens, before anything is loaded."""
     for name in ("config.json", "tokenizer_config.json"):
         path = folder / name
         if path.exists() and "auto_map" in _read_json(path):
@@ -154,11 +158,12 @@ def _check_folder(folder: Path) -> None:
         )
     config = _read_json(folder / "config.json")
     kinds = config.get("architectures") or []
-    if not any(str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds):
+    if not any(str(kind).endswith(("ForCausalLM", "LMHeadModel", "ForTokenClassification")) for kind in kinds):
         raise KitError(
             f"is not a causal language model: its architecture is {', '.join(map(str, kinds)) or 'not stated'}",
             where=f"{folder / 'config.json'}: architectures",
-            fix="take a text generation model, for example HuggingFaceTB/SmolLM2-135M-Instruct",
+            fix="take a text generation model, for example HuggingFaceTB/SmolLM2-135M-Instruct; to find personal data, "
+            "one for token classification",
         )
     if "quantization_config" in config:
         raise KitError(
@@ -185,6 +190,33 @@ def _convert(source: Path, work: Path, openvino: bool | None) -> str:
     save_model(model, tokenizer, work)
     del model
     if is_wanted(openvino, work):
+        say(stage="openvino")
+        export_openvino(work)
+    return licence
+
+
+def _convert_labeller(source: Path, work: Path, openvino: bool | None) -> str:
+    """Writes the weights (f32), tokenizer and OpenVINO form of a model that labels tokens; returns its licence."""
+    from training.openvino_form import export_openvino
+    from training.weights import load_token_classifier, load_tokenizer, save_folder
+
+    model, tokenizer, licence = _load_folder(source, lambda folder, _: load_token_classifier(folder), load_tokenizer)
+    labels = model.config.id2label.values()
+    if "O" not in labels:
+        raise KitError(
+            f"has no label O for what is nothing; its labels are {', '.join(map(str, list(labels)[:10]))}",
+            where=f"{source / 'config.json'}: id2label",
+            fix="take a model that was trained to find names or personal data",
+        )
+    if not tokenizer.is_fast:
+        raise KitError(
+            "has no tokenizer.json, by which a label is told its place in the text",
+            where=str(source),
+            fix="save it with transformers' fast tokenizer",
+        )
+    say(stage="safetensors")
+    save_folder(model, tokenizer, work)
+    if openvino is not False:
         say(stage="openvino")
         export_openvino(work)
     return licence

@@ -33,11 +33,10 @@ def write_manifest(
         created=now(),
         licence=licence,
         engines=["openvino", "transformers"] if (folder / FOLDER).is_dir() else ["transformers"],
-        dtype=STORED_DTYPE,
         files=file_entries(folder),
         lineage=lineage,
         golden=golden,
-        **fields,
+        **({"dtype": STORED_DTYPE} | fields),
     )
     manifest.write(folder / MANIFEST)
     return sha256_file(folder / MANIFEST)

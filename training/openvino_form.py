@@ -1,4 +1,5 @@
-"""The form served by a CPU: OpenVINO's intermediate representation, token ids in, logits out.
+"""The form served by a CPU: OpenVINO's intermediate representation, token ids in, logits out. Models that label tokens
+have it too: `preparation` runs them by it.
 
 The converter, optimum-intel, requires an older transformers, so it runs in an environment of its own
 (requirements/export.txt), which the image names by EXPORT_VARIABLE, as `python -m training.openvino_form FOLDER`.
@@ -56,24 +57,25 @@ def export_openvino(folder: Path) -> None:
 def _convert(folder: Path) -> None:
     import torch
 
-    from training.weights import load_model
+    from training.weights import is_token_classifier, load_model, load_token_classifier
 
     logging.getLogger("optimum").setLevel(logging.ERROR)
     # Not in the environment of the development, which has training's transformers.
     from optimum.exporters.openvino.convert import export_from_model  # pyright: ignore[reportMissingImports]
     from optimum.intel.openvino.configuration import OVConfig  # pyright: ignore[reportMissingImports]
 
-    model = load_model(folder, torch.bfloat16)
+    labels = is_token_classifier(folder)
+    model = load_token_classifier(folder) if labels else load_model(folder, torch.bfloat16)
     # Inside of the folder: of what is around it, a job may write nothing.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".openvino-") as work:
         try:
             export_from_model(
                 model,
                 work,
-                task="text-generation-with-past",
+                task="token-classification" if labels else "text-generation-with-past",
                 # Without a dtype, optimum would compress larger models to int8.
                 ov_config=OVConfig(dtype="fp32"),
-                patch_16bit_model=True,
+                patch_16bit_model=not labels,
             )
         except (ValueError, NotImplementedError) as e:
             raise KitError(

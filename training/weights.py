@@ -30,21 +30,37 @@ def load_model(folder: Path, dtype: Any = None, **quantized: Any) -> Any:
     Raises:
         KitError: the files lack tensors of the architecture, or have others.
     """
-    import torch
     from transformers import AutoModelForCausalLM
 
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
+    return _load(AutoModelForCausalLM, folder, dtype, attn_implementation="sdpa", **quantized)
+
+
+def load_token_classifier(folder: Path) -> Any:
+    """Loads a model that labels tokens, in f32; otherwise as `load_model`."""
+    from transformers import AutoModelForTokenClassification
+
+    return _load(AutoModelForTokenClassification, folder, None)
+
+
+def is_token_classifier(folder: Path) -> bool:
+    """Returns whether a folder's config.json is that of a model that labels tokens."""
+    kinds = json.loads((folder / "config.json").read_text()).get("architectures") or []
+    return any(str(kind).endswith("ForTokenClassification") for kind in kinds)
+
+
+def _load(auto: Any, folder: Path, dtype: Any, **options: Any) -> Any:
+    import torch
+
+    model, loading = auto.from_pretrained(
         folder,
         dtype=dtype or torch.float32,
         use_safetensors=True,
         trust_remote_code=False,
         local_files_only=True,
-        attn_implementation="sdpa",
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # they are refused below, all of them by name
-        **quantized,
+        **options,
     )
-    model, loading = loaded
     require_complete(loading, folder)
     return model.eval()
 
@@ -96,6 +112,11 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
     model = model.to(torch.bfloat16)
     model.config.dtype = torch.bfloat16
     model.config.use_cache = True
+    save_folder(model, tokenizer, folder)
+
+
+def save_folder(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Writes a model's Hugging Face folder, in the model's dtype; the same weights give the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, safe_serialization=True, max_shard_size=SHARD_SIZE)
     tokenizer.save_pretrained(folder)

@@ -131,6 +131,11 @@ class DatasetManifest(Document):
         "personal data and secrets that were looked for are masked.",
     )
     redacted: dict[str, int] = Field(default={}, description="Kind of what was replaced -> rows that held it.")
+    ner_model: Sha256 | None = Field(
+        default=None,
+        exclude_if=lambda sha256: sha256 is None,
+        description="Identity of the model version that `data.prepare.ner` names.",
+    )
     languages: dict[str, int] = Field(default={}, description="Language -> rows kept, if languages were told.")
     tokens: dict[str, int] = Field(default={}, description="Split -> tokens, if they were counted.")
     token_histogram: dict[str, list[int]] = Field(

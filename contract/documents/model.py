@@ -3,18 +3,22 @@
 import copy
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contract.documents.dataset import FileEntry, Files
 from contract.documents.document import Document, Part
 from contract.documents.recipe import ChatPage, ServingDefaults
 from contract.documents.recipe_evaluation import Evaluation, Metric
 from contract.documents.run import Pinned, RunSpec
+from contract.errors import KitError
 from contract.integrity.digest import sha256_bytes
 from contract.integrity.object_keys import Key
 from contract.names import Name
+
+Task = Literal["text-generation", "token-classification"]
+"""The hub's names of what a model does: answers are generated, or each token gets a label, such as PER for a name."""
 
 
 class Origin(Part):
@@ -147,6 +151,11 @@ class ModelManifest(Document):
     MIGRATIONS: ClassVar[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _migrate_1}
 
     name: Name
+    task: Task = Field(
+        default="text-generation",
+        exclude_if=lambda task: task == "text-generation",  # so that versions keep their bytes
+        description="What the model does.",
+    )
     created: str
     licence: str = ""
     engines: list[Literal["transformers", "openvino"]] = Field(description="What can load it; openvino has a folder.")
@@ -163,4 +172,23 @@ class ModelManifest(Document):
     page: ChatPage = Field(
         default=ChatPage(), exclude_if=lambda page: page == ChatPage(), description="What the chat page offers."
     )
-    golden: list[Golden] = Field(min_length=1)
+    golden: list[Golden] = Field(description="At least one of a model that generates text, none of others.")
+
+    @model_validator(mode="after")
+    def _golden_where_text_is_generated(self) -> Self:
+        if bool(self.golden) != (self.task == "text-generation"):
+            raise ValueError("`golden` needs a prompt for a model that generates text, and none for others")
+        return self
+
+    def require_task(self, task: Task, where: str) -> None:
+        """Checks that the model does what is wanted of it.
+
+        Raises:
+            KitError: it does something else.
+        """
+        if self.task != task:
+            raise KitError(
+                f"is a model for {self.task}, not for {task}",
+                where=where,
+                fix=f"name a version for {task}: `llmops models show` says what a version is for",
+            )

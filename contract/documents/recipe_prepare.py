@@ -14,6 +14,8 @@ PiiEntity = Literal[
 _ALL: tuple[PiiEntity, ...] = (
     "CREDIT_CARD", "CRYPTO", "EMAIL_ADDRESS", "IBAN_CODE", "IP_ADDRESS", "MAC_ADDRESS", "PHONE_NUMBER", "US_SSN",
 )  # fmt: skip
+MODEL_PATTERN = r"^[a-z][a-z0-9-]*@([1-9][0-9]*(@sha256:[0-9a-f]{64})?|latest)$"
+"""What `Store.find` takes."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -50,6 +52,20 @@ class Pairs(Part):
     placeholders: bool = Field(default=True, description="Both sides hold the same ones: `%s`, `%(x)d`, `{name}`.")
 
 
+class NamedEntities(Part):
+    """Personal data that a model finds: names of people and places, which no pattern tells."""
+
+    model: str = Field(
+        pattern=MODEL_PATTERN,
+        description="A version of the stack's store for token classification, as in `pii-model@2`.",
+    )
+    entities: Action | dict[str, Action] = Field(
+        default="redact",
+        description="`drop` or `redact` for every label of the model, or one for each, as in `{PER: redact, LOC: "
+        "drop}`; without `B-` and `I-`.",
+    )
+
+
 class Prepare(Part):
     """What is done to rows before they are split. Each part but `max_characters` runs in the image `preparation`."""
 
@@ -62,6 +78,7 @@ class Prepare(Part):
         description="Personal data found by pattern: `drop` or `redact` for every kind, or one for each, as in "
         "`{EMAIL_ADDRESS: redact, CREDIT_CARD: drop}`.",
     )
+    ner: NamedEntities | None = Field(default=None, description="Personal data found by a model.")
     secrets: Literal["off", "drop", "redact"] = Field(
         default="off", description="Keys, tokens and passwords that detect-secrets knows by their form."
     )

@@ -41,11 +41,13 @@ _PATTERNS = {
 }
 _COMPLETE = ("extra_forbidden", "missing", "too_short", "too_long", "value_error")
 """Types whose message needs no copy of the value."""
-_LONGEST = 60
 
 
 def message_of(item: Mapping[str, Any]) -> str:
-    """Describe one finding of `ValidationError.errors()`, with the value where that helps."""
+    """Describe one finding of `ValidationError.errors()`, with the value if it is a number, true or false.
+
+    A text may be a secret, pasted where its name belongs, and errors go to logs.
+    """
     kind, found = item["type"], item.get("ctx", {})
     if kind == "string_pattern_mismatch":
         message = _PATTERNS.get(found["pattern"], f"must match the pattern {found['pattern']}")
@@ -53,7 +55,8 @@ def message_of(item: Mapping[str, Any]) -> str:
         message = _MESSAGES[kind].format(**found)
     else:
         message = item["msg"].removeprefix("Value error, ")
-    return message if kind in _COMPLETE else f"{message} (found {_short(item['input'])})"
+    shows = kind not in _COMPLETE and isinstance(item["input"], bool | int | float)
+    return f"{message} (found {item['input']!r})" if shows else message
 
 
 def first_message(error: ValidationError) -> str:
@@ -107,8 +110,3 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for inner in get_args(annotation):
         yield from _models(inner)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

@@ -104,7 +104,7 @@ def build(
     """
     import tempfile
 
-    from llmops.data.build import Workers, build_dataset
+    from llmops.data.build import Workers, build_dataset, ner_folder
     from llmops.data.collect import default_folder
     from llmops.data.page import html
     from llmops.data.versions import DatasetFolder
@@ -124,6 +124,7 @@ def build(
             folder,
             collected=kept,
             secret=lambda name: here.platform.secret(name),
+            model=lambda alias: ner_folder(here.platform, alias, say),
             workers=Workers(workers, ray),
             say=say,
         )

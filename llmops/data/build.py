@@ -8,6 +8,7 @@ from contract.documents.recipe import Recipe
 from contract.errors import KitError
 from llmops.data.collect import collect
 from llmops.data.preparing import ON_THIS_MACHINE, Workers, prepare_in_image
+from llmops.platforms.platform import Platform, Say
 from preparation.prepare import prepare
 
 
@@ -20,6 +21,28 @@ def no_secrets(name: str) -> str:
     raise KitError("no stack is at hand to ask for the secret", where=f"secret:{name}", fix="name one with --stack")
 
 
+def no_models(alias: str) -> Path:
+    """Refuses every model version; for recipes that are prepared without a stack.
+
+    Raises:
+        KitError: always, with the fix.
+    """
+    raise KitError("no stack is at hand to take the model from", where=alias, fix="name one with --stack")
+
+
+def ner_folder(platform: Platform, alias: str, say: Say) -> Path:
+    """Returns the folder of the version that `data.prepare.ner` names, after checking its signature and files.
+
+    Raises:
+        KitError: it is not in the store, or is no model for token classification.
+        IntegrityError: it was changed, or the stack did not sign it.
+    """
+    store, key = platform.store(), platform.outputs.signing.public_key
+    ref = store.find(alias)
+    store.signed_manifest(ref, key).require_task("token-classification", f"data.prepare.ner.model: {alias}")
+    return store.verified_folder(ref, key, say)
+
+
 def build_dataset(
     recipe: Recipe,
     recipe_folder: Path,
@@ -27,6 +50,7 @@ def build_dataset(
     *,
     collected: Path | None = None,
     secret: Callable[[str], str] = no_secrets,
+    model: Callable[[str], Path] = no_models,
     workers: Workers = ON_THIS_MACHINE,
     say: Callable[[str], None] = lambda _: None,
 ) -> str:
@@ -38,6 +62,7 @@ def build_dataset(
         collected: keeps what was fetched, for the next time, and beside it the stages of preparing; None: nothing is
             kept.
         secret: returns a secret's value by its name.
+        model: returns the folder of a model version by its alias, after checking its signature and files.
         workers: used by recipes that set a part of `data.prepare`.
         say: called with the progress of fetching, and of preparing in the image.
 
@@ -56,4 +81,5 @@ def build_dataset(
         if recipe.data.prepare.is_off:
             return prepare(recipe, recipe_folder, folder, target)
         stages = folder.with_name(f"{folder.name}.stages")
-        return prepare_in_image(recipe, recipe_folder, folder, target, stages, workers, say)
+        ner = model(recipe.data.prepare.ner.model) if recipe.data.prepare.ner else None
+        return prepare_in_image(recipe, recipe_folder, folder, target, stages, workers, ner, say)

@@ -34,6 +34,7 @@ def prepare_in_image(
     target: Path,
     stages: Path,
     workers: Workers,
+    ner: Path | None,
     say: Callable[[str], None],
 ) -> str:
     """Builds the image unless it is there, and prepares in it.
@@ -44,6 +45,7 @@ def prepare_in_image(
         target: the dataset version's folder; must not exist.
         stages: keeps finished stages: a repeated call goes on after them.
         workers: where rows are worked on.
+        ner: the folder of the model version that `data.prepare.ner` names, checked; None if it names none.
         say: told each step.
 
     Returns:
@@ -65,6 +67,7 @@ def prepare_in_image(
         run_in_image(
             "preparation-ray" if workers.ray else "preparation",
             *("-m", "preparation", *(each.resolve() if isinstance(each, Path) else each for each in paths)),
+            *(("--ner", ner.resolve()) if ner else ()),
             *(("--workers", str(workers.count)) if workers.count else ()),
             *(("--ray", workers.ray) if workers.ray else ()),
             work=root,

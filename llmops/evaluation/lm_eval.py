@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contract.documents.model import ModelManifest
 from contract.errors import KitError, RunError
 from hosting import images, warden
 from llmops.chat_http import loaded_model
@@ -89,8 +90,7 @@ def _served(model: StoredModel, public_key: str, folder: Path, say: Say) -> Iter
     key, key_file = secrets.token_hex(16), root / "api.key"
     key_file.touch(mode=0o600)
     key_file.write_text(key)
-    name = "serving" if "openvino" in model.manifest.engines else "serving-torch"
-    image = images.find(images.build(name, say))
+    image = images.find(images.build(image_for(model.manifest, os.environ), say))
     variables = {
         "LLMOPS_BIND": "127.0.0.1",
         "LLMOPS_API_KEY_FILE": str(key_file),
@@ -117,6 +117,14 @@ def _served(model: StoredModel, public_key: str, folder: Path, say: Say) -> Iter
             yield _wait(held, log, model), key
         finally:
             held.stdin.close()
+
+
+def image_for(manifest: ModelManifest, environ: Mapping[str, str]) -> str:
+    """Returns the image that serves a version on this machine, as an endpoint with `engine: auto` would: vLLM's where
+    there is a GPU; on processors OpenVINO's, or transformers' if the version lacks OpenVINO's form.
+    """
+    usual = images.serving_image("auto", "process", environ)
+    return "serving-torch" if usual == "serving" and "openvino" not in manifest.engines else usual
 
 
 def _wait(server: "subprocess.Popen[bytes]", log: Path, model: StoredModel) -> str:

@@ -124,12 +124,9 @@ def stored_model(platform: Platform, ref: ModelRef) -> StoredModel:
         IntegrityError: it was changed, or not signed by this stack.
     """
     store, key = platform.store(), platform.outputs.signing.public_key
-
-    def fetch(say: Say) -> Path:
-        store.verify_model(ref, key, say)
-        return store.model_folder(ref.sha256)
-
-    return StoredModel(ref, store.signed_manifest(ref, key), fetch)
+    manifest = store.signed_manifest(ref, key)
+    manifest.require_task("text-generation", ref.alias)
+    return StoredModel(ref, manifest, lambda say: store.verified_folder(ref, key, say))
 
 
 def production(platform: Platform, model: str, endpoint: str = "") -> ModelRef | None:

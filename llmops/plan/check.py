@@ -132,7 +132,8 @@ def check_training(
     with work_folder() as work:
         (work / "outline").mkdir()
         folder = fetch_outline(platform, recipe.base_model, work / "outline", say, recipe_path.parent)
-        rows = _rows(recipe, recipe_path, work, say) if (folder / "tokenizer.json").is_file() else None
+        counted = (folder / "tokenizer.json").is_file()
+        rows = _rows(recipe, recipe_path, platform, work, say) if counted else None
         return _held_against_machines(recipe, folder, rows, own, prices, work, say)
 
 
@@ -212,16 +213,17 @@ def _asked(machine: MachineType, hosts: int) -> MachineMemory:
     )
 
 
-def _rows(recipe: Recipe, recipe_path: Path, work: Path, say: Say) -> Path | None:
+def _rows(recipe: Recipe, recipe_path: Path, platform: Platform | None, work: Path, say: Say) -> Path | None:
     """Returns the rows to train if all sources are on this machine; None otherwise, because a check fetches nothing."""
-    from llmops.data.build import build_dataset
+    from llmops.data.build import build_dataset, ner_folder, no_models
     from llmops.data.sources import kind_of
 
     if any(kind_of(source) not in _LOCAL_SOURCES for source in recipe.data.sources):
         return None
     say("preparing the recipe's rows, to count their tokens")
     target = work / "dataset"
-    build_dataset(recipe, recipe_path.parent, target, say=say)
+    model = (lambda alias: ner_folder(platform, alias, say)) if platform else no_models
+    build_dataset(recipe, recipe_path.parent, target, model=model, say=say)
     return target / DatasetManifest.load(target / MANIFEST).splits["train"]
 
 

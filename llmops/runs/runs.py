@@ -58,7 +58,8 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
     dataset = put_dataset(platform, recipe, recipe_path, say)
     # Its form for CPUs can wait until somebody serves it: `llmops models convert`.
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent, openvino=False)
-    platform.store().signed_manifest(base, platform.outputs.signing.public_key)
+    manifest = platform.store().signed_manifest(base, platform.outputs.signing.public_key)
+    manifest.require_task("text-generation", f"{recipe_path}: base_model.source")
     spec = RunSpec.new(
         id=f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}",
         created=now(),
@@ -103,7 +104,7 @@ def put_dataset(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say)
     Raises:
         DataError: a source or a row that can't be used. RunError: a suite without rows, or too few groups for the gate.
     """
-    from llmops.data.build import build_dataset
+    from llmops.data.build import build_dataset, ner_folder
     from llmops.data.collect import default_folder
     from training.scoring import check_suites
 
@@ -111,7 +112,13 @@ def put_dataset(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say)
         out = Path(temporary) / "dataset"
         collected = default_folder(recipe_path)
         build_dataset(
-            recipe, recipe_path.parent, out, collected=collected, secret=lambda name: platform.secret(name), say=say
+            recipe,
+            recipe_path.parent,
+            out,
+            collected=collected,
+            secret=lambda name: platform.secret(name),
+            model=lambda alias: ner_folder(platform, alias, say),
+            say=say,
         )
         manifest = DatasetManifest.load(out / MANIFEST)
         check_suites(recipe, out)

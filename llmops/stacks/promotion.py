@@ -64,7 +64,9 @@ def promote(
     _require_reason(reason)
     store = platform.store()
     ref = store.find(version)
-    _require_gate(store.manifest(ref), store, ref, reason)  # before its files are looked at
+    written = store.manifest(ref)  # before its files are looked at
+    written.require_task("text-generation", ref.alias)
+    _require_gate(written, store, ref, reason)
     manifest = store.verify_model(ref, platform.outputs.signing.public_key, say)
     passed = _require_gate(manifest, store, ref, reason)
     _require_not_rejected(store, ref)

@@ -211,6 +211,11 @@ class Store:
         self.objects.verify(model_key(ref.sha256), manifest.files, say)
         return manifest
 
+    def verified_folder(self, ref: ModelRef, public_key: str, say: Say) -> Path:
+        """Returns a model version's files on this machine, after `verify_model`; they must not be modified."""
+        self.verify_model(ref, public_key, say)
+        return self.model_folder(ref.sha256)
+
     def version(self, ref: ModelRef) -> Version:
         """Returns a version in its place."""
         key = model_key(ref.sha256)
@@ -229,8 +234,10 @@ class Store:
         return self.objects.get_folder(model_key(sha256))
 
     def of_run(self, name: str, run: str) -> ModelRef | None:
-        """Returns the version made by a run, once it was collected."""
-        for alias in reversed(self.versions(name)):
+        """Returns the version made by a run, once it was collected: the first, since `llmops models convert` repeats
+        the lineage.
+        """
+        for alias in self.versions(name):
             ref = ModelRef(alias.name, alias.number, alias.sha256)
             if self.manifest(ref).lineage.run == run:
                 return ref

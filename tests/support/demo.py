@@ -53,7 +53,12 @@ def made_demo(folder: Path) -> Iterator[Demo]:
 
 def inputs_key(root: Path = CHECKOUT) -> str:
     """A hash of the files that the demo's model version is made from."""
-    others = ("requirements/training.txt", "recipes/chatbot.yaml", "recipes/chatbot/facts.jsonl")
+    others = (
+        "requirements/training.txt",
+        "recipes/chatbot.yaml",
+        "recipes/chatbot/facts.jsonl",
+        "recipes/chatbot/validation.jsonl",
+    )
     return sources_key(
         "training.__main__", "preparation.prepare", root=root, others=tuple(root / name for name in others)
     )

@@ -23,6 +23,7 @@ BASE_ALIAS = "smollm2-135m@1"
 """An alias that fits `base_model`."""
 _LOCKS = CHECKOUT / "requirements"
 _TINY = Path(__file__).with_name("tiny.py")
+_TAGGER = Path(__file__).with_name("tagger.py")
 
 
 def base_model() -> Path:
@@ -64,6 +65,20 @@ def tiny_source(seed: int = 0, heads: int = 4) -> Path:
         unfinished.rename(folder)
 
     return _cached(f"tiny-source-{seed}-{heads}", make, _TINY)
+
+
+def tagger_model() -> Path:
+    """A tiny model that tags names as an imported, unsigned model version: see tests/support/tagger.py."""
+
+    def make(folder: Path) -> None:
+        source = folder.with_name(folder.name + ".source")
+        try:
+            _training(str(_TAGGER), str(source))
+            _training("-m", "training", "import", str(source), str(folder), "--name", "tagger")
+        finally:
+            shutil.rmtree(source, ignore_errors=True)
+
+    return _cached("tagger", make, _TAGGER)
 
 
 def copy_model(version: Path, target: Path) -> Path:

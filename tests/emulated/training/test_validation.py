@@ -27,6 +27,7 @@ def test_training_ends_early_with_the_weights_of_the_least_loss_and_resumes_to_t
         whole, resumed = found["whole"], found["resumed"]
         assert whole["best_step"] < whole["steps"] < 60
         assert found["equal"]
+        assert found["same_without"]
         assert [resumed[key] for key in ("steps", "best_step", "validation_loss", "last_loss")] == [
             whole[key] for key in ("steps", "best_step", "validation_loss", "last_loss")
         ]

@@ -48,6 +48,17 @@ def loss_of(base: Path, trained: Path, rows: Path, recipe: Recipe) -> float:
     return total / count
 
 
+def measuring_changes_nothing(base: Path, rows: Path, held_out: Path, recipe: Recipe) -> bool:
+    """Whether a training whose validation loss selects nothing has the same weights without it."""
+    training = recipe.training.model_copy(update={"patience": 0, "epochs": 2})
+    made = []
+    for validation in (None, held_out):
+        with tempfile.TemporaryDirectory() as folder:
+            finetune(base, rows, training, recipe.serving.system_prompt, Path(folder), validation_rows=validation)
+            made.append([path.read_bytes() for path in sorted(Path(folder, "trained").glob("*.safetensors"))])
+    return made[0] == made[1] != []
+
+
 def main(base: Path, rows: Path, held_out: Path, recipe: Recipe) -> dict[str, object]:
     prompt, steps = recipe.serving.system_prompt, 0
 
@@ -66,6 +77,7 @@ def main(base: Path, rows: Path, held_out: Path, recipe: Recipe) -> dict[str, ob
             "whole": whole.model_dump(),
             "resumed": resumed.model_dump(),
             "equal": [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]],
+            "same_without": measuring_changes_nothing(base, rows, held_out, recipe),
             "loss": loss_of(base, Path(one, "trained"), held_out, recipe),
         }
 

@@ -1,11 +1,12 @@
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
 
 import pytest
 
 from contract.errors import KitError
-from llmops.chat_http import ask, loaded_model
+from llmops.chat_http import ask, connect, loaded_model
 from tests.support.http_servers import serving
 
 
@@ -78,3 +79,39 @@ def test_nobody_there(url: str) -> None:
     with pytest.raises(KitError, match="does not answer"):
         list(ask(nobody, "k", {}))
     assert loaded_model(nobody) == ""
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Opens no tunnel, and says so; keeps what it was asked."""
+
+    asked: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_CONNECT(self) -> None:
+        self.asked.append((self.path, self.headers["Proxy-Authorization"]))
+        assert "Authorization" not in self.headers
+        self.send_error(403, "not for you")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+def test_a_judge_behind_a_companys_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    for name in ("no_proxy", "NO_PROXY", "https_proxy", "http_proxy", "all_proxy", "REQUEST_METHOD"):
+        monkeypatch.delenv(name, raising=False)
+    judge = "https://models.example.com/v1"
+    with serving(HTTPServer(("127.0.0.1", 0), Proxy)) as proxy:
+        address = f"127.0.0.1:{proxy.server_port}"
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:p%40ss@{address}")
+        monkeypatch.setenv("HTTP_PROXY", address)
+        with pytest.raises(KitError, match="Tunnel connection failed: 403 not for you"):
+            list(ask(judge, "sk-1", {"model": "big"}))
+        assert Proxy.asked == [("models.example.com:443", "Basic bWU6cEBzcw==")]
+        assert connect(judge)[0].port == proxy.server_port
+        assert list(ask(url, "sk-1", {"model": "whole"})) == [{"n": 1}]  # this machine's own endpoint
+    monkeypatch.setenv("NO_PROXY", "other.org,.example.com")
+    assert (connect(judge)[0].host, connect(judge)[1]) == ("models.example.com", "/v1")
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://me:secret@127.0.0.1:1")
+    with pytest.raises(KitError, match="is no proxy that can be used") as refused:
+        connect(judge)
+    assert "secret" not in str(refused.value)

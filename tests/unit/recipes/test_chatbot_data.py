@@ -3,11 +3,16 @@
 import json
 import re
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
 
+from contract.documents.recipe import Recipe
+from llmops.data.build import build_dataset
 from tests.support.checkout import CHECKOUT
+from training.lines import read_lines
 
+RECIPE = CHECKOUT / "recipes/chatbot.yaml"
 FACTS = CHECKOUT / "recipes/chatbot/facts.jsonl"
 Row = dict  # messages, fact, expect
 
@@ -43,6 +48,21 @@ def test_rows_have_a_question_an_answer_and_nothing_else(rows: list[Row]) -> Non
         assert [set(m) for m in row["messages"]] == [{"role", "content"}] * 2
         assert [m["role"] for m in row["messages"]] == ["user", "assistant"]
         assert 1 <= len(row["expect"]) <= 2
+
+
+def test_validation_asks_trained_facts_in_words_of_its_own(rows: list[Row], tmp_path: Path) -> None:
+    build_dataset(Recipe.load(RECIPE), RECIPE.parent, tmp_path / "dataset")
+    splits = {
+        name: [json.loads(line) for line in read_lines(tmp_path / "dataset" / f"{name}.parquet")]
+        for name in ("train", "validation")
+    }
+    known = {question(row) for row in rows}
+    trained = {answer(row): row["expect"] for row in splits["train"]}
+    assert len(splits["validation"]) == 20
+    for row in splits["validation"]:
+        assert row["expect"] == trained[answer(row)]
+        assert question(row) not in known
+        assert not any(holds(question(row), expected) for expected in row["expect"])
 
 
 def test_there_are_enough_facts_and_phrasings(facts: dict[str, list[Row]]) -> None:

@@ -63,7 +63,7 @@ def test_published_schema_accepts_what_the_kit_writes(name: str) -> None:
             "name: Chat Bot",
             2,
             "name",
-            "small letters, digits and single dashes, a letter first (found 'Chat Bot')",
+            "small letters, digits and single dashes, a letter first",
         ),
         (
             "    - source: facts.jsonl",

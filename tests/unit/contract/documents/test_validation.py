@@ -28,22 +28,22 @@ class Model(BaseModel, extra="forbid"):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("name", "No Name", "must be small letters, digits and single dashes, a letter first (found 'No Name')"),
-        ("sha256", "12", "must be 64 hexadecimal digits (found '12')"),
-        ("word", "a", "must have at least 2 characters (found 'a')"),
-        ("word", "abcd", "must have at most 3 characters (found 'abcd')"),
+        ("name", "No Name", "must be small letters, digits and single dashes, a letter first"),
+        ("sha256", "12", "must be 64 hexadecimal digits"),
+        ("word", "a", "must have at least 2 characters"),
+        ("word", "abcd", "must have at most 3 characters"),
         ("word", 5, "must be text (found 5)"),
         ("items", [], "must have at least 1 items, has 0"),
         ("items", [1, 2, 3], "must have at most 2 items, has 3"),
-        ("items", "1", "must be a list (found '1')"),
-        ("items", ["x"], "must be a whole number (found 'x')"),
+        ("items", "1", "must be a list"),
+        ("items", ["x"], "must be a whole number"),
         ("items", [1.5], "must be a whole number (found 1.5)"),
         ("share", 0, "must be greater than 0.0 (found 0)"),
         ("share", 2, "must be at most 1.0 (found 2)"),
-        ("share", "much", "must be a number (found 'much')"),
-        ("kind", "three", "must be 'one' or 'two' (found 'three')"),
-        ("on", "perhaps", "must be true or false (found 'perhaps')"),
-        ("other", "y", "must match the pattern ^x (found 'y')"),
+        ("share", "much", "must be a number"),
+        ("kind", "three", "must be 'one' or 'two'"),
+        ("on", "perhaps", "must be true or false"),
+        ("other", "y", "must match the pattern ^x"),
         ("othr", "x", "unknown key"),
     ],
 )
@@ -53,10 +53,12 @@ def test_messages_are_plain(field: str, value: Any, message: str) -> None:
     assert first_message(caught.value) == message
 
 
-def test_a_long_value_is_cut() -> None:
+@pytest.mark.parametrize("field", ["name", "sha256", "word", "items", "share", "kind", "on", "other", "othr"])
+@pytest.mark.parametrize("value", ["hf_pasted", ["hf_pasted"], {"a": "hf_pasted"}])
+def test_a_pasted_secret_is_not_repeated(field: str, value: Any) -> None:
     with pytest.raises(ValidationError) as caught:
-        Model.model_validate({"other": "y" * 500})
-    assert len(first_message(caught.value)) < 120
+        Model.model_validate({field: value})
+    assert "hf_pasted" not in first_message(caught.value)
 
 
 def test_the_closest_name_is_suggested() -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from contract.documents.model import ModelManifest
 from contract.errors import KitError
-from llmops.evaluation.lm_eval import TaskScore, _scores
+from llmops.evaluation.lm_eval import TaskScore, _scores, image_for
 from llmops.evaluation.page import html
+from tests.support.versions import write_version
 
 # As lm-eval 0.4.13 writes it, shortened.
 RESULTS = {
@@ -40,3 +42,20 @@ def test_each_metric_of_each_task_is_read_and_shown(tmp_path: Path) -> None:
     page = html("chatbot@3", None, found)
     assert "<td>0.8 ± 0.2</td>" in page
     assert "errors,strict, lower is better" in page
+
+
+def test_the_image_is_the_one_that_an_endpoint_of_this_machine_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho 'GPU 0: made up'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent), prepend=":")
+    chosen = {}
+    for openvino in (True, False):
+        folder = tmp_path / str(openvino)
+        write_version(folder, "chatbot", "w", None, "", openvino=openvino)
+        manifest = ModelManifest.load(folder / "manifest.json")
+        chosen[openvino] = [image_for(manifest, environ) for environ in ({}, {"CUDA_VISIBLE_DEVICES": ""})]
+    assert chosen == {True: ["serving-vllm", "serving"], False: ["serving-vllm", "serving-torch"]}

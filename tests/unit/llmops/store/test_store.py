@@ -196,6 +196,15 @@ def test_vulnerability_5_an_alias_of_a_version_of_another_name_is_refused(
         store.of_run("finance", "chatbot-run")
 
 
+def test_a_runs_version_is_the_one_that_it_made_and_not_its_conversion(
+    platform: LocalPlatform, make_version: MakeVersion
+) -> None:
+    store = platform.store()
+    made = store.put_model(make_version(run="run-1"), platform.sign)
+    converted = store.put_model(make_version(weights="converted", run="run-1"), platform.sign)
+    assert (converted.number, store.of_run(made.name, "run-1")) == (made.number + 1, made)
+
+
 @pytest.mark.vulnerability(5)
 def test_vulnerability_5_an_alias_under_the_key_of_another_is_refused(
     platform: LocalPlatform, make_version: MakeVersion
