@@ -46,15 +46,22 @@ _NEUTRAL_OF_COMPLETIONS: dict[str, tuple[Any, ...]] = {
 }
 
 
-def _text_of(content: Any) -> Any:
-    """Joins text parts; refuses all other parts, so that nothing is ever fetched."""
+def joined_parts(content: Any, *, kinds: tuple[str, ...] = ("text",), empty: tuple[str, ...] = ()) -> Any:
+    """Joins text parts; refuses all other parts, so that nothing is ever fetched.
+
+    Args:
+        content: a text, or a list of parts.
+        kinds: the types of text parts.
+        empty: further fields that a part may have, without content.
+    """
     if not isinstance(content, list):
         return content
     texts: list[str] = []
     for index, part in enumerate(content):
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind != "text" or not isinstance(part.get("text"), str) or len(part) != 2:
-            shown = kind if isinstance(kind, str) and kind != "text" else "this"
+        known = isinstance(kind, str) and kind in kinds and isinstance(part.get("text"), str)
+        if not known or any(name not in empty or part[name] for name in part.keys() - {"type", "text"}):
+            shown = kind if isinstance(kind, str) and kind not in kinds else "this"
             raise PydanticCustomError("part", "part {index}: {shown} is not supported, only text parts are",
                                       {"index": index, "shown": shown[:40]})  # fmt: skip
         texts.append(part["text"])
@@ -65,7 +72,7 @@ class ChatMessage(StrictBody):
     """One message of a conversation; its content is text, whatever form it came in."""
 
     role: Role
-    content: Annotated[str | None, BeforeValidator(_text_of)] = None
+    content: Annotated[str | None, BeforeValidator(joined_parts)] = None
     """None only beside `tool_calls`."""
     name: str | None = Field(default=None, max_length=64)
     tool_calls: list[AssistantCall] | None = Field(default=None, max_length=MAX_TOOLS)
@@ -168,7 +175,7 @@ class ChatRequest(GenerationOptions):
     @field_validator(*_NEUTRAL)
     @classmethod
     def _only_neutral(cls, value: Any, info: Any) -> Any:
-        return _neutral(value, _NEUTRAL[info.field_name])
+        return neutral(value, _NEUTRAL[info.field_name])
 
     @model_validator(mode="after")
     def _fields_fit(self) -> Self:
@@ -227,16 +234,17 @@ class CompletionRequest(GenerationOptions):
     @field_validator(*_NEUTRAL_OF_COMPLETIONS)
     @classmethod
     def _only_neutral(cls, value: Any, info: Any) -> Any:
-        return _neutral(value, _NEUTRAL_OF_COMPLETIONS[info.field_name])
+        return neutral(value, _NEUTRAL_OF_COMPLETIONS[info.field_name])
 
 
-def _neutral(value: Any, accepted: tuple[Any, ...]) -> Any:
+def neutral(value: Any, accepted: tuple[Any, ...]) -> Any:
+    """Refuses a value that is neither null nor one of `accepted`."""
     if value is not None and not any(type(value) is type(v) and value == v for v in accepted):
         raise PydanticCustomError("unsupported", "this server does not support it with this value")
     return value
 
 
-_Request = TypeVar("_Request", ChatRequest, CompletionRequest)
+_Body = TypeVar("_Body", bound=StrictBody)
 _CODES = {
     "missing": "missing_required_parameter",
     "lacking": "missing_required_parameter",
@@ -254,7 +262,7 @@ def parse_chat(body: bytes) -> ChatRequest:
     Raises:
         ApiError: 400, naming the parameter.
     """
-    return _parse(body, ChatRequest)
+    return parse_body(body, ChatRequest)
 
 
 def parse_completion(body: bytes) -> CompletionRequest:
@@ -263,10 +271,15 @@ def parse_completion(body: bytes) -> CompletionRequest:
     Raises:
         ApiError: 400, naming the parameter.
     """
-    return _parse(body, CompletionRequest)
+    return parse_body(body, CompletionRequest)
 
 
-def _parse(body: bytes, kind: type[_Request]) -> _Request:
+def parse_body(body: bytes, kind: type[_Body]) -> _Body:
+    """Validates a body of any route.
+
+    Raises:
+        ApiError: 400, naming the parameter.
+    """
     if len(body) > LONG_BODY:
         _check_structure(body)
     try:

@@ -11,6 +11,8 @@ batch.
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
+RESPONSES = "/v1/responses"
+EMBEDDINGS = "/v1/embeddings"
 PAGE = {"/": ("index.html", "text/html"), "/chat.css": ("chat.css", "text/css"),
         "/chat.js": ("chat.js", "text/javascript"), "/markdown.js": ("markdown.js", "text/javascript")}  # fmt: skip
 
@@ -58,5 +60,5 @@ class AllowList:
         return method != "POST" and (path == "/ping" or path in PAGE)
 
 
-OWN = AllowList((CHAT, COMPLETIONS))
-VLLM = AllowList((CHAT, COMPLETIONS, "/v1/responses", "/v1/embeddings"))
+OWN = AllowList((CHAT, COMPLETIONS, RESPONSES))
+VLLM = AllowList((CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS))

@@ -15,13 +15,16 @@ from serving.errors import ApiError
 from serving.front.body import replay
 from serving.front.exchange import EXCHANGE, Application, HttpExchange, Message, Receive, Scope, Send
 from serving.front.readiness import Readiness
-from serving.front.routes import CHAT
+from serving.front.routes import CHAT, RESPONSES
 from serving.golden import ask_golden
 from serving.log import log_json, say
 from serving.openai import LONG_BODY, ChatRequest
 from serving.settings import ServerSettings
 
-_USAGE = re.compile(rb'"(prompt_tokens|completion_tokens)":\s*(\d+)')
+_USAGE = re.compile(rb'"(prompt|input|completion|output)_tokens":\s*(\d+)')
+_USAGE_NAMES = {b"prompt": "prompt_tokens", b"input": "prompt_tokens", b"completion": "completion_tokens",
+                b"output": "completion_tokens"}  # fmt: skip
+"""Names in the log; the second of each pair is the responses API's."""
 
 # What of vLLM's own parameters may pass, beside OpenAI's. The rest could have files read, addresses fetched, templates
 # rendered or tensors unpickled, or is bounded by nothing.
@@ -60,8 +63,9 @@ class VllmApp:
         if scope["method"] == "POST":
             body = (await receive())["body"]
             await asyncio.to_thread(check, body) if len(body) > LONG_BODY else check(body)
-            if scope["path"] == CHAT:
-                body = filled(body, self._defaults)
+            if scope["path"] in (CHAT, RESPONSES):
+                fill = filled if scope["path"] == CHAT else filled_response
+                body = fill(body, self._defaults)
             receive = replay(body, receive)
             # It was JSON, whatever its Content-Type; other headers would choose ranks, adapters, sessions or traces.
             own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
@@ -138,8 +142,26 @@ def filled(body: bytes, defaults: ServingDefaults) -> bytes:
     return json.dumps(request).encode()
 
 
-def _begins_with_system(messages: list[Any]) -> bool:
-    return bool(messages) and isinstance(messages[0], dict) and messages[0].get("role") in ("system", "developer")
+def filled_response(body: bytes, defaults: ServingDefaults) -> bytes:
+    """Returns a checked request of the responses API with the version's defaults, as `filled` does for chats.
+
+    Raises:
+        ApiError: 400, the answer would have to be stored, which vLLM would not say.
+    """
+    request = json.loads(body)
+    if request.get("store"):
+        raise ApiError(400, "store: answers are not stored", code="unsupported_parameter", param="store")
+    if request.get("max_output_tokens") is None:
+        request["max_output_tokens"] = defaults.max_tokens
+    begins = request.get("input")
+    if defaults.system_prompt and request.get("instructions") is None and not _begins_with_system(begins):
+        request["instructions"] = defaults.system_prompt
+    return json.dumps(request | {"store": False}).encode()
+
+
+def _begins_with_system(messages: Any) -> bool:
+    first = messages[0] if isinstance(messages, list) and messages else None
+    return isinstance(first, dict) and first.get("role") in ("system", "developer")
 
 
 def check(body: bytes) -> None:
@@ -177,11 +199,11 @@ def check(body: bytes) -> None:
 def _check_parts(messages: Any, name: str) -> None:
     """Refuses every part of a message that is not text, so that nothing is ever fetched."""
     for index, message in enumerate(messages if isinstance(messages, list) else []):
-        content = message.get("content") if isinstance(message, dict) else None
-        for part in content if isinstance(content, list) else []:
+        contents = ((field, message.get(field)) for field in ("content", "output") if isinstance(message, dict))
+        for field, part in ((f, part) for f, content in contents if isinstance(content, list) for part in content):
             kind = part.get("type") if isinstance(part, dict) else None
             if kind not in ("text", "input_text", "output_text", "refusal"):
-                param = f"{name}[{index}].content"
+                param = f"{name}[{index}].{field}"
                 raise ApiError(400, f"{param}: only text parts are supported", code="invalid_value", param=param)
 
 
@@ -216,7 +238,7 @@ class _Answer:
         await self._send(message)
 
     def _count(self, body: bytes) -> None:
-        found = {name.decode(): int(number) for name, number in _USAGE.findall(body[-2048:])}
+        found = {_USAGE_NAMES[name]: int(number) for name, number in _USAGE.findall(body[-2048:])}
         if self._stream:
             self._frames += body.count(b"data: {")
             found = {"completion_tokens": self._frames, **found}
