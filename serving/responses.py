@@ -7,41 +7,28 @@ import re
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, FailFast, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from contract.json_values import read_json
+from serving.bodies import Only, StrictBody
 from serving.errors import ApiError
-from serving.openai import ChatMessage, ChatRequest, StreamOptions, joined_parts, neutral, parse_body
+from serving.openai import ChatMessage, ChatRequest, StreamOptions, joined_parts, parse_body
 from serving.tools import (
     MAX_SCHEMAS,
     MAX_TOOLS,
     AssistantCall,
     AssistantFunction,
+    Mode,
     OfferedFunction,
     OfferedTool,
     ResponseFormat,
     SchemaFormat,
-    StrictBody,
     ToolChoice,
     ToolName,
 )
 
-# Fields that would change the answer and are not honoured: only values that mean the same as silence pass.
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "background": (False,),
-    "context_management": ([],),
-    "conversation": (),
-    "include": ([],),
-    "max_tool_calls": (),
-    "moderation": (),
-    "previous_response_id": (),
-    "prompt": (),
-    "reasoning": ({},),
-    "store": (False,),
-    "top_logprobs": (0,),
-    "truncation": ("disabled",),
-}
+_MOST_ITEMS = 2047
 _FIELDS_OF: dict[str, tuple[str, ...]] = {
     "message": ("role", "content"),
     "function_call": ("call_id", "name", "arguments"),
@@ -60,6 +47,18 @@ def _text(content: Any) -> Any:
     return joined_parts(content, kinds=("input_text", "output_text"), empty=("annotations", "logprobs"))
 
 
+class ResponseTextPart(StrictBody):
+    """A part of an item."""
+
+    type: Literal["input_text", "output_text"]
+    text: str
+    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
+    logprobs: Annotated[list[Any], Field(max_length=0)] | None = None
+
+
+_FROM_PARTS = BeforeValidator(_text, json_schema_input_type=str | list[ResponseTextPart] | None)
+
+
 def _object(text: str | None) -> str | None:
     try:
         if text and not isinstance(read_json(text), dict):
@@ -74,11 +73,11 @@ class InputItem(StrictBody):
 
     type: Literal["message", "function_call", "function_call_output"] = "message"
     role: Literal["user", "assistant", "system", "developer"] | None = None
-    content: Annotated[str | None, BeforeValidator(_text)] = None
+    content: Annotated[str | None, _FROM_PARTS] = None
     call_id: str | None = Field(default=None, max_length=256)
     name: ToolName | None = None
     arguments: Annotated[str | None, Field(max_length=MAX_SCHEMAS), AfterValidator(_object)] = None
-    output: Annotated[str | None, BeforeValidator(_text)] = None
+    output: Annotated[str | None, _FROM_PARTS] = None
 
     # An answer's fields, which clients send back with it.
     id: str | None = Field(default=None, max_length=256)
@@ -129,12 +128,14 @@ class TextOptions(StrictBody):
     """Options of an answer's text."""
 
     format: TextFormat | None = None
-    verbosity: Any = None
+    verbosity: Annotated[Any, Only(("medium",))] = None
 
-    @field_validator("verbosity")
-    @classmethod
-    def _only_neutral(cls, value: Any) -> Any:
-        return neutral(value, ("medium",))
+
+class NamedResponseTool(StrictBody):
+    """The tool that the model must call."""
+
+    type: Literal["function"]
+    name: str
 
 
 def _tool_choice(value: Any) -> Any:
@@ -154,11 +155,15 @@ def _items(value: Any) -> Any:
     return [{"role": "user", "content": value}] if isinstance(value, str) else value
 
 
+_Items = Annotated[list[InputItem], Field(min_length=1, max_length=_MOST_ITEMS)]
+_FROM_TEXT = BeforeValidator(_items, json_schema_input_type=str | _Items)
+
+
 class ResponsesRequest(StrictBody):
     """A body of /v1/responses. null is the same as absence."""
 
     model: str | None = Field(default=None, max_length=256)
-    input: Annotated[list[InputItem], FailFast(), BeforeValidator(_items)] = Field(min_length=1, max_length=2047)
+    input: Annotated[list[InputItem], FailFast(), _FROM_TEXT] = Field(min_length=1, max_length=_MOST_ITEMS)
     instructions: str | None = None
     max_output_tokens: int | None = Field(default=None, ge=1, lt=2**63)
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
@@ -166,23 +171,25 @@ class ResponsesRequest(StrictBody):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     tools: list[FunctionTool] | None = Field(default=None, max_length=MAX_TOOLS)
-    tool_choice: Annotated[Any, BeforeValidator(_tool_choice)] = None
+    tool_choice: Annotated[
+        Any, BeforeValidator(_tool_choice, json_schema_input_type=Mode | NamedResponseTool | None)
+    ] = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
 
-    background: Any = None
-    context_management: Any = None
-    conversation: Any = None
-    include: Any = None
-    max_tool_calls: Any = None
-    moderation: Any = None
-    previous_response_id: Any = None
-    prompt: Any = None
-    reasoning: Any = None
-    store: Any = None
-    top_logprobs: Any = None
-    truncation: Any = None
+    background: Annotated[Any, Only((False,))] = None
+    context_management: Annotated[Any, Only(([],))] = None
+    conversation: Annotated[Any, Only()] = None
+    include: Annotated[Any, Only(([],))] = None
+    max_tool_calls: Annotated[Any, Only()] = None
+    moderation: Annotated[Any, Only()] = None
+    previous_response_id: Annotated[Any, Only()] = None
+    prompt: Annotated[Any, Only()] = None
+    reasoning: Annotated[Any, Only(({},))] = None
+    store: Annotated[Any, Only((False,))] = None
+    top_logprobs: Annotated[Any, Only((0,))] = None
+    truncation: Annotated[Any, Only(("disabled",))] = None
 
     # These change no answer here.
     prompt_cache_key: Any = None
@@ -191,11 +198,6 @@ class ResponsesRequest(StrictBody):
     safety_identifier: Any = None
     service_tier: Any = None
     user: Any = None
-
-    @field_validator(*_NEUTRAL)
-    @classmethod
-    def _only_neutral(cls, value: Any, info: Any) -> Any:
-        return neutral(value, _NEUTRAL[info.field_name])
 
     @model_validator(mode="after")
     def _fields_fit(self) -> Self:

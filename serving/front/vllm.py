@@ -28,7 +28,7 @@ _USAGE_NAMES = {b"prompt": "prompt_tokens", b"input": "prompt_tokens", b"complet
 
 # What of vLLM's own parameters may pass, beside OpenAI's. The rest could have files read, addresses fetched, templates
 # rendered or tensors unpickled, or is bounded by nothing.
-_PARAMETERS = {
+PARAMETERS = {
     "add_generation_prompt", "audio", "continue_final_message", "dimensions", "echo", "encoding_format",
     "frequency_penalty", "function_call", "functions", "ignore_eos", "input", "instructions", "logit_bias", "logprobs",
     "max_completion_tokens", "max_output_tokens", "max_tokens", "messages", "metadata", "min_p", "min_tokens",
@@ -177,7 +177,7 @@ def check(body: bytes) -> None:
     if not isinstance(request, dict):
         raise ApiError(400, "the body: it is no object", code="invalid_value")
     for name in request:
-        if name not in _PARAMETERS:
+        if name not in PARAMETERS:
             shown = name[:64]
             raise ApiError(400, f"{shown} is not supported by this server", code="unknown_parameter", param=shown)
     for name, most in _BOUNDS.items():
