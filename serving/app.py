@@ -1,6 +1,8 @@
 """The routes of the kit's own engines, inside the front: completions, responses and the list of models."""
 
 import asyncio
+import base64
+import struct
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -10,8 +12,8 @@ from serving.engines.engine import GenerationRequest
 from serving.errors import ApiError
 from serving.frames import CompletionFrames, Delta, Frames
 from serving.front.exchange import EXCHANGE, HttpExchange, Receive, Scope, Send
-from serving.front.routes import CHAT, COMPLETIONS, RESPONSES
-from serving.openai import LONG_BODY, ChatRequest, CompletionRequest, parse_chat, parse_completion
+from serving.front.routes import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
+from serving.openai import LONG_BODY, ChatRequest, CompletionRequest, parse_chat, parse_completion, parse_embedding
 from serving.response_frames import ResponseFrames
 from serving.responses import ResponsesRequest, parse_responses
 from serving.service import Completion, Model, Service
@@ -35,13 +37,35 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: HttpExchange = scope[EXCHANGE]
         path, model = scope["path"], self._service.serving()
-        if path in _PARSERS:
+        if path == EMBEDDINGS:
+            await self._embed(exchange, (await receive())["body"], model)
+        elif path in _PARSERS:
             await self._complete(exchange, path, (await receive())["body"], model)
         elif path == "/v1/models":
             await exchange.answer_json(200, {"object": "list", "data": [_describe(model)]})
         else:
             _check_name(path.removeprefix("/v1/models/"), model)
             await exchange.answer_json(200, _describe(model))
+
+    async def _embed(self, exchange: HttpExchange, body: bytes, model: Model) -> None:
+        """Answers with the vector of each text."""
+        asked = await asyncio.to_thread(parse_embedding, body) if len(body) > LONG_BODY else parse_embedding(body)
+        if asked.model:
+            _check_name(asked.model, model)
+        if (form := model.manifest.embedding) is None:
+            raise _cannot(model, "it generates text, and gives no embeddings")
+        if asked.dimensions not in (None, form.dimensions):
+            what = f"dimensions: this model's vectors have {form.dimensions}, and are not shortened"
+            raise ApiError(400, what, code="unsupported_parameter", param="dimensions")
+        vectors, tokens = await self._service.embed(asked.input, model, form)
+        exchange.note(prompt_tokens=tokens)
+        as_text = asked.encoding_format == "base64"
+        data = [
+            {"object": "embedding", "index": index, "embedding": vector if as_text else _floats(vector)}
+            for index, vector in enumerate(vectors)
+        ]
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        await exchange.answer_json(200, {"object": "list", "data": data, "model": model.name, "usage": usage})
 
     async def _complete(self, exchange: HttpExchange, path: str, body: bytes, model: Model) -> None:
         """Answers a completion of a chat or a text, or a response, whole or as a stream."""
@@ -50,6 +74,8 @@ class App:
         asked = request.chat if isinstance(request, ResponsesRequest) else request
         if asked.model:  # OpenAI's clients must send one: "" where the address names the endpoint, as on SageMaker
             _check_name(asked.model, model)
+        if model.manifest.embedding:
+            raise _cannot(model, "it gives embeddings, and generates no text")
         if asked.stream_options and not asked.stream:
             raise ApiError(400, "stream_options needs stream", code="invalid_value", param="stream_options")
         with exchange.more_places(asked.answers - 1):
@@ -115,11 +141,21 @@ def _check_name(name: str, model: Model) -> None:
         raise ApiError(404, f"the model is {model.name!r}, not {name[:100]!r}", code="model_not_found", param="model")
 
 
+def _cannot(model: Model, what: str) -> ApiError:
+    return ApiError(400, f"{model.name}: {what}", code="unsupported_model", param="model")
+
+
+def _floats(vector: str) -> list[float]:
+    content = base64.b64decode(vector)
+    return list(struct.unpack(f"<{len(content) // 4}f", content))
+
+
 def _fingerprint(model: Model) -> str:
     return f"fp_{model.sha256[:12]}_{model.engine.precision}"
 
 
 def _describe(model: Model) -> dict[str, Any]:
+    form = model.manifest.embedding
     return {
         "id": model.name,
         "object": "model",
@@ -130,7 +166,7 @@ def _describe(model: Model) -> dict[str, Any]:
             "engine": model.engine.engine,
             "engine_version": model.engine.version,
             "precision": model.engine.precision,
-            "context_length": model.prompts.context_length,
+            "context_length": form.max_tokens if form else model.prompts.context_length,
             "licence": model.manifest.licence,
             "examples": _examples(model.manifest.golden),
         },

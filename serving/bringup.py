@@ -46,6 +46,13 @@ def _run(settings: ServerSettings, worker: WorkerProcess, report: Callable[[int,
             f"has {len(names)} files for the engine {engine}; at most {MOST_HANDLES} can be handed over",
             where=str(settings.model), fix="package it with larger weight files",
         )  # fmt: skip
-    order = LoadOrder(engine, tuple(names), settings.precision, settings.threads)
+    form = manifest.embedding
+    if form and engine != "openvino":
+        raise ServingError(
+            f"is an embedding model, which the engine {engine} can't run", where=str(settings.model / MANIFEST),
+            fix="`llmops models convert NAME@N` gives it OpenVINO's form; on a GPU, serve it with vLLM",
+        )  # fmt: skip
+    embedding = form.model_dump(include={"pooling", "normalize"}) if form else None
+    order = LoadOrder(engine, tuple(names), settings.precision, settings.threads, embedding)
     socket.send_fds(worker.sock, [encode({"load": asdict(order)})], [version.handles[name] for name in names])
     return version

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions and completions: validated requests."""
+"""OpenAI's chat completions, completions and embeddings: validated requests."""
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -100,6 +100,8 @@ class StreamOptions(StrictBody):
 
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 Stops = Annotated[list[Stop], Field(max_length=4)]
+Input = Annotated[str, Field(min_length=1)]
+Inputs = Annotated[list[Input], Field(min_length=1, max_length=2048)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 
 
@@ -222,6 +224,21 @@ class CompletionRequest(GenerationOptions):
     best_of: Annotated[Any, Only((1,))] = None
 
 
+class EmbeddingRequest(StrictBody):
+    """A body of /v1/embeddings."""
+
+    model: str | None = Field(default=None, max_length=256)
+    input: Inputs
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = Field(default=None, ge=1, lt=_INT64)
+    user: Any = None  # changes no answer here
+
+    @field_validator("input", mode="before", json_schema_input_type=Input | Inputs)
+    @classmethod
+    def _one_input(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
 _Body = TypeVar("_Body", bound=StrictBody)
 _CODES = {
     "missing": "missing_required_parameter",
@@ -250,6 +267,15 @@ def parse_completion(body: bytes) -> CompletionRequest:
         ApiError: 400, naming the parameter.
     """
     return parse_body(body, CompletionRequest)
+
+
+def parse_embedding(body: bytes) -> EmbeddingRequest:
+    """Validates a body of /v1/embeddings.
+
+    Raises:
+        ApiError: 400, naming the parameter.
+    """
+    return parse_body(body, EmbeddingRequest)
 
 
 def parse_body(body: bytes, kind: type[_Body]) -> _Body:

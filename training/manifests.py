@@ -33,7 +33,7 @@ def write_manifest(
         created=now(),
         licence=licence,
         engines=["openvino", "transformers"] if (folder / FOLDER).is_dir() else ["transformers"],
-        dtype=STORED_DTYPE,
+        dtype=fields.pop("dtype", STORED_DTYPE),
         files=file_entries(folder),
         lineage=lineage,
         golden=golden,

@@ -4,6 +4,7 @@ The converter, optimum-intel, requires an older transformers, so it runs in an e
 (requirements/export.txt), which the image names by EXPORT_VARIABLE, as `python -m training.openvino_form FOLDER`.
 """
 
+import json
 import logging
 import os
 import sys
@@ -56,6 +57,7 @@ def export_openvino(folder: Path) -> None:
 def _convert(folder: Path) -> None:
     import torch
 
+    from training.embedding import load_encoder
     from training.weights import load_model
 
     logging.getLogger("optimum").setLevel(logging.ERROR)
@@ -63,17 +65,18 @@ def _convert(folder: Path) -> None:
     from optimum.exporters.openvino.convert import export_from_model  # pyright: ignore[reportMissingImports]
     from optimum.intel.openvino.configuration import OVConfig  # pyright: ignore[reportMissingImports]
 
-    model = load_model(folder, torch.bfloat16)
+    generates = _generates(folder)
+    model = load_model(folder, torch.bfloat16) if generates else load_encoder(folder)
     # Inside of the folder: of what is around it, a job may write nothing.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".openvino-") as work:
         try:
             export_from_model(
                 model,
                 work,
-                task="text-generation-with-past",
+                task="text-generation-with-past" if generates else "feature-extraction",
                 # Without a dtype, optimum would compress larger models to int8.
                 ov_config=OVConfig(dtype="fp32"),
-                patch_16bit_model=True,
+                patch_16bit_model=model.dtype == torch.bfloat16,
             )
         except (ValueError, NotImplementedError) as e:
             raise KitError(
@@ -89,6 +92,12 @@ def _convert(folder: Path) -> None:
             if source.exists():
                 source.rename(target / name)
                 (target / name).chmod(0o644)
+
+
+def _generates(folder: Path) -> bool:
+    """Returns whether the model of a checked folder has a head that generates text; otherwise it embeds."""
+    kinds = json.loads((folder / "config.json").read_text()).get("architectures") or []
+    return any(str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds)
 
 
 def main(folder: Path) -> int:

@@ -3,9 +3,9 @@
 import copy
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contract.documents.dataset import FileEntry, Files
 from contract.documents.document import Document, Part
@@ -130,6 +130,18 @@ class Golden(Part):
     max_tokens: int = 64
 
 
+Pooling = Literal["mean", "cls", "last"]
+
+
+class EmbeddingForm(Part):
+    """How an embedding model makes one vector of a text."""
+
+    pooling: Pooling = Field(description="Of the tokens' vectors: their mean, the first one, or the last one.")
+    normalize: bool = Field(description="Scaled to length 1.")
+    dimensions: int
+    max_tokens: int = Field(description="Of a text.")
+
+
 def _migrate_1(data: dict[str, Any]) -> dict[str, Any]:
     """Migrates to model/2, which counts groups; leaves unreadable fields to validation."""
     data = copy.deepcopy(data)
@@ -160,4 +172,15 @@ class ModelManifest(Document):
     )
     training: TrainingFacts | None = None
     serving: ServingDefaults = ServingDefaults()
-    golden: list[Golden] = Field(min_length=1)
+    golden: list[Golden] = Field(description="At least one; of an embedding model, none.")
+    embedding: EmbeddingForm | None = Field(
+        default=None,
+        exclude_if=lambda form: form is None,
+        description="Of an embedding model, which generates nothing.",
+    )
+
+    @model_validator(mode="after")
+    def _has_golden_prompts(self) -> Self:
+        if bool(self.golden) == bool(self.embedding):
+            raise ValueError("golden: a model that generates has at least one prompt, an embedding model none")
+        return self

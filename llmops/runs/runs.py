@@ -58,7 +58,9 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
     dataset = put_dataset(platform, recipe, recipe_path, say)
     # Its form for CPUs can wait until somebody serves it: `llmops models convert`.
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent, openvino=False)
-    platform.store().signed_manifest(base, platform.outputs.signing.public_key)
+    if platform.store().signed_manifest(base, platform.outputs.signing.public_key).embedding:
+        what, where = f"{base.alias} is an embedding model, which is not trained", f"{recipe_path}: base_model.source"
+        raise KitError(what, where=where, fix="take a model that generates text")
     spec = RunSpec.new(
         id=f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}",
         created=now(),

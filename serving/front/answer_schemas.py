@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from serving.front.routes import CHAT, COMPLETIONS, PAGE, RESPONSES, Kind
+from serving.front.routes import CHAT, COMPLETIONS, EMBEDDINGS, PAGE, RESPONSES, Kind
 
 Schema = dict[str, Any]
 
@@ -82,6 +82,14 @@ SCHEMAS: dict[str, Schema] = {
         )),
         usage=_USAGE,
     ),
+    "EmbeddingList": _object(
+        object=_one_of("list"),
+        data=_list(_object(
+            object=_one_of("embedding"), index=_WHOLE, embedding={"anyOf": [_list(_NUMBER), _TEXT]}
+        )),
+        model=_TEXT,
+        usage=_object(prompt_tokens=_WHOLE, total_tokens=_WHOLE),
+    ),
     "Response": _object(
         id=_TEXT, object=_one_of("response"), created_at=_WHOLE, status=_one_of("completed", "incomplete"),
         background=_one_of(False), error=_one_of(None), incomplete_details=_MAYBE_OBJECT, instructions=_MAYBE_TEXT,
@@ -96,6 +104,7 @@ _ANSWERS = {
     CHAT: "ChatCompletion",
     COMPLETIONS: "Completion",
     RESPONSES: "Response",
+    EMBEDDINGS: "EmbeddingList",
     "/ping": "Health",
     "/v1/models": "ModelList",
     "/v1/models/{name}": "Model",
@@ -116,7 +125,7 @@ def answer_of(path: str, kind: Kind, *, foreign: bool) -> Schema:
         return _answer("text/plain", _TEXT)
     own = path in _ANSWERS and (kind == "ping" or not foreign)
     found = _answer("application/json", _named(_ANSWERS[path]) if own else _ANY_OBJECT)
-    if kind == "generate":  # with "stream": true
+    if kind == "generate" and path != EMBEDDINGS:  # with "stream": true
         found["content"]["text/event-stream"] = {}
     return found
 

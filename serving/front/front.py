@@ -28,7 +28,7 @@ from serving.front.keys import Caller, Keys
 from serving.front.openapi import description
 from serving.front.page import Page
 from serving.front.readiness import Readiness
-from serving.front.routes import OWN, VLLM, AllowList, Route
+from serving.front.routes import ROUTES, AllowList, Route
 from serving.front.vllm import PARAMETERS, VllmApp
 from serving.log import log_json, say
 from serving.metrics import Metrics
@@ -66,7 +66,6 @@ class Front:
         self.admission = Admission(self._settings.limits)
         self._foreign = VllmApp(app, self._settings, self.readiness) if settings is None else None
         self._app = self._foreign or app
-        self._routes: AllowList = VLLM if self._foreign else OWN
         self._keys = Keys(self._settings)
         self._page = Page()
         admission, watch = self.admission, self.metrics.watch
@@ -98,7 +97,7 @@ class Front:
 
     async def _answer(self, exchange: HttpExchange, receive: Receive) -> None:
         path, method = exchange.scope["path"], exchange.scope["method"]
-        route = self._routes.find(path)
+        route = ROUTES.find(path)
         if route:
             exchange.route = route.path
         caller = self._authenticated(exchange)
@@ -128,7 +127,7 @@ class Front:
     def _description(self) -> bytes:
         """The content of /openapi.json."""
         keyed = self._settings.auth == "key"
-        return description(self._routes, keyed=keyed, parameters=PARAMETERS if self._foreign else ())
+        return description(ROUTES, keyed=keyed, parameters=PARAMETERS if self._foreign else ())
 
     def _authenticated(self, exchange: HttpExchange) -> Caller:
         """Returns the caller; called before the response can reveal whether a route exists."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from serving.front.answer_schemas import SCHEMAS, answer_of
-from serving.front.routes import CHAT, COMPLETIONS, RESPONSES, AllowList, Kind, Route
+from serving.front.routes import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, AllowList, Kind, Route
 
 REFUSALS = {
     400: "The request is invalid, or asks for what can't be honoured; `param` names it.",
@@ -30,7 +30,12 @@ REFUSALS = {
 _ANY_ROUTE = (400, 401, 405, 408, 414, 417, 429, 431, 500, 503)
 _ENGINE = (422, 501)
 """Further ones of engines that are not the kit's own."""
-_BODIES = {CHAT: "ChatRequest", COMPLETIONS: "CompletionRequest", RESPONSES: "ResponsesRequest"}
+_BODIES = {
+    CHAT: "ChatRequest",
+    COMPLETIONS: "CompletionRequest",
+    RESPONSES: "ResponsesRequest",
+    EMBEDDINGS: "EmbeddingRequest",
+}
 
 
 def description(routes: AllowList, *, keyed: bool, parameters: Iterable[str] = ()) -> bytes:
@@ -90,10 +95,10 @@ def _refusal(status: int) -> dict[str, Any]:
 def _own_bodies() -> dict[str, Any]:
     from pydantic.json_schema import models_json_schema
 
-    from serving.openai import ChatRequest, CompletionRequest
+    from serving.openai import ChatRequest, CompletionRequest, EmbeddingRequest
     from serving.responses import ResponsesRequest
 
-    models = [(model, "validation") for model in (ChatRequest, CompletionRequest, ResponsesRequest)]
+    models = [(model, "validation") for model in (ChatRequest, CompletionRequest, ResponsesRequest, EmbeddingRequest)]
     return models_json_schema(models, ref_template="#/components/schemas/{model}")[1]["$defs"]  # pyright: ignore[reportArgumentType]
 
 

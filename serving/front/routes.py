@@ -35,7 +35,7 @@ class Route:
 
 
 class AllowList:
-    """An engine's allow list."""
+    """The allow list of a front."""
 
     def __init__(self, generate: tuple[str, ...]) -> None:
         """Builds the routes; `generate` lists the paths of the engine's app that take a place in its batch."""
@@ -68,5 +68,5 @@ class AllowList:
         return method != "POST" and (path in ("/ping", OPENAPI) or path in PAGE)
 
 
-OWN = AllowList((CHAT, COMPLETIONS, RESPONSES))
-VLLM = AllowList((CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS))
+ROUTES = AllowList((CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS))
+"""The routes before every engine."""

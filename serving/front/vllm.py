@@ -8,6 +8,7 @@ import traceback
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from contract.documents.model import ModelManifest
 from contract.documents.recipe import ServingDefaults
 from contract.errors import KitError
 from contract.integrity.signing import verify_manifest
@@ -15,7 +16,7 @@ from serving.errors import ApiError
 from serving.front.body import replay
 from serving.front.exchange import EXCHANGE, Application, HttpExchange, Message, Receive, Scope, Send
 from serving.front.readiness import Readiness
-from serving.front.routes import CHAT, RESPONSES
+from serving.front.routes import CHAT, EMBEDDINGS, RESPONSES
 from serving.golden import ask_golden
 from serving.log import log_json, say
 from serving.openai import LONG_BODY, ChatRequest
@@ -98,7 +99,7 @@ class VllmApp:
             manifest, sha256 = verify_manifest(settings.model, settings.public_key, settings.identity)
             self._defaults = manifest.serving
             readiness.enter("answering golden prompts")
-            quality = await ask_golden(manifest.golden, self._texts)
+            passed = await self._passes(manifest, sha256)
         except (KitError, ApiError) as e:
             say(f"failed: {e}")
             readiness.enter("failed")
@@ -107,26 +108,43 @@ class VllmApp:
             say("failed:\n" + traceback.format_exc())
             readiness.enter("failed")
             return
-        name = settings.name or manifest.name
-        log_json({"event": "quality", "when": "readiness", "model": name, "sha256": sha256,
-                  "passed": quality.passed, "total": quality.total, "score": quality.score})  # fmt: skip
-        if quality.failure:
-            say(f"golden prompts: {quality.failure}")
-            if settings.golden == "required":
-                readiness.enter("failed")
-                return
-        readiness.model = {"model": name, "sha256": sha256}
+        if not passed:
+            readiness.enter("failed")
+            return
+        readiness.model = {"model": settings.name or manifest.name, "sha256": sha256}
         if readiness.phase != "stopping":
             readiness.open = True
             readiness.enter("ready")
             say("ready")
 
+    async def _passes(self, manifest: ModelManifest, sha256: str) -> bool:
+        """Asks the golden prompts, and returns whether the version may serve; of an embedding model, which has none,
+        a vector shows that it computes.
+
+        Raises:
+            ApiError: vLLM refused a request.
+        """
+        if manifest.embedding:
+            await self._asked(EMBEDDINGS, b'{"input": "ready"}')
+            return True
+        settings, name = self._settings, self._settings.name or manifest.name
+        quality = await ask_golden(manifest.golden, self._texts)
+        log_json({"event": "quality", "when": "readiness", "model": name, "sha256": sha256,
+                  "passed": quality.passed, "total": quality.total, "score": quality.score})  # fmt: skip
+        if quality.failure:
+            say(f"golden prompts: {quality.failure}")
+        return not quality.failure or settings.golden != "required"
+
     async def _texts(self, request: ChatRequest) -> AsyncGenerator[str, None]:
         body = request.model_dump_json(exclude_none=True).encode()
-        status, answer = await ask(self._app, "POST", CHAT, filled(body, self._defaults), owner=self._owner)
+        answer = await self._asked(CHAT, filled(body, self._defaults))
+        yield json.loads(answer)["choices"][0]["message"]["content"] or ""
+
+    async def _asked(self, path: str, body: bytes) -> bytes:
+        status, answer = await ask(self._app, "POST", path, body, owner=self._owner)
         if status != 200:
             raise ApiError(503, f"the engine answered {status}: {answer[:500].decode(errors='replace')}")
-        yield json.loads(answer)["choices"][0]["message"]["content"] or ""
+        return answer
 
 
 def filled(body: bytes, defaults: ServingDefaults) -> bytes:

@@ -13,7 +13,7 @@ import serving
 from serving.engines.engine import GenerationRequest
 from serving.frames import CompletionFrames, Delta, Frames, usage_of
 from serving.front.openapi import REFUSALS, description
-from serving.front.routes import CHAT, COMPLETIONS, OWN, RESPONSES, VLLM, AllowList
+from serving.front.routes import CHAT, COMPLETIONS, RESPONSES, ROUTES
 from serving.front.vllm import PARAMETERS
 from serving.response_frames import ResponseFrames
 from serving.responses import parse_responses
@@ -26,20 +26,20 @@ def refused_in(path: Path) -> set[int]:
     return {c.args[0].value for c in named if isinstance(c.args[0], ast.Constant) and isinstance(c.args[0].value, int)}
 
 
-@pytest.mark.parametrize(("routes", "parameters"), [(OWN, ()), (VLLM, PARAMETERS)])
-def test_all_routes_and_refusals_are_described_and_none_else(routes: AllowList, parameters: set[str]) -> None:
-    told = json.loads(description(routes, keyed=True, parameters=parameters))
-    taken = {(route.path, method.lower()) for route in routes.routes() for method in route.kinds}
+@pytest.mark.parametrize("parameters", [(), PARAMETERS])
+def test_all_routes_and_refusals_are_described_and_none_else(parameters: set[str]) -> None:
+    told = json.loads(description(ROUTES, keyed=True, parameters=parameters))
+    taken = {(route.path, method.lower()) for route in ROUTES.routes() for method in route.kinds}
     assert {(path, method) for path, methods in told["paths"].items() for method in methods} == taken
-    for route in routes.routes():
-        assert routes.find(route.path.replace("{name}", "tiny@1")) is route
+    for route in ROUTES.routes():
+        assert ROUTES.find(route.path.replace("{name}", "tiny@1")) is route
     opened = {path for path, methods in told["paths"].items() if methods.get("get", {}).get("security") == []}
     assert {"/", "/ping", "/openapi.json"} <= opened
     assert not opened & {"/metrics", "/v1/models"}
     if not parameters:
         described = {int(s) for ms in told["paths"].values() for m in ms.values() for s in m["responses"]}
         assert described == {200, *REFUSALS}
-    unkeyed = json.loads(description(routes, keyed=False, parameters=parameters))
+    unkeyed = json.loads(description(ROUTES, keyed=False, parameters=parameters))
     assert "security" not in unkeyed["paths"]["/metrics"]["get"]
 
 
@@ -49,7 +49,7 @@ def test_every_refusal_in_the_code_is_in_the_table() -> None:
 
 
 def test_answers_are_as_described() -> None:
-    told = json.loads(description(OWN, keyed=True))
+    told = json.loads(description(ROUTES, keyed=True))
     deltas, usage = [Delta("Hello", finish="stop")], usage_of(1, 2)
     asked = parse_responses(b'{"input": "Hello"}')
     wholes: dict[str, dict[str, Any]] = {
