@@ -49,7 +49,7 @@ class Prompts:
         self.takes_tools = self._template.takes_tools
         self.call_form: CallForm | None = form_of(source)
         self.context_length = _context_length(files)
-        self.stop_ids = self._stop_ids(files) if chats else ()
+        self.stop_ids: tuple[int, ...] = self._stop_ids(files) if chats else ()
         specials = self._tokenizer.get_added_tokens_decoder()
         # Where a tokenizer counts the calls' own markup among its special tokens, it is still a part of the answer.
         self._markup = {i: t.content for i, t in specials.items() if t.special and t.content in (OPEN, CLOSE)}

@@ -6,7 +6,7 @@ https://sbert.net/docs/sentence_transformer/usage/custom_models.html (modules.js
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from contract.documents.model import EmbeddingForm, Pooling
 from contract.errors import KitError
@@ -56,7 +56,7 @@ def _pooling(config: dict[str, Any], path: Path) -> Pooling:
     others = [n for n, v in config.items() if n.startswith("pooling_mode_") and v and n not in _FLAGS]
     if len(modes) != 1 or others or not modes <= set(get_args(Pooling)):
         raise KitError(f"pools by {', '.join(map(str, [*modes, *others])) or 'nothing'}", where=str(path), fix=_FIX)
-    return modes.pop()
+    return cast(Pooling, modes.pop())
 
 
 def store_embedding_model(source: Path, target: Path) -> StoredAs:

@@ -7,7 +7,7 @@ from serving.front.routes import CHAT, COMPLETIONS, EMBEDDINGS, PAGE, RESPONSES,
 Schema = dict[str, Any]
 
 
-def _object(optional: tuple[str, ...] = (), **properties: Schema) -> Schema:
+def _object(optional: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
     required = [name for name in properties if name not in optional]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 

@@ -83,14 +83,16 @@ def test_vectors_are_those_of_transformers(server: ServingProcess, tmp_path: Pat
     many = client.embeddings.create(model="encoder@1", input=TEXTS * 600).data  # of several batches, in their order
     for each, vector in zip(many[-3:], told, strict=True):
         assert each.embedding == pytest.approx(vector, abs=1e-4)
-    for fields, param in (
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"dimensions": 16}, "dimensions"),
         ({"input": [TEXTS[0], "fox " * 20]}, "input[1]"),
         ({"input": [1, 2]}, "input[0]"),
         ({"input": []}, "input"),
-    ):
+    ]
+    for fields, param in refused:
+        asked = {"model": "encoder@1", "input": TEXTS} | fields
         with pytest.raises(BadRequestError) as caught:
-            client.embeddings.create(**{"model": "encoder@1", "input": TEXTS} | fields)
+            client.embeddings.create(**asked)
         assert caught.value.param == param
     assert {request.get("prompt_tokens") for request in server.requests()} >= {3, 22}
 

@@ -155,9 +155,10 @@ def test_a_response_has_the_answer_of_the_chat_whole_and_streamed(client: OpenAI
     form: Any = {"format": {"type": "json_schema", "name": "switch", "schema": SWITCH}}
     held = client.responses.create(**asked, text=form)
     assert isinstance(json.loads(held.output_text)["on"], bool)
-    for fields, param in (({"previous_response_id": "resp_1"}, "previous_response_id"),
-                          ({"max_output_tokens": 40_000}, "input"),
-                          ({"text": {"format": form["format"] | {"schema": {"not": {}}}}}, "text.format")):  # fmt: skip
+    unknown: Any = {"text": {"format": form["format"] | {"schema": {"not": {}}}}}
+    refused: list[tuple[Any, str]] = [({"previous_response_id": "resp_1"}, "previous_response_id"),
+                                      ({"max_output_tokens": 40_000}, "input"), (unknown, "text.format")]  # fmt: skip
+    for fields, param in refused:
         with pytest.raises(BadRequestError) as caught:
             client.responses.create(**asked, **fields)
         assert caught.value.param == param
