@@ -102,7 +102,7 @@ def read_config(folder: Path, wanted: NamedEntities) -> dict[str, Any]:
     """
     where = "data.prepare.ner.model"
     manifest = ModelManifest.load(folder / MANIFEST)
-    manifest.require_task("token-classification", f"{where}: {wanted.model}")
+    manifest.require_task(f"{where}: {wanted.model}", "token-classification")
     if "openvino" not in manifest.engines:
         fix = f"run `llmops models convert {wanted.model}`, and name the version that it makes"
         raise DataError(f"{wanted.model} lacks OpenVINO's form, by which it is run", where=where, fix=fix)

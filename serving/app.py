@@ -1,20 +1,31 @@
-"""The routes of the kit's own engines, inside the front: completions and the list of models."""
+"""The routes of the kit's own engines, inside the front: completions, responses and the list of models."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import base64
+import struct
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from contract.documents.model import Golden
+from serving.engines.engine import GenerationRequest
 from serving.errors import ApiError
 from serving.frames import CompletionFrames, Delta, Frames
 from serving.front.exchange import EXCHANGE, HttpExchange, Receive, Scope, Send
-from serving.front.routes import CHAT, COMPLETIONS
-from serving.openai import LONG_BODY, ChatRequest, CompletionRequest, parse_chat, parse_completion
+from serving.front.routes import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
+from serving.openai import LONG_BODY, ChatRequest, CompletionRequest, parse_chat, parse_completion, parse_embedding
+from serving.response_frames import ResponseFrames
+from serving.responses import ResponsesRequest, parse_responses
 from serving.service import Completion, Model, Service
 
 _EXAMPLES, _LONGEST_EXAMPLE = 3, 120
 _STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
+
+_PARSERS: dict[str, Callable[[bytes], ChatRequest | CompletionRequest | ResponsesRequest]] = {
+    CHAT: parse_chat,
+    COMPLETIONS: parse_completion,
+    RESPONSES: parse_responses,
+}
 
 
 class App:
@@ -26,7 +37,9 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: HttpExchange = scope[EXCHANGE]
         path, model = scope["path"], self._service.serving()
-        if path in (CHAT, COMPLETIONS):
+        if path == EMBEDDINGS:
+            await self._embed(exchange, (await receive())["body"], model)
+        elif path in _PARSERS:
             await self._complete(exchange, path, (await receive())["body"], model)
         elif path == "/v1/models":
             await exchange.answer_json(200, {"object": "list", "data": [_describe(model)]})
@@ -34,29 +47,59 @@ class App:
             _check_name(path.removeprefix("/v1/models/"), model)
             await exchange.answer_json(200, _describe(model))
 
+    async def _embed(self, exchange: HttpExchange, body: bytes, model: Model) -> None:
+        """Answers with the vector of each text."""
+        asked = await asyncio.to_thread(parse_embedding, body) if len(body) > LONG_BODY else parse_embedding(body)
+        if asked.model:
+            _check_name(asked.model, model)
+        if (form := model.manifest.embedding) is None:
+            raise _cannot(model, "it generates text, and gives no embeddings")
+        if asked.dimensions not in (None, form.dimensions):
+            what = f"dimensions: this model's vectors have {form.dimensions}, and are not shortened"
+            raise ApiError(400, what, code="unsupported_parameter", param="dimensions")
+        vectors, tokens = await self._service.embed(asked.input, model, form)
+        exchange.note(prompt_tokens=tokens)
+        as_text = asked.encoding_format == "base64"
+        data = [
+            {"object": "embedding", "index": index, "embedding": vector if as_text else _floats(vector)}
+            for index, vector in enumerate(vectors)
+        ]
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        await exchange.answer_json(200, {"object": "list", "data": data, "model": model.name, "usage": usage})
+
     async def _complete(self, exchange: HttpExchange, path: str, body: bytes, model: Model) -> None:
-        """Answers a completion of a chat or a text, whole or as a stream."""
-        service = self._service
-        parse = parse_completion if path == COMPLETIONS else parse_chat
-        asked = await asyncio.to_thread(parse, body) if len(body) > LONG_BODY else parse(body)
+        """Answers a completion of a chat or a text, or a response, whole or as a stream."""
+        service, parse = self._service, _PARSERS[path]
+        request = await asyncio.to_thread(parse, body) if len(body) > LONG_BODY else parse(body)
+        asked = request.chat if isinstance(request, ResponsesRequest) else request
         if asked.model:  # OpenAI's clients must send one: "" where the address names the endpoint, as on SageMaker
             _check_name(asked.model, model)
+        if model.manifest.embedding:
+            raise _cannot(model, "it gives embeddings, and generates no text")
         if asked.stream_options and not asked.stream:
             raise ApiError(400, "stream_options needs stream", code="invalid_value", param="stream_options")
         with exchange.more_places(asked.answers - 1):
-            answer, generation = await service.prepare(asked, model, exchange.started)
+            try:
+                answer, generation = await service.prepare(asked, model, exchange.started)
+            except ApiError as e:
+                raise (request.renamed(e) if isinstance(request, ResponsesRequest) else e) from None
             try:
                 async with aclosing(service.generate(asked, model, answer, generation)) as pieces:
+                    frames = _frames(request, model, generation)
                     if asked.stream:
-                        await self._stream(exchange, _frames(asked, model), answer, pieces)
+                        await self._stream(exchange, frames, answer, pieces)
                     else:
                         deltas = [delta async for some in pieces for delta in some]
-                        await exchange.answer_json(200, _frames(asked, model).whole(deltas, answer.usage()))
+                        await exchange.answer_json(200, frames.whole(deltas, answer.usage()))
             finally:
                 _note(exchange, answer)
 
     async def _stream(
-        self, exchange: HttpExchange, frames: Frames, answer: Completion, pieces: AsyncGenerator[list[Delta], None]
+        self,
+        exchange: HttpExchange,
+        frames: Frames | ResponseFrames,
+        answer: Completion,
+        pieces: AsyncGenerator[list[Delta], None],
     ) -> None:
         """Sends a stream. Nothing is sent before the first token, so that an error until then still has its own
         status.
@@ -73,10 +116,14 @@ class App:
         await send({"type": "http.response.body", "body": start + frames.end(answer.usage())})
 
 
-def _frames(asked: ChatRequest | CompletionRequest, model: Model) -> Frames:
-    kind = Frames if isinstance(asked, ChatRequest) else CompletionFrames
-    with_usage = bool(asked.stream_options and asked.stream_options.include_usage)
-    return kind(model.name, _fingerprint(model), answers=asked.answers, with_usage=with_usage)
+def _frames(
+    request: ChatRequest | CompletionRequest | ResponsesRequest, model: Model, generation: GenerationRequest
+) -> Frames | ResponseFrames:
+    if isinstance(request, ResponsesRequest):
+        return ResponseFrames(request, model.name, generation)
+    kind = Frames if isinstance(request, ChatRequest) else CompletionFrames
+    with_usage = bool(request.stream_options and request.stream_options.include_usage)
+    return kind(model.name, _fingerprint(model), answers=request.answers, with_usage=with_usage)
 
 
 def _note(exchange: HttpExchange, answer: Completion) -> None:
@@ -94,11 +141,21 @@ def _check_name(name: str, model: Model) -> None:
         raise ApiError(404, f"the model is {model.name!r}, not {name[:100]!r}", code="model_not_found", param="model")
 
 
+def _cannot(model: Model, what: str) -> ApiError:
+    return ApiError(400, f"{model.name}: {what}", code="unsupported_model", param="model")
+
+
+def _floats(vector: str) -> list[float]:
+    content = base64.b64decode(vector)
+    return list(struct.unpack(f"<{len(content) // 4}f", content))
+
+
 def _fingerprint(model: Model) -> str:
     return f"fp_{model.sha256[:12]}_{model.engine.precision}"
 
 
 def _describe(model: Model) -> dict[str, Any]:
+    form = model.manifest.embedding
     return {
         "id": model.name,
         "object": "model",
@@ -109,7 +166,7 @@ def _describe(model: Model) -> dict[str, Any]:
             "engine": model.engine.engine,
             "engine_version": model.engine.version,
             "precision": model.engine.precision,
-            "context_length": model.prompts.context_length,
+            "context_length": form.max_tokens if form else model.prompts.context_length,
             "licence": model.manifest.licence,
             "examples": model.manifest.page.questions or _examples(model.manifest.golden),
             "tools": model.manifest.page.tools,

@@ -36,6 +36,7 @@ class BringUp:
 def _run(settings: ServerSettings, worker: WorkerProcess, report: Callable[[int, int], None]) -> VerifiedVersion:
     version = VerifiedVersion.open(settings.model, settings.public_key, settings.identity, report)
     manifest = version.manifest
+    manifest.require_task(str(settings.model / MANIFEST), "text-generation", "feature-extraction")
     require_name(settings.name or manifest.name, manifest.name, str(settings.model / MANIFEST))
     engine = choose_engine(settings.engine, manifest.engines, os.environ).engine
     names = sorted(name for name in version.handles if name.startswith("openvino/") == (engine == "openvino"))
@@ -46,6 +47,13 @@ def _run(settings: ServerSettings, worker: WorkerProcess, report: Callable[[int,
             f"has {len(names)} files for the engine {engine}; at most {MOST_HANDLES} can be handed over",
             where=str(settings.model), fix="package it with larger weight files",
         )  # fmt: skip
-    order = LoadOrder(engine, tuple(names), settings.precision, settings.threads)
+    form = manifest.embedding
+    if form and engine != "openvino":
+        raise ServingError(
+            f"is an embedding model, which the engine {engine} can't run", where=str(settings.model / MANIFEST),
+            fix="`llmops models convert NAME@N` gives it OpenVINO's form; on a GPU, serve it with vLLM",
+        )  # fmt: skip
+    embedding = form.model_dump(include={"pooling", "normalize"}) if form else None
+    order = LoadOrder(engine, tuple(names), settings.precision, settings.threads, embedding)
     socket.send_fds(worker.sock, [encode({"load": asdict(order)})], [version.handles[name] for name in names])
     return version

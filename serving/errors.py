@@ -9,10 +9,14 @@ from contract.http_guard import error_body
 class ApiError(Exception):
     """Error for a request that can't be answered. Never contains a prompt or a key."""
 
-    def __init__(self, status: int, message: str, *, code: str = "", param: str = "", retry_after: int = 0) -> None:
+    def __init__(
+        self, status: int, message: str, *, code: str = "", param: str = "", retry_after: int = 0, allow: str = ""
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
+        self.allow = allow
+        """The methods that a route takes, for status 405."""
         self.body: dict[str, Any] = error_body(status, message, code, param)
 
     def frame(self) -> bytes:

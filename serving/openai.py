@@ -1,10 +1,11 @@
-"""OpenAI's chat completions and completions: validated requests."""
+"""OpenAI's chat completions, completions and embeddings: validated requests."""
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, FailFast, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from serving.bodies import Only, StrictBody
 from serving.errors import ApiError
 from serving.tools import (
     MAX_TOOLS,
@@ -12,7 +13,6 @@ from serving.tools import (
     Choice,
     OfferedTool,
     ResponseFormat,
-    StrictBody,
     ToolChoice,
     check_request_schema,
     check_size,
@@ -30,31 +30,30 @@ _INT64 = 2**63
 MAX_ANSWERS = 8
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
-# Fields that would change the answer and are not honoured: only values that mean the same as silence pass.
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "logit_bias": ({},),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
-    "modalities": (["text"],),
-}
-_NEUTRAL_OF_COMPLETIONS: dict[str, tuple[Any, ...]] = {
-    "logit_bias": ({},),
-    "logprobs": (),
-    "echo": (False,),
-    "suffix": ("",),
-    "best_of": (1,),
-}
+
+class TextPart(StrictBody):
+    """A part of a message."""
+
+    type: Literal["text"]
+    text: str
 
 
-def _text_of(content: Any) -> Any:
-    """Joins text parts; refuses all other parts, so that nothing is ever fetched."""
+def joined_parts(content: Any, *, kinds: tuple[str, ...] = ("text",), empty: tuple[str, ...] = ()) -> Any:
+    """Joins text parts; refuses all other parts, so that nothing is ever fetched.
+
+    Args:
+        content: a text, or a list of parts.
+        kinds: the types of text parts.
+        empty: further fields that a part may have, without content.
+    """
     if not isinstance(content, list):
         return content
     texts: list[str] = []
     for index, part in enumerate(content):
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind != "text" or not isinstance(part.get("text"), str) or len(part) != 2:
-            shown = kind if isinstance(kind, str) and kind != "text" else "this"
+        known = isinstance(kind, str) and kind in kinds and isinstance(part.get("text"), str)
+        if not known or any(name not in empty or part[name] for name in part.keys() - {"type", "text"}):
+            shown = kind if isinstance(kind, str) and kind not in kinds else "this"
             raise PydanticCustomError("part", "part {index}: {shown} is not supported, only text parts are",
                                       {"index": index, "shown": shown[:40]})  # fmt: skip
         texts.append(part["text"])
@@ -65,7 +64,9 @@ class ChatMessage(StrictBody):
     """One message of a conversation; its content is text, whatever form it came in."""
 
     role: Role
-    content: Annotated[str | None, BeforeValidator(_text_of)] = None
+    content: Annotated[
+        str | None, BeforeValidator(joined_parts, json_schema_input_type=str | list[TextPart] | None)
+    ] = None
     """None only beside `tool_calls`."""
     name: str | None = Field(default=None, max_length=64)
     tool_calls: list[AssistantCall] | None = Field(default=None, max_length=MAX_TOOLS)
@@ -98,6 +99,9 @@ class StreamOptions(StrictBody):
 
 
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
+Stops = Annotated[list[Stop], Field(max_length=4)]
+Input = Annotated[str, Field(min_length=1)]
+Inputs = Annotated[list[Input], Field(min_length=1, max_length=2048)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 
 
@@ -111,16 +115,16 @@ class GenerationOptions(StrictBody):
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
     top_p: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
     n: int | None = Field(default=None, ge=1, le=MAX_ANSWERS)
-    stop: list[Stop] | None = Field(default=None, max_length=4)
+    stop: Stops | None = None
     seed: int | None = Field(default=None, ge=-_INT64, lt=_INT64)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    logit_bias: Any = None
+    logit_bias: Annotated[Any, Only(({},))] = None
     user: Any = None  # changes no answer here
 
-    @field_validator("stop", mode="before")
+    @field_validator("stop", mode="before", json_schema_input_type=Stop | Stops | None)
     @classmethod
     def _one_stop(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
@@ -154,9 +158,9 @@ class ChatRequest(GenerationOptions):
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
 
-    functions: Any = None
-    function_call: Any = None
-    modalities: Any = None
+    functions: Annotated[Any, Only(([],))] = None
+    function_call: Annotated[Any, Only(("none", "auto"))] = None
+    modalities: Annotated[Any, Only((["text"],))] = None
 
     # These change no answer here.
     metadata: Any = None
@@ -164,11 +168,6 @@ class ChatRequest(GenerationOptions):
     service_tier: Any = None
     safety_identifier: Any = None
     prompt_cache_key: Any = None
-
-    @field_validator(*_NEUTRAL)
-    @classmethod
-    def _only_neutral(cls, value: Any, info: Any) -> Any:
-        return _neutral(value, _NEUTRAL[info.field_name])
 
     @model_validator(mode="after")
     def _fields_fit(self) -> Self:
@@ -219,24 +218,28 @@ class CompletionRequest(GenerationOptions):
     """A body of /v1/completions: a text that the model continues as it is, without its chat template."""
 
     prompt: str = Field(min_length=1)
-    logprobs: Any = None
-    echo: Any = None
-    suffix: Any = None
-    best_of: Any = None
+    logprobs: Annotated[Any, Only()] = None
+    echo: Annotated[Any, Only((False,))] = None
+    suffix: Annotated[Any, Only(("",))] = None
+    best_of: Annotated[Any, Only((1,))] = None
 
-    @field_validator(*_NEUTRAL_OF_COMPLETIONS)
+
+class EmbeddingRequest(StrictBody):
+    """A body of /v1/embeddings."""
+
+    model: str | None = Field(default=None, max_length=256)
+    input: Inputs
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = Field(default=None, ge=1, lt=_INT64)
+    user: Any = None  # changes no answer here
+
+    @field_validator("input", mode="before", json_schema_input_type=Input | Inputs)
     @classmethod
-    def _only_neutral(cls, value: Any, info: Any) -> Any:
-        return _neutral(value, _NEUTRAL_OF_COMPLETIONS[info.field_name])
+    def _one_input(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
-def _neutral(value: Any, accepted: tuple[Any, ...]) -> Any:
-    if value is not None and not any(type(value) is type(v) and value == v for v in accepted):
-        raise PydanticCustomError("unsupported", "this server does not support it with this value")
-    return value
-
-
-_Request = TypeVar("_Request", ChatRequest, CompletionRequest)
+_Body = TypeVar("_Body", bound=StrictBody)
 _CODES = {
     "missing": "missing_required_parameter",
     "lacking": "missing_required_parameter",
@@ -254,7 +257,7 @@ def parse_chat(body: bytes) -> ChatRequest:
     Raises:
         ApiError: 400, naming the parameter.
     """
-    return _parse(body, ChatRequest)
+    return parse_body(body, ChatRequest)
 
 
 def parse_completion(body: bytes) -> CompletionRequest:
@@ -263,10 +266,24 @@ def parse_completion(body: bytes) -> CompletionRequest:
     Raises:
         ApiError: 400, naming the parameter.
     """
-    return _parse(body, CompletionRequest)
+    return parse_body(body, CompletionRequest)
 
 
-def _parse(body: bytes, kind: type[_Request]) -> _Request:
+def parse_embedding(body: bytes) -> EmbeddingRequest:
+    """Validates a body of /v1/embeddings.
+
+    Raises:
+        ApiError: 400, naming the parameter.
+    """
+    return parse_body(body, EmbeddingRequest)
+
+
+def parse_body(body: bytes, kind: type[_Body]) -> _Body:
+    """Validates a body of any route.
+
+    Raises:
+        ApiError: 400, naming the parameter.
+    """
     if len(body) > LONG_BODY:
         _check_structure(body)
     try:

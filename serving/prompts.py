@@ -32,23 +32,24 @@ class Prompts:
             vocabulary.
     """
 
-    def __init__(self, read: Read, folder: Path) -> None:
+    def __init__(self, read: Read, folder: Path, *, chats: bool = True) -> None:
         """Reads all files at once.
 
         Args:
             read: returns a file's content by its name, None if it is missing.
             folder: origin of the files, for messages only.
+            chats: whether the model generates text; an embedding model has no chat template, and no end of an answer.
         """
         files = _Files(read, folder)
         self._tokenizer = files.tokenizer()
         config = files.json("tokenizer_config.json")
         self._special_tokens = _special_tokens(config)
-        source = files.template(config)
+        source = files.template(config) if chats else ""
         self._template = self._compiled(source, folder)
         self.takes_tools = self._template.takes_tools
         self.call_form: CallForm | None = form_of(source)
         self.context_length = _context_length(files)
-        self.stop_ids = self._stop_ids(files)
+        self.stop_ids: tuple[int, ...] = self._stop_ids(files) if chats else ()
         specials = self._tokenizer.get_added_tokens_decoder()
         # Where a tokenizer counts the calls' own markup among its special tokens, it is still a part of the answer.
         self._markup = {i: t.content for i, t in specials.items() if t.special and t.content in (OPEN, CLOSE)}
@@ -102,6 +103,13 @@ class Prompts:
         begin = self._tokenizer.token_to_id(self._special_tokens.get("bos_token", ""))
         begins = self._tokenizer.encode("").ids[:1] == [begin]  # where the tokenizer begins every text with it
         return self._fitting([*([begin] if begins else []), *self._template.text_ids(text)])
+
+    def encode_input(self, text: str) -> list[int]:
+        """Returns the token ids of a text to embed, with the special tokens that the tokenizer puts around it.
+
+        A special token that the text spells out is one, as for the libraries that such models are trained with.
+        """
+        return self._tokenizer.encode(text).ids
 
     def _fitting(self, ids: list[int]) -> list[int]:
         if len(ids) > self.context_length:

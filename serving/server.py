@@ -130,7 +130,7 @@ class _Server:
             self._phase("verifying", lambda: bringup.progress)
             with closing(await asyncio.wrap_future(self._bringup.verified)) as version:
                 self._phase("loading")
-                prompts = Prompts(version.read, settings.model)
+                prompts = Prompts(version.read, settings.model, chats=version.manifest.embedding is None)
                 info = await engine.ready()
                 version.require_unchanged()
             manifest = version.manifest
@@ -138,7 +138,9 @@ class _Server:
             service.engine = engine
             self._open()
             self._phase("answering golden prompts")
-            if failure := (await self._ask_golden("readiness")).failure:
+            if manifest.embedding:  # it has none; a vector shows that it computes
+                await self.service.embed(["ready"], service.model, manifest.embedding)
+            elif failure := (await self._ask_golden("readiness")).failure:
                 if settings.golden == "required":
                     raise failure
                 say(f"golden prompts: {failure}")
@@ -175,6 +177,8 @@ class _Server:
         goes on.
         """
         begun = time.monotonic()
+        if not self.service.serving().manifest.golden:
+            return
         while seconds := self._settings.quality_seconds:
             await asyncio.sleep(pause(seconds, time.monotonic() - begun))
             try:
@@ -197,7 +201,8 @@ class _Server:
         """Accepts requests: the loaded model answers, whether ready or not."""
         model = self.service.serving()
         self.readiness.model = {"model": model.name, "sha256": model.sha256}
-        self.readiness.longest_body = longest_body(model.prompts.longest_text)
+        if not model.manifest.embedding:  # of which a request has many texts
+            self.readiness.longest_body = longest_body(model.prompts.longest_text)
         self.readiness.open = True
 
     def _phase(self, phase: str, progress: Callable[[], float] | None = None) -> None:

@@ -3,12 +3,12 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from contract.documents.model import ModelManifest
+from contract.documents.model import EmbeddingForm, ModelManifest
 from contract.tool_call_stream import HERMES
 from serving.answers import Answer, merged
 from serving.chat_prompt import messages_of, require_tools
@@ -24,6 +24,8 @@ from serving.prompts import Prompts, TooLongError, characters
 
 # Longer texts are tokenised on a thread: so many characters take 10 ms at worst.
 _LONG_TEXT = 2_000
+_MOST_EMBEDDED = 300_000
+"""Maximum tokens of all inputs of a request for embeddings, as OpenAI's API has it."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,29 @@ class Service:
                         yield shown
                     if deltas[-1].finish:
                         return
+        except EngineError as e:
+            raise ApiError(503, str(e), code="engine_error", retry_after=1) from None
+
+    async def embed(self, texts: Sequence[str], model: Model, form: EmbeddingForm) -> tuple[list[str], int]:
+        """Returns the texts' vectors, as base64 of little-endian 32-bit floats, and the number of all tokens.
+
+        Raises:
+            ApiError: 400, a text is too long for the model; 503, the engine could not finish.
+        """
+        ids = await asyncio.to_thread(lambda: list(map(model.prompts.encode_input, texts)))
+        for number, each in enumerate(ids):
+            if len(each) > form.max_tokens:
+                what = f"this model takes texts of {form.max_tokens} tokens; input[{number}] has {len(each)}"
+                raise ApiError(400, what, code="context_length_exceeded", param=f"input[{number}]")
+        if self.engine is None:
+            raise unavailable(self.readiness.phase)
+        tokens = sum(map(len, ids))
+        if tokens > _MOST_EMBEDDED:
+            what = f"input: at most {_MOST_EMBEDDED} tokens together; these are {tokens}"
+            raise ApiError(400, what, code="invalid_value", param="input")
+        self.metrics.prompt_tokens.inc(tokens)
+        try:
+            return await self.engine.embed(ids), tokens
         except EngineError as e:
             raise ApiError(503, str(e), code="engine_error", retry_after=1) from None
 

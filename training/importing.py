@@ -12,6 +12,7 @@ from contract.documents.model import Lineage, ModelManifest, Origin
 from contract.errors import KitError
 from contract.integrity.digest import check_folder, file_entries, sha256_file
 from contract.layout import MANIFEST, SIGNATURE
+from training.embedding import embedding_of, store_embedding_model
 from training.process import say
 from training.scoring import ANY_ANSWER
 from training.weights import is_token_classifier
@@ -44,8 +45,8 @@ def import_model(
         The version's identity.
 
     Raises:
-        KitError: not a causal language model with a chat template and safe weights, nor a model that labels tokens;
-            nothing is left at `target`.
+        KitError: neither a causal language model with a chat template, nor an embedding model, nor a model that labels
+            tokens, or without safe weights; nothing is left at `target`.
     """
     if target.exists():
         raise KitError("exists already", where=str(target), fix="give a folder that does not exist")
@@ -54,8 +55,16 @@ def import_model(
     try:
         say(stage="read")
         found = find_source(source)
-        labels = found.is_dir() and is_token_classifier(found)
-        stated = _convert_labeller(found, work, openvino) if labels else _convert(found, work, openvino)
+        form = embedding_of(found) if found.is_dir() else None
+        does: dict[str, Any] = {"golden": [ANY_ANSWER]}
+        if form:
+            stated, dtype = _convert_embedding(found, work, openvino)
+            does = {"golden": [], "task": "feature-extraction", "embedding": form, "dtype": dtype}
+        elif found.is_dir() and is_token_classifier(found):
+            stated = _convert_labeller(found, work, openvino)
+            does = {"golden": [], "task": "token-classification", "dtype": "F32"}
+        else:
+            stated = _convert(found, work, openvino)
         licence = licence or stated
         if not licence:
             raise KitError(
@@ -67,9 +76,6 @@ def import_model(
         say(stage="manifest")
         from training.manifests import write_manifest
 
-        does: dict[str, Any] = {"golden": [ANY_ANSWER]}
-        if labels:
-            does = {"golden": [], "task": "token-classification", "dtype": "F32"}
         identity = write_manifest(work, name=name, licence=licence, lineage=Lineage(origin=made_from), **does)
         work.rename(target)
     finally:
@@ -139,7 +145,9 @@ def find_source(source: Path) -> Path:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuses code, pickles and what neither generates text nor labels tokens, before anything is loaded."""
+    """Refuses code, pickles and what neither generates text, makes embeddings nor labels tokens, before anything is
+    loaded.
+    """
     for name in ("config.json", "tokenizer_config.json"):
         path = folder / name
         if path.exists() and "auto_map" in _read_json(path):
@@ -158,9 +166,12 @@ def _check_folder(folder: Path) -> None:
         )
     config = _read_json(folder / "config.json")
     kinds = config.get("architectures") or []
-    if not any(str(kind).endswith(("ForCausalLM", "LMHeadModel", "ForTokenClassification")) for kind in kinds):
+    known = any(str(kind).endswith(("ForCausalLM", "LMHeadModel", "ForTokenClassification")) for kind in kinds)
+    if not known and embedding_of(folder) is None:
         raise KitError(
-            f"is not a causal language model: its architecture is {', '.join(map(str, kinds)) or 'not stated'}",
+            "is neither a causal language model, an embedding model with modules.json, nor one that labels tokens: its "
+            "architecture is "
+            f"{', '.join(map(str, kinds)) or 'not stated'}",
             where=f"{folder / 'config.json'}: architectures",
             fix="take a text generation model, for example HuggingFaceTB/SmolLM2-135M-Instruct; to find personal data, "
             "one for token classification",
@@ -220,6 +231,18 @@ def _convert_labeller(source: Path, work: Path, openvino: bool | None) -> str:
         say(stage="openvino")
         export_openvino(work)
     return licence
+
+
+def _convert_embedding(source: Path, work: Path, openvino: bool | None) -> tuple[str, str]:
+    """Writes an embedding model like `_convert`; returns its licence and the precision of its weights."""
+    from training.openvino_form import export_openvino, is_wanted
+
+    say(stage="safetensors")
+    dtype = store_embedding_model(source, work)
+    if is_wanted(openvino, work):
+        say(stage="openvino")
+        export_openvino(work)
+    return _licence_of(source), dtype
 
 
 def _load_folder(folder: Path, load_model: Any, load_tokenizer: Any) -> tuple[Any, Any, str]:

@@ -5,6 +5,7 @@ The converter, optimum-intel, requires an older transformers, so it runs in an e
 (requirements/export.txt), which the image names by EXPORT_VARIABLE, as `python -m training.openvino_form FOLDER`.
 """
 
+import json
 import logging
 import os
 import sys
@@ -57,6 +58,7 @@ def export_openvino(folder: Path) -> None:
 def _convert(folder: Path) -> None:
     import torch
 
+    from training.embedding import load_encoder
     from training.weights import is_token_classifier, load_model, load_token_classifier
 
     logging.getLogger("optimum").setLevel(logging.ERROR)
@@ -64,18 +66,22 @@ def _convert(folder: Path) -> None:
     from optimum.exporters.openvino.convert import export_from_model  # pyright: ignore[reportMissingImports]
     from optimum.intel.openvino.configuration import OVConfig  # pyright: ignore[reportMissingImports]
 
-    labels = is_token_classifier(folder)
-    model = load_token_classifier(folder) if labels else load_model(folder, torch.bfloat16)
+    if is_token_classifier(folder):
+        task, model = "token-classification", load_token_classifier(folder)
+    elif _generates(folder):
+        task, model = "text-generation-with-past", load_model(folder, torch.bfloat16)
+    else:
+        task, model = "feature-extraction", load_encoder(folder)
     # Inside of the folder: of what is around it, a job may write nothing.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".openvino-") as work:
         try:
             export_from_model(
                 model,
                 work,
-                task="token-classification" if labels else "text-generation-with-past",
+                task=task,
                 # Without a dtype, optimum would compress larger models to int8.
                 ov_config=OVConfig(dtype="fp32"),
-                patch_16bit_model=not labels,
+                patch_16bit_model=model.dtype == torch.bfloat16,
             )
         except (ValueError, NotImplementedError) as e:
             raise KitError(
@@ -91,6 +97,12 @@ def _convert(folder: Path) -> None:
             if source.exists():
                 source.rename(target / name)
                 (target / name).chmod(0o644)
+
+
+def _generates(folder: Path) -> bool:
+    """Returns whether the model of a checked folder has a head that generates text; otherwise it embeds."""
+    kinds = json.loads((folder / "config.json").read_text()).get("architectures") or []
+    return any(str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds)
 
 
 def main(folder: Path) -> int:

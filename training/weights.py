@@ -120,7 +120,7 @@ def save_folder(model: Any, tokenizer: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, safe_serialization=True, max_shard_size=SHARD_SIZE)
     tokenizer.save_pretrained(folder)
-    _forget_paths(folder)
+    forget_paths(folder)
     for path in folder.iterdir():
         path.chmod(0o644)
 
@@ -172,7 +172,7 @@ def stop_tokens(folder: Path) -> list[int]:
     return [found] if isinstance(found, int) else list(found or [])
 
 
-def _forget_paths(folder: Path) -> None:
+def forget_paths(folder: Path) -> None:
     """Removes the folder that the model was loaded from, which would make equal versions differ."""
     for name in ("config.json", "tokenizer_config.json"):
         path = folder / name

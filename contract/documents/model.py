@@ -17,8 +17,10 @@ from contract.integrity.digest import sha256_bytes
 from contract.integrity.object_keys import Key
 from contract.names import Name
 
-Task = Literal["text-generation", "token-classification"]
-"""The hub's names of what a model does: answers are generated, or each token gets a label, such as PER for a name."""
+Task = Literal["text-generation", "token-classification", "feature-extraction"]
+"""The hub's names of what a model does: it generates answers, gives each token a label, such as PER for a name, or
+makes an embedding of a text.
+"""
 
 
 class Origin(Part):
@@ -134,6 +136,18 @@ class Golden(Part):
     max_tokens: int = 64
 
 
+Pooling = Literal["mean", "cls", "last"]
+
+
+class EmbeddingForm(Part):
+    """How an embedding model makes one vector of a text."""
+
+    pooling: Pooling = Field(description="Of the tokens' vectors: their mean, the first one, or the last one.")
+    normalize: bool = Field(description="Scaled to length 1.")
+    dimensions: int
+    max_tokens: int = Field(description="Of a text.")
+
+
 def _migrate_1(data: dict[str, Any]) -> dict[str, Any]:
     """Migrates to model/2, which counts groups; leaves unreadable fields to validation."""
     data = copy.deepcopy(data)
@@ -173,22 +187,28 @@ class ModelManifest(Document):
         default=ChatPage(), exclude_if=lambda page: page == ChatPage(), description="What the chat page offers."
     )
     golden: list[Golden] = Field(description="At least one of a model that generates text, none of others.")
+    embedding: EmbeddingForm | None = Field(
+        default=None, exclude_if=lambda form: form is None, description="Of a model for feature extraction."
+    )
 
     @model_validator(mode="after")
-    def _golden_where_text_is_generated(self) -> Self:
+    def _fits_its_task(self) -> Self:
         if bool(self.golden) != (self.task == "text-generation"):
             raise ValueError("`golden` needs a prompt for a model that generates text, and none for others")
+        if bool(self.embedding) != (self.task == "feature-extraction"):
+            raise ValueError("`embedding` belongs to a model for feature extraction, and to no other")
         return self
 
-    def require_task(self, task: Task, where: str) -> None:
+    def require_task(self, where: str, *tasks: Task) -> None:
         """Checks that the model does what is wanted of it.
 
         Raises:
             KitError: it does something else.
         """
-        if self.task != task:
+        if self.task not in tasks:
+            wanted = " or ".join(tasks)
             raise KitError(
-                f"is a model for {self.task}, not for {task}",
+                f"is a model for {self.task}, not for {wanted}",
                 where=where,
-                fix=f"name a version for {task}: `llmops models show` says what a version is for",
+                fix=f"name a version for {wanted}: `llmops models show` says what a version is for",
             )

@@ -39,7 +39,7 @@ def ner_folder(platform: Platform, alias: str, say: Say) -> Path:
     """
     store, key = platform.store(), platform.outputs.signing.public_key
     ref = store.find(alias)
-    store.signed_manifest(ref, key).require_task("token-classification", f"data.prepare.ner.model: {alias}")
+    store.signed_manifest(ref, key).require_task(f"data.prepare.ner.model: {alias}", "token-classification")
     return store.verified_folder(ref, key, say)
 
 

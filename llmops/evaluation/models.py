@@ -125,7 +125,7 @@ def stored_model(platform: Platform, ref: ModelRef) -> StoredModel:
     """
     store, key = platform.store(), platform.outputs.signing.public_key
     manifest = store.signed_manifest(ref, key)
-    manifest.require_task("text-generation", ref.alias)
+    manifest.require_task(ref.alias, "text-generation")
     return StoredModel(ref, manifest, lambda say: store.verified_folder(ref, key, say))
 
 

@@ -59,7 +59,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
     # Its form for CPUs can wait until somebody serves it: `llmops models convert`.
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent, openvino=False)
     manifest = platform.store().signed_manifest(base, platform.outputs.signing.public_key)
-    manifest.require_task("text-generation", f"{recipe_path}: base_model.source")
+    manifest.require_task(f"{recipe_path}: base_model.source", "text-generation")
     spec = RunSpec.new(
         id=f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}",
         created=now(),

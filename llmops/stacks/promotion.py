@@ -65,7 +65,7 @@ def promote(
     store = platform.store()
     ref = store.find(version)
     written = store.manifest(ref)  # before its files are looked at
-    written.require_task("text-generation", ref.alias)
+    written.require_task(ref.alias, "text-generation", "feature-extraction")
     _require_gate(written, store, ref, reason)
     manifest = store.verify_model(ref, platform.outputs.signing.public_key, say)
     passed = _require_gate(manifest, store, ref, reason)

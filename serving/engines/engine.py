@@ -17,6 +17,8 @@ class LoadOrder:
     """Names below the model version's folder; each comes with the handle through which it was verified."""
     precision: str
     threads: int
+    embedding: dict[str, Any] | None = None
+    """Pooling and scaling of an embedding model; None: the model generates text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from serving.engines.cpu_precision import cpu_precision
 from serving.engines.engine import Chance, GenerationRequest, LoadOrder
 from serving.engines.openvino_grammars import structured_output, vocabulary_tokenizer
 from serving.engines.worker import Step
@@ -50,7 +51,7 @@ class OpenVinoBackend:
             properties["INFERENCE_PRECISION_HINT"] = order.precision
         if order.threads:
             properties["INFERENCE_NUM_THREADS"] = order.threads
-        precision = _precision(openvino.Core(), order.precision)
+        precision = cpu_precision(openvino.Core(), order.precision)
         tokenizer = json.loads((folder / "tokenizer.json").read_bytes())
         self._pipeline = openvino_genai.ContinuousBatchingPipeline(
             str(folder / "openvino"), vocabulary_tokenizer(token_bytes(tokenizer, specials=False)), scheduler, "CPU",
@@ -128,12 +129,3 @@ def _config(request: GenerationRequest) -> Any:
     if request.grammar:
         config.structured_output_config = structured_output(request.grammar)
     return config
-
-
-def _precision(core: Any, asked: str) -> str:
-    """Returns the CPU's precision: the requested one, or the plugin's default."""
-    if asked == "auto":
-        return core.get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
-    if asked == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise ValueError("this processor has no bf16: use precision auto or f32")
-    return asked

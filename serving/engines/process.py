@@ -16,7 +16,7 @@ _NUMBERS = itertools.count()
 
 
 class ProcessEngine:
-    """An engine in a WorkerProcess: prompts in, tokens out.
+    """An engine in a WorkerProcess: prompts in, tokens out; or, of an embedding model, vectors.
 
     When the process ends, running answers raise EngineError and `ended` is set.
     """
@@ -28,6 +28,7 @@ class ProcessEngine:
         self._worker = worker
         self._silence = silence_seconds
         self._mailboxes: dict[int, _Mailbox] = {}
+        self._vectors: dict[int, _Vectors] = {}
         # Never used twice, also not after a restart: a repeated number breaks openvino-genai's step.
         self._numbers = _NUMBERS
         self._loaded: asyncio.Future[EngineInfo] = asyncio.get_running_loop().create_future()
@@ -60,7 +61,7 @@ class ProcessEngine:
         """
         if self.ended.is_set():
             raise EngineError(_GONE)
-        if not self._mailboxes:
+        if not self._busy:
             self._heard = asyncio.get_running_loop().time()
         number = next(self._numbers)
         mailbox = self._mailboxes[number] = _Mailbox()
@@ -76,10 +77,38 @@ class ProcessEngine:
             if not mailbox.complete and not self.ended.is_set():
                 self._send({"cancel": number})
 
+    async def embed(self, texts: list[list[int]]) -> list[str]:
+        """Returns a vector for each text's token ids, as base64 of little-endian 32-bit floats.
+
+        Raises:
+            EngineError: the engine's process ended.
+        """
+        if self.ended.is_set():
+            raise EngineError(_GONE)
+        if not self._busy:
+            self._heard = asyncio.get_running_loop().time()
+        number = next(self._numbers)
+        vectors = self._vectors[number] = _Vectors(len(texts), asyncio.get_running_loop().create_future())
+        self._send({"embed": [number, texts]})
+        try:
+            await vectors.complete
+            return vectors.found
+        finally:
+            del self._vectors[number]
+            if not all(vectors.found) and not self.ended.is_set():
+                self._send({"cancel": number})
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._mailboxes or self._vectors)
+
     def fail_all(self, reason: str) -> None:
         """Ends every running answer with EngineError."""
         for mailbox in self._mailboxes.values():
             mailbox.fail(reason)
+        for vectors in self._vectors.values():
+            if not vectors.complete.done():
+                vectors.complete.set_exception(EngineError(reason))
 
     async def close(self) -> None:
         """Kills the process, which has no state to save; running answers raise EngineError."""
@@ -105,6 +134,10 @@ class ProcessEngine:
             for number, ids, finish, chances in message["step"]:
                 if mailbox := self._mailboxes.get(number):
                     mailbox.put(ids, finish, chances)
+        elif "embedded" in message:
+            number, found = message["embedded"]
+            if vectors := self._vectors.get(number):
+                vectors.put(found)
         elif "lost" in message:
             for number in message["lost"]:
                 if mailbox := self._mailboxes.get(number):
@@ -126,7 +159,7 @@ class ProcessEngine:
         loop = asyncio.get_running_loop()
         while not self.ended.is_set():
             await asyncio.sleep(self._silence / 4)
-            if self._mailboxes and loop.time() - self._heard > self._silence:
+            if self._busy and loop.time() - self._heard > self._silence:
                 self._worker.process.kill()
 
 
@@ -179,6 +212,20 @@ class _Mailbox:
     def _wake(self) -> None:
         if self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+class _Vectors:
+    """Vectors of one request on their way to its handler."""
+
+    def __init__(self, count: int, complete: asyncio.Future[None]) -> None:
+        self.found = [""] * count
+        self.complete = complete
+
+    def put(self, vectors: list[tuple[int, str]]) -> None:
+        for index, vector in vectors:
+            self.found[index] = vector
+        if all(self.found) and not self.complete.done():
+            self.complete.set_result(None)
 
 
 class _LineConnection(asyncio.Protocol):

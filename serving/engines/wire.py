@@ -2,7 +2,9 @@
 
 To the engine: {"load": {...}} with file descriptors (SCM_RIGHTS, unix(7)), then {"add": [number, {...}]} and
 {"cancel": number}. From it: {"loaded": {...}} or {"failed": text}, then {"lost": [numbers], "reason": text} and, for
-the steps of 20 ms, {"step": [[number, ids, finish, chances], ...], "running": n} with the new tokens of all answers.
+the steps of 20 ms, {"step": [[number, ids, finish, chances], ...], "running": n} with the new tokens of all answers. Of
+an embedding model: {"embed": [number, [ids, ...]]}, and {"embedded": [number, [[index, base64], ...]]} back for each
+batch of its texts.
 """
 
 import json

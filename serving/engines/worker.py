@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from serving.engines.embedding import Embedder
 from serving.engines.engine import Chance, GenerationRequest, LoadOrder
 from serving.engines.wire import Channel
 
@@ -89,15 +90,23 @@ def _run(channel: Channel) -> None:
     (first, *early), handles = channel.receive_first()
     order = LoadOrder(**first["load"])
     try:
-        backend = new_backend(order.engine)
+        model = Embedder() if order.embedding else new_backend(order.engine)
         with _folder(order.files, handles) as folder:
-            loaded = backend.load(order, folder)
+            loaded = model.load(order, folder)
         channel.send({"loaded": loaded})
         gc.freeze()  # a collection would look at all of the libraries, and stop every stream
         gc.enable()
     except Exception as e:  # whatever a library raises at what it can't load is the reason to tell
         channel.send({"failed": f"{type(e).__name__}: {_line(e)}"})
         return
+    if isinstance(model, Embedder):
+        model.serve(channel, early)
+    else:
+        _generate(channel, model, early)
+
+
+def _generate(channel: Channel, backend: EngineBackend, early: Iterable[Any]) -> None:
+    """Runs steps, and takes requests between them."""
     outbox = Outbox(channel)
     _take(channel, backend, early)
     while True:

@@ -135,6 +135,8 @@ class HttpExchange:
         """Reports an error: as a response, or as the last frame of a stream that has begun."""
         if not self._begun:
             headers = [(b"retry-after", b"%d" % error.retry_after)] if error.retry_after else []
+            if error.allow:
+                headers.append((b"allow", error.allow.encode()))
             if error.status == HTTPStatus.UNAUTHORIZED:
                 headers.append((b"www-authenticate", b"Bearer"))
             await self.answer_json(error.status, error.body, headers)

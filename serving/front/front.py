@@ -6,6 +6,7 @@ import json
 import os
 import time
 import traceback
+from functools import cached_property
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -24,10 +25,11 @@ from serving.front.exchange import (
     Send,
 )
 from serving.front.keys import Caller, Keys
+from serving.front.openapi import description
 from serving.front.page import Page
 from serving.front.readiness import Readiness
-from serving.front.routes import OWN, VLLM, AllowList, Route
-from serving.front.vllm import VllmApp
+from serving.front.routes import ROUTES, AllowList, Route
+from serving.front.vllm import PARAMETERS, VllmApp
 from serving.log import log_json, say
 from serving.metrics import Metrics
 from serving.openai import LONG_BODY
@@ -64,7 +66,6 @@ class Front:
         self.admission = Admission(self._settings.limits)
         self._foreign = VllmApp(app, self._settings, self.readiness, self.admission) if settings is None else None
         self._app = self._foreign or app
-        self._routes: AllowList = VLLM if self._foreign else OWN
         self._keys = Keys(self._settings)
         self._page = Page()
         admission, watch = self.admission, self.metrics.watch
@@ -96,7 +97,7 @@ class Front:
 
     async def _answer(self, exchange: HttpExchange, receive: Receive) -> None:
         path, method = exchange.scope["path"], exchange.scope["method"]
-        route = self._routes.find(path)
+        route = ROUTES.find(path)
         if route:
             exchange.route = route.path
         caller = self._authenticated(exchange)
@@ -108,6 +109,8 @@ class Front:
                 await exchange.answer_json(*self.readiness.describe())
             case "page":
                 await self._page.answer(exchange)
+            case "description":
+                await exchange.answer(200, self._description, "application/json; charset=utf-8")
             case "metrics":
                 text = self.metrics.text() + (await self._foreign.metrics() if self._foreign else b"")
                 await exchange.answer(200, text, CONTENT_TYPE_LATEST)
@@ -117,7 +120,14 @@ class Front:
             case "generate":
                 await self._generate(exchange, receive, route, caller)
             case None:
-                raise ApiError(405, "this route does not take this method", code="method_not_allowed")
+                taken = ", ".join(route.kinds)
+                raise ApiError(405, f"this route takes {taken}", code="method_not_allowed", allow=taken)
+
+    @cached_property
+    def _description(self) -> bytes:
+        """The content of /openapi.json."""
+        keyed = self._settings.auth == "key"
+        return description(ROUTES, keyed=keyed, parameters=PARAMETERS if self._foreign else ())
 
     def _authenticated(self, exchange: HttpExchange) -> Caller:
         """Returns the caller; called before the response can reveal whether a route exists."""

@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["ping", "metrics", "page", "forward", "generate"]
-"""Answered by the front (ping, metrics, page), forwarded to the engine's app, or forwarded with a place in its
-batch.
+Kind = Literal["ping", "metrics", "page", "description", "forward", "generate"]
+"""Answered by the front (ping, metrics, page, description), forwarded to the engine's app, or forwarded with a place in
+its batch.
 """
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
+RESPONSES = "/v1/responses"
+EMBEDDINGS = "/v1/embeddings"
+OPENAPI = "/openapi.json"
 _SCRIPTS = ("chat.js", "conversation.js", "elements.js", "markdown.js", "server.js", "tools.js", "vendor/marked.js")
 PAGE = {"/": ("index.html", "text/html"), "/chat.css": ("chat.css", "text/css")} | {
     f"/{name}": (name, "text/javascript") for name in _SCRIPTS
@@ -34,7 +37,7 @@ class Route:
 
 
 class AllowList:
-    """An engine's allow list."""
+    """The allow list of a front."""
 
     def __init__(self, generate: tuple[str, ...]) -> None:
         """Builds the routes; `generate` lists the paths of the engine's app that take a place in its batch."""
@@ -43,10 +46,15 @@ class AllowList:
         self._exact["/"] = Route("/", {"GET": "page", "POST": "generate"}, CHAT)
         self._exact["/invocations"] = Route("/invocations", {"POST": "generate"}, CHAT)
         self._exact["/ping"] = Route("/ping", {"GET": "ping"})
+        self._exact[OPENAPI] = Route(OPENAPI, {"GET": "description"})
         self._exact["/metrics"] = Route("/metrics", {"GET": "metrics"})
         self._exact["/v1/models"] = Route("/v1/models", {"GET": "forward"})
         self._exact |= {path: Route(path, {"POST": "generate"}) for path in generate}
         self._model = Route("/v1/models/{name}", {"GET": "forward"})
+
+    def routes(self) -> list[Route]:
+        """Returns all routes."""
+        return [*self._exact.values(), self._model]
 
     def find(self, path: str) -> Route | None:
         """Returns the route of a decoded path."""
@@ -56,9 +64,11 @@ class AllowList:
 
     @staticmethod
     def is_open(path: str, method: str) -> bool:
-        """Returns whether a request needs no key: health, and the chat page, which asks for one."""
-        return method != "POST" and (path == "/ping" or path in PAGE)
+        """Returns whether a request needs no key: health, the description, and the chat page, which asks
+        for one.
+        """
+        return method != "POST" and (path in ("/ping", OPENAPI) or path in PAGE)
 
 
-OWN = AllowList((CHAT, COMPLETIONS))
-VLLM = AllowList((CHAT, COMPLETIONS, "/v1/responses", "/v1/embeddings"))
+ROUTES = AllowList((CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS))
+"""The routes before every engine."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+from contract.documents.model import ModelManifest
 from contract.documents.recipe import ServingDefaults
 from contract.errors import KitError
 from contract.integrity.signing import verify_manifest
@@ -20,17 +21,20 @@ from serving.front.exchange import EXCHANGE, Application, HttpExchange, Message,
 from serving.front.handover import HandOver
 from serving.front.protocol import http_server, new_guard
 from serving.front.readiness import Readiness
-from serving.front.routes import CHAT
+from serving.front.routes import CHAT, EMBEDDINGS, RESPONSES
 from serving.golden import ask_golden
 from serving.log import log_json, say
 from serving.openai import LONG_BODY, ChatRequest
 from serving.settings import ServerSettings
 
-_USAGE = re.compile(rb'"(prompt_tokens|completion_tokens)":\s*(\d+)')
+_USAGE = re.compile(rb'"(prompt|input|completion|output)_tokens":\s*(\d+)')
+_USAGE_NAMES = {b"prompt": "prompt_tokens", b"input": "prompt_tokens", b"completion": "completion_tokens",
+                b"output": "completion_tokens"}  # fmt: skip
+"""Names in the log; the second of each pair is the responses API's."""
 
 # What of vLLM's own parameters may pass, beside OpenAI's. The rest could have files read, addresses fetched, templates
 # rendered or tensors unpickled, or is bounded by nothing.
-_PARAMETERS = {
+PARAMETERS = {
     "add_generation_prompt", "audio", "continue_final_message", "dimensions", "echo", "encoding_format",
     "frequency_penalty", "function_call", "functions", "ignore_eos", "input", "instructions", "logit_bias", "logprobs",
     "max_completion_tokens", "max_output_tokens", "max_tokens", "messages", "metadata", "min_p", "min_tokens",
@@ -71,8 +75,9 @@ class VllmApp:
         if scope["method"] == "POST":
             body = (await receive())["body"]
             await asyncio.to_thread(check, body) if len(body) > LONG_BODY else check(body)
-            if scope["path"] == CHAT:
-                body = filled(body, self._defaults)
+            if scope["path"] in (CHAT, RESPONSES):
+                fill = filled if scope["path"] == CHAT else filled_response
+                body = fill(body, self._defaults)
             receive = replay(body, receive)
             # It was JSON, whatever its Content-Type; other headers would choose ranks, adapters, sessions or traces.
             own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
@@ -153,9 +158,10 @@ class VllmApp:
         settings, readiness = self._settings, self._readiness
         try:
             manifest, sha256 = verify_manifest(settings.model, settings.public_key, settings.identity)
+            manifest.require_task(str(settings.model), "text-generation", "feature-extraction")
             self._defaults = manifest.serving
             self._parent.enter("answering golden prompts")
-            quality = await ask_golden(manifest.golden, self._texts)
+            passed = await self._passes(manifest, sha256)
         except (KitError, ApiError) as e:
             say(f"failed: {e}")
             self._parent.enter("failed")
@@ -164,26 +170,43 @@ class VllmApp:
             say("failed:\n" + traceback.format_exc())
             self._parent.enter("failed")
             return
-        name = settings.name or manifest.name
-        log_json({"event": "quality", "when": "readiness", "model": name, "sha256": sha256,
-                  "passed": quality.passed, "total": quality.total, "score": quality.score})  # fmt: skip
-        if quality.failure:
-            say(f"golden prompts: {quality.failure}")
-            if settings.golden == "required":
-                self._parent.enter("failed")
-                return
-        readiness.model = {"model": name, "sha256": sha256}
+        if not passed:
+            self._parent.enter("failed")
+            return
+        readiness.model = {"model": settings.name or manifest.name, "sha256": sha256}
         if readiness.phase != "stopping":
             readiness.open = True
             self._parent.enter("ready")
             say("ready")
 
+    async def _passes(self, manifest: ModelManifest, sha256: str) -> bool:
+        """Asks the golden prompts, and returns whether the version may serve; of an embedding model, which has none,
+        a vector shows that it computes.
+
+        Raises:
+            ApiError: vLLM refused a request.
+        """
+        if manifest.embedding:
+            await self._asked(EMBEDDINGS, b'{"input": "ready"}')
+            return True
+        settings, name = self._settings, self._settings.name or manifest.name
+        quality = await ask_golden(manifest.golden, self._texts)
+        log_json({"event": "quality", "when": "readiness", "model": name, "sha256": sha256,
+                  "passed": quality.passed, "total": quality.total, "score": quality.score})  # fmt: skip
+        if quality.failure:
+            say(f"golden prompts: {quality.failure}")
+        return not quality.failure or settings.golden != "required"
+
     async def _texts(self, request: ChatRequest) -> AsyncGenerator[str, None]:
         body = request.model_dump_json(exclude_none=True).encode()
-        status, answer = await ask(self._app, "POST", CHAT, filled(body, self._defaults), owner=self._owner)
+        answer = await self._asked(CHAT, filled(body, self._defaults))
+        yield json.loads(answer)["choices"][0]["message"]["content"] or ""
+
+    async def _asked(self, path: str, body: bytes) -> bytes:
+        status, answer = await ask(self._app, "POST", path, body, owner=self._owner)
         if status != 200:
             raise ApiError(503, f"the engine answered {status}: {answer[:500].decode(errors='replace')}")
-        yield json.loads(answer)["choices"][0]["message"]["content"] or ""
+        return answer
 
 
 def filled(body: bytes, defaults: ServingDefaults) -> bytes:
@@ -199,8 +222,26 @@ def filled(body: bytes, defaults: ServingDefaults) -> bytes:
     return json.dumps(request).encode()
 
 
-def _begins_with_system(messages: list[Any]) -> bool:
-    return bool(messages) and isinstance(messages[0], dict) and messages[0].get("role") in ("system", "developer")
+def filled_response(body: bytes, defaults: ServingDefaults) -> bytes:
+    """Returns a checked request of the responses API with the version's defaults, as `filled` does for chats.
+
+    Raises:
+        ApiError: 400, the answer would have to be stored, which vLLM would not say.
+    """
+    request = json.loads(body)
+    if request.get("store"):
+        raise ApiError(400, "store: answers are not stored", code="unsupported_parameter", param="store")
+    if request.get("max_output_tokens") is None:
+        request["max_output_tokens"] = defaults.max_tokens
+    begins = request.get("input")
+    if defaults.system_prompt and request.get("instructions") is None and not _begins_with_system(begins):
+        request["instructions"] = defaults.system_prompt
+    return json.dumps(request | {"store": False}).encode()
+
+
+def _begins_with_system(messages: Any) -> bool:
+    first = messages[0] if isinstance(messages, list) and messages else None
+    return isinstance(first, dict) and first.get("role") in ("system", "developer")
 
 
 def check(body: bytes) -> None:
@@ -216,7 +257,7 @@ def check(body: bytes) -> None:
     if not isinstance(request, dict):
         raise ApiError(400, "the body: it is no object", code="invalid_value")
     for name in request:
-        if name not in _PARAMETERS:
+        if name not in PARAMETERS:
             shown = name[:64]
             raise ApiError(400, f"{shown} is not supported by this server", code="unknown_parameter", param=shown)
     for name, most in _BOUNDS.items():
@@ -238,11 +279,11 @@ def check(body: bytes) -> None:
 def _check_parts(messages: Any, name: str) -> None:
     """Refuses every part of a message that is not text, so that nothing is ever fetched."""
     for index, message in enumerate(messages if isinstance(messages, list) else []):
-        content = message.get("content") if isinstance(message, dict) else None
-        for part in content if isinstance(content, list) else []:
+        contents = ((field, message.get(field)) for field in ("content", "output") if isinstance(message, dict))
+        for field, part in ((f, part) for f, content in contents if isinstance(content, list) for part in content):
             kind = part.get("type") if isinstance(part, dict) else None
             if kind not in ("text", "input_text", "output_text", "refusal"):
-                param = f"{name}[{index}].content"
+                param = f"{name}[{index}].{field}"
                 raise ApiError(400, f"{param}: only text parts are supported", code="invalid_value", param=param)
 
 
@@ -277,7 +318,7 @@ class _Answer:
         await self._send(message)
 
     def _count(self, body: bytes) -> None:
-        found = {name.decode(): int(number) for name, number in _USAGE.findall(body[-2048:])}
+        found = {_USAGE_NAMES[name]: int(number) for name, number in _USAGE.findall(body[-2048:])}
         if self._stream:
             self._frames += body.count(b"data: {")
             found = {"completion_tokens": self._frames, **found}

@@ -14,6 +14,11 @@ SAGEMAKER = ("sagemaker==3.27.0",)
 AZURE_AI_ML = ("azure-ai-ml==1.35.2",)
 """The SDK whose models the schemas of twins/azure/schemas were compiled from; 70 MB on the disk."""
 
+SCHEMATHESIS = ("schemathesis==4.32.5",)
+"""Asks a server what its OpenAPI description says, and what it doesn't; 130 MB on the disk."""
+OPENAI_3 = ("openai==3.57.0", "langchain-openai==1.7.4")
+"""The client after the one that the kit's own tests use, and LangChain's, which needs it; 110 MB on the disk."""
+
 
 def environment(kind: str, pins: Sequence[str]) -> Path:
     """The folder of an environment with exactly these packages, and what they need; it takes a minute once.

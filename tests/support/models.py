@@ -24,6 +24,7 @@ BASE_ALIAS = "smollm2-135m@1"
 _LOCKS = CHECKOUT / "requirements"
 _TINY = Path(__file__).with_name("tiny.py")
 _TAGGER = Path(__file__).with_name("tagger.py")
+_TINY_ENCODER = Path(__file__).with_name("tiny_encoder.py")
 
 
 def base_model() -> Path:
@@ -79,6 +80,29 @@ def tagger_model() -> Path:
             shutil.rmtree(source, ignore_errors=True)
 
     return _cached("tagger", make, _TAGGER)
+
+
+def tiny_encoder() -> Path:
+    """A random two-layer BERT as an imported, unsigned embedding version; its origin, as transformers reads it, is
+    `tiny_encoder_source`.
+    """
+
+    def make(folder: Path) -> None:
+        _training("-m", "training", "import", str(tiny_encoder_source()), str(folder), "--name", "encoder")
+
+    return _cached("encoder", make, _TINY_ENCODER)
+
+
+def tiny_encoder_source() -> Path:
+    """The Hugging Face folder that `tiny_encoder` imports."""
+
+    def make(folder: Path) -> None:
+        unfinished = folder.with_name(folder.name + ".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        _training(str(_TINY_ENCODER), str(unfinished))
+        unfinished.rename(folder)
+
+    return _cached("encoder-source", make, _TINY_ENCODER)
 
 
 def copy_model(version: Path, target: Path) -> Path:

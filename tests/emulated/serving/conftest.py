@@ -1,12 +1,25 @@
-"""One signed tiny version and one server for the tests that leave it as it was."""
+"""Signed tiny versions and their servers, for the tests that leave them as they were."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from contract.documents.model import ModelManifest
+from contract.integrity.digest import sha256_bytes
 from tests.support.models import copy_model, tiny_model
 from tests.support.serving import ServingProcess, sign_version
+
+TEMPLATE = """\
+{% if tools %}<|im_start|>system
+{% for tool in tools %}{{ tool | tojson }}{% endfor %}
+Call as <tool_call>{"name": ..., "arguments": ...}</tool_call>.<|im_end|>
+{% endif %}{% for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content }}{% for call in message.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>\
+{% endfor %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +40,24 @@ def shared_server(version: Path, keys: Path, tmp_path_factory: pytest.TempPathFa
     """A ready server; tests leave it as it was."""
     limits = {"LLMOPS_READ_SECONDS": "1", "LLMOPS_WRITE_SECONDS": "1"}
     server = ServingProcess(version, keys, tmp_path_factory.mktemp("logs"), **limits)
+    try:
+        yield server.wait_ready()
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def tools_server(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
+    """A ready server whose model's template takes tools; tests leave it as it was."""
+    root = tmp_path_factory.mktemp("tools")
+    folder = copy_model(tiny_model(), root / "model")
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    content = TEMPLATE.encode()
+    manifest["files"]["chat_template.jinja"] = {"sha256": sha256_bytes(content), "size": len(content)}
+    ModelManifest.model_validate(manifest).write(folder / "manifest.json")
+    sign_version(folder, keys)
+    server = ServingProcess(folder, keys, root)
     try:
         yield server.wait_ready()
     finally:

@@ -1,27 +1,13 @@
 """Tools, JSON schemas and what else OpenAI's client asks for, against a model that is held to them: it is random."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from openai import BadRequestError, OpenAI
 
-from contract.documents.model import ModelManifest
-from contract.integrity.digest import sha256_bytes
-from tests.support.models import copy_model, tiny_model
-from tests.support.serving import API_KEY, ServingProcess, sign_version
+from tests.support.serving import API_KEY, ServingProcess
 
-TEMPLATE = """\
-{% if tools %}<|im_start|>system
-{% for tool in tools %}{{ tool | tojson }}{% endfor %}
-Call as <tool_call>{"name": ..., "arguments": ...}</tool_call>.<|im_end|>
-{% endif %}{% for message in messages %}<|im_start|>{{ message.role }}
-{{ message.content }}{% for call in message.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>\
-{% endfor %}<|im_end|>
-{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
-{% endif %}"""
 SWITCH = {
     "type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"], "additionalProperties": False,
 }  # fmt: skip
@@ -34,26 +20,8 @@ MODEL = "tiny@1"
 
 
 @pytest.fixture(scope="module")
-def server(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
-    """Serves a model whose template takes tools."""
-    root = tmp_path_factory.mktemp("tools")
-    folder = copy_model(tiny_model(), root / "model")
-    (folder / "chat_template.jinja").write_text(TEMPLATE)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    content = TEMPLATE.encode()
-    manifest["files"]["chat_template.jinja"] = {"sha256": sha256_bytes(content), "size": len(content)}
-    ModelManifest.model_validate(manifest).write(folder / "manifest.json")
-    sign_version(folder, keys)
-    started = ServingProcess(folder, keys, root)
-    try:
-        yield started.wait_ready()
-    finally:
-        started.kill()
-
-
-@pytest.fixture(scope="module")
-def client(server: ServingProcess) -> OpenAI:
-    return OpenAI(base_url=server.url + "/v1", api_key=API_KEY, max_retries=0)
+def client(tools_server: ServingProcess) -> OpenAI:
+    return OpenAI(base_url=tools_server.url + "/v1", api_key=API_KEY, max_retries=0)
 
 
 def streamed(client: OpenAI, **fields: Any) -> tuple[str, list[tuple[str, str]], str]:
@@ -150,6 +118,51 @@ def test_a_text_is_completed_whole_and_streamed(client: OpenAI) -> None:
     assert (answer.usage.prompt_tokens, answer.choices[0].finish_reason) == (4, "length")
     pieces = client.completions.create(model=MODEL, prompt="Once", max_tokens=12, temperature=0, stream=True)
     assert "".join(piece.choices[0].text for piece in pieces) == answer.choices[0].text
+
+
+def test_a_response_has_the_answer_of_the_chat_whole_and_streamed(client: OpenAI, tools_server: ServingProcess) -> None:
+    asked: Any = {"model": MODEL, "input": HELLO, "temperature": 0}
+    chat = client.chat.completions.create(model=MODEL, messages=HELLO, temperature=0, max_tokens=12)
+    whole = client.responses.create(**asked, max_output_tokens=12)
+    assert (whole.output_text, whole.status) == (chat.choices[0].message.content, "incomplete")
+    assert whole.incomplete_details
+    assert whole.incomplete_details.reason == "max_output_tokens"
+    assert whole.usage
+    assert chat.usage
+    assert (whole.usage.input_tokens, whole.usage.output_tokens) == (chat.usage.prompt_tokens, 12)
+    with client.responses.stream(**asked, max_output_tokens=12) as stream:
+        pieces = [event.delta for event in stream if event.type == "response.output_text.delta"]
+    assert len(pieces) > 2
+    assert "".join(pieces) == whole.output_text
+    # A call comes whole and streamed, and goes back with its result.
+    flat: Any = [{"type": "function", "strict": True, **tool["function"]} for tool in TOOLS]
+    calling: Any = asked | {"tools": flat, "tool_choice": {"type": "function", "name": "switch"}}
+    answer = client.responses.create(**calling)
+    (call,) = answer.output
+    assert call.type == "function_call"
+    assert isinstance(json.loads(call.arguments)["on"], bool)
+    events = list(client.responses.create(**calling, stream=True))
+    assert events[-1].type == "response.completed"
+    (again,) = events[-1].response.output
+    assert again.type == "function_call"
+    assert again.arguments == call.arguments
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "done"}
+    back = [*HELLO, *(item.model_dump() for item in answer.output), result]
+    told = client.responses.create(**asked | {"input": back}, tools=flat, max_output_tokens=4)
+    assert told.usage
+    assert answer.usage
+    assert told.usage.input_tokens > answer.usage.input_tokens
+    form: Any = {"format": {"type": "json_schema", "name": "switch", "schema": SWITCH}}
+    held = client.responses.create(**asked, text=form)
+    assert isinstance(json.loads(held.output_text)["on"], bool)
+    unknown: Any = {"text": {"format": form["format"] | {"schema": {"not": {}}}}}
+    refused: list[tuple[Any, str]] = [({"previous_response_id": "resp_1"}, "previous_response_id"),
+                                      ({"max_output_tokens": 40_000}, "input"), (unknown, "text.format")]  # fmt: skip
+    for fields, param in refused:
+        with pytest.raises(BadRequestError) as caught:
+            client.responses.create(**asked, **fields)
+        assert caught.value.param == param
+    assert tools_server.requests()[-1]["path"] == "/v1/responses"
 
 
 @pytest.mark.cve("grammar-length")

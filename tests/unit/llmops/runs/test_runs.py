@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.documents.model import EmbeddingForm, ModelManifest
 from contract.documents.recipe import Recipe
 from contract.documents.run import Compute, Pinned, RunSpec
 from contract.errors import KitError, NotFoundError, RunError
@@ -270,6 +271,18 @@ def test_other_data_is_another_run(tmp_path: Path, make_image: MakeImage) -> Non
     with (tmp_path / "facts.jsonl").open("a") as f:
         f.write('{"messages": [{"role": "user", "content": "New?"}, {"role": "assistant", "content": "Yes."}]}\n')
     assert plan_run(platform, recipe, lambda _: None).same is None
+
+
+def test_an_embedding_model_is_not_trained(tmp_path: Path, make_image: MakeImage) -> None:
+    platform = deploy(tmp_path, make_image(""))
+    form = EmbeddingForm(pooling="mean", normalize=True, dimensions=8, max_tokens=16)
+    path = tmp_path / "tiny" / "manifest.json"
+    ModelManifest.load(path).model_copy(update={"embedding": form, "golden": []}).write(path)
+    platform.store().put_model(tmp_path / "tiny", platform.sign)
+    recipe = write_recipe(tmp_path)
+    recipe.write_text(RECIPE.replace("tiny@1", "tiny@2"))
+    with pytest.raises(KitError, match="tiny@2 is an embedding model"):
+        plan_run(platform, recipe, lambda _: None)
 
 
 def test_an_image_that_is_gone_is_named_and_the_run_waits(tmp_path: Path, make_image: MakeImage) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from contract.documents.recipe import ServingDefaults
 from contract.limits import RequestLimits
 from serving.errors import ApiError
 from serving.front.admission import Admission
 from serving.front.exchange import EXCHANGE, HttpExchange, Message, Receive, Scope, Send
 from serving.front.readiness import Readiness
-from serving.front.vllm import VllmApp, check
+from serving.front.vllm import VllmApp, check, filled_response
 from serving.settings import ServerSettings
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -35,6 +36,8 @@ HELLO = [{"role": "user", "content": "Hello"}]
         ("stop", ["a"] * 1000),
         ("stop", "a" * 100_000),
         ("messages", [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}]),
+        ("input", [{"type": "function_call_output", "output": [{"type": "input_image", "image_url": "http://x"}]}]),
+        ("previous_response_id", "resp_1"),
         ("vllm_xargs", {}),
         ("kv_transfer_params", {}),
     ],
@@ -84,3 +87,15 @@ def test_vllms_errors_have_the_one_form(status: int, body: str, code: str) -> No
     with pytest.raises(ApiError) as caught:
         asyncio.run(asked())
     assert (caught.value.status, caught.value.body["error"]["code"]) == (status, code)
+
+
+def test_a_response_gets_the_versions_defaults_and_is_not_stored() -> None:
+    defaults = ServingDefaults(system_prompt="Be brief.", max_tokens=5)
+    silent = json.loads(filled_response(b'{"input": "Hello"}', defaults))
+    assert silent == {"input": "Hello", "max_output_tokens": 5, "instructions": "Be brief.", "store": False}
+    for said in ({"instructions": "Be long."}, {"input": [{"role": "developer", "content": "Be long."}]}):
+        told = json.loads(filled_response(json.dumps({"max_output_tokens": 7} | said).encode(), defaults))
+        assert told == {"max_output_tokens": 7, "store": False} | said
+    with pytest.raises(ApiError) as caught:
+        filled_response(b'{"input": "Hello", "store": true}', defaults)
+    assert caught.value.body["error"]["param"] == "store"
