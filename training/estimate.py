@@ -23,7 +23,7 @@ from training.devices import Precision, best_device, precision_on
 from training.examples import load_examples
 from training.fake_step import Moment, Shape, StepTrace, layers_alike, outline, trace_step, weight_bytes
 from training.micro_batches import USABLE, MemoryUse, rows_on_cpu, rows_on_gpu
-from training.sharding import blocks, fill_a_gpu
+from training.sharding import blocks, fill_a_gpu, own_head
 from training.token_losses import LOGITS_AT_A_TIME
 from training.weights import load_tokenizer
 
@@ -63,8 +63,10 @@ class _Sizes(NamedTuple):
     weights: int
     """Bytes of the weights."""
     gathered: int
-    """Bytes that sharded training holds unsharded: everything outside of blocks, and some blocks, with their
-    gradients.
+    """Bytes of weights that sharded training holds whole: those outside of blocks, and those of some blocks."""
+    whole_gradients: int
+    """Most bytes of gradients that it holds whole: of a block, and of head or embeddings, with the f32 copies that are
+    sent.
     """
 
 
@@ -157,7 +159,10 @@ class _Plan:
         for number, (total, there) in enumerate([*moments, (update.total, gradients)]):
             rest = total - fixed - there
             # DDP exchanges gradients in buffers of their size.
-            rest = rest // shards if number == 2 else rest + (sizes.gathered if shards > 1 else gradients * copies)
+            if shards > 1 and number < 2:
+                rest += sizes.gathered + min(there, sizes.whole_gradients)
+            else:
+                rest = rest // shards if number == 2 else rest + gradients * copies
             parts = [sizes.weights // shards, there // shards, 2 * gradients // shards, rest]
             found.append((sum(parts), parts))
         total, parts = max(found)
@@ -202,21 +207,39 @@ class _Plan:
     def _sizes(self, precision: Precision) -> _Sizes:
         model = outline(self._config, self._options, precision)
         four_bit = self._options.adapter == "qlora"
-        inside = [weight_bytes(block, four_bit) for block in blocks(model)]
         weights = list(model.parameters())
         trained = [weight for weight in weights if weight.requires_grad]
-        trained_inside = [sum(w.nbytes for w in block.parameters() if w.requires_grad) for block in blocks(model)]
-        root_gradients = sum(w.nbytes for w in trained) - sum(trained_inside)
         adapter = 0 if self._options.adapter == "none" else sum(w.numel() for w in trained)
         whole = weight_bytes(model, four_bit)
-        outside = whole - sum(inside)
         models = 2 if self._options.method == "dpo" and self._options.adapter == "none" else 1  # the other: a reference
+        gathered, gradients = _held_whole(model, 2 if precision == "bf16" else 4)
         return _Sizes(
             parameters=sum(w.numel() for w in weights) - adapter,
             trained=sum(w.numel() for w in trained),
             weights=models * whole,
-            gathered=models * outside + root_gradients + _GATHERED * (max(inside) + max(trained_inside)),
+            gathered=models * gathered,
+            whole_gradients=gradients,
         )
+
+
+def _held_whole(model: Any, size: int) -> tuple[int, int]:
+    """Returns the bytes of weights and of gradients that `training.sharding.shard` leaves whole for a while.
+
+    Args:
+        model: an outline.
+        size: bytes of a weight that travels.
+    """
+    inside = [list(block.parameters()) for block in blocks(model)]
+    head = [] if (own := own_head(model)) is None else list(own.parameters())
+    apart = {id(weight) for group in (*inside, head) for weight in group}
+    rest = [weight for weight in model.parameters() if id(weight) not in apart]
+    widest = max(sum(w.numel() for w in block) for block in inside)
+    weights = size * (_GATHERED * widest + sum(w.numel() for w in head)) + sum(w.nbytes for w in rest)
+    of_blocks, of_head, of_rest = (
+        max(sum(w.numel() for w in group if w.requires_grad) for group in groups) for groups in (inside, [head], [rest])
+    )
+    sent = 4  # bytes of a gradient that travels
+    return weights, (size + sent) * of_blocks + max((size + sent) * of_head, (4 + sent) * of_rest)
 
 
 def _read_config(folder: Path) -> Any:
@@ -241,13 +264,17 @@ def _count(folder: Path, request: EstimateRequest) -> tuple[RowLengths, list[lis
         target = Path(temporary, "rows.arrow")
         tokenizer = load_tokenizer(folder)
         examples = load_examples(Path(request.rows), tokenizer, options, request.system_prompt, target)
-        found = [examples[i].sequences for i in range(len(examples))]
-        lengths = [[len(sequence.ids) for sequence in sequences] for sequences in found]
+        lengths: list[list[int]] = []
+        bearing = 0
+        for i in range(len(examples)):
+            sequences = examples[i].sequences
+            lengths.append([len(sequence.ids) for sequence in sequences])
+            bearing = max(bearing, *(int(sequence.answer.sum()) for sequence in sequences))
         counted = RowLengths(
             counted=True,
             examples=len(examples),
             longest=max(map(max, lengths)),
-            loss_bearing=max(int(sequence.answer.sum()) for sequences in found for sequence in sequences),
+            loss_bearing=bearing,
             tokens=examples.tokens,
         )
         return counted, lengths

