@@ -6,6 +6,7 @@ load a model and to train it, beside what `train --check` says. python sharded_m
 Measured are allocations of torch's own allocator, as in measured.py. Each rank is a child of this process.
 """
 
+import gc
 import json
 import os
 import sys
@@ -72,6 +73,7 @@ def ranks_do(work: Callable[[Team], Any]) -> list[Any]:
 
 def measured(ranks: Team, folder: Path, options: Training) -> dict[str, int]:
     """Bytes: the most in use while loading, of the weights, and the most in use in two steps."""
+    gc.collect()  # the model before, which would be freed meanwhile
     models: list[Any] = []
     mapped = {path.stat().st_size for path in folder.glob("*.safetensors")}  # pages of files, which all ranks share
     precision: Any = options.precision

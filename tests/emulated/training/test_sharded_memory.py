@@ -7,10 +7,11 @@ from tests.support.training import script_result
 
 
 def test_two_ranks_take_what_is_foreseen_and_never_a_whole_model() -> None:
-    """Of three sizes, all within 15 %."""
+    """Of three sizes. All weights: within 15 %. An adapter beside tied embeddings: up to 20 % too much is foreseen."""
     found = script_result(Path(__file__).with_name("sharded_memory.py"), base_model())
     assert [case["size"] for case in found] == ["5M", "50M", "135M"]
     for case in found:
         assert case["loaded"] < 0.6, case
         assert max(case["resident"]) < 0.55, case
-        assert all(0.85 <= ratio <= 1.15 for ratio in case["foreseen"]), case
+        most = 1.2 if case["options"]["adapter"] == "lora" else 1.15
+        assert all(0.85 <= ratio <= most for ratio in case["foreseen"]), case
