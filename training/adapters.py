@@ -51,6 +51,25 @@ def with_adapter(model: Any, options: Training) -> Any:
     )
 
 
+def empty_model(config: Any, dtype: Any) -> Any:
+    """Returns a model whose weights have no memory (torch's device meta); its buffers, such as rotary frequencies, have
+    their values.
+
+    Args:
+        config: transformers' configuration.
+        dtype: torch dtype of the weights.
+    """
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
+
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False
+        )
+    model.tie_weights()  # accelerate parts them
+    return model
+
+
 def _quantization(precision: Precision, device: Any) -> dict[str, Any]:
     """Returns loading options for weights as in Dettmers et al. 2023 (arXiv:2305.14314): 4-bit NormalFloat with double
     quantization.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from training.chat import Encoded
+from contract.documents.recipe_training import Training
 from training.examples import Example
 
 Batch = dict[str, Any]
@@ -41,8 +41,7 @@ class Collator:
         import torch
 
         sequences = [sequence for example in examples for sequence in example.sequences]
-        rows = _packed(sequences, self._pack_to) if self._pack_to else [[i] for i in range(len(sequences))]
-        width = max((sum(len(sequences[i].ids) for i in row) for row in rows), default=1)
+        rows, width = rows_of([len(sequence.ids) for sequence in sequences], self._pack_to)
         ids = np.full((max(1, len(rows)), width), self._pad, np.int64)
         positions = np.zeros_like(ids)
         predicts: dict[int, Any] = {}
@@ -66,24 +65,36 @@ class Collator:
         return batch | ({"position_ids": torch.from_numpy(positions)} if self._pack_to else {})
 
 
+def pack_size(options: Training, gpu: bool) -> int:
+    """Returns a collator's `pack_to` for the recipe's training section. On processors each sequence attends to itself
+    alone (training.attention), so that rows of any length cost the same.
+    """
+    return (options.max_tokens if gpu else ALL) if options.packing else 0
+
+
+def rows_of(lengths: Sequence[int], pack_to: int) -> tuple[list[list[int]], int]:
+    """Returns which sequences share each row, and the rows' width in tokens.
+
+    Args:
+        lengths: of the sequences, in tokens.
+        pack_to: tokens of a row that several may share, by first fit, longest first; 0: each has its own row.
+    """
+    rows: list[list[int]] = []
+    used: list[int] = []
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)) if pack_to else range(len(lengths))
+    for i in order:
+        place = next((n for n, taken in enumerate(used) if taken + lengths[i] <= pack_to), len(rows))
+        if place == len(rows):
+            rows.append([])
+            used.append(0)
+        rows[place].append(i)
+        used[place] += lengths[i]
+    return rows, max(used, default=1)
+
+
 def on_device(batch: Batch, device: Any) -> Batch:
     """Returns a batch with its tensors on a device."""
     return {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
-
-
-def _packed(sequences: Sequence[Encoded], size: int) -> list[list[int]]:
-    """Returns the sequences that share each row of at most `size` tokens, by first fit, longest first."""
-    rows: list[list[int]] = []
-    free: list[int] = []
-    for i in sorted(range(len(sequences)), key=lambda i: (-len(sequences[i].ids), i)):
-        length = len(sequences[i].ids)
-        place = next((n for n, room in enumerate(free) if room >= length), len(rows))
-        if place == len(rows):
-            rows.append([])
-            free.append(max(size, length))
-        rows[place].append(i)
-        free[place] -= length
-    return rows
 
 
 def _sides(examples: Sequence[Example]) -> list[int]:

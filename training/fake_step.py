@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from contract.documents.recipe_training import Training
-from training.adapters import with_adapter
+from training.adapters import empty_model, with_adapter
 from training.devices import Precision, torch_dtype
 from training.objectives import Objective, PreferenceLoss, TokenLoss, adapter_off, frozen
 from training.scaled_trainer import CHECKPOINTING
@@ -40,7 +40,9 @@ class Shape(NamedTuple):
     tokens: int
     """Tokens of each row."""
     targets: int
-    """Tokens of each row that bear loss."""
+    """Tokens of all rows that bear loss."""
+    masked: bool = False
+    """Whether a mask parts the sequences of a row, as on GPUs."""
 
 
 class Moment(NamedTuple):
@@ -163,21 +165,15 @@ def outline(config: Any, options: Training, precision: Precision, layers: int = 
         precision: of products and frozen weights.
         layers: number of layers to build; 0: all.
     """
-    from transformers import AutoModelForCausalLM
-
     config = copy.deepcopy(config)
     if layers:
         config.num_hidden_layers = layers
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[:layers]
-    dtype = torch.float32 if options.adapter == "none" else torch_dtype(precision)
+    if options.adapter == "none":
+        return empty_model(config, torch.float32)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            config, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False
-        )
-        if options.adapter == "none":
-            return model
-        adapted = with_adapter(model, options)
+        adapted = with_adapter(empty_model(config, torch_dtype(precision)), options)
     for weight in adapted.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
@@ -289,14 +285,14 @@ def _packed_layers(model: Any) -> Iterator[Any]:
 
 def _batch(shape: Shape, options: Training) -> dict[str, Any]:
     """Returns a batch with the shapes that a collator would make."""
-    sequences = shape.rows * (2 if options.method == "dpo" else 1)
-    places = torch.empty(sequences * shape.targets, dtype=torch.long)
-    return {
-        "input_ids": torch.empty(sequences, shape.tokens, dtype=torch.long),
+    places = torch.empty(shape.targets, dtype=torch.long)
+    batch = {
+        "input_ids": torch.empty(shape.rows, shape.tokens, dtype=torch.long),
         "predicts": places,
         "targets": torch.empty_like(places),
-        "sides": [shape.targets] * sequences,
+        "sides": [shape.targets // shape.rows] * shape.rows if options.method == "dpo" else [],
     }
+    return batch | ({"position_ids": torch.empty_like(batch["input_ids"])} if shape.masked else {})
 
 
 def _objective(config: Any, options: Training, precision: Precision, model: Any, live: _LiveBytes) -> Objective:

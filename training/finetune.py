@@ -11,7 +11,7 @@ from contract.documents.model import TrainingFacts
 from contract.documents.recipe_training import Training
 from training import checkpoints
 from training.adapters import build_model
-from training.batch_tensors import ALL, Collator
+from training.batch_tensors import Collator, pack_size
 from training.checkpoint_folders import CheckpointFolders, emptied
 from training.devices import Precision, best_device, precision_on
 from training.examples import Examples, load_examples
@@ -19,7 +19,7 @@ from training.objectives import Objective, PreferenceLoss, TokenLoss, adapter_of
 from training.process import say, set_threads
 from training.publishing import Publisher
 from training.ranks import Alone, StoppedError
-from training.sharding import is_sharded, shard, shard_if_needed
+from training.sharding import is_sharded
 from training.validation import Validation
 from training.weights import load_model, load_tokenizer, save_weights
 
@@ -129,6 +129,7 @@ def is_trained(folder: Path) -> bool:
 
 def _make_trainer(job: _Job, stop_asked: Callable[[], bool]) -> Any:
     from training.attention import attend_by_sequence
+    from training.sharded_loading import load_if_sharded
     from training.trainer import KitTrainer
     from training.watch import ProgressCallback
 
@@ -138,17 +139,16 @@ def _make_trainer(job: _Job, stop_asked: Callable[[], bool]) -> Any:
     pad = job.tokenizer.pad_token_id
     validation = Validation(job.held_out, Collator(pad), options.checkpoint_steps, options.patience, job.ranks)
     watch = ProgressCallback(job.tokens_per_step, stop_asked, validation, place.best)
-    model = build_model(job.base, options, precision, device)
-    pack_to = options.max_tokens if options.packing else 0
-    if pack_to and device.type == "cpu":
+    model = load_if_sharded(job.base, options, precision, job.ranks, device)
+    if model is None:
+        model = build_model(job.base, options, precision, device)
+    if options.packing and device.type == "cpu":
         attend_by_sequence(model)
-        pack_to = ALL
-    shard_if_needed(model, options, job.ranks, device)
     trainer: Any = KitTrainer(
         model=model,
         args=_trainer_settings(options, place, job.ranks, device, precision),
         train_dataset=job.examples,
-        data_collator=Collator(pad, pack_to),
+        data_collator=Collator(pad, pack_size(options, device.type == "cuda")),
         callbacks=[watch],
     )
     trainer.watch, trainer.place, trainer.ranks, trainer.precision = watch, place, job.ranks, precision
@@ -166,11 +166,12 @@ def _objective(job: _Job, trainer: Any) -> Objective:
     autocast = trainer.accelerator.autocast
     if job.options.adapter != "none":
         return PreferenceLoss(job.options.beta, adapter_off(trainer.model, autocast))
-    second = load_model(job.base)
     if is_sharded(trainer.model):
-        shard(second, job.ranks, trainer.args.device)
+        from training.sharded_loading import load_reference
+
+        second = load_reference(job.base, trainer.precision, job.ranks, trainer.args.device)
     else:
-        second.to(trainer.args.device)
+        second = load_model(job.base).to(trainer.args.device)
     return PreferenceLoss(job.options.beta, frozen(second, autocast))
 
 

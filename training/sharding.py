@@ -4,41 +4,66 @@ The kit wraps models itself: on processors, accelerate takes DDP in FSDP's place
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from contract.documents.recipe_training import Training
 from contract.errors import RunError
-from training.process import say
+from training.devices import Precision
 from training.ranks import Alone
 
 _LARGEST_SHARE = 0.6  # of a GPU's memory that may be weights, gradients and moments; the rest is for activations
 _ADAM_BYTES = 12  # of each trained weight: gradient and two moments, in f32
 
 
-def shard_if_needed(model: Any, options: Training, ranks: Alone, device: Any) -> None:
-    """Shards a model if the recipe or its size asks for it. 4-bit weights are never sharded: FSDP2 can't split them."""
-    if ranks.size == 1 or options.adapter == "qlora":
-        return
-    if options.sharding is True or (options.sharding == "auto" and ranks.any_asks(_is_too_large(model, device))):
-        shard(model, ranks, device)
-        say(sharding="on", ranks=ranks.size)
+def needs_shards(model: Any, options: Training, ranks: Alone, device: Any) -> bool:
+    """Returns whether the recipe or a model's size asks for shards; the same answer on each rank.
 
-
-def shard(model: Any, ranks: Alone, device: Any) -> None:
-    """Spreads a model over the ranks' devices, in place: each of its blocks is whole only while it computes.
+    4-bit weights are never sharded: FSDP2 can't split them.
 
     Args:
-        model: of transformers, or one of peft's around it, whole, on the processor.
+        model: any with the recipe's weights, on device meta too.
+        options: the recipe's training section.
         ranks: all of them.
         device: of this rank.
     """
+    if ranks.size == 1 or options.adapter == "qlora":
+        return False
+    return options.sharding is True or (options.sharding == "auto" and ranks.any_asks(_is_too_large(model, device)))
+
+
+def shard(model: Any, ranks: Alone, device: Any, precision: Precision) -> None:
+    """Spreads a model over the ranks' devices, in place: each of its blocks is whole only while it computes.
+
+    With bf16, weights travel and are whole in it, and gradients are summed in f32. The exceptions are the embeddings
+    and what else is outside of blocks and head: they stay as they are kept, so that the sums of the blocks' outputs
+    have the precision that they have on one GPU.
+
+    Args:
+        model: of transformers, or one of peft's around it, on the processor or on device meta.
+        ranks: all of them.
+        device: of this rank.
+        precision: of products.
+    """
+    import torch
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh(device.type, (ranks.size,))
+    policy = MixedPrecisionPolicy(cast_forward_inputs=False)
+    if precision == "bf16":
+        policy = replace(policy, param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     for block in blocks(model):
-        fully_shard(block, mesh=mesh)
+        fully_shard(block, mesh=mesh, mp_policy=policy)
+    if (head := own_head(model)) is not None:
+        fully_shard(head, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
     fully_shard(model, mesh=mesh)
+
+
+def own_head(model: Any) -> Any:
+    """Returns the projection to the vocabulary; None if its weights are the embeddings', too."""
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    return None if head is None or head.weight is embeddings.weight else head
 
 
 def require_sharded(model: Any) -> None:
@@ -52,7 +77,7 @@ def require_sharded(model: Any) -> None:
 
 
 def is_sharded(model: Any) -> bool:
-    """Returns whether `shard_if_needed` sharded a model."""
+    """Returns whether a model is in shards."""
     return any(is_shard(weight) for weight in model.parameters())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-_AT_A_TIME = 1 << 22
+LOGITS_AT_A_TIME = 1 << 22
 """Number of logits that are widened to f32 together: 16 MB."""
 
 
@@ -40,5 +40,5 @@ class TokenLogProbabilities(torch.autograd.Function):
 
 
 def _parts(logits: Any) -> list[slice]:
-    size = max(1, _AT_A_TIME // logits.shape[1])
+    size = max(1, LOGITS_AT_A_TIME // logits.shape[1])
     return [slice(start, start + size) for start in range(0, len(logits), size)]

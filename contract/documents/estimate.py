@@ -64,7 +64,8 @@ class MachineFit(Part):
     micro_batch: int = Field(default=0, description="Rows that a GPU trains at a time.")
     accumulation: int = Field(default=0, description="Micro-batches of a GPU in an optimizer step.")
     peak: PeakMemory
-    flops_per_token: float = Field(description="Floating-point operations of a step, for each token with its padding.")
+    padding: float = Field(default=1.0, description="Tokens that are computed for each of the examples' own.")
+    flops_per_token: float = Field(description="Floating-point operations of a step, for each computed token.")
 
 
 class Estimate(Part):

@@ -259,7 +259,7 @@ def _row(
     price = prices.instance("training", machine.name) if prices and machine else None
     hours = None
     if fit.fits and throughput and tokens is not None:
-        hours = tokens * fit.flops_per_token / (fit.gpus * throughput * 1e12 * UTILISATION) / 3600
+        hours = tokens * fit.padding * fit.flops_per_token / (fit.gpus * throughput * 1e12 * UTILISATION) / 3600
     gpu = f"{machine.gpu.name} {machine.gpu.gigabytes} GB" if machine and machine.gpu else ""
     return MachineEstimate(
         machine=fit.name,

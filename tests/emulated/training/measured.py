@@ -2,11 +2,12 @@
 traced, and how machines would train models of 7 and 8 billion weights.
 
 Measured are all allocations of torch's own allocator on the processor, as its profiler records them: what
-`torch.cuda.max_memory_allocated` tells of a GPU. python measured.py SMOLLM2 CONFIGS
+`torch.cuda.max_memory_allocated` tells of a GPU. python measured.py SMOLLM2 CONFIGS TINY ROWS
 """
 
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from contract.documents.estimate import EstimateRequest, MachineMemory
+from contract.documents.estimate import EstimateRequest, MachineMemory, RowLengths
+from contract.documents.recipe import Recipe
 from contract.documents.recipe_training import Training
+from tests.support.checkout import CHECKOUT
 from training.adapters import with_adapter
 from training.devices import torch_dtype
-from training.estimate import estimate
+from training.estimate import _Plan, estimate
 from training.fake_step import Shape, layers_alike, outline, trace_step
 from training.objectives import TokenLoss
 from training.scaled_trainer import CHECKPOINTING
@@ -33,25 +36,30 @@ CASES: list[tuple[str, dict[str, Any], Any]] = [
     ("50M", {"adapter": "none", "gradient_checkpointing": True}, "bf16"),
     ("135M", {"adapter": "lora"}, "f32"),
 ]
-SHAPE = Shape(rows=4, tokens=64, targets=20)
+SHAPE = Shape(rows=4, tokens=64, targets=4 * 20)
 GIGABYTES = {"A10G": (1, 24), "8xA10G": (8, 24), "A100-40": (1, 40), "8xA100-40": (8, 40), "H100": (1, 80)}
 LARGE = [
     ("llama-3.1-8b", "lora", list(GIGABYTES)),
-    ("llama-3.1-8b", "qlora", ["A10G"]),
     ("llama-3.1-8b", "none", ["8xA10G", "8xA100-40", "H100"]),
-    ("qwen2.5-7b", "lora", ["A100-40"]),
 ]
+RECIPES = {
+    "llama-8b-a10g": ("llama-3.1-8b", ["A10G"]),
+    "llama-8b-8xa10g": ("llama-3.1-8b", ["A10G", "8xA10G"]),
+    "qwen-7b-a100": ("qwen2.5-7b", ["A10G", "A100-40"]),
+    "qwen-7b-h100": ("qwen2.5-7b", ["A100-40", "H100"]),
+}
+"""Recipes of the kit, the configuration of each one's base model, and machines, the last of which it is for."""
 
 
-def peak_of(step: Any) -> int:
-    """Bytes above those in use before."""
+def peak_of(step: Any, mapped: Collection[int] = ()) -> int:
+    """Bytes above those in use before, without files of these sizes, which torch counts where they are mapped."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
     live = peak = 0
     recorded: Any = profiler.profiler
     events = [e for e in recorded.kineto_results.events() if e.name() == "[memory]"]
     for event in sorted(events, key=lambda e: e.start_ns()):
-        live += event.nbytes()
+        live += 0 if event.nbytes() in mapped else event.nbytes()
         peak = max(peak, live)
     return peak
 
@@ -67,7 +75,7 @@ def measured(config: Any, options: Training, precision: Any) -> int:
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained)
     ids = torch.randint(0, config.vocab_size, (SHAPE.rows, SHAPE.tokens))
-    places = torch.arange(SHAPE.rows * SHAPE.targets)
+    places = torch.arange(SHAPE.targets)
     batch = {"input_ids": ids, "predicts": places, "targets": ids.flatten()[places], "sides": []}
 
     def step() -> None:
@@ -110,26 +118,50 @@ def shortcuts() -> dict[str, Any]:
     for settings in ({"adapter": "none"}, {"adapter": "lora", "gradient_checkpointing": True}):
         options = Training.model_validate(settings)
         found["depth"].append([traced(config, options, "bf16", whole=whole) for whole in (False, True)])
-    one, four, seven = (traced(config, Training(), "bf16", Shape(rows, 64, 20)) for rows in (1, 4, 7))
-    found["rows"] = [(one + seven) // 2, four]
+    config.vocab_size = 1 << 16  # of 3 rows and fewer, logits are widened all at once
+    options = Training(batch_size=16, max_tokens=64)
+    plan = _Plan(config, options, RowLengths(counted=False, longest=64, loss_bearing=20), [[64]] * 16)
+    for rows in (1, 2, 4, 8, 16):
+        between = plan._peak(rows, 16, 0, "bf16", False, 1, False)[0]
+        found["rows"].append(between / traced(config, options, "bf16", Shape(rows, 64, 20 * rows)))
+    return found
+
+
+def layouts(tokenizer: Path, rows: Path) -> list[dict[str, Any]]:
+    """How a processor and a GPU would train rows of unequal lengths, each in its own row and packed."""
+    machines = [MachineMemory(name=f"{gpus}", gpus=gpus, memory=1 << 34, bf16=True) for gpus in (0, 1)]
+    found = []
+    for packing in (False, True):
+        options = Training(packing=packing, batch_size=9, max_tokens=256)
+        answer = estimate(tokenizer, EstimateRequest(training=options, rows=str(rows), machines=machines))
+        found += [fit.model_dump() | {"total": fit.peak.total} for fit in answer.machines]
     return found
 
 
 def large(configs: Path) -> dict[str, Any]:
+    """How machines would train: by the recipes of the kit, and by others."""
+    asked = {f"{model} {adapter}": (model, names, options_of(adapter)) for model, adapter, names in LARGE}
+    for recipe, (model, names) in RECIPES.items():
+        asked[recipe] = (model, names, Recipe.load(CHECKOUT / "recipes" / f"{recipe}.yaml").training)
     found: dict[str, Any] = {}
-    for model, adapter, names in LARGE:
+    for key, (model, names, options) in asked.items():
         machines = [
             MachineMemory(name=name, gpus=GIGABYTES[name][0], memory=GIGABYTES[name][1] * 10**9, bf16=True)
             for name in names
         ]
-        options = Training.model_validate({"adapter": adapter, "max_tokens": 1024, "batch_size": 16})
         answer = estimate(configs / model, EstimateRequest(training=options, machines=machines))
         fits = {fit.name: fit.model_dump() | {"total": fit.peak.total} for fit in answer.machines}
-        found[f"{model} {adapter}"] = fits | {"parameters": answer.parameters, "trained": answer.trained}
+        found[key] = fits | {"parameters": answer.parameters, "trained": answer.trained}
     return found
+
+
+def options_of(adapter: str) -> Training:
+    return Training.model_validate({"adapter": adapter, "max_tokens": 1024, "batch_size": 16})
 
 
 if __name__ == "__main__":
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    print(json.dumps({"small": small(sys.argv[1]), "shortcuts": shortcuts(), "large": large(Path(sys.argv[2]))}))
+    smollm2, configs, tiny, rows = sys.argv[1:]
+    found = {"small": small(smollm2), "shortcuts": shortcuts(), "layouts": layouts(Path(tiny), Path(rows))}
+    print(json.dumps(found | {"large": large(Path(configs))}))

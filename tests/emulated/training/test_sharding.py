@@ -29,6 +29,8 @@ WAYS: list[dict[str, Any]] = [
     {"name": "full", "options": FULL},
     {"name": "full shards", "size": 2, "options": FULL | SHARDED},
     {"name": "full killed", "size": 2, "options": FULL | SHARDED, "kills": 3},
+    {"name": "bf16", "options": FULL | {"precision": "bf16"}},
+    {"name": "bf16 shards", "size": 2, "options": FULL | SHARDED | {"precision": "bf16"}},
     {"name": "dpo", "options": DPO},
     {"name": "dpo shards", "size": 2, "options": DPO | SHARDED},
     {"name": "asked", "asks": True},
@@ -61,6 +63,15 @@ def test_two_ranks_in_shards_train_what_one_process_trains(found: dict[str, Any]
     assert len(found[alone]["losses"]) == STEPS
     assert found[way]["losses"] == pytest.approx(found[alone]["losses"], rel=2e-6, abs=2e-6)
     assert found[way]["validation"] == found[alone]["validation"]
+
+
+def test_weights_that_travel_in_bf16_are_those_of_its_products(found: dict[str, Any]) -> None:
+    """Rounded otherwise are norms' weights and their gradients, and each rank's part of a gradient: it is little in the
+    first steps, and grows with those of a random model at a high learning rate.
+    """
+    shards, whole = found["bf16 shards"]["losses"], found["bf16"]["losses"]
+    assert shards[:2] == pytest.approx(whole[:2], rel=2e-3)
+    assert shards == pytest.approx(whole, rel=2e-2)
 
 
 def test_each_rank_keeps_its_half(found: dict[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from training.micro_batches import MemoryUse, MicroBatchCollator, rows_on_cpu, rows_on_gpu
+from training.batch_tensors import ALL, rows_of
+from training.micro_batches import MemoryUse, MicroBatchCollator, rows_on_cpu, rows_on_gpu, too_large
 
 GB = 1 << 30
 
@@ -48,3 +49,17 @@ def test_all_ranks_take_what_fits_on_each() -> None:
 
 def test_parts_keep_the_order_of_rows() -> None:
     assert MicroBatchCollator(tuple, 2)([1, 2, 3, 4, 5]) == [(1, 2), (3, 4), (5,)]
+
+
+def test_a_row_that_fits_nowhere_names_qlora_and_other_machines() -> None:
+    error = too_large("CUDA out of memory. Tried to allocate 20 MiB", 4096)
+    assert error.where == "training.max_tokens"
+    assert "4096 tokens" in error.what
+    assert all(way in error.fix for way in ("training.max_tokens", "`adapter: qlora`", "machine with larger GPUs"))
+
+
+def test_sequences_share_rows_by_first_fit_and_keep_their_own_without_packing() -> None:
+    assert rows_of([3, 9, 4, 2], 0) == ([[0], [1], [2], [3]], 9)
+    assert rows_of([3, 9, 4, 2], 10) == ([[1], [2, 0, 3]], 9)
+    assert rows_of([3, 9, 4, 2], ALL) == ([[1, 2, 0, 3]], 18)
+    assert rows_of([], 10) == ([], 1)

@@ -13,7 +13,7 @@ from training.token_losses import TokenLogProbabilities
 def test_values_and_gradients_are_those_of_cross_entropy(
     dtype: torch.dtype, near: float, places: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_losses, "_AT_A_TIME", 3 * 40)  # the last part has one place
+    monkeypatch.setattr(token_losses, "LOGITS_AT_A_TIME", 3 * 40)  # the last part has one place
     torch.manual_seed(0)
     logits = torch.randn(places, 40).mul_(3).to(dtype).requires_grad_()
     targets, weights = torch.randint(40, (places,)), torch.randn(places)

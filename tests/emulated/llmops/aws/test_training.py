@@ -227,6 +227,22 @@ def test_each_version_is_once_in_the_model_package_group(world: World, followed:
     assert package["CustomerMetadataProperties"]["gate"].startswith("held-out: ")
 
 
+def test_a_plan_holds_a_schedules_run_against_its_machine(world: World, followed: dict[str, Any]) -> None:
+    weekly = {"run": followed["run"], "cron": "rate(7 days)", "instance_type": PRICED}
+    before = dict(world.stack.settings["aws"])
+    world.stack.settings["aws"]["schedules"] = {"weekly": weekly}
+    world.stack.configure()
+    try:
+        deployer = Kit(world.stack.folder, world.account.environ | {"PULUMI_STACK": "dev"})
+        (found,) = deployer.json("plan")["trainings"]
+    finally:
+        world.stack.settings["aws"] = before
+        world.stack.configure()
+    assert (found["schedule"], found["run"], found["machine"]) == ("weekly", followed["run"], PRICED)
+    assert found["fits"] is True
+    assert found["words"].startswith(f"{PRICED} trains it at 0.0 GB; the cheapest that does: ml.")
+
+
 def test_a_failed_registration_is_a_warning_and_the_next_collect_makes_it_good(
     world: World, followed: dict[str, Any]
 ) -> None:

@@ -45,6 +45,17 @@ def test_a_check_in_a_line() -> None:
     assert check(small).words.endswith("no machine of the kit's table trains it")
 
 
+def test_an_own_machine_that_is_too_small_names_qlora_and_the_next_machine() -> None:
+    small, larger = (
+        estimate("ml.g6.xlarge", False, 33, 1.0, own=True),
+        estimate("ml.g6e.xlarge", True, 33, 2.5),
+    )
+    problem = check(small, larger).problem
+    assert problem
+    assert problem.where == "ml.g6.xlarge"
+    assert problem.fix.startswith("--instance-type ml.g6e.xlarge or `adapter: qlora`")
+
+
 def test_schedules_of_a_stack_that_is_not_deployed(capsys: pytest.CaptureFixture[str]) -> None:
     config = {"jobs": {"instance_type": "ml.g5.xlarge"}, "schedules": {"weekly": {"run": "chatbot-1"}}}
     found = check_schedules(config, None, Prices("us-east-1", {"regions": {"us-east-1": {}}}), print)

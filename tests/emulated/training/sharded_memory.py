@@ -1,0 +1,143 @@
+"""Run in the training image's environment, for `test_sharded_memory`: what each of two ranks in shards allocates to
+load a model and to train it, beside what `train --check` says. python sharded_memory.py SMOLLM2
+    -> [{"size": ..., "options": ..., "loaded": most bytes while loading, to the weights' own, "resident": those of each
+         rank's weights, "foreseen": what the check says of a step, to the most bytes of each rank's}]
+
+Measured are allocations of torch's own allocator, as in measured.py. Each rank is a child of this process.
+"""
+
+import gc
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from training.process import prepare_process
+
+prepare_process()
+
+import peft  # noqa: E402, F401
+import torch  # noqa: E402
+from torch.distributed import TCPStore  # noqa: E402  # pyright: ignore[reportPrivateImportUsage]
+from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
+
+from contract.documents.estimate import EstimateRequest, MachineMemory  # noqa: E402
+from contract.documents.recipe_training import Training  # noqa: E402
+from tests.emulated.training.measured import SIZES, peak_of  # noqa: E402
+from training.devices import best_device  # noqa: E402
+from training.estimate import estimate  # noqa: E402
+from training.objectives import TokenLoss  # noqa: E402
+from training.process import keep_quiet  # noqa: E402
+from training.ranks import Team  # noqa: E402
+from training.scaled_trainer import CHECKPOINTING  # noqa: E402
+from training.sharded_loading import load_if_sharded  # noqa: E402
+
+RANKS = 2
+CASES: list[tuple[str, dict[str, Any]]] = [
+    ("5M", {"adapter": "none", "precision": "f32"}),
+    ("50M", {"adapter": "none", "precision": "bf16", "gradient_checkpointing": True}),
+    ("135M", {"adapter": "lora", "precision": "bf16"}),
+]
+ROWS, TOKENS, TARGETS = 4, 64, 32  # of a rank's micro-batch; what is assumed where no rows are counted
+
+
+def ranks_do(work: Callable[[Team], Any]) -> list[Any]:
+    """What each of two ranks returns."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    readers, pids = [], []
+    for rank in range(RANKS):
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": RANKS, "MASTER_PORT": store.port}
+                names = {"MASTER_ADDR": "127.0.0.1", "LLMOPS_HOST": "one", "LLMOPS_FIRST_HOST": "one"}
+                os.environ |= {name: str(value) for name, value in places.items()} | names
+                keep_quiet()
+                os.write(writing, json.dumps(work(Team(os.environ))).encode())
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        os.close(writing)
+        readers.append(reading)
+        pids.append(pid)
+    texts = [os.fdopen(reading).read() for reading in readers]
+    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * RANKS
+    return [json.loads(text) for text in texts]
+
+
+def measured(ranks: Team, folder: Path, options: Training) -> dict[str, int]:
+    """Bytes: the most in use while loading, of the weights, and the most in use in two steps."""
+    gc.collect()  # the model before, which would be freed meanwhile
+    models: list[Any] = []
+    mapped = {path.stat().st_size for path in folder.glob("*.safetensors")}  # pages of files, which all ranks share
+    precision: Any = options.precision
+    loaded = peak_of(lambda: models.append(load_if_sharded(folder, options, precision, ranks, best_device())), mapped)
+    [model] = models
+    model.train()
+    if options.gradient_checkpointing is True:
+        model.gradient_checkpointing_enable(dict(CHECKPOINTING))
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, foreach=True)  # as on GPUs, which the estimate is about
+    ids = torch.randint(0, model.config.vocab_size, (ROWS, TOKENS))
+    places = torch.arange(ROWS * TARGETS)
+    batch = {"input_ids": ids, "predicts": places, "targets": ids.flatten()[places], "sides": []}
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = TokenLoss().total(model, batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def steps() -> None:
+        step()
+        step()
+
+    kept = sum(weight.to_local().nbytes for weight in model.parameters())
+    return {"loaded": loaded, "kept": kept, "stepped": kept + peak_of(steps)}
+
+
+def main(smollm2: Path, work: Path) -> list[dict[str, Any]]:
+    asked = []
+    for size, settings in CASES:
+        folder = smollm2
+        if size in SIZES:
+            folder = work / size
+            sizes = SIZES[size] | {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": False}
+            AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **sizes)).save_pretrained(folder)
+        own = {"sharding": True, "batch_size": RANKS * ROWS, "max_tokens": TOKENS, **settings}
+        asked.append((folder, Training.model_validate(own)))
+
+    def work_of(ranks: Team) -> list[dict[str, int]]:
+        ranks.connect()
+        return [measured(ranks, *each) for each in asked]
+
+    one, other = ranks_do(work_of)  # first: once autograd has run, torch refuses to in a child
+    machine, found = MachineMemory(name="two", gpus=RANKS, memory=1 << 40, bf16=True), []
+    for (size, settings), (folder, options), *ranks in zip(CASES, asked, one, other, strict=True):
+        [fit] = estimate(folder, EstimateRequest(training=options, machines=[machine])).machines
+        assert (fit.sharded, fit.micro_batch) == (True, ROWS)
+        whole = RANKS * fit.peak.weights
+        found.append(
+            {
+                "size": size,
+                "options": settings,
+                "loaded": max(rank["loaded"] for rank in ranks) / whole,
+                "resident": [rank["kept"] / whole for rank in ranks],
+                "foreseen": [round(fit.peak.total / rank["stepped"], 3) for rank in ranks],
+            }
+        )
+    return found
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        print(json.dumps(main(Path(sys.argv[1]), Path(temporary))))
