@@ -277,11 +277,13 @@ def test_an_embedding_model_is_not_trained(tmp_path: Path, make_image: MakeImage
     platform = deploy(tmp_path, make_image(""))
     form = EmbeddingForm(pooling="mean", normalize=True, dimensions=8, max_tokens=16)
     path = tmp_path / "tiny" / "manifest.json"
-    ModelManifest.load(path).model_copy(update={"embedding": form, "golden": []}).write(path)
+    ModelManifest.load(path).model_copy(update={"task": "feature-extraction", "embedding": form, "golden": []}).write(
+        path
+    )
     platform.store().put_model(tmp_path / "tiny", platform.sign)
     recipe = write_recipe(tmp_path)
     recipe.write_text(RECIPE.replace("tiny@1", "tiny@2"))
-    with pytest.raises(KitError, match="tiny@2 is an embedding model"):
+    with pytest.raises(KitError, match="is a model for feature-extraction"):
         plan_run(platform, recipe, lambda _: None)
 
 

@@ -25,7 +25,7 @@ KEY = "a-key-for-tests-0123456789"
 BODY = {"messages": [{"role": "user", "content": "Hello"}]}
 # Of vLLM's own routes, and of other servers that were attacked through them.
 HIDDEN = [
-    "/docs", "/openapi.json", "/health", "/version", "/load", "/server_info", "/scale_elastic_ep", "/tokenize",
+    "/docs", "/health", "/version", "/load", "/server_info", "/scale_elastic_ep", "/tokenize",
     "/detokenize", "/inference/v1/generate", "/inference/v1/abort_requests", "/v1/load_lora_adapter",
     "/v1/unload_lora_adapter", "/start_profile", "/stop_profile", "/sleep", "/wake_up", "/collective_rpc",
     "/reset_prefix_cache", "/v1/messages", "/pooling", "/adapters", "/pause", "/v2/repository/index", "/.env",
