@@ -19,7 +19,7 @@ from tests.support.serving import API_KEY, ServingProcess, text_of, until
 _EXECUTED = "open({path!r}, 'w').write('x')\n"
 # Routes of vLLM's app: each of them exists there, and none is let through.
 _BLOCKED = [
-    ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/health"), ("GET", "/version"), ("GET", "/load"),
+    ("GET", "/docs"), ("GET", "/health"), ("GET", "/version"), ("GET", "/load"),
     ("GET", "/server_info"), ("POST", "/scale_elastic_ep"), ("POST", "/is_scaling_elastic_ep"), ("POST", "/tokenize"),
     ("POST", "/detokenize"), ("POST", "/inference/v1/generate"), ("POST", "/inference/v1/abort_requests"),
     ("POST", "/v1/load_lora_adapter"), ("POST", "/start_profile"), ("POST", "/sleep"), ("POST", "/collective_rpc"),
