@@ -130,6 +130,7 @@ def test_events_and_the_whole_response_are_as_openai_describes_them(
     assert unknown_fields(whole) == []
     for each in (told, whole):
         assert ([item.type for item in each.output], each.status) == (types, status)
+        assert each.usage
         assert (each.usage.total_tokens, each.temperature, each.output_text) == (
             7, 0.5, "".join(d.text for d in deltas))  # fmt: skip
     joined = "".join(e.delta for e in events if e.type == "response.function_call_arguments.delta")
