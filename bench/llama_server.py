@@ -1,8 +1,8 @@
 """Our server against llama.cpp's over HTTP: `python -m bench.llama_server LLAMA_CPP [--rounds 5] [--precision f32]`.
 
 The same weights in the same precision and the same prompts, greedy, at 1, 8 and 16 streams, in turns within one run;
-both keep the prefixes of prompts, as they do by default. A ratio is the median over the rounds' ratios. LLAMA_CPP is
-llama.cpp's source folder with `build/bin/llama-server`. PyPI's llama-cpp-python has the source:
+both keep the prefixes of prompts, as llama-server does by default. A ratio is the median over the rounds' ratios.
+LLAMA_CPP is llama.cpp's source folder with `build/bin/llama-server`. PyPI's llama-cpp-python has the source:
 
     pip download --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36
     tar xzf llama_cpp_python-0.3.36.tar.gz && cd llama_cpp_python-0.3.36/vendor/llama.cpp
@@ -92,7 +92,8 @@ def _gguf(source: Path, version: Path, target: Path, precision: str) -> Path:
 
 @contextmanager
 def _ours(version: Path, folder: Path, precision: str) -> Iterator[BenchedServer]:
-    server = ServingProcess(version, folder, folder, LLMOPS_MODEL_NAME=BASE_ALIAS, LLMOPS_PRECISION=precision)
+    named = {"LLMOPS_MODEL_NAME": BASE_ALIAS, "LLMOPS_PRECISION": precision, "LLMOPS_PREFIX_CACHE": "true"}
+    server = ServingProcess(version, folder, folder, **named)
     try:
         server.wait_ready()
         yield BenchedServer(server.process.pid, server.port)

@@ -37,6 +37,7 @@ def endpoint_spec(
     key_file: Path,
     engine: str,
     precision: str,
+    prefix_cache: bool = False,
     limits: Mapping[str, str] | None = None,
     key_files: Mapping[str, Path] | None = None,
     **fields: Any,
@@ -50,6 +51,7 @@ def endpoint_spec(
         key_file: holds the API key that callers send.
         engine: auto, or one that the image has.
         precision: auto, f32 or bf16.
+        prefix_cache: keep the computed prefixes of prompts; its callers trust each other.
         limits: variables of the server, as contract.limits names them.
         key_files: variable of the server -> file of keys.
         fields: further fields of EndpointSpec.
@@ -66,6 +68,7 @@ def endpoint_spec(
         "LLMOPS_MODEL_SHA256": version.sha256,
         "LLMOPS_PRECISION": precision,
         "LLMOPS_ENGINE": engine,
+        **({"LLMOPS_PREFIX_CACHE": "true"} if prefix_cache else {}),
         **(limits or {}),
         **{variable: f"{_KEYS}/{number}/{path.name}" for number, (variable, path) in enumerate(mounted.items())},
     }

@@ -44,12 +44,14 @@ def serving_image(settings: Settings, field: ImageField) -> str:
 
 
 def serving_engine(settings: Settings, name: str, field: ImageField) -> dict[str, str]:
-    """The variable that names an endpoint's engine, where it is not for the server to choose.
+    """The variables that say an endpoint's engine, where it is not for the server to choose, and its prefix cache.
 
     vLLM's image is told to use it: with a driver that fails it would else serve on the processors beside idle GPUs.
     """
-    engine = "vllm" if field == "serving_vllm" else settings.endpoints[name].engine
-    return {} if engine == "auto" else {"LLMOPS_ENGINE": engine}
+    entry = settings.endpoints[name]
+    engine = "vllm" if field == "serving_vllm" else entry.engine
+    named = {} if engine == "auto" else {"LLMOPS_ENGINE": engine}
+    return named | ({"LLMOPS_PREFIX_CACHE": "true"} if entry.prefix_cache else {})
 
 
 def require_engine(settings: Settings, name: str, machine: Machine, ours: bool) -> None:

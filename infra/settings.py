@@ -133,6 +133,11 @@ class Endpoint(Part):
     precision: Literal["auto", "f32", "bf16"] = Field(
         default="auto", description="auto: bf16 if the processor supports it."
     )
+    prefix_cache: bool = Field(
+        default=False,
+        description="true: keep the computed prefixes of prompts, for callers who trust each other: by the time to the "
+        "first token one can find out how another's prompt began. Not with transformers.",
+    )
     port: int = Field(default=0, ge=0, le=65_535, description="0: a free port, chosen once and kept (local).")
     gate: Literal["required", "waived"] = Field(
         default="required", description="waived: serve a version even if it did not pass its evaluation gate."
@@ -148,6 +153,12 @@ class Endpoint(Part):
         default="",
         description="AMI of SageMaker's hosts, for images that need its CUDA; empty: the default of SageMaker (AWS).",
     )
+
+    @model_validator(mode="after")
+    def _has_prefixes(self) -> "Endpoint":
+        if self.prefix_cache and self.engine == "transformers":
+            raise ValueError("prefix_cache has no effect with `engine: transformers`; remove it")
+        return self
 
     @property
     def version(self) -> ModelRef:

@@ -10,7 +10,7 @@ from contract.errors import ServingError
 from contract.integrity.verified_model import VerifiedVersion
 from contract.layout import MANIFEST
 from contract.names import require_name
-from serving.engines.choice import choose_engine
+from serving.engines.choice import choose_engine, require_prefix_cache
 from serving.engines.engine import LoadOrder
 from serving.engines.spawn import WorkerProcess
 from serving.engines.wire import MOST_HANDLES, encode
@@ -53,7 +53,9 @@ def _run(settings: ServerSettings, worker: WorkerProcess, report: Callable[[int,
             f"is an embedding model, which the engine {engine} can't run", where=str(settings.model / MANIFEST),
             fix="`llmops models convert NAME@N` gives it OpenVINO's form; on a GPU, serve it with vLLM",
         )  # fmt: skip
+    if settings.prefix_cache:
+        require_prefix_cache(engine, bool(form))
     embedding = form.model_dump(include={"pooling", "normalize"}) if form else None
-    order = LoadOrder(engine, tuple(names), settings.precision, settings.threads, embedding)
+    order = LoadOrder(engine, tuple(names), settings.precision, settings.threads, embedding, settings.prefix_cache)
     socket.send_fds(worker.sock, [encode({"load": asdict(order)})], [version.handles[name] for name in names])
     return version

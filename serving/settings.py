@@ -40,6 +40,7 @@ _VARIABLES = {
     "LLMOPS_PRECISION",
     "LLMOPS_THREADS",
     "LLMOPS_ENGINE",
+    "LLMOPS_PREFIX_CACHE",
     "LLMOPS_LAME_DUCK_SECONDS",
     "LLMOPS_DRAIN_SECONDS",
     "LLMOPS_GOLDEN",
@@ -76,6 +77,8 @@ class ServerSettings:
     threads: int = 0
     """Threads of the engine; 0: all processors."""
     engine: EngineName | Literal["auto"] = "auto"
+    prefix_cache: bool = False
+    """Keep the computed prefixes of prompts, which all callers then share."""
     limits: RequestLimits = field(default_factory=RequestLimits)
     lame_duck_seconds: float = 2.0
     """Time after SIGTERM in which the server is unready, but still accepts requests, until routers have noticed."""
@@ -118,6 +121,7 @@ class ServerSettings:
             precision=cast(Precision, _choice(environ, "LLMOPS_PRECISION", ("auto", "f32", "bf16"))),
             threads=_integer(environ, "LLMOPS_THREADS", cls.threads, 0, 1024),
             engine=cast(EngineName, _choice(environ, "LLMOPS_ENGINE", ("auto", "vllm", "openvino", "transformers"))),
+            prefix_cache=_choice(environ, "LLMOPS_PREFIX_CACHE", ("false", "true")) == "true",
             limits=_limits(environ),
             lame_duck_seconds=_seconds(environ, "LLMOPS_LAME_DUCK_SECONDS", cls.lame_duck_seconds, 0, 20),
             drain_seconds=_seconds(environ, "LLMOPS_DRAIN_SECONDS", cls.drain_seconds, 0, 28),

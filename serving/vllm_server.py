@@ -136,10 +136,13 @@ def command(
         "generation-config": "vllm",  # the version says what a request leaves open, not a file of the model's maker
         "override-generation-config": json.dumps({"temperature": manifest.serving.temperature}),
         "uvicorn-log-level": "warning",
+        # vLLM's default, but stated: its other algorithms can be forged
+        **({"prefix-caching-hash-algo": "sha256"} if settings.prefix_cache else {}),
         **({"tool-call-parser": parser} if parser else {}),
     }
     flags = ["--disable-fastapi-docs", "--disable-uvicorn-access-log", "--no-trust-remote-code"]
     flags += ["--enable-auto-tool-choice"] if parser else []
+    flags += [] if settings.prefix_cache else ["--no-enable-prefix-caching"]  # its default is on where a model can
     flags += (
         [] if gpus else ["--enforce-eager"]
     )  # for a processor, which tests alone run it on, compiling takes minutes

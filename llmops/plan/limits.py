@@ -1,4 +1,4 @@
-"""Which limits of an endpoint's servers a preview changes, read from the variables that its resources give them."""
+"""Which limits of an endpoint's servers, and whether their prefix cache, a preview changes: read from its resources."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,8 @@ from contract.limits import AdmissionLimits, limit_variable
 from llmops.plan.changes import known
 from policies.model import plain_type
 
-_FIELDS = {limit_variable(name): name for name in AdmissionLimits.model_fields}
+_FIELDS = {limit_variable(name): f"limits.{name}" for name in AdmissionLimits.model_fields}
+_FIELDS["LLMOPS_PREFIX_CACHE"] = "prefix_cache"
 # Resource type -> prefix of its name before the endpoint's, and the path to the variables.
 _PLACES = {
     "llmops:Endpoint": ("endpoint-", ("limits",)),
@@ -20,7 +21,7 @@ _PLACES = {
 
 
 def limit_changes(preview: Mapping[str, Any], endpoints: list[str]) -> dict[str, list[str]]:
-    """Returns endpoint -> its changed limits in words, such as `limits.max_queue 64 -> 128`, without new endpoints.
+    """Returns endpoint -> its changed settings in words, such as `limits.max_queue 64 -> 128`, without new endpoints.
 
     Args:
         preview: the output of `pulumi preview --json`.
@@ -51,12 +52,14 @@ def _limits(inputs: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, str]:
     found: Any = inputs
     for key in path:
         found = known(found.get(key), {})
-    return {field: str(found[variable]) for variable, field in _FIELDS.items() if variable in found}
+    stated = {field: str(found[variable]) for variable, field in _FIELDS.items() if variable in found}
+    # On this machine it is an input of its own.
+    return stated | ({"prefix_cache": "true"} if inputs.get("prefix_cache") is True else {})
 
 
 def _words(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     return [
-        f"limits.{field} {before.get(field, 'default')} -> {after.get(field, 'default')}"
-        for field in AdmissionLimits.model_fields
+        f"{field} {before.get(field, 'default')} -> {after.get(field, 'default')}"
+        for field in _FIELDS.values()
         if before.get(field) != after.get(field)
     ]

@@ -36,7 +36,9 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
     region: str = ""
     verdict: Verdict = field(default_factory=Verdict)  # of the kit's rules, which are for clouds
-    limits: dict[str, list[str]] = field(default_factory=dict)  # endpoint -> its changed limits, in words
+    limits: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # endpoint -> its changed limits and prefix cache, in words
 
     @property
     def idle(self) -> Total:

@@ -55,6 +55,21 @@ def choose_engine(
     )
 
 
+def require_prefix_cache(engine: EngineName, embedding: bool) -> None:
+    """Checks that an engine of the kit's own server has a prefix cache, where the setting asks for one.
+
+    Raises:
+        ServingError: it has none for such a model.
+    """
+    if engine == "transformers" or embedding:
+        what = "an embedding model" if embedding else f"the engine {engine}"
+        raise ServingError(
+            f"is true, and {what} keeps no prefixes of prompts",
+            where="LLMOPS_PREFIX_CACHE",
+            fix="unset it (in a stack: remove `prefix_cache`); the engines openvino and vllm keep those of chat models",
+        )
+
+
 def _by_preference(gpu: bool) -> tuple[EngineName, ...]:
     """Returns the engines in order of preference: with a GPU vLLM first, and OpenVINO, which would only use the
     processors, last; otherwise OpenVINO first.

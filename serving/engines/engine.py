@@ -19,6 +19,8 @@ class LoadOrder:
     threads: int
     embedding: dict[str, Any] | None = None
     """Pooling and scaling of an embedding model; None: the model generates text."""
+    prefix_cache: bool = False
+    """Keep the computed prefixes of prompts for later requests, whoever sends them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class OpenVinoBackend:
         self._lost = (status.IGNORED, status.CANCEL, status.STOP, status.FINISHED)
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.max_num_batched_tokens = _BATCHED_TOKENS
-        scheduler.enable_prefix_caching = True  # a conversation's next turn begins with the last one
+        scheduler.enable_prefix_caching = order.prefix_cache  # finds blocks by a 64-bit hash that can be forged
         properties: dict[str, Any] = {}
         if order.precision != "auto":
             properties["INFERENCE_PRECISION_HINT"] = order.precision

@@ -125,6 +125,7 @@ def _spec(props: Properties) -> EndpointSpec:
         key_file=Path(props["key_file"]),
         engine=props["engine"],
         precision=props["precision"],
+        prefix_cache=props["prefix_cache"],
         limits=props["limits"],
         key_files={variable: Path(path) for variable, path in props["key_files"].items()},
         **{key: props[key] for key in ("instances", "port", "rollout")},

@@ -144,8 +144,10 @@ def test_files_of_keys_are_mounted_by_their_folders_and_wrong_ones_are_refused_b
     given = {"endpoint": "chat", "folder": str(folder), "key_file": str(key), "public_key_file": str(key)}
     given |= {"model": "chatbot@1", "sha256": "a" * 64, "image": "process:serving@sha256:" + "0" * 64}
     given |= {"precision": "auto", "engine": "auto", "instances": 1, "port": 0, "rollout": {"strategy": "all_at_once"}}
-    spec = endpoint._spec(given | {"limits": {"LLMOPS_MAX_QUEUE": "8"}, "key_files": files})
-    assert spec.environ["LLMOPS_MAX_QUEUE"] == "8"
+    given |= {"limits": {"LLMOPS_MAX_QUEUE": "8"}, "key_files": files}
+    assert "LLMOPS_PREFIX_CACHE" not in endpoint._spec(given | {"prefix_cache": False}).environ
+    spec = endpoint._spec(given | {"prefix_cache": True})
+    assert (spec.environ["LLMOPS_MAX_QUEUE"], spec.environ["LLMOPS_PREFIX_CACHE"]) == ("8", "true")
     for variable, path in (("LLMOPS_API_KEYS_FILE", keys), ("LLMOPS_METRICS_KEY_FILE", scrape)):
         mounted, _, name = spec.environ[variable].rpartition("/")
         assert Path(spec.folders[mounted]) / name == path

@@ -91,6 +91,7 @@ def _entry(**fields: Any) -> dict[str, Any]:
         ({"aws": {"region": "eu-central-1"}}, ["llmops:aws.region: has no effect on this machine", "target: aws"]),
         (_entry(endpoint="perhaps"), ["llmops:endpoints.chat.endpoint: ", "must be true or false"]),
         (_entry(precision="int8"), ["llmops:endpoints.chat.precision: ", "'auto', 'f32' or 'bf16'"]),
+        (_entry(prefix_cache=True, engine="transformers"), ["llmops:endpoints.chat: prefix_cache has no effect with"]),
         (_entry(port=70000), ["llmops:endpoints.chat.port: ", "65535"]),
         (_entry(limits={"max_queue": -1}), ["llmops:endpoints.chat.limits.max_queue: ", "a number from 0 to 100000"]),
         (_entry(limits={"request_seconds": 0}), ["chat.limits.request_seconds: ", "a number from 0.1 to 86400"]),

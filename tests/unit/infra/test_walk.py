@@ -40,6 +40,7 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     f"{ENTRY}endpoint": (True, False, {}),
     f"{ENTRY}engine": ("auto", "openvino", {}),
     f"{ENTRY}precision": ("f32", "bf16", {}),
+    f"{ENTRY}prefix_cache": (False, True, {}),
     f"{ENTRY}port": (0, 8765, {}),
     f"{ENTRY}gate": ("waived", "required", {}),
     f"{ENTRY}mode": ("realtime", "async", {}),
@@ -106,7 +107,10 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 HONOURED_LOCALLY = (
     *("target", "local_home", "local_runtime"),
-    *(ENTRY + f for f in ("model", "endpoint", "engine", "precision", "port", "gate", "size.instances")),
+    *(
+        ENTRY + f
+        for f in ("model", "endpoint", "engine", "precision", "prefix_cache", "port", "gate", "size.instances")
+    ),
     *(ROLLOUT + f for f in ("strategy", "canary_percent", "bake_seconds")),
     *(LIMITS + f for f in (*AdmissionLimits.model_fields, "api_keys_file", "metrics_key_file")),
 )

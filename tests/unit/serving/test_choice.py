@@ -1,6 +1,7 @@
 """Which engine serves, by the machine's GPUs and what is installed; and what vLLM's process is started with."""
 
 import json
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from contract import gpus
 from contract.errors import ServingError
 from serving.engines import choice
-from serving.engines.choice import choose_engine
+from serving.engines.choice import choose_engine, require_prefix_cache
 from tests.support.checkout import CHECKOUT
 
 BOTH, WITHOUT = ("openvino", "transformers"), ("transformers",)
@@ -62,6 +63,16 @@ def test_an_image_that_can_not_run_a_version_says_which_could(monkeypatch: pytes
     assert choose_engine("vllm", WITHOUT, {}).why == "the setting `engine` names vllm"
 
 
+def test_a_prefix_cache_is_refused_by_name_where_there_is_none() -> None:
+    require_prefix_cache("openvino", embedding=False)
+    with pytest.raises(ServingError, match="an embedding model keeps no prefixes"):
+        require_prefix_cache("openvino", embedding=True)
+    with pytest.raises(ServingError, match="the engine transformers keeps no prefixes") as refused:
+        require_prefix_cache("transformers", embedding=False)
+    assert refused.value.where == "LLMOPS_PREFIX_CACHE"
+    assert "`prefix_cache`" in refused.value.fix
+
+
 def test_vllm_is_started_with_the_servers_limits_and_no_code(tmp_path: Path) -> None:
     from contract.documents.model import Golden, Lineage, Message, ModelManifest
     from contract.limits import RequestLimits
@@ -84,6 +95,10 @@ def test_vllm_is_started_with_the_servers_limits_and_no_code(tmp_path: Path) -> 
     assert json.loads(options["--override-generation-config"]) == {"temperature": 0.0}
     assert {"--no-trust-remote-code", "--disable-fastapi-docs", "--enable-auto-tool-choice"} <= set(words)
     assert "--enforce-eager" not in words
+    assert "--no-enable-prefix-caching" in words
+    shared = command(replace(settings, prefix_cache=True), manifest, tmp_path, "")
+    assert "--no-enable-prefix-caching" not in shared
+    assert dict(pairwise(shared))["--prefix-caching-hash-algo"] == "sha256"
     assert options["--tensor-parallel-size"] == "1"
     two = dict(pairwise(command(settings, manifest, tmp_path, "", gpus=2)))
     assert two["--tensor-parallel-size"] == "2"

@@ -29,6 +29,8 @@ def test_defaults(environ: dict[str, str], tmp_path: Path) -> None:
     assert settings.model == tmp_path / "root/opt/ml/model"
     assert (settings.api_key, settings.auth, settings.port, settings.host) == (KEY, "key", 8080, "0.0.0.0")
     assert settings.limits.max_body == 6_291_456
+    assert settings.prefix_cache is False, "callers who don't trust each other may share a server"
+    assert ServerSettings.from_environ(environ | {"LLMOPS_PREFIX_CACHE": "true"}).prefix_cache is True
     assert (settings.limits.max_connections, settings.limits.max_connections_per_address) == (2048, 1024)
 
 
@@ -55,6 +57,7 @@ def test_azureml_mounts_the_model_elsewhere(environ: dict[str, str]) -> None:
         ("LLMOPS_PRECISION", "f16", "auto, f32, bf16"),
         ("SAGEMAKER_BIND_TO_PORT", "80x", "0 to 65535"),
         ("SAGEMAKER_BIND_TO_PORT", "99999", "0 to 65535"),
+        ("LLMOPS_PREFIX_CACHE", "yes", "false, true"),
         ("LLMOPS_THREADS", "-1", "0 to 1024"),
         ("LLMOPS_AUTH", "none", "key, platform"),
         ("LLMOPS_PLATFORM", "heroku", "sagemaker or azureml"),

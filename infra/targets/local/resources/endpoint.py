@@ -66,6 +66,7 @@ def _properties(name: str, settings: EndpointSettings, home: names.StackHome, im
         "image": image.stated,
         "engine": "vllm" if image.name == "serving-vllm" else settings.engine,
         "precision": settings.precision,
+        "prefix_cache": settings.prefix_cache,
         "limits": limit_variables(settings.limits),
         "instances": settings.size.instances,
         "port": settings.port,
