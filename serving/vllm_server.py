@@ -138,7 +138,12 @@ def command(
         "uvicorn-log-level": "warning",
         **({"tool-call-parser": parser} if parser else {}),
     }
-    flags = ["--disable-fastapi-docs", "--disable-uvicorn-access-log", "--no-trust-remote-code"]
+    flags = [
+        "--disable-fastapi-docs",
+        "--disable-uvicorn-access-log",
+        "--no-trust-remote-code",
+        "--exclude-tools-when-tool-choice-none",
+    ]
     flags += ["--enable-auto-tool-choice"] if parser else []
     flags += (
         [] if gpus else ["--enforce-eager"]
