@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import HostingError
+from contract.integrity.digest import tree_hash
 from hosting import router, runtimes
 from hosting.balance import Routes
 from hosting.daemon import Daemon, Program, ProgramState
@@ -67,7 +68,7 @@ class HostedEndpoint:
         port = spec.port or record.port or choose_port(spec.bind, self._ports_of_home())
         running = self.router_program in self.daemon.programs()
         moved = (port, spec.bind) != (record.port, record.bind)
-        if running and (moved or not self.daemon.has(self._router_program())):  # or the kit was moved
+        if running and (moved or not self.daemon.has(self._router_program())):  # or the kit was moved or updated
             if moved:
                 require_free(spec.bind, port, self.name)
             self.daemon.remove([self.router_program])
@@ -291,7 +292,7 @@ class HostedEndpoint:
     def _router_program(self) -> Program:
         argv = [sys.executable, "-m", "hosting.router", "."]
         environ = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": str(_KIT), "PYTHONSAFEPATH": "1"}
-        environ |= {"PYTHONDONTWRITEBYTECODE": "1"}
+        environ |= {"PYTHONDONTWRITEBYTECODE": "1", "ROUTER_CODE": _router_code()}
         log = self.log(self.router_program)
         return Program(self.router_program, argv, environ, self.folder, log, stop_seconds=40, priority=900)
 
@@ -318,6 +319,14 @@ class HostedEndpoint:
         logs = sorted((self.folder / "logs").glob("*-v*.log*"), key=lambda p: p.stat().st_mtime)
         for path in logs[:-_KEPT_LOGS]:
             path.unlink(missing_ok=True)
+
+
+def _router_code() -> str:
+    """Returns a digest of the router's code. In its program's environment, it makes a router that still runs an older
+    kit's code another program, which is replaced: it might not know what this kit's routes say.
+    """
+    folders = (_KIT / "contract", _KIT / "hosting")
+    return tree_hash({str(path.relative_to(_KIT)): path for folder in folders for path in folder.rglob("*.py")})
 
 
 def _phase(port: int) -> str:

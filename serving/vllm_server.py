@@ -140,7 +140,12 @@ def command(
         **({"prefix-caching-hash-algo": "sha256"} if settings.prefix_cache else {}),
         **({"tool-call-parser": parser} if parser else {}),
     }
-    flags = ["--disable-fastapi-docs", "--disable-uvicorn-access-log", "--no-trust-remote-code"]
+    flags = [
+        "--disable-fastapi-docs",
+        "--disable-uvicorn-access-log",
+        "--no-trust-remote-code",
+        "--exclude-tools-when-tool-choice-none",
+    ]
     flags += ["--enable-auto-tool-choice"] if parser else []
     flags += [] if settings.prefix_cache else ["--no-enable-prefix-caching"]  # its default is on where a model can
     flags += (

@@ -48,7 +48,6 @@ _TIMER = {
     "parameters": _object(minutes={"type": "integer"}, label={"enum": ["tea", "egg"]}),
 }
 _PLAIN = {"name": "stop", "description": "Stops everything.", "parameters": _object()}
-# With all their fields: where one is missing, vLLM shows the template a null.
 _TOOLS = [{"type": "function", "function": each} for each in (_LAMP, _TIMER, _PLAIN)]
 
 

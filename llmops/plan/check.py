@@ -7,6 +7,7 @@ from typing import Any
 from contract.documents.dataset import DatasetManifest
 from contract.documents.estimate import Estimate, EstimateRequest, MachineFit, MachineMemory
 from contract.documents.recipe import Recipe
+from contract.documents.recipe_training import Adapter
 from contract.documents.run import Compute, RunSpec
 from contract.errors import KitError
 from contract.layout import MANIFEST
@@ -62,6 +63,7 @@ class TrainingCheck:
     """The result of `llmops train --check`."""
 
     recipe: str
+    adapter: Adapter
     parameters: int
     trained: int
     tokens: int | None
@@ -91,7 +93,7 @@ class TrainingCheck:
         own = next((each for each in self.machines if each.own), None)
         if own is None or own.fits:
             return None
-        ways = ["`adapter: qlora`, a smaller max_tokens"]
+        ways = ["a smaller max_tokens" if self.adapter == "qlora" else "`adapter: qlora`, a smaller max_tokens"]
         if cheapest := next((each.machine for each in self.machines if each.cheapest), ""):
             ways.insert(0, f"--instance-type {cheapest}")
         elif fitting := [each.machine for each in self.machines if each.fits]:
@@ -181,7 +183,13 @@ def _held_against_machines(
         for fit, machine in zip(answer.machines, types or [None], strict=True)
     ]
     return TrainingCheck(
-        recipe.name, answer.parameters, answer.trained, tokens, _assumptions(answer, recipe), _marked(found)
+        recipe.name,
+        recipe.training.adapter,
+        answer.parameters,
+        answer.trained,
+        tokens,
+        _assumptions(answer, recipe),
+        _marked(found),
     )
 
 

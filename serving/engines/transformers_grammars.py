@@ -34,7 +34,7 @@ class GrammarMasks:
         """
         if grammar.schema:
             return self._compiler.compile_json_schema(grammar.schema)
-        return self._compiler.compile_structural_tag(json.dumps(_structural_tag(grammar)))
+        return self._compiler.compile_structural_tag(json.dumps(structural_tag(grammar)))
 
     def start(self, grammar: Grammar, stop_ids: Sequence[int]) -> "GrammarMask":
         """Returns the mask of one answer; one of `stop_ids` ends the answer, if there are any.
@@ -82,7 +82,7 @@ class GrammarMask:
         return self._matcher.is_terminated()
 
 
-def _structural_tag(grammar: Grammar) -> dict[str, Any]:
+def structural_tag(grammar: Grammar) -> dict[str, Any]:
     """Returns a grammar of tagged JSON as xgrammar's structural tag."""
     tags = [_tag(choice) for choice in grammar.choices]
     if grammar.trigger:

@@ -29,7 +29,8 @@ from serving.front.openapi import description
 from serving.front.page import Page
 from serving.front.readiness import Readiness
 from serving.front.routes import ROUTES, AllowList, Route
-from serving.front.vllm import PARAMETERS, VllmApp
+from serving.front.vllm import VllmApp
+from serving.front.vllm_requests import PARAMETERS
 from serving.log import log_json, say
 from serving.metrics import Metrics
 from serving.openai import LONG_BODY

@@ -14,6 +14,7 @@ from contract.documents.model import ModelManifest
 from contract.documents.recipe import ServingDefaults
 from contract.errors import KitError
 from contract.integrity.signing import verify_manifest
+from contract.tool_call_stream import CallForm
 from serving.errors import ApiError, unavailable
 from serving.front.admission import Admission
 from serving.front.body import replay
@@ -22,6 +23,8 @@ from serving.front.handover import HandOver
 from serving.front.protocol import http_server, new_guard
 from serving.front.readiness import Readiness
 from serving.front.routes import CHAT, EMBEDDINGS, RESPONSES
+from serving.front.vllm_requests import check, filled, filled_response
+from serving.front.vllm_tools import CALL_FORMS
 from serving.golden import ask_golden
 from serving.log import log_json, say
 from serving.openai import LONG_BODY, ChatRequest
@@ -32,21 +35,7 @@ _USAGE_NAMES = {b"prompt": "prompt_tokens", b"input": "prompt_tokens", b"complet
                 b"output": "completion_tokens"}  # fmt: skip
 """Names in the log; the second of each pair is the responses API's."""
 
-# What of vLLM's own parameters may pass, beside OpenAI's. The rest could have files read, addresses fetched, templates
-# rendered or tensors unpickled, or is bounded by nothing.
-PARAMETERS = {
-    "add_generation_prompt", "audio", "continue_final_message", "dimensions", "echo", "encoding_format",
-    "frequency_penalty", "function_call", "functions", "ignore_eos", "input", "instructions", "logit_bias", "logprobs",
-    "max_completion_tokens", "max_output_tokens", "max_tokens", "messages", "metadata", "min_p", "min_tokens",
-    "modalities", "model", "n", "parallel_tool_calls", "presence_penalty", "prompt", "prompt_cache_key", "reasoning",
-    "reasoning_effort", "repetition_penalty", "response_format", "safety_identifier", "seed", "service_tier", "stop",
-    "store", "stream", "stream_options", "suffix", "temperature", "text", "tool_choice", "tools", "top_k",
-    "top_logprobs", "top_p", "truncation", "user", "verbosity",
-}  # fmt: skip
-_BOUNDS = {"n": 16, "logprobs": 20, "top_logprobs": 20}
 _HEADERS = (b"host", b"accept")
-_MOST_STOPS, _LONGEST_STOP = 4, 256
-_LONGEST_SCHEMA = 1 << 16
 _PAUSE_SECONDS = 0.02
 _CODES = {400: "invalid_request", 404: "not_found", 413: "body_too_large", 422: "invalid_value", 503: "unavailable"}
 
@@ -64,6 +53,7 @@ class VllmApp:
         self._running: set[asyncio.Timeout] = set()  # one of each request, by which it is cut
         self._start: asyncio.Task[None] | None = None
         self._defaults = ServingDefaults()
+        self._form: CallForm | None = None
         self._owner: Any = None
         self._handover: HandOver | None = None
 
@@ -75,9 +65,10 @@ class VllmApp:
         if scope["method"] == "POST":
             body = (await receive())["body"]
             await asyncio.to_thread(check, body) if len(body) > LONG_BODY else check(body)
-            if scope["path"] in (CHAT, RESPONSES):
-                fill = filled if scope["path"] == CHAT else filled_response
-                body = fill(body, self._defaults)
+            if scope["path"] == CHAT:
+                body = filled(body, self._defaults, self._form)
+            elif scope["path"] == RESPONSES:
+                body = filled_response(body, self._defaults)
             receive = replay(body, receive)
             # It was JSON, whatever its Content-Type; other headers would choose ranks, adapters, sessions or traces.
             own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
@@ -160,6 +151,7 @@ class VllmApp:
             manifest, sha256 = verify_manifest(settings.model, settings.public_key, settings.identity)
             manifest.require_task(str(settings.model), "text-generation", "feature-extraction")
             self._defaults = manifest.serving
+            self._form = CALL_FORMS.get(self._owner.state.args.tool_call_parser or "")
             self._parent.enter("answering golden prompts")
             passed = await self._passes(manifest, sha256)
         except (KitError, ApiError) as e:
@@ -199,7 +191,7 @@ class VllmApp:
 
     async def _texts(self, request: ChatRequest) -> AsyncGenerator[str, None]:
         body = request.model_dump_json(exclude_none=True).encode()
-        answer = await self._asked(CHAT, filled(body, self._defaults))
+        answer = await self._asked(CHAT, filled(body, self._defaults, self._form))
         yield json.loads(answer)["choices"][0]["message"]["content"] or ""
 
     async def _asked(self, path: str, body: bytes) -> bytes:
@@ -207,84 +199,6 @@ class VllmApp:
         if status != 200:
             raise ApiError(503, f"the engine answered {status}: {answer[:500].decode(errors='replace')}")
         return answer
-
-
-def filled(body: bytes, defaults: ServingDefaults) -> bytes:
-    """Returns a checked request with the version's defaults for missing fields, except the temperature, which is an
-    option of vLLM's.
-    """
-    request = json.loads(body)
-    if request.get("max_tokens") is None and request.get("max_completion_tokens") is None:
-        request["max_completion_tokens"] = defaults.max_tokens
-    messages = request.get("messages")
-    if defaults.system_prompt and isinstance(messages, list) and not _begins_with_system(messages):
-        request["messages"] = [{"role": "system", "content": defaults.system_prompt}, *messages]
-    return json.dumps(request).encode()
-
-
-def filled_response(body: bytes, defaults: ServingDefaults) -> bytes:
-    """Returns a checked request of the responses API with the version's defaults, as `filled` does for chats.
-
-    Raises:
-        ApiError: 400, the answer would have to be stored, which vLLM would not say.
-    """
-    request = json.loads(body)
-    if request.get("store"):
-        raise ApiError(400, "store: answers are not stored", code="unsupported_parameter", param="store")
-    if request.get("max_output_tokens") is None:
-        request["max_output_tokens"] = defaults.max_tokens
-    begins = request.get("input")
-    if defaults.system_prompt and request.get("instructions") is None and not _begins_with_system(begins):
-        request["instructions"] = defaults.system_prompt
-    return json.dumps(request | {"store": False}).encode()
-
-
-def _begins_with_system(messages: Any) -> bool:
-    first = messages[0] if isinstance(messages, list) and messages else None
-    return isinstance(first, dict) and first.get("role") in ("system", "developer")
-
-
-def check(body: bytes) -> None:
-    """Refuses requests that must not reach vLLM.
-
-    Raises:
-        ApiError: 400, naming the parameter.
-    """
-    try:
-        request = json.loads(body)
-    except (ValueError, RecursionError) as e:
-        raise ApiError(400, f"the body is not JSON: {e}"[:300], code="invalid_json") from None
-    if not isinstance(request, dict):
-        raise ApiError(400, "the body: it is no object", code="invalid_value")
-    for name in request:
-        if name not in PARAMETERS:
-            shown = name[:64]
-            raise ApiError(400, f"{shown} is not supported by this server", code="unknown_parameter", param=shown)
-    for name, most in _BOUNDS.items():
-        value = request.get(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value > most:
-            raise ApiError(400, f"{name}: at most {most}", code="invalid_value", param=name)
-    stops = request.get("stop")
-    stops = [stops] if isinstance(stops, str) else stops or []
-    if len(stops) > _MOST_STOPS or any(isinstance(s, str) and len(s) > _LONGEST_STOP for s in stops):
-        what = f"stop: at most {_MOST_STOPS} of {_LONGEST_STOP} characters"
-        raise ApiError(400, what, code="invalid_value", param="stop")
-    for name in ("response_format", "tools", "text"):
-        if name in request and len(json.dumps(request[name])) > _LONGEST_SCHEMA:
-            raise ApiError(400, f"{name}: at most {_LONGEST_SCHEMA} bytes", code="invalid_value", param=name)
-    _check_parts(request.get("messages"), "messages")
-    _check_parts(request.get("input"), "input")
-
-
-def _check_parts(messages: Any, name: str) -> None:
-    """Refuses every part of a message that is not text, so that nothing is ever fetched."""
-    for index, message in enumerate(messages if isinstance(messages, list) else []):
-        contents = ((field, message.get(field)) for field in ("content", "output") if isinstance(message, dict))
-        for field, part in ((f, part) for f, content in contents if isinstance(content, list) for part in content):
-            kind = part.get("type") if isinstance(part, dict) else None
-            if kind not in ("text", "input_text", "output_text", "refusal"):
-                param = f"{name}[{index}].{field}"
-                raise ApiError(400, f"{param}: only text parts are supported", code="invalid_value", param=param)
 
 
 class _Answer:
@@ -341,6 +255,8 @@ def _error(status: int, body: bytes) -> ApiError:
         code = "context_length_exceeded"
     elif status == 404 and "model" in message:
         code, param = "model_not_found", "model"
+    elif param == "structured_outputs":  # which the front alone sets, to hold calls to their tools
+        code, param, message = "invalid_value", "tools", "tools: no answer could be held to their schemas"
     retry = 1 if status in (429, 503) else 0
     return ApiError(status, message, code=code, param=param if isinstance(param, str) else "", retry_after=retry)
 

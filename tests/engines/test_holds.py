@@ -24,8 +24,8 @@ from tests.support.serving import ServingProcess, sign_version, text_of, until
 HELLO = [{"role": "user", "content": "Hello"}]
 MALFORMED = 10_000
 BROKEN = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 5, "maximum": 2}}, "required": ["n"]}
-# vLLM writes calls that must be made in a form of its own, and shows tools that must not be called.
-ITS_OWN = [q for q in QUESTIONS if q.get("tool_choice") not in (None, "auto")]
+# In whole answers vLLM writes calls' arguments with spaces of its own, and gives a call that max_tokens cut as text.
+CALLS = [q for q in QUESTIONS if q.get("tool_choice") not in (None, "auto", "none")]
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,9 @@ def test_30_questions_get_equal_answers_by_each_contract_and_those_of_the_other_
     for number, question in enumerate(QUESTIONS):
         assert len({answers[number] for answers in whole}) == 1, question
         assert len({answers[number] for answers in streamed}) == 1, question
-        if question not in ITS_OWN:
-            assert whole[0][number] == streamed[0][number] == theirs[number], question
+        assert streamed[0][number] == theirs[number], question
+        if question not in CALLS:
+            assert whole[0][number] == theirs[number], question
 
 
 @pytest.mark.parametrize(
@@ -63,11 +64,16 @@ def test_30_questions_get_equal_answers_by_each_contract_and_those_of_the_other_
         ({"model": "gpt-9"}, 404, "gpt-9"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": BROKEN}}}, 400, "schema"),
         ({"tools": [{"type": "function", "function": {"parameters": {"type": "object"}}}]}, 400, "name"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "x", "parameters": BROKEN}}],
+             "tool_choice": "required"},
+            400, "tools",
+        ),
         ({"max_tokens": 4000}, 400, "2048"),
         ({"messages": [{"role": "user", "content": "x" * 2100}]}, 400, "2048"),
         ({"messages": []}, 400, "empty"),
     ],
-)
+)  # fmt: skip
 def test_bad_input_is_told_and_a_neighbour_gets_its_tokens(
     server: ServingProcess, fields: dict[str, Any], status: int, words: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,9 +17,11 @@ import psutil
 import pytest
 
 from contract.errors import HostingError
+from hosting import endpoint
 from hosting.child import MARK
 from hosting.host import Host
 from hosting.spec import EndpointSpec, EndpointState, VariantRollout
+from tests.support.checkout import CHECKOUT
 
 
 def get(url: str) -> str:
@@ -189,6 +192,22 @@ def test_another_port_moves_the_router_and_keeps_the_worker(host: Host, spec: En
     assert moved.variants == state.variants
     with pytest.raises(urllib.error.URLError):
         get(state.url)
+
+
+def test_a_kit_updated_in_place_replaces_the_router_and_keeps_the_worker(
+    host: Host, spec: EndpointSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("contract", "hosting"):
+        shutil.copytree(CHECKOUT / package, tmp_path / "kit" / package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(endpoint, "_KIT", tmp_path / "kit")
+    state = host.apply(spec)
+    assert host.apply(spec) == state
+    with (tmp_path / "kit" / "hosting" / "balance.py").open("a") as f:
+        f.write("# an update\n")
+    renewed = host.apply(spec)
+    assert renewed.router_pid != state.router_pid
+    assert (renewed.variants, renewed.url, renewed.ready) == (state.variants, state.url, True)
+    assert get(state.url) == "1"
 
 
 CANARY = {"strategy": "canary", "canary_percent": 50, "bake_seconds": 20, "most_errors": 0.05}

@@ -94,6 +94,7 @@ def test_vllm_is_started_with_the_servers_limits_and_no_code(tmp_path: Path) -> 
     assert (options["--dtype"], options["--tool-call-parser"]) == ("float32", "hermes")
     assert json.loads(options["--override-generation-config"]) == {"temperature": 0.0}
     assert {"--no-trust-remote-code", "--disable-fastapi-docs", "--enable-auto-tool-choice"} <= set(words)
+    assert "--exclude-tools-when-tool-choice-none" in words
     assert "--enforce-eager" not in words
     assert "--no-enable-prefix-caching" in words
     shared = command(replace(settings, prefix_cache=True), manifest, tmp_path, "")

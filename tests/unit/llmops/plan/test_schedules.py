@@ -2,6 +2,7 @@
 
 import pytest
 
+from contract.documents.recipe_training import Adapter
 from llmops.commands.plan import _print
 from llmops.plan.check import MachineEstimate, TrainingCheck
 from llmops.plan.plan import Plan
@@ -30,8 +31,8 @@ def estimate(machine: str, fits: bool, peak_gb: float, hourly: float | None, own
     )
 
 
-def check(*machines: MachineEstimate) -> TrainingCheck:
-    return TrainingCheck("assistant", 8_000_000_000, 40_000_000, None, [], list(machines))
+def check(*machines: MachineEstimate, adapter: Adapter = "lora") -> TrainingCheck:
+    return TrainingCheck("assistant", adapter, 8_000_000_000, 40_000_000, None, [], list(machines))
 
 
 def test_a_check_in_a_line() -> None:
@@ -54,6 +55,9 @@ def test_an_own_machine_that_is_too_small_names_qlora_and_the_next_machine() -> 
     assert problem
     assert problem.where == "ml.g6.xlarge"
     assert problem.fix.startswith("--instance-type ml.g6e.xlarge or `adapter: qlora`")
+    quantized = check(small, larger, adapter="qlora").problem
+    assert quantized
+    assert quantized.fix == "--instance-type ml.g6e.xlarge or a smaller max_tokens"
 
 
 def test_schedules_of_a_stack_that_is_not_deployed(capsys: pytest.CaptureFixture[str]) -> None:

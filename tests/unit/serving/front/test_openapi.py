@@ -14,7 +14,7 @@ from serving.engines.engine import GenerationRequest
 from serving.frames import CompletionFrames, Delta, Frames, usage_of
 from serving.front.openapi import REFUSALS, description
 from serving.front.routes import CHAT, COMPLETIONS, RESPONSES, ROUTES
-from serving.front.vllm import PARAMETERS
+from serving.front.vllm_requests import PARAMETERS
 from serving.response_frames import ResponseFrames
 from serving.responses import parse_responses
 

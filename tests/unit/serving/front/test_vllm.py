@@ -9,11 +9,13 @@ import pytest
 
 from contract.documents.recipe import ServingDefaults
 from contract.limits import RequestLimits
+from contract.tool_call_stream import HERMES, LLAMA, CallForm
 from serving.errors import ApiError
 from serving.front.admission import Admission
 from serving.front.exchange import EXCHANGE, HttpExchange, Message, Receive, Scope, Send
 from serving.front.readiness import Readiness
-from serving.front.vllm import VllmApp, check, filled_response
+from serving.front.vllm import VllmApp
+from serving.front.vllm_requests import check, filled, filled_response
 from serving.settings import ServerSettings
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -63,6 +65,8 @@ def test_what_is_no_request_is_400(body: bytes) -> None:
         (400, '{"error": {"message": "maximum context length is 8", "type": "BadRequestError", "code": 400}}',
          "context_length_exceeded"),
         (404, '{"error": {"message": "The model `x` does not exist.", "code": 404}}', "model_not_found"),
+        (400, '{"error": {"message": "Invalid structural_tag", "param": "structured_outputs", "code": 400}}',
+         "invalid_value"),
         (422, '{"detail": [{"loc": ["body"]}]}', "invalid_value"),
         (500, "Internal Server Error", "engine_error"),
     ],
@@ -99,3 +103,70 @@ def test_a_response_gets_the_versions_defaults_and_is_not_stored() -> None:
     with pytest.raises(ApiError) as caught:
         filled_response(b'{"input": "Hello", "store": true}', defaults)
     assert caught.value.body["error"]["param"] == "store"
+
+
+LAMP = {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"], "additionalProperties": False}
+TOOLS = [
+    {"type": "function", "function": {"parameters": LAMP, "name": "lamp", "strict": True, "description": None}},
+    {"type": "function", "function": {"name": "stop"}},
+]
+SHOWN = [
+    {"type": "function", "function": {"name": "lamp", "parameters": LAMP}},
+    {"type": "function", "function": {"name": "stop"}},
+]
+
+
+def filled_with(form: CallForm | None = HERMES, **fields: Any) -> dict[str, Any]:
+    body = json.dumps({"messages": HELLO, "max_tokens": 5} | fields).encode()
+    check(body)
+    return json.loads(filled(body, ServingDefaults(), form))
+
+
+def tags_of(request: dict[str, Any]) -> dict[str, Any]:
+    form = json.loads(request["structured_outputs"]["structural_tag"])["format"]
+    return {tag["begin"]: tag["content"]["json_schema"] for tag in form["tags"]}
+
+
+def test_calls_that_must_be_made_and_strict_tools_are_held_to_their_schemas() -> None:
+    empty = {"type": "object", "properties": {}, "additionalProperties": False}
+    lamp, stop = (f'<tool_call>\n{{"name": "{name}", "arguments": ' for name in ("lamp", "stop"))
+    for choice in ("required", "auto", None):
+        held = filled_with(tools=TOOLS, tool_choice=choice)
+        assert (held["tools"], held["chat_template_kwargs"], held["tool_choice"]) == (SHOWN, {"tools": SHOWN}, "auto")
+        assert tags_of(held) == {lamp: LAMP, stop: empty}
+    named = {"type": "function", "function": {"name": "stop"}}
+    assert tags_of(filled_with(tools=TOOLS, tool_choice=named)) == {stop: empty}
+    assert tags_of(filled_with(LLAMA, tools=TOOLS[1:], tool_choice="required")) == {
+        '{"name": "stop", "parameters": ': empty
+    }
+
+
+def test_tools_that_hold_nothing_are_only_shown_and_those_that_must_not_be_called_are_not_given() -> None:
+    free = filled_with(tools=TOOLS[1:])
+    assert free["chat_template_kwargs"] == {"tools": SHOWN[1:]}
+    assert not free.keys() & {"structured_outputs", "tool_choice"}
+    absent: tuple[dict[str, Any], ...] = ({"tools": TOOLS, "tool_choice": "none"}, {"tools": []}, {})
+    for fields in absent:
+        assert not filled_with(**fields).keys() & {"tools", "tool_choice", "chat_template_kwargs", "structured_outputs"}
+    assert filled_with(None, tools=TOOLS, tool_choice="required")["tool_choice"] == "required"  # vLLM refuses it
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
+        ({"tools": TOOLS + TOOLS}, "tools[2].function.name"),
+        ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": TOOLS, "response_format": {"type": "json_object"}}, "response_format"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "x", "parameters": LAMP | {"not": {}}}}],
+             "tool_choice": "required"},
+            "tools: x: parameters",
+        ),
+    ],
+)  # fmt: skip
+def test_tools_that_vllm_would_not_honour_are_refused(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        filled_with(**fields)
+    assert (caught.value.status, caught.value.body["error"]["param"]) == (400, param)
