@@ -38,7 +38,7 @@ class Embedder:
         form = order.embedding or {}
         self._pooling, self._normalize = form["pooling"], form["normalize"]
         return {"engine": "openvino", "precision": precision, "version": openvino.__version__, "penalties": False,
-                "grammars": False, "top_logprobs": 0}  # fmt: skip
+                "top_logprobs": 0}  # fmt: skip
 
     def serve(self, channel: Channel, messages: list[Any]) -> None:
         """Answers {"embed": [number, texts]} until the server closes the socket; requests take turns, a batch each.
