@@ -46,6 +46,8 @@ from openvino_genai import ContinuousBatchingPipeline, GenerationConfig, Schedul
 scheduler = SchedulerConfig()
 scheduler.max_num_batched_tokens, scheduler.enable_prefix_caching = 256, False
 properties = {} if sys.argv[2] == "auto" else {"INFERENCE_PRECISION_HINT": sys.argv[2]}
+if sys.argv[2] == "f32":
+    properties["KV_CACHE_PRECISION"] = "f32"
 pipeline = ContinuousBatchingPipeline(sys.argv[1], scheduler, "CPU", properties)
 numbers = 0
 for line in sys.stdin:

@@ -49,6 +49,8 @@ class OpenVinoBackend:
         properties: dict[str, Any] = {}
         if order.precision != "auto":
             properties["INFERENCE_PRECISION_HINT"] = order.precision
+        if order.precision == "f32":
+            properties["KV_CACHE_PRECISION"] = "f32"  # by default keys and values are rounded to 8 bits
         if order.threads:
             properties["INFERENCE_NUM_THREADS"] = order.threads
         precision = cpu_precision(openvino.Core(), order.precision)
