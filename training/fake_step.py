@@ -18,6 +18,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from contract.documents.recipe_training import Training
 from training.adapters import empty_model, with_adapter
@@ -27,6 +30,7 @@ from training.scaled_trainer import CHECKPOINTING
 from training.sharding import blocks
 
 _DEVICE = torch.device("cpu")  # of the fakes: CUDA's need a GPU, and allocate the same
+_UNPACKED = "unpacked_sdpa"
 _NF4_BLOCK, _NF4_SCALES = 64, 256  # weights of a scale, and scales of a second scale: bitsandbytes' sizes
 _DEPTHS = (4, 5)
 """Layers that are traced of a model with more, if all are equal: two at each end, whose steps differ, and 0 or 1
@@ -223,6 +227,8 @@ def _trace(
     foreach: bool,
 ) -> StepTrace:
     model = outline(config, options, precision, layers)
+    if not shape.masked:
+        _attend_without_mask(model)
     live = _LiveBytes()
     with FakeTensorMode():
         _materialise(model, options.adapter == "qlora", live)
@@ -233,7 +239,7 @@ def _trace(
         model.train()
         if checkpointing:
             model.gradient_checkpointing_enable(dict(CHECKPOINTING))
-        objective, batch = _objective(config, options, precision, model, live), _batch(shape, options)
+        objective, batch = _objective(config, options, precision, model, shape.masked, live), _batch(shape, options)
         parts: list[Moment] = []
         with live, _marked(model, lambda: parts.append(live.take_peak())):
             with torch.autocast(_DEVICE.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -295,7 +301,9 @@ def _batch(shape: Shape, options: Training) -> dict[str, Any]:
     return batch | ({"position_ids": torch.empty_like(batch["input_ids"])} if shape.masked else {})
 
 
-def _objective(config: Any, options: Training, precision: Precision, model: Any, live: _LiveBytes) -> Objective:
+def _objective(
+    config: Any, options: Training, precision: Precision, model: Any, masked: bool, live: _LiveBytes
+) -> Objective:
     """Returns the trainer's objective; DPO's reference is the model without its adapter, or a second one."""
     if options.method != "dpo":
         return TokenLoss()
@@ -303,6 +311,8 @@ def _objective(config: Any, options: Training, precision: Precision, model: Any,
     if options.adapter != "none":
         return PreferenceLoss(options.beta, adapter_off(model, autocast))
     second = outline(config, options, precision, model.config.num_hidden_layers)
+    if not masked:
+        _attend_without_mask(second)
     _materialise(second, False, live)
     return PreferenceLoss(options.beta, frozen(second, autocast))
 
@@ -330,12 +340,34 @@ def _gradient_made(weight: Any, live: _LiveBytes) -> None:
     live.gradients += weight.grad.nbytes
 
 
+def _attend_without_mask(model: Any) -> None:
+    """Makes a model, bare or with an adapter, need no mask for causal rows of one sequence, as with real tensors.
+
+    transformers reads from positions whether rows are packed. It can't from fakes, takes rows for packed, and repeats
+    keys and values for the mask.
+    """
+    AttentionInterface.register(_UNPACKED, sdpa_attention_forward)
+    AttentionMaskInterface.register(_UNPACKED, _mask_unless_causal)
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner.set_attn_implementation(_UNPACKED)
+
+
+def _mask_unless_causal(*args: Any, **options: Any) -> Any:
+    return sdpa_mask(*args, **options | {"allow_is_causal_skip": True})
+
+
 def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return sdpa_flop_count(query.shape, key.shape, value.shape)
+    heads = query.shape[1]  # which may share keys and values
+    return sdpa_flop_count(query.shape, _of_heads(key, heads), _of_heads(value, heads))
 
 
 def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return sdpa_backward_flop_count(gradient.shape, query.shape, key.shape, value.shape)
+    heads = query.shape[1]
+    return sdpa_backward_flop_count(gradient.shape, query.shape, _of_heads(key, heads), _of_heads(value, heads))
+
+
+def _of_heads(tensor: Any, heads: int) -> list[int]:
+    return [len(tensor), heads, *tensor.shape[2:]]
 
 
 _FLOPS: dict[Any, Callable[..., int]] = {

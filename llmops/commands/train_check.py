@@ -64,7 +64,7 @@ def _check_row(each: "MachineEstimate") -> dict[str, Any]:
         "machine": each.label,
         "gpu": each.gpu,
         "fits": each.fits,
-        "peak": f"{each.peak_gb:.1f} GB",
+        "peak": each.peak_words,
         "micro_batch": f"{each.micro_batch} x {each.accumulation}" if each.fits else "",
         "how": ", ".join(filter(None, how)),
         "time": "unknown" if each.hours is None else _time(each.hours),

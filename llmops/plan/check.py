@@ -57,6 +57,11 @@ class MachineEstimate:
         """The machine, with the number of hosts."""
         return f"{self.hosts} x {self.machine}" if self.hosts > 1 else self.machine
 
+    @property
+    def peak_words(self) -> str:
+        """The peak memory of each GPU."""
+        return f"{self.peak_gb:.1f} GB" if self.peak_gb >= 0.1 else "less than 0.1 GB"
+
 
 @dataclass(frozen=True)
 class TrainingCheck:
@@ -76,11 +81,12 @@ class TrainingCheck:
         own = next((each for each in self.machines if each.own), None)
         found = []
         if own:
-            found.append(f"{own.label} trains it at {own.peak_gb:.1f} GB" if own.fits else f"{own.label}: {own.reason}")
+            label = own.label if own.gpu == "none" else f"{own.label} ({own.gpu})"
+            found.append(f"{label} trains it at {own.peak_words}" if own.fits else f"{label}: {own.reason}")
         fitting = [each for each in self.machines if each.fits and each.usd_an_hour is not None]
         if least := min(fitting, key=lambda each: each.usd_an_hour or 0.0, default=None):
             found.append(
-                f"the cheapest that does: {least.label} ({least.gpu}) at {least.peak_gb:.1f} GB, "
+                f"the cheapest that does: {least.label} ({least.gpu}) at {least.peak_words}, "
                 f"{dollars(least.usd_an_hour)} an hour"
             )
         elif not any(each.fits for each in self.machines):

@@ -118,6 +118,7 @@ def shortcuts() -> dict[str, Any]:
     for settings in ({"adapter": "none"}, {"adapter": "lora", "gradient_checkpointing": True}):
         options = Training.model_validate(settings)
         found["depth"].append([traced(config, options, "bf16", whole=whole) for whole in (False, True)])
+    found["masks"] = [traced(config, options, "bf16", SHAPE._replace(masked=masked)) for masked in (False, True)]
     config.vocab_size = 1 << 16  # of 3 rows and fewer, logits are widened all at once
     options = Training(batch_size=16, max_tokens=64)
     plan = _Plan(config, options, RowLengths(counted=False, longest=64, loss_bearing=20), [[64]] * 16)

@@ -1,5 +1,5 @@
 """Run in the training image's environment, for `test_sharded_memory`: what each of two ranks in shards allocates to
-load a model and to train it, beside what `train --check` says. python sharded_memory.py SMOLLM2
+load a model and to train it, beside what `train --check` says. python sharded_memory.py
     -> [{"size": ..., "options": ..., "loaded": most bytes while loading, to the weights' own, "resident": those of each
          rank's weights, "foreseen": what the check says of a step, to the most bytes of each rank's}]
 
@@ -9,7 +9,6 @@ Measured are allocations of torch's own allocator, as in measured.py. Each rank 
 import gc
 import json
 import os
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -40,8 +39,16 @@ RANKS = 2
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("5M", {"adapter": "none", "precision": "f32"}),
     ("50M", {"adapter": "none", "precision": "bf16", "gradient_checkpointing": True}),
-    ("135M", {"adapter": "lora", "precision": "bf16"}),
+    ("57M", {"adapter": "lora", "precision": "bf16"}),
 ]
+APART = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": False}
+TIED = {"num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "5M": SIZES["5M"] | APART,
+    "50M": SIZES["50M"] | APART,
+    # 8 of SmolLM2-135M's 30 layers: half of the weights are embeddings.
+    "57M": {"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 8} | TIED,
+}
 ROWS, TOKENS, TARGETS = 4, 64, 32  # of a rank's micro-batch; what is assumed where no rows are counted
 
 
@@ -103,14 +110,12 @@ def measured(ranks: Team, folder: Path, options: Training) -> dict[str, int]:
     return {"loaded": loaded, "kept": kept, "stepped": kept + peak_of(steps)}
 
 
-def main(smollm2: Path, work: Path) -> list[dict[str, Any]]:
+def main(work: Path) -> list[dict[str, Any]]:
     asked = []
     for size, settings in CASES:
-        folder = smollm2
-        if size in SIZES:
-            folder = work / size
-            sizes = SIZES[size] | {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": False}
-            AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **sizes)).save_pretrained(folder)
+        folder, dtype = work / size, torch.float32 if settings["adapter"] == "none" else torch.bfloat16
+        config = AutoConfig.for_model("llama", **CONFIGS[size])
+        AutoModelForCausalLM.from_config(config, dtype=dtype).save_pretrained(folder)
         own = {"sharding": True, "batch_size": RANKS * ROWS, "max_tokens": TOKENS, **settings}
         asked.append((folder, Training.model_validate(own)))
 
@@ -140,4 +145,4 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
-        print(json.dumps(main(Path(sys.argv[1]), Path(temporary))))
+        print(json.dumps(main(Path(temporary))))

@@ -30,6 +30,11 @@ def test_few_layers_and_two_sizes_of_batches_tell_all(found: Any) -> None:
     assert not [ratio for ratio in found["shortcuts"]["rows"] if not 0.95 <= ratio <= 1.03]
 
 
+def test_only_packed_rows_pay_for_a_mask(found: Any) -> None:
+    without, masked = found["shortcuts"]["masks"]
+    assert without < masked
+
+
 def test_packed_rows_are_counted_as_they_are_laid_out(found: Any) -> None:
     apart, apart_gpu, packed, packed_gpu = found["layouts"]
     assert apart["padding"] == apart_gpu["padding"] > 1.2

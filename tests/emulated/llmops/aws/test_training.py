@@ -240,7 +240,8 @@ def test_a_plan_holds_a_schedules_run_against_its_machine(world: World, followed
         world.stack.configure()
     assert (found["schedule"], found["run"], found["machine"]) == ("weekly", followed["run"], PRICED)
     assert found["fits"] is True
-    assert found["words"].startswith(f"{PRICED} trains it at 0.0 GB; the cheapest that does: ml.")
+    words = f"{PRICED} (1 x A10G 24 GB) trains it at less than 0.1 GB; the cheapest that does: ml."
+    assert found["words"].startswith(words)
 
 
 def test_a_failed_registration_is_a_warning_and_the_next_collect_makes_it_good(

@@ -39,10 +39,12 @@ def test_a_check_in_a_line() -> None:
     dear, cheap = estimate("ml.p5.48xlarge", True, 35, 50.0), estimate("ml.g6e.xlarge", True, 33, 2.5)
     small = estimate("ml.g6.xlarge", False, 33, 1.0, own=True)
     assert check(small, dear, cheap).words == (
-        "ml.g6.xlarge: needs 30.0 of 20.1 GiB for one row; "
+        "ml.g6.xlarge (1 x L4 24 GB): needs 30.0 of 20.1 GiB for one row; "
         "the cheapest that does: ml.g6e.xlarge (1 x L4 24 GB) at 33.0 GB, $2.50 an hour"
     )
-    assert check(estimate("ml.g6.xlarge", True, 20, None, own=True)).words == "ml.g6.xlarge trains it at 20.0 GB"
+    for peak, said in ((20, "20.0 GB"), (0.04, "less than 0.1 GB")):
+        alone = check(estimate("ml.g6.xlarge", True, peak, None, own=True))
+        assert alone.words == f"ml.g6.xlarge (1 x L4 24 GB) trains it at {said}"
     assert check(small).words.endswith("no machine of the kit's table trains it")
 
 
