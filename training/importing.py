@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.documents.dataset import FileEntry
-from contract.documents.model import Lineage, ModelManifest, Origin
+from contract.documents.model import CometForm, Lineage, ModelManifest, Origin
 from contract.errors import KitError
 from contract.integrity.digest import check_folder, file_entries, sha256_file
 from contract.layout import MANIFEST, SIGNATURE
@@ -57,20 +57,7 @@ def import_model(
     try:
         say(stage="read")
         found = find_source(source)
-        form = embedding_of(found) if found.is_dir() else None
-        does: dict[str, Any] = {"golden": [ANY_ANSWER]}
-        if is_comet(found):
-            say(stage="safetensors")
-            stated, comet = _licence_of(found), store_comet_model(found, work)
-            does = {"golden": [], "task": "translation-scoring", "comet": comet, "dtype": "F32"}
-        elif form:
-            stated, dtype = _convert_embedding(found, work, openvino)
-            does = {"golden": [], "task": "feature-extraction", "embedding": form, "dtype": dtype}
-        elif found.is_dir() and is_token_classifier(found):
-            stated = _convert_labeller(found, work, openvino)
-            does = {"golden": [], "task": "token-classification", "dtype": "F32"}
-        else:
-            stated = _convert(found, work, openvino)
+        stated, does = _convert_any(found, work, openvino)
         licence = licence or stated
         if not licence:
             raise KitError(
@@ -187,6 +174,20 @@ def _check_folder(folder: Path) -> None:
         )
 
 
+def _convert_any(source: Path, work: Path, openvino: bool | None) -> tuple[str, dict[str, Any]]:
+    """Writes a model of any kind; returns its licence, and the manifest's fields that say what it does."""
+    if is_comet(source):
+        licence, comet = _convert_comet(source, work, openvino)
+        return licence, {"golden": [], "task": "translation-scoring", "comet": comet, "dtype": "F32"}
+    if source.is_dir() and (form := embedding_of(source)):
+        licence, dtype = _convert_embedding(source, work, openvino)
+        return licence, {"golden": [], "task": "feature-extraction", "embedding": form, "dtype": dtype}
+    if source.is_dir() and is_token_classifier(source):
+        licence = _convert_labeller(source, work, openvino)
+        return licence, {"golden": [], "task": "token-classification", "dtype": "F32"}
+    return _convert(source, work, openvino), {"golden": [ANY_ANSWER]}
+
+
 def _convert(source: Path, work: Path, openvino: bool | None) -> str:
     """Writes weights, tokenizer and, where it is wanted, OpenVINO form; returns the licence that the source states."""
     from training.chat import check_template
@@ -257,6 +258,14 @@ def _convert_embedding(source: Path, work: Path, openvino: bool | None) -> tuple
         say(stage="openvino")
         export_openvino(work)
     return _licence_of(source), dtype
+
+
+def _convert_comet(source: Path, work: Path, openvino: bool | None) -> tuple[str, CometForm]:
+    """Writes the weights (f32) and tokenizer of a model that scores translations; returns its licence and form."""
+    if openvino:
+        raise KitError("has no form for CPUs: PyTorch runs it there too", where=str(source), fix="leave out --openvino")
+    say(stage="safetensors")
+    return _licence_of(source), store_comet_model(source, work)
 
 
 def _load_folder(folder: Path, load_model: Any, load_tokenizer: Any) -> tuple[Any, Any, str]:

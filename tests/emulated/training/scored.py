@@ -56,17 +56,18 @@ def main(source: Path, recorded: Path, work: Path) -> None:
     hparams = json.loads((folder / HPARAMS).read_text()) | {"layer_transformation": "sparsemax_patch"}
     (folder / HPARAMS).write_text(json.dumps(hparams))
     found["patch"] = _import(folder, work / "patch.out", triples)
+    found["form for CPUs"] = _import(source, work / "form.out", triples, openvino=True)
     found["unpickled"] = planted.exists()
     print(json.dumps(found))
 
 
-def _import(source: Path, out: Path, triples: list[TranslationTriple]) -> Any:
+def _import(source: Path, out: Path, triples: list[TranslationTriple], openvino: bool | None = None) -> Any:
     """Returns scores and the manifest's fields, or why it was refused."""
     from contract.documents.model import ModelManifest
     from contract.layout import MANIFEST
 
     try:
-        import_model(source, out, name="comet-tiny")
+        import_model(source, out, name="comet-tiny", openvino=openvino)
     except KitError as e:
         return f"{e.what} | {e.fix}"
     manifest = ModelManifest.load(out / MANIFEST)

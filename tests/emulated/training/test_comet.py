@@ -40,6 +40,7 @@ def test_a_checkpoint_gives_comets_scores_and_nothing_of_it_but_weights_is_read(
     assert "has in another shape estimator.ff.0.bias [3], not [12]" in found["shape"]
     assert "has layer_norm: True, which the kit does not compute" in found["settings"]
     assert "has activations: Os" in found["activation"]
+    assert "has no form for CPUs" in found["form for CPUs"]
     assert not list(tmp_path.glob(".*.partial"))
 
 

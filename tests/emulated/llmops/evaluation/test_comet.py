@@ -25,6 +25,12 @@ __all__ = ["platform"]
 ENGLISH, GERMAN = ("the dog barks", "a cat sleeps"), ("der hund bellt", "im garten schläft a katze")
 
 
+@pytest.fixture(scope="module")
+def source() -> Path:
+    """A COMET model, in the machine's cache, which `platform` leaves."""
+    return tiny_comet_source()
+
+
 def finished(platform: LocalPlatform, folder: Path, model: str, wrong: str = "") -> Run:
     """A completed run whose gate is on translations that a COMET model scores."""
     recipe = write_recipe(folder)
@@ -43,17 +49,17 @@ def finished(platform: LocalPlatform, folder: Path, model: str, wrong: str = "")
     return Run(spec, state)
 
 
-def bring_in(platform: LocalPlatform, said: list[str]) -> ModelRef:
-    source = parse_source("comet-tiny", f"folder:{tiny_comet_source()}", "", "")
-    return import_model(platform, source, said.append, Path("/"))
+def bring_in(platform: LocalPlatform, source: Path, said: list[str]) -> ModelRef:
+    wanted = parse_source("comet-tiny", f"folder:{source}", "", "")
+    return import_model(platform, wanted, said.append, Path("/"))
 
 
 def test_a_stored_comet_model_scores_translations_once_and_decides_the_gate(
-    platform: LocalPlatform, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    source: Path, platform: LocalPlatform, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said: list[str] = []
-    comet = bring_in(platform, said)
-    assert bring_in(platform, said) == comet
+    comet = bring_in(platform, source, said)
+    assert bring_in(platform, source, said) == comet
     assert said[-1] == "base model comet-tiny@1 is in the store"
     with pytest.raises(KitError, match="is a model for text-generation, not for translation-scoring"):
         finished(platform, tmp_path, "tiny@1")
