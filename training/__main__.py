@@ -7,6 +7,8 @@ python -m training import SOURCE OUT --name NAME [--source …] [--revision …]
 python -m training convert VERSION OUT       a version with OpenVINO's form as well
 python -m training answer MODEL DATASET OUT --suite JSON … [--system-prompt …] [--precision …]
                                              a model's answers to suites of a dataset version
+python -m training score-translations MODEL TRIPLES OUT
+                                             a COMET version's scores of [[source, translation, reference], …], as JSON
 python -m training estimate FOLDER REQUEST OUT
                                              say how machines would train: EstimateRequest in, Estimate out, as JSON
 """
@@ -53,6 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
             return run_rank(os.environ)
         if options.command == "answer":
             _answer(options)
+            return 0
+        if options.command == "score-translations":
+            from training.comet import score_file
+
+            score_file(options.model, options.triples, options.out)
             return 0
         if options.command == "estimate":
             from training.estimate import answer
@@ -106,6 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("version", type=Path)
     convert.add_argument("out", type=Path, help="must not exist")
     _add_answer(commands.add_parser("answer", help="answer suites of a dataset version with a model"))
+    score = commands.add_parser("score-translations", help="score translations by a COMET model")
+    score.add_argument("model", type=Path)
+    score.add_argument("triples", type=Path)
+    score.add_argument("out", type=Path)
     foresee = commands.add_parser("estimate", help="say how machines would train a model, without training it")
     foresee.add_argument("folder", type=Path, help="has its config.json, and its tokenizer where rows are counted")
     foresee.add_argument("request", type=Path)

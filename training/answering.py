@@ -12,6 +12,7 @@ from contract.documents.recipe_evaluation import Suite
 from contract.errors import KitError
 from contract.integrity.digest import sha256_bytes
 from training import checkpoints
+from training.comet_checkpoint import is_comet
 from training.importing import find_source
 from training.process import say
 from training.scoring import load_suite
@@ -61,7 +62,7 @@ def answer_suites(
 
 def answer_file(folder: Path, suite: Suite) -> Path:
     """Returns the file of a suite's answers. It depends on the suite's definition, but not on its judge."""
-    return folder / f"{suite.name}-{sha256_bytes(suite.model_dump_json(exclude={'judge'}).encode())[:16]}.json"
+    return folder / f"{suite.name}-{sha256_bytes(suite.model_dump_json(exclude={'judge', 'comet'}).encode())[:16]}.json"
 
 
 def _check_model(folder: Path) -> None:
@@ -70,6 +71,8 @@ def _check_model(folder: Path) -> None:
     """
     if not folder.is_dir() or find_source(folder) != folder:
         raise KitError("is no Hugging Face folder", where=str(folder), fix="give a folder with config.json")
+    if is_comet(folder):
+        raise KitError("scores translations and answers nothing", where=str(folder), fix="give a model that answers")
     if (folder / "adapter_config.json").exists():
         raise KitError(
             "holds an adapter, which is answered with together with its base model only",

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from contract.documents.dataset import FileEntry
-from contract.documents.model import Lineage, ModelManifest, Origin
+from contract.documents.model import CometForm, Lineage, ModelManifest, Origin
 from contract.errors import KitError
 from contract.integrity.digest import check_folder, file_entries, sha256_file
 from contract.layout import MANIFEST, SIGNATURE
+from training.comet_checkpoint import CHECKPOINT, check_comet, is_comet, store_comet_model
 from training.embedding import embedding_of, store_embedding_model
 from training.process import say
 from training.scoring import ANY_ANSWER
@@ -33,7 +34,8 @@ def import_model(
     """Checks a base model and converts it.
 
     Args:
-        source: a GGUF file, a folder with one GGUF file, or a Hugging Face folder with safetensors.
+        source: a GGUF file, a folder with one GGUF file, a Hugging Face folder with safetensors, or COMET's layout with
+            its encoder's configuration and tokenizer.
         target: the version's folder; must not exist.
         name: the version's name in a store.
         origin: where the files come from, as the recipe says it; default `folder:<source>`.
@@ -46,7 +48,7 @@ def import_model(
 
     Raises:
         KitError: neither a causal language model with a chat template, nor an embedding model, nor a model that labels
-            tokens, or without safe weights; nothing is left at `target`.
+            tokens or scores translations, or without safe weights; nothing is left at `target`.
     """
     if target.exists():
         raise KitError("exists already", where=str(target), fix="give a folder that does not exist")
@@ -55,16 +57,7 @@ def import_model(
     try:
         say(stage="read")
         found = find_source(source)
-        form = embedding_of(found) if found.is_dir() else None
-        does: dict[str, Any] = {"golden": [ANY_ANSWER]}
-        if form:
-            stated, dtype = _convert_embedding(found, work, openvino)
-            does = {"golden": [], "task": "feature-extraction", "embedding": form, "dtype": dtype}
-        elif found.is_dir() and is_token_classifier(found):
-            stated = _convert_labeller(found, work, openvino)
-            does = {"golden": [], "task": "token-classification", "dtype": "F32"}
-        else:
-            stated = _convert(found, work, openvino)
+        stated, does = _convert_any(found, work, openvino)
         licence = licence or stated
         if not licence:
             raise KitError(
@@ -72,7 +65,7 @@ def import_model(
                 where=str(source),
                 fix="say it: --licence, or base_model.licence in the recipe; LicenseRef-Proprietary for your own",
             )
-        made_from = Origin(source=origin or f"folder:{source.name}", revision=revision, files=_fetched(found))
+        made_from = Origin(source=origin or f"folder:{source.name}", revision=revision, files=_entries(found))
         say(stage="manifest")
         from training.manifests import write_manifest
 
@@ -120,7 +113,7 @@ def add_openvino(version: Path, target: Path) -> str:
 
 
 def find_source(source: Path) -> Path:
-    """Returns the GGUF file, or the Hugging Face folder, that `source` names.
+    """Returns the GGUF file, the Hugging Face folder, or the folder of COMET's layout, that `source` names.
 
     Raises:
         KitError: neither, or one that would run code when it is loaded.
@@ -131,6 +124,10 @@ def find_source(source: Path) -> Path:
         raise KitError(
             "is neither a GGUF file nor a folder", where=str(source), fix="give a .gguf file or a Hugging Face folder"
         )
+    if is_comet(source):
+        check_comet(source)
+        _refuse_code(source)
+        return source
     if not (source / "config.json").exists():
         found = sorted(source.glob("*.gguf"))
         if len(found) == 1:
@@ -148,14 +145,7 @@ def _check_folder(folder: Path) -> None:
     """Refuses code, pickles and what neither generates text, makes embeddings nor labels tokens, before anything is
     loaded.
     """
-    for name in ("config.json", "tokenizer_config.json"):
-        path = folder / name
-        if path.exists() and "auto_map" in _read_json(path):
-            raise KitError(
-                "asks to run code of the model's (auto_map); the kit never does",
-                where=str(path),
-                fix="take a model of an architecture that transformers knows itself",
-            )
+    _refuse_code(folder)
     if not list(folder.glob("*.safetensors")):
         pickles = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
         found = f"only {', '.join(pickles)}, which can run code when loaded" if pickles else "no weights"
@@ -184,6 +174,20 @@ def _check_folder(folder: Path) -> None:
         )
 
 
+def _convert_any(source: Path, work: Path, openvino: bool | None) -> tuple[str, dict[str, Any]]:
+    """Writes a model of any kind; returns its licence, and the manifest's fields that say what it does."""
+    if is_comet(source):
+        licence, comet = _convert_comet(source, work, openvino)
+        return licence, {"golden": [], "task": "translation-scoring", "comet": comet, "dtype": "F32"}
+    if source.is_dir() and (form := embedding_of(source)):
+        licence, dtype = _convert_embedding(source, work, openvino)
+        return licence, {"golden": [], "task": "feature-extraction", "embedding": form, "dtype": dtype}
+    if source.is_dir() and is_token_classifier(source):
+        licence = _convert_labeller(source, work, openvino)
+        return licence, {"golden": [], "task": "token-classification", "dtype": "F32"}
+    return _convert(source, work, openvino), {"golden": [ANY_ANSWER]}
+
+
 def _convert(source: Path, work: Path, openvino: bool | None) -> str:
     """Writes weights, tokenizer and, where it is wanted, OpenVINO form; returns the licence that the source states."""
     from training.chat import check_template
@@ -204,6 +208,17 @@ def _convert(source: Path, work: Path, openvino: bool | None) -> str:
         say(stage="openvino")
         export_openvino(work)
     return licence
+
+
+def _refuse_code(folder: Path) -> None:
+    for name in ("config.json", "tokenizer_config.json"):
+        path = folder / name
+        if path.exists() and "auto_map" in _read_json(path):
+            raise KitError(
+                "asks to run code of the model's (auto_map); the kit never does",
+                where=str(path),
+                fix="take a model of an architecture that transformers knows itself",
+            )
 
 
 def _convert_labeller(source: Path, work: Path, openvino: bool | None) -> str:
@@ -245,6 +260,14 @@ def _convert_embedding(source: Path, work: Path, openvino: bool | None) -> tuple
     return _licence_of(source), dtype
 
 
+def _convert_comet(source: Path, work: Path, openvino: bool | None) -> tuple[str, CometForm]:
+    """Writes the weights (f32) and tokenizer of a model that scores translations; returns its licence and form."""
+    if openvino:
+        raise KitError("has no form for CPUs: PyTorch runs it there too", where=str(source), fix="leave out --openvino")
+    say(stage="safetensors")
+    return _licence_of(source), store_comet_model(source, work)
+
+
 def _load_folder(folder: Path, load_model: Any, load_tokenizer: Any) -> tuple[Any, Any, str]:
     try:
         import torch
@@ -267,10 +290,16 @@ def _licence_of(folder: Path) -> str:
     return {"apache-2.0": "Apache-2.0", "mit": "MIT"}.get(match[1], match[1]) if match else ""
 
 
-def _fetched(source: Path) -> dict[str, FileEntry]:
-    """Returns the files that were read. Follows links, because a hub's snapshot consists of them."""
+def source_files(source: Path) -> dict[str, Path]:
+    """Returns the files of a source by their names in it. Follows links, because a hub's snapshot consists of them."""
     files = [source] if source.is_file() else sorted(p for p in source.iterdir() if p.is_file())
-    return {p.name: FileEntry(sha256=sha256_file(p), size=p.stat().st_size) for p in files if p.name[0] != "."}
+    found = {p.name: p for p in files if p.name[0] != "."}
+    return found | ({CHECKPOINT.as_posix(): source / CHECKPOINT} if is_comet(source) else {})
+
+
+def _entries(source: Path) -> dict[str, FileEntry]:
+    files = source_files(source).items()
+    return {name: FileEntry(sha256=sha256_file(path), size=path.stat().st_size) for name, path in files}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -234,7 +234,7 @@ class TrainingJob:
     def _report(self, suite: Suite, rows: list[SuiteRow], answers: list[Answer], when: When) -> None:
         """Writes a suite's answers for people to read, and prints their score; judges are asked later."""
         path = self.state / "reports" / f"answers-{suite.name}-{when}.jsonl"
-        if suite.judge:
+        if suite.judged:
             write_answers(path, rows, answers, None)
             say(suite=suite.name, when=when, of=len(answers))
             return
@@ -320,7 +320,7 @@ class TrainingJob:
         )
         for reason in verdict.gate.reasons:
             print(f"gate: {reason}", flush=True)
-        judged = any(suite.judge for suite in self.recipe.evaluation.suites)
+        judged = any(suite.judged for suite in self.recipe.evaluation.suites)
         say(gate="waits for its judge" if judged else "passed" if verdict.gate.passed else "failed")
 
 

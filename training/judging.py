@@ -1,4 +1,4 @@
-"""Suites `judge`: the requests to a judge, the parsing of its replies, and the resulting scores.
+"""Suites `judge` and `comet`: the requests to a judge, the parsing of its replies, and the resulting scores.
 
 LLM-as-a-judge after Zheng et al. 2023 (arXiv:2306.05685): the reason before the verdict, a reference where there is
 one, and pairs shown in both orders, since judges prefer a position. Uses no network: llmops/evaluation sends the
@@ -6,6 +6,9 @@ requests.
 
 The judged data comes from others. Each part stands between marks that contain a hash of all parts, so that no part can
 end itself; and only the judge's own reply is parsed, as a whole, as JSON of one form.
+
+A COMET model is a judge of one answer whose reply is a number: a request to it is a source, a translation and a
+reference, and names the version's identity.
 """
 
 import json
@@ -15,10 +18,11 @@ from typing import Any, Literal, NamedTuple
 from contract.documents.evaluation import Answer
 from contract.documents.judgements import JudgeVerdict
 from contract.documents.model import JudgeUse
-from contract.documents.recipe_evaluation import Judge, Suite
+from contract.documents.recipe_evaluation import CometScorer, Judge, Suite
 from contract.errors import KitError
 from contract.integrity.digest import sha256_bytes
 from contract.json_values import fault_of, read_json
+from contract.names import parse_promoted
 from training.rows import Row
 from training.scorers import SuiteRow
 
@@ -63,9 +67,9 @@ class JudgeRequest(NamedTuple):
     """A request to a judge."""
 
     key: str
-    """SHA-256 of the judge's URL and the body."""
+    """SHA-256 of the judge's URL, or the COMET version's identity, and the body."""
     body: dict[str, Any]
-    """Body for /v1/chat/completions."""
+    """Body for /v1/chat/completions; for COMET, `source`, `translation` and `reference`."""
 
 
 class JudgeReply(NamedTuple):
@@ -88,7 +92,7 @@ def judge_requests(
 ) -> list[JudgeRequest]:
     """Returns the distinct requests to a suite's judge about two models' answers."""
     triples = zip(rows, before, after, strict=True)
-    found = {each.key: each for asked, was, now in triples for each in _of_row(suite, asked.row, str(was), str(now))}
+    found = {each.key: each for asked, was, now in triples for each in _of_row(suite, asked, str(was), str(now))}
     return list(found.values())
 
 
@@ -100,7 +104,7 @@ def judged_scores(
     verdicts: Verdicts,
 ) -> tuple[list[float], list[float]]:
     """Returns the scores of two models' answers, from 0 to 1: (rating - 1) / 4; for pairs, the share of orders that
-    each won.
+    each won; COMET's score, and the nearer end for one outside of 0 to 1.
 
     An unreadable reply counts as the lowest rating, or as a tie.
 
@@ -109,8 +113,12 @@ def judged_scores(
     """
     was, now = [], []
     for asked, one, other in zip(rows, before, after, strict=True):
-        found = [_verdict(suite, each, verdicts) for each in _of_row(suite, asked.row, str(one), str(other))]
-        if judge_of(suite).mode == "rating":
+        found = [_verdict(suite, each, verdicts) for each in _of_row(suite, asked, str(one), str(other))]
+        if suite.comet:
+            pair = [min(1.0, max(0.0, each.score or 0.0)) for each in found]
+            was.append(pair[0])
+            now.append(pair[-1])
+        elif judge_of(suite).mode == "rating":
             was.append(((found[0].rating or 1) - 1) / 4)
             now.append(((found[-1].rating or 1) - 1) / 4)
         else:
@@ -124,7 +132,7 @@ def judge_use(suite: Suite, requests: Sequence[JudgeRequest], verdicts: Verdicts
     """Returns the numbers of requests and tokens of a suite's judge."""
     found = [_verdict(suite, each, verdicts) for each in requests]
     return JudgeUse(
-        model=judge_of(suite).model,
+        model=suite.comet.model if suite.comet else judge_of(suite).model,
         asked=len(found),
         unreadable=sum(not each.readable for each in found),
         prompt_tokens=sum(each.prompt_tokens for each in found),
@@ -132,14 +140,16 @@ def judge_use(suite: Suite, requests: Sequence[JudgeRequest], verdicts: Verdicts
     )
 
 
-def replies_to(suite: Suite, row: Row, before: Answer, after: Answer, verdicts: Verdicts) -> list[JudgeReply]:
+def replies_to(suite: Suite, asked: SuiteRow, before: Answer, after: Answer, verdicts: Verdicts) -> list[JudgeReply]:
     """Returns the judge's replies for a row, in the order of its requests; equal answers are not a pair, and have
     none.
     """
-    found = [_verdict(suite, each, verdicts) for each in _of_row(suite, row, str(before), str(after))]
+    found = [_verdict(suite, each, verdicts) for each in _of_row(suite, asked, str(before), str(after))]
     replies = []
     for each, shown in zip(found, _SHOWN, strict=False):
-        if judge_of(suite).mode == "rating":
+        if suite.comet:
+            about, said = shown[0], f"{each.score:.4f}"
+        elif judge_of(suite).mode == "rating":
             about, said = shown[0], f"{each.rating} of 5" if each.rating else ""
         elif each.better in ("first", "second"):
             about, said = shown[each.better == "second"], f"better, shown {each.better}"
@@ -173,15 +183,23 @@ def judge_of(suite: Suite) -> Judge:
     return suite.judge
 
 
-def _of_row(suite: Suite, row: Row, before: str, after: str) -> list[JudgeRequest]:
+def _of_row(suite: Suite, asked: SuiteRow, before: str, after: str) -> list[JudgeRequest]:
     """Returns the requests of a row: of its two answers, or of them in both orders; of equal ones, no pair."""
-    judge = judge_of(suite)
+    if suite.comet:
+        return [_translation(suite.comet, asked, answer) for answer in (before, after)]
+    judge, row = judge_of(suite), asked.row
     if judge.mode == "rating":
         return [_request(judge, row, {"ANSWER": answer}) for answer in (before, after)]
     if before == after:
         return []
     orders = ((before, after), (after, before))
     return [_request(judge, row, {"FIRST ANSWER": first, "SECOND ANSWER": second}) for first, second in orders]
+
+
+def _translation(scorer: CometScorer, asked: SuiteRow, answer: str) -> JudgeRequest:
+    body = {"source": asked.source, "translation": answer, "reference": asked.row.answer}
+    content = json.dumps([parse_promoted(scorer.model).sha256, body], sort_keys=True)
+    return JudgeRequest(sha256_bytes(content.encode()), body)
 
 
 def _request(judge: Judge, row: Row, answers: Mapping[str, str]) -> JudgeRequest:

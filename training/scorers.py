@@ -34,6 +34,7 @@ NEEDS: dict[Metric, str] = {
     "leak": f"rows with `{REDACTED}`",
     "paraphrase": "two prompts of one group",
     "judge": "rows with a prompt",
+    "comet": "rows of kind translation in the suite's `languages`",
 }
 
 # Weak on purpose, and English: the first words of an answer that says no. A model can refuse in others.
@@ -55,6 +56,8 @@ class SuiteRow(NamedTuple):
     id: str
     """SHA-256 of the row's line in the dataset, including the line's end."""
     group: str
+    source: str = ""
+    """The sentence that a suite with `languages` asks to translate."""
 
 
 def can_score(suite: Suite, row: Row, where: str) -> bool:
@@ -74,8 +77,8 @@ def can_score(suite: Suite, row: Row, where: str) -> bool:
 
 
 def score_answers(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answer]) -> Scored:
-    """Returns the score of each answer to a suite's rows; not for a suite `judge`, whose scores come from another
-    model.
+    """Returns the score of each answer to a suite's rows; not for suites `judge` and `comet`, whose scores come from
+    another model.
 
     Raises:
         IntegrityError: an answer is not of the form that the suite's metric scores.
@@ -203,6 +206,7 @@ _CAN_SCORE: dict[Metric, Callable[[Suite, Row, str], bool]] = {
     "leak": _has_redacted,
     "paraphrase": lambda _suite, _row, _where: True,  # whether there are two of a group is seen of all rows
     "judge": lambda _suite, _row, _where: True,
+    "comet": _has_answer,
 }
 
 

@@ -75,8 +75,9 @@ def _scored_rows(suite: Suite, path: Path, group: str) -> tuple[list[SuiteRow], 
     others: list[str] = []
     for number, line, row in read_lines_and_rows(path):
         asked, where = _asked(suite, row), f"{path}:{number}"
-        if can_score(suite, asked, where):
-            rows.append(SuiteRow(asked, sha256_bytes(line + b"\n"), group_of(row, group)))
+        source = "" if asked is row else row.translation[suite.languages[0]]
+        if can_score(suite, asked, where) and (source or not suite.comet):
+            rows.append(SuiteRow(asked, sha256_bytes(line + b"\n"), group_of(row, group), source))
         else:
             others.append(where)
     rows = rows[: suite.limit] if suite.limit else rows
@@ -146,8 +147,8 @@ def assess(
 
     Args:
         suites: suite -> the rows that it asks (`load_suites`).
-        verdicts: the judges' verdicts; None if they were not asked, so that suites `judge` have no result, and a gate
-            on one is not passed.
+        verdicts: the judges' verdicts; None if they were not asked, so that suites `judge` and `comet` have no result,
+            and a gate on one is not passed.
 
     Raises:
         IntegrityError: the answers are not to the rows that the recipe's suites ask, naming the suite and the row.
@@ -163,7 +164,7 @@ def assess(
         rows = suites[suite.name]
         _require_rows(suite, rows, given)
         before, after = ([getattr(answer, when) for answer in given.rows] for when in ("before", "after"))
-        if suite.judge is None or verdicts is not None:
+        if not suite.judged or verdicts is not None:
             evaluation.append(suite_result(suite, rows, before, after, verdicts or {}))
         asked_again += [(suite, row) for row in to_ask_again(suite, rows, after)]
     return GateVerdict(evaluation, decide(recipe.evaluation.gate, evaluation), _golden(asked_again, answers.golden))
@@ -178,7 +179,7 @@ def score_both(
         IntegrityError: an answer is not of the form that the suite's metric scores, or the two count different tokens.
         KitError: a judge's verdict is missing.
     """
-    if suite.judge:
+    if suite.judged:
         require_kind(suite, [*before, *after])
         was, now = judged_scores(suite, rows, before, after, verdicts)
         return Scored(was, [1] * len(rows)), Scored(now, [1] * len(rows))
@@ -206,7 +207,7 @@ def suite_result(
         after=summarise(suite.metric, now, groups),
         gain=gain_of(suite.metric, was, now, groups),
         corpus=[CorpusScore(name=name, before=value, after=corpus[1][name]) for name, value in corpus[0].items()],
-        judge=judge_use(suite, judge_requests(suite, rows, before, after), verdicts) if suite.judge else None,
+        judge=judge_use(suite, judge_requests(suite, rows, before, after), verdicts) if suite.judged else None,
     )
 
 
@@ -298,7 +299,8 @@ def _golden(asked: Sequence[tuple[Suite, SuiteRow]], answers: Sequence[GoldenAns
         "are not the rows that were answered rightly",
     )
     of_suite: dict[str, list[Golden]] = {}
-    for (suite, (row, _, _)), answer in zip(asked, answers, strict=True):
+    for (suite, right), answer in zip(asked, answers, strict=True):
+        row = right.row
         if found(answer.answer, row.expect):
             prompt = [Message.model_validate(message) for message in row.prompt]
             golden = Golden(messages=prompt, expect=row.expect, max_tokens=suite.max_tokens)

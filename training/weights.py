@@ -176,6 +176,8 @@ def forget_paths(folder: Path) -> None:
     """Removes the folder that the model was loaded from, which would make equal versions differ."""
     for name in ("config.json", "tokenizer_config.json"):
         path = folder / name
+        if not path.exists():
+            continue
         data = json.loads(path.read_text())
         for key in ("_name_or_path", "name_or_path", "is_local", "local_files_only"):
             data.pop(key, None)

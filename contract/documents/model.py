@@ -17,9 +17,9 @@ from contract.integrity.digest import sha256_bytes
 from contract.integrity.object_keys import Key
 from contract.names import Name
 
-Task = Literal["text-generation", "token-classification", "feature-extraction"]
+Task = Literal["text-generation", "token-classification", "feature-extraction", "translation-scoring"]
 """The hub's names of what a model does: it generates answers, gives each token a label, such as PER for a name, or
-makes an embedding of a text.
+makes an embedding of a text. The last one is the kit's: it scores translations (COMET).
 """
 
 
@@ -76,7 +76,7 @@ class CorpusScore(Part):
 
 
 class JudgeUse(Part):
-    """What a suite's judge was asked."""
+    """What a suite's judge was asked, or its COMET model."""
 
     model: str
     asked: int = Field(description="Requests.")
@@ -98,7 +98,9 @@ class SuiteResult(Part):
         description="After less before, row by row; of `perplexity`, before less after; of an older kit: none.",
     )
     corpus: list[CorpusScore] = Field(default=[], exclude_if=lambda scores: not scores, description="Of translations.")
-    judge: JudgeUse | None = Field(default=None, exclude_if=lambda use: use is None, description="Of suites `judge`.")
+    judge: JudgeUse | None = Field(
+        default=None, exclude_if=lambda use: use is None, description="Of suites `judge` and `comet`."
+    )
 
 
 class GateResult(Part):
@@ -148,6 +150,17 @@ class EmbeddingForm(Part):
     max_tokens: int = Field(description="Of a text.")
 
 
+Activation = Literal["Tanh", "Sigmoid"]
+
+
+class CometForm(Part):
+    """How a COMET model makes a score of three sentences' hidden states."""
+
+    layer_weights: Literal["softmax", "sparsemax"] = Field(description="Makes weights of the layers' parameters.")
+    activation: Activation = Field(description="Of the hidden layers of the head.")
+    final_activation: Activation | None = Field(default=None, description="Of its output.")
+
+
 def _migrate_1(data: dict[str, Any]) -> dict[str, Any]:
     """Migrates to model/2, which counts groups; leaves unreadable fields to validation."""
     data = copy.deepcopy(data)
@@ -190,6 +203,9 @@ class ModelManifest(Document):
     embedding: EmbeddingForm | None = Field(
         default=None, exclude_if=lambda form: form is None, description="Of a model for feature extraction."
     )
+    comet: CometForm | None = Field(
+        default=None, exclude_if=lambda form: form is None, description="Of a model for translation scoring."
+    )
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> Self:
@@ -197,6 +213,8 @@ class ModelManifest(Document):
             raise ValueError("`golden` needs a prompt for a model that generates text, and none for others")
         if bool(self.embedding) != (self.task == "feature-extraction"):
             raise ValueError("`embedding` belongs to a model for feature extraction, and to no other")
+        if bool(self.comet) != (self.task == "translation-scoring"):
+            raise ValueError("`comet` belongs to a model for translation scoring, and to no other")
         return self
 
     def require_task(self, where: str, *tasks: Task) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from contract.documents.document import Part
 from contract.documents.recipe_data import SplitName
+from contract.documents.recipe_prepare import MODEL_PATTERN
 from contract.json_values import check_schema
 from contract.names import Name
 from contract.twins import is_loopback
@@ -25,6 +26,7 @@ Metric = Literal[
     "leak",
     "paraphrase",
     "judge",
+    "comet",
 ]
 """docs/how-to/evaluation.md says what each needs and measures."""
 
@@ -104,6 +106,16 @@ class Judge(Part):
         return parameters
 
 
+class CometScorer(Part):
+    """A COMET model that scores translations. The caller runs it, never the job."""
+
+    model: str = Field(
+        pattern=MODEL_PATTERN,
+        description="A version of the stack's store for translation scoring, as in `comet-da@1`. `llmops train` adds "
+        "its identity.",
+    )
+
+
 class Suite(Part):
     """Greedy answers to a split's rows, each with a score from 0 to 1; of `perplexity`, the loss of the rows' own."""
 
@@ -117,7 +129,7 @@ class Suite(Part):
         "chrF++. `tools`: the answer calls what the row's does, and nothing else. `schema`: JSON that its schema "
         "allows. `refusal`: refuses where the row's `refuse` says so, and only there. `leak`: holds none of the "
         "rows' `redacted` strings. `paraphrase`: F1 with the other answers of the row's group. `judge`: another model "
-        "scores it, when the run is collected.",
+        "scores it, when the run is collected. `comet`: a COMET model of the store does, likewise.",
     )
     max_tokens: int = Field(default=64, ge=1)
     limit: int = Field(default=0, ge=0, description="Rows taken, in order; 0: all.")
@@ -137,15 +149,14 @@ class Suite(Part):
         default=None, exclude_if=lambda judge: judge is None, description="Of `judge`: who scores the answers, and how."
     )
 
-    @field_validator("metric", mode="before")
-    @classmethod
-    def _loads_no_pickle(cls, metric: object) -> object:
-        if metric == "comet":
-            raise ValueError(
-                "there is no metric `comet`: its models are published as pickles alone, which can run code when "
-                "loaded; take `translation`, or `judge`"
-            )
-        return metric
+    comet: CometScorer | None = Field(
+        default=None, exclude_if=lambda comet: comet is None, description="Of `comet`: which model scores the answers."
+    )
+
+    @property
+    def judged(self) -> bool:
+        """Whether another model scores the answers, when the run is collected."""
+        return self.judge is not None or self.comet is not None
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "Suite":
@@ -157,6 +168,10 @@ class Suite(Part):
             raise ValueError("`prompt` must hold {text}, where the sentence stands")
         if (self.judge is None) == (self.metric == "judge"):
             raise ValueError("`judge` and `metric: judge` go together")
+        if (self.comet is None) == (self.metric == "comet"):
+            raise ValueError("`comet: {model: NAME@N}` and `metric: comet` go together")
+        if self.comet and not self.languages:
+            raise ValueError("`metric: comet` needs `languages`: it compares with the sentence in the first one")
         if self.json_schema and self.metric != "schema":
             raise ValueError("`json_schema` has no effect without `metric: schema`")
         if self.json_schema:

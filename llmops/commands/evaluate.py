@@ -116,8 +116,8 @@ def _compare(
     here: Context, mine: "AskedModel", other: "AskedModel", questions: "Questions", gate: bool
 ) -> "ModelComparison":
     from llmops.evaluation.answers import answers_of
+    from llmops.evaluation.comet import find_verdicts
     from llmops.evaluation.comparison import compare_models, hold_against_gate, recorded_verdicts
-    from llmops.evaluation.judging import ask_judge
     from llmops.evaluation.models import StoredModel
 
     key, recorded = os.environ.get(_KEY, ""), recorded_verdicts(here.platform, (mine, other))
@@ -125,7 +125,7 @@ def _compare(
         (mine, other),
         questions,
         lambda each: answers_of(here.platform.store(), each, questions, key, say),
-        lambda judged: ask_judge(judged, recorded, say),
+        lambda judged: find_verdicts(here.platform, judged, recorded, say),
     )
     if not gate:
         return comparison

@@ -112,8 +112,8 @@ def _recorded(store: Store, model: StoredModel, suite: Suite, questions: Questio
 
 
 def _conditions(suite: Suite) -> str:
-    """Returns the settings of a suite that affect answers, which exclude its judge."""
-    return suite.model_copy(update={"name": "any", "limit": 0, "judge": None}).model_dump_json()
+    """Returns the settings of a suite that affect answers, which exclude its judge and COMET model."""
+    return suite.model_copy(update={"name": "any", "limit": 0, "judge": None, "comet": None}).model_dump_json()
 
 
 def _kept(model: StoredModel | FolderModel, suite: Suite, questions: Questions) -> list[Answer] | None:

@@ -14,6 +14,7 @@ from contract.errors import NotFoundError
 from contract.layout import MANIFEST
 from llmops.data.versions import DatasetFolder
 from llmops.evaluation.answers import GivenAnswers, Questions
+from llmops.evaluation.comet import pin_scorers
 from llmops.evaluation.judging import JudgedAnswers
 from llmops.evaluation.models import AskedModel, StoredModel
 from llmops.platforms.platform import Platform, Say
@@ -98,6 +99,8 @@ def questions_for(
     """
     trained = [m.manifest for m in models if isinstance(m, StoredModel) and m.manifest.evaluated]
     evaluation = _evaluation(recipe, [manifest.evaluated for manifest in trained])
+    if recipe:
+        evaluation = pin_scorers(platform, evaluation)
     suites = [suite for suite in evaluation.suites if not wanted or suite.name in wanted]
     if unknown := sorted(set(wanted) - {suite.name for suite in evaluation.suites}):
         known = ", ".join(suite.name for suite in evaluation.suites)
@@ -136,14 +139,14 @@ def compare_models(
         models: the model, and the other one.
         questions: the questions for both.
         answers: returns a model's answers to every suite.
-        verdicts: returns the verdicts of a suite's judge on both models' answers.
+        verdicts: returns the verdicts of a suite's judge or COMET model on both models' answers.
     """
     model, other = models
     theirs, mine = answers(other), answers(model)
     suites = []
     for suite in questions.suites:
         rows, before, after = questions.rows[suite.name], theirs.texts[suite.name], mine.texts[suite.name]
-        given = verdicts(JudgedAnswers(suite, rows, before, after)) if suite.judge else {}
+        given = verdicts(JudgedAnswers(suite, rows, before, after)) if suite.judged else {}
         check = next((each for each in questions.gate if each.suite == suite.name), None)
         result = suite_result(suite, rows, before, after, given)
         suites.append(SuiteReport(suite, result, check, answered_rows(suite, rows, before, after, given)))

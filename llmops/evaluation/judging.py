@@ -28,7 +28,7 @@ _FIX = "`key` of the judge names the variable with its key, `model` the model, `
 
 
 class JudgedAnswers(NamedTuple):
-    """Two models' answers to a suite `judge`."""
+    """Two models' answers to a suite `judge` or `comet`."""
 
     suite: Suite
     rows: Sequence[SuiteRow]
@@ -60,6 +60,11 @@ def known_verdicts(judged: JudgedAnswers, recorded: Verdicts) -> dict[str, Judge
     return found
 
 
+def keep_verdict(request: JudgeRequest, verdict: JudgeVerdict) -> None:
+    """Keeps a verdict on this machine, so that nobody asks for it again."""
+    once(_file(request), verdict.model_dump)
+
+
 def ask_judge(judged: JudgedAnswers, recorded: Verdicts, say: Say) -> dict[str, JudgeVerdict]:
     """Returns the verdicts on two models' answers; requests unknown ones, and keeps them as they arrive.
 
@@ -81,7 +86,7 @@ def ask_judge(judged: JudgedAnswers, recorded: Verdicts, say: Say) -> dict[str, 
     def verdict(request: JudgeRequest) -> JudgeVerdict:
         given, text = _ask(judge, key, request, say)
         if given.readable:
-            once(_file(request), given.model_dump)
+            keep_verdict(request, given)
         else:
             unreadable.append(text)
         return given

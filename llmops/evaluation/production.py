@@ -84,7 +84,7 @@ def _compare(
     judged = [
         JudgedAnswers(suite, questions.rows[suite.name], first[suite.name], second[suite.name])
         for suite in questions.suites
-        if suite.judge
+        if suite.judged
     ]
     missing = [
         f"{each.suite.name}: its judge was not asked about both"

@@ -1,4 +1,5 @@
-"""Suites `judge` of a run: its answers are judged once they are collected, before the gate decides and all is signed.
+"""Suites `judge` and `comet` of a run: its answers are judged once they are collected, before the gate decides and all
+is signed.
 
 A job has no network, so its manifest leaves these suites out. What it claims is checked first, as it is; then the
 caller writes manifest, judgements and model card anew.
@@ -13,35 +14,36 @@ from contract.documents.run import RunSpec
 from contract.errors import IntegrityError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import JUDGEMENTS, MANIFEST, MODEL_CARD
-from llmops.evaluation.judging import JudgedAnswers, ask_judge
-from llmops.platforms.platform import Say
+from llmops.evaluation.comet import find_verdicts
+from llmops.evaluation.judging import JudgedAnswers
+from llmops.platforms.platform import Platform, Say
 from llmops.runs.receipts import checked_dataset, read_answers
-from llmops.store.store import Store
 from llmops.store.versions import Version
 from training.model_card import model_card
 from training.scoring import assess, load_suites
 
 
-def judged_files(version: Version, checked: str, spec: RunSpec, store: Store, say: Say) -> dict[str, bytes]:
-    """Ask the judges of a run's recipe about its answers.
+def judged_files(version: Version, checked: str, spec: RunSpec, platform: Platform, say: Say) -> dict[str, bytes]:
+    """Ask the judges and COMET models of a run's recipe about its answers.
 
     Args:
         version: what its job made.
         checked: the identity that was held against what was submitted.
         spec: what was submitted.
-        store: has the run's dataset and base model.
+        platform: its store has the run's dataset and base model.
         say: told progress.
 
     Returns:
         Files to write over the version's own, the manifest among them; none if the recipe has no judge.
 
     Raises:
-        KitError: a judge can't be asked; what it said so far is kept.
+        KitError: a judge can't be asked, or a model not be run; what is known so far is kept.
         IntegrityError: the version was changed after it was checked.
     """
-    judged = [suite for suite in spec.recipe.evaluation.suites if suite.judge]
+    judged = [suite for suite in spec.recipe.evaluation.suites if suite.judged]
     if not judged:
         return {}
+    store = platform.store()
     content, where = version.manifest(), f"{version.where}/{MANIFEST}"
     if sha256_bytes(content) != checked:
         raise IntegrityError("was changed after it was checked", where=where, fix="find out what else writes there")
@@ -52,7 +54,7 @@ def judged_files(version: Version, checked: str, spec: RunSpec, store: Store, sa
     verdicts: dict[str, JudgeVerdict] = {}
     for suite in judged:
         before, after = ([getattr(row, when) for row in given[suite.name]] for when in ("before", "after"))
-        verdicts |= ask_judge(JudgedAnswers(suite, suites[suite.name], before, after), verdicts, say)
+        verdicts |= find_verdicts(platform, JudgedAnswers(suite, suites[suite.name], before, after), verdicts, say)
     found = assess(spec.recipe, suites, answers, verdicts)
     base = store.manifest(store.require_identity(spec.base_model.name, spec.base_model.sha256))
     assert manifest.training
@@ -70,7 +72,7 @@ def judged_files(version: Version, checked: str, spec: RunSpec, store: Store, sa
 
 def read_judgements(version: Version, manifest: ModelManifest, where: str) -> Mapping[str, JudgeVerdict]:
     """The verdicts that a version lists; none if its suites have no judge."""
-    if not (manifest.evaluated and any(suite.judge for suite in manifest.evaluated.suites)):
+    if not (manifest.evaluated and any(suite.judged for suite in manifest.evaluated.suites)):
         return {}
     if (entry := manifest.files.get(JUDGEMENTS)) is None:
         return {}

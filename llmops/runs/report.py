@@ -39,7 +39,7 @@ class AnsweredRow:
     weight: int
     """Of its scores in the mean: 1; of `perplexity`, tokens."""
     judged: list[JudgeReply]
-    """What the judge of a suite `judge` said."""
+    """What the judge of a suite `judge` said, or the model of a suite `comet`."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def answered_rows(
             score_before=was.values[index],
             score_after=now.values[index],
             weight=now.weights[index],
-            judged=replies_to(suite, asked.row, before[index], after[index], verdicts) if suite.judge else [],
+            judged=replies_to(suite, asked, before[index], after[index], verdicts) if suite.judged else [],
         )
         for index, asked in enumerate(rows)
     ]

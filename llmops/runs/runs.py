@@ -18,6 +18,7 @@ from contract.errors import KitError, NotFoundError, RunError
 from contract.layout import MANIFEST
 from contract.names import ModelRef
 from llmops import __version__
+from llmops.evaluation.comet import pin_scorers
 from llmops.evaluation.judging import require_keys
 from llmops.platforms.platform import Platform, Run, Say, doubtful
 from llmops.runs.judged import judged_files
@@ -55,6 +56,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
         require_keys(recipe.evaluation.suites)
     except KitError as e:  # whoever collects the run needs it
         say(f"warning: {e}")
+    recipe = recipe.model_copy(update={"evaluation": pin_scorers(platform, recipe.evaluation)})
     dataset = put_dataset(platform, recipe, recipe_path, say)
     # Its form for CPUs can wait until somebody serves it: `llmops models convert`.
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent, openvino=False)
@@ -152,7 +154,7 @@ def find_run(platform: Platform, run: str) -> Run:
 def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
     """Numbers, signs, stores and registers what a completed run made; once, however often it is called.
 
-    The judges of its suites `judge` are asked first.
+    The judges of its suites `judge`, and the models of its suites `comet`, are asked first.
 
     A failed registration is a warning; `unregistered` of the platform names the version until it is made good.
 
@@ -171,7 +173,7 @@ def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
             raise doubtful(run)
         made = platform.output(run_id)
         checked = check_output(made, run.spec, store)
-        written = judged_files(made, checked, run.spec, store, say)
+        written = judged_files(made, checked, run.spec, platform, say)
         ref = store.put_model(made, platform.sign, checked, say, written)
     store.signed_manifest(ref, platform.outputs.signing.public_key)
     try:

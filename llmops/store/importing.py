@@ -26,6 +26,7 @@ from llmops.images.image_program import run_in_image
 from llmops.platforms.platform import Platform, Say
 from llmops.store.packages import fetch_package, locked_version
 from llmops.store.store import Store
+from training.importing import source_files
 
 # Weights, tokenizer and their texts; never a pickle or code.
 HUB_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "README.md")
@@ -162,14 +163,16 @@ def _find_files(store: Store, name: str, source: Path) -> ModelRef | None:
     """Returns the version made from the same files, because a folder has no trustworthy revision; None if there is
     none.
     """
-    files = [source] if source.is_file() else [p for p in source.iterdir() if p.is_file() and p.name[0] != "."]
+    files = source_files(source)
     hashes: dict[str, str] = {}
     for alias in reversed(store.versions(name)):
         ref = ModelRef(alias.name, alias.number, alias.sha256)
         origin = store.manifest(ref).lineage.origin
-        if not origin or {f.name: f.stat().st_size for f in files} != {n: e.size for n, e in origin.files.items()}:
+        if not origin or {n: f.stat().st_size for n, f in files.items()} != {
+            n: e.size for n, e in origin.files.items()
+        }:
             continue
-        hashes = hashes or {f.name: sha256_file(f) for f in files}
+        hashes = hashes or {n: sha256_file(f) for n, f in files.items()}
         if hashes == {n: e.sha256 for n, e in origin.files.items()}:
             return ref
     return None

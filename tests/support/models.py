@@ -25,6 +25,7 @@ _LOCKS = CHECKOUT / "requirements"
 _TINY = Path(__file__).with_name("tiny.py")
 _TAGGER = Path(__file__).with_name("tagger.py")
 _TINY_ENCODER = Path(__file__).with_name("tiny_encoder.py")
+_TINY_COMET = Path(__file__).with_name("tiny_comet.py")
 
 
 def base_model() -> Path:
@@ -103,6 +104,18 @@ def tiny_encoder_source() -> Path:
         unfinished.rename(folder)
 
     return _cached("encoder-source", make, _TINY_ENCODER)
+
+
+def tiny_comet_source() -> Path:
+    """A random COMET model in its published layout, with its encoder's configuration and tokenizer."""
+
+    def make(folder: Path) -> None:
+        unfinished = folder.with_name(folder.name + ".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        _training(str(_TINY_COMET), str(unfinished))
+        unfinished.rename(folder)
+
+    return _cached("comet-source", make, _TINY_COMET)
 
 
 def copy_model(version: Path, target: Path) -> Path:

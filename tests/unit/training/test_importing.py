@@ -42,6 +42,30 @@ def test_refusal_says_why(tmp_path: Path, config: dict[str, Any] | None, files: 
     assert caught.value.fix
 
 
+@pytest.mark.parametrize(
+    ("hparams", "config", "what"),
+    [
+        (
+            "pretrained_model: xlm-roberta-large",
+            None,
+            "lacks config.json of xlm-roberta-large, which COMET would fetch",
+        ),
+        ("class_identifier: unified_metric", {"model_type": "xlm-roberta"}, "of kind unified_metric"),
+        ("class_identifier: regression_metric", {"model_type": "bert"}, "of bert, not of XLM-R"),
+        ("class_identifier: regression_metric", {"model_type": "xlm-roberta", "auto_map": {}}, "auto_map"),
+        ("class_identifier: !!python/object/apply:os.getpid []", {}, "is not YAML"),
+    ],
+)
+def test_of_comets_layout_nothing_is_read_but_what_the_kit_computes(
+    tmp_path: Path, hparams: str, config: dict[str, Any] | None, what: str
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    folder(tmp_path, config, "checkpoints/model.ckpt", "tokenizer.json")
+    (tmp_path / "hparams.yaml").write_text(hparams)
+    with pytest.raises(KitError, match=what):
+        find_source(tmp_path)
+
+
 def test_missing_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(KitError, match="neither a GGUF file nor a folder"):
         find_source(tmp_path / "none")

@@ -97,7 +97,7 @@ def test_a_rating_becomes_a_score_and_no_rating_the_lowest() -> None:
     assert judged_scores(made, rows, before, after, verdicts) == ([0, 0, 0], [0.75, 1, 0])
     use = judge_use(made, requests, verdicts)
     assert (use.asked, use.unreadable, use.prompt_tokens) == (4, 1, 28)
-    said = replies_to(made, ROW.row, "Wien", "?", verdicts)
+    said = replies_to(made, ROW, "Wien", "?", verdicts)
     assert said == [("before", "4 of 5: So."), ("after", "could not be read: So.")]
     with pytest.raises(KitError, match="was not asked about all answers"):
         judged_scores(made, rows, before, ["other"] * 3, verdicts)
@@ -116,7 +116,7 @@ def test_a_judge_that_prefers_a_position_prefers_no_model() -> None:
     assert scores("first", "first") == ([0.5], [0.5])
     verdicts = {each.key: JudgeVerdict(better="first") for each in requests}
     said = [("before", "better, shown first"), ("after", "better, shown first")]
-    assert replies_to(made, ROW.row, "Graz", "Wien", verdicts) == said
+    assert replies_to(made, ROW, "Graz", "Wien", verdicts) == said
     assert scores("second", "first") == ([0], [1])
     assert scores("first", "second") == ([1], [0])
     assert scores("second", None) == ([0.25], [0.75])
@@ -143,3 +143,26 @@ def test_a_pasted_key_is_refused_and_not_repeated() -> None:
     with pytest.raises(ValueError, match="names an environment variable") as caught:
         Judge(url="https://judge.example.com/v1", model="big", key="sk-123")
     assert "sk-123" not in caught.value.errors()[0]["msg"]  # type: ignore[attr-defined]
+
+
+def test_comets_score_is_kept_between_0_and_1_and_known_by_the_models_identity_and_the_sentences() -> None:
+    def made(sha256: str) -> Suite:
+        comet = {"model": f"comet-da@1@sha256:{sha256}"}
+        named = {"name": "german", "split": "test", "metric": "comet", "languages": ["en", "de"], "comet": comet}
+        return Suite.model_validate(named)
+
+    one, rows = made("a" * 64), [SuiteRow(ROW.row, "", "g", source) for source in ("One.", "Two.", "One.")]
+    before, after = ["Eins.", "Eins.", "Eins."], ["Eins!", "Eins.", "Zwei."]
+    requests = judge_requests(one, rows, before, after)
+    assert requests[0].body == {"source": "One.", "translation": "Eins.", "reference": ROW.row.answer}
+    assert len(requests) == 4
+    assert not {each.key for each in requests} & {
+        each.key for each in judge_requests(made("b" * 64), rows, before, after)
+    }
+    scores = (0.5, -0.25, 0.75, 1.5)
+    verdicts = {each.key: JudgeVerdict(score=score) for each, score in zip(requests, scores, strict=True)}
+    assert judged_scores(one, rows, before, after, verdicts) == ([0.5, 0.75, 0.5], [0, 0.75, 1])
+    assert judge_use(one, requests, verdicts).asked == 4
+    assert replies_to(one, rows[2], before[2], after[2], verdicts) == [("before", "0.5000"), ("after", "1.5000")]
+    with pytest.raises(KitError, match="was not asked about all answers"):
+        judged_scores(one, rows, before, ["Drei."] * 3, verdicts)

@@ -86,7 +86,9 @@ def test_a_bound_on_the_wrong_side_is_refused_with_the_key_to_use(
 @pytest.mark.parametrize(
     ("keys", "why"),
     [
-        ({"metric": "comet"}, "published as pickles alone"),
+        ({"metric": "comet"}, "go together"),
+        ({"metric": "comet", "comet": {"model": "comet-da@1"}}, "needs `languages`"),
+        ({"metric": "comet", "comet": {"model": "Unbabel/wmt22-comet-da"}}, "should match pattern"),
         ({"metric": "judge"}, "go together"),
         ({"metric": "exact", "judge": JUDGE}, "go together"),
         ({"metric": "judge", "judge": JUDGE | {"url": "http://judge.example.com/v1"}}, "unencrypted"),

@@ -22,13 +22,14 @@ from tests.unit.llmops.conftest import make_platform
 @pytest.fixture
 def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalPlatform:
     """A stack whose store has the tiny model, and an empty cache but for the images' environments."""
+    model = tiny_model()  # in the machine's cache
     environments = cache_dir() / "venvs"
     environments.mkdir(parents=True, exist_ok=True)
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "venvs").symlink_to(environments)
     monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path / "cache"))
     platform = make_platform(tmp_path / "home", "dev")
-    platform.store().put_model(tiny_model(), platform.sign)
+    platform.store().put_model(model, platform.sign)
     return platform
 
 
