@@ -138,6 +138,8 @@ class Table:
         self.backends = kept | {b.url: b for b in added}
         self.draining += removed
         self._turns.keep(routes.variants)
+        paths = {route.keys_file for route in routes.variants.values() if route.keys_file}
+        self._key_files = {path: self._key_files.get(path) or WatchedKeyFile(Path(path)) for path in paths}
         self.routes = routes
         self.notify()
         return added, removed
@@ -165,12 +167,9 @@ class Table:
 
     def keys(self) -> list[str] | None:
         """Returns the digests of the keys that some variant accepts; None if one accepts requests without a key."""
-        routes = self.routes.variants.values()
-        digests = [route.key_sha256 for route in routes]
+        digests = [route.key_sha256 for route in self.routes.variants.values()]
         if not all(digests):
             return None
-        paths = {route.keys_file for route in routes if route.keys_file}
-        self._key_files = {path: self._key_files.get(path) or WatchedKeyFile(Path(path)) for path in paths}
         return [*digests, *(key.sha256 for file in self._key_files.values() for key in _renewed(file))]
 
     @property

@@ -67,8 +67,8 @@ class HostedEndpoint:
         """
         port = spec.port or record.port or choose_port(spec.bind, self._ports_of_home())
         running = self.router_program in self.daemon.programs()
-        moved = (port, spec.bind) != (record.port, record.bind)
-        if running and (moved or not self.daemon.has(self._router_program())):  # or the kit was moved or updated
+        moved, program = (port, spec.bind) != (record.port, record.bind), self._router_program()
+        if running and (moved or not self.daemon.has(program)):  # or the kit was moved or updated
             if moved:
                 require_free(spec.bind, port, self.name)
             self.daemon.remove([self.router_program])
@@ -77,7 +77,7 @@ class HostedEndpoint:
             require_free(spec.bind, port, self.name)
             record = self.save(record, port=port, bind=spec.bind)
             self._write_router(record)
-            self.daemon.add(self._router_program())
+            self.daemon.add(program)
         return record
 
     def wait_router(self, record: EndpointRecord) -> None:

@@ -185,7 +185,7 @@ class ChatRequest(GenerationOptions):
     @property
     def choice(self) -> ToolChoice:
         """Whether the model may call tools."""
-        return self.tool_choice or ToolChoice("auto" if self.tools else "none")
+        return ToolChoice.of(self.tool_choice, self.tools)
 
     @property
     def offered(self) -> list[OfferedTool]:

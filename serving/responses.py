@@ -209,7 +209,7 @@ class ResponsesRequest(StrictBody):
     @property
     def choice(self) -> ToolChoice:
         """Whether the model may call tools."""
-        return self.tool_choice or ToolChoice("auto" if self.tools else "none")
+        return ToolChoice.of(self.tool_choice, self.tools)
 
     @cached_property
     def chat(self) -> ChatRequest:

@@ -72,6 +72,11 @@ class ToolChoice:
     mode: Mode
     name: str = ""
 
+    @classmethod
+    def of(cls, stated: "ToolChoice | None", tools: Sequence[Any] | None) -> "ToolChoice":
+        """Returns the stated choice; without one, the model may call where there are tools."""
+        return stated or cls("auto" if tools else "none")
+
 
 def _tool_choice(value: Any) -> Any:
     match value:

@@ -136,10 +136,10 @@ def build(
     check_suites(made, target)  # after the page, which shows why a split has too few rows
     if as_json:
         print_json({"folder": str(target), "page": str(page), "sha256": sha256, **_fields(version)})
-        return
-    _print_splits(version)
-    _say_changes(version)
-    say(f"{target}\n{page}")
+    else:
+        _print_splits(version)
+        _say_changes(version)
+        say(f"{target}\n{page}")
 
 
 @data.command("show")

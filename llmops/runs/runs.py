@@ -43,7 +43,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
         platform: the stack in operation.
         recipe_path: the recipe's file.
         say: told what takes long.
-        machines: fields of Compute that are to be otherwise than the stack's settings say.
+        machines: fields of Compute that override the stack's settings.
 
     Raises:
         KitError: the recipe, its data or its base model, with file, line and field.

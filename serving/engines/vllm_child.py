@@ -44,9 +44,8 @@ async def _serve(entry: Any, sock: socket.socket, args: Any) -> None:
     guard = new_guard(ServerSettings.from_environ(os.environ).limits)
     signal.signal(signal.SIGTERM, _interrupt)  # until vLLM serves, and sets its own handler
     port, args.port = args.port, 0
-    _, unused = entry.setup_server(
-        args, reuse_port=False
-    )  # checks the arguments, and binds a port that nobody asked for
+    # It checks the arguments, and binds a port, which nobody asked for.
+    _, unused = entry.setup_server(args, reuse_port=False)
     unused.close()
     args.port = port
     await entry.run_server_worker(

@@ -76,7 +76,7 @@ class Keys:
         """
         self._by_platform = settings.auth == "platform"
         self.anybody = Caller(ApiKey(name="anybody", sha256="0" * 64))
-        """Who asks where no key is needed."""
+        """The caller of every request where no key is needed."""
         self._scrape = [key_digest(settings.metrics_key)] if settings.metrics_key else []
         own = (ApiKey(name="default", sha256=key_digest(settings.api_key)),) if settings.api_key else ()
         self._file = WatchedKeyFile(settings.api_keys_file, own) if settings.api_keys_file else None

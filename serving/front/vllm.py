@@ -1,6 +1,7 @@
 """Adapts vLLM's app to the front: its readiness, its errors in the common form, its usage in the log."""
 
 import asyncio
+import functools
 import json
 import os
 import re
@@ -64,11 +65,8 @@ class VllmApp:
         answer = _Answer(scope[EXCHANGE], send)
         if scope["method"] == "POST":
             body = (await receive())["body"]
-            await asyncio.to_thread(check, body) if len(body) > LONG_BODY else check(body)
-            if scope["path"] == CHAT:
-                body = filled(body, self._defaults, self._form)
-            elif scope["path"] == RESPONSES:
-                body = filled_response(body, self._defaults)
+            prepare = functools.partial(self._prepared, scope["path"], body)
+            body = await asyncio.to_thread(prepare) if len(body) > LONG_BODY else prepare()
             receive = replay(body, receive)
             # It was JSON, whatever its Content-Type; other headers would choose ranks, adapters, sessions or traces.
             own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
@@ -76,6 +74,17 @@ class VllmApp:
         await self._answered(scope, receive, answer.send)
         if answer.error:
             raise answer.error
+
+    def _prepared(self, path: str, body: bytes) -> bytes:
+        """Returns a request's body as vLLM gets it.
+
+        Raises:
+            ApiError: 400, the request must not reach vLLM.
+        """
+        request = check(body)
+        if path == CHAT:
+            return filled(request, self._defaults, self._form)
+        return filled_response(request, self._defaults) if path == RESPONSES else body
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Has vLLM answer, unless the server's time to drain is over.
@@ -190,8 +199,8 @@ class VllmApp:
         return not quality.failure or settings.golden != "required"
 
     async def _texts(self, request: ChatRequest) -> AsyncGenerator[str, None]:
-        body = request.model_dump_json(exclude_none=True).encode()
-        answer = await self._asked(CHAT, filled(body, self._defaults, self._form))
+        fields = request.model_dump(mode="json", exclude_none=True)
+        answer = await self._asked(CHAT, filled(fields, self._defaults, self._form))
         yield json.loads(answer)["choices"][0]["message"]["content"] or ""
 
     async def _asked(self, path: str, body: bytes) -> bytes:

@@ -24,19 +24,18 @@ _MOST_STOPS, _LONGEST_STOP = 4, 256
 _LONGEST_SCHEMA = 1 << 16
 
 
-def filled(body: bytes, defaults: ServingDefaults, form: CallForm | None) -> bytes:
-    """Returns a checked request with its tools as vLLM must get them, and with the version's defaults for missing
-    fields, except the temperature, which is an option of vLLM's.
+def filled(request: dict[str, Any], defaults: ServingDefaults, form: CallForm | None) -> bytes:
+    """Returns a checked request's body with its tools as vLLM must get them, and with the version's defaults for
+    missing fields, except the temperature, which is an option of vLLM's.
 
     Args:
-        body: the request.
+        request: checked; it is changed.
         defaults: the version's.
         form: in which the model writes tool calls; None: in one that vLLM does not read.
 
     Raises:
         ApiError: 400, the tools can't be honoured.
     """
-    request = json.loads(body)
     if request.get("max_tokens") is None and request.get("max_completion_tokens") is None:
         request["max_completion_tokens"] = defaults.max_tokens
     messages = request.get("messages")
@@ -45,13 +44,12 @@ def filled(body: bytes, defaults: ServingDefaults, form: CallForm | None) -> byt
     return json.dumps(with_held_tools(request, form)).encode()
 
 
-def filled_response(body: bytes, defaults: ServingDefaults) -> bytes:
-    """Returns a checked request of the responses API with the version's defaults, as `filled` does for chats.
+def filled_response(request: dict[str, Any], defaults: ServingDefaults) -> bytes:
+    """Returns a checked request of the responses API with the version's defaults, as `filled` does a chat.
 
     Raises:
         ApiError: 400, the answer would have to be stored, which vLLM would not say.
     """
-    request = json.loads(body)
     if request.get("store"):
         raise ApiError(400, "store: answers are not stored", code="unsupported_parameter", param="store")
     if request.get("max_output_tokens") is None:
@@ -67,8 +65,8 @@ def _begins_with_system(messages: Any) -> bool:
     return isinstance(first, dict) and first.get("role") in ("system", "developer")
 
 
-def check(body: bytes) -> None:
-    """Refuses requests that must not reach vLLM.
+def check(body: bytes) -> dict[str, Any]:
+    """Returns the request of a body that may reach vLLM.
 
     Raises:
         ApiError: 400, naming the parameter.
@@ -97,6 +95,7 @@ def check(body: bytes) -> None:
             raise ApiError(400, f"{name}: at most {_LONGEST_SCHEMA} bytes", code="invalid_value", param=name)
     _check_parts(request.get("messages"), "messages")
     _check_parts(request.get("input"), "input")
+    return request
 
 
 def _check_parts(messages: Any, name: str) -> None:

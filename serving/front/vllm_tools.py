@@ -25,7 +25,7 @@ class _ToolFields(StrictBody):
 
     @property
     def choice(self) -> ToolChoice:
-        return self.tool_choice or ToolChoice("auto" if self.tools else "none")
+        return ToolChoice.of(self.tool_choice, self.tools)
 
     def grammar(self, form: CallForm) -> Grammar | None:
         """Returns what the answer is held to: calls that must be made, or those of a strict tool; None: nothing."""

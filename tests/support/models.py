@@ -59,14 +59,7 @@ def tiny_model(seed: int = 0, heads: int = 4) -> Path:
 
 def tiny_source(seed: int = 0, heads: int = 4) -> Path:
     """The Hugging Face folder that `tiny_model` imports."""
-
-    def make(folder: Path) -> None:
-        unfinished = folder.with_name(folder.name + ".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        _training(str(_TINY), str(unfinished), str(seed), str(heads))
-        unfinished.rename(folder)
-
-    return _cached(f"tiny-source-{seed}-{heads}", make, _TINY)
+    return _written(f"tiny-source-{seed}-{heads}", _TINY, seed, heads)
 
 
 def tagger_model() -> Path:
@@ -96,26 +89,24 @@ def tiny_encoder() -> Path:
 
 def tiny_encoder_source() -> Path:
     """The Hugging Face folder that `tiny_encoder` imports."""
-
-    def make(folder: Path) -> None:
-        unfinished = folder.with_name(folder.name + ".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        _training(str(_TINY_ENCODER), str(unfinished))
-        unfinished.rename(folder)
-
-    return _cached("encoder-source", make, _TINY_ENCODER)
+    return _written("encoder-source", _TINY_ENCODER)
 
 
 def tiny_comet_source() -> Path:
     """A random COMET model in its published layout, with its encoder's configuration and tokenizer."""
+    return _written("comet-source", _TINY_COMET)
+
+
+def _written(name: str, script: Path, *arguments: object) -> Path:
+    """The folder that a script writes in the training image."""
 
     def make(folder: Path) -> None:
         unfinished = folder.with_name(folder.name + ".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        _training(str(_TINY_COMET), str(unfinished))
+        _training(str(script), str(unfinished), *map(str, arguments))
         unfinished.rename(folder)
 
-    return _cached("comet-source", make, _TINY_COMET)
+    return _cached(name, make, script)
 
 
 def copy_model(version: Path, target: Path) -> Path:

@@ -7,7 +7,7 @@ Measured are all allocations of torch's own allocator on the processor, as its p
 
 import json
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +64,11 @@ def peak_of(step: Any, mapped: Collection[int] = ()) -> int:
     return peak
 
 
-def measured(config: Any, options: Training, precision: Any) -> int:
-    """The second step's peak, when the optimizer's moments are there. Weights are random, in `build_model`'s layout."""
-    dtype = torch.float32 if options.adapter == "none" else torch_dtype(precision)
-    model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
-    model = model if options.adapter == "none" else with_adapter(model, options)
-    model.train()
-    if options.gradient_checkpointing is True:
-        model.gradient_checkpointing_enable(dict(CHECKPOINTING))
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(trained)
-    ids = torch.randint(0, config.vocab_size, (SHAPE.rows, SHAPE.tokens))
-    places = torch.arange(SHAPE.targets)
+def step_of(model: Any, shape: Shape, precision: Any, **adamw: Any) -> Callable[[], None]:
+    """A training step on random rows."""
+    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], **adamw)
+    ids = torch.randint(0, model.config.vocab_size, (shape.rows, shape.tokens))
+    places = torch.arange(shape.targets)
     batch = {"input_ids": ids, "predicts": places, "targets": ids.flatten()[places], "sides": []}
 
     def step() -> None:
@@ -85,7 +78,20 @@ def measured(config: Any, options: Training, precision: Any) -> int:
         optimizer.step()
         optimizer.zero_grad()
 
+    return step
+
+
+def measured(config: Any, options: Training, precision: Any) -> int:
+    """The second step's peak, when the optimizer's moments are there. Weights are random, in `build_model`'s layout."""
+    dtype = torch.float32 if options.adapter == "none" else torch_dtype(precision)
+    model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    model = model if options.adapter == "none" else with_adapter(model, options)
+    model.train()
+    if options.gradient_checkpointing is True:
+        model.gradient_checkpointing_enable(dict(CHECKPOINTING))
+    step = step_of(model, SHAPE, precision)
     step()
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
     there = sum(weight.nbytes for weight in model.parameters()) + 2 * sum(weight.nbytes for weight in trained)
     return there + peak_of(step)
 

@@ -26,10 +26,10 @@ from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
 from contract.documents.estimate import EstimateRequest, MachineMemory  # noqa: E402
 from contract.documents.recipe_training import Training  # noqa: E402
-from tests.emulated.training.measured import SIZES, peak_of  # noqa: E402
+from tests.emulated.training.measured import SIZES, peak_of, step_of  # noqa: E402
 from training.devices import best_device  # noqa: E402
 from training.estimate import estimate  # noqa: E402
-from training.objectives import TokenLoss  # noqa: E402
+from training.fake_step import Shape  # noqa: E402
 from training.process import keep_quiet  # noqa: E402
 from training.ranks import Team  # noqa: E402
 from training.scaled_trainer import CHECKPOINTING  # noqa: E402
@@ -89,18 +89,8 @@ def measured(ranks: Team, folder: Path, options: Training) -> dict[str, int]:
     model.train()
     if options.gradient_checkpointing is True:
         model.gradient_checkpointing_enable(dict(CHECKPOINTING))
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(trained, foreach=True)  # as on GPUs, which the estimate is about
-    ids = torch.randint(0, model.config.vocab_size, (ROWS, TOKENS))
-    places = torch.arange(ROWS * TARGETS)
-    batch = {"input_ids": ids, "predicts": places, "targets": ids.flatten()[places], "sides": []}
-
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            loss = TokenLoss().total(model, batch)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+    # foreach: as on GPUs, which the estimate is about
+    step = step_of(model, Shape(ROWS, TOKENS, ROWS * TARGETS), precision, foreach=True)
 
     def steps() -> None:
         step()

@@ -101,7 +101,7 @@ def followed(world: World) -> dict[str, Any]:
 
 
 def _left_alone(world: World) -> str:
-    """A run whose caller was killed; it is stopped, and gone on with by a caller that doesn't wait."""
+    """A run whose caller was killed; it is stopped, then resumed by a caller that doesn't wait."""
     run, process = world.started("--again", "--spot", "--instance-type", PRICED)
     next(line for line in lines_of(process) if line.startswith("step=10 "))
     process.kill()

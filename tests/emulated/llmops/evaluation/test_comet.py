@@ -5,19 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.run import RunState
 from contract.errors import IntegrityError, KitError
-from contract.layout import JUDGEMENTS, MODEL_CARD, TrainingFolders
+from contract.layout import JUDGEMENTS, MODEL_CARD
 from contract.names import ModelRef
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.platforms.platform import Run
 from llmops.runs.page import html
 from llmops.runs.report import run_report
-from llmops.runs.runs import collect, plan_run
+from llmops.runs.runs import collect
 from llmops.store.importing import import_model, parse_source
 from tests.emulated.llmops.evaluation.test_answers import platform
+from tests.support.gated_runs import gated_run
 from tests.support.models import tiny_comet_source
-from tests.support.versions import write_output
 from tests.unit.llmops.evaluation.test_comparison import run as evaluate
 from tests.unit.llmops.runs.test_runs import write_recipe
 
@@ -38,15 +37,7 @@ def finished(platform: LocalPlatform, folder: Path, model: str, wrong: str = "")
     (folder / "held-out.jsonl").write_text("".join(json.dumps({"translation": row}) + "\n" for row in rows))
     suite = {"name": "german", "split": "test", "metric": "comet", "languages": ["en", "de"], "comet": {"model": model}}
     gate = {"suite": "german", "low": 0.4, "not_worse_than": "production", "margin": 0.1}
-    text = recipe.read_text().partition("evaluation:")[0]
-    recipe.write_text(text + "evaluation: " + json.dumps({"suites": [suite], "gate": [gate]}) + "\n")
-    spec = plan_run(platform, recipe, lambda _: None).spec
-    place = Path(platform.outputs.training.runs) / spec.id
-    write_output(TrainingFolders(place / "root").model, spec, platform.store(), right=not wrong, wrong=wrong)
-    state = RunState.new(id=spec.id, status="completed")
-    state.write(place / "state.json")
-    (place / "log.txt").write_text("")
-    return Run(spec, state)
+    return gated_run(platform, recipe, suite, gate, wrong=wrong)
 
 
 def bring_in(platform: LocalPlatform, source: Path, said: list[str]) -> ModelRef:

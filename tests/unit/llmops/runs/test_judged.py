@@ -7,19 +7,18 @@ from typing import Any
 
 import pytest
 
-from contract.documents.run import RunState
 from contract.errors import KitError, RefusedError
-from contract.layout import MANIFEST, MODEL_CARD, TrainingFolders
+from contract.layout import MANIFEST, MODEL_CARD
 from contract.names import ModelRef
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.platforms.platform import Run
 from llmops.runs.page import html
 from llmops.runs.report import run_report
-from llmops.runs.runs import collect, plan_run
+from llmops.runs.runs import collect
 from llmops.stacks.promotion import promote
 from llmops.stacks.stack_file import StackFile
+from tests.support.gated_runs import gated_run
 from tests.support.judges import JudgeServer, judging
-from tests.support.versions import write_output
 from tests.unit.llmops.evaluation.test_comparison import run as evaluate
 from tests.unit.llmops.evaluation.test_comparison import serving
 from tests.unit.llmops.runs.test_runs import deploy, write_recipe
@@ -47,15 +46,7 @@ def finished(platform: LocalPlatform, folder: Path, server: JudgeServer, wrong: 
     settings = {"url": server.url, "model": "big", "key": "JUDGE_API_KEY", **judge}
     suite = {"name": "helpful", "split": "test", "metric": "judge", "judge": settings}
     gate = {"suite": "helpful", "low": 0.7, "gain_low": 0.5, "not_worse_than": "production", "margin": 0.1}
-    text = recipe.read_text().partition("evaluation:")[0]
-    recipe.write_text(text + "evaluation: " + json.dumps({"suites": [suite], "gate": [gate]}) + "\n")
-    spec = plan_run(platform, recipe, lambda _: None).spec
-    place = Path(platform.outputs.training.runs) / spec.id
-    write_output(TrainingFolders(place / "root").model, spec, platform.store(), right=not wrong, wrong=wrong)
-    state = RunState.new(id=spec.id, status="completed")
-    state.write(place / "state.json")
-    (place / "log.txt").write_text("")
-    return Run(spec, state)
+    return gated_run(platform, recipe, suite, gate, wrong=wrong)
 
 
 def take(platform: LocalPlatform, run: Run) -> tuple[ModelRef, list[str]]:

@@ -95,13 +95,13 @@ def test_vllms_errors_have_the_one_form(status: int, body: str, code: str) -> No
 
 def test_a_response_gets_the_versions_defaults_and_is_not_stored() -> None:
     defaults = ServingDefaults(system_prompt="Be brief.", max_tokens=5)
-    silent = json.loads(filled_response(b'{"input": "Hello"}', defaults))
+    silent = json.loads(filled_response({"input": "Hello"}, defaults))
     assert silent == {"input": "Hello", "max_output_tokens": 5, "instructions": "Be brief.", "store": False}
     for said in ({"instructions": "Be long."}, {"input": [{"role": "developer", "content": "Be long."}]}):
-        told = json.loads(filled_response(json.dumps({"max_output_tokens": 7} | said).encode(), defaults))
+        told = json.loads(filled_response({"max_output_tokens": 7} | said, defaults))
         assert told == {"max_output_tokens": 7, "store": False} | said
     with pytest.raises(ApiError) as caught:
-        filled_response(b'{"input": "Hello", "store": true}', defaults)
+        filled_response({"input": "Hello", "store": True}, defaults)
     assert caught.value.body["error"]["param"] == "store"
 
 
@@ -118,8 +118,7 @@ SHOWN = [
 
 def filled_with(form: CallForm | None = HERMES, **fields: Any) -> dict[str, Any]:
     body = json.dumps({"messages": HELLO, "max_tokens": 5} | fields).encode()
-    check(body)
-    return json.loads(filled(body, ServingDefaults(), form))
+    return json.loads(filled(check(body), ServingDefaults(), form))
 
 
 def tags_of(request: dict[str, Any]) -> dict[str, Any]:
