@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -49,9 +48,11 @@ class Handed:
         self.workers[name] = subprocess.Popen(command, cwd=self.folder, env=environ)
 
     def revive(self) -> None:
-        """Start the workers that ended."""
+        """Start the workers that ended, once the router knows that they did: only then it says when they are back."""
         for name, process in self.workers.items():
             if process.poll() is not None:
+                url = f"http://127.0.0.1:{self._ports[name]}"
+                eventually(lambda: not any(b["takes_connections"] for b in self.state() if b["url"] == url))  # noqa: B023
                 self.start(name)
         self.router.wait()
 
@@ -169,10 +170,12 @@ def test_a_worker_that_dies_in_a_stream_closes_it(handed: Handed) -> None:
     connection.request("GET", "/stream?n=3&until=/never")
     response = connection.getresponse()
     assert response.read1().startswith(b"data: 0")
-    os.kill(int(response.headers["X-Pid"]), signal.SIGKILL)
+    [worker] = [p for p in handed.workers.values() if p.pid == int(response.headers["X-Pid"])]
+    worker.kill()
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
         response.read()
     connection.close()
+    worker.wait()  # the connection may close before it has ended
     assert sum(b["errors"] for b in handed.state()) == errors + 1
 
 
