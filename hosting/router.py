@@ -52,7 +52,10 @@ class RouterConfiguration(Document):
     bind: str = "127.0.0.1"
     port: int = Field(ge=1, le=65535)
     hold_seconds: float = Field(default=10.0, description="How long a request waits for a backend to come back.")
-    read_seconds: float = Field(default=60.0, description="How long a client may take to send a body, or go silent.")
+    read_seconds: float = Field(
+        default=10.0, description="How long a client may take to send a body's first part, and pause within the rest."
+    )
+    keepalive_seconds: float = Field(default=60.0, description="How long a connection may lie idle between requests.")
     drain_seconds: float = Field(default=30.0, description="Time that answers have to finish when the router ends.")
     header_seconds: float = Field(
         default=ConnectionLimits.header_seconds, description="How long a client may take to send a request's headers."
@@ -95,7 +98,7 @@ class Router:
             await front.setup()
             await admin.setup()
             protocols = self._guarded.factory(
-                server, auto_decompress=False, keepalive_timeout=self.config.read_seconds, lingering_time=2.0
+                server, auto_decompress=False, keepalive_timeout=self.config.keepalive_seconds, lingering_time=2.0
             )
             listener = await asyncio.get_running_loop().create_server(
                 protocols, self.config.bind, self.config.port, backlog=1024

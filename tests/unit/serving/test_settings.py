@@ -36,9 +36,10 @@ def test_defaults(environ: dict[str, str], tmp_path: Path) -> None:
 
 @pytest.mark.vulnerability(8)
 @pytest.mark.scorecard("slow-loris")
-def test_vulnerability_8_headers_have_10_seconds_at_server_and_router(environ: dict[str, str]) -> None:
+def test_vulnerability_8_headers_and_bodies_have_10_seconds_at_server_and_router(environ: dict[str, str]) -> None:
     assert ServerSettings.from_environ(environ).limits.read_seconds == 10
-    assert RouterConfiguration.new(endpoint="chatbot", port=1).header_seconds == 10
+    router = RouterConfiguration.new(endpoint="chatbot", port=1)
+    assert (router.header_seconds, router.read_seconds) == (10, 10)
 
 
 @pytest.mark.scorecard("sigterm-streams")
