@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.support.sources import sources_key
 
 BASE_ALIAS = "smollm2-135m@1"
 """An alias that fits `base_model`."""
+_KEPT_SECONDS = 7 * 86_400
 _LOCKS = CHECKOUT / "requirements"
 _TINY = Path(__file__).with_name("tiny.py")
 _TAGGER = Path(__file__).with_name("tagger.py")
@@ -139,7 +141,16 @@ def _cached(kind: str, make, *inputs: Path) -> Path:
     with _locked(folder):
         if not folder.exists():
             make(folder)  # appears by a rename, so that a folder that is there is complete
+            _prune(folder.parent)
+        os.utime(folder)
     return folder
+
+
+def _prune(cache: Path) -> None:
+    """Removes models that no test has used for a week: each change of the training code makes new ones."""
+    for folder in cache.iterdir():
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > _KEPT_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
