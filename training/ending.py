@@ -50,8 +50,8 @@ def described(error: Exception) -> str:
         fix = "free space, or give the job a larger volume, and start it again"
     if is_out_of_memory(error):
         fix = (
-            "lower training.batch_size or training.max_tokens in the recipe, set training.adapter: qlora, which keeps "
-            "weights in 4 bits, or take the next larger machine; with the same recipe"
+            "lower training.batch_size or training.max_tokens in the recipe, set training.adapter: qlora unless it is "
+            "set, which keeps weights in 4 bits, or take the next larger machine; with the same recipe"
         )
     return f"{type(error).__name__}: {error}\n  fix: {fix}: it goes on from its last checkpoint"
 

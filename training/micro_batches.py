@@ -64,5 +64,6 @@ def too_large(reason: str, tokens: int) -> RunError:
         f"one row of {tokens} tokens does not fit into this GPU's memory ({reason.partition('. ')[0]})",
         where="training.max_tokens",
         fix="set training.gradient_checkpointing to auto if it is false, lower training.max_tokens, train with "
-        "`adapter: qlora`, or take a machine with larger GPUs, or with more of them (training.sharding)",
+        "`adapter: qlora` unless it does already, or take a machine with larger GPUs, or with more of them "
+        "(training.sharding)",
     )
