@@ -24,6 +24,7 @@ from hosting.files import locked, silent, write_atomic
 _KIT = Path(__file__).resolve().parents[1]
 _PACKAGES = {
     "training": ("contract", "training"),
+    "training-tensorflow": ("contract", "training"),
     "serving": ("contract", "serving"),
     "serving-torch": ("contract", "serving"),
     "serving-vllm": ("contract", "serving"),

@@ -65,7 +65,7 @@ def run_job(environ: Mapping[str, str]) -> int:
 
         return run_host(place, folders, environ, stop)
 
-    return _ended(work, folders, Alone())
+    return end_reported(work, folders, Alone())
 
 
 def run_rank(environ: Mapping[str, str]) -> int:
@@ -79,10 +79,10 @@ def run_rank(environ: Mapping[str, str]) -> int:
         TrainingJob(folders, ranks, stop).run()
         return 0
 
-    return _ended(work, folders, ranks)
+    return end_reported(work, folders, ranks)
 
 
-def _ended(work: Callable[[StopRequest], int], folders: TrainingFolders, ranks: Alone) -> int:
+def end_reported(work: Callable[[StopRequest], int], folders: TrainingFolders, ranks: Alone) -> int:
     """Runs a work, and returns its exit code; reports a failure to the platform and to the other ranks."""
     try:
         return work(StopRequest())
@@ -108,7 +108,7 @@ class TrainingJob:
         self.folders = folders
         self.ranks = ranks
         self.stop = stop
-        self.spec = _read_spec(folders.spec)
+        self.spec = read_spec(folders.spec)
         self.recipe: Recipe = self.spec.recipe
         self.base = folders.channel("base_model")
         self.dataset = folders.channel("dataset")
@@ -166,18 +166,7 @@ class TrainingJob:
         Returns:
             The base model's manifest.
         """
-        base = ModelManifest.load(self.base / MANIFEST)
-        dataset = DatasetManifest.load(self.dataset / MANIFEST)
-        for folder, pinned in ((self.base, self.spec.base_model), (self.dataset, self.spec.dataset)):
-            found = sha256_file(folder / MANIFEST)
-            if found != pinned.sha256:
-                raise IntegrityError(
-                    f"is version sha256:{found}; the run was made for {pinned.name} sha256:{pinned.sha256}",
-                    where=str(folder),
-                    fix="submit the run again, so that its inputs are copied again",
-                )
-        check_folder(self.dataset, dataset.files)
-        check_folder(self.base, base.files)
+        base = check_inputs(self.spec, self.base, self.dataset)
         self.suites = check_suites(self.recipe, self.dataset)
         return base
 
@@ -324,7 +313,34 @@ class TrainingJob:
         say(gate="waits for its judge" if judged else "passed" if verdict.gate.passed else "failed")
 
 
-def _read_spec(path: Path) -> RunSpec:
+def check_inputs(spec: RunSpec, base: Path, dataset: Path) -> ModelManifest:
+    """Refuses inputs other than the versions that a spec names.
+
+    Args:
+        base: the folder of the base model's version.
+        dataset: that of the dataset's version.
+
+    Returns:
+        The base model's manifest.
+
+    Raises:
+        IntegrityError: naming the folder or the file.
+    """
+    for folder, pinned in ((base, spec.base_model), (dataset, spec.dataset)):
+        found = sha256_file(folder / MANIFEST)
+        if found != pinned.sha256:
+            raise IntegrityError(
+                f"is version sha256:{found}; the run was made for {pinned.name} sha256:{pinned.sha256}",
+                where=str(folder),
+                fix="submit the run again, so that its inputs are copied again",
+            )
+    check_folder(dataset, DatasetManifest.load(dataset / MANIFEST).files)
+    manifest = ModelManifest.load(base / MANIFEST)
+    check_folder(base, manifest.files)
+    return manifest
+
+
+def read_spec(path: Path) -> RunSpec:
     """Returns the run's spec, which must be the one that the job's request names.
 
     Raises:

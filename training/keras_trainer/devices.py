@@ -11,7 +11,7 @@ from training.devices import Precision
 
 _ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
-    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_DETERMINISTIC_OPS": "1",
     "USE_TORCH": "0",  # transformers' tokenizers are all that is used of it
 }

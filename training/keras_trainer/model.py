@@ -10,7 +10,6 @@ import keras
 import keras_hub
 import numpy as np
 from keras import layers, ops
-from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from contract.documents.recipe_training import Lora
@@ -24,11 +23,20 @@ _TASKS = {
 }
 _POLICIES = {"f32": "float32", "bf16": "mixed_bfloat16"}
 _CONFIG = "config.json"
-_BESIDE = ("generation_config.json", "tokenizer*", "special_tokens_map.json", "chat_template.jinja", "vocab*", "merges.txt")
+_BESIDE = (
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "vocab*",
+    "merges.txt",
+)
 
 
 def load_causal_lm(folder: Path, precision: Precision) -> Any:
     """Returns a version's model as keras_hub's CausalLM, without a preprocessor; weights are kept in f32.
+
+    KerasHub rounds Mistral's to f16 on the way, which keeps those of versions: they are bf16, with fewer digits.
 
     Args:
         folder: the version's, with config.json and safetensors.
@@ -41,8 +49,6 @@ def load_causal_lm(folder: Path, precision: Precision) -> Any:
     config = json.loads(path.read_text())
     check_family(config, str(path))
     backbone = keras_hub.models.Backbone.from_preset(str(folder), dtype=_POLICIES[precision], **_forgotten(config))
-    if config["model_type"] == "mistral":
-        _reread_embeddings(backbone, folder)
     return _TASKS[config["model_type"]](backbone=backbone, preprocessor=None)
 
 
@@ -61,17 +67,6 @@ def _forgotten(config: dict[str, Any]) -> dict[str, Any]:
             "rope_pretraining_sequence_length": scaling["original_max_position_embeddings"],
         }
     return found
-
-
-def _reread_embeddings(backbone: Any, folder: Path) -> None:
-    """Assigns Mistral's embeddings as they are: KerasHub's converter rounds them to f16."""
-    embedding = backbone.token_embedding
-    wanted = {"model.embed_tokens.weight": embedding.embeddings, "lm_head.weight": embedding.reverse_embeddings}
-    for path in sorted(folder.glob("model*.safetensors")):
-        with safe_open(path, framework="np") as file:
-            for name in wanted.keys() & set(file.keys()):
-                value = file.get_tensor(name)
-                wanted[name].assign(value.T if name == "lm_head.weight" else value)
 
 
 class LowRankDense(layers.Layer):

@@ -13,6 +13,7 @@ from contract.documents.recipe_training import Training
 from training.keras_trainer.batches import MicroBatch
 
 _MAX_NORM = 1.0
+_BATCH = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None), tf.float32))
 
 
 class Taken(NamedTuple):
@@ -46,16 +47,23 @@ class Steps:
         self._optimizer.build(self._trained)
         self._gradients: list[Any] | None = None
         self._sum = 0.0
+        # Traced once for all widths: the first trace of a large model takes a minute.
+        any_width: Any = (
+            {"reduce_retracing": True} if strategy.num_replicas_in_sync > 1 else {"input_signature": _BATCH}
+        )
+        self._whole_loss = tf.function(self._add_losses, **any_width)
+        self._whole_gradients = tf.function(self._add_gradients, **any_width)
+        self._apply = tf.function(self._apply_clipped)
 
     @property
     def trained(self) -> dict[str, Any]:
-        """The trained variables, by names that are equal in each process."""
-        return {f"trained/{variable.path}": variable for variable in self._trained}
+        """The trained variables by their numbers: Keras gives equal paths to updates of different layers."""
+        return {f"trained/{number}": variable for number, variable in enumerate(self._trained)}
 
     @property
     def variables(self) -> dict[str, Any]:
         """The trained variables and the optimizer's."""
-        return self.trained | {f"optimizer/{v.path}": v for v in self._optimizer.variables}
+        return self.trained | {f"optimizer/{n}": variable for n, variable in enumerate(self._optimizer.variables)}
 
     def loss(self, part: MicroBatch) -> float:
         """Returns a micro-batch's weighted loss, without gradients."""
@@ -105,20 +113,17 @@ class Steps:
         found = tape.gradient(loss, [variable.value for variable in self._trained])
         return loss, [tf.convert_to_tensor(gradient) for gradient in found]
 
-    @tf.function(reduce_retracing=True)
-    def _whole_loss(self, token_ids: Any, sample_weight: Any) -> Any:
+    def _add_losses(self, token_ids: Any, sample_weight: Any) -> Any:
         return self._added(self._strategy.run(self._loss_of, (token_ids, sample_weight)))
 
-    @tf.function(reduce_retracing=True)
-    def _whole_gradients(self, token_ids: Any, sample_weight: Any) -> tuple[Any, list[Any]]:
+    def _add_gradients(self, token_ids: Any, sample_weight: Any) -> tuple[Any, list[Any]]:
         loss, gradients = self._strategy.run(self._gradients_of, (token_ids, sample_weight))
         return self._added(loss), [self._added(gradient) for gradient in gradients]
 
     def _added(self, value: Any) -> Any:
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
 
-    @tf.function
-    def _apply(self, gradients: list[Any]) -> Any:
+    def _apply_clipped(self, gradients: list[Any]) -> Any:
         norm = tf.linalg.global_norm(gradients)
         scale = tf.minimum(1.0, _MAX_NORM / (norm + 1e-6))  # torch's clip_grad_norm_
         self._optimizer.apply([gradient * scale for gradient in gradients], self._trained)
