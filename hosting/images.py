@@ -55,7 +55,7 @@ class ImageSource:
         Raises:
             HostingError: there is no image of this name, or its files are not here.
         """
-        if name not in _PACKAGES:
+        if not is_of_kit(name):
             raise HostingError(f"there is no image {name!r}", fix=f"choose one of {', '.join(_PACKAGES)}")
         packages = {package: _KIT / package for package in _PACKAGES[name]}
         for folder in packages.values():
@@ -128,6 +128,11 @@ def serving_image(engine: str, runtime: str, environ: Mapping[str, str]) -> str:
 def package_of(name: str) -> str:
     """The package that an image runs, `serving` of serving-vllm; its images share a repository of a registry."""
     return name.partition("-")[0]
+
+
+def is_of_kit(name: str) -> bool:
+    """Returns whether an image of this name is one of the kit's own."""
+    return name in _PACKAGES
 
 
 def dockerfile_of(name: str, files: Mapping[str, Path]) -> str:

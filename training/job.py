@@ -1,5 +1,7 @@
 """`python -m training train`: evaluate_before, train, package, evaluate_after, manifest. Each stage is run once.
 
+Where another trainer has trained in a job before, `train` is left out: what it left is an input, and checked first.
+
 Finished stages are in opt/ml/checkpoints with their hashes; a killed job resumes after the last one.
 """
 
@@ -112,9 +114,10 @@ class TrainingJob:
         self.recipe: Recipe = self.spec.recipe
         self.base = folders.channel("base_model")
         self.dataset = folders.channel("dataset")
+        self.facts: TrainingFacts | None = None
         self.suites: dict[str, list[SuiteRow]] = {}
         # A job with other inputs starts anew.
-        inputs = f"{self.recipe.to_json()}{self.spec.dataset}{self.spec.base_model}"
+        inputs = f"{self.recipe.to_json()}{self.spec.dataset}{self.spec.base_model}{self.spec.trainer or ''}"
         key = sha256_bytes(inputs.encode())[:16]
         # Every host's folder of checkpoints goes to the same place: only rank 0 writes into its own.
         self.state = folders.checkpoints / key if self.ranks.first else self.ranks.private_folder()
@@ -168,6 +171,10 @@ class TrainingJob:
         """
         base = check_inputs(self.spec, self.base, self.dataset)
         self.suites = check_suites(self.recipe, self.dataset)
+        if self.spec.trainer:
+            from training.own_trainer import check_trained
+
+            self.facts = check_trained(self.folders.channel("trained"), self.base)
         return base
 
     def _stage(self, name: str, work: Callable[[], Any]) -> Any:
@@ -238,8 +245,12 @@ class TrainingJob:
         asked, system, stop = [each.row for each in rows], self.recipe.serving.system_prompt, stop_tokens(folder)
         return run_suite(model, load_tokenizer(folder), suite, asked, system, stop, self._check_stop, self.ranks)
 
-    def _train(self) -> TrainingFacts:
+    def _train(self) -> TrainingFacts | None:
+        """Trains, on all ranks; returns what is known of a training that another trainer's job did."""
         self._check_stop()
+        if self.spec.trainer:
+            self.ranks.reached("train")
+            return self.facts
         say(stage="train")
         self.ranks.reached("train", "" if is_trained(self.state) else _TO_DO)
         with _timed("train"):
@@ -269,8 +280,12 @@ class TrainingJob:
             record.unlink()
 
         def work() -> dict[str, Any]:
-            from training.package import package
+            from training.package import package, package_trained
 
+            if self.spec.trainer:
+                trained = self.folders.channel("trained")
+                package_trained(self.base, trained, self.folders.model, self.recipe.export.openvino)
+                return {name: entry.model_dump() for name, entry in file_entries(self.folders.model).items()}
             with tempfile.TemporaryDirectory(prefix=LOCAL_PREFIX) as local:
                 trained = checkpoints.fetched(self.state / RESULT, Path(local))
                 package(self.base, trained, self.folders.model, self.recipe.export.openvino)
@@ -279,7 +294,9 @@ class TrainingJob:
         with _timed("package"):
             checkpoints.once(record, work)
 
-    def _finish(self, base: ModelManifest, before: dict[str, Any], after: dict[str, Any], facts: TrainingFacts) -> None:
+    def _finish(
+        self, base: ModelManifest, before: dict[str, Any], after: dict[str, Any], facts: TrainingFacts | None
+    ) -> None:
         from training.manifests import write_manifest
         from training.model_card import model_card
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from contract.documents.document import Document, Part
 from contract.documents.recipe_data import COMMIT, Data
 from contract.documents.recipe_evaluation import Evaluation
+from contract.documents.recipe_trainer import Trainer
 from contract.documents.recipe_training import Training
 from contract.errors import KitError
 from contract.names import Name
@@ -136,6 +137,11 @@ class Recipe(Document):
     base_model: BaseModelSource
     data: Data
     training: Training = Training()
+    trainer: Trainer | None = Field(
+        default=None,
+        exclude_if=lambda trainer: trainer is None,
+        description="Trains in place of the kit's code, with what it reads of `training`.",
+    )
     evaluation: Evaluation
     serving: ServingDefaults = ServingDefaults()
     page: ChatPage = Field(
