@@ -151,7 +151,8 @@ def _training(recipe: Recipe, facts: TrainingFacts | None) -> str:
     rank = f"rank {options.lora.r}, alpha {options.lora.alpha}, merged"
     trained = {"lora": f"LoRA ({rank})", "qlora": f"QLoRA (4-bit weights, {rank})", "none": "all weights"}
     beta = f", beta {options.beta:g}" if options.method == "dpo" else ""
-    how = f"{_METHODS[options.method]}{beta}; {trained[options.adapter]}. "
+    by = "By Keras on TensorFlow. " if options.framework == "tensorflow" else ""
+    how = f"{by}{_METHODS[options.method]}{beta}; {trained[options.adapter]}. "
     if facts is None:
         return how.strip()
     return (

@@ -155,3 +155,9 @@ class Recipe(Document):
         if self.training.patience and not held_out:
             raise ValueError("`training.patience` needs validation rows: set `data.split.validation`")
         return self
+
+    @model_validator(mode="after")
+    def _has_one_trainer(self) -> "Recipe":
+        if self.trainer and self.training.framework != "pytorch":
+            raise ValueError("`training.framework` has no effect with `trainer`: leave one of them out")
+        return self

@@ -23,7 +23,7 @@ from llmops.evaluation.judging import require_keys
 from llmops.platforms.platform import Platform, Run, Say, doubtful
 from llmops.runs.judged import judged_files
 from llmops.runs.receipts import check_output
-from llmops.runs.trainers import find_trainer
+from llmops.runs.trainers import check_base, check_framework, find_trainer
 from llmops.store.store import now
 
 
@@ -53,6 +53,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
 
     compute = other_machines(platform, platform.require_runs(), machines or {})
     recipe = parse_recipe(recipe_path)
+    check_framework(platform, recipe, recipe_path, compute, say)
     try:
         require_keys(recipe.evaluation.suites)
     except KitError as e:  # whoever collects the run needs it
@@ -64,6 +65,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent, openvino=False)
     manifest = platform.store().signed_manifest(base, platform.outputs.signing.public_key)
     manifest.require_task(f"{recipe_path}: base_model.source", "text-generation")
+    check_base(platform, recipe, base)
     spec = RunSpec.new(
         id=f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}",
         created=now(),

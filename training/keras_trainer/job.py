@@ -10,20 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from contract.documents.dataset import DatasetManifest
-from contract.documents.model import ModelManifest, TrainingFacts
+from contract.documents.model import TrainingFacts
 from contract.documents.run import RunSpec
 from contract.errors import RunError
 from contract.gpus import VISIBLE
 from contract.integrity.digest import sha256_bytes
-from contract.layout import MANIFEST, TrainingFolders
+from contract.layout import MANIFEST, TRAINER_FACTS, TrainingFolders
 from training import checkpoints
 from training.hosts import read_place
 from training.job import check_inputs, end_reported, read_spec
 from training.process import say
 from training.ranks import Alone
 from training.stopping import StopRequest
-
-TRAINER_FACTS = "training.json"
 
 
 def run_job(environ: Mapping[str, str]) -> int:

@@ -1,4 +1,4 @@
-"""Models in KerasHub's form: read from a version's folder, given low-rank updates, and written back for transformers."""
+"""Models in KerasHub's form: read from a version's folder, given low-rank updates, and written for transformers."""
 
 import json
 import shutil
@@ -72,8 +72,8 @@ def _forgotten(config: dict[str, Any]) -> dict[str, Any]:
 class LowRankDense(layers.Layer):
     """A frozen linear layer with a low-rank update beside it, as in peft: x W + (alpha / r) x A B.
 
-    KerasHub's own `enable_lora` has an A for each head of the attention, which is another update than peft's of the same
-    rank, and computes the gradient of the whole W.
+    KerasHub's own `enable_lora` has an A for each head of the attention, which is another update than peft's of the
+    same rank, and computes the gradient of the whole W.
     """
 
     def __init__(self, inner: Any, options: Lora, generator: np.random.Generator) -> None:
@@ -113,7 +113,7 @@ class LowRankDense(layers.Layer):
 
 
 def add_low_rank(model: Any, options: Lora, seed: int) -> list[LowRankDense]:
-    """Freezes a model, and puts an update beside each of its linear layers but the head, as peft's `all-linear` does."""
+    """Freezes a model, and puts an update beside each linear layer but the head, as peft's `all-linear` does."""
     model.backbone.trainable = False
     generator = np.random.default_rng(seed)
     added = []
