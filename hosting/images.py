@@ -33,6 +33,8 @@ _PACKAGES = {
     "preparation-ray": ("contract", "training", "preparation"),
 }
 _REFERENCE = re.compile(r"process:(?P<name>[a-z][a-z0-9-]*)@sha256:(?P<sha256>[0-9a-f]{64})")
+_PROGRAMS = {"training-tensorflow": "training.keras_trainer"}
+"""What an image runs that is not its package."""
 _COMMANDS = {"serving": ("serve",), "training": ("train",)}
 _SCHEMA = "process-image/1"
 _FOR_ALL = 0o755
@@ -109,7 +111,8 @@ class ProcessImage:
 
     @property
     def _program(self) -> str:
-        return package_of(self.ref.removeprefix("process:").partition("@")[0])
+        name = self.ref.removeprefix("process:").partition("@")[0]
+        return _PROGRAMS.get(name, package_of(name))
 
 
 def serving_image(engine: str, runtime: str, environ: Mapping[str, str]) -> str:

@@ -43,9 +43,9 @@ class Training(Part):
 
     framework: Framework = Field(
         default="pytorch",
-        description="What trains. `tensorflow`: Keras 3 on TensorFlow, in the image `training-tensorflow`, on one host and "
-        "for base models of the families llama, mistral and qwen2; a second job, of the PyTorch image, evaluates and "
-        "packages the model.",
+        description="What trains. `tensorflow`: Keras 3 on TensorFlow, in the image `training-tensorflow`, on one host "
+        "and for base models of the families llama, mistral and qwen2; a second job, of the PyTorch image, evaluates "
+        "and packages the model.",
     )
     method: Method = Field(
         default="sft",

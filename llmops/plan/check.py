@@ -135,8 +135,9 @@ def check_training(
         say: called before slow steps.
 
     Raises:
-        KitError: the base model's configuration or a row can't be used; with the fix.
+        KitError: TensorFlow trains it; or the base model's configuration or a row can't be used; with the fix.
     """
+    _require_pytorch(recipe, str(recipe_path))
     with work_folder() as work:
         (work / "outline").mkdir()
         folder = fetch_outline(platform, recipe.base_model, work / "outline", say, recipe_path.parent)
@@ -156,13 +157,25 @@ def check_run(spec: RunSpec, platform: Platform, own: Compute, prices: Prices, s
         say: called before slow steps.
 
     Raises:
-        KitError: the base model's configuration can't be used; with the fix.
+        KitError: TensorFlow trains it; or the base model's configuration can't be used; with the fix.
     """
+    _require_pytorch(spec.recipe, f"run {spec.id}")
     with work_folder() as work:
         (work / "outline").mkdir()
         ref = platform.store().require_identity(spec.base_model.name, spec.base_model.sha256)
         folder = stored_outline(platform, ref, work / "outline")
         return _held_against_machines(spec.recipe, folder, None, own, prices, work, say)
+
+
+def _require_pytorch(recipe: Recipe, where: str) -> None:
+    """Refuses a recipe whose memory and time are not PyTorch's."""
+    if recipe.training.framework != "pytorch":
+        raise KitError(
+            "what TensorFlow needs of memory and time is not estimated",
+            where=f"{where}: training.framework",
+            fix="leave `--check` out and watch peak_mb of the first steps; or check the recipe without "
+            "training.framework, as PyTorch would train it",
+        )
 
 
 def _held_against_machines(

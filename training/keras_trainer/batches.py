@@ -60,7 +60,7 @@ class BatchOrder:
 
 
 def micro_batches(batch: Sequence[Example], rows: int, pad: int, replicas: int = 1) -> Iterator[MicroBatch]:
-    """Yields a batch's rows in parts of at most `rows`, filled up with rows without loss to a multiple of `replicas`."""
+    """Yields a batch's rows in parts of at most `rows`, filled up with empty rows to a multiple of `replicas`."""
     sequences = [sequence for example in batch for sequence in example.sequences]
     bearing = max(1, sum(int(sequence.answer.sum()) for sequence in sequences))
     for start in range(0, len(sequences), rows):

@@ -3,7 +3,8 @@
 python keras_trained.py MODELS BASE ROWS VALIDATION RECIPES OUT
     MODELS: the folder of families.py: writes the logits of each model, and the model again, before and after a step
     RECIPES: each is trained on ROWS into OUT/<number>: whole, in micro-batches, and on two devices
-    -> {"losses": for each recipe, by way, "facts": of a training with VALIDATION and patience}
+    -> {"losses": for each recipe, by way, "facts": of a training with VALIDATION and patience, "result_loss": what its
+       result has there}
 """
 
 import json
@@ -25,10 +26,12 @@ from contract.documents.recipe import Recipe  # noqa: E402
 from contract.documents.recipe_training import Lora, Training  # noqa: E402
 from tests.emulated.training.keras_names import IDS, torch_name  # noqa: E402
 from training import checkpoints  # noqa: E402
+from training.examples import load_examples  # noqa: E402
 from training.keras_trainer import batches, finetune  # noqa: E402
-from training.keras_trainer.batches import MicroBatch  # noqa: E402
+from training.keras_trainer.batches import MicroBatch, micro_batches  # noqa: E402
 from training.keras_trainer.model import LowRankDense, add_low_rank, load_causal_lm, write_folder  # noqa: E402
 from training.keras_trainer.steps import Steps  # noqa: E402
+from training.weights import load_tokenizer  # noqa: E402
 
 _ONE = tf.config.LogicalDeviceConfiguration()
 DEVICES = ["CPU:0", "CPU:1"]
@@ -83,6 +86,20 @@ def save_start(base: Path, options: Training, path: Path) -> None:
     save_file({name: np.asarray(layer.a) for name, layer in named.items()}, path)
 
 
+def loss_on(folder: Path, rows: Path) -> float:
+    """A model's loss on rows, one at a time."""
+    options = Training(max_tokens=256)
+    model, tokenizer = load_causal_lm(folder, "f32"), load_tokenizer(folder)
+    steps = Steps(model, model.trainable_variables, options, tf.distribute.get_strategy())
+    examples = load_examples(rows, tokenizer, options, "Short.", folder / "rows.arrow")
+    total = bearing = 0.0
+    for example in examples:
+        count = int(example.sequences[0].answer.sum())
+        total += count * sum(steps.loss(part) for part in micro_batches([example], 1, 0))
+        bearing += count
+    return total / bearing
+
+
 def main(models: Path, base: Path, rows: Path, validation: Path, recipes: Path, out: Path) -> dict[str, object]:
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [_ONE, _ONE])
     for folder in sorted(each for each in models.iterdir() if each.is_dir()):
@@ -97,7 +114,11 @@ def main(models: Path, base: Path, rows: Path, validation: Path, recipes: Path, 
     options = Training(learning_rate=0.02, epochs=8, batch_size=3, checkpoint_steps=2, patience=2, precision="f32")
     finetune.device_names = lambda: DEVICES[:1]
     facts = finetune.finetune(base, rows, options, "Short.", out / "validated", validation_rows=validation)
-    return {"losses": found, "facts": facts.model_dump()}
+    return {
+        "losses": found,
+        "facts": facts.model_dump(),
+        "result_loss": loss_on(out / "validated" / "trained", validation),
+    }
 
 
 if __name__ == "__main__":
