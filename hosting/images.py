@@ -49,6 +49,8 @@ class ImageSource:
     packages: Mapping[str, Path]
     export: Path | None = None
     """The lock of the image's second environment."""
+    shares: str = ""
+    """The image of the kit whose environment it runs in, as their locks are the same; empty: its own."""
 
     @classmethod
     def of_kit(cls, name: str) -> "ImageSource":
@@ -176,7 +178,7 @@ def build(image: str | ImageSource, say: Callable[[str], None] = silent) -> str:
     with locked(folder / ".lock", say, f"image {source.name}: another process builds it; waiting"):
         if built := _if_built(reference(source)):
             return built
-        first = build_environment(source.name, source.requirements, say)
+        first = build_environment(source.shares or source.name, source.requirements, say)
         built = {"environment": first.folder.name}
         if source.export:
             built["export"] = build_environment("export", source.export, say, below=first).folder.name

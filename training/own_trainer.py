@@ -5,6 +5,7 @@ it must have been trained. Nothing of the folder is executed, and no pickle is o
 """
 
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -148,7 +149,7 @@ def _header(path: Path) -> dict[str, tuple[list[int], str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             return {name: (list(each.get_shape()), str(each.get_dtype())) for name, each in slices.items()}
     except (SafetensorError, OSError) as e:
@@ -201,11 +202,15 @@ def _read_facts(folder: Path) -> TrainingFacts | None:
     path = folder / TRAINER_FACTS
     if not path.exists():
         return None
+    found, fix = _read_object(path), "write the fields of docs/how-to/own-trainer.md, or leave the file out"
+    for name, value in found.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise KitError(f"is {value}", where=f"{path}: {name}", fix=fix)
     try:
-        return TrainingFacts.model_validate(_read_object(path))
+        return TrainingFacts.model_validate(found)
     except ValidationError as e:
-        fix = "write the fields of docs/how-to/own-trainer.md, or leave the file out"
-        raise KitError(first_message(e), where=str(path), fix=fix) from None
+        field = ".".join(str(part) for part in e.errors()[0]["loc"])
+        raise KitError(first_message(e), where=f"{path}: {field}", fix=fix) from None
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -115,6 +115,6 @@ def _built(folder: Path, where: str, say: Say) -> str:
             where=where,
             fix="name a folder such as trainer/, which `python -m trainer` runs: small letters, digits, underscores",
         )
-    own = folder / "requirements.txt"
-    requirements = own if own.is_file() else ImageSource.of_kit("training").requirements
-    return build(ImageSource(f"own-{folder.name.replace('_', '-')}", requirements, {folder.name: folder}), say)
+    own, name = folder / "requirements.txt", f"own-{folder.name.replace('_', '-')}"
+    requirements, shares = (own, "") if own.is_file() else (ImageSource.of_kit("training").requirements, "training")
+    return build(ImageSource(name, requirements, {folder.name: folder}, shares=shares), say)
