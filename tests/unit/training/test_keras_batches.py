@@ -1,5 +1,6 @@
 """Batches of the TensorFlow trainer: only the assistant's tokens have weight, and each row is trained once an epoch."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_a_run_that_goes_on_trains_the_rows_that_are_left(tmp_path: Path) -> Non
     order = BatchOrder(Examples(tmp_path / "rows.arrow"), options, 0, 1)
     assert (order.steps, order.tokens_per_step) == (6, 14 / 3)
     whole = [part.token_ids[:, 0].tolist() for part in order.after(0)]
-    assert [sorted(sum(epoch, [])) for epoch in (whole[:3], whole[3:])] == [[0, 2, 4, 6, 8, 10, 12]] * 2
+    assert [sorted(itertools.chain(*epoch)) for epoch in (whole[:3], whole[3:])] == [[0, 2, 4, 6, 8, 10, 12]] * 2
     assert whole[:3] != whole[3:]
     for step in (1, 3, 5):
         assert [part.token_ids[:, 0].tolist() for part in order.after(step)] == whole[step:]
