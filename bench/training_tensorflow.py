@@ -42,16 +42,17 @@ def main() -> None:
         options = {"batch_size": given.batch, "max_tokens": _MAX_TOKENS, "learning_rate": 1e-3, "threads": 1}
         found = {way: _measured(way, rows, options | {"precision": "f32"}) for way in WAYS}
     for way, measure in found.items():
+        ratio = measure.tokens / found[WAYS[0]].tokens
         print(
-            f"{way:23} {measure.tokens:6.1f} tokens/CPU-s, to Keras's fit "
-            f"{measure.tokens / found[WAYS[0]].tokens:.2f}; peak memory {measure.peak_mb} MB; losses {measure.losses[0]:.4f} to {measure.losses[-1]:.4f}"
+            f"{way:23} {measure.tokens:6.1f} tokens/CPU-s, to Keras's fit {ratio:.2f}; peak memory {measure.peak_mb} MB; "
+            f"losses {measure.losses[0]:.4f} to {measure.losses[-1]:.4f}"
         )
 
 
 def fit(base: Path, rows: Path, options: Training) -> tuple[list[float], list[float]]:
     """Losses, and the processor time after each step, of Keras's own training."""
-    import keras
-    import tensorflow as tf
+    import keras  # pyright: ignore[reportMissingImports]
+    import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
 
     from training.examples import load_examples
     from training.keras_trainer.batches import BatchOrder

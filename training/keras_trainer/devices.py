@@ -32,8 +32,8 @@ def prepare_tensorflow(environ: Mapping[str, str], threads: int) -> None:
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    import keras
-    import tensorflow as tf
+    import keras  # pyright: ignore[reportMissingImports]
+    import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
 
     found = "" if hides_all(environ) else device_evidence()
     if found and not tf.config.list_physical_devices("GPU"):
@@ -52,7 +52,7 @@ def prepare_tensorflow(environ: Mapping[str, str], threads: int) -> None:
 
 def device_names() -> list[str]:
     """Returns the devices that train: this machine's GPUs, or its processors, which are one unless they were split."""
-    import tensorflow as tf
+    import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
 
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     return [device.name for device in tf.config.list_logical_devices(kind)]
@@ -60,14 +60,14 @@ def device_names() -> list[str]:
 
 def strategy_on(devices: Sequence[str]) -> Any:
     """Returns tf.distribute's strategy: weights on each of several devices, which share every batch's rows."""
-    import tensorflow as tf
+    import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
 
     return tf.distribute.MirroredStrategy(list(devices)) if len(devices) > 1 else tf.distribute.get_strategy()
 
 
 def compute_precision(asked: Literal["auto", "bf16", "f32"]) -> Precision:
     """Returns the precision that a recipe asks for; `auto` is bf16 where the device multiplies it in hardware."""
-    import tensorflow as tf
+    import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
 
     if asked != "auto":
         return asked

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
+import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
 from safetensors.numpy import load_file, save_file
 
 from contract.documents.model import TrainingFacts
@@ -170,7 +170,7 @@ class _Run:
         pair = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None), tf.float32))
         step = self._step
         signature = (*pair, tf.TensorSpec((), tf.bool))
-        rows = tf.data.Dataset.from_generator(lambda: self._order.after(step), output_signature=signature)
+        rows: Any = tf.data.Dataset.from_generator(lambda: self._order.after(step), output_signature=signature)
         for ids, weights, last in rows.prefetch(_PREFETCHED):
             yield MicroBatch(ids, weights, bool(last))
 

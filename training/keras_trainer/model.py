@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-import keras
-import keras_hub
+import keras  # pyright: ignore[reportMissingImports]
+import keras_hub  # pyright: ignore[reportMissingImports]
 import numpy as np
-from keras import layers, ops
+from keras import layers, ops  # pyright: ignore[reportMissingImports]
 from safetensors.numpy import load_file, save_file
 
 from contract.documents.recipe_training import Lora

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import keras
+import keras  # pyright: ignore[reportMissingImports]
 import numpy as np
-import tensorflow as tf
-from keras import ops
+import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
+from keras import ops  # pyright: ignore[reportMissingImports]
 
 from contract.documents.recipe_training import Training
 from training.keras_trainer.batches import MicroBatch

@@ -19,7 +19,7 @@ prepare_process()
 prepare_tensorflow(os.environ, 1)
 
 import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import tensorflow as tf  # noqa: E402  # pyright: ignore[reportMissingModuleSource]
 from safetensors.numpy import save_file  # noqa: E402
 
 from contract.documents.recipe import Recipe  # noqa: E402
