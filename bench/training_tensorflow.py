@@ -43,10 +43,9 @@ def main() -> None:
         found = {way: _measured(way, rows, options | {"precision": "f32"}) for way in WAYS}
     for way, measure in found.items():
         ratio = measure.tokens / found[WAYS[0]].tokens
-        print(
-            f"{way:23} {measure.tokens:6.1f} tokens/CPU-s, to Keras's fit {ratio:.2f}; peak memory {measure.peak_mb} MB; "
-            f"losses {measure.losses[0]:.4f} to {measure.losses[-1]:.4f}"
-        )
+        speed = f"{measure.tokens:6.1f} tokens/CPU-s, to Keras's fit {ratio:.2f}"
+        losses = f"losses {measure.losses[0]:.4f} to {measure.losses[-1]:.4f}"
+        print(f"{way:23} {speed}; peak memory {measure.peak_mb} MB; {losses}")
 
 
 def fit(base: Path, rows: Path, options: Training) -> tuple[list[float], list[float]]:
