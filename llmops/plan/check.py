@@ -174,6 +174,12 @@ def _held_against_machines(
     work: Path,
     say: Say,
 ) -> TrainingCheck:
+    if recipe.trainer:
+        raise KitError(
+            "nobody knows what another trainer than the kit's takes",
+            where=f"recipe {recipe.name}: trainer",
+            fix="leave `trainer` out to see what the kit's own takes with the same `training`",
+        )
     types = _candidates(own, prices) if prices else []
     hosts = {own.instance_type.lower(): own.instances} if own else {}
     request = EstimateRequest(
