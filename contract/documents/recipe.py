@@ -149,6 +149,11 @@ class Recipe(Document):
     )
     export: Export = Export()
 
+    @property
+    def has_two_jobs(self) -> bool:
+        """Whether a first job trains it, with another image than the one that evaluates in a second job."""
+        return self.trainer is not None or self.training.framework != "pytorch"
+
     @model_validator(mode="after")
     def _patience_has_a_loss(self) -> "Recipe":
         held_out = self.data.split.validation or any(source.split == "validation" for source in self.data.sources)

@@ -120,6 +120,12 @@ class CloudRuns(ABC):
             raise no_run(run)
         if found.doubt:
             raise doubtful(found)
+        if found.spec.trainer:
+            raise RunError(
+                "has two jobs, and is no single request",
+                where=f"run {run}",
+                fix="`llmops train RECIPE --again` starts the first one, `llmops runs collect` the second one",
+            )
         first = next(job for _, name in self._attempts(run, names) if (job := self._describe(name)))
         stored = StoredSpec(self._spec_folder(first), self._spec_sha256(first))
         return self._request(found.spec, 1, stored)

@@ -220,10 +220,12 @@ def _best(runs: list[Run]) -> Run | None:
 
 
 def uncollected(platform: Platform) -> list[Run]:
-    """Returns the completed runs whose version is not in the store yet."""
+    """Returns the completed runs whose version is not in the store yet, and those whose second job nobody started."""
     store = platform.store()
     return [
-        r for r in platform.find() if r.state.status == "completed" and not store.of_run(r.spec.recipe.name, r.spec.id)
+        r
+        for r in platform.find()
+        if (r.state.status == "completed" and not store.of_run(r.spec.recipe.name, r.spec.id)) or is_between(r)
     ]
 
 

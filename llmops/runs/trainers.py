@@ -16,7 +16,7 @@ from llmops.store.outlines import CONFIG, fetch_outline, stored_outline
 
 _TENSORFLOW = "training-tensorflow"
 _KERAS_COMMAND = ["python", "-m", "training.keras_trainer"]
-_FOLDER = "folder:"
+_FOLDER, _PROCESS = "folder:", "process:"
 _PACKAGE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
@@ -40,8 +40,15 @@ def find_trainer(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say
     if recipe.trainer is None:
         return None
     image, where = recipe.trainer.image, f"{recipe_path}: trainer.image"
+    processes = platform.outputs.training.image.startswith(_PROCESS)
+    if processes and not image.startswith((_FOLDER, _PROCESS)):
+        raise KitError(
+            "is a container image, and this stack's jobs are processes of this machine",
+            where=where,
+            fix="write `folder:` and the path of its Python files, or train on a stack whose images are containers",
+        )
     if image.startswith(_FOLDER):
-        if not platform.outputs.training.image.startswith("process:"):
+        if not processes:
             raise KitError(
                 f"{image} becomes a process of this machine, and this stack's jobs run container images",
                 where=where,
@@ -92,7 +99,7 @@ def check_base(platform: Platform, recipe: Recipe, base: ModelRef) -> None:
 
 
 def _tensorflow_image(platform: Platform, say: Say) -> str:
-    if platform.outputs.training.image.startswith("process:"):
+    if platform.outputs.training.image.startswith(_PROCESS):
         from hosting.images import build
 
         return build(_TENSORFLOW, say)

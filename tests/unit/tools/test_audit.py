@@ -37,6 +37,7 @@ def test_images_and_modules_are_scanned_by_the_scanner_that_is_here(
     assert [line.partition(":")[0] for line in report.missed] == [
         "Go modules of the engine",
         "image training",
+        "image training-tensorflow",
         "image serving",
         "image serving-vllm",
     ]

@@ -145,6 +145,7 @@ def test_what_is_no_trainer_is_named(tmp_path: Path, make_image: MakeImage) -> N
     text = recipe.read_text()
     faults = {
         "folder:my_trainer": "folder:My-Trainer",
+        "image: folder:my_trainer": f"image: registry.example.com/own@sha256:{'a' * 64}",
         "[python, -m, my_trainer, --fast]": "[]",
         "--fast": "'${{inputs.spec}}'",
     }
