@@ -135,7 +135,7 @@ def check_training(
         say: called before slow steps.
 
     Raises:
-        KitError: another trainer than the kit's on PyTorch trains it; or the base model's configuration or a row can't be used; with the fix.
+        KitError: another trainer trains it; or the base model's configuration or a row can't be used; with the fix.
     """
     _require_estimable(recipe, str(recipe_path))
     with work_folder() as work:
@@ -157,7 +157,7 @@ def check_run(spec: RunSpec, platform: Platform, own: Compute, prices: Prices, s
         say: called before slow steps.
 
     Raises:
-        KitError: another trainer than the kit's on PyTorch trains it; or the base model's configuration can't be used; with the fix.
+        KitError: another trainer trains it; or the base model's configuration can't be used; with the fix.
     """
     _require_estimable(spec.recipe, f"run {spec.id}")
     with work_folder() as work:
