@@ -61,7 +61,7 @@ def fit(base: Path, rows: Path, options: Training) -> tuple[list[float], list[fl
     losses: list[float] = []
     stamps: list[float] = []
 
-    class Stamps(keras.callbacks.Callback):
+    class FitTimes(keras.callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             losses.append(float(logs["loss"]))
             stamps.append(time.process_time())
@@ -85,7 +85,7 @@ def fit(base: Path, rows: Path, options: Training) -> tuple[list[float], list[fl
         ids = tf.TensorSpec((None, None), tf.int32)
         signature = ({"token_ids": ids, "padding_mask": ids}, ids, tf.TensorSpec((None, None), tf.float32))
         data = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)
-        model.fit(data, verbose=0, callbacks=[Stamps()])
+        model.fit(data, verbose=0, callbacks=[FitTimes()])
     return losses, stamps
 
 

@@ -24,7 +24,7 @@ from training.guard import SPIKE_WINDOW, guard
 from training.keras_trainer.batches import BatchOrder, MicroBatch, micro_batches
 from training.keras_trainer.devices import compute_precision, device_names, strategy_on
 from training.keras_trainer.model import add_low_rank, load_causal_lm, write_folder
-from training.keras_trainer.steps import Steps, Taken, as_arrays, rate
+from training.keras_trainer.steps import KerasSteps, Taken, as_arrays, rate
 from training.process import say
 from training.progress import Clock, peak_process_memory, say_step
 from training.ranks import Alone, StoppedError
@@ -95,7 +95,7 @@ class _Run:
             self._model = load_causal_lm(base, self._precision)
             self._low_rank = add_low_rank(self._model, options.lora, options.seed) if options.adapter == "lora" else []
             trained = [v for layer in self._low_rank for v in (layer.a, layer.b)] or self._model.trainable_variables
-            self._steps = Steps(self._model, trained, options, strategy)
+            self._steps = KerasSteps(self._model, trained, options, strategy)
         self._validation = Validation(held_out, Collator(pad), options.checkpoint_steps, options.patience, Alone())
         self._step = 0
         self._losses: list[float] = []

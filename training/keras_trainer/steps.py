@@ -26,7 +26,7 @@ class Taken(NamedTuple):
     learning_rate: float
 
 
-class Steps:
+class KerasSteps:
     """Computes losses and gradients of micro-batches, and takes steps."""
 
     def __init__(self, model: Any, trained: Sequence[Any], options: Training, strategy: Any) -> None:

@@ -30,7 +30,7 @@ from training.examples import load_examples  # noqa: E402
 from training.keras_trainer import batches, finetune  # noqa: E402
 from training.keras_trainer.batches import MicroBatch, micro_batches  # noqa: E402
 from training.keras_trainer.model import LowRankDense, add_low_rank, load_causal_lm, write_folder  # noqa: E402
-from training.keras_trainer.steps import Steps  # noqa: E402
+from training.keras_trainer.steps import KerasSteps  # noqa: E402
 from training.weights import load_tokenizer  # noqa: E402
 
 _ONE = tf.config.LogicalDeviceConfiguration()
@@ -55,7 +55,7 @@ def follow(folder: Path, name: str) -> None:
         if options:
             low_rank = add_low_rank(model, Lora(r=4), 0) if kind == "lora" else []
             trained = [v for layer in low_rank for v in (layer.a, layer.b)] or model.trainable_variables
-            steps = Steps(model, trained, options, tf.distribute.get_strategy())
+            steps = KerasSteps(model, trained, options, tf.distribute.get_strategy())
             for _ in range(3):
                 steps.add(part)
                 steps.take(options.learning_rate * 10)
@@ -90,7 +90,7 @@ def loss_on(folder: Path, rows: Path) -> float:
     """A model's loss on rows, one at a time."""
     options = Training(max_tokens=256)
     model, tokenizer = load_causal_lm(folder, "f32"), load_tokenizer(folder)
-    steps = Steps(model, model.trainable_variables, options, tf.distribute.get_strategy())
+    steps = KerasSteps(model, model.trainable_variables, options, tf.distribute.get_strategy())
     examples = load_examples(rows, tokenizer, options, "Short.", folder / "rows.arrow")
     total = bearing = 0.0
     for example in examples:
