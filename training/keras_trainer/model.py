@@ -10,11 +10,13 @@ import keras  # pyright: ignore[reportMissingImports]
 import keras_hub  # pyright: ignore[reportMissingImports]
 import numpy as np
 from keras import layers, ops  # pyright: ignore[reportMissingImports]
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from contract.documents.recipe_training import Lora
 from contract.keras_families import check_family, rope_scaling
 from training.devices import Precision
+from training.weights import WEIGHTS
 
 _TASKS = {
     "llama": keras_hub.models.Llama3CausalLM,
@@ -125,7 +127,8 @@ def add_low_rank(model: Any, options: Lora, seed: int) -> list[LowRankDense]:
 
 def write_folder(model: Any, low_rank: list[LowRankDense], base: Path, target: Path) -> None:
     """Writes a plain Hugging Face folder: the model's weights, f32, by KerasHub's exporter, and everything else as the
-    base model has it: KerasHub's config lacks fields, and its tokenizer splits some texts otherwise.
+    base model has it: KerasHub's config lacks fields, its tokenizer splits some texts otherwise, and tied embeddings
+    get a copy as lm_head.
 
     Args:
         model: as `load_causal_lm` returned it; updates are merged.
@@ -140,13 +143,21 @@ def write_folder(model: Any, low_rank: list[LowRankDense], base: Path, target: P
     model.export_to_transformers(str(target))
     path = target / "model.safetensors"
     weights = load_file(path)
-    save_file({name: weights[name] for name in sorted(weights)}, path, metadata={"format": "pt"})
+    save_file({name: weights[name] for name in _tensor_names(base)}, path, metadata={"format": "pt"})
     config = json.loads((base / _CONFIG).read_text())
     config["dtype"] = "float32"
     (target / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     for pattern in _BESIDE:
         for found in sorted(base.glob(pattern)):
             shutil.copyfile(found, target / found.name)
+
+
+def _tensor_names(base: Path) -> list[str]:
+    names: list[str] = []
+    for path in base.glob(WEIGHTS):
+        with safe_open(path, framework="np") as file:
+            names += file.keys()
+    return sorted(names)
 
 
 def _summed_dimensions(layer: Any) -> int:

@@ -84,6 +84,8 @@ def compare(folder: Path) -> dict[str, float]:
     found = {}
     for path in sorted(folder.glob("*.safetensors")):
         for kind, kept in load_file(path).items():
+            written = load_file(folder / f"{path.stem}-{kind}" / "model.safetensors")
+            assert written.keys() == load_file(folder / path.stem / "model.safetensors").keys()
             source = folder / path.stem if kind == "read" else folder / f"{path.stem}-{kind}"
             found[f"{path.stem} {kind}"] = (logits(source) - kept).abs().max().item()
     return found
