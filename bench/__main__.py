@@ -13,6 +13,7 @@ COMMANDS = (
     "stack",
     "training",
     "training_ranks",
+    "training_tensorflow",
     "twin",
     "azure_twin",
 )

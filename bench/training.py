@@ -66,10 +66,8 @@ def write_rows(path: Path, count: int, turns: int) -> None:
     path.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
 
 
-def kit(base: Path, rows: Path, options: Training) -> tuple[list[float], list[float]]:
-    """Losses, and the processor time after each step, of the kit's training."""
-    from training.finetune import finetune
-
+def kit(base: Path, rows: Path, options: Training, finetune: Any) -> tuple[list[float], list[float]]:
+    """Losses, and the processor time after each step, of one of the kit's trainers."""
     stamps: list[float] = []
 
     def note() -> bool:
@@ -138,12 +136,13 @@ def run(way: str, base: Path, rows: Path, options: dict[str, Any]) -> None:
     import resource
 
     from training.examples import load_examples
+    from training.finetune import finetune
     from training.process import set_threads
     from training.weights import load_tokenizer
 
     made = Training(**options, packing=way == "kit packed")
     set_threads(1)
-    losses, stamps = (trl if way == "trl" else kit)(base, rows, made)
+    losses, stamps = trl(base, rows, made) if way == "trl" else kit(base, rows, made, finetune)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     with tempfile.TemporaryDirectory() as work:
         tokens = load_examples(rows, load_tokenizer(base), made, "", Path(work, "rows.arrow")).tokens

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT_VARIABLE = "LLMOPS_ROOT"
 FOLDER_VARIABLES = {
     name: f"LLMOPS_FOLDER_{name.upper()}"
-    for name in ("spec", "dataset", "base_model", "model", "checkpoints", "reports")
+    for name in ("spec", "dataset", "base_model", "trained", "model", "checkpoints", "reports")
 }
 """A training container's folder -> the variable that says where it is, where a platform mounts it elsewhere."""
 EXPORT_VARIABLE = "LLMOPS_EXPORT_PYTHON"
@@ -26,6 +26,10 @@ JUDGEMENTS = "judgements.json"
 MODEL_CARD = "README.md"
 """In a trained version: its model card (training/model_card.py)."""
 FAILURE = "failure"
+FAILURE_VARIABLE = "LLMOPS_FAILURE"
+"""Tells a trainer of the user's where it may write why it failed."""
+TRAINER_FACTS = "training.json"
+"""In what a trainer of the user's leaves: TrainingFacts, if it knows them."""
 
 
 def container_root(environ: Mapping[str, str]) -> Path:
@@ -46,8 +50,16 @@ class TrainingFolders:
         placed = {name: Path(environ[variable]) for name, variable in FOLDER_VARIABLES.items() if variable in environ}
         return cls(container_root(environ), placed)
 
+    @property
+    def trainer_environ(self) -> dict[str, str]:
+        """The variables by which a trainer of the user's finds its folders, the same ones on every target."""
+        folders = {name: self.channel(name) for name in ("spec", "dataset", "base_model")}
+        folders |= {"model": self.model, "checkpoints": self.checkpoints}
+        places = {FOLDER_VARIABLES[name]: str(folder) for name, folder in folders.items()}
+        return places | {FAILURE_VARIABLE: str(self.failure)}
+
     def channel(self, name: str) -> Path:
-        """Returns the folder of an input channel: spec, dataset or base_model."""
+        """Returns the folder of an input channel: spec, dataset, base_model, or trained (what another job trained)."""
         return self.placed.get(name) or self.root / "opt/ml/input/data" / name
 
     @property
@@ -129,6 +141,13 @@ def run_key(run: str) -> str:
 def run_spec_key(run: str, attempt: int = 1) -> str:
     """Returns the key of an attempt's RunSpec in a cloud's bucket of runs; each attempt may have other machines."""
     return f"{run_key(run)}/input/spec{f'-{attempt}' if attempt > 1 else ''}/{SPEC}"
+
+
+def run_evaluation_key(run: str) -> str:
+    """Returns the folder that outlives the second jobs of a run with a trainer of its own. The trainer can't write
+    there: what it planted would be taken for finished evaluations.
+    """
+    return f"{run_key(run)}/evaluation-checkpoints"
 
 
 def run_output_key(run: str) -> str:

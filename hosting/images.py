@@ -24,6 +24,7 @@ from hosting.files import locked, silent, write_atomic
 _KIT = Path(__file__).resolve().parents[1]
 _PACKAGES = {
     "training": ("contract", "training"),
+    "training-tensorflow": ("contract", "training"),
     "serving": ("contract", "serving"),
     "serving-torch": ("contract", "serving"),
     "serving-vllm": ("contract", "serving"),
@@ -32,6 +33,8 @@ _PACKAGES = {
     "preparation-ray": ("contract", "training", "preparation"),
 }
 _REFERENCE = re.compile(r"process:(?P<name>[a-z][a-z0-9-]*)@sha256:(?P<sha256>[0-9a-f]{64})")
+_PROGRAMS = {"training-tensorflow": "training.keras_trainer"}
+"""What an image runs that is not its package."""
 _COMMANDS = {"serving": ("serve",), "training": ("train",)}
 _SCHEMA = "process-image/1"
 _FOR_ALL = 0o755
@@ -46,6 +49,8 @@ class ImageSource:
     packages: Mapping[str, Path]
     export: Path | None = None
     """The lock of the image's second environment."""
+    shares: str = ""
+    """The image of the kit whose environment it runs in, as their locks are the same; empty: its own."""
 
     @classmethod
     def of_kit(cls, name: str) -> "ImageSource":
@@ -54,7 +59,7 @@ class ImageSource:
         Raises:
             HostingError: there is no image of this name, or its files are not here.
         """
-        if name not in _PACKAGES:
+        if not is_of_kit(name):
             raise HostingError(f"there is no image {name!r}", fix=f"choose one of {', '.join(_PACKAGES)}")
         packages = {package: _KIT / package for package in _PACKAGES[name]}
         for folder in packages.values():
@@ -108,7 +113,8 @@ class ProcessImage:
 
     @property
     def _program(self) -> str:
-        return package_of(self.ref.removeprefix("process:").partition("@")[0])
+        name = self.ref.removeprefix("process:").partition("@")[0]
+        return _PROGRAMS.get(name, package_of(name))
 
 
 def serving_image(engine: str, runtime: str, environ: Mapping[str, str]) -> str:
@@ -127,6 +133,11 @@ def serving_image(engine: str, runtime: str, environ: Mapping[str, str]) -> str:
 def package_of(name: str) -> str:
     """The package that an image runs, `serving` of serving-vllm; its images share a repository of a registry."""
     return name.partition("-")[0]
+
+
+def is_of_kit(name: str) -> bool:
+    """Returns whether an image of this name is one of the kit's own."""
+    return name in _PACKAGES
 
 
 def dockerfile_of(name: str, files: Mapping[str, Path]) -> str:
@@ -167,7 +178,7 @@ def build(image: str | ImageSource, say: Callable[[str], None] = silent) -> str:
     with locked(folder / ".lock", say, f"image {source.name}: another process builds it; waiting"):
         if built := _if_built(reference(source)):
             return built
-        first = build_environment(source.name, source.requirements, say)
+        first = build_environment(source.shares or source.name, source.requirements, say)
         built = {"environment": first.folder.name}
         if source.export:
             built["export"] = build_environment("export", source.export, say, below=first).folder.name

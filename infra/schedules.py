@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from contract.documents.run import RunSpec
 from contract.integrity.digest import sha256_bytes
 from infra.settings import setting_error
 
@@ -23,11 +24,12 @@ def proven_spec(
         wanted: where a spec may be: its key, and what gives the sha256 that the cloud has for it.
 
     Raises:
-        SettingError: nothing is there, or something else than was submitted.
+        SettingError: nothing is there, or something else than was submitted, or it takes two jobs.
     """
     there = [(object_key, content, named) for object_key, named in wanted if (content := read(object_key))]
     for _, content, named in there:
         if sha256_bytes(content) == named():
+            _require_one_job(key, run, content)
             return content.decode()
     if not there:
         raise setting_error(
@@ -38,3 +40,13 @@ def proven_spec(
         f"{there[0][0]} in {place} is not what run {run} was submitted with, or an older kit submitted it",
         "name a run that this kit started: `llmops train RECIPE --again` makes one; see what else may write there",
     )
+
+
+def _require_one_job(key: tuple[str, ...], run: str, content: bytes) -> None:
+    """Refuses runs whose second job somebody has to start: a schedule starts jobs, and nothing waits for their end."""
+    if RunSpec.parse(content, where=f"run {run}").trainer:
+        raise setting_error(
+            key,
+            f"run {run} has two jobs, as its training image doesn't train it, and a schedule starts one",
+            "run `llmops train RECIPE --again` and `llmops runs collect` from a scheduler of yours, such as CI",
+        )

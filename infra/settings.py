@@ -170,6 +170,9 @@ class Images(Part):
     """Images of runs and endpoints in a cloud, written by `llmops images push`, or by `build` on a twin."""
 
     training: str = Field(default="", description="Image of training jobs, by digest.")
+    training_tensorflow: str = Field(
+        default="", description="Image that trains recipes with `framework: tensorflow`, by digest."
+    )
     serving: str = Field(default="", description="Image of endpoints, by digest.")
     serving_vllm: str = Field(default="", description="Image of endpoints on NVIDIA GPUs, by digest.")
 

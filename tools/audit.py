@@ -127,7 +127,7 @@ def scan() -> Report:
         _scan_by([trivy, "fs", "--scanners", "vuln", "--format", "json", str(GO)], "Go modules of the engine", report)
     else:
         report.missed.append("Go modules of the engine: trivy is not on PATH")
-    for name in ("training", "serving", "serving-vllm"):
+    for name in ("training", "training-tensorflow", "serving", "serving-vllm"):
         tag = f"llmops-{name}:{containers.version_of(images.reference(name).rpartition(':')[2])}"
         if not (trivy or grype):
             report.missed.append(f"image {name}: neither trivy nor grype is on PATH")

@@ -18,7 +18,8 @@ from training.process import say
 from training.scoring import ANY_ANSWER
 from training.weights import is_token_classifier
 
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.msgpack", "*.h5")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.msgpack", "*.h5")
+"""Patterns of files of weights that can run code when they are loaded, or that the kit has no reader for."""
 
 
 def import_model(
@@ -126,7 +127,7 @@ def find_source(source: Path) -> Path:
         )
     if is_comet(source):
         check_comet(source)
-        _refuse_code(source)
+        refuse_code(source)
         return source
     if not (source / "config.json").exists():
         found = sorted(source.glob("*.gguf"))
@@ -145,9 +146,9 @@ def _check_folder(folder: Path) -> None:
     """Refuses code, pickles and what neither generates text, makes embeddings nor labels tokens, before anything is
     loaded.
     """
-    _refuse_code(folder)
+    refuse_code(folder)
     if not list(folder.glob("*.safetensors")):
-        pickles = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
+        pickles = sorted(p.name for pattern in PICKLES for p in folder.glob(pattern))
         found = f"only {', '.join(pickles)}, which can run code when loaded" if pickles else "no weights"
         raise KitError(
             f"holds {found}",
@@ -210,7 +211,12 @@ def _convert(source: Path, work: Path, openvino: bool | None) -> str:
     return licence
 
 
-def _refuse_code(folder: Path) -> None:
+def refuse_code(folder: Path) -> None:
+    """Refuses a Hugging Face folder whose configuration names code of its own.
+
+    Raises:
+        KitError: naming the file.
+    """
     for name in ("config.json", "tokenizer_config.json"):
         path = folder / name
         if path.exists() and "auto_map" in _read_json(path):

@@ -1,5 +1,7 @@
 """`python -m training train`: evaluate_before, train, package, evaluate_after, manifest. Each stage is run once.
 
+Where another trainer has trained in a job before, `train` is left out: what it left is an input, and checked first.
+
 Finished stages are in opt/ml/checkpoints with their hashes; a killed job resumes after the last one.
 """
 
@@ -65,7 +67,7 @@ def run_job(environ: Mapping[str, str]) -> int:
 
         return run_host(place, folders, environ, stop)
 
-    return _ended(work, folders, Alone())
+    return end_reported(work, folders, Alone())
 
 
 def run_rank(environ: Mapping[str, str]) -> int:
@@ -79,10 +81,10 @@ def run_rank(environ: Mapping[str, str]) -> int:
         TrainingJob(folders, ranks, stop).run()
         return 0
 
-    return _ended(work, folders, ranks)
+    return end_reported(work, folders, ranks)
 
 
-def _ended(work: Callable[[StopRequest], int], folders: TrainingFolders, ranks: Alone) -> int:
+def end_reported(work: Callable[[StopRequest], int], folders: TrainingFolders, ranks: Alone) -> int:
     """Runs a work, and returns its exit code; reports a failure to the platform and to the other ranks."""
     try:
         return work(StopRequest())
@@ -108,13 +110,14 @@ class TrainingJob:
         self.folders = folders
         self.ranks = ranks
         self.stop = stop
-        self.spec = _read_spec(folders.spec)
+        self.spec = read_spec(folders.spec)
         self.recipe: Recipe = self.spec.recipe
         self.base = folders.channel("base_model")
         self.dataset = folders.channel("dataset")
+        self.facts: TrainingFacts | None = None
         self.suites: dict[str, list[SuiteRow]] = {}
         # A job with other inputs starts anew.
-        inputs = f"{self.recipe.to_json()}{self.spec.dataset}{self.spec.base_model}"
+        inputs = f"{self.recipe.to_json()}{self.spec.dataset}{self.spec.base_model}{self.spec.trainer or ''}"
         key = sha256_bytes(inputs.encode())[:16]
         # Every host's folder of checkpoints goes to the same place: only rank 0 writes into its own.
         self.state = folders.checkpoints / key if self.ranks.first else self.ranks.private_folder()
@@ -166,19 +169,12 @@ class TrainingJob:
         Returns:
             The base model's manifest.
         """
-        base = ModelManifest.load(self.base / MANIFEST)
-        dataset = DatasetManifest.load(self.dataset / MANIFEST)
-        for folder, pinned in ((self.base, self.spec.base_model), (self.dataset, self.spec.dataset)):
-            found = sha256_file(folder / MANIFEST)
-            if found != pinned.sha256:
-                raise IntegrityError(
-                    f"is version sha256:{found}; the run was made for {pinned.name} sha256:{pinned.sha256}",
-                    where=str(folder),
-                    fix="submit the run again, so that its inputs are copied again",
-                )
-        check_folder(self.dataset, dataset.files)
-        check_folder(self.base, base.files)
+        base = check_inputs(self.spec, self.base, self.dataset)
         self.suites = check_suites(self.recipe, self.dataset)
+        if self.spec.trainer:
+            from training.own_trainer import check_trained
+
+            self.facts = check_trained(self.folders.channel("trained"), self.base)
         return base
 
     def _stage(self, name: str, work: Callable[[], Any]) -> Any:
@@ -249,8 +245,12 @@ class TrainingJob:
         asked, system, stop = [each.row for each in rows], self.recipe.serving.system_prompt, stop_tokens(folder)
         return run_suite(model, load_tokenizer(folder), suite, asked, system, stop, self._check_stop, self.ranks)
 
-    def _train(self) -> TrainingFacts:
+    def _train(self) -> TrainingFacts | None:
+        """Trains, on all ranks; returns what is known of a training that another trainer's job did."""
         self._check_stop()
+        if self.spec.trainer:
+            self.ranks.reached("train")
+            return self.facts
         say(stage="train")
         self.ranks.reached("train", "" if is_trained(self.state) else _TO_DO)
         with _timed("train"):
@@ -280,8 +280,12 @@ class TrainingJob:
             record.unlink()
 
         def work() -> dict[str, Any]:
-            from training.package import package
+            from training.package import package, package_trained
 
+            if self.spec.trainer:
+                trained = self.folders.channel("trained")
+                package_trained(self.base, trained, self.folders.model, self.recipe.export.openvino)
+                return {name: entry.model_dump() for name, entry in file_entries(self.folders.model).items()}
             with tempfile.TemporaryDirectory(prefix=LOCAL_PREFIX) as local:
                 trained = checkpoints.fetched(self.state / RESULT, Path(local))
                 package(self.base, trained, self.folders.model, self.recipe.export.openvino)
@@ -290,7 +294,9 @@ class TrainingJob:
         with _timed("package"):
             checkpoints.once(record, work)
 
-    def _finish(self, base: ModelManifest, before: dict[str, Any], after: dict[str, Any], facts: TrainingFacts) -> None:
+    def _finish(
+        self, base: ModelManifest, before: dict[str, Any], after: dict[str, Any], facts: TrainingFacts | None
+    ) -> None:
         from training.manifests import write_manifest
         from training.model_card import model_card
 
@@ -324,7 +330,34 @@ class TrainingJob:
         say(gate="waits for its judge" if judged else "passed" if verdict.gate.passed else "failed")
 
 
-def _read_spec(path: Path) -> RunSpec:
+def check_inputs(spec: RunSpec, base: Path, dataset: Path) -> ModelManifest:
+    """Refuses inputs other than the versions that a spec names.
+
+    Args:
+        base: the folder of the base model's version.
+        dataset: that of the dataset's version.
+
+    Returns:
+        The base model's manifest.
+
+    Raises:
+        IntegrityError: naming the folder or the file.
+    """
+    for folder, pinned in ((base, spec.base_model), (dataset, spec.dataset)):
+        found = sha256_file(folder / MANIFEST)
+        if found != pinned.sha256:
+            raise IntegrityError(
+                f"is version sha256:{found}; the run was made for {pinned.name} sha256:{pinned.sha256}",
+                where=str(folder),
+                fix="submit the run again, so that its inputs are copied again",
+            )
+    check_folder(dataset, DatasetManifest.load(dataset / MANIFEST).files)
+    manifest = ModelManifest.load(base / MANIFEST)
+    check_folder(base, manifest.files)
+    return manifest
+
+
+def read_spec(path: Path) -> RunSpec:
     """Returns the run's spec, which must be the one that the job's request names.
 
     Raises:

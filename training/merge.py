@@ -61,6 +61,45 @@ def replace_weights(base: Path, trained: Path, target: Path) -> None:
     _open_to_readers(target)
 
 
+def take_weights(base: Path, trained: Path, target: Path) -> None:
+    """Writes weights of another trainer, bf16, in the base's own files, with its tokenizer and configuration.
+
+    Takes the memory of about one file.
+
+    Args:
+        base: a version in Hugging Face layout.
+        trained: a folder that `check_trained` passed.
+        target: an existing folder.
+
+    Raises:
+        RunError: a value is not finite.
+    """
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    from training.own_trainer import tensor_files
+
+    shutil.copytree(base, target, ignore=shutil.ignore_patterns(*_OF_THE_BASE), dirs_exist_ok=True)
+    files = tensor_files(trained)
+    for path in sorted(base.glob(_WEIGHTS)):
+        with safe_open(path, framework="pt") as file:
+            names, metadata = list(file.keys()), file.metadata()
+        taken = {}
+        for name in names:
+            with safe_open(files[name], framework="pt") as file:
+                taken[name] = file.get_tensor(name).to(torch.bfloat16)
+            if not torch.isfinite(taken[name]).all():
+                raise RunError(
+                    "has values that are not finite after training",
+                    where=f"{files[name]}: {name}",
+                    fix="lower the trainer's learning rate, then train again",
+                )
+        save_file(taken, target / path.name, metadata)
+        del taken
+    _open_to_readers(target)
+
+
 def is_adapter(trained: Path) -> bool:
     """Returns whether `finetune` left an adapter, and not a model's own weights."""
     return (trained / _CONFIG).exists()

@@ -33,14 +33,15 @@ def model_card(
     dataset: DatasetManifest,
     evaluation: list[SuiteResult],
     gate: GateResult,
-    facts: TrainingFacts,
+    facts: TrainingFacts | None,
 ) -> str:
     """Returns the README.md of a version.
 
     Args:
         base: the base model's manifest.
         dataset: the manifest of the dataset that it was trained on.
-        facts: facts of the training; times are left out, so that equal runs have equal cards.
+        facts: facts of the training; times are left out, so that equal runs have equal cards. None: another trainer
+            than the kit's told none.
     """
     sections = [
         _metadata(recipe, base, evaluation),
@@ -74,13 +75,19 @@ def _metadata(recipe: Recipe, base: ModelManifest, evaluation: list[SuiteResult]
         "license": base.licence.lower() or "unknown",
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["llmops-kit", recipe.training.method, *_ADAPTER_TAGS[recipe.training.adapter]],
+        "tags": ["llmops-kit", *_method_tags(recipe)],
         "model-index": [{"name": recipe.name, "results": results}],
     }
     if origin.startswith("hub:"):
         fields["base_model"] = origin.removeprefix("hub:")
     lines = "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in sorted(fields.items()))
     return f"---\n{lines}\n---"
+
+
+def _method_tags(recipe: Recipe) -> list[str]:
+    """Returns what was done as the hub names it; nothing of a trainer of the user's, which does what it likes."""
+    options = recipe.training
+    return [] if recipe.trainer else [options.method, *_ADAPTER_TAGS[options.adapter]]
 
 
 def _published(result: SuiteResult) -> dict[str, float]:
@@ -135,15 +142,30 @@ def _data(dataset: DatasetManifest) -> str:
     return "\n".join((head, *rows)) + f"\n\nRows kept: {kept}. Rows dropped: {dropped or 'none'}."
 
 
-def _training(recipe: Recipe, facts: TrainingFacts) -> str:
+def _training(recipe: Recipe, facts: TrainingFacts | None) -> str:
+    if recipe.trainer:
+        command = _line(json.dumps(recipe.trainer.command, ensure_ascii=False))
+        told = f" By its own account: {_measured(facts)}" if facts else ""
+        return f"By another trainer than the kit's, {_line(recipe.trainer.image)}: {command}.{told}"
     options = recipe.training
     rank = f"rank {options.lora.r}, alpha {options.lora.alpha}, merged"
     trained = {"lora": f"LoRA ({rank})", "qlora": f"QLoRA (4-bit weights, {rank})", "none": "all weights"}
     beta = f", beta {options.beta:g}" if options.method == "dpo" else ""
+    by = "By Keras on TensorFlow. " if options.framework == "tensorflow" else ""
+    how = f"{by}{_METHODS[options.method]}{beta}; {trained[options.adapter]}. "
+    if facts is None:
+        return how.strip()
     return (
-        f"{_METHODS[options.method]}{beta}; {trained[options.adapter]}. {facts.steps} steps of {options.batch_size} "
+        f"{how}{facts.steps} steps of {options.batch_size} "
         f"rows, {facts.tokens} tokens, learning rate {options.learning_rate:g} ({options.schedule}), "
         f"weight decay {options.weight_decay:g}, precision {facts.precision}. "
+        f"Loss {facts.first_loss} at the first step, {facts.last_loss} at the last.{_validated(facts)}"
+    )
+
+
+def _measured(facts: TrainingFacts) -> str:
+    return (
+        f"{facts.steps} steps, {facts.tokens} tokens, precision {facts.precision}. "
         f"Loss {facts.first_loss} at the first step, {facts.last_loss} at the last.{_validated(facts)}"
     )
 

@@ -1,9 +1,10 @@
 """Package: turns the trained weights into a version, in the forms that servers load."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from training.merge import is_adapter, merge, replace_weights
+from training.merge import is_adapter, merge, replace_weights, take_weights
 from training.openvino_form import export_openvino, is_wanted
 from training.process import say
 
@@ -17,11 +18,22 @@ def package(base: Path, trained: Path, target: Path, openvino: bool | None) -> N
         target: emptied first; the folder itself stays, as a platform may have mounted it.
         openvino: whether the form is wanted; None: by the model's size.
     """
+    _package(merge if is_adapter(trained) else replace_weights, base, trained, target, openvino)
+
+
+def package_trained(base: Path, trained: Path, target: Path, openvino: bool | None) -> None:
+    """Does the same with what another trainer left, and `check_trained` passed."""
+    _package(take_weights, base, trained, target, openvino)
+
+
+def _package(
+    write: Callable[[Path, Path, Path], None], base: Path, trained: Path, target: Path, openvino: bool | None
+) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for path in target.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     say(package="weights")
-    (merge if is_adapter(trained) else replace_weights)(base, trained, target)
+    write(base, trained, target)
     if is_wanted(openvino, target):
         say(package="openvino")
         export_openvino(target)

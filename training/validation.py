@@ -62,7 +62,7 @@ class Validation:
         model.eval()
         try:
             with torch.inference_mode():
-                batches = self._batches()
+                batches = self.batches()
                 while self._ranks.any_asks((batch := next(batches, None)) is not None):
                     # With weights in shards, all ranks compute together: who has no batch left, one without loss.
                     tensors = on_device(self._collate(batch or []), model.device)
@@ -71,12 +71,26 @@ class Validation:
         finally:
             model.train(was_training)
         loss, items = self._ranks.sum(total).tolist()
+        return self.record(loss, items, step, last)
+
+    def record(self, loss: float, items: float, step: int, last: int) -> bool:
+        """Remembers a measurement, and prints its mean.
+
+        Args:
+            loss: sum over all items.
+            items: their number.
+            step: after which it was measured.
+            last: the training's steps.
+
+        Returns:
+            Whether it is the best so far, and so the step to select.
+        """
         value = round(loss / items, 6) if items else math.nan
         self.losses.append((step, value))
         say(step=step, total=last, validation_loss=f"{value:.4f}")
         return self.best == (step, value)
 
-    def _batches(self) -> Iterator[list[Example]]:
+    def batches(self) -> Iterator[list[Example]]:
         """Yields this rank's share of the examples, in batches."""
         examples = self._examples
         if examples is None:

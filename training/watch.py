@@ -1,7 +1,5 @@
 """Monitoring of a training, step by step. Imports transformers: import it where it is used."""
 
-import resource
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,9 @@ from transformers import TrainerCallback
 from training.guard import guard
 from training.objectives import Objective
 from training.process import say
+from training.progress import Clock, peak_process_memory, say_step
 from training.sharding import trained_weights
 from training.validation import Validation
-
-_MB = 1 << 20
 
 
 class ProgressCallback(TrainerCallback):
@@ -39,17 +36,16 @@ class ProgressCallback(TrainerCallback):
         """
         self._tokens_per_step, self._stop_asked = tokens_per_step, stop_asked
         self.validation, self._best = validation, best
-        self.started = 0.0
-        self.first_step = 0
+        self.clock = Clock()
         self.seconds_before = 0.0
         self.losses: list[float] = []
 
     def seconds(self) -> float:
         """Returns the seconds of training, including those before the last checkpoint."""
-        return self.seconds_before + time.monotonic() - self.started
+        return self.clock.seconds()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.started, self.first_step = time.monotonic(), state.global_step
+        self.clock = Clock(state.global_step, self.seconds_before)
         self.losses = [float(entry["loss"]) for entry in state.log_history if "loss" in entry]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -71,16 +67,15 @@ class ProgressCallback(TrainerCallback):
         grad_norm = float(logs["grad_norm"])
         guard(loss, grad_norm, self.losses, state.global_step)
         self.losses.append(loss)
-        step_seconds = (time.monotonic() - self.started) / (state.global_step - self.first_step)
-        say(
-            step=state.global_step,
-            total=state.max_steps,
-            loss=f"{loss:.4f}",
-            lr=f"{logs['learning_rate']:.3g}",
-            grad_norm=f"{grad_norm:.3g}",
-            tokens_per_s=round(self._tokens_per_step / step_seconds),
-            peak_mb=_peak_memory() // _MB,
-            eta_s=round(step_seconds * (state.max_steps - state.global_step)),
+        say_step(
+            state.global_step,
+            state.max_steps,
+            loss=loss,
+            learning_rate=logs["learning_rate"],
+            grad_norm=grad_norm,
+            tokens=self._tokens_per_step,
+            seconds=self.clock.step_seconds(state.global_step),
+            peak_bytes=_peak_memory(),
         )
 
 
@@ -88,4 +83,4 @@ def _peak_memory() -> int:
     """Returns the peak memory in bytes of this process's GPU, or of the process without one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_process_memory()

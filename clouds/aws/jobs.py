@@ -5,10 +5,18 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from contract.documents.run import RUN_VARIABLE, SPEC_VARIABLE, RunSpec, StoredSpec
-from contract.layout import dataset_key, model_key, run_checkpoints_key, run_output_key
+from contract.layout import (
+    TrainingFolders,
+    dataset_key,
+    model_key,
+    run_checkpoints_key,
+    run_evaluation_key,
+    run_output_key,
+)
 
 METRICS = {
     "loss": r"step=\d+ .*\bloss=([0-9.eE+-]+)",
@@ -16,6 +24,8 @@ METRICS = {
 }
 """Of the trainer's progress lines: the metric's name -> what CloudWatch reads it by."""
 SPEC_CHANNEL = "spec"
+TRAINED_CHANNEL = "trained"
+"""Of a run's second job: what its trainer left in the first one."""
 INSTANCE_TYPE = re.compile(r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")
 _LONGEST_NAME = 63  # of a job
 _LONGEST_END = 20  # of what tells a run from others of its recipe: its second and four more
@@ -45,17 +55,23 @@ def training_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: 
     Args:
         name: the job's.
         run: the run's id, which may be another than the spec's: a schedule repeats a spec.
-        spec: what is run, and on which machines.
-        stored: where the job finds the spec.
+        spec: what is run, and on which machines. With a trainer of its own, two jobs do it.
+        stored: where the job finds the spec, and the second of two jobs what the first one left.
         place: where.
     """
     assert spec.compute
     runs = f"s3://{place.work}"
+    trainer = None if stored.trained else spec.trainer
+    own: dict[str, Any] = {"ContainerEntrypoint": trainer.command} if trainer else {}
+    trained = [_channel(TRAINED_CHANNEL, place.work, stored.trained)] if stored.trained else []
+    checkpoints = run_evaluation_key(run) if stored.trained else run_checkpoints_key(run)
+    environ = TrainingFolders(Path("/")).trainer_environ if trainer else {}
     job = {
         "TrainingJobName": name,
         "RoleArn": place.role,
         "AlgorithmSpecification": {
-            "TrainingImage": spec.image,
+            "TrainingImage": trainer.image if trainer else spec.image,
+            **own,
             "TrainingInputMode": "File",
             "MetricDefinitions": [{"Name": n, "Regex": regex} for n, regex in METRICS.items()],
         },
@@ -63,6 +79,7 @@ def training_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: 
             _channel(SPEC_CHANNEL, place.work, stored.folder),
             _channel("dataset", place.store, dataset_key(spec.dataset.sha256)),
             _channel("base_model", place.store, model_key(spec.base_model.sha256)),
+            *trained,
         ],
         # A store keeps files, not archives.
         "OutputDataConfig": {
@@ -70,8 +87,8 @@ def training_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: 
             "KmsKeyId": place.key,
             "CompressionType": "NONE",
         },
-        "CheckpointConfig": {"S3Uri": f"{runs}/{run_checkpoints_key(run)}"},
-        "Environment": {SPEC_VARIABLE: stored.sha256} | ({RUN_VARIABLE: run} if run != spec.id else {}),
+        "CheckpointConfig": {"S3Uri": f"{runs}/{checkpoints}"},
+        "Environment": environ | {SPEC_VARIABLE: stored.sha256} | ({RUN_VARIABLE: run} if run != spec.id else {}),
         "EnableNetworkIsolation": True,
         "EnableInterContainerTrafficEncryption": True,
         "Tags": [{"Key": key, "Value": value} for key, value in place.tags.items()],

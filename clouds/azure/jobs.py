@@ -4,16 +4,28 @@ https://learn.microsoft.com/azure/templates/microsoft.machinelearningservices/wo
 https://learn.microsoft.com/azure/machine-learning/how-to-read-write-data-v2 (inputs, outputs and their modes)
 """
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from contract.documents.outputs import AzureCompute
 from contract.documents.run import SPEC_VARIABLE, Compute, RunSpec, StoredSpec
 from contract.errors import KitError
-from contract.layout import dataset_key, model_key, run_checkpoints_key, run_output_key
+from contract.layout import (
+    FAILURE,
+    FAILURE_VARIABLE,
+    FOLDER_VARIABLES,
+    dataset_key,
+    model_key,
+    run_checkpoints_key,
+    run_evaluation_key,
+    run_output_key,
+)
 
 SPEC_INPUT = "spec"
+TRAINED_INPUT = "trained"
+"""Of a run's second job: what its trainer left in the first one."""
 SCHEDULED_RUN = "${{name}}"
 """Stands for the job's own name in the paths of outputs: a job that a schedule starts is a run of its own."""
 RUN_TAG = "llmops:run"
@@ -24,7 +36,6 @@ _JOB_NAME_VARIABLE = "$AZUREML_RUN_ID"  # set by Azure in the job's shell
 # At most, of /dev/shm, by which NCCL passes gradients between the GPUs of a node; Azure's own 2g are scarce for eight:
 # https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/troubleshooting.html#shared-memory
 _SHARED_MEMORY = "8g"
-_INPUTS = (SPEC_INPUT, "dataset", "base_model")
 _PLAIN = Compute()
 
 
@@ -38,7 +49,7 @@ class AzureJobContext:
     """Id of the workspace's computes, without a cluster's name: …/workspaces/<workspace>/computes."""
     clusters: Mapping[str, AzureCompute]
     environment: str
-    """Id of the environment version that has the training image."""
+    """Id of the environment version that has the training image, or that of the run's trainer."""
     client_id: str
     """Of the identity that jobs read and write as."""
     store: str
@@ -60,8 +71,8 @@ def command_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: A
     Args:
         name: the job's; SCHEDULED_RUN in a schedule.
         run: the run's id, which may be another than the spec's: a schedule repeats a spec (SCHEDULED_RUN).
-        spec: what is run, and on which machines.
-        stored: where the job finds the spec.
+        spec: what is run, and on which machines. With a trainer of its own, two jobs do it.
+        stored: where the job finds the spec, and the second of two jobs what the first one left.
         place: where.
 
     Raises:
@@ -69,27 +80,36 @@ def command_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: A
     """
     assert spec.compute
     output = f"{run_output_key(run)}/{name}"
+    inputs = {
+        SPEC_INPUT: _input(place.work, stored.folder),
+        "dataset": _input(place.store, dataset_key(spec.dataset.sha256)),
+        "base_model": _input(place.store, model_key(spec.base_model.sha256)),
+    }
+    outputs = {
+        "model": _output(place.work, f"{output}/model", "Upload"),
+        "reports": _output(place.work, f"{output}/reports", "ReadWriteMount"),
+        "checkpoints": _output(place.checkpoints, run_checkpoints_key(run), "ReadWriteMount"),
+    }
+    if stored.trained:
+        inputs[TRAINED_INPUT] = _input(place.work, stored.trained)
+        # A folder that is uploaded begins empty: what the trainer planted there is no finished evaluation.
+        outputs["checkpoints"] = _output(place.checkpoints, run_evaluation_key(run), "Upload")
+    trainer = None if stored.trained else spec.trainer
     job: dict[str, Any] = {
         "jobType": "Command",
         "displayName": spec.id if run == SCHEDULED_RUN else run,
         "experimentName": spec.recipe.name,
-        "command": _command(scheduled=run == SCHEDULED_RUN),
+        "command": _own_command(trainer.command, inputs, outputs)
+        if trainer
+        else _command(inputs, outputs, scheduled=run == SCHEDULED_RUN),
         "environmentId": place.environment,
         "environmentVariables": {SPEC_VARIABLE: stored.sha256},
         "computeId": f"{place.computes}/{choose_cluster(spec.compute, place.clusters)}",
         "identity": {"identityType": "Managed", "clientId": place.client_id},
         "resources": {"instanceCount": spec.compute.instances, "shmSize": _SHARED_MEMORY},
         "limits": {"jobLimitsType": "Command", "timeout": f"PT{spec.compute.max_hours}H"},
-        "inputs": {
-            SPEC_INPUT: _input(place.work, stored.folder),
-            "dataset": _input(place.store, dataset_key(spec.dataset.sha256)),
-            "base_model": _input(place.store, model_key(spec.base_model.sha256)),
-        },
-        "outputs": {
-            "model": _output(place.work, f"{output}/model", "Upload"),
-            "reports": _output(place.work, f"{output}/reports", "ReadWriteMount"),
-            "checkpoints": _output(place.checkpoints, run_checkpoints_key(run), "ReadWriteMount"),
-        },
+        "inputs": inputs,
+        "outputs": outputs,
         "tags": {**place.tags, JOBS_TAG: place.prefix, **({} if run == SCHEDULED_RUN else {RUN_TAG: run})},
     }
     if spec.compute.instances > 1:
@@ -158,11 +178,24 @@ def key_of(path: str) -> str:
     return path.partition("/paths/")[2].strip("/")
 
 
-def _command(scheduled: bool) -> str:
-    folders = [(name, f"${{{{inputs.{name}}}}}") for name in _INPUTS]
-    folders += [(name, f"${{{{outputs.{name}}}}}") for name in ("model", "reports", "checkpoints")]
-    words = ["python -m training train", *(f"--folder {name}={value}" for name, value in folders)]
+def _command(inputs: Iterable[str], outputs: Iterable[str], *, scheduled: bool) -> str:
+    words = ["python -m training train"]
+    words += [f"--folder {name}={value}" for name, value in _mounted(inputs, outputs).items()]
     return " ".join(words + ([f"--run {_JOB_NAME_VARIABLE}"] if scheduled else []))
+
+
+def _own_command(command: Sequence[str], inputs: Iterable[str], outputs: Iterable[str]) -> str:
+    """Returns a trainer's command, with the variables by which it finds its folders."""
+    folders = _mounted(inputs, outputs)
+    variables = {FOLDER_VARIABLES[name]: value for name, value in folders.items()}
+    variables[FAILURE_VARIABLE] = f"{folders['reports']}/{FAILURE}"
+    return " ".join([*(f"{name}={value}" for name, value in variables.items()), shlex.join(command)])
+
+
+def _mounted(inputs: Iterable[str], outputs: Iterable[str]) -> dict[str, str]:
+    """Returns a job's folders by name, each as Azure replaces it by the place where it is mounted."""
+    read = {name: f"${{{{inputs.{name}}}}}" for name in inputs}
+    return read | {name: f"${{{{outputs.{name}}}}}" for name in outputs}
 
 
 def _input(datastore: str, key: str) -> dict[str, str]:

@@ -40,6 +40,11 @@ class Lineage(Part):
     run: str = ""
     recipe_sha256: str = ""
     image: str = ""
+    trainer: str = Field(
+        default="",
+        exclude_if=lambda image: not image,
+        description="The image that trained, where `image` only evaluated.",
+    )
     kit_version: str = ""
 
     @classmethod
@@ -53,6 +58,7 @@ class Lineage(Part):
             run=run,
             recipe_sha256=sha256_bytes(spec.recipe.to_json().encode()),
             image=spec.image,
+            trainer=spec.trainer.image if spec.trainer else "",
             kit_version=spec.kit_version,
         )
 

@@ -26,6 +26,7 @@ class TrainingOutput(Part):
     """Platform that executes runs."""
 
     image: str
+    tensorflow_image: str = Field(default="", description="By digest; empty: none, or processes of this machine.")
     runs: str = Field(description="Folder or URL of the runs.")
 
 

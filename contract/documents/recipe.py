@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from contract.documents.document import Document, Part
 from contract.documents.recipe_data import COMMIT, Data
 from contract.documents.recipe_evaluation import Evaluation
+from contract.documents.recipe_trainer import Trainer
 from contract.documents.recipe_training import Training
 from contract.errors import KitError
 from contract.names import Name
@@ -136,6 +137,11 @@ class Recipe(Document):
     base_model: BaseModelSource
     data: Data
     training: Training = Training()
+    trainer: Trainer | None = Field(
+        default=None,
+        exclude_if=lambda trainer: trainer is None,
+        description="Trains in place of the kit's code, with what it reads of `training`.",
+    )
     evaluation: Evaluation
     serving: ServingDefaults = ServingDefaults()
     page: ChatPage = Field(
@@ -143,9 +149,20 @@ class Recipe(Document):
     )
     export: Export = Export()
 
+    @property
+    def has_two_jobs(self) -> bool:
+        """Whether a first job trains it, with another image than the one that evaluates in a second job."""
+        return self.trainer is not None or self.training.framework != "pytorch"
+
     @model_validator(mode="after")
     def _patience_has_a_loss(self) -> "Recipe":
         held_out = self.data.split.validation or any(source.split == "validation" for source in self.data.sources)
         if self.training.patience and not held_out:
             raise ValueError("`training.patience` needs validation rows: set `data.split.validation`")
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_trainer(self) -> "Recipe":
+        if self.trainer and self.training.framework != "pytorch":
+            raise ValueError("`training.framework` has no effect with `trainer`: leave one of them out")
         return self

@@ -9,6 +9,7 @@ from contract.documents.document import Part
 Method = Literal["sft", "dpo", "pretrain"]
 Adapter = Literal["lora", "qlora", "none"]
 Schedule = Literal["linear", "cosine", "constant"]
+Framework = Literal["pytorch", "tensorflow"]
 
 
 class Lora(Part):
@@ -40,6 +41,12 @@ class TranslationTask(Part):
 class Training(Part):
     """What is learned from the rows, and how. The optimizer is AdamW; gradients are clipped to norm 1."""
 
+    framework: Framework = Field(
+        default="pytorch",
+        description="What trains. `tensorflow`: Keras 3 on TensorFlow, in the image `training-tensorflow`, on one host "
+        "and for base models of the families llama, mistral and qwen2; a second job, of the PyTorch image, evaluates "
+        "and packages the model.",
+    )
     method: Method = Field(
         default="sft",
         description="`sft`: conversations, with loss on the answers alone. `dpo`: rows with `chosen` and `rejected`, "
@@ -134,8 +141,27 @@ class Training(Part):
             raise ValueError("`packing` is not there for `method: dpo`: leave it out")
         if self.sharding is True and self.adapter == "qlora":
             raise ValueError("`sharding` is not there for `adapter: qlora`: leave it out, or set `adapter: lora`")
+        self._check_framework()
         if self.max_steps and self.epochs != default["epochs"].default:
             raise ValueError("`epochs` has no effect with `max_steps`: leave one of them out")
         if self.max_steps and self.warmup_steps > self.max_steps:
             raise ValueError(f"`warmup_steps` is more than `max_steps`, {self.max_steps}: lower it")
         return self
+
+    def _check_framework(self) -> None:
+        """Refuse what the TensorFlow trainer has not."""
+        if self.framework == "pytorch":
+            return
+        lacking = {
+            "method: dpo": self.method == "dpo",
+            "adapter: qlora": self.adapter == "qlora",
+            "lora.dropout": bool(self.lora.dropout),
+            "packing": self.packing,
+            "sharding: true": self.sharding is True,
+            "gradient_checkpointing: true": self.gradient_checkpointing is True,
+        }
+        if found := next((setting for setting, there in lacking.items() if there), ""):
+            raise ValueError(
+                f"`{found}` is not there for `framework: tensorflow`: leave it out, or leave `framework` out, so that "
+                "PyTorch trains"
+            )

@@ -19,12 +19,14 @@ it: so whoever collects the run knows what was submitted, though jobs can write 
 
 
 class StoredSpec(NamedTuple):
-    """Location of a job's RunSpec, and its sha256."""
+    """What a job is given in the bucket of runs: its RunSpec, and in the second of two jobs what the first one left."""
 
     folder: str
-    """Key of the folder, in the bucket of runs, that holds run.json alone."""
+    """Key of the folder that holds run.json alone."""
     sha256: str
     """Of run.json."""
+    trained: str = ""
+    """Key of the folder that the trainer's job left; empty: of a run's only job, or of the first one."""
 
 
 class Pinned(Part):
@@ -66,6 +68,13 @@ class Compute(Part):
         return self
 
 
+class TrainerJob(Part):
+    """What the first job of a run with two runs: a trainer that is not the training image's own code."""
+
+    image: str = Field(description="Its reference, by digest.")
+    command: list[str] = Field(min_length=1, description="The program and its arguments.")
+
+
 def _migrate_1(data: dict[str, Any]) -> dict[str, Any]:
     """Migrates to run/2, which holds a recipe/2."""
     recipe = data.get("recipe")
@@ -87,15 +96,22 @@ class RunSpec(Document):
     dataset: Pinned
     base_model: Pinned
     image: str = Field(description="The training image's reference, by digest.")
+    trainer: TrainerJob | None = Field(
+        default=None,
+        exclude_if=lambda trainer: trainer is None,
+        description="What a first job trains with; the training image then evaluates in a second one.",
+    )
     kit_version: str
     compute: Compute | None = Field(default=None, description="In a cloud; runs of equal inputs may differ in it.")
 
     @property
-    def inputs(self) -> tuple[Recipe, Pinned, Pinned, str]:
-        """What identifies a run's inputs: runs with equal inputs end with equal weights."""
-        return self.recipe, self.dataset, self.base_model, self.image
+    def inputs(self) -> tuple[Recipe, Pinned, Pinned, str, TrainerJob | None]:
+        """What identifies a run's inputs: runs with equal inputs end with equal weights, if the kit trains."""
+        return self.recipe, self.dataset, self.base_model, self.image, self.trainer
 
 
+RunJob = Literal["", "trainer", "evaluation"]
+"""The job that a run with a trainer of its own is at."""
 RunStatus = Literal["pending", "running", "completed", "failed", "stopped"]
 
 
@@ -105,7 +121,8 @@ class RunState(Document):
     SCHEMA: ClassVar[str] = "run-state/1"
 
     id: str
-    status: RunStatus
+    status: RunStatus = Field(description="`pending`: whoever follows or collects the run starts its (next) job.")
+    job: RunJob = Field(default="", description="Of a run with two jobs: the one that it is at.")
     started: str = ""
     ended: str = ""
     pid: int = Field(

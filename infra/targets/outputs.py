@@ -43,7 +43,11 @@ def stack_outputs(
         "project": project,
         "store": {"url": store},
         "signing": {"private_key": private_key, "public_key": public_key},
-        "training": {"image": training_image, "runs": runs},
+        "training": {
+            "image": training_image,
+            "tensorflow_image": settings.images.training_tensorflow,
+            "runs": runs,
+        },
         "endpoints": endpoints,
         **own,
     }

@@ -25,6 +25,7 @@ class Name(StrEnum):
     """The kit's images."""
 
     training = "training"
+    training_tensorflow = "training-tensorflow"
     serving = "serving"
     serving_vllm = "serving-vllm"
 

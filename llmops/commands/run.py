@@ -1,5 +1,6 @@
 """train, runs: train recipes, and manage their runs."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,7 +113,7 @@ def _start(platform: "Platform", path: Path, machines: dict[str, Any], again: bo
 
     compute = other_machines(platform, platform.require_runs(), machines)
     recipe = parse_recipe(path)  # its mistakes come before anything that takes time
-    cost = look_ahead(platform, compute, recipe.name, say)
+    cost = look_ahead(platform, compute, recipe.name, say, jobs=2 if recipe.has_two_jobs else 1)
     plan = plan_run(platform, path, say, machines)
     if plan.same and not again:
         why = "same recipe, data, base model and image"
@@ -132,7 +133,7 @@ def _go_on(
 ) -> "RunCost | None":
     """Resume a run; returns the estimated cost, `known` for some machines."""
     from llmops.plan.training import look_ahead
-    from llmops.runs.runs import other_machines
+    from llmops.runs.runs import is_between, other_machines
 
     run_id, status = run.spec.id, run.state.status
     if status == "completed":
@@ -143,8 +144,10 @@ def _go_on(
         return None
     usual = (asked if run.doubt and asked else run.spec).compute or platform.require_runs()
     compute = other_machines(platform, usual, machines)
-    cost = known[1] if compute == known[0] else look_ahead(platform, compute, run.spec.recipe.name, say)
-    say(f"run {run_id} resumes from its last checkpoint ({why}; it was {status})")
+    jobs = 2 if run.spec.trainer and run.state.job != "evaluation" else 1
+    cost = known[1] if compute == known[0] else look_ahead(platform, compute, run.spec.recipe.name, say, jobs=jobs)
+    goes_on = "has trained, and is evaluated now" if is_between(run) else "resumes from its last checkpoint"
+    say(f"run {run_id} {goes_on} ({why}; it was {status})")
     platform.resume(run_id, say, compute, asked)
     return cost
 
@@ -256,6 +259,8 @@ def show_run(context: typer.Context, run: _RunId, as_json: Json = False) -> None
         "dataset": f"{spec.dataset.name} sha256:{spec.dataset.sha256}",
         "base_model": f"{spec.base_model.name} sha256:{spec.base_model.sha256}",
         "image": spec.image,
+        "trainer": f"{spec.trainer.image}: {shlex.join(spec.trainer.command)}" if spec.trainer else "",
+        "job": state.job,
         "kit_version": spec.kit_version,
         "process": state.pid if state.pid and state.status == "running" else "",
         "machines": _machines(spec.compute) if spec.compute else "",
@@ -363,16 +368,22 @@ def collect_runs(
 ) -> None:
     """Number, sign and store the results of completed runs, watched or not. Safe to repeat.
 
+    Of runs with a trainer of its own that has ended, it starts the second job.
+
     In a cloud, weights are copied there and checked where they lie then:
     on AWS by the SHA-256 that S3 keeps, on Azure by reading them once.
     """
-    from llmops.runs.runs import collect, find_run, uncollected
+    from llmops.runs.runs import collect, find_run, is_between, uncollected
 
     here: Context = context.obj
     chosen = [find_run(here.platform, run)] if run else uncollected(here.platform)
     rows, failed = [], []
     for item in chosen:
         try:
+            if not run and is_between(item):
+                say(f"run {item.spec.id} has trained: its second job starts, which evaluates")
+                here.platform.resume(item.spec.id, say)
+                continue
             ref = collect(here.platform, item, say)
         except KitError as e:
             if run:

@@ -135,8 +135,9 @@ def check_training(
         say: called before slow steps.
 
     Raises:
-        KitError: the base model's configuration or a row can't be used; with the fix.
+        KitError: another trainer trains it; or the base model's configuration or a row can't be used; with the fix.
     """
+    _require_estimable(recipe, str(recipe_path))
     with work_folder() as work:
         (work / "outline").mkdir()
         folder = fetch_outline(platform, recipe.base_model, work / "outline", say, recipe_path.parent)
@@ -156,13 +157,31 @@ def check_run(spec: RunSpec, platform: Platform, own: Compute, prices: Prices, s
         say: called before slow steps.
 
     Raises:
-        KitError: the base model's configuration can't be used; with the fix.
+        KitError: another trainer trains it; or the base model's configuration can't be used; with the fix.
     """
+    _require_estimable(spec.recipe, f"run {spec.id}")
     with work_folder() as work:
         (work / "outline").mkdir()
         ref = platform.store().require_identity(spec.base_model.name, spec.base_model.sha256)
         folder = stored_outline(platform, ref, work / "outline")
         return _held_against_machines(spec.recipe, folder, None, own, prices, work, say)
+
+
+def _require_estimable(recipe: Recipe, where: str) -> None:
+    """Refuses a recipe that the kit's PyTorch trainer does not train: only its memory and time are known."""
+    if recipe.trainer:
+        raise KitError(
+            "nobody knows what another trainer than the kit's takes",
+            where=f"{where}: trainer",
+            fix="leave `trainer` out to see what the kit's own takes with the same `training`",
+        )
+    if recipe.training.framework != "pytorch":
+        raise KitError(
+            "what TensorFlow needs of memory and time is not estimated",
+            where=f"{where}: training.framework",
+            fix="leave `--check` out and watch peak_mb of the first steps; or check the recipe without "
+            "training.framework, as PyTorch would train it",
+        )
 
 
 def _held_against_machines(

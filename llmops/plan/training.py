@@ -32,7 +32,7 @@ class RunCost:
         return asdict(self)
 
 
-def look_ahead(platform: Platform, compute: Compute | None, recipe: str, say: Say) -> RunCost | None:
+def look_ahead(platform: Platform, compute: Compute | None, recipe: str, say: Say, *, jobs: int = 1) -> RunCost | None:
     """Prints the expected cost of a run, and checks that the account's quotas allow its machines.
 
     Args:
@@ -40,6 +40,7 @@ def look_ahead(platform: Platform, compute: Compute | None, recipe: str, say: Sa
         compute: the run's machines.
         recipe: its recipe's name.
         say: called with the cost, and with what could not be looked up.
+        jobs: how many jobs the run has, one after the other.
 
     Returns:
         The cost; None if it runs on this machine.
@@ -50,21 +51,22 @@ def look_ahead(platform: Platform, compute: Compute | None, recipe: str, say: Sa
     hire = platform.hire(compute) if compute else None
     if compute is None or hire is None:
         return None
-    cost = run_cost(compute, hire, [run for run in platform.find(f"{recipe}-") if run.spec.recipe.name == recipe])
+    cost = run_cost(compute, hire, [run for run in platform.find(f"{recipe}-") if run.spec.recipe.name == recipe], jobs)
     say(cost.words)
     require_quotas(compute, hire, say)
     return cost
 
 
-def run_cost(compute: Compute, hire: Hire, before: Sequence[Run]) -> RunCost:
+def run_cost(compute: Compute, hire: Hire, before: Sequence[Run], jobs: int = 1) -> RunCost:
     """Returns the cost of a run: the likely one from earlier runs on the same machines, and the maximum until it is
     stopped.
     """
     known = [run.state.usd for run in before if _is_alike(run, compute) and run.state.usd is not None]
     runs = "1 complete run" if len(known) == 1 else f"{len(known)} complete runs"
     hourly = hire.price.amount * compute.instances if hire.price else None
-    hours = compute.max_hours + hire.kept_minutes / 60
+    hours = jobs * (compute.max_hours + hire.kept_minutes / 60)
     words = f"{compute.instances} x {compute.instance_type} for {hours:g} h"
+    words += f" in {jobs} jobs" if jobs > 1 else ""
     return RunCost(
         usd_an_hour=hourly,
         likely_usd=median(known) if known else None,

@@ -3,6 +3,10 @@
 runs/<run>/input/spec/run.json   what was asked for       runs/<run>/checkpoints/   what outlives an attempt
 runs/<run>/output/<job>/…        what an attempt made     schedules/<name>/<run>/   the spec that a schedule repeats
 
+A run with a trainer of its own has two kinds of jobs: attempts at training, and once one of them is complete, attempts
+at evaluating what it left. Whoever follows, collects or resumes the run starts the next one; two who do so at once name
+the same job, and a cloud makes a name once.
+
 Jobs may write in that place (on Azure everywhere in it), so a run.json there proves nothing by itself. The request of
 each job names its sha256, and the cloud keeps requests as they were made: a run.json that no job names is in doubt.
 """
@@ -13,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from contract.documents.run import Compute, RunSpec, RunState, StoredSpec
+from contract.documents.run import Compute, RunSpec, RunState, StoredSpec, TrainerJob
 from contract.errors import DocumentError, KitError, NotFoundError, RunError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import SPEC, run_key, run_spec_key
@@ -45,8 +49,8 @@ class CloudRuns(ABC):
         self._stack, self._objects, self._usual = stack, objects, usual
 
     def submit(self, spec: RunSpec, say: Say) -> None:
-        """Lay out the run's folder, and create its job."""
-        self._lay_out(spec, 1, say)
+        """Lay out the run's folder, and create its job, the first one if it has two."""
+        self._lay_out(spec, 1, "", say)
 
     def find(self, run: str) -> list[Run]:
         """Runs whose id begins with `run`, newest first; a job that a schedule started is a run of its own."""
@@ -58,9 +62,23 @@ class CloudRuns(ABC):
             runs = [each for each in found if each]
         return sorted(runs, key=lambda r: (r.spec.created, r.spec.id), reverse=True)
 
-    @abstractmethod
     def follow(self, run: str) -> Iterator[str]:
-        """Yields the lines of a run's jobs, and changes of their states."""
+        """Yields the lines of a run's jobs, and changes of their states; starts the second job of a run with two."""
+        told = 0
+        while True:
+            yield from self._follow(run, told)
+            jobs = self._jobs(run)
+            if self._is_between(run):
+                self._go_on(run)
+                told = len(jobs)
+            elif all(self._has_ended(job) for job in jobs):
+                return
+            else:  # another caller has started the second one
+                told = sum(self._has_ended(job) for job in jobs)
+
+    @abstractmethod
+    def _follow(self, run: str, known: int) -> Iterator[str]:
+        """Yields the lines of a run's jobs but the first `known` ones, and changes of states, until all have ended."""
 
     def stop(self, run: str) -> None:
         """Stop its job, and wait until what it wrote is stored."""
@@ -91,8 +109,8 @@ class CloudRuns(ABC):
         )
         spec = own.model_copy(update={"compute": compute or own.compute or self._usual})
         # An attempt that is listed and can't be described yet is the one that is wanted: it is not started twice.
-        shown = [number for number, name in self._attempts(run, names) if self._describe(name)]
-        self._lay_out(spec, max(shown, default=0) + 1, say)
+        shown = {number: job for number, name in self._attempts(run, names) if (job := self._describe(name))}
+        self._lay_out(spec, max(shown, default=0) + 1, self._trained(spec, list(shown.values())), say)
 
     def request(self, run: str) -> dict[str, Any]:
         """Returns the request that was sent for a run's first job."""
@@ -102,6 +120,12 @@ class CloudRuns(ABC):
             raise no_run(run)
         if found.doubt:
             raise doubtful(found)
+        if found.spec.trainer:
+            raise RunError(
+                "has two jobs, and is no single request",
+                where=f"run {run}",
+                fix="`llmops train RECIPE --again` starts the first one, `llmops runs collect` the second one",
+            )
         first = next(job for _, name in self._attempts(run, names) if (job := self._describe(name)))
         stored = StoredSpec(self._spec_folder(first), self._spec_sha256(first))
         return self._request(found.spec, 1, stored)
@@ -117,6 +141,10 @@ class CloudRuns(ABC):
     @abstractmethod
     def remove(self) -> None:
         """Stop what runs, and let the cloud forget every job; the files are the place's matter."""
+
+    def _prepare(self, trainer: TrainerJob) -> None:
+        """Make what a trainer's job takes its image from, where a request can't name the image itself."""
+        del trainer
 
     @abstractmethod
     def _create(self, request: dict[str, Any], say: Say) -> None:
@@ -166,6 +194,13 @@ class CloudRuns(ABC):
         """Returns the key of the folder that holds a job's model."""
 
     @abstractmethod
+    def _evaluates(self, job: Job) -> bool:
+        """Returns whether a job got what another one had trained."""
+
+    @abstractmethod
+    def _is_complete(self, job: Job) -> bool: ...
+
+    @abstractmethod
     def _has_ended(self, job: Job) -> bool: ...
 
     @abstractmethod
@@ -176,19 +211,48 @@ class CloudRuns(ABC):
     def _stop(self, name: str) -> None:
         """Ask a job to stop."""
 
-    def _lay_out(self, spec: RunSpec, attempt: int, say: Say) -> None:
+    def _trained(self, spec: RunSpec, jobs: Sequence[Job]) -> str:
+        """Returns the key of the folder that a run's next job evaluates; empty: it trains."""
+        if spec.trainer is None:
+            return ""
+        trained = [job for job in jobs if self._is_complete(job) and not self._evaluates(job)]
+        return self._model_folder(spec.id, trained[-1]) if trained else ""
+
+    def _is_between(self, run: str) -> bool:
+        found = self._load(run, self._job_names(run))
+        return found is not None and (found.state.status, found.state.job) == ("pending", "evaluation")
+
+    def _go_on(self, run: str) -> None:
+        try:
+            self.resume(run, None, lambda _: None)
+        except RunError:
+            if self._is_between(run):
+                raise  # else another caller was faster
+
+    def _at(self, state: RunState, spec: RunSpec, jobs: Sequence[Job]) -> RunState:
+        """Returns the state of a run with two jobs: it is complete when its second one is."""
+        if spec.trainer is None:
+            return state
+        evaluates = bool(jobs) and self._evaluates(jobs[-1])
+        if state.status == "completed" and not evaluates:
+            return state.model_copy(update={"status": "pending", "job": "evaluation", "ended": ""})
+        return state.model_copy(update={"job": "evaluation" if evaluates else "trainer"})
+
+    def _lay_out(self, spec: RunSpec, attempt: int, trained: str, say: Say) -> None:
         spec = spec.model_copy(update={"compute": spec.compute or self._usual})
         key, content = run_spec_key(spec.id, attempt), spec.to_json().encode()
-        stored = StoredSpec(key.removesuffix(f"/{SPEC}"), sha256_bytes(content))
+        stored = StoredSpec(key.removesuffix(f"/{SPEC}"), sha256_bytes(content), trained)
         request = self._request(spec, attempt, stored)  # first: it refuses what can't be
         self._objects.put(key, content)
+        if spec.trainer and not trained:
+            self._prepare(spec.trainer)
         self._create(request, say)
 
     def _load(self, run: str, names: set[str]) -> Run | None:
         """Returns a run, or None if its spec is gone: files of runs expire."""
         jobs = [job for _, name in self._attempts(run, names) if (job := self._describe(name))]
         found = self._spec(run, jobs)
-        return Run(found[0], self._state(run, jobs), found[1]) if found else None
+        return Run(found[0], self._at(self._state(run, jobs), found[0], jobs), found[1]) if found else None
 
     def _spec(self, run: str, jobs: Sequence[Job]) -> tuple[RunSpec, str] | None:
         """Returns the spec of the newest job that names its sha256; else any stored one, and why it is in doubt."""

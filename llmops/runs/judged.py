@@ -57,7 +57,6 @@ def judged_files(version: Version, checked: str, spec: RunSpec, platform: Platfo
         verdicts |= find_verdicts(platform, JudgedAnswers(suite, suites[suite.name], before, after), verdicts, say)
     found = assess(spec.recipe, suites, answers, verdicts)
     base = store.manifest(store.require_identity(spec.base_model.name, spec.base_model.sha256))
-    assert manifest.training
     data = DatasetManifest.load(dataset / MANIFEST)
     files = {
         JUDGEMENTS: Judgements.new(verdicts=dict(sorted(verdicts.items()))).to_json().encode(),

@@ -45,6 +45,11 @@ def _head(report: RunReport) -> str:
         f"base model {spec.base_model.name} sha256:{spec.base_model.sha256[:12]}",
         f"dataset {spec.dataset.name} sha256:{spec.dataset.sha256[:12]}; kit {spec.kit_version}",
     ]
+    if spec.recipe.trainer:
+        lines.append(
+            f"trained by {spec.recipe.trainer.image}, a trainer other than the kit's: what is told of its training is "
+            "its own word; whether it resumes to the same bits is not tested, and `train --check` knows nothing of it"
+        )
     notes = "".join(f"<p class='soft'>{escape(line)}</p>" for line in lines)
     reasons = bullets(gate.reasons) if gate else ""
     shown = f"<p class='verdict {'passed' if passed else 'failed'}'>gate: {verdict}</p>"

@@ -55,7 +55,7 @@ def check_output(version: Version, spec: RunSpec, store: Store) -> str:
     suites = load_suites(spec.recipe.evaluation.suites, dataset)
     verdict = assess(spec.recipe, suites, read_answers(version, manifest, where), None)
     _compare(manifest, {"evaluation": verdict.evaluation, "gate": verdict.gate, "golden": verdict.golden}, where)
-    if manifest.training is None:
+    if manifest.training is None and spec.trainer is None:
         raise IntegrityError("says nothing of the training", where=f"{where}: training", fix=_FIX)
     data = DatasetManifest.load(dataset / MANIFEST)
     card = model_card(spec.recipe, base, data, verdict.evaluation, verdict.gate, manifest.training).encode()

@@ -23,6 +23,7 @@ from llmops.evaluation.judging import require_keys
 from llmops.platforms.platform import Platform, Run, Say, doubtful
 from llmops.runs.judged import judged_files
 from llmops.runs.receipts import check_output
+from llmops.runs.trainers import check_base, check_framework, find_trainer
 from llmops.store.store import now
 
 
@@ -52,16 +53,19 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
 
     compute = other_machines(platform, platform.require_runs(), machines or {})
     recipe = parse_recipe(recipe_path)
+    check_framework(platform, recipe, recipe_path, compute, say)
     try:
         require_keys(recipe.evaluation.suites)
     except KitError as e:  # whoever collects the run needs it
         say(f"warning: {e}")
     recipe = recipe.model_copy(update={"evaluation": pin_scorers(platform, recipe.evaluation)})
+    trainer = find_trainer(platform, recipe, recipe_path, say)
     dataset = put_dataset(platform, recipe, recipe_path, say)
     # Its form for CPUs can wait until somebody serves it: `llmops models convert`.
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent, openvino=False)
     manifest = platform.store().signed_manifest(base, platform.outputs.signing.public_key)
     manifest.require_task(f"{recipe_path}: base_model.source", "text-generation")
+    check_base(platform, recipe, base)
     spec = RunSpec.new(
         id=f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}",
         created=now(),
@@ -69,6 +73,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
         dataset=dataset.model_dump(),
         base_model=Pinned(name=base.name, sha256=base.sha256).model_dump(),
         image=platform.outputs.training.image,
+        trainer=trainer.model_dump() if trainer else None,
         kit_version=__version__,
         compute=compute.model_dump() if compute else None,
     )
@@ -168,6 +173,9 @@ def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
     ref = store.of_run(name, run_id)
     if ref is None:
         if run.state.status != "completed":
+            if is_between(run):
+                platform.resume(run_id, say)
+                run = find_run(platform, run_id)
             raise not_complete(run)
         if run.doubt:
             raise doubtful(run)
@@ -184,9 +192,17 @@ def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
     return ref
 
 
+def is_between(run: Run) -> bool:
+    """Returns whether a run's first job is complete, and its second one was not started: `Platform.resume` does it."""
+    return run.state.status == "pending" and run.state.job == "evaluation"
+
+
 def not_complete(run: Run) -> RunError:
     """Error for a run without a model version."""
     run_id, status = run.spec.id, run.state.status
+    if is_between(run):
+        what = "has trained, and is not evaluated yet"
+        return RunError(what, where=f"run {run_id}", fix=f"`llmops runs follow {run_id}` starts its second job")
     if status == "running":
         return RunError("is still running", where=f"run {run_id}", fix=f"`llmops runs follow {run_id}` waits for it")
     what = f"{status}: {run.state.failure}" if run.state.failure else status
@@ -204,10 +220,12 @@ def _best(runs: list[Run]) -> Run | None:
 
 
 def uncollected(platform: Platform) -> list[Run]:
-    """Returns the completed runs whose version is not in the store yet."""
+    """Returns the completed runs whose version is not in the store yet, and those whose second job nobody started."""
     store = platform.store()
     return [
-        r for r in platform.find() if r.state.status == "completed" and not store.of_run(r.spec.recipe.name, r.spec.id)
+        r
+        for r in platform.find()
+        if (r.state.status == "completed" and not store.of_run(r.spec.recipe.name, r.spec.id)) or is_between(r)
     ]
 
 

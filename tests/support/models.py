@@ -125,6 +125,13 @@ def training_python() -> str:
         return str(python_of(build_environment("training", _LOCKS / "training.txt", lambda _: None).folder))
 
 
+def tensorflow_python() -> str:
+    """An interpreter with the packages of the image training-tensorflow, from its lock, kept in the cache."""
+    with _locked(cache_dir() / "tests" / "venvs" / "training-tensorflow"):
+        lock = _LOCKS / "training-tensorflow.txt"
+        return str(python_of(build_environment("training-tensorflow", lock, lambda _: None).folder))
+
+
 def training_environ() -> dict[str, str]:
     """This process's environment, and what the training image adds to it: this checkout, and the second environment."""
     here = Path(training_python()).parents[1]

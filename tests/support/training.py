@@ -113,8 +113,8 @@ def join_hosts(containers: list[TrainingFolders]) -> None:
         folders.resources.write_text(json.dumps(place))
 
 
-def start_job(folders: TrainingFolders, **popen: Any) -> subprocess.Popen[str]:
-    """Start the job as the image would: an emptied environment, its own root."""
+def start_job(folders: TrainingFolders, *command: str, **popen: Any) -> subprocess.Popen[str]:
+    """Start the job as the image would: an emptied environment, its own root. `command`: another image's."""
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(folders.root),
@@ -123,7 +123,7 @@ def start_job(folders: TrainingFolders, **popen: Any) -> subprocess.Popen[str]:
         EXPORT_VARIABLE: training_environ()[EXPORT_VARIABLE],
     }
     return subprocess.Popen(
-        [training_python(), "-m", "training", "train"],
+        command or [training_python(), "-m", "training", "train"],
         cwd=folders.root,
         env=environment,
         stdout=subprocess.PIPE,
@@ -133,10 +133,12 @@ def start_job(folders: TrainingFolders, **popen: Any) -> subprocess.Popen[str]:
     )
 
 
-def run_script(script: Path, *arguments: object) -> list[str]:
-    """Run a script in the training image's environment; the lines that it printed. AssertionError if it fails."""
+def run_script(script: Path, *arguments: object, python: str = "") -> list[str]:
+    """Run a script in the training image's environment, or with another interpreter; the lines that it printed.
+    AssertionError if it fails.
+    """
     done = subprocess.run(
-        [training_python(), str(script), *map(str, arguments)],
+        [python or training_python(), str(script), *map(str, arguments)],
         env=training_environ(),
         capture_output=True,
         text=True,
@@ -146,6 +148,6 @@ def run_script(script: Path, *arguments: object) -> list[str]:
     return done.stdout.splitlines()
 
 
-def script_result(script: Path, *arguments: object) -> Any:
+def script_result(script: Path, *arguments: object, python: str = "") -> Any:
     """The JSON in the last line that a script printed."""
-    return json.loads(run_script(script, *arguments)[-1])
+    return json.loads(run_script(script, *arguments, python=python)[-1])

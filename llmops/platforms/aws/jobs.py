@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError
 
 from clouds.aws.errors import error_code, explained, find
-from clouds.aws.jobs import SPEC_CHANNEL, JobPlace, job_ending, job_name, training_job
+from clouds.aws.jobs import SPEC_CHANNEL, TRAINED_CHANNEL, JobPlace, job_ending, job_name, training_job
 from contract.documents.outputs import StackOutputs
 from contract.documents.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec
 from contract.errors import KitError
@@ -43,9 +43,9 @@ class AwsRuns(CloudRuns):
         self._outputs, self._aws, self._clients = outputs, outputs.aws, clients
         self._scheduled = re.compile(rf"{re.escape(outputs.aws.job_prefix)}-{_EXECUTION}")
 
-    def follow(self, run: str) -> Iterator[str]:
-        """Yields the run's lines from CloudWatch Logs, and the job's transitions."""
-        return follow_jobs(self._clients, lambda: self._jobs(run), self._prices)
+    def _follow(self, run: str, known: int) -> Iterator[str]:
+        """Yields the lines from CloudWatch Logs, and the jobs' transitions."""
+        return follow_jobs(self._clients, lambda: self._jobs(run), self._prices, known)
 
     def halt(self, say: Say) -> None:
         """Stop all jobs, and let their warm pools go.
@@ -163,6 +163,12 @@ class AwsRuns(CloudRuns):
 
     def _model_folder(self, run: str, job: Job) -> str:
         return urlsplit(job.get("ModelArtifacts", {}).get("S3ModelArtifacts", "")).path.strip("/")
+
+    def _evaluates(self, job: Job) -> bool:
+        return any(channel["ChannelName"] == TRAINED_CHANNEL for channel in job["InputDataConfig"])
+
+    def _is_complete(self, job: Job) -> bool:
+        return job["TrainingJobStatus"] == "Completed"
 
     def _has_ended(self, job: Job) -> bool:
         return has_ended(job)

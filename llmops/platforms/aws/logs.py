@@ -27,7 +27,7 @@ _FIRST = "algo-1"
 Line = tuple[float, str]  # its time in seconds, and its text
 
 
-def follow_jobs(clients: AwsClients, look: Callable[[], list[Job]], prices: Prices) -> Iterator[str]:
+def follow_jobs(clients: AwsClients, look: Callable[[], list[Job]], prices: Prices, known: int = 0) -> Iterator[str]:
     """Yields the lines of a run's jobs from the first, and new ones as they come, until the last job has ended.
 
     Progress lines get what the run has cost by then. Lines of other nodes than the first begin with the node's name.
@@ -36,12 +36,13 @@ def follow_jobs(clients: AwsClients, look: Callable[[], list[Job]], prices: Pric
         clients: of the stack's account.
         look: describes the run's jobs, oldest first.
         prices: of the region.
+        known: how many of the jobs were told already.
 
     Raises:
-        RunError: the run has no job.
+        RunError: the run has no (further) job.
     """
-    count = len(_wait_for_job(look))
-    for number in range(count):
+    count = len(_wait_for_job(look, known))
+    for number in range(known, count):
         lines = _JobLines(clients)
         live = False
         while True:
@@ -58,9 +59,9 @@ def follow_jobs(clients: AwsClients, look: Callable[[], list[Job]], prices: Pric
         yield said
 
 
-def _wait_for_job(look: Callable[[], list[Job]]) -> list[Job]:
+def _wait_for_job(look: Callable[[], list[Job]], known: int) -> list[Job]:
     deadline = time.monotonic() + _SHOWN_SECONDS
-    while not (jobs := look()):
+    while len(jobs := look()) <= known:
         if time.monotonic() > deadline:
             raise RunError("SageMaker has no job of this run", fix="`llmops train --resume RUN` starts one")
         time.sleep(_POLL_SECONDS)

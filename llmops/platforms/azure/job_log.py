@@ -22,7 +22,9 @@ _STDOUT = re.compile(r"user_logs/std_log\D*(?P<node>\d*)\D*\.txt")
 _SHOWN_SECONDS = 120  # a job that was just created may not be shown for so long
 
 
-def follow_jobs(look: Callable[[], list[Job]], clusters: dict[str, AzureCompute], prices: Prices) -> Iterator[str]:
+def follow_jobs(
+    look: Callable[[], list[Job]], clusters: dict[str, AzureCompute], prices: Prices, known: int = 0
+) -> Iterator[str]:
     """Yields the lines of a run's jobs from the first, and new ones as they come, until the last job has ended.
 
     Progress lines get what the run has cost by then. Lines of other nodes than the first begin with the node's name.
@@ -31,12 +33,13 @@ def follow_jobs(look: Callable[[], list[Job]], clusters: dict[str, AzureCompute]
         look: describes the run's jobs, oldest first, with their run's details.
         clusters: of the stack, by name.
         prices: of the location.
+        known: how many of the jobs were told already.
 
     Raises:
-        RunError: the run has no job.
+        RunError: the run has no (further) job.
     """
-    count = len(_wait_for_job(look))
-    for number in range(count):
+    count = len(_wait_for_job(look, known))
+    for number in range(known, count):
         lines, status = _UnreadLines(), ""
         while True:
             jobs = look()[: number + 1]
@@ -56,9 +59,9 @@ def follow_jobs(look: Callable[[], list[Job]], clusters: dict[str, AzureCompute]
         yield said
 
 
-def _wait_for_job(look: Callable[[], list[Job]]) -> list[Job]:
+def _wait_for_job(look: Callable[[], list[Job]], known: int) -> list[Job]:
     deadline = time.monotonic() + _SHOWN_SECONDS
-    while not (jobs := look()):
+    while len(jobs := look()) <= known:
         if time.monotonic() > deadline:
             raise RunError("Azure ML has no job of this run", fix="`llmops train --resume RUN` starts one")
         time.sleep(POLL_SECONDS)

@@ -5,15 +5,18 @@ https://learn.microsoft.com/rest/api/azureml/jobs
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from clouds.azure.arm import ResourceManager
+from clouds.azure.assets import archived
 from clouds.azure.jobs import (
     JOBS_TAG,
     RUN_TAG,
     SCHEDULED_RUN,
     SPEC_INPUT,
+    TRAINED_INPUT,
     AzureJobContext,
     command_job,
     job_name,
@@ -22,7 +25,8 @@ from clouds.azure.jobs import (
 from clouds.azure.names import work_url, workspace_id
 from clouds.azure.session import AzureSession
 from contract.documents.outputs import StackOutputs
-from contract.documents.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec
+from contract.documents.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec, TrainerJob
+from contract.integrity.digest import sha256_bytes
 from contract.layout import FAILURE as FAILURE_FILE
 from llmops.plan.prices import Prices, load_prices
 from llmops.platforms.azure.job_log import follow_jobs
@@ -32,6 +36,8 @@ from llmops.platforms.platform import Say
 from llmops.runs.cloud_runs import CloudRuns, Job
 
 _AT_ONCE = 8
+_TRAINERS = "-trainers"
+"""Ends the name of the environment that has the images of trainers, after that of the training image's."""
 
 
 class AzureRuns(CloudRuns):
@@ -45,9 +51,9 @@ class AzureRuns(CloudRuns):
         self._history = RunHistory(session.arm, self._workspace)
         self._scheduled: set[str] | None = None
 
-    def follow(self, run: str) -> Iterator[str]:
+    def _follow(self, run: str, known: int) -> Iterator[str]:
         """Yields the lines of the run's nodes, and changes of its jobs' states."""
-        return follow_jobs(lambda: self._jobs(run), self._azure.computes, self._prices)
+        return follow_jobs(lambda: self._jobs(run), self._azure.computes, self._prices, known)
 
     def halt(self, say: Say) -> None:
         """Cancels all jobs; a cluster releases its nodes when its idle time is over."""
@@ -58,6 +64,9 @@ class AzureRuns(CloudRuns):
         self.halt(lambda _: None)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(lambda job: self._arm.delete(self._id(job["name"])), self._list()))
+        if own := self._azure.environments.get("training", ""):
+            for version in self._arm.list(f"{own.partition('/versions/')[0]}{_TRAINERS}/versions"):
+                self._arm.put(version["id"], archived(version))
 
     @cached_property
     def _prices(self) -> Prices:
@@ -80,8 +89,23 @@ class AzureRuns(CloudRuns):
         )
 
     def _request(self, spec: RunSpec, attempt: int, stored: StoredSpec) -> dict[str, Any]:
-        name = self._job_name(spec.id, attempt)
-        return {"name": name, "properties": command_job(name, spec.id, spec, stored, self._place)}
+        name, place = self._job_name(spec.id, attempt), self._place
+        if spec.trainer and not stored.trained:
+            place = replace(place, environment=self._environment(spec.trainer))
+        return {"name": name, "properties": command_job(name, spec.id, spec, stored, place)}
+
+    def _prepare(self, trainer: TrainerJob) -> None:
+        """Puts a version of an environment for the trainer's image; an equal one is adopted.
+
+        https://learn.microsoft.com/rest/api/azureml/environment-versions/create-or-update
+        """
+        what = {"image": trainer.image, "osType": "Linux", "tags": dict(self._azure.tags), "isArchived": False}
+        self._arm.put(self._environment(trainer), {"properties": what})
+
+    def _environment(self, trainer: TrainerJob) -> str:
+        """Returns the id of the version for a trainer's image, which can't change later on."""
+        own = self._azure.environments["training"].partition("/versions/")[0]
+        return f"{own}{_TRAINERS}/versions/{sha256_bytes(trainer.image.encode())[:12]}"
 
     def _create(self, request: dict[str, Any], say: Say) -> None:
         id_ = self._id(request["name"])
@@ -140,6 +164,12 @@ class AzureRuns(CloudRuns):
     def _output(self, job: Job, name: str) -> str:
         """Returns the key of the folder that an output was written to, in which a schedule's job names itself."""
         return key_of(job["properties"]["outputs"][name]["uri"].replace(SCHEDULED_RUN, job["name"]))
+
+    def _evaluates(self, job: Job) -> bool:
+        return TRAINED_INPUT in job["properties"]["inputs"]
+
+    def _is_complete(self, job: Job) -> bool:
+        return status_of(job) == "Completed"
 
     def _has_ended(self, job: Job) -> bool:
         return has_ended(job)

@@ -27,6 +27,7 @@ _JOBS = (
     f"{_ML}/jobs/cancel/action",
     f"{_ML}/environments/read",
     f"{_ML}/environments/versions/read",
+    f"{_ML}/environments/versions/write",
     f"{_ML}/computes/read",
     f"{_ML}/datastores/read",
     f"{_ML}/experiments/runs/read",

@@ -2,8 +2,9 @@
 
 runs/<id>/run.json    what was asked for          runs/<id>/log.txt    what it printed, over all its starts
 runs/<id>/state.json  what was seen of it last    runs/<id>/root/      what stands for `/` of its container
-runs/<id>/start.json  how it was started
+runs/<id>/start.json  how it was started             runs/<id>/trainer/   the same of its first job, if it has two
 
+A run with a trainer of its own has two jobs, one after the other: whoever follows or collects it starts the second one.
 What runs is the image's code on the run's data: it gets its image, its inputs and its outputs, and not what this user
 has, the signing key above all (hosting/confinement.py). Its outputs are what it may write; nothing else is.
 """
@@ -17,13 +18,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
-from contract.documents.run import RunSpec, RunState
+from contract.documents.run import RunJob, RunSpec, RunState
 from contract.errors import KitError, RunError
 from contract.layout import MANIFEST, SPEC, TrainingFolders
 from hosting import confinement
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
 _STOP_SECONDS = 120  # as long as SageMaker gives a job
 _STOPPED, _START = "stop-requested", "start.json"
 _LONGEST_FAILURE = 4096
+_ROOTS: dict[RunJob, str] = {"": "root", "trainer": "trainer", "evaluation": "root"}
+_EXIT_CODE = "exit_code"
+# A trainer of the user's has no other sign of having ended well. SIGTERM reaches it too: one process group.
+_RECORD_CODE = 'marker=$1; shift; trap : TERM; "$@"; code=$?; echo $code > "$marker"; exit $code'
 _OURS: dict[int, "subprocess.Popen[bytes]"] = {}  # started by this process, which has to reap them
 
 
@@ -49,16 +55,16 @@ class LocalRuns:
     def submit(self, spec: RunSpec, store: Store, say: Say) -> None:
         """Lay out the run's folder, all or nothing, and start its process."""
         partial = self.folder / f".{spec.id}.partial"
-        folders = TrainingFolders(partial / "root")
+        first: RunJob = "trainer" if spec.trainer else ""
         try:
-            for folder in (folders.spec.parent, folders.model, folders.checkpoints, folders.reports):
-                folder.mkdir(parents=True)
-            (partial / "root" / "tmp").mkdir()
+            partial.mkdir()
             spec.write(partial / SPEC)
-            shutil.copyfile(partial / SPEC, folders.spec)
-            folders.channel("dataset").symlink_to(store.dataset_folder(spec.dataset.sha256))
-            folders.channel("base_model").symlink_to(store.model_folder(spec.base_model.sha256))
-            RunState.new(id=spec.id, status="pending").write(partial / "state.json")
+            for root in {_ROOTS[first], _ROOTS[""]}:
+                _lay_out(TrainingFolders(partial / root), partial / SPEC, spec, store)
+            if spec.trainer:
+                left = TrainingFolders(self.folder.absolute() / spec.id / _ROOTS[first]).model
+                TrainingFolders(partial / _ROOTS[""]).channel("trained").symlink_to(left)
+            RunState.new(id=spec.id, status="pending", job=first).write(partial / "state.json")
             partial.rename(self.folder / spec.id)
         except OSError as e:
             raise RunError(f"the run's folder can't be made: {e.strerror}", where=str(partial)) from e
@@ -67,7 +73,7 @@ class LocalRuns:
         self.start(spec.id, say)
 
     def start(self, run: str, say: Say) -> None:
-        """Start the process of a run that has none; it resumes from its last checkpoint."""
+        """Start the process of a run's job that has none; it resumes from its last checkpoint."""
         folder = self.folder / run
         with _locked(folder):
             spec, state = RunSpec.load(folder / SPEC), self.state(run)
@@ -75,12 +81,14 @@ class LocalRuns:
                 raise RunError(f"run {run} is running", where=str(folder), fix=f"`llmops runs follow {run}`")
             if state.status == "completed":
                 raise RunError(f"run {run} is complete", where=str(folder), fix=f"`llmops runs collect {run}`")
-            image = _built(spec.image, say)
-            root = folder / "root"
+            root = folder / _ROOTS[state.job]
+            training = spec.trainer if state.job == "trainer" else None
+            image = _built(training.image if training else spec.image, say)
             _forget_failure(root)
             (folder / _STOPPED).unlink(missing_ok=True)
-            program = self._program(root, image)
-            way = find_way(program, self._user(folder), folder / _START)
+            program = self._program(root, image, training.command if training else None)
+            probe = replace(program, argv=[str(image.python)])  # the trials' interpreter
+            way = find_way(probe, self._user(folder), folder / _START)
             with (folder / "log.txt").open("ab") as log:
                 if not way.keeps_secrets:
                     log.write(f"warning: {unconfined(way)}\n".encode())
@@ -88,11 +96,15 @@ class LocalRuns:
                 process = confinement.start(program, way, folder / _START, log)
             _OURS[process.pid] = process
             began = psutil.Process(process.pid).create_time()
-            state = RunState.new(id=run, status="running", started=now(), pid=process.pid, pid_started=began)
+            state = RunState.new(
+                id=run, status="running", job=state.job, started=now(), pid=process.pid, pid_started=began
+            )
             state.write(folder / "state.json")
 
-    def _program(self, root: Path, image: "ProcessImage") -> confinement.ConfinedProgram:
-        """Returns the training as a confined program with its folders, which links below its root can't widen."""
+    def _program(self, root: Path, image: "ProcessImage", command: list[str] | None) -> confinement.ConfinedProgram:
+        """Returns the training as a confined program with its folders, which links below its root can't widen; of a
+        trainer of the user's, its `command`.
+        """
         from hosting import images
 
         folders = TrainingFolders(root)
@@ -100,19 +112,32 @@ class LocalRuns:
         interpreters = [folder for each in image.interpreters for folder in confinement.interpreter_folders(each)]
         if os.geteuid() == 0:
             image.let_all_read()
+        argv = [str(image.python), "-m", "training", "train"]
+        if command:
+            argv = _recorded(command, image, environ["PATH"], folders)
+            environ |= folders.trainer_environ
+        trained = folders.channel("trained")
         return confinement.ConfinedProgram(
-            argv=[str(image.python), "-m", "training", "train"],
+            argv=argv,
             environ=environ,
             cwd=root,
             inputs=[folders.channel(name).readlink() for name in ("dataset", "base_model")],
-            read=[root, image.app, *dict.fromkeys(interpreters)],
+            # What a trainer left may be unreadable: that must not be taken for a confinement that does not work.
+            read=[
+                root,
+                image.app,
+                *dict.fromkeys(interpreters),
+                *([trained.readlink()] if trained.is_symlink() else []),
+            ],
             write=_writable(root),
             hidden=[self.folder.parent, Path.home()],
         )
 
     def _user(self, folder: Path) -> int:
         """Returns the user of a run: another one for each run, who owns its outputs; 0 if there is no other user."""
-        outputs = _writable(folder / "root")
+        outputs = [
+            each for name in set(_ROOTS.values()) if (folder / name).is_dir() for each in _writable(folder / name)
+        ]
         owner = outputs[0].stat().st_uid
         if os.geteuid() or owner:
             return owner if not os.geteuid() else 0
@@ -137,7 +162,7 @@ class LocalRuns:
         return ended
 
     def follow(self, run: str) -> Iterator[str]:
-        """Yields the lines of log.txt until the process is gone."""
+        """Yields the lines of log.txt until the process is gone; starts the second job of a run that has two."""
         path = self.folder / run / "log.txt"
         path.touch()
         with path.open(errors="replace") as log:
@@ -147,7 +172,7 @@ class LocalRuns:
                 rest += log.read()
                 *lines, rest = rest.split("\n")
                 yield from lines
-                if ended:
+                if ended and not self._went_on(run):
                     break
                 time.sleep(0.1)
             if rest:
@@ -181,20 +206,35 @@ class LocalRuns:
         """Returns the run's folder opt/ml/model."""
         return TrainingFolders(self.folder / run / "root").model
 
+    def _went_on(self, run: str) -> bool:
+        """Returns whether an ended run has a second job, which then runs, no matter who started it."""
+        state = self.state(run)
+        if (state.status, state.job) != ("pending", "evaluation"):
+            return state.status == "running"
+        try:
+            self.start(run, lambda _: None)
+        except RunError:
+            if self.state(run).status != "running":
+                raise
+        return True
+
     def _judge(self, run: str, state: RunState) -> RunState:
         folder = self.folder / run
-        folders = TrainingFolders(folder / "root")
+        root = folder / _ROOTS[state.job]
+        folders = TrainingFolders(root)
         confinement.end_all(folders.model.stat().st_uid)
         process = _OURS.pop(state.pid, None)
         log = folder / "log.txt"
         ended = datetime.fromtimestamp(log.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        failure = _read_failure(folder / "root")
+        failure, stopped, job = _read_small(folders.failure), (folder / _STOPPED).exists(), state.job
+        if state.job == "trainer" and not failure and not stopped and _read_small(_code_file(folders)) == "0":
+            return RunState.new(id=run, status="pending", job="evaluation", started=state.started)
         if failure:
             status = "failed"
-        elif (folders.model / MANIFEST).exists():
+        elif job != "trainer" and (folders.model / MANIFEST).exists():
             status = "completed"
         else:
-            status = "stopped" if (folder / _STOPPED).exists() else "failed"
+            status = "stopped" if stopped else "failed"
             failure = "" if status == "stopped" else _last_words(log)
         return RunState.new(
             **state.model_dump(exclude={"schema_", "status", "ended", "failure", "exit_code", "pid", "pid_started"}),
@@ -219,10 +259,31 @@ def _writable(root: Path) -> list[Path]:
     return [root / "tmp", folders.model, folders.checkpoints, folders.failure.parent]
 
 
-def _read_failure(root: Path) -> str:
-    """Returns why a run failed. The file is the run's: it may be a link to one of ours, a pipe, or endless."""
+def _lay_out(folders: TrainingFolders, spec_file: Path, spec: RunSpec, store: Store) -> None:
+    for folder in (folders.spec.parent, folders.model, folders.checkpoints, folders.reports, folders.root / "tmp"):
+        folder.mkdir(parents=True)
+    shutil.copyfile(spec_file, folders.spec)
+    folders.channel("dataset").symlink_to(store.dataset_folder(spec.dataset.sha256))
+    folders.channel("base_model").symlink_to(store.model_folder(spec.base_model.sha256))
+
+
+def _recorded(command: list[str], image: "ProcessImage", path: str, folders: TrainingFolders) -> list[str]:
+    """Returns a trainer's command, in a shell that leaves its exit code."""
+    first, *words = command
+    program = str(image.python) if first in ("python", "python3") else shutil.which(first, path=path) or first
+    return ["/bin/sh", "-c", _RECORD_CODE, "sh", str(_code_file(folders)), program, *words]
+
+
+def _code_file(folders: TrainingFolders) -> Path:
+    return folders.failure.parent / _EXIT_CODE
+
+
+def _read_small(path: Path) -> str:
+    """Returns what a run left in a small file, such as why it failed. It may be a link to one of ours, a pipe, or
+    endless; empty if there is none.
+    """
     try:
-        descriptor = os.open(TrainingFolders(root).failure, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return ""
     try:
@@ -234,10 +295,11 @@ def _read_failure(root: Path) -> str:
 
 
 def _forget_failure(root: Path) -> None:
-    failure = TrainingFolders(root).failure
-    if failure.is_dir() and not failure.is_symlink():
-        shutil.rmtree(failure)
-    failure.unlink(missing_ok=True)
+    folders = TrainingFolders(root)
+    for left in (folders.failure, _code_file(folders)):
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        left.unlink(missing_ok=True)
 
 
 def _built(ref: str, say: Say) -> "ProcessImage":
@@ -251,9 +313,11 @@ def _built(ref: str, say: Say) -> "ProcessImage":
             fix="set llmops:local_runtime to process, then `llmops up`",
         )
     name = ref.removeprefix("process:").partition("@")[0]
-    if images.reference(name) == ref:
+    if images.is_of_kit(name) and images.reference(name) == ref:
         return images.find(images.build(name, say))
     found = images.find(ref)
+    if not images.is_of_kit(name):
+        return found
     say("note: the training code here is another than the stack's image has; `llmops up` takes it into use")
     return found
 

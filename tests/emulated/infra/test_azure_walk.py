@@ -24,7 +24,7 @@ from tests.unit.infra.azure.conftest import (
 )
 from tests.unit.infra.azure.test_target import HAD, give
 from tests.unit.infra.program import Declared, run_program
-from tests.unit.infra.test_walk import ENTRY, FOR_THE_RULES, SIZE, WALK, leaves
+from tests.unit.infra.test_walk import ENTRY, FOR_RUNS, FOR_THE_RULES, SIZE, WALK, leaves
 
 AZURE, JOBS, WEEKLY = "azure.", "azure.jobs.", "azure.schedules.weekly."
 CLUSTER = "azure.computes.weekly."
@@ -112,7 +112,7 @@ ON_AZURE: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 STEPS = {
     path: step
     for path, step in (WALK | ON_AZURE).items()
-    if path not in ("target", *FOR_THE_RULES) and not path.startswith("aws.")
+    if path not in ("target", *FOR_THE_RULES, *FOR_RUNS) and not path.startswith("aws.")
 }
 
 

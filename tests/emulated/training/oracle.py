@@ -77,9 +77,11 @@ def order(count: int, options: Training) -> list[list[int]]:
 
 
 def train(
-    base: Path, rows: Path, recipe: Recipe
+    base: Path, rows: Path, recipe: Recipe, start: dict[str, torch.Tensor] | None = None
 ) -> tuple[list[float], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Losses, and the trained weights after and before. One sequence at a time, without padding."""
+    """Losses, and the trained weights after and before. One sequence at a time, without padding. `start`: where some
+    weights begin, in the place of what peft draws.
+    """
     options = recipe.training
     model = load_model(base)
     set_seed(options.seed)
@@ -90,6 +92,8 @@ def train(
         model = get_peft_model(model, lora)
     model.train()
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    for name, value in (start or {}).items():
+        weights[name].data.copy_(value)
     before = {name: p.detach().clone() for name, p in weights.items()}
     first = {name: torch.zeros_like(p) for name, p in weights.items()}
     second = {name: torch.zeros_like(p) for name, p in weights.items()}

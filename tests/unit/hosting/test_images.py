@@ -1,5 +1,6 @@
 """References of process images, and the environment of their processes. Building: tests/emulated/hosting."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 from contract.errors import HostingError
 from contract.layout import EXPORT_VARIABLE
 from hosting.images import ImageSource, ProcessImage, build, dockerfile_of, find, process_environ, reference
+from tests.support.checkout import CHECKOUT
 
 IMAGES = [
     ("training", "training", "Dockerfile"),
+    ("training-tensorflow", "training", "Dockerfile.tensorflow"),
     ("serving", "serving", "Dockerfile"),
     ("serving-torch", "serving", "Dockerfile"),
     ("serving-vllm", "serving", "Dockerfile.vllm"),
@@ -59,7 +62,9 @@ def test_the_kits_images_carry_the_contract_and_their_own_package() -> None:
 
 def test_unknown_images_and_references_say_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path))
-    with pytest.raises(HostingError, match=r"no image 'trainer'(?s:.*)choose one of training, serving, serving-torch"):
+    with pytest.raises(
+        HostingError, match=r"no image 'trainer'(?s:.*)choose one of training, training-tensorflow, serving"
+    ):
         build("trainer")
     with pytest.raises(HostingError, match="not the reference of a process image"):
         find("docker:serving@sha256:" + "0" * 64)
@@ -93,6 +98,7 @@ def test_a_process_gets_the_gpus_of_its_starter(chosen: str, tmp_path: Path, mon
 
 
 def test_the_entrypoint_is_the_dockerfiles() -> None:
-    for name, package, _ in IMAGES:
+    for name, package, dockerfile in IMAGES:
         image = ProcessImage(reference(name), Path("python"), Path("app"))
-        assert image.entrypoint == ("python", "-m", package)
+        written = (CHECKOUT / package / dockerfile).read_text()
+        assert f"ENTRYPOINT {json.dumps(image.entrypoint)}" in written

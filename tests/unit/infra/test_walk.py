@@ -34,6 +34,7 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "expires": ("", "2026-12-31", {}),
     "accepted_rules": ({}, {"encrypted": "no data of ours"}, {}),
     "images.training": ("", TRAINING, {f"{AWS}schedules": {"weekly": SCHEDULE}}),
+    "images.training_tensorflow": ("", OTHER, {}),
     "images.serving": (SERVING, OTHER, {}),
     "images.serving_vllm": ("", OTHER, {"images.serving": "", f"{SIZE}instance_type": "ml.g5.xlarge"}),
     f"{ENTRY}model": (1, 2, {}),
@@ -115,6 +116,7 @@ HONOURED_LOCALLY = (
     *(LIMITS + f for f in (*AdmissionLimits.model_fields, "api_keys_file", "metrics_key_file")),
 )
 FOR_THE_RULES = ("accepted_rules",)  # read by what judges a stack: tests/unit/policies
+FOR_RUNS = ("images.training_tensorflow",)  # read by `llmops train`: tests/unit/llmops/runs/test_tensorflow.py
 # What a provider acts on in other ways than by a resource's inputs: default tags are the provider's own.
 ON_THE_PROVIDER = ("expires", f"{AWS}profile", f"{AWS}tags")
 
@@ -156,7 +158,7 @@ def promoted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, str
         yield found
 
 
-@pytest.mark.parametrize("path", [path for path in WALK if path not in ("target", *FOR_THE_RULES)])
+@pytest.mark.parametrize("path", [path for path in WALK if path not in ("target", *FOR_THE_RULES, *FOR_RUNS)])
 def test_aws_acts_or_refuses_by_name(path: str, promoted: dict[int, str]) -> None:
     before, after, needed = WALK[path]
     base = {"target": "aws", "images.serving": SERVING, "images.training": TRAINING}

@@ -37,6 +37,7 @@ def test_images_and_modules_are_scanned_by_the_scanner_that_is_here(
     assert [line.partition(":")[0] for line in report.missed] == [
         "Go modules of the engine",
         "image training",
+        "image training-tensorflow",
         "image serving",
         "image serving-vllm",
     ]
@@ -48,7 +49,7 @@ def test_images_and_modules_are_scanned_by_the_scanner_that_is_here(
     each = {"PkgName": "zlib", "InstalledVersion": "1", "VulnerabilityID": "CVE-2", "Severity": "LOW"}
     scanner(tmp_path, "trivy", json.dumps({"Results": [{"Vulnerabilities": [each]}, {}]}))
     report = audit.scan()
-    assert [line.rpartition(": ")[2] for line in report.findings] == ["CVE-2 (low)"] * 4
+    assert [line.rpartition(": ")[2] for line in report.findings] == ["CVE-2 (low)"] * 5
     assert (report.missed, report.code) == ([], 1)
     scanner(tmp_path, "trivy", "FATAL: failed to download the database", code=1)
-    assert len(audit.scan().missed) == 4
+    assert len(audit.scan().missed) == 5

@@ -28,6 +28,7 @@ from llmops.platforms.registry import open_platform
 from llmops.runs.runs import collect, find_run
 from tests.emulated.llmops.conftest import RECIPE, Kit
 from tests.support.aws import Account, AwsStack, make_stack, running_account
+from tests.support.checkout import CHECKOUT
 from tests.support.models import tiny_model
 from tests.support.twin_keys import asked
 from tests.support.yes_rows import write_yes_rows
@@ -176,6 +177,31 @@ def _sagemaker(world: World) -> Any:
     """As the account's owner, who sees everything."""
     with world.account.entered():
         return boto3.client("sagemaker", region_name="us-east-1")
+
+
+def test_a_trainer_of_the_users_trains_in_a_job_of_its_own(world: World) -> None:
+    folder = world.stack.folder
+    shutil.copytree(CHECKOUT / "examples/own_trainer", folder / "own_trainer")
+    own = RECIPE.replace("epochs: 12", "epochs: 4").replace("name: chatbot", "name: own-chat")
+    trainer = "trainer: {image: folder:own_trainer, command: [python, -m, own_trainer]}\n"
+    (folder / "own.yaml").write_text(own + trainer)
+    run = world.kit.json("train", "own.yaml", "--detach", "--spot")["run"]
+    job = f"{world.platform.aws.job_prefix}-{run}"
+    text = world.kit.run("runs", "follow", run)
+    assert "step=24 total=24 loss=" in text
+    assert text.index("it is complete") < text.index("stage=evaluate_before") < text.rindex("it is complete")
+    assert "stage=train\n" not in text
+    described = [_sagemaker(world).describe_training_job(TrainingJobName=name) for name in (job, f"{job}-2")]
+    assert [each["AlgorithmSpecification"].get("ContainerEntrypoint") for each in described] == [
+        ["python", "-m", "own_trainer"],
+        None,
+    ]
+    ref = world.platform.store().of_run("own-chat", run)
+    assert ref is not None
+    manifest = world.platform.store().manifest(ref)
+    assert manifest.lineage.trainer == described[0]["AlgorithmSpecification"]["TrainingImage"]
+    assert manifest.gate is not None
+    assert manifest.gate.passed, manifest.gate.reasons
 
 
 @pytest.mark.vulnerability(5)

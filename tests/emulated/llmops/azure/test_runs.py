@@ -1,6 +1,7 @@
 """Runs on a twin that runs containers: from a recipe's dataset to a signed version, interrupted and on two nodes."""
 
 import json
+import shutil
 import threading
 import uuid
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from clouds.azure.jobs import JOBS_TAG, SCHEDULED_RUN, AzureJobContext, command_
 from clouds.azure.names import workspace_id
 from clouds.azure.session import AzureSession
 from contract.documents.recipe import Recipe
+from contract.documents.recipe_trainer import Trainer
 from contract.documents.run import Compute, Pinned, RunSpec, StoredSpec
 from contract.errors import KitError, RunError
 from contract.integrity.digest import sha256_bytes, sha256_file
@@ -23,8 +25,10 @@ from llmops import __version__
 from llmops.data.build import build_dataset
 from llmops.platforms.azure.platform import AzurePlatform
 from llmops.runs.runs import collect, find_run
+from llmops.runs.trainers import find_trainer
 from llmops.store.store import now
 from tests.emulated.llmops.azure.conftest import add_workspace, entered, make_parts
+from tests.support.checkout import CHECKOUT
 from tests.support.models import tiny_model
 from tests.support.serving import until
 from tests.support.training import tiny_recipe, write_rows
@@ -113,6 +117,24 @@ def test_a_run_tells_everything_and_its_model_is_signed_and_stored(world: World,
     request = world.platform.job_request(run)
     assert request["name"].endswith(run)
     assert json.dumps(request)
+
+
+def test_a_trainer_of_the_users_trains_in_a_job_of_its_own(world: World, tmp_path: Path) -> None:
+    folder = shutil.copytree(CHECKOUT / "examples/own_trainer", tmp_path / "own_trainer")
+    own = Trainer(image=f"folder:{folder}", command=["python", "-m", "own_trainer"])
+    recipe = world.recipe.model_copy(update={"trainer": own})
+    trainer = find_trainer(world.platform, recipe, tmp_path / "recipe.yaml", lambda _: None)
+    spec = world.spec().model_copy(update={"recipe": recipe, "trainer": trainer})
+    lines = world.completed(spec)
+    assert any(line.startswith("step=36 total=36 loss=") for line in lines)
+    assert "stage=evaluate_after" in lines
+    assert "stage=train" not in lines
+    ref = collect(world.platform, find_run(world.platform, spec.id), lambda _: None)
+    manifest = world.platform.store().manifest(ref)
+    assert trainer is not None
+    assert manifest.lineage.trainer == trainer.image
+    assert manifest.training is not None
+    assert manifest.training.steps == 36
 
 
 @pytest.mark.long

@@ -10,7 +10,7 @@ from botocore.validate import ParamValidator
 from pydantic import ValidationError
 
 from clouds.aws.jobs import METRICS, JobPlace, has_gpus, is_accelerated, job_ending, job_name, training_job
-from contract.documents.run import RUN_VARIABLE, SPEC_VARIABLE, Compute, RunSpec, StoredSpec
+from contract.documents.run import RUN_VARIABLE, SPEC_VARIABLE, Compute, RunSpec, StoredSpec, TrainerJob
 from tests.support.checkout import EXAMPLES
 
 EXAMPLE = EXAMPLES / "run-2.json"
@@ -18,11 +18,19 @@ PLACE = JobPlace("arn:aws:iam::123456789012:role/training", "arn:key", "store", 
 PREFIX = "llmops-dev-run-3f9a0c1e"
 RUN = "chatbot-20261125-210648-50bd"
 STORED = StoredSpec(f"runs/{RUN}/input/spec", "d" * 64)
+TRAINER = TrainerJob(image=f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/own@sha256:{'a' * 64}", command=["own", "x"])
 
 
-def request(place: JobPlace = PLACE, run: str = RUN, **compute: Any) -> dict[str, Any]:
-    spec = RunSpec.load(EXAMPLE).model_copy(update={"id": RUN, "compute": Compute(**compute)})
-    return training_job(job_name(PREFIX, run), run, spec, STORED, place)
+def request(
+    place: JobPlace = PLACE,
+    run: str = RUN,
+    trainer: TrainerJob | None = None,
+    stored: StoredSpec = STORED,
+    **compute: Any,
+) -> dict[str, Any]:
+    machines = Compute(**compute)
+    spec = RunSpec.load(EXAMPLE).model_copy(update={"id": RUN, "compute": machines, "trainer": trainer})
+    return training_job(job_name(PREFIX, run), run, spec, stored, place)
 
 
 @pytest.mark.parametrize(
@@ -33,8 +41,9 @@ def request(place: JobPlace = PLACE, run: str = RUN, **compute: Any) -> dict[str
         request(warm_pool_minutes=360, instance_type="ml.g5.xlarge"),
         request(JobPlace(**{**PLACE.__dict__, "subnets": ["subnet-1"], "security_groups": ["sg-1"]})),
         request(run=f"{PREFIX}-0d3b2a52-4b2a-4f0e-9d57-4a2f8f6d1c11"),
+        request(trainer=TRAINER),
     ],
-    ids=["plain", "spot", "warm", "network", "scheduled"],
+    ids=["plain", "spot", "warm", "network", "scheduled", "trainer"],
 )
 def test_sagemaker_takes_it(job: dict[str, Any]) -> None:
     shape = botocore.session.get_session().get_service_model("sagemaker").operation_model("CreateTrainingJob")
@@ -137,3 +146,21 @@ GPUS = ("ml.g4dn.xlarge", "ml.g5.xlarge", "ml.g6e.xlarge", "ml.gr6.4xlarge", "ml
 )
 def test_which_types_have_accelerators(kind: str, gpus: bool, accelerated: bool) -> None:
     assert (has_gpus(kind), is_accelerated(kind)) == (gpus, accelerated)
+
+
+def test_a_trainer_of_the_users_trains_in_a_job_before_the_one_that_evaluates() -> None:
+    first = request(trainer=TRAINER)
+    algorithm = first["AlgorithmSpecification"]
+    assert (algorithm["TrainingImage"], algorithm["ContainerEntrypoint"]) == (TRAINER.image, TRAINER.command)
+    assert first["Environment"]["LLMOPS_FOLDER_BASE_MODEL"] == "/opt/ml/input/data/base_model"
+    assert first["Environment"]["LLMOPS_FOLDER_MODEL"] == "/opt/ml/model"
+    assert first["Environment"]["LLMOPS_FAILURE"] == "/opt/ml/output/failure"
+    assert first["EnableNetworkIsolation"] is True
+    second = request(trainer=TRAINER, stored=STORED._replace(trained=f"runs/{RUN}/output/job/output/model"))
+    plain = request()
+    trained = second["InputDataConfig"].pop()
+    assert trained["ChannelName"] == "trained"
+    assert trained["DataSource"]["S3DataSource"]["S3Uri"] == f"s3://work/runs/{RUN}/output/job/output/model/"
+    # A trainer can't write there: what it planted would be taken for finished evaluations.
+    assert second["CheckpointConfig"] == {"S3Uri": f"s3://work/runs/{RUN}/evaluation-checkpoints"}
+    assert second | {"CheckpointConfig": plain["CheckpointConfig"]} == plain

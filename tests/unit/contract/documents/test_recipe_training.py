@@ -17,6 +17,12 @@ from contract.documents.recipe_training import Training
         ({"method": "dpo", "packing": True}, "`packing`"),
         ({"epochs": 2, "max_steps": 10}, "`epochs`"),
         ({"max_steps": 10, "warmup_steps": 11}, "`warmup_steps`"),
+        ({"framework": "tensorflow", "method": "dpo"}, "`method: dpo`"),
+        ({"framework": "tensorflow", "adapter": "qlora"}, "`adapter: qlora`"),
+        ({"framework": "tensorflow", "lora": {"dropout": 0.1}}, "`lora.dropout`"),
+        ({"framework": "tensorflow", "packing": True}, "`packing`"),
+        ({"framework": "tensorflow", "sharding": True}, "`sharding: true`"),
+        ({"framework": "tensorflow", "gradient_checkpointing": True}, "`gradient_checkpointing: true`"),
     ],
 )
 def test_a_setting_without_effect_is_refused(fields: dict[str, Any], named: str) -> None:
@@ -31,6 +37,7 @@ def test_a_setting_without_effect_is_refused(fields: dict[str, Any], named: str)
         {},
         {"method": "dpo", "beta": 0.2, "adapter": "none"},
         {"method": "pretrain", "packing": True, "adapter": "qlora", "lora": {"r": 8}},
+        {"framework": "tensorflow", "method": "pretrain", "adapter": "none", "patience": 2},
         {"max_steps": 10, "warmup_steps": 10, "schedule": "cosine", "weight_decay": 0.1},
     ],
 )

@@ -11,7 +11,7 @@ from clouds.azure.arm import ARM, ResourceManager
 from clouds.azure.jobs import job_name
 from clouds.azure.session import AzureSession
 from contract.documents.outputs import StackOutputs
-from contract.documents.run import Compute, RunSpec
+from contract.documents.run import Compute, RunSpec, TrainerJob
 from contract.errors import NotFoundError, RunError
 from llmops.platforms.azure.jobs import AzureRuns
 from tests.support.checkout import EXAMPLES
@@ -237,4 +237,43 @@ def test_vulnerability_5_a_run_that_was_laid_out_by_somebody_is_not_started_for_
         runs.resume(RUN, None, print)
     runs.resume(RUN, None, print, SPEC)
     assert names(cloud) == {job_name(PREFIX, RUN)}
+    assert runs.find(RUN)[0].doubt == ""
+
+
+def test_a_run_with_a_trainer_of_its_own_has_a_second_job_that_gets_what_the_first_one_left(
+    runs: AzureRuns, cloud: MlCloud
+) -> None:
+    image = f"registry.azurecr.io/own@sha256:{'a' * 64}"
+    spec = SPEC.model_copy(update={"trainer": TrainerJob(image=image, command=["python", "-m", "own", "a b"])})
+    runs.submit(spec, print)
+    first, second, third = (job_name(PREFIX, RUN, number) for number in (1, 2, 3))
+    job = cloud.documents[f"{JOBS}/{first}"]["properties"]
+    assert cloud.documents[job["environmentId"]]["properties"]["image"] == image
+    assert job["command"].endswith(" python -m own 'a b'")
+    assert "LLMOPS_FOLDER_DATASET=${{inputs.dataset}} " in job["command"]
+    assert "LLMOPS_FAILURE=${{outputs.reports}}/failure " in job["command"]
+    cloud.ended(first, "Failed")
+    runs.resume(RUN, None, print)
+    assert "trained" not in cloud.documents[f"{JOBS}/{second}"]["properties"]["inputs"]
+    assert (runs.find(RUN)[0].state.status, runs.find(RUN)[0].state.job) == ("running", "trainer")
+    cloud.ended(second, "Completed")
+    state = runs.find(RUN)[0].state
+    assert (state.status, state.job) == ("pending", "evaluation")
+    with pytest.raises(RunError, match="is not running"):
+        runs.stop(RUN)
+    for _ in range(2):  # by two callers at once
+        runs._go_on(RUN)
+    assert names(cloud) == {first, second, third}
+    job = cloud.documents[f"{JOBS}/{third}"]["properties"]
+    assert job["environmentId"] == f"{WORKSPACE}/environments/training/versions/1"
+    assert job["inputs"]["trained"]["uri"].endswith(f"/paths/runs/{RUN}/output/{second}/model/")
+    assert job["outputs"]["checkpoints"]["mode"] == "Upload", "what was planted there is not read"
+    assert job["command"].startswith("python -m training train ")
+    assert "--folder trained=${{inputs.trained}}" in job["command"]
+    cloud.ended(third, "Failed")
+    runs.resume(RUN, None, print)
+    fourth = cloud.documents[f"{JOBS}/{job_name(PREFIX, RUN, 4)}"]["properties"]
+    assert fourth["inputs"] == job["inputs"] | {"spec": fourth["inputs"]["spec"]}
+    cloud.ended(job_name(PREFIX, RUN, 4), "Completed")
+    assert runs.find(RUN)[0].state.status == "completed"
     assert runs.find(RUN)[0].doubt == ""

@@ -1,0 +1,132 @@
+"""Speed of training on TensorFlow: `python -m bench.training_tensorflow [--steps 5] [--batch 8] [--turns 6]`.
+
+The same conversations, adapter rank and measure as bench.training: real tokens trained in a second of processor time,
+f32, on one thread, each way in a process of its own. Ways: Keras's own `fit` of the model that KerasHub loads, with
+KerasHub's `enable_lora` on the same layers, tf.data and `sample_weight`; the kit's TensorFlow trainer; the kit's
+PyTorch trainer, without packing and with it. KerasHub's updates are others than peft's of the same rank: only the first
+losses are equal.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import training
+from bench.training import Measure
+from contract.documents.recipe_training import Training
+from tests.support.models import base_model, tensorflow_python, training_python
+
+WAYS = ("keras fit", "kit on tensorflow", "kit on pytorch", "kit on pytorch, packed")
+_LINEAR = (
+    *("query", "key", "value", "attention_output"),
+    *("feedforward_gate_dense", "feedforward_intermediate_dense", "feedforward_output_dense"),
+)
+_MAX_TOKENS = 512
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--turns", type=int, default=6)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-training-") as name:
+        rows = Path(name, "rows.jsonl")
+        training.write_rows(rows, given.steps * given.batch, given.turns)
+        options = {"batch_size": given.batch, "max_tokens": _MAX_TOKENS, "learning_rate": 1e-3, "threads": 1}
+        found = {way: _measured(way, rows, options | {"precision": "f32"}) for way in WAYS}
+    for way, measure in found.items():
+        ratio = measure.tokens / found[WAYS[0]].tokens
+        speed = f"{measure.tokens:6.1f} tokens/CPU-s, to Keras's fit {ratio:.2f}"
+        losses = f"losses {measure.losses[0]:.4f} to {measure.losses[-1]:.4f}"
+        print(f"{way:23} {speed}; peak memory {measure.peak_mb} MB; {losses}")
+
+
+def fit(base: Path, rows: Path, options: Training) -> tuple[list[float], list[float]]:
+    """Losses, and the processor time after each step, of Keras's own training."""
+    import keras  # pyright: ignore[reportMissingImports]
+    import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
+
+    from training.examples import load_examples
+    from training.keras_trainer.batches import BatchOrder
+    from training.keras_trainer.model import load_causal_lm
+    from training.weights import load_tokenizer
+
+    losses: list[float] = []
+    stamps: list[float] = []
+
+    class FitTimes(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            losses.append(float(logs["loss"]))
+            stamps.append(time.process_time())
+
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            self.model.reset_metrics()  # otherwise the loss is the mean of all steps
+
+    model = load_causal_lm(base, "f32")
+    model.backbone.enable_lora(options.lora.r, list(_LINEAR))
+    model.compile(keras.optimizers.AdamW(options.learning_rate), _summed_loss(keras))
+    with tempfile.TemporaryDirectory() as work:
+        tokenizer = load_tokenizer(base)
+        examples = load_examples(rows, tokenizer, options, "", Path(work, "rows.arrow"))
+        order = BatchOrder(examples, options, tokenizer.pad_token_id, 1)
+
+        def batches() -> Any:
+            for ids, weights, _ in order.after(0):
+                inputs = {"token_ids": ids[:, :-1], "padding_mask": ids[:, :-1] * 0 + 1}
+                yield inputs, ids[:, 1:], weights[:, 1:]
+
+        ids = tf.TensorSpec((None, None), tf.int32)
+        signature = ({"token_ids": ids, "padding_mask": ids}, ids, tf.TensorSpec((None, None), tf.float32))
+        data = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)
+        model.fit(data, verbose=0, callbacks=[FitTimes()])
+    return losses, stamps
+
+
+def _summed_loss(keras: Any) -> Any:
+    """The weights of a step add up to one: their sum is its mean loss."""
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+
+
+def run(way: str, base: Path, rows: Path, options: dict[str, Any]) -> None:
+    """Train one way on TensorFlow, and print its Measure as JSON."""
+    import resource
+
+    from training.keras_trainer.devices import prepare_tensorflow
+
+    prepare_tensorflow(os.environ, 1)
+    from training.examples import load_examples
+    from training.keras_trainer.finetune import finetune
+    from training.weights import load_tokenizer
+
+    made = Training(**options)
+    losses, stamps = fit(base, rows, made) if way == "keras fit" else training.kit(base, rows, made, finetune)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    with tempfile.TemporaryDirectory() as work:
+        tokens = load_examples(rows, load_tokenizer(base), made, "", Path(work, "rows.arrow")).tokens
+    measured = tokens * (len(stamps) - 1) / len(stamps)
+    print(json.dumps(Measure(measured / (stamps[-1] - stamps[0]), losses, peak)))
+
+
+def _measured(way: str, rows: Path, options: dict[str, Any]) -> Measure:
+    on_pytorch = "pytorch" in way
+    module = "training" if on_pytorch else "training_tensorflow"
+    name = ("kit packed" if way.endswith("packed") else "kit") if on_pytorch else way
+    program = (
+        "from training.process import prepare_process\nprepare_process()\nfrom pathlib import Path\n"
+        f"from bench.{module} import run\nrun({name!r}, Path({str(base_model())!r}), Path({str(rows)!r}), {options!r})"
+    )
+    python = training_python() if on_pytorch else tensorflow_python()
+    environ = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([python, "-c", program], env=environ, stdout=subprocess.PIPE, text=True, check=True)
+    return Measure(*json.loads(done.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""The example trainer on a stack of target local, by the command line: two jobs, killed and stopped on the way."""
+
+import os
+import shutil
+import signal
+
+from contract.documents.model import ModelManifest
+from contract.layout import MANIFEST
+from llmops.runs.runs import find_run
+from tests.emulated.llmops.conftest import RECIPE, Kit, wait_until
+from tests.support.checkout import CHECKOUT
+
+TRAINER = "trainer: {image: folder:own_trainer, command: [python, -m, own_trainer]}\n"
+
+
+def test_the_example_trainer_goes_from_recipe_to_version(kit: Kit) -> None:
+    shutil.copytree(CHECKOUT / "examples/own_trainer", kit.folder / "own_trainer")
+    (kit.folder / "recipe.yaml").write_text(RECIPE.replace("epochs: 12", "epochs: 4") + TRAINER)
+    platform = kit.deploy("dev")
+    train = kit.start("train", "recipe.yaml", "--stack", "dev")
+    assert train.stdout
+    said: list[str] = []
+    for line in train.stdout:
+        said.append(line)
+        if line.startswith("step=12 "):
+            break
+    else:
+        raise AssertionError("".join(said))
+    train.kill()  # the caller
+    run = find_run(platform, "latest").spec.id
+    os.killpg(find_run(platform, run).state.pid, signal.SIGKILL)  # and the trainer: it has a checkpoint of step 10
+    wait_until(lambda: find_run(platform, run).state.status == "failed")
+    kit.run("train", "--resume", run, "--detach", "--stack", "dev")
+    wait_until(lambda: find_run(platform, run).state.status == "pending", 600)  # nobody starts the second job
+    assert kit.json("runs", "list", "--stack", "dev")[0]["status"] == "pending"
+    text = kit.run("runs", "follow", run, "--stack", "dev")
+    assert "resume=step-10" in text
+    assert "stage=evaluate_after" in text
+    assert "stage=train" not in text
+    ref = platform.store().of_run("chatbot", run)
+    assert ref is not None
+    manifest = ModelManifest.load(platform.store().model_folder(ref.sha256) / MANIFEST)
+    assert manifest.lineage.trainer.startswith("process:own-own-trainer@sha256:")
+    assert manifest.training is not None
+    assert (manifest.training.steps, manifest.gate and manifest.gate.passed) == (24, True)

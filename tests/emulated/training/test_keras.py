@@ -1,0 +1,107 @@
+"""The TensorFlow trainer: PyTorch's losses, logits and masks, and the same bytes after any interruption."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from contract.layout import TrainingFolders
+from tests.support.models import tensorflow_python, tiny_model
+from tests.support.training import make_container, script_result, start_job, tiny_recipe, write_rows
+
+HERE = Path(__file__).parent
+FAMILIES = ("llama", "llama-tied", "mistral", "qwen2", "qwen2-tied")
+UPDATES = {"precision": "f32", "weight_decay": 0.1, "framework": "tensorflow"}
+CASES: list[dict[str, Any]] = [
+    {"adapter": "none", "learning_rate": 1e-3, "warmup_steps": 3, "schedule": "cosine", **UPDATES},
+    UPDATES,
+]
+
+
+class Found(NamedTuple):
+    """What the scripts made and measured, and where."""
+
+    folder: Path
+    keras: dict[str, Any]
+    distances: dict[str, float]
+    oracle: list[list[float]]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """Two processes of PyTorch, and one of TensorFlow between them."""
+    folder = tmp_path_factory.mktemp("keras")
+    models, rows, recipes, out = (folder / name for name in ("models", "rows.jsonl", "recipes.json", "out"))
+    write_rows(folder)
+    out.mkdir()
+    recipes.write_text(json.dumps([tiny_recipe(**case).to_json() for case in CASES]))
+    script_result(HERE / "families.py", "make", models)
+    inputs = (models, tiny_model(), rows, folder / "held-out.jsonl", recipes, out)
+    keras = script_result(HERE / "keras_trained.py", *inputs, python=tensorflow_python())
+    oracle = script_result(HERE / "families.py", "losses", tiny_model(), rows, recipes, out)
+    return Found(folder, keras, script_result(HERE / "families.py", "compare", models), oracle)
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_losses_equal_a_loop_on_pytorch(found: Found, case: int) -> None:
+    for way in ("whole", "in parts", "on two devices"):
+        losses = found.keras["losses"][case][way]
+        assert losses == pytest.approx(found.oracle[case], rel=1e-3), way
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_logits_equal_pytorchs_before_and_after_training(found: Found) -> None:
+    assert set(found.distances) == {f"{name} {kind}" for name in FAMILIES for kind in ("read", "lora", "full")}
+    assert max(found.distances.values()) < 1e-4
+
+
+def test_the_weights_with_the_least_validation_loss_are_the_result(found: Found) -> None:
+    facts = found.keras["facts"]
+    assert 0 < facts["best_step"] < facts["steps"] < 24
+    assert found.keras["result_loss"] == pytest.approx(facts["validation_loss"], rel=1e-4)
+
+
+def test_interrupted_jobs_end_with_the_same_bytes(found: Found, tmp_path: Path) -> None:
+    folders = make_container(tmp_path / "job", tiny_model(), tiny_recipe(**UPDATES), found.folder)
+    _interrupt(folders, "step=5 ", signal.SIGKILL)
+    newest = max(folders.checkpoints.glob("*/checkpoint-*"), key=_number)
+    state = newest / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-1])  # cut by the kill, as it might have been
+    lines, code = _interrupt(folders, "step=7 ", signal.SIGTERM)
+    assert code == 143
+    assert any(line.startswith("checkpoint passed over: ") for line in lines)
+    assert f"resume=checkpoint-{_number(newest) - 2}\n" in lines
+    stopped = max(int(line.split()[0].removeprefix("step=")) for line in lines if line.startswith("step="))
+    assert stopped < 12  # the signal may arrive one step later
+    with _start(folders) as job:
+        output, errors = job.communicate(timeout=900)
+    assert job.returncode == 0, errors[-3000:]
+    assert f"resume=checkpoint-{stopped}\nstep={stopped + 1} " in output
+    whole = found.folder / "out" / "1-whole" / "trained" / "model.safetensors"
+    assert (folders.model / "model.safetensors").read_bytes() == whole.read_bytes()
+    for name in ("tokenizer.json", "chat_template.jinja", "generation_config.json"):
+        assert (folders.model / name).read_bytes() == (tiny_model() / name).read_bytes()
+
+
+def _number(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _start(folders: TrainingFolders) -> subprocess.Popen[str]:
+    return start_job(folders, tensorflow_python(), "-m", "training.keras_trainer")
+
+
+def _interrupt(folders: TrainingFolders, beginning: str, number: signal.Signals) -> tuple[list[str], int]:
+    """Start the job and send it a signal at a line; its lines and exit code."""
+    lines: list[str] = []
+    with _start(folders) as job:
+        assert job.stdout
+        for line in job.stdout:
+            lines.append(line)
+            if line.startswith(beginning):
+                job.send_signal(number)
+        assert any(line.startswith(beginning) for line in lines), (lines, job.stderr and job.stderr.read()[-3000:])
+    return lines, job.returncode

@@ -1,0 +1,230 @@
+"""Fine-tuning by Keras on TensorFlow, with the kit's own checkpoints: Keras's BackupAndRestore forgets updates, and
+where in an epoch a run was.
+"""
+
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
+from safetensors.numpy import load_file, save_file
+
+from contract.documents.model import TrainingFacts
+from contract.documents.recipe_training import Training
+from contract.errors import RunError
+from training import checkpoints
+from training.batch_tensors import Collator
+from training.checkpoint_folders import BEST, CheckpointFolders, emptied
+from training.devices import Precision
+from training.examples import Examples, load_examples
+from training.guard import SPIKE_WINDOW, guard
+from training.keras_trainer.batches import BatchOrder, MicroBatch, micro_batches
+from training.keras_trainer.devices import compute_precision, device_names, strategy_on
+from training.keras_trainer.model import add_low_rank, load_causal_lm, write_folder
+from training.keras_trainer.steps import KerasSteps, Taken, as_arrays, rate
+from training.process import say
+from training.progress import Clock, peak_process_memory, say_step
+from training.ranks import Alone, StoppedError
+from training.validation import Validation
+from training.weights import load_tokenizer
+
+RESULT = "trained"
+"""The folder of the trained model, in Hugging Face's layout."""
+LOCAL_PREFIX = "training-"
+"""Prefix of temporary folders, whose names end at random."""
+_KEPT_CHECKPOINTS = 2
+_STATE = "state.safetensors"
+_PREFETCHED = 2
+
+
+def finetune(
+    base: Path,
+    train_rows: Path,
+    options: Training,
+    system_prompt: str,
+    folder: Path,
+    stop_asked: Callable[[], bool] = lambda: False,
+    validation_rows: Path | None = None,
+) -> TrainingFacts:
+    """Trains as training.finetune does, to which the arguments and errors are equal, in one process.
+
+    The result, `trained/` in `folder`, is a plain Hugging Face folder in f32. Equal inputs, threads and devices give
+    equal bytes, interrupted or not.
+    """
+    if (facts := checkpoints.notes_of(folder / RESULT)) is not None:
+        return TrainingFacts.model_validate(facts)
+    with tempfile.TemporaryDirectory(prefix=LOCAL_PREFIX) as local:
+        place = CheckpointFolders(folder, Path(local), Path(local))
+        tokenizer = load_tokenizer(base)
+        examples, held_out = (
+            load_examples(path, tokenizer, options, system_prompt, Path(local, f"{name}.arrow")) if path else None
+            for name, path in (("train", train_rows), ("validation", validation_rows))
+        )
+        assert examples
+        run = _Run(base, examples, held_out, options, place, tokenizer.pad_token_id)
+        run.resume()
+        run.train(stop_asked)
+        facts = run.facts()
+        work = emptied(place.local / RESULT)
+        run.write(work)
+        checkpoints.publish(work, folder / RESULT, facts.model_dump())
+        return facts
+
+
+class _Run:
+    """A training in this process: the model, its place in the run, and its history."""
+
+    def __init__(
+        self,
+        base: Path,
+        examples: Examples,
+        held_out: Examples | None,
+        options: Training,
+        place: CheckpointFolders,
+        pad: int,
+    ) -> None:
+        self._base, self._options, self._place, self._pad = base, options, place, pad
+        devices = device_names()
+        self._precision: Precision = compute_precision(options.precision)
+        strategy = strategy_on(devices)
+        self._order = BatchOrder(examples, options, pad, strategy.num_replicas_in_sync)
+        with strategy.scope():
+            self._model = load_causal_lm(base, self._precision)
+            self._low_rank = add_low_rank(self._model, options.lora, options.seed) if options.adapter == "lora" else []
+            trained = [v for layer in self._low_rank for v in (layer.a, layer.b)] or self._model.trainable_variables
+            self._steps = KerasSteps(self._model, trained, options, strategy)
+        self._validation = Validation(held_out, Collator(pad), options.checkpoint_steps, options.patience, Alone())
+        self._step = 0
+        self._losses: list[float] = []
+        self._clock = Clock()
+        say(batch=options.batch_size, devices=strategy.num_replicas_in_sync, micro_batch=self._order.rows)
+
+    def resume(self) -> None:
+        """Goes on from the newest complete checkpoint, if there is one."""
+        start = checkpoints.restored(self._place.kept, self._place.local)
+        if not start:
+            return
+        say(resume=start.name)
+        notes = checkpoints.notes_of(start) or {}
+        self._assign(load_file(start / _STATE), start / _STATE)
+        self._step, self._losses = int(notes["step"]), [float(loss) for loss in notes["losses"]]
+        self._validation.losses = [(int(step), float(loss)) for step, loss in notes["validation"]]
+        if (start / BEST).exists():
+            (start / BEST).rename(self._place.best)
+        self._clock = Clock(self._step, float(notes["seconds"]))
+
+    def train(self, stop_asked: Callable[[], bool]) -> None:
+        """Takes the steps that are left.
+
+        Raises:
+            DivergedError: the loss or the gradients are not finite, or the loss jumped.
+            StoppedError: `stop_asked` returned True; there is a checkpoint.
+        """
+        total = self._order.steps
+        for part in self._parts():
+            self._steps.add(part)
+            if not part.last:
+                continue
+            self._finish_step(self._steps.take(rate(self._step, total, self._options)))
+            stop = stop_asked() and self._step < total
+            if stop or self._step % self._options.checkpoint_steps == 0 or self._step == total:
+                self._save()
+            if self._validation.exhausted:
+                say(step=self._step, total=total, stopped="no better validation loss")
+                return
+            if stop:
+                raise StoppedError(
+                    f"stopped after step {self._step} of {total}",
+                    where=str(self._place.kept),
+                    fix="start the run again: it goes on from there",
+                )
+
+    def facts(self) -> TrainingFacts:
+        """Returns the facts of a finished training."""
+        best, measured = self._validation.best, self._validation.losses
+        validated = best or (measured[-1] if measured else None)
+        return TrainingFacts(
+            steps=self._step,
+            tokens=round(self._order.tokens_per_step * self._step),
+            seconds=round(self._clock.seconds(), 1),
+            first_loss=round(self._losses[0], 4),
+            last_loss=round(self._losses[-1], 4),
+            precision=self._precision,
+            best_step=best[0] if best else None,
+            validation_loss=round(validated[1], 4) if validated else None,
+        )
+
+    def write(self, folder: Path) -> None:
+        """Writes the model with the best weights, or the last."""
+        if self._validation.best:
+            self._assign(load_file(self._place.best), self._place.best)
+        write_folder(self._model, self._low_rank, self._base, folder)
+
+    def _parts(self) -> Any:
+        """Yields the micro-batches that are left; the next ones are made meanwhile."""
+        if self._validation.exhausted:
+            return
+        pair = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None), tf.float32))
+        step = self._step
+        signature = (*pair, tf.TensorSpec((), tf.bool))
+        rows: Any = tf.data.Dataset.from_generator(lambda: self._order.after(step), output_signature=signature)
+        for ids, weights, last in rows.prefetch(_PREFETCHED):
+            yield MicroBatch(ids, weights, bool(last))
+
+    def _finish_step(self, taken: Taken) -> None:
+        self._step += 1
+        guard(taken.loss, taken.grad_norm, self._losses, self._step)
+        self._losses.append(taken.loss)
+        say_step(
+            self._step,
+            self._order.steps,
+            loss=taken.loss,
+            learning_rate=taken.learning_rate,
+            grad_norm=taken.grad_norm,
+            tokens=self._order.tokens_per_step,
+            seconds=self._clock.step_seconds(self._step),
+            peak_bytes=peak_process_memory(),
+        )
+        if self._validation.is_due(self._step, self._order.steps) and self._measure():
+            save_file(as_arrays(self._steps.trained), self._place.best)
+
+    def _measure(self) -> bool:
+        """Measures the validation loss; returns whether it is the best so far."""
+        loss = items = 0.0
+        for batch in self._validation.batches():
+            bearing = sum(int(sequence.answer.sum()) for example in batch for sequence in example.sequences)
+            mean = sum(self._steps.loss(part) for part in micro_batches(batch, self._order.rows, self._pad))
+            loss, items = loss + mean * bearing, items + bearing
+        return self._validation.record(loss, items, self._step, self._order.steps)
+
+    def _save(self) -> None:
+        name = f"checkpoint-{self._step}"
+        work = emptied(self._place.saved / name)
+        save_file(as_arrays(self._steps.variables), work / _STATE)
+        if self._place.best.exists():
+            os.link(self._place.best, work / BEST)
+        notes = {
+            "step": self._step,
+            "losses": [self._losses[0], *self._losses[1:][-SPIKE_WINDOW:]],
+            "validation": self._validation.losses,
+            "seconds": self._clock.seconds(),
+        }
+        checkpoints.publish(work, self._place.kept / name, notes)
+        checkpoints.keep(self._place.kept, _KEPT_CHECKPOINTS)
+        emptied(self._place.saved)
+
+    def _assign(self, values: dict[str, Any], source: Path) -> None:
+        variables = self._steps.variables
+        for name, value in values.items():
+            if name not in variables or tuple(variables[name].shape) != value.shape:
+                raise RunError(
+                    f"has {name}, which this model's training has not, or in another shape",
+                    where=str(source),
+                    fix="start a new run",
+                )
+            if not math.isfinite(float(value.sum(dtype="float64"))):
+                raise RunError(f"has values that are not finite in {name}", where=str(source), fix="start a new run")
+            variables[name].assign(value)
