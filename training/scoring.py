@@ -54,6 +54,8 @@ def load_suite(suite: Suite, dataset: Path) -> list[SuiteRow]:
     rows, others = _scored_rows(suite, dataset / file, manifest.group) if file else ([], [])
     if not rows:
         fix = "hold rows out under data.split, or remove the suite from the recipe"
+        if suite.only and not others:
+            fix = f"none of its rows has {', '.join(f'{k}: {v}' for k, v in suite.only.items())}: correct `only`"
         if others:
             fix = f"write what metric {suite.metric!r} needs into the rows, or choose another metric or split"
         raise RunError(
@@ -76,6 +78,8 @@ def _scored_rows(suite: Suite, path: Path, group: str) -> tuple[list[SuiteRow], 
     for number, line, row in read_lines_and_rows(path):
         asked, where = _asked(suite, row), f"{path}:{number}"
         source = "" if asked is row else row.translation[suite.languages[0]]
+        if any(row.metadata.get(key) != value for key, value in suite.only.items()):
+            continue
         if can_score(suite, asked, where) and (source or not suite.comet):
             rows.append(SuiteRow(asked, sha256_bytes(line + b"\n"), group_of(row, group), source))
         else:

@@ -29,6 +29,16 @@ class Origin(Part):
     source: str
     revision: str
     files: dict[Key, FileEntry] = Field(default={}, description="What was fetched, before conversion.")
+    chat_template: str = Field(
+        default="",
+        exclude_if=lambda sha256: not sha256,
+        description="SHA-256 of the chat template that the import put in the place of the model's own; empty: none.",
+    )
+    tools: bool | None = Field(
+        default=None,
+        exclude_if=lambda tools: tools is None,
+        description="Whether the chat template renders tools, calls of them and their results; None: not known.",
+    )
 
 
 class Lineage(Part):

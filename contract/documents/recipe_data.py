@@ -24,6 +24,12 @@ class DataSource(Part):
     files: str = Field(
         default="", description="Glob of the files taken from an archive, a package or the hub; empty: all."
     )
+    format: Literal["", "bfcl"] = Field(
+        default="",
+        exclude_if=lambda form: not form,
+        description="`bfcl`: tool calls as the Berkeley Function Calling Leaderboard stores them, in two files. Empty: "
+        "by the ends of the files' names.",
+    )
     revision: str = Field(default="", description="The hub's commit, 40 hex digits.")
     languages: list[str] = Field(
         default=[], max_length=2, description="Of sentence pairs, source and target, as in `[en, de]`."

@@ -132,6 +132,12 @@ class Suite(Part):
         "scores it, when the run is collected. `comet`: a COMET model of the store does, likewise.",
     )
     max_tokens: int = Field(default=64, ge=1)
+    only: dict[str, str] = Field(
+        default={},
+        exclude_if=lambda keys: not keys,
+        description="Of the split's rows, those whose keys have these values, as in `{category: irrelevance}`; empty: "
+        "all.",
+    )
     limit: int = Field(default=0, ge=0, description="Rows taken, in order; 0: all.")
     languages: list[str] = Field(
         default=[], max_length=2, description="Of rows of kind translation: from and to, as in `[en, de]`."

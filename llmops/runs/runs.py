@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -57,11 +57,19 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
     except KitError as e:  # whoever collects the run needs it
         say(f"warning: {e}")
     recipe = recipe.model_copy(update={"evaluation": pin_scorers(platform, recipe.evaluation)})
-    dataset = put_dataset(platform, recipe, recipe_path, say)
+    dataset, with_tools = put_dataset(platform, recipe, recipe_path, say)
     # Its form for CPUs can wait until somebody serves it: `llmops models convert`.
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent, openvino=False)
     manifest = platform.store().signed_manifest(base, platform.outputs.signing.public_key)
     manifest.require_task(f"{recipe_path}: base_model.source", "text-generation")
+    if with_tools and manifest.lineage.origin and manifest.lineage.origin.tools is False:
+        raise KitError(
+            f"the chat template of {base.alias} drops tools, their calls or their results, which the data has: "
+            f"{with_tools} is the first such row",
+            where=f"{recipe_path}: base_model",
+            fix="take a base model whose template has them, or set base_model.chat_template to one that does, such as "
+            "recipes/assistant/chat_template.jinja for ChatML",
+        )
     spec = RunSpec.new(
         id=f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}",
         created=now(),
@@ -100,7 +108,15 @@ def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[st
     return chosen
 
 
-def put_dataset(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say) -> Pinned:
+class StoredDataset(NamedTuple):
+    """A dataset version in the store."""
+
+    pinned: Pinned
+    with_tools: str
+    """Its first row with tools, as file:line; empty without one."""
+
+
+def put_dataset(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say) -> StoredDataset:
     """Collect and prepare the recipe's data on this machine, and store it as a dataset version.
 
     Raises:
@@ -108,6 +124,7 @@ def put_dataset(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say)
     """
     from llmops.data.build import build_dataset, ner_folder
     from llmops.data.collect import default_folder
+    from llmops.data.versions import first_with_tools
     from training.scoring import check_suites
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -124,12 +141,13 @@ def put_dataset(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say)
         )
         manifest = DatasetManifest.load(out / MANIFEST)
         check_suites(recipe, out)
+        with_tools = first_with_tools(out)
         sha256 = platform.store().put_dataset(out)
     splits = ", ".join(f"{split} {rows}" for split, rows in manifest.rows.items())
     say(f"dataset {recipe.name} sha256:{sha256[:12]}: {splits}")
     if manifest.dropped:
         say("dropped " + ", ".join(f"{reason} {rows}" for reason, rows in manifest.dropped.items()))
-    return Pinned(name=recipe.name, sha256=sha256)
+    return StoredDataset(Pinned(name=recipe.name, sha256=sha256), with_tools)
 
 
 def find_run(platform: Platform, run: str) -> Run:

@@ -107,6 +107,7 @@ def test_a_line_that_is_no_row_is_refused_by_its_number(tmp_path: Path, dirty: b
         ({"messages": [QUESTION, CALL, ANSWER]}, "messages"),
         ({"messages": [QUESTION, CALL, QUESTION, ANSWER]}, "messages"),
         ({"messages": [QUESTION, CALL], "tools": tool_with(name="other")}, "messages.1"),
+        ({"messages": [QUESTION, CALL], "tools": tool_with(parameters={})}, "messages.1"),
         ({"messages": [QUESTION, ANSWER], "tools": [{"type": "function"}]}, "tools.0.function"),
         ({"messages": [QUESTION, ANSWER], "tools": tool_with(name="find port")}, "tools.0.function.name"),
         (

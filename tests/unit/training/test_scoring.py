@@ -193,6 +193,16 @@ def test_a_suite_without_rows_is_refused(rows: Path) -> None:
         check_suites(empty, rows / "out")
 
 
+def test_a_suite_asks_only_the_rows_whose_keys_have_its_values(rows: Path) -> None:
+    made = recipe({"only": {"fact": "f3"}}, [], test=79)
+    build_dataset(made, rows, rows / "out")
+    asked = load_suite(made.evaluation.suites[0], rows / "out")
+    assert {row.row.metadata["fact"] for row in asked} == {"f3"}
+    with pytest.raises(RunError) as caught:
+        check_suites(recipe({"only": {"fact": "f99"}}, [], test=79), rows / "out")
+    assert "fact: f99" in caught.value.fix
+
+
 def test_rows_without_expected_strings_are_asked_by_other_metrics(rows: Path) -> None:
     for metric, extra in (("expect", 0), ("exact", 10)):
         made = recipe({"metric": metric}, [], test=79)
