@@ -86,10 +86,8 @@ def _schema(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     made = {key: value for key, value in schema.items() if key != "optional"}
-    kind = schema.get("type")
-    made |= {"type": _TYPES.get(kind, kind)} if kind != "any" else {}
-    if kind == "any":
-        del made["type"]
+    if (kind := made.pop("type", "any")) != "any":
+        made["type"] = _TYPES.get(kind, kind)
     if "properties" in schema:
         made["properties"] = {name: _schema(inner) for name, inner in schema["properties"].items()}
     if "items" in schema:
