@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from contract.documents.recipe_prepare import Pairs
 from contract.placeholders import placeholders
-from contract.words import words_of
+from contract.words import fold, words_of
 
 _MIN_WORDS = 4
 """Minimum words of a side whose language is detected: single words are often the same in two languages, or names."""
@@ -19,6 +19,8 @@ def fault_of(translation: dict[str, str], checks: Pairs, language_of: Callable[[
         checks: the recipe's checks.
         language_of: returns the language of a text; empty if it is uncertain, which is not a fault.
     """
+    if checks.untranslated and len({fold(text) for text in translation.values()}) < len(translation):
+        return "pair: untranslated"
     lengths = sorted(map(len, translation.values()))
     if lengths[-1] > checks.max_length_ratio * max(1, lengths[0]):
         return f"pair: one side longer than {checks.max_length_ratio:g} times the other"
