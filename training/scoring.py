@@ -18,7 +18,7 @@ from training.judging import Verdicts, judge_requests, judge_use, judged_scores
 from training.metrics import Scored, gain_of, summarise
 from training.rows import Row, group_of, read_lines_and_rows
 from training.scorers import NEEDS, SuiteRow, can_score, corpus_scores, require_kind, score_answers
-from training.translations import as_conversation
+from training.translations import as_conversation, require_pairs
 
 GOLDEN_PROMPTS = 4
 _ASKED_AGAIN = 2 * GOLDEN_PROMPTS
@@ -93,7 +93,7 @@ def _asked(suite: Suite, row: Row) -> Row:
 
 
 def check_suites(recipe: Recipe, dataset: Path) -> dict[str, list[SuiteRow]]:
-    """Refuses suites without rows, and gates that would be decided by too few groups.
+    """Refuses suites and translations without rows, and gates that would be decided by too few groups.
 
     Args:
         dataset: the folder of the recipe's dataset version.
@@ -102,8 +102,10 @@ def check_suites(recipe: Recipe, dataset: Path) -> dict[str, list[SuiteRow]]:
         Suite -> the rows that it asks.
 
     Raises:
-        RunError: naming the suite, its number of groups, and the number that a gate needs.
+        RunError: naming the suite, its number of groups, and the number that a gate needs; or the translation.
     """
+    train = DatasetManifest.load(dataset / MANIFEST).splits["train"]
+    require_pairs(recipe.training.translations, dataset / train)
     suites = load_suites(recipe.evaluation.suites, dataset)
     for suite in recipe.evaluation.suites:
         groups = {row.group for row in suites[suite.name]}

@@ -12,6 +12,7 @@ from contract.documents.model import GateResult, Score, SuiteResult
 from contract.documents.recipe import Recipe
 from contract.documents.recipe_data import DataSource
 from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck
+from contract.documents.recipe_training import TranslationTask
 from contract.errors import DataError, IntegrityError, RunError
 from llmops.data.build import build_dataset
 from training.rows import row_of
@@ -281,6 +282,45 @@ def test_translations_are_held_against_giving_the_source_back() -> None:
     assert decide(made.evaluation.gate, [better]).passed
     without = [each._replace(source="") for each in asked]
     assert suite_result(made.evaluation.suites[0], without, sources, right, {}).copied is None
+
+
+def test_a_translation_that_no_row_teaches_is_refused_by_name(tmp_path: Path) -> None:
+    pairs = [{"translation": {"en": f"House {n}", "de": f"Haus {n}"}} for n in range(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    suite = {"metric": "translation", "languages": ["en", "de"]}
+    made = recipe(suite, [], test=30)
+    for languages, why in ((["en", "de"], ""), (["en", "fr"], "no row to train has a text in en and one in fr")):
+        made.training.translations.append(TranslationTask(languages=languages))
+        target = tmp_path / languages[1]
+        build_dataset(made, tmp_path, target)
+        if not why:
+            assert set(check_suites(made, target)) == {"held-out"}
+            continue
+        with pytest.raises(RunError, match=why) as caught:
+            check_suites(made, target)
+        assert caught.value.where == "training.translations.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "where"),
+    [
+        (
+            "rows.jsonl",
+            '{"translation": {"en": "Tea", "de": "Tee"}}\n{"translation": {"en": "Milk", "de": " "}}\n',
+            ":2",
+        ),
+        ("rows.po", 'msgid "Tea"\nmsgstr "Tee"\n\nmsgid "Milk"\nmsgstr " "\n', ":4"),
+    ],
+)
+def test_a_pair_with_an_empty_side_is_told_by_file_and_line(
+    name: str, content: str, where: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    made = recipe({}, [])
+    made.data.sources[0] = DataSource(source=name, languages=["en", "de"])
+    with pytest.raises(DataError, match="has no content") as caught:
+        build_dataset(made, tmp_path, tmp_path / "out")
+    assert caught.value.where == f"{tmp_path / name}{where}: translation.de"
 
 
 def test_losses_of_other_tokens_are_not_compared(rows: Path) -> None:
