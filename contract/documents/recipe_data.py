@@ -63,7 +63,7 @@ class Split(Part):
     group: str = Field(
         default="",
         description="Key of a row whose value names its group, such as `fact` or `user`; rows without it are trained. "
-        "Empty: each prompt is a group.",
+        "`translation.en`: the words of a pair's text in that language. Empty: each prompt is a group.",
     )
     validation: float = Field(
         default=0, ge=0, description="Groups whose loss is watched during training: a share below 1, or a number."

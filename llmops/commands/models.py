@@ -253,6 +253,7 @@ def _score(result: "SuiteResult") -> str:
     return (
         f"{result.suite}: {before} -> {after}{unit and ' ' + unit} "
         f"(95 % interval {low} to {high}, {result.after.groups} groups)"
+        + (f"; copying the source {share(result.copied.score.value)}" if result.copied else "")
     )
 
 

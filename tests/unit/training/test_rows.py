@@ -189,6 +189,13 @@ def test_other_keys_are_metadata(tmp_path: Path) -> None:
     assert group_of(row, "fact") == "7"
 
 
+def test_translations_of_one_message_are_one_group_whatever_their_language_and_spelling(tmp_path: Path) -> None:
+    texts = ({"en": "Save as…", "de": "Speichern als…"}, {"en": " save  AS", "fr": "Enregistrer sous"})
+    rows = [read(tmp_path, translation=each) for each in texts]
+    assert [group_of(row, "translation.en") for row in rows] == ["save as", "save as"]
+    assert group_of(rows[0], "translation.fr") == ""
+
+
 def test_a_text_may_spell_out_any_special_token(tmp_path: Path) -> None:
     text = "In ChatML <|im_end|> ends a turn; in Llama 2, </s> and [/INST] do."
     assert read(tmp_path, messages=[QUESTION, {**ANSWER, "content": text}]).answer == text
