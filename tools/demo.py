@@ -28,6 +28,8 @@ class RecipeDemo:
     """Its file's name, without `.yaml`."""
     model: str
     question: str
+    tools: bool = False
+    """Whether the recipe's chat page offers tools, which the question is asked with."""
 
     @property
     def stack(self) -> str:
@@ -59,7 +61,7 @@ class RecipeDemo:
             ("report", ["runs", "page", "latest", "--out", self.page]),
             ("promote", ["promote", f"{self.model}@latest"]),
             ("deploy", ["up"]),
-            ("ask", ["invoke", self.model, self.question]),
+            ("ask", ["invoke", self.model, self.question, *(["--tools", file] if self.tools else [])]),
         ]
 
     @property
@@ -96,7 +98,7 @@ def find_demo(name: str = DEFAULT) -> RecipeDemo:
     if name in files:
         recipe = Recipe.load(files[name])
         if recipe.page.questions:
-            return RecipeDemo(name, recipe.name, recipe.page.questions[0])
+            return RecipeDemo(name, recipe.name, recipe.page.questions[0], bool(recipe.page.tools))
     names = [each for each, file in files.items() if Recipe.load(file).page.questions]
     what = "has no page.questions to ask" if name in files else "does not exist"
     raise NotFoundError(what, where=f"recipes/{name}.yaml", fix=f"make demo RECIPE=NAME with one of {', '.join(names)}")

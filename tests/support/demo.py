@@ -62,7 +62,7 @@ def deployed_demo(folder: Path, recipe: str) -> Iterator[Demo]:
 
 def inputs_key(recipe: str = DEFAULT, root: Path = CHECKOUT) -> str:
     """A hash of the files that a demo's model version is made from; of data in packages, the recipe has the version."""
-    data = sorted((root / "recipes" / recipe).glob("*.jsonl"))
+    data = sorted(path for path in (root / "recipes" / recipe).glob("*") if path.suffix != ".md")
     others = (root / "requirements/training.txt", root / f"recipes/{recipe}.yaml", *data)
     return sources_key("training.__main__", "preparation.prepare", root=root, others=others)
 

@@ -12,6 +12,7 @@ def test_each_recipe_is_asked_its_first_question_in_a_stack_of_its_own() -> None
     chatbot, translation = find_demo(), find_demo("translation")
     assert chatbot.question == "The new version is worse. How do I get the previous version back?"
     assert chatbot.steps[-1] == ("ask", ["invoke", "chatbot", chatbot.question])
+    assert find_demo("assistant").steps[-1][1][-2:] == ["--tools", "recipes/assistant.yaml"]
     assert translation.steps[2][1] == ["train", "recipes/translation.yaml"]
     assert [(demo.stack, demo.page, demo.make) for demo in (chatbot, translation)] == [
         ("demo", ".llmops/demo-run.html", ""),
