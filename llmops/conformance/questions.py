@@ -111,7 +111,7 @@ QUESTIONS = (*TEXTS, *STRUCTURED, *TOOL_CALLS)
 def page_questions(page: ChatPage) -> tuple[Question, ...]:
     """The questions of a recipe's chat page, with its tools."""
     offered = {"tools": page.tools} if page.tools else {}
-    return tuple(_asked(question, max_tokens=48, **offered) for question in page.questions)
+    return tuple(_asked(question, max_tokens=48) | offered for question in page.questions)
 
 
 def offer_tools(version: Path) -> None:

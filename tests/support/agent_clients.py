@@ -86,6 +86,7 @@ def ask_langchain(url: str, key: str, model: str, question: str) -> dict[str, An
 
 
 if __name__ == "__main__":
+    where = sys.argv[1], sys.argv[2], sys.argv[3]
     asking = {"openai": ask_openai, "langchain": ask_langchain}
-    print(json.dumps({who: {name: ask(*sys.argv[1:], question) for name, question in QUESTIONS.items()}
-                      for who, ask in asking.items()}))  # fmt: skip
+    found = {who: {name: ask(*where, question) for name, question in QUESTIONS.items()} for who, ask in asking.items()}
+    print(json.dumps(found))
