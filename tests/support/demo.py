@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract.documents.recipe import Recipe
 from contract.documents.run import RunSpec
 from contract.documents.store import StoreDocument
 from contract.layout import MANIFEST, SPEC, cache_dir, model_key
@@ -62,8 +63,11 @@ def deployed_demo(folder: Path, recipe: str) -> Iterator[Demo]:
 
 def inputs_key(recipe: str = DEFAULT, root: Path = CHECKOUT) -> str:
     """A hash of the files that a demo's model version is made from; of data in packages, the recipe has the version."""
-    data = sorted(path for path in (root / "recipes" / recipe).glob("*") if path.suffix != ".md")
-    others = (root / "requirements/training.txt", root / f"recipes/{recipe}.yaml", *data)
+    path = root / f"recipes/{recipe}.yaml"
+    read = Recipe.load(path)
+    named = [*(source.source for source in read.data.sources), read.base_model.chat_template]
+    data = [path.parent / name for name in named if name]
+    others = (root / "requirements/training.txt", path, *filter(Path.is_file, data))
     return sources_key("training.__main__", "preparation.prepare", root=root, others=others)
 
 

@@ -52,6 +52,11 @@ def test_each_recipe_trains_anew_for_its_own_changes(root: Path) -> None:
         file.write("\n")
     assert inputs_key("chatbot", root) == before["chatbot"]
     assert inputs_key("translation", root) != before["translation"]
+    before = {recipe: inputs_key(recipe, root) for recipe in ("translation", "assistant")}
+    with (root / "recipes/assistant/chat_template.jinja").open("a") as file:
+        file.write("\n")
+    assert inputs_key("translation", root) == before["translation"]
+    assert inputs_key("assistant", root) != before["assistant"]
 
 
 def test_a_module_counts_once_it_is_imported(root: Path) -> None:
