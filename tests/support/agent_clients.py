@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 SYSTEM = "You are an assistant with tools."
-QUESTIONS = {"room_humidity": "How humid is the greenhouse?", "ferry_delay": "Is ferry 27 late?"}
+QUESTIONS = {"room_humidity": "How humid is the kitchen?", "train_delay": "How late is train 315?"}
 STEPS = 4
 """Answers of the model to one question, at most."""
 
@@ -21,21 +21,21 @@ def room_humidity(room: str) -> str:
     Args:
         room: Name of the room.
     """
-    return json.dumps({"percent": len(room) + 63})
+    return json.dumps({"percent": len(room) + 57})
 
 
-def ferry_delay(ferry: int) -> str:
-    """Delay of a ferry in minutes.
+def train_delay(number: int) -> str:
+    """Delay of a train in minutes.
 
     Args:
-        ferry: Number of the ferry.
+        number: Number of the train.
     """
-    return json.dumps({"minutes": ferry + 8})
+    return json.dumps({"minutes": number % 100 + 2})
 
 
-FUNCTIONS: dict[str, Callable[..., str]] = {"room_humidity": room_humidity, "ferry_delay": ferry_delay}
+FUNCTIONS: dict[str, Callable[..., str]] = {"room_humidity": room_humidity, "train_delay": train_delay}
 PARAMETERS = {"room_humidity": ("room", "string", "Name of the room."),
-              "ferry_delay": ("ferry", "integer", "Number of the ferry.")}  # fmt: skip
+              "train_delay": ("number", "integer", "Number of the train.")}  # fmt: skip
 
 
 def openai_tool(name: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tests.support.agent_clients import FUNCTIONS, QUESTIONS
 from tests.support.checkout import CHECKOUT
 from tests.support.environments import LANGCHAIN, environment
 
-_ARGUMENTS: dict[str, dict[str, Any]] = {"room_humidity": {"room": "greenhouse"}, "ferry_delay": {"ferry": 27}}
+_ARGUMENTS: dict[str, dict[str, Any]] = {"room_humidity": {"room": "kitchen"}, "train_delay": {"number": 315}}
 
 
 def require_agents_work(url: str, key: str, model: str, environ: Mapping[str, str]) -> None:
