@@ -11,16 +11,19 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON_IN_VENV := .venv/bin/python
 CLOUD ?= aws
+RECIPE ?= chatbot
+# Other recipes collect packages, and score translations.
+DEMO_NEEDS := $(if $(filter chatbot,$(RECIPE)),kit,data)
 PROJECTS := pyproject.toml hosting/pyproject.toml twins/pyproject.toml
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: .venv/kit.stamp engine ## Train, check, sign and deploy a small model on this machine, and ask it something
-	@$(PYTHON_IN_VENV) -m tools.demo up
+demo: .venv/$(DEMO_NEEDS).stamp engine ## Train, check, sign and deploy a small model on this machine, and ask it something (RECIPE=translation: another one)
+	@$(PYTHON_IN_VENV) -m tools.demo up $(RECIPE)
 
 demo-down: .venv/kit.stamp engine ## Take the demo's endpoint down; models and data stay
-	@$(PYTHON_IN_VENV) -m tools.demo down
+	@$(PYTHON_IN_VENV) -m tools.demo down $(RECIPE)
 
 aws: .venv/aws-twin.stamp engine ## Set up for stacks on AWS, and for AWS's twin on this machine
 
@@ -66,6 +69,9 @@ engine: .venv/kit.stamp
 # A larger set serves the smaller ones too: after `make test`, `make demo` keeps it.
 .venv/kit.stamp: requirements/kit.txt $(PROJECTS)
 	@tools/setup.sh kit
+
+.venv/data.stamp: requirements/data.txt $(PROJECTS)
+	@tools/setup.sh data
 
 .venv/aws-twin.stamp: requirements/aws-twin.txt $(PROJECTS)
 	@tools/setup.sh aws-twin

@@ -1,18 +1,11 @@
 """Sentence pairs whose sides can't be translations of each other."""
 
 import re
-from collections import Counter
 from collections.abc import Callable
 
 from contract.documents.recipe_prepare import Pairs
-from contract.words import words_of
-
-# printf's and Python's, with %% aside; braces of str.format, ICU and Qt's %1.
-_PLACEHOLDER = re.compile(
-    r"%%|%\([^)\s]+\)[-#0 +]*[\d.*]*[a-zA-Z]|%[-#0+]*[\d.*]*(?:hh|h|ll|l|L|z|j|t)?[diouxXeEfFgGcrsa]\b|%\d+|"
-    r"\{\{?\s*[A-Za-z_0-9.]*(?:![rsa])?(?::[^{}]*)?\s*\}?\}"
-)
-
+from contract.placeholders import placeholders
+from contract.words import fold, words_of
 
 _MIN_WORDS = 4
 """Minimum words of a side whose language is detected: single words are often the same in two languages, or names."""
@@ -26,6 +19,8 @@ def fault_of(translation: dict[str, str], checks: Pairs, language_of: Callable[[
         checks: the recipe's checks.
         language_of: returns the language of a text; empty if it is uncertain, which is not a fault.
     """
+    if checks.untranslated and len({fold(text) for text in translation.values()}) < len(translation):
+        return "pair: untranslated"
     lengths = sorted(map(len, translation.values()))
     if lengths[-1] > checks.max_length_ratio * max(1, lengths[0]):
         return f"pair: one side longer than {checks.max_length_ratio:g} times the other"
@@ -39,9 +34,3 @@ def fault_of(translation: dict[str, str], checks: Pairs, language_of: Callable[[
             if told and told != re.split("[-_]", named.lower())[0]:
                 return f"pair: not {named}"
     return ""
-
-
-def placeholders(text: str) -> Counter[str]:
-    """Returns the placeholders of a text; `%%` is none. A named one counts once, since translations may repeat it."""
-    found = Counter(each for each in _PLACEHOLDER.findall(text) if each != "%%")
-    return Counter({each: 1 if each.startswith(("%(", "{")) else times for each, times in found.items()})

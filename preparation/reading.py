@@ -12,7 +12,7 @@ from contract.documents.recipe_data import Data
 from contract.errors import DataError, IntegrityError
 from contract.integrity.digest import sha256_bytes, sha256_file
 from preparation.readers.formats import LINES, reader_of
-from preparation.readers.reader import DataFile, read
+from preparation.readers.reader import DataFile, read_file
 from preparation.readers.texts import read_lines
 
 _SHOWN_FAULTS = 5
@@ -59,7 +59,7 @@ def read_sources(data: Data, collected: Path, shown: Callable[[CollectedFile], s
             path = collected / file.path
             if sha256_file(path) != file.sha256:
                 raise IntegrityError("was changed since it was collected", where=str(path), fix="repeat the command")
-            data_file = DataFile(path, shown(file), languages=tuple(source.languages))
+            data_file = DataFile(path, shown(file), languages=tuple(source.languages), form=source.format)
             for where, line, fault in _read_lines(data_file):
                 yield NumberedRow(next(numbers), index, where, line, fault)
 
@@ -123,12 +123,12 @@ def _read_lines(file: DataFile) -> Iterator[tuple[str, str, DataError | None]]:
     Raises:
         DataError: as for `read`.
     """
-    if reader_of(file.path.name) == LINES:
+    if reader_of(file.path.name, file.form) == LINES:
         for number, line in read_lines(file):
             if line and not line.isspace():
                 yield f"{file.name}:{number}", line, None
         return
-    for where, row, fault in read(file.path, name=file.name, encoding=file.encoding, languages=file.languages):
+    for where, row, fault in read_file(file):
         line = "" if row is None else json.dumps(row, ensure_ascii=False)
         yield where, line, fault or (DataError("holds no row", where=where) if row is None else None)
 

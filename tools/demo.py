@@ -1,6 +1,7 @@
-"""`python -m tools.demo up|down`: the whole way on this machine, made of the commands that a user would type.
+"""`python -m tools.demo up|down [RECIPE]`: the whole way on this machine, made of the commands that a user would type.
 
-Each step is safe to repeat, so a demo that was interrupted goes on where it stopped.
+Each recipe's demo has a stack of its own, so several can run beside each other. Each step is safe to repeat, so a demo
+that was interrupted goes on where it stopped.
 """
 
 import json
@@ -8,61 +9,125 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+from contract.documents.recipe import Recipe
+from contract.errors import KitError, NotFoundError
+
 CHECKOUT = Path(__file__).resolve().parents[1]
-STACK = "demo"
-STACK_FILE = CHECKOUT / f"Pulumi.{STACK}.yaml"
-RECIPE = "recipes/chatbot.yaml"
-PAGE = ".llmops/demo-run.html"
-QUESTION = "The new version is worse. How do I get the previous version back?"
-STEPS: list[tuple[str, list[str]]] = [
-    ("stack with store and keys", ["up"]),
-    ("data report", ["data", "build", RECIPE]),
-    ("prepare, train, evaluate, sign", ["train", RECIPE]),
-    ("report", ["runs", "page", "latest", "--out", PAGE]),
-    ("promote", ["promote", "chatbot@latest"]),
-    ("deploy", ["up"]),
-    ("ask", ["invoke", "chatbot", QUESTION]),
-]
+RECIPES = CHECKOUT / "recipes"
+DEFAULT = "chatbot"
 
 
-def main() -> int:
-    """Run the demo, or take it down; the exit code says whether it worked."""
-    command = sys.argv[1] if len(sys.argv) == 2 else ""
-    if command == "up":
-        return up()
-    if command == "down" and not STACK_FILE.exists():
+@dataclass(frozen=True)
+class RecipeDemo:
+    """The demo of one recipe."""
+
+    recipe: str
+    """Its file's name, without `.yaml`."""
+    model: str
+    question: str
+    tools: bool = False
+    """Whether the recipe's chat page offers tools, which the question is asked with."""
+
+    @property
+    def stack(self) -> str:
+        """The stack's name; the default recipe's is plain `demo`."""
+        return "demo" if self.recipe == DEFAULT else f"demo-{self.recipe}"
+
+    @property
+    def stack_file(self) -> Path:
+        return CHECKOUT / f"Pulumi.{self.stack}.yaml"
+
+    @property
+    def page(self) -> str:
+        """The run page's path in the checkout."""
+        return f".llmops/{self.stack}-run.html"
+
+    @property
+    def make(self) -> str:
+        """What follows `make demo` on its command line."""
+        return "" if self.recipe == DEFAULT else f" RECIPE={self.recipe}"
+
+    @property
+    def steps(self) -> list[tuple[str, list[str]]]:
+        """Title and command of each step."""
+        file = f"recipes/{self.recipe}.yaml"
+        return [
+            ("stack with store and keys", ["up"]),
+            ("data report", ["data", "build", file]),
+            ("prepare, train, evaluate, sign", ["train", file]),
+            ("report", ["runs", "page", "latest", "--out", self.page]),
+            ("promote", ["promote", f"{self.model}@latest"]),
+            ("deploy", ["up"]),
+            ("ask", ["invoke", self.model, self.question, *(["--tools", file] if self.tools else [])]),
+        ]
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "llmops", "--stack", self.stack]
+
+
+def main(arguments: list[str]) -> int:
+    """Run a recipe's demo, or take it down; the exit code says whether it worked."""
+    if len(arguments) not in (1, 2) or arguments[0] not in ("up", "down"):
+        print("usage: python -m tools.demo up|down [RECIPE]", file=sys.stderr)
+        return 2
+    try:
+        demo = find_demo(*arguments[1:])
+    except KitError as e:
+        print(e, file=sys.stderr)
+        return e.exit_code
+    if arguments[0] == "up":
+        return up(demo)
+    if not demo.stack_file.exists():
         print("there is no demo to take down")
         return 0
-    if command == "down":
-        return _llmops(["down"])
-    print("usage: python -m tools.demo up|down", file=sys.stderr)
-    return 2
+    return _llmops(demo, ["down"])
 
 
-def up() -> int:
+def find_demo(name: str = DEFAULT) -> RecipeDemo:
+    """Returns the demo of `recipes/NAME.yaml`, which asks the first question of the recipe's chat page.
+
+    Raises:
+        NotFoundError: there is no such recipe, or it has no question; with the names of those that have one.
+        DocumentError: the recipe is not valid.
+    """
+    files = {each.stem: each for each in sorted(RECIPES.glob("*.yaml"))}
+    if name in files:
+        recipe = Recipe.load(files[name])
+        if recipe.page.questions:
+            return RecipeDemo(name, recipe.name, recipe.page.questions[0], bool(recipe.page.tools))
+    names = [each for each, file in files.items() if Recipe.load(file).page.questions]
+    what = "has no page.questions to ask" if name in files else "does not exist"
+    raise NotFoundError(what, where=f"recipes/{name}.yaml", fix=f"make demo RECIPE=NAME with one of {', '.join(names)}")
+
+
+def up(demo: RecipeDemo) -> int:
     """From nothing to an answered question; a table of the steps' times at the end."""
-    if not STACK_FILE.exists():
-        STACK_FILE.write_text(f"config:\n  {_project()}:target: local\n")
+    if not demo.stack_file.exists():
+        demo.stack_file.write_text(f"config:\n  {_project()}:target: local\n")
     times: list[tuple[str, float]] = []
-    for number, (title, arguments) in enumerate(STEPS, 1):
+    for number, (title, arguments) in enumerate(demo.steps, 1):
         print(
-            f"\n[{number}/{len(STEPS)}] {title}\n$ llmops --stack {STACK} {' '.join(map(_quoted, arguments))}",
+            f"\n[{number}/{len(demo.steps)}] {title}\n$ llmops --stack {demo.stack} "
+            f"{' '.join(map(_quoted, arguments))}",
             flush=True,
         )
         start = time.monotonic()
-        code = _llmops(arguments)
+        code = _llmops(demo, arguments)
         times.append((title, time.monotonic() - start))
         if code:
-            print(f"\nThe demo stopped at `{title}`. Run `make demo` again: it goes on from here.", file=sys.stderr)
+            again = f"Run `make demo{demo.make}` again: it goes on from here."
+            print(f"\nThe demo stopped at `{title}`. {again}", file=sys.stderr)
             return code
-    _summary(times)
+    _summary(demo, times)
     return 0
 
 
-def _llmops(arguments: list[str]) -> int:
-    process = subprocess.Popen([*_command(), *arguments], cwd=CHECKOUT)
+def _llmops(demo: RecipeDemo, arguments: list[str]) -> int:
+    process = subprocess.Popen([*demo.command, *arguments], cwd=CHECKOUT)
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -70,13 +135,10 @@ def _llmops(arguments: list[str]) -> int:
         return process.wait() or 130
 
 
-def _command() -> list[str]:
-    return [sys.executable, "-m", "llmops", "--stack", STACK]
-
-
-def _summary(times: list[tuple[str, float]]) -> None:
-    status = subprocess.run([*_command(), "status", "--json"], cwd=CHECKOUT, capture_output=True, text=True, check=True)
-    endpoint = next(e for e in json.loads(status.stdout)["endpoints"] if e["name"] == "chatbot")
+def _summary(demo: RecipeDemo, times: list[tuple[str, float]]) -> None:
+    command = [*demo.command, "status", "--json"]
+    status = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    endpoint = next(e for e in json.loads(status.stdout)["endpoints"] if e["name"] == demo.model)
     key = Path(endpoint["key"]).read_text().strip()
     print("\nTime of each step")
     for title, seconds in [*times, ("altogether", sum(s for _, s in times))]:
@@ -84,13 +146,13 @@ def _summary(times: list[tuple[str, float]]) -> None:
     print(
         f"\nThe endpoint runs: {endpoint['url']}/v1   key: {key}\n"
         f"Chat page:         {endpoint['url']}/#key={key}\n"
-        f"Run page:          {CHECKOUT / PAGE}\n"
-        f"Data page:         {_newest('.llmops/datasets/chatbot-*.html')}\n"
-        f"\nTry next, after `. .venv/bin/activate; export PULUMI_STACK={STACK}`:\n"
+        f"Run page:          {CHECKOUT / demo.page}\n"
+        f"Data page:         {_newest(f'.llmops/datasets/{demo.model}-*.html')}\n"
+        f"\nTry next, after `. .venv/bin/activate; export PULUMI_STACK={demo.stack}`:\n"
         "  llmops chat                          talk to it here\n"
-        "  llmops models show chatbot@latest    what it was made of, and its scores\n"
-        f"  pulumi preview                       nothing to change; edit {STACK_FILE.name} and look again\n"
-        "\n`make demo-down` takes the endpoint down and keeps the models."
+        f"  {f'llmops models show {demo.model}@latest':<35}  what it was made of, and its scores\n"
+        f"  pulumi preview                       nothing to change; edit {demo.stack_file.name} and look again\n"
+        f"\n`make demo-down{demo.make}` takes the endpoint down and keeps the models."
     )
 
 
@@ -109,4 +171,4 @@ def _quoted(word: str) -> str:
 
 if __name__ == "__main__":
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,6 @@
 #!/bin/sh
-# `tools/setup.sh kit|aws-twin|azure-twin|dev` makes .venv with the kit's needs, with those of a cloud and its twin, or with those
-# of the tests too; `tools/setup.sh engine` finds or gets Pulumi's engine and lets .venv/bin/activate put it on PATH. The Makefile calls both. Needs Python 3.11 or newer.
+# `tools/setup.sh kit|data|aws-twin|azure-twin|dev` makes .venv with the kit's needs, with those of collecting data, of a
+# cloud and its twin, or of the tests too; `tools/setup.sh engine` finds or gets Pulumi's engine and lets .venv/bin/activate put it on PATH. The Makefile calls both. Needs Python 3.11 or newer.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -41,9 +41,9 @@ get_uv() { # set $uv: the one in .venv, the machine's, or the locked one from Py
     fi
 }
 
-install() { # install kit|aws-twin|azure-twin|dev: what is there already is never taken away
+install() { # install kit|data|aws-twin|azure-twin|dev: what is there already is never taken away
     sets=$1
-    for set in aws-twin azure-twin; do
+    for set in data aws-twin azure-twin; do
         if [ -f ".venv/$set.stamp" ]; then sets="$set $sets"; fi
     done
     if [ -f .venv/dev.stamp ]; then sets=dev; fi
@@ -60,7 +60,7 @@ install() { # install kit|aws-twin|azure-twin|dev: what is there already is neve
     "$uv" pip install --quiet --no-deps --build-constraints requirements/dev.txt \
         --editable . --editable twins # hosting's wheel would copy its packages, which the first one brings here
     for set in kit $sets; do touch ".venv/$set.stamp"; done
-    case $sets in dev) touch .venv/aws-twin.stamp .venv/azure-twin.stamp ;; esac
+    case $sets in dev) touch .venv/data.stamp .venv/aws-twin.stamp .venv/azure-twin.stamp ;; esac
 }
 
 engine() {
@@ -69,7 +69,7 @@ engine() {
 }
 
 case ${1:-} in
-    kit | aws-twin | azure-twin | dev) install "$1" ;;
+    kit | data | aws-twin | azure-twin | dev) install "$1" ;;
     engine) engine ;;
-    *) fail "tools/setup.sh takes kit, aws-twin, azure-twin, dev or engine" "see the Makefile" ;;
+    *) fail "tools/setup.sh takes kit, data, aws-twin, azure-twin, dev or engine" "see the Makefile" ;;
 esac

@@ -4,6 +4,7 @@ python -m training train [--folder NAME=PATH …] [--run RUN]
                                              the job: reads /opt/ml/input, writes /opt/ml/model, or what is named
 python -m training rank                      one of several processes of a job, which `train` starts
 python -m training import SOURCE OUT --name NAME [--source …] [--revision …] [--licence …] [--[no-]openvino]
+                                             [--chat-template FILE]
 python -m training convert VERSION OUT       a version with OpenVINO's form as well
 python -m training answer MODEL DATASET OUT --suite JSON … [--system-prompt …] [--precision …]
                                              a model's answers to suites of a dataset version
@@ -81,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
             revision=options.revision,
             licence=options.licence,
             openvino=options.openvino,
+            chat_template=options.chat_template,
         )
     except KitError as e:
         tell_error(e)
@@ -109,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     bring.add_argument("--revision", default="")
     bring.add_argument("--licence", default="")
     bring.add_argument("--openvino", action=argparse.BooleanOptionalAction, help="default: by the model's size")
+    bring.add_argument("--chat-template", type=Path, help="instead of the model's own")
     convert = commands.add_parser("convert", help="copy a version, and add OpenVINO's form")
     convert.add_argument("version", type=Path)
     convert.add_argument("out", type=Path, help="must not exist")

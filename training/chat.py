@@ -22,7 +22,7 @@ from training.turns import is_answer
 
 Messages = Sequence[Mapping[str, Any]]
 
-_FIX = "change the row, or take a base model whose chat template renders it"
+_FIX = "change the row, take a base model whose chat template renders it, or set base_model.chat_template"
 _PROBE = [{"role": "user", "content": "USER-91bc"}, {"role": "assistant", "content": "ANSWER-20de"}]
 _THOUGHT = "<think>\nREASON-7f3a\n</think>\n\n"
 
@@ -133,6 +133,11 @@ def check_template(tokenizer: Any, where: str) -> None:
             encode(tokenizer, thought)
         except KitError:
             raise KitError(e.what, where=where, fix=fix) from None
+
+
+def takes_tools(tokenizer: Any) -> bool:
+    """Returns whether a chat template that `check_template` let pass renders tools, calls of them and their results."""
+    return _supports_tools(tokenizer, _source(tokenizer)) and _own_template(tokenizer).takes_tools
 
 
 def _loss_of_system_message(tokenizer: Any) -> str:

@@ -31,6 +31,7 @@ def import_model(
     revision: str = "",
     licence: str = "",
     openvino: bool | None = None,
+    chat_template: Path | None = None,
 ) -> str:
     """Checks a base model and converts it.
 
@@ -43,6 +44,7 @@ def import_model(
         revision: commit or package version.
         licence: SPDX identifier; default what the source states.
         openvino: whether it gets OpenVINO's form; None: by its size.
+        chat_template: a file with the chat template to take instead of the model's own.
 
     Returns:
         The version's identity.
@@ -58,7 +60,7 @@ def import_model(
     try:
         say(stage="read")
         found = find_source(source)
-        stated, does = _convert_any(found, work, openvino)
+        stated, does, tools = _convert_any(found, work, openvino, chat_template)
         licence = licence or stated
         if not licence:
             raise KitError(
@@ -66,7 +68,13 @@ def import_model(
                 where=str(source),
                 fix="say it: --licence, or base_model.licence in the recipe; LicenseRef-Proprietary for your own",
             )
-        made_from = Origin(source=origin or f"folder:{source.name}", revision=revision, files=_entries(found))
+        made_from = Origin(
+            source=origin or f"folder:{source.name}",
+            revision=revision,
+            files=_entries(found),
+            chat_template=sha256_file(chat_template) if chat_template else "",
+            tools=tools,
+        )
         say(stage="manifest")
         from training.manifests import write_manifest
 
@@ -175,23 +183,38 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _convert_any(source: Path, work: Path, openvino: bool | None) -> tuple[str, dict[str, Any]]:
-    """Writes a model of any kind; returns its licence, and the manifest's fields that say what it does."""
+def _convert_any(
+    source: Path, work: Path, openvino: bool | None, chat_template: Path | None
+) -> tuple[str, dict[str, Any], bool | None]:
+    """Writes a model of any kind.
+
+    Returns:
+        Its licence, the manifest's fields that say what it does, and whether its chat template takes tools.
+    """
+    if chat_template and (
+        is_comet(source) or (source.is_dir() and (embedding_of(source) or is_token_classifier(source)))
+    ):
+        raise KitError(
+            "generates no text, so it has no chat template", where=str(source), fix="leave chat_template out"
+        )
     if is_comet(source):
         licence, comet = _convert_comet(source, work, openvino)
-        return licence, {"golden": [], "task": "translation-scoring", "comet": comet, "dtype": "F32"}
+        return licence, {"golden": [], "task": "translation-scoring", "comet": comet, "dtype": "F32"}, None
     if source.is_dir() and (form := embedding_of(source)):
         licence, dtype = _convert_embedding(source, work, openvino)
-        return licence, {"golden": [], "task": "feature-extraction", "embedding": form, "dtype": dtype}
+        return licence, {"golden": [], "task": "feature-extraction", "embedding": form, "dtype": dtype}, None
     if source.is_dir() and is_token_classifier(source):
         licence = _convert_labeller(source, work, openvino)
-        return licence, {"golden": [], "task": "token-classification", "dtype": "F32"}
-    return _convert(source, work, openvino), {"golden": [ANY_ANSWER]}
+        return licence, {"golden": [], "task": "token-classification", "dtype": "F32"}, None
+    licence, tools = _convert(source, work, openvino, chat_template)
+    return licence, {"golden": [ANY_ANSWER]}, tools
 
 
-def _convert(source: Path, work: Path, openvino: bool | None) -> str:
-    """Writes weights, tokenizer and, where it is wanted, OpenVINO form; returns the licence that the source states."""
-    from training.chat import check_template
+def _convert(source: Path, work: Path, openvino: bool | None, chat_template: Path | None) -> tuple[str, bool]:
+    """Writes weights, tokenizer and, where it is wanted, OpenVINO form; returns the licence that the source states, and
+    whether the chat template takes tools.
+    """
+    from training.chat import check_template, takes_tools
     from training.openvino_form import export_openvino, is_wanted
     from training.weights import load_model, load_tokenizer, save_model
 
@@ -201,14 +224,16 @@ def _convert(source: Path, work: Path, openvino: bool | None) -> str:
         model, tokenizer, licence = read_gguf(source)
     else:
         model, tokenizer, licence = _load_folder(source, load_model, load_tokenizer)
-    check_template(tokenizer, str(source))
+    if chat_template:
+        tokenizer.chat_template = chat_template.read_text(encoding="utf-8")
+    check_template(tokenizer, str(chat_template or source))
     say(stage="safetensors")
     save_model(model, tokenizer, work)
     del model
     if is_wanted(openvino, work):
         say(stage="openvino")
         export_openvino(work)
-    return licence
+    return licence, takes_tools(tokenizer)
 
 
 def refuse_code(folder: Path) -> None:

@@ -94,8 +94,10 @@ def _published(result: SuiteResult) -> dict[str, float]:
     """Returns a suite's scores by the names that the hub has for them (https://huggingface.co/metrics)."""
     if unit_of(result.metric):
         return {"perplexity": round(math.exp(result.after.value), 4)}
-    names = {"chrF++": "chrf"}
-    return {names.get(each.name, "bleu"): each.after for each in result.corpus} or {result.metric: result.after.value}
+    published = {
+        "chrf" if each.name == "chrF++" else "bleu": each.after for each in result.corpus if each.name != "placeholders"
+    }
+    return published or {result.metric: result.after.value}
 
 
 def _summary(recipe: Recipe, base: ModelManifest, gate: GateResult) -> str:
@@ -118,7 +120,8 @@ def _scores(evaluation: list[SuiteResult]) -> str:
         for r in evaluation
     ]
     corpus = [
-        f"| {r.suite} | {r.split} | {each.name}, of all answers | {each.before:.2f} | {each.after:.2f} | - | - |"
+        f"| {r.suite} | {r.split} | {each.name}, of all answers{_copied(each.copied)} | {each.before:.2f} "
+        f"| {each.after:.2f} | - | - |"
         for r in evaluation
         for each in r.corpus
     ]
@@ -128,8 +131,14 @@ def _scores(evaluation: list[SuiteResult]) -> str:
 def _measure(result: SuiteResult) -> str:
     if result.judge:
         return f"{result.metric} ({_cell(result.judge.model)})"
+    if result.copied:
+        return f"{result.metric}{_copied(result.copied.score.value)}"
     unit = unit_of(result.metric)
     return f"{result.metric} ({unit}; lower is better)" if unit else result.metric
+
+
+def _copied(score: float | None) -> str:
+    return "" if score is None else f" (copying the source: {score:.2f})"
 
 
 def _data(dataset: DatasetManifest) -> str:

@@ -45,6 +45,7 @@ _OPTIONAL: dict[Kind, tuple[str, ...]] = {
     "translation": (),
 }
 _ONLY_CHAT = ("tools", "expect")
+_TEXT_IN = "translation."
 _TRAINED: dict[Method, tuple[Kind, str]] = {
     "sft": ("chat", "`messages`, or `prompt` and `completion`"),
     "dpo": ("preference", "`chosen` and `rejected`"),
@@ -153,11 +154,17 @@ def check_kind(kind: str, options: Training, where: str) -> None:
 def group_of(row: Row, key: str) -> str:
     """Returns the group of a row: the value of its `key`, or its prompt's words if `key` is empty.
 
+    Args:
+        key: of the row's metadata; `translation.en` is the words of its text in that language, so that a message stays
+            in one split with all of its translations.
+
     Returns:
         Empty if the row has no such key, and so no group.
     """
     if not key:
         return asked_words(prompt_of(row))
+    if key.startswith(_TEXT_IN):
+        return asked_words(fold(row.translation.get(key.removeprefix(_TEXT_IN), "")))
     value = row.metadata.get(key, "")
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 

@@ -14,6 +14,7 @@ from contract.documents.evaluation import Answer, Likelihood
 from contract.documents.recipe_evaluation import LIKELIHOOD, Metric, Suite
 from contract.errors import DataError, IntegrityError
 from contract.json_values import check_schema, fault_of, read_json
+from contract.placeholders import placeholders
 from contract.tool_calls import ParsedCall, equal_calls, fault_of_call, parse_tool_calls
 from contract.words import fold, found, has_word, words_of
 from training.metrics import Scored
@@ -107,8 +108,11 @@ def require_kind(suite: Suite, answers: Sequence[Answer]) -> None:
 
 
 def corpus_scores(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answer]) -> dict[str, float]:
-    """Returns scores of all answers together, from 0 to 100: sacrebleu's chrF++ and BLEU; empty except for
-    translations.
+    """Returns scores of all answers together, from 0 to 100; empty except for translations.
+
+    Returns:
+        sacrebleu's chrF++ and BLEU, and the percentage of answers that hold the placeholders of their reference, of
+        those whose reference has any.
     """
     if suite.metric != "translation":
         return {}
@@ -119,7 +123,11 @@ def corpus_scores(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answ
     language = suite.languages[1].partition("-")[0].partition("_")[0].lower() if suite.languages else ""
     tokens = _BLEU_TOKENS.get(language, "13a")
     found = {"chrF++": CHRF(word_order=2), "BLEU" if tokens == "13a" else f"BLEU ({tokens})": BLEU(tokenize=tokens)}
-    return {name: round(metric.corpus_score(texts, references).score, 2) for name, metric in found.items()}
+    scores = {name: metric.corpus_score(texts, references).score for name, metric in found.items()}
+    wanted = [(text, held) for text, asked in zip(texts, rows, strict=True) if (held := placeholders(asked.row.answer))]
+    if wanted:
+        scores["placeholders"] = 100 * statistics.fmean(placeholders(text) == held for text, held in wanted)
+    return {name: round(score, 2) for name, score in scores.items()}
 
 
 def reference_of(row: Row) -> str:

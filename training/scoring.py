@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from contract.documents.dataset import DatasetManifest
 from contract.documents.evaluation import Answer, EvaluationAnswers, GoldenAnswer, RowAnswers, SuiteAnswers
-from contract.documents.model import CorpusScore, GateResult, Golden, Message, Score, SuiteResult
+from contract.documents.model import CopiedSources, CorpusScore, GateResult, Golden, Message, Score, SuiteResult
 from contract.documents.recipe import Recipe
 from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck, Suite, unit_of
 from contract.errors import IntegrityError, RunError, require_packages
@@ -18,7 +18,7 @@ from training.judging import Verdicts, judge_requests, judge_use, judged_scores
 from training.metrics import Scored, gain_of, summarise
 from training.rows import Row, group_of, read_lines_and_rows
 from training.scorers import NEEDS, SuiteRow, can_score, corpus_scores, require_kind, score_answers
-from training.translations import as_conversation
+from training.translations import as_conversation, require_pairs
 
 GOLDEN_PROMPTS = 4
 _ASKED_AGAIN = 2 * GOLDEN_PROMPTS
@@ -54,6 +54,8 @@ def load_suite(suite: Suite, dataset: Path) -> list[SuiteRow]:
     rows, others = _scored_rows(suite, dataset / file, manifest.group) if file else ([], [])
     if not rows:
         fix = "hold rows out under data.split, or remove the suite from the recipe"
+        if suite.only and not others:
+            fix = f"none of its rows has {', '.join(f'{k}: {v}' for k, v in suite.only.items())}: correct `only`"
         if others:
             fix = f"write what metric {suite.metric!r} needs into the rows, or choose another metric or split"
         raise RunError(
@@ -76,6 +78,8 @@ def _scored_rows(suite: Suite, path: Path, group: str) -> tuple[list[SuiteRow], 
     for number, line, row in read_lines_and_rows(path):
         asked, where = _asked(suite, row), f"{path}:{number}"
         source = "" if asked is row else row.translation[suite.languages[0]]
+        if any(row.metadata.get(key) != value for key, value in suite.only.items()):
+            continue
         if can_score(suite, asked, where) and (source or not suite.comet):
             rows.append(SuiteRow(asked, sha256_bytes(line + b"\n"), group_of(row, group), source))
         else:
@@ -93,7 +97,7 @@ def _asked(suite: Suite, row: Row) -> Row:
 
 
 def check_suites(recipe: Recipe, dataset: Path) -> dict[str, list[SuiteRow]]:
-    """Refuses suites without rows, and gates that would be decided by too few groups.
+    """Refuses suites and translations without rows, and gates that would be decided by too few groups.
 
     Args:
         dataset: the folder of the recipe's dataset version.
@@ -102,8 +106,10 @@ def check_suites(recipe: Recipe, dataset: Path) -> dict[str, list[SuiteRow]]:
         Suite -> the rows that it asks.
 
     Raises:
-        RunError: naming the suite, its number of groups, and the number that a gate needs.
+        RunError: naming the suite, its number of groups, and the number that a gate needs; or the translation.
     """
+    train = DatasetManifest.load(dataset / MANIFEST).splits["train"]
+    require_pairs(recipe.training.translations, dataset / train)
     suites = load_suites(recipe.evaluation.suites, dataset)
     for suite in recipe.evaluation.suites:
         groups = {row.group for row in suites[suite.name]}
@@ -198,7 +204,8 @@ def suite_result(
     """
     groups = [asked.group for asked in rows]
     was, now = score_both(suite, rows, before, after, verdicts)
-    corpus = [corpus_scores(suite, rows, answers) for answers in (before, after)]
+    copies = _copies(suite, rows)
+    corpus = [corpus_scores(suite, rows, answers) for answers in (before, after, *([copies] if copies else []))]
     return SuiteResult(
         suite=suite.name,
         split=suite.split,
@@ -206,9 +213,27 @@ def suite_result(
         before=summarise(suite.metric, was, groups),
         after=summarise(suite.metric, now, groups),
         gain=gain_of(suite.metric, was, now, groups),
-        corpus=[CorpusScore(name=name, before=value, after=corpus[1][name]) for name, value in corpus[0].items()],
+        corpus=[
+            CorpusScore(
+                name=name, before=value, after=corpus[1][name], copied=corpus[2][name] if len(corpus) == 3 else None
+            )
+            for name, value in corpus[0].items()
+        ],
+        copied=_copied(suite, rows, copies, now) if copies else None,
         judge=judge_use(suite, judge_requests(suite, rows, before, after), verdicts) if suite.judged else None,
     )
+
+
+def _copies(suite: Suite, rows: Sequence[SuiteRow]) -> list[str]:
+    """Returns the sources of a suite `translation`, as if they were answers; empty if a row has none."""
+    sources = [asked.source for asked in rows]
+    return sources if suite.metric == "translation" and all(sources) else []
+
+
+def _copied(suite: Suite, rows: Sequence[SuiteRow], copies: Sequence[str], now: Scored) -> CopiedSources:
+    groups = [asked.group for asked in rows]
+    scored = score_answers(suite, rows, copies)
+    return CopiedSources(score=summarise(suite.metric, scored, groups), gain=gain_of(suite.metric, scored, now, groups))
 
 
 def to_ask_again(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answer]) -> list[SuiteRow]:
@@ -254,7 +279,12 @@ def decide(gate: list[GateCheck], results: list[SuiteResult]) -> GateResult:
 def _conditions(check: GateCheck, result: SuiteResult) -> Iterator[tuple[bool, str]]:
     """Yields for each bound whether it holds, and the condition in words."""
     unit = unit_of(result.metric)
-    for name, score, least in (("score", result.after, check.low), ("gain", result.gain, check.gain_low)):
+    over_copies = result.copied and result.copied.gain
+    for name, score, least in (
+        ("score", result.after, check.low),
+        ("gain", result.gain, check.gain_low),
+        ("gain over copying", over_copies, check.copy_gain_low),
+    ):
         if least is not None and score is not None:
             holds = score.low >= least - 1e-9
             yield holds, _in_words("decrease" if unit else name, score, unit, holds, least, "low")

@@ -1,9 +1,35 @@
 """Rows of translations as conversations, in the form in which the model is asked."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from training.rows import Row
+from contract.documents.recipe_training import TranslationTask
+from contract.errors import RunError
+from training.rows import Row, read_rows
 from training.turns import Turn
+
+
+def require_pairs(tasks: Sequence[TranslationTask], rows: Path) -> None:
+    """Refuses tasks of which no row has both languages: nothing would be learned of them. Reads until each has one.
+
+    Args:
+        tasks: the recipe's `training.translations`.
+        rows: the file of split `train`.
+
+    Raises:
+        RunError: naming the task.
+    """
+    left = {tuple(task.languages): number for number, task in enumerate(tasks)}
+    for _, row in read_rows(rows) if left else ():
+        left = {pair: number for pair, number in left.items() if any(side not in row.translation for side in pair)}
+        if not left:
+            return
+    for (source, target), number in left.items():
+        raise RunError(
+            f"no row to train has a text in {source} and one in {target}",
+            where=f"training.translations.{number}",
+            fix="add a source of such pairs under data.sources, or remove the task",
+        )
 
 
 def as_conversation(row: Row, languages: Sequence[str], prompt: str) -> Row | None:

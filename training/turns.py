@@ -218,14 +218,21 @@ def read_tools(value: Any, where: str) -> list[Tool]:
 
 
 def check_calls(turns: Sequence[Turn], tools: Sequence[Tool], where: str) -> None:
-    """Refuses calls of tools that a row does not offer, if it offers any.
+    """Refuses calls of tools that a row does not offer, if it offers any, and arguments for tools without a schema.
 
     Raises:
         DataError: naming the message and the tool.
     """
     names = {tool.function.name for tool in tools}
+    without_schema = {tool.function.name for tool in tools if not tool.function.parameters}
     for index, turn in enumerate(turns):
         for call in turn.tool_calls:
+            if call.function.name in without_schema and call.function.arguments:
+                raise DataError(
+                    f"calls {call.function.name!r} with arguments, but the tool has no schema of them",
+                    where=f"{where}.{index}",
+                    fix='add "parameters" to the tool: {"type": "object", "properties": {…}}',
+                )
             if names and call.function.name not in names:
                 raise DataError(
                     f"calls {call.function.name!r}, which is not among the row's tools",

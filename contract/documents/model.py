@@ -29,6 +29,16 @@ class Origin(Part):
     source: str
     revision: str
     files: dict[Key, FileEntry] = Field(default={}, description="What was fetched, before conversion.")
+    chat_template: str = Field(
+        default="",
+        exclude_if=lambda sha256: not sha256,
+        description="SHA-256 of the chat template that the import put in the place of the model's own; empty: none.",
+    )
+    tools: bool | None = Field(
+        default=None,
+        exclude_if=lambda tools: tools is None,
+        description="Whether the chat template renders tools, calls of them and their results; None: not known.",
+    )
 
 
 class Lineage(Part):
@@ -76,9 +86,23 @@ class Score(Part):
 class CorpusScore(Part):
     """A score of all answers at once, from 0 to 100, as papers state it. It has no interval, and no gate reads it."""
 
-    name: str = Field(description="chrF++ or BLEU, with its tokens where they are not BLEU's usual ones (13a).")
+    name: str = Field(
+        description="chrF++; BLEU, with its tokens where they are not BLEU's usual ones (13a); or placeholders: the "
+        "percentage of answers that hold those of their reference."
+    )
     before: float
     after: float
+    copied: float | None = Field(
+        default=None, exclude_if=lambda copied: copied is None, description="Of the sources, untranslated."
+    )
+
+
+class CopiedSources(Part):
+    """What a model would score that gives each source back untranslated: in interface texts, names and placeholders
+    alone earn some."""
+
+    score: Score
+    gain: Score = Field(description="After training less that, row by row.")
 
 
 class JudgeUse(Part):
@@ -104,6 +128,11 @@ class SuiteResult(Part):
         description="After less before, row by row; of `perplexity`, before less after; of an older kit: none.",
     )
     corpus: list[CorpusScore] = Field(default=[], exclude_if=lambda scores: not scores, description="Of translations.")
+    copied: CopiedSources | None = Field(
+        default=None,
+        exclude_if=lambda copied: copied is None,
+        description="Of translations whose suite has `languages`.",
+    )
     judge: JudgeUse | None = Field(
         default=None, exclude_if=lambda use: use is None, description="Of suites `judge` and `comet`."
     )

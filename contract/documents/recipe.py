@@ -26,6 +26,12 @@ class BaseModelSource(Part):
     )
     revision: str = Field(default="", description="The hub's commit (40 hex digits), or the package's version.")
     licence: str = Field(default="", description="SPDX identifier, recorded in the model version's manifest.")
+    chat_template: str = Field(
+        default="",
+        exclude_if=lambda path: not path,
+        description="File with a chat template (jinja2) to take instead of the model's own, below the recipe's folder: "
+        "for base models whose own lacks tools. It is a part of the imported version: what is trained is what serves.",
+    )
     token: str = Field(
         default="",
         pattern=r"^(secret:[a-zA-Z][a-zA-Z0-9-]{0,62})?$",
@@ -38,6 +44,8 @@ class BaseModelSource(Part):
             raise ValueError("a hub model needs `revision` (a commit), so that the same recipe gives the same model")
         if self.token and not self.source.startswith("hub:"):
             raise ValueError("`token` has no effect but with hub:")
+        if self.chat_template and self.source.startswith("store:"):
+            raise ValueError("`chat_template` has no effect with store: a stored version keeps its own")
         return self
 
     def require_commit(self, where: str) -> None:

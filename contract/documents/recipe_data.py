@@ -24,6 +24,12 @@ class DataSource(Part):
     files: str = Field(
         default="", description="Glob of the files taken from an archive, a package or the hub; empty: all."
     )
+    format: Literal["", "bfcl"] = Field(
+        default="",
+        exclude_if=lambda form: not form,
+        description="`bfcl`: tool calls as the Berkeley Function Calling Leaderboard stores them, in two files. Empty: "
+        "by the ends of the files' names.",
+    )
     revision: str = Field(default="", description="The hub's commit, 40 hex digits.")
     languages: list[str] = Field(
         default=[], max_length=2, description="Of sentence pairs, source and target, as in `[en, de]`."
@@ -57,7 +63,7 @@ class Split(Part):
     group: str = Field(
         default="",
         description="Key of a row whose value names its group, such as `fact` or `user`; rows without it are trained. "
-        "Empty: each prompt is a group.",
+        "`translation.en`: the words of a pair's text in that language. Empty: each prompt is a group.",
     )
     validation: float = Field(
         default=0, ge=0, description="Groups whose loss is watched during training: a share below 1, or a number."

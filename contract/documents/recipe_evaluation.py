@@ -132,6 +132,12 @@ class Suite(Part):
         "scores it, when the run is collected. `comet`: a COMET model of the store does, likewise.",
     )
     max_tokens: int = Field(default=64, ge=1)
+    only: dict[str, str] = Field(
+        default={},
+        exclude_if=lambda keys: not keys,
+        description="Of the split's rows, those whose keys have these values, as in `{category: irrelevance}`; empty: "
+        "all.",
+    )
     limit: int = Field(default=0, ge=0, description="Rows taken, in order; 0: all.")
     languages: list[str] = Field(
         default=[], max_length=2, description="Of rows of kind translation: from and to, as in `[en, de]`."
@@ -195,6 +201,14 @@ class GateCheck(Part):
         ge=0,
         description="Least lower bound of the gain over the base model, row by row; of `perplexity`, of the decrease.",
     )
+    copy_gain_low: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        exclude_if=lambda bound: bound is None,
+        description="Of `translation` with `languages`: least lower bound of the gain over giving each source back "
+        "untranslated.",
+    )
     not_worse_than: Literal["production"] | None = Field(
         default=None,
         description="`production`: `llmops promote` compares the version with the one that the endpoint serves.",
@@ -208,8 +222,9 @@ class GateCheck(Part):
 
     @model_validator(mode="after")
     def _checks_something(self) -> "GateCheck":
-        if (self.low, self.high, self.gain_low, self.not_worse_than) == (None, None, None, None):
-            raise ValueError("a gate check needs `low`, `high`, `gain_low` or `not_worse_than`")
+        bounds = (self.low, self.high, self.gain_low, self.copy_gain_low, self.not_worse_than)
+        if all(bound is None for bound in bounds):
+            raise ValueError("a gate check needs `low`, `high`, `gain_low`, `copy_gain_low` or `not_worse_than`")
         if self.margin != MARGIN and self.not_worse_than is None:
             raise ValueError("`margin` has no effect without `not_worse_than`")
         return self
@@ -219,12 +234,18 @@ class GateCheck(Part):
         """Fewer groups can't pass it, however good the answers are: even equal ones would not show it."""
         return max(MIN_GATE_GROUPS, math.ceil(_ROOM / self.margin) - 2 if self.not_worse_than else 0)
 
-    def require_direction(self, metric: Metric) -> None:
-        """Refuse bounds on the wrong side of a metric.
+    def require_fit(self, suite: Suite) -> None:
+        """Refuse bounds on the wrong side of a suite's metric, and those that it has no score for.
 
         Raises:
             ValueError: naming the key to use.
         """
+        metric = suite.metric
+        if self.copy_gain_low is not None and not (metric == "translation" and suite.languages):
+            raise ValueError(
+                f"the gate's `copy_gain_low` on suite {self.suite!r}: only translations have a source to copy; it "
+                "needs `metric: translation` and `languages`"
+            )
         if metric == LIKELIHOOD and self.low is not None:
             raise ValueError(
                 f"the gate's `low` on suite {self.suite!r}: of perplexity, lower is better; write `high`, the greatest "
@@ -252,5 +273,5 @@ class Evaluation(Part):
                 raise ValueError(f"the gate names suite {check.suite!r}; there are {sorted(known)}")
             if known[check.suite].split == "train":
                 raise ValueError(f"the gate checks suite {check.suite!r} on trained rows, which proves nothing")
-            check.require_direction(known[check.suite].metric)
+            check.require_fit(known[check.suite])
         return self

@@ -49,6 +49,7 @@ class Pairs(Part):
 
     max_length_ratio: float = Field(default=3, ge=1, description="Characters of the longer side to the shorter's.")
     languages: bool = Field(default=True, description="Each side must be in the language that the row names.")
+    untranslated: bool = Field(default=True, description="The sides differ in more than letter case and spaces.")
     placeholders: bool = Field(default=True, description="Both sides hold the same ones: `%s`, `%(x)d`, `{name}`.")
 
 

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -127,12 +128,16 @@ def invoke(
     context: typer.Context,
     words: Annotated[list[str], typer.Argument(help="Endpoint (if the stack has several) and question.")],
     max_tokens: _Tokens = 0,
+    tools: Annotated[
+        Path | None, typer.Option(help="Recipe whose `page.tools` the model may call.", metavar="RECIPE")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Send one question to an endpoint; `-` reads it from standard input.
+    """Send one question to an endpoint; `-` reads it from standard input. Calls of tools are printed, and not made.
 
     llmops invoke "What does promote do?"
     llmops invoke chatbot "What does promote do?" --json
+    llmops invoke assistant "Is it cold in Oslo?" --tools recipes/assistant.yaml
     """
     here: Context = context.obj
     if len(words) > 2:
@@ -140,11 +145,14 @@ def invoke(
     name = choose(here.platform, words[0] if len(words) == 2 else "")
     question = sys.stdin.read() if words[-1] == "-" else words[-1]
     request: dict[str, Any] = {"messages": [{"role": "user", "content": question}]}
-    answer = next(_ask(here.platform, name, request | _limit(max_tokens)))
+    offered = {"tools": _tools_of(here.cwd / tools)} if tools else {}
+    answer = next(_ask(here.platform, name, request | offered | _limit(max_tokens)))
     if as_json:
         print_json(answer)
-    else:
-        print(printable(answer["choices"][0]["message"]["content"]))
+        return
+    message = answer["choices"][0]["message"]
+    calls = [f"{each['function']['name']} {each['function']['arguments']}" for each in message.get("tool_calls") or ()]
+    print(printable("\n".join(filter(None, (message["content"], *calls)))))
 
 
 def logs(
@@ -156,6 +164,15 @@ def logs(
     here: Context = context.obj
     for line in here.platform.logs(choose(here.platform, endpoint), follow):
         print(printable(line.rstrip("\n")), flush=follow)
+
+
+def _tools_of(path: Path) -> list[dict[str, Any]]:
+    from llmops.runs.runs import parse_recipe
+
+    tools = parse_recipe(path).page.tools
+    if not tools:
+        raise KitError("has no tools", where=f"{path}: page.tools", fix="list them there, in OpenAI's form")
+    return tools
 
 
 def _limit(max_tokens: int) -> dict[str, int]:

@@ -30,6 +30,9 @@ def import_base(
     ],
     revision: Annotated[str, typer.Option(help="Commit on the hub, or version of the package.")] = "",
     licence: Annotated[str, typer.Option(help="SPDX identifier. Default: as the source states.")] = "",
+    chat_template: Annotated[
+        str, typer.Option(help="File with a chat template (jinja2) to take instead of the model's own.", metavar="FILE")
+    ] = "",
     openvino: Annotated[
         bool | None,
         typer.Option(
@@ -49,7 +52,7 @@ def import_base(
     from llmops.store.importing import add_openvino, import_model, parse_source
 
     here: Context = context.obj
-    wanted = parse_source(name, source, revision, licence)
+    wanted = parse_source(name, source, revision, licence, chat_template)
     ref = import_model(here.platform, wanted, say, here.cwd, openvino)
     if openvino:  # one that was there may lack it
         ref = add_openvino(here.platform, ref, say)
@@ -250,6 +253,7 @@ def _score(result: "SuiteResult") -> str:
     return (
         f"{result.suite}: {before} -> {after}{unit and ' ' + unit} "
         f"(95 % interval {low} to {high}, {result.after.groups} groups)"
+        + (f"; copying the source {share(result.copied.score.value)}" if result.copied else "")
     )
 
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clouds.targets import TARGETS, unknown_target
+from contract.documents.model import ModelManifest
 from contract.documents.recipe import Recipe
 from contract.errors import KitError, NotFoundError
 from contract.integrity.digest import sha256_bytes
+from contract.layout import MANIFEST
 from llmops.chat_http import ask
-from llmops.conformance.questions import QUESTIONS, Question, offer_tools, said, said_in_pieces
+from llmops.conformance.questions import QUESTIONS, Question, offer_tools, page_questions, said, said_in_pieces
 from llmops.conformance.stages import STACK, settings_of, world_of
 from llmops.platforms.platform import Platform, Say
 from llmops.rehearsal.base_model import base_version
@@ -117,7 +119,7 @@ def _go_through(target: str, stage: Stage, recipe: Path, base: Path, version: Pa
         platform.store().put_model(base, platform.sign)
         made.trainings.append(_train(target, stage))
         if not version.exists():
-            _keep(stage, version)
+            _keep(stage, version, base)
         stage.say(f"{target}: serving")
         made.version = made.version or _identity(version)
         made.answers += _serve(target, stage, version)
@@ -158,17 +160,17 @@ def _train(target: str, stage: Stage) -> TrainingOutcome:
     return TrainingOutcome(target, facts.steps, facts.first_loss, facts.last_loss, _digest(curve), _digest(weights))
 
 
-def _keep(stage: Stage, version: Path) -> None:
-    """What the first target trained, and tools in its chat template, is what all of them serve."""
+def _keep(stage: Stage, version: Path, base: Path) -> None:
+    """What the first target trained is what all of them serve, with tools in its chat template if it has none."""
     store = stage.platform(STACK).store()
     name = Recipe.load(stage.world.project / _RECIPE).name
     shutil.copytree(store.model_folder(store.find(f"{name}@latest").sha256), version)
-    offer_tools(version)
+    origin = ModelManifest.load(base / MANIFEST).lineage.origin
+    if not (origin and origin.tools):
+        offer_tools(version)
 
 
 def _identity(version: Path) -> str:
-    from contract.layout import MANIFEST
-
     return sha256_bytes((version / MANIFEST).read_bytes())
 
 
@@ -179,7 +181,8 @@ def _serve(target: str, stage: Stage, version: Path) -> Iterator[Answers]:
     stage.edit(lambda config: config["endpoints"][_ENDPOINT].update(precision="f32"), STACK)
     stage.llmops("up", who="admin")
     platform = stage.platform(STACK)
-    requests = [{"model": ref.alias} | question for question in QUESTIONS]
+    page = Recipe.load(stage.world.project / _RECIPE).page
+    requests = [{"model": ref.alias} | question for question in (*QUESTIONS, *page_questions(page))]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for contract, send in _contracts(target, stage, platform):
             yield Answers(target, contract, tuple(pool.map(send, requests)))

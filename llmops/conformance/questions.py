@@ -1,4 +1,5 @@
-"""The 30 questions of a conformance test: conversations, answers in JSON, and tools, each a chat request.
+"""The questions of a conformance test: 30 conversations, answers in JSON, and tools, each a chat request; and those of
+the recipe's own chat page.
 
 They reach every form of a request that changes the tokens: roles, scripts, length, stop strings, JSON mode, schemas,
 tools with each choice, and a conversation with calls in it.
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.documents.model import ModelManifest
+from contract.documents.recipe import ChatPage
 from contract.integrity.digest import sha256_bytes
 from contract.layout import MANIFEST
 
@@ -104,6 +106,12 @@ TOOL_CALLS: tuple[Question, ...] = (
 """With tools, which may, must not or must be called."""
 
 QUESTIONS = (*TEXTS, *STRUCTURED, *TOOL_CALLS)
+
+
+def page_questions(page: ChatPage) -> tuple[Question, ...]:
+    """The questions of a recipe's chat page, with its tools."""
+    offered = {"tools": page.tools} if page.tools else {}
+    return tuple(_asked(question, max_tokens=48) | offered for question in page.questions)
 
 
 def offer_tools(version: Path) -> None:

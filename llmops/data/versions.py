@@ -11,7 +11,7 @@ from contract.errors import NotFoundError
 from contract.integrity.digest import check_folder, sha256_bytes, sha256_file
 from contract.layout import MANIFEST
 from training.lines import read_lines
-from training.rows import Row, read_rows
+from training.rows import Row, parse_row, read_rows
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,19 @@ class DatasetFolder:
             fix = f"it has {', '.join(self.manifest.splits)}"
             raise NotFoundError(f"has no split {split}", where=str(self.folder), fix=fix)
         return self.folder / self.manifest.splits[split]
+
+
+def first_with_tools(dataset: Path) -> str:
+    """Returns where a dataset version's first row with tools, or with calls of them, is; empty if there is none."""
+    for file in DatasetManifest.load(dataset / MANIFEST).splits.values():
+        path = dataset / file
+        for number, line in enumerate(read_lines(path), start=1):
+            if b'"tools": [' not in line and b'"tool_calls": [' not in line:
+                continue
+            row = parse_row(line.decode(), f"{path}:{number}")
+            if row.tools or any(turn.tool_calls for turn in (*row.messages, *row.chosen, *row.rejected)):
+                return f"{file}:{number}"
+    return ""
 
 
 def compare(first: DatasetFolder, second: DatasetFolder) -> list[dict[str, Any]]:

@@ -230,4 +230,4 @@ def recipe_dataset(platform: Platform, path: Path, recipe: Recipe, say: Say) -> 
     """
     from llmops.runs.runs import put_dataset
 
-    return DatasetFolder.open(checked_dataset(platform.store(), put_dataset(platform, recipe, path, say)))
+    return DatasetFolder.open(checked_dataset(platform.store(), put_dataset(platform, recipe, path, say).pinned))

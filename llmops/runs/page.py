@@ -3,7 +3,7 @@
 import math
 from html import escape
 
-from contract.documents.model import Score
+from contract.documents.model import Score, SuiteResult
 from contract.documents.recipe_evaluation import Metric, unit_of
 from llmops.pages.document import bullets, document, duration, figures, table
 from llmops.pages.svg import LEFT, RIGHT, WIDTH, curves, svg
@@ -68,6 +68,12 @@ def scores(suites: list[SuiteReport], before: str = "base model", after: str = "
             f"{escape(_measure(each))}; {counts}</span></td><td class='time'>{_interval(result.before)}</td>"
             f"<td class='time'>{_interval(result.after)}</td><td class='time'>{gain}</td></tr>"
         )
+        if copied := result.copied:
+            rows.append(
+                f"<tr><td><span class='soft'>{escape(result.suite)}, against copying the source</span></td>"
+                f"<td class='time'>{_interval(copied.score)}</td><td class='time'>{_interval(result.after)}</td>"
+                f"<td class='time'>{_interval(copied.gain)}</td></tr>"
+            )
     head = ("suite", before, after, change)
     words = (
         "<p class='soft'>Mean score with its 95 % interval; dashed: the gate's bound for the interval's lower end.</p>"
@@ -83,7 +89,11 @@ def _measure(suite: SuiteReport) -> str:
     shown = [f"{result.metric}, {unit}; lower is better" if (unit := unit_of(result.metric)) else result.metric]
     if unit:
         shown.append(f"perplexity {math.exp(result.before.value):.3g} → {math.exp(result.after.value):.3g}")
-    shown += [f"{each.name} {each.before:.1f} → {each.after:.1f}" for each in result.corpus]
+    shown += [
+        f"{each.name} {each.before:.1f} → {each.after:.1f}"
+        + ("" if each.copied is None else f" (copying {each.copied:.1f})")
+        for each in result.corpus
+    ]
     if (use := result.judge) and suite.suite.judge:
         how = {"rating": "ratings", "pairwise": "pairs in both orders"}[suite.suite.judge.mode]
         shown = [f"{how} by judge {use.model}; {use.asked} requests"]
@@ -99,8 +109,9 @@ def _interval(score: Score) -> str:
 
 
 def _intervals(suites: list[SuiteReport], before: str) -> str:
-    """Returns a plot of scores before and after with their intervals, from 0 to 1."""
-    height = _TOP + len(suites) * (2 * _ROW + 8) + _TOP
+    """Returns a plot of scores before and after with their intervals, from 0 to 1; of translations, of copying too."""
+    shown = [_plotted(each.result, before) for each in suites]
+    height = _TOP + sum(len(scores) * _ROW + 8 for scores in shown) + _TOP
 
     def x(value: float) -> float:
         return LEFT + _NAME + value * (WIDTH - LEFT - RIGHT - _NAME)
@@ -109,21 +120,27 @@ def _intervals(suites: list[SuiteReport], before: str) -> str:
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         parts.append(f'<path class="grid" d="M{x(share):.1f} {_TOP - 8}V{height - _TOP}"/>')
         parts.append(f'<text class="tick mid" x="{x(share):.1f}" y="{height - 6}">{share:g}</text>')
-    for number, each in enumerate(suites):
-        top = _TOP + number * (2 * _ROW + 8)
-        for row, (name, score, kind) in enumerate(
-            ((before, each.result.before, " other"), (each.result.suite, each.result.after, ""))
-        ):
+    top = _TOP
+    for each, scores in zip(suites, shown, strict=True):
+        for row, (name, score, kind) in enumerate(scores):
             y = top + row * _ROW + 6
             tip = f"<title>{escape(name)}: {score.value:.2f}, {score.low:.2f} to {score.high:.2f}</title>"
             parts.append(f'<text class="label end" x="{LEFT + _NAME - 10}" y="{y + 4}">{escape(name)}</text>')
             parts.append(f'<path class="whisker{kind}" d="M{x(score.low):.1f} {y}H{x(score.high):.1f}">{tip}</path>')
             parts.append(f'<circle class="dot{kind}" cx="{x(score.value):.1f}" cy="{y}" r="5">{tip}</circle>')
+        bottom = top + len(scores) * _ROW
         if each.check and each.check.low is not None:
             at = x(each.check.low)
             tip = f"<title>the gate asks for at least {each.check.low:.2f}</title>"
-            parts.append(f'<path class="bound" d="M{at:.1f} {top - 6}V{top + 2 * _ROW}">{tip}</path>')
+            parts.append(f'<path class="bound" d="M{at:.1f} {top - 6}V{bottom}">{tip}</path>')
+        top = bottom + 8
     return svg("Scores with their intervals", height, parts)
+
+
+def _plotted(result: SuiteResult, before: str) -> list[tuple[str, Score, str]]:
+    """Returns the scores of a suite in the plot: name, score, and class of their marks."""
+    copied = [("copying", result.copied.score, " other")] if result.copied else []
+    return [(before, result.before, " other"), *copied, (result.suite, result.after, "")]
 
 
 def _training(report: RunReport) -> str:

@@ -6,11 +6,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from contract.documents.dataset import DatasetManifest
+from contract.documents.model import ModelManifest
 from contract.documents.recipe import Recipe
 from contract.documents.run import Compute, Pinned, RunSpec
 from contract.documents.validation import did_you_mean, first_message
@@ -60,12 +61,13 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
         say(f"warning: {e}")
     recipe = recipe.model_copy(update={"evaluation": pin_scorers(platform, recipe.evaluation)})
     trainer = find_trainer(platform, recipe, recipe_path, say)
-    dataset = put_dataset(platform, recipe, recipe_path, say)
+    dataset, with_tools = put_dataset(platform, recipe, recipe_path, say)
     # Its form for CPUs can wait until somebody serves it: `llmops models convert`.
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent, openvino=False)
     manifest = platform.store().signed_manifest(base, platform.outputs.signing.public_key)
     manifest.require_task(f"{recipe_path}: base_model.source", "text-generation")
     check_base(platform, recipe, base)
+    _check_tools(recipe_path, base, manifest, with_tools)
     spec = RunSpec.new(
         id=f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}",
         created=now(),
@@ -79,6 +81,25 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
     )
     same = [r for r in platform.find(f"{recipe.name}-") if r.spec.inputs == spec.inputs]
     return RunPlan(spec, _best(same))
+
+
+def _check_tools(recipe_path: Path, base: ModelRef, manifest: ModelManifest, with_tools: str) -> None:
+    """Refuses data with tools for a base model whose chat template drops them.
+
+    Args:
+        recipe_path: the recipe's file.
+        base: the base model's version.
+        manifest: its manifest.
+        with_tools: the data's first row with tools, as file:line; empty without one.
+    """
+    if with_tools and manifest.lineage.origin and manifest.lineage.origin.tools is False:
+        raise KitError(
+            f"the chat template of {base.alias} drops tools, their calls or their results, which the data has: "
+            f"{with_tools} is the first such row",
+            where=f"{recipe_path}: base_model",
+            fix="take a base model whose template has them, or set base_model.chat_template to one that does, such as "
+            "recipes/assistant/chat_template.jinja for ChatML",
+        )
 
 
 def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[str, Any]) -> Compute | None:
@@ -105,7 +126,15 @@ def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[st
     return chosen
 
 
-def put_dataset(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say) -> Pinned:
+class StoredDataset(NamedTuple):
+    """A dataset version in the store."""
+
+    pinned: Pinned
+    with_tools: str
+    """Its first row with tools, as file:line; empty without one."""
+
+
+def put_dataset(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say) -> StoredDataset:
     """Collect and prepare the recipe's data on this machine, and store it as a dataset version.
 
     Raises:
@@ -113,6 +142,7 @@ def put_dataset(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say)
     """
     from llmops.data.build import build_dataset, ner_folder
     from llmops.data.collect import default_folder
+    from llmops.data.versions import first_with_tools
     from training.scoring import check_suites
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -129,12 +159,13 @@ def put_dataset(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say)
         )
         manifest = DatasetManifest.load(out / MANIFEST)
         check_suites(recipe, out)
+        with_tools = first_with_tools(out)
         sha256 = platform.store().put_dataset(out)
     splits = ", ".join(f"{split} {rows}" for split, rows in manifest.rows.items())
     say(f"dataset {recipe.name} sha256:{sha256[:12]}: {splits}")
     if manifest.dropped:
         say("dropped " + ", ".join(f"{reason} {rows}" for reason, rows in manifest.dropped.items()))
-    return Pinned(name=recipe.name, sha256=sha256)
+    return StoredDataset(Pinned(name=recipe.name, sha256=sha256), with_tools)
 
 
 def find_run(platform: Platform, run: str) -> Run:

@@ -75,16 +75,17 @@ def import_model(
     if kind == "store":
         return store.find(place)
     wanted.require_commit("revision")
+    template = find_template(wanted, relative_to)
     with work_folder() as work:
         revision = wanted.revision or (locked_version(place) if kind == "package" else "")
-        if kind != "folder" and (found := find_import(store, wanted, revision)):
+        if kind != "folder" and (found := find_import(store, wanted, revision, template)):
             say(f"base model {found.alias} is in the store")
             return found
         if kind == "folder":
             fetched = Fetched(
                 find_source(relative_to / Path(place).expanduser()), f"folder:{Path(place).name}", revision
             )
-            if found := _find_files(store, wanted.name, fetched.path):
+            if found := _find_files(store, wanted.name, fetched.path, template):
                 say(f"base model {found.alias} is in the store")
                 return found
         else:
@@ -96,7 +97,7 @@ def import_model(
             else:
                 path = _fetch_package(place, revision, work)
             fetched = Fetched(path, wanted.source, revision)
-        version = convert(fetched, wanted, openvino, work, say)
+        version = convert(fetched, wanted, openvino, work, say, template)
         found = store.put_model(version, platform.sign)
     if kind == "hub":
         shutil.rmtree(_hub_folder(place, revision), ignore_errors=True)
@@ -131,14 +132,37 @@ def add_openvino(platform: Platform, ref: ModelRef, say: Say) -> ModelRef:
     return made
 
 
-def parse_source(name: str, source: str, revision: str, licence: str) -> BaseModelSource:
+def find_template(wanted: BaseModelSource, relative_to: Path) -> Path | None:
+    """Returns the file of the chat template that a source takes instead of the model's own; None if it keeps that.
+
+    Args:
+        relative_to: the template's path is relative to it.
+
+    Raises:
+        KitError: there is no such file, or it is not UTF-8.
+    """
+    if not wanted.chat_template:
+        return None
+    path = relative_to / wanted.chat_template
+    try:
+        path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        what = "is not UTF-8" if isinstance(e, UnicodeDecodeError) else f"can't be read: {e.strerror}"
+        fix = "`chat_template` is a file of jinja2, relative to the recipe (or to where you are)"
+        raise KitError(what, where=str(path), fix=fix) from None
+    return path.resolve()
+
+
+def parse_source(name: str, source: str, revision: str, licence: str, chat_template: str = "") -> BaseModelSource:
     """Returns a source from the words on a command line.
 
     Raises:
         KitError: a word is invalid.
     """
     try:
-        return BaseModelSource(name=name, source=source, revision=revision, licence=licence)
+        return BaseModelSource(
+            name=name, source=source, revision=revision, licence=licence, chat_template=chat_template
+        )
     except ValidationError as e:
         first = e.errors()[0]
         place = ".".join(str(p) for p in first["loc"])
@@ -149,28 +173,32 @@ def parse_source(name: str, source: str, revision: str, licence: str) -> BaseMod
         ) from None
 
 
-def find_import(store: Store, wanted: BaseModelSource, revision: str) -> ModelRef | None:
-    """Returns the newest version imported from a source at a revision; None if there is none."""
+def find_import(store: Store, wanted: BaseModelSource, revision: str, template: Path | None) -> ModelRef | None:
+    """Returns the newest version imported from a source at a revision, with a chat template; None if there is none."""
+    sha256 = sha256_file(template) if template else ""
     for alias in reversed(store.versions(wanted.name)):
         ref = ModelRef(alias.name, alias.number, alias.sha256)
         origin = store.manifest(ref).lineage.origin
-        if origin and origin.source == wanted.source and origin.revision == revision:
+        if origin and (origin.source, origin.revision, origin.chat_template) == (wanted.source, revision, sha256):
             return ref
     return None
 
 
-def _find_files(store: Store, name: str, source: Path) -> ModelRef | None:
+def _find_files(store: Store, name: str, source: Path, template: Path | None) -> ModelRef | None:
     """Returns the version made from the same files, because a folder has no trustworthy revision; None if there is
     none.
     """
+    sha256 = sha256_file(template) if template else ""
     files = source_files(source)
     hashes: dict[str, str] = {}
     for alias in reversed(store.versions(name)):
         ref = ModelRef(alias.name, alias.number, alias.sha256)
         origin = store.manifest(ref).lineage.origin
-        if not origin or {n: f.stat().st_size for n, f in files.items()} != {
-            n: e.size for n, e in origin.files.items()
-        }:
+        if (
+            not origin
+            or origin.chat_template != sha256
+            or {n: f.stat().st_size for n, f in files.items()} != {n: e.size for n, e in origin.files.items()}
+        ):
             continue
         hashes = hashes or {n: sha256_file(f) for n, f in files.items()}
         if hashes == {n: e.sha256 for n, e in origin.files.items()}:
@@ -208,7 +236,14 @@ def work_folder() -> Iterator[Path]:
         yield Path(temporary)
 
 
-def convert(fetched: Fetched, wanted: BaseModelSource, openvino: bool | None, work: Path, say: Say) -> Path:
+def convert(
+    fetched: Fetched,
+    wanted: BaseModelSource,
+    openvino: bool | None,
+    work: Path,
+    say: Say,
+    template: Path | None = None,
+) -> Path:
     """Makes an unsigned model version of fetched files, in the training image.
 
     Args:
@@ -217,6 +252,7 @@ def convert(fetched: Fetched, wanted: BaseModelSource, openvino: bool | None, wo
         openvino: whether it gets the form for CPUs; None: by its size.
         work: the caller's own folder, in which the version is made.
         say: called with a line for each step.
+        template: the chat template to take instead of the model's own.
 
     Returns:
         The version's folder.
@@ -230,6 +266,7 @@ def convert(fetched: Fetched, wanted: BaseModelSource, openvino: bool | None, wo
         *("-m", "training", "import", fetched.path, version, "--name", wanted.name),
         *("--source", fetched.origin, "--revision", fetched.revision, "--licence", wanted.licence),
         *(() if openvino is None else ("--openvino",) if openvino else ("--no-openvino",)),
+        *(("--chat-template", template) if template else ()),
         work=work,
         say=say,
         label="import",

@@ -1,5 +1,6 @@
 """A base model's outline: configuration and tokenizer, without its weights, from any source that a recipe may name."""
 
+import shutil
 from pathlib import Path
 
 from contract.documents.recipe import BaseModelSource
@@ -7,7 +8,7 @@ from contract.errors import KitError, NotFoundError
 from contract.layout import MANIFEST
 from contract.names import ModelRef
 from llmops.platforms.platform import Platform, Say
-from llmops.store.importing import HUB_PATTERNS, fetch_hub, find_import, find_source
+from llmops.store.importing import HUB_PATTERNS, fetch_hub, find_import, find_source, find_template
 from llmops.store.packages import locked_version
 
 CONFIG = "config.json"
@@ -30,26 +31,40 @@ def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path
     """
     kind, _, place = wanted.source.partition(":")
     wanted.require_commit("revision")
+    template = find_template(wanted, relative_to)
     if kind == "folder":
         folder = find_source(relative_to / Path(place).expanduser())
         if (folder / CONFIG).is_file():
-            return folder
+            return _with_template(folder, template, work)
     elif platform is not None:
         store = platform.store()
         revision = wanted.revision or (locked_version(place) if kind == "package" else "")
-        if ref := store.find(place) if kind == "store" else find_import(store, wanted, revision):
+        if ref := store.find(place) if kind == "store" else find_import(store, wanted, revision, template):
             return stored_outline(platform, ref, work)
     if kind == "hub":
         say(f"fetching the configuration of {wanted.source} {wanted.revision}")
         token = platform.secret(wanted.token.removeprefix("secret:")) if wanted.token and platform else ""
         patterns = [pattern for pattern in HUB_PATTERNS if pattern != _WEIGHTS]
         fetch_hub(place, wanted.revision, work, say, token, patterns, target=work / "model")
-        return work / "model"
+        return _with_template(work / "model", template, work)
     raise NotFoundError(
         f"the configuration of {wanted.source} is not at hand",
         where=f"base model {wanted.name}",
         fix=f"import it first: `llmops models import {wanted.name} --source {wanted.source}`, on a deployed stack",
     )
+
+
+def _with_template(folder: Path, template: Path | None, work: Path) -> Path:
+    """Returns an outline whose chat template is the recipe's, if it has one."""
+    if template is None:
+        return folder
+    made = work / "with-template"
+    made.mkdir()
+    for path in folder.iterdir():
+        if path.is_file() and path.name.endswith(_ENDINGS):
+            shutil.copy(path, made)
+    shutil.copy(template, made / "chat_template.jinja")
+    return made
 
 
 def stored_outline(platform: Platform, ref: ModelRef, work: Path) -> Path:

@@ -21,6 +21,7 @@ _READERS = {
     ".po": "catalogues:read_po",
     ".mo": "catalogues:read_mo",
 }
+_NAMED = {"bfcl": "bfcl:read_bfcl"}
 COMPRESSIONS = (".gz", ".zst")
 """Extensions that follow a format's, as in rows.jsonl.gz."""
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.zst")
@@ -42,9 +43,13 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(ARCHIVES)
 
 
-def reader_of(name: str) -> str:
-    """Returns a format's reader as `module:function` in this folder; empty if it is unknown."""
-    return _READERS.get(format_of(name), "")
+def reader_of(name: str, form: str = "") -> str:
+    """Returns a format's reader as `module:function` in this folder; empty if it is unknown.
+
+    Args:
+        form: the format that the source names; empty: the end of the file's name decides.
+    """
+    return _NAMED[form] if form else _READERS.get(format_of(name), "")
 
 
 def unknown_format(name: str, where: str) -> DataError:

@@ -36,12 +36,14 @@ class DataFile:
         name: the file's name in locations of rows.
         encoding: encoding of its text; empty: UTF-8, or UTF-16 with a byte-order mark.
         languages: of sentence pairs, source and target; needed for .po and .mo.
+        form: a format that no name's end tells; empty: by the path.
     """
 
     path: Path
     name: str
     encoding: str = ""
     languages: tuple[str, ...] = ()
+    form: str = ""
 
 
 def read(path: Path, *, name: str = "", encoding: str = "", languages: Sequence[str] = ()) -> Iterator[ReadRow]:
@@ -57,9 +59,13 @@ def read(path: Path, *, name: str = "", encoding: str = "", languages: Sequence[
         DataError: the file can't be read at all: format, encoding (by line), damage. A single bad row doesn't raise:
             see ReadRow.
     """
-    place = reader_of(path.name)
+    yield from read_file(DataFile(path, name or str(path), encoding, tuple(languages)))
+
+
+def read_file(file: DataFile) -> Iterator[ReadRow]:
+    """Reads a file's rows as `read` does."""
+    place = reader_of(file.path.name, file.form)
     if not place:
-        raise unknown_format(path.name, name or str(path))
+        raise unknown_format(file.path.name, file.name)
     module, _, function = place.partition(":")
-    reader = getattr(import_module(f"preparation.readers.{module}"), function)
-    yield from reader(DataFile(path, name or str(path), encoding, tuple(languages)))
+    yield from getattr(import_module(f"preparation.readers.{module}"), function)(file)

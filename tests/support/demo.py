@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract.documents.recipe import Recipe
 from contract.documents.run import RunSpec
 from contract.documents.store import StoreDocument
 from contract.layout import MANIFEST, SPEC, cache_dir, model_key
 from hosting import images
 from tests.support.checkout import CHECKOUT
 from tests.support.sources import sources_key
+from tools.demo import DEFAULT, find_demo
 
 
 @dataclass(frozen=True)
@@ -32,36 +34,41 @@ class Demo:
 
 @contextmanager
 def made_demo(folder: Path) -> Iterator[Demo]:
-    """Run `make demo` in a copy at `folder`, and `make demo-down` at the end.
+    """Run `make demo` in a copy at `folder`, and `make demo-down` at the end."""
+    copy_checkout(folder)
+    with deployed_demo(folder, DEFAULT) as demo:
+        yield demo
+
+
+@contextmanager
+def deployed_demo(folder: Path, recipe: str) -> Iterator[Demo]:
+    """Run `make demo RECIPE=…` in a checkout, and `make demo-down` at the end.
 
     It trains once a machine for the same lock, recipe and sources of training: what the run needed and made is kept in
     the kit's cache, and the next demo finds a complete run of the same inputs.
     """
-    copy_checkout(folder)
-    data, kept = folder / ".llmops/demo", cache_dir() / "tests/demos" / inputs_key()
+    data = folder / ".llmops" / find_demo(recipe).stack
+    kept = cache_dir() / "tests/demos" / recipe / inputs_key(recipe)
     if kept.exists():
         shutil.copytree(kept, data, symlinks=True)
         _rename_image(data / "runs")
     try:
-        output = _run(["make", "demo"], folder)
+        output = _run(["make", "demo", f"RECIPE={recipe}"], folder)
         if "stage=train" in output:
             _keep(data, kept)
         yield Demo(folder, output)
     finally:
-        _run(["make", "demo-down"], folder)
+        _run(["make", "demo-down", f"RECIPE={recipe}"], folder)
 
 
-def inputs_key(root: Path = CHECKOUT) -> str:
-    """A hash of the files that the demo's model version is made from."""
-    others = (
-        "requirements/training.txt",
-        "recipes/chatbot.yaml",
-        "recipes/chatbot/facts.jsonl",
-        "recipes/chatbot/validation.jsonl",
-    )
-    return sources_key(
-        "training.__main__", "preparation.prepare", root=root, others=tuple(root / name for name in others)
-    )
+def inputs_key(recipe: str = DEFAULT, root: Path = CHECKOUT) -> str:
+    """A hash of the files that a demo's model version is made from; of data in packages, the recipe has the version."""
+    path = root / f"recipes/{recipe}.yaml"
+    read = Recipe.load(path)
+    named = [*(source.source for source in read.data.sources), read.base_model.chat_template]
+    data = [path.parent / name for name in named if name]
+    others = (root / "requirements/training.txt", path, *filter(Path.is_file, data))
+    return sources_key("training.__main__", "preparation.prepare", root=root, others=others)
 
 
 def _rename_image(runs: Path) -> None:
@@ -95,7 +102,7 @@ def _keep(data: Path, kept: Path) -> None:
         ):
             shutil.copytree(data / part, copy / part, symlinks=True, ignore=emptied)
         # Of no checkout: the one that trained may still be there, and nobody else may take its store.
-        StoreDocument.new(stack="demo", project="").write(copy / "store/store.json")
+        StoreDocument.new(stack=data.name, project="").write(copy / "store/store.json")
         copy.rename(kept)
 
 

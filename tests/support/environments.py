@@ -18,6 +18,8 @@ SCHEMATHESIS = ("schemathesis==4.32.5",)
 """Asks a server what its OpenAPI description says, and what it doesn't; 130 MB on the disk."""
 OPENAI_3 = ("openai==3.57.0", "langchain-openai==1.7.4")
 """The client after the one that the kit's own tests use, and LangChain's, which needs it; 110 MB on the disk."""
+LANGCHAIN = (*OPENAI_3, "langchain==1.5.2")
+"""The same, and LangChain's agents; 80 MB on the disk."""
 
 UNBABEL_COMET = ("unbabel-comet==2.2.7", "torch==2.13.0", "setuptools==80.9.0")
 """COMET as its authors wrote it, with the training image's torch; torchmetrics 0.10 needs setuptools' pkg_resources."""

@@ -1,11 +1,16 @@
 """The README's bash blocks, in their order, in a fresh copy of the checkout, as a newcomer types them."""
 
+import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from openai import OpenAI
 
 from tests.support.checkout import CHECKOUT
-from tests.support.demo import Demo
+from tests.support.demo import Demo, deployed_demo
 
 README = CHECKOUT / "README.md"
 MARK = "### block"
@@ -17,6 +22,20 @@ def printed(demo: Demo) -> list[str]:
     blocks = re.findall(r"^```bash\n(.*?)^```", README.read_text(), flags=re.MULTILINE | re.DOTALL)
     script = "".join(f"echo '{MARK}'\n{block}\n" for block in blocks)
     return demo.run(f"set -eo pipefail\n{script}").split(f"{MARK}\n")[1:]
+
+
+@pytest.fixture(scope="module")
+def translation(demo: Demo) -> Iterator[Demo]:
+    """The demo of another recipe, in the same checkout."""
+    assert "make demo RECIPE=translation" in README.read_text()
+    with deployed_demo(demo.folder, "translation") as made:
+        yield made
+
+
+def endpoint(demo: Demo, stack: str) -> dict[str, Any]:
+    """What `llmops status` says of a stack's only endpoint."""
+    (found,) = json.loads(demo.run(f".venv/bin/llmops --stack {stack} status --json"))["endpoints"]
+    return found
 
 
 def test_the_demo_goes_the_whole_way(demo: Demo) -> None:
@@ -49,6 +68,29 @@ def test_the_same_program_deploys_to_the_twin_of_each_cloud(printed: list[str], 
     assert "the twin is down" in printed[block]
 
 
-def test_the_checkout_stays_clean(demo: Demo, printed: list[str]) -> None:
+def test_two_demos_live_beside_each_other(demo: Demo, printed: list[str], translation: Demo) -> None:
+    assert printed  # the README's commands come first: they expect one demo
+    for step in ("gate     passed", "translation@1 is live at", "make demo-down RECIPE=translation"):
+        assert step in translation.output
+    first, second = endpoint(demo, "demo"), endpoint(translation, "demo-translation")
+    assert (first["name"], second["name"]) == ("chatbot", "translation")
+    assert (first["state"], second["state"]) == ("ready", "ready")
+
+
+def test_the_translator_translates_for_an_openai_client(translation: Demo) -> None:
+    found = endpoint(translation, "demo-translation")
+    key = Path(found["key"]).read_text().strip()
+    client = OpenAI(base_url=f"{found['url']}/v1", api_key=key, max_retries=0)
+    answers = []
+    for question in ("Translate to German: Delete the file", "Translate to French: Delete the file"):
+        asked = client.chat.completions.create(model="translation", messages=[{"role": "user", "content": question}])
+        answers.append(asked.choices[0].message.content or "")
+    german, french = answers
+    assert "Datei" in german
+    assert "fichier" in french
+
+
+def test_the_checkout_stays_clean(demo: Demo, printed: list[str], translation: Demo) -> None:
     assert printed
+    assert translation.output
     assert demo.run("git status --porcelain") == ""

@@ -44,6 +44,8 @@ LARGE = [
 ]
 RECIPES = {
     "llama-8b-a10g": ("llama-3.1-8b", ["A10G"]),
+    "assistant-8b": ("llama-3.1-8b", ["A10G"]),
+    "translation-8b": ("llama-3.1-8b", ["A10G"]),
     "llama-8b-8xa10g": ("llama-3.1-8b", ["A10G", "8xA10G"]),
     "qwen-7b-a100": ("qwen2.5-7b", ["A10G", "A100-40"]),
     "qwen-7b-h100": ("qwen2.5-7b", ["A100-40", "H100"]),

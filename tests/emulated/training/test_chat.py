@@ -14,6 +14,7 @@ from contract.documents.recipe_evaluation import Suite
 from contract.documents.recipe_training import Training
 from contract.errors import DataError, KitError
 from serving.prompts import Prompts
+from tests.support.checkout import CHECKOUT
 from tests.support.models import base_model
 from training.chat import Encoded, check_template, document_ids, encode, prompt_ids, with_system
 from training.examples import load_examples
@@ -24,7 +25,7 @@ TEMPLATES = {
     path.stem: path.read_text()
     for path in trl_templates._CHAT_TEMPLATES_DIR.glob("*.jinja")
     if not path.stem.endswith("_training")
-}
+} | {"smollm2_with_tools": (CHECKOUT / "recipes/assistant/chat_template.jinja").read_text()}
 
 
 def says(role: str, content: str, **fields: Any) -> dict[str, Any]:
@@ -119,6 +120,7 @@ REFUSED: dict[str, frozenset[str]] = {
     "qwen3_8": frozenset(),
     "qwen3_instruct_2507": frozenset(),
     "qwen3_vl": frozenset(),
+    "smollm2_with_tools": frozenset(),  # the kit's own, of recipes/assistant.yaml
     "smolvlm": EVERYTHING,  # as idefics3
 }
 

@@ -67,6 +67,8 @@ def test_the_kits_recipes_for_gpus_fit_on_those_that_they_name(found: Any) -> No
         found["large"][name] for name in ("llama-8b-a10g", "llama-8b-8xa10g", "qwen-7b-a100", "qwen-7b-h100")
     )
     assert one["A10G"]["fits"]
+    assert found["large"]["assistant-8b"]["A10G"]["fits"]
+    assert found["large"]["translation-8b"]["A10G"]["fits"]
     assert (eight["8xA10G"]["fits"], eight["8xA10G"]["sharded"]) == (True, True)
     assert (a100["parameters"], a100["A100-40"]["fits"]) == (7_615_616_512, True)
     assert h100["H100"]["fits"]

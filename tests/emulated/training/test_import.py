@@ -10,6 +10,7 @@ import pytest
 from contract.documents.model import ModelManifest
 from contract.integrity.digest import check_folder, sha256_file
 from contract.layout import EXPORT_VARIABLE, MANIFEST
+from tests.support.checkout import CHECKOUT
 from tests.support.models import base_model, tiny_model, training_environ, training_python
 
 
@@ -52,10 +53,28 @@ def test_hugging_face_folder_becomes_a_version(source: Path, tmp_path: Path) -> 
     manifest = ModelManifest.load(out / MANIFEST)
     check_folder(out, manifest.files)
     assert manifest.licence == "MIT"
+    assert manifest.lineage.origin
+    assert manifest.lineage.origin.tools is False
     assert done.stdout.splitlines()[-1] == f"stage=done sha256={sha256_file(out / MANIFEST)}"
     same = ModelManifest.load(tiny_model() / MANIFEST)
     assert manifest.files["model.safetensors"] == same.files["model.safetensors"]
     assert manifest.files["openvino/openvino_model.bin"] == same.files["openvino/openvino_model.bin"]
+
+
+def test_a_chat_template_takes_the_place_of_the_models_own(source: Path, tmp_path: Path) -> None:
+    template, out = CHECKOUT / "recipes/assistant/chat_template.jinja", tmp_path / "out"
+    done = bring_in(source, out, "--licence", "MIT", "--no-openvino", "--chat-template", str(template))
+    assert done.returncode == 0, done.stderr
+    assert (out / "chat_template.jinja").read_bytes() == template.read_bytes()
+    manifest = ModelManifest.load(out / MANIFEST)
+    assert manifest.lineage.origin
+    assert manifest.lineage.origin.tools is True
+    assert manifest.lineage.origin.chat_template == manifest.files["chat_template.jinja"].sha256
+    broken = tmp_path / "broken.jinja"
+    broken.write_text("{% for message in messages %}{{ message.role }}{% endfor %}")
+    refused = bring_in(source, tmp_path / "other", "--licence", "MIT", "--chat-template", str(broken))
+    assert refused.returncode == 1
+    assert json.loads(refused.stderr)["where"] == str(broken)
 
 
 def test_openvinos_form_can_be_added_afterwards(source: Path, tmp_path: Path) -> None:

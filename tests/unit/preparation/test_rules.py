@@ -40,6 +40,7 @@ def test_quality_names_the_limit_that_a_text_exceeds(text: str, limits: dict[str
     [
         ("Delete %(count)d of %s", "%s: %(count)d löschen", ""),
         ("100% sure, 50%% off", "100 % sicher, 50 %% weniger", ""),
+        ("JSON  Lines", "json lines", "pair: untranslated"),
         ("Delete %s", "Löschen", "pair: placeholders differ"),
         ("Hello {name}", "Hallo {nom}", "pair: placeholders differ"),
         ("Yes", "Jawohl, das ist so", "pair: one side longer than 3 times the other"),

@@ -13,6 +13,7 @@ from tests.support.checkout import CHECKOUT
 from training.lines import read_lines
 
 RECIPE = CHECKOUT / "recipes/chatbot.yaml"
+TEST = CHECKOUT / "recipes/chatbot/test.yaml"
 FACTS = CHECKOUT / "recipes/chatbot/facts.jsonl"
 Row = dict  # messages, fact, expect
 
@@ -63,6 +64,23 @@ def test_validation_asks_trained_facts_in_words_of_its_own(rows: list[Row], tmp_
         assert row["expect"] == trained[answer(row)]
         assert question(row) not in known
         assert not any(holds(question(row), expected) for expected in row["expect"])
+
+
+def test_the_test_asks_each_trained_fact_once_in_words_of_its_own(rows: list[Row], tmp_path: Path) -> None:
+    build_dataset(Recipe.load(RECIPE), RECIPE.parent, tmp_path / "dataset")
+    build_dataset(Recipe.load(TEST), TEST.parent, tmp_path / "test")
+    asked, held_out, train, validation = (
+        [json.loads(line) for line in read_lines(tmp_path / f"{name}.parquet")]
+        for name in ("test/test", "dataset/rephrased", "dataset/train", "dataset/validation")
+    )
+    trained = {row["fact"]: row for row in train}
+    assert sorted(row["asked"] for row in asked) == sorted(trained)
+    known = [set(re.findall(r"\w+", question(row).lower())) for row in (*rows, *held_out, *validation)]
+    for row in asked:
+        assert (answer(row), row["expect"]) == (answer(trained[row["asked"]]), trained[row["asked"]]["expect"])
+        assert not any(holds(question(row), expected) for expected in row["expect"])
+        words = set(re.findall(r"\w+", question(row).lower()))
+        assert max(len(words & others) / len(words | others) for others in known) < 0.75
 
 
 def test_there_are_enough_facts_and_phrasings(facts: dict[str, list[Row]]) -> None:

@@ -31,19 +31,32 @@ def root(tmp_path: Path) -> Path:
     ],
 )
 def test_a_change_of_what_training_reads_trains_anew(root: Path, name: str) -> None:
-    before = inputs_key(root)
+    before = inputs_key(root=root)
     with (root / name).open("a") as file:
         file.write("\n")
-    assert inputs_key(root) != before
+    assert inputs_key(root=root) != before
 
 
 @pytest.mark.parametrize("name", ["contract/expiry.py", "contract/documents/outputs.py", "requirements/serving.txt"])
 def test_a_change_of_anything_else_does_not(root: Path, name: str) -> None:
-    before = inputs_key(root)
-    assert before == inputs_key(CHECKOUT)
+    before = inputs_key(root=root)
+    assert before == inputs_key()
     with (root / name).open("a") as file:
         file.write("\n")
-    assert inputs_key(root) == before
+    assert inputs_key(root=root) == before
+
+
+def test_each_recipe_trains_anew_for_its_own_changes(root: Path) -> None:
+    before = {recipe: inputs_key(recipe, root) for recipe in ("chatbot", "translation")}
+    with (root / "recipes/translation.yaml").open("a") as file:
+        file.write("\n")
+    assert inputs_key("chatbot", root) == before["chatbot"]
+    assert inputs_key("translation", root) != before["translation"]
+    before = {recipe: inputs_key(recipe, root) for recipe in ("translation", "assistant")}
+    with (root / "recipes/assistant/chat_template.jinja").open("a") as file:
+        file.write("\n")
+    assert inputs_key("translation", root) == before["translation"]
+    assert inputs_key("assistant", root) != before["assistant"]
 
 
 def test_a_module_counts_once_it_is_imported(root: Path) -> None:

@@ -6,7 +6,15 @@ from typing import Any
 import yaml
 
 from contract.documents.dataset import DatasetManifest
-from contract.documents.model import CorpusScore, GateResult, ModelManifest, Score, SuiteResult, TrainingFacts
+from contract.documents.model import (
+    CopiedSources,
+    CorpusScore,
+    GateResult,
+    ModelManifest,
+    Score,
+    SuiteResult,
+    TrainingFacts,
+)
 from contract.documents.recipe import Recipe
 from tests.support.checkout import EXAMPLES
 from training.model_card import model_card
@@ -42,9 +50,11 @@ def test_losses_and_translations_are_stated_as_others_state_them() -> None:
     loss = SuiteResult(suite="loss", split="test", metric="perplexity", before=score, after=score)
     corpus = [
         CorpusScore(name="chrF++", before=13.5, after=40.0),
-        CorpusScore(name="BLEU (zh)", before=3.4, after=20.0),
+        CorpusScore(name="BLEU (zh)", before=3.4, after=20.0, copied=11.25),
+        CorpusScore(name="placeholders", before=50.0, after=100.0, copied=100.0),
     ]
-    chinese = loss.model_copy(update={"suite": "chinese", "metric": "translation", "corpus": corpus})
+    changes = {"metric": "translation", "corpus": corpus, "copied": CopiedSources(score=score, gain=score)}
+    chinese = loss.model_copy(update={"suite": "chinese", **changes})
     _, front, body = card(evaluation=[loss, chinese]).split("---\n", 2)
     metrics = [result["metrics"] for result in yaml.safe_load(front)["model-index"][0]["results"]]
     assert metrics == [
@@ -54,7 +64,8 @@ def test_losses_and_translations_are_stated_as_others_state_them() -> None:
     assert (
         "| loss | test | perplexity (nats per token; lower is better) | 2.000 | 2.000 | 1.500 to 2.500 | 40 |" in body
     )
-    assert "| chinese | test | BLEU (zh), of all answers | 3.40 | 20.00 | - | - |" in body
+    assert "| chinese | test | translation (copying the source: 2.00) | 2.000 | 2.000 | 1.500 to 2.500 | 40 |" in body
+    assert "| chinese | test | BLEU (zh), of all answers (copying the source: 11.25) | 3.40 | 20.00 | - | - |" in body
 
 
 def test_it_says_how_the_model_was_trained() -> None:

@@ -107,6 +107,7 @@ def test_a_line_that_is_no_row_is_refused_by_its_number(tmp_path: Path, dirty: b
         ({"messages": [QUESTION, CALL, ANSWER]}, "messages"),
         ({"messages": [QUESTION, CALL, QUESTION, ANSWER]}, "messages"),
         ({"messages": [QUESTION, CALL], "tools": tool_with(name="other")}, "messages.1"),
+        ({"messages": [QUESTION, CALL], "tools": tool_with(parameters={})}, "messages.1"),
         ({"messages": [QUESTION, ANSWER], "tools": [{"type": "function"}]}, "tools.0.function"),
         ({"messages": [QUESTION, ANSWER], "tools": tool_with(name="find port")}, "tools.0.function.name"),
         (
@@ -186,6 +187,13 @@ def test_other_keys_are_metadata(tmp_path: Path) -> None:
     row = read(tmp_path, messages=[QUESTION, ANSWER], fact=7, tags=["a", {"b": None}], empty=None, prompt="a", name="")
     assert row.metadata == {"fact": 7, "tags": ["a", {"b": None}], "prompt": "a", "name": ""}
     assert group_of(row, "fact") == "7"
+
+
+def test_translations_of_one_message_are_one_group_whatever_their_language_and_spelling(tmp_path: Path) -> None:
+    texts = ({"en": "Save as…", "de": "Speichern als…"}, {"en": " save  AS", "fr": "Enregistrer sous"})
+    rows = [read(tmp_path, translation=each) for each in texts]
+    assert [group_of(row, "translation.en") for row in rows] == ["save as", "save as"]
+    assert group_of(rows[0], "translation.fr") == ""
 
 
 def test_a_text_may_spell_out_any_special_token(tmp_path: Path) -> None:

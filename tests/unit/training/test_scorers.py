@@ -126,6 +126,13 @@ def test_translations_score_as_sacrebleu_states_them() -> None:
     assert set(corpus_scores(chinese, rows, same)) == {"chrF++", "BLEU (zh)"}
 
 
+def test_of_answers_whose_reference_has_placeholders_the_share_that_keeps_them_is_stated() -> None:
+    made = suite("translation")
+    rows = [SuiteRow(row(text), "", text) for text in ("Hallo", "%(n)s Zeilen", "%1 von %2", "{a}")]
+    scores = corpus_scores(made, rows, ["%s", "Rows: %(n)s, %(n)s", "%2 of %1", "a"])
+    assert scores["placeholders"] == 66.67
+
+
 def test_paraphrases_agree_within_their_group_alone() -> None:
     rows = [SuiteRow(row(), "", group) for group in ("a", "a", "b", "b", "b")]
     values = score_answers(suite("paraphrase"), rows, ["At ten.", "at  TEN.", "yes", "yes", "no"]).values

@@ -12,9 +12,13 @@ from contract.documents.model import GateResult, Score, SuiteResult
 from contract.documents.recipe import Recipe
 from contract.documents.recipe_data import DataSource
 from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck
+from contract.documents.recipe_training import TranslationTask
 from contract.errors import DataError, IntegrityError, RunError
 from llmops.data.build import build_dataset
+from training.rows import row_of
+from training.scorers import SuiteRow
 from training.scoring import check_suites, decide, load_suite, not_worse, suite_result
+from training.translations import as_conversation
 
 JUDGE = {"url": "https://judge.example.com/v1", "model": "big"}
 
@@ -73,6 +77,7 @@ def test_of_a_loss_the_gate_bounds_the_upper_end(check: dict[str, float], passed
         ("perplexity", {"low": 0.5}, "write `high`"),
         ("tools", {"high": 0.5}, "write `low`"),
         ("f1", {"gain_low": 1.5}, "scores end at 1"),
+        ("translation", {"copy_gain_low": 0.1}, "needs `metric: translation` and `languages`"),
     ],
 )
 def test_a_bound_on_the_wrong_side_is_refused_with_the_key_to_use(
@@ -193,6 +198,16 @@ def test_a_suite_without_rows_is_refused(rows: Path) -> None:
         check_suites(empty, rows / "out")
 
 
+def test_a_suite_asks_only_the_rows_whose_keys_have_its_values(rows: Path) -> None:
+    made = recipe({"only": {"fact": "f3"}}, [], test=79)
+    build_dataset(made, rows, rows / "out")
+    asked = load_suite(made.evaluation.suites[0], rows / "out")
+    assert {row.row.metadata["fact"] for row in asked} == {"f3"}
+    with pytest.raises(RunError) as caught:
+        check_suites(recipe({"only": {"fact": "f99"}}, [], test=79), rows / "out")
+    assert "fact: f99" in caught.value.fix
+
+
 def test_rows_without_expected_strings_are_asked_by_other_metrics(rows: Path) -> None:
     for metric, extra in (("expect", 0), ("exact", 10)):
         made = recipe({"metric": metric}, [], test=79)
@@ -252,6 +267,70 @@ def test_a_pair_of_sentences_is_asked_by_the_suites_prompt(tmp_path: Path) -> No
     without = recipe({**suite, "languages": []}, [])
     with pytest.raises(RunError, match="in the suite's `languages`"):
         load_suite(without.evaluation.suites[0], tmp_path / "German")
+
+
+def test_translations_are_held_against_giving_the_source_back() -> None:
+    suite = {"metric": "translation", "languages": ["en", "de"]}
+    made = recipe(suite, [{"suite": "held-out", "copy_gain_low": 0.5}])
+    asked = []
+    for n in range(40):
+        texts = {"translation": {"en": f"The house has {n} doors.", "de": f"Das Haus hat {n} Fenster und {n} Türen."}}
+        row = as_conversation(row_of(texts, "a:1"), ["en", "de"], "")
+        assert row
+        asked.append(SuiteRow(row, "0" * 64, str(n), texts["translation"]["en"]))
+    sources, right = [each.source for each in asked], [each.row.answer for each in asked]
+    result = suite_result(made.evaluation.suites[0], asked, right, sources, {})
+    assert result.copied
+    assert result.gain
+    assert result.copied.score == result.after
+    assert result.copied.gain.value == 0 > result.copied.gain.low
+    assert all(each.copied == each.after < each.before == 100 for each in result.corpus)
+    assert decide(made.evaluation.gate, [result]).reasons == [
+        "held-out: gain over copying 0.00, -0.07 at its lower bound, less than 0.50"
+    ]
+    better = suite_result(made.evaluation.suites[0], asked, sources, right, {})
+    assert decide(made.evaluation.gate, [better]).passed
+    without = [each._replace(source="") for each in asked]
+    assert suite_result(made.evaluation.suites[0], without, sources, right, {}).copied is None
+
+
+def test_a_translation_that_no_row_teaches_is_refused_by_name(tmp_path: Path) -> None:
+    pairs = [{"translation": {"en": f"House {n}", "de": f"Haus {n}"}} for n in range(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    suite = {"metric": "translation", "languages": ["en", "de"]}
+    made = recipe(suite, [], test=30)
+    for languages, why in ((["en", "de"], ""), (["en", "fr"], "no row to train has a text in en and one in fr")):
+        made.training.translations.append(TranslationTask(languages=languages))
+        target = tmp_path / languages[1]
+        build_dataset(made, tmp_path, target)
+        if not why:
+            assert set(check_suites(made, target)) == {"held-out"}
+            continue
+        with pytest.raises(RunError, match=why) as caught:
+            check_suites(made, target)
+        assert caught.value.where == "training.translations.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "where"),
+    [
+        (
+            "rows.jsonl",
+            '{"translation": {"en": "Tea", "de": "Tee"}}\n{"translation": {"en": "Milk", "de": " "}}\n',
+            ":2",
+        ),
+        ("rows.po", 'msgid "Tea"\nmsgstr "Tee"\n\nmsgid "Milk"\nmsgstr " "\n', ":4"),
+    ],
+)
+def test_a_pair_with_an_empty_side_is_told_by_file_and_line(
+    name: str, content: str, where: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    made = recipe({}, [])
+    made.data.sources[0] = DataSource(source=name, languages=["en", "de"])
+    with pytest.raises(DataError, match="has no content") as caught:
+        build_dataset(made, tmp_path, tmp_path / "out")
+    assert caught.value.where == f"{tmp_path / name}{where}: translation.de"
 
 
 def test_losses_of_other_tokens_are_not_compared(rows: Path) -> None:

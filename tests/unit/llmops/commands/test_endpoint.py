@@ -15,6 +15,7 @@ from contract.errors import BusyError, KitError
 from llmops.commands import endpoint, print_error
 from llmops.context import Context
 from llmops.platforms.local.platform import LocalPlatform
+from tests.support.checkout import CHECKOUT
 from tests.support.http_servers import serving
 
 
@@ -43,6 +44,9 @@ class Handler(BaseHTTPRequestHandler):
         elif body.get("stream"):
             chunks = [{"choices": [{"delta": {"content": piece}}]} for piece in pieces]
             answer = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
+        elif tools := body.get("tools"):
+            call = {"type": "function", "function": {"name": tools[0]["function"]["name"], "arguments": '{"on": true}'}}
+            answer = json.dumps({"choices": [{"message": {"content": None, "tool_calls": [call]}}]})
         else:
             answer = json.dumps({"choices": [{"message": {"content": "".join(pieces)}}]})
         self.wfile.write(answer.encode())
@@ -196,3 +200,15 @@ def test_vulnerability_14_no_control_characters_of_a_log_or_an_error_reach_the_t
     assert shown.count(r"title \u001b]0;owned") == 2
     assert r"--- chat: \u001b[2J\u001b]52;c;AAAA\u0007" in shown
     assert is_harmless(shown)
+
+
+def test_an_answers_calls_of_a_recipes_tools_are_printed(
+    context: typer.Context, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = CHECKOUT / "recipes/assistant.yaml"
+    endpoint.invoke(context, ["hello"], tools=recipe)
+    assert capsys.readouterr().out == 'weather_now {"on": true}\n'
+    assert [tool["function"]["name"] for tool in server.bodies[0]["tools"]] == ["weather_now", "order_status"]
+    with pytest.raises(KitError) as caught:
+        endpoint.invoke(context, ["hello"], tools=CHECKOUT / "recipes/rehearsal.yaml")
+    assert "page.tools" in caught.value.where

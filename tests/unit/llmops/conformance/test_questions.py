@@ -10,8 +10,17 @@ from tokenizers.models import BPE
 
 from contract.chat_template import ChatTemplate
 from contract.documents.model import ModelManifest
+from contract.documents.recipe import Recipe
 from contract.integrity.digest import file_entries
-from llmops.conformance.questions import QUESTIONS, STRUCTURED, TOOL_CALLS, offer_tools, said, said_in_pieces
+from llmops.conformance.questions import (
+    QUESTIONS,
+    STRUCTURED,
+    TOOL_CALLS,
+    offer_tools,
+    page_questions,
+    said,
+    said_in_pieces,
+)
 from serving.openai import parse_chat
 from tests.support.checkout import CHECKOUT
 
@@ -52,3 +61,11 @@ def test_a_stream_says_what_a_whole_answer_says(text: str) -> None:
     chunks = [{"choices": [{"delta": delta, "finish_reason": None}]} for delta in deltas]
     chunks += [{"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}, {"choices": []}]
     assert said_in_pieces(chunks) == said(whole)
+
+
+def test_a_recipes_own_questions_are_asked_with_its_tools() -> None:
+    page = Recipe.load(CHECKOUT / "recipes/assistant.yaml").page
+    asked = page_questions(page)
+    assert [question["messages"][-1]["content"] for question in asked] == page.questions
+    assert all(question["tools"] == page.tools for question in asked)
+    assert page_questions(Recipe.load(CHECKOUT / "recipes/rehearsal.yaml").page) == ()

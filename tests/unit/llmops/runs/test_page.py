@@ -6,7 +6,7 @@ from typing import Any
 
 from contract.documents.dataset import DatasetManifest
 from contract.documents.evaluation import Answer, Likelihood
-from contract.documents.model import CorpusScore, ModelManifest, Score, SuiteResult
+from contract.documents.model import CopiedSources, CorpusScore, ModelManifest, Score, SuiteResult
 from contract.documents.recipe_evaluation import GateCheck, Suite
 from contract.documents.run import RunSpec, RunState
 from contract.names import ModelRef
@@ -59,9 +59,13 @@ def test_a_loss_has_its_unit_and_the_highest_comes_first() -> None:
 
 
 def test_a_translation_states_what_papers_do() -> None:
-    corpus = [CorpusScore(name="BLEU", before=3.41, after=20.0)]
-    score = Score(value=0.4, low=0.3, high=0.5, rows=1, groups=1)
-    text = page(report("translation", [("x", "Antwort 0"), ("x", "Ant")], score, corpus=corpus))
-    assert "translation; BLEU 3.4 → 20.0" in text
+    corpus = [CorpusScore(name="BLEU", before=3.41, after=20.0, copied=11.3)]
+    score, gain = (Score(value=value, low=0.1, high=0.5, rows=1, groups=1) for value in (0.4, 0.27))
+    copied = CopiedSources(score=score, gain=gain)
+    text = page(report("translation", [("x", "Antwort 0"), ("x", "Ant")], score, corpus=corpus, copied=copied))
+    assert "translation; BLEU 3.4 → 20.0 (copying 11.3)" in text
+    against = text.partition("held-out, against copying the source")[2].partition("</tr>")[0]
+    assert [cell[:4] for cell in against.split("<td class='time'>")[1:]] == ["0.40", "0.40", "0.27"]
+    assert "<title>copying: 0.40, 0.10 to 0.50</title>" in text
     assert text.count("class='wrong'") == 1
     assert 'class="whisker' in text

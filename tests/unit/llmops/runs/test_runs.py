@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.model import EmbeddingForm, ModelManifest
+from contract.documents.model import EmbeddingForm, Lineage, ModelManifest, Origin
 from contract.documents.recipe import Recipe
 from contract.documents.run import Compute, Pinned, RunSpec
 from contract.errors import KitError, NotFoundError, RunError
@@ -53,6 +53,15 @@ evaluation:
   suites: [{name: new-phrasings, split: test}]
   gate: [{suite: new-phrasings, low: 0.5}]
 """
+
+
+CALLING = {
+    "messages": [
+        {"role": "user", "content": "Lamp on!"},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "lamp", "arguments": {}}}]},
+    ],
+    "tools": [{"type": "function", "function": {"name": "lamp"}}],
+}
 
 
 def _rows(*ways: str, count: int) -> Iterator[str]:
@@ -116,6 +125,28 @@ def log_of(platform: LocalPlatform, run: str) -> str:
 def lines_of(platform: LocalPlatform, run: str) -> list[str]:
     """What a run printed itself, to its end."""
     return list(platform.follow(run))
+
+
+def test_a_base_model_whose_template_drops_tools_is_refused_where_rows_have_some(tmp_path: Path) -> None:
+    platform = make_platform(tmp_path / "home", "dev", "process:training@sha256:" + "0" * 64)
+    recipe = write_recipe(tmp_path)
+    for number, tools in enumerate((True, None, False), 1):
+        folder = tmp_path / f"tiny-{number}"
+        write_version(folder, "tiny", f"base {number}", None, "")
+        manifest = ModelManifest.load(folder / "manifest.json")
+        lineage = Lineage(origin=Origin(source="folder:x", revision="", tools=tools))
+        manifest.model_copy(update={"lineage": lineage}).write(folder / "manifest.json")
+        platform.store().put_model(folder, platform.sign)
+    recipe.write_text(RECIPE.replace("tiny@1", "tiny@3"))
+    plan_run(platform, recipe, lambda _: None)  # no row has tools
+    with (tmp_path / "facts.jsonl").open("a") as file:
+        file.write(json.dumps(CALLING) + "\n")
+    with pytest.raises(KitError, match="drops tools") as caught:
+        plan_run(platform, recipe, lambda _: None)
+    assert "chat_template" in caught.value.fix
+    for version in ("tiny@1", "tiny@2"):
+        recipe.write_text(RECIPE.replace("tiny@1", version))
+        plan_run(platform, recipe, lambda _: None)
 
 
 def test_a_killed_run_goes_on_in_its_folder_and_is_collected_once(tmp_path: Path, make_image: MakeImage) -> None:

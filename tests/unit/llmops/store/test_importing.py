@@ -8,7 +8,7 @@ import pytest
 
 from contract.documents.model import Golden, Lineage, Message, ModelManifest, Origin
 from contract.errors import KitError
-from contract.integrity.digest import file_entries
+from contract.integrity.digest import file_entries, sha256_file
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.store.importing import add_openvino, import_model, parse_source
 from llmops.store.packages import locked_requirement, locked_version
@@ -18,8 +18,14 @@ from tests.support.versions import write_version
 COMMIT = "c1899de289a04d12100db370d81485cdf75e47ca"
 
 
-def store_import(platform: LocalPlatform, folder: Path, source: str, revision: str, fetched: Path | None) -> None:
-    """Store a version as an import leaves it."""
+def store_import(
+    platform: LocalPlatform, folder: Path, source: str, revision: str, fetched: Path | None, template: str = ""
+) -> None:
+    """Store a version as an import leaves it.
+
+    Args:
+        template: SHA-256 of the chat template that it took.
+    """
     folder.mkdir()
     (folder / "model.safetensors").write_text(source)
     files = file_entries(fetched) if fetched else {}
@@ -29,7 +35,7 @@ def store_import(platform: LocalPlatform, folder: Path, source: str, revision: s
         engines=["openvino"],
         dtype="BF16",
         files=file_entries(folder),
-        lineage=Lineage(origin=Origin(source=source, revision=revision, files=files)),
+        lineage=Lineage(origin=Origin(source=source, revision=revision, files=files, chat_template=template)),
         golden=[Golden(messages=[Message(role="user", content="hi")], expect=[])],
     ).write(folder / "manifest.json")
     platform.store().put_model(folder, platform.sign)
@@ -43,6 +49,27 @@ def test_a_package_or_hub_model_that_is_there_is_not_fetched_again(tmp_path: Pat
         wanted = parse_source("base", source, revision, "")
         assert import_model(platform, wanted, said.append, tmp_path).alias == alias
     assert said == ["base model base@1 is in the store", "base model base@2 is in the store"]
+
+
+def test_a_model_with_another_chat_template_is_another_model(tmp_path: Path, platform: LocalPlatform) -> None:
+    template = tmp_path / "tools.jinja"
+    template.write_text("{{ messages }}")
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "config.json").write_text("{}")
+    for number, sha256 in enumerate(("", sha256_file(template))):
+        store_import(platform, tmp_path / f"hub-{number}", "hub:org/model", COMMIT, None, sha256)
+        store_import(platform, tmp_path / f"folder-{number}", "folder:weights", "", weights, sha256)
+    for source, revision, alias, own in (("hub:org/model", COMMIT, "base@3", "base@1"),
+                                         ("folder:weights", "", "base@4", "base@2")):  # fmt: skip
+        wanted = parse_source("base", source, revision, "", "tools.jinja")
+        assert import_model(platform, wanted, print, tmp_path).alias == alias
+        assert import_model(platform, parse_source("base", source, revision, ""), print, tmp_path).alias == own
+    with pytest.raises(KitError) as caught:
+        import_model(platform, parse_source("base", "hub:org/model", COMMIT, "", "none.jinja"), print, tmp_path)
+    assert caught.value.where == str(tmp_path / "none.jinja")
+    with pytest.raises(KitError, match="keeps its own"):
+        parse_source("base", "store:base@1", "", "", "tools.jinja")
 
 
 @pytest.fixture(autouse=True)

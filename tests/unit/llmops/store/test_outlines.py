@@ -52,3 +52,17 @@ def test_a_changed_configuration_is_refused(tmp_path: Path, platform: LocalPlatf
     (tmp_path / "work").mkdir()
     with pytest.raises(KitError, match=r"config\.json"):
         fetch_outline(platform, SMOLLM2, tmp_path / "work", print, tmp_path)
+
+
+def test_a_folders_outline_has_the_recipes_chat_template(tmp_path: Path) -> None:
+    folder, work = tmp_path / "model", tmp_path / "work"
+    folder.mkdir()
+    work.mkdir()
+    for name in ("config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors"):
+        (folder / name).write_text(f"of {name}")
+    (tmp_path / "tools.jinja").write_text("with tools")
+    source = BaseModelSource(name="base", source=f"folder:{folder}", chat_template="tools.jinja")
+    found = {path.name: path.read_text() for path in fetch_outline(None, source, work, print, tmp_path).iterdir()}
+    assert found["chat_template.jinja"] == "with tools"
+    assert (found["config.json"], "model.safetensors" in found) == ("of config.json", False)
+    assert (folder / "chat_template.jinja").read_text() == "of chat_template.jinja"

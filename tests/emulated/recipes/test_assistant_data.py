@@ -1,0 +1,31 @@
+"""The assistant's dataset as it is built: with the leaderboard's wheel from the package index."""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from contract.documents.recipe import Recipe
+from llmops.data.build import build_dataset
+from llmops.data.versions import DatasetFolder
+from tests.support.checkout import CHECKOUT
+from training.scoring import check_suites
+
+RECIPES = CHECKOUT / "recipes"
+
+
+def test_no_function_of_the_test_split_is_trained(tmp_path: Path) -> None:
+    for name in ("assistant", "assistant-8b"):
+        recipe = Recipe.load(RECIPES / f"{name}.yaml")
+        build_dataset(recipe, RECIPES, tmp_path / name, collected=tmp_path / f"{name}-collected")
+        check_suites(recipe, tmp_path / name)
+        version = DatasetFolder.open(tmp_path / name)
+        functions: dict[str, set[str]] = defaultdict(set)
+        rows: Counter[tuple[str, str]] = Counter()
+        for split in ("train", "test"):
+            for row in version.rows(split):
+                rows[split, row.metadata["category"]] += 1
+                # Of rows with several functions, the first one decides: others may be offered on both sides.
+                functions[split] |= {row.metadata["function"]}
+        assert not functions["train"] & functions["test"]
+        assert all(rows["train", category] for category in ("simple_python", "irrelevance", "answer"))
+        if name == "assistant":
+            assert all(len(row.tools) == 1 for row in version.rows("test") if row.metadata["category"] != "answer")

@@ -1,0 +1,56 @@
+"""The assistant's own data, its template and its settings; what comes from a package is looked at in tests/emulated."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from contract.documents.recipe import Recipe
+from contract.tool_call_stream import HERMES, form_of
+from contract.words import found
+from tests.support.checkout import CHECKOUT
+from training.rows import Row, read_rows
+
+FOLDER = CHECKOUT / "recipes/assistant"
+FILES = ("trained.jsonl", "held-out.jsonl")
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict[str, list[Row]]:
+    return {name: [row for _, row in read_rows(FOLDER / name)] for name in FILES}
+
+
+def offered(rows: list[Row]) -> set[str]:
+    return {tool.function.name for row in rows for tool in row.tools}
+
+
+def test_no_tool_of_one_file_is_in_the_other(rows: dict[str, list[Row]]) -> None:
+    trained, held_out = (offered(rows[name]) for name in FILES)
+    assert not trained & held_out
+    assert len(held_out) >= 30, "groups of a gate"
+    page = Recipe.load(CHECKOUT / "recipes/assistant.yaml").page
+    assert {tool["function"]["name"] for tool in page.tools} <= held_out
+
+
+def test_a_row_is_question_call_result_and_an_answer_that_only_the_result_tells(rows: dict[str, list[Row]]) -> None:
+    for row in (row for name in FILES for row in rows[name]):
+        assert [turn.role for turn in row.messages] == ["user", "assistant", "tool", "assistant"]
+        question, called, result, answer = row.messages
+        assert row.metadata == {"function": called.tool_calls[0].function.name, "category": "answer"}
+        assert len(row.tools) == 2
+        assert isinstance(json.loads(result.content), dict)
+        assert row.expect
+        for expected in row.expect:
+            assert found(answer.content, [expected])
+            assert not found(question.content, [expected]), question.content
+        [tool] = [tool.function for tool in row.tools if tool.function.name == row.metadata["function"]]
+        assert set(called.tool_calls[0].function.arguments) == set(tool.parameters["required"])
+
+
+def test_no_question_stands_twice(rows: dict[str, list[Row]]) -> None:
+    asked = [row.messages[0].content.lower() for name in FILES for row in rows[name]]
+    assert len(set(asked)) == len(asked)
+
+
+def test_the_template_has_the_model_write_calls_that_the_servers_read() -> None:
+    assert form_of(Path(FOLDER, "chat_template.jinja").read_text()) is HERMES
