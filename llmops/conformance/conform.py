@@ -16,7 +16,7 @@ from contract.documents.recipe import Recipe
 from contract.errors import KitError, NotFoundError
 from contract.integrity.digest import sha256_bytes
 from llmops.chat_http import ask
-from llmops.conformance.questions import QUESTIONS, Question, offer_tools, said, said_in_pieces
+from llmops.conformance.questions import QUESTIONS, Question, offer_tools, questions_of, said, said_in_pieces
 from llmops.conformance.stages import STACK, settings_of, world_of
 from llmops.platforms.platform import Platform, Say
 from llmops.rehearsal.base_model import base_version
@@ -88,6 +88,7 @@ def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str]) ->
     made, began = Conformance(), time.monotonic()
     # Fetched here: the places of the targets reach no network.
     base = base_version(Recipe.load(recipe), recipe.parent, say)
+    questions = list(QUESTIONS)
     with tempfile.TemporaryDirectory(prefix="llmops-conformance-") as shelf:
         for target in targets:
             folder = project.folder / FOLDER / f"{target}-{secrets.token_hex(3)}"
@@ -95,7 +96,7 @@ def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str]) ->
             stage = Stage(world, folder / "logs", say)
             try:
                 world.open(say)
-                _go_through(target, stage, recipe, base, Path(shelf) / "version", made)
+                _go_through(target, stage, recipe, base, Path(shelf) / "version", questions, made)
             finally:
                 world.close()
     made.answers = list(_compared(made.answers))
@@ -103,7 +104,9 @@ def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str]) ->
     return made
 
 
-def _go_through(target: str, stage: Stage, recipe: Path, base: Path, version: Path, made: Conformance) -> None:
+def _go_through(
+    target: str, stage: Stage, recipe: Path, base: Path, version: Path, questions: list[Question], made: Conformance
+) -> None:
     stage.say(f"{target}: deploying")
     _write_stack(target, stage)
     _write_recipe(stage, recipe)
@@ -118,9 +121,10 @@ def _go_through(target: str, stage: Stage, recipe: Path, base: Path, version: Pa
         made.trainings.append(_train(target, stage))
         if not version.exists():
             _keep(stage, version)
+            questions += _own_questions(stage)
         stage.say(f"{target}: serving")
         made.version = made.version or _identity(version)
-        made.answers += _serve(target, stage, version)
+        made.answers += _serve(target, stage, version, questions)
     finally:
         stage.llmops("down", "--data", stage.world.stack(STACK), who="admin")
 
@@ -166,20 +170,29 @@ def _keep(stage: Stage, version: Path) -> None:
     offer_tools(version)
 
 
+def _own_questions(stage: Stage) -> list[Question]:
+    """Questions of the recipe's suites, by the dataset that the first target prepared."""
+    from llmops.runs.receipts import checked_dataset
+
+    platform = stage.platform(STACK)
+    spec = platform.find()[0].spec
+    return questions_of(spec.recipe, checked_dataset(platform.store(), spec.dataset))
+
+
 def _identity(version: Path) -> str:
     from contract.layout import MANIFEST
 
     return sha256_bytes((version / MANIFEST).read_bytes())
 
 
-def _serve(target: str, stage: Stage, version: Path) -> Iterator[Answers]:
+def _serve(target: str, stage: Stage, version: Path, questions: Sequence[Question]) -> Iterator[Answers]:
     platform = stage.platform(STACK)
     ref = platform.store().put_model(version, platform.sign)
     stage.json("promote", ref.alias, "--endpoint", _ENDPOINT, who="admin")
     stage.edit(lambda config: config["endpoints"][_ENDPOINT].update(precision="f32"), STACK)
     stage.llmops("up", who="admin")
     platform = stage.platform(STACK)
-    requests = [{"model": ref.alias} | question for question in QUESTIONS]
+    requests = [{"model": ref.alias} | question for question in questions]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for contract, send in _contracts(target, stage, platform):
             yield Answers(target, contract, tuple(pool.map(send, requests)))
