@@ -1,4 +1,5 @@
-"""Families of base models, and what the kit does with each: the table of docs/base-models.md.
+"""Families of base models, and what the kit does with each: the table of docs/base-models.md. Which of them Keras
+trains, `contract.keras_families` says.
 
 Each cell holds of a tiny random model of the architecture, with the family's chat template, and is held by a test
 (tests/emulated/training/test_families.py). No published model but SmolLM2-135M-Instruct was tried.
@@ -14,10 +15,6 @@ class Architecture(NamedTuple):
     """As config.json's `architectures` names it."""
     openvino: str = ""
     """Why it has no form for CPUs."""
-    tensorflow: str = ""
-    """Why `training.framework: tensorflow` refuses it: KerasHub 0.32 loads it (`preset_loader.py`) and writes it back
-    (`hf_exporter.py`), or does not.
-    """
     vllm: str = "own"
     """How vLLM 0.32 runs it: by its `own` model, or by `transformers`' (`registry.py`)."""
 
@@ -42,21 +39,19 @@ class Family(NamedTuple):
 
 
 _OLD_TRANSFORMERS = "optimum-intel 2.2 converts it with transformers 5.0 at most, and the others with 5.5"
-_NO_EXPORTER = "KerasHub loads it, and has no exporter for it"
 
 ARCHITECTURES: dict[str, Architecture] = {
     "llama": Architecture("LlamaForCausalLM"),
     "qwen2": Architecture("Qwen2ForCausalLM"),
-    "qwen3": Architecture("Qwen3ForCausalLM", tensorflow=_NO_EXPORTER),
+    "qwen3": Architecture("Qwen3ForCausalLM"),
     "mistral": Architecture("MistralForCausalLM"),
     "gemma2": Architecture(
         "Gemma2ForCausalLM",
         openvino=_OLD_TRANSFORMERS,
-        tensorflow="KerasHub writes it back as a Gemma 1, without norms that it has",
     ),
     "gemma3_text": Architecture("Gemma3ForCausalLM", openvino=_OLD_TRANSFORMERS),
-    "phi3": Architecture("Phi3ForCausalLM", tensorflow="KerasHub does not load it"),
-    "smollm3": Architecture("SmolLM3ForCausalLM", tensorflow=_NO_EXPORTER, vllm="transformers"),
+    "phi3": Architecture("Phi3ForCausalLM"),
+    "smollm3": Architecture("SmolLM3ForCausalLM", vllm="transformers"),
 }
 """By config.json's `model_type`."""
 

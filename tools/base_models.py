@@ -5,6 +5,7 @@ the code.
 from pathlib import Path
 
 from contract.base_models import ARCHITECTURES, FAMILIES, Architecture, Family
+from contract.keras_families import FAMILIES as KERAS_FAMILIES
 
 FILE = Path(__file__).parents[1] / "docs/base-models.md"
 
@@ -38,9 +39,10 @@ loss of padded ones, and a merged adapter has the bytes of peft's. Greedy answer
 |---|---|---|---|---|---|
 {architectures}
 
-vLLM's and KerasHub's columns are read from their sources, not run: the vLLM column says whether its registry has a
-model of its own or takes transformers'; the last whether KerasHub 0.32 reads and writes the architecture. An
-architecture without OpenVINO's form is imported without it, and served by `transformers` or vLLM.
+vLLM's column is read from its registry, not run: whether it has a model of its own, or takes transformers'. The last
+one is what `training.framework: tensorflow` takes (`contract/keras_families.py`); it refuses some models of a family by
+their configuration. An architecture without OpenVINO's form is imported without it, and served by `transformers` or
+vLLM.
 
 ## Not in the table
 
@@ -74,7 +76,7 @@ def _family(family: Family) -> str:
 
 def _architecture(name: str, each: Architecture) -> str:
     vllm = "its own" if each.vllm == "own" else "transformers'"
-    cells = [f"`{name}`", f"`{each.architecture}`", "✓", each.openvino or "✓", vllm, each.tensorflow or "reads, writes"]
+    cells = [f"`{name}`", f"`{each.architecture}`", "✓", each.openvino or "✓", vllm, _mark(name in KERAS_FAMILIES)]
     return f"| {' | '.join(cells)} |"
 
 

@@ -8,6 +8,7 @@ from contract.documents.estimate import EstimateRequest
 from contract.documents.model_check import AdapterFit, CheckRequest, ModelCheck
 from contract.documents.recipe_training import Adapter, Training
 from contract.errors import KitError
+from contract.keras_families import check_family
 from training.importing import find_source
 
 
@@ -56,7 +57,12 @@ def _check_model(folder: Path, request: CheckRequest) -> ModelCheck:
         machine = next((each for each in answer.machines if each.fits), None)
         reason = "" if machine else answer.machines[-1].reason
         fits.append(AdapterFit(adapter=adapter, machine=machine, reason=reason))
-    return ModelCheck(**known, parameters=parameters, template=template, fits=fits)
+    try:
+        check_family(config, "")
+        tensorflow = ""
+    except KitError as e:
+        tensorflow = e.what
+    return ModelCheck(**known, parameters=parameters, template=template, tensorflow=tensorflow, fits=fits)
 
 
 def _config(folder: Path) -> dict[str, Any]:

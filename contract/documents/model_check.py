@@ -45,4 +45,5 @@ class ModelCheck(Part):
     architecture: str = ""
     parameters: int = Field(default=0, description="0: unknown, as the configuration can't be read.")
     template: TemplateReport | None = None
+    tensorflow: str = Field(default="", description="Why `training.framework: tensorflow` refuses it.")
     fits: list[AdapterFit] = Field(default=[])

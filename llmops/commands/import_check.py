@@ -43,7 +43,8 @@ def _print(found: "ImportCheck") -> None:
     if not model.refusal:
         fields |= _template(model.template) if model.template else {"training": "no: it generates no text"}
         fields |= {f"train {fit.adapter}": _fit(fit) for fit in model.fits}
-        fields |= {"tensorflow": found.tensorflow, **found.engines}
+        tensorflow = {"tensorflow": f"no: {model.tensorflow}" if model.tensorflow else "works"} if model.fits else {}
+        fields |= tensorflow | found.engines
     print_fields({name: words for name, words in fields.items() if words}, as_json=False)
 
 

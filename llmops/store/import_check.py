@@ -76,7 +76,6 @@ class ImportCheck:
     """Weights that are left out, as loading them could run code."""
     engines: dict[str, str]
     """What each engine does with it, in words."""
-    tensorflow: str
     model: ModelCheck
 
     def fields(self) -> dict[str, Any]:
@@ -192,7 +191,6 @@ def _judged(source: str, model: ModelCheck, listing: _Listing, licence: str) -> 
         download=sum(size for name, size in listing.sizes.items() if name.endswith(".safetensors")),
         pickles=sorted(name for name in listing.sizes if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".pkl"))),
         engines=engines,
-        tensorflow=(known.tensorflow or "works") if known else "not in the table: never tried",
         model=model,
     )
 

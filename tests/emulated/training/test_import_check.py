@@ -65,6 +65,7 @@ def test_known_and_unknown_architectures_are_judged_by_the_same_code(
     fits = {fit["adapter"]: fit["machine"]["name"] for fit in seen["fits"]}
     assert fits == dict.fromkeys(("lora", "qlora", "none"), "24000 MB")
     assert seen["parameters"] > 90_000
+    assert ("KerasHub can't write" in seen["tensorflow"]) == (model_type != "llama")
 
 
 def test_what_an_import_refuses_is_refused_before_it(found: dict[str, Any]) -> None:
