@@ -12,6 +12,8 @@ python -m training score-translations MODEL TRIPLES OUT
                                              a COMET version's scores of [[source, translation, reference], …], as JSON
 python -m training estimate FOLDER REQUEST OUT
                                              say how machines would train: EstimateRequest in, Estimate out, as JSON
+python -m training check FOLDER REQUEST OUT  say what an import would give, by a model's small files: CheckRequest in,
+                                             ModelCheck out, as JSON
 """
 
 import argparse
@@ -66,6 +68,11 @@ def main(arguments: list[str] | None = None) -> int:
             from training.estimate import answer
 
             answer(options.folder, options.request, options.out)
+            return 0
+        if options.command == "check":
+            from training.import_check import answer_check
+
+            answer_check(options.folder, options.request, options.out)
             return 0
         if options.command == "convert":
             from training.importing import add_openvino
@@ -124,6 +131,10 @@ def _parser() -> argparse.ArgumentParser:
     foresee.add_argument("folder", type=Path, help="has its config.json, and its tokenizer where rows are counted")
     foresee.add_argument("request", type=Path)
     foresee.add_argument("out", type=Path)
+    judge = commands.add_parser("check", help="say what an import of a model would give, without its weights")
+    judge.add_argument("folder", type=Path, help="has its small files, and empty ones for the rest")
+    judge.add_argument("request", type=Path)
+    judge.add_argument("out", type=Path)
     return parser
 
 

@@ -22,13 +22,23 @@ ones, which are kept for the backward pass, would be much of a layer's activatio
 def attend_by_sequence(model: Any) -> None:
     """Makes a model on processors attend to each sequence of a packed row separately.
 
+    A model that can't use torch's attention (Gemma 2 caps its scores) stays as it is: transformers parts its sequences
+    by a mask, in the memory of a whole row's scores.
+
     Args:
-        model: a model of transformers, bare or with an adapter, loaded with torch's attention (`sdpa`).
+        model: a model of transformers, bare or with an adapter.
     """
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if not uses_torch_attention(inner):
+        return
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     inner.set_attn_implementation(_NAME)
+
+
+def uses_torch_attention(model: Any) -> bool:
+    """Returns whether transformers chose torch's attention for a model, and not its own, slower one."""
+    return model.config._attn_implementation == "sdpa"
 
 
 def _attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **options: Any) -> tuple[Any, Any]:

@@ -23,7 +23,21 @@ from training.turns import is_answer
 Messages = Sequence[Mapping[str, Any]]
 
 _FIX = "change the row, take a base model whose chat template renders it, or set base_model.chat_template"
-_PROBE = [{"role": "user", "content": "USER-91bc"}, {"role": "assistant", "content": "ANSWER-20de"}]
+_PROBE: list[dict[str, Any]] = [
+    {"role": "user", "content": "USER-91bc"},
+    {"role": "assistant", "content": "ANSWER-20de"},
+]
+_CALL_ID = "call00001"  # Mistral's templates take nine letters and digits alone
+_CALL = {
+    "id": _CALL_ID,
+    "type": "function",
+    "function": {"name": "tool_4c1e", "arguments": {"argument": "ARGUMENT-8d02"}},
+}
+_CALLED_PROBE = [
+    _PROBE[0],
+    {"role": "assistant", "content": "", "tool_calls": [_CALL]},
+    {"role": "tool", "content": "RESULT-9b2e", "tool_call_id": _CALL_ID, "name": "tool_4c1e"},
+]
 _THOUGHT = "<think>\nREASON-7f3a\n</think>\n\n"
 
 
@@ -137,7 +151,7 @@ def check_template(tokenizer: Any, where: str) -> None:
 
 def takes_tools(tokenizer: Any) -> bool:
     """Returns whether a chat template that `check_template` let pass renders tools, calls of them and their results."""
-    return _supports_tools(tokenizer, _source(tokenizer)) and _own_template(tokenizer).takes_tools
+    return _keeps_tools(tokenizer, _source(tokenizer)) and _own_template(tokenizer).takes_tools
 
 
 def _loss_of_system_message(tokenizer: Any) -> str:
@@ -203,7 +217,7 @@ def _opening(template: ChatTemplate, messages: Messages, tools: Messages = ()) -
 
 
 def _check_tools(tokenizer: Any) -> None:
-    if not _supports_tools(tokenizer, _source(tokenizer)):
+    if not _keeps_tools(tokenizer, _source(tokenizer)):
         raise ValueError("the model's chat template drops tool calls or their results")
 
 
@@ -281,10 +295,12 @@ def _training_source(tokenizer: Any, source: str) -> str | None:
 
 
 @lru_cache(maxsize=4)
-def _supports_tools(tokenizer: Any, source: str) -> bool:
-    from trl.chat_template_utils import supports_tool_calling
-
+def _keeps_tools(tokenizer: Any, source: str) -> bool:
+    """Returns whether a template renders a call, its arguments and its result. trl asks the same without ids of calls,
+    which templates may require, as Mistral's do.
+    """
     try:
-        return supports_tool_calling(tokenizer)
-    except Exception:  # the template's own
+        text = _compiled(tokenizer, source).render(_CALLED_PROBE, add_generation_prompt=False)
+    except ValueError:
         return False
+    return all(word in text for word in ("tool_4c1e", "ARGUMENT-8d02", "RESULT-9b2e"))

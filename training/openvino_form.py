@@ -12,10 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from contract.base_models import ARCHITECTURES
 from contract.errors import KitError, RunError
 from contract.layout import EXPORT_VARIABLE
 from contract.programs import run_program, tell_error
-from training.process import die_with_parent, forget_other_launchers, prepare_process
+from training.process import die_with_parent, forget_other_launchers, prepare_process, say
 from training.weights import count_parameters
 
 FOLDER = "openvino"
@@ -28,10 +29,16 @@ def is_wanted(asked: bool | None, folder: Path) -> bool:
     """Returns whether a version gets the form.
 
     Args:
-        asked: by recipe or command line; None: by the model's size.
-        folder: the version's safetensors.
+        asked: by recipe or command line; None: by the model's size, and whether its architecture has the form.
+        folder: the version's safetensors and config.json.
     """
-    return count_parameters(folder) < MOST_PARAMETERS if asked is None else asked
+    if asked is not None:
+        return asked
+    known = ARCHITECTURES.get(json.loads((folder / "config.json").read_text()).get("model_type", ""))
+    if known and known.openvino:
+        say(notice=f"no form for CPUs: {known.openvino}")
+        return False
+    return count_parameters(folder) < MOST_PARAMETERS
 
 
 def export_openvino(folder: Path) -> None:
@@ -55,7 +62,8 @@ def export_openvino(folder: Path) -> None:
     )
 
 
-def _convert(folder: Path) -> None:
+def convert(folder: Path) -> None:
+    """Converts in this process, which must be the converter's environment; otherwise as `export_openvino`."""
     import torch
 
     from training.embedding import load_encoder
@@ -111,7 +119,7 @@ def main(folder: Path) -> int:
     forget_other_launchers()
     prepare_process()
     try:
-        _convert(folder)
+        convert(folder)
     except KitError as e:
         tell_error(e)
         return 1

@@ -22,7 +22,7 @@ from training.translations import as_conversation, require_pairs
 
 GOLDEN_PROMPTS = 4
 _ASKED_AGAIN = 2 * GOLDEN_PROMPTS
-_HOLDING_EXPECTED = ("expect", "exact", "f1")
+HOLDING_EXPECTED = ("expect", "exact", "f1")
 """Metrics by which a right answer contains the row's expected strings."""
 
 # What any chat model answers with something; an import has no facts of its own to ask for.
@@ -243,7 +243,7 @@ def to_ask_again(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answe
     A server checks golden prompts by their expected strings, so rows without any are excluded, as are suites by whose
     metric an answer can be right without them.
     """
-    if suite.metric not in _HOLDING_EXPECTED:
+    if suite.metric not in HOLDING_EXPECTED:
         return []
     scores = score_answers(suite, rows, answers).values
     right = [asked for asked, score in zip(rows, scores, strict=True) if score == 1 and _may_be_golden(asked.row)]

@@ -17,7 +17,8 @@ SHARD_SIZE = "5GB"
 
 
 def load_model(folder: Path, dtype: Any = None, **quantized: Any) -> Any:
-    """Loads a causal language model from safetensors alone, without code of the folder's.
+    """Loads a causal language model from safetensors alone, without code of the folder's. Attention is torch's own
+    (`sdpa`) where the architecture can use it, and transformers' (`eager`) otherwise, as for Gemma 2.
 
     Args:
         folder: Hugging Face layout.
@@ -32,7 +33,7 @@ def load_model(folder: Path, dtype: Any = None, **quantized: Any) -> Any:
     """
     from transformers import AutoModelForCausalLM
 
-    return _load(AutoModelForCausalLM, folder, dtype, attn_implementation="sdpa", **quantized)
+    return _load(AutoModelForCausalLM, folder, dtype, **quantized)
 
 
 def load_token_classifier(folder: Path) -> Any:

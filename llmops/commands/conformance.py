@@ -31,8 +31,8 @@ def conformance(
 
     The recipe is trained everywhere, with one thread: every loss and the weights must be
     equal. Then one version is served everywhere in f32, and asked 30 questions, tools and
-    JSON schemas among them, through each contract (OpenAI, SageMaker, Azure ML; whole and
-    as streams): every token must be equal.
+    JSON schemas among them, and some of the recipe's suites, through each contract (OpenAI,
+    SageMaker, Azure ML; whole and as streams): every token must be equal.
     Exit code 1 where something differs. It takes some minutes, and leaves nothing behind.
 
     llmops conformance

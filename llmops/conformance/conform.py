@@ -18,7 +18,7 @@ from contract.errors import KitError, NotFoundError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import MANIFEST
 from llmops.chat_http import ask
-from llmops.conformance.questions import QUESTIONS, Question, offer_tools, page_questions, said, said_in_pieces
+from llmops.conformance.questions import QUESTIONS, Question, offer_tools, questions_of, said, said_in_pieces
 from llmops.conformance.stages import STACK, settings_of, world_of
 from llmops.platforms.platform import Platform, Say
 from llmops.rehearsal.base_model import base_version
@@ -90,6 +90,7 @@ def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str]) ->
     made, began = Conformance(), time.monotonic()
     # Fetched here: the places of the targets reach no network.
     base = base_version(Recipe.load(recipe), recipe.parent, say)
+    questions = list(QUESTIONS)
     with tempfile.TemporaryDirectory(prefix="llmops-conformance-") as shelf:
         for target in targets:
             folder = project.folder / FOLDER / f"{target}-{secrets.token_hex(3)}"
@@ -97,7 +98,7 @@ def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str]) ->
             stage = Stage(world, folder / "logs", say)
             try:
                 world.open(say)
-                _go_through(target, stage, recipe, base, Path(shelf) / "version", made)
+                _go_through(target, stage, recipe, base, Path(shelf) / "version", questions, made)
             finally:
                 world.close()
     made.answers = list(_compared(made.answers))
@@ -105,7 +106,9 @@ def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str]) ->
     return made
 
 
-def _go_through(target: str, stage: Stage, recipe: Path, base: Path, version: Path, made: Conformance) -> None:
+def _go_through(
+    target: str, stage: Stage, recipe: Path, base: Path, version: Path, questions: list[Question], made: Conformance
+) -> None:
     stage.say(f"{target}: deploying")
     _write_stack(target, stage)
     _write_recipe(stage, recipe)
@@ -120,9 +123,10 @@ def _go_through(target: str, stage: Stage, recipe: Path, base: Path, version: Pa
         made.trainings.append(_train(target, stage))
         if not version.exists():
             _keep(stage, version, base)
+            questions += _own_questions(stage)
         stage.say(f"{target}: serving")
         made.version = made.version or _identity(version)
-        made.answers += _serve(target, stage, version)
+        made.answers += _serve(target, stage, version, questions)
     finally:
         stage.llmops("down", "--data", stage.world.stack(STACK), who="admin")
 
@@ -170,19 +174,27 @@ def _keep(stage: Stage, version: Path, base: Path) -> None:
         offer_tools(version)
 
 
+def _own_questions(stage: Stage) -> list[Question]:
+    """Questions of the recipe's suites, by the dataset that the first target prepared."""
+    from llmops.runs.receipts import checked_dataset
+
+    platform = stage.platform(STACK)
+    spec = platform.find()[0].spec
+    return questions_of(spec.recipe, checked_dataset(platform.store(), spec.dataset))
+
+
 def _identity(version: Path) -> str:
     return sha256_bytes((version / MANIFEST).read_bytes())
 
 
-def _serve(target: str, stage: Stage, version: Path) -> Iterator[Answers]:
+def _serve(target: str, stage: Stage, version: Path, questions: Sequence[Question]) -> Iterator[Answers]:
     platform = stage.platform(STACK)
     ref = platform.store().put_model(version, platform.sign)
     stage.json("promote", ref.alias, "--endpoint", _ENDPOINT, who="admin")
     stage.edit(lambda config: config["endpoints"][_ENDPOINT].update(precision="f32"), STACK)
     stage.llmops("up", who="admin")
     platform = stage.platform(STACK)
-    page = Recipe.load(stage.world.project / _RECIPE).page
-    requests = [{"model": ref.alias} | question for question in (*QUESTIONS, *page_questions(page))]
+    requests = [{"model": ref.alias} | question for question in questions]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for contract, send in _contracts(target, stage, platform):
             yield Answers(target, contract, tuple(pool.map(send, requests)))

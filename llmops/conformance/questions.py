@@ -1,19 +1,22 @@
-"""The questions of a conformance test: 30 conversations, answers in JSON, and tools, each a chat request; and those of
-the recipe's own chat page.
+"""The questions of a conformance test, each a chat request: 30 of its own (conversations, answers in JSON, and tools),
+and some of the recipe's suites.
 
-They reach every form of a request that changes the tokens: roles, scripts, length, stop strings, JSON mode, schemas,
+The 30 reach every form of a request that changes the tokens: roles, scripts, length, stop strings, JSON mode, schemas,
 tools with each choice, and a conversation with calls in it.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from contract.documents.model import ModelManifest
-from contract.documents.recipe import ChatPage
+from contract.documents.recipe import Recipe
+from contract.documents.recipe_evaluation import LIKELIHOOD
 from contract.integrity.digest import sha256_bytes
 from contract.layout import MANIFEST
+from training.scoring import load_suite
 
 Question = dict[str, Any]
 """A chat request without the model's name."""
@@ -106,16 +109,40 @@ TOOL_CALLS: tuple[Question, ...] = (
 """With tools, which may, must not or must be called."""
 
 QUESTIONS = (*TEXTS, *STRUCTURED, *TOOL_CALLS)
+_OF_A_SUITE = 3
 
 
-def page_questions(page: ChatPage) -> tuple[Question, ...]:
-    """The questions of a recipe's chat page, with its tools."""
-    offered = {"tools": page.tools} if page.tools else {}
-    return tuple(_asked(question, max_tokens=48) | offered for question in page.questions)
+def questions_of(recipe: Recipe, dataset: Path) -> list[Question]:
+    """Returns questions of the recipe's suites: the first rows of each, with the tools that they offer.
+
+    Args:
+        recipe: suites that measure likelihoods ask nothing, and have none.
+        dataset: the folder of its dataset version.
+    """
+    found: list[Question] = []
+    for suite in recipe.evaluation.suites:
+        for asked in load_suite(suite, dataset)[:_OF_A_SUITE] if suite.metric != LIKELIHOOD else ():
+            question = {"messages": [_sent(message) for message in asked.row.prompt], "temperature": 0}
+            tools = [tool.to_dict() for tool in asked.row.tools]
+            found.append(question | {"max_tokens": min(suite.max_tokens, 48)} | ({"tools": tools} if tools else {}))
+    return found
+
+
+def _sent(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a message as clients send it: the arguments of its calls are a text."""
+    calls = [
+        {
+            "id": f"call_{i}",
+            **call,
+            "function": {**call["function"], "arguments": json.dumps(call["function"]["arguments"])},
+        }
+        for i, call in enumerate(message.get("tool_calls") or ())
+    ]
+    return {**message, "tool_calls": calls} if calls else dict(message)
 
 
 def offer_tools(version: Path) -> None:
-    """Makes a version's chat template show tools, and changes nothing of conversations without them.
+    """Makes a version's chat template show tools, unless it does; changes nothing of conversations without them.
 
     The version's manifest lists the template as it is then; whoever stores the version signs it.
 
@@ -123,7 +150,10 @@ def offer_tools(version: Path) -> None:
         DocumentError: the folder is no version.
     """
     manifest = ModelManifest.load(version / MANIFEST)
-    content = _TOOLS_SHOWN.encode() + (version / _TEMPLATE).read_bytes()
+    own = (version / _TEMPLATE).read_bytes()
+    if re.search(rb"\btools\b", own):
+        return
+    content = _TOOLS_SHOWN.encode() + own
     (version / _TEMPLATE).unlink()  # a store's files may be read-only
     (version / _TEMPLATE).write_bytes(content)
     entry = manifest.files[_TEMPLATE].model_copy(update={"sha256": sha256_bytes(content), "size": len(content)})

@@ -59,7 +59,7 @@ class AccountWorld(World):
         from llmops.pulumi_engine.engine import ensure
 
         engine = ensure()
-        bring_base(self.source, say)
+        bring_base(self.source, self.recipe, say)
         self.copy()
         state = self.folder / "state"
         state.mkdir(exist_ok=True)

@@ -18,6 +18,7 @@ from llmops.rehearsal.account import AccountWorld
 from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.fault_case import FaultCase
 from llmops.rehearsal.lifecycle import STEPS
+from llmops.rehearsal.recipes import RECIPE, find_recipe
 from llmops.rehearsal.report import report as reports
 from llmops.rehearsal.report.files import write
 from llmops.rehearsal.report.live_view import Show
@@ -53,6 +54,8 @@ class RehearsalOptions:
     keep: bool = False
     report: Path = Path("rehearsal-report")
     limits: SpendingLimits | None = None
+    recipe: Path | None = None
+    """None: the project's `RECIPE`."""
 
 
 def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console: Console) -> Report:
@@ -68,6 +71,7 @@ def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console:
     cases = _cases(cloud, options, steps)
     folder = project.folder / FOLDER / f"{time.strftime('%H%M%S')}-{secrets.token_hex(3)}"
     world = _world(cloud, project, folder, options)
+    world.recipe = find_recipe(project, options.recipe or project.folder / RECIPE, bool(options.limits))
     logs = options.report / "logs"
     shutil.rmtree(logs, ignore_errors=True)
     with Show(console, steps) as show:
@@ -151,6 +155,6 @@ def _finish(made: Report, world: World, project: Project, options: RehearsalOpti
         if last.is_file():
             made.differences = reports.compare(reports.document(made), json.loads(last.read_text()))
     write(made, options.report)
-    if made.passed and not (world.live or options.only or options.without):
+    if made.passed and not (world.live or options.only or options.without or options.recipe):
         last.parent.mkdir(parents=True, exist_ok=True)
         last.write_text(reports.to_json(made))

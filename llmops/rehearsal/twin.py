@@ -55,7 +55,7 @@ class TwinWorld(World):
         engine = ensure()
         for name in ("training", "serving"):
             images.build(name, say)
-        bring_base(self.source, say)
+        bring_base(self.source, self.recipe, say)
         self.source.link_into(self.project)
         # Short, since sockets lie there too: an address of one has 107 characters at most.
         temporary = tempfile.mkdtemp(prefix="llmops-")

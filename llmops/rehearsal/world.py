@@ -9,13 +9,13 @@ from contract.errors import KitError
 from llmops.platforms.platform import Say
 from llmops.pulumi_engine import warm_host
 from llmops.rehearsal.clouds.cloud import Cloud
+from llmops.rehearsal.recipes import RECIPE
 from llmops.rehearsal.steps import PermissionCheck
 from llmops.stacks.project import Project
 
 if TYPE_CHECKING:
     from llmops.rehearsal.cost_meter import Meter
 
-RECIPE = "recipes/rehearsal.yaml"
 _CLOUDS = ("AWS_", "AZURE_", "ARM_", "GOOGLE_", "PULUMI_", "LLMOPS_")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _KEPT = ("LLMOPS_CACHE", "PULUMI_HOME", warm_host.VARIABLE)
@@ -37,6 +37,8 @@ class World:
         self.folder = folder
         self.project = folder / "project"
         self.environs: dict[str, dict[str, str]] = {}
+        self.recipe = RECIPE
+        """Path in the project."""
         self.roles: dict[str, str] = {}
         """Label -> by which name the twin's records have the role."""
         self.meter: Meter | None = None
@@ -146,20 +148,16 @@ def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def bring_base(project: Project, say: Say) -> None:
-    """Fetch and convert the recipe's base model, once a machine.
+def bring_base(project: Project, recipe: str, say: Say) -> None:
+    """Fetch and convert the base model of a recipe of the project, once a machine.
 
     Raises:
-        KitError: the project has no recipe for the rehearsal, or the model can't be brought.
+        KitError: the model can't be brought.
     """
     from contract.documents.recipe import Recipe
     from llmops.rehearsal.base_model import base_version
 
-    path = project.folder / RECIPE
-    if not path.is_file():
-        raise KitError(
-            "there is no recipe for the rehearsal", where=str(path), fix="copy it from the kit, and its data"
-        )
+    path = project.folder / recipe
     base_version(Recipe.load(path), path.parent, say)
 
 

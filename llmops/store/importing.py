@@ -306,13 +306,19 @@ def fetch_hub(
         KitError: they can't be fetched.
     """
     argument = json.dumps([repository, revision, str(target), patterns])
-    # The only step that may use the network: the hub's address and token, proxies and certificates of this environment.
-    network = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "SSL_")) or k.lower().endswith("_proxy")}
+    network = hub_environ()
     if token:
         network["HF_TOKEN"] = token
     command = ("training", "-c", _DOWNLOAD, argument)
     run_in_image(*command, label="import", work=work, say=say, extra=network, what="fetching it ended")
     shutil.rmtree(target / ".cache", ignore_errors=True)
+
+
+def hub_environ() -> dict[str, str]:
+    """Returns the hub's address and token, proxies and certificates of this environment: what only steps get that may
+    use the network.
+    """
+    return {k: v for k, v in os.environ.items() if k.startswith(("HF_", "SSL_")) or k.lower().endswith("_proxy")}
 
 
 def _hub_folder(repository: str, revision: str) -> Path:

@@ -24,6 +24,7 @@ BASE_ALIAS = "smollm2-135m@1"
 """An alias that fits `base_model`."""
 _KEPT_SECONDS = 7 * 86_400
 _LOCKS = CHECKOUT / "requirements"
+_FAMILIES = Path(__file__).with_name("families.py")
 _TINY = Path(__file__).with_name("tiny.py")
 _TAGGER = Path(__file__).with_name("tagger.py")
 _TINY_ENCODER = Path(__file__).with_name("tiny_encoder.py")
@@ -97,6 +98,22 @@ def tiny_encoder_source() -> Path:
 def tiny_comet_source() -> Path:
     """A random COMET model in its published layout, with its encoder's configuration and tokenizer."""
     return _written("comet-source", _TINY_COMET)
+
+
+def families() -> Path:
+    """A folder with an imported, unsigned version of each architecture of contract/base_models.py, named by model_type,
+    with OpenVINO's form; openvino.json says why others have none. See tests/support/families.py.
+    """
+
+    def make(folder: Path) -> None:
+        unfinished = folder.with_name(folder.name + ".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        script, environ = ("-m", "tests.support.families"), training_environ()
+        _training(*script, "make", str(unfinished))
+        _run([environ[EXPORT_VARIABLE], *script, "convert", str(unfinished)], environ)
+        unfinished.rename(folder)
+
+    return _cached("families", make, _FAMILIES, _TINY)
 
 
 def _written(name: str, script: Path, *arguments: object) -> Path:

@@ -10,13 +10,15 @@ from contract.documents.recipe import Recipe
 from contract.names import parse_promoted
 from llmops.rehearsal.base_model import base_version
 from llmops.rehearsal.lifecycle.shared import ENDPOINT, QUEUE, require
+from llmops.rehearsal.recipes import question_of
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, RehearsalStep
-from llmops.rehearsal.world import RECIPE
 
 _STEP = re.compile(r"\bstep=(\d+)")
 _KILL_AT = 7
 """Training steps done when the follower is killed where nobody can order that the machine is taken away."""
+_LONGEST_RUN = 6 * 3600.0
+"""Seconds after which a run that is neither ended nor failed is given up."""
 _CHECKPOINT = "*checkpoints/*/complete.json"
 """What a whole checkpoint has. The machine is taken away at its first one, however fast the job is."""
 
@@ -38,20 +40,20 @@ def images(stage: Stage) -> Evidence:
 
 def train(stage: Stage) -> Evidence:
     """Trains on a spot machine that is taken away once; kills the follower, and finishes the run by `runs collect`."""
-    recipe_path = stage.world.project / RECIPE
+    recipe_path = stage.world.project / stage.world.recipe
     recipe = Recipe.load(recipe_path)
     platform = stage.platform()
     base = platform.store().put_model(base_version(recipe, recipe_path.parent, stage.say), platform.sign)
     if "run" not in stage.notes:
         if not stage.world.live:
             stage.world.fault("spot_reclaim", {"job": "*", "after_file": _CHECKPOINT, "times": 1})
-        said = stage.llmops("train", RECIPE, "--spot", "--detach")
+        said = stage.llmops("train", stage.world.recipe, "--spot", "--detach")
         stage.notes["run"] = next(line for line in said.splitlines() if line.startswith(f"{recipe.name}-"))
         stage.watch_and_kill(_far_enough(stage), "runs", "follow", stage.notes["run"])
         if not stage.world.live:
             stage.timeline.mark("spot instance reclaimed")
     run = stage.notes["run"]
-    state = stage.wait(lambda: _ended(platform, run), f"run {run}")
+    state = stage.wait(lambda: _ended(platform, run), f"run {run}", _LONGEST_RUN)
     require(state.status == "completed", f"run {run} {state.status}: {state.failure}", "the training job")
     stage.llmops("runs", "collect")
     ref = platform.store().find(f"{recipe.name}@latest")
@@ -80,7 +82,7 @@ def gate(stage: Stage) -> Evidence:
     manifest = stage.manifest(version)
     assert manifest.gate
     require(manifest.gate.passed, f"the gate was not passed: {manifest.gate.reasons}", version)
-    base = Recipe.load(stage.world.project / RECIPE).base_model.name
+    base = Recipe.load(stage.world.project / stage.world.recipe).base_model.name
     refused = stage.llmops("promote", f"{base}@latest", "--endpoint", ENDPOINT, code=3)
     require("was never evaluated" in refused, "a model without evaluation was promoted", base)
     scores = [f"{r.suite}: {r.before.value:.2f} -> {r.after.value:.2f}" for r in manifest.evaluation]
@@ -148,7 +150,7 @@ def by_openai(access: dict[str, str], question: str) -> str:
 
 def golden(stage: Stage) -> tuple[str, list[str]]:
     """Returns a question that the version answered correctly before, and what the answer must contain."""
-    first = stage.manifest(stage.notes["version"]).golden[0]
+    first = question_of(stage.manifest(stage.notes["version"]))
     return first.messages[-1].content, first.expect
 
 

@@ -7,11 +7,11 @@ from llmops.rehearsal.base_model import base_version
 from llmops.rehearsal.lifecycle import day_two, first_deployment, first_model, teardown
 from llmops.rehearsal.lifecycle.shared import ENDPOINT, require, write_stack
 from llmops.rehearsal.load import Load
+from llmops.rehearsal.recipes import RECIPE
 from llmops.rehearsal.smoke.image import other_image
 from llmops.rehearsal.smoke.world import SmokeWorld
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, RehearsalStep
-from llmops.rehearsal.world import RECIPE
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
 

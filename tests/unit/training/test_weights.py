@@ -105,3 +105,10 @@ def test_a_large_version_gets_openvinos_form_when_asked_alone(model: Path) -> No
     (model / WEIGHTS).write_bytes(len(header).to_bytes(8, "little") + header.encode())
     assert not is_wanted(None, model)
     assert is_wanted(True, model)
+
+
+def test_an_architecture_that_has_no_openvino_form_goes_without_unless_it_is_asked_for(model: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"model_type": "gemma2"}))
+    assert not is_wanted(None, model)
+    assert is_wanted(True, model)

@@ -10,19 +10,21 @@ from tokenizers.models import BPE
 
 from contract.chat_template import ChatTemplate
 from contract.documents.model import ModelManifest
-from contract.documents.recipe import Recipe
+from contract.documents.recipe_data import Data, DataSource
 from contract.integrity.digest import file_entries
 from llmops.conformance.questions import (
     QUESTIONS,
     STRUCTURED,
     TOOL_CALLS,
     offer_tools,
-    page_questions,
+    questions_of,
     said,
     said_in_pieces,
 )
+from llmops.data.build import build_dataset
 from serving.openai import parse_chat
 from tests.support.checkout import CHECKOUT
+from tests.support.training import tiny_recipe
 
 PLAIN = "{% for message in messages %}<{{ message.role }}>{{ message.content }}{% endfor %}"
 
@@ -46,6 +48,9 @@ def test_a_version_that_offers_tools_answers_other_conversations_as_before(tmp_p
     template = ChatTemplate((tmp_path / "chat_template.jinja").read_text(), {}, Tokenizer(BPE()))
     messages = [{"role": "user", "content": "Hello"}]
     assert template.render(messages, add_generation_prompt=True) == "<user>Hello"
+    before = (tmp_path / "chat_template.jinja").read_bytes()
+    offer_tools(tmp_path)  # shows tools already
+    assert (tmp_path / "chat_template.jinja").read_bytes() == before
     assert '"name": "lamp"' in template.render(messages, TOOL_CALLS[0]["tools"], add_generation_prompt=True)
 
 
@@ -63,9 +68,29 @@ def test_a_stream_says_what_a_whole_answer_says(text: str) -> None:
     assert said_in_pieces(chunks) == said(whole)
 
 
-def test_a_recipes_own_questions_are_asked_with_its_tools() -> None:
-    page = Recipe.load(CHECKOUT / "recipes/assistant.yaml").page
-    asked = page_questions(page)
-    assert [question["messages"][-1]["content"] for question in asked] == page.questions
-    assert all(question["tools"] == page.tools for question in asked)
-    assert page_questions(Recipe.load(CHECKOUT / "recipes/rehearsal.yaml").page) == ()
+def test_a_recipes_own_questions_are_asked_with_their_tools(tmp_path: Path) -> None:
+    function = {"name": "fare", "parameters": {"type": "object", "properties": {}}}
+    call = {"type": "function", "function": {"name": "fare", "arguments": {"city": "Kiel"}}}
+    asked = [
+        {"role": "user", "content": "To Kiel?"},
+        {"role": "assistant", "content": "", "tool_calls": [call | {"id": "c1"}]},
+        {"role": "tool", "content": "7", "tool_call_id": "c1"},
+    ]
+    rows = [
+        {
+            "messages": [*asked, {"role": "assistant", "content": f"7 or {n}"}],
+            "tools": [{"type": "function", "function": function}],
+        }
+        for n in range(5)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row | {"expect": ["7"]}) + "\n" for row in rows))
+    recipe = tiny_recipe().model_copy(
+        update={"data": Data(sources=[DataSource(source="rows.jsonl", split="test", licence="MIT")])}
+    )
+    build_dataset(recipe, tmp_path, tmp_path / "dataset")
+    found = questions_of(recipe, tmp_path / "dataset")
+    assert len(found) == 3
+    for question in found:
+        parse_chat(json.dumps(question).encode()).check()
+        assert question["tools"][0]["function"]["name"] == "fare"
+        assert json.loads(question["messages"][1]["tool_calls"][0]["function"]["arguments"]) == {"city": "Kiel"}

@@ -1,0 +1,208 @@
+"""What an import of a base model would give, before its weights are downloaded."""
+
+import json
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from contract.base_models import ARCHITECTURES, FAMILIES
+from contract.documents.estimate import MachineMemory
+from contract.documents.model_check import CheckRequest, ModelCheck
+from contract.documents.recipe import BaseModelSource
+from contract.errors import KitError
+from contract.integrity.object_keys import fault
+from llmops.images.image_program import run_in_image
+from llmops.plan.machines import A10G, A100_40, A100_80, T4, Gpu
+from llmops.platforms.platform import Say
+from llmops.store.importing import find_source, hub_environ, work_folder
+from training.openvino_form import MOST_PARAMETERS
+
+_SMALL_FILES = (
+    "config.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "modules.json",
+    "README.md",
+)
+_LARGEST_FILE = 4_000_000
+"""Bytes of a file that is fetched for a check."""
+_GPUS: tuple[tuple[Gpu, int], ...] = ((T4, 1), (A10G, 1), (A100_40, 1), (A100_80, 1), (A100_80, 8))
+_LIST = """\
+import json, sys
+from pathlib import Path
+from contract.errors import KitError
+from contract.programs import tell_error
+from huggingface_hub import HfApi
+repo, revision, folder, wanted, largest = json.loads(sys.argv[1])
+gated = False
+try:
+    info = HfApi().model_info(repo, revision=revision, files_metadata=True)
+    gated = info.gated or False
+    sizes = {each.rfilename: each.size or 0 for each in info.siblings}
+    for name in wanted:
+        if sizes.get(name, largest + 1) <= largest:
+            HfApi().hf_hub_download(repo, name, revision=revision, local_dir=folder)
+    licence = (info.card_data or {}).get("license") or ""
+    Path(folder, ".listing.json").write_text(json.dumps({"sizes": sizes, "gated": bool(gated), "licence": licence}))
+except Exception as e:
+    words = str(e).strip().splitlines() or [type(e).__name__]
+    fix = "see that the hub is reachable"
+    if gated:
+        fix = f"accept its licence on https://huggingface.co/{repo}, then set HF_TOKEN to a token of that account"
+    tell_error(KitError(f"can't be checked: {words[-1]}", where=f"hub:{repo}@{revision}", fix=fix))
+    sys.exit(1)
+"""
+
+
+@dataclass(frozen=True)
+class ImportCheck:
+    """The result of `llmops models import --check`."""
+
+    source: str
+    importable: bool
+    refusal: str
+    """Why it can't be imported, with the fix; empty: it can."""
+    family: str
+    tested: bool
+    """Whether the table of docs/base-models.md has its architecture."""
+    licence: str
+    gated: bool
+    download: int
+    """Bytes of its weights."""
+    pickles: list[str]
+    """Weights that are left out, as loading them could run code."""
+    engines: dict[str, str]
+    """What each engine does with it, in words."""
+    model: ModelCheck
+
+    def fields(self) -> dict[str, Any]:
+        """Returns the check for JSON."""
+        return asdict(self) | {"model": self.model.model_dump()}
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """A model's files, and what the hub says of it."""
+
+    sizes: dict[str, int]
+    gated: bool = False
+    licence: str = ""
+
+
+def check_import(wanted: BaseModelSource, say: Say, relative_to: Path) -> ImportCheck:
+    """Judges a model by its small files: nothing else is fetched, and nothing is stored.
+
+    Args:
+        wanted: name, source and revision.
+        say: called before slow steps.
+        relative_to: a `folder:` is relative to it.
+
+    Raises:
+        KitError: its small files can't be had.
+    """
+    kind, _, place = wanted.source.partition(":")
+    wanted.require_commit("revision")
+    with work_folder() as work:
+        outline = work / "model"
+        outline.mkdir()
+        if kind == "hub":
+            listing = _of_hub(place, wanted.revision, outline, work, say)
+        elif kind == "folder":
+            listing = _of_folder(find_source(relative_to / Path(place).expanduser()), outline)
+        else:
+            raise KitError(
+                f"a {kind} has no small files that tell of the model",
+                where=wanted.source,
+                fix="import it: the import checks it, and stores nothing that it refuses",
+            )
+        _stand_in_for_the_rest(listing, outline)
+        model = _ask(outline, work, say)
+        licence = wanted.licence or listing.licence or _stated_licence(outline)
+    return _judged(wanted.source, model, listing, licence)
+
+
+def _of_hub(repository: str, revision: str, outline: Path, work: Path, say: Say) -> _Listing:
+    say(f"fetching the small files of hub:{repository} {revision}")
+    argument = json.dumps([repository, revision, str(outline), _SMALL_FILES, _LARGEST_FILE])
+    command = ("training", "-c", _LIST, argument)
+    run_in_image(*command, label="check", work=work, say=say, extra=hub_environ(), what="fetching them ended")
+    shutil.rmtree(outline / ".cache", ignore_errors=True)
+    path = outline / ".listing.json"
+    listing = _Listing(**json.loads(path.read_text()))
+    path.unlink()
+    return listing
+
+
+def _of_folder(folder: Path, outline: Path) -> _Listing:
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()} if folder.is_dir() else {}
+    for name in _SMALL_FILES:
+        if sizes.get(name, _LARGEST_FILE + 1) <= _LARGEST_FILE:
+            shutil.copyfile(folder / name, outline / name)
+    return _Listing(sizes)
+
+
+def _stand_in_for_the_rest(listing: _Listing, outline: Path) -> None:
+    """Makes empty files for those that were not fetched: their names tell what an import would refuse."""
+    for name in listing.sizes:
+        if "/" not in name and not fault(name) and not (outline / name).exists():
+            (outline / name).touch()
+
+
+def _ask(outline: Path, work: Path, say: Say) -> ModelCheck:
+    """Runs the check in the training image's environment, because it needs torch, which this one lacks."""
+    asked, answered = work / "request.json", work / "check.json"
+    machines = [_machine(gpu, count) for gpu, count in _GPUS]
+    asked.write_text(CheckRequest(machines=machines).model_dump_json())
+    say("trying its chat template, and tracing steps of its configuration; no weight is read")
+    command = ("training", "-m", "training", "check", outline, asked, answered)
+    run_in_image(*command, label="check", work=work, say=say, what="the check ended")
+    return ModelCheck.model_validate_json(answered.read_text())
+
+
+def _machine(gpu: Gpu, count: int) -> MachineMemory:
+    name = f"{gpu.name} {gpu.gigabytes} GB"
+    label = f"{count} x {name}" if count > 1 else name
+    return MachineMemory(name=label, gpus=count, memory=gpu.memory, bf16=gpu.bf16_tflops is not None)
+
+
+def _stated_licence(outline: Path) -> str:
+    card = outline / "README.md"
+    match = re.search(r"^license:\s*(\S+)\s*$", card.read_text(), re.MULTILINE) if card.exists() else None
+    return match[1] if match else ""
+
+
+def _judged(source: str, model: ModelCheck, listing: _Listing, licence: str) -> ImportCheck:
+    known = ARCHITECTURES.get(model.model_type)
+    names = [family.name for family in FAMILIES if family.model_type == model.model_type]
+    no_licence = "" if licence else "states no licence; fix: say it by --licence"
+    refusal = f"{model.where}: {model.refusal}; fix: {model.fix}" if model.refusal else no_licence
+    engines = {} if model.refusal else _engines(model)
+    return ImportCheck(
+        source=source,
+        importable=not refusal,
+        refusal=refusal,
+        family=", ".join(names),
+        tested=known is not None,
+        licence=licence,
+        gated=listing.gated,
+        download=sum(size for name, size in listing.sizes.items() if name.endswith(".safetensors")),
+        pickles=sorted(name for name in listing.sizes if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".pkl"))),
+        engines=engines,
+        model=model,
+    )
+
+
+def _engines(model: ModelCheck) -> dict[str, str]:
+    known = ARCHITECTURES.get(model.model_type)
+    if known is None:
+        untried = "not in the table: never tried"
+        form = "not in the table: the import tries it; --no-openvino leaves it out"
+        return {"openvino": form, "transformers": untried, "vllm": untried}
+    form = f"no: {known.openvino}" if known.openvino else "works"
+    if not known.openvino and model.parameters >= MOST_PARAMETERS:
+        form = "works; left out from 2 billion parameters on, unless --openvino asks for it"
+    vllm = "its own model" if known.vllm == "own" else "transformers' model"
+    return {"openvino": form, "transformers": "works", "vllm": f"vLLM 0.32 runs it by {vllm}"}

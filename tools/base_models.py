@@ -1,0 +1,88 @@
+"""Write docs/base-models.md from the table of base models: `python -m tools.base_models`. A test compares the file with
+the code.
+"""
+
+from pathlib import Path
+
+from contract.base_models import ARCHITECTURES, FAMILIES, Architecture, Family
+from contract.keras_families import FAMILIES as KERAS_FAMILIES
+
+FILE = Path(__file__).parents[1] / "docs/base-models.md"
+
+_PAGE = """# Base models
+
+<!-- Written by `python -m tools.base_models`. Change contract/base_models.py, not this file. -->
+
+Each cell is an assertion of `tests/emulated/training/test_families.py`, about a tiny random model of the architecture
+and the family's chat template. **Of the published models, only SmolLM2-135M-Instruct was tried**; the others have
+the same architecture and code. `llmops models import NAME --source hub:ORG/NAME --revision COMMIT --check` says of one
+model what will work, from its small files, with the reason for each no and the smallest GPU for each adapter.
+
+## Chat templates
+
+| family | for example | `model_type` | template tested | system message | tools trained | calls read | licence |
+|---|---|---|---|---|---|---|---|
+{families}
+
+A template's name is that of trl's copy. "Published format": written for the test in the form that the models' cards
+describe, as trl has no copy. What a template refuses is refused by the row's line when data is prepared, and with
+400 by a server. "Calls read": the form in which servers read the model's calls; where it is none, a server refuses
+`tools`, even of a model that was trained on calls.
+
+## Training and serving
+
+Every architecture is trained by `sft`, `dpo` and `pretrain`, with `lora`, `qlora` and all weights; packed rows have the
+loss of padded ones, and a merged adapter has the bytes of peft's. Greedy answers in f32 are those of transformers'
+`generate`, with each engine that has a ✓.
+
+| `model_type` | class | `transformers` | `openvino` | vLLM 0.32 | `framework: tensorflow` |
+|---|---|---|---|---|---|
+{architectures}
+
+vLLM's column is read from its registry, not run: whether it has a model of its own, or takes transformers'. The last
+one is what `training.framework: tensorflow` takes (`contract/keras_families.py`); it refuses some models of a family by
+their configuration. An architecture without OpenVINO's form is imported without it, and served by `transformers` or
+vLLM.
+
+## Not in the table
+
+- Other causal language models take the same code; whether they train and convert was not tried.
+- Models that also take images or sound, such as Gemma 3 from 4B on (`Gemma3ForConditionalGeneration`), Mistral Small
+  3.1 and Llama 3.2 Vision, are refused: they are no causal language models by their configuration.
+- Models that ship code (`auto_map`), pickles alone, quantised weights, and base models without a chat template are
+  refused: see [Fine-tune your own base model](how-to/own-base-model.md).
+"""
+
+
+def render() -> str:
+    """Returns the page."""
+    families = "\n".join(map(_family, FAMILIES))
+    architectures = "\n".join(_architecture(name, each) for name, each in ARCHITECTURES.items())
+    return _PAGE.format(families=families, architectures=architectures)
+
+
+def _family(family: Family) -> str:
+    tried = family.template != "not tried"
+    cells = [
+        family.name,
+        f"`{family.example}`",
+        f"`{family.model_type}`",
+        family.template,
+        *([_mark(family.system), _mark(family.tools), family.calls or "none"] if tried else ["not tried"] * 3),
+        family.licence,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _architecture(name: str, each: Architecture) -> str:
+    vllm = "its own" if each.vllm == "own" else "transformers'"
+    cells = [f"`{name}`", f"`{each.architecture}`", "✓", each.openvino or "✓", vllm, _mark(name in KERAS_FAMILIES)]
+    return f"| {' | '.join(cells)} |"
+
+
+def _mark(works: bool) -> str:
+    return "✓" if works else "no"
+
+
+if __name__ == "__main__":
+    FILE.write_text(render())
