@@ -47,18 +47,19 @@ def check_json(value: object, depth: int = 0) -> None:
     """
     if depth > MAX_DEPTH:
         raise DocumentError(f"is nested more than {MAX_DEPTH} deep")
-    if isinstance(value, dict):
+    if isinstance(value, str):
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise DocumentError("holds half of a surrogate pair") from None
+    elif isinstance(value, dict):
         for key, item in value.items():
             check_json(key)
             check_json(item, depth + 1)
     elif isinstance(value, list):
         for item in value:
             check_json(item, depth + 1)
-    elif isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise DocumentError("holds half of a surrogate pair") from None
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise DocumentError("holds an integer of more than 64 bits")
     elif isinstance(value, float) and not float("-inf") < value < float("inf"):

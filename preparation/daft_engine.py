@@ -90,15 +90,24 @@ class OnDaft:
         return overlap.find(self._only(trained), self._only(held_out), size)
 
     def lines(self) -> Iterator[tuple[int, str]]:
+        import pyarrow as pa
         from pyarrow import dataset
 
-        rows = dataset.dataset(self._examined, format="parquet")
-        last = int(rows.to_table(["number"])["number"].to_numpy().max())
-        number = dataset.field("number")
-        for start in range(0, last + 1, _FILE_ROWS):
-            chosen = (number >= start) & (number < start + _FILE_ROWS) & (dataset.field("line") != "")
-            table = rows.to_table(["number", "line"], filter=chosen).sort_by("number")
-            yield from zip(table["number"].to_pylist(), table["line"].to_pylist(), strict=True)
+        files = dataset.dataset(self._examined, format="parquet").get_fragments()
+        groups = [(_lowest_number(group), group) for file in files for group in file.split_by_row_group()]
+        groups.sort(key=lambda group: group[0])
+        following = [lowest for lowest, _ in groups[1:]]
+        waiting: list[Any] = []  # rows that may come after some of the next group
+        for (_, group), end in itertools.zip_longest(groups, following):
+            rows = pa.concat_tables([*waiting, group.to_table(columns=["number", "line"])])
+            waiting = []
+            if end is not None:
+                later = rows["number"].to_numpy() >= end
+                waiting = [rows.filter(pa.array(later))]
+                rows = rows.filter(pa.array(~later))
+            rows = rows.sort_by("number")
+            both = zip(rows["number"].to_pylist(), rows["line"].to_pylist(), strict=True)
+            yield from ((number, line) for number, line in both if line)
 
     def forget_others(self) -> None:
         """Removes stages of earlier calls with other inputs or settings."""
@@ -124,7 +133,7 @@ class OnDaft:
         if threshold := self._data.prepare.near_duplicates:
             bands = near_duplicates.bands_for(threshold)
             frame = frame.with_column("keys", near_duplicates.keys_of(daft.col("words"), bands))
-        # Row groups of this size: `lines` reads them in order of their numbers, each more than once.
+        # Row groups of this size: `lines` has one of them in memory, and what others have between its numbers.
         with daft.execution_config_ctx(parquet_target_row_group_size=_GROUP_BYTES):
             frame.write_parquet(str(folder), compression=_COMPRESSION)
 
@@ -133,6 +142,11 @@ class OnDaft:
 
         frame = daft.read_parquet(f"{self._examined}/*.parquet").select("number", "words")
         return frame.join(daft.from_pydict({"number": list(numbers)}), on="number", how="semi")
+
+
+def _lowest_number(group: Any) -> int:
+    """Returns the lowest number of a Parquet file's row group, from its statistics."""
+    return group.row_groups[0].statistics["number"]["min"]
 
 
 def start(ray: str) -> None:

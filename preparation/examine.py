@@ -167,13 +167,14 @@ class RowRules:
         split = self._data.split
         prompt = prompt_of(row)
         asked = asked_words(prompt)
+        prompt_digest = digest(prompt)
         group = group_of(row, split.group) if split.group else asked  # what group_of would work out once more
         return Examined(
             redacted=redacted,
             language=language,
             tokens=len(self._tokenizer.encode(prose, add_special_tokens=False).ids) if self._tokenizer else 0,
-            prompt=digest(prompt),
-            asked=digest(asked),
+            prompt=prompt_digest,
+            asked=prompt_digest if asked == prompt else digest(asked),
             answers=digest(_answers(row)),
             group=digest(f"{split.seed}\0{group}") if group else b"",
             label=group[:80],

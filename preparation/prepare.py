@@ -183,7 +183,8 @@ class _Preparation:
 
     def _place(self, row: ExaminedRow) -> Placed:
         said = row.said
-        self._redacted.update(said.redacted.split())
+        if said.redacted:
+            self._redacted.update(said.redacted.split())
         if said.language:
             self._languages[row.number] = said.language
         if said.tokens:

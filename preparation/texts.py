@@ -26,6 +26,8 @@ def texts_of(row: Row) -> Iterator[str]:
 
 def prose_of(row: Row) -> str:
     """Returns a row's prose, for rules about language and quality: without system message, tools and metadata."""
+    if row.kind == "text":
+        return row.text
     turns = [turn for turn in (*row.messages, *row.chosen, *row.rejected) if turn.role != "system"]
     said = (*(turn.content for turn in turns), row.text, *row.translation.values())
     return "\n".join(text for text in said if text)

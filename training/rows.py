@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,9 +36,6 @@ _FORMS: dict[tuple[str, ...], Kind] = {
     ("text",): "text",
     ("translation",): "translation",
 }
-_FORM_KEYS: list[tuple[frozenset[str], tuple[str, ...], Kind]] = [
-    (frozenset(form), form, kind) for form, kind in _FORMS.items()
-]
 _OPTIONAL: dict[Kind, tuple[str, ...]] = {
     "chat": ("tools", "expect"),
     "preference": ("prompt", "tools"),
@@ -93,6 +91,8 @@ class Row(Part):
 
     def to_line(self) -> str:
         """Returns one canonical JSON line in the same form, without empty fields; it parses to an equal row."""
+        if self.kind == "text" and not self.metadata:
+            return f'{{"text": {_CANONICAL.encode(self.text)}}}\n'
         data: dict[str, Any] = dict(self.metadata)
         if self.kind == "text":
             data["text"] = self.text
@@ -174,6 +174,8 @@ def prompt_of(row: Row) -> str:
 
     For a text or a translation, which ask nothing, returns the text itself.
     """
+    if row.kind == "text":
+        return fold(row.text)
     prompt = row.prompt
     lines = [f"{m['role']}: {fold(m['content'])}" for m in prompt]
     lines += [json.dumps(m["tool_calls"], sort_keys=True) for m in prompt if "tool_calls" in m]
@@ -240,8 +242,13 @@ def _parse_json(line: str, where: str) -> dict[str, Any]:
     return data
 
 
+@lru_cache(maxsize=256)
+def _forms_of(keys: frozenset[str]) -> list[tuple[tuple[str, ...], Kind]]:
+    return [(form, kind) for form, kind in _FORMS.items() if keys.issuperset(form)]
+
+
 def _form_of(data: dict[str, Any], where: str) -> tuple[tuple[str, ...], Kind]:
-    forms: list[tuple[tuple[str, ...], Kind]] = [(form, kind) for keys, form, kind in _FORM_KEYS if keys <= data.keys()]
+    forms = _forms_of(frozenset(data))
     if not forms:
         names = ", ".join(" and ".join(form) for form in _FORMS)
         raise DataError(f"has none of {names}", where=where, fix=_EXAMPLE)

@@ -14,6 +14,7 @@ from contract.errors import DataError, DocumentError
 from contract.json_values import check_json
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufdd0-\ufdef\ufffd-\uffff]")
+_ASCII_CONTROL = bytes(code for code in range(128) if _CONTROL.match(chr(code)))
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 _TYPES = {"array", "boolean", "integer", "null", "number", "object", "string"}
 _NAMED_TYPES = {
@@ -258,8 +259,13 @@ def refuse_control(text: str, where: str) -> None:
     Raises:
         DataError: naming the character.
     """
-    if text.isprintable() and "\ufffd" not in text:
-        return  # no other character of `_CONTROL` is printable, and the pattern takes three times as long
+    # Both are several times as fast as the pattern, of which no other character is printable.
+    if text.isascii():
+        clean = len(text.encode().translate(None, _ASCII_CONTROL)) == len(text)
+    else:
+        clean = text.isprintable() and "\ufffd" not in text
+    if clean:
+        return
     if match := _CONTROL.search(text):
         raise DataError(
             f"holds the control or replacement character U+{ord(match[0]):04X}",

@@ -1,11 +1,11 @@
 """JSON lines, and JSON files with an array of rows."""
 
-import json
 from collections.abc import Iterator
 from typing import Any, cast
 
 from contract.documents.document import parse_json
-from contract.errors import DataError, KitError
+from contract.errors import DataError, DocumentError, KitError
+from contract.json_values import check_json
 from preparation.readers.reader import DataFile, ReadRow
 from preparation.readers.texts import MOST_BYTES, read_lines, read_whole
 
@@ -42,12 +42,7 @@ def read_array(file: DataFile) -> Iterator[ReadRow]:
 def parse_row(line: str, where: str) -> ReadRow:
     """Returns a row from its JSON."""
     try:
-        found = parse_json(line, where)
-        # What a line must hold for `checked` to find something: writing each row again would halve the speed.
-        suspect = "\\ud" in line or "\\uD" in line or "NaN" in line or "Infinity" in line
-        if isinstance(found, dict) and not suspect:
-            return ReadRow(where, found)
-        return checked(found, where)
+        return checked(parse_json(line, where), where)
     except KitError as e:
         return _fault(e.what, where)
     except ValueError as e:
@@ -55,15 +50,13 @@ def parse_row(line: str, where: str) -> ReadRow:
 
 
 def checked(value: object, where: str) -> ReadRow:
-    """Returns a row if a value is an object whose texts can be encoded again."""
+    """Returns a row if a value is an object of JSON that every reader takes alike (`check_json`)."""
     if not isinstance(value, dict):
         return _fault(f"is not a JSON object but {type(value).__name__}", where)
     try:
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeEncodeError:
-        return _fault("holds half of a surrogate pair (\\ud800 to \\udfff)", where)
-    except ValueError:
-        return _fault("holds NaN or Infinity, which JSON has not", where)
+        check_json(value)
+    except DocumentError as e:
+        return _fault(e.what, where)
     return ReadRow(where, cast(dict[str, Any], value))
 
 

@@ -1,5 +1,6 @@
 """Rules for single rows that need no library: quality, pairs, redaction."""
 
+import hashlib
 import json
 
 import pytest
@@ -127,3 +128,33 @@ def test_pii_is_one_action_or_one_for_each_kind() -> None:
     assert set(Prepare.model_validate({"pii": "redact"}).pii.values()) == {"redact"}
     assert Prepare.model_validate({"pii": "off"}).is_off
     assert not Prepare.model_validate({"secrets": "drop"}).is_off
+
+
+def test_what_the_rules_find_is_what_earlier_versions_found() -> None:
+    """Another result would give the same files another dataset version."""
+    rows = [
+        {"text": "  The CAT sat,\ton the\r\nmat -- twice!\x1c "},
+        {"text": "caf\u00e9 \u2014 \ufb01ne \u2168", "source": "a", "n": [1, None, 2.5]},
+        {"text": "tab\x0bfeed \x85 and \u2028 line"},
+        {"text": "bad \x07 bell"},
+        {"text": "bad \ufffd \u00e9"},
+        {"text": "\x7f"},
+        {"text": ""},
+        {
+            "messages": [{"role": "user", "content": "How?\nWhy?"}, {"role": "assistant", "content": "So."}],
+            "expect": ["so"],
+            "fact": "x",
+        },
+        {"prompt": "Say \u6771\u4eac", "completion": "\u6771\u4eac"},
+        {"prompt": "a", "chosen": "b", "rejected": "c"},
+        {"translation": {"de": "Stra\u00dfe", "en": "Street"}},
+        {"text": "x", "messages": []},
+        {"other": 1},
+    ]
+    split = {"rephrased": 1, "group": "fact"}
+    prepare = {"near_duplicates": 0.7}
+    rules = RowRules(Data.model_validate({"sources": [{"source": "r.jsonl"}], "prepare": prepare, "split": split}))
+    said = "".join(repr(tuple(rules.examine(json.dumps(row), "r:1"))) for row in rows)
+    assert hashlib.sha256(said.encode()).hexdigest() == (
+        "712ebf2d0f2fa0658c10c8fb393e3354e85d874078cac50b17affdd7a81c542e"
+    )

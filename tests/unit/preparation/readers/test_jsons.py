@@ -28,13 +28,16 @@ def test_lines(tmp_path: Path) -> None:
         "null",
         '{"a": 1, "a": 2}',
         '{"a": NaN}',
+        '{"a": 1e999}',
+        '{"a": 9223372036854775808}',
+        '{"a": ' + "[" * 40 + "]" * 40 + "}",
         '{"a": "\\ud800"}',
         '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}",
         '{"a": ' + "9" * 10_000 + "}",
         "{'a': 1}",
         "a: 1",
     ],
-    ids=range(11),
+    ids=range(14),
 )
 def test_a_bad_line_is_a_fault_and_the_next_is_read(tmp_path: Path, line: str) -> None:
     bad, good = read_text(tmp_path / "a.jsonl", f'{line}\n{{"text": "x"}}\n')

@@ -1,0 +1,21 @@
+"""What reads the stages on disk, by itself: tests/emulated/preparation runs Daft."""
+
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from contract.documents.recipe_data import Data
+from preparation.daft_engine import OnDaft
+
+
+def test_lines_come_in_order_though_files_and_row_groups_overlap(tmp_path: Path) -> None:
+    data = Data.model_validate({"sources": [{"source": "rows.jsonl"}]})
+    engine = OnDaft(data, tmp_path, str, work=tmp_path / "work", workers=1, tokenizer=None, ner=None, say=str)
+    (tmp_path / "examined").mkdir()
+    for name, numbers in (("b", [1, 0, 6, 2, 9, 11]), ("a", [8, 3, 4, 5, 12, 10, 7])):
+        lines = ["" if number == 4 else f"line {number}" for number in numbers]
+        table = pa.table({"number": numbers, "line": lines})
+        parquet.write_table(table, tmp_path / "examined" / f"{name}.parquet", row_group_size=2)
+    engine._examined = tmp_path / "examined"  # as `examined` leaves it
+    assert list(engine.lines()) == [(number, f"line {number}") for number in range(13) if number != 4]
