@@ -7,7 +7,7 @@ used.
 import json
 import random
 import tempfile
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,10 +46,9 @@ def estimate(folder: Path, request: EstimateRequest) -> Estimate:
     """
     plan = _Plan(_read_config(folder), request.training, *_count(folder, request))
     machines = request.machines or [_this_machine(request.training)]
-    sizes = plan.sizes(plan.precision_on(machines[0]))  # the same numbers in every precision
     return Estimate(
-        parameters=sizes.parameters,
-        trained=sizes.trained,
+        parameters=plan.sizes("f32").parameters,
+        trained=plan.sizes("f32").trained,
         lengths=plan.lengths,
         machines=[plan.fit(machine) for machine in machines],
     )
@@ -78,18 +77,13 @@ class _Plan:
         self._config, self._options, self.lengths = config, options, lengths
         self._sequences = sequences
         self._longest = sorted(sequences, key=sum, reverse=True)[: options.batch_size]
-        self._outline = cache(partial(outline, config, options))
+        self._alike = layers_alike(outline(config, options, "f32"))
         self.sizes, self._trace = cache(self._sizes), cache(self._trace_shape)
-
-    def precision_on(self, machine: MachineMemory) -> Precision:
-        """Returns the precision in which a machine would train."""
-        asked = self._options.precision
-        return asked if asked != "auto" else "bf16" if machine.bf16 else "f32"
 
     def fit(self, machine: MachineMemory) -> MachineFit:
         """Returns how a machine would train."""
         options = self._options
-        precision = self.precision_on(machine)
+        precision: Precision = options.precision if options.precision != "auto" else "bf16" if machine.bf16 else "f32"
         ranks = max(1, machine.gpus)
         sizes, rows = self.sizes(precision), max(1, options.batch_size // ranks)
         shards = ranks if ranks > 1 and self._shards(sizes, machine.memory) else 1
@@ -207,11 +201,11 @@ class _Plan:
             shape,
             checkpointing=checkpointing,
             foreach=True,
-            shortened=layers_alike(self._outline(precision)),
+            shortened=self._alike,
         )
 
     def _sizes(self, precision: Precision) -> _Sizes:
-        model = self._outline(precision)
+        model = outline(self._config, self._options, precision)
         four_bit = self._options.adapter == "qlora"
         weights = list(model.parameters())
         trained = [weight for weight in weights if weight.requires_grad]
