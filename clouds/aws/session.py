@@ -4,7 +4,7 @@ Importing this module loads no SDK: the engine waits for what its dynamic provid
 """
 
 import os
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from clouds.aws.errors import USE_AWS, USE_TWIN, explained, no_region
@@ -26,11 +26,14 @@ class StackSession:
 
     def __init__(self, region: str = "", profile: str = "") -> None:
         import boto3
+        import botocore.session
 
         self.profile = "" if twin_address(os.environ) else profile  # no profile could lead to a twin
         region = region or os.environ.get("AWS_REGION", "")  # boto3 reads AWS_DEFAULT_REGION alone
+        core = botocore.session.Session(profile=self.profile or None)
         with explained("profile"):
-            self._session = boto3.Session(region_name=region or None, profile_name=self.profile or None)
+            core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
+            self._session = boto3.Session(botocore_session=core, region_name=region or None)
         self._made: dict[tuple[str, str], Any] = {}
 
     def __call__(self, service: str, region: str = "") -> Any:
@@ -131,6 +134,16 @@ def require_account(location: AwsLocation) -> StackSession:
     session = find_session(location.region, location.profile)
     session.require(location.account)
     return session
+
+
+@cache
+def _loader(data_path: str | None) -> Any:
+    """Returns the one reader of AWS's models in this process: each session's own would parse them, and the endpoints of
+    all regions, again.
+    """
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
 
 
 @lru_cache

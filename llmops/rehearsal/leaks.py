@@ -8,10 +8,9 @@ place, never the value.
 import base64
 import gzip
 import json
-import mmap
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
@@ -28,11 +27,18 @@ _SECRET_NAME = re.compile(
 SHAPES: Mapping[str, re.Pattern[bytes]] = {
     "a private key": re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----"),
     "a bearer token": re.compile(rb"eyJ[A-Za-z0-9_-]{16,}\.eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{8,}"),
-    "a signed address": re.compile(rb"[?&](?:sig|X-Amz-Signature)=[A-Za-z0-9%+/]{20,}"),
-    "a session token of AWS": re.compile(rb"(?i)x-amz-security-token['\"]?[:=] ?['\"]?[A-Za-z0-9%+/=]{20,}"),
+    "a signed address": re.compile(rb"ig(?:(?<=[?&]sig)|(?<=[?&]X-Amz-Sig)nature)=[A-Za-z0-9%+/]{20,}"),
+    "a session token of AWS": re.compile(
+        rb"-(?<=[xX]-[aA][mM][zZ]-)(?i:security-token)['\"]?[:=] ?['\"]?[A-Za-z0-9%+/=]{20,}"
+    ),
 }
+"""Each begins with a fixed byte or more, which `re` skips to: it is ten times as fast as with a choice of bytes."""
+_AT_A_TIME, _LONGEST = 1 << 24, 1 << 16
+"""Bytes of a file that are searched at a time, and those that overlap: no secret is longer."""
 _LOGS = (".log", ".txt", ".html", ".xml", ".out", ".err")
-_GZIP, _ELF, _ELF_CORE = b"\x1f\x8b", b"\x7fELF", 4
+_GZIP, _ELF, _CORE_TYPE = b"\x1f\x8b", b"\x7fELF", 4
+_Forms = Mapping[str, Collection[bytes]]
+"""By a secret's name, what it may look like."""
 _LIMITS_LINE = re.compile(r"^Max core file size\s+(\S+)", re.MULTILINE)
 
 
@@ -71,14 +77,14 @@ def secrets_of(environ: Mapping[str, str]) -> Iterator[Known]:
 
 def in_text(known: Iterable[Known], text: bytes, where: str) -> Iterator[Leak]:
     """Yields the leaks in a text, each once."""
-    yield from _found(_patterns(known), text, where)
+    yield from _found(_forms_of(known), text, where)
 
 
 def in_files(known: Iterable[Known], root: Path, accepted: Sequence[Accepted] = ()) -> Iterator[Leak]:
     """Yields the leaks in a file or below a folder: secrets in all files, prompts in logs, and dumps of memory."""
     known = list(known)
-    every = _patterns(each for each in known if each.kind == "secret")
-    logs = _patterns(known)
+    every = _forms_of(each for each in known if each.kind == "secret")
+    logs = _forms_of(known)
     for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
         if path.is_symlink() or not path.is_file():
             continue
@@ -100,14 +106,14 @@ def in_processes(
     """Yields leaks in command lines and environments, known or named like secrets, and processes that would write their
     memory to disk.
     """
-    patterns = _patterns(known)
+    forms = _forms_of(known)
     for process in processes:
         with suppress(psutil.NoSuchProcess, psutil.ZombieProcess, FileNotFoundError, ProcessLookupError):
             name, words, environ = _name(process), "\0".join(process.cmdline()), process.environ()
             limit = _LIMITS_LINE.search(Path(f"/proc/{process.pid}/limits").read_text())
             if limit and limit[1] != "0":
                 yield Leak("memory, at a crash,", f"a core file of process {name} (limit {limit[1]})")
-            yield from _found(patterns, words.encode(), f"the command line of process {name}")
+            yield from _found(forms, words.encode(), f"the command line of process {name}")
             named = {each.name.removeprefix("$") for each in secrets_of(environ)}
             for variable, value in environ.items():
                 where = f"process {name}: {variable}"
@@ -115,7 +121,7 @@ def in_processes(
                     continue
                 if variable in named:
                     yield Leak("what is named like a secret", where)
-                yield from _found(patterns, value.encode(), where)
+                yield from _found(forms, value.encode(), where)
 
 
 def of_folder(folder: Path, since: float) -> list[psutil.Process]:
@@ -131,39 +137,46 @@ def of_folder(folder: Path, since: float) -> list[psutil.Process]:
     return found
 
 
-def _in_file(patterns: Mapping[str, re.Pattern[bytes]], path: Path) -> Iterator[Leak]:
-    if not path.stat().st_size:
-        return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content[:4] == _ELF and len(content) > 17 and content[16] == _ELF_CORE:
+def _in_file(forms: _Forms, path: Path) -> Iterator[Leak]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(18)
+        if head.startswith(_ELF) and len(head) == 18 and head[16] == _CORE_TYPE:
             yield Leak("memory", f"a core file, {path}")
             return
-        if content[:2] == _GZIP:
+        file.seek(0)
+        found: dict[Leak, None] = {}
+        if head.startswith(_GZIP):
             with suppress(OSError, EOFError):
-                yield from _found(patterns, gzip.decompress(content), str(path))
-        yield from _found(patterns, content, str(path))
+                found |= dict.fromkeys(_found(forms, gzip.decompress(file.read()), str(path)))
+        for start in range(0, size, _AT_A_TIME):
+            file.seek(start)
+            found |= dict.fromkeys(_found(forms, file.read(_AT_A_TIME + _LONGEST), str(path)))
+        yield from found
 
 
-def _found(patterns: Mapping[str, re.Pattern[bytes]], content: "bytes | mmap.mmap", where: str) -> Iterator[Leak]:
-    for name, pattern in (*patterns.items(), *SHAPES.items()):
+def _found(forms: _Forms, content: bytes, where: str) -> Iterator[Leak]:
+    for name, of in forms.items():
+        if any(form in content for form in of):
+            yield Leak(name, where)
+    for name, pattern in SHAPES.items():
         if pattern.search(content):
             yield Leak(name, where)
 
 
-def _patterns(known: Iterable[Known]) -> dict[str, re.Pattern[bytes]]:
-    values: dict[str, set[str]] = {}
+def _forms_of(known: Iterable[Known]) -> _Forms:
+    found: dict[str, set[bytes]] = {}
     for each in known:
         if len(each.value) >= _SHORTEST:
-            values.setdefault(each.name, set()).add(each.value)
-    return {name: re.compile(b"|".join(_forms(value) for value in sorted(of))) for name, of in values.items()}
+            found.setdefault(each.name, set()).update(_forms(each.value))
+    return found
 
 
-def _forms(value: str) -> bytes:
-    """Returns a pattern of the value's usual forms: as it is, quoted for a URL, escaped in JSON, in base64."""
+def _forms(value: str) -> set[bytes]:
+    """Returns the value's usual forms: as it is, quoted for a URL, escaped in JSON, in base64."""
     plain = value.encode()
-    forms = {plain, quote(value, safe="").encode(), json.dumps(value)[1:-1].encode()}
-    forms |= {base64.b64encode(plain).rstrip(b"="), base64.urlsafe_b64encode(plain).rstrip(b"=")}
-    return b"|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
+    encoded = {base64.b64encode(plain).rstrip(b"="), base64.urlsafe_b64encode(plain).rstrip(b"=")}
+    return {plain, quote(value, safe="").encode(), json.dumps(value)[1:-1].encode(), *encoded}
 
 
 def _name(process: psutil.Process) -> str:

@@ -33,7 +33,7 @@ from llmops.store.store import now
 FOLDER = ".llmops/rehearsals"
 LAST = "last-{}.json"
 """In that folder: the last whole rehearsal on a cloud's twin that passed, which one on an account is compared with."""
-_LOOK_SECONDS = {False: 2.0, True: 20.0}  # of the meter, on a twin and on an account
+_LOOK_SECONDS = {False: 10.0, True: 20.0}  # of the meter, on a twin and on an account, beside the ends of steps
 
 
 @dataclass(frozen=True)

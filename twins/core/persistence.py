@@ -16,7 +16,7 @@ DEBOUNCE_SECONDS = 0.2
 SNAPSHOT = "snapshot"
 SELDOM_SECONDS = 5.0
 """How long high-churn state (`BaseTwin.seldom`) may be unsaved."""
-_RESTS = 2  # times that a writing took are between it and the next: nothing else runs meanwhile
+_RESTS = 5  # times that a writing took are between it and the next: nothing else runs meanwhile
 log = logging.getLogger("twins")
 
 

@@ -2,10 +2,14 @@
 
 import json
 from contextlib import suppress
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from contract.twins import ENDPOINT_VARIABLE, KEY_VARIABLES
 from llmops.rehearsal.clouds.cloud import Twin
+
+if TYPE_CHECKING:
+    from llmops.platforms.aws.clients import AwsClients
 
 REGION = "us-east-1"  # of which the kit knows prices
 _TAKEN_AWAY = "taken-away"
@@ -17,12 +21,19 @@ class AwsTwin(Twin):
     target = "aws"
     place: ClassVar = {"region": REGION}
 
+    @cached_property
+    def _clients(self) -> "AwsClients":
+        """Of the account's owner: made once, since a session and the model of IAM take longer than its answer."""
+        from llmops.platforms.aws.clients import AwsClients
+
+        return AwsClients()
+
     def url(self) -> str:
         return self.environment()[ENDPOINT_VARIABLE]
 
     def take(self, identity: str) -> dict[str, str | None]:
         """Assumes a role as GitHub's action for AWS does, with a token that the twin makes in GitHub's place."""
-        answer = _client("sts").assume_role_with_web_identity(
+        answer = self._clients("sts").assume_role_with_web_identity(
             RoleArn=identity,
             RoleSessionName="rehearsal",
             WebIdentityToken=self.web_identity(identity, "sts.amazonaws.com"),
@@ -39,16 +50,16 @@ class AwsTwin(Twin):
 
     def deny(self, name: str, action: str) -> None:
         document = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": action, "Resource": "*"}]}
-        _client("iam").put_role_policy(
+        self._clients("iam").put_role_policy(
             RoleName=name, PolicyName=_policy_name(action), PolicyDocument=json.dumps(document)
         )
 
     def give_back(self, name: str, action: str) -> None:
-        _client("iam").delete_role_policy(RoleName=name, PolicyName=_policy_name(action))
+        self._clients("iam").delete_role_policy(RoleName=name, PolicyName=_policy_name(action))
 
     def policies(self, name: str) -> list[dict[str, Any]] | None:
         """Returns the inline policies; the kit's roles have no others."""
-        iam = _client("iam")
+        iam = self._clients("iam")
         with suppress(iam.exceptions.NoSuchEntityException):
             names = iam.list_role_policies(RoleName=name)["PolicyNames"]
             return [iam.get_role_policy(RoleName=name, PolicyName=n)["PolicyDocument"] for n in names]
@@ -58,12 +69,6 @@ class AwsTwin(Twin):
         """Returns the role's name in arn:…:role/path/NAME or arn:…:assumed-role/NAME/session."""
         kind, _, rest = principal.rpartition(":")[2].partition("/")
         return rest.partition("/")[0] if kind == "assumed-role" else rest.rpartition("/")[2]
-
-
-def _client(service: str) -> Any:
-    from llmops.platforms.aws.clients import AwsClients
-
-    return AwsClients()(service)
 
 
 def _policy_name(action: str) -> str:

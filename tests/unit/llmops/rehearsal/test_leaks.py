@@ -52,6 +52,13 @@ def test_a_secret_in_a_file_is_found(tmp_path: Path, name: str, content: bytes) 
     assert not list(leaks.in_files([SECRET], tmp_path, [Accepted(name, "said so")]))
 
 
+@pytest.mark.parametrize("before", [(1 << 24) - 5, 1 << 24])
+def test_a_secret_is_found_where_two_parts_of_a_large_file_meet(tmp_path: Path, before: int) -> None:
+    token = b"&sig=" + b"A" * 43
+    (tmp_path / "blob").write_bytes(b"\0" * before + VALUE.encode() + token)
+    assert sorted(names(leaks.in_files([SECRET], tmp_path))) == [SECRET.name, "a signed address"]
+
+
 @pytest.mark.parametrize(
     ("what", "text"),
     [
@@ -61,6 +68,7 @@ def test_a_secret_in_a_file_is_found(tmp_path: Path, name: str, content: bytes) 
         ("a signed address", f"https://x.blob/y?sv=1&sig={'A' * 43}%3D"),
         ("a signed address", f"https://s3/y?X-Amz-Signature={'0' * 64}"),
         ("a session token of AWS", f'"X-Amz-Security-Token": "{"A" * 40}"'),
+        ("a session token of AWS", f"x-amz-SECURITY-token={'A' * 40}"),
     ],
 )
 def test_a_secret_that_nobody_knew_is_found_by_its_shape(tmp_path: Path, what: str, text: str) -> None:
