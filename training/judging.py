@@ -7,6 +7,9 @@ requests.
 The judged data comes from others. Each part stands between marks that contain a hash of all parts, so that no part can
 end itself; and only the judge's own reply is parsed, as a whole, as JSON of one form.
 
+A program of the user's is a judge of one answer whose reply is a number: a request to it is a row and an answer, and
+names the program's SHA-256.
+
 A COMET model is a judge of one answer whose reply is a number: a request to it is a source, a translation and a
 reference, and names the version's identity.
 """
@@ -18,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 from contract.documents.evaluation import Answer
 from contract.documents.judgements import JudgeVerdict
 from contract.documents.model import JudgeUse
-from contract.documents.recipe_evaluation import CometScorer, Judge, Suite
+from contract.documents.recipe_evaluation import CometScorer, Judge, ScoreProgram, Suite
 from contract.errors import KitError
 from contract.integrity.digest import sha256_bytes
 from contract.json_values import fault_of, read_json
@@ -67,9 +70,10 @@ class JudgeRequest(NamedTuple):
     """A request to a judge."""
 
     key: str
-    """SHA-256 of the judge's URL, or the COMET version's identity, and the body."""
+    """SHA-256 of the judge's URL, the COMET version's identity or the program's SHA-256, and the body."""
     body: dict[str, Any]
-    """Body for /v1/chat/completions; for COMET, `source`, `translation` and `reference`."""
+    """Body for /v1/chat/completions; for COMET, `source`, `translation` and `reference`; for a
+    program, `prompt`, `answer`, `reference`, `expect`, `tools` and `metadata`."""
 
 
 class JudgeReply(NamedTuple):
@@ -114,7 +118,7 @@ def judged_scores(
     was, now = [], []
     for asked, one, other in zip(rows, before, after, strict=True):
         found = [_verdict(suite, each, verdicts) for each in _of_row(suite, asked, str(one), str(other))]
-        if suite.comet:
+        if suite.judge is None:
             pair = [min(1.0, max(0.0, each.score or 0.0)) for each in found]
             was.append(pair[0])
             now.append(pair[-1])
@@ -132,12 +136,18 @@ def judge_use(suite: Suite, requests: Sequence[JudgeRequest], verdicts: Verdicts
     """Returns the numbers of requests and tokens of a suite's judge."""
     found = [_verdict(suite, each, verdicts) for each in requests]
     return JudgeUse(
-        model=suite.comet.model if suite.comet else judge_of(suite).model,
+        model=_name_of(suite),
         asked=len(found),
         unreadable=sum(not each.readable for each in found),
         prompt_tokens=sum(each.prompt_tokens for each in found),
         completion_tokens=sum(each.completion_tokens for each in found),
     )
+
+
+def _name_of(suite: Suite) -> str:
+    if suite.program:
+        return f"{suite.program.file}@sha256:{suite.program.sha256}"
+    return suite.comet.model if suite.comet else judge_of(suite).model
 
 
 def replies_to(suite: Suite, asked: SuiteRow, before: Answer, after: Answer, verdicts: Verdicts) -> list[JudgeReply]:
@@ -147,7 +157,7 @@ def replies_to(suite: Suite, asked: SuiteRow, before: Answer, after: Answer, ver
     found = [_verdict(suite, each, verdicts) for each in _of_row(suite, asked, str(before), str(after))]
     replies = []
     for each, shown in zip(found, _SHOWN, strict=False):
-        if suite.comet:
+        if suite.judge is None:
             about, said = shown[0], f"{each.score:.4f}"
         elif judge_of(suite).mode == "rating":
             about, said = shown[0], f"{each.rating} of 5" if each.rating else ""
@@ -187,6 +197,8 @@ def _of_row(suite: Suite, asked: SuiteRow, before: str, after: str) -> list[Judg
     """Returns the requests of a row: of its two answers, or of them in both orders; of equal ones, no pair."""
     if suite.comet:
         return [_translation(suite.comet, asked, answer) for answer in (before, after)]
+    if suite.program:
+        return [_scored(suite.program, asked.row, answer) for answer in (before, after)]
     judge, row = judge_of(suite), asked.row
     if judge.mode == "rating":
         return [_request(judge, row, {"ANSWER": answer}) for answer in (before, after)]
@@ -200,6 +212,12 @@ def _translation(scorer: CometScorer, asked: SuiteRow, answer: str) -> JudgeRequ
     body = {"source": asked.source, "translation": answer, "reference": asked.row.answer}
     content = json.dumps([parse_promoted(scorer.model).sha256, body], sort_keys=True)
     return JudgeRequest(sha256_bytes(content.encode()), body)
+
+
+def _scored(program: ScoreProgram, row: Row, answer: str) -> JudgeRequest:
+    body = {"prompt": row.prompt, "answer": answer, "reference": row.answer, "expect": row.expect}
+    body |= {"tools": [tool.to_dict() for tool in row.tools], "metadata": row.metadata}
+    return JudgeRequest(sha256_bytes(json.dumps([program.sha256, body], sort_keys=True).encode()), body)
 
 
 def _request(judge: Judge, row: Row, answers: Mapping[str, str]) -> JudgeRequest:

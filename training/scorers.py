@@ -36,6 +36,7 @@ NEEDS: dict[Metric, str] = {
     "paraphrase": "two prompts of one group",
     "judge": "rows with a prompt",
     "comet": "rows of kind translation in the suite's `languages`",
+    "program": "rows with a prompt",
 }
 
 # Weak on purpose, and English: the first words of an answer that says no. A model can refuse in others.
@@ -78,8 +79,8 @@ def can_score(suite: Suite, row: Row, where: str) -> bool:
 
 
 def score_answers(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answer]) -> Scored:
-    """Returns the score of each answer to a suite's rows; not for suites `judge` and `comet`, whose scores come from
-    another model.
+    """Returns the score of each answer to a suite's rows; not for suites `judge`, `comet` and `program`, whose
+    scores come from another model or a program of the user's.
 
     Raises:
         IntegrityError: an answer is not of the form that the suite's metric scores.
@@ -215,6 +216,7 @@ _CAN_SCORE: dict[Metric, Callable[[Suite, Row, str], bool]] = {
     "paraphrase": lambda _suite, _row, _where: True,  # whether there are two of a group is seen of all rows
     "judge": lambda _suite, _row, _where: True,
     "comet": _has_answer,
+    "program": lambda _suite, _row, _where: True,
 }
 
 

@@ -1,5 +1,5 @@
-"""Judgements: what the judges of suites `judge` said of answers, and the scores of suites `comet`; results follow from
-them and the answers.
+"""Judgements: what the judges of suites `judge` said of answers, and the scores of suites `comet` and `program`.
+Results follow from them and the answers.
 
 A model version has them as judgements.json, listed and hashed in the manifest. The caller asked for them, not the job.
 """
@@ -20,7 +20,9 @@ class JudgeVerdict(Part):
     rating: int | None = Field(default=None, ge=1, le=5, description="Of an answer that was shown alone.")
     better: Literal["first", "second", "tie"] | None = Field(default=None, description="Of two, as they were shown.")
     score: FiniteFloat | None = Field(
-        default=None, exclude_if=lambda score: score is None, description="Of a translation, as COMET gives it."
+        default=None,
+        exclude_if=lambda score: score is None,
+        description="Of an answer, as COMET or a program gives it.",
     )
     reason: str = Field(default="", description="In the judge's words, shortened.")
     prompt_tokens: int = Field(default=0, ge=0, description="As the server counts them; 0: it does not say.")

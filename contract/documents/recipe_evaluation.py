@@ -27,6 +27,7 @@ Metric = Literal[
     "paraphrase",
     "judge",
     "comet",
+    "program",
 ]
 """docs/how-to/evaluation.md says what each needs and measures."""
 
@@ -116,6 +117,18 @@ class CometScorer(Part):
     )
 
 
+class ScoreProgram(Part):
+    """A Python file of the user's that scores answers. The caller runs it, confined, never the job."""
+
+    file: str = Field(
+        min_length=1,
+        description="Relative to the recipe. It has a function `score`, which gets a row and returns a number from 0 "
+        "to 1.",
+    )
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$", description="Of the file; `llmops train` adds it.")
+    minutes: int = Field(default=60, ge=1, le=1440, description="For all rows together; then it is ended.")
+
+
 class Suite(Part):
     """Greedy answers to a split's rows, each with a score from 0 to 1; of `perplexity`, the loss of the rows' own."""
 
@@ -129,7 +142,8 @@ class Suite(Part):
         "chrF++. `tools`: the answer calls what the row's does, and nothing else. `schema`: JSON that its schema "
         "allows. `refusal`: refuses where the row's `refuse` says so, and only there. `leak`: holds none of the "
         "rows' `redacted` strings. `paraphrase`: F1 with the other answers of the row's group. `judge`: another model "
-        "scores it, when the run is collected. `comet`: a COMET model of the store does, likewise.",
+        "scores it, when the run is collected. `comet`: a COMET model of the store does, likewise. `program`: a Python "
+        "file of yours does, likewise.",
     )
     max_tokens: int = Field(default=64, ge=1)
     only: dict[str, str] = Field(
@@ -159,10 +173,14 @@ class Suite(Part):
         default=None, exclude_if=lambda comet: comet is None, description="Of `comet`: which model scores the answers."
     )
 
+    program: ScoreProgram | None = Field(
+        default=None, exclude_if=lambda program: program is None, description="Of `program`: what scores the answers."
+    )
+
     @property
     def judged(self) -> bool:
-        """Whether another model scores the answers, when the run is collected."""
-        return self.judge is not None or self.comet is not None
+        """Whether another model or a program of the user's scores the answers, when the run is collected."""
+        return any(each is not None for each in (self.judge, self.comet, self.program))
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "Suite":
@@ -176,6 +194,8 @@ class Suite(Part):
             raise ValueError("`judge` and `metric: judge` go together")
         if (self.comet is None) == (self.metric == "comet"):
             raise ValueError("`comet: {model: NAME@N}` and `metric: comet` go together")
+        if (self.program is None) == (self.metric == "program"):
+            raise ValueError("`program: {file: score.py}` and `metric: program` go together")
         if self.comet and not self.languages:
             raise ValueError("`metric: comet` needs `languages`: it compares with the sentence in the first one")
         if self.json_schema and self.metric != "schema":

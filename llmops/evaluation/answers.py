@@ -113,7 +113,9 @@ def _recorded(store: Store, model: StoredModel, suite: Suite, questions: Questio
 
 def _conditions(suite: Suite) -> str:
     """Returns the settings of a suite that affect answers, which exclude its judge and COMET model."""
-    return suite.model_copy(update={"name": "any", "limit": 0, "judge": None, "comet": None}).model_dump_json()
+    return suite.model_copy(
+        update={"name": "any", "limit": 0, "judge": None, "comet": None, "program": None}
+    ).model_dump_json()
 
 
 def _kept(model: StoredModel | FolderModel, suite: Suite, questions: Questions) -> list[Answer] | None:

@@ -13,6 +13,7 @@ from contract.documents.recipe_evaluation import CometScorer, Evaluation
 from contract.errors import KitError
 from contract.names import parse_promoted
 from llmops.evaluation.judging import JudgedAnswers, ask_judge, keep_verdict, known_verdicts
+from llmops.evaluation.programs import program_verdicts
 from llmops.images.image_program import run_in_image
 from llmops.platforms.platform import Platform, Say
 from training.judging import JudgeRequest, Verdicts
@@ -41,7 +42,7 @@ def pin_scorers(platform: Platform, evaluation: Evaluation) -> Evaluation:
 
 
 def find_verdicts(platform: Platform, judged: JudgedAnswers, recorded: Verdicts, say: Say) -> dict[str, JudgeVerdict]:
-    """Returns the verdicts of a suite's judge, or the scores of its COMET model, on two models' answers.
+    """Returns the verdicts of a suite's judge, or the scores of its COMET model or program, on two models' answers.
 
     Args:
         platform: the stack in operation.
@@ -55,6 +56,8 @@ def find_verdicts(platform: Platform, judged: JudgedAnswers, recorded: Verdicts,
         IntegrityError: the model was changed.
     """
     suite = judged.suite
+    if suite.program:
+        return program_verdicts(judged, recorded, say)
     if not suite.comet:
         return ask_judge(judged, recorded, say)
     requests, found = judged.requests(), known_verdicts(judged, recorded)

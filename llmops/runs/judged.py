@@ -1,5 +1,5 @@
-"""Suites `judge` and `comet` of a run: its answers are judged once they are collected, before the gate decides and all
-is signed.
+"""Suites `judge`, `comet` and `program` of a run: its answers are judged once they are collected, before the gate
+decides and all is signed.
 
 A job has no network, so its manifest leaves these suites out. What it claims is checked first, as it is; then the
 caller writes manifest, judgements and model card anew.

@@ -12,7 +12,7 @@ from preparation.splits import SPLITS
 
 SHOWN_ROWS = 200
 """Answers of a suite on the page; those that are wrong come first."""
-_GRADED: tuple[Metric, ...] = ("f1", "translation", "paraphrase", "judge", "comet")
+_GRADED: tuple[Metric, ...] = ("f1", "translation", "paraphrase", "judge", "comet", "program")
 """Metrics whose best answers often have less than 1: below 0.5 they are marked."""
 _ROW, _TOP, _NAME = 22, 24, 170
 
@@ -99,6 +99,8 @@ def _measure(suite: SuiteReport) -> str:
         shown = [f"{how} by judge {use.model}; {use.asked} requests"]
         shown += [f"{use.prompt_tokens:,} prompt and {use.completion_tokens:,} completion tokens"]
         shown += [f"{use.unreadable} replies could not be read"] if use.unreadable else []
+    elif use and suite.suite.program:
+        shown = [f"scored by {suite.suite.program.file}; {use.asked} answers"]
     elif use:
         shown = [f"COMET by {use.model.partition('@sha256')[0]}; {use.asked} translations"]
     return "; ".join(shown)
@@ -191,7 +193,15 @@ def answers(suite: SuiteReport, before: str = "base model", after: str = "traine
     words = f"{unit}; the highest first" if unit else f"{wrong} of {len(suite.rows)} below {least:g}; the lowest first"
     if len(shown) < len(suite.rows):
         words += f"; the first {len(shown)} are shown"
-    judge = ("judge",) if suite.suite.judge else ("COMET",) if suite.suite.comet else ()
+    judge = (
+        ("judge",)
+        if suite.suite.judge
+        else ("COMET",)
+        if suite.suite.comet
+        else ("program",)
+        if suite.suite.program
+        else ()
+    )
     head = ("prompt", "reference", before, after, *judge, unit or "score")
     names = {"before": f"{before}: ", "after": f"{after}: ", "": ""}
     rows = []

@@ -21,6 +21,7 @@ from contract.names import ModelRef
 from llmops import __version__
 from llmops.evaluation.comet import pin_scorers
 from llmops.evaluation.judging import require_keys
+from llmops.evaluation.programs import pin_programs
 from llmops.platforms.platform import Platform, Run, Say, doubtful
 from llmops.runs.judged import judged_files
 from llmops.runs.receipts import check_output
@@ -281,7 +282,7 @@ def require_collected(platform: Platform, say: Say) -> None:
 
 
 def parse_recipe(path: Path) -> Recipe:
-    """Reads a recipe file.
+    """Reads a recipe file; programs of its suites are kept on this machine, and named by their SHA-256.
 
     Raises:
         KitError: it is missing or does not validate, file, line, field; or its base model is one of the hub that no
@@ -293,4 +294,4 @@ def parse_recipe(path: Path) -> Recipe:
         raise NotFoundError("there is no such recipe", where=str(path), fix=fix)
     recipe = Recipe.load(path)
     recipe.base_model.require_commit(f"{path}: base_model.revision")
-    return recipe
+    return pin_programs(recipe, path)

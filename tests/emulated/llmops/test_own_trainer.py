@@ -10,12 +10,14 @@ from llmops.runs.runs import find_run
 from tests.emulated.llmops.conftest import RECIPE, Kit, wait_until
 from tests.support.checkout import CHECKOUT
 
+# Whether it learns enough for a gate is not the question here, and the form for CPUs takes longer than all else.
+OWN = RECIPE.replace("epochs: 12", "epochs: 4").partition("  gate: ")[0] + "export: {openvino: false}\n"
 TRAINER = "trainer: {image: folder:own_trainer, command: [python, -m, own_trainer]}\n"
 
 
 def test_the_example_trainer_goes_from_recipe_to_version(kit: Kit) -> None:
     shutil.copytree(CHECKOUT / "examples/own_trainer", kit.folder / "own_trainer")
-    (kit.folder / "recipe.yaml").write_text(RECIPE.replace("epochs: 12", "epochs: 4") + TRAINER)
+    (kit.folder / "recipe.yaml").write_text(OWN + TRAINER)
     platform = kit.deploy("dev")
     train = kit.start("train", "recipe.yaml", "--stack", "dev")
     assert train.stdout
@@ -42,4 +44,5 @@ def test_the_example_trainer_goes_from_recipe_to_version(kit: Kit) -> None:
     manifest = ModelManifest.load(platform.store().model_folder(ref.sha256) / MANIFEST)
     assert manifest.lineage.trainer.startswith("process:own-own-trainer@sha256:")
     assert manifest.training is not None
-    assert (manifest.training.steps, manifest.gate and manifest.gate.passed) == (24, True)
+    assert manifest.training.steps == 24
+    assert manifest.training.last_loss < 0.1 < manifest.training.first_loss

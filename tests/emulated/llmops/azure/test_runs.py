@@ -13,7 +13,7 @@ import pytest
 from clouds.azure.jobs import JOBS_TAG, SCHEDULED_RUN, AzureJobContext, command_job
 from clouds.azure.names import workspace_id
 from clouds.azure.session import AzureSession
-from contract.documents.recipe import Recipe
+from contract.documents.recipe import Export, Recipe
 from contract.documents.recipe_trainer import Trainer
 from contract.documents.run import Compute, Pinned, RunSpec, StoredSpec
 from contract.errors import KitError, RunError
@@ -122,7 +122,7 @@ def test_a_run_tells_everything_and_its_model_is_signed_and_stored(world: World,
 def test_a_trainer_of_the_users_trains_in_a_job_of_its_own(world: World, tmp_path: Path) -> None:
     folder = shutil.copytree(CHECKOUT / "examples/own_trainer", tmp_path / "own_trainer")
     own = Trainer(image=f"folder:{folder}", command=["python", "-m", "own_trainer"])
-    recipe = world.recipe.model_copy(update={"trainer": own})
+    recipe = world.recipe.model_copy(update={"trainer": own, "export": Export(openvino=False)})
     trainer = find_trainer(world.platform, recipe, tmp_path / "recipe.yaml", lambda _: None)
     spec = world.spec().model_copy(update={"recipe": recipe, "trainer": trainer})
     lines = world.completed(spec)
