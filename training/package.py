@@ -3,13 +3,15 @@
 import shutil
 from pathlib import Path
 
+from contract.layout import METRICS
 from training.merge import is_adapter, merge, replace_weights
 from training.openvino_form import export_openvino, is_wanted
 from training.process import say
 
 
 def package(base: Path, trained: Path, target: Path, openvino: bool | None) -> None:
-    """Writes safetensors, tokenizer, OpenVINO form where it is wanted and, where one was trained, the adapter.
+    """Writes safetensors, tokenizer, OpenVINO form where it is wanted, the metrics of the training and, where one was
+    trained, the adapter.
 
     Args:
         base: the base model's version.
@@ -22,6 +24,7 @@ def package(base: Path, trained: Path, target: Path, openvino: bool | None) -> N
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     say(package="weights")
     (merge if is_adapter(trained) else replace_weights)(base, trained, target)
+    shutil.copyfile(trained / METRICS, target / METRICS)
     if is_wanted(openvino, target):
         say(package="openvino")
         export_openvino(target)

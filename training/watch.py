@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import TrainerCallback
 
+from contract.documents.metrics import StepMetrics
 from training.guard import guard
 from training.objectives import Objective
 from training.process import say
@@ -20,7 +21,7 @@ _MB = 1 << 20
 
 
 class ProgressCallback(TrainerCallback):
-    """Prints progress, runs the guard, and checks for stop requests after each step; continues a checkpoint's
+    """Prints and keeps what each step measured, runs the guard, and checks for stop requests; continues a checkpoint's
     history.
     """
 
@@ -43,6 +44,7 @@ class ProgressCallback(TrainerCallback):
         self.first_step = 0
         self.seconds_before = 0.0
         self.losses: list[float] = []
+        self.steps: list[StepMetrics] = []
 
     def seconds(self) -> float:
         """Returns the seconds of training, including those before the last checkpoint."""
@@ -72,14 +74,26 @@ class ProgressCallback(TrainerCallback):
         guard(loss, grad_norm, self.losses, state.global_step)
         self.losses.append(loss)
         step_seconds = (time.monotonic() - self.started) / (state.global_step - self.first_step)
+        measured = StepMetrics.of(
+            step=state.global_step,
+            time=round(time.time(), 3),
+            seconds=round(self.seconds(), 3),
+            loss=loss,
+            validation_loss=dict(self.validation.losses).get(state.global_step),
+            learning_rate=float(logs["learning_rate"]),
+            grad_norm=grad_norm,
+            tokens_per_s=round(self._tokens_per_step / step_seconds),
+            peak_mb=_peak_memory() // _MB,
+        )
+        self.steps.append(measured)
         say(
             step=state.global_step,
             total=state.max_steps,
             loss=f"{loss:.4f}",
-            lr=f"{logs['learning_rate']:.3g}",
+            lr=f"{measured.learning_rate:.3g}",
             grad_norm=f"{grad_norm:.3g}",
-            tokens_per_s=round(self._tokens_per_step / step_seconds),
-            peak_mb=_peak_memory() // _MB,
+            tokens_per_s=f"{measured.tokens_per_s:.0f}",
+            peak_mb=f"{measured.peak_mb:.0f}",
             eta_s=round(step_seconds * (state.max_steps - state.global_step)),
         )
 
