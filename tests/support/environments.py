@@ -19,6 +19,11 @@ SCHEMATHESIS = ("schemathesis==4.32.5",)
 OPENAI_3 = ("openai==3.57.0", "langchain-openai==1.7.4")
 """The client after the one that the kit's own tests use, and LangChain's, which needs it; 110 MB on the disk."""
 
+MLFLOW = ("mlflow==3.17.2",)
+"""The server, with the client of requirements/mlflow.in; 600 MB on the disk."""
+TENSORBOARD = ("tensorboard==2.21.0",)
+"""Reads event files; 53 MB on the disk."""
+
 UNBABEL_COMET = ("unbabel-comet==2.2.7", "torch==2.13.0", "setuptools==80.9.0")
 """COMET as its authors wrote it, with the training image's torch; torchmetrics 0.10 needs setuptools' pkg_resources."""
 
