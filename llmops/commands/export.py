@@ -87,3 +87,26 @@ def export_run(
     if tensorboard:
         written["tensorboard"] = str(write_events(record, here.cwd / tensorboard))
     print_done("\n".join(written.values()), {"run": record.run, **written}, as_json)
+
+
+@export.command("hub")
+def export_to_hub(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="name@3 or name@latest.", metavar="NAME@N")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write: new, or empty.", metavar="FOLDER")],
+    as_json: Json = False,
+) -> None:
+    """Write a version as a Hugging Face folder: safetensors, configuration, tokenizer, chat template, card, licence,
+    and the adapter, if one was trained.
+
+    Its signature and every file are checked first. Nothing is uploaded.
+
+    llmops export hub chatbot@3 ./chatbot
+    """
+    from llmops.export.hub import export_hub
+
+    here: Context = context.obj
+    target = here.cwd / folder
+    ref = export_hub(here.platform, version, target, say)
+    words = f"{target}: {ref.alias} for transformers; `hf upload ORG/NAME {folder}` publishes it"
+    print_done(words, {"model": ref.alias, "sha256": ref.sha256, "folder": str(target)}, as_json)
