@@ -72,7 +72,9 @@ class Shell:
         pulumi = SimpleNamespace(file=StackFile(self._path))
         context = SimpleNamespace(obj=SimpleNamespace(platform=self._platform, pulumi=pulumi))
         command(context, *arguments, **options)
-        return [line for line in self._capsys.readouterr().err.splitlines() if "MLflow" in line]
+        printed = self._capsys.readouterr()
+        assert "http" not in printed.out  # MLflow's client prints addresses, beside what `--json` prints
+        return [line for line in printed.err.splitlines() if "MLflow" in line]
 
 
 @pytest.fixture
