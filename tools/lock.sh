@@ -17,7 +17,7 @@ lock() { # lock NAME "INPUTS" [options]
         --custom-compile-command "make lock" --output-file "$name.txt" "$@" $inputs
 }
 
-lock dev "$kit training.in data.in preparation.in ray.in serving.in torch.in aws.in aws-twin.in azure.in azure-twin.in dev.in" "$@"
+lock dev "$kit training.in data.in preparation.in ray.in serving.in torch.in aws.in aws-twin.in azure.in azure-twin.in mlflow.in tensorboard.in dev.in" "$@"
 lock kit "$kit" -c dev.txt "$@"
 lock training "contract.in training.in" -c dev.txt "$@"
 # Of the same image as training: but for transformers and what it is tied to, the same versions, so that both share files.

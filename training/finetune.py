@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from contract.documents.metrics import metrics_text
 from contract.documents.model import TrainingFacts
 from contract.documents.recipe_training import Training
+from contract.layout import METRICS
 from training import checkpoints
 from training.adapters import build_model
 from training.batch_tensors import Collator, pack_size
@@ -48,8 +50,8 @@ def finetune(
         train_rows: the file of the split to train (`read_rows`).
         options: the recipe's training section.
         system_prompt: prepended to conversations without a system message, as by the server.
-        folder: receives checkpoints, and the result, `trained/`: an adapter of peft's, or files of weights. Incomplete
-            files are written to the machine's own disk.
+        folder: receives checkpoints, and the result, `trained/`: an adapter of peft's, or files of weights, and
+            metrics.jsonl. Incomplete files are written to the machine's own disk.
         stop_asked: called after each step; True ends the run with a checkpoint.
         ranks: the ranks that train together; each takes its share of every batch. Only rank 0 writes to `folder` in the
             end.
@@ -118,6 +120,7 @@ def _finetune(job: _Job, stop_asked: Callable[[], bool]) -> TrainingFacts:
         return facts
     work = emptied(place.local / RESULT)
     (save_weights if job.options.adapter == "none" else _save_adapter)(trainer.model, weights, work)
+    (work / METRICS).write_text(metrics_text(trainer.watch.steps))
     checkpoints.publish(work, place.kept / RESULT, facts.model_dump())
     return facts
 

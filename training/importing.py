@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from training.process import say
 from training.scoring import ANY_ANSWER
 from training.weights import is_token_classifier
 
+LICENCE_FILES = ("LICEN[CS]E*", "NOTICE*")
+"""Texts that whoever passes the weights on has to pass on too; trained versions get those of their base."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.msgpack", "*.h5")
 """Patterns of files of weights that can run code when they are loaded, or that the kit has no reader for."""
 
@@ -61,6 +64,7 @@ def import_model(
         say(stage="read")
         found = find_source(source)
         stated, does, tools = _convert_any(found, work, openvino, chat_template)
+        _copy_licences(found, work)
         licence = licence or stated
         if not licence:
             raise KitError(
@@ -312,6 +316,12 @@ def _load_folder(folder: Path, load_model: Any, load_tokenizer: Any) -> tuple[An
         raise KitError(
             f"can't be loaded: {first}", where=str(folder), fix="take a text generation model that transformers knows"
         ) from e
+
+
+def _copy_licences(source: Path, target: Path) -> None:
+    for name, path in source_files(source).items() if source.is_dir() else ():
+        if any(fnmatchcase(name, pattern) for pattern in LICENCE_FILES):
+            shutil.copyfile(path, target / name)
 
 
 def _licence_of(folder: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import RunError
-from contract.layout import EVALUATION, JUDGEMENTS, MANIFEST, MODEL_CARD, SIGNATURE
+from contract.layout import EVALUATION, JUDGEMENTS, MANIFEST, METRICS, MODEL_CARD, SIGNATURE
 from training.checkpoints import MARKER
 from training.openvino_form import FOLDER
 
@@ -16,7 +16,7 @@ _CONFIG = "adapter_config.json"  # peft's
 _PREFIX = "base_model.model."  # of peft's names
 _WEIGHTS = "*.safetensors"
 # Of a base model's version; what else it has describes the model, and is the merged one's too.
-_OF_THE_BASE = (MANIFEST, SIGNATURE, EVALUATION, JUDGEMENTS, MODEL_CARD, ADAPTER, FOLDER, _WEIGHTS)
+_OF_THE_BASE = (MANIFEST, SIGNATURE, EVALUATION, JUDGEMENTS, METRICS, MODEL_CARD, ADAPTER, FOLDER, _WEIGHTS)
 
 
 def merge(base: Path, adapter: Path, target: Path) -> None:
@@ -36,7 +36,7 @@ def merge(base: Path, adapter: Path, target: Path) -> None:
     from safetensors.torch import save_file
 
     shutil.copytree(base, target, ignore=shutil.ignore_patterns(*_OF_THE_BASE), dirs_exist_ok=True)
-    shutil.copytree(adapter, target / ADAPTER, ignore=shutil.ignore_patterns(MARKER))
+    shutil.copytree(adapter, target / ADAPTER, ignore=shutil.ignore_patterns(MARKER, METRICS))
     deltas = _Deltas(adapter)
     for path in sorted(base.glob(_WEIGHTS)):
         with safe_open(path, framework="pt") as file:

@@ -14,10 +14,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from contract.documents.metrics import parse_metrics
 from contract.documents.model import TrainingFacts
 from contract.documents.validation import first_message
 from contract.errors import KitError
-from contract.layout import TRAINER_FACTS
+from contract.layout import METRICS, TRAINER_FACTS
 from training.importing import PICKLES, refuse_code
 from training.weights import WEIGHTS
 
@@ -61,6 +62,8 @@ def check_trained(folder: Path, base: Path) -> TrainingFacts | None:
     _check_tensors(folder, base)
     _check_tokenizer(folder, base)
     _check_template(folder, base)
+    if (measured := folder / METRICS).exists():
+        parse_metrics(_text(measured).encode(), str(measured))
     return _read_facts(folder)
 
 

@@ -4,13 +4,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from contract.documents.metrics import metrics_text, parse_metrics
+from contract.layout import METRICS
 from training.merge import is_adapter, merge, replace_weights, take_weights
 from training.openvino_form import export_openvino, is_wanted
 from training.process import say
 
 
 def package(base: Path, trained: Path, target: Path, openvino: bool | None) -> None:
-    """Writes safetensors, tokenizer, OpenVINO form where it is wanted and, where one was trained, the adapter.
+    """Writes safetensors, tokenizer, OpenVINO form where it is wanted, the metrics of the training and, where one was
+    trained, the adapter.
 
     Args:
         base: the base model's version.
@@ -34,6 +37,8 @@ def _package(
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     say(package="weights")
     write(base, trained, target)
+    if (measured := trained / METRICS).is_file():  # other trainers may keep none
+        (target / METRICS).write_text(metrics_text(parse_metrics(measured.read_bytes(), str(measured))))
     if is_wanted(openvino, target):
         say(package="openvino")
         export_openvino(target)

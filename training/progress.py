@@ -1,8 +1,9 @@
-"""The progress lines of a training, which `runs follow`, a run's page and the platforms' metrics read."""
+"""What a training says of each step: the line that `runs follow` and the platforms' metrics read, and metrics.jsonl."""
 
 import resource
 import time
 
+from contract.documents.metrics import StepMetrics
 from training.process import say
 
 _MB = 1 << 20
@@ -29,29 +30,43 @@ class Clock:
         return (time.monotonic() - self._started) / (step - self._first)
 
 
-def say_step(
+def record_step(
+    clock: Clock,
     step: int,
     total: int,
     *,
     loss: float,
+    validation_loss: float | None,
     learning_rate: float,
     grad_norm: float,
     tokens: float,
-    seconds: float,
     peak_bytes: int,
-) -> None:
-    """Prints the line of a step.
+) -> StepMetrics:
+    """Prints the line of a step, and returns what metrics.jsonl keeps of it.
 
     Args:
+        clock: of the training.
         step: its number, from 1, of `total`.
         total: the training's steps.
         loss: mean over its loss-bearing tokens, in nats.
+        validation_loss: the same on the validation split, where it was measured.
         learning_rate: of the step.
         grad_norm: before clipping.
         tokens: of a step, on average.
-        seconds: of a step, on average.
         peak_bytes: the most memory that was in use.
     """
+    seconds = clock.step_seconds(step)
+    measured = StepMetrics.of(
+        step=step,
+        time=round(time.time(), 3),
+        seconds=round(clock.seconds(), 3),
+        loss=loss,
+        validation_loss=validation_loss,
+        learning_rate=learning_rate,
+        grad_norm=grad_norm,
+        tokens_per_s=round(tokens / seconds),
+        peak_mb=peak_bytes // _MB,
+    )
     say(
         step=step,
         total=total,
@@ -62,6 +77,7 @@ def say_step(
         peak_mb=peak_bytes // _MB,
         eta_s=round(seconds * (total - step)),
     )
+    return measured
 
 
 def peak_process_memory() -> int:

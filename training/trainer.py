@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
+from contract.documents.metrics import metrics_text, parse_metrics
 from contract.documents.model import TrainingFacts
+from contract.layout import METRICS
 from training import checkpoints
 from training.batch_tensors import Batch
 from training.batches import shared_batches
@@ -75,6 +77,7 @@ class KitTrainer(ScaledTrainer):
         if self.ranks.first:
             if self.place.best.exists():
                 shutil.copyfile(self.place.best, work / BEST)
+            (work / METRICS).write_text(metrics_text(self.watch.steps))
             notes = {
                 "seconds": self.watch.seconds(),
                 "validation": list(self.watch.validation.losses),  # as it is now: the next steps go on
@@ -93,6 +96,8 @@ class KitTrainer(ScaledTrainer):
         self.watch.seconds_before = float(notes["seconds"])
         self.micro_batch = notes["micro_batch"]
         self.watch.validation.losses = [(int(step), float(loss)) for step, loss in notes.get("validation", [])]
+        path = checkpoint / METRICS
+        self.watch.steps = parse_metrics(path.read_bytes(), str(path))
         if self.ranks.first and (checkpoint / BEST).exists():
             shutil.copyfile(checkpoint / BEST, self.place.best)
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))

@@ -8,16 +8,17 @@ import torch
 from safetensors.torch import save_file
 from transformers import TrainerCallback
 
+from contract.documents.metrics import StepMetrics
 from training.guard import guard
 from training.objectives import Objective
 from training.process import say
-from training.progress import Clock, peak_process_memory, say_step
+from training.progress import Clock, peak_process_memory, record_step
 from training.sharding import trained_weights
 from training.validation import Validation
 
 
 class ProgressCallback(TrainerCallback):
-    """Prints progress, runs the guard, and checks for stop requests after each step; continues a checkpoint's
+    """Prints and keeps what each step measured, runs the guard, and checks for stop requests; continues a checkpoint's
     history.
     """
 
@@ -39,6 +40,7 @@ class ProgressCallback(TrainerCallback):
         self.clock = Clock()
         self.seconds_before = 0.0
         self.losses: list[float] = []
+        self.steps: list[StepMetrics] = []
 
     def seconds(self) -> float:
         """Returns the seconds of training, including those before the last checkpoint."""
@@ -67,15 +69,18 @@ class ProgressCallback(TrainerCallback):
         grad_norm = float(logs["grad_norm"])
         guard(loss, grad_norm, self.losses, state.global_step)
         self.losses.append(loss)
-        say_step(
-            state.global_step,
-            state.max_steps,
-            loss=loss,
-            learning_rate=logs["learning_rate"],
-            grad_norm=grad_norm,
-            tokens=self._tokens_per_step,
-            seconds=self.clock.step_seconds(state.global_step),
-            peak_bytes=_peak_memory(),
+        self.steps.append(
+            record_step(
+                self.clock,
+                state.global_step,
+                state.max_steps,
+                loss=loss,
+                validation_loss=dict(self.validation.losses).get(state.global_step),
+                learning_rate=float(logs["learning_rate"]),
+                grad_norm=grad_norm,
+                tokens=self._tokens_per_step,
+                peak_bytes=_peak_memory(),
+            )
         )
 
 

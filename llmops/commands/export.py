@@ -1,4 +1,4 @@
-"""export: write runs in the formats of other tools."""
+"""export, runs export: write runs and versions in the formats of other tools."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,13 +6,16 @@ from typing import Annotated
 import typer
 
 from contract.errors import KitError
+from llmops.commands import Json
+from llmops.commands.run import runs
 from llmops.context import Context, say
+from llmops.terminal.tables import print_done
 
-export = typer.Typer(no_args_is_help=True, help="Write runs in the formats of other tools.")
+export = typer.Typer(no_args_is_help=True, help="Write runs and model versions in the formats of other tools.")
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(export, name="export", rich_help_panel="Clouds")
+    app.add_typer(export, name="export", rich_help_panel="Runs and models")
 
 
 @export.command("sagemaker")
@@ -45,3 +48,65 @@ def export_sagemaker(
     except OSError as e:
         raise KitError(f"can't be written: {e.strerror}", where=str(out)) from e
     say(f"{out}: `pip install 'sagemaker>=3'`, then `python {out}`")
+
+
+@runs.command("export")
+def export_run(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(help="The run's id, its beginning, or `latest`.", metavar="RUN")],
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder for event files: `tensorboard --logdir`.", metavar="DIR")
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(help="File for the metrics of each step, as JSON lines.", metavar="FILE")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a collected run's metrics, scores and recipe for TensorBoard, or its metrics as JSON lines for other tools.
+
+    llmops runs export latest --tensorboard ./events
+    llmops runs export latest --metrics metrics.jsonl
+    """
+    from contract.documents.metrics import metrics_text
+    from llmops.runs.runs import collected_version, find_run
+    from llmops.tracking.event_files import write_events
+    from llmops.tracking.records import run_record
+
+    if not (tensorboard or metrics):
+        raise typer.BadParameter("say what to write", param_hint="--tensorboard, --metrics")
+    here: Context = context.obj
+    record = run_record(here.platform, collected_version(here.platform, find_run(here.platform, run)))
+    written: dict[str, str] = {}
+    if metrics:
+        target = here.cwd / metrics
+        try:
+            target.write_text(metrics_text(record.steps))
+        except OSError as e:
+            raise KitError(f"can't be written: {e.strerror}", where=str(target), fix="--metrics FILE") from e
+        written["metrics"] = str(target)
+    if tensorboard:
+        written["tensorboard"] = str(write_events(record, here.cwd / tensorboard))
+    print_done("\n".join(written.values()), {"run": record.run, **written}, as_json)
+
+
+@export.command("hub")
+def export_to_hub(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="name@3 or name@latest.", metavar="NAME@N")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write: new, or empty.", metavar="FOLDER")],
+    as_json: Json = False,
+) -> None:
+    """Write a version as a Hugging Face folder: safetensors, configuration, tokenizer, chat template, card, licence,
+    and the adapter, if one was trained.
+
+    Its signature and every file are checked first. Nothing is uploaded.
+
+    llmops export hub chatbot@3 ./chatbot
+    """
+    from llmops.export.hub import export_hub
+
+    here: Context = context.obj
+    target = here.cwd / folder
+    ref = export_hub(here.platform, version, target, say)
+    words = f"{target}: {ref.alias} for transformers; `hf upload ORG/NAME {folder}` publishes it"
+    print_done(words, {"model": ref.alias, "sha256": ref.sha256, "folder": str(target)}, as_json)

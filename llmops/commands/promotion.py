@@ -46,7 +46,8 @@ def promote(
         words = 'needs --reason "why", which is recorded' if force else "has no effect without --force"
         raise typer.BadParameter(words, param_hint="--force" if force else "--reason")
     here: Context = context.obj
-    _print(write(here.platform, here.pulumi.file, version, endpoint, reason.strip(), say), as_json)
+    change = write(here.platform, here.pulumi.file, version, endpoint, reason.strip(), say)
+    _finish(here, change, as_json)
 
 
 def rollback(context: typer.Context, endpoint: _Endpoint = "", as_json: Json = False) -> None:
@@ -57,7 +58,14 @@ def rollback(context: typer.Context, endpoint: _Endpoint = "", as_json: Json = F
     from llmops.stacks.promotion import rollback as write
 
     here: Context = context.obj
-    _print(write(here.platform, here.pulumi.file, endpoint, say), as_json)
+    _finish(here, write(here.platform, here.pulumi.file, endpoint, say), as_json)
+
+
+def _finish(here: Context, change: "PromotionChange", as_json: bool) -> None:
+    from llmops.tracking.mlflow_sync import track
+
+    track(here.platform, say)
+    _print(change, as_json)
 
 
 def _print(change: "PromotionChange", as_json: bool) -> None:

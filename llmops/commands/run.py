@@ -110,7 +110,9 @@ def _start(platform: "Platform", path: Path, machines: dict[str, Any], again: bo
     """Start or resume a run of the recipe; returns it with its estimated cost."""
     from llmops.plan.training import look_ahead
     from llmops.runs.runs import other_machines, parse_recipe, plan_run
+    from llmops.tracking.mlflow_client import require_mlflow
 
+    require_mlflow(say)
     compute = other_machines(platform, platform.require_runs(), machines)
     recipe = parse_recipe(path)  # its mistakes come before anything that takes time
     cost = look_ahead(platform, compute, recipe.name, say, jobs=2 if recipe.has_two_jobs else 1)
@@ -175,7 +177,9 @@ def _collect(platform: "Platform", run_id: str, as_json: bool, more: dict[str, A
     run = find_run(platform, run_id)
     ref = collect(platform, run, say)
     from llmops.commands.models import print_version
+    from llmops.tracking.mlflow_sync import track
 
+    track(platform, say)
     gate = platform.store().manifest(ref).gate
     passed = gate is not None and gate.passed and _is_not_worse(platform, ref)
     print_version(platform, ref, as_json, more)
@@ -372,8 +376,10 @@ def collect_runs(
 
     In a cloud, weights are copied there and checked where they lie then:
     on AWS by the SHA-256 that S3 keeps, on Azure by reading them once.
+    Where MLFLOW_TRACKING_URI is set, MLflow gets what it lacks of the store.
     """
     from llmops.runs.runs import collect, find_run, is_between, uncollected
+    from llmops.tracking.mlflow_sync import track
 
     here: Context = context.obj
     chosen = [find_run(here.platform, run)] if run else uncollected(here.platform)
@@ -394,6 +400,7 @@ def collect_runs(
     for ref in [] if run else here.platform.unregistered():
         here.platform.register(ref, say)
         say(f"{ref.alias} is in the registry now")
+    track(here.platform, say)
     print_rows(rows, ["run", "model", "sha256"], as_json, "nothing to collect")
     if failed:
         raise KitError("some runs can't be collected:\n" + "\n".join(failed), fix="see `llmops runs show RUN`")

@@ -16,7 +16,7 @@ from llmops.stacks.project import Project
 if TYPE_CHECKING:
     from llmops.rehearsal.cost_meter import Meter
 
-_CLOUDS = ("AWS_", "AZURE_", "ARM_", "GOOGLE_", "PULUMI_", "LLMOPS_")
+_CLOUDS = ("AWS_", "AZURE_", "ARM_", "GOOGLE_", "PULUMI_", "LLMOPS_", "MLFLOW_")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _KEPT = ("LLMOPS_CACHE", "PULUMI_HOME", warm_host.VARIABLE)
 

@@ -149,7 +149,7 @@ def _training(report: RunReport) -> str:
     values = report.curves
     plots = [
         curves("Loss", "nats", {"loss": values.get("loss", []), "validation": values.get("validation_loss", [])}),
-        curves("Learning rate", "", {"learning rate": values.get("lr", [])}),
+        curves("Learning rate", "", {"learning rate": values.get("learning_rate", [])}),
         curves("Gradient norm", "", {"gradient norm": values.get("grad_norm", [])}),
         curves("Speed", "tokens/s", {"tokens a second": values.get("tokens_per_s", [])}),
         curves("Memory", "MB", {"peak of the first process": values.get("peak_mb", [])}),

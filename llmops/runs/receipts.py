@@ -1,7 +1,8 @@
 """The check before a run's output is signed: a job's manifest is a claim, and is held against what was submitted.
 
 Lineage, name and defaults come from the spec, licence from the base model, scores, gate and golden prompts from the
-answers to each row and the stored dataset. Left to the job are its own measurements (`training`, `created`), and that
+answers to each row and the stored dataset. Left to the job are its own measurements (`training`, `created`,
+metrics.jsonl, of which only the form is checked), and that
 the answers are the model's: the image decides that, and a server asks the golden prompts again before it is ready.
 """
 
@@ -12,11 +13,12 @@ from typing import Any
 
 from contract.documents.dataset import DatasetManifest, FileEntry
 from contract.documents.evaluation import EvaluationAnswers
+from contract.documents.metrics import StepMetrics, parse_metrics
 from contract.documents.model import Lineage, ModelManifest
 from contract.documents.run import Pinned, RunSpec
-from contract.errors import IntegrityError, KitError
+from contract.errors import DocumentError, IntegrityError, KitError
 from contract.integrity.digest import check_folder, sha256_bytes, sha256_file
-from contract.layout import EVALUATION, MANIFEST, MODEL_CARD
+from contract.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD
 from llmops.store.store import Store
 from llmops.store.versions import Version
 from training.model_card import model_card
@@ -55,6 +57,7 @@ def check_output(version: Version, spec: RunSpec, store: Store) -> str:
     suites = load_suites(spec.recipe.evaluation.suites, dataset)
     verdict = assess(spec.recipe, suites, read_answers(version, manifest, where), None)
     _compare(manifest, {"evaluation": verdict.evaluation, "gate": verdict.gate, "golden": verdict.golden}, where)
+    read_metrics(version, manifest)
     if manifest.training is None and spec.trainer is None:
         raise IntegrityError("says nothing of the training", where=f"{where}: training", fix=_FIX)
     data = DatasetManifest.load(dataset / MANIFEST)
@@ -122,6 +125,20 @@ def read_answers(version: Version, manifest: ModelManifest, where: str) -> Evalu
         )
     content = version.document(EVALUATION, entry)
     return EvaluationAnswers.parse(content.decode(errors="replace"), where=f"{version.where}/{EVALUATION}")
+
+
+def read_metrics(version: Version, manifest: ModelManifest) -> list[StepMetrics]:
+    """Returns what was measured at each step of a version's training; none where nobody did, as after an import.
+
+    Raises:
+        IntegrityError: the file differs from the manifest, or is no list of steps; with the line.
+    """
+    if (entry := manifest.files.get(METRICS)) is None:
+        return []
+    try:
+        return parse_metrics(version.document(METRICS, entry), f"{version.where}/{METRICS}")
+    except DocumentError as e:
+        raise IntegrityError(e.what, where=e.where, fix=_FIX) from None
 
 
 def checked_dataset(store: Store, pinned: Pinned) -> Path:

@@ -1,22 +1,19 @@
-"""RunReport: everything that a run's page shows, read from what was checked: the store, the spec and the run's log."""
+"""RunReport: everything that a run's page shows, read from what was checked: the store and the spec."""
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from contract.documents.dataset import DatasetManifest
 from contract.documents.evaluation import Answer
+from contract.documents.metrics import StepMetrics
 from contract.documents.model import ModelManifest, SuiteResult
 from contract.documents.recipe_evaluation import GateCheck, Suite, unit_of
-from contract.errors import RunError
 from contract.layout import MANIFEST
 from contract.names import ModelRef
 from llmops.platforms.platform import Platform, Run
 from llmops.runs.judged import read_judgements
-from llmops.runs.receipts import checked_dataset, read_answers
-from llmops.runs.runs import not_complete
-from llmops.terminal.progress import parse
+from llmops.runs.receipts import checked_dataset, read_answers, read_metrics
+from llmops.runs.runs import collected_version
 from training.judging import JudgeReply, Verdicts, replies_to
 from training.scorers import SuiteRow, reference_of
 from training.scoring import load_suite, score_both
@@ -62,7 +59,7 @@ class RunReport:
     dataset: DatasetManifest
     suites: list[SuiteReport]
     curves: dict[str, Points]
-    """Name of a value in the log, such as `loss` -> (step, value)."""
+    """Name of a value of StepMetrics, such as `loss` -> (step, value)."""
 
 
 def run_report(platform: Platform, run: Run) -> RunReport:
@@ -73,12 +70,7 @@ def run_report(platform: Platform, run: Run) -> RunReport:
         IntegrityError: the version or the dataset was changed.
     """
     spec, store = run.spec, platform.store()
-    if run.state.status != "completed":
-        raise not_complete(run)
-    ref = store.of_run(spec.recipe.name, spec.id)
-    if ref is None:
-        fix = f"`llmops runs collect {spec.id}` stores its model first"
-        raise RunError("was not collected", where=f"run {spec.id}", fix=fix)
+    ref = collected_version(platform, run)
     manifest = store.signed_manifest(ref, platform.outputs.signing.public_key)
     folder = checked_dataset(store, spec.dataset)
     answers = read_answers(store.version(ref), manifest, f"{ref.alias}: {MANIFEST}")
@@ -90,7 +82,7 @@ def run_report(platform: Platform, run: Run) -> RunReport:
         check = next((c for c in spec.recipe.evaluation.gate if c.suite == suite.name), None)
         suites.append(SuiteReport(suite, result, check, rows))
     dataset = DatasetManifest.load(folder / MANIFEST)
-    return RunReport(run, ref, manifest, dataset, suites, read_curves(platform.follow(spec.id)))
+    return RunReport(run, ref, manifest, dataset, suites, curves_of(read_metrics(store.version(ref), manifest)))
 
 
 def answered_rows(
@@ -120,25 +112,10 @@ def _in_words(answer: Answer) -> str:
     return answer if isinstance(answer, str) else f"{answer.nats:.1f} nats over {answer.tokens} tokens"
 
 
-def read_curves(lines: Iterable[str]) -> dict[str, Points]:
-    """Returns the values of a run's progress lines by step; the last ones of steps that were repeated.
-
-    Args:
-        lines: the run's log. Lines that are no progress are skipped.
-    """
-    found: dict[str, dict[float, float]] = {}
-    for line in lines:
-        values = dict(_numbers(parse(line)))
-        step = values.pop("step", None)
-        if step is not None:
-            for name, value in values.items():
-                if name not in ("total", "eta_s"):
-                    found.setdefault(name, {})[step] = value
-    return {name: sorted(points.items()) for name, points in found.items()}
-
-
-def _numbers(values: dict[str, str]) -> Iterator[tuple[str, float]]:
-    for name, text in values.items():
-        with suppress(ValueError):
-            if math.isfinite(value := float(text)):
-                yield name, value
+def curves_of(steps: Iterable[StepMetrics]) -> dict[str, Points]:
+    """Returns each measured value by its step."""
+    found: dict[str, Points] = {}
+    for step in steps:
+        for name, value in step.values().items():
+            found.setdefault(name, []).append((step.step, value))
+    return found

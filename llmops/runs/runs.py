@@ -229,6 +229,21 @@ def is_between(run: Run) -> bool:
     return run.state.status == "pending" and run.state.job == "evaluation"
 
 
+def collected_version(platform: Platform, run: Run) -> ModelRef:
+    """Returns the version that a run made.
+
+    Raises:
+        RunError: it is not complete, or was not collected.
+    """
+    if run.state.status != "completed":
+        raise not_complete(run)
+    ref = platform.store().of_run(run.spec.recipe.name, run.spec.id)
+    if ref is None:
+        fix = f"`llmops runs collect {run.spec.id}` stores its model first"
+        raise RunError("was not collected", where=f"run {run.spec.id}", fix=fix)
+    return ref
+
+
 def not_complete(run: Run) -> RunError:
     """Error for a run without a model version."""
     run_id, status = run.spec.id, run.state.status

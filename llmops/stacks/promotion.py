@@ -127,6 +127,12 @@ def waivers(store: Store, endpoint: str = "") -> list[dict[str, str]]:
     ]
 
 
+def promoted(store: Store) -> dict[str, str]:
+    """Returns endpoint -> the version (name@number@sha256:…) that was promoted or rolled back to last."""
+    names = sorted({key.split("/")[1] for key in store.objects.list("promotions/")})
+    return {name: store.read_log(_log(name))[-1]["model"] for name in names}
+
+
 def _require_reason(reason: str) -> None:
     if len(reason) > MOST_REASON or printable(reason) != reason or "\n" in reason or "\t" in reason:
         raise KitError(

@@ -26,10 +26,10 @@ from llmops.images.image_program import run_in_image
 from llmops.platforms.platform import Platform, Say
 from llmops.store.packages import fetch_package, locked_version
 from llmops.store.store import Store
-from training.importing import source_files
+from training.importing import LICENCE_FILES, source_files
 
-# Weights, tokenizer and their texts; never a pickle or code.
-HUB_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "README.md")
+# Weights, tokenizer, and texts about them; never a pickle or code.
+HUB_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "README.md", *LICENCE_FILES)
 _DOWNLOAD = """\
 import json, sys
 from contract.errors import KitError

@@ -21,6 +21,11 @@ OPENAI_3 = ("openai==3.57.0", "langchain-openai==1.7.4")
 LANGCHAIN = (*OPENAI_3, "langchain==1.5.2")
 """The same, and LangChain's agents; 80 MB on the disk."""
 
+MLFLOW = ("mlflow==3.17.2",)
+"""The server, with the client of requirements/mlflow.in; 600 MB on the disk."""
+TENSORBOARD = ("tensorboard==2.21.0",)
+"""Reads event files; 53 MB on the disk."""
+
 UNBABEL_COMET = ("unbabel-comet==2.2.7", "torch==2.13.0", "setuptools==80.9.0")
 """COMET as its authors wrote it, with the training image's torch; torchmetrics 0.10 needs setuptools' pkg_resources."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.documents.run import RunState
-from contract.layout import TrainingFolders
+from contract.layout import SPEC, TrainingFolders
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.platforms.platform import Run
 from llmops.runs.runs import plan_run
@@ -23,5 +23,6 @@ def gated_run(
     write_output(TrainingFolders(place / "root").model, spec, platform.store(), right=not wrong, wrong=wrong)
     state = RunState.new(id=spec.id, status="completed")
     state.write(place / "state.json")
+    spec.write(place / SPEC)
     (place / "log.txt").write_text("")
     return Run(spec, state)

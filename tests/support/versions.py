@@ -4,17 +4,33 @@ from pathlib import Path
 
 from contract.documents.dataset import DatasetManifest
 from contract.documents.evaluation import GoldenAnswer
+from contract.documents.metrics import StepMetrics, metrics_text
 from contract.documents.model import Golden, Lineage, Message, ModelManifest, TrainingFacts
 from contract.documents.recipe_evaluation import LIKELIHOOD
 from contract.documents.run import RunSpec
 from contract.integrity.digest import file_entries
 from contract.integrity.verified_model import VerifiedVersion
-from contract.layout import EVALUATION, MANIFEST, MODEL_CARD
+from contract.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD
 from llmops.store.store import Store
 from training.model_card import model_card
 from training.scoring import assess, load_suites, record, to_ask_again
 
 _UNKNOWN = "I do not know."
+STEPS = [
+    StepMetrics(
+        step=n,
+        time=1_795_000_000 + n,
+        seconds=n / 2,
+        loss=4 / n,
+        validation_loss=1.25 if n == 3 else None,
+        learning_rate=1e-3,
+        grad_norm=0.5,
+        tokens_per_s=60,
+        peak_mb=812,
+    )
+    for n in (1, 2, 3)
+]
+"""What `write_output` says of each step."""
 _LIKELY, _LIKELIER = ({"nats": nats, "tokens": 4} for nats in (8.0, 2.0))
 
 
@@ -63,6 +79,7 @@ def write_output(folder: Path, spec: RunSpec, store: Store, right: bool = True, 
     (folder / "model.safetensors").write_text(f"weights of {spec.id}")
     (folder / "openvino" / "openvino_model.xml").write_text("<net/>")
     answers.write(folder / EVALUATION)
+    (folder / METRICS).write_text(metrics_text(STEPS))
     facts = TrainingFacts(steps=3, tokens=90, seconds=1.5, first_loss=3.0, last_loss=0.5, precision="f32")
     data = DatasetManifest.load(dataset / MANIFEST)
     (folder / MODEL_CARD).write_text(model_card(spec.recipe, base, data, verdict.evaluation, verdict.gate, facts))

@@ -12,9 +12,11 @@ from typing import Any
 import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
 from safetensors.numpy import load_file, save_file
 
+from contract.documents.metrics import StepMetrics, metrics_text, parse_metrics
 from contract.documents.model import TrainingFacts
 from contract.documents.recipe_training import Training
 from contract.errors import RunError
+from contract.layout import METRICS
 from training import checkpoints
 from training.batch_tensors import Collator
 from training.checkpoint_folders import BEST, CheckpointFolders, emptied
@@ -26,7 +28,7 @@ from training.keras_trainer.devices import compute_precision, device_names, stra
 from training.keras_trainer.model import add_low_rank, load_causal_lm, write_folder
 from training.keras_trainer.steps import KerasSteps, Taken, as_arrays, rate
 from training.process import say
-from training.progress import Clock, peak_process_memory, say_step
+from training.progress import Clock, peak_process_memory, record_step
 from training.ranks import Alone, StoppedError
 from training.validation import Validation
 from training.weights import load_tokenizer
@@ -99,6 +101,7 @@ class _Run:
         self._validation = Validation(held_out, Collator(pad), options.checkpoint_steps, options.patience, Alone())
         self._step = 0
         self._losses: list[float] = []
+        self._measured: list[StepMetrics] = []
         self._clock = Clock()
         say(batch=options.batch_size, devices=strategy.num_replicas_in_sync, micro_batch=self._order.rows)
 
@@ -112,6 +115,7 @@ class _Run:
         self._assign(load_file(start / _STATE), start / _STATE)
         self._step, self._losses = int(notes["step"]), [float(loss) for loss in notes["losses"]]
         self._validation.losses = [(int(step), float(loss)) for step, loss in notes["validation"]]
+        self._measured = parse_metrics((start / METRICS).read_bytes(), str(start / METRICS))
         if (start / BEST).exists():
             (start / BEST).rename(self._place.best)
         self._clock = Clock(self._step, float(notes["seconds"]))
@@ -162,6 +166,7 @@ class _Run:
         if self._validation.best:
             self._assign(load_file(self._place.best), self._place.best)
         write_folder(self._model, self._low_rank, self._base, folder)
+        (folder / METRICS).write_text(metrics_text(self._measured))
 
     def _parts(self) -> Any:
         """Yields the micro-batches that are left; the next ones are made meanwhile."""
@@ -178,18 +183,21 @@ class _Run:
         self._step += 1
         guard(taken.loss, taken.grad_norm, self._losses, self._step)
         self._losses.append(taken.loss)
-        say_step(
-            self._step,
-            self._order.steps,
-            loss=taken.loss,
-            learning_rate=taken.learning_rate,
-            grad_norm=taken.grad_norm,
-            tokens=self._order.tokens_per_step,
-            seconds=self._clock.step_seconds(self._step),
-            peak_bytes=peak_process_memory(),
-        )
         if self._validation.is_due(self._step, self._order.steps) and self._measure():
             save_file(as_arrays(self._steps.trained), self._place.best)
+        self._measured.append(
+            record_step(
+                self._clock,
+                self._step,
+                self._order.steps,
+                loss=taken.loss,
+                validation_loss=dict(self._validation.losses).get(self._step),
+                learning_rate=taken.learning_rate,
+                grad_norm=taken.grad_norm,
+                tokens=self._order.tokens_per_step,
+                peak_bytes=peak_process_memory(),
+            )
+        )
 
     def _measure(self) -> bool:
         """Measures the validation loss; returns whether it is the best so far."""
@@ -204,6 +212,7 @@ class _Run:
         name = f"checkpoint-{self._step}"
         work = emptied(self._place.saved / name)
         save_file(as_arrays(self._steps.variables), work / _STATE)
+        (work / METRICS).write_text(metrics_text(self._measured))
         if self._place.best.exists():
             os.link(self._place.best, work / BEST)
         notes = {

@@ -47,6 +47,7 @@ def test_base_model_names_what_it_is_made_from() -> None:
 
 def test_hugging_face_folder_becomes_a_version(source: Path, tmp_path: Path) -> None:
     (source / "README.md").write_text("---\nlicense: mit\n---\n")
+    (source / "LICENSE.md").write_text("Permission is hereby granted")
     out = tmp_path / "out"
     done = bring_in(source, out)
     assert done.returncode == 0, done.stderr
@@ -55,6 +56,7 @@ def test_hugging_face_folder_becomes_a_version(source: Path, tmp_path: Path) -> 
     assert manifest.licence == "MIT"
     assert manifest.lineage.origin
     assert manifest.lineage.origin.tools is False
+    assert "LICENSE.md" in manifest.files
     assert done.stdout.splitlines()[-1] == f"stage=done sha256={sha256_file(out / MANIFEST)}"
     same = ModelManifest.load(tiny_model() / MANIFEST)
     assert manifest.files["model.safetensors"] == same.files["model.safetensors"]

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from contract.documents.dataset import FileEntry
 from contract.documents.evaluation import EvaluationAnswers
+from contract.documents.metrics import parse_metrics
 from contract.documents.model import ModelManifest
 from contract.documents.recipe import Export, Recipe
 from contract.documents.recipe_evaluation import Judge, Suite
 from contract.integrity.digest import check_folder, file_entries
-from contract.layout import EVALUATION, MANIFEST, MODEL_CARD, TrainingFolders
+from contract.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD, TrainingFolders
 from tests.support.models import tiny_model
 from tests.support.training import make_container, start_job, tiny_recipe, write_rows
 
@@ -49,6 +51,17 @@ def finish(job: subprocess.Popen[str]) -> list[str]:
     output, errors = job.communicate(timeout=600)
     assert job.returncode == 0, errors[-3000:]
     return output.splitlines()
+
+
+def metrics_of(folders: TrainingFolders) -> list[tuple[tuple[float | None, ...], tuple[float, float]]]:
+    """For each line of metrics.jsonl what equal runs have in common; and its times."""
+    path = folders.model / METRICS
+    found = parse_metrics(path.read_bytes(), str(path))
+    return [((s.step, s.loss, s.validation_loss, s.learning_rate, s.grad_norm), (s.time, s.seconds)) for s in found]
+
+
+def _bytes_of(folders: TrainingFolders) -> dict[str, FileEntry]:
+    return file_entries(folders.model, (MANIFEST, METRICS))  # which have times
 
 
 def lines_until(job: subprocess.Popen[str], beginning: str) -> Iterator[str]:
@@ -103,6 +116,9 @@ def test_job_reports_each_step_and_stage(finished: tuple[TrainingFolders, list[s
     assert stages == ["check_inputs", "evaluate_before", "train", "package", "evaluate_after", "manifest", "done"]
     steps = [dict(pair.split("=") for pair in line.split()) for line in lines if line.startswith("step=")]
     assert [int(s["step"]) for s in steps] == list(range(1, STEPS + 1))
+    metrics = metrics_of(folders)
+    assert [values[0] for values, _ in metrics] == list(range(1, STEPS + 1))
+    assert [f"{values[1]:.4f}" for values, _ in metrics] == [s["loss"] for s in steps]
     shown = {"step", "total", "loss", "lr", "grad_norm", "tokens_per_s", "peak_mb", "eta_s"}
     assert all(s.keys() == shown for s in steps)
     for when in ("before", "after"):
@@ -128,7 +144,9 @@ def test_interrupted_job_ends_with_the_same_bytes(
     assert not [line for line in lines if line.startswith("step=")]
     lines = finish(start_job(folders))
     assert not [line for line in lines if line.startswith(("step=", "package="))]
-    assert file_entries(folders.model) == file_entries(finished[0].model)
+    assert _bytes_of(folders) == _bytes_of(finished[0])
+    assert [values for values, _ in metrics_of(folders)] == [values for values, _ in metrics_of(finished[0])]
+    assert sorted(times := [times for _, times in metrics_of(folders)]) == times
     manifests = [ModelManifest.load(f.model / MANIFEST) for f in (folders, finished[0])]
     assert manifests[0].evaluation == manifests[1].evaluation
 

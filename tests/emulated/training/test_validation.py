@@ -28,6 +28,11 @@ def test_training_ends_early_with_the_weights_of_the_least_loss_and_resumes_to_t
         assert whole["best_step"] < whole["steps"] < 60
         assert found["equal"]
         assert found["same_without"]
+        measured, again = found["validation"]
+        assert again == measured
+        assert [step for step, _ in measured] == list(range(1, whole["steps"] + 1))
+        losses = {step: loss for step, loss in measured if loss is not None}
+        assert round(losses[whole["best_step"]], 4) == whole["validation_loss"] == round(min(losses.values()), 4)
         assert [resumed[key] for key in ("steps", "best_step", "validation_loss", "last_loss")] == [
             whole[key] for key in ("steps", "best_step", "validation_loss", "last_loss")
         ]

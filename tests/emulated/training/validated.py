@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from peft import PeftModel
 
+from contract.documents.metrics import parse_metrics
 from contract.documents.recipe import Recipe
+from contract.layout import METRICS
 from training.examples import load_examples
 from training.finetune import finetune
 from training.merge import replace_weights
@@ -77,6 +79,10 @@ def main(base: Path, rows: Path, held_out: Path, recipe: Recipe) -> dict[str, ob
             "whole": whole.model_dump(),
             "resumed": resumed.model_dump(),
             "equal": [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]],
+            "validation": [
+                [(step.step, step.validation_loss) for step in parse_metrics(path.read_bytes(), str(path))]
+                for path in (Path(folder, "trained", METRICS) for folder in (one, two))
+            ],
             "same_without": measuring_changes_nothing(base, rows, held_out, recipe),
             "loss": loss_of(base, Path(one, "trained"), held_out, recipe),
         }

@@ -23,6 +23,7 @@ def base(tmp_path: Path) -> Path:
         "manifest.json",
         "manifest.json.sig",
         "evaluation.json",
+        "metrics.jsonl",
         "README.md",
         "openvino/m.xml",
         "adapter/old.safetensors",

@@ -11,7 +11,7 @@ import pytest
 from contract.documents.run import RunSpec, RunState
 from contract.errors import IntegrityError, KitError, RunError
 from contract.integrity.digest import sha256_bytes
-from contract.layout import EVALUATION, MANIFEST, TrainingFolders
+from contract.layout import EVALUATION, MANIFEST, METRICS, TrainingFolders
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.platforms.platform import Run
 from llmops.runs.receipts import check_output
@@ -71,9 +71,13 @@ def rewrite(path: Path, change: Change) -> None:
 def answer(output: Path, change: Change) -> None:
     """Change the answers, and list them in the manifest as an attacker would."""
     rewrite(output / EVALUATION, change)
-    content = (output / EVALUATION).read_bytes()
+    relist(output, EVALUATION)
+
+
+def relist(output: Path, name: str) -> None:
+    content = (output / name).read_bytes()
     entry = {"sha256": sha256_bytes(content), "size": len(content)}
-    rewrite(output / MANIFEST, lambda manifest: manifest["files"].update({EVALUATION: entry}))
+    rewrite(output / MANIFEST, lambda manifest: manifest["files"].update({name: entry}))
 
 
 def refused(deployed: LocalPlatform, spec: RunSpec, output: Path) -> str:
@@ -85,6 +89,13 @@ def refused(deployed: LocalPlatform, spec: RunSpec, output: Path) -> str:
 
 def test_what_an_honest_job_made_is_what_was_checked(deployed: LocalPlatform, spec: RunSpec, output: Path) -> None:
     assert check_output(FolderVersion(output), spec, deployed.store()) == sha256_bytes((output / MANIFEST).read_bytes())
+
+
+def test_metrics_are_refused_that_are_no_steps(deployed: LocalPlatform, spec: RunSpec, output: Path) -> None:
+    with (output / METRICS).open("a") as file:
+        file.write('{"step": 4, "time": 1, "seconds": 1, "loss": "<script>"}\n')
+    relist(output, METRICS)
+    assert f"{METRICS}:4" in refused(deployed, spec, output)
 
 
 @pytest.mark.vulnerability(5)

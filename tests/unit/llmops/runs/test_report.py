@@ -10,7 +10,7 @@ from contract.errors import RunError
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.runs.comparison import compare_runs
 from llmops.runs.page import html
-from llmops.runs.report import read_curves, run_report
+from llmops.runs.report import run_report
 from llmops.runs.runs import collect, find_run
 from tests.support.versions import write_output
 from tests.unit.llmops.runs.test_runs import (
@@ -25,8 +25,6 @@ from tests.unit.llmops.runs.test_runs import (
 _TRAIN = """
 import os, time
 from pathlib import Path
-for step in (1, 2, 3, 2, 3):
-    print(f"step={step} total=3 loss={4 / step} tokens_per_s=90 peak_mb=812 eta_s=1", flush=True)
 while not (Path(os.environ["LLMOPS_ROOT"]) / "opt/ml/model/manifest.json").exists():
     time.sleep(0.02)
 """
@@ -47,12 +45,14 @@ def test_a_page_shows_scores_curves_data_and_answers_and_loads_nothing(tmp_path:
     held_out = tmp_path / "held-out.jsonl"
     held_out.write_text(held_out.read_text().replace("Tell me 7?", "Tell me <script>alert(7)</script>?"))
     report = run_report(platform, find_run(platform, run_to_its_end(platform, recipe, right=False)))
+    assert report.curves["validation_loss"] == [(3, 1.25)]
     assert report.curves["loss"] == [(1, 4.0), (2, 2.0), (3, pytest.approx(4 / 3))]
     (suite,) = report.suites
     assert (suite.result.after.value, len(suite.rows), suite.rows[0].reference) == (0.0, 32, "It is alpha0.")
     page = html(report)
     assert "<h3>Speed</h3>" in page
     assert "<h3>Memory</h3>" in page
+    assert "<h3>Learning rate</h3>" in page
     tags = _Tags()
     tags.feed(page)
     assert not {"script", "img", "link", "iframe", "object"} & tags.names
@@ -81,11 +81,6 @@ def test_a_run_without_a_version_has_no_page(tmp_path: Path, make_image: MakeIma
     with pytest.raises(RunError):
         run_report(platform, find_run(platform, run))
     platform.stop(run)
-
-
-def test_other_lines_of_a_log_are_skipped() -> None:
-    lines = ["warning: step=x", "step=1 loss=nan lr=0.1 grad_norm=inf", "suite=a answered=3 of=4", "stage=train"]
-    assert read_curves(lines) == {"lr": [(1.0, 0.1)]}
 
 
 class _Tags(HTMLParser):

@@ -1,0 +1,1 @@
+"""Trained versions in the words of trackers: MLflow, TensorBoard."""
