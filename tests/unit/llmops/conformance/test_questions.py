@@ -24,7 +24,7 @@ from llmops.conformance.questions import (
 from llmops.data.build import build_dataset
 from serving.openai import parse_chat
 from tests.support.checkout import CHECKOUT
-from tests.support.training import tiny_recipe
+from tests.support.training import tiny_recipe, write_rows
 
 PLAIN = "{% for message in messages %}<{{ message.role }}>{{ message.content }}{% endfor %}"
 
@@ -84,9 +84,12 @@ def test_a_recipes_own_questions_are_asked_with_their_tools(tmp_path: Path) -> N
         for n in range(5)
     ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row | {"expect": ["7"]}) + "\n" for row in rows))
-    recipe = tiny_recipe().model_copy(
-        update={"data": Data(sources=[DataSource(source="rows.jsonl", split="test", licence="MIT")])}
-    )
+    write_rows(tmp_path / "trained")
+    sources = [
+        DataSource(source="trained/rows.jsonl", licence="MIT"),
+        DataSource(source="rows.jsonl", split="test", licence="MIT"),
+    ]
+    recipe = tiny_recipe().model_copy(update={"data": Data(sources=sources)})
     build_dataset(recipe, tmp_path, tmp_path / "dataset")
     found = questions_of(recipe, tmp_path / "dataset")
     assert len(found) == 3
