@@ -11,7 +11,7 @@ from preparation.daft_engine import OnDaft
 
 def test_lines_come_in_order_though_files_and_row_groups_overlap(tmp_path: Path) -> None:
     data = Data.model_validate({"sources": [{"source": "rows.jsonl"}]})
-    engine = OnDaft(data, tmp_path, str, work=tmp_path / "work", workers=1, tokenizer=None, ner=None, say=str)
+    engine = OnDaft(data, tmp_path, str, work=tmp_path / "work", workers=1, tokenizer=None, ner=None, say=print)
     (tmp_path / "examined").mkdir()
     for name, numbers in (("b", [1, 0, 6, 2, 9, 11]), ("a", [8, 3, 4, 5, 12, 10, 7])):
         lines = ["" if number == 4 else f"line {number}" for number in numbers]

@@ -70,7 +70,12 @@ def test_all_text_of_a_row_is_seen_and_replaced_within_its_structure() -> None:
                     {"role": "assistant", "content": "C"},
                 ],
                 "rejected": "R me@x",
-                "tools": [{"type": "function", "function": {"name": "mail", "description": "D"}}],
+                "tools": [
+                    {
+                        "type": "function",
+                        "function": {"name": "mail", "description": "D", "parameters": {"type": "object"}},
+                    }
+                ],
                 "note": {"by": ["N me@x"]},
             }
         ),

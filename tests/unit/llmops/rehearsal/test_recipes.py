@@ -76,7 +76,7 @@ def test_it_asks_a_golden_question_that_stands_alone() -> None:
     ]
     system = Message(role="system", content="Short.")
     golden = [
-        Golden(messages=turns[:1]),
+        Golden(messages=turns[:1], expect=[]),
         Golden(messages=turns, expect=["x"]),
         Golden(messages=[system, turns[2]], expect=["y"]),
     ]
