@@ -71,7 +71,10 @@ def _weights(**changed: Any) -> Callable[[Path], None]:
 
 
 def _json(name: str, content: Any) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_text(json.dumps(content)) and None
+    def write(folder: Path) -> None:
+        (folder / name).write_text(json.dumps(content))
+
+    return write
 
 
 def _empty(folder: Path) -> None:
