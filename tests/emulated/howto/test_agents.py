@@ -11,6 +11,7 @@ from tests.emulated.howto.conftest import Site
 from tests.support.agents import access_of, require_agents_work, version_folder
 from tests.support.demo import Demo
 
+pytestmark = pytest.mark.long  # as the recipe's demo, which it takes the version of
 PUT = """\
 import sys
 from pathlib import Path

@@ -2,9 +2,12 @@
 
 import os
 
+import pytest
+
 from tests.support.agents import access_of, require_agents_work
 from tests.support.demo import Demo
 
+pytestmark = pytest.mark.long  # it trains for ten minutes on two idle cores
 LLMOPS = ".venv/bin/llmops --stack demo-assistant"
 
 
