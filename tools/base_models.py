@@ -32,8 +32,7 @@ describe, as trl has no copy. What a template refuses is refused by the row's li
 ## Training and serving
 
 Every architecture is trained by `sft`, `dpo` and `pretrain`, with `lora`, `qlora` and all weights; packed rows have the
-loss of padded ones, and a merged adapter has the bytes of peft's. **But Qwen 2.5 with `qlora` fails on processors**:
-bitsandbytes 0.50 adds the biases of its projections in place ("a view of a leaf Variable"); GPUs were not tried.
+loss of padded ones, and a merged adapter has the bytes of peft's. GPUs were not tried.
 The test of this section has not passed as a whole yet. Greedy answers in f32 are those of transformers'
 `generate`, with each engine that has a ✓.
 
