@@ -45,6 +45,13 @@ one is what `training.framework: tensorflow` takes (`contract/keras_families.py`
 their configuration. An architecture without OpenVINO's form is imported without it, and served by `transformers` or
 vLLM.
 
+## Memory
+
+`models import --check` works it out from the model's own configuration. For Llama 3.1 8B with rows of 512 tokens, the
+smallest machines of those it compares are one T4 of 16 GB for `qlora`, one A10G of 24 GB for `lora`, and eight A100 of
+80 GB for all weights (`tests/emulated/llmops/test_import_check.py`). Other families are not listed, as no test has
+their published configuration with its chat template. No GPU was there to measure it on.
+
 ## Not in the table
 
 - Other causal language models take the same code; whether they train and convert was not tried.
