@@ -30,6 +30,7 @@ def build_model(base: Path, options: Training, precision: Precision, device: Any
         return load_model(base)
     quantized = _quantization(precision, device) if options.adapter == "qlora" else {}
     model = load_model(base, torch_dtype(precision), **quantized)
+    _keep_differentiable(model)
     set_seed(options.seed)
     return with_adapter(model, options)
 
@@ -66,6 +67,15 @@ def empty_model(config: Any, dtype: Any) -> Any:
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     model.tie_weights()  # accelerate parts them
     return model
+
+
+def _keep_differentiable(model: Any) -> None:
+    """Keeps bitsandbytes from packing 4-bit weights anew for processors with AVX512-BF16, in the first pass without
+    gradients: from then on its product has no backward pass (`matmul_4bit`, 0.50), and scales are rounded to bf16.
+    """
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def _quantization(precision: Precision, device: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from contract.documents.recipe import BaseModelSource
 from contract.errors import KitError
 from contract.integrity.object_keys import fault
 from llmops.images.image_program import run_in_image
-from llmops.plan.machines import A10G, A100_40, A100_80, T4, Gpu
+from llmops.plan.machines import A10G, A100_40, A100_80, T4
 from llmops.platforms.platform import Say
 from llmops.store.importing import find_source, hub_environ, work_folder
 from training.openvino_form import MOST_PARAMETERS
@@ -29,7 +29,16 @@ _SMALL_FILES = (
 )
 _LARGEST_FILE = 4_000_000
 """Bytes of a file that is fetched for a check."""
-_GPUS: tuple[tuple[Gpu, int], ...] = ((T4, 1), (A10G, 1), (A100_40, 1), (A100_80, 1), (A100_80, 8))
+MACHINES = tuple(
+    MachineMemory(
+        name=f"{count} x {gpu.name} {gpu.gigabytes} GB".removeprefix("1 x "),
+        gpus=count,
+        memory=gpu.memory,
+        bf16=gpu.bf16_tflops is not None,
+    )
+    for gpu, count in ((T4, 1), (A10G, 1), (A100_40, 1), (A100_80, 1), (A100_80, 8))
+)
+"""For which memory is estimated, from the smallest."""
 _LIST = """\
 import json, sys
 from pathlib import Path
@@ -113,15 +122,21 @@ def check_import(wanted: BaseModelSource, say: Say, relative_to: Path) -> Import
         elif kind == "folder":
             listing = _of_folder(find_source(relative_to / Path(place).expanduser()), outline)
         else:
-            raise KitError(
-                f"a {kind} has no small files that tell of the model",
-                where=wanted.source,
-                fix="import it: the import checks it, and stores nothing that it refuses",
-            )
+            raise _refusal(kind, wanted.source)
         _stand_in_for_the_rest(listing, outline)
         model = _ask(outline, work, say)
         licence = wanted.licence or listing.licence or _stated_licence(outline)
     return _judged(wanted.source, model, listing, licence)
+
+
+def _refusal(kind: str, source: str) -> KitError:
+    if kind == "store":
+        return KitError("a stored model was judged when it was imported", where=source, fix="leave out --check")
+    return KitError(
+        "--check reads a model's small files before its weights are fetched, and a package comes as one file",
+        where=source,
+        fix="leave out --check: the import judges a package after its download, and stores nothing that it refuses",
+    )
 
 
 def _of_hub(repository: str, revision: str, outline: Path, work: Path, say: Say) -> _Listing:
@@ -154,18 +169,11 @@ def _stand_in_for_the_rest(listing: _Listing, outline: Path) -> None:
 def _ask(outline: Path, work: Path, say: Say) -> ModelCheck:
     """Runs the check in the training image's environment, because it needs torch, which this one lacks."""
     asked, answered = work / "request.json", work / "check.json"
-    machines = [_machine(gpu, count) for gpu, count in _GPUS]
-    asked.write_text(CheckRequest(machines=machines).model_dump_json())
+    asked.write_text(CheckRequest(machines=list(MACHINES)).model_dump_json())
     say("trying its chat template, and tracing steps of its configuration; no weight is read")
     command = ("training", "-m", "training", "check", outline, asked, answered)
     run_in_image(*command, label="check", work=work, say=say, what="the check ended")
     return ModelCheck.model_validate_json(answered.read_text())
-
-
-def _machine(gpu: Gpu, count: int) -> MachineMemory:
-    name = f"{gpu.name} {gpu.gigabytes} GB"
-    label = f"{count} x {name}" if count > 1 else name
-    return MachineMemory(name=label, gpus=count, memory=gpu.memory, bf16=gpu.bf16_tflops is not None)
 
 
 def _stated_licence(outline: Path) -> str:

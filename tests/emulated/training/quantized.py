@@ -2,7 +2,8 @@
 
 python quantized.py BASE ROWS RECIPE
     -> {"linear": kinds of the frozen linear layers, "head": the head's, "frozen": dtypes of weights that are not
-        trained, "trained": those of the others, "losses": [first, last] of the training, "versions": mean loss on the
+        trained, "trained": those of the others, "learns": whether all of the latter have the same gradients before and
+        after a pass of evaluation, "losses": [first, last] of the training, "versions": mean loss on the
         rows of [the base model, the merged version], in bf16}
 """
 
@@ -10,6 +11,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from training.process import prepare_process
 
@@ -27,6 +29,20 @@ from training.objectives import TokenLoss  # noqa: E402
 from training.weights import load_model, load_tokenizer  # noqa: E402
 
 
+def gradients(model: Any, batch: Any) -> list[torch.Tensor]:
+    """Of the trained weights."""
+    model.train()
+    model.zero_grad()
+    TokenLoss().total(model, batch).backward()
+    return [p.grad.clone() for p in model.parameters() if p.requires_grad]
+
+
+def evaluate(model: Any, batch: Any) -> None:
+    model.eval()
+    with torch.no_grad():
+        TokenLoss().total(model, batch)
+
+
 def main(base: Path, rows: Path, recipe: Recipe) -> dict[str, object]:
     """Train, merge and measure."""
     options, prompt = recipe.training, recipe.serving.system_prompt
@@ -39,6 +55,9 @@ def main(base: Path, rows: Path, recipe: Recipe) -> dict[str, object]:
         merge(base, work / "trained", work / "version")
         examples = load_examples(rows, load_tokenizer(base), options, prompt, work / "rows.arrow")
         batch = Collator(0)([examples[i] for i in range(len(examples))])
+        before = gradients(model, batch)
+        evaluate(model, batch)
+        after = gradients(model, batch)
         versions = [load_model(folder, torch.bfloat16) for folder in (base, work / "version")]
         with torch.inference_mode():
             losses = [float(TokenLoss().total(each, batch)) / TokenLoss().items(batch) for each in versions]
@@ -47,6 +66,7 @@ def main(base: Path, rows: Path, recipe: Recipe) -> dict[str, object]:
         "head": type(model.get_output_embeddings()).__name__,
         "frozen": sorted({str(p.dtype) for p in model.parameters() if not p.requires_grad}),
         "trained": sorted({str(p.dtype) for p in model.parameters() if p.requires_grad}),
+        "learns": all(map(torch.equal, before, after)),
         "losses": [facts.first_loss, facts.last_loss],
         "versions": losses,
     }

@@ -14,6 +14,7 @@ def test_an_adapter_beside_4_bit_weights_improves_the_original_ones(tmp_path: Pa
     assert (found["linear"], found["head"]) == (["Linear4bit"], "Linear")
     assert found["frozen"] == ["torch.bfloat16", "torch.uint8"]
     assert found["trained"] == ["torch.float32"]
+    assert found["learns"]
     first, last = found["losses"]
     before, after = found["versions"]
     assert last < first - 1
