@@ -13,7 +13,7 @@ PYTHON_IN_VENV := .venv/bin/python
 CLOUD ?= aws
 RECIPE ?= chatbot
 # Other recipes collect packages, and score translations.
-DEMO_NEEDS := $(if $(filter chatbot,$(RECIPE)),kit,data)
+DEMO_NEEDS := $(if $(filter chatbot chatbot-tf,$(RECIPE)),kit,data)
 PROJECTS := pyproject.toml hosting/pyproject.toml twins/pyproject.toml
 
 help: ## Explain the targets

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from contract.layout import TrainingFolders
+from contract.documents.metrics import parse_metrics
+from contract.layout import METRICS, TrainingFolders
 from tests.support.models import tensorflow_python, tiny_model
 from tests.support.training import make_container, script_result, start_job, tiny_recipe, write_rows
 
@@ -80,8 +81,11 @@ def test_interrupted_jobs_end_with_the_same_bytes(found: Found, tmp_path: Path) 
         output, errors = job.communicate(timeout=900)
     assert job.returncode == 0, errors[-3000:]
     assert f"resume=checkpoint-{stopped}\nstep={stopped + 1} " in output
-    whole = found.folder / "out" / "1-whole" / "trained" / "model.safetensors"
-    assert (folders.model / "model.safetensors").read_bytes() == whole.read_bytes()
+    whole = found.folder / "out" / "1-whole" / "trained"
+    assert (folders.model / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    measured, expected = (parse_metrics((f / METRICS).read_bytes(), METRICS) for f in (folders.model, whole))
+    assert [(each.step, each.loss) for each in measured] == [(each.step, each.loss) for each in expected]
+    assert [each.step for each in measured] == list(range(1, 13))
     for name in ("tokenizer.json", "chat_template.jinja", "generation_config.json"):
         assert (folders.model / name).read_bytes() == (tiny_model() / name).read_bytes()
 

@@ -27,7 +27,7 @@ def test_a_name_without_a_demo_is_told_those_with_one(name: str, capsys: pytest.
     assert said.startswith(
         f"recipes/{name}.yaml: {'has no page.questions' if name == 'rehearsal' else 'does not exist'}"
     )
-    assert "RECIPE=NAME with one of assistant, chatbot, " in said
+    assert "RECIPE=NAME with one of assistant, chatbot-tf, chatbot, translation" in said
     assert "translation" in said.partition("fix: ")[2]
     assert "8b" not in said
 

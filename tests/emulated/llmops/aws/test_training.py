@@ -34,6 +34,7 @@ from tests.support.twin_keys import asked
 from tests.support.yes_rows import write_yes_rows
 
 PRICED = "ml.g5.xlarge"
+CHECKPOINT = "*checkpoints/*/checkpoint-*/complete.json"
 
 
 @dataclass
@@ -179,29 +180,40 @@ def _sagemaker(world: World) -> Any:
         return boto3.client("sagemaker", region_name="us-east-1")
 
 
-def test_a_trainer_of_the_users_trains_in_a_job_of_its_own(world: World) -> None:
-    folder = world.stack.folder
-    shutil.copytree(CHECKOUT / "examples/own_trainer", folder / "own_trainer")
-    own = RECIPE.replace("epochs: 12", "epochs: 4").replace("name: chatbot", "name: own-chat").partition("  gate: ")[0]
-    trainer = "export: {openvino: false}\ntrainer: {image: folder:own_trainer, command: [python, -m, own_trainer]}\n"
-    (folder / "own.yaml").write_text(own + trainer)
-    run = world.kit.json("train", "own.yaml", "--detach", "--spot")["run"]
-    job = f"{world.platform.aws.job_prefix}-{run}"
+@pytest.mark.parametrize(
+    ("name", "added", "program"),
+    [
+        ("own-chat", "trainer: {image: folder:own_trainer, command: [python, -m, own_trainer]}\n", "own_trainer"),
+        ("keras-chat", "", "training.keras_trainer"),
+    ],
+)
+def test_another_trainer_trains_in_a_job_of_its_own(world: World, name: str, added: str, program: str) -> None:
+    """A trainer of the user's; and TensorFlow, whose spot instances are taken back at its first checkpoint."""
+    folder, keras = world.stack.folder, not added
+    recipe = RECIPE.replace("name: chatbot", f"name: {name}").partition("  gate: ")[0]
+    recipe = recipe.replace("{epochs: 12", "{framework: tensorflow, epochs: 12" if keras else "{epochs: 4")
+    (folder / f"{name}.yaml").write_text(f"{recipe}export: {{openvino: false}}\n{added}")
+    shutil.copytree(CHECKOUT / "examples/own_trainer", folder / "own_trainer", dirs_exist_ok=True)
+    if keras:
+        world.account.fault("spot_reclaim", job=f"*{name}*", after_file=CHECKPOINT, times=1)
+    run = world.kit.json("train", f"{name}.yaml", "--detach", "--spot")["run"]
+    job, steps = f"{world.platform.aws.job_prefix}-{run}", 72 if keras else 24
     text = world.kit.run("runs", "follow", run)
-    assert "step=24 total=24 loss=" in text
+    assert f"step={steps} total={steps} loss=" in text
     assert text.index("it is complete") < text.index("stage=evaluate_before") < text.rindex("it is complete")
-    assert "stage=train\n" not in text
-    described = [_sagemaker(world).describe_training_job(TrainingJobName=name) for name in (job, f"{job}-2")]
+    assert text.count("stage=train\n") == 2 * keras
+    assert ("its spot instances were taken back" in text, "\nresume=checkpoint-" in text) == (keras, keras)
+    described = [_sagemaker(world).describe_training_job(TrainingJobName=each) for each in (job, f"{job}-2")]
     assert [each["AlgorithmSpecification"].get("ContainerEntrypoint") for each in described] == [
-        ["python", "-m", "own_trainer"],
+        ["python", "-m", program],
         None,
     ]
-    ref = world.platform.store().of_run("own-chat", run)
+    ref = world.platform.store().of_run(name, run)
     assert ref is not None
     manifest = world.platform.store().manifest(ref)
     assert manifest.lineage.trainer == described[0]["AlgorithmSpecification"]["TrainingImage"]
     assert manifest.training is not None
-    assert manifest.training.steps == 24
+    assert manifest.training.steps == steps
 
 
 @pytest.mark.vulnerability(5)

@@ -45,6 +45,7 @@ CLUSTERS = {
 class World:
     """A stack whose store has the tiny model and a dataset of its recipe."""
 
+    home: Path
     platform: AzurePlatform
     recipe: Recipe
     dataset: str
@@ -91,7 +92,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             dataset_folder = folder / "dataset"
             build_dataset(recipe, folder / "data", dataset_folder)
             store = made.store()
-            yield World(made, recipe, store.put_dataset(dataset_folder), store.put_model(tiny_model(), made.sign))
+            dataset = store.put_dataset(dataset_folder)
+            yield World(home, made, recipe, dataset, store.put_model(tiny_model(), made.sign))
     finally:
         control.reset(home)
 
@@ -119,16 +121,24 @@ def test_a_run_tells_everything_and_its_model_is_signed_and_stored(world: World,
     assert json.dumps(request)
 
 
-def test_a_trainer_of_the_users_trains_in_a_job_of_its_own(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("keras", [False, True], ids=["own", "keras"])
+def test_another_trainer_trains_in_a_job_of_its_own(world: World, tmp_path: Path, keras: bool) -> None:
+    """A trainer of the user's; and TensorFlow, whose spot node is taken back at its first checkpoint."""
     folder = shutil.copytree(CHECKOUT / "examples/own_trainer", tmp_path / "own_trainer")
     own = Trainer(image=f"folder:{folder}", command=["python", "-m", "own_trainer"])
-    recipe = world.recipe.model_copy(update={"trainer": own, "export": Export(openvino=False)})
+    training = world.recipe.training.model_copy(update={"framework": "tensorflow"})
+    trained_by = {"training": training} if keras else {"trainer": own}
+    recipe = world.recipe.model_copy(update={**trained_by, "export": Export(openvino=False)})
     trainer = find_trainer(world.platform, recipe, tmp_path / "recipe.yaml", lambda _: None)
-    spec = world.spec().model_copy(update={"recipe": recipe, "trainer": trainer})
+    spec = world.spec(spot=keras).model_copy(update={"recipe": recipe, "trainer": trainer})
+    if keras:
+        taken = {"job": f"*{spec.id}*", "after_file": "*checkpoints/*/checkpoint-*/complete.json", "times": 1}
+        control.add_fault(world.home, "spot_reclaim", taken)
     lines = world.completed(spec)
     assert any(line.startswith("step=36 total=36 loss=") for line in lines)
     assert "stage=evaluate_after" in lines
-    assert "stage=train" not in lines
+    assert lines.count("stage=train") == 2 * keras
+    assert any(line.startswith("resume=checkpoint-") for line in lines) == keras
     ref = collect(world.platform, find_run(world.platform, spec.id), lambda _: None)
     manifest = world.platform.store().manifest(ref)
     assert trainer is not None
