@@ -65,7 +65,7 @@ class Kit:
     def run(self, *arguments: str, code: int = 0) -> str:
         """Run a command to its end; what it printed."""
         process = self.start(*arguments)
-        text, _ = process.communicate(timeout=900)
+        text, _ = process.communicate(timeout=3600)
         assert process.returncode == code, f"llmops {' '.join(arguments)}: {process.returncode}\n{text}"
         assert "Traceback" not in text
         return text
