@@ -165,7 +165,9 @@ def test_the_best_way_that_works_is_taken_and_why_not_a_better_one_is_told(folde
         (folder / "read" / "rows.jsonl").chmod(0o600)
         way = confinement.find_way(program, PYTHON, user, folder / "document")
         assert (way.keeps_secrets, way.why_not) == (False, f"{folder}/read/rows.jsonl is out of reach")
-        assert confinement.find_way(program, PYTHON, 0, folder / "document").why_not.startswith("root may not give files")
+        assert confinement.find_way(program, PYTHON, 0, folder / "document").why_not.startswith(
+            "root may not give files"
+        )
 
 
 def test_everything_has_a_user_of_its_own() -> None:
