@@ -17,6 +17,7 @@ CONFIG = {"architectures": ["LlamaForCausalLM"], "num_attention_heads": 4, "voca
 TOKENS = {"model": {"vocab": {"a": 0, "b": 1}, "merges": ["a b"]}, "added_tokens": [{"id": 2, "content": "<s>"}]}
 WEIGHTS = {"embed.weight": np.ones((3, 2), np.float32), "head.weight": np.zeros((3, 2), np.float16)}
 FACTS = {"steps": 2, "tokens": 9, "seconds": 1.0, "first_loss": 2.0, "last_loss": 1.0, "precision": "f32"}
+STEP = {"step": 1, "time": 1764403200, "seconds": 7.5, "loss": 0.71}
 
 
 def write_folder(folder: Path, **config: Any) -> Path:
@@ -50,6 +51,7 @@ def test_a_folder_as_trainers_write_it_passes(base: Path, trained: Path) -> None
     (trained / "checkpoint-1").mkdir()
     assert check_trained(trained, base) is None
     (trained / "training.json").write_text(json.dumps(FACTS))
+    (trained / "metrics.jsonl").write_text("".join(json.dumps(STEP | {"step": step}) + "\n" for step in (1, 3)))
     facts = check_trained(trained, base)
     assert facts is not None
     assert facts.steps == 2
@@ -72,6 +74,11 @@ def _weights(**changed: Any) -> Callable[[Path], None]:
 
 def _json(name: str, content: Any) -> Callable[[Path], None]:
     return lambda folder: (folder / name).write_text(json.dumps(content)) and None
+
+
+def _metrics(*steps: Any) -> Callable[[Path], None]:
+    text = "".join(json.dumps(step) + "\n" for step in steps)
+    return lambda folder: (folder / "metrics.jsonl").write_text(text) and None
 
 
 def _empty(folder: Path) -> None:
@@ -122,6 +129,8 @@ def _adapter(folder: Path) -> None:
         (_json("tokenizer.json", TOKENS | {"added_tokens": []}), "has other tokens"),
         (_json("tokenizer.json", TOKENS | {"model": {"vocab": {"a": 0, "b": 1}, "merges": []}}), "has other merges"),
         (lambda folder: (folder / "chat_template.jinja").write_text("other"), "is another chat template"),
+        (_metrics(STEP, STEP), r"metrics\.jsonl:2: step 1 comes after step 1"),
+        (_metrics(STEP, STEP | {"step": 2, "loss": "low"}), r"metrics\.jsonl:2: loss: "),
         (_json("training.json", FACTS | {"precision": "int4"}), r"training\.json: precision: "),
         (_json("training.json", FACTS | {"last_loss": float("nan")}), r"training\.json: last_loss: is nan"),
     ],
