@@ -27,7 +27,7 @@ def main() -> None:
     options, began, stops, measured, tokens = recipe["training"], time.monotonic(), [], [], 0
     signal.signal(signal.SIGTERM, lambda *_: stops.append(True))
     tokenizer = AutoTokenizer.from_pretrained(at["base_model"])
-    model = AutoModelForCausalLM.from_pretrained(at["base_model"], dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(at["base_model"], dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options["learning_rate"], weight_decay=0)
     split = json.loads((at["dataset"] / "manifest.json").read_text())["splits"]["train"]
     lines = parquet.read_table(at["dataset"] / split)["row"].to_pylist()

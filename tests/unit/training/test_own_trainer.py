@@ -51,7 +51,7 @@ def test_a_folder_as_trainers_write_it_passes(base: Path, trained: Path) -> None
     (trained / "checkpoint-1").mkdir()
     assert check_trained(trained, base) is None
     (trained / "training.json").write_text(json.dumps(FACTS))
-    (trained / "metrics.jsonl").write_text("".join(json.dumps(STEP | {"step": step}) + "\n" for step in (1, 3)))
+    _metrics(STEP, STEP | {"step": 3})(trained)
     facts = check_trained(trained, base)
     assert facts is not None
     assert facts.steps == 2
@@ -72,13 +72,19 @@ def _weights(**changed: Any) -> Callable[[Path], None]:
     return lambda folder: save_file(weights, folder / "model.safetensors")
 
 
+def _text(name: str, text: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / name).write_text(text)
+
+    return write
+
+
 def _json(name: str, content: Any) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_text(json.dumps(content)) and None
+    return _text(name, json.dumps(content))
 
 
 def _metrics(*steps: Any) -> Callable[[Path], None]:
-    text = "".join(json.dumps(step) + "\n" for step in steps)
-    return lambda folder: (folder / "metrics.jsonl").write_text(text) and None
+    return _text("metrics.jsonl", "".join(json.dumps(step) + "\n" for step in steps))
 
 
 def _empty(folder: Path) -> None:
