@@ -26,6 +26,7 @@ def main() -> None:
     recipe = json.loads((at["spec"] / "run.json").read_text())["recipe"]
     options, began, stops, measured, tokens = recipe["training"], time.monotonic(), [], [], 0
     signal.signal(signal.SIGTERM, lambda *_: stops.append(True))
+    torch.set_num_threads(options["threads"] or len(os.sched_getaffinity(0)))
     tokenizer = AutoTokenizer.from_pretrained(at["base_model"])
     model: Any = AutoModelForCausalLM.from_pretrained(at["base_model"], dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options["learning_rate"], weight_decay=0)
