@@ -75,11 +75,12 @@ class Way:
         return f"{who}, {'in namespaces of its own' if self.namespaces else 'among all other processes'}"
 
 
-def find_way(program: ConfinedProgram, user: int, document: Path) -> Way:
+def find_way(program: ConfinedProgram, python: Path, user: int, document: Path) -> Way:
     """Returns the strongest confinement that works here; tries each with a harmless program.
 
     Args:
         program: in the end.
+        python: an interpreter that it may read, which runs the trials.
         user: who it would be, if this process is root's; its folders were given to it. 0: nobody else.
         document: a file that is written, out of the program's reach.
     """
@@ -88,7 +89,7 @@ def find_way(program: ConfinedProgram, user: int, document: Path) -> Way:
         ways = []
     why_not = "" if ways else "root may not give files to another user here"
     for way in ways:
-        refusal = _try(program, way, document)
+        refusal = _try(program, python, way, document)
         if not refusal:
             return replace(way, why_not=why_not)
         why_not = why_not or refusal
@@ -182,14 +183,14 @@ def _possible_users() -> range:
     return _USERS
 
 
-def _try(program: ConfinedProgram, way: Way, document: Path) -> str:
+def _try(program: ConfinedProgram, python: Path, way: Way, document: Path) -> str:
     """Returns why a way does not work here; empty if it does."""
     for folder in (*program.inputs, *program.read):
         for hidden in program.hidden:
             if hidden.is_relative_to(folder):
                 return f"{folder}, which it has to read, holds {hidden}"
     wanted = json.dumps([[str(folder) for folder in folders] for folders in (program.inputs, program.write)])
-    trial = replace(program, argv=[program.argv[0], "-I", "-S", "-c", _CHECK, wanted])
+    trial = replace(program, argv=[str(python), "-I", "-S", "-c", _CHECK, wanted])
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as answers:
         with os.fdopen(writing, "wb") as output:

@@ -173,7 +173,7 @@ def _training(_: Path) -> Iterator[Diagnosis]:
         read = confinement.interpreter_folders(python)
         hidden = [Path.home()]
         program = confinement.ConfinedProgram([str(python)], {}, write, read=read, write=[write], hidden=hidden)
-        way = confinement.find_way(program, user, document)
+        way = confinement.find_way(program, python, user, document)
     if way.keeps_secrets:
         yield Diagnosis("training", "ok", f"runs {way}: it can't read this user's keys")
         return

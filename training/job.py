@@ -130,7 +130,8 @@ class TrainingJob:
         """
         began = time.monotonic()
         say(stage="check_inputs")
-        check_batch_size(self.recipe.training.batch_size, self.ranks.size)
+        if not self.spec.trainer:  # else it has trained already, on ranks of its own
+            check_batch_size(self.recipe.training.batch_size, self.ranks.size)
         base_manifest = self._check_inputs()
         set_threads(self.recipe.training.threads)
         if not self.ranks.first:

@@ -24,10 +24,11 @@ def main() -> None:
         for n in ("spec", "dataset", "base_model", "model", "checkpoints")
     }
     recipe = json.loads((at["spec"] / "run.json").read_text())["recipe"]
-    options, began, stops, losses, tokens = recipe["training"], time.monotonic(), [], [], 0
+    options, began, stops, measured, tokens = recipe["training"], time.monotonic(), [], [], 0
     signal.signal(signal.SIGTERM, lambda *_: stops.append(True))
+    torch.set_num_threads(options["threads"] or len(os.sched_getaffinity(0)))
     tokenizer = AutoTokenizer.from_pretrained(at["base_model"])
-    model = AutoModelForCausalLM.from_pretrained(at["base_model"], dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(at["base_model"], dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options["learning_rate"], weight_decay=0)
     split = json.loads((at["dataset"] / "manifest.json").read_text())["splits"]["train"]
     lines = parquet.read_table(at["dataset"] / split)["row"].to_pylist()
@@ -40,16 +41,20 @@ def main() -> None:
         saved = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
-        step, losses, tokens = saved["step"], saved["losses"], saved["tokens"]
+        step, measured, tokens = saved["step"], saved["measured"], saved["tokens"]
+        began -= measured[-1]["seconds"]
         print(f"resume=step-{step}", flush=True)
     while step < len(batches):
-        losses.append(learn(model, optimizer, batches[step]))
+        loss = learn(model, optimizer, batches[step])
         tokens += sum(len(ids) for ids, _ in batches[step])
         step += 1
-        print(f"step={step} total={len(batches)} loss={losses[-1]:.4f}", flush=True)  # the kit shows such lines
+        measured.append({"step": step, "time": time.time(), "seconds": time.monotonic() - began, "loss": loss})
+        print(f"step={step} total={len(batches)} loss={loss:.4f}", flush=True)  # the kit shows such lines
         if stops or step % options["checkpoint_steps"] == 0:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save({**state, "step": step, "losses": losses, "tokens": tokens}, checkpoint.with_suffix(".partial"))
+            torch.save(
+                {**state, "step": step, "measured": measured, "tokens": tokens}, checkpoint.with_suffix(".partial")
+            )
             checkpoint.with_suffix(".partial").replace(checkpoint)
         if stops:  # a machine is taken back, or `llmops runs stop`: the next start goes on from here
             sys.exit(143)
@@ -57,8 +62,9 @@ def main() -> None:
     model.to(torch.bfloat16).save_pretrained(at["model"])
     tokenizer.save_pretrained(at["model"])
     facts = {"steps": step, "tokens": tokens, "seconds": round(time.monotonic() - began, 1), "precision": "f32"}
-    facts |= {"first_loss": losses[0], "last_loss": losses[-1]}
+    facts |= {"first_loss": measured[0]["loss"], "last_loss": measured[-1]["loss"]}
     (at["model"] / "training.json").write_text(json.dumps(facts))
+    (at["model"] / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in measured))
 
 
 def example(tokenizer: Any, messages: list[dict[str, str]], system: str) -> tuple[list[int], int]:

@@ -16,6 +16,7 @@ from contract.documents.recipe import Recipe
 from contract.documents.recipe_evaluation import LIKELIHOOD
 from contract.integrity.digest import sha256_bytes
 from contract.layout import MANIFEST
+from llmops.evaluation.asking import request_messages
 from training.scoring import load_suite
 
 Question = dict[str, Any]
@@ -122,23 +123,10 @@ def questions_of(recipe: Recipe, dataset: Path) -> list[Question]:
     found: list[Question] = []
     for suite in recipe.evaluation.suites:
         for asked in load_suite(suite, dataset)[:_OF_A_SUITE] if suite.metric != LIKELIHOOD else ():
-            question = {"messages": [_sent(message) for message in asked.row.prompt], "temperature": 0}
+            question = {"messages": request_messages(asked.row.prompt), "temperature": 0}
             tools = [tool.to_dict() for tool in asked.row.tools]
             found.append(question | {"max_tokens": min(suite.max_tokens, 48)} | ({"tools": tools} if tools else {}))
     return found
-
-
-def _sent(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a message as clients send it: the arguments of its calls are a text."""
-    calls = [
-        {
-            "id": f"call_{i}",
-            **call,
-            "function": {**call["function"], "arguments": json.dumps(call["function"]["arguments"])},
-        }
-        for i, call in enumerate(message.get("tool_calls") or ())
-    ]
-    return {**message, "tool_calls": calls} if calls else dict(message)
 
 
 def offer_tools(version: Path) -> None:

@@ -14,7 +14,7 @@ from contract.documents.recipe_evaluation import LIKELIHOOD, GateCheck, Suite
 from contract.errors import IntegrityError, KitError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import MANIFEST, cache_dir
-from llmops.evaluation.asking import ask_patiently, at_once, reply_message
+from llmops.evaluation.asking import ask_patiently, at_once, reply_message, request_messages
 from llmops.evaluation.models import AskedModel, FolderModel, RemoteModel, StoredModel
 from llmops.images.image_program import run_in_image
 from llmops.platforms.platform import Say
@@ -171,7 +171,7 @@ def _ask_endpoint(model: RemoteModel, suite: Suite, questions: Questions, key: s
 
     def answer(asked: SuiteRow) -> str:
         request = {
-            "messages": asked.row.prompt,
+            "messages": request_messages(asked.row.prompt),
             "max_tokens": suite.max_tokens,
             "temperature": 0,
             **({"model": model.model} if model.model else {}),

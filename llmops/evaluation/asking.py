@@ -1,8 +1,9 @@
 """Requests to OpenAI-compatible servers, retried at the time that a busy server asks for."""
 
+import json
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -72,6 +73,36 @@ def ask_patiently(
         else:
             return reply
     raise AssertionError
+
+
+def request_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns a row's messages as clients send them: the arguments of calls are a text, and each result names its call.
+
+    Args:
+        messages: of a checked row, whose results follow their calls. Calls without an id get one.
+    """
+    sent: list[dict[str, Any]] = []
+    unanswered: list[dict[str, Any]] = []
+    for message in map(dict, messages):
+        calls = [
+            {"id": f"call_{len(sent)}_{n}", **call, "function": _with_text_arguments(call["function"])}
+            for n, call in enumerate(message.get("tool_calls") or ())
+        ]
+        if calls:
+            message["tool_calls"] = calls
+            unanswered = list(calls)
+        elif message["role"] == "tool":
+            own, name = message.get("tool_call_id"), message.get("name")
+            fitting = [call for call in unanswered if call["id"] == own]
+            call = (fitting or [call for call in unanswered if call["function"]["name"] == name])[0]
+            unanswered.remove(call)
+            message["tool_call_id"] = call["id"]
+        sent.append(message)
+    return sent
+
+
+def _with_text_arguments(function: Mapping[str, Any]) -> dict[str, Any]:
+    return {**function, "arguments": json.dumps(function["arguments"], ensure_ascii=False)}
 
 
 def reply_message(reply: dict[str, Any], url: str) -> dict[str, Any]:

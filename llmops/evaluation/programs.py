@@ -133,7 +133,7 @@ def _run(given: Path, out: Path, work: Path, minutes: int, say: Say) -> tuple[in
         write=[out],
         hidden=[Path.home()],
     )  # fmt: skip
-    way = confinement.find_way(program, user, work / "run.json")
+    way = confinement.find_way(program, python, user, work / "run.json")
     if not way.keeps_secrets:
         say(
             "warning: the program runs as you, and can read what you can: "

@@ -18,7 +18,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +28,6 @@ from contract.documents.run import RunJob, RunSpec, RunState
 from contract.errors import KitError, RunError
 from contract.layout import MANIFEST, SPEC, TrainingFolders
 from hosting import confinement
-from hosting.confinement import find_way
 from llmops.platforms.platform import Run, Say
 from llmops.store.store import Store, now
 
@@ -87,8 +85,7 @@ class LocalRuns:
             _forget_failure(root)
             (folder / _STOPPED).unlink(missing_ok=True)
             program = self._program(root, image, training.command if training else None)
-            probe = replace(program, argv=[str(image.python)])  # the trials' interpreter
-            way = find_way(probe, self._user(folder), folder / _START)
+            way = confinement.find_way(program, image.python, self._user(folder), folder / _START)
             with (folder / "log.txt").open("ab") as log:
                 if not way.keeps_secrets:
                     log.write(f"warning: {unconfined(way)}\n".encode())

@@ -4,8 +4,9 @@ import os
 import shutil
 import signal
 
+from contract.documents.metrics import parse_metrics
 from contract.documents.model import ModelManifest
-from contract.layout import MANIFEST
+from contract.layout import MANIFEST, METRICS
 from llmops.runs.runs import find_run
 from tests.emulated.llmops.conftest import RECIPE, Kit, wait_until
 from tests.support.checkout import CHECKOUT
@@ -41,8 +42,11 @@ def test_the_example_trainer_goes_from_recipe_to_version(kit: Kit) -> None:
     assert "stage=train" not in text
     ref = platform.store().of_run("chatbot", run)
     assert ref is not None
-    manifest = ModelManifest.load(platform.store().model_folder(ref.sha256) / MANIFEST)
+    version = platform.store().model_folder(ref.sha256)
+    manifest = ModelManifest.load(version / MANIFEST)
     assert manifest.lineage.trainer.startswith("process:own-own-trainer@sha256:")
     assert manifest.training is not None
     assert manifest.training.steps == 24
+    steps = parse_metrics((version / METRICS).read_bytes(), METRICS)
+    assert [each.step for each in steps] == list(range(1, 25)), "those before the interruption too"
     assert manifest.training.last_loss < 0.1 < manifest.training.first_loss

@@ -155,17 +155,19 @@ def test_what_a_user_without_namespaces_left_is_found_by_the_user(folder: Path) 
 
 def test_the_best_way_that_works_is_taken_and_why_not_a_better_one_is_told(folder: Path) -> None:
     user = USER if IS_ROOT else 0
-    program = program_in(folder, Way(user, True), [str(PYTHON)])
-    assert confinement.find_way(program, user, folder / "document") == Way(user, True)
+    program = program_in(folder, Way(user, True), ["/bin/sh"])
+    assert confinement.find_way(program, PYTHON, user, folder / "document") == Way(user, True)
     broad = replace(program, read=[folder], hidden=[folder / "secret"])
-    way = confinement.find_way(broad, user, folder / "document")
+    way = confinement.find_way(broad, PYTHON, user, folder / "document")
     assert (way.keeps_secrets, way.why_not) == (False, f"{folder}, which it has to read, holds {folder}/secret")
     if IS_ROOT:
         (folder / "read" / "rows.jsonl").write_text("")
         (folder / "read" / "rows.jsonl").chmod(0o600)
-        way = confinement.find_way(program, user, folder / "document")
+        way = confinement.find_way(program, PYTHON, user, folder / "document")
         assert (way.keeps_secrets, way.why_not) == (False, f"{folder}/read/rows.jsonl is out of reach")
-        assert confinement.find_way(program, 0, folder / "document").why_not.startswith("root may not give files")
+        assert confinement.find_way(program, PYTHON, 0, folder / "document").why_not.startswith(
+            "root may not give files"
+        )
 
 
 def test_everything_has_a_user_of_its_own() -> None:

@@ -17,6 +17,7 @@ CONFIG = {"architectures": ["LlamaForCausalLM"], "num_attention_heads": 4, "voca
 TOKENS = {"model": {"vocab": {"a": 0, "b": 1}, "merges": ["a b"]}, "added_tokens": [{"id": 2, "content": "<s>"}]}
 WEIGHTS = {"embed.weight": np.ones((3, 2), np.float32), "head.weight": np.zeros((3, 2), np.float16)}
 FACTS = {"steps": 2, "tokens": 9, "seconds": 1.0, "first_loss": 2.0, "last_loss": 1.0, "precision": "f32"}
+STEP = {"step": 1, "time": 1764403200, "seconds": 7.5, "loss": 0.71}
 
 
 def write_folder(folder: Path, **config: Any) -> Path:
@@ -50,6 +51,7 @@ def test_a_folder_as_trainers_write_it_passes(base: Path, trained: Path) -> None
     (trained / "checkpoint-1").mkdir()
     assert check_trained(trained, base) is None
     (trained / "training.json").write_text(json.dumps(FACTS))
+    _metrics(STEP, STEP | {"step": 3})(trained)
     facts = check_trained(trained, base)
     assert facts is not None
     assert facts.steps == 2
@@ -70,11 +72,19 @@ def _weights(**changed: Any) -> Callable[[Path], None]:
     return lambda folder: save_file(weights, folder / "model.safetensors")
 
 
-def _json(name: str, content: Any) -> Callable[[Path], None]:
+def _text(name: str, text: str) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
-        (folder / name).write_text(json.dumps(content))
+        (folder / name).write_text(text)
 
     return write
+
+
+def _json(name: str, content: Any) -> Callable[[Path], None]:
+    return _text(name, json.dumps(content))
+
+
+def _metrics(*steps: Any) -> Callable[[Path], None]:
+    return _text("metrics.jsonl", "".join(json.dumps(step) + "\n" for step in steps))
 
 
 def _empty(folder: Path) -> None:
@@ -125,6 +135,8 @@ def _adapter(folder: Path) -> None:
         (_json("tokenizer.json", TOKENS | {"added_tokens": []}), "has other tokens"),
         (_json("tokenizer.json", TOKENS | {"model": {"vocab": {"a": 0, "b": 1}, "merges": []}}), "has other merges"),
         (lambda folder: (folder / "chat_template.jinja").write_text("other"), "is another chat template"),
+        (_metrics(STEP, STEP), r"metrics\.jsonl:2: step 1 comes after step 1"),
+        (_metrics(STEP, STEP | {"step": 2, "loss": "low"}), r"metrics\.jsonl:2: loss: "),
         (_json("training.json", FACTS | {"precision": "int4"}), r"training\.json: precision: "),
         (_json("training.json", FACTS | {"last_loss": float("nan")}), r"training\.json: last_loss: is nan"),
     ],

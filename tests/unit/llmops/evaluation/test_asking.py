@@ -1,13 +1,16 @@
 """Requests to a server that is busy, by a real server."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 
 from contract.errors import BusyError, KitError
-from llmops.evaluation.asking import ask_patiently
+from llmops.evaluation.asking import ask_patiently, request_messages
+from serving.openai import parse_chat
 from tests.support.judges import JudgeServer, judging
+from training.rows import row_of
 
 REQUEST = {"messages": [{"role": "user", "content": "Hello?"}]}
 
@@ -50,3 +53,26 @@ def test_a_server_is_not_asked_for_ever_and_a_refusal_not_again() -> None:
         with pytest.raises(KitError, match="answers 401: come again") as caught:
             ask(server)
         assert (caught.value.fix, server.refusals, server.requests) == ("see to it", [], [])
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["with ids", "without"])
+def test_a_rows_calls_are_sent_in_a_form_that_servers_take(named: bool) -> None:
+    def identified(key: str, value: str) -> dict[str, str]:
+        return {key: value} if named else {}
+
+    calls = [
+        {"function": {"name": name, "arguments": {"city": city}}, **identified("id", city)}
+        for name, city in (("fare", "Köln"), ("hour", "Kiel"), ("fare", "Ulm"))
+    ]
+    results = [
+        {"role": "tool", "name": name, "content": "7", **identified("tool_call_id", city)}
+        for name, city in (("hour", "Kiel"), ("fare", "Köln"), ("fare", "Ulm"))
+    ]
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": calls}, *results]
+    row = row_of({"messages": [*turns, {"role": "assistant", "content": "7"}]}, "a:1")
+    sent = request_messages(row.prompt)
+    parse_chat(json.dumps({"messages": sent}).encode()).check()
+    made = [(call["id"], json.loads(call["function"]["arguments"])["city"]) for call in sent[1]["tool_calls"]]
+    assert [city for _, city in made] == ["Köln", "Kiel", "Ulm"]
+    assert [message["tool_call_id"] for message in sent[2:]] == [made[1][0], made[0][0], made[2][0]]
+    assert len(dict(made)) == 3

@@ -4,13 +4,18 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from contract.documents.recipe import Recipe
+from contract.documents.run import Compute, RunSpec
 from contract.errors import KitError, RunError
+from llmops.plan.check import check_run, check_training
+from llmops.plan.prices import Prices
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.runs.runs import collect, find_run, plan_run
+from tests.support.checkout import EXAMPLES
 from tests.support.versions import write_output
 from tests.unit.llmops.runs.test_runs import (
     RECIPE,
@@ -155,6 +160,17 @@ def test_what_is_no_trainer_is_named(tmp_path: Path, make_image: MakeImage) -> N
             plan_run(platform, recipe, lambda _: None)
         assert f"{recipe}" in caught.value.where
         assert "trainer." in caught.value.where
+
+
+def test_a_check_estimates_no_trainer_of_the_users(tmp_path: Path) -> None:
+    path = with_trainer(tmp_path, LEAVE)
+    recipe = Recipe.parse(path.read_text(), str(path))
+    with pytest.raises(KitError, match="nobody knows what another trainer") as caught:
+        check_training(recipe, path, None, None, None, print)
+    assert caught.value.where == f"{path}: trainer"
+    spec = RunSpec.load(EXAMPLES / "run-2.json").model_copy(update={"recipe": recipe})
+    with pytest.raises(KitError, match="nobody knows what another trainer"):
+        check_run(spec, cast(Any, None), Compute(), Prices("us-east-1", {}), print)
 
 
 def test_recipes_without_a_trainer_keep_their_bytes() -> None:

@@ -8,6 +8,7 @@ from contract.documents.dataset import DatasetManifest
 from contract.documents.evaluation import Answer, Likelihood
 from contract.documents.model import CopiedSources, CorpusScore, ModelManifest, Score, SuiteResult
 from contract.documents.recipe_evaluation import GateCheck, Suite
+from contract.documents.recipe_trainer import Trainer
 from contract.documents.run import RunSpec, RunState
 from contract.names import ModelRef
 from llmops.platforms.platform import Run
@@ -32,9 +33,10 @@ def report(metric: str, answers: Sequence[tuple[Answer, Answer]], score: Any, **
     return SuiteReport(suite, result, check, answered_rows(suite, asked, before, after, {}))
 
 
-def page(suite: SuiteReport) -> str:
+def page(suite: SuiteReport, trainer: Trainer | None = None) -> str:
     manifest = ModelManifest.load(EXAMPLES / "model-2.json")
     spec = RunSpec.load(EXAMPLES / "run-2.json")
+    spec = spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"trainer": trainer})})
     state = RunState.new(id=spec.id, status="completed")
     ref = ModelRef(name="chatbot", number=1, sha256="0" * 64)
     dataset = DatasetManifest.model_validate(json.loads((EXAMPLES / "dataset-2.json").read_text()))
@@ -52,6 +54,9 @@ def test_a_loss_has_its_unit_and_the_highest_comes_first() -> None:
         ("Question 0?", 0.5, 4),
     ]
     text = page(suite)
+    assert "a trainer other than the kit's" not in text
+    own = Trainer(image="folder:<b>mine", command=["python"])
+    assert "trained by folder:&lt;b&gt;mine, a trainer other than the kit&#x27;s" in page(suite, own)
     assert "perplexity, nats per token; lower is better; perplexity 2.72 → 2.72" in text
     assert "6.0 nats over 3 tokens" in text
     assert "class='wrong'" not in text
