@@ -22,8 +22,8 @@ from training.translations import as_conversation, require_pairs
 
 GOLDEN_PROMPTS = 4
 _ASKED_AGAIN = 2 * GOLDEN_PROMPTS
-HOLDING_EXPECTED = ("expect", "exact", "f1")
-"""Metrics by which a right answer contains the row's expected strings."""
+HOLDING_EXPECTED = ("expect", "exact", "f1", "translation")
+"""Metrics by which a right answer contains the row's expected strings, or is the translation."""
 
 # What any chat model answers with something; an import has no facts of its own to ask for.
 ANY_ANSWER = Golden(messages=[Message(role="user", content="What is the capital of France?")], expect=[], max_tokens=16)
@@ -246,14 +246,26 @@ def to_ask_again(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answe
     if suite.metric not in HOLDING_EXPECTED:
         return []
     scores = score_answers(suite, rows, answers).values
-    right = [asked for asked, score in zip(rows, scores, strict=True) if score == 1 and _may_be_golden(asked.row)]
+    right = [asked for asked, score in zip(rows, scores, strict=True) if score == 1 and _may_be_golden(suite, asked)]
     return right[:_ASKED_AGAIN]
 
 
-def _may_be_golden(row: Row) -> bool:
-    """Returns whether a server can ask the row: it has expected strings, and neither tools nor calls."""
-    plain = all(turn.keys() == {"role", "content"} for turn in row.prompt)
-    return bool(row.expect) and plain and not row.tools
+def _may_be_golden(suite: Suite, asked: SuiteRow) -> bool:
+    """Returns whether a server can ask the row: something is expected of its answer, and it has no tools or calls."""
+    plain = all(turn.keys() == {"role", "content"} for turn in asked.row.prompt)
+    return bool(_expected(suite, asked)) and plain and not asked.row.tools
+
+
+def _expected(suite: Suite, asked: SuiteRow) -> list[str]:
+    """Returns what an answer must contain: the row's expected strings; of a suite `translation`, its translation.
+
+    Not one that giving the source back would contain, nor one that would be read as several alternatives.
+    """
+    if suite.metric != "translation":
+        return asked.row.expect
+    expected = [asked.row.answer]
+    copied = found(asked.source or asked.row.prompt[-1]["content"], expected)
+    return [] if copied or "|" in asked.row.answer else expected
 
 
 def decide(gate: list[GateCheck], results: list[SuiteResult]) -> GateResult:
@@ -330,10 +342,10 @@ def _golden(asked: Sequence[tuple[Suite, SuiteRow]], answers: Sequence[GoldenAns
     )
     of_suite: dict[str, list[Golden]] = {}
     for (suite, right), answer in zip(asked, answers, strict=True):
-        row = right.row
-        if found(answer.answer, row.expect):
-            prompt = [Message.model_validate(message) for message in row.prompt]
-            golden = Golden(messages=prompt, expect=row.expect, max_tokens=suite.max_tokens)
+        expected = _expected(suite, right)
+        if found(answer.answer, expected):
+            prompt = [Message.model_validate(message) for message in right.row.prompt]
+            golden = Golden(messages=prompt, expect=expected, max_tokens=suite.max_tokens)
             of_suite.setdefault(suite.name, []).append(golden)
     chosen = [golden for each in of_suite.values() for golden in each[:GOLDEN_PROMPTS]]
     return chosen[:GOLDEN_PROMPTS] or [ANY_ANSWER]

@@ -52,7 +52,7 @@ def question_of(manifest: ModelManifest) -> Golden:
     raise KitError(
         "has no golden prompt of one question with expected words, so nothing tells it from a worse one",
         where=manifest.name,
-        fix="train until some questions of a suite with expected words are answered rightly",
+        fix="train until some questions without tools, of a suite with expected words, are answered rightly",
     )
 
 
@@ -63,7 +63,10 @@ def _what_it_can_not_do(recipe: Recipe, live: bool) -> tuple[str, str, str] | No
         return "its store is new, and holds no model yet", "base_model.source", fix
     if not any(suite.metric in HOLDING_EXPECTED for suite in recipe.evaluation.suites):
         words = ", ".join(HOLDING_EXPECTED)
-        fix = f"add a suite of metric {words}, whose rows have `expect`: of their questions golden prompts are made"
+        fix = (
+            f"add a suite of metric {words}; of rows without tools that have `expect`, or a translation, golden "
+            "prompts are made"
+        )
         return "no suite has expected words, by which a worse version is found", "evaluation.suites", fix
     if not live:
         fetched = [source.source for source in recipe.data.sources if kind_of(source) not in _OF_THIS_MACHINE]

@@ -25,7 +25,7 @@ def require_agents_work(url: str, key: str, model: str, environ: Mapping[str, st
     python = environment("clients", LANGCHAIN) / "bin" / "python"
     command = [str(python), str(CHECKOUT / "tests/support/agent_clients.py"), url, key, model]
     ours = {name: value for name, value in environ.items() if not name.startswith(("PYTHON", "LANG"))}
-    done = subprocess.run(command, env=ours, text=True, capture_output=True, timeout=900)
+    done = subprocess.run(command, env=ours, text=True, capture_output=True, timeout=3600)
     assert done.returncode == 0, done.stderr[-4000:]
     found = json.loads(done.stdout)
     assert found.keys() == {"openai", "langchain"}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from contract.documents.evaluation import Likelihood
+from contract.documents.evaluation import GoldenAnswer, Likelihood
 from contract.documents.model import GateResult, Score, SuiteResult
 from contract.documents.recipe import Recipe
 from contract.documents.recipe_data import DataSource
@@ -17,7 +17,16 @@ from contract.errors import DataError, IntegrityError, RunError
 from llmops.data.build import build_dataset
 from training.rows import row_of
 from training.scorers import SuiteRow
-from training.scoring import check_suites, decide, load_suite, not_worse, suite_result
+from training.scoring import (
+    assess,
+    check_suites,
+    decide,
+    load_suite,
+    not_worse,
+    record,
+    suite_result,
+    to_ask_again,
+)
 from training.translations import as_conversation
 
 JUDGE = {"url": "https://judge.example.com/v1", "model": "big"}
@@ -292,6 +301,25 @@ def test_translations_are_held_against_giving_the_source_back() -> None:
     assert decide(made.evaluation.gate, [better]).passed
     without = [each._replace(source="") for each in asked]
     assert suite_result(made.evaluation.suites[0], without, sources, right, {}).copied is None
+
+
+def test_golden_prompts_are_made_of_translations_that_copying_misses() -> None:
+    texts = [("House", "Haus"), ("OK", "OK"), ("On or off", "an|aus"), ("Door", "Tür"), ("Roof", "Dach")]
+    made = recipe({"metric": "translation", "languages": ["en", "de"], "max_tokens": 8}, [])
+    asked = []
+    for n, (english, german) in enumerate(texts):
+        row = as_conversation(row_of({"translation": {"en": english, "de": german}}, "a:1"), ["en", "de"], "{text}?")
+        assert row
+        asked.append(SuiteRow(row, f"{n:064}", str(n), english))
+    right = [german for _, german in texts[:4]] + ["Das Dach"]
+    [suite] = made.evaluation.suites
+    again = to_ask_again(suite, asked, right)
+    assert [each.source for each in again] == ["House", "Door"]
+    in_f32 = ["Das House", "Tür"]
+    second = [GoldenAnswer(suite=suite.name, row=each.id, answer=a) for each, a in zip(again, in_f32, strict=True)]
+    answers = record({suite.name: asked}, {suite.name: right}, {suite.name: right}, second)
+    [golden] = assess(made, {suite.name: asked}, answers, None).golden
+    assert (golden.messages[0].content, golden.expect, golden.max_tokens) == ("Door?", ["Tür"], 8)
 
 
 def test_a_translation_that_no_row_teaches_is_refused_by_name(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def suites(*found: dict[str, Any], **others: Any) -> dict[str, Any]:
     return {"evaluation": {"suites": [*found], "gate": [{"suite": found[0]["name"], "low": 0.1}]}, **others}
 
 
-@pytest.mark.parametrize("found", [[PLAIN], [TOOLS, PLAIN], [TRANSLATION, PLAIN]], ids=["chat", "tools", "translation"])
+@pytest.mark.parametrize("found", [[PLAIN], [TOOLS, PLAIN], [TRANSLATION]], ids=["chat", "tools", "translation"])
 def test_a_recipe_of_the_project_is_taken(tmp_path: Path, found: list[dict[str, Any]]) -> None:
     path = write(tmp_path, **suites(*found))
     assert find_recipe(Project(tmp_path), path, live=False) == "recipes/mine.yaml"
@@ -39,7 +39,6 @@ def test_a_recipe_of_the_project_is_taken(tmp_path: Path, found: list[dict[str, 
 @pytest.mark.parametrize(
     ("sections", "key", "live_too"),
     [
-        (suites(TRANSLATION), "evaluation.suites", True),
         (suites(TOOLS), "evaluation.suites", True),
         ({"base_model": {"name": "tiny", "source": "store:tiny@1"}}, "base_model.source", True),
         ({"data": {"sources": [{"source": "https://example.org/rows.jsonl"}]}}, "data.sources", False),
