@@ -56,6 +56,7 @@ def run_program(
                 say(line.strip())
         except BaseException:
             process.kill()
+            process.wait()  # after a KeyboardInterrupt, Popen itself waits for a quarter of a second alone
             raise
         if not (code := process.wait()):
             return

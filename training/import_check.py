@@ -39,9 +39,9 @@ def _check_model(folder: Path, request: CheckRequest) -> ModelCheck:
     from training.templates import report_of, stand_in_tokenizer
 
     config = _config(folder)
-    known = {"model_type": str(config.get("model_type", "")), "architecture": _architecture(config)}
-    if not known["architecture"].endswith(("ForCausalLM", "LMHeadModel")):
-        return ModelCheck(**known)
+    model_type, architecture = str(config.get("model_type", "")), _architecture(config)
+    if not architecture.endswith(("ForCausalLM", "LMHeadModel")):
+        return ModelCheck(model_type=model_type, architecture=architecture)
     template = report_of(stand_in_tokenizer(folder))
     if template.refusal:
         raise KitError(
@@ -62,7 +62,14 @@ def _check_model(folder: Path, request: CheckRequest) -> ModelCheck:
         tensorflow = ""
     except KitError as e:
         tensorflow = e.what
-    return ModelCheck(**known, parameters=parameters, template=template, tensorflow=tensorflow, fits=fits)
+    return ModelCheck(
+        model_type=model_type,
+        architecture=architecture,
+        parameters=parameters,
+        template=template,
+        tensorflow=tensorflow,
+        fits=fits,
+    )
 
 
 def _config(folder: Path) -> dict[str, Any]:

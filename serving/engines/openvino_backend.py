@@ -121,6 +121,8 @@ def _config(request: GenerationRequest) -> Any:
     if request.stop_ids:
         config.eos_token_id = request.stop_ids[0]
         config.stop_token_ids = set(request.stop_ids)  # must hold the end-of-sequence id too
+    else:
+        config.ignore_eos = True  # or genai takes the one of the model's generation_config.json
     if request.temperature > 0 and request.top_p > 0:
         config.do_sample = True
         config.temperature = request.temperature

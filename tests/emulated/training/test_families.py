@@ -75,8 +75,8 @@ def test_the_converter_refuses_what_the_table_says() -> None:
 
 def test_architectures_are_those_that_transformers_names() -> None:
     for model_type, each in ARCHITECTURES.items():
-        config: Any = AutoConfig.for_model(model_type)
-        assert AutoModelForCausalLM._model_mapping[type(config)].__name__ == each.architecture
+        model: Any = AutoModelForCausalLM._model_mapping[type(AutoConfig.for_model(model_type))]
+        assert model.__name__ == each.architecture
 
 
 @pytest.mark.parametrize(
