@@ -134,6 +134,13 @@ def ends_of(askers: list[Asker]) -> set[str]:
     return {end for asker in askers for end in asker.ends}
 
 
+def engines_of(worker: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(worker).children()
+    except psutil.NoSuchProcess:
+        return []
+
+
 @pytest.mark.scorecard("rolling-restart", "kill-worker", "sigterm-streams")
 def test_no_answer_is_lost_by_an_update_or_silent_after_a_kill(
     host: Host, chatbot: EndpointSpec, eventually: Callable[..., None]
@@ -152,11 +159,14 @@ def test_no_answer_is_lost_by_an_update_or_silent_after_a_kill(
     for asker in askers:
         asker.stop.set()
     eventually(lambda: any(asker.begun.is_set() for asker in askers))
-    os.kill(state.variants[0].instances[0].pid, signal.SIGTERM)
+    ended = state.variants[0].instances[0].pid
+    os.kill(ended, signal.SIGTERM)
     assert ends_of(askers) <= {"done", "error"}
+    eventually(lambda: ended not in {i.pid for i in host.state("chatbot").variants[0].instances})
 
     for victim in ("engine", "worker", "router"):
-        eventually(lambda: all(i.ready for i in host.state("chatbot").variants[0].instances))
+        # The router may not know yet that one was killed.
+        eventually(lambda: all(i.ready and engines_of(i.pid) for i in host.state("chatbot").variants[0].instances))
         state = host.state("chatbot")
         engine = psutil.Process(state.variants[0].instances[0].pid).children()[0]
         pid = {"engine": engine.pid, "worker": state.variants[0].instances[0].pid, "router": state.router_pid}[victim]
