@@ -16,6 +16,7 @@ import re
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,16 +39,7 @@ class Measure(NamedTuple):
 
 def main() -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--turns", type=int, default=6)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-training-") as name:
-        rows = Path(name, "rows.jsonl")
-        write_rows(rows, given.steps * given.batch, given.turns)
-        options = {"batch_size": given.batch, "max_tokens": _MAX_TOKENS, "learning_rate": 1e-3, "threads": 1}
-        found = {way: _measured(way, rows, options) for way in WAYS}
+    found = measure_ways(__doc__, WAYS, _measured)
     trl = found["trl"]
     for way, measure in found.items():
         apart = max(abs(a - b) / b for a, b in zip(measure.losses, trl.losses, strict=True))
@@ -56,6 +48,22 @@ def main() -> None:
             f"memory {measure.peak_mb} MB; losses {measure.losses[0]:.4f} to {measure.losses[-1]:.4f}, at most "
             f"{apart:.1%} apart from TRL's"
         )
+
+
+def measure_ways(
+    description: str | None, ways: Sequence[str], measured: Callable[[str, Path, dict[str, Any]], Measure]
+) -> dict[str, Measure]:
+    """Reads the command line, and measures each way on the same rows, with the same options of a recipe's training."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--turns", type=int, default=6)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-training-") as name:
+        rows = Path(name, "rows.jsonl")
+        write_rows(rows, given.steps * given.batch, given.turns)
+        options = {"batch_size": given.batch, "max_tokens": _MAX_TOKENS, "learning_rate": 1e-3, "threads": 1}
+        return {way: measured(way, rows, options) for way in ways}
 
 
 def write_rows(path: Path, count: int, turns: int) -> None:
@@ -133,32 +141,40 @@ def trl(base: Path, rows: Path, options: Training) -> tuple[list[float], list[fl
 
 def run(way: str, base: Path, rows: Path, options: dict[str, Any]) -> None:
     """Train one way, and print its Measure as JSON."""
-    import resource
-
-    from training.examples import load_examples
     from training.finetune import finetune
     from training.process import set_threads
-    from training.weights import load_tokenizer
 
     made = Training(**options, packing=way == "kit packed")
     set_threads(1)
-    losses, stamps = trl(base, rows, made) if way == "trl" else kit(base, rows, made, finetune)
+    report(base, rows, made, *(trl(base, rows, made) if way == "trl" else kit(base, rows, made, finetune)))
+
+
+def report(base: Path, rows: Path, options: Training, losses: list[float], stamps: list[float]) -> None:
+    """Print the Measure of a training as JSON, from its losses and the processor time after each step."""
+    import resource
+
+    from training.examples import load_examples
+    from training.weights import load_tokenizer
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     with tempfile.TemporaryDirectory() as work:
-        tokens = load_examples(rows, load_tokenizer(base), made, "", Path(work, "rows.arrow")).tokens
+        tokens = load_examples(rows, load_tokenizer(base), options, "", Path(work, "rows.arrow")).tokens
     measured = tokens * (len(stamps) - 1) / len(stamps)
     print(json.dumps(Measure(measured / (stamps[-1] - stamps[0]), losses, peak)))
 
 
 def _measured(way: str, rows: Path, options: dict[str, Any]) -> Measure:
+    return measure(training_python(), "bench.training", way, rows, options)
+
+
+def measure(python: str, module: str, way: str, rows: Path, options: dict[str, Any]) -> Measure:
+    """Measure a way by a module's `run`, in a process of its own on one thread."""
     program = (
         "from training.process import prepare_process\nprepare_process()\nfrom pathlib import Path\n"
-        f"from bench.training import run\nrun({way!r}, Path({str(base_model())!r}), Path({str(rows)!r}), {options!r})"
+        f"from {module} import run\nrun({way!r}, Path({str(base_model())!r}), Path({str(rows)!r}), {options!r})"
     )
     environ = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [training_python(), "-c", program], env=environ, stdout=subprocess.PIPE, text=True, check=True
-    )
+    done = subprocess.run([python, "-c", program], env=environ, stdout=subprocess.PIPE, text=True, check=True)
     return Measure(*json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -7,10 +7,7 @@ PyTorch trainer, without packing and with it. KerasHub's updates are others than
 losses are equal.
 """
 
-import argparse
-import json
 import os
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -19,28 +16,18 @@ from typing import Any
 from bench import training
 from bench.training import Measure
 from contract.documents.recipe_training import Training
-from tests.support.models import base_model, tensorflow_python, training_python
+from tests.support.models import tensorflow_python, training_python
 
 WAYS = ("keras fit", "kit on tensorflow", "kit on pytorch", "kit on pytorch, packed")
 _LINEAR = (
     *("query", "key", "value", "attention_output"),
     *("feedforward_gate_dense", "feedforward_intermediate_dense", "feedforward_output_dense"),
 )
-_MAX_TOKENS = 512
 
 
 def main() -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--turns", type=int, default=6)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-training-") as name:
-        rows = Path(name, "rows.jsonl")
-        training.write_rows(rows, given.steps * given.batch, given.turns)
-        options = {"batch_size": given.batch, "max_tokens": _MAX_TOKENS, "learning_rate": 1e-3, "threads": 1}
-        found = {way: _measured(way, rows, options | {"precision": "f32"}) for way in WAYS}
+    found = training.measure_ways(__doc__, WAYS, _measured)
     for way, measure in found.items():
         ratio = measure.tokens / found[WAYS[0]].tokens
         speed = f"{measure.tokens:6.1f} tokens/CPU-s, to Keras's fit {ratio:.2f}"
@@ -96,36 +83,22 @@ def _summed_loss(keras: Any) -> Any:
 
 def run(way: str, base: Path, rows: Path, options: dict[str, Any]) -> None:
     """Train one way on TensorFlow, and print its Measure as JSON."""
-    import resource
-
     from training.keras_trainer.devices import prepare_tensorflow
 
     prepare_tensorflow(os.environ, 1)
-    from training.examples import load_examples
     from training.keras_trainer.finetune import finetune
-    from training.weights import load_tokenizer
 
     made = Training(**options)
-    losses, stamps = fit(base, rows, made) if way == "keras fit" else training.kit(base, rows, made, finetune)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    with tempfile.TemporaryDirectory() as work:
-        tokens = load_examples(rows, load_tokenizer(base), made, "", Path(work, "rows.arrow")).tokens
-    measured = tokens * (len(stamps) - 1) / len(stamps)
-    print(json.dumps(Measure(measured / (stamps[-1] - stamps[0]), losses, peak)))
+    taken = fit(base, rows, made) if way == "keras fit" else training.kit(base, rows, made, finetune)
+    training.report(base, rows, made, *taken)
 
 
 def _measured(way: str, rows: Path, options: dict[str, Any]) -> Measure:
-    on_pytorch = "pytorch" in way
-    module = "training" if on_pytorch else "training_tensorflow"
-    name = ("kit packed" if way.endswith("packed") else "kit") if on_pytorch else way
-    program = (
-        "from training.process import prepare_process\nprepare_process()\nfrom pathlib import Path\n"
-        f"from bench.{module} import run\nrun({name!r}, Path({str(base_model())!r}), Path({str(rows)!r}), {options!r})"
-    )
-    python = training_python() if on_pytorch else tensorflow_python()
-    environ = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([python, "-c", program], env=environ, stdout=subprocess.PIPE, text=True, check=True)
-    return Measure(*json.loads(done.stdout.splitlines()[-1]))
+    options = options | {"precision": "f32"}
+    if "pytorch" in way:
+        name = "kit packed" if way.endswith("packed") else "kit"
+        return training.measure(training_python(), "bench.training", name, rows, options)
+    return training.measure(tensorflow_python(), "bench.training_tensorflow", way, rows, options)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+RESULT = "trained"
+"""The folder of a finished training's adapter, weights or model."""
+LOCAL_PREFIX = "training-"
+"""Prefix of temporary folders, whose names end at random."""
 BEST = "best.safetensors"
 """Folder in a checkpoint of the adapter with the lowest validation loss so far."""
 
@@ -26,6 +30,14 @@ class CheckpointFolders:
     def best(self) -> Path:
         """The adapter with the lowest validation loss; missing until the first measurement."""
         return self.local / BEST
+
+
+def cleared(folder: Path) -> Path:
+    """Removes what is in a folder, and returns it; the folder itself stays, as a platform may have mounted it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return folder
 
 
 def emptied(folder: Path) -> Path:

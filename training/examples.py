@@ -73,6 +73,19 @@ def load_examples(rows: Path, tokenizer: Any, options: Training, system_prompt: 
     return Examples(target)
 
 
+def load_splits(
+    train: Path, validation: Path | None, tokenizer: Any, options: Training, system_prompt: str, folder: Path
+) -> tuple[Examples, Examples | None]:
+    """Tokenises the split to train and, where there is one, the one whose loss is measured, into files of a folder; as
+    `load_examples`, with its errors.
+    """
+    held_out = folder / "validation.arrow"
+    return (
+        load_examples(train, tokenizer, options, system_prompt, folder / "train.arrow"),
+        load_examples(validation, tokenizer, options, system_prompt, held_out) if validation else None,
+    )
+
+
 def write_examples(examples: Iterable[Example], path: Path) -> None:
     """Writes an Arrow stream: the tokens of all sequences of an example one after the other, and their lengths."""
     import pyarrow

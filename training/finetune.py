@@ -14,9 +14,9 @@ from contract.layout import METRICS
 from training import checkpoints
 from training.adapters import build_model
 from training.batch_tensors import Collator, pack_size
-from training.checkpoint_folders import CheckpointFolders, emptied
+from training.checkpoint_folders import LOCAL_PREFIX, RESULT, CheckpointFolders, emptied
 from training.devices import Precision, best_device, precision_on
-from training.examples import Examples, load_examples
+from training.examples import Examples, load_splits
 from training.objectives import Objective, PreferenceLoss, TokenLoss, adapter_off, frozen
 from training.process import say, set_threads
 from training.publishing import Publisher
@@ -25,10 +25,6 @@ from training.sharding import is_sharded
 from training.validation import Validation
 from training.weights import load_model, load_tokenizer, save_weights
 
-RESULT = "trained"
-"""The folder of the trained adapter, or of the model's full weights."""
-LOCAL_PREFIX = "training-"
-"""Prefix of temporary folders, whose names end at random."""
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}  # transformers' names
 
 
@@ -70,11 +66,7 @@ def finetune(
     with tempfile.TemporaryDirectory(prefix=LOCAL_PREFIX) as local:
         tokenizer = load_tokenizer(base)
         place = CheckpointFolders(folder, Path(local), ranks.beside_first(Path(local)))
-        examples, held_out = (
-            load_examples(path, tokenizer, options, system_prompt, Path(local, f"{name}.arrow")) if path else None
-            for name, path in (("train", train_rows), ("validation", validation_rows))
-        )
-        assert examples
+        examples, held_out = load_splits(train_rows, validation_rows, tokenizer, options, system_prompt, Path(local))
         job = _Job(base, tokenizer, examples, held_out, options, place, ranks)
         return _finetune(job, stop_asked)
 

@@ -292,7 +292,7 @@ def _convert_embedding(source: Path, work: Path, openvino: bool | None) -> tuple
     if is_wanted(openvino, work):
         say(stage="openvino")
         export_openvino(work)
-    return _licence_of(source), dtype
+    return licence_of(source), dtype
 
 
 def _convert_comet(source: Path, work: Path, openvino: bool | None) -> tuple[str, CometForm]:
@@ -300,7 +300,7 @@ def _convert_comet(source: Path, work: Path, openvino: bool | None) -> tuple[str
     if openvino:
         raise KitError("has no form for CPUs: PyTorch runs it there too", where=str(source), fix="leave out --openvino")
     say(stage="safetensors")
-    return _licence_of(source), store_comet_model(source, work)
+    return licence_of(source), store_comet_model(source, work)
 
 
 def _load_folder(folder: Path, load_model: Any, load_tokenizer: Any) -> tuple[Any, Any, str]:
@@ -308,7 +308,7 @@ def _load_folder(folder: Path, load_model: Any, load_tokenizer: Any) -> tuple[An
         import torch
 
         # As it is stored: in f32 a model of 8 B parameters would take 32 GB.
-        return load_model(folder, torch.bfloat16), load_tokenizer(folder), _licence_of(folder)
+        return load_model(folder, torch.bfloat16), load_tokenizer(folder), licence_of(folder)
     except KitError:
         raise
     except Exception as e:  # each library has its own for files that it can't read
@@ -324,11 +324,16 @@ def _copy_licences(source: Path, target: Path) -> None:
             shutil.copyfile(path, target / name)
 
 
-def _licence_of(folder: Path) -> str:
+def licence_of(folder: Path) -> str:
     """Returns the licence in the front matter of the model card."""
     card = folder / "README.md"
     match = re.search(r"^license:\s*(\S+)\s*$", card.read_text(), re.MULTILINE) if card.exists() else None
-    return {"apache-2.0": "Apache-2.0", "mit": "MIT"}.get(match[1], match[1]) if match else ""
+    return spdx(match[1]) if match else ""
+
+
+def spdx(licence: str) -> str:
+    """Returns the SPDX identifier of a licence as the hub's model cards name it."""
+    return {"apache-2.0": "Apache-2.0", "mit": "MIT"}.get(licence, licence)
 
 
 def source_files(source: Path) -> dict[str, Path]:

@@ -27,10 +27,11 @@ from contract.integrity.digest import check_folder, file_entries, sha256_bytes, 
 from contract.layout import EVALUATION, MANIFEST, MODEL_CARD, ROOT_VARIABLE, TrainingFolders
 from training import checkpoints
 from training.batches import check_batch_size
+from training.checkpoint_folders import LOCAL_PREFIX, RESULT
 from training.devices import best_device, precision_on, torch_dtype
 from training.ending import DIVERGED, FAILED, STOPPED, described, is_full, is_out_of_memory, report_failure
 from training.evaluate import computing_in_f32, recorded, run_suite, write_answers
-from training.finetune import LOCAL_PREFIX, RESULT, finetune, is_trained
+from training.finetune import finetune, is_trained
 from training.guard import DivergedError
 from training.hosts import read_place
 from training.metrics import summarise
@@ -116,11 +117,8 @@ class TrainingJob:
         self.dataset = folders.channel("dataset")
         self.facts: TrainingFacts | None = None
         self.suites: dict[str, list[SuiteRow]] = {}
-        # A job with other inputs starts anew.
-        inputs = f"{self.recipe.to_json()}{self.spec.dataset}{self.spec.base_model}{self.spec.trainer or ''}"
-        key = sha256_bytes(inputs.encode())[:16]
         # Every host's folder of checkpoints goes to the same place: only rank 0 writes into its own.
-        self.state = folders.checkpoints / key if self.ranks.first else self.ranks.private_folder()
+        self.state = state_folder(folders, self.spec) if self.ranks.first else self.ranks.private_folder()
 
     def run(self) -> None:
         """Runs all stages.
@@ -258,7 +256,7 @@ class TrainingJob:
             return self._finetune()
 
     def _finetune(self) -> TrainingFacts:
-        splits = {n: self.dataset / f for n, f in DatasetManifest.load(self.dataset / MANIFEST).splits.items()}
+        splits = split_files(self.dataset)
         with self.stop.at_a_step():
             return finetune(
                 self.base,
@@ -286,10 +284,10 @@ class TrainingJob:
             if self.spec.trainer:
                 trained = self.folders.channel("trained")
                 package_trained(self.base, trained, self.folders.model, self.recipe.export.openvino)
-                return {name: entry.model_dump() for name, entry in file_entries(self.folders.model).items()}
-            with tempfile.TemporaryDirectory(prefix=LOCAL_PREFIX) as local:
-                trained = checkpoints.fetched(self.state / RESULT, Path(local))
-                package(self.base, trained, self.folders.model, self.recipe.export.openvino)
+            else:
+                with tempfile.TemporaryDirectory(prefix=LOCAL_PREFIX) as local:
+                    trained = checkpoints.fetched(self.state / RESULT, Path(local))
+                    package(self.base, trained, self.folders.model, self.recipe.export.openvino)
             return {name: entry.model_dump() for name, entry in file_entries(self.folders.model).items()}
 
         with _timed("package"):
@@ -356,6 +354,17 @@ def check_inputs(spec: RunSpec, base: Path, dataset: Path) -> ModelManifest:
     manifest = ModelManifest.load(base / MANIFEST)
     check_folder(base, manifest.files)
     return manifest
+
+
+def state_folder(folders: TrainingFolders, spec: RunSpec) -> Path:
+    """Returns the folder of a job's checkpoints and finished stages; a job with other inputs starts anew."""
+    inputs = f"{spec.recipe.to_json()}{spec.dataset}{spec.base_model}{spec.trainer or ''}"
+    return folders.checkpoints / sha256_bytes(inputs.encode())[:16]
+
+
+def split_files(dataset: Path) -> dict[str, Path]:
+    """Returns the files of a dataset version's splits."""
+    return {name: dataset / file for name, file in DatasetManifest.load(dataset / MANIFEST).splits.items()}
 
 
 def read_spec(path: Path) -> RunSpec:

@@ -1,11 +1,11 @@
 """Package: turns the trained weights into a version, in the forms that servers load."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from contract.documents.metrics import metrics_text, parse_metrics
 from contract.layout import METRICS
+from training.checkpoint_folders import cleared
 from training.merge import is_adapter, merge, replace_weights, take_weights
 from training.openvino_form import export_openvino, is_wanted
 from training.process import say
@@ -32,9 +32,7 @@ def package_trained(base: Path, trained: Path, target: Path, openvino: bool | No
 def _package(
     write: Callable[[Path, Path, Path], None], base: Path, trained: Path, target: Path, openvino: bool | None
 ) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    for path in target.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    cleared(target)
     say(package="weights")
     write(base, trained, target)
     if (measured := trained / METRICS).is_file():  # other trainers may keep none

@@ -1,9 +1,9 @@
 """What an import of a base model would give, before its weights are downloaded."""
 
 import json
-import re
 import shutil
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from llmops.images.image_program import run_in_image
 from llmops.plan.machines import A10G, A100_40, A100_80, T4
 from llmops.platforms.platform import Say
 from llmops.store.importing import find_source, hub_environ, work_folder
+from training.importing import PICKLES, licence_of, spdx
 from training.openvino_form import MOST_PARAMETERS
 
 _SMALL_FILES = (
@@ -125,7 +126,7 @@ def check_import(wanted: BaseModelSource, say: Say, relative_to: Path) -> Import
             raise _refusal(kind, wanted.source)
         _stand_in_for_the_rest(listing, outline)
         model = _ask(outline, work, say)
-        licence = wanted.licence or listing.licence or _stated_licence(outline)
+        licence = wanted.licence or spdx(listing.licence) or licence_of(outline)
     return _judged(wanted.source, model, listing, licence)
 
 
@@ -176,12 +177,6 @@ def _ask(outline: Path, work: Path, say: Say) -> ModelCheck:
     return ModelCheck.model_validate_json(answered.read_text())
 
 
-def _stated_licence(outline: Path) -> str:
-    card = outline / "README.md"
-    match = re.search(r"^license:\s*(\S+)\s*$", card.read_text(), re.MULTILINE) if card.exists() else None
-    return match[1] if match else ""
-
-
 def _judged(source: str, model: ModelCheck, listing: _Listing, licence: str) -> ImportCheck:
     known = ARCHITECTURES.get(model.model_type)
     names = [family.name for family in FAMILIES if family.model_type == model.model_type]
@@ -197,7 +192,7 @@ def _judged(source: str, model: ModelCheck, listing: _Listing, licence: str) -> 
         licence=licence,
         gated=listing.gated,
         download=sum(size for name, size in listing.sizes.items() if name.endswith(".safetensors")),
-        pickles=sorted(name for name in listing.sizes if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".pkl"))),
+        pickles=sorted(name for name in listing.sizes if any(fnmatchcase(name, pattern) for pattern in PICKLES)),
         engines=engines,
         model=model,
     )

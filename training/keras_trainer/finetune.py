@@ -19,9 +19,9 @@ from contract.errors import RunError
 from contract.layout import METRICS
 from training import checkpoints
 from training.batch_tensors import Collator
-from training.checkpoint_folders import BEST, CheckpointFolders, emptied
+from training.checkpoint_folders import BEST, LOCAL_PREFIX, RESULT, CheckpointFolders, emptied
 from training.devices import Precision
-from training.examples import Examples, load_examples
+from training.examples import Examples, load_splits
 from training.guard import SPIKE_WINDOW, guard
 from training.keras_trainer.batches import BatchOrder, MicroBatch, micro_batches
 from training.keras_trainer.devices import compute_precision, device_names, strategy_on
@@ -33,10 +33,6 @@ from training.ranks import Alone, StoppedError
 from training.validation import Validation
 from training.weights import load_tokenizer
 
-RESULT = "trained"
-"""The folder of the trained model, in Hugging Face's layout."""
-LOCAL_PREFIX = "training-"
-"""Prefix of temporary folders, whose names end at random."""
 _KEPT_CHECKPOINTS = 2
 _STATE = "state.safetensors"
 _PREFETCHED = 2
@@ -61,11 +57,7 @@ def finetune(
     with tempfile.TemporaryDirectory(prefix=LOCAL_PREFIX) as local:
         place = CheckpointFolders(folder, Path(local), Path(local))
         tokenizer = load_tokenizer(base)
-        examples, held_out = (
-            load_examples(path, tokenizer, options, system_prompt, Path(local, f"{name}.arrow")) if path else None
-            for name, path in (("train", train_rows), ("validation", validation_rows))
-        )
-        assert examples
+        examples, held_out = load_splits(train_rows, validation_rows, tokenizer, options, system_prompt, Path(local))
         run = _Run(base, examples, held_out, options, place, tokenizer.pad_token_id)
         run.resume()
         run.train(stop_asked)

@@ -9,16 +9,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from contract.documents.dataset import DatasetManifest
 from contract.documents.model import TrainingFacts
-from contract.documents.run import RunSpec
 from contract.errors import RunError
 from contract.gpus import VISIBLE
-from contract.integrity.digest import sha256_bytes
-from contract.layout import MANIFEST, TRAINER_FACTS, TrainingFolders
+from contract.layout import TRAINER_FACTS, TrainingFolders
 from training import checkpoints
+from training.checkpoint_folders import RESULT, cleared
 from training.hosts import read_place
-from training.job import check_inputs, end_reported, read_spec
+from training.job import check_inputs, end_reported, read_spec, split_files, state_folder
 from training.process import say
 from training.ranks import Alone
 from training.stopping import StopRequest
@@ -60,10 +58,10 @@ def _train(folders: TrainingFolders, environ: Mapping[str, str], stop: StopReque
 
     options = spec.recipe.training
     prepare_tensorflow(environ, options.threads)
-    from training.keras_trainer.finetune import RESULT, finetune
+    from training.keras_trainer.finetune import finetune
 
-    splits = {n: dataset / f for n, f in DatasetManifest.load(dataset / MANIFEST).splits.items()}
-    state = _state(folders, spec)
+    splits = split_files(dataset)
+    state = state_folder(folders, spec)
     with stop.at_a_step():
         facts = finetune(
             base,
@@ -78,16 +76,7 @@ def _train(folders: TrainingFolders, environ: Mapping[str, str], stop: StopReque
     say(stage="done", seconds=round(time.monotonic() - began, 1))
 
 
-def _state(folders: TrainingFolders, spec: RunSpec) -> Path:
-    """Returns the folder of this job's checkpoints; a job with other inputs starts anew."""
-    inputs = f"{spec.recipe.to_json()}{spec.dataset}{spec.base_model}"
-    return folders.checkpoints / sha256_bytes(inputs.encode())[:16]
-
-
 def _leave(trained: Path, target: Path, facts: TrainingFacts) -> None:
-    """Copies the trained model where the second job gets it from; the folder itself stays, as a platform mounted it."""
-    target.mkdir(parents=True, exist_ok=True)
-    for path in target.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    shutil.copytree(trained, target, ignore=shutil.ignore_patterns(checkpoints.MARKER), dirs_exist_ok=True)
+    """Copies the trained model where the second job gets it from."""
+    shutil.copytree(trained, cleared(target), ignore=shutil.ignore_patterns(checkpoints.MARKER), dirs_exist_ok=True)
     (target / TRAINER_FACTS).write_text(json.dumps(facts.model_dump(), indent=2) + "\n")
