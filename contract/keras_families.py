@@ -13,7 +13,7 @@ few more, and some of those with other logits than it read."""
 
 
 def check_family(config: _Config, where: str) -> None:
-    """Refuses a model that the TensorFlow trainer would read or write otherwise than PyTorch does.
+    """Refuses a model whose logits would change when KerasHub reads it, or writes it for servers.
 
     Args:
         config: the base model's config.json.

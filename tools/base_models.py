@@ -33,7 +33,7 @@ describe, as trl has no copy. What a template refuses is refused by the row's li
 
 Every architecture is trained by `sft`, `dpo` and `pretrain`, with `lora`, `qlora` and all weights; packed rows have the
 loss of padded ones, and a merged adapter has the bytes of peft's. GPUs were not tried.
-The test of this section has not passed as a whole yet. Greedy answers in f32 are those of transformers'
+Greedy answers in f32 are those of transformers'
 `generate`, with each engine that has a ✓.
 
 | `model_type` | class | `transformers` | `openvino` | vLLM 0.32 | `framework: tensorflow` |

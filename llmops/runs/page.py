@@ -15,6 +15,8 @@ SHOWN_ROWS = 200
 _GRADED: tuple[Metric, ...] = ("f1", "translation", "paraphrase", "judge", "comet", "program")
 """Metrics whose best answers often have less than 1: below 0.5 they are marked."""
 _ROW, _TOP, _NAME = 22, 24, 170
+_SCORED_BY = {"judge": "judge", "comet": "COMET", "program": "program"}
+"""Metric -> head of the column of what another model or a program said."""
 
 
 def html(report: RunReport) -> str:
@@ -193,15 +195,7 @@ def answers(suite: SuiteReport, before: str = "base model", after: str = "traine
     words = f"{unit}; the highest first" if unit else f"{wrong} of {len(suite.rows)} below {least:g}; the lowest first"
     if len(shown) < len(suite.rows):
         words += f"; the first {len(shown)} are shown"
-    judge = (
-        ("judge",)
-        if suite.suite.judge
-        else ("COMET",)
-        if suite.suite.comet
-        else ("program",)
-        if suite.suite.program
-        else ()
-    )
+    judge = (_SCORED_BY[suite.suite.metric],) if suite.suite.judged else ()
     head = ("prompt", "reference", before, after, *judge, unit or "score")
     names = {"before": f"{before}: ", "after": f"{after}: ", "": ""}
     rows = []

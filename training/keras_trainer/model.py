@@ -45,7 +45,7 @@ def load_causal_lm(folder: Path, precision: Precision) -> Any:
         precision: of its computations.
 
     Raises:
-        KitError: KerasHub reads or writes this model otherwise than PyTorch does.
+        KitError: KerasHub lacks an exporter or a part of this model (`check_family`).
     """
     path = folder / _CONFIG
     config = json.loads(path.read_text())

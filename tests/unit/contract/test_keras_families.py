@@ -1,4 +1,4 @@
-"""Base models that Keras would train otherwise than PyTorch are refused by their config.json."""
+"""Base models that KerasHub would read or write with other logits than PyTorch are refused by their config.json."""
 
 from typing import Any
 
