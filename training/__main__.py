@@ -47,53 +47,58 @@ def main(arguments: list[str] | None = None) -> int:
             forget_other_launchers()
         prepare_process()
         require_packages("training", "torch", "transformers", "trl", "peft")
-        if options.command == "train":
-            from training.job import run_job
-
-            return run_job(os.environ)
-        if options.command == "rank":
-            die_with_parent()
-            from training.job import run_rank
-
-            return run_rank(os.environ)
-        if options.command == "answer":
-            _answer(options)
-            return 0
-        if options.command == "score-translations":
-            from training.comet import score_file
-
-            score_file(options.model, options.triples, options.out)
-            return 0
-        if options.command == "estimate":
-            from training.estimate import answer
-
-            answer(options.folder, options.request, options.out)
-            return 0
-        if options.command == "check":
-            from training.import_check import answer_check
-
-            answer_check(options.folder, options.request, options.out)
-            return 0
-        if options.command == "convert":
-            from training.importing import add_openvino
-
-            add_openvino(options.version, options.out)
-            return 0
-        from training.importing import import_model
-
-        import_model(
-            options.source,
-            options.out,
-            name=options.name,
-            origin=options.origin,
-            revision=options.revision,
-            licence=options.licence,
-            openvino=options.openvino,
-            chat_template=options.chat_template,
-        )
+        return _run(options)
     except KitError as e:
         tell_error(e)
         return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Runs the command in a prepared process; returns the exit code."""
+    if options.command == "train":
+        from training.job import run_job
+
+        return run_job(os.environ)
+    if options.command == "rank":
+        die_with_parent()
+        from training.job import run_rank
+
+        return run_rank(os.environ)
+    if options.command == "answer":
+        _answer(options)
+        return 0
+    if options.command == "score-translations":
+        from training.comet import score_file
+
+        score_file(options.model, options.triples, options.out)
+        return 0
+    if options.command == "estimate":
+        from training.estimate import answer
+
+        answer(options.folder, options.request, options.out)
+        return 0
+    if options.command == "check":
+        from training.import_check import answer_check
+
+        answer_check(options.folder, options.request, options.out)
+        return 0
+    if options.command == "convert":
+        from training.importing import add_openvino
+
+        add_openvino(options.version, options.out)
+        return 0
+    from training.importing import import_model
+
+    import_model(
+        options.source,
+        options.out,
+        name=options.name,
+        origin=options.origin,
+        revision=options.revision,
+        licence=options.licence,
+        openvino=options.openvino,
+        chat_template=options.chat_template,
+    )
     return 0
 
 

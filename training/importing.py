@@ -67,11 +67,7 @@ def import_model(
         _copy_licences(found, work)
         licence = licence or stated
         if not licence:
-            raise KitError(
-                "states no licence",
-                where=str(source),
-                fix="say it: --licence, or base_model.licence in the recipe; LicenseRef-Proprietary for your own",
-            )
+            raise _no_licence(source)
         made_from = Origin(
             source=origin or f"folder:{source.name}",
             revision=revision,
@@ -88,6 +84,11 @@ def import_model(
         shutil.rmtree(work, ignore_errors=True)
     say(stage="done", sha256=identity)
     return identity
+
+
+def _no_licence(source: Path) -> KitError:
+    fix = "say it: --licence, or base_model.licence in the recipe; LicenseRef-Proprietary for your own"
+    return KitError("states no licence", where=str(source), fix=fix)
 
 
 def add_openvino(version: Path, target: Path) -> str:
