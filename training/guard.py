@@ -5,8 +5,12 @@ import statistics
 
 from contract.errors import RunError
 
-# A loss this many times the recent median, and by this much (nats), has diverged: going on would waste the run.
+# Losses this many times the median before them, and by this much (nats), have diverged: going on would waste the run.
 SPIKE_FACTOR, SPIKE_NATS, SPIKE_WINDOW = 4.0, 2.0, 20
+# So many steps in a row: one alone may be a batch of few and unusual rows, such as the last one of an epoch.
+SPIKE_STEPS = 3
+LOSSES_BEFORE = SPIKE_WINDOW + SPIKE_STEPS - 1
+"""How many losses before a step the guard looks at."""
 
 
 class DivergedError(RunError):
@@ -23,15 +27,18 @@ def guard(loss: float, grad_norm: float, before: list[float], step: int) -> None
         step: for the message.
 
     Raises:
-        DivergedError: the loss or the gradient norm is not finite, or the loss jumped.
+        DivergedError: the loss or the gradient norm is not finite, or the loss jumped for `SPIKE_STEPS` in a row.
     """
     fix = "lower training.learning_rate, or add training.warmup_steps; the checkpoints before this step are sound"
     if not math.isfinite(loss) or not math.isfinite(grad_norm):
         raise DivergedError(f"loss {loss}, gradient norm {grad_norm}", where=f"training step {step}", fix=fix)
-    recent = before[-SPIKE_WINDOW:]
-    if len(recent) == SPIKE_WINDOW:
-        usual = statistics.median(recent)
-        if loss > SPIKE_FACTOR * usual and loss > usual + SPIKE_NATS:
-            raise DivergedError(
-                f"the loss jumped from about {usual:.2f} to {loss:.2f}", where=f"training step {step}", fix=fix
-            )
+    losses = [*before, loss][-LOSSES_BEFORE - 1 :]
+    if len(losses) <= LOSSES_BEFORE:
+        return
+    usual = statistics.median(losses[:SPIKE_WINDOW])
+    if all(each > SPIKE_FACTOR * usual and each > usual + SPIKE_NATS for each in losses[SPIKE_WINDOW:]):
+        raise DivergedError(
+            f"the loss jumped from about {usual:.2f} to {losses[SPIKE_WINDOW]:.2f}, and stayed there",
+            where=f"training step {step - SPIKE_STEPS + 1}",
+            fix=fix,
+        )

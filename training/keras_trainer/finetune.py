@@ -22,7 +22,7 @@ from training.batch_tensors import Collator
 from training.checkpoint_folders import BEST, LOCAL_PREFIX, RESULT, CheckpointFolders, emptied
 from training.devices import Precision
 from training.examples import Examples, load_splits
-from training.guard import SPIKE_WINDOW, guard
+from training.guard import LOSSES_BEFORE, guard
 from training.keras_trainer.batches import BatchOrder, MicroBatch, micro_batches
 from training.keras_trainer.devices import compute_precision, device_names, strategy_on
 from training.keras_trainer.model import add_low_rank, load_causal_lm, write_folder
@@ -209,7 +209,7 @@ class _Run:
             os.link(self._place.best, work / BEST)
         notes = {
             "step": self._step,
-            "losses": [self._losses[0], *self._losses[1:][-SPIKE_WINDOW:]],
+            "losses": [self._losses[0], *self._losses[1:][-LOSSES_BEFORE:]],
             "validation": self._validation.losses,
             "seconds": self._clock.seconds(),
         }
