@@ -81,7 +81,8 @@ def _scored_rows(suite: Suite, path: Path, group: str) -> tuple[list[SuiteRow], 
         if any(row.metadata.get(key) != value for key, value in suite.only.items()):
             continue
         if can_score(suite, asked, where) and (source or not suite.comet):
-            rows.append(SuiteRow(asked, sha256_bytes(line + b"\n"), group_of(row, group), source))
+            by = group_of(row, group) or group_of(row, "")  # without its key, a row is an observation of its own
+            rows.append(SuiteRow(asked, sha256_bytes(line + b"\n"), by, source))
         else:
             others.append(where)
     rows = rows[: suite.limit] if suite.limit else rows

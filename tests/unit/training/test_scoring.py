@@ -200,6 +200,21 @@ def test_a_gate_on_enough_groups_stands(rows: Path) -> None:
     check_suites(gated, rows / "out")
 
 
+def test_held_out_rows_without_the_groups_key_are_observations_of_their_own(rows: Path) -> None:
+    made = Recipe.new(
+        name="chatbot",
+        base_model={"name": "base", "source": "folder:base"},
+        data={
+            "sources": [{"source": "rows.jsonl", "split": "test"}, {"source": "more.jsonl", "split": "train"}],
+            "split": {"group": "nobodys"},
+        },
+        evaluation={"suites": [{"name": "held-out", "split": "test"}], "gate": GATE},
+    )
+    (rows / "more.jsonl").write_text((rows / "rows.jsonl").read_text().replace("Double", "Twice"))
+    build_dataset(made, rows, rows / "out")
+    assert len({row.group for row in check_suites(made, rows / "out")["held-out"]}) == 70
+
+
 def test_a_suite_without_rows_is_refused(rows: Path) -> None:
     empty = recipe({"split": "validation"}, [], test=0.5)
     build_dataset(empty, rows, rows / "out")
