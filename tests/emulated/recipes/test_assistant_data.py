@@ -23,9 +23,10 @@ def test_no_function_of_the_test_split_is_trained(tmp_path: Path) -> None:
         for split in ("train", "test"):
             for row in version.rows(split):
                 rows[split, row.metadata["category"]] += 1
-                # Of rows with several functions, the first one decides: others may be offered on both sides.
-                functions[split] |= {row.metadata["function"]}
+                if row.tools:  # of several functions, the first one decides: others may be offered on both sides
+                    functions[split] |= {row.metadata["function"]}
         assert not functions["train"] & functions["test"]
-        assert all(rows["train", category] for category in ("simple_python", "irrelevance", "answer"))
+        assert all(rows["train", category] for category in ("simple_python", "irrelevance", "answer", "plain"))
         if name == "assistant":
-            assert all(len(row.tools) == 1 for row in version.rows("test") if row.metadata["category"] != "answer")
+            offered = {"simple_python": 1, "irrelevance": 1, "answer": 2, "plain": 0}
+            assert all(len(row.tools) == offered[row.metadata["category"]] for row in version.rows("test"))
