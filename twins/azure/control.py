@@ -11,7 +11,6 @@ from twins.azure.entra import certificates, identity_endpoints, principals
 from twins.azure.persistence import STATE_FILE
 from twins.core import control as common
 from twins.core import node_programs, root
-from twins.core.fleet.fleet import end_containers
 
 _UNSET = (
     "AZURE_CLIENT_SECRET",  # with it DefaultAzureCredential would ask Microsoft's own host whether the twin's is known
@@ -71,10 +70,6 @@ class AzureControl(common.Control[AzureTwinInfo]):
     def forget(self, home: Path) -> None:
         """Deletes the subscription's state."""
         (home / STATE_FILE).unlink(missing_ok=True)
-
-    def end(self, home: Path) -> None:
-        """Ends the containers of endpoints."""
-        end_containers(home)
 
     def trust(self, home: Path) -> ssl.SSLContext:
         """Returns a TLS context that trusts the twin's certificate authority only."""
