@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from clouds.azure.location import AzureLocation
@@ -25,6 +25,7 @@ from infra import names
 from infra.engines import ImageField, serving_engine, serving_image
 from infra.names import CloudNames
 from infra.settings import Endpoint, Settings
+from infra.targets.azure.given import GivenResources
 from infra.targets.azure.limits import serving_field_of
 
 CONTAINERS, CHECKPOINTS = ("store", "work"), "checkpoints"
@@ -60,26 +61,6 @@ class AzureEntry(NamedTuple):
     def name(self) -> str:
         """Its name on Azure."""
         return self.id.rpartition("/")[2]
-
-
-class GivenIdentity(NamedTuple):
-    """An identity that a setting names."""
-
-    client_id: str
-    principal_id: str
-    has_roles: bool  # from its owner; what bootstrap made gets them from the program
-
-
-@dataclass(frozen=True)
-class GivenResources:
-    """Properties on Azure of the resources that settings name; empty where the kit creates its own."""
-
-    blob_url: str = ""
-    vault_url: str = ""
-    login_server: str = ""
-    logs: str = ""  # resource id of the Log Analytics workspace
-    default_account: str = ""  # resource id of the workspace's default storage account
-    identities: dict[str, GivenIdentity] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
