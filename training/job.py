@@ -105,7 +105,7 @@ def end_reported(work: Callable[[StopRequest], int], folders: TrainingFolders, r
 
 
 class TrainingJob:
-    """One job in its folders."""
+    """A job of this process: its spec, its ranks, and the stages train, evaluate and package."""
 
     def __init__(self, folders: TrainingFolders, ranks: Alone, stop: StopRequest) -> None:
         self.folders = folders

@@ -65,7 +65,7 @@ class ImportCheck:
     model: ModelCheck
 
     def fields(self) -> dict[str, Any]:
-        """Returns the check for JSON."""
+        """Returns the fields of `--json`, with the estimates of each adapter."""
         return asdict(self) | {"model": self.model.model_dump()}
 
 

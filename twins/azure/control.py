@@ -64,7 +64,7 @@ class AzureControl(common.Control[AzureTwinInfo]):
     info = AzureTwinInfo
 
     def install(self, judge: str, say: Callable[[str], None]) -> None:
-        """Installs Azurite."""
+        """Installs Azurite, the emulator of blobs, in its pinned version unless it is there."""
         node_programs.install(AZURITE, say=say)
 
     def forget(self, home: Path) -> None:

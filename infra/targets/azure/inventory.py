@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from clouds.azure.location import AzureLocation
@@ -59,7 +59,7 @@ class AzureEntry(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its name on Azure."""
+        """Its name on Azure, the last part of its id."""
         return self.id.rpartition("/")[2]
 
 
@@ -71,7 +71,7 @@ class AzureInventory:
     stack: str
     location: AzureLocation
     settings: Settings
-    found: GivenResources = GivenResources()
+    found: GivenResources = field(default_factory=GivenResources)
 
     @property
     def given(self) -> AzureSettings:
@@ -80,7 +80,7 @@ class AzureInventory:
 
     @property
     def names(self) -> CloudNames:
-        """Names in the subscription."""
+        """Physical names, which contain project and stack."""
         return CloudNames(self.project, self.stack)
 
     @property
@@ -106,12 +106,12 @@ class AzureInventory:
 
     @property
     def group_name(self) -> str:
-        """Name of the resource group."""
+        """Name of the resource group: the given one, or the stack's own."""
         return self.given.resource_group.rpartition("/")[2] or self.names.of("group", 90)
 
     @property
     def group(self) -> AzureEntry:
-        """The resource group."""
+        """The resource group that holds everything that the stack creates."""
         id_ = f"/subscriptions/{self.location.subscription}/resourceGroups/{self.group_name}"
         return _entry("resources:ResourceGroup", names.kept("group"), id_)
 
@@ -273,7 +273,7 @@ class AzureInventory:
         return _entry(f"{_ML}:Compute", f"compute-{name}-{own[-8:]}", f"{self.id_of('workspace')}/computes/{own}")
 
     def schedule(self, name: str) -> AzureEntry:
-        """Returns a schedule of the workspace."""
+        """Returns the schedule that repeats a run."""
         return _entry(
             f"{_ML}:Schedule", f"schedule-{name}", f"{self.id_of('workspace')}/schedules/{self.names.of(name)}"
         )

@@ -77,5 +77,5 @@ def log_group(endpoint: str) -> str:
 
 
 def log_stream(variant: str, instance: str) -> str:
-    """Returns the log stream of an instance."""
+    """Returns the name of an instance's log stream, `variant/instance` as on SageMaker."""
     return f"{variant}/{instance}"
