@@ -102,11 +102,18 @@ def add_openvino(platform: Platform, ref: ModelRef, say: Say) -> ModelRef:
         say: called with a line for each step.
 
     Raises:
-        KitError: its architecture has no conversion.
+        KitError: it scores translations, or its architecture has no conversion.
         IntegrityError: the version was changed, or the stack did not sign it.
     """
     store = platform.store()
-    if "openvino" in store.signed_manifest(ref, platform.outputs.signing.public_key).engines:
+    manifest = store.signed_manifest(ref, platform.outputs.signing.public_key)
+    if manifest.task == "translation-scoring":
+        raise KitError(
+            "scores translations, which PyTorch does on CPUs too: it has no OpenVINO form",
+            where=ref.alias,
+            fix="convert a version that answers, embeds or labels tokens",
+        )
+    if "openvino" in manifest.engines:
         say(f"{ref.alias} has OpenVINO's form")
         return ref
     with work_folder() as work:
