@@ -32,21 +32,21 @@ def usable_gpus(environ: Mapping[str, str]) -> str:
 
 
 class GpuMemory(Protocol):
-    """A kind of GPU."""
+    """What the choice of machines asks of a kind of GPU."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The model's name, such as A10G."""
         ...
 
     @property
     def memory(self) -> int:
-        """Memory in bytes."""
+        """The memory of one GPU, in bytes."""
         ...
 
 
 class InstalledGpu(NamedTuple):
-    """A GPU of this machine."""
+    """A GPU of this machine, by its driver: name, and memory in bytes."""
 
     name: str
     memory: int

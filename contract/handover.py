@@ -26,7 +26,7 @@ class HandoverError(ValueError):
 
 
 def encode(head: dict[str, Any], content: bytes = b"") -> bytes:
-    """Returns a message."""
+    """Returns a message as bytes: a length, `head` as JSON, and the content, as `Messages` reads them."""
     text = json.dumps(head | {"content": len(content)}, separators=(",", ":")).encode()
     return _LENGTH.pack(len(text)) + text + content
 

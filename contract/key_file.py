@@ -13,7 +13,7 @@ _MOST_FILE_BYTES = 1 << 20
 
 
 class ApiKey(Part):
-    """One key of the file."""
+    """An API key of a server's key file: its digest, and the limits of whoever uses it."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="What the log calls its user.")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the key, in hex: the file holds no key itself.")

@@ -42,7 +42,7 @@ _FOR_ALL = 0o755
 
 @dataclass(frozen=True)
 class ImageSource:
-    """What an image is made from."""
+    """The lock and the packages from which an image is built; their content gives it its name."""
 
     name: str
     requirements: Path

@@ -44,7 +44,7 @@ _PROBE_MISSES = 3  # A busy worker may answer a probe late; one that refuses the
 
 
 class RouterConfiguration(Document):
-    """router.json."""
+    """router.json: where a router listens, how long it waits, and the workers to which it sends requests."""
 
     SCHEMA: ClassVar[str] = "router/1"
 

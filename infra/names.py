@@ -81,7 +81,7 @@ class StackHome(NamedTuple):
 
     @property
     def public_key(self) -> Path:
-        """The public key, PEM."""
+        """Path of the key that verifies the stack's signatures, in PEM."""
         return self.folder / "keys" / "signing.pub"
 
     def api_key(self, endpoint_name: str) -> Path:

@@ -113,7 +113,7 @@ class ServerLimits(AdmissionLimits):
 
 
 class Endpoint(Part):
-    """An entry of `endpoints`."""
+    """Settings of one endpoint: the promoted version, its machines, rollout and limits."""
 
     model: Annotated[str, AfterValidator(_promoted)] = Field(
         description="Promoted version, name@number@sha256:<64 hex digits>; `llmops promote` writes it."

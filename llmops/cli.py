@@ -30,6 +30,7 @@ from llmops.commands import (
     stack,
     sweep,
     token,
+    train,
     twin,
 )
 from llmops.context import Context
@@ -59,6 +60,7 @@ app = typer.Typer(
     Results and errors come as JSON with --json.""",
 )
 for part in (
+    train,
     run,
     data,
     models,

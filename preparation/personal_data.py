@@ -46,7 +46,7 @@ class PersonalData:
         )
 
     def find(self, text: str) -> list[FoundText]:
-        """Returns the personal data in a text."""
+        """Returns the stretches of a text that hold personal data, by entity; they may overlap."""
         digits = sum(map(text.count, _DIGITS))
         wanted = [entity for entity in self._entities if _may_hold(entity, text, digits)]
         if not wanted:

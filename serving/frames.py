@@ -77,12 +77,12 @@ class Frames:
         self._chunk = json.dumps({**self._head, "object": self.CHUNK}, separators=_COMPACT)[:-1]
 
     def role(self) -> bytes:
-        """Returns the first frames."""
+        """Returns the frames that open a stream: an empty delta with the role for each answer."""
         empty = '"delta":{"role":"assistant","content":""}'
         return b"".join(self._frame(choice, empty) for choice in range(self._answers))
 
     def delta(self, delta: Delta) -> bytes:
-        """Returns the frames of a piece."""
+        """Returns the frames of one delta: its text with log probabilities, its pieces of calls, and its end."""
         frames: list[bytes] = []
         chances = _logprobs(delta.chances)
         if delta.text or (delta.chances and not delta.calls):
@@ -99,7 +99,7 @@ class Frames:
         return b"".join(frames)
 
     def end(self, usage: dict[str, int]) -> bytes:
-        """Returns the last frames."""
+        """Returns the frames that close a stream: the usage if it was asked for, and `[DONE]`."""
         frames = ""
         if self._with_usage:
             chunk = {**self._head, "object": self.CHUNK, "choices": [], "usage": usage}

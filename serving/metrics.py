@@ -40,10 +40,10 @@ class Metrics:
         Gauge(name, text, registry=self._registry).set_function(value)
 
     def set_model(self, model: str, sha256: str, engine: str, precision: str) -> None:
-        """Sets the served model."""
+        """Makes `llmops_model_info` name this version alone."""
         self._info.clear()
         self._info.labels(model, sha256, engine, precision).set(1)
 
     def text(self) -> bytes:
-        """Returns the page."""
+        """Returns all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -32,7 +32,7 @@ Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
 class TextPart(StrictBody):
-    """A part of a message."""
+    """A part of a message's content: text, the only kind that is taken."""
 
     type: Literal["text"]
     text: str
@@ -92,7 +92,7 @@ class ChatMessage(StrictBody):
 
 
 class StreamOptions(StrictBody):
-    """Options of a stream."""
+    """`stream_options`: whether a stream's last chunk has the usage."""
 
     include_usage: bool = False
     include_obfuscation: bool = False

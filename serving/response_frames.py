@@ -71,7 +71,7 @@ class ResponseFrames:
         return frames + self._event(f"response.{status}", response=self._response)
 
     def whole(self, deltas: Iterable[Delta], usage: dict[str, int]) -> dict[str, Any]:
-        """Returns the response as one object."""
+        """Returns the finished response, for a request that does not stream."""
         for delta in deltas:
             self.delta(delta)
         self.end(usage)

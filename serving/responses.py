@@ -48,7 +48,7 @@ def _text(content: Any) -> Any:
 
 
 class ResponseTextPart(StrictBody):
-    """A part of an item."""
+    """A part of an item's content: text, the only kind that is taken."""
 
     type: Literal["input_text", "output_text"]
     text: str
@@ -125,7 +125,7 @@ class TextFormat(StrictBody):
 
 
 class TextOptions(StrictBody):
-    """Options of an answer's text."""
+    """`text`: the format of the answer; `verbosity` is refused but for its default."""
 
     format: TextFormat | None = None
     verbosity: Annotated[Any, Only(("medium",))] = None

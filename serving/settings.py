@@ -53,7 +53,7 @@ _VARIABLES = {
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """The settings of this server."""
+    """What a server's environment and arguments say, checked."""
 
     model: Path
     """The model version's folder."""

@@ -19,14 +19,14 @@ ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class AssistantFunction(StrictBody):
-    """The function in an assistant's call."""
+    """Name and arguments of a call; the arguments are JSON in a string, as OpenAI has them."""
 
     name: ToolName
     arguments: str = Field(max_length=MAX_SCHEMAS)
 
 
 class AssistantCall(StrictBody):
-    """A call in an assistant's message."""
+    """A call that an earlier answer made, as clients send it back."""
 
     id: str = Field(max_length=256)
     type: Literal["function"] = "function"
@@ -93,7 +93,7 @@ def _tool_choice(value: Any) -> Any:
 
 
 class NamedFunction(StrictBody):
-    """A function by its name."""
+    """The function that `tool_choice` requires."""
 
     name: str
 

@@ -44,7 +44,7 @@ class Report:
 
     @property
     def code(self) -> int:
-        """The exit code."""
+        """Exit code: 1 with findings, 3 if something could not be scanned, else 0."""
         return 1 if self.findings else 3 if self.missed else 0
 
 

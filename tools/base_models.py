@@ -63,7 +63,7 @@ their published configuration with its chat template. No GPU was there to measur
 
 
 def render() -> str:
-    """Returns the page."""
+    """Returns docs/base-models.md, from the table of contract/base_models.py."""
     families = "\n".join(map(_family, FAMILIES))
     architectures = "\n".join(_architecture(name, each) for name, each in ARCHITECTURES.items())
     return _PAGE.format(families=families, architectures=architectures)

@@ -22,7 +22,7 @@ DEFAULT = "chatbot"
 
 @dataclass(frozen=True)
 class RecipeDemo:
-    """The demo of one recipe."""
+    """What `make demo` asks of a recipe, and in which model and stack."""
 
     recipe: str
     """Its file's name, without `.yaml`."""

@@ -104,7 +104,7 @@ def problems(source: Source) -> Iterator[str]:
 
 
 def read_file(text: str, path: Path) -> Source:
-    """The refusals of one file."""
+    """Returns the refusals of a twin's module, each with the source that its comments name."""
     tree, comments, found = ast.parse(text), _comments(text), Source()
     calls = sorted(_calls(tree, (tree,)), key=lambda each: (each[0].lineno, each[0].col_offset))
     assigned = [each for each in ast.walk(tree) if isinstance(each, ast.Assign)]

@@ -18,7 +18,6 @@ python -m training check FOLDER REQUEST OUT  say what an import would give, by a
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,9 +26,8 @@ from contract.documents.run import RUN_VARIABLE
 from contract.errors import KitError, require_packages
 from contract.layout import FOLDER_VARIABLES
 from contract.programs import tell_error
-from training.hosts import keep_nodes
-from training.privileges import give_up_root
-from training.process import die_with_parent, forget_other_launchers, prepare_process
+from training.entry import end_program, enter_job
+from training.process import die_with_parent, prepare_process
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,9 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "train":
             os.environ |= _placed(options.folder) | ({RUN_VARIABLE: options.run} if options.run else {})
-            give_up_root(os.environ)
-            keep_nodes(os.environ)
-            forget_other_launchers()
+            enter_job(os.environ)
         prepare_process()
         require_packages("training", "torch", "transformers", "trl", "peft")
         return _run(options)
@@ -179,8 +175,4 @@ def _placed(folders: Sequence[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # All is written. Taking the libraries apart object by object would cost another 1.5 s of processor time.
-    os._exit(code)
+    end_program(main())

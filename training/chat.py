@@ -149,11 +149,6 @@ def check_template(tokenizer: Any, where: str) -> None:
             raise KitError(e.what, where=where, fix=fix) from None
 
 
-def takes_tools(tokenizer: Any) -> bool:
-    """Returns whether a chat template that `check_template` let pass renders tools, calls of them and their results."""
-    return _keeps_tools(tokenizer, _source(tokenizer)) and _own_template(tokenizer).takes_tools
-
-
 def _loss_of_system_message(tokenizer: Any) -> str:
     messages = [{"role": "system", "content": "SYSTEM-7f3a"}, _PROBE[0]]
     try:

@@ -22,7 +22,7 @@ _SPECIAL = 4
 
 
 class TranslationTriple(NamedTuple):
-    """A translation, with what it is compared with."""
+    """The texts that a COMET model scores together: source, translation and reference."""
 
     source: str
     translation: str
@@ -57,7 +57,7 @@ def score_file(model: Path, triples: Path, out: Path) -> None:
 
 
 class CometModel:
-    """A COMET model in memory."""
+    """Scores translations by an encoder and a small network over its pooled layers, as unbabel-comet does."""
 
     def __init__(self, folder: Path, form: CometForm, device: Any) -> None:
         """Loads a version.

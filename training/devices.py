@@ -63,7 +63,7 @@ def precision_on(device: Any, asked: Literal["auto", "bf16", "f32"]) -> Precisio
 
 
 def torch_dtype(precision: Precision) -> Any:
-    """Returns the torch.dtype of a precision."""
+    """Returns torch.bfloat16 or torch.float32."""
     import torch
 
     return {"bf16": torch.bfloat16, "f32": torch.float32}[precision]

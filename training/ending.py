@@ -43,15 +43,21 @@ def ended_without_a_word(host: str, codes: Mapping[int, int]) -> str:
     )
 
 
-def described(error: Exception) -> str:
-    """Returns an unexpected error as a message with the fix."""
+def described(error: Exception, may_quantize: bool) -> str:
+    """Returns an unexpected error as a message with the fix.
+
+    Args:
+        error: what ended the job.
+        may_quantize: whether the fix for too little memory names `adapter: qlora`, which the recipe doesn't have yet.
+    """
     fix = "see the traceback in the log"
     if is_full(error):
         fix = "free space, or give the job a larger volume, and start it again"
     if is_out_of_memory(error):
+        quantize = "set training.adapter: qlora, which keeps weights in 4 bits, " if may_quantize else ""
         fix = (
-            "lower training.batch_size or training.max_tokens in the recipe, set training.adapter: qlora unless it is "
-            "set, which keeps weights in 4 bits, or take the next larger machine; with the same recipe"
+            f"lower training.batch_size or training.max_tokens in the recipe, {quantize}or take the next larger "
+            "machine; with the same recipe"
         )
     return f"{type(error).__name__}: {error}\n  fix: {fix}: it goes on from its last checkpoint"
 

@@ -148,6 +148,7 @@ def _make_trainer(job: _Job, stop_asked: Callable[[], bool]) -> Any:
     )
     trainer.watch, trainer.place, trainer.ranks, trainer.precision = watch, place, job.ranks, precision
     trainer.may_checkpoint = options.gradient_checkpointing == "auto"
+    trainer.may_quantize = options.adapter != "qlora"
     trainer.objective = watch.objective = _objective(job, trainer)
     return trainer
 

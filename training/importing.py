@@ -219,8 +219,9 @@ def _convert(source: Path, work: Path, openvino: bool | None, chat_template: Pat
     """Writes weights, tokenizer and, where it is wanted, OpenVINO form; returns the licence that the source states, and
     whether the chat template takes tools.
     """
-    from training.chat import check_template, takes_tools
+    from training.chat import check_template
     from training.openvino_form import export_openvino, is_wanted
+    from training.templates import report_of
     from training.weights import load_model, load_tokenizer, save_model
 
     if source.is_file():
@@ -238,7 +239,7 @@ def _convert(source: Path, work: Path, openvino: bool | None, chat_template: Pat
     if is_wanted(openvino, work):
         say(stage="openvino")
         export_openvino(work)
-    return licence, takes_tools(tokenizer)
+    return licence, not report_of(tokenizer).tools
 
 
 def refuse_code(folder: Path) -> None:

@@ -98,14 +98,23 @@ def end_reported(work: Callable[[StopRequest], int], folders: TrainingFolders, r
     if not isinstance(error, KitError):
         if not (is_full(error) or is_out_of_memory(error)):
             traceback.print_exception(error)
-        error = RunError(described(error))
+        error = RunError(described(error, _may_quantize(folders)))
     text = str(error) if isinstance(error, PeerError) else ranks.leave("failed", str(error))
     report_failure(folders.failure, text)
     return DIVERGED if isinstance(error, DivergedError) else FAILED
 
 
+def _may_quantize(folders: TrainingFolders) -> bool:
+    """Returns whether `adapter: qlora` would be a change of the job's recipe, and one that its framework takes."""
+    try:
+        options = read_spec(folders.spec).recipe.training
+    except KitError:  # then memory is the lesser trouble
+        return False
+    return options.adapter != "qlora" and options.framework == "pytorch"
+
+
 class TrainingJob:
-    """One job in its folders."""
+    """A job of this process: its spec, its ranks, and the stages train, evaluate and package."""
 
     def __init__(self, folders: TrainingFolders, ranks: Alone, stop: StopRequest) -> None:
         self.folders = folders

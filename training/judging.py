@@ -67,7 +67,7 @@ _FORMS: dict[str, tuple[str, list[Any], str]] = {
 
 
 class JudgeRequest(NamedTuple):
-    """A request to a judge."""
+    """What a judge, a COMET model or a program is asked about one answer, with the key of its verdict."""
 
     key: str
     """SHA-256 of the judge's URL, the COMET version's identity or the program's SHA-256, and the body."""

@@ -58,12 +58,18 @@ def rows_on_gpu(
         rows = min(2 * rows, batch)
 
 
-def too_large(reason: str, tokens: int) -> RunError:
-    """Returns the error for a GPU on which not even one row can be trained."""
+def too_large(reason: str, tokens: int, may_quantize: bool) -> RunError:
+    """Returns the error for a GPU on which not even one row can be trained.
+
+    Args:
+        reason: torch's message.
+        tokens: of the longest row.
+        may_quantize: whether the fix names `adapter: qlora`, which the recipe doesn't have yet.
+    """
+    quantize = "train with `adapter: qlora`, " if may_quantize else ""
     return RunError(
         f"one row of {tokens} tokens does not fit into this GPU's memory ({reason.partition('. ')[0]})",
         where="training.max_tokens",
-        fix="set training.gradient_checkpointing to auto if it is false, lower training.max_tokens, train with "
-        "`adapter: qlora` unless it does already, or take a machine with larger GPUs, or with more of them "
-        "(training.sharding)",
+        fix="set training.gradient_checkpointing to auto if it is false, lower training.max_tokens, "
+        f"{quantize}or take a machine with larger GPUs, or with more of them (training.sharding)",
     )

@@ -154,7 +154,7 @@ def _data(dataset: DatasetManifest) -> str:
 def _training(recipe: Recipe, facts: TrainingFacts | None) -> str:
     if recipe.trainer:
         command = _line(json.dumps(recipe.trainer.command, ensure_ascii=False))
-        told = f" By its own account: {_measured(facts)}" if facts else ""
+        told = f" By its own account: {facts.steps} steps, {facts.tokens} tokens, {_losses(facts)}" if facts else ""
         return f"By another trainer than the kit's, {_line(recipe.trainer.image)}: {command}.{told}"
     options = recipe.training
     rank = f"rank {options.lora.r}, alpha {options.lora.alpha}, merged"
@@ -167,23 +167,16 @@ def _training(recipe: Recipe, facts: TrainingFacts | None) -> str:
     return (
         f"{how}{facts.steps} steps of {options.batch_size} "
         f"rows, {facts.tokens} tokens, learning rate {options.learning_rate:g} ({options.schedule}), "
-        f"weight decay {options.weight_decay:g}, precision {facts.precision}. "
-        f"Loss {facts.first_loss} at the first step, {facts.last_loss} at the last.{_validated(facts)}"
+        f"weight decay {options.weight_decay:g}, {_losses(facts)}"
     )
 
 
-def _measured(facts: TrainingFacts) -> str:
-    return (
-        f"{facts.steps} steps, {facts.tokens} tokens, precision {facts.precision}. "
-        f"Loss {facts.first_loss} at the first step, {facts.last_loss} at the last.{_validated(facts)}"
-    )
-
-
-def _validated(facts: TrainingFacts) -> str:
+def _losses(facts: TrainingFacts) -> str:
+    told = f"precision {facts.precision}. Loss {facts.first_loss} at the first step, {facts.last_loss} at the last."
     if facts.validation_loss is None:
-        return ""
+        return told
     of = "" if facts.best_step is None else f" The weights are those of step {facts.best_step}, which had the least."
-    return f" Validation loss {facts.validation_loss}.{of}"
+    return f"{told} Validation loss {facts.validation_loss}.{of}"
 
 
 def _line(text: str) -> str:

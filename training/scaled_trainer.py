@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 
+from contract.errors import RunError
 from training.batch_tensors import Batch
 from training.examples import Example
 from training.micro_batches import MemoryUse, MicroBatchCollator, rows_on_cpu, rows_on_gpu, too_large
@@ -43,6 +44,8 @@ class ScaledTrainer(Trainer):
     """
     may_checkpoint: bool
     """Whether gradient checkpointing may be enabled if a row does not fit otherwise."""
+    may_quantize: bool
+    """Whether 4-bit weights would be a change."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -175,7 +178,7 @@ class ScaledTrainer(Trainer):
         if rows == 1 and self._any_lacks_memory(reason):
             trained: Any = self.model
             if not self.may_checkpoint or trained.is_gradient_checkpointing:
-                raise too_large(reason or "on another rank", max(self.train_dataset.widths))  # pyright: ignore
+                raise self._too_large(reason or "on another rank")
             model.zero_grad()
             say(gradient_checkpointing="on")
             trained.gradient_checkpointing_enable(dict(CHECKPOINTING))
@@ -194,7 +197,11 @@ class ScaledTrainer(Trainer):
             return self.ranks.any_asks_soon(True, _OTHERS_SECONDS)
         except PeerError:
             why = f"{reason.partition('. ')[0]}, on this rank alone: is another program on its GPU?"
-            raise too_large(why, max(self.train_dataset.widths)) from None  # pyright: ignore
+            raise self._too_large(why) from None
+
+    def _too_large(self, reason: str) -> RunError:
+        longest = max(self.train_dataset.widths)  # pyright: ignore
+        return too_large(reason, longest, self.may_quantize)
 
 
 def random_name(rank: int) -> str:

@@ -52,7 +52,7 @@ _NEIGHBOURS = 16
 
 
 class SuiteRow(NamedTuple):
-    """A row that a suite asks."""
+    """A row of a suite's split, with what its scorer and its interval need."""
 
     row: Row
     id: str

@@ -135,5 +135,5 @@ class _WeightFiles:
         self.names = {name: file for file in opened for name in file.keys()}  # noqa: SIM118
 
     def rows(self, name: str, start: int, end: int) -> Any:
-        """Returns some rows of a weight."""
+        """Returns the rows [start, end) of a weight, read from its file; the other rows are not."""
         return self.names[name].get_slice(name)[start:end]

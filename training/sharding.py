@@ -77,7 +77,7 @@ def require_sharded(model: Any) -> None:
 
 
 def is_sharded(model: Any) -> bool:
-    """Returns whether a model is in shards."""
+    """Returns whether any weight of a model is spread over ranks."""
     return any(is_shard(weight) for weight in model.parameters())
 
 

@@ -26,7 +26,7 @@ _FIX = "start the run again: it goes on from its last checkpoint"
 
 
 class SentFile(Part):
-    """The announcement of a file."""
+    """Sent before a file's content: what the receiver must get."""
 
     sha256: Sha256
     size: int = Field(ge=0, description="Bytes.")

@@ -19,7 +19,7 @@ class AwsLocation(NamedTuple):
 
     @property
     def twin(self) -> bool:
-        """Whether it is on a twin, not on AWS."""
+        """Whether the account id is the one that every AWS twin has."""
         return self.account == TWIN_ACCOUNT
 
 

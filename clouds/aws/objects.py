@@ -68,7 +68,11 @@ class S3Bucket:
         return find(self.s3.head_object, Bucket=self.name, Key=key, **options, **self.owner)
 
     def exists(self, key: str) -> bool:
-        """Returns whether an object exists."""
+        """Returns whether the bucket has an object of this key.
+
+        Raises:
+            KitError: S3 refuses, or can't be reached.
+        """
         with explained(f"{self.url}/{key}"):
             return self.describe(key) is not None
 

@@ -125,7 +125,7 @@ class AwsJobSettings(Compute):
 
 
 class AwsSettings(Part):
-    """The key `aws`."""
+    """Settings of target `aws`, the key `llmops:aws` of a stack file."""
 
     region: str = Field(
         default="", description="Region, such as eu-central-1; empty: that of the AWS environment or profile."

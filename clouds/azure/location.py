@@ -20,7 +20,7 @@ class AzureLocation(NamedTuple):
 
     @property
     def twin(self) -> bool:
-        """Whether it is on a twin, not on Azure."""
+        """Whether the subscription id is the one that every Azure twin has."""
         return self.subscription == TWIN_SUBSCRIPTION
 
 

@@ -28,7 +28,7 @@ class AzureContainer:
         self.client: ContainerClient = session.blobs(account).get_container_client(name)
 
     def blob(self, key: str) -> "BlobClient":
-        """Returns the client of one blob."""
+        """Returns the SDK's client of a blob of this container; it makes no request."""
         return self.client.get_blob_client(key)
 
     def read(self, key: str, most: int | None = None) -> bytes | None:

@@ -174,7 +174,7 @@ class AzureSchedule(Part):
 
 
 class AzureSettings(Part):
-    """The key `azure`."""
+    """Settings of target `azure`, the key `llmops:azure` of a stack file."""
 
     subscription: Guid = Field(
         default="", description="Subscription id; empty: $AZURE_SUBSCRIPTION_ID, or that of `az login`."

@@ -24,7 +24,7 @@ class Feedback(Part):
 
 
 class CapturedRequest(Document):
-    """One request and its answer."""
+    """A chat request that an endpoint answered, with its answer: a line of the captured requests."""
 
     SCHEMA: ClassVar[str] = "capture/1"
 

@@ -24,7 +24,7 @@ def part_count(size: int) -> int:
 
 
 class FileEntry(Part):
-    """A file of a version."""
+    """Digest and size of a file, as the manifest of its dataset or model version lists it."""
 
     sha256: Sha256
     size: int = Field(ge=0, description="Bytes.")

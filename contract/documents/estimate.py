@@ -69,7 +69,7 @@ class MachineFit(Part):
 
 
 class Estimate(Part):
-    """The answer."""
+    """Answers an EstimateRequest: the model's size, its rows' lengths, and how each machine would train it."""
 
     parameters: int
     trained: int

@@ -24,7 +24,7 @@ Answer = str | Likelihood
 
 
 class RowAnswers(Part):
-    """The answers to a row of the dataset."""
+    """What the base model and the trained model answered to a row of the dataset."""
 
     row: Sha256 = Field(description="Of the row's line in the dataset.")
     before: Answer = Field(description="Of the base model.")

@@ -159,7 +159,7 @@ class TrainingFacts(Part):
 
 
 class Message(Part):
-    """A chat message."""
+    """A message of a golden prompt, in OpenAI's form."""
 
     role: Literal["system", "user", "assistant"]
     content: str

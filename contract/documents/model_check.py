@@ -36,7 +36,7 @@ class AdapterFit(Part):
 
 
 class ModelCheck(Part):
-    """The answer."""
+    """Answers a CheckRequest: whether a model can be imported, and what each adapter needs."""
 
     refusal: str = Field(default="", description="Why an import would refuse it; empty: its small files allow it.")
     where: str = Field(default="", description="Of the refusal.")

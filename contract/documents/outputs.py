@@ -10,7 +10,7 @@ from contract.names import Name, Sha256
 
 
 class StoreOutput(Part):
-    """The stack's store."""
+    """Where the stack keeps dataset and model versions."""
 
     url: str = Field(description="file:///…, later s3://… or https://….")
 
@@ -31,7 +31,7 @@ class TrainingOutput(Part):
 
 
 class EndpointOutput(Part):
-    """One endpoint."""
+    """A deployed endpoint: how it is reached, and what it serves."""
 
     url: str = Field(description="Base URL; empty while the endpoint is off.")
     model: str = Field(description="name@number@sha256:… that was asked for.")

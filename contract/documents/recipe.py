@@ -136,7 +136,7 @@ def _migrate_1(data: dict[str, Any]) -> dict[str, Any]:
 
 
 class Recipe(Document):
-    """A recipe file."""
+    """What a recipe's YAML file says: data, base model, training, evaluation, gate and serving defaults."""
 
     SCHEMA: ClassVar[str] = "recipe/2"
     MIGRATIONS: ClassVar[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _migrate_1}

@@ -10,6 +10,7 @@ from llmops.context import Context, say
 from llmops.terminal.tables import print_json, print_rows
 
 if TYPE_CHECKING:
+    from contract.documents.recipe import Recipe
     from llmops.data.versions import DatasetFolder
 
 data = typer.Typer(no_args_is_help=True, help="A recipe's data: fetch it, build dataset versions, look into them.")
@@ -102,10 +103,6 @@ def build(
 
     llmops data build recipes/chatbot.yaml
     """
-    import tempfile
-
-    from llmops.data.build import Workers, build_dataset, ner_folder
-    from llmops.data.collect import default_folder
     from llmops.data.page import html
     from llmops.data.versions import DatasetFolder
     from llmops.runs.runs import parse_recipe
@@ -113,24 +110,8 @@ def build(
 
     here: Context = context.obj
     path = here.cwd / recipe
-    made, kept = parse_recipe(path), default_folder(path)
-    place = (here.cwd / out).parent if out else here.cwd / ".llmops/datasets"
-    place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place, prefix=".building-") as work:
-        folder = Path(work) / "dataset"
-        sha256 = build_dataset(
-            made,
-            path.parent,
-            folder,
-            collected=kept,
-            secret=lambda name: here.platform.secret(name),
-            model=lambda alias: ner_folder(here.platform, alias, say),
-            workers=Workers(workers, ray),
-            say=say,
-        )
-        target = here.cwd / out if out else place / f"{made.name}-{sha256[:12]}"
-        if not (out is None and target.exists()):
-            folder.rename(target)
+    made = parse_recipe(path)
+    target, sha256 = _build(here, made, path, here.cwd / out if out else None, workers, ray)
     version, page = DatasetFolder.open(target), target.with_name(f"{target.name}.html")
     page.write_text(html(version))
     check_suites(made, target)  # after the page, which shows why a split has too few rows
@@ -140,6 +121,33 @@ def build(
         _print_splits(version)
         _say_changes(version)
         say(f"{target}\n{page}")
+
+
+def _build(here: Context, recipe: "Recipe", path: Path, out: Path | None, workers: int, ray: str) -> tuple[Path, str]:
+    """Makes a recipe's dataset version, and returns its folder and identity. A version that is there is kept."""
+    import tempfile
+
+    from llmops.data.build import Workers, build_dataset, ner_folder
+    from llmops.data.collect import default_folder
+
+    place = out.parent if out else here.cwd / ".llmops/datasets"
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place, prefix=".building-") as work:
+        folder = Path(work) / "dataset"
+        sha256 = build_dataset(
+            recipe,
+            path.parent,
+            folder,
+            collected=default_folder(path),
+            secret=lambda name: here.platform.secret(name),
+            model=lambda alias: ner_folder(here.platform, alias, say),
+            workers=Workers(workers, ray),
+            say=say,
+        )
+        target = out or place / f"{recipe.name}-{sha256[:12]}"
+        if out or not target.exists():
+            folder.rename(target)
+    return target, sha256
 
 
 @data.command("show")

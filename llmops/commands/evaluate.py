@@ -116,9 +116,9 @@ def _compare(
     here: Context, mine: "AskedModel", other: "AskedModel", questions: "Questions", gate: bool
 ) -> "ModelComparison":
     from llmops.evaluation.answers import answers_of
-    from llmops.evaluation.comet import find_verdicts
     from llmops.evaluation.comparison import compare_models, hold_against_gate, recorded_verdicts
     from llmops.evaluation.models import StoredModel
+    from llmops.evaluation.verdicts import find_verdicts
 
     key, recorded = os.environ.get(_KEY, ""), recorded_verdicts(here.platform, (mine, other))
     comparison = compare_models(

@@ -1,222 +1,26 @@
-"""train, runs: train recipes, and manage their runs."""
+"""runs: list, follow, compare, stop and collect runs."""
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from contract.errors import KitError
 from llmops.commands import Json
+from llmops.commands.train import collect_run, watch_run
 from llmops.context import Context, say
-from llmops.terminal.tables import print_done, print_fields, print_json, print_rows
+from llmops.terminal.tables import print_done, print_fields, print_rows
 
 if TYPE_CHECKING:
-    from contract.documents.run import Compute, RunSpec, RunState
-    from contract.names import ModelRef
-    from llmops.plan.training import RunCost
-    from llmops.platforms.platform import Platform, Run
+    from contract.documents.run import Compute, RunState
 
-_PANEL = "Runs and models"
 _RunId = Annotated[str, typer.Argument(help="The run's id, its beginning, or `latest`.", metavar="RUN")]
 runs = typer.Typer(no_args_is_help=True, help="List, follow, stop and collect runs.")
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(train)
-    app.add_typer(runs, name="runs", rich_help_panel=_PANEL)
-
-
-def train(
-    context: typer.Context,
-    recipe: Annotated[Path | None, typer.Argument(help="File of the recipe.", metavar="RECIPE")] = None,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Start the run and return.")] = False,
-    resume: Annotated[str, typer.Option(help="Resume this run from its last checkpoint.", metavar="RUN")] = "",
-    again: Annotated[bool, typer.Option("--again", help="Train even if a run with the same inputs exists.")] = False,
-    instance_type: Annotated[
-        str, typer.Option(help="Instance type of this run. Default: that of `jobs` in the stack file (cloud).")
-    ] = "",
-    instances: Annotated[int | None, typer.Option(help="Number of instances of this run (cloud).", min=1)] = None,
-    spot: Annotated[bool | None, typer.Option(help="Use spot capacity for this run (cloud).")] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Say what machines it fits on, how long and for how much; start nothing.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Run a recipe: prepare data, train, evaluate, sign and store a model version.
-
-    Repeating it is safe: a run of the same recipe, data, base model and
-    image is followed while it runs, resumed if it was interrupted, and
-    reused when it is complete. Ctrl-C stops watching; the run goes on.
-
-    With --check it says what the recipe takes on each type of machine:
-    memory, rows at a time, time and cost. Exit code 1 then means that
-    the stack's own machine can't train it.
-
-    On a cloud it says first what the run is likely to cost, and at most, and
-    refuses machines that the account's quotas don't allow. The exit code is 3
-    if the trained version did not pass the recipe's gate.
-
-    llmops train recipes/chatbot.yaml
-    llmops train recipes/chatbot.yaml --detach
-    llmops runs follow latest
-    llmops train --resume chatbot-20260131
-    llmops train recipes/chatbot.yaml --check
-    llmops train recipes/chatbot.yaml --instance-type ml.g5.xlarge --spot
-    """
-    from llmops.runs.runs import find_run
-
-    here: Context = context.obj
-    if (recipe is None) == (not resume):
-        raise typer.BadParameter("give a recipe, or --resume RUN", param_hint="RECIPE")
-    asked = {"instance_type": instance_type or None, "instances": instances, "spot": spot}
-    machines = {name: value for name, value in asked.items() if value is not None}
-    if check:
-        if recipe is None or detach or again:
-            raise typer.BadParameter("goes with a recipe, and not with --detach or --again", param_hint="--check")
-        from llmops.commands.train_check import check_recipe
-
-        check_recipe(here, here.cwd / recipe, machines, as_json)
-        return
-    if recipe is not None:
-        run_id, cost = _start(here.platform, here.cwd / recipe, machines, again)
-    else:
-        run = find_run(here.platform, resume)
-        run_id, cost = run.spec.id, _go_on(here.platform, run, "asked for", machines)
-    if detach:
-        _print_started(run_id, cost, as_json)
-    else:
-        _finish(here.platform, run_id, cost, as_json)
-
-
-def _finish(platform: "Platform", run_id: str, cost: "RunCost | None", as_json: bool) -> None:
-    """Watch a run that has not ended, and collect it."""
-    from llmops.runs.runs import find_run
-
-    if find_run(platform, run_id).state.status != "completed":
-        _watch(platform, run_id)
-    _collect(platform, run_id, as_json, {"cost": _cost_fields(cost)})
-
-
-def _print_started(run_id: str, cost: "RunCost | None", as_json: bool) -> None:
-    """Prints the commands for a run that is not watched."""
-    if as_json:
-        print_json({"run": run_id, "cost": _cost_fields(cost)})
-    else:
-        print(f"{run_id}\n  llmops runs follow {run_id}\n  llmops runs stop {run_id}\n  llmops runs collect {run_id}")
-
-
-def _start(platform: "Platform", path: Path, machines: dict[str, Any], again: bool) -> "tuple[str, RunCost | None]":
-    """Start or resume a run of the recipe; returns it with its estimated cost."""
-    from llmops.plan.training import look_ahead
-    from llmops.runs.runs import other_machines, parse_recipe, plan_run
-    from llmops.tracking.mlflow_client import require_mlflow
-
-    require_mlflow(say)
-    compute = other_machines(platform, platform.require_runs(), machines)
-    recipe = parse_recipe(path)  # its mistakes come before anything that takes time
-    cost = look_ahead(platform, compute, recipe.name, say, jobs=2 if recipe.has_two_jobs else 1)
-    plan = plan_run(platform, path, say, machines)
-    if plan.same and not again:
-        why = "same recipe, data, base model and image"
-        return plan.same.spec.id, _go_on(platform, plan.same, why, machines, plan.spec, (compute, cost))
-    platform.submit(plan.spec, say)
-    say(f"run {plan.spec.id} started")
-    return plan.spec.id, cost
-
-
-def _go_on(
-    platform: "Platform",
-    run: "Run",
-    why: str,
-    machines: dict[str, Any],
-    asked: "RunSpec | None" = None,
-    known: "tuple[Compute | None, RunCost | None]" = (None, None),
-) -> "RunCost | None":
-    """Resume a run; returns the estimated cost, `known` for some machines."""
-    from llmops.plan.training import look_ahead
-    from llmops.runs.runs import is_between, other_machines
-
-    run_id, status = run.spec.id, run.state.status
-    if status == "completed":
-        say(f"run {run_id} is complete ({why}); --again trains anew")
-        return None
-    if status == "running":
-        say(f"run {run_id} is going on ({why})")
-        return None
-    usual = (asked if run.doubt and asked else run.spec).compute or platform.require_runs()
-    compute = other_machines(platform, usual, machines)
-    jobs = 2 if run.spec.trainer and run.state.job != "evaluation" else 1
-    cost = known[1] if compute == known[0] else look_ahead(platform, compute, run.spec.recipe.name, say, jobs=jobs)
-    goes_on = "has trained, and is evaluated now" if is_between(run) else "resumes from its last checkpoint"
-    say(f"run {run_id} {goes_on} ({why}; it was {status})")
-    platform.resume(run_id, say, compute, asked)
-    return cost
-
-
-def _watch(platform: "Platform", run_id: str) -> None:
-    from rich.console import Console
-
-    from llmops.terminal.progress import show
-
-    try:
-        show(platform.follow(run_id), Console(stderr=True))
-    except KeyboardInterrupt:
-        say(f"\nrun {run_id} goes on without you:\n  llmops runs follow {run_id}\n  llmops runs stop {run_id}")
-        raise
-
-
-def _cost_fields(cost: "RunCost | None") -> dict[str, Any] | None:
-    """Returns the estimate for --json; None: nothing that costs money was started."""
-    return cost.fields() if cost else None
-
-
-def _collect(platform: "Platform", run_id: str, as_json: bool, more: dict[str, Any] | None = None) -> None:
-    from llmops.runs.runs import collect, find_run
-
-    run = find_run(platform, run_id)
-    ref = collect(platform, run, say)
-    from llmops.commands.models import print_version
-    from llmops.tracking.mlflow_sync import track
-
-    track(platform, say)
-    gate = platform.store().manifest(ref).gate
-    passed = gate is not None and gate.passed and _is_not_worse(platform, ref)
-    print_version(platform, ref, as_json, more)
-    gated = bool(run.spec.recipe.evaluation.gate)
-    if not as_json:
-        say(_next(ref, passed, gated))
-    if gated and not passed:
-        raise typer.Exit(3)
-
-
-def _is_not_worse(platform: "Platform", ref: "ModelRef") -> bool:
-    """Returns False if the gate requires a comparison and the version is worse than production; says what `promote`
-    will find.
-    """
-    from llmops.evaluation.production import compare_with_production
-
-    try:
-        verdict = compare_with_production(platform, ref, platform.store().manifest(ref))
-    except KitError as e:  # the run has ended well; promotion decides
-        say(f"not compared with production: {e}")
-        return True
-    for reason in verdict.reasons:
-        say(reason)
-    if verdict.fix:
-        say(f"before it is promoted: {verdict.fix}")
-    return verdict.passed or bool(verdict.fix)
-
-
-def _next(ref: "ModelRef", passed: bool, gated: bool) -> str:
-    if passed:
-        return f"next: llmops promote {ref.alias} && llmops up"
-    if gated:
-        return "the gate was not passed: change data or recipe, and train again"
-    return (
-        f"the recipe has no gate; to serve it all the same: "
-        f'llmops promote {ref.alias} --force --reason "why" && llmops up'
-    )
+    app.add_typer(runs, name="runs", rich_help_panel="Runs and models")
 
 
 @runs.command("list")
@@ -294,8 +98,8 @@ def follow(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
 
     here: Context = context.obj
     run_id = find_run(here.platform, run).spec.id
-    _watch(here.platform, run_id)
-    _collect(here.platform, run_id, as_json)
+    watch_run(here.platform, run_id)
+    collect_run(here.platform, run_id, as_json)
 
 
 @runs.command("page")

@@ -104,7 +104,7 @@ def _folders(sources: Sequence[DataSource]) -> dict[str, DataSource]:
 
 @dataclass
 class _SourceRun:
-    """The collection of one source."""
+    """Fetches one source into its folder, and writes a receipt for each file."""
 
     source: DataSource
     name: str

@@ -60,7 +60,7 @@ class CollectedFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Releases the folder."""
+        """Releases the lock, so that another process can collect into the folder."""
         self._lock.close()
 
     def complete(self, folder: str) -> list[CollectedFile]:

@@ -12,8 +12,7 @@ from contract.documents.judgements import JudgeVerdict
 from contract.documents.recipe_evaluation import CometScorer, Evaluation
 from contract.errors import KitError
 from contract.names import parse_promoted
-from llmops.evaluation.judging import JudgedAnswers, ask_judge, keep_verdict, known_verdicts
-from llmops.evaluation.programs import program_verdicts
+from llmops.evaluation.judging import JudgedAnswers, keep_verdict, known_verdicts
 from llmops.images.image_program import run_in_image
 from llmops.platforms.platform import Platform, Say
 from training.judging import JudgeRequest, Verdicts
@@ -41,37 +40,34 @@ def pin_scorers(platform: Platform, evaluation: Evaluation) -> Evaluation:
     return evaluation.model_copy(update={"suites": suites})
 
 
-def find_verdicts(platform: Platform, judged: JudgedAnswers, recorded: Verdicts, say: Say) -> dict[str, JudgeVerdict]:
-    """Returns the verdicts of a suite's judge, or the scores of its COMET model or program, on two models' answers.
+def comet_verdicts(
+    platform: Platform, scorer: CometScorer, judged: JudgedAnswers, recorded: Verdicts, say: Say
+) -> dict[str, JudgeVerdict]:
+    """Returns the scores of a suite's COMET model for two models' answers.
 
     Args:
-        platform: the stack in operation.
+        platform: its store has the model.
+        scorer: the model, with identity.
         judged: the answers.
         recorded: verdicts stored with a version.
         say: called with progress.
 
     Raises:
-        KitError: the judge can't be asked, the store lacks the model, or more than 5 % of its scores are outside of 0
-            to 1.
+        KitError: the store lacks the model, or more than 5 % of its scores are outside of 0 to 1.
         IntegrityError: the model was changed.
     """
-    suite = judged.suite
-    if suite.program:
-        return program_verdicts(judged, recorded, say)
-    if not suite.comet:
-        return ask_judge(judged, recorded, say)
     requests, found = judged.requests(), known_verdicts(judged, recorded)
     missing = [request for request in requests if request.key not in found]
     if missing:
-        say(f"{suite.name}: {suite.comet.model} scores {len(missing)} translations, {len(found)} known already")
-        for request, score in zip(missing, _score(platform, suite.comet, missing, say), strict=True):
+        say(f"{judged.suite.name}: {scorer.model} scores {len(missing)} translations, {len(found)} known already")
+        for request, score in zip(missing, _score(platform, scorer, missing, say), strict=True):
             found[request.key] = JudgeVerdict(score=score)
             keep_verdict(request, found[request.key])
     outside = [each.score for each in found.values() if each.score is None or not 0 <= each.score <= 1]
     if len(outside) > _OUTSIDE * len(found):
         raise KitError(
             f"{len(outside)} of {len(found)} scores are not from 0 to 1, such as {outside[0]}",
-            where=f"suite {suite.name}: comet.model: {suite.comet.model}",
+            where=f"suite {judged.suite.name}: comet.model: {scorer.model}",
             fix="take a model whose scores are, such as Unbabel/wmt22-comet-da; those of 2020 and 2021 give z-scores",
         )
     return found

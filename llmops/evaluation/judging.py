@@ -36,7 +36,7 @@ class JudgedAnswers(NamedTuple):
     after: Sequence[Answer]
 
     def requests(self) -> list[JudgeRequest]:
-        """Returns the requests for the judge."""
+        """Returns the distinct requests to the judge: equal ones are asked once."""
         return judge_requests(self.suite, self.rows, self.before, self.after)
 
 

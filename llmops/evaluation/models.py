@@ -55,11 +55,11 @@ class FolderModel:
     family = ""
 
     def fetch(self, say: Say) -> Path:
-        """Returns the folder."""
+        """Returns the folder as it is: there is nothing to fetch or to verify."""
         return self.folder
 
     def system_prompt(self, default: str) -> str:
-        """Returns the recipe's system prompt."""
+        """Returns `default`, the recipe's: a folder states none."""
         return default
 
 

@@ -111,7 +111,7 @@ class TrainingCheck:
         )
 
     def fields(self) -> dict[str, Any]:
-        """Returns the check for JSON."""
+        """Returns the fields of `--json`; `problem` says why the stack's own machine can't train it, or is empty."""
         problem = self.problem
         return asdict(self) | {"problem": problem.what if problem else ""}
 

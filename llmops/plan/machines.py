@@ -14,7 +14,7 @@ _GB = 10**9  # what a driver leaves of a data sheet's GiB is more
 
 @dataclass(frozen=True)
 class Gpu:
-    """A model of GPU."""
+    """A GPU that the clouds rent: its memory and its peak throughput by NVIDIA's data sheet."""
 
     name: str
     gigabytes: int
@@ -24,7 +24,7 @@ class Gpu:
 
     @property
     def memory(self) -> int:
-        """Memory in bytes."""
+        """Its memory in bytes; `gigabytes` counts 10**9."""
         return self.gigabytes * _GB
 
     def tflops(self, precision: str) -> float | None:

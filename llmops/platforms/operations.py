@@ -64,7 +64,7 @@ class Lazy(Generic[T]):
     place: str
 
     def load(self) -> T:
-        """Import it."""
+        """Imports the module, or the object of a module, that `place` names."""
         return load(self.place)
 
 

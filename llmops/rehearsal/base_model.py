@@ -27,7 +27,7 @@ class _Shelf:
         return Store(FolderObjects(document.parent))
 
     def sign(self, folder: Path) -> None:
-        """Signs with the shelf's key."""
+        """Signs a version's manifest with a key that exists for this shelf alone."""
         from contract.integrity.signing import make_key, sign
 
         key = self._folder / "signing.pem"

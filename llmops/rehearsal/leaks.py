@@ -59,7 +59,7 @@ class Accepted(NamedTuple):
 
 
 class Leak(NamedTuple):
-    """A leak and its place."""
+    """A secret or a prompt that was found where it must not be: what it is, and where."""
 
     what: str
     where: str

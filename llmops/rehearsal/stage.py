@@ -58,7 +58,7 @@ class Stage:
     current: Result | None = None
 
     def begin(self, result: Result) -> None:
-        """Begins a step."""
+        """Makes `result` the current step, and forgets the permissions that earlier steps used."""
         self.current = result
         self.world.forget_accesses()
 

@@ -14,8 +14,8 @@ from contract.documents.run import RunSpec
 from contract.errors import IntegrityError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import JUDGEMENTS, MANIFEST, MODEL_CARD
-from llmops.evaluation.comet import find_verdicts
 from llmops.evaluation.judging import JudgedAnswers
+from llmops.evaluation.verdicts import find_verdicts
 from llmops.platforms.platform import Platform, Say
 from llmops.runs.receipts import checked_dataset, read_answers
 from llmops.store.versions import Version

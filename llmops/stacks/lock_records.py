@@ -66,7 +66,7 @@ class LockRecords:
         return cls(project / ".llmops/locks" / stack.rpartition("/")[2])
 
     def find(self, lock: str) -> Record | None:
-        """The record of a lock, by its id."""
+        """Returns what this machine recorded of a lock; None if it holds no readable record."""
         try:
             return Record(**json.loads((self.folder / f"{lock}.json").read_text()))
         except (OSError, ValueError, TypeError):

@@ -95,7 +95,7 @@ class PulumiStack:
         return json.loads(self._capture("whoami", "--json", stack=False).stdout).get("url", "")
 
     def exists(self) -> bool:
-        """Return whether the stack is in its backend."""
+        """Returns whether the backend has a state of the stack, deployed or empty."""
         return self.find_state() is not None
 
     def outputs(self) -> StackOutputs:

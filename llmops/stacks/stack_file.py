@@ -52,7 +52,11 @@ class StackFile:
         return {k.removeprefix(prefix): v for k, v in (config or {}).items() if str(k).startswith(prefix)}
 
     def endpoints(self) -> dict[str, dict[str, Any]]:
-        """The entries of `endpoints`."""
+        """The entries of `llmops:endpoints` by name, as they stand in the file; {} without the key.
+
+        Raises:
+            KitError: the key is no mapping of names to settings.
+        """
         found = self.config().get(_ENDPOINTS) or {}
         if not isinstance(found, Mapping) or not all(isinstance(v, Mapping) for v in found.values()):
             raise KitError(

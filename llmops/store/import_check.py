@@ -17,6 +17,7 @@ from llmops.images.image_program import run_in_image
 from llmops.plan.machines import A10G, A100_40, A100_80, T4
 from llmops.platforms.platform import Say
 from llmops.store.importing import find_source, hub_environ, work_folder
+from training.hub import LISTING
 from training.importing import PICKLES, licence_of, spdx
 from training.openvino_form import MOST_PARAMETERS
 
@@ -40,31 +41,6 @@ MACHINES = tuple(
     for gpu, count in ((T4, 1), (A10G, 1), (A100_40, 1), (A100_80, 1), (A100_80, 8))
 )
 """For which memory is estimated, from the smallest."""
-_LIST = """\
-import json, sys
-from pathlib import Path
-from contract.errors import KitError
-from contract.programs import tell_error
-from huggingface_hub import HfApi
-repo, revision, folder, wanted, largest = json.loads(sys.argv[1])
-gated = False
-try:
-    info = HfApi().model_info(repo, revision=revision, files_metadata=True)
-    gated = info.gated or False
-    sizes = {each.rfilename: each.size or 0 for each in info.siblings}
-    for name in wanted:
-        if sizes.get(name, largest + 1) <= largest:
-            HfApi().hf_hub_download(repo, name, revision=revision, local_dir=folder)
-    licence = (info.card_data or {}).get("license") or ""
-    Path(folder, ".listing.json").write_text(json.dumps({"sizes": sizes, "gated": bool(gated), "licence": licence}))
-except Exception as e:
-    words = str(e).strip().splitlines() or [type(e).__name__]
-    fix = "see that the hub is reachable"
-    if gated:
-        fix = f"accept its licence on https://huggingface.co/{repo}, then set HF_TOKEN to a token of that account"
-    tell_error(KitError(f"can't be checked: {words[-1]}", where=f"hub:{repo}@{revision}", fix=fix))
-    sys.exit(1)
-"""
 
 
 @dataclass(frozen=True)
@@ -89,7 +65,7 @@ class ImportCheck:
     model: ModelCheck
 
     def fields(self) -> dict[str, Any]:
-        """Returns the check for JSON."""
+        """Returns the fields of `--json`, with the estimates of each adapter."""
         return asdict(self) | {"model": self.model.model_dump()}
 
 
@@ -143,10 +119,10 @@ def _refusal(kind: str, source: str) -> KitError:
 def _of_hub(repository: str, revision: str, outline: Path, work: Path, say: Say) -> _Listing:
     say(f"fetching the small files of hub:{repository} {revision}")
     argument = json.dumps([repository, revision, str(outline), _SMALL_FILES, _LARGEST_FILE])
-    command = ("training", "-c", _LIST, argument)
+    command = ("training", "-m", "training.hub", "outline", argument)
     run_in_image(*command, label="check", work=work, say=say, extra=hub_environ(), what="fetching them ended")
     shutil.rmtree(outline / ".cache", ignore_errors=True)
-    path = outline / ".listing.json"
+    path = outline / LISTING
     listing = _Listing(**json.loads(path.read_text()))
     path.unlink()
     return listing

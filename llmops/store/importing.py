@@ -30,20 +30,6 @@ from training.importing import LICENCE_FILES, source_files
 
 # Weights, tokenizer, and texts about them; never a pickle or code.
 HUB_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "README.md", *LICENCE_FILES)
-_DOWNLOAD = """\
-import json, sys
-from contract.errors import KitError
-from contract.programs import tell_error
-from huggingface_hub import snapshot_download
-repo, revision, folder, patterns = json.loads(sys.argv[1])
-try:
-    snapshot_download(repo, revision=revision, local_dir=folder, allow_patterns=patterns)
-except Exception as e:
-    words = str(e).strip().splitlines() or [type(e).__name__]
-    fix = "see that the hub is reachable, and for a gated model that HF_TOKEN is set, or the recipe's `token`"
-    tell_error(KitError(f"can't be fetched: {words[-1]}", where=f"hub:{repo}@{revision}", fix=fix))
-    sys.exit(1)
-"""
 
 
 @dataclass(frozen=True)
@@ -116,11 +102,18 @@ def add_openvino(platform: Platform, ref: ModelRef, say: Say) -> ModelRef:
         say: called with a line for each step.
 
     Raises:
-        KitError: its architecture has no conversion.
+        KitError: it scores translations, or its architecture has no conversion.
         IntegrityError: the version was changed, or the stack did not sign it.
     """
     store = platform.store()
-    if "openvino" in store.signed_manifest(ref, platform.outputs.signing.public_key).engines:
+    manifest = store.signed_manifest(ref, platform.outputs.signing.public_key)
+    if manifest.task == "translation-scoring":
+        raise KitError(
+            "scores translations, which PyTorch does on CPUs too: it has no OpenVINO form",
+            where=ref.alias,
+            fix="convert a version that answers, embeds or labels tokens",
+        )
+    if "openvino" in manifest.engines:
         say(f"{ref.alias} has OpenVINO's form")
         return ref
     with work_folder() as work:
@@ -309,7 +302,7 @@ def fetch_hub(
     network = hub_environ()
     if token:
         network["HF_TOKEN"] = token
-    command = ("training", "-c", _DOWNLOAD, argument)
+    command = ("training", "-m", "training.hub", "fetch", argument)
     run_in_image(*command, label="import", work=work, say=say, extra=network, what="fetching it ended")
     shutil.rmtree(target / ".cache", ignore_errors=True)
 

@@ -115,7 +115,11 @@ class FolderObjects:
         )
 
     def get(self, key: str) -> bytes:
-        """Returns an object's content."""
+        """Returns an object's content, without following a link.
+
+        Raises:
+            KitError: it is not in the store.
+        """
         *parts, name = object_keys.check(key, self.url).split("/")
         try:
             with folder_below(self.root, parts, make=False) as parent:
@@ -168,7 +172,11 @@ class FolderObjects:
             return True
 
     def get_folder(self, key: str) -> Path:
-        """Returns the folder itself."""
+        """Returns the path of a folder of the store: files of this machine are used where they lie.
+
+        Raises:
+            KitError: it is not in the store.
+        """
         folder = self.root / object_keys.check(key, self.url)
         if not folder.is_dir():
             raise KitError("is not in the store", where=str(folder), fix="`llmops models list` shows what is there")

@@ -63,7 +63,11 @@ class RemoteObjects(ABC):
         return self._entries(prefix)
 
     def get(self, key: str) -> bytes:
-        """Returns an object's content."""
+        """Returns an object's content.
+
+        Raises:
+            KitError: it is not in the store.
+        """
         content = self.find(key)
         if content is None:
             raise KitError("is not in the store", where=f"{self.url}/{key}")

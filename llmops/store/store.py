@@ -217,7 +217,7 @@ class Store:
         return self.model_folder(ref.sha256)
 
     def version(self, ref: ModelRef) -> Version:
-        """Returns a version in its place."""
+        """Returns a version to be read where it lies: in a folder of this machine, or in a cloud's storage."""
         key = model_key(ref.sha256)
         if isinstance(self.objects, RemoteObjects):
             return RemoteVersion(self.objects, key)

@@ -10,7 +10,7 @@ _MOST_HTML = 16 << 20  # characters
 
 
 def read_text(file: DataFile) -> Iterator[ReadRow]:
-    """Yields the unmodified text."""
+    """Yields a plain text as one row, as it stands; an empty file is a fault."""
     text = read_whole(file)
     yield _row(file, text if text.strip() else "", "is empty")
 

@@ -40,7 +40,7 @@ def read_array(file: DataFile) -> Iterator[ReadRow]:
 
 
 def parse_row(line: str, where: str) -> ReadRow:
-    """Returns a row from its JSON."""
+    """Returns the row of a line of JSON, or the fault for which it is dropped."""
     try:
         return checked(parse_json(line, where), where)
     except KitError as e:

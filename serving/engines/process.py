@@ -120,7 +120,7 @@ class ProcessEngine:
 
     @property
     def pid(self) -> int:
-        """The id of the engine's process."""
+        """Process id of the engine's worker, for its memory and its signals."""
         return self._worker.process.pid
 
     def _send(self, message: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ class Caller:
 
     @property
     def name(self) -> str:
-        """The key's name."""
+        """What the log and the metrics call the caller."""
         return self.key.name
 
     def begin(self) -> None:
@@ -91,7 +91,7 @@ class Keys:
 
     @property
     def count(self) -> int:
-        """The number of keys."""
+        """How many keys are accepted."""
         return len(self._callers)
 
     def check(self, header: str) -> Caller:

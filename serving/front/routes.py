@@ -37,7 +37,7 @@ class Route:
 
 
 class AllowList:
-    """The allow list of a front."""
+    """The paths and methods that a front answers or passes on; any other is 404 or 405."""
 
     def __init__(self, generate: tuple[str, ...]) -> None:
         """Builds the routes; `generate` lists the paths of the engine's app that take a place in its batch."""
@@ -53,7 +53,7 @@ class AllowList:
         self._model = Route("/v1/models/{name}", {"GET": "forward"})
 
     def routes(self) -> list[Route]:
-        """Returns all routes."""
+        """Returns every route, for the description of the API."""
         return [*self._exact.values(), self._model]
 
     def find(self, path: str) -> Route | None:

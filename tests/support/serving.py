@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +194,15 @@ def trickle(sock: socket.socket) -> int:
             except TimeoutError:
                 continue
     return sent
+
+
+def send_all(sock: socket.socket, *parts: bytes) -> bytes:
+    """Send bytes; everything that comes back until the other side closes."""
+    with suppress(OSError):  # closed early, which is an answer too
+        for part in parts:
+            sock.sendall(part)
+    received = b""
+    with suppress(ConnectionError):
+        while data := sock.recv(65536):
+            received += data
+    return received

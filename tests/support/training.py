@@ -17,6 +17,8 @@ from tests.support.checkout import CHECKOUT
 from tests.support.models import training_environ, training_python
 
 SYSTEM_PROMPT = "Short."
+PROGRAMS = CHECKOUT / "tests/emulated/training/programs"
+"""Scripts that run in the training image's environment, by `script_result`."""
 ROWS = {"sft": "rows.jsonl", "dpo": "pairs.jsonl", "pretrain": "texts.jsonl"}
 """The file of `write_rows` for each method of training."""
 

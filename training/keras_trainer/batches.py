@@ -44,7 +44,7 @@ class BatchOrder:
 
     @property
     def tokens_per_step(self) -> float:
-        """Average tokens per step."""
+        """Tokens of an epoch over its steps, padding left out."""
         return self._examples.tokens / self._per_epoch
 
     def after(self, step: int) -> Iterator[MicroBatch]:

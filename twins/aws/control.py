@@ -7,7 +7,6 @@ from pathlib import Path
 
 from hosting.files import write_atomic
 from twins.aws.judges import installation
-from twins.aws.sagemaker.fleet.fleet import end_containers
 from twins.aws.wire.principals import ROOT_ACCESS_KEY, ROOT_PURPOSE
 from twins.core import control as common
 from twins.core import root
@@ -58,10 +57,6 @@ class AwsControl(common.Control[AwsTwinInfo]):
         (home / "state.pickle").unlink(missing_ok=True)
         for body in (home / "objects").glob("*"):
             body.unlink(missing_ok=True)
-
-    def end(self, home: Path) -> None:
-        """Ends the containers of endpoints."""
-        end_containers(home)
 
     def variables(self, home: Path, running: AwsTwinInfo) -> Mapping[str, str | None]:
         """Returns the environment of AWS's SDKs and command line. Writes empty configuration files for them."""

@@ -44,7 +44,7 @@ class S3Location:
 
     @property
     def uri(self) -> str:
-        """The `s3://` URI."""
+        """The location as `s3://bucket/key`."""
         return f"s3://{self.bucket}/{self.key}"
 
 

@@ -141,7 +141,7 @@ class AccountTwin(BaseTwin):
         return dict(answered or {})
 
     def checks(self, service: str, operation: str) -> list[Callable[[ApiCall], None]]:
-        """Returns the checks of an operation."""
+        """Returns the checks of an operation in the order of registration; each raises to refuse the call."""
         return self._checks.get((service, operation), [])
 
     def mends(self, service: str, operation: str) -> list[Hook]:

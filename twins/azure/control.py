@@ -11,7 +11,6 @@ from twins.azure.entra import certificates, identity_endpoints, principals
 from twins.azure.persistence import STATE_FILE
 from twins.core import control as common
 from twins.core import node_programs, root
-from twins.core.fleet.fleet import end_containers
 
 _UNSET = (
     "AZURE_CLIENT_SECRET",  # with it DefaultAzureCredential would ask Microsoft's own host whether the twin's is known
@@ -65,16 +64,12 @@ class AzureControl(common.Control[AzureTwinInfo]):
     info = AzureTwinInfo
 
     def install(self, judge: str, say: Callable[[str], None]) -> None:
-        """Installs Azurite."""
+        """Installs Azurite, the emulator of blobs, in its pinned version unless it is there."""
         node_programs.install(AZURITE, say=say)
 
     def forget(self, home: Path) -> None:
         """Deletes the subscription's state."""
         (home / STATE_FILE).unlink(missing_ok=True)
-
-    def end(self, home: Path) -> None:
-        """Ends the containers of endpoints."""
-        end_containers(home)
 
     def trust(self, home: Path) -> ssl.SSLContext:
         """Returns a TLS context that trusts the twin's certificate authority only."""

@@ -28,6 +28,7 @@ from contract.twins import KEY_VARIABLES, key_headers
 from hosting.files import locked, silent
 from hosting.ports import choose_port, holder, is_free
 from twins.core import root
+from twins.core.fleet.fleet import end_containers
 from twins.core.process import INFO_FILE
 from twins.core.twin import TwinSettings
 
@@ -93,10 +94,6 @@ class Control(ABC, Generic[Info]):
     @abstractmethod
     def forget(self, home: Path) -> None:
         """Deletes the state of a twin that is not running."""
-
-    @abstractmethod
-    def end(self, home: Path) -> None:
-        """Ends processes that outlive the twin's own."""
 
     @abstractmethod
     def variables(self, home: Path, running: Info) -> Mapping[str, str | None]:
@@ -184,7 +181,7 @@ class Control(ABC, Generic[Info]):
             ran = self.running(home) is not None
             self._stop(home, say)
             _end_leftovers(home)
-            self.end(home)
+            end_containers(home)  # they outlive the twin's own process
         return ran
 
     def reset(self, home: Path, say: Callable[[str], None] = silent) -> None:
@@ -197,7 +194,7 @@ class Control(ABC, Generic[Info]):
                 self.ask(home, running.url, "reset", "POST")
                 self._await_no_instance(home, running)
             else:
-                self.end(home)
+                end_containers(home)  # they outlive the twin's own process
                 self.forget(home)
         say("the twin's account is empty")
 

@@ -22,7 +22,7 @@ Reason = Literal["lost", "late", "left"]
 
 
 class Address(Protocol):
-    """The address of a container."""
+    """Host and port at which a container listens."""
 
     host: str
     port: int

@@ -128,7 +128,7 @@ def tags_of(props: Properties, live: dict[str, Any]) -> dict[str, str]:
 
 
 def store_of(props: Properties) -> S3Bucket:
-    """Returns the stack's store."""
+    """Returns the bucket of the stack's versions, with the credentials of the provider's process."""
     return S3Bucket(client("s3", AwsLocation.of(props)), props["store"])
 
 

@@ -29,7 +29,7 @@ class ScheduledSpecProvider(KitProvider):
         return dynamic.UpdateResult(inputs_of(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Remove it."""
+        """Removes the object; one that is gone is no error."""
         _bucket(_props).remove(_props["key"])
 
 

@@ -25,6 +25,7 @@ from infra import names
 from infra.engines import ImageField, serving_engine, serving_image
 from infra.names import CloudNames
 from infra.settings import Endpoint, Settings
+from infra.targets.azure.given import GivenResources
 from infra.targets.azure.limits import serving_field_of
 
 CONTAINERS, CHECKPOINTS = ("store", "work"), "checkpoints"
@@ -58,28 +59,8 @@ class AzureEntry(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its name on Azure."""
+        """Its name on Azure, the last part of its id."""
         return self.id.rpartition("/")[2]
-
-
-class GivenIdentity(NamedTuple):
-    """An identity that a setting names."""
-
-    client_id: str
-    principal_id: str
-    has_roles: bool  # from its owner; what bootstrap made gets them from the program
-
-
-@dataclass(frozen=True)
-class GivenResources:
-    """Properties on Azure of the resources that settings name; empty where the kit creates its own."""
-
-    blob_url: str = ""
-    vault_url: str = ""
-    login_server: str = ""
-    logs: str = ""  # resource id of the Log Analytics workspace
-    default_account: str = ""  # resource id of the workspace's default storage account
-    identities: dict[str, GivenIdentity] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,7 +71,7 @@ class AzureInventory:
     stack: str
     location: AzureLocation
     settings: Settings
-    found: GivenResources = GivenResources()
+    found: GivenResources = field(default_factory=GivenResources)
 
     @property
     def given(self) -> AzureSettings:
@@ -99,7 +80,7 @@ class AzureInventory:
 
     @property
     def names(self) -> CloudNames:
-        """Names in the subscription."""
+        """Physical names, which contain project and stack."""
         return CloudNames(self.project, self.stack)
 
     @property
@@ -125,12 +106,12 @@ class AzureInventory:
 
     @property
     def group_name(self) -> str:
-        """Name of the resource group."""
+        """Name of the resource group: the given one, or the stack's own."""
         return self.given.resource_group.rpartition("/")[2] or self.names.of("group", 90)
 
     @property
     def group(self) -> AzureEntry:
-        """The resource group."""
+        """The resource group that holds everything that the stack creates."""
         id_ = f"/subscriptions/{self.location.subscription}/resourceGroups/{self.group_name}"
         return _entry("resources:ResourceGroup", names.kept("group"), id_)
 
@@ -292,7 +273,7 @@ class AzureInventory:
         return _entry(f"{_ML}:Compute", f"compute-{name}-{own[-8:]}", f"{self.id_of('workspace')}/computes/{own}")
 
     def schedule(self, name: str) -> AzureEntry:
-        """Returns a schedule of the workspace."""
+        """Returns the schedule that repeats a run."""
         return _entry(
             f"{_ML}:Schedule", f"schedule-{name}", f"{self.id_of('workspace')}/schedules/{self.names.of(name)}"
         )

@@ -21,8 +21,9 @@ from contract.tags import made_for
 from infra.engines import serving_image
 from infra.schedules import proven_spec
 from infra.settings import Settings
+from infra.targets.azure.given import GivenIdentity, GivenResources
 from infra.targets.azure.grants import assignment, grants
-from infra.targets.azure.inventory import AzureEntry, AzureInventory, GivenIdentity, GivenResources
+from infra.targets.azure.inventory import AzureEntry, AzureInventory
 from infra.targets.azure.limits import require_engine_of, require_image, require_ours, serving_field_of
 from infra.targets.azure.online import BROKEN, has_traffic
 from infra.versions import require_servable

@@ -15,7 +15,7 @@ class ScheduledSpecProvider(LocatedProvider):
     KEY = "key"
 
     def put(self, props: Properties) -> Properties:
-        """Write it."""
+        """Writes the RunSpec into the container of runs, replacing an earlier one."""
         _container(props).write(props["key"], props["content"].encode())
         return {}
 
@@ -27,7 +27,7 @@ class ScheduledSpecProvider(LocatedProvider):
         return updated
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Remove it."""
+        """Removes the blob; one that is gone is no error."""
         _container(_props).remove(_props["key"])
 
 

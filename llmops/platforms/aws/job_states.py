@@ -61,7 +61,7 @@ def run_state(run: str, jobs: Sequence[Job], prices: Prices) -> RunState:
 
 
 def has_ended(job: Job) -> bool:
-    """Returns whether a job has ended."""
+    """Returns whether SageMaker will not change a job's status any more: Completed, Failed or Stopped."""
     return job["TrainingJobStatus"] in ENDED
 
 

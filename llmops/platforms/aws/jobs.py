@@ -34,7 +34,7 @@ _ROLE_SECONDS = 120  # a role that was just made may not work for so long
 
 
 class AwsRuns(CloudRuns):
-    """The runs of a stack."""
+    """A stack's runs as SageMaker's training jobs, with their files in the bucket of runs."""
 
     def __init__(self, outputs: StackOutputs, clients: AwsClients) -> None:
         assert outputs.aws

@@ -32,7 +32,7 @@ _IN_PARTS = TransferConfig(multipart_threshold=PART_BYTES + 1, multipart_chunksi
 
 
 class S3Objects(RemoteObjects):
-    """Objects of a bucket."""
+    """Objects of a bucket, copied and verified by S3 where it can."""
 
     def __init__(self, bucket: str, clients: AwsClients, account: str = "") -> None:
         """Open a bucket.

@@ -11,8 +11,8 @@ from contract.errors import KitError, require_packages
 from contract.twins import TWIN_ACCOUNT
 from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.platform import Say
-from llmops.platforms.plugin import Plugin, require_plugin
-from llmops.platforms.shared_state import require_shared_state
+from llmops.platforms.plugin import Plugin
+from llmops.platforms.shared_state import prepare_state
 from llmops.stacks.stack import PulumiStack
 
 PLUGIN = Plugin("aws", "pulumi-aws", "aws", "AWS", USE_TWIN)
@@ -30,18 +30,16 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
     caller = clients_of(stack).caller
     place = f"the twin at {caller.twin}" if caller.twin else f"AWS account {caller.account}"
     say(f"{place}, region {caller.region}, as {caller.arn.rpartition(':')[2]}")
-    if not caller.twin and not dev:
-        require_shared_state(stack, {}, "aws", "AWS")
-    require_plugin(stack, PLUGIN, caller.twin, say)
-    state = stack.find_state()
-    if state is None:
-        if not make:
-            return
-        stack.create(_secrets_provider(stack, dev))
-        state = stack.export()
-    require_same_place(stack.name, state, caller)
-    if not caller.twin and not dev:
-        require_shared_state(stack, state, "aws", "AWS")
+    prepare_state(
+        stack,
+        PLUGIN,
+        caller.twin,
+        lambda: _secrets_provider(stack, dev),
+        lambda state: require_same_place(stack.name, state, caller),
+        say,
+        dev=dev,
+        make=make,
+    )
 
 
 def clients_of(stack: PulumiStack) -> AwsClients:

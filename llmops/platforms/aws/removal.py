@@ -89,7 +89,7 @@ def empty_group(sagemaker: Any, group: str) -> None:
 
 
 def tag_map(tags: Collection[Mapping[str, str]], key: str = "Key", value: str = "Value") -> dict[str, str]:
-    """Tags by their keys."""
+    """Returns tags as a mapping; services name the fields of a tag `Key` or `TagKey`, and the like."""
     return {tag[key]: tag[value] for tag in tags}
 
 

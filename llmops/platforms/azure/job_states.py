@@ -67,7 +67,7 @@ def status_of(job: Job) -> str:
 
 
 def has_ended(job: Job) -> bool:
-    """Returns whether a job has ended."""
+    """Returns whether Azure will not change a job's status any more: Completed, Failed, NotResponding or Canceled."""
     return status_of(job) in _STATUSES
 
 

@@ -41,7 +41,7 @@ _TRAINERS = "-trainers"
 
 
 class AzureRuns(CloudRuns):
-    """The runs of a stack."""
+    """A stack's runs as command jobs of Azure Machine Learning, with their files in the container of runs."""
 
     def __init__(self, outputs: StackOutputs, session: AzureSession) -> None:
         assert outputs.azure

@@ -36,7 +36,7 @@ _BLOCK = 128 << 20
 
 
 class BlobObjects(RemoteObjects):
-    """Objects of a container."""
+    """Blobs of a container, copied by Azure and verified by reading them once."""
 
     def __init__(self, url: str, session: AzureSession) -> None:
         """Open a container.

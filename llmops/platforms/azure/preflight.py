@@ -12,8 +12,8 @@ from contract.twins import TWIN_SUBSCRIPTION
 from llmops.platforms.azure.bootstrap.bootstrap import key_url
 from llmops.platforms.azure.exchanges import recorded_session
 from llmops.platforms.platform import Say
-from llmops.platforms.plugin import Plugin, require_plugin
-from llmops.platforms.shared_state import require_shared_state
+from llmops.platforms.plugin import Plugin
+from llmops.platforms.shared_state import prepare_state
 from llmops.stacks.stack import PulumiStack
 
 PLUGIN = Plugin("azure-native", "pulumi-azure-native", "azure", "Azure", USE_TWIN)
@@ -32,18 +32,16 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
     subscription = session.subscription
     place = f"the twin at {session.twin}" if session.twin else f"Azure subscription {subscription}"
     say(f"{place}, as {session.caller.object_id}")
-    if not session.twin and not dev:
-        require_shared_state(stack, {}, "azure", "Azure")
-    require_plugin(stack, PLUGIN, session.twin, say)
-    state = stack.find_state()
-    if state is None:
-        if not make:
-            return
-        stack.create(_secrets_provider(stack, session, dev))
-        state = stack.export()
-    require_same_place(stack.name, state, subscription)
-    if not session.twin and not dev:
-        require_shared_state(stack, state, "azure", "Azure")
+    prepare_state(
+        stack,
+        PLUGIN,
+        session.twin,
+        lambda: _secrets_provider(stack, session, dev),
+        lambda state: require_same_place(stack.name, state, subscription),
+        say,
+        dev=dev,
+        make=make,
+    )
 
 
 def settings_of(stack: PulumiStack) -> AzureSettings:

@@ -45,7 +45,7 @@ _OURS: dict[int, "subprocess.Popen[bytes]"] = {}  # started by this process, whi
 
 
 class LocalRuns:
-    """The runs of a folder."""
+    """A stack's runs as processes of this machine, each with a folder of its own below `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -44,7 +44,7 @@ class Reader(Protocol):
     """The reading half of clouds.azure.arm.ResourceManager."""
 
     def find(self, id_: str, api_version: str = ..., /) -> dict[str, Any] | None:
-        """Returns a resource."""
+        """Returns the document of a resource id; None if Azure has none."""
         ...
 
     def list(self, id_: str, api_version: str = ..., /) -> Iterator[dict[str, Any]]:

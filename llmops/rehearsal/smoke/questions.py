@@ -31,7 +31,7 @@ class Question:
 
 @dataclass(frozen=True)
 class CloudAnswer:
-    """The cloud's answer to a question."""
+    """What a real cloud did, in words, and whether the twin assumes the same."""
 
     did: str
     as_assumed: bool = True

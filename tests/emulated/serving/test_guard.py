@@ -13,7 +13,7 @@ import pytest
 
 from contract.api_key import key_digest
 from tests.support.router import RouterProcess
-from tests.support.serving import API_KEY, ServingProcess, trickle, until
+from tests.support.serving import API_KEY, ServingProcess, send_all, trickle, until
 
 CHAT = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
 KEY = f"Authorization: Bearer {API_KEY}\r\n".encode()
@@ -51,25 +51,9 @@ def connect(port: int, source: str = "127.0.0.1") -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(source, 0))
 
 
-def answer(sock: socket.socket) -> bytes:
-    """Everything that comes until the connection is closed."""
-    received = b""
-    try:
-        while data := sock.recv(65536):
-            received += data
-    except ConnectionError:
-        pass
-    return received
-
-
 def ask(front: Guarded, *parts: bytes) -> bytes:
     with connect(front.port) as sock:
-        try:
-            for part in parts:
-                sock.sendall(part)
-        except OSError:
-            pass  # closed early, which is an answer too
-        return answer(sock)
+        return send_all(sock, *parts)
 
 
 def status(received: bytes) -> int:
@@ -146,7 +130,7 @@ def test_vulnerability_8_a_million_chunks_of_a_byte_are_refused(front: Guarded) 
         try:
             for _ in range(50):
                 sock.sendall(chunks)
-            received = answer(sock)
+            received = send_all(sock)
             assert (status(received), received.count(b"HTTP/1.")) in ((413, 1), (408, 1))  # 408: not in time
         except ConnectionError:
             pass  # closed before all was sent
@@ -198,10 +182,10 @@ def test_vulnerability_8_connections_are_limited_whole_and_per_address(
             stack.callback(router.kill)
             port = router.port
         first = [stack.enter_context(connect(port)) for _ in range(5)]
-        too_many = answer(stack.enter_context(connect(port)))
+        too_many = send_all(stack.enter_context(connect(port)))
         assert (status(too_many), b"your address" in too_many, b"Retry-After: 1" in too_many) == (429, True, True)
         others = [stack.enter_context(connect(port, "127.0.0.2")) for _ in range(3)]
-        too_many = answer(stack.enter_context(connect(port, "127.0.0.3")))
+        too_many = send_all(stack.enter_context(connect(port, "127.0.0.3")))
         assert (status(too_many), b"Retry-After: 1" in too_many) == (503, True)
         for sock in (first[-1], others[-1]):
             sock.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.support.serving import API_KEY, ServingProcess, trickle, until
+from tests.support.serving import API_KEY, ServingProcess, send_all, trickle, until
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -14,18 +14,7 @@ HELLO = [{"role": "user", "content": "Hello"}]
 def raw(server: ServingProcess, *parts: bytes) -> bytes:
     """Send bytes; everything that comes back until the server closes."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as sock:
-        try:
-            for part in parts:
-                sock.sendall(part)
-        except OSError:
-            pass  # closed early, which is an answer too
-        received = b""
-        try:
-            while data := sock.recv(65536):
-                received += data
-        except ConnectionError:
-            pass
-        return received
+        return send_all(sock, *parts)
 
 
 def cut(sock: socket.socket) -> bool:

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from tests.support.models import tiny_model
-from tests.support.training import script_result, tiny_recipe, write_rows
+from tests.support.training import PROGRAMS, script_result, tiny_recipe, write_rows
 
 
 def test_an_adapter_beside_4_bit_weights_improves_the_original_ones(tmp_path: Path) -> None:
     write_rows(tmp_path)
     tiny_recipe(adapter="qlora", precision="bf16").write(tmp_path / "recipe.json")
-    script = Path(__file__).with_name("quantized.py")
+    script = PROGRAMS / "quantized.py"
     found = script_result(script, tiny_model(), tmp_path / "rows.jsonl", tmp_path / "recipe.json")
     assert (found["linear"], found["head"]) == (["Linear4bit"], "Linear")
     assert found["frozen"] == ["torch.bfloat16", "torch.uint8"]

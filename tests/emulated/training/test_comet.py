@@ -9,10 +9,11 @@ import pytest
 
 from tests.support.environments import UNBABEL_COMET, environment
 from tests.support.models import tiny_comet_source, training_environ, training_python
+from tests.support.training import PROGRAMS
 
 RECORDED = Path(__file__).with_name("comet_scores.json")
 """Sentences, and the scores that unbabel-comet gave them: the last test says whether it still does."""
-_SCRIPT = Path(__file__).with_name("scored.py")
+_SCRIPT = PROGRAMS / "scored.py"
 _ORACLE = Path(__file__).parents[2] / "support" / "comet_oracle.py"
 
 

@@ -1,20 +1,19 @@
 """What is said of a training before it starts, beside what real steps take."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.checkout import CHECKOUT
 from tests.support.models import base_model, tiny_source
-from tests.support.training import script_result, write_rows
+from tests.support.training import PROGRAMS, script_result, write_rows
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("rows")
     write_rows(folder)
-    script = Path(__file__).with_name("measured.py")
+    script = PROGRAMS / "measured.py"
     return script_result(script, base_model(), CHECKOUT / "tests" / "data", tiny_source(), folder / "rows.jsonl")
 
 

@@ -4,7 +4,6 @@ family's chat template.
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from trl import chat_template_utils as trl_templates
 from contract.base_models import ARCHITECTURES, FAMILIES, Family
 from tests.support.models import base_model, families
 from tests.support.tiny import make_tokenizer
-from tests.support.training import script_result, write_rows
+from tests.support.training import PROGRAMS, script_result, write_rows
 from training.templates import report_of
 
 # In the form that the models' cards and papers describe; the models' own files can't be had here.
@@ -38,7 +37,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `each_family.py` saw of each architecture."""
     rows = tmp_path_factory.mktemp("rows")
     write_rows(rows)
-    return script_result(Path(__file__).with_name("each_family.py"), families(), rows)
+    return script_result(PROGRAMS / "each_family.py", families(), rows)
 
 
 def test_every_architecture_is_trained_by_every_method_and_adapter(found: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from contract.integrity.digest import check_folder
 from contract.layout import MANIFEST, TrainingFolders
 from tests.support.checkout import CHECKOUT
 from tests.support.models import tiny_model, training_python
-from tests.support.training import join_hosts, make_container, start_job, tiny_recipe, write_rows
+from tests.support.training import PROGRAMS, join_hosts, make_container, start_job, tiny_recipe, write_rows
 from training import checkpoints
 
 # Nine rows in batches of four: the last batch of an epoch leaves the second host without a row.
@@ -61,7 +61,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Hosts, dict[str, An
     RECIPE.write(recipe)
     arguments = [tiny_model(), hosts.first.channel("dataset") / "train.parquet", recipe]
     with subprocess.Popen(
-        [training_python(), Path(__file__).with_name("alone.py"), *arguments],
+        [training_python(), PROGRAMS / "alone.py", *arguments],
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

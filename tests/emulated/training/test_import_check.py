@@ -11,7 +11,7 @@ from trl import chat_template_utils as trl_templates
 from contract.documents.estimate import MachineMemory
 from contract.documents.model_check import CheckRequest
 from tests.support.families import SIZES
-from tests.support.training import script_result
+from tests.support.training import PROGRAMS, script_result
 
 MACHINES = [MachineMemory(name=f"{size} MB", gpus=1, memory=size * 10**6, bf16=True) for size in (1, 24_000)]
 TEMPLATE = (trl_templates._CHAT_TEMPLATES_DIR / "llama3_1.jinja").read_text()
@@ -52,7 +52,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     write_model(folder / "weights", "notes.txt")
     write_model(folder / "quantised", quantization_config={"bits": 4})
     request = CheckRequest(machines=MACHINES).model_dump_json()
-    return script_result(Path(__file__).with_name("judged.py"), folder, request)
+    return script_result(PROGRAMS / "judged.py", folder, request)
 
 
 @pytest.mark.parametrize(("name", "model_type"), [("llama", "llama"), ("olmo", "olmo2")])

@@ -11,9 +11,8 @@ import pytest
 from contract.documents.metrics import parse_metrics
 from contract.layout import METRICS, TrainingFolders
 from tests.support.models import tensorflow_python, tiny_model
-from tests.support.training import make_container, script_result, start_job, tiny_recipe, write_rows
+from tests.support.training import PROGRAMS, make_container, script_result, start_job, tiny_recipe, write_rows
 
-HERE = Path(__file__).parent
 FAMILIES = ("llama", "llama-tied", "mistral", "qwen2", "qwen2-tied")
 UPDATES = {"precision": "f32", "weight_decay": 0.1, "framework": "tensorflow"}
 CASES: list[dict[str, Any]] = [
@@ -39,11 +38,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     write_rows(folder)
     out.mkdir()
     recipes.write_text(json.dumps([tiny_recipe(**case).to_json() for case in CASES]))
-    script_result(HERE / "families.py", "make", models)
+    script_result(PROGRAMS / "families.py", "make", models)
     inputs = (models, tiny_model(), rows, folder / "held-out.jsonl", recipes, out)
-    keras = script_result(HERE / "keras_trained.py", *inputs, python=tensorflow_python())
-    oracle = script_result(HERE / "families.py", "losses", tiny_model(), rows, recipes, out)
-    return Found(folder, keras, script_result(HERE / "families.py", "compare", models), oracle)
+    keras = script_result(PROGRAMS / "keras_trained.py", *inputs, python=tensorflow_python())
+    oracle = script_result(PROGRAMS / "families.py", "losses", tiny_model(), rows, recipes, out)
+    return Found(folder, keras, script_result(PROGRAMS / "families.py", "compare", models), oracle)
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.models import base_model, tiny_model
-from tests.support.training import script_result
+from tests.support.training import PROGRAMS, script_result
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from tests.support.training import script_result
     ],
 )
 def test_the_merge_equals_one_of_pefts_in_f32(model: Callable[[], Path], shard_size: str, files: int) -> None:
-    found = script_result(Path(__file__).with_name("merged.py"), model(), shard_size)
+    found = script_result(PROGRAMS / "merged.py", model(), shard_size)
     assert found["kit"] == found["peft"]
     assert sum(name.endswith(".safetensors") for name in found["kit"]) == files
     assert found["adapter"][0] == found["adapter"][1]

@@ -1,16 +1,12 @@
 """Training equals a loop written out, and the form that serves equals the form that was trained."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.models import base_model, tiny_model
-from tests.support.training import script_result, tiny_recipe, write_rows
-
-HERE = Path(__file__).parent
-
+from tests.support.training import PROGRAMS, script_result, tiny_recipe, write_rows
 
 CASES: dict[str, dict[str, Any]] = {
     "sft": {"warmup_steps": 2},
@@ -38,7 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     recipes = [tiny_recipe(precision="f32", checkpoint_steps=3, **case).to_json() for case in CASES.values()]
     (folder / "recipes.json").write_text(json.dumps(recipes))
     return dict(
-        zip(CASES, script_result(HERE / "oracle.py", tiny_model(), folder, folder / "recipes.json"), strict=True)
+        zip(CASES, script_result(PROGRAMS / "oracle.py", tiny_model(), folder, folder / "recipes.json"), strict=True)
     )
 
 
@@ -56,6 +52,6 @@ def test_packing_changes_no_loss(trained: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("model", [tiny_model, base_model])
 def test_both_forms_of_a_version_answer_with_the_same_tokens(model: Any) -> None:
-    found = script_result(HERE / "exactness.py", model(), 32)
+    found = script_result(PROGRAMS / "exactness.py", model(), 32)
     assert all(len(answer) > 3 for answer in found["transformers"])
     assert found["openvino"] == found["transformers"]

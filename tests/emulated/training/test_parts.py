@@ -5,15 +5,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.models import tiny_model
-from tests.support.training import script_result, tiny_recipe, write_rows
+from tests.support.training import PROGRAMS, script_result, tiny_recipe, write_rows
 
 
 def test_parts_and_gradient_checkpointing_change_no_loss(tmp_path: Path) -> None:
     write_rows(tmp_path)
     tiny_recipe(epochs=2, batch_size=4, precision="f32").write(tmp_path / "recipe.json")
-    found = script_result(
-        Path(__file__).with_name("parts.py"), tiny_model(), tmp_path / "rows.jsonl", tmp_path / "recipe.json"
-    )
+    found = script_result(PROGRAMS / "parts.py", tiny_model(), tmp_path / "rows.jsonl", tmp_path / "recipe.json")
     whole, parts = found["whole"], found["parts"]
     assert len(whole["losses"]) == 6
     assert [way["parts"] for way in found.values()] == [1, 2, 2, 1]

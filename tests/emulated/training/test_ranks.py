@@ -8,6 +8,7 @@ from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsa
 
 from tests.support.checkout import CHECKOUT
 from tests.support.models import training_python
+from tests.support.training import PROGRAMS
 
 LARGE = os.urandom(40 << 20)  # more than a piece
 
@@ -22,7 +23,7 @@ def test_checkpoints_are_passed_on_as_bytes(tmp_path: Path) -> None:
     shared = {"WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "LLMOPS_FIRST_HOST": "one"}
     ranks = [
         subprocess.Popen(
-            [training_python(), str(Path(__file__).with_name("exchange.py")), str(tmp_path)],
+            [training_python(), str(PROGRAMS / "exchange.py"), str(tmp_path)],
             env={**os.environ, "PYTHONPATH": str(CHECKOUT), **shared, "RANK": rank, "LOCAL_RANK": rank}
             | {"LLMOPS_HOST": "two" if rank == "2" else "one"},
             stderr=subprocess.PIPE,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.models import tiny_model
-from tests.support.training import script_result, tiny_recipe, write_rows
+from tests.support.training import PROGRAMS, script_result, tiny_recipe, write_rows
 
 RUNS = 20
 CASES: list[dict[str, Any]] = [
@@ -25,7 +25,7 @@ def test_20_runs_killed_at_random_end_with_equal_weights(tmp_path: Path) -> None
     # A checkpoint after every step, so that many a kill comes while one is written.
     recipes = [tiny_recipe(epochs=3, precision="f32", checkpoint_steps=1, **case).to_json() for case in CASES]
     (tmp_path / "recipes.json").write_text(json.dumps(recipes))
-    script = Path(__file__).with_name("resumes.py")
+    script = PROGRAMS / "resumes.py"
     found = script_result(script, tiny_model(), tmp_path, tmp_path / "recipes.json", RUNS)
     print(json.dumps(found))
     assert len(found["resumed"]) == RUNS

@@ -4,13 +4,12 @@ They share evaluations too.
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.models import tiny_model
-from tests.support.training import script_result, tiny_recipe, write_rows
+from tests.support.training import PROGRAMS, script_result, tiny_recipe, write_rows
 
 STEPS = 6
 SHARDED = {"sharding": True}
@@ -45,7 +44,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     held_out = (folder / "held-out.jsonl").read_text().splitlines(keepends=True)
     (folder / "few.jsonl").write_text("".join(held_out[:3]))  # the second of two ranks has fewer to measure
     tiny_recipe(epochs=2, batch_size=4, precision="f32").write(folder / "recipe.json")
-    script = Path(__file__).with_name("ranked.py")
+    script = PROGRAMS / "ranked.py"
     return script_result(script, tiny_model(), folder, folder / "recipe.json", json.dumps(WAYS))
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from unittest import mock
 
 import pulumi
@@ -17,10 +17,11 @@ from pulumi.runtime.settings import set_root_resource
 from ruamel.yaml import YAML
 
 from contract.documents.model import GateResult, ModelManifest
+from contract.documents.outputs import StackOutputs
 from contract.documents.store import Alias
 from contract.integrity.digest import sha256_bytes
 from contract.layout import MANIFEST, alias_key, model_key
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import CHECKOUT, EXAMPLES
 
 PROJECT = YAML(typ="safe", pure=True).load((CHECKOUT / "Pulumi.yaml").read_text())
 # What the engine knows only after the provider has run.
@@ -35,6 +36,23 @@ _COMPUTED = {
     "key_id": "a-key-id",
 }
 _CALLS = {"aws:kms/getPublicKey:getPublicKey": {"publicKeyPem": _COMPUTED["public_key"]}}
+
+
+RUN = "chatbot-0001"
+
+
+def run_spec(image: str) -> dict[str, Any]:
+    """The fields of a run's spec."""
+    return {
+        "schema": "run/2",
+        "id": RUN,
+        "created": "2026-11-25T00:00:00Z",
+        "recipe": json.loads((EXAMPLES / "run-2.json").read_text())["recipe"],
+        "dataset": {"name": "facts", "sha256": "d" * 64},
+        "base_model": {"name": "base", "sha256": "b" * 64},
+        "image": image,
+        "kit_version": "0.1.0",
+    }
 
 
 @dataclass
@@ -198,3 +216,28 @@ def expect_refusal(config: dict[str, Any]) -> str:
     except pulumi.RunError as e:
         return str(e)
     raise AssertionError(f"not refused; declared {list(declared.resources)}")
+
+
+class Provisioner(Protocol):
+    """An account in which the program runs for a cloud's stack."""
+
+    def add_version(self, alias: str) -> str: ...
+
+    def provision(self, config: dict[str, Any]) -> Declared: ...
+
+
+def targets_of_one_entry(account: Provisioner) -> list[str]:
+    """The targets on which the endpoint of Pulumi.local.yaml's comments was declared with equal weights: this machine,
+    in the current folder, and a cloud.
+    """
+    lines = (CHECKOUT / "Pulumi.local.yaml").read_text().splitlines()
+    shown = [line.removeprefix("  # ") for line in lines if line.startswith("  # ") and "`llmops" not in line]
+    endpoints = YAML(typ="safe", pure=True).load("\n".join(shown))["llmops:endpoints"]
+    endpoints["chatbot"]["model"] = account.add_version("chatbot@1")
+    there = account.provision({"endpoints": endpoints})
+    Path("Pulumi.yaml").write_text((CHECKOUT / "Pulumi.yaml").read_text())
+    add_version(Path(".llmops/demo/store"), "chatbot@1")
+    here = run_program({"endpoints": endpoints})
+    both = [StackOutputs.parse(json.dumps(each.outputs), where="outputs") for each in (here, there)]
+    assert both[0].endpoints["chatbot"].sha256 == both[1].endpoints["chatbot"].sha256
+    return [each.target for each in both]

@@ -1,11 +1,17 @@
 """Exit codes and reasons: the first one that is known stands."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from training.ending import described, ended_without_a_word, exit_code, report_failure
+from contract.layout import ROOT_VARIABLE, TrainingFolders
+from tests.support.checkout import EXAMPLES
+from training.ending import FAILED, described, ended_without_a_word, exit_code, report_failure
+from training.job import end_reported
+from training.ranks import Alone
+from training.stopping import StopRequest
 
 
 @pytest.mark.parametrize(
@@ -43,6 +49,26 @@ def test_a_batch_that_is_too_large_says_what_to_change() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
     for error in (caught.value, torch.OutOfMemoryError("CUDA out of memory"), MemoryError()):
-        fix = described(error).partition("fix: ")[2]
+        fix = described(error, may_quantize=True).partition("fix: ")[2]
         assert all(word in fix for word in ("training.max_tokens", "training.adapter: qlora", "machine"))
-    assert "qlora" not in described(RuntimeError("shapes"))
+        assert "qlora" not in described(error, may_quantize=False)
+    assert "qlora" not in described(RuntimeError("shapes"), may_quantize=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "proposed"), [({}, True), ({"adapter": "qlora"}, False), ({"framework": "tensorflow"}, False)]
+)
+def test_a_job_without_memory_proposes_4_bits_where_they_would_be_a_change(
+    tmp_path: Path, options: dict[str, str], proposed: bool
+) -> None:
+    folders = TrainingFolders.of({ROOT_VARIABLE: str(tmp_path)})
+    spec = json.loads((EXAMPLES / "run-2.json").read_text())
+    spec["recipe"]["training"] = options
+    folders.spec.parent.mkdir(parents=True)
+    folders.spec.write_text(json.dumps(spec))
+
+    def work(_: StopRequest) -> int:
+        raise MemoryError
+
+    assert end_reported(work, folders, Alone()) == FAILED
+    assert ("qlora" in folders.failure.read_text()) == proposed

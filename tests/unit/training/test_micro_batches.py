@@ -52,10 +52,11 @@ def test_parts_keep_the_order_of_rows() -> None:
 
 
 def test_a_row_that_fits_nowhere_names_qlora_and_other_machines() -> None:
-    error = too_large("CUDA out of memory. Tried to allocate 20 MiB", 4096)
+    error = too_large("CUDA out of memory. Tried to allocate 20 MiB", 4096, may_quantize=True)
     assert error.where == "training.max_tokens"
     assert "4096 tokens" in error.what
     assert all(way in error.fix for way in ("training.max_tokens", "`adapter: qlora`", "machine with larger GPUs"))
+    assert "qlora" not in too_large("CUDA out of memory", 4096, may_quantize=False).fix
 
 
 def test_sequences_share_rows_by_first_fit_and_keep_their_own_without_packing() -> None:

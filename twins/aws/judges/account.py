@@ -84,7 +84,7 @@ class JudgedAccount:
         return getattr(entity, "permissions_boundary_arn", None) or ""
 
     def managed_policy(self, arn: str) -> Any | None:
-        """Returns moto's managed policy."""
+        """Returns moto's record of a managed policy; None if there is none."""
         return self._iam.managed_policies.get(arn)
 
     def has_oidc_provider(self, arn: str) -> bool:
@@ -156,7 +156,7 @@ class JudgedAccount:
         return _text(reader(self, region, name)) if reader else None
 
     def bucket(self, name: str) -> Any | None:
-        """Returns moto's bucket."""
+        """Returns moto's record of a bucket; None if there is none."""
         from moto.s3.models import s3_backends
 
         return s3_backends[self.id][self.partition].buckets.get(name)
@@ -183,7 +183,7 @@ class JudgedAccount:
         return self.key_arn(stored.kms_key_id, bucket.region_name) if bucket and stored.kms_key_id else ""
 
     def has_object(self, bucket_name: str, key: str, version: str | None = None) -> bool:
-        """Returns whether an object exists."""
+        """Returns whether a bucket has an object, in the given version or in its newest."""
         return self._object(bucket_name, key, version) is not None
 
     def _object(self, bucket_name: str, key: str, version: str | None) -> Any | None:

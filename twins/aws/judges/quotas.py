@@ -100,7 +100,7 @@ class QuotaJudge:
             rule(call)
 
     def limit(self, quota: str) -> int:
-        """Returns the limit of a quota on this twin."""
+        """Returns how much of a quota is allowed: the twin's setting, else AWS's default."""
         own = self._twin.settings.quotas
         if quota in own:
             return int(own[quota])

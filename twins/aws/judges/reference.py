@@ -45,7 +45,7 @@ class ResourceType:
         return [name for name in re.findall(r"\$\{(\w+)}", self.pattern) if name not in known]
 
     def matches(self, arn: str) -> bool:
-        """Returns whether this is an ARN of the type."""
+        """Returns whether an ARN has the type's pattern; `${…}` stands for any text."""
         parts = re.split(r"\$\{\w+}", self.pattern)
         if arn.count(":") < 5 or self.pattern.split(":")[2] != arn.split(":")[2]:
             return False

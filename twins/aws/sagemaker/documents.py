@@ -31,12 +31,12 @@ class DocumentKind:
 
     @property
     def name(self) -> str:
-        """The member with the name."""
+        """Name of the member that holds the name, such as EndpointName."""
         return f"{self.prefix}Name"
 
     @property
     def arn(self) -> str:
-        """The member with the ARN."""
+        """Name of the member that holds the ARN, such as EndpointArn."""
         return f"{self.prefix}Arn"
 
 
@@ -122,7 +122,7 @@ def drop(twin: AccountTwin, kind: DocumentKind, document: Document) -> None:
 
 
 def tags_of(twin: AccountTwin, arn: str) -> Document:
-    """Returns the tags of an ARN."""
+    """Returns the tags of a resource, to be changed in place."""
     return shelf(twin, SERVICE, "tags", arn.split(":")[3]).setdefault(arn, {})
 
 

@@ -80,7 +80,7 @@ def tag_list(tags: Mapping[str, str], key: str = "Key", value: str = "Value") ->
 
 
 def tag_map(tags: Iterable[Mapping[str, str]] | None, key: str = "Key", value: str = "Value") -> dict[str, str]:
-    """Returns tags by their keys."""
+    """Returns tags as a mapping; a tag without a value has an empty one."""
     return {tag[key]: tag.get(value, "") for tag in tags or []}
 
 

@@ -54,12 +54,12 @@ class Reading:
 
     @property
     def model(self) -> ServiceModel:
-        """The model of the service."""
+        """botocore's model of the service, from which errors and answers take their form."""
         return self.operation.service_model
 
     @property
     def name(self) -> str:
-        """The operation's name."""
+        """The operation's name in the API, such as CreateEndpoint."""
         return str(self.operation.name)
 
 

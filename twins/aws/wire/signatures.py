@@ -43,7 +43,7 @@ class Signer:
 
     @property
     def scope(self) -> str:
-        """The scope of the signature."""
+        """The credential scope, `day/region/service/terminator`, that Signature Version 4 signs."""
         return f"{self.day}/{self.region}/{self.service}/{self.terminator}"
 
 

@@ -45,7 +45,7 @@ class Id:
 
     @property
     def name(self) -> str:
-        """The last name."""
+        """The resource's own name, the last in its id; empty for the id of a provider."""
         return self.names[-1] if self.names else ""
 
     @property

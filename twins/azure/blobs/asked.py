@@ -33,7 +33,7 @@ class BlobRequest:
 
     @property
     def path(self) -> str:
-        """The path: container/blob."""
+        """The path below the account: `container/blob`, or the container alone."""
         return f"{self.container}/{self.blob}" if self.blob else self.container
 
 

@@ -53,7 +53,7 @@ def issue(twin: TenantTwin, caller: Principal, audience: str, lifetime: float = 
 
 
 def issuer(twin: TenantTwin) -> str:
-    """Returns the issuer of tokens."""
+    """Returns the `iss` of the twin's tokens, the form of Microsoft Entra ID's version 2.0."""
     return f"{twin.url}/{twin.tenant}/v2.0"
 
 

@@ -41,7 +41,7 @@ def install(twin: TenantTwin) -> None:
             listed=chosen,
             accepted=("PATCH",),
             polled=FORMS,
-            name=r"(?=.{3,32}$)[a-zA-Z](?:-?[a-zA-Z0-9])*",
+            name=endpoints.NAME,
             seconds=DELETE_SECONDS,
             open_ended=True,
             location=True,

@@ -21,6 +21,8 @@ from twins.azure.twin import TenantTwin
 
 TYPE = f"{WORKSPACES}/onlineEndpoints"
 DEPLOYMENTS = f"{TYPE}/deployments"
+NAME = r"(?=.{3,32}$)[a-zA-Z](?:-?[a-zA-Z0-9])*"
+"""Names of endpoints and of their deployments."""
 SECONDS = 60.0
 MOST_MIRRORED = 50
 TOKEN_SECONDS = 12 * 3600
@@ -39,7 +41,7 @@ def install(twin: TenantTwin) -> None:
             show=_show,
             accepted=("PATCH",),
             polled=FORMS,
-            name=r"(?=.{3,32}$)[a-zA-Z](?:-?[a-zA-Z0-9])*",
+            name=NAME,
             seconds=SECONDS,
             location=True,
         )

@@ -53,7 +53,7 @@ def resolve(twin: TenantTwin, image: str) -> Found | None:
 
 
 def by_login_server(twin: TenantTwin, host: str) -> Document | None:
-    """Returns a registry by its login server."""
+    """Returns the registry whose login server a client asked; None if no registry has it."""
     for document in twin.resources.values():
         if document["type"] == REGISTRIES and document["properties"].get("loginServer") == host.lower():
             return document

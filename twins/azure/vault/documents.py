@@ -33,7 +33,7 @@ class Shown:
         return {"value": version["value"], "id": place, **kind, **common}
 
     def item(self, name: str, version: Document, number: str = "") -> Document:
-        """Returns an item of a list."""
+        """Returns a version as lists show it: without key material or value."""
         place = f"{self._address}/{self._sort}/{name}" + (f"/{number}" if number else "")
         common = {"attributes": version["attributes"], "tags": version["tags"]}
         if self._sort == "keys":

@@ -55,17 +55,17 @@ class ResourceOperation:
 
     @property
     def session(self) -> AwsSession:
-        """The provider's session."""
+        """The session of the provider that declared the resource: credentials, region, endpoints."""
         return self.request.session
 
     @property
     def rules(self) -> AwsTypeRules:
-        """The rules of the resource's type."""
+        """What Pulumi's schema says of the resource's type."""
         return rules(self.request.type)
 
     @property
     def region(self) -> str:
-        """The resource's region."""
+        """Region of the resource: its own, else the provider's."""
         return self.inputs.get("region") or self.state.get("region") or self.session.region
 
     @property

@@ -195,7 +195,7 @@ class AwsResourceKind:
         return parse_id(self.id, identity)
 
     def values(self, work: ResourceOperation) -> dict[str, Any]:
-        """Returns the values for templates."""
+        """Returns what the templates of calls may name: recorded values, overlaid with properties."""
         return {**self.recorded(work.id), **work.properties}
 
     @property
@@ -229,7 +229,7 @@ class AwsResourceKind:
             raise ProviderError(f"updating {self.label} ({work.id}): {error}") from None
 
     def call_delete(self, work: ResourceOperation) -> None:
-        """Makes the delete call."""
+        """Deletes the resource by its identity; repeats while AWS answers with `retry_delete`."""
         identity = self.identity if self.delete_identity is None else self.delete_identity
         work.call(self.service, self.delete, retry=self.retry_delete, **filled(identity, self.values(work)))
 
@@ -314,7 +314,7 @@ class AwsResourceKind:
         self._part_call(work, part, part.put, parameters, self.retry)
 
     def clear_part(self, work: ResourceOperation, part: KindPart) -> None:
-        """Removes a part."""
+        """Removes a part of the resource that has a call of its own; one that is gone is no error."""
         try:
             self._part_call(work, part, part.clear, filled(self.identity, self.values(work)), ())
         except AwsError as error:

@@ -60,12 +60,12 @@ class AwsTypeRules:
 
     @property
     def tagged(self) -> bool:
-        """Whether the type has tags."""
+        """Whether the type takes tags, which it then has as `tagsAll` too."""
         return "tagsAll" in self.outputs
 
     @property
     def regional(self) -> bool:
-        """Whether the type has a region."""
+        """Whether a resource may name a region other than its provider's."""
         return "region" in self.inputs
 
     def is_set(self, path: str, values: list[Any]) -> bool:

@@ -53,7 +53,7 @@ def path_values(rules: TypeRules, identity: str) -> Properties:
 
 
 def to_body(rules: TypeRules, inputs: Mapping[str, Any], identity: str) -> dict[str, Any]:
-    """Returns the body of a PUT."""
+    """Returns the body with which ARM creates a resource of these inputs, in the API's names."""
     walk = _ToApi(rules.rename, identity)
     body: dict[str, Any] = {}
     for name, shape in rules.body.items():

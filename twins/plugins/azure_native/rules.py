@@ -31,7 +31,7 @@ _PARAMETER = re.compile(r"{(\w+)}")
 
 @dataclass(frozen=True)
 class TypeRules:
-    """The rules of one type."""
+    """What azure-native's schema says of a type: its path, its API version, its inputs' shapes and names."""
 
     token: str
     api_version: str
@@ -69,7 +69,7 @@ class TypeRules:
 
     @property
     def body(self) -> dict[str, Shape]:
-        """The inputs in the body."""
+        """Inputs that go into the body of a PUT, by name; the others are in the path or the query."""
         apart = {*self.parameters.values(), *self.query}
         return {name: shape for name, shape in self.inputs.items() if name not in apart}
 

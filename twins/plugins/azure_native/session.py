@@ -52,7 +52,7 @@ _FRESH_SECONDS = 300  # a token that ends sooner is asked for again
 
 @dataclass(frozen=True)
 class CloudAddresses:
-    """Addresses in a cloud's metadata."""
+    """What /metadata/endpoints says of a cloud: where to log in, its resource manager, and the tokens' audience."""
 
     login: str
     resource_manager: str

@@ -55,12 +55,12 @@ class AwsContext:
 
     @property
     def account(self) -> str:
-        """The account's id."""
+        """Id of the account of the credentials, 12 digits."""
         return self.caller.account
 
     @property
     def region(self) -> str:
-        """The region's name."""
+        """Region of the stack, such as eu-central-1."""
         return self.caller.region
 
     @property
@@ -83,7 +83,7 @@ class AwsContext:
         return f"arn:{self.caller.partition}:{service}:{self.region if region else ''}:{self.account}:{resource}"
 
     def bucket_arn(self, name: str) -> str:
-        """Returns the ARN of a bucket."""
+        """Returns the ARN of a bucket, which has neither region nor account, in the caller's partition."""
         return f"arn:{self.caller.partition}:s3:::{name}"
 
     def options(self, **given: Any) -> pulumi.ResourceOptions:

@@ -51,7 +51,7 @@ class EndpointContext:
     settings: Settings
 
     def image(self, name: str) -> str:
-        """The image of an endpoint, by digest."""
+        """Returns the reference, with digest, of the image that serves an endpoint."""
         return serving_image(self.settings, self.fields[name])
 
 
@@ -281,7 +281,7 @@ class _EndpointParts:
         return found
 
     def content_name(self, part: str, digest: pulumi.Output[str], number: pulumi.Output[int]) -> pulumi.Output[str]:
-        """Name of a part of the endpoint, by its content."""
+        """Returns a part's physical name, from its content: another content gives another resource."""
         name = partial(self.stack.names.of_content, f"{self.name}-{part}")
         return pulumi.Output.all(digest, number).apply(lambda both: name(both[0], int(both[1])))
 

@@ -38,7 +38,7 @@ class AwsRole:
 
 @dataclass(frozen=True)
 class AwsRoles:
-    """The stack's roles."""
+    """The roles of training jobs, of endpoints and of the scheduler, created or given."""
 
     training: AwsRole
     endpoint: AwsRole

@@ -173,7 +173,7 @@ class AzureWorkspace:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Arguments of what is in it."""
+        """Arguments that every resource in the workspace takes: its resource group and its name."""
         return {"resource_group_name": self.group, "workspace_name": self.name}
 
 

@@ -23,7 +23,7 @@ class AwsNames:
 
     @property
     def alias(self) -> str:
-        """Of the key."""
+        """Alias of the KMS key of the states' secrets, `alias/…`."""
         return f"alias/{self.project}-state"
 
     @property

@@ -111,7 +111,7 @@ class AzureLook:
         return {named_after(self.project, stack, thing): stack for stack in stacks for thing in things}
 
     def prices(self, location: str) -> Prices:
-        """Returns the prices of a location."""
+        """Returns a location's prices in dollars; they are loaded once."""
         if location not in self._prices:
             self._prices[location] = load_prices(location)
         return self._prices[location]

@@ -14,7 +14,7 @@ from contract.documents.run import Compute, RunSpec, StoredSpec
 from contract.errors import KitError, NotFoundError, RunError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import dataset_key, model_key, run_spec_key, schedule_key
-from llmops.commands.run import _start
+from llmops.commands.train import _start
 from llmops.plan.prices import load_prices
 from llmops.plan.training import look_ahead, require_quotas
 from llmops.platforms.aws.clients import AwsClients

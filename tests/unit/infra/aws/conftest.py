@@ -1,6 +1,5 @@
 """An AWS account in this process: the program reads its store by boto3, and Pulumi's mocks stand for the rest."""
 
-import json
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -20,8 +19,8 @@ from contract.integrity.digest import sha256_bytes
 from contract.layout import SPEC, run_spec_key
 from infra.names import CloudNames
 from infra.targets.aws import preparation, quiet
-from tests.support.checkout import CHECKOUT, EXAMPLES
-from tests.unit.infra.program import Declared, add_version, run_program
+from tests.support.checkout import CHECKOUT
+from tests.unit.infra.program import RUN, Declared, add_version, run_program, run_spec
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # pulumi-aws warns of its own old names
@@ -31,7 +30,6 @@ ACCOUNT, REGION = "123456789012", "eu-central-1"
 SERVING = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/serving@sha256:{'5' * 64}"
 TRAINING = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/training@sha256:{'7' * 64}"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/training"
-RUN = "chatbot-0001"
 
 
 class Account:
@@ -61,7 +59,7 @@ class Account:
 
     def add_run(self, run: str = RUN) -> None:
         """Put a run's spec where `llmops train` does, and start its job, which names the spec."""
-        spec = RunSpec.model_validate(_SPEC | {"id": run, "compute": {}})
+        spec = RunSpec.model_validate(run_spec(TRAINING) | {"id": run, "compute": {}})
         content = spec.to_json().encode()
         self.s3.put_object(Bucket=self.bucket("work"), Key=run_spec_key(run), Body=content)
         stored = StoredSpec(run_spec_key(run).removesuffix(f"/{SPEC}"), sha256_bytes(content))
@@ -75,18 +73,6 @@ class Account:
         """Run the program for target aws."""
         given = {"target": "aws", "images": {"serving": SERVING, "training": TRAINING}}
         return run_program(given | config, stack_name=self.stack, **options)
-
-
-_SPEC = {
-    "schema": "run/2",
-    "id": RUN,
-    "created": "2026-11-25T00:00:00Z",
-    "recipe": json.loads((EXAMPLES / "run-2.json").read_text())["recipe"],
-    "dataset": {"name": "facts", "sha256": "d" * 64},
-    "base_model": {"name": "base", "sha256": "b" * 64},
-    "image": TRAINING,
-    "kit_version": "0.1.0",
-}
 
 
 @contextmanager

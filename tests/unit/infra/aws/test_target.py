@@ -6,14 +6,13 @@ from typing import Any, get_args
 
 import pulumi
 import pytest
-from ruamel.yaml import YAML
 
 from clouds.aws.settings import Interface
 from contract.documents.outputs import StackOutputs
 from contract.layout import run_spec_key
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION, RUN, SERVING, TRAINING, Account
-from tests.unit.infra.program import Declared, add_version, run_program
+from tests.unit.infra.program import Declared, targets_of_one_entry
 
 URNS = Path(__file__).with_name("urns-aws.txt")
 ROLE, KEY = f"arn:aws:iam::{ACCOUNT}:role", f"arn:aws:kms:{REGION}:{ACCOUNT}:key"
@@ -315,15 +314,5 @@ def test_this_machines_endpoints_are_taken_to_aws_by_changing_the_stack_alone(
     account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The comments of Pulumi.local.yaml show an endpoint: the same entry works on both targets, by one program."""
-    lines = (CHECKOUT / "Pulumi.local.yaml").read_text().splitlines()
-    shown = [line.removeprefix("  # ") for line in lines if line.startswith("  # ") and "`llmops" not in line]
-    endpoints = YAML(typ="safe", pure=True).load("\n".join(shown))["llmops:endpoints"]
-    endpoints["chatbot"]["model"] = account.add_version("chatbot@1")
-    on_aws = account.provision({"endpoints": endpoints})
-    (tmp_path / "Pulumi.yaml").write_text((CHECKOUT / "Pulumi.yaml").read_text())
     monkeypatch.chdir(tmp_path)
-    add_version(tmp_path / ".llmops/demo/store", "chatbot@1")
-    here = run_program({"endpoints": endpoints})
-    both = [StackOutputs.parse(json.dumps(d.outputs), where="outputs") for d in (here, on_aws)]
-    assert both[0].endpoints["chatbot"].sha256 == both[1].endpoints["chatbot"].sha256
-    assert [o.target for o in both] == ["local", "aws"]
+    assert targets_of_one_entry(account) == ["local", "aws"]

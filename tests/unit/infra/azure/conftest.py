@@ -20,9 +20,9 @@ from contract.integrity.digest import sha256_bytes
 from contract.layout import run_spec_key
 from infra.names import CloudNames
 from infra.targets.azure import online, scheduled_spec, traffic
-from tests.support.checkout import CHECKOUT, EXAMPLES
+from tests.support.checkout import CHECKOUT
 from tests.unit.infra.azure.arm import Container, InProcessArm, patch_session
-from tests.unit.infra.program import Declared, add_version, run_program
+from tests.unit.infra.program import RUN, Declared, add_version, run_program, run_spec
 
 SUBSCRIPTION, TENANT = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000"
 LOCATION = "westeurope"
@@ -30,7 +30,6 @@ THEIRS = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/theirs"
 PROVIDERS = f"{THEIRS}/providers"
 SERVING = f"registry.azurecr.io/serving@sha256:{'5' * 64}"
 TRAINING = f"registry.azurecr.io/training@sha256:{'7' * 64}"
-RUN = "chatbot-0001"
 COMPUTED = {
     "primaryEndpoints": {"blob": "https://data.blob.core.windows.net/"},
     "loginServer": "registry.azurecr.io",
@@ -43,16 +42,6 @@ COMPUTED = {
     "mirror": {},
     "capacity": 1,
     "repairs": {"endpoint": 0, "deployment": 0},
-}
-_SPEC = {
-    "schema": "run/2",
-    "id": RUN,
-    "created": "2026-11-25T00:00:00Z",
-    "recipe": json.loads((EXAMPLES / "run-2.json").read_text())["recipe"],
-    "dataset": {"name": "facts", "sha256": "d" * 64},
-    "base_model": {"name": "base", "sha256": "b" * 64},
-    "image": TRAINING,
-    "kit_version": "0.1.0",
 }
 
 
@@ -96,7 +85,7 @@ class Subscription:
 
     def add_run(self, run: str = RUN, workspace: str = "") -> None:
         """Put a run's spec where `llmops train` does, and its job, which names the spec."""
-        content = json.dumps(_SPEC | {"id": run}).encode()
+        content = json.dumps(run_spec(TRAINING) | {"id": run}).encode()
         self.put("work", run_spec_key(run), content)
         job = {"environmentVariables": {SPEC_VARIABLE: sha256_bytes(content)}}
         self.documents[f"{workspace or self.workspace}/jobs/{job_name(self.names.of('run', 26), run)}"] = {

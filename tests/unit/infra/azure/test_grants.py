@@ -5,8 +5,9 @@ import pytest
 from clouds.azure.location import AzureLocation
 from clouds.azure.roles import BUILT_IN
 from infra.settings import Settings
+from infra.targets.azure.given import GivenIdentity, GivenResources
 from infra.targets.azure.grants import grants
-from infra.targets.azure.inventory import AzureInventory, GivenIdentity, GivenResources
+from infra.targets.azure.inventory import AzureInventory
 from llmops.platforms.azure.bootstrap.roles import GRANTED
 from tests.unit.infra.azure.arm import PLACE
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from llmops.commands.run import _collect
+from llmops.commands.train import collect_run
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.runs.runs import find_run
 from tests.support.versions import write_output
@@ -42,7 +42,7 @@ def finished(tmp_path: Path, image: str, right: bool, gated: bool) -> tuple[Loca
 def test_a_version_that_did_not_pass_its_gate_ends_with_code_3(tmp_path: Path, make_image: MakeImage) -> None:
     platform, run = finished(tmp_path, make_image(_WAIT), right=False, gated=True)
     with pytest.raises(typer.Exit) as ended:
-        _collect(platform, run, as_json=True)
+        collect_run(platform, run, as_json=True)
     assert ended.value.exit_code == 3
     assert platform.store().of_run("chatbot", run)
 
@@ -52,5 +52,5 @@ def test_a_version_that_passed_or_has_no_gate_ends_well(
     tmp_path: Path, make_image: MakeImage, capsys: pytest.CaptureFixture[str], right: bool, gated: bool
 ) -> None:
     platform, run = finished(tmp_path, make_image(_WAIT), right=right, gated=gated)
-    _collect(platform, run, as_json=False)
+    collect_run(platform, run, as_json=False)
     assert ("--force" in capsys.readouterr().err) is not gated

@@ -7,8 +7,8 @@ import pytest
 from contract.documents.judgements import JudgeVerdict
 from contract.documents.recipe_evaluation import Suite
 from contract.errors import KitError
-from llmops.evaluation.comet import find_verdicts
 from llmops.evaluation.judging import JudgedAnswers
+from llmops.evaluation.verdicts import find_verdicts
 from tests.unit.llmops.conftest import make_platform
 from training.rows import row_of
 from training.scorers import SuiteRow

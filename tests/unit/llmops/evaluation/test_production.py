@@ -10,8 +10,8 @@ from contract.errors import KitError, RefusedError
 from contract.names import ModelRef
 from llmops.commands.models import _copy_dataset, print_version
 from llmops.commands.promotion import promote as command
-from llmops.commands.run import _is_not_worse
 from llmops.commands.stack import _endpoint_row
+from llmops.commands.train import is_not_worse
 from llmops.evaluation.answers import _folder
 from llmops.evaluation.comparison import questions_for
 from llmops.evaluation.models import stored_model
@@ -77,7 +77,7 @@ def test_a_version_is_held_against_the_one_that_the_endpoint_serves(
     assert "`llmops evaluate chatbot@4 --against chatbot@1`" in caught.value.fix
     assert file.read_text() == before
 
-    assert [_is_not_worse(platform, ref) for ref in (equal, worse, other)] == [True, False, True]
+    assert [is_not_worse(platform, ref) for ref in (equal, worse, other)] == [True, False, True]
     assert "before it is promoted: `llmops evaluate chatbot@4" in capsys.readouterr().err
 
     # What `llmops evaluate` keeps on this machine is taken too.

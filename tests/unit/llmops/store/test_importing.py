@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.model import Golden, Lineage, Message, ModelManifest, Origin
+from contract.documents.model import CometForm, Golden, Lineage, Message, ModelManifest, Origin
 from contract.errors import KitError
 from contract.integrity.digest import file_entries, sha256_file
 from llmops.platforms.local.platform import LocalPlatform
@@ -180,3 +180,13 @@ def test_a_converted_version_is_the_next_of_its_name_once(
     assert add_openvino(platform, first, said.append) == second
     assert add_openvino(platform, second, said.append) == second
     assert said[-1] == "chatbot@2 has OpenVINO's form"
+
+
+def test_a_model_that_scores_translations_has_no_openvino_form(tmp_path: Path, platform: LocalPlatform) -> None:
+    write_version(tmp_path / "version", "comet", "w", None, "", openvino=False)
+    manifest = ModelManifest.load(tmp_path / "version/manifest.json")
+    form = CometForm(layer_weights="softmax", activation="Tanh")
+    scorer = manifest.model_copy(update={"task": "translation-scoring", "comet": form, "golden": []})
+    scorer.write(tmp_path / "version/manifest.json")
+    with pytest.raises(KitError, match="it has no OpenVINO form"):
+        add_openvino(platform, platform.store().put_model(tmp_path / "version", platform.sign), print)

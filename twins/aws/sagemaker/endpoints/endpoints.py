@@ -31,7 +31,7 @@ DELETION_SECONDS = 60
 
 
 class Endpoints:
-    """Operations on endpoints."""
+    """Implements SageMaker's calls on endpoints: create, describe, list, update and delete."""
 
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin

@@ -8,11 +8,11 @@ from twins.aws.sagemaker.fleet import data, metrics
 from twins.aws.twin import AccountTwin
 from twins.core.faults import Faults
 from twins.core.fleet.cloud import FleetRequest, Identity, Load, Trouble
-from twins.core.fleet.fleet import Fleet, Lease, NoWorkerError, end_containers
+from twins.core.fleet.fleet import Fleet, Lease, NoWorkerError
 from twins.core.fleet.logs import KEPT_LINES
 from twins.core.fleet.plan import ContainerPlan, ModelDataSource, Probe
 
-__all__ = ["PING", "Fleet", "Lease", "NoWorkerError", "end_containers", "install"]
+__all__ = ["PING", "Fleet", "Lease", "NoWorkerError", "install"]
 PING = Probe(path="/ping", timeout=2.0, every=5.0, failures=3)
 """SageMaker's health check of a container."""
 
@@ -77,5 +77,5 @@ def log_group(endpoint: str) -> str:
 
 
 def log_stream(variant: str, instance: str) -> str:
-    """Returns the log stream of an instance."""
+    """Returns the name of an instance's log stream, `variant/instance` as on SageMaker."""
     return f"{variant}/{instance}"

@@ -55,5 +55,5 @@ def _dimensions(endpoint: str, variant: str) -> tuple[tuple[str, str], ...]:
 
 
 def region_of(arn: str) -> str:
-    """Returns the region of an endpoint."""
+    """Returns the region in an ARN."""
     return arn.split(":")[3]

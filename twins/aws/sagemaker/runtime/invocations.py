@@ -288,7 +288,7 @@ class ContainerAnswer:
 
     @property
     def content_type(self) -> str:
-        """The content type set by the container."""
+        """The container's content type; application/octet-stream if it set none."""
         return self.exchange.header("Content-Type") or "application/octet-stream"
 
     @property

@@ -25,7 +25,7 @@ Point = list[float]
 
 @dataclass(frozen=True)
 class CloudWatchMetric:
-    """The identity of a metric."""
+    """What makes two data points the same metric's: namespace, name, and dimensions in order."""
 
     namespace: str
     name: str
@@ -33,7 +33,7 @@ class CloudWatchMetric:
 
     @property
     def key(self) -> str:
-        """The key of its document."""
+        """Key of the metric's document in the twin's state."""
         return "\n".join([self.namespace, self.name, *(f"{name}={value}" for name, value in self.dimensions)])
 
 

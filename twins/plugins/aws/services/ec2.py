@@ -151,7 +151,7 @@ class RouteTableAssociation(AwsResourceKind):
 
 
 class VpcEndpoint(AwsResourceKind):
-    """A VPC endpoint."""
+    """Creates VPC endpoints and waits until they are ready; adds and removes members of their lists one by one."""
 
     def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         self.await_ready(work)
@@ -199,7 +199,7 @@ class VpcEndpoint(AwsResourceKind):
 
 
 class FlowLog(AwsResourceKind):
-    """A flow log of a VPC."""
+    """Sends a flow log's VPC as the resource to record, and its destination without the `:*` of log groups' ARNs."""
 
     def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
         found = super().parameters(work, operation)

@@ -41,7 +41,7 @@ ZONES = {
 
 
 class S3BucketKind(AwsResourceKind):
-    """A bucket."""
+    """Creates a bucket in its region, and reads every part of its configuration."""
 
     def call_create(self, work: ResourceOperation) -> dict[str, Any]:
         name = work.inputs["bucket"]

@@ -1,26 +1,13 @@
 """The policies of the roles that bootstrap makes for GitHub's workflows: put back when changed, else left alone."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
-from moto import mock_aws
 
 from llmops.platforms.aws.bootstrap.bootstrap import Bootstrapped, bootstrap
 from llmops.platforms.aws.clients import AwsClients
 
 POLICY = "llmops"
-
-
-@pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsClients]:
-    for name, value in {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "eu-central-1"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    monkeypatch.setattr("llmops.platforms.aws.bootstrap.bootstrap.cost_allocation_tag", lambda work: None)
-    with mock_aws():
-        yield AwsClients()
 
 
 def make(clients: AwsClients) -> Bootstrapped:

@@ -1,26 +1,11 @@
 """What bootstrap made goes with its project; what somebody else made under its name stays."""
 
-from collections.abc import Iterator
-
 import pytest
-from moto import mock_aws
 
 from contract.errors import KitError
 from llmops.platforms.aws.bootstrap.bootstrap import bootstrap
 from llmops.platforms.aws.bootstrap.removal import remove
 from llmops.platforms.aws.clients import AwsClients
-
-
-@pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsClients]:
-    for name, value in {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "eu-central-1"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    # moto has no cost allocation tags; the twin has, and nothing of them is to be removed.
-    monkeypatch.setattr("llmops.platforms.aws.bootstrap.bootstrap.cost_allocation_tag", lambda work: None)
-    with mock_aws():
-        yield AwsClients()
 
 
 def test_bucket_and_key_go_with_every_state_and_nothing_else(clients: AwsClients) -> None:

@@ -1,12 +1,10 @@
 """What goes between being listed and being asked for its tags is gone: the sweep of the rest goes on."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
-from moto import mock_aws
 
 from clouds.aws.names import scalable_target, stack_tags
 from llmops.platforms.aws.clients import AwsClients
@@ -14,16 +12,6 @@ from llmops.platforms.aws.sweep.sweep import AwsSweeper
 
 TAGS = stack_tags("llmops", "dev")
 LISTED = [{"Key": key, "Value": value} for key, value in TAGS.items()]
-
-
-@pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsClients]:
-    for name, value in {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    with mock_aws():
-        yield AwsClients()
 
 
 def make_all(clients: AwsClients) -> None:

@@ -26,7 +26,7 @@ from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
 from contract.documents.estimate import EstimateRequest, MachineMemory  # noqa: E402
 from contract.documents.recipe_training import Training  # noqa: E402
-from tests.emulated.training.measured import SIZES, peak_of, step_of  # noqa: E402
+from tests.emulated.training.programs.measured import SIZES, peak_of, step_of  # noqa: E402
 from training.devices import best_device  # noqa: E402
 from training.estimate import estimate  # noqa: E402
 from training.fake_step import Shape  # noqa: E402

@@ -24,7 +24,7 @@ from safetensors.numpy import save_file  # noqa: E402
 
 from contract.documents.recipe import Recipe  # noqa: E402
 from contract.documents.recipe_training import Lora, Training  # noqa: E402
-from tests.emulated.training.keras_names import IDS, torch_name  # noqa: E402
+from tests.emulated.training.programs.keras_names import IDS, torch_name  # noqa: E402
 from training import checkpoints  # noqa: E402
 from training.examples import load_examples  # noqa: E402
 from training.keras_trainer import batches, finetune  # noqa: E402
