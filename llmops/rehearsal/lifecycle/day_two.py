@@ -9,13 +9,18 @@ from contract.documents.model import GateResult, ModelManifest
 from contract.integrity.digest import file_entries
 from contract.layout import MANIFEST, SIGNATURE
 from llmops.rehearsal.lifecycle.first_model import golden
-from llmops.rehearsal.lifecycle.shared import ENDPOINT, QUEUE, require, write_stack
+from llmops.rehearsal.lifecycle.shared import ENDPOINT, QUEUE, promote_version, require, write_stack
 from llmops.rehearsal.load import Load
+from llmops.rehearsal.recipes import is_telling
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, RehearsalStep
 from llmops.rehearsal.worse_model import copy_perturbed
 
 _REASON = "to see that it is rolled back"
+_UNTOLD = (
+    "none of the version's golden prompts has a known answer, so its servers can't tell a worse version from it; rows "
+    "that are answered rightly become golden prompts (docs/how-to/evaluation.md)"
+)
 _BY_HAND = 0.1  # what somebody sets the quality alarm to
 
 
@@ -33,7 +38,7 @@ def copy(stage: Stage) -> Evidence:
     )
     stage.json("images", "build", stack="prod")
     stage.bound("prod")
-    stage.json("promote", f"{version.partition('@')[0]}@latest", "--endpoint", ENDPOINT, stack="prod")
+    promote_version(stage, f"{version.partition('@')[0]}@latest", stack="prod")
     stage.llmops("up", stack="prod")
     question, _ = golden(stage)
     answer = stage.json("invoke", ENDPOINT, question, stack="prod")["choices"][0]["message"]["content"]
@@ -45,6 +50,8 @@ def copy(stage: Stage) -> Evidence:
 def bad_version(stage: Stage) -> Evidence:
     """Forces a version with perturbed weights, which starts and answers fast with 200. Its quality rolls it back."""
     version = stage.notes["version"]
+    if not any(map(is_telling, stage.manifest(version).golden)):
+        return Evidence(skipped=_UNTOLD)
     worse = _worse(stage)
     refused = stage.llmops("promote", worse, "--endpoint", ENDPOINT, code=3)
     require("gate" in refused, "a version that failed its gate was promoted without --force", worse)

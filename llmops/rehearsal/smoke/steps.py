@@ -86,11 +86,7 @@ def serve(stage: Stage) -> Evidence:
 def ask(stage: Stage) -> Evidence:
     """Asks by the cloud's own API, streaming, and as OpenAI's clients do."""
     question, expect = first_model.golden(stage)
-    answers = {
-        "plain": stage.json("invoke", ENDPOINT, question)["choices"][0]["message"]["content"],
-        "streaming": stage.llmops("chat", ENDPOINT, stdin=f"{question}\n"),
-        "OpenAI client": first_model.by_openai(stage.json("token", ENDPOINT), question),
-    }
+    answers = first_model.asked(stage, question)
     for way, answer in answers.items():
         require(first_model.holds(answer, expect), f"the answer lacks {expect}: {answer!r}", f"asked {way}")
     return Evidence(tuple(f"{way}: {answer.strip()}" for way, answer in answers.items()), {"ways": sorted(answers)})
