@@ -1,10 +1,13 @@
 """The recipe of a rehearsal: which one, whether a rehearsal can run it, and what it asks of the version."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from contract.documents.model import Golden, ModelManifest
 from contract.documents.recipe import Recipe
 from contract.errors import KitError
+from contract.tool_calls import ParsedCall, equal_calls, parse_call
 from llmops.stacks.project import Project
 from training.scoring import ANY_ANSWER
 
@@ -70,20 +73,36 @@ def shorten(project: Path, recipe: str, most_steps: int) -> None:
     found.model_copy(update={"training": usual.model_copy(update=changed)}).write(path)
 
 
-def is_telling(golden: Golden) -> bool:
-    """Returns whether a golden prompt tells a right answer from a wrong one: without expected strings, any will do."""
-    return bool(golden.expect)
-
-
 def question_of(manifest: ModelManifest) -> Golden:
     """Returns the golden prompt that a rehearsal asks: the first one of a single question with a known answer.
 
     Without one, a question that any answer will do for.
     """
-    alone = (
-        g for g in manifest.golden if is_telling(g) and sum(message.role != "system" for message in g.messages) == 1
-    )
-    return next(alone, ANY_ANSWER)
+    for golden in manifest.golden:
+        if golden.is_telling and sum(message.role != "system" for message in golden.messages) == 1:
+            return golden
+    return ANY_ANSWER
+
+
+def is_right(golden: Golden, message: Mapping[str, Any]) -> bool:
+    """Returns whether an answer, a message of OpenAI's form, holds what is expected of it or makes the calls; without
+    either, whether there is an answer.
+    """
+    if golden.calls:
+        wanted = [ParsedCall(call.name, call.arguments) for call in golden.calls]
+        made = [each["function"] for each in message.get("tool_calls") or ()]
+        try:
+            return equal_calls([parse_call(each["name"], each["arguments"]) for each in made], wanted, golden.tools)
+        except ValueError:  # the arguments are no JSON
+            return False
+    answer = (message.get("content") or "").casefold()
+    return bool(answer) and all(any(a.casefold() in answer for a in each.split("|")) for each in golden.expect)
+
+
+def in_words(message: Mapping[str, Any]) -> str:
+    """Returns an answer's text and calls, a line each."""
+    calls = (f"{each['function']['name']} {each['function']['arguments']}" for each in message.get("tool_calls") or ())
+    return "\n".join(filter(None, ((message.get("content") or "").strip(), *calls)))
 
 
 def _what_it_can_not_do(recipe: Recipe, live: bool) -> tuple[str, str, str] | None:

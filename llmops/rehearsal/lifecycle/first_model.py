@@ -2,17 +2,18 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.request import Request, urlopen
 
-from contract.documents.recipe import Recipe
+from contract.documents.model import Golden
+from contract.documents.recipe import ChatPage, Recipe
 from contract.names import parse_promoted
 from llmops.images.images import setting_of
 from llmops.rehearsal.base_model import base_version
 from llmops.rehearsal.lifecycle.shared import ENDPOINT, QUEUE, promote_version, require
 from llmops.rehearsal.prerequisites import images_of
-from llmops.rehearsal.recipes import question_of
+from llmops.rehearsal.recipes import in_words, is_right, question_of
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, RehearsalStep
 from llmops.runs.runs import is_between
@@ -147,49 +148,66 @@ def serve(stage: Stage) -> Evidence:
 
 def invoke(stage: Stage) -> Evidence:
     """Asks plainly, streaming, by files where the cloud has that, and with OpenAI's client and a bearer token."""
-    question, expect = golden(stage)
-    answers = asked(stage, question)
+    golden = golden_of(stage)
+    answers = asked(stage, golden)
     if stage.cloud.files:
-        answers["async"] = stage.json("invoke", QUEUE, question)["choices"][0]["message"]["content"]
-    for way, answer in answers.items():
-        require(holds(answer, expect), f"the answer lacks {expect}: {answer!r}", f"asked {way}")
-    said = () if expect else ("the version has no golden prompt with a known answer, so any answer was right",)
+        answers["async"] = _invoked(stage, QUEUE, golden)
+    require_right(golden, answers)
+    said = () if golden.is_telling else ("the version has no golden prompt with a known answer: any answer was right",)
     return Evidence(
-        (*(f"{way}: {answer.strip()}" for way, answer in answers.items()), *said), {"ways": sorted(answers)}
+        (*(f"{way}: {in_words(answer)}" for way, answer in answers.items()), *said), {"ways": sorted(answers)}
     )
 
 
-def asked(stage: Stage, question: str) -> dict[str, str]:
-    """Returns the answers to a question that is asked plainly, streaming, and with OpenAI's client."""
-    found = {
-        "plain": stage.json("invoke", ENDPOINT, question)["choices"][0]["message"]["content"],
-        "OpenAI client": by_openai(stage.json("token", ENDPOINT), question),
-    }
-    if "\n" not in question:  # `llmops chat` takes each line as a question
-        found["streaming"] = stage.llmops("chat", ENDPOINT, stdin=f"{question}\n")
-    return found
+def asked(stage: Stage, golden: Golden) -> dict[str, dict[str, Any]]:
+    """Returns the answers to a prompt, by the way it was asked: plainly, streaming, and with OpenAI's client."""
+    found = {"plain": _invoked(stage, ENDPOINT, golden)}
+    question = golden.messages[-1].content
+    if not golden.tools and "\n" not in question:  # `llmops chat` offers no tools, and takes each line as a question
+        found["streaming"] = {"content": stage.llmops("chat", ENDPOINT, stdin=f"{question}\n")}
+    return found | {"OpenAI client": by_openai(stage.json("token", ENDPOINT), golden)}
 
 
-def by_openai(access: dict[str, str], question: str) -> str:
+def require_right(golden: Golden, answers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks the answers to a golden prompt, by the way that it was asked.
+
+    Raises:
+        KitError: one is wrong.
+    """
+    wanted = [f"{call.name} {call.arguments}" for call in golden.calls] or golden.expect
+    for way, answer in answers.items():
+        require(is_right(golden, answer), f"the answer lacks {wanted}: {in_words(answer)!r}", f"asked {way}")
+
+
+def _invoked(stage: Stage, endpoint: str, golden: Golden) -> dict[str, Any]:
+    """Returns the answer to `llmops invoke`, which takes the tools that it offers from a recipe."""
+    words: tuple[str, ...] = ()
+    if golden.tools:
+        path = stage.world.folder / "offered.yaml"
+        recipe = Recipe.load(stage.world.project / stage.world.recipe)
+        recipe.model_copy(update={"page": ChatPage(tools=golden.tools)}).write(path)
+        words = ("--tools", str(path))
+    return stage.json("invoke", *words, endpoint, golden.messages[-1].content)["choices"][0]["message"]
+
+
+def by_openai(access: dict[str, str], golden: Golden) -> dict[str, Any]:
     """Returns the answer that an OpenAI client gets; without the package, that of the same request."""
-    request = {"model": access["model"], "messages": [{"role": "user", "content": question}]}
+    request: dict[str, Any] = {"model": access["model"], "messages": [golden.messages[-1].model_dump()]}
+    request |= {"tools": golden.tools} if golden.tools else {}
     try:
         from openai import OpenAI
     except ImportError:
         headers = {"Authorization": f"Bearer {access['api_key']}", "Content-Type": "application/json"}
         url = f"{access['base_url'].rstrip('/')}/chat/completions"
         with urlopen(Request(url, json.dumps(request).encode(), headers), timeout=60) as answer:
-            return json.load(answer)["choices"][0]["message"]["content"]
+            return json.load(answer)["choices"][0]["message"]
     with OpenAI(base_url=access["base_url"], api_key=access["api_key"]) as client:
-        return client.chat.completions.create(**request).choices[0].message.content or ""  # type: ignore[call-overload]
+        return client.chat.completions.create(**request).choices[0].message.model_dump()
 
 
-def golden(stage: Stage) -> tuple[str, list[str]]:
-    """Returns a question that the version answered correctly before, and what the answer must contain; without one, a
-    question that any answer will do for.
-    """
-    first = question_of(stage.manifest(stage.notes["version"]))
-    return first.messages[-1].content, first.expect
+def golden_of(stage: Stage) -> Golden:
+    """Returns a prompt that the version answered correctly before; without one, one that any answer will do for."""
+    return question_of(stage.manifest(stage.notes["version"]))
 
 
 def _far_enough(stage: Stage) -> Callable[[str], bool]:
@@ -203,11 +221,6 @@ def _far_enough(stage: Stage) -> Callable[[str], bool]:
         return "taken back" in line or line.startswith("resume=")
 
     return seen
-
-
-def holds(answer: str, expect: list[str]) -> bool:
-    """Returns whether there is an answer that contains everything expected."""
-    return all(any(a.casefold() in answer.casefold() for a in each.split("|")) for each in expect) and bool(answer)
 
 
 def _ended(platform: Any, run: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from contract.documents.model import Golden, Message, ModelManifest
 from contract.documents.recipe import Recipe
 from contract.errors import KitError
-from llmops.rehearsal.recipes import find_recipe, question_of, shorten
+from llmops.rehearsal.recipes import find_recipe, in_words, is_right, question_of, shorten
 from llmops.stacks.project import Project
 from tests.support.checkout import CHECKOUT
 from tests.support.training import tiny_recipe
@@ -91,6 +91,32 @@ def test_it_asks_a_golden_question_that_stands_alone() -> None:
     ]
     assert question_of(manifest.model_copy(update={"golden": golden})) == golden[2]
     assert question_of(manifest.model_copy(update={"golden": golden[:2]})).expect == []
+
+
+LAMP = {"type": "function", "function": {"name": "lamp", "parameters": {"type": "object"}}}
+CALL = {"function": {"name": "lamp", "arguments": '{"on": true}'}}
+HOUSE = Golden(messages=[], expect=["Haus|Häuser"])
+LIGHT = Golden.model_validate({"messages": [], "tools": [LAMP], "calls": [{"name": "lamp", "arguments": {"on": True}}]})
+
+
+@pytest.mark.parametrize(
+    ("golden", "message", "right", "words"),
+    [
+        (HOUSE, {"content": " das haus "}, True, "das haus"),
+        (HOUSE, {"content": "house"}, False, "house"),
+        (HOUSE, {"content": None}, False, ""),
+        (Golden(messages=[]), {"content": "house"}, True, "house"),
+        (Golden(messages=[]), {"content": ""}, False, ""),
+        (LIGHT, {"content": None, "tool_calls": [CALL]}, True, 'lamp {"on": true}'),
+        (LIGHT, {"content": "on", "tool_calls": [CALL, CALL]}, False, 'on\nlamp {"on": true}\nlamp {"on": true}'),
+        (LIGHT, {"tool_calls": [{"function": {"name": "lamp", "arguments": "{"}}]}, False, "lamp {"),
+        (LIGHT, {"content": "lamp"}, False, "lamp"),
+    ],
+)
+def test_an_answer_is_right_by_its_words_or_by_its_calls(
+    golden: Golden, message: dict[str, Any], right: bool, words: str
+) -> None:
+    assert (is_right(golden, message), in_words(message)) == (right, words)
 
 
 @pytest.mark.parametrize(
