@@ -178,7 +178,7 @@ class Golden(Part):
     """
 
     messages: list[Message]
-    expect: list[str] = Field([], description="May be empty: then any answer that is not empty will do.")
+    expect: list[str] = Field(default=[], description="May be empty: then any answer that is not empty will do.")
     max_tokens: int = 64
     tools: list[dict[str, Any]] = Field(
         default=[], exclude_if=lambda tools: not tools, description="What the model may call, in OpenAI's form."
