@@ -18,7 +18,7 @@ from llmops.rehearsal.worse_model import copy_perturbed
 _REASON = "to see that it is rolled back"
 _UNTOLD = (
     "none of the version's golden prompts has a known answer, so its servers can't tell a worse version from it; rows "
-    "that are answered rightly become golden prompts (docs/how-to/evaluation.md)"
+    "that are answered rightly become golden prompts (docs/how-to/evaluation.md, Golden prompts)"
 )
 _BY_HAND = 0.1  # what somebody sets the quality alarm to
 
