@@ -177,4 +177,5 @@ def _say(done: "Report", folder: Path) -> None:
     for result in done.results:
         if result.evidence.skipped:
             print(f"skipped: {result.step.title}: {result.evidence.skipped}")
-    print(f"{done.count} steps passed in {done.seconds:.0f} s; the report is in {folder}")
+    skipped = f", {done.skipped} skipped," if done.skipped else ""
+    print(f"{done.count} steps passed{skipped} in {done.seconds:.0f} s; the report is in {folder}")

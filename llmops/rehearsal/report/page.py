@@ -29,6 +29,8 @@ def _head(report: Report) -> str:
     word = "passed" if report.passed else "failed"
     requests = report.timeline.requests
     values = {"steps passed": report.count, "time": duration(report.seconds)}
+    if report.skipped:
+        values["steps skipped"] = str(report.skipped)
     if requests:
         values["requests under load"] = str(len(requests))
         values["of them failed"] = str(sum(not r.ok for r in requests))

@@ -70,10 +70,13 @@ class Report:
 
     @property
     def count(self) -> str:
-        """How many steps passed, in words."""
-        states = [r.state for r in self.results]
-        skipped = f", {states.count('skipped')} skipped" if "skipped" in states else ""
-        return f"{states.count('passed')} of {len(states)}{skipped}"
+        """How many of the steps passed, in words."""
+        return f"{sum(r.state == 'passed' for r in self.results)} of {len(self.results)}"
+
+    @property
+    def skipped(self) -> int:
+        """Number of steps that could show nothing with the recipe."""
+        return sum(r.state == "skipped" for r in self.results)
 
     @property
     def trained(self) -> str:

@@ -104,7 +104,7 @@ def test_a_skipped_step_and_a_shortened_recipe_are_told(tmp_path: Path) -> None:
     made = Report("aws", "AWS", "now", 1.0, "a twin", False, "0.1.0", [one, two], Timeline())
     made.recipe, made.most_steps = "recipes/mine.yaml", 12
     assert made.passed
-    assert made.count == "1 of 2, 1 skipped"
+    assert (made.count, made.skipped) == ("1 of 2", 1)
     found = document(made)
     assert (found["recipe"], found["shortened_to"]) == ("recipes/mine.yaml", 12)
     assert [s["skipped"] for s in found["steps"]] == ["", "no <answer>"]
