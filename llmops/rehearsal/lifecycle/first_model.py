@@ -67,7 +67,7 @@ def train(stage: Stage) -> Evidence:
     state = stage.wait(lambda: _ended(platform, run), f"run {run}", _LONGEST_RUN)
     second: tuple[str, ...] = ()
     if state.status == "pending":
-        stage.llmops("runs", "collect")
+        stage.llmops("runs", "collect", who=stage.bearer(("train",)))  # a job: not for those who only promote
         second = ("a second job evaluated what the first one trained: `llmops runs collect` started it",)
         state = stage.wait(lambda: _ended(platform, run), f"run {run}", _LONGEST_RUN)
     require(state.status == "completed", f"run {run} {state.status}: {state.failure}", "the training job")
