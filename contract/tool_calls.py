@@ -58,6 +58,15 @@ def parse_tool_calls(text: str) -> ParsedAnswer:
     return found
 
 
+def parse_call(name: str, arguments: str) -> ParsedCall:
+    """Returns a call of OpenAI's form, whose arguments are JSON.
+
+    Raises:
+        ValueError: the name is invalid, or the arguments are no JSON object.
+    """
+    return _call({"name": name, "arguments": arguments}, ("arguments",))
+
+
 def fault_of_call(call: ParsedCall, tools: Sequence[Mapping[str, Any]]) -> str:
     """What is wrong with a call; empty: nothing.
 

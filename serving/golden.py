@@ -1,13 +1,17 @@
 """Golden prompts: a server must answer them before it is ready, and is asked again while it serves."""
 
+import json
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from contract.documents.model import Golden
 from contract.errors import ServingError
+from contract.tool_call_stream import CallDelta
+from contract.tool_calls import ParsedCall, equal_calls, parse_call
 from contract.words import found
 from serving.openai import ChatMessage, ChatRequest
+from serving.tools import OfferedTool
 
 _EARLY_SECONDS = 600.0
 """Time after the start in which a server is checked more often: longer than rollouts bake."""
@@ -15,7 +19,8 @@ _EARLY_PAUSE_SECONDS = 60.0
 _MORE = "x"
 """Placeholder for text that may follow: `nine` may become `nineteen` with the next piece."""
 
-Answer = Callable[[ChatRequest], AsyncGenerator[str, None]]
+Answer = Callable[[ChatRequest], AsyncGenerator[str | CallDelta, None]]
+"""Yields the pieces of an answer: text, and pieces of tool calls."""
 
 
 @dataclass(frozen=True)
@@ -34,30 +39,53 @@ class Quality:
 
 
 async def ask_golden(prompts: Sequence[Golden], answer: Answer) -> Quality:
-    """Asks every golden prompt, greedily; each answer is read only until it contains the expected strings."""
+    """Asks every golden prompt, greedily; a text is read only until it contains the expected strings."""
     failures = [await _ask(number, golden, answer) for number, golden in enumerate(prompts)]
     return Quality(failures.count(None), len(failures), next(filter(None, failures), None))
 
 
 async def _ask(number: int, golden: Golden, answer: Answer) -> ServingError | None:
-    text = ""
+    text, calls = "", []
     request = ChatRequest(
         messages=[ChatMessage(role=m.role, content=m.content) for m in golden.messages],
         max_tokens=golden.max_tokens,
         temperature=0.0,
+        tools=[OfferedTool.model_validate(tool) for tool in golden.tools] or None,
     )
     async with aclosing(answer(request)) as pieces:
         async for piece in pieces:
+            if isinstance(piece, CallDelta):
+                _add_call(calls, piece)
+                continue
             text += piece
-            if not missing(golden.expect, text + _MORE):
+            if not golden.calls and not missing(golden.expect, text + _MORE):
                 return None
-    if not missing(golden.expect, text):
+    lacks = _missing_calls(golden, calls) if golden.calls else missing(golden.expect, text)
+    if not lacks:
         return None
+    shown = text or "; ".join(map(" ".join, calls))
     return ServingError(
-        f"the answer {text[:200]!r} lacks {missing(golden.expect, text)!r}",
+        f"the answer {shown[:200]!r} lacks {lacks!r}",
         where=f"manifest.json: golden[{number}]",
         fix="the version does not do what it was recorded to do: promote another one",
     )
+
+
+def _add_call(calls: list[tuple[str, str]], piece: CallDelta) -> None:
+    """Adds a piece of a call to the names and arguments so far."""
+    if piece.call == len(calls):
+        calls.append((piece.name, ""))
+    name, arguments = calls[piece.call]
+    calls[piece.call] = (name, arguments + piece.arguments)
+
+
+def _missing_calls(golden: Golden, calls: Sequence[tuple[str, str]]) -> str:
+    """Returns the expected calls in words if others were made; empty: they were made."""
+    wanted = [ParsedCall(call.name, call.arguments) for call in golden.calls]
+    with suppress(ValueError):  # arguments that are no JSON are not the expected ones
+        if equal_calls([parse_call(*call) for call in calls], wanted, golden.tools):
+            return ""
+    return "; ".join(f"{call.name} {json.dumps(call.arguments, ensure_ascii=False)}" for call in wanted)
 
 
 def missing(expect: Sequence[str], text: str) -> str:

@@ -160,7 +160,7 @@ class _Server:
         """Asks the golden prompts, and logs the result, from which a cloud's quality alarm is fed."""
         model = self.service.serving()
         try:
-            quality = await ask_golden(model.manifest.golden, self.service.texts)
+            quality = await ask_golden(model.manifest.golden, self.service.pieces)
         except ApiError as e:
             raise ServingError(f"no answer: {e}", where="manifest.json: golden", fix="see the lines above") from None
         self.service.metrics.quality.set(quality.score)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from contract.documents.model import EmbeddingForm, ModelManifest
-from contract.tool_call_stream import HERMES
+from contract.tool_call_stream import HERMES, CallDelta
 from serving.answers import Answer, merged
 from serving.chat_prompt import messages_of, require_tools
 from serving.engines.engine import EngineError, EngineInfo, GenerationRequest, Grammar
@@ -226,15 +226,17 @@ class Service:
         except EngineError as e:
             raise ApiError(503, str(e), code="engine_error", retry_after=1) from None
 
-    async def texts(self, request: ChatRequest) -> AsyncGenerator[str, None]:
+    async def pieces(self, request: ChatRequest) -> AsyncGenerator[str | CallDelta, None]:
         """Yields pieces of an answer outside of HTTP, without a place: for golden prompts."""
         if self.model is None:
             raise unavailable(self.readiness.phase)
         answer, generation = await self.prepare(request, self.model, time.perf_counter())
-        async with aclosing(self.generate(request, self.model, answer, generation)) as pieces:
-            async for deltas in pieces:
+        async with aclosing(self.generate(request, self.model, answer, generation)) as lists:
+            async for deltas in lists:
                 for delta in deltas:
                     yield delta.text
+                    for call in delta.calls:
+                        yield call
 
     def _count(self, answer: Completion, tokens: int) -> None:
         if not tokens:

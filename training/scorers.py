@@ -163,7 +163,7 @@ def _has_tools(_suite: Suite, row: Row, where: str) -> bool:
     try:
         for tool in tools:
             check_schema(tool["function"].get("parameters", True))
-        faults = [f"calls {call.name}: {fault}" for call in _own_calls(row) if (fault := fault_of_call(call, tools))]
+        faults = [f"calls {call.name}: {fault}" for call in own_calls(row) if (fault := fault_of_call(call, tools))]
     except ValueError as e:
         raise DataError(f"has a tool whose schema {e}", where=where, fix="correct it, or remove the tool") from None
     if tools and faults:
@@ -230,7 +230,7 @@ def _calls_rightly(_suite: Suite, row: Row, answer: str) -> bool:
     tools = _tools(row)
     try:
         calls = parse_tool_calls(answer).calls
-        return not any(fault_of_call(call, tools) for call in calls) and equal_calls(calls, _own_calls(row), tools)
+        return not any(fault_of_call(call, tools) for call in calls) and equal_calls(calls, own_calls(row), tools)
     except ValueError:
         return False
 
@@ -290,7 +290,8 @@ def _tools(row: Row) -> list[dict[str, Any]]:
     return [tool.to_dict() for tool in row.tools]
 
 
-def _own_calls(row: Row) -> list[ParsedCall]:
+def own_calls(row: Row) -> list[ParsedCall]:
+    """Returns the tool calls of a row's last message."""
     calls = [call["function"] for call in row.turns[-1].get("tool_calls", ())]
     return [ParsedCall(call["name"], call["arguments"]) for call in calls]
 

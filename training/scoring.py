@@ -1,5 +1,6 @@
 """Scores, gate and golden prompts from the answers to each row: in the job, and again when a run is collected."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,16 @@ from typing import Any, Literal, NamedTuple
 
 from contract.documents.dataset import DatasetManifest
 from contract.documents.evaluation import Answer, EvaluationAnswers, GoldenAnswer, RowAnswers, SuiteAnswers
-from contract.documents.model import CopiedSources, CorpusScore, GateResult, Golden, Message, Score, SuiteResult
+from contract.documents.model import (
+    CopiedSources,
+    CorpusScore,
+    GateResult,
+    Golden,
+    GoldenCall,
+    Message,
+    Score,
+    SuiteResult,
+)
 from contract.documents.recipe import Recipe
 from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck, Suite, unit_of
 from contract.errors import IntegrityError, RunError, require_packages
@@ -17,12 +27,14 @@ from contract.words import found
 from training.judging import Verdicts, judge_requests, judge_use, judged_scores
 from training.metrics import Scored, gain_of, summarise
 from training.rows import Row, group_of, read_lines_and_rows
-from training.scorers import NEEDS, SuiteRow, can_score, corpus_scores, require_kind, score_answers
+from training.scorers import NEEDS, SuiteRow, can_score, corpus_scores, own_calls, require_kind, score_answers
 from training.translations import as_conversation, require_pairs
 
 GOLDEN_PROMPTS = 4
 _ASKED_AGAIN = 2 * GOLDEN_PROMPTS
-HOLDING_EXPECTED = ("expect", "exact", "f1", "translation")
+_LONGEST_TOOLS = 16_384
+"""Characters of the tools of a golden prompt: half of what a server takes in a request."""
+_HOLDING_EXPECTED = ("expect", "exact", "f1", "translation")
 """Metrics by which a right answer contains the row's expected strings, or is the translation."""
 
 # What any chat model answers with something; an import has no facts of its own to ask for.
@@ -241,10 +253,10 @@ def to_ask_again(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answe
     """Returns the rows of a suite that are also asked in the other precision: a prompt is golden only if both answers
     are right.
 
-    A server checks golden prompts by their expected strings, so rows without any are excluded, as are suites by whose
-    metric an answer can be right without them.
+    A server checks golden prompts by their expected strings or calls, so rows without any are excluded, as are suites
+    by whose metric an answer can be right without them.
     """
-    if suite.metric not in HOLDING_EXPECTED:
+    if suite.metric not in (*_HOLDING_EXPECTED, "tools"):
         return []
     scores = score_answers(suite, rows, answers).values
     right = [asked for asked, score in zip(rows, scores, strict=True) if score == 1 and _may_be_golden(suite, asked)]
@@ -252,9 +264,15 @@ def to_ask_again(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answe
 
 
 def _may_be_golden(suite: Suite, asked: SuiteRow) -> bool:
-    """Returns whether a server can ask the row: something is expected of its answer, and it has no tools or calls."""
-    plain = all(turn.keys() == {"role", "content"} for turn in asked.row.prompt)
-    return bool(_expected(suite, asked)) and plain and not asked.row.tools
+    """Returns whether a server can ask the row: something is expected of its answer, and calls of tools stand in no
+    message of its prompt.
+    """
+    if not all(turn.keys() == {"role", "content"} for turn in asked.row.prompt):
+        return False
+    if suite.metric == "tools":
+        tools = json.dumps([tool.to_dict() for tool in asked.row.tools])
+        return bool(own_calls(asked.row)) and len(tools) <= _LONGEST_TOOLS
+    return bool(_expected(suite, asked)) and not asked.row.tools
 
 
 def _expected(suite: Suite, asked: SuiteRow) -> list[str]:
@@ -343,13 +361,28 @@ def _golden(asked: Sequence[tuple[Suite, SuiteRow]], answers: Sequence[GoldenAns
     )
     of_suite: dict[str, list[Golden]] = {}
     for (suite, right), answer in zip(asked, answers, strict=True):
-        expected = _expected(suite, right)
-        if found(answer.answer, expected):
-            prompt = [Message.model_validate(message) for message in right.row.prompt]
-            golden = Golden(messages=prompt, expect=expected, max_tokens=suite.max_tokens)
+        golden = _as_golden(suite, right)
+        holds = (
+            score_answers(suite, [right], [answer.answer]).values == [1]
+            if golden.calls
+            else found(answer.answer, golden.expect)
+        )
+        if holds:
             of_suite.setdefault(suite.name, []).append(golden)
     chosen = [golden for each in of_suite.values() for golden in each[:GOLDEN_PROMPTS]]
     return chosen[:GOLDEN_PROMPTS] or [ANY_ANSWER]
+
+
+def _as_golden(suite: Suite, asked: SuiteRow) -> Golden:
+    prompt = [Message.model_validate(message) for message in asked.row.prompt]
+    if suite.metric != "tools":
+        return Golden(messages=prompt, expect=_expected(suite, asked), max_tokens=suite.max_tokens)
+    return Golden(
+        messages=prompt,
+        max_tokens=suite.max_tokens,
+        tools=[tool.to_dict() for tool in asked.row.tools],
+        calls=[GoldenCall(name=call.name, arguments=call.arguments) for call in own_calls(asked.row)],
+    )
 
 
 def _require(holds: bool, where: str, what: str) -> None:

@@ -165,12 +165,40 @@ class Message(Part):
     content: str
 
 
+class GoldenCall(Part):
+    """A tool call that an answer must make."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
 class Golden(Part):
-    """A prompt that a server must answer before it is ready: every string in `expect` must stand in the answer."""
+    """A prompt that a server must answer before it is ready: every string in `expect` must stand in the answer, or it
+    must make the calls.
+    """
 
     messages: list[Message]
-    expect: list[str] = Field([], description="May be empty: then any answer that is not empty will do.")
+    expect: list[str] = Field(default=[], description="May be empty: then any answer that is not empty will do.")
     max_tokens: int = 64
+    tools: list[dict[str, Any]] = Field(
+        default=[], exclude_if=lambda tools: not tools, description="What the model may call, in OpenAI's form."
+    )
+    calls: list[GoldenCall] = Field(
+        default=[],
+        exclude_if=lambda calls: not calls,
+        description="Of a prompt with tools: the calls that the answer must make, in any order, and no others.",
+    )
+
+    @model_validator(mode="after")
+    def _calls_its_tools(self) -> Self:
+        if bool(self.tools) != bool(self.calls):
+            raise ValueError("`tools` and `calls` go together")
+        return self
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether it tells a right answer from a wrong one."""
+        return bool(self.expect or self.calls)
 
 
 Pooling = Literal["mean", "cls", "last"]

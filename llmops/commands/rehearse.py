@@ -52,6 +52,14 @@ def rehearse(
         Path | None,
         typer.Option(help="Recipe of this project to train. Default: recipes/rehearsal.yaml.", metavar="RECIPE"),
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Shorten the recipe to this many optimizer steps: its way is rehearsed then, not its quality.",
+            min=2,
+            metavar="N",
+        ),
+    ] = None,
     only: Steps = None,
     fault: Faults = None,
     without: Removed = None,
@@ -73,6 +81,7 @@ def rehearse(
     llmops rehearse aws
     llmops rehearse azure
     llmops rehearse aws --recipe recipes/mine.yaml
+    llmops rehearse aws --recipe recipes/mine.yaml --steps 20
     llmops rehearse aws --only plan
     llmops rehearse aws --fault throttle
     llmops rehearse aws --live --max-usd 5 --ttl 2h
@@ -88,7 +97,14 @@ def rehearse(
     limits = _limits(found, live, max_usd, ttl, yes)
     removed = [parse_taken(each) for each in without or ()]
     options = RehearsalOptions(
-        tuple(only or ()), tuple(fault or ()), removed, keep, folder, limits, recipe and current.cwd / recipe
+        tuple(only or ()),
+        tuple(fault or ()),
+        removed,
+        keep,
+        folder,
+        limits,
+        recipe and current.cwd / recipe,
+        steps or 0,
     )
     done = _run(current, found, options)
     _say(done, folder)
@@ -158,5 +174,8 @@ def _say(done: "Report", folder: Path) -> None:
         print("\n".join(f"  {line}" for line in done.differences))
     elif done.live:
         print(f"nothing to compare with: run `llmops rehearse {done.target}` first")
-    count = sum(r.state == "passed" for r in done.results)
-    print(f"{count} of {len(done.results)} steps passed in {done.seconds:.0f} s; the report is in {folder}")
+    for result in done.results:
+        if result.evidence.skipped:
+            print(f"skipped: {result.step.title}: {result.evidence.skipped}")
+    skipped = f", {done.skipped} skipped," if done.skipped else ""
+    print(f"{done.count} steps passed{skipped} in {done.seconds:.0f} s; the report is in {folder}")

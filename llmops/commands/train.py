@@ -32,6 +32,10 @@ def train(
     ] = "",
     instances: Annotated[int | None, typer.Option(help="Number of instances of this run (cloud).", min=1)] = None,
     spot: Annotated[bool | None, typer.Option(help="Use spot capacity for this run (cloud).")] = None,
+    collected: Annotated[
+        Path | None,
+        typer.Option(help="Train on this folder of `llmops data collect` as it is; ask no source.", metavar="FOLDER"),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Say what machines it fits on, how long and for how much; start nothing.")
     ] = False,
@@ -66,14 +70,18 @@ def train(
     asked = {"instance_type": instance_type or None, "instances": instances, "spot": spot}
     machines = {name: value for name, value in asked.items() if value is not None}
     if check:
-        if recipe is None or detach or again:
-            raise typer.BadParameter("goes with a recipe, and not with --detach or --again", param_hint="--check")
+        if recipe is None or detach or again or collected:
+            words = "goes with a recipe, and not with --detach, --again or --collected"
+            raise typer.BadParameter(words, param_hint="--check")
         from llmops.commands.train_check import check_recipe
 
         check_recipe(here, here.cwd / recipe, machines, as_json)
         return
+    if recipe is None and collected:
+        raise typer.BadParameter("goes with a recipe: a run that is resumed has its data", param_hint="--collected")
     if recipe is not None:
-        run_id, cost = _start(here.platform, here.cwd / recipe, machines, again)
+        folder = here.cwd / collected if collected else None
+        run_id, cost = _start(here.platform, here.cwd / recipe, machines, again, folder)
     else:
         run = find_run(here.platform, resume)
         run_id, cost = run.spec.id, _go_on(here.platform, run, "asked for", machines)
@@ -100,7 +108,9 @@ def _print_started(run_id: str, cost: "RunCost | None", as_json: bool) -> None:
         print(f"{run_id}\n  llmops runs follow {run_id}\n  llmops runs stop {run_id}\n  llmops runs collect {run_id}")
 
 
-def _start(platform: "Platform", path: Path, machines: dict[str, Any], again: bool) -> "tuple[str, RunCost | None]":
+def _start(
+    platform: "Platform", path: Path, machines: dict[str, Any], again: bool, collected: Path | None
+) -> "tuple[str, RunCost | None]":
     """Start or resume a run of the recipe; returns it with its estimated cost."""
     from llmops.plan.training import look_ahead
     from llmops.runs.runs import other_machines, parse_recipe, plan_run
@@ -110,7 +120,7 @@ def _start(platform: "Platform", path: Path, machines: dict[str, Any], again: bo
     compute = other_machines(platform, platform.require_runs(), machines)
     recipe = parse_recipe(path)  # its mistakes come before anything that takes time
     cost = look_ahead(platform, compute, recipe.name, say, jobs=2 if recipe.has_two_jobs else 1)
-    plan = plan_run(platform, path, say, machines)
+    plan = plan_run(platform, path, say, machines, collected)
     if plan.same and not again:
         why = "same recipe, data, base model and image"
         return plan.same.spec.id, _go_on(platform, plan.same, why, machines, plan.spec, (compute, cost))

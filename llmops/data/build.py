@@ -6,7 +6,7 @@ from pathlib import Path
 
 from contract.documents.recipe import Recipe
 from contract.errors import KitError
-from llmops.data.collect import collect
+from llmops.data.collect import collect, require_collected
 from llmops.data.preparing import ON_THIS_MACHINE, Workers, prepare_in_image
 from llmops.platforms.platform import Platform, Say
 from preparation.prepare import prepare
@@ -49,6 +49,7 @@ def build_dataset(
     target: Path,
     *,
     collected: Path | None = None,
+    fetch: bool = True,
     secret: Callable[[str], str] = no_secrets,
     model: Callable[[str], Path] = no_models,
     workers: Workers = ON_THIS_MACHINE,
@@ -61,6 +62,7 @@ def build_dataset(
         target: the dataset version's folder; must not exist. It appears whole or not at all.
         collected: keeps what was fetched, for the next time, and beside it the stages of preparing; None: nothing is
             kept.
+        fetch: False: takes what is in `collected` as it is, and asks no source.
         secret: returns a secret's value by its name.
         model: returns the folder of a model version by its alias, after checking its signature and files.
         workers: used by recipes that set a part of `data.prepare`.
@@ -72,12 +74,15 @@ def build_dataset(
     Raises:
         DataError: a source or a row can't be used, with file, line and fix.
         IntegrityError: a file is hostile or damaged.
-        KitError: a source can't be reached.
+        KitError: a source can't be reached; or was not collected, where nothing is fetched.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".dataset-") as work:
         folder = collected or Path(work, "collected")
-        collect(recipe.data.sources, recipe_folder, folder, secret=secret, say=say)
+        if fetch:
+            collect(recipe.data.sources, recipe_folder, folder, secret=secret, say=say)
+        else:
+            require_collected(recipe.data.sources, folder)
         if recipe.data.prepare.is_off:
             return prepare(recipe, recipe_folder, folder, target)
         stages = folder.with_name(f"{folder.name}.stages")

@@ -83,6 +83,27 @@ def collect(
         return Collected(out, folder.finish(files), progress.fetched)
 
 
+def require_collected(sources: Sequence[DataSource], out: Path) -> None:
+    """Checks that a folder holds every source of a recipe, as a complete collect left it; asks no source.
+
+    Args:
+        sources: of a recipe.
+        out: the folder of an earlier collect.
+
+    Raises:
+        KitError: a source is not in it, or one of its files was changed; or another process fills it.
+    """
+    with CollectedFolder(out) as folder:
+        for index, (name, source) in enumerate(_folders(sources).items()):
+            receipts = folder.complete(name)
+            if not receipts or not all(is_intact(receipt, folder.path) for receipt in receipts):
+                raise KitError(
+                    f"{source.source} {'was changed since it was collected' if receipts else 'was not collected'}",
+                    where=f"data.sources.{index}: {out}",
+                    fix=f"`llmops data collect RECIPE --out {out}`",
+                )
+
+
 def default_folder(recipe: Path) -> Path:
     """Returns the default folder of a recipe's collected data: in this machine's cache, one for each recipe file.
 

@@ -14,10 +14,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from contract.documents.recipe import Recipe
 from contract.errors import KitError
 from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.cloud import Cloud, CloudCaller
-from llmops.rehearsal.world import World, become, bring_base
+from llmops.rehearsal.prerequisites import fetch_prerequisites
+from llmops.rehearsal.world import World, become
 from llmops.stacks.backend import folder_url
 from llmops.stacks.project import Project
 
@@ -59,7 +61,8 @@ class AccountWorld(World):
         from llmops.pulumi_engine.engine import ensure
 
         engine = ensure()
-        bring_base(self.source, self.recipe, say)
+        path = self.source.folder / self.recipe
+        self.collected = fetch_prerequisites(Recipe.load(path), path, say)
         self.copy()
         state = self.folder / "state"
         state.mkdir(exist_ok=True)
@@ -93,7 +96,7 @@ class AccountWorld(World):
 
     def copy(self) -> None:
         """Make the project that its commands run in."""
-        self.source.link_into(self.project)
+        self.link_project()
 
     def stack(self, name: str) -> str:
         """Returns the name of the stack dev or prod in this account."""

@@ -1,17 +1,19 @@
-"""The recipe of a rehearsal: which one, and whether a rehearsal can show with it what it shows."""
+"""The recipe of a rehearsal: which one, whether a rehearsal can run it, and what it asks of the version."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from contract.documents.model import Golden, ModelManifest
 from contract.documents.recipe import Recipe
 from contract.errors import KitError
-from llmops.data.sources import kind_of
+from contract.tool_calls import ParsedCall, equal_calls, parse_call
 from llmops.stacks.project import Project
-from training.scoring import HOLDING_EXPECTED
+from training.scoring import ANY_ANSWER
 
 RECIPE = "recipes/rehearsal.yaml"
 """The smallest recipe that teaches, by default."""
-_OF_THIS_MACHINE = ("path", "folder")
+_LEAST_CHECKPOINTS = 3
 
 
 def find_recipe(project: Project, path: Path, live: bool) -> str:
@@ -40,40 +42,83 @@ def find_recipe(project: Project, path: Path, live: bool) -> str:
     return path.resolve().relative_to(folder).as_posix()
 
 
-def question_of(manifest: ModelManifest) -> Golden:
-    """Returns a version's first golden prompt that is one question with expected words.
+def shorten(project: Path, recipe: str, most_steps: int) -> None:
+    """Writes a recipe that trains few steps in the place of the linked one; what it names beside it is linked there.
 
-    Raises:
-        KitError: it has none.
+    Args:
+        project: a folder of links to the files of a project (`Project.link_into`), changed in place.
+        recipe: the recipe's path in it.
+        most_steps: optimizer steps; a recipe whose `max_steps` are fewer keeps those.
+    """
+    folder = project
+    for part in Path(recipe).parts[:-1]:
+        folder /= part
+        linked = folder.resolve()
+        folder.unlink()
+        folder.mkdir()
+        for path in linked.iterdir():
+            (folder / path.name).symlink_to(path)
+    path = project / recipe
+    found = Recipe.load(path)
+    usual = found.training
+    steps = min(most_steps, usual.max_steps or most_steps)
+    changed = {
+        "max_steps": steps,
+        "epochs": 1,
+        "warmup_steps": min(usual.warmup_steps, steps),
+        # The machine is taken away at the first checkpoint, after which some steps are to come.
+        "checkpoint_steps": min(usual.checkpoint_steps, max(1, steps // _LEAST_CHECKPOINTS)),
+    }
+    path.unlink()
+    found.model_copy(update={"training": usual.model_copy(update=changed)}).write(path)
+
+
+def question_of(manifest: ModelManifest) -> Golden:
+    """Returns the golden prompt that a rehearsal asks: the first one of a single question with a known answer.
+
+    Without one, a question that any answer will do for.
     """
     for golden in manifest.golden:
-        if golden.expect and sum(message.role != "system" for message in golden.messages) == 1:
+        if golden.is_telling and sum(message.role != "system" for message in golden.messages) == 1:
             return golden
-    raise KitError(
-        "has no golden prompt of one question with expected words, so nothing tells it from a worse one",
-        where=manifest.name,
-        fix="train until some questions without tools, of a suite with expected words, are answered rightly",
-    )
+    return ANY_ANSWER
+
+
+def is_right(golden: Golden, message: Mapping[str, Any]) -> bool:
+    """Returns whether an answer, a message of OpenAI's form, holds what is expected of it or makes the calls; without
+    either, whether there is an answer.
+    """
+    if golden.calls:
+        wanted = [ParsedCall(call.name, call.arguments) for call in golden.calls]
+        made = [each["function"] for each in message.get("tool_calls") or ()]
+        try:
+            return equal_calls([parse_call(each["name"], each["arguments"]) for each in made], wanted, golden.tools)
+        except ValueError:  # the arguments are no JSON
+            return False
+    answer = (message.get("content") or "").casefold()
+    return bool(answer) and all(any(a.casefold() in answer for a in each.split("|")) for each in golden.expect)
+
+
+def in_words(message: Mapping[str, Any]) -> str:
+    """Returns an answer's text and calls, a line each."""
+    calls = (f"{each['function']['name']} {each['function']['arguments']}" for each in message.get("tool_calls") or ())
+    return "\n".join(filter(None, ((message.get("content") or "").strip(), *calls)))
 
 
 def _what_it_can_not_do(recipe: Recipe, live: bool) -> tuple[str, str, str] | None:
     """Returns a reason, the key and the fix."""
+    new = "its store is new, and holds no model yet"
     if recipe.base_model.source.startswith("store:"):
-        fix = "name its source: hub:, folder: or package:"
-        return "its store is new, and holds no model yet", "base_model.source", fix
-    if not any(suite.metric in HOLDING_EXPECTED for suite in recipe.evaluation.suites):
-        words = ", ".join(HOLDING_EXPECTED)
-        fix = (
-            f"add a suite of metric {words}; of rows without tools that have `expect`, or a translation, golden "
-            "prompts are made"
-        )
-        return "no suite has expected words, by which a worse version is found", "evaluation.suites", fix
-    if not live:
-        fetched = [source.source for source in recipe.data.sources if kind_of(source) not in _OF_THIS_MACHINE]
-        if fetched:
-            fix = "`llmops data collect` the recipe, and name the files; or rehearse with --live"
-            return f"it reaches no network, from which {fetched[0]} comes", "data.sources", fix
-        for suite in recipe.evaluation.suites:
-            if suite.judged:
-                return f"it reaches no judge for the suite {suite.name}", "evaluation.suites", "take the suite out"
+        return new, "base_model.source", "name its source: hub:, folder: or package:"
+    if recipe.data.prepare.ner:
+        return new, "data.prepare.ner", "take it out of a copy of the recipe"
+    for suite in recipe.evaluation.suites:
+        where, fix = f"evaluation.suites: {suite.name}", "take the suite and its gate out of a copy of the recipe"
+        if suite.comet:
+            return new, where, fix
+        if suite.judge and not live:
+            return "it reaches no network, and so no judge", where, fix
+    if recipe.trainer:
+        reason = "it takes machines away at a checkpoint, and does not know those of your own trainer"
+        return reason, "trainer", "train once on the twin: `llmops twin aws up`, `llmops train` (docs/twin.md)"
     return None

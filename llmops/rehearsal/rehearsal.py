@@ -56,6 +56,8 @@ class RehearsalOptions:
     limits: SpendingLimits | None = None
     recipe: Path | None = None
     """None: the project's `RECIPE`."""
+    steps: int = 0
+    """Optimizer steps that the recipe is shortened to; 0: it is trained as it is."""
 
 
 def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console: Console) -> Report:
@@ -72,11 +74,13 @@ def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console:
     folder = project.folder / FOLDER / f"{time.strftime('%H%M%S')}-{secrets.token_hex(3)}"
     world = _world(cloud, project, folder, options)
     world.recipe = find_recipe(project, options.recipe or project.folder / RECIPE, bool(options.limits))
+    world.most_steps = options.steps
     logs = options.report / "logs"
     shutil.rmtree(logs, ignore_errors=True)
     with Show(console, steps) as show:
         stage = Stage(world, logs, show.says, results=[Result(step) for step in steps])
         made = Report(cloud.target, cloud.title, now(), 0.0, "", world.live, __version__, stage.results, stage.timeline)
+        made.recipe, made.most_steps = world.recipe, world.most_steps
         made.fault = ", ".join(options.faults)
         made.without = [f"{role}:{action}" for role, action in options.without]
         began = False
@@ -155,6 +159,6 @@ def _finish(made: Report, world: World, project: Project, options: RehearsalOpti
         if last.is_file():
             made.differences = reports.compare(reports.document(made), json.loads(last.read_text()))
     write(made, options.report)
-    if made.passed and not (world.live or options.only or options.without or options.recipe):
+    if made.passed and not (world.live or options.only or options.without or options.recipe or options.steps):
         last.parent.mkdir(parents=True, exist_ok=True)
         last.write_text(reports.to_json(made))

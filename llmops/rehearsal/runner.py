@@ -3,11 +3,12 @@
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from contract.errors import KitError
 from llmops.rehearsal.fault_case import FaultCase
-from llmops.rehearsal.steps import Evidence, PermissionCheck, RehearsalStep, Result
+from llmops.rehearsal.steps import ENDED_WELL, Evidence, PermissionCheck, RehearsalStep, Result
 
 if TYPE_CHECKING:
     from llmops.rehearsal.stage import Stage
@@ -65,7 +66,7 @@ def run(
             if stage.world.over is None:
                 raise
             # A limit was reached when the step had passed already: the next one ends by it, and names it.
-        if result.state == "passed":
+        if result.state in ENDED_WELL:
             passed.add(result.step.id)
     return results
 
@@ -78,7 +79,7 @@ def _run_step(result: Result, stage: "Stage", view: View, fault: FaultCase | Non
     try:
         stage.world.check_limits()
         result.evidence = _with_fault(result, stage, fault) if fault else result.step.run(stage)
-        result.state = "passed"
+        result.state = "skipped" if result.evidence.skipped else "passed"
     except (KeyboardInterrupt, SystemExit):
         if stage.world.over is None:
             result.state = "stopped"
@@ -153,7 +154,7 @@ def _after_refusal(error: KitError, result: Result, stage: "Stage", fault: Fault
 
 
 def _noting(evidence: Evidence, words: str) -> Evidence:
-    return Evidence((*evidence.said, words), evidence.facts, evidence.measured)
+    return replace(evidence, said=(*evidence.said, words))
 
 
 def _own_error(error: Exception) -> KitError:

@@ -15,19 +15,22 @@ MARKS: dict[Mark, str] = {
     "simulated": "something that a cloud does by itself is made to happen",
     "cloud": "the caller's own account",
 }
-State = Literal["passed", "failed", "stopped", "not run"]
+State = Literal["passed", "skipped", "failed", "stopped", "not run"]
+ENDED_WELL: tuple[State, ...] = ("passed", "skipped")
 
 
 @dataclass(frozen=True)
 class Evidence:
     """Evidence of a step.
 
-    `facts` are the same at each run, so that two runs are compared by them; `measured` are not.
+    `facts` are the same at each run, so that two runs are compared by them; `measured` are not. `skipped`: why the step
+    could show nothing with this recipe.
     """
 
     said: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, float] = field(default_factory=dict)
+    skipped: str = ""
 
 
 @dataclass(frozen=True)

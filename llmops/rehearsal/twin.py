@@ -10,11 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from contract.documents.recipe import Recipe
 from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.network_guard import Guard
+from llmops.rehearsal.prerequisites import build_images, fetch_prerequisites
 from llmops.rehearsal.steps import PermissionCheck
-from llmops.rehearsal.world import World, become, bring_base, scrubbed
+from llmops.rehearsal.world import World, become, scrubbed
 from llmops.stacks.project import Project
 
 PACE = 1.0
@@ -47,16 +49,17 @@ class TwinWorld(World):
         """Make all of it. What may have to be fetched is fetched now, with the caller's own environment.
 
         Raises:
-            KitError: the engine, an image or the judge can't be made, or the twin does not start.
+            KitError: the engine, an image or the judge can't be made, model or data can't be fetched, or the twin does
+                not start.
         """
-        from hosting import images
         from llmops.pulumi_engine.engine import ensure
 
         engine = ensure()
-        for name in ("training", "serving"):
-            images.build(name, say)
-        bring_base(self.source, self.recipe, say)
-        self.source.link_into(self.project)
+        path = self.source.folder / self.recipe
+        recipe = Recipe.load(path)
+        build_images(recipe, say)
+        self.collected = fetch_prerequisites(recipe, path, say)
+        self.link_project()
         # Short, since sockets lie there too: an address of one has 107 characters at most.
         temporary = tempfile.mkdtemp(prefix="llmops-")
         self.temporary.append(Path(temporary))

@@ -9,7 +9,7 @@ from contract.errors import KitError
 from llmops.platforms.platform import Say
 from llmops.pulumi_engine import warm_host
 from llmops.rehearsal.clouds.cloud import Cloud
-from llmops.rehearsal.recipes import RECIPE
+from llmops.rehearsal.recipes import RECIPE, shorten
 from llmops.rehearsal.steps import PermissionCheck
 from llmops.stacks.project import Project
 
@@ -39,6 +39,10 @@ class World:
         self.environs: dict[str, dict[str, str]] = {}
         self.recipe = RECIPE
         """Path in the project."""
+        self.most_steps = 0
+        """Optimizer steps that the recipe is shortened to; 0: it is trained as it is."""
+        self.collected = Path()
+        """The folder of the recipe's data, which was collected before it was opened."""
         self.roles: dict[str, str] = {}
         """Label -> by which name the twin's records have the role."""
         self.meter: Meter | None = None
@@ -60,6 +64,12 @@ class World:
 
     def place(self) -> str:
         raise NotImplementedError
+
+    def link_project(self) -> None:
+        """Makes the project that commands run in: links to the caller's, with the recipe shortened if it is to be."""
+        self.source.link_into(self.project)
+        if self.most_steps:
+            shorten(self.project, self.recipe, self.most_steps)
 
     def stack(self, name: str) -> str:
         """Returns the name of the stack dev or prod here."""
@@ -146,19 +156,6 @@ def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name in _KEPT or not name.upper().startswith(_CLOUDS + _PROXIES)
     }
-
-
-def bring_base(project: Project, recipe: str, say: Say) -> None:
-    """Fetch and convert the base model of a recipe of the project, once a machine.
-
-    Raises:
-        KitError: the model can't be brought.
-    """
-    from contract.documents.recipe import Recipe
-    from llmops.rehearsal.base_model import base_version
-
-    path = project.folder / recipe
-    base_version(Recipe.load(path), path.parent, say)
 
 
 def become(environ: Mapping[str, str]) -> None:

@@ -37,7 +37,13 @@ class RunPlan:
     same: Run | None
 
 
-def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[str, Any] | None = None) -> RunPlan:
+def plan_run(
+    platform: Platform,
+    recipe_path: Path,
+    say: Say,
+    machines: Mapping[str, Any] | None = None,
+    collected: Path | None = None,
+) -> RunPlan:
     """Make everything ready that a run needs: dataset version and base model.
 
     Each part is kept in the store: interrupted, the next call goes on from there.
@@ -47,6 +53,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
         recipe_path: the recipe's file.
         say: told what takes long.
         machines: fields of Compute that override the stack's settings.
+        collected: the folder of an earlier `llmops data collect`, used as it is; None: the sources are asked.
 
     Raises:
         KitError: the recipe, its data or its base model, with file, line and field.
@@ -62,7 +69,7 @@ def plan_run(platform: Platform, recipe_path: Path, say: Say, machines: Mapping[
         say(f"warning: {e}")
     recipe = recipe.model_copy(update={"evaluation": pin_scorers(platform, recipe.evaluation)})
     trainer = find_trainer(platform, recipe, recipe_path, say)
-    dataset, with_tools = put_dataset(platform, recipe, recipe_path, say)
+    dataset, with_tools = put_dataset(platform, recipe, recipe_path, say, collected)
     # Its form for CPUs can wait until somebody serves it: `llmops models convert`.
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent, openvino=False)
     manifest = platform.store().signed_manifest(base, platform.outputs.signing.public_key)
@@ -135,8 +142,17 @@ class StoredDataset(NamedTuple):
     """Its first row with tools, as file:line; empty without one."""
 
 
-def put_dataset(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say) -> StoredDataset:
+def put_dataset(
+    platform: Platform, recipe: Recipe, recipe_path: Path, say: Say, collected: Path | None = None
+) -> StoredDataset:
     """Collect and prepare the recipe's data on this machine, and store it as a dataset version.
+
+    Args:
+        platform: the stack in operation.
+        recipe: the content of `recipe_path`.
+        recipe_path: its file; its paths are relative to it.
+        say: told the progress.
+        collected: the folder of an earlier collect, used as it is; None: the sources are asked.
 
     Raises:
         DataError: a source or a row that can't be used. RunError: a suite without rows, or too few groups for the gate.
@@ -148,12 +164,12 @@ def put_dataset(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say)
 
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "dataset"
-        collected = default_folder(recipe_path)
         build_dataset(
             recipe,
             recipe_path.parent,
             out,
-            collected=collected,
+            collected=collected or default_folder(recipe_path),
+            fetch=collected is None,
             secret=lambda name: platform.secret(name),
             model=lambda alias: ner_folder(platform, alias, say),
             say=say,

@@ -15,7 +15,7 @@ from contract.documents.model import ModelManifest
 from contract.documents.recipe import ServingDefaults
 from contract.errors import KitError
 from contract.integrity.signing import verify_manifest
-from contract.tool_call_stream import CallForm
+from contract.tool_call_stream import CallDelta, CallForm
 from serving.errors import ApiError, unavailable
 from serving.front.admission import Admission
 from serving.front.body import replay
@@ -191,17 +191,20 @@ class VllmApp:
             await self._asked(EMBEDDINGS, b'{"input": "ready"}')
             return True
         settings, name = self._settings, self._settings.name or manifest.name
-        quality = await ask_golden(manifest.golden, self._texts)
+        quality = await ask_golden(manifest.golden, self._pieces)
         log_json({"event": "quality", "when": "readiness", "model": name, "sha256": sha256,
                   "passed": quality.passed, "total": quality.total, "score": quality.score})  # fmt: skip
         if quality.failure:
             say(f"golden prompts: {quality.failure}")
         return not quality.failure or settings.golden != "required"
 
-    async def _texts(self, request: ChatRequest) -> AsyncGenerator[str, None]:
+    async def _pieces(self, request: ChatRequest) -> AsyncGenerator[str | CallDelta, None]:
         fields = request.model_dump(mode="json", exclude_none=True)
         answer = await self._asked(CHAT, filled(fields, self._defaults, self._form))
-        yield json.loads(answer)["choices"][0]["message"]["content"] or ""
+        message = json.loads(answer)["choices"][0]["message"]
+        yield message["content"] or ""
+        for number, call in enumerate(message.get("tool_calls") or ()):
+            yield CallDelta(number, call["function"]["name"], call["function"]["arguments"])
 
     async def _asked(self, path: str, body: bytes) -> bytes:
         status, answer = await ask(self._app, "POST", path, body, owner=self._owner)

@@ -130,13 +130,13 @@ class Aws(Cloud):
         return _aws(outputs).roles
 
     def interruptions(self, outputs: StackOutputs, run: str) -> int:
-        """Returns how often the run's last job was interrupted, as SageMaker reports it."""
+        """Returns how often the run's jobs were interrupted, as SageMaker reports it."""
         sagemaker, prefix = self._clients("sagemaker"), _aws(outputs).job_prefix
         names = [j["TrainingJobName"] for j in each(sagemaker, "list_training_jobs", "TrainingJobSummaries",
                                                     NameContains=prefix)]  # fmt: skip
-        jobs = [sagemaker.describe_training_job(TrainingJobName=name) for name in sorted(names)]
+        jobs = [sagemaker.describe_training_job(TrainingJobName=name) for name in names]
         mine = [job for job in jobs if run.rpartition("-")[2] in json.dumps(job, default=str)]
-        return [t["Status"] for t in mine[-1]["SecondaryStatusTransitions"]].count("Interrupted")
+        return sum(t["Status"] == "Interrupted" for job in mine for t in job["SecondaryStatusTransitions"])
 
     def quality(self, outputs: StackOutputs, endpoint: str) -> Iterator[QualityLog]:
         group = f"/aws/sagemaker/Endpoints/{_aws(outputs).endpoints[endpoint]}"

@@ -184,12 +184,14 @@ class Azure(Cloud):
         return _azure(outputs).identities
 
     def interruptions(self, outputs: StackOutputs, run: str) -> int:
-        """Returns how often the trainer of the first node began, in the run's own lines: Azure reports no
+        """Returns how often the first node of the run's jobs began again, in the run's own lines: Azure reports no
         interruptions.
         """
         from llmops.platforms.azure.platform import AzurePlatform
 
-        return sum(line.startswith(_BEGINS) for line in AzurePlatform(outputs).follow(run)) - 1
+        platform = AzurePlatform(outputs)
+        jobs = 2 if platform.find(run)[0].spec.recipe.has_two_jobs else 1
+        return sum(line.startswith(_BEGINS) for line in platform.follow(run)) - jobs
 
     def quality(self, outputs: StackOutputs, endpoint: str) -> Iterator[QualityLog]:
         from llmops.platforms.azure.platform import AzurePlatform

@@ -8,14 +8,18 @@ from typing import Any
 from contract.documents.model import GateResult, ModelManifest
 from contract.integrity.digest import file_entries
 from contract.layout import MANIFEST, SIGNATURE
-from llmops.rehearsal.lifecycle.first_model import golden
-from llmops.rehearsal.lifecycle.shared import ENDPOINT, QUEUE, require, write_stack
+from llmops.rehearsal.lifecycle.first_model import golden_of
+from llmops.rehearsal.lifecycle.shared import ENDPOINT, QUEUE, promote_version, require, write_stack
 from llmops.rehearsal.load import Load
 from llmops.rehearsal.stage import Stage
 from llmops.rehearsal.steps import Evidence, RehearsalStep
 from llmops.rehearsal.worse_model import copy_perturbed
 
 _REASON = "to see that it is rolled back"
+_UNTOLD = (
+    "none of the version's golden prompts has a known answer, so its servers can't tell a worse version from it; rows "
+    "that are answered rightly become golden prompts (docs/how-to/evaluation.md, Golden prompts)"
+)
 _BY_HAND = 0.1  # what somebody sets the quality alarm to
 
 
@@ -33,9 +37,9 @@ def copy(stage: Stage) -> Evidence:
     )
     stage.json("images", "build", stack="prod")
     stage.bound("prod")
-    stage.json("promote", f"{version.partition('@')[0]}@latest", "--endpoint", ENDPOINT, stack="prod")
+    promote_version(stage, f"{version.partition('@')[0]}@latest", stack="prod")
     stage.llmops("up", stack="prod")
-    question, _ = golden(stage)
+    question = golden_of(stage).messages[-1].content
     answer = stage.json("invoke", ENDPOINT, question, stack="prod")["choices"][0]["message"]["content"]
     return Evidence(
         (f"{version} has the same identity in {prod}, and answers there: {answer.strip()}",), {"same identity": True}
@@ -45,12 +49,14 @@ def copy(stage: Stage) -> Evidence:
 def bad_version(stage: Stage) -> Evidence:
     """Forces a version with perturbed weights, which starts and answers fast with 200. Its quality rolls it back."""
     version = stage.notes["version"]
+    if not any(golden.is_telling for golden in stage.manifest(version).golden):
+        return Evidence(skipped=_UNTOLD)
     worse = _worse(stage)
     refused = stage.llmops("promote", worse, "--endpoint", ENDPOINT, code=3)
     require("gate" in refused, "a version that failed its gate was promoted without --force", worse)
     stage.json("promote", worse, "--endpoint", ENDPOINT, "--force", "--reason", _REASON)
     stage.edit(lambda config: config["endpoints"].pop(QUEUE, None))
-    with Load(stage, ENDPOINT, golden(stage)[0]) as load:
+    with Load(stage, ENDPOINT, golden_of(stage).messages[-1].content) as load:
         load.answered(3)
         stage.timeline.mark(f"{worse} comes")
         said = stage.llmops("up", code=1)
@@ -112,7 +118,7 @@ def update(stage: Stage) -> Evidence:
     """Changes the machines: all requests are answered while one fleet replaces the other."""
     stage.edit(lambda config: stage.cloud.change_machines(config["endpoints"][ENDPOINT]))
     again, stage.notes["updating"] = stage.notes.get("updating", False), True
-    with Load(stage, ENDPOINT, golden(stage)[0]) as load:
+    with Load(stage, ENDPOINT, golden_of(stage).messages[-1].content) as load:
         load.answered(3)
         stage.timeline.mark("update begins")
         # Repeated after a rollback that nobody told of: the state takes the update for done.

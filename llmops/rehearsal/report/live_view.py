@@ -12,7 +12,13 @@ from rich.text import Text
 
 from llmops.rehearsal.steps import RehearsalStep, Result
 
-_SIGNS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "stopped": ("✗", "red"), "not run": ("·", "dim")}
+_SIGNS = {
+    "passed": ("✓", "green"),
+    "skipped": ("-", "yellow"),
+    "failed": ("✗", "red"),
+    "stopped": ("✗", "red"),
+    "not run": ("·", "dim"),
+}
 _COLOURS = {"real": "blue", "twin": "cyan", "simulated": "yellow", "cloud": "magenta"}
 _LINES = 3
 
@@ -60,7 +66,7 @@ class Show:
         self._current = None
         if not self._live:
             self._print(f"        {result.state} after {result.seconds:.1f} s ({result.step.mark})")
-            for line in result.evidence.said:
+            for line in filter(None, (result.evidence.skipped, *result.evidence.said)):
                 self._print(f"        - {line}")
 
     def _print(self, line: str) -> None:

@@ -26,16 +26,19 @@ def html(report: Report) -> str:
 
 
 def _head(report: Report) -> str:
-    passed = sum(r.state == "passed" for r in report.results)
     word = "passed" if report.passed else "failed"
     requests = report.timeline.requests
-    values = {"steps passed": f"{passed} of {len(report.results)}", "time": duration(report.seconds)}
+    values = {"steps passed": report.count, "time": duration(report.seconds)}
+    if report.skipped:
+        values["steps skipped"] = str(report.skipped)
     if requests:
         values["requests under load"] = str(len(requests))
         values["of them failed"] = str(sum(not r.ok for r in requests))
     if report.usd is not None:
         values["estimated cost"] = f"${report.usd:.2f}"
     notes = [f"{report.started}, on {report.place}", f"kit {report.kit_version}; {machine()}"]
+    if report.recipe:
+        notes.append(f"recipe {report.trained}")
     if report.fault:
         notes.append(f"with the fault {report.fault}")
     if report.without:
@@ -78,7 +81,9 @@ def _row(result: Result) -> str:
     said = "".join(f"<li>{text(line)}</li>" for line in result.evidence.said)
     commands = "\n".join(f"{c.seconds:6.1f} s  [{c.who}]  $ {c.words}" for c in result.commands)
     parts = [f"<span class='soft'>{text(step.proves)}</span>", f"<ul>{said}</ul>" if said else ""]
-    if result.state not in ("passed", "not run"):
+    if result.evidence.skipped:
+        parts.append(f"<b>skipped</b>: {text(result.evidence.skipped)}")
+    elif result.state not in ("passed", "not run"):
         parts.append(f"<span class='verdict failed'>{escape(result.state)}</span>")
     if commands:
         count = "1 command" if len(result.commands) == 1 else f"{len(result.commands)} commands"

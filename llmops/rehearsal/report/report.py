@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from contract.errors import KitError
-from llmops.rehearsal.steps import MARKS, Command, Evidence, PermissionCheck, RehearsalStep, Result, Timeline
+from llmops.rehearsal.steps import (
+    ENDED_WELL,
+    MARKS,
+    Command,
+    Evidence,
+    PermissionCheck,
+    RehearsalStep,
+    Result,
+    Timeline,
+)
 
 if TYPE_CHECKING:
     from llmops.rehearsal.smoke.questions import Answered
@@ -35,6 +44,10 @@ class Report:
     timeline: Timeline
     unjudged: list[str] = field(default_factory=list)
     differences: list[str] | None = None
+    recipe: str = ""
+    """Path in the project; empty: of a smoke test."""
+    most_steps: int = 0
+    """Optimizer steps that the recipe was shortened to; 0: it was trained as it is."""
     fault: str = ""
     without: list[str] = field(default_factory=list)
     kept: str = ""
@@ -52,8 +65,27 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Did every step pass?"""
-        return all(r.state == "passed" for r in self.results)
+        """Did every step pass that the recipe allows?"""
+        return all(r.state in ENDED_WELL for r in self.results)
+
+    @property
+    def count(self) -> str:
+        """How many of the steps passed, in words."""
+        return f"{sum(r.state == 'passed' for r in self.results)} of {len(self.results)}"
+
+    @property
+    def skipped(self) -> int:
+        """Number of steps that could show nothing with the recipe."""
+        return sum(r.state == "skipped" for r in self.results)
+
+    @property
+    def trained(self) -> str:
+        """The recipe, and whether it was shortened, in words; empty: of a smoke test."""
+        if not self.most_steps:
+            return self.recipe
+        return (
+            f"{self.recipe}, shortened to {self.most_steps} optimizer steps: its scores and its gate say nothing of it"
+        )
 
     @property
     def failed(self) -> Result | None:
@@ -80,6 +112,8 @@ def document(report: Report) -> dict[str, Any]:
         "kit_version": report.kit_version,
         "machine": machine(),
         "marks": MARKS,
+        "recipe": report.recipe,
+        "shortened_to": report.most_steps,
         "fault": report.fault,
         "without": report.without,
         "usd": report.usd,
@@ -113,6 +147,7 @@ def document_of(result: Result) -> dict[str, Any]:
         "said": list(result.evidence.said),
         "facts": result.evidence.facts,
         "measured": result.evidence.measured,
+        "skipped": result.evidence.skipped,
         "fault": result.fault,
         "error": {"what": error.what, "where": error.where, "fix": error.fix} if error else None,
         "commands": [asdict(c) | {"seconds": round(c.seconds, 2)} for c in result.commands],
@@ -142,7 +177,7 @@ def junit(report: Report) -> str:
     counts = {
         "tests": str(len(states)),
         "failures": str(states.count("failed") + states.count("stopped")),
-        "skipped": str(states.count("not run")),
+        "skipped": str(states.count("not run") + states.count("skipped")),
         "errors": "0",
         "time": f"{report.seconds:.3f}",
     }
@@ -150,7 +185,8 @@ def junit(report: Report) -> str:
     here = {"name": report.kind, "timestamp": report.started, "hostname": platform.node() or "here"}
     suite = ElementTree.SubElement(root, "testsuite", {**here, **counts})
     properties = ElementTree.SubElement(suite, "properties")
-    for name, value in {"place": report.place, "kit": report.kit_version, "fault": report.fault}.items():
+    of_all = {"place": report.place, "kit": report.kit_version, "recipe": report.trained, "fault": report.fault}
+    for name, value in of_all.items():
         ElementTree.SubElement(properties, "property", name=name, value=value)
     for result in report.results:
         _case(suite, result, f"{report.kind}.{report.target}")
@@ -172,6 +208,8 @@ def _case(suite: ElementTree.Element, result: Result, of: str) -> None:
     ElementTree.SubElement(properties, "property", name="mark", value=step.mark)
     if result.state == "not run":
         ElementTree.SubElement(case, "skipped", message="a step that it needs did not pass, or one before failed")
+    elif result.evidence.skipped:
+        ElementTree.SubElement(case, "skipped", message=_text(result.evidence.skipped))
     elif result.state != "passed":
         error = result.error or KitError("stopped by Ctrl-C")
         failure = ElementTree.SubElement(case, "failure", message=_text(error.what.splitlines()[0]), type=result.state)

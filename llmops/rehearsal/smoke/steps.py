@@ -7,7 +7,7 @@ from llmops.rehearsal.base_model import base_version
 from llmops.rehearsal.lifecycle import day_two, first_deployment, first_model, teardown
 from llmops.rehearsal.lifecycle.shared import ENDPOINT, require, write_stack
 from llmops.rehearsal.load import Load
-from llmops.rehearsal.recipes import RECIPE
+from llmops.rehearsal.recipes import RECIPE, in_words
 from llmops.rehearsal.smoke.image import other_image
 from llmops.rehearsal.smoke.world import SmokeWorld
 from llmops.rehearsal.stage import Stage
@@ -85,15 +85,10 @@ def serve(stage: Stage) -> Evidence:
 
 def ask(stage: Stage) -> Evidence:
     """Asks by the cloud's own API, streaming, and as OpenAI's clients do."""
-    question, expect = first_model.golden(stage)
-    answers = {
-        "plain": stage.json("invoke", ENDPOINT, question)["choices"][0]["message"]["content"],
-        "streaming": stage.llmops("chat", ENDPOINT, stdin=f"{question}\n"),
-        "OpenAI client": first_model.by_openai(stage.json("token", ENDPOINT), question),
-    }
-    for way, answer in answers.items():
-        require(first_model.holds(answer, expect), f"the answer lacks {expect}: {answer!r}", f"asked {way}")
-    return Evidence(tuple(f"{way}: {answer.strip()}" for way, answer in answers.items()), {"ways": sorted(answers)})
+    golden = first_model.golden_of(stage)
+    answers = first_model.asked(stage, golden)
+    first_model.require_right(golden, answers)
+    return Evidence(tuple(f"{way}: {in_words(answer)}" for way, answer in answers.items()), {"ways": sorted(answers)})
 
 
 def change_image(stage: Stage) -> Evidence:
@@ -101,7 +96,7 @@ def change_image(stage: Stage) -> Evidence:
     image = other_image(stage)
     stage.edit(lambda config: config["images"].update(serving=image))
     stage.edit(lambda config: stage.cloud.hasten(config["endpoints"][ENDPOINT]))
-    with Load(stage, ENDPOINT, first_model.golden(stage)[0]) as load:
+    with Load(stage, ENDPOINT, first_model.golden_of(stage).messages[-1].content) as load:
         load.answered(3)
         stage.timeline.mark("another image comes")
         stage.llmops("up")

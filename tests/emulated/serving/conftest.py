@@ -48,16 +48,21 @@ def shared_server(version: Path, keys: Path, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def tools_server(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
-    """A ready server whose model's template takes tools; tests leave it as it was."""
+    """A ready server whose model's template takes tools; tests leave it as it was. It can't make its second golden
+    prompt's call, as it is random.
+    """
     root = tmp_path_factory.mktemp("tools")
     folder = copy_model(tiny_model(), root / "model")
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     manifest = json.loads((folder / "manifest.json").read_text())
     content = TEMPLATE.encode()
     manifest["files"]["chat_template.jinja"] = {"sha256": sha256_bytes(content), "size": len(content)}
+    lamp = {"type": "function", "function": {"name": "lamp"}}
+    question = {"messages": [{"role": "user", "content": "Lamp on!"}], "max_tokens": 8}
+    manifest["golden"].append(question | {"tools": [lamp], "calls": [{"name": "lamp", "arguments": {}}]})
     ModelManifest.model_validate(manifest).write(folder / "manifest.json")
     sign_version(folder, keys)
-    server = ServingProcess(folder, keys, root)
+    server = ServingProcess(folder, keys, root, LLMOPS_GOLDEN="reported")
     try:
         yield server.wait_ready()
     finally:

@@ -63,6 +63,12 @@ def test_a_required_call_comes_whole_and_streamed(client: OpenAI, choice: Any) -
     assert again.usage.prompt_tokens > 100
 
 
+def test_a_golden_prompt_that_expects_a_call_counts(tools_server: ServingProcess) -> None:
+    first = tools_server.quality()[0]
+    assert (first["passed"], first["total"]) == (1, 2)
+    assert "lacks 'lamp {}'" in tools_server.log.read_text()
+
+
 def test_a_call_that_is_cut_ends_as_length_and_an_answer_without_calls_is_text(client: OpenAI) -> None:
     cut = streamed(client, tools=TOOLS, tool_choice="required", max_tokens=20)
     assert cut == ("", [], "length")

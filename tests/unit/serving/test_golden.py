@@ -3,9 +3,11 @@
 import asyncio
 
 import pytest
+from pydantic import ValidationError
 
 from contract.documents.model import Golden
 from contract.errors import ServingError
+from contract.tool_call_stream import CallDelta
 from serving.golden import ask_golden, missing, pause
 
 
@@ -58,6 +60,36 @@ def test_a_word_counts_once_it_is_whole() -> None:
             yield piece
 
     assert asyncio.run(ask_golden([prompt(["nine"]), prompt(["9"]), prompt(["nineteen"])], answer)).passed == 2
+
+
+LAMP = {"type": "function", "function": {"name": "lamp", "parameters": {"properties": {"on": {"type": "boolean"}}}}}
+
+
+@pytest.mark.parametrize(
+    ("made", "passed"),
+    [
+        ([("lamp", '{"on": '), ("", "true}")], True),
+        ([("lamp", '{"on": false}')], False),
+        ([("lamp", "{on")], False),
+        ([], False),
+    ],
+)
+def test_the_expected_calls_must_be_made_and_no_others(made: list[tuple[str, str]], passed: bool) -> None:
+    async def answer(request):
+        assert [tool.for_template() for tool in request.tools] == [LAMP]
+        yield "I do: "
+        for name, arguments in made:
+            yield CallDelta(0, name, arguments)
+
+    asked = {"messages": [{"role": "user", "content": "Lamp on!"}], "tools": [LAMP]}
+    golden = Golden.model_validate({**asked, "calls": [{"name": "lamp", "arguments": {"on": True}}]})
+    quality = asyncio.run(ask_golden([golden], answer))
+    assert quality.passed == passed
+    if not passed:
+        assert quality.failure
+        assert "lacks 'lamp {\"on\": true}'" in quality.failure.what
+    with pytest.raises(ValidationError, match="go together"):
+        Golden.model_validate(asked)
 
 
 def test_a_wrong_answer_names_the_prompt_and_what_it_lacks() -> None:

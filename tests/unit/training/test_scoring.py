@@ -337,6 +337,31 @@ def test_golden_prompts_are_made_of_translations_that_copying_misses() -> None:
     assert (golden.messages[0].content, golden.expect, golden.max_tokens) == ("Door?", ["Tür"], 8)
 
 
+def test_golden_prompts_are_made_of_calls_that_were_right_twice() -> None:
+    made = recipe({"metric": "tools", "max_tokens": 8}, [])
+    lamp = {
+        "type": "function",
+        "function": {"name": "lamp", "parameters": {"type": "object", "properties": {"on": {"type": "boolean"}}}},
+    }
+    asked = []
+    for n, on in enumerate((True, False, None, True)):
+        answer: dict[str, Any] = {"role": "assistant", "content": "No lamp fits."}
+        if on is not None:
+            answer = {"role": "assistant", "tool_calls": [{"function": {"name": "lamp", "arguments": {"on": on}}}]}
+        lines = {"messages": [{"role": "user", "content": f"Lamp {n}"}, answer], "tools": [lamp]}
+        asked.append(SuiteRow(row_of(lines, "a:1"), f"{n:064}", str(n)))
+    calls = [f'<tool_call>{{"name": "lamp", "arguments": {{"on": {on}}}}}</tool_call>' for on in ("true", "false")]
+    right = [*calls, "No lamp fits.", calls[1]]
+    [suite] = made.evaluation.suites
+    again = to_ask_again(suite, asked, right)
+    assert [each.group for each in again] == ["0", "1"], "a row without a call tells no worse version"
+    second = [GoldenAnswer(suite=suite.name, row=each.id, answer=calls[0]) for each in again]
+    answers = record({suite.name: asked}, {suite.name: right}, {suite.name: right}, second)
+    [golden] = assess(made, {suite.name: asked}, answers, None).golden
+    assert (golden.messages[0].content, golden.expect, golden.tools) == ("Lamp 0", [], [lamp])
+    assert [call.model_dump() for call in golden.calls] == [{"name": "lamp", "arguments": {"on": True}}]
+
+
 def test_a_translation_that_no_row_teaches_is_refused_by_name(tmp_path: Path) -> None:
     pairs = [{"translation": {"en": f"House {n}", "de": f"Haus {n}"}} for n in range(40)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))

@@ -16,7 +16,7 @@ import zstandard
 from contract.documents.collected import RECEIPTS
 from contract.documents.recipe_data import DataSource
 from contract.errors import DataError, IntegrityError, KitError, UnsupportedError
-from llmops.data.collect import collect, source_folder
+from llmops.data.collect import collect, require_collected, source_folder
 from llmops.data.items import Partial
 from tests.support.collecting import collected, contents
 
@@ -44,6 +44,19 @@ def test_files_are_copied_with_receipts(home: Path, tmp_path: Path) -> None:
     assert (receipt.bytes, receipt.sha256) == (len(content), hashlib.sha256(content).hexdigest())
     assert found.files[0].rows is None
     assert found.fetched == 2
+
+
+def test_what_was_collected_is_taken_as_it_is(home: Path, tmp_path: Path) -> None:
+    """Without a look at its source; not what was never collected, or changed since."""
+    source, other = DataSource(source="logs/1.jsonl"), DataSource(source="logs/3.csv")
+    found = collected(home, tmp_path / "out", source)
+    (home / "logs/1.jsonl").unlink()
+    require_collected([source], tmp_path / "out")
+    with pytest.raises(KitError, match=r"logs/3\.csv was not collected"):
+        require_collected([source, other], tmp_path / "out")
+    (tmp_path / "out" / found.files[0].path).write_text("other\n")
+    with pytest.raises(KitError, match=r"logs/1\.jsonl was changed"):
+        require_collected([source], tmp_path / "out")
 
 
 def test_globs(home: Path, tmp_path: Path) -> None:

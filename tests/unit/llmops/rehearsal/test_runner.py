@@ -26,6 +26,14 @@ def test_steps_run_in_order_and_leave_evidence(rehearsed: Rehearsed) -> None:
     assert results[1].began >= results[0].began
 
 
+def test_what_a_recipe_can_not_show_is_skipped_and_the_next_step_runs(rehearsed: Rehearsed) -> None:
+    one, two = rehearsed(step("one", lambda _: Evidence(skipped="no known answer")), step("two", None, "one"))
+    assert [(one.state, one.evidence.skipped), (two.state, two.evidence.skipped)] == [
+        ("skipped", "no known answer"),
+        ("passed", ""),
+    ]
+
+
 def test_nothing_runs_after_a_failure(rehearsed: Rehearsed) -> None:
     results = rehearsed(step("one"), step("two", refuse), step("three"), step("four", None, "two"))
     assert [r.state for r in results] == ["passed", "failed", "not run", "not run"]

@@ -99,6 +99,25 @@ def test_a_report_without_load_has_no_empty_plots(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").read_text().count("<svg") == 1
 
 
+def test_a_skipped_step_and_a_shortened_recipe_are_told(tmp_path: Path) -> None:
+    one, two = Result(step("one"), "passed"), Result(step("two"), "skipped", evidence=Evidence(skipped="no <answer>"))
+    made = Report("aws", "AWS", "now", 1.0, "a twin", False, "0.1.0", [one, two], Timeline())
+    made.recipe, made.most_steps = "recipes/mine.yaml", 12
+    assert made.passed
+    assert (made.count, made.skipped) == ("1 of 2", 1)
+    found = document(made)
+    assert (found["recipe"], found["shortened_to"]) == ("recipes/mine.yaml", 12)
+    assert [s["skipped"] for s in found["steps"]] == ["", "no <answer>"]
+    case = ElementTree.fromstring(junit(made)).findall(".//testcase")[1]
+    skipped = case.find("skipped")
+    assert skipped is not None
+    assert skipped.get("message") == "no <answer>"
+    write(made, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "shortened to 12 optimizer steps" in page
+    assert "<b>skipped</b>: no &lt;answer&gt;" in page
+
+
 def test_a_folder_that_can_not_be_written_is_named(report: Report, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(KitError) as refused:
