@@ -20,6 +20,8 @@ step() { # step NAME COMMAND...: runs it, and remembers time and failure
 
 check() { make check; } # most of it is pyright, on one processor
 unit() { OMP_NUM_THREADS=1 tests -n auto --dist loadfile tests/unit; }
+# Mostly downloads and disk. Later, every worker of the lanes would wait for the same environments.
+prepared() { nice -n 10 .venv/bin/python -m tests.support.prepared; }
 
 # Both lanes wait now and then, for engines, servers, timers and disks: five files at once keep two processors busy. The
 # longest come first, so that no worker is left alone with one at the end. Clouds and containers give way: the others
@@ -53,7 +55,7 @@ if ((${#failed[@]})); then exit 1; fi
 step machine tools/test-machine.sh
 case ${1:-} in
     kit)
-        step check+unit beside unit check
+        step check+unit beside unit check prepared
         step emulated beside clouds_containers others
         ;;
     twins)

@@ -118,6 +118,8 @@ def main(folder: Path) -> int:
     die_with_parent()
     forget_other_launchers()
     prepare_process()
+    # optimum imports them, and pandas with them, for models whose weights are quantized by examples.
+    sys.modules["datasets"] = None  # type: ignore[assignment]
     try:
         convert(folder)
     except KitError as e:

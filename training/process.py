@@ -26,6 +26,9 @@ _ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TQDM_DISABLE": "1",
     "TORCH_CPP_LOG_LEVEL": "ERROR",  # what breaks between ranks is told in words, without torch's stack of addresses
+    # The kit compiles no model. bitsandbytes would, where the machine has a compiler of C++; to load torch's compiler
+    # for it takes a second of processor time.
+    "TORCHDYNAMO_DISABLE": "1",
     # Waiting threads sleep instead of spinning: beside another busy process, steps were several times quicker.
     "OMP_WAIT_POLICY": "PASSIVE",
 }

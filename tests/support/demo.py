@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,14 +41,41 @@ def made_demo(folder: Path) -> Iterator[Demo]:
 
 
 @contextmanager
-def deployed_demo(folder: Path, recipe: str) -> Iterator[Demo]:
+def changed_recipe(folder: Path, recipe: str, changes: Mapping[str, str]) -> Iterator[None]:
+    """Commit other settings of a recipe in a checkout; without that commit afterwards.
+
+    Args:
+        folder: the checkout.
+        recipe: its name.
+        changes: texts of its file -> what stands in their place.
+    """
+    path = folder / f"recipes/{recipe}.yaml"
+    text = path.read_text()
+    for before, after in changes.items():
+        assert before in text, f"{before!r} does not stand in {path}"
+        text = text.replace(before, after)
+    path.write_text(text)
+    _commit(folder, f"Change the settings of {recipe}")
+    try:
+        yield
+    finally:
+        _run(["git", "reset", "--quiet", "--hard", "HEAD^"], folder)
+
+
+@contextmanager
+def deployed_demo(folder: Path, recipe: str, variant: str = "") -> Iterator[Demo]:
     """Run `make demo RECIPE=…` in a checkout, and `make demo-down` at the end.
 
     It trains once a machine for the same lock, recipe and sources of training: what the run needed and made is kept in
     the kit's cache, and the next demo finds a complete run of the same inputs.
+
+    Args:
+        folder: the checkout.
+        recipe: its name.
+        variant: what a recipe with other settings is kept as, beside that of the kit.
     """
     data = folder / ".llmops" / find_demo(recipe).stack
-    kept = cache_dir() / "tests/demos" / recipe / inputs_key(recipe)
+    kept = cache_dir() / "tests/demos" / f"{recipe}{variant}" / inputs_key(recipe, folder)
     if kept.exists():
         shutil.copytree(kept, data, symlinks=True)
         _rename_image(data / "runs")
@@ -116,9 +143,13 @@ def copy_checkout(folder: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
     if _run(["git", "status", "--porcelain"], folder):
-        _run(["git", "add", "--all"], folder)
-        author = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
-        _run(["git", *author, "commit", "--quiet", "--no-verify", "--message", "What is not committed yet"], folder)
+        _commit(folder, "What is not committed yet")
+
+
+def _commit(folder: Path, message: str) -> None:
+    _run(["git", "add", "--all"], folder)
+    author = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+    _run(["git", *author, "commit", "--quiet", "--no-verify", "--message", message], folder)
 
 
 def _run(command: list[str | Path], folder: Path) -> str:

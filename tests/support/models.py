@@ -13,10 +13,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from contract.layout import EXPORT_VARIABLE, cache_dir
-from hosting.environments import Environment, build_environment, python_of
+from hosting import images
+from hosting.images import ProcessImage
 from tests.support.checkout import CHECKOUT
 from tests.support.sources import sources_key
 
@@ -135,27 +137,26 @@ def copy_model(version: Path, target: Path) -> Path:
 
 
 def training_python() -> str:
-    """An interpreter with the training image's packages: this one, or one from the lock, kept in the cache."""
+    """An interpreter with the training image's packages: this one, or the image's own."""
     if all(importlib.util.find_spec(name) for name in ("torch", "trl")):
         return sys.executable
-    with _locked(cache_dir() / "tests" / "venvs" / "training"):
-        return str(python_of(build_environment("training", _LOCKS / "training.txt", lambda _: None).folder))
+    return str(_image("training").python)
 
 
 def tensorflow_python() -> str:
-    """An interpreter with the packages of the image training-tensorflow, from its lock, kept in the cache."""
-    with _locked(cache_dir() / "tests" / "venvs" / "training-tensorflow"):
-        lock = _LOCKS / "training-tensorflow.txt"
-        return str(python_of(build_environment("training-tensorflow", lock, lambda _: None).folder))
+    """An interpreter with the packages of the image training-tensorflow: the image's own."""
+    return str(_image("training-tensorflow").python)
 
 
 def training_environ() -> dict[str, str]:
-    """This process's environment, and what the training image adds to it: this checkout, and the second environment."""
-    here = Path(training_python()).parents[1]
-    below = Environment(here, _LOCKS / ("dev.txt" if here == Path(sys.prefix) else "training.txt"))
-    with _locked(cache_dir() / "tests" / "venvs" / "export"):
-        export = build_environment("export", _LOCKS / "export.txt", lambda _: None, below=below)
-    return {**os.environ, "PYTHONPATH": str(CHECKOUT), EXPORT_VARIABLE: str(python_of(export.folder))}
+    """This process's environment, and what the training image adds to it: this checkout, and its second environment."""
+    return {**os.environ, "PYTHONPATH": str(CHECKOUT), EXPORT_VARIABLE: str(_image("training").export)}
+
+
+@cache
+def _image(name: str) -> ProcessImage:
+    """An image of this checkout, which all checkouts with the same locks make from the same environments."""
+    return images.find(images.build(name))
 
 
 def _cached(kind: str, make, *inputs: Path) -> Path:

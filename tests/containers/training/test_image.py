@@ -26,7 +26,7 @@ def test_a_job_trains_as_a_user_without_rights_and_leaves_a_whole_version(
     if os.getuid():
         pytest.skip("what a container's user wrote can be looked at by root alone")
     write_rows(tmp_path / "data")
-    recipe = tiny_recipe(epochs=1, checkpoint_steps=2)
+    recipe = tiny_recipe(openvino=True, epochs=1, checkpoint_steps=2)
     folders = make_container(tmp_path / "root", tiny_model(), recipe, tmp_path / "data")
     lines: list[str] = []
     spec = JobSpec(

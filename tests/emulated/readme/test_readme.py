@@ -3,17 +3,22 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import OpenAI
 
 from tests.support.checkout import CHECKOUT
-from tests.support.demo import Demo, deployed_demo
+from tests.support.demo import Demo, changed_recipe, deployed_demo
 
 README = CHECKOUT / "README.md"
 MARK = "### block"
+SHORT = {
+    "test: 160": "test: 60",
+    "max_steps: 300": "max_steps: 2",
+    "warmup_steps: 10": "warmup_steps: 1",
+    "gain_low: 0.05, copy_gain_low: 0.01": "low: 0.001",
+}
+"""Of recipes/translation.yaml."""
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +31,12 @@ def printed(demo: Demo) -> list[str]:
 
 @pytest.fixture(scope="module")
 def translation(demo: Demo) -> Iterator[Demo]:
-    """The demo of another recipe, in the same checkout."""
+    """The demo of another recipe, in the same checkout, with two steps of training: test_translation.py trains it."""
     assert "make demo RECIPE=translation" in README.read_text()
-    with deployed_demo(demo.folder, "translation") as made:
+    with (
+        changed_recipe(demo.folder, "translation", SHORT),
+        deployed_demo(demo.folder, "translation", variant="-short") as made,
+    ):
         yield made
 
 
@@ -75,19 +83,6 @@ def test_two_demos_live_beside_each_other(demo: Demo, printed: list[str], transl
     first, second = endpoint(demo, "demo"), endpoint(translation, "demo-translation")
     assert (first["name"], second["name"]) == ("chatbot", "translation")
     assert (first["state"], second["state"]) == ("ready", "ready")
-
-
-def test_the_translator_translates_for_an_openai_client(translation: Demo) -> None:
-    found = endpoint(translation, "demo-translation")
-    key = Path(found["key"]).read_text().strip()
-    client = OpenAI(base_url=f"{found['url']}/v1", api_key=key, max_retries=0)
-    answers = []
-    for question in ("Translate to German: Delete the file", "Translate to French: Delete the file"):
-        asked = client.chat.completions.create(model="translation", messages=[{"role": "user", "content": question}])
-        answers.append(asked.choices[0].message.content or "")
-    german, french = answers
-    assert "Datei" in german
-    assert "fichier" in french
 
 
 def test_the_checkout_stays_clean(demo: Demo, printed: list[str], translation: Demo) -> None:

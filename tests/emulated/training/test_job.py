@@ -15,7 +15,7 @@ from contract.documents.dataset import FileEntry
 from contract.documents.evaluation import EvaluationAnswers
 from contract.documents.metrics import parse_metrics
 from contract.documents.model import ModelManifest
-from contract.documents.recipe import Export, Recipe
+from contract.documents.recipe import Recipe
 from contract.documents.recipe_evaluation import Judge, Suite
 from contract.integrity.digest import check_folder, file_entries
 from contract.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD, TrainingFolders
@@ -27,7 +27,7 @@ STEPS = 12
 
 def recipe() -> Recipe:
     """The tiny recipe with a second suite: the loss of the held-out answers."""
-    made = tiny_recipe()
+    made = tiny_recipe(openvino=True)
     loss = Suite(name="loss", split="test", metric="perplexity")
     evaluation = made.evaluation.model_copy(update={"suites": [*made.evaluation.suites, loss]})
     return made.model_copy(update={"evaluation": evaluation})
@@ -166,7 +166,7 @@ def test_job_that_trains_all_weights_on_texts_leaves_a_complete_version(data: Pa
     judge = Judge(url="https://judge.example.com/v1", model="big")
     judged = Suite(name="judged", split="test", metric="judge", judge=judge, max_tokens=8)
     evaluation = recipe.evaluation.model_copy(update={"suites": [*recipe.evaluation.suites, judged]})
-    recipe = recipe.model_copy(update={"evaluation": evaluation, "export": Export(openvino=False)})
+    recipe = recipe.model_copy(update={"evaluation": evaluation})
     folders = make_container(tmp_path, tiny_model(), recipe, data)
     lines = finish(start_job(folders))
     assert "gate=waits for its judge" in lines[-2]

@@ -13,7 +13,7 @@ import pytest
 from clouds.azure.jobs import JOBS_TAG, SCHEDULED_RUN, AzureJobContext, command_job
 from clouds.azure.names import workspace_id
 from clouds.azure.session import AzureSession
-from contract.documents.recipe import Export, Recipe
+from contract.documents.recipe import Recipe
 from contract.documents.recipe_trainer import Trainer
 from contract.documents.run import Compute, Pinned, RunSpec, StoredSpec
 from contract.errors import KitError, RunError
@@ -128,7 +128,7 @@ def test_another_trainer_trains_in_a_job_of_its_own(world: World, tmp_path: Path
     own = Trainer(image=f"folder:{folder}", command=["python", "-m", "own_trainer"])
     training = world.recipe.training.model_copy(update={"framework": "tensorflow"})
     trained_by = {"training": training} if keras else {"trainer": own}
-    recipe = world.recipe.model_copy(update={**trained_by, "export": Export(openvino=False)})
+    recipe = world.recipe.model_copy(update=trained_by)
     trainer = find_trainer(world.platform, recipe, tmp_path / "recipe.yaml", lambda _: None)
     spec = world.spec(spot=keras).model_copy(update={"recipe": recipe, "trainer": trainer})
     if keras:

@@ -43,14 +43,14 @@ LARGE = [
     ("llama-3.1-8b", "none", ["8xA10G", "8xA100-40", "H100"]),
 ]
 RECIPES = {
-    "llama-8b-a10g": ("llama-3.1-8b", ["A10G"]),
     "assistant-8b": ("llama-3.1-8b", ["A10G"]),
-    "translation-8b": ("llama-3.1-8b", ["A10G"]),
     "llama-8b-8xa10g": ("llama-3.1-8b", ["A10G", "8xA10G"]),
     "qwen-7b-a100": ("qwen2.5-7b", ["A10G", "A100-40"]),
     "qwen-7b-h100": ("qwen2.5-7b", ["A100-40", "H100"]),
 }
-"""Recipes of the kit, the configuration of each one's base model, and machines, the last of which it is for."""
+"""Recipes of the kit, the configuration of each one's base model, and machines, the last of which it is for. Others
+train alike on shorter rows.
+"""
 
 
 def peak_of(step: Any, mapped: Collection[int] = ()) -> int:
