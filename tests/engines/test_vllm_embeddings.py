@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from contract.documents.model import ModelManifest
-from contract.integrity.digest import sha256_file
+from contract.integrity.digest import file_entry
 from contract.layout import MANIFEST
 from tests.engines.conftest import START_SECONDS, VLLM
 from tests.support.models import copy_model, tiny_encoder
@@ -25,9 +25,9 @@ def encoder(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = folder / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"num_attention_heads": 1}))
     manifest = ModelManifest.load(folder / MANIFEST)
-    manifest.files["config.json"].size = config.stat().st_size
-    manifest.files["config.json"].sha256 = sha256_file(config)
-    manifest.write(folder / MANIFEST)
+    manifest.model_copy(update={"files": {**manifest.files, "config.json": file_entry(config)}}).write(
+        folder / MANIFEST
+    )
     sign_version(folder, keys)
     return folder
 
