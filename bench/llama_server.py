@@ -50,22 +50,26 @@ def main() -> None:
         weights = _gguf(options.source, version, folder / "model.gguf", options.precision)
         with _ours(version, folder, options.precision) as ours, _llama(options.source, weights) as theirs:
             _waves(ours, theirs, options.rounds)
-            print(f"resident memory, MB: ours {_resident(ours):.0f}, llama-server {_resident(theirs):.0f}")
+            print(f"resident memory, MB: ours {ours.resident():.0f}, llama-server {theirs.resident():.0f}")
 
 
 def _waves(ours: "BenchedServer", theirs: "BenchedServer", rounds: int) -> None:
     texts = prompts_for(max(STREAMS))
-    print(f"{'tokens/s':12} {'ours':>9} {'llama':>9} {'ratio':>7}")
+    print(f"{'':12} {'tokens/s':>27}   {'tokens a processor second':>27}")
+    print(f"{'':12} {'ours':>9} {'llama':>9} {'ratio':>7}   {'ours':>9} {'llama':>9} {'ratio':>7}")
     for streams in STREAMS:
-        pairs: list[tuple[float, float]] = []
+        rows: list[tuple[float, float, float, float]] = []
         for turn in range(rounds + 1):  # the first is for warming up
             order = (ours, theirs) if turn % 2 else (theirs, ours)
-            speeds = {server.pid: server.client.wave(texts[:streams]).speed for server in order}
+            figures = {server.pid: server.measured(texts[:streams]) for server in order}
             if turn:
-                pairs.append((speeds[ours.pid], speeds[theirs.pid]))
-        mine, other = (statistics.median(side) for side in zip(*pairs, strict=True))
-        ratio = statistics.median(one / two for one, two in pairs)
-        print(f"{f'{streams} streams':12} {mine:9.1f} {other:9.1f} {ratio:7.2f}", flush=True)
+                rows.append((*figures[ours.pid], *figures[theirs.pid]))
+        shown = ""
+        for first in (0, 1):
+            mine, other = (statistics.median(row[place] for row in rows) for place in (first, first + 2))
+            ratio = statistics.median(row[first] / row[first + 2] for row in rows)
+            shown += f" {mine:9.1f} {other:9.1f} {ratio:7.2f}  "
+        print(f"{f'{streams} streams':12}{shown.rstrip()}", flush=True)
 
 
 class BenchedServer:
@@ -73,7 +77,24 @@ class BenchedServer:
 
     def __init__(self, pid: int, port: int) -> None:
         self.pid = pid
-        self.client = Client(("127.0.0.1", port), "/v1/chat/completions", f"Bearer {API_KEY}")
+        self._client = Client(("127.0.0.1", port), "/v1/chat/completions", f"Bearer {API_KEY}")
+
+    def measured(self, texts: list[str]) -> tuple[float, float]:
+        """Returns tokens per second, and per second of its processes' time, of streams that start together."""
+        before = self._processor_seconds()
+        wave = self._client.wave(texts)
+        return wave.speed, wave.tokens / (self._processor_seconds() - before)
+
+    def resident(self) -> float:
+        """Returns its processes' resident memory, in MB."""
+        return sum(each.memory_info().rss for each in self._processes()) / 1e6
+
+    def _processes(self) -> list[psutil.Process]:
+        process = psutil.Process(self.pid)
+        return [process, *process.children(recursive=True)]
+
+    def _processor_seconds(self) -> float:
+        return sum(sum(each.cpu_times()[:2]) for each in self._processes())
 
 
 def _gguf(source: Path, version: Path, target: Path, precision: str) -> Path:
@@ -123,11 +144,6 @@ def _healthy(port: int) -> bool:
             return answer.status == 200
     except (TimeoutError, urllib.error.URLError, ConnectionError):
         return False
-
-
-def _resident(server: BenchedServer) -> float:
-    process = psutil.Process(server.pid)
-    return sum(each.memory_info().rss for each in (process, *process.children(recursive=True))) / 1e6
 
 
 if __name__ == "__main__":

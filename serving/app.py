@@ -9,7 +9,7 @@ from typing import Any
 
 from contract.documents.model import Golden
 from serving.engines.engine import GenerationRequest
-from serving.errors import ApiError
+from serving.errors import ApiError, wrong_dimensions, wrong_kind
 from serving.frames import CompletionFrames, Delta, Frames
 from serving.front.exchange import EXCHANGE, HttpExchange, Receive, Scope, Send
 from serving.front.routes import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
@@ -53,10 +53,9 @@ class App:
         if asked.model:
             _check_name(asked.model, model)
         if (form := model.manifest.embedding) is None:
-            raise _cannot(model, "it generates text, and gives no embeddings")
+            raise wrong_kind(model.name, embeds=False)
         if asked.dimensions not in (None, form.dimensions):
-            what = f"dimensions: this model's vectors have {form.dimensions}, and are not shortened"
-            raise ApiError(400, what, code="unsupported_parameter", param="dimensions")
+            raise wrong_dimensions(form.dimensions)
         vectors, tokens = await self._service.embed(asked.input, model, form)
         exchange.note(prompt_tokens=tokens)
         as_text = asked.encoding_format == "base64"
@@ -75,7 +74,7 @@ class App:
         if asked.model:  # OpenAI's clients must send one: "" where the address names the endpoint, as on SageMaker
             _check_name(asked.model, model)
         if model.manifest.embedding:
-            raise _cannot(model, "it gives embeddings, and generates no text")
+            raise wrong_kind(model.name, embeds=True)
         if asked.stream_options and not asked.stream:
             raise ApiError(400, "stream_options needs stream", code="invalid_value", param="stream_options")
         with exchange.more_places(asked.answers - 1):
@@ -139,10 +138,6 @@ def _check_name(name: str, model: Model) -> None:
     served = {model.name, model.name.partition("@")[0], f"{model.name}@sha256:{model.sha256}"}
     if name not in served:
         raise ApiError(404, f"the model is {model.name!r}, not {name[:100]!r}", code="model_not_found", param="model")
-
-
-def _cannot(model: Model, what: str) -> ApiError:
-    return ApiError(400, f"{model.name}: {what}", code="unsupported_model", param="model")
 
 
 def _floats(vector: str) -> list[float]:

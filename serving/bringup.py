@@ -2,12 +2,13 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 
+from contract.documents.model import ModelManifest
 from contract.errors import ServingError
-from contract.integrity.verified_model import VerifiedVersion
+from contract.integrity.verified_model import Early, VerifiedVersion
 from contract.layout import MANIFEST
 from contract.names import require_name
 from serving.engines.choice import choose_engine, require_prefix_cache
@@ -18,7 +19,9 @@ from serving.settings import ServerSettings
 
 
 class BringUp:
-    """Checks signature, identity and every file's hash, then orders the engine to load; starts on creation."""
+    """Checks signature, identity and the hashes of the engine's files, orders the engine to load, and checks the other
+    files' hashes meanwhile; starts on creation.
+    """
 
     def __init__(self, settings: ServerSettings, worker: WorkerProcess) -> None:
         self.worker = worker
@@ -26,7 +29,7 @@ class BringUp:
         """Share of the version's bytes that were verified, 0 to 1."""
         pool = ThreadPoolExecutor(1, thread_name_prefix="verify")
         self.verified: Future[VerifiedVersion] = pool.submit(_run, settings, worker, self._report)
-        """By then the engine loads, from the handles by which the files were verified."""
+        """Every file is verified; the engine loads its own from the handles by which they were."""
         pool.shutdown(wait=False)
 
     def _report(self, done: int, total: int) -> None:
@@ -34,14 +37,23 @@ class BringUp:
 
 
 def _run(settings: ServerSettings, worker: WorkerProcess, report: Callable[[int, int], None]) -> VerifiedVersion:
-    version = VerifiedVersion.open(settings.model, settings.public_key, settings.identity, report)
-    manifest = version.manifest
+    return VerifiedVersion.open(
+        settings.model,
+        settings.public_key,
+        settings.identity,
+        report,
+        lambda manifest: _order(settings, worker, manifest),
+    )
+
+
+def _order(settings: ServerSettings, worker: WorkerProcess, manifest: ModelManifest) -> Early:
+    """Returns the files that the engine loads, which it does once they are verified, while the others are hashed."""
     manifest.require_task(str(settings.model / MANIFEST), "text-generation", "feature-extraction")
     require_name(settings.name or manifest.name, manifest.name, str(settings.model / MANIFEST))
     engine = choose_engine(settings.engine, manifest.engines, os.environ).engine
-    names = sorted(name for name in version.handles if name.startswith("openvino/") == (engine == "openvino"))
+    names = sorted(name for name in manifest.files if name.startswith("openvino/") == (engine == "openvino"))
     if engine == "openvino":
-        names += [name for name in ("tokenizer.json",) if name in version.handles]
+        names += [name for name in ("tokenizer.json",) if name in manifest.files]
     if len(names) > MOST_HANDLES:
         raise ServingError(
             f"has {len(names)} files for the engine {engine}; at most {MOST_HANDLES} can be handed over",
@@ -57,5 +69,9 @@ def _run(settings: ServerSettings, worker: WorkerProcess, report: Callable[[int,
         require_prefix_cache(engine, bool(form))
     embedding = form.model_dump(include={"pooling", "normalize"}) if form else None
     order = LoadOrder(engine, tuple(names), settings.precision, settings.threads, embedding, settings.prefix_cache)
-    socket.send_fds(worker.sock, [encode({"load": asdict(order)})], [version.handles[name] for name in names])
-    return version
+    message = encode({"load": asdict(order)})
+
+    def send(handles: Mapping[str, int]) -> None:
+        socket.send_fds(worker.sock, [message], list(handles.values()))
+
+    return Early(names, send)

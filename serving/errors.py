@@ -27,3 +27,15 @@ class ApiError(Exception):
 def unavailable(phase: str) -> ApiError:
     """Returns the error for a server that is starting or stopping."""
     return ApiError(503, f"the server is {phase}; try again", code="unavailable", retry_after=1)
+
+
+def wrong_kind(name: str, *, embeds: bool) -> ApiError:
+    """Returns the error for a request for text from an embedding model, or for vectors from one that generates text."""
+    does = "it gives embeddings, and generates no text" if embeds else "it generates text, and gives no embeddings"
+    return ApiError(400, f"{name}: {does}", code="unsupported_model", param="model")
+
+
+def wrong_dimensions(dimensions: int) -> ApiError:
+    """Returns the error for another number of dimensions than those of a model's vectors."""
+    what = f"dimensions: this model's vectors have {dimensions}, and are not shortened"
+    return ApiError(400, what, code="unsupported_parameter", param="dimensions")

@@ -24,7 +24,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from contract.documents.model import ModelManifest
+from contract.documents.model import EmbeddingForm, ModelManifest
 from contract.errors import ServingError
 from contract.gpus import MEMORY_SHARE, usable_gpus
 from contract.integrity.verified_model import VerifiedVersion
@@ -118,7 +118,8 @@ def command(
     limits = settings.limits
     name = settings.name or manifest.name
     dtype = {"auto": "auto", "f32": "float32", "bf16": "bfloat16"}[settings.precision]
-    parser = next((parser for word, parser in _TOOL_PARSERS.items() if word in template), "")
+    parsers = () if manifest.embedding else _TOOL_PARSERS.items()
+    parser = next((parser for word, parser in parsers if word in template), "")
     arguments = {
         "model": str(folder),
         "served-model-name": name,
@@ -139,6 +140,7 @@ def command(
         # vLLM's default, but stated: its other algorithms can be forged
         **({"prefix-caching-hash-algo": "sha256"} if settings.prefix_cache else {}),
         **({"tool-call-parser": parser} if parser else {}),
+        **(_pooling(manifest.embedding) if manifest.embedding else {}),
     }
     flags = [
         "--disable-fastapi-docs",
@@ -152,6 +154,14 @@ def command(
         [] if gpus else ["--enforce-eager"]
     )  # for a processor, which tests alone run it on, compiling takes minutes
     return [*(word for key, value in arguments.items() for word in (f"--{key}", value)), *flags]
+
+
+def _pooling(form: EmbeddingForm) -> dict[str, str]:
+    """Returns vLLM's arguments for an embedding model: how it makes vectors, by the manifest. By itself vLLM would take
+    the architecture's own pooling, such as BERT's first token, where a folder of the model is missing.
+    """
+    pooler = {"seq_pooling_type": form.pooling.upper(), "use_activation": form.normalize}
+    return {"runner": "pooling", "pooler-config": json.dumps(pooler), "max-model-len": str(form.max_tokens)}
 
 
 def environment(environ: Mapping[str, str], phase_fd: int, empty: Path) -> dict[str, str]:

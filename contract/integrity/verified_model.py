@@ -12,10 +12,11 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from contract.documents.dataset import FileEntry
 from contract.documents.model import ModelManifest
@@ -24,6 +25,14 @@ from contract.integrity.digest import FETCH_AGAIN, check_names
 from contract.integrity.signing import verify_manifest
 
 _BLOCK = 1 << 20
+
+
+class Early(NamedTuple):
+    """Files that are verified before a version's others, so that they can be used meanwhile."""
+
+    names: Sequence[str]
+    verified: Callable[[Mapping[str, int]], None]
+    """Called with their file descriptors by name, before the other files are read."""
 
 
 @dataclass
@@ -39,7 +48,12 @@ class VerifiedVersion:
 
     @classmethod
     def open(
-        cls, folder: Path, public_key: str, expected_sha256: str = "", report: Callable[[int, int], None] | None = None
+        cls,
+        folder: Path,
+        public_key: str,
+        expected_sha256: str = "",
+        report: Callable[[int, int], None] | None = None,
+        early: Callable[[ModelManifest], "Early"] | None = None,
     ) -> "VerifiedVersion":
         """Check signature, identity and every file.
 
@@ -48,6 +62,7 @@ class VerifiedVersion:
             public_key: PEM, from the stack.
             expected_sha256: the identity that was promoted; empty: any that the key signed.
             report: told after each file how many bytes were verified, and how many there are.
+            early: returns, once the manifest is verified, the files to verify before the others.
 
         Raises:
             SignatureError: unsigned, or signed by another key.
@@ -55,25 +70,17 @@ class VerifiedVersion:
         """
         manifest, sha256 = verify_manifest(folder, public_key, expected_sha256)
         check_names(folder, manifest.files)
-        handles: dict[str, int] = {}
-        jobs: dict[str, Future[int]] = {}
+        first = early(manifest) if early else Early((), lambda _: None)
+        files = _Files(folder, manifest.files, report)
         try:
-            for name in manifest.files:
-                handles[name] = _open(folder / name, manifest.files[name])
-            states = {name: _state(handle) for name, handle in handles.items()}
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                jobs = {n: pool.submit(_verify, folder / n, handles[n], e) for n, e in manifest.files.items()}
-                if report:
-                    _report(jobs, manifest, report)
-            for name, job in jobs.items():
-                if (copy := job.result()) != handles[name]:
-                    os.close(handles[name])
-                    handles[name], states[name] = copy, _state(copy)
+            files.open()
+            files.verify(first.names)
+            first.verified({name: files.handles[name] for name in first.names})
+            files.verify([name for name in manifest.files if name not in first.names])
         except BaseException:
-            copies = (job.result() for job in jobs.values() if not job.exception())
-            _close({*handles.values(), *copies})
+            _close(files.handles.values())
             raise
-        return cls(folder, manifest, sha256, handles, states)
+        return cls(folder, manifest, sha256, files.handles, files.states)
 
     def read(self, name: str) -> bytes | None:
         """Return a file's content; None: the version has no such file."""
@@ -103,12 +110,39 @@ class VerifiedVersion:
         self.handles = {}
 
 
-def _report(jobs: Mapping[str, Future[int]], manifest: ModelManifest, report: Callable[[int, int], None]) -> None:
-    sizes = {job: manifest.files[name].size for name, job in jobs.items()}
-    done = 0
-    for job in as_completed(sizes):
-        done += sizes[job]
-        report(done, sum(sizes.values()))
+class _Files:
+    """Files that are opened, then verified some at a time."""
+
+    def __init__(
+        self, folder: Path, entries: Mapping[str, FileEntry], report: Callable[[int, int], None] | None
+    ) -> None:
+        self.handles: dict[str, int] = {}
+        self.states: dict[str, tuple[int, ...]] = {}
+        self._folder = folder
+        self._entries = entries
+        self._report = report
+        self._done = 0
+
+    def open(self) -> None:
+        for name, entry in self._entries.items():
+            self.handles[name] = _open(self._folder / name, entry)
+            self.states[name] = _state(self.handles[name])
+
+    def verify(self, names: Sequence[str]) -> None:
+        """Verify files' hashes, in parallel; a file that others could write to is a copy from then on."""
+        total = sum(entry.size for entry in self._entries.values())
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            jobs = {pool.submit(_verify, self._folder / n, self.handles[n], self._entries[n]): n for n in names}
+            for job in as_completed(jobs):
+                self._done += self._entries[jobs[job]].size
+                if self._report:
+                    self._report(self._done, total)
+        for job, name in jobs.items():
+            if not job.exception() and (copy := job.result()) != self.handles[name]:
+                os.close(self.handles[name])
+                self.handles[name], self.states[name] = copy, _state(copy)
+        for job in jobs:
+            job.result()
 
 
 def _open(path: Path, entry: FileEntry) -> int:

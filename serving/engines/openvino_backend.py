@@ -6,12 +6,10 @@ from typing import Any
 
 from serving.engines.cpu_precision import cpu_precision
 from serving.engines.engine import Chance, GenerationRequest, LoadOrder
+from serving.engines.gathering import STEP_TOKENS
 from serving.engines.openvino_grammars import structured_output, vocabulary_tokenizer
 from serving.engines.worker import Step
 from serving.vocabulary import token_bytes
-
-# Balances time to first token and speed (measured).
-_BATCHED_TOKENS = 256
 
 
 def warm() -> None:
@@ -44,7 +42,7 @@ class OpenVinoBackend:
         # IGNORED: no memory is left for it. FINISHED without a reason can't be; better lost than waited for.
         self._lost = (status.IGNORED, status.CANCEL, status.STOP, status.FINISHED)
         scheduler = openvino_genai.SchedulerConfig()
-        scheduler.max_num_batched_tokens = _BATCHED_TOKENS
+        scheduler.max_num_batched_tokens = STEP_TOKENS
         scheduler.enable_prefix_caching = order.prefix_cache  # finds blocks by a 64-bit hash that can be forged
         properties: dict[str, Any] = {}
         if order.precision != "auto":

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from contract.errors import ServingError
 from serving.engines.engine import Chance, EngineError, EngineInfo, Finish, GenerationRequest, Tokens
+from serving.engines.gathering import Gathering
 from serving.engines.spawn import WorkerProcess
 from serving.engines.wire import Lines, encode
 
@@ -28,6 +29,7 @@ class ProcessEngine:
         self._worker = worker
         self._silence = silence_seconds
         self._mailboxes: dict[int, _Mailbox] = {}
+        self._gathering = Gathering(self._send)
         self._vectors: dict[int, _Vectors] = {}
         # Never used twice, also not after a restart: a repeated number breaks openvino-genai's step.
         self._numbers = _NUMBERS
@@ -65,7 +67,8 @@ class ProcessEngine:
             self._heard = asyncio.get_running_loop().time()
         number = next(self._numbers)
         mailbox = self._mailboxes[number] = _Mailbox()
-        self._send({"add": [number, _fields(request)]})
+        message = {"add": [number, _fields(request)]}
+        self._gathering.add(number, message, len(request.prompt), running=len(self._mailboxes))
         try:
             while True:
                 tokens = await mailbox.take()
@@ -74,8 +77,8 @@ class ProcessEngine:
                     return
         finally:
             del self._mailboxes[number]
-            if not mailbox.complete and not self.ended.is_set():
-                self._send({"cancel": number})
+            if not (self._gathering.remove(number) or mailbox.complete or self.ended.is_set()):
+                self._send([{"cancel": number}])
 
     async def embed(self, texts: list[list[int]]) -> list[str]:
         """Returns a vector for each text's token ids, as base64 of little-endian 32-bit floats.
@@ -89,14 +92,14 @@ class ProcessEngine:
             self._heard = asyncio.get_running_loop().time()
         number = next(self._numbers)
         vectors = self._vectors[number] = _Vectors(len(texts), asyncio.get_running_loop().create_future())
-        self._send({"embed": [number, texts]})
+        self._send([{"embed": [number, texts]}])
         try:
             await vectors.complete
             return vectors.found
         finally:
             del self._vectors[number]
             if not all(vectors.found) and not self.ended.is_set():
-                self._send({"cancel": number})
+                self._send([{"cancel": number}])
 
     @property
     def _busy(self) -> bool:
@@ -123,9 +126,9 @@ class ProcessEngine:
         """Process id of the engine's worker, for its memory and its signals."""
         return self._worker.process.pid
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, messages: list[dict[str, Any]]) -> None:
         if self._transport and not self._transport.is_closing():
-            self._transport.write(encode(message))
+            self._transport.write(b"".join(map(encode, messages)))
 
     def _receive(self, message: dict[str, Any]) -> None:
         self._heard = asyncio.get_running_loop().time()

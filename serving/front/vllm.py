@@ -11,12 +11,12 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from contract.documents.model import ModelManifest
+from contract.documents.model import EmbeddingForm, ModelManifest
 from contract.documents.recipe import ServingDefaults
 from contract.errors import KitError
 from contract.integrity.signing import verify_manifest
 from contract.tool_call_stream import CallDelta, CallForm
-from serving.errors import ApiError, unavailable
+from serving.errors import ApiError, unavailable, wrong_kind
 from serving.front.admission import Admission
 from serving.front.body import replay
 from serving.front.exchange import EXCHANGE, Application, HttpExchange, Message, Receive, Scope, Send
@@ -24,7 +24,7 @@ from serving.front.handover import HandOver
 from serving.front.protocol import http_server, new_guard
 from serving.front.readiness import Readiness
 from serving.front.routes import CHAT, EMBEDDINGS, RESPONSES
-from serving.front.vllm_requests import check, filled, filled_response
+from serving.front.vllm_requests import check, embedded, filled, filled_response
 from serving.front.vllm_tools import CALL_FORMS
 from serving.golden import ask_golden
 from serving.log import log_json, say
@@ -55,6 +55,8 @@ class VllmApp:
         self._start: asyncio.Task[None] | None = None
         self._defaults = ServingDefaults()
         self._form: CallForm | None = None
+        self._embedding: EmbeddingForm | None = None
+        self._name = settings.name
         self._owner: Any = None
         self._handover: HandOver | None = None
 
@@ -82,6 +84,10 @@ class VllmApp:
             ApiError: 400, the request must not reach vLLM.
         """
         request = check(body)
+        if (path == EMBEDDINGS) != bool(self._embedding):
+            raise wrong_kind(self._name, embeds=bool(self._embedding))
+        if self._embedding:
+            return embedded(request, self._embedding)
         if path == CHAT:
             return filled(request, self._defaults, self._form)
         return filled_response(request, self._defaults) if path == RESPONSES else body
@@ -159,7 +165,8 @@ class VllmApp:
         try:
             manifest, sha256 = verify_manifest(settings.model, settings.public_key, settings.identity)
             manifest.require_task(str(settings.model), "text-generation", "feature-extraction")
-            self._defaults = manifest.serving
+            self._defaults, self._embedding = manifest.serving, manifest.embedding
+            self._name = settings.name or manifest.name
             self._form = CALL_FORMS.get(self._owner.state.args.tool_call_parser or "")
             self._parent.enter("answering golden prompts")
             passed = await self._passes(manifest, sha256)
@@ -174,7 +181,7 @@ class VllmApp:
         if not passed:
             self._parent.enter("failed")
             return
-        readiness.model = {"model": settings.name or manifest.name, "sha256": sha256}
+        readiness.model = {"model": self._name, "sha256": sha256}
         if readiness.phase != "stopping":
             readiness.open = True
             self._parent.enter("ready")
@@ -190,7 +197,7 @@ class VllmApp:
         if manifest.embedding:
             await self._asked(EMBEDDINGS, b'{"input": "ready"}')
             return True
-        settings, name = self._settings, self._settings.name or manifest.name
+        settings, name = self._settings, self._name
         quality = await ask_golden(manifest.golden, self._pieces)
         log_json({"event": "quality", "when": "readiness", "model": name, "sha256": sha256,
                   "passed": quality.passed, "total": quality.total, "score": quality.score})  # fmt: skip

@@ -3,9 +3,10 @@
 import json
 from typing import Any
 
+from contract.documents.model import EmbeddingForm
 from contract.documents.recipe import ServingDefaults
 from contract.tool_call_stream import CallForm
-from serving.errors import ApiError
+from serving.errors import ApiError, wrong_dimensions
 from serving.front.vllm_tools import with_held_tools
 
 # What of vLLM's own parameters may pass, beside OpenAI's. The rest could have files read, addresses fetched, templates
@@ -58,6 +59,18 @@ def filled_response(request: dict[str, Any], defaults: ServingDefaults) -> bytes
     if defaults.system_prompt and request.get("instructions") is None and not _begins_with_system(begins):
         request["instructions"] = defaults.system_prompt
     return json.dumps(request | {"store": False}).encode()
+
+
+def embedded(request: dict[str, Any], form: EmbeddingForm) -> bytes:
+    """Returns a checked request for embeddings without `dimensions`, which vLLM refuses even if the number is the
+    model's.
+
+    Raises:
+        ApiError: 400, it is another one.
+    """
+    if request.pop("dimensions", None) not in (None, form.dimensions):
+        raise wrong_dimensions(form.dimensions)
+    return json.dumps(request).encode()
 
 
 def _begins_with_system(messages: Any) -> bool:

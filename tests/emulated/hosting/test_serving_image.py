@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from hosting.endpoint import HostedEndpoint
 from hosting.host import Host
 from hosting.images import build
 from hosting.spec import EndpointSpec, EndpointState
-from tests.support.models import copy_model, tiny_model
-from tests.support.serving import API_KEY, sign_version
+from tests.support.models import copy_model, tiny_encoder, tiny_model
+from tests.support.serving import API_KEY, sign_version, until
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +179,42 @@ def test_no_answer_is_lost_by_an_update_or_silent_after_a_kill(
         assert ends_of(askers) <= {"done", "error", "closed", "503"}
     eventually(lambda: host.state("chatbot").ready and host.state("chatbot").router_pid != state.router_pid)
     assert chat(host.state("chatbot")) > 1
+
+
+def test_an_embedding_version_takes_the_place_of_another_without_a_lost_answer(
+    host: Host, chatbot: EndpointSpec, tmp_path: Path
+) -> None:
+    version = copy_model(tiny_encoder(), tmp_path / "model")
+    folders = chatbot.folders | {
+        "/opt/ml/model": str(version),
+        "/run/llmops/signing.pub": str(tmp_path / "signing.pub"),
+    }
+
+    def spec(number: int) -> EndpointSpec:
+        named = {"LLMOPS_MODEL_SHA256": sign_version(version, tmp_path), "LLMOPS_MODEL_NAME": f"encoder@{number}"}
+        return chatbot.model_copy(update={"folders": folders, "environ": chatbot.environ | named})
+
+    state, answers, stop = host.apply(spec(1)), list[tuple[str, int]](), threading.Event()
+
+    def ask() -> None:
+        with OpenAI(base_url=f"{state.url}/v1", api_key=API_KEY, max_retries=0, timeout=600) as client:
+            while not stop.is_set():
+                answer = client.embeddings.create(model="encoder", input="a red fox runs .")
+                answers.append((answer.model, len(answer.data[0].embedding)))
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            host.apply(spec(2))
+        finally:
+            stop.set()
+        asking.result()  # raises: an answer was lost
+        stop.clear()
+        last = pool.submit(ask)
+        until(lambda: answers[-1] == ("encoder@2", 32) or last.done())
+        stop.set()
+        last.result()
+    assert answers[0] == ("encoder@1", 32)
 
 
 def test_a_changed_model_is_refused_with_the_servers_own_words(

@@ -14,6 +14,7 @@ from contract.documents.model import ModelManifest
 from tests.support.environments import OPENAI_3, environment
 from tests.support.models import copy_model, tiny_encoder, tiny_encoder_source
 from tests.support.serving import API_KEY, ServingProcess, sign_version
+from tests.support.vectors import mean_vectors
 
 TEXTS = ["a red fox runs .", "sleeps", "a green fox sleeps . a red fox runs ."]
 _LANGCHAIN = """
@@ -36,20 +37,6 @@ def server(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         started.kill()
 
 
-def expected() -> list[list[float]]:
-    """Returns what transformers computes of the source: the mean over each text's tokens, with length 1."""
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-
-    source = tiny_encoder_source()
-    tokens = AutoTokenizer.from_pretrained(source)(TEXTS, padding=True, return_tensors="pt")
-    with torch.no_grad():
-        hidden = AutoModel.from_pretrained(source)(**tokens).last_hidden_state
-    mask = tokens["attention_mask"].unsqueeze(-1)
-    means = (hidden * mask).sum(1) / mask.sum(1)
-    return torch.nn.functional.normalize(means, dim=1).tolist()
-
-
 def test_an_import_keeps_how_vectors_are_made() -> None:
     manifest = ModelManifest.load(tiny_encoder() / "manifest.json")
     assert manifest.embedding
@@ -62,7 +49,7 @@ def test_an_import_keeps_how_vectors_are_made() -> None:
 
 def test_vectors_are_those_of_transformers(server: ServingProcess, tmp_path: Path) -> None:
     client = OpenAI(base_url=f"{server.url}/v1", api_key=API_KEY, max_retries=0)
-    told = expected()
+    told = mean_vectors(tiny_encoder_source(), TEXTS)
     for encoding in ("float", "base64", None):  # without one, the client asks for base64, and decodes it
         asked: Any = {} if encoding is None else {"encoding_format": encoding}
         answer = client.embeddings.create(model="encoder@1", input=TEXTS, dimensions=32, **asked)

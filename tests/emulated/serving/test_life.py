@@ -21,7 +21,7 @@ WEIGHTS = "openvino/openvino_model.bin"
 
 def refused(server: ServingProcess) -> str:
     """The last line of a start that fails."""
-    assert server.process.wait(60) == 1
+    assert server.process.wait(600) == 1
     assert "Traceback" not in server.log.read_text()
     return server.last_line()
 

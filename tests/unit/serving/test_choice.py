@@ -74,7 +74,7 @@ def test_a_prefix_cache_is_refused_by_name_where_there_is_none() -> None:
 
 
 def test_vllm_is_started_with_the_servers_limits_and_no_code(tmp_path: Path) -> None:
-    from contract.documents.model import Golden, Lineage, Message, ModelManifest
+    from contract.documents.model import EmbeddingForm, Golden, Lineage, Message, ModelManifest
     from contract.limits import RequestLimits
     from serving.settings import ServerSettings
     from serving.vllm_server import command
@@ -104,6 +104,12 @@ def test_vllm_is_started_with_the_servers_limits_and_no_code(tmp_path: Path) -> 
     two = dict(pairwise(command(settings, manifest, tmp_path, "", gpus=2)))
     assert two["--tensor-parallel-size"] == "2"
     assert "--enable-auto-tool-choice" not in command(settings, manifest, tmp_path, "no tools")
+    form = EmbeddingForm(pooling="mean", normalize=True, dimensions=32, max_tokens=16)
+    encoder = command(settings, manifest.model_copy(update={"embedding": form}), tmp_path, "{{ '<tool_call>' }}")
+    pooled = dict(pairwise(encoder))
+    assert json.loads(pooled["--pooler-config"]) == {"seq_pooling_type": "MEAN", "use_activation": True}
+    assert (pooled["--runner"], pooled["--max-model-len"]) == ("pooling", "16")
+    assert "--enable-auto-tool-choice" not in encoder
 
 
 def test_vllm_sees_nothing_that_names_code_routes_or_servers(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from contract.errors import IntegrityError
 from contract.integrity.signing import make_key, sign
-from contract.integrity.verified_model import VerifiedVersion
+from contract.integrity.verified_model import Early, VerifiedVersion
 from tests.support.versions import write_version
 
 WEIGHTS = "model.safetensors"
@@ -49,6 +49,27 @@ def test_everything_is_read_by_the_handles_that_were_verified(folder: Path, key:
     version.close()
     assert not version.handles
     version.close()
+
+
+def test_early_files_are_verified_before_they_are_used_and_the_others_before_the_version_is(
+    folder: Path, key: str
+) -> None:
+    used: list[dict[str, int]] = []
+    name = "openvino/openvino_model.xml"
+    early = lambda _: Early([name], lambda handles: used.append(dict(handles)))  # noqa: E731
+    version = VerifiedVersion.open(folder, key, early=early)
+    assert used == [{name: version.handles[name]}]
+    version.close()
+    before = open_handles()
+    (folder / WEIGHTS).write_bytes(b"tampere" * 1000)
+    with pytest.raises(IntegrityError, match="was changed"):
+        VerifiedVersion.open(folder, key, early=early)
+    assert len(used) == 2, "the early file is as the manifest says"
+    (folder / name).write_bytes(bytes((folder / name).stat().st_size))
+    with pytest.raises(IntegrityError, match=name):
+        VerifiedVersion.open(folder, key, early=early)
+    assert len(used) == 2, "nobody uses a file that was changed"
+    assert open_handles() == before
 
 
 @pytest.mark.vulnerability(9)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from contract.documents.model import EmbeddingForm
 from contract.documents.recipe import ServingDefaults
 from contract.limits import RequestLimits
 from contract.tool_call_stream import HERMES, LLAMA, CallForm
@@ -15,7 +16,7 @@ from serving.front.admission import Admission
 from serving.front.exchange import EXCHANGE, HttpExchange, Message, Receive, Scope, Send
 from serving.front.readiness import Readiness
 from serving.front.vllm import VllmApp
-from serving.front.vllm_requests import check, filled, filled_response
+from serving.front.vllm_requests import check, embedded, filled, filled_response
 from serving.settings import ServerSettings
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -103,6 +104,15 @@ def test_a_response_gets_the_versions_defaults_and_is_not_stored() -> None:
     with pytest.raises(ApiError) as caught:
         filled_response({"input": "Hello", "store": True}, defaults)
     assert caught.value.body["error"]["param"] == "store"
+
+
+def test_embeddings_may_name_the_models_own_dimensions_which_vllm_never_sees() -> None:
+    form = EmbeddingForm(pooling="mean", normalize=True, dimensions=32, max_tokens=16)
+    for given in ({}, {"dimensions": 32}, {"dimensions": None}):
+        assert json.loads(embedded({"input": "Hello"} | given, form)) == {"input": "Hello"}
+    with pytest.raises(ApiError, match="32, and are not shortened") as caught:
+        embedded({"input": "Hello", "dimensions": 16}, form)
+    assert caught.value.body["error"]["param"] == "dimensions"
 
 
 LAMP = {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"], "additionalProperties": False}

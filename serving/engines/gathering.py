@@ -1,0 +1,61 @@
+"""Requests that arrive together reach an idle engine together: the first prompt would otherwise be computed alone, and
+the others wait for a whole step.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+STEP_TOKENS = 256
+"""Tokens that a step of OpenVINO's engine computes at most (measured: balances time to first token and speed)."""
+_QUIET_ROUNDS = 200
+"""Rounds of the event loop without another request until an engine gets what there is. One that polls in vain takes
+0.7 µs with uvloop: 0.14 ms together, in which a router that hands over the next connection gets it here.
+"""
+
+
+class Gathering:
+    """Messages to an engine's process, held back while it is idle and more are on their way."""
+
+    def __init__(self, send: Callable[[list[dict[str, Any]]], None]) -> None:
+        """`send` is called with messages in the order in which they came."""
+        self._send = send
+        self._held: dict[int, tuple[dict[str, Any], int]] = {}
+        self._rounds = 0
+        self._watching = False
+
+    def add(self, number: int, message: dict[str, Any], tokens: int, *, running: int) -> None:
+        """Sends a request: at once if the engine computes already or has enough for a step, otherwise as soon as no
+        more arrive.
+
+        Args:
+            number: the request's.
+            message: the request.
+            tokens: of its prompt.
+            running: requests that are not finished, this one included.
+        """
+        self._held[number] = message, tokens
+        self._rounds = 0
+        if running > len(self._held) or sum(tokens for _, tokens in self._held.values()) >= STEP_TOKENS:
+            self._flush()
+        elif not self._watching:
+            self._watching = True
+            asyncio.get_running_loop().call_soon(self._watch)
+
+    def remove(self, number: int) -> bool:
+        """Returns whether a request was still held; it is not sent."""
+        return self._held.pop(number, None) is not None
+
+    def _watch(self) -> None:
+        """Looks once a round of the loop, which polls all connections."""
+        self._rounds += 1
+        if self._held and self._rounds <= _QUIET_ROUNDS:
+            asyncio.get_running_loop().call_soon(self._watch)
+            return
+        self._watching = False
+        self._flush()
+
+    def _flush(self) -> None:
+        held, self._held = self._held, {}
+        if held:
+            self._send([message for message, _ in held.values()])
