@@ -1,5 +1,5 @@
-"""A tiny random version of each recipe of the kit, as a store has it after training: with the recipe's own dataset
-version, suites and chat template.
+"""A tiny random version of each recipe of the kit, as a store has it after training: with the recipe's dataset version
+and suites, and the chat template that it brings.
 """
 
 from pathlib import Path
@@ -12,10 +12,9 @@ from contract.layout import MANIFEST
 from llmops.data.build import build_dataset
 from llmops.platforms.platform import Platform
 from tests.support.checkout import CHECKOUT
-from tests.support.models import base_model, copy_model, tiny_model
+from tests.support.models import copy_model, tiny_model
 
 RECIPES = ("chatbot", "chatbot-tf", "assistant", "translation")
-_TEMPLATE = "chat_template.jinja"
 
 
 def put_recipe_versions(platform: Platform, work: Path) -> list[str]:
@@ -34,10 +33,8 @@ def _put(platform: Platform, name: str, work: Path) -> str:
     sha256 = build_dataset(recipe, CHECKOUT / "recipes", dataset, collected=work / "collected")
     platform.store().put_dataset(dataset)
     version = copy_model(tiny_model(), work / "version")
-    own = recipe.base_model.chat_template
-    template = CHECKOUT / "recipes" / own if own else base_model() / _TEMPLATE
-    (version / _TEMPLATE).unlink()
-    (version / _TEMPLATE).write_bytes(template.read_bytes())
+    if template := recipe.base_model.chat_template:
+        (version / "chat_template.jinja").write_bytes((CHECKOUT / "recipes" / template).read_bytes())
     (version / MANIFEST).rename(work / MANIFEST)
     changes = {
         "name": name,
