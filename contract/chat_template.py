@@ -170,6 +170,15 @@ def _with_text_arguments(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**message, "tool_calls": calls} if calls else message
 
 
+def reads_tools(source: str) -> bool:
+    """Returns whether a chat template shows the model the tools that it may call.
+
+    Raises:
+        ValueError: the source is no template.
+    """
+    return _reads_tools(_compile(source).environment, source)
+
+
 def _reads_tools(environment: Any, source: str) -> bool:
     from jinja2.meta import find_undeclared_variables
 

@@ -100,11 +100,34 @@ def gpu_fit(
     weights, taken = stored * computed // _BYTES[kept], ceil(gpu.memory * MEMORY_SHARE)
     fit = None
     for count in _sizes(config, heads, shared, gpus):
-        token = layers * max(1, shared // count) * 2 * size * computed
+        token = token_cache(layers, max(1, shared // count), size, computed)
         fit = GpuFit(gpu, ceil(weights / count), taken, token, context, count)
         if fit.fits:
             break
     return fit
+
+
+def token_cache(layers: int, heads: int, size: int, width: int = 2) -> int:
+    """Returns the bytes of a token's keys and values.
+
+    Args:
+        layers: that keep them.
+        heads: key/value heads of a layer.
+        size: of a head.
+        width: bytes of a number.
+    """
+    return layers * heads * 2 * size * width
+
+
+def cache_of(config: Mapping[str, Any]) -> int:
+    """Returns the bytes of a token's keys and values in bf16, if every layer keeps them; 0 if a model's config.json
+    does not say it, or its layers keep something else.
+    """
+    layers, heads = _number(config, "num_hidden_layers"), _number(config, "num_attention_heads")
+    size = _number(config, "head_dim") or (_number(config, "hidden_size") // heads if heads else 0)
+    if config.get("kv_lora_rank") or config.get("text_config"):
+        return 0
+    return token_cache(layers, _number(config, "num_key_value_heads") or heads, size)
 
 
 def _sizes(config: Mapping[str, Any], heads: int, shared: int, gpus: int) -> Iterator[int]:

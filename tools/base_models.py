@@ -13,15 +13,16 @@ _PAGE = """# Base models
 
 <!-- Written by `python -m tools.base_models`. Change contract/base_models.py, not this file. -->
 
-Each cell is an assertion of `tests/emulated/training/test_families.py`, about a tiny random model of the architecture
-and the family's chat template. **Of the published models, only SmolLM2-135M-Instruct was tried**; the others have
-the same architecture and code. `llmops models import NAME --source hub:ORG/NAME --revision COMMIT --check` says of one
-model what will work, from its small files, with the reason for each no and the smallest GPU for each adapter.
+Each cell but those of memory is an assertion of `tests/emulated/training/test_families.py`, about a tiny random model
+of the architecture and the family's chat template. **Of the published models, only SmolLM2-135M-Instruct was tried**;
+the others have the same architecture and code. `llmops models import NAME --source hub:ORG/NAME --revision COMMIT
+--check` says of one model what will work, from its small files, with the reason for each no and the smallest GPU for
+each adapter.
 
 ## Chat templates
 
-| family | for example | `model_type` | template tested | system message | tools trained | calls read | licence |
-|---|---|---|---|---|---|---|---|
+| {columns} |
+|{rule}|
 {families}
 
 A template's name is that of trl's copy. "Published format": written for the test in the form that the models' cards
@@ -47,10 +48,16 @@ vLLM.
 
 ## Memory
 
-`models import --check` works it out from the model's own configuration. For Llama 3.1 8B with rows of 512 tokens, the
-smallest machines of those it compares are one T4 of 16 GB for `qlora`, one A10G of 24 GB for `lora`, and eight A100 of
-80 GB for all weights (`tests/emulated/llmops/test_import_check.py`). Other families are not listed, as no test has
-their published configuration with its chat template. No GPU was there to measure it on.
+The two columns are computed from the example's published sizes (`contract/base_models.py` names their sources), and a
+test counts the parameters of each architecture built with them. A server needs the weights, in 2 bytes each (bf16) or
+about 1 (int8), and the cache: keys and values in bf16 of every token of all open requests, prompts included. 8 requests
+of 2,048 tokens to Llama 3.1 8B take 16.1 + 2.1 GB; f32 takes twice both. Engines need room beyond that for a step's
+activations. In Gemma's layers with a window only the last tokens are kept, so its cache grows more slowly.
+
+Training takes more. `models import --check` works it out from the model's own configuration, and prints weights and
+cache too. For Llama 3.1 8B with rows of 512 tokens, the smallest machines of those it compares are one T4 of 16 GB for
+`qlora`, one A10G of 24 GB for `lora`, and eight A100 of 80 GB for all weights
+(`tests/emulated/llmops/test_import_check.py`). No GPU was there to measure it on.
 
 ## Not in the table
 
@@ -62,11 +69,18 @@ their published configuration with its chat template. No GPU was there to measur
 """
 
 
+_COLUMNS = (
+    *("family", "for example", "`model_type`", "template tested", "system message", "tools trained", "calls read"),
+    *("weights, bf16 / int8", "cache of a token", "licence"),
+)
+
+
 def render() -> str:
     """Returns docs/base-models.md, from the table of contract/base_models.py."""
     families = "\n".join(map(_family, FAMILIES))
     architectures = "\n".join(_architecture(name, each) for name, each in ARCHITECTURES.items())
-    return _PAGE.format(families=families, architectures=architectures)
+    columns, rule = " | ".join(_COLUMNS), "|".join("---" for _ in _COLUMNS)
+    return _PAGE.format(columns=columns, rule=rule, families=families, architectures=architectures)
 
 
 def _family(family: Family) -> str:
@@ -77,6 +91,8 @@ def _family(family: Family) -> str:
         f"`{family.model_type}`",
         family.template,
         *([_mark(family.system), _mark(family.tools), family.calls or "none"] if tried else ["not tried"] * 3),
+        f"{2 * family.sizes.parameters / 1e9:.1f} / {family.sizes.parameters / 1e9:.1f} GB",
+        f"{family.sizes.cache / 1e3:.0f} kB",
         family.licence,
     ]
     return f"| {' | '.join(cells)} |"

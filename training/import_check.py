@@ -8,6 +8,7 @@ from contract.documents.estimate import EstimateRequest
 from contract.documents.model_check import AdapterFit, CheckRequest, ModelCheck
 from contract.documents.recipe_training import Adapter, Training
 from contract.errors import KitError
+from contract.gpu_fit import cache_of
 from contract.keras_families import check_family
 from training.importing import find_source
 
@@ -66,6 +67,7 @@ def _check_model(folder: Path, request: CheckRequest) -> ModelCheck:
         model_type=model_type,
         architecture=architecture,
         parameters=parameters,
+        cache=cache_of(config),
         template=template,
         tensorflow=tensorflow,
         fits=fits,

@@ -44,6 +44,7 @@ class ModelCheck(Part):
     model_type: str = ""
     architecture: str = ""
     parameters: int = Field(default=0, description="0: unknown, as the configuration can't be read.")
+    cache: int = Field(default=0, description="Bytes of a token's keys and values in bf16; 0: unknown.")
     template: TemplateReport | None = None
     tensorflow: str = Field(default="", description="Why `training.framework: tensorflow` refuses it.")
     fits: list[AdapterFit] = Field(default=[])

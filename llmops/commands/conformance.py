@@ -14,6 +14,8 @@ from llmops.terminal.tables import print_json, print_rows
 if TYPE_CHECKING:
     from llmops.conformance.conform import Conformance
 
+_RECIPE = "recipes/rehearsal.yaml"
+
 
 def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Clouds")(conformance)
@@ -21,7 +23,16 @@ def register(app: typer.Typer) -> None:
 
 def conformance(
     context: typer.Context,
-    recipe: Annotated[Path, typer.Argument(help="Recipe to train.", metavar="RECIPE")] = Path("recipes/rehearsal.yaml"),
+    recipe: Annotated[
+        Path | None, typer.Argument(help=f"Recipe to train. Without --model: {_RECIPE}.", metavar="[RECIPE]")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Serve this version of the stack's store, name@3 or name@latest. Repeatable.", metavar="NAME@N"
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Train this many optimizer steps at most; 0: all.", min=0)] = 0,
     target: Annotated[
         list[str] | None, typer.Option(help="Run this one only. Repeatable; default: all.", metavar="TARGET")
     ] = None,
@@ -29,21 +40,32 @@ def conformance(
 ) -> None:
     """Train and serve on this machine and on the twins of all clouds, and compare the results.
 
-    The recipe is trained everywhere, with one thread: every loss and the weights must be
-    equal. Then one version is served everywhere in f32, and asked 30 questions, tools and
-    JSON schemas among them, and some of the recipe's suites, through each contract (OpenAI,
-    SageMaker, Azure ML; whole and as streams): every token must be equal.
+    A recipe is trained everywhere, with one thread and without its gate: every loss and the
+    weights must be equal. Its base model and data are fetched before; --steps shortens it.
+    With --model nothing is trained, unless a recipe is named too. Then every version is
+    served everywhere in f32, and asked 30 questions, tools and JSON schemas among them (no
+    tools where its chat template has none), and rows of the suites that it was evaluated by,
+    through each contract (OpenAI, SageMaker, Azure ML; whole and as streams): every token
+    and every call must be equal.
     Exit code 1 where something differs. It takes some minutes, and leaves nothing behind.
 
     llmops conformance
+    llmops conformance recipes/assistant.yaml --steps 6
+    llmops conformance --model assistant@latest --model translation@2
     llmops conformance --target local --target azure
     """
     from llmops.conformance.conform import conform
+    from llmops.conformance.versions import stored_version
     from llmops.pulumi_engine.warm import kept_warm
 
     here: Context = context.obj
+    trained = recipe or (None if model else Path(_RECIPE))
+    if steps and trained is None:
+        raise typer.BadParameter("has no effect without a recipe", param_hint="--steps")
+    stored = [stored_version(here.platform, each, say) for each in model or ()]
     with kept_warm():
-        made = conform(here.project, here.cwd / recipe, say, target or list(TARGETS))
+        path = here.cwd / trained if trained else None
+        made = conform(here.project, say, target or list(TARGETS), recipe=path, steps=steps, stored=stored)
     if as_json:
         print_json(_fields(made))
     else:
@@ -69,17 +91,20 @@ def _print(made: "Conformance") -> None:
         }
         for t in made.trainings
     ]
-    print_rows(trainings, ["target", "steps", "loss", "losses", "weights"], False)
+    if trainings:
+        print_rows(trainings, ["target", "steps", "loss", "losses", "weights"], False)
     answers = [
         {
             "target": a.target,
             "contract": a.contract,
+            "model": a.model,
             "equal_answers": f"{a.equal} of {len(a.texts)}",
             "first": a.texts[0],
         }
         for a in made.answers
     ]
-    print(f"version sha256:{made.version[:12]} in f32, greedily:")
-    print_rows(answers, ["target", "contract", "equal_answers", "first"], False)
+    named = ", ".join(f"{name} sha256:{sha256[:12]}" for name, sha256 in made.versions.items())
+    print(f"{named} in f32, greedily:")
+    print_rows(answers, ["target", "contract", "model", "equal_answers", "first"], False)
     word = "everything is equal" if made.conforms else "NOT everything is equal"
     print(f"{word}; {made.seconds:.0f} s")

@@ -10,7 +10,7 @@ from llmops.context import say
 from llmops.terminal.tables import print_fields, print_json
 
 if TYPE_CHECKING:
-    from contract.documents.model_check import AdapterFit, TemplateReport
+    from contract.documents.model_check import AdapterFit, ModelCheck, TemplateReport
     from llmops.store.import_check import ImportCheck
 
 
@@ -37,6 +37,7 @@ def _print(found: "ImportCheck") -> None:
         "architecture": f"{model.architecture or 'not stated'} ({model.model_type or 'no model_type'})",
         "parameters": f"{model.parameters / 1e6:,.0f} M" if model.parameters else "",
         "weights": f"{found.download / 1e9:.1f} GB",
+        "memory": _memory(model) if model.parameters else "",
         "left out": ", ".join(found.pickles),
         "licence": f"{found.licence or 'not stated'}{'; gated: the hub asks for an account' if found.gated else ''}",
     }
@@ -46,6 +47,11 @@ def _print(found: "ImportCheck") -> None:
         tensorflow = {"tensorflow": f"no: {model.tensorflow}" if model.tensorflow else "works"} if model.fits else {}
         fields |= tensorflow | found.engines
     print_fields({name: words for name, words in fields.items() if words}, as_json=False)
+
+
+def _memory(model: "ModelCheck") -> str:
+    cache = f"; {model.cache / 1e3:,.0f} kB of cache for each token" if model.cache else ""
+    return f"{2 * model.parameters / 1e9:.1f} GB in bf16, {model.parameters / 1e9:.1f} GB in int8{cache}, to serve it"
 
 
 def _template(report: "TemplateReport") -> dict[str, str]:

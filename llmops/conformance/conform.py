@@ -6,9 +6,9 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clouds.targets import TARGETS, unknown_target
@@ -20,16 +20,22 @@ from contract.layout import MANIFEST
 from llmops.chat_http import ask
 from llmops.conformance.questions import QUESTIONS, Question, offer_tools, questions_of, said, said_in_pieces
 from llmops.conformance.stages import STACK, settings_of, world_of
+from llmops.conformance.versions import VersionUnderTest
 from llmops.platforms.platform import Platform, Say
 from llmops.rehearsal.base_model import base_version
+from llmops.rehearsal.recipes import shortened
 from llmops.rehearsal.stage import Stage
 from llmops.stacks.project import Project
+from llmops.stacks.promotion import promote
 
 FOLDER = ".llmops/conformance"
-_ENDPOINT = "conformance"
 _RECIPE = Path("conformance/one-thread.yaml")
 _AT_ONCE = 8
 """Questions asked at the same time: together they share the engine's steps."""
+_ROWS = 3
+"""Rows of each suite that a training evaluates: its scores are not what is compared."""
+_NO_GATE = 3
+"""Exit code of `train` for a version that passed no gate."""
 _LOSS = re.compile(r"\bstep=(\d+) .*\bloss=([0-9.eE+-]+)")
 Send = Callable[[Question], str]
 
@@ -49,21 +55,24 @@ class TrainingOutcome:
 
 @dataclass(frozen=True)
 class Answers:
-    """What one contract answered to all questions, and how many answers equal the first contract's."""
+    """What a version answered to all of its questions by one contract; `equal` counts those that the first contract of
+    the first target gave too.
+    """
 
     target: str
     contract: str
+    model: str
     texts: tuple[str, ...]
     equal: int = 0
 
 
 @dataclass
 class Conformance:
-    """What came out. `version` is the identity of the version that all targets served."""
+    """What came out. `versions`: the identity of each version that all targets served, by its name."""
 
     trainings: list[TrainingOutcome] = field(default_factory=list)
     answers: list[Answers] = field(default_factory=list)
-    version: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -72,14 +81,25 @@ class Conformance:
         return same_weights and all(a.equal == len(a.texts) for a in self.answers)
 
 
-def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str]) -> Conformance:
+def conform(
+    project: Project,
+    say: Say,
+    targets: Sequence[str],
+    *,
+    recipe: Path | None,
+    steps: int = 0,
+    stored: Sequence[VersionUnderTest] = (),
+) -> Conformance:
     """Go through the targets, one after the other, each in a place of its own.
 
     Args:
         project: whose code and images are tried.
-        recipe: trained with one thread, so that its weights can be compared.
         say: told each step.
         targets: local, and clouds by their twins.
+        recipe: trained on each target with one thread, so that its weights can be compared; the first target's version
+            is served by all. None: nothing is trained.
+        steps: optimizer steps that the recipe is shortened to; 0: all.
+        stored: versions that are served as they are.
 
     Raises:
         KitError: there is no such target, or one of them can't train, deploy or answer.
@@ -88,17 +108,16 @@ def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str]) ->
         what, fix = unknown_target(unknown[0])
         raise NotFoundError(what, where="--target", fix=fix)
     made, began = Conformance(), time.monotonic()
-    # Fetched here: the places of the targets reach no network.
-    base = base_version(Recipe.load(recipe), recipe.parent, say)
-    questions = list(QUESTIONS)
     with tempfile.TemporaryDirectory(prefix="llmops-conformance-") as shelf:
+        trained = _Trained(recipe.resolve(), steps, Path(shelf) / "version") if recipe else None
         for target in targets:
             folder = project.folder / FOLDER / f"{target}-{secrets.token_hex(3)}"
             world = world_of(target, project, folder)
+            world.recipe = str(trained.recipe) if trained else ""
             stage = Stage(world, folder / "logs", say)
             try:
                 world.open(say)
-                _go_through(target, stage, recipe, base, Path(shelf) / "version", questions, made)
+                _go_through(target, stage, trained, stored, made)
             finally:
                 world.close()
     made.answers = list(_compared(made.answers))
@@ -106,27 +125,49 @@ def conform(project: Project, recipe: Path, say: Say, targets: Sequence[str]) ->
     return made
 
 
+@dataclass
+class _Trained:
+    """A recipe that every target trains, and what the first one made of it."""
+
+    recipe: Path
+    steps: int
+    folder: Path
+    """Of the version that all targets serve, once it is there."""
+    version: VersionUnderTest | None = None
+
+    def on(self, target: str, stage: Stage) -> tuple[TrainingOutcome, VersionUnderTest]:
+        """Trains on a target; returns what came out, and what is served."""
+        recipe = _write_recipe(stage, self.recipe, self.steps)
+        base = base_version(recipe, self.recipe.parent, stage.say)  # it was fetched before the world opened
+        platform = stage.platform(STACK)
+        platform.store().put_model(base, platform.sign)
+        outcome = _train(target, stage)
+        if self.version is None:
+            _keep(stage, recipe.name, self.folder, base)
+            questions = (*QUESTIONS, *_own_questions(stage))
+            self.version = VersionUnderTest(recipe.name, self.folder, questions)
+        return outcome, self.version
+
+
 def _go_through(
-    target: str, stage: Stage, recipe: Path, base: Path, version: Path, questions: list[Question], made: Conformance
+    target: str, stage: Stage, trained: _Trained | None, stored: Sequence[VersionUnderTest], made: Conformance
 ) -> None:
     stage.say(f"{target}: deploying")
     _write_stack(target, stage)
-    _write_recipe(stage, recipe)
     stage.llmops("up", who="admin")
     if TARGETS[target].is_cloud:
         stage.json("images", "build", who="admin")
         stage.llmops("up", who="admin")
     try:
-        stage.say(f"{target}: training")
-        platform = stage.platform(STACK)
-        platform.store().put_model(base, platform.sign)
-        made.trainings.append(_train(target, stage))
-        if not version.exists():
-            _keep(stage, version, base)
-            questions += _own_questions(stage)
+        versions = list(stored)
+        if trained:
+            stage.say(f"{target}: training")
+            outcome, version = trained.on(target, stage)
+            made.trainings.append(outcome)
+            versions.append(version)
         stage.say(f"{target}: serving")
-        made.version = made.version or _identity(version)
-        made.answers += _serve(target, stage, version, questions)
+        made.versions = {version.name: _identity(version.folder) for version in versions}
+        made.answers += _serve(target, stage, versions)
     finally:
         stage.llmops("down", "--data", stage.world.stack(STACK), who="admin")
 
@@ -139,20 +180,34 @@ def _write_stack(target: str, stage: Stage) -> None:
     YAML().dump({"config": {f"{stage.file_project}:{key}": value for key, value in settings.items()}}, path)
 
 
-def _write_recipe(stage: Stage, recipe: Path) -> None:
-    """The recipe's folder, with the recipe itself to be trained by one thread."""
-    from ruamel.yaml import YAML
-
-    Recipe.load(recipe)
-    document = YAML(typ="safe").load(recipe)
-    document["training"]["threads"] = 1
+def _write_recipe(stage: Stage, path: Path, steps: int) -> Recipe:
+    """Returns the recipe as it is trained, by one thread, without a gate and with few rows of each suite; what its file
+    names beside it is linked.
+    """
+    found = Recipe.load(path)
+    training = shortened(found.training, steps) if steps else found.training
+    suites = [
+        suite.model_copy(update={"limit": min(suite.limit or _ROWS, _ROWS)})
+        for suite in found.evaluation.suites
+        if not suite.judged
+    ]
+    recipe = found.model_copy(
+        update={
+            "training": training.model_copy(update={"threads": 1}),
+            "evaluation": found.evaluation.model_copy(update={"suites": suites, "gate": []}),
+        }
+    )
     folder = stage.world.project / _RECIPE.parent
-    shutil.copytree(recipe.parent, folder)
-    YAML(typ="safe").dump(document, folder / _RECIPE.name)
+    folder.mkdir()
+    for beside in path.parent.iterdir():
+        (folder / beside.name).symlink_to(beside)
+    recipe.write(folder / _RECIPE.name)
+    return recipe
 
 
 def _train(target: str, stage: Stage) -> TrainingOutcome:
-    stage.llmops("train", str(_RECIPE), who="admin")
+    command = ("train", str(_RECIPE), "--collected", str(stage.world.collected))
+    stage.llmops(*command, who="admin", code=_NO_GATE)
     platform = stage.platform(STACK)
     run = platform.find()[0].spec
     curve = dict(_LOSS.findall("\n".join(platform.follow(run.id))))
@@ -164,10 +219,9 @@ def _train(target: str, stage: Stage) -> TrainingOutcome:
     return TrainingOutcome(target, facts.steps, facts.first_loss, facts.last_loss, _digest(curve), _digest(weights))
 
 
-def _keep(stage: Stage, version: Path, base: Path) -> None:
+def _keep(stage: Stage, name: str, version: Path, base: Path) -> None:
     """What the first target trained is what all of them serve, with tools in its chat template if it has none."""
     store = stage.platform(STACK).store()
-    name = Recipe.load(stage.world.project / _RECIPE).name
     shutil.copytree(store.model_folder(store.find(f"{name}@latest").sha256), version)
     origin = ModelManifest.load(base / MANIFEST).lineage.origin
     if not (origin and origin.tools):
@@ -180,46 +234,52 @@ def _own_questions(stage: Stage) -> list[Question]:
 
     platform = stage.platform(STACK)
     spec = platform.find()[0].spec
-    return questions_of(spec.recipe, checked_dataset(platform.store(), spec.dataset))
+    return questions_of(spec.recipe.evaluation.suites, checked_dataset(platform.store(), spec.dataset))
 
 
 def _identity(version: Path) -> str:
     return sha256_bytes((version / MANIFEST).read_bytes())
 
 
-def _serve(target: str, stage: Stage, version: Path, questions: Sequence[Question]) -> Iterator[Answers]:
-    platform = stage.platform(STACK)
-    ref = platform.store().put_model(version, platform.sign)
-    stage.json("promote", ref.alias, "--endpoint", _ENDPOINT, who="admin")
-    stage.edit(lambda config: config["endpoints"][_ENDPOINT].update(precision="f32"), STACK)
+def _serve(target: str, stage: Stage, versions: Sequence[VersionUnderTest]) -> Iterator[Answers]:
+    """Asks every version by every contract; all of them are served at once, each by an endpoint of its own."""
+    platform, served = stage.platform(STACK), {}
+    for number, version in enumerate(versions):
+        ref = platform.store().put_model(version.folder, platform.sign)
+        served[f"conformance-{number}"] = (version, ref.alias)
+        # Whether its gate was passed is not the question here.
+        promote(platform, stage.file(STACK), ref.alias, f"conformance-{number}", "to compare the targets", stage.say)
+    stage.edit(lambda config: [each.update(precision="f32") for each in config["endpoints"].values()], STACK)
     stage.llmops("up", who="admin")
     platform = stage.platform(STACK)
-    requests = [{"model": ref.alias} | question for question in questions]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for contract, send in _contracts(target, stage, platform):
-            yield Answers(target, contract, tuple(pool.map(send, requests)))
+        for endpoint, (version, alias) in served.items():
+            requests = [{"model": alias} | question for question in version.questions]
+            for contract, send in _contracts(target, stage, platform, endpoint):
+                yield Answers(target, contract, version.name, tuple(pool.map(send, requests)))
 
 
-def _contracts(target: str, stage: Stage, platform: Platform) -> Iterator[tuple[str, Send]]:
+def _contracts(target: str, stage: Stage, platform: Platform, endpoint: str) -> Iterator[tuple[str, Send]]:
     """Every way in which a target is asked."""
-    access = platform.access(_ENDPOINT, 1.0)
+    access = platform.access(endpoint, 1.0)
     url = access.url.removesuffix("/v1")
     yield "OpenAI", lambda request: said(next(ask(url, access.key, request)))
     yield "OpenAI stream", lambda request: said_in_pieces(ask(url, access.key, request | {"stream": True}))
     if TARGETS[target].is_cloud:
-        send = stage.cloud.asker(platform.outputs, _ENDPOINT)
+        send = stage.cloud.asker(platform.outputs, endpoint)
         name = stage.cloud.contract
         yield name, lambda request: said(json.loads(send(json.dumps(request).encode())))
         stream = {"stream": True}
-        yield f"{name} stream", lambda request: said_in_pieces(platform.invoke(_ENDPOINT, request | stream))
+        yield f"{name} stream", lambda request: said_in_pieces(platform.invoke(endpoint, request | stream))
 
 
 def _compared(answers: Sequence[Answers]) -> Iterator[Answers]:
-    first = answers[0].texts if answers else ()
+    first: dict[str, tuple[str, ...]] = {}
     for each in answers:
-        equal = sum(a == b for a, b in zip(each.texts, first, strict=True))
-        yield Answers(each.target, each.contract, each.texts, equal)
+        texts = first.setdefault(each.model, each.texts)
+        equal = sum(a == b for a, b in zip(each.texts, texts, strict=True))
+        yield replace(each, equal=equal)
 
 
-def _digest(document: dict[str, str]) -> str:
+def _digest(document: Mapping[str, str]) -> str:
     return sha256_bytes(json.dumps(document, sort_keys=True).encode())

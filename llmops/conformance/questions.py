@@ -6,23 +6,23 @@ tools with each choice, and a conversation with calls in it.
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from contract.chat_template import reads_tools
 from contract.documents.model import ModelManifest
-from contract.documents.recipe import Recipe
-from contract.documents.recipe_evaluation import LIKELIHOOD
+from contract.documents.recipe_evaluation import LIKELIHOOD, Suite
 from contract.integrity.digest import sha256_bytes
 from contract.layout import MANIFEST
+from contract.tool_call_stream import form_of
 from llmops.evaluation.asking import request_messages
 from training.scoring import load_suite
 
 Question = dict[str, Any]
 """A chat request without the model's name."""
 
-_TEMPLATE = "chat_template.jinja"
+TEMPLATE = "chat_template.jinja"
 _TOOLS_SHOWN = """\
 {% if tools %}<|im_start|>system
 {% for tool in tools %}{{ tool | tojson }}
@@ -113,20 +113,27 @@ QUESTIONS = (*TEXTS, *STRUCTURED, *TOOL_CALLS)
 _OF_A_SUITE = 3
 
 
-def questions_of(recipe: Recipe, dataset: Path) -> list[Question]:
-    """Returns questions of the recipe's suites: the first rows of each, with the tools that they offer.
+def questions_of(suites: Iterable[Suite], dataset: Path) -> list[Question]:
+    """Returns questions of a recipe's suites: the first rows of each, with the tools that they offer.
 
     Args:
-        recipe: suites that measure likelihoods ask nothing, and have none.
-        dataset: the folder of its dataset version.
+        suites: those that measure likelihoods ask nothing, and have none.
+        dataset: the folder of the recipe's dataset version.
     """
     found: list[Question] = []
-    for suite in recipe.evaluation.suites:
+    for suite in suites:
         for asked in load_suite(suite, dataset)[:_OF_A_SUITE] if suite.metric != LIKELIHOOD else ():
             question = {"messages": request_messages(asked.row.prompt), "temperature": 0}
             tools = [tool.to_dict() for tool in asked.row.tools]
             found.append(question | {"max_tokens": min(suite.max_tokens, 48)} | ({"tools": tools} if tools else {}))
     return found
+
+
+def questions_for(template: str) -> tuple[Question, ...]:
+    """Returns those of the 30 that a version can be asked: without tools if servers refuse them for its chat
+    template.
+    """
+    return QUESTIONS if reads_tools(template) and form_of(template) else (*TEXTS, *STRUCTURED)
 
 
 def offer_tools(version: Path) -> None:
@@ -138,14 +145,14 @@ def offer_tools(version: Path) -> None:
         DocumentError: the folder is no version.
     """
     manifest = ModelManifest.load(version / MANIFEST)
-    own = (version / _TEMPLATE).read_bytes()
-    if re.search(rb"\btools\b", own):
+    own = (version / TEMPLATE).read_bytes()
+    if reads_tools(own.decode()):
         return
     content = _TOOLS_SHOWN.encode() + own
-    (version / _TEMPLATE).unlink()  # a store's files may be read-only
-    (version / _TEMPLATE).write_bytes(content)
-    entry = manifest.files[_TEMPLATE].model_copy(update={"sha256": sha256_bytes(content), "size": len(content)})
-    manifest.model_copy(update={"files": {**manifest.files, _TEMPLATE: entry}}).write(version / MANIFEST)
+    (version / TEMPLATE).unlink()  # a store's files may be read-only
+    (version / TEMPLATE).write_bytes(content)
+    entry = manifest.files[TEMPLATE].model_copy(update={"sha256": sha256_bytes(content), "size": len(content)})
+    manifest.model_copy(update={"files": {**manifest.files, TEMPLATE: entry}}).write(version / MANIFEST)
 
 
 def said(answer: Mapping[str, Any]) -> str:

@@ -24,13 +24,11 @@ class LocalWorld(World):
     """This machine, with a project and a state of its own. Its cloud is asked for nothing."""
 
     def open(self, say: Say) -> None:
-        """Make the project's copy."""
-        from hosting import images
+        """Make the project's copy, and what must be fetched."""
         from llmops.pulumi_engine.engine import ensure
 
         engine = ensure()
-        for name in ("training", "serving"):
-            images.build(name, say)
+        self.make_ready(say)
         self.source.link_into(self.project)
         state = self.folder / "state"
         state.mkdir()

@@ -36,21 +36,25 @@ def fetch_prerequisites(recipe: Recipe, path: Path, say: Say) -> Path:
     return folder
 
 
-def images_of(recipe: Recipe) -> tuple[str, ...]:
+def images_of(recipe: Recipe | None) -> tuple[str, ...]:
     """Returns the images that a stack needs to train a recipe and to serve its versions; the default ones first."""
     from llmops.images.images import NAMES
 
-    return (*NAMES, _TENSORFLOW) if recipe.training.framework == "tensorflow" else NAMES
+    return (*NAMES, _TENSORFLOW) if recipe and recipe.training.framework == "tensorflow" else NAMES
 
 
-def build_images(recipe: Recipe, say: Say) -> None:
+def build_images(recipe: Recipe | None, say: Say) -> None:
     """Builds all images that run on this machine: those of the stack, and the one that prepares data.
+
+    Args:
+        recipe: that is trained; None: nothing is.
+        say: told the progress.
 
     Raises:
         KitError: one can't be built.
     """
     from hosting import images
 
-    prepares = () if recipe.data.prepare.is_off else ("preparation",)
+    prepares = () if recipe is None or recipe.data.prepare.is_off else ("preparation",)
     for name in (*images_of(recipe), *prepares):
         images.build(name, say)

@@ -6,6 +6,7 @@ from typing import Any
 
 from contract.documents.model import Golden, ModelManifest
 from contract.documents.recipe import Recipe
+from contract.documents.recipe_training import Training
 from contract.errors import KitError
 from contract.tool_calls import ParsedCall, equal_calls, parse_call
 from llmops.stacks.project import Project
@@ -60,17 +61,21 @@ def shorten(project: Path, recipe: str, most_steps: int) -> None:
             (folder / path.name).symlink_to(path)
     path = project / recipe
     found = Recipe.load(path)
-    usual = found.training
-    steps = min(most_steps, usual.max_steps or most_steps)
+    path.unlink()
+    found.model_copy(update={"training": shortened(found.training, most_steps)}).write(path)
+
+
+def shortened(training: Training, most_steps: int) -> Training:
+    """Returns a recipe's training with at most so many optimizer steps, and checkpoints within them."""
+    steps = min(most_steps, training.max_steps or most_steps)
     changed = {
         "max_steps": steps,
         "epochs": 1,
-        "warmup_steps": min(usual.warmup_steps, steps),
+        "warmup_steps": min(training.warmup_steps, steps),
         # The machine is taken away at the first checkpoint, after which some steps are to come.
-        "checkpoint_steps": min(usual.checkpoint_steps, max(1, steps // _LEAST_CHECKPOINTS)),
+        "checkpoint_steps": min(training.checkpoint_steps, max(1, steps // _LEAST_CHECKPOINTS)),
     }
-    path.unlink()
-    found.model_copy(update={"training": usual.model_copy(update=changed)}).write(path)
+    return training.model_copy(update=changed)
 
 
 def question_of(manifest: ModelManifest) -> Golden:

@@ -10,11 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from contract.documents.recipe import Recipe
 from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.cloud import Cloud
 from llmops.rehearsal.network_guard import Guard
-from llmops.rehearsal.prerequisites import build_images, fetch_prerequisites
 from llmops.rehearsal.steps import PermissionCheck
 from llmops.rehearsal.world import World, become, scrubbed
 from llmops.stacks.project import Project
@@ -55,10 +53,7 @@ class TwinWorld(World):
         from llmops.pulumi_engine.engine import ensure
 
         engine = ensure()
-        path = self.source.folder / self.recipe
-        recipe = Recipe.load(path)
-        build_images(recipe, say)
-        self.collected = fetch_prerequisites(recipe, path, say)
+        self.make_ready(say)
         self.link_project()
         # Short, since sockets lie there too: an address of one has 107 characters at most.
         temporary = tempfile.mkdtemp(prefix="llmops-")

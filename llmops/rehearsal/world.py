@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from contract.documents.recipe import Recipe
 from contract.errors import KitError
 from llmops.platforms.platform import Say
 from llmops.pulumi_engine import warm_host
@@ -38,7 +39,7 @@ class World:
         self.project = folder / "project"
         self.environs: dict[str, dict[str, str]] = {}
         self.recipe = RECIPE
-        """Path in the project."""
+        """Path in the project; empty: nothing is trained."""
         self.most_steps = 0
         """Optimizer steps that the recipe is shortened to; 0: it is trained as it is."""
         self.collected = Path()
@@ -64,6 +65,21 @@ class World:
 
     def place(self) -> str:
         raise NotImplementedError
+
+    def make_ready(self, say: Say) -> None:
+        """Builds all images that run on this machine, and fetches the recipe's base model and data, with this process's
+        environment.
+
+        Raises:
+            KitError: an image can't be built, or a model or a source not be fetched.
+        """
+        from llmops.rehearsal.prerequisites import build_images, fetch_prerequisites
+
+        path = self.source.folder / self.recipe if self.recipe else None
+        recipe = Recipe.load(path) if path else None
+        build_images(recipe, say)
+        if path and recipe:
+            self.collected = fetch_prerequisites(recipe, path, say)
 
     def link_project(self) -> None:
         """Makes the project that commands run in: links to the caller's, with the recipe shortened if it is to be."""

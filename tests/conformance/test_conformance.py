@@ -1,15 +1,25 @@
-"""`llmops conformance`: one recipe, one version and one image come out alike on this machine, on AWS and on Azure."""
+"""`llmops conformance`: one recipe and one image come out alike on this machine, on AWS and on Azure, and so does a
+version of each recipe of the kit.
+"""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from llmops.conformance.questions import QUESTIONS
+from llmops.conformance.questions import QUESTIONS, TOOL_CALLS
 from llmops.conformance.stages import TARGETS
+from llmops.platforms.registry import open_platform
+from llmops.stacks.project import Project
+from llmops.stacks.stack import PulumiStack
+from tests.support.recipe_versions import RECIPES, put_recipe_versions
 from tests.support.rehearsing import Rehearsing, rehearsing_in
+
+_CONTRACTS = 10
 
 
 @pytest.fixture(scope="module")
@@ -17,18 +27,35 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Rehearsing:
     return rehearsing_in(tmp_path_factory.mktemp("conformance"), "aws")
 
 
-@pytest.fixture(scope="module")
-def found(project: Rehearsing) -> dict[str, Any]:
+def llmops(project: Rehearsing, *words: str) -> str:
+    """What a command prints on stdout."""
     done = subprocess.run(
-        [sys.executable, "-m", "llmops", "conformance", "--json"],
+        [sys.executable, "-m", "llmops", *words, "--stack", "local"],
         cwd=project.project,
+        env=os.environ,
         capture_output=True,
         text=True,
-        timeout=3600,
+        timeout=7200,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def stored(project: Rehearsing, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Versions in the store of a stack of the project, one of each recipe."""
+    (project.project / "Pulumi.local.yaml").write_text("config:\n  llmops:target: local\n")
+    llmops(project, "up")
+    platform = open_platform(PulumiStack(Project(project.project), "local").outputs())
+    yield put_recipe_versions(platform, tmp_path_factory.mktemp("versions"))
+    llmops(project, "down", "--data", "local")
+
+
+@pytest.fixture(scope="module")
+def found(project: Rehearsing, stored: list[str]) -> dict[str, Any]:
+    models = [word for alias in stored for word in ("--model", alias)]
+    return json.loads(llmops(project, "conformance", "recipes/rehearsal.yaml", *models, "--json"))
 
 
 def test_the_same_weights_come_from_every_target(found: dict[str, Any]) -> None:
@@ -39,19 +66,38 @@ def test_the_same_weights_come_from_every_target(found: dict[str, Any]) -> None:
     assert len({t["weights"] for t in trainings}) == 1
 
 
-def test_the_same_tokens_come_through_every_contract(found: dict[str, Any]) -> None:
-    answers = found["answers"]
-    assert len({(a["target"], a["contract"]) for a in answers}) == len(answers) == 10
+def texts_of(found: dict[str, Any], model: str) -> list[list[Any]]:
+    """What a version said to each question: its text, its calls and why it ended; the same by every contract."""
+    answers = [a for a in found["answers"] if a["model"] == model]
+    assert len({(a["target"], a["contract"]) for a in answers}) == len(answers) == _CONTRACTS
     assert {a["contract"] for a in answers} >= {
         "OpenAI", "OpenAI stream", "SageMaker InvokeEndpoint", "SageMaker InvokeEndpoint stream",
         "Azure ML scoring URI", "Azure ML scoring URI stream",
     }  # fmt: skip
     (texts,) = {tuple(a["texts"]) for a in answers}
-    assert len(texts) > len(QUESTIONS) == 30, "the recipe's own are asked too"
     said = [json.loads(text) for text in texts]
-    assert sum(bool(calls) for _, *calls, _ in said) >= 4, "whoever must call does"
     assert all(text or calls or finish == "length" for text, *calls, finish in said)
+    return said
+
+
+def test_the_same_tokens_come_through_every_contract(found: dict[str, Any]) -> None:
+    said = texts_of(found, "rehearsal")
+    assert len(said) > len(QUESTIONS) == 30, "the recipe's own are asked too"
+    assert sum(bool(calls) for _, *calls, _ in said) >= 4, "whoever must call does"
     assert found["conforms"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_version_of_each_recipe_says_and_calls_the_same(found: dict[str, Any], recipe: str) -> None:
+    assert f"{recipe}@1" in found["versions"]
+    said = texts_of(found, f"{recipe}@1")
+    calls = sum(bool(calls) for _, *calls, _ in said)
+    if recipe == "assistant":  # alone in having tools in its chat template
+        assert len(said) == 30 + 3 * 3, "rows of each suite are asked too"
+        assert calls >= 4
+    else:
+        assert len(said) > 30 - len(TOOL_CALLS)
+        assert calls == 0
 
 
 def test_nothing_is_left(project: Rehearsing, found: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ _FAMILIES = Path(__file__).with_name("families.py")
 _TINY = Path(__file__).with_name("tiny.py")
 _TAGGER = Path(__file__).with_name("tagger.py")
 _TINY_ENCODER = Path(__file__).with_name("tiny_encoder.py")
+_AGENT_MODEL = tuple(Path(__file__).with_name(name) for name in ("agent_model.py", "agent_clients.py"))
 _TINY_COMET = Path(__file__).with_name("tiny_comet.py")
 
 
@@ -79,6 +80,25 @@ def tagger_model() -> Path:
             shutil.rmtree(source, ignore_errors=True)
 
     return _cached("tagger", make, _TAGGER)
+
+
+def agent_model() -> Path:
+    """A tiny model that calls two functions, and answers from their results, as an imported, unsigned model version:
+    see tests/support/agent_model.py.
+    """
+
+    def make(folder: Path) -> None:
+        source = folder.with_name(folder.name + ".source")
+        shutil.rmtree(source, ignore_errors=True)
+        try:
+            _training("-m", "tests.support.agent_model", str(source))
+            options = ["--name", "assistant", "--licence", "Apache-2.0"]
+            _training("-m", "training", "import", str(source), str(folder), *options)
+        finally:
+            shutil.rmtree(source, ignore_errors=True)
+
+    template = CHECKOUT / "recipes/assistant/chat_template.jinja"
+    return _cached("agent", make, _TINY, template, *_AGENT_MODEL)
 
 
 def tiny_encoder() -> Path:

@@ -23,15 +23,16 @@ class TwinStack(stacks.Stack, Generic[Twin]):
 
     twin: Twin
 
-    def add_version(self, alias: str, licence: str = "", **members: Any) -> str:
-        """Put the tiny model into the stack's store, signed with its key, and return what a promotion writes.
+    def add_version(self, alias: str, licence: str = "", model: Path | None = None, **members: Any) -> str:
+        """Put a model into the stack's store, signed with its key, and return what a promotion writes.
 
         Args:
             alias: name@number.
             licence: another one makes another version.
+            model: an imported version; None: the tiny model.
             members: of the version's manifest.
         """
-        folder = copy_model(tiny_model(), self.folder / "incoming" / alias)
+        folder = copy_model(model or tiny_model(), self.folder / "incoming" / alias)
         members |= {"name": alias.partition("@")[0]} | ({"licence": licence} if licence else {})
         (folder / MANIFEST).write_text(json.dumps(json.loads((folder / MANIFEST).read_text()) | members))
         with self.twin.entered():

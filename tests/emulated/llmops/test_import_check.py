@@ -98,6 +98,7 @@ def test_a_model_of_the_hub_is_judged_without_its_weights(tmp_path: Path, hub: t
     assert found["pickles"] == ["original/old.pth"]
     assert "2 billion parameters" in found["engines"]["openvino"]
     assert found["model"]["parameters"] == 8_030_261_248
+    assert found["model"]["cache"] == 131_072
     fits = {fit["adapter"]: fit["machine"]["name"] for fit in found["model"]["fits"]}
     assert fits == {"lora": "A10G 24 GB", "qlora": "T4 16 GB", "none": "8 x A100 80 GB"}
 

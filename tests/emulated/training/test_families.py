@@ -7,10 +7,12 @@ import re
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from trl import chat_template_utils as trl_templates
 
 from contract.base_models import ARCHITECTURES, FAMILIES, Family
+from contract.gpu_fit import cache_of
 from tests.support.models import base_model, families
 from tests.support.tiny import make_tokenizer
 from tests.support.training import PROGRAMS, script_result, write_rows
@@ -91,6 +93,27 @@ def test_chat_templates_do_what_the_table_says(family: Family) -> None:
     report = report_of(tokenizer)
     assert report.refusal == ""
     assert (not report.system, not report.tools, report.calls) == (family.system, family.tools, family.calls)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
+def test_each_examples_sizes_give_its_number_of_parameters(family: Family) -> None:
+    sizes = family.sizes
+    given = {
+        "num_hidden_layers": sizes.layers,
+        "hidden_size": sizes.hidden,
+        "intermediate_size": sizes.feed_forward,
+        "num_attention_heads": sizes.heads,
+        "num_key_value_heads": sizes.key_value_heads,
+        "head_dim": sizes.head,
+        "vocab_size": sizes.vocabulary,
+        "tie_word_embeddings": sizes.tied,
+        "pad_token_id": None,
+    }
+    config = AutoConfig.for_model(family.model_type, **given)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    assert sum(weight.numel() for weight in model.parameters()) == sizes.parameters
+    assert cache_of(config.to_dict()) == sizes.cache
 
 
 def test_each_family_has_an_architecture() -> None:

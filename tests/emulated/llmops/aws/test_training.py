@@ -27,9 +27,10 @@ from llmops.platforms.aws.platform import AwsPlatform
 from llmops.platforms.registry import open_platform
 from llmops.runs.runs import collect, find_run
 from tests.emulated.llmops.conftest import RECIPE, Kit
+from tests.support.agents import access_of, require_agents_work
 from tests.support.aws import Account, AwsStack, make_stack, running_account
 from tests.support.checkout import CHECKOUT
-from tests.support.models import tiny_model
+from tests.support.models import agent_model, tiny_model
 from tests.support.twin_keys import asked
 from tests.support.yes_rows import write_yes_rows
 
@@ -304,11 +305,13 @@ def test_a_failed_registration_is_a_warning_and_the_next_collect_makes_it_good(
 
 @pytest.fixture(scope="module")
 def serving(world: World, followed: dict[str, Any]) -> World:
-    """The stack with an endpoint that answers at once, and one that answers by objects."""
+    """The stack with endpoints that answer at once, a chatbot's and an assistant's, and one that answers by objects."""
     path = world.stack.folder / "Pulumi.dev.yaml"
     document = YAML(typ="safe").load(path)
     model = {"model": followed["promoted_as"]}
-    document["config"]["llmops:endpoints"] = {"chatbot": model, "later": {**model, "mode": "async"}}
+    assistant = {"model": world.stack.add_version("assistant@1", model=agent_model()), "gate": "waived"}
+    endpoints = {"chatbot": model, "later": {**model, "mode": "async"}, "assistant": assistant}
+    document["config"]["llmops:endpoints"] = endpoints
     YAML(typ="safe").dump(document, path)
     world.stack.pulumi("up", "--yes", "--skip-preview")
     world.platform = deployed(world.stack)
@@ -332,6 +335,10 @@ def test_an_endpoint_answers_whole_and_as_a_stream_the_same(serving: World) -> N
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert list(platform.invoke("chatbot", question()))
+
+
+def test_agents_call_functions_through_sagemakers_openai_route(serving: World) -> None:
+    require_agents_work(*access_of(serving.kit.run("token", "assistant", "--json")), serving.kit.environ)
 
 
 def test_an_asynchronous_endpoint_answers_the_same_by_objects(serving: World) -> None:

@@ -15,14 +15,16 @@ from contract.errors import KitError
 from hosting import images
 from llmops.platforms.azure.platform import AzurePlatform
 from llmops.platforms.registry import open_platform
-from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
+from tests.support.agents import require_agents_work
+from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin, trusted
+from tests.support.models import agent_model
 
 FIRST, SECOND = "chatbot@1", "chatbot@2"
 
 
 @dataclass
 class World:
-    """A stack with an endpoint, and its platform."""
+    """A stack with two endpoints, and its platform."""
 
     subscription: Subscription
     stack: AzureStack
@@ -36,6 +38,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with running_twin(folder, containers="run", pace=0.05) as subscription:
         stack = make_stack(subscription, folder / "stack", "dev", images={"serving": serving, "training": ""})
         stack.serve("chatbot", stack.add_version(FIRST))
+        stack.serve("assistant", stack.add_version("assistant@1", model=agent_model()))
         stack.up()
         with subscription.entered():
             found = open_platform(StackOutputs.parse(json.dumps(stack.outputs()), where="outputs"))
@@ -86,6 +89,12 @@ def test_an_openai_client_is_let_in_by_a_token_and_without_one_it_is_not(world: 
         del world.platform.session.__dict__["token"]
     assert caught.value.where == "endpoint chatbot"
     assert caught.value.fix
+
+
+def test_agents_call_functions_through_the_scoring_uri(world: World) -> None:
+    access = world.platform.access("assistant", 1.0)
+    environ = world.subscription.environ | trusted(world.subscription.home)
+    require_agents_work(access.url, access.key, access.model, environ)
 
 
 def test_what_the_model_refuses_is_said_in_its_words(world: World) -> None:

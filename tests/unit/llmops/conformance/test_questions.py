@@ -91,7 +91,7 @@ def test_a_recipes_own_questions_are_asked_with_their_tools(tmp_path: Path) -> N
     ]
     recipe = tiny_recipe().model_copy(update={"data": Data(sources=sources)})
     build_dataset(recipe, tmp_path, tmp_path / "dataset")
-    found = questions_of(recipe, tmp_path / "dataset")
+    found = questions_of(recipe.evaluation.suites, tmp_path / "dataset")
     assert len(found) == 3
     for question in found:
         parse_chat(json.dumps(question).encode()).check()

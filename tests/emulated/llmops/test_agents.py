@@ -1,0 +1,13 @@
+"""A model that calls functions, on a stack of target local, used by agents of OpenAI's client and of LangChain."""
+
+from tests.emulated.llmops.conftest import Kit
+from tests.support.agents import access_of, require_agents_work
+from tests.support.models import agent_model
+
+
+def test_agents_call_functions_and_answer_from_their_results(kit: Kit) -> None:
+    platform = kit.deploy("dev")
+    alias = platform.store().put_model(agent_model(), platform.sign).alias
+    kit.run("promote", alias, "--force", "--reason", "it was taught by heart")
+    kit.run("up")
+    require_agents_work(*access_of(kit.run("token", "assistant", "--json")), kit.environ)
