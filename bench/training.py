@@ -91,6 +91,7 @@ def kit(base: Path, rows: Path, options: Training, finetune: Any) -> tuple[list[
 def trl(base: Path, rows: Path, options: Training) -> tuple[list[float], list[float]]:
     """The same of TRL's SFTTrainer."""
     from datasets import Dataset
+    from peft.tuners.tuners_utils import BaseTunerLayer
     from transformers import TrainerCallback
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
@@ -114,8 +115,12 @@ def trl(base: Path, rows: Path, options: Training) -> tuple[list[float], list[fl
             {"input_ids": s.ids.tolist(), "labels": [t if a else -100 for t, a in zip(*s, strict=True)]}
             for s in sequences
         ]
+        model = build_model(base, options, "f32", best_device())
+        for layer in model.modules():
+            if isinstance(layer, BaseTunerLayer):
+                layer.cast_input_dtype_enabled = True  # peft's default, which the kit changes
         trainer: Any = SFTTrainer(
-            model=build_model(base, options, "f32", best_device()),
+            model=model,
             args=SFTConfig(
                 output_dir=work,
                 num_train_epochs=1,

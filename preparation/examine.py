@@ -175,7 +175,7 @@ class RowRules:
             tokens=len(self._tokenizer.encode(prose, add_special_tokens=False).ids) if self._tokenizer else 0,
             prompt=prompt_digest,
             asked=prompt_digest if asked == prompt else digest(asked),
-            answers=digest(_answers(row)),
+            answers=_answers_digest(row),
             group=digest(f"{split.seed}\0{group}") if group else b"",
             label=group[:80],
             phrasing=digest(f"{split.seed}\0{group}\0{prompt}") if split.rephrased else b"",
@@ -197,6 +197,9 @@ def digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()[:16]
 
 
+_NO_ANSWERS = digest("[]")
+
+
 def shown(text: str) -> str:
     """Returns the beginning of a text on one line."""
     line = " ".join(text.split())
@@ -205,14 +208,18 @@ def shown(text: str) -> str:
 
 def characters(row: Row) -> int:
     """Returns the number of characters of a row's texts, as counted by `data.max_characters`."""
+    if row.kind == "text":
+        return len(row.text)
     texts = [turn.content for turn in (*row.messages, *row.chosen, *row.rejected)]
     return sum(map(len, (*texts, row.text, *row.translation.values())))
 
 
-def _answers(row: Row) -> str:
-    """Returns the folded answers that a row teaches: two rows with equal prompts and answers are duplicates."""
+def _answers_digest(row: Row) -> bytes:
+    """Returns the digest of the folded answers that a row teaches: two rows with equal prompts and answers are
+    duplicates.
+    """
     turns = [turn.to_dict() for turn in (*(row.chosen or row.messages)[-1:], *row.rejected)]
-    return "[]" if not turns else fold(json.dumps(turns, sort_keys=True, ensure_ascii=False))
+    return _NO_ANSWERS if not turns else digest(fold(json.dumps(turns, sort_keys=True, ensure_ascii=False)))
 
 
 def load_tokenizer(path: Path) -> Any:

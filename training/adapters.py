@@ -36,11 +36,15 @@ def build_model(base: Path, options: Training, precision: Precision, device: Any
 
 
 def with_adapter(model: Any, options: Training) -> Any:
-    """Freezes a model's weights, and adds the recipe's adapter."""
+    """Freezes a model's weights, and adds the recipe's adapter.
+
+    With weights in bf16, the model must be called under autocast: adapters take their inputs as they are.
+    """
     from peft import LoraConfig, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     lora = options.lora
-    return get_peft_model(
+    adapted = get_peft_model(
         model,
         LoraConfig(
             r=lora.r,
@@ -50,6 +54,11 @@ def with_adapter(model: Any, options: Training) -> Any:
             task_type="CAUSAL_LM",
         ),
     )
+    for layer in adapted.modules():
+        if isinstance(layer, BaseTunerLayer):
+            # By default peft widens each input to f32, which autocast narrows again: two copies, and one is kept.
+            layer.cast_input_dtype_enabled = False
+    return adapted
 
 
 def empty_model(config: Any, dtype: Any) -> Any:

@@ -7,9 +7,12 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from training.batch_tensors import padded_width
 
 _NAME = "packed_sdpa"
 _PRODUCTS_UP_TO = 256
@@ -61,18 +64,34 @@ def _attention(module: Any, query: Any, key: Any, value: Any, attention_mask: An
 
 def _attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> Any:
     """Computes attention within one sequence; causal without a mask."""
-    _, heads, tokens, size = query.shape
-    fused = query.dtype != torch.bfloat16 or tokens > _PRODUCTS_UP_TO
-    if mask is not None or fused or options.get("dropout"):
+    if mask is not None or query.dtype != torch.bfloat16 or options.get("dropout"):
         mask = None if mask is None else mask[None, None]
         return sdpa_attention_forward(module, query, key, value, mask, **options)[0]
+    length = query.shape[2]
+    query, key, value = (_lengthened(tensor) for tensor in (query, key, value))
+    if length > _PRODUCTS_UP_TO:
+        return sdpa_attention_forward(module, query, key, value, None, **options)[0][:, :length]
+    return _by_products(query, key, value, options.get("scaling"))[:, :length]
+
+
+def _lengthened(tensor: Any) -> Any:
+    """Returns a tensor [1, heads, tokens, size] with zeros after its last token, which causal attention does not see:
+    in bf16, torch compiles kernels for each length (`padded_width`).
+    """
+    length = tensor.shape[2]
+    return pad(tensor, (0, 0, 0, padded_width(length) - length))
+
+
+def _by_products(query: Any, key: Any, value: Any, scaling: float | None) -> Any:
+    """Computes causal attention [1, tokens, heads, size] by two products."""
+    _, heads, tokens, size = query.shape
     groups, alike = key.shape[1], heads // key.shape[1]  # heads that share a key are rows of one product
     later = torch.full((tokens, tokens), -torch.inf, dtype=query.dtype, device=query.device).triu(1)
     scores = torch.baddbmm(
         later.repeat(alike, 1).expand(groups, -1, -1),
         query.reshape(groups, alike * tokens, size),
         key[0].transpose(1, 2),
-        alpha=options.get("scaling") or size**-0.5,
+        alpha=scaling or size**-0.5,
     )
     shares = torch.softmax(scores, dim=-1).to(value.dtype)
     return torch.bmm(shares, value[0]).view(1, heads, tokens, value.shape[-1]).transpose(1, 2)

@@ -11,6 +11,10 @@ from training.examples import Example
 
 Batch = dict[str, Any]
 ALL = sys.maxsize
+_WIDTH_STEP = 16
+"""Padded rows are as wide as a multiple of so many tokens: on processors, torch compiles kernels for each width that it
+sees and keeps them, 20 MB for a small Llama.
+"""
 
 
 class Collator:
@@ -79,10 +83,11 @@ def rows_of(lengths: Sequence[int], pack_to: int) -> tuple[list[list[int]], int]
         lengths: of the sequences, in tokens.
         pack_to: tokens of a row that several may share, by first fit, longest first; 0: each has its own row.
     """
+    if not pack_to:
+        return [[i] for i in range(len(lengths))], padded_width(max(lengths, default=1))
     rows: list[list[int]] = []
     used: list[int] = []
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)) if pack_to else range(len(lengths))
-    for i in order:
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         place = next((n for n, taken in enumerate(used) if taken + lengths[i] <= pack_to), len(rows))
         if place == len(rows):
             rows.append([])
@@ -90,6 +95,11 @@ def rows_of(lengths: Sequence[int], pack_to: int) -> tuple[list[list[int]], int]
         rows[place].append(i)
         used[place] += lengths[i]
     return rows, max(used, default=1)
+
+
+def padded_width(longest: int) -> int:
+    """Returns the width of padded rows whose longest has so many tokens."""
+    return -(-longest // _WIDTH_STEP) * _WIDTH_STEP
 
 
 def on_device(batch: Batch, device: Any) -> Batch:

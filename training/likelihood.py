@@ -7,6 +7,7 @@ import numpy as np
 
 from contract.documents.evaluation import Likelihood
 from contract.errors import DataError
+from training.batch_tensors import padded_width
 from training.chat import Encoded, document_ids, encode, with_system
 from training.pooling import LOSSES, pooled
 from training.process import say
@@ -71,7 +72,7 @@ def row_losses(model: Any, batch: Sequence[Encoded], pad: int) -> list[float]:
     import torch
     from torch.nn.functional import cross_entropy
 
-    width = max(len(example.ids) for example in batch)
+    width = padded_width(max(len(example.ids) for example in batch))
     ids = torch.full((len(batch), width), pad)
     mask, bears = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
     for row, example in enumerate(batch):

@@ -31,6 +31,9 @@ _ENVIRONMENT = {
     "TORCHDYNAMO_DISABLE": "1",
     # Waiting threads sleep instead of spinning: beside another busy process, steps were several times quicker.
     "OMP_WAIT_POLICY": "PASSIVE",
+    # oneDNN keeps what it compiled for each shape of a product: 0.9 MB each, 1,024 of them by default. A step of a
+    # model of one kind of layer needs 30, and a packed one 100 more for sequences of all lengths.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
 }
 
 # Without a consent file openvino_telemetry sends usage data; when it can't be imported, OpenVINO takes its stub.

@@ -206,6 +206,8 @@ def row_of(data: dict[str, Any], where: str) -> Row:
     """
     data = {key: value for key, value in data.items() if value is not None}
     form, kind = _form_of(data, where)
+    if kind == "text" and len(data) == 1:  # most rows of a large corpus
+        return Row(kind=kind, text=_read_text(data["text"], f"{where}: text"))
     own = (*form, *_OPTIONAL[kind])
     fields: dict[str, Any] = {"kind": kind, "metadata": {k: v for k, v in data.items() if k not in own}}
     for key in _ONLY_CHAT:
