@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
-
 from llmops.rehearsal.clouds.aws_inventory import inventory
 from tests.support import twin_stacks
 from tests.support.clients import engine_environ
@@ -18,6 +16,7 @@ from tests.support.twin_stacks import SERVING as SERVING
 from tests.support.twin_stacks import TRAINING as TRAINING
 from tests.support.twin_stacks import TwinStack
 from twins.aws import control
+from twins.tests.support.aws import session
 from twins.tests.support.processes import TwinProcess, running
 
 REGION = "eu-central-1"
@@ -33,15 +32,13 @@ class Account(TwinProcess):
     def client(self, service: str) -> Any:
         """A boto3 client of the account's root, in the region of the twin's clients."""
         if service not in self.clients:
-            self.clients[service] = self._session().client(service, endpoint_url=self.environ["AWS_ENDPOINT_URL"])
+            self.clients[service] = session(self.info.region).client(
+                service,
+                endpoint_url=self.environ["AWS_ENDPOINT_URL"],
+                aws_access_key_id=self.environ["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=self.environ["AWS_SECRET_ACCESS_KEY"],
+            )
         return self.clients[service]
-
-    def _session(self) -> boto3.Session:
-        return boto3.Session(
-            aws_access_key_id=self.environ["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.environ["AWS_SECRET_ACCESS_KEY"],
-            region_name=self.info.region,
-        )
 
     @contextmanager
     def quotas(self, limits: dict[str, int]) -> Iterator[None]:

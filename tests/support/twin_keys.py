@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.request import Request
 
 from botocore.auth import S3SigV4Auth, SigV4Auth
@@ -19,7 +20,7 @@ def root_secret(home: Path) -> str:
     return root.key(home, ROOT_PURPOSE)
 
 
-def root_keys(home: Path) -> dict[str, str]:
+def root_keys(home: Path) -> dict[str, Any]:
     """The root's credentials, as boto3's functions take them."""
     return {"aws_access_key_id": ROOT_ACCESS_KEY, "aws_secret_access_key": root_secret(home)}
 

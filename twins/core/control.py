@@ -250,7 +250,7 @@ class Control(ABC, Generic[Info]):
         data = None if document is None else json.dumps(document).encode()
         request = Request(f"{url}/_twin/{route}", data, key_headers(own_key(home)), method=method)
         try:
-            with urlopen(request, timeout=20, context=self.trust(home)) as answer:
+            with urlopen(request, timeout=60, context=self.trust(home)) as answer:
                 return json.loads(answer.read())
         except HTTPError as e:
             raise KitError(f"the twin refuses: {_told(e.read())}", where=f"{url}/_twin/{route}") from e

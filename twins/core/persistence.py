@@ -98,18 +98,25 @@ class Keeper(ABC):
         while True:
             if not self._base.dirty.wait(SELDOM_SECONDS) and not self._base.stale.is_set():
                 continue
-            if self._ended.wait(max(DEBOUNCE_SECONDS, _RESTS * took)):
+            if self._ended.wait(rest(took)):
                 return
-            began = time.monotonic()
+            began = time.thread_time()  # not the clock's: what a busy machine made it wait is no reason to rest
             try:
                 with self._saving:
                     self.save()
                 self._writing = False
-                took = time.monotonic() - began
+                took = time.thread_time() - began
                 self._failure = ""
             except Exception as e:  # the twin works on; `status` says that its state is not kept
                 self._failure = f"{type(e).__name__}: {e}"
                 log.exception("the state could not be written")
+
+
+def rest(took: float) -> float:
+    """Returns the seconds between a change and its writing, if the writing before took `took` seconds of processor
+    time: what a killed twin loses of its state.
+    """
+    return min(max(DEBOUNCE_SECONDS, _RESTS * took), SELDOM_SECONDS)
 
 
 def _link(source: Path, target: Path, names: tuple[str, ...]) -> None:

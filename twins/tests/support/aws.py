@@ -1,5 +1,6 @@
 """Twins of AWS that run in processes of their own, spoken to by boto3."""
 
+import functools
 import http.client
 import json
 import time
@@ -40,9 +41,15 @@ class RunningTwin:
         secret = secret or root_secret(self.home)
         names = (service, key, secret, token)
         if names not in self.clients:
-            session = boto3.Session(key, secret, token, REGION)
             config = Config(retries={"total_max_attempts": 3, "mode": "standard"})
-            self.clients[names] = session.client(service, endpoint_url=self.info.url, config=config)
+            self.clients[names] = session().client(
+                service,
+                endpoint_url=self.info.url,
+                config=config,
+                aws_access_key_id=key,
+                aws_secret_access_key=secret,
+                aws_session_token=token,
+            )
         return self.clients[names]
 
     def raw(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
@@ -69,6 +76,15 @@ class RunningTwin:
     def fault(self, kind: str, **members: Any) -> None:
         """Let something go wrong."""
         self.ask("PUT", "faults", {"kind": kind, **members})
+
+
+@functools.cache
+def session(region: str = REGION) -> boto3.Session:
+    """Returns the one session of a region; its clients take keys of their own.
+
+    Each session parses botocore's models anew, which takes longer than most tests.
+    """
+    return boto3.Session(region_name=region)
 
 
 @contextmanager

@@ -63,6 +63,10 @@ class Cloud:
         answer = self.twin.client("sagemaker-runtime").invoke_endpoint(EndpointName=name, Body=b"version", **more)
         return {**answer, "text": answer["Body"].read().decode()}
 
+    def pace(self, seconds: float) -> None:
+        """Sets the seconds of a status transition; steps under way follow it too."""
+        self.twin.ask("PUT", "settings", {"pace": seconds})
+
     def instances(self, name: str) -> list[dict[str, Any]]:
         """What the twin says of an endpoint's instances."""
         return [each for each in self.twin.ask("GET", "status")["instances"] if each["endpoint"] == name]

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from twins.aws import control
 from twins.tests.emulated.aws.containers import Container, ServedTwin, emptied, fresh, served
 from twins.tests.support.aws import RunningTwin, made_model, made_role, running_twin
 
@@ -18,10 +20,37 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
         )
 
 
+@pytest.fixture(scope="session")
+def idle_twins() -> Iterator[list[Path]]:
+    """The homes of twins that nobody has borrowed: empty, and ended with the session."""
+    homes: list[Path] = []
+    yield homes
+    for home in homes:
+        control.down(home)
+
+
 @pytest.fixture(scope="module")
-def twin(start: Callable[..., RunningTwin]) -> RunningTwin:
+def borrow(idle_twins: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningTwin]]:
+    """Lends empty twins with default quotas until the file ends: a start takes longer than most files' tests."""
+    lent: list[RunningTwin] = []
+
+    def lend(*, judge: str = "off", pace: float = 0.2, containers: str = "none") -> RunningTwin:
+        home = idle_twins.pop() if idle_twins else tmp_path_factory.mktemp("twin")
+        lent.append(RunningTwin(home, control.up(home, judge=judge, pace=pace, containers=containers)))
+        lent[-1].ask("PUT", "settings", {"quotas": {}})
+        return lent[-1]
+
+    yield lend
+    for twin in lent:
+        twin.close()
+        idle_twins.append(twin.home)
+        control.reset(twin.home)
+
+
+@pytest.fixture(scope="module")
+def twin(borrow: Callable[..., RunningTwin]) -> RunningTwin:
     """A twin for the tests of one file."""
-    return start()
+    return borrow()
 
 
 @pytest.fixture(scope="module")

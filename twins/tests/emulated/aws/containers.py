@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from werkzeug.serving import make_server
 
@@ -19,6 +18,7 @@ from twins.aws.server import install
 from twins.aws.twin import AccountTwin, TwinSettings
 from twins.aws.wire.front import AwsFront
 from twins.aws.wire.handler import AwsRequestHandler
+from twins.tests.support.aws import session
 
 REGION = "us-east-1"
 ARN = f"arn:aws:sagemaker:{REGION}:000000000000:endpoint/chat"
@@ -211,9 +211,9 @@ class ServedTwin:
 
     def client(self, service: str = "sagemaker-runtime", attempts: int = 1) -> Any:
         """A boto3 client as the account's root."""
-        session = boto3.Session(region_name=REGION, **root_keys(self.twin.home))
         config = Config(retries={"total_max_attempts": attempts, "mode": "standard"}, read_timeout=120)
-        self.clients.append(session.client(service, endpoint_url=self.url, config=config))
+        keys = root_keys(self.twin.home)
+        self.clients.append(session().client(service, endpoint_url=self.url, config=config, **keys))
         return self.clients[-1]
 
     def kept(self, answer: Any) -> Any:

@@ -174,9 +174,9 @@ def test_each_kind_of_endpoint_has_its_own_way_to_be_invoked(twin: ServedTwin) -
 
 
 @pytest.fixture(scope="module")
-def judging(start: Callable[..., RunningTwin], tmp_path_factory: pytest.TempPathFactory) -> RunningTwin:
+def judging(borrow: Callable[..., RunningTwin], tmp_path_factory: pytest.TempPathFactory) -> RunningTwin:
     """A twin with an asynchronous endpoint without instances, whose role may just what it needs."""
-    twin = start(judge="strict", pace=0.2, containers="run")
+    twin = borrow(judge="strict", containers="run")
     twin.client("s3").create_bucket(Bucket=WORK)
     for topic in ("good", "bad"):
         arn = twin.client("sns").create_topic(Name=topic)["TopicArn"]
@@ -233,7 +233,7 @@ def read(twin: RunningTwin, uri: str) -> str:
     """An object, once it is there."""
     place = objects.S3Location.of(uri)
     twin.client("s3").get_waiter("object_exists").wait(
-        Bucket=place.bucket, Key=place.key, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+        Bucket=place.bucket, Key=place.key, WaiterConfig={"Delay": 0.1, "MaxAttempts": 3000}
     )
     return twin.client("s3").get_object(Bucket=place.bucket, Key=place.key)["Body"].read().decode()
 

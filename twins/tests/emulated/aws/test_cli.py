@@ -20,9 +20,9 @@ from twins.tests.support.aws import RunningTwin, made_config, made_model, made_r
 
 
 @pytest.fixture(scope="module")
-def aws(start: Callable[..., RunningTwin]) -> Callable[..., Any]:
+def aws(borrow: Callable[..., RunningTwin]) -> Callable[..., Any]:
     """Runs the CLI in an environment of its own, kept below the kit's cache, on a twin with a model."""
-    twin = start()
+    twin = borrow()
     twin.client("s3").create_bucket(Bucket="models-of-tests")
     twin.client("s3").put_object(Bucket="models-of-tests", Key="models/1/manifest.json", Body=b"{}")
     made_config(twin, "cli", made_model(twin, "cli", made_role(twin, "cli")))

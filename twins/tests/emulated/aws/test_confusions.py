@@ -80,8 +80,8 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(start: Callable[..., RunningTwin]) -> Site:
-    twin = start(judge="strict")
+def site(borrow: Callable[..., RunningTwin]) -> Site:
+    twin = borrow(judge="strict")
     made = Site(twin)
     iam, s3 = twin.client("iam"), twin.client("s3")
     for user, allowed in ALLOWED.items():

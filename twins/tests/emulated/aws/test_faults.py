@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -15,7 +14,7 @@ from botocore.exceptions import ClientError
 from tests.support.checkout import CHECKOUT
 from tests.support.twin_keys import root_keys
 from twins.tests.emulated.aws.test_protocols import refusal
-from twins.tests.support.aws import IMAGE, RunningTwin, made_role
+from twins.tests.support.aws import IMAGE, RunningTwin, made_role, session
 
 pytestmark = pytest.mark.usefixtures("no_faults")
 
@@ -23,12 +22,11 @@ pytestmark = pytest.mark.usefixtures("no_faults")
 @pytest.fixture
 def once(twin: RunningTwin) -> Iterator[Any]:
     """A client that tries once."""
-    session = boto3.Session(region_name="us-east-1", **root_keys(twin.home))
     clients = []
 
     def client(service: str) -> Any:
         config = Config(retries={"total_max_attempts": 1})
-        clients.append(session.client(service, endpoint_url=twin.info.url, config=config))
+        clients.append(session().client(service, endpoint_url=twin.info.url, config=config, **root_keys(twin.home)))
         return clients[-1]
 
     yield client
@@ -122,7 +120,7 @@ def test_what_was_just_made_is_found_after_a_while(twin: RunningTwin, once: Any)
     error = refusal(once("iam").get_role, RoleName="soon")
     assert error.response["Error"]["Code"] == "NoSuchEntity"
     assert made_role(twin, "other-role") != ""
-    twin.client("iam").get_waiter("role_exists").wait(RoleName="soon", WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+    twin.client("iam").get_waiter("role_exists").wait(RoleName="soon", WaiterConfig={"Delay": 0.1, "MaxAttempts": 3000})
 
 
 @pytest.mark.parametrize(

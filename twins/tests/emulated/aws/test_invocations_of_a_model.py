@@ -22,9 +22,9 @@ QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], 
 
 
 @pytest.fixture(scope="module")
-def twin(start: Callable[..., RunningTwin], tmp_path_factory: pytest.TempPathFactory) -> RunningTwin:
+def twin(borrow: Callable[..., RunningTwin], tmp_path_factory: pytest.TempPathFactory) -> RunningTwin:
     """A twin that judges, with the endpoint chat, which serves the tiny model."""
-    twin, folder = start(judge="strict", containers="run"), tmp_path_factory.mktemp("model")
+    twin, folder = borrow(judge="strict", containers="run"), tmp_path_factory.mktemp("model")
     version = copy_model(tiny_model(), folder / "version")
     environ = {
         "LLMOPS_AUTH": "platform",

@@ -95,9 +95,9 @@ def test_neither_down_nor_reset_leaves_a_process(start: Callable[..., RunningTwi
 
 
 @pytest.fixture(scope="module")
-def strict(start: Callable[..., RunningTwin]) -> RunningTwin:
+def strict(borrow: Callable[..., RunningTwin]) -> RunningTwin:
     """A twin that judges."""
-    twin = start(containers="run", pace=0.1, judge="strict")
+    twin = borrow(containers="run", pace=0.1, judge="strict")
     prepare(twin)
     return twin
 

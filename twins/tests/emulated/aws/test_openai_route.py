@@ -170,8 +170,8 @@ def test_a_token_that_was_made_to_last_longer_is_refused(client: Client, twin: S
         ask(client("sagemaker-api-key-" + longer))
 
 
-def test_sessions_have_tokens_too_and_are_judged(start: Callable[..., RunningTwin], client: Client) -> None:
-    judging = start(judge="strict", containers="none")
+def test_sessions_have_tokens_too_and_are_judged(borrow: Callable[..., RunningTwin], client: Client) -> None:
+    judging = borrow(judge="strict")
     _serve(judging)
     iam = judging.client("iam")
     trust = {"Effect": "Allow", "Principal": {"AWS": "000000000000"}, "Action": "sts:AssumeRole"}

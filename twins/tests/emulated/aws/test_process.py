@@ -7,6 +7,7 @@ import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,7 +18,7 @@ from twins.aws import control
 from twins.tests.support.aws import RunningTwin
 
 
-def fill(twin) -> dict[str, object]:
+def fill(twin: RunningTwin) -> dict[str, Any]:
     """Something in every kind of backend, as read back from the twin."""
     s3, kms, logs = twin.client("s3"), twin.client("kms"), twin.client("logs")
     s3.create_bucket(Bucket="kept")
@@ -33,7 +34,7 @@ def fill(twin) -> dict[str, object]:
     return read(twin)
 
 
-def read(twin) -> dict[str, object]:
+def read(twin: RunningTwin) -> dict[str, Any]:
     s3, kms = twin.client("s3"), twin.client("kms")
     versions = s3.list_object_versions(Bucket="kept")["Versions"]
     keys = [key["KeyId"] for key in kms.list_keys()["Keys"]]
@@ -53,15 +54,11 @@ def read(twin) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("how", [pytest.param("stopped", marks=pytest.mark.long), "killed"])
-def test_the_whole_state_outlives_the_process(start: Callable, tmp_path: Path, how: str) -> None:
+def test_the_whole_state_outlives_a_killed_process(start: Callable, tmp_path: Path) -> None:
     first = start(tmp_path / "home")
     before = fill(first)
-    if how == "stopped":
-        assert control.down(first.home)
-    else:
-        await_written(first)
-        os.kill(first.info.pids["twin"], signal.SIGKILL)
+    await_written(first)
+    os.kill(first.info.pids["twin"], signal.SIGKILL)
     second = start(first.home)
     assert second.info.url == first.info.url
     assert second.info.pids["twin"] != first.info.pids["twin"]
@@ -75,38 +72,51 @@ def await_written(twin: RunningTwin) -> None:
     until(lambda: twin.ask("GET", "status")["written"])
 
 
-def test_a_half_written_file_is_never_read(start: Callable, tmp_path: Path) -> None:
-    first = start(tmp_path / "home")
-    before = fill(first)
-    control.down(first.home)
-    (first.home / ".state.pickle.tmp").write_bytes(b"half")
-    (first.home / "objects" / ".half.tmp").write_bytes(b"half")
-    assert read(start(first.home)) == before
-
-
-def test_files_are_the_owners_alone(start: Callable, tmp_path: Path) -> None:
-    twin = start(tmp_path / "home")
-    fill(twin)
-    control.environment(twin.home)
-    control.down(twin.home)
-    assert stat.S_IMODE(twin.home.stat().st_mode) == 0o700
-    open_to_others = [p for p in twin.home.rglob("*") if p.is_file() and stat.S_IMODE(p.stat().st_mode) & 0o077]
-    assert [p.name for p in open_to_others if p.parent != twin.home / "state"] == []
-
-
-def test_a_deleted_object_leaves_no_body(start: Callable, tmp_path: Path) -> None:
+def test_down_leaves_the_whole_state_to_its_owner_alone_and_no_process(start: Callable, tmp_path: Path) -> None:
     twin = start(tmp_path / "home")
     s3 = twin.client("s3")
     s3.create_bucket(Bucket="emptied")
     s3.put_object(Bucket="emptied", Key="a", Body=b"a" * 100)
     s3.put_object(Bucket="emptied", Key="b", Body=b"b" * 100)
     s3.delete_object(Bucket="emptied", Key="a")
+    before = fill(twin)
+    control.environment(twin.home)
+    twin_process = psutil.Process(twin.info.pids["twin"])
+    processes = [twin_process, *twin_process.children(recursive=True)]
+    assert control.down(twin.home)
+    assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert control.status(twin.home) is None
+    assert not control.down(twin.home)
+    assert stat.S_IMODE(twin.home.stat().st_mode) == 0o700
+    open_to_others = [p for p in twin.home.rglob("*") if p.is_file() and stat.S_IMODE(p.stat().st_mode) & 0o077]
+    assert [p.name for p in open_to_others if p.parent != twin.home / "state"] == []
+    bodies = [body.read_bytes() for body in (twin.home / "objects").iterdir()]
+    assert sorted(bodies) == sorted([b"b" * 100, *before["bodies"]])  # none of the deleted object
+    (twin.home / ".state.pickle.tmp").write_bytes(b"half")
+    (twin.home / "objects" / ".half.tmp").write_bytes(b"half")
+    assert read(start(twin.home)) == before
+
+
+def test_reset_empties_a_twin_that_runs_and_a_state_of_another_version(start: Callable) -> None:
+    twin = start()
+    fill(twin)
+    control.reset(twin.home)
+    assert twin.client("s3").list_buckets()["Buckets"] == []
+    assert twin.client("sagemaker").list_model_package_groups()["ModelPackageGroupSummaryList"] == []
+    twin.client("s3").create_bucket(Bucket="old")
     control.down(twin.home)
-    assert [body.read_bytes() for body in (twin.home / "objects").iterdir()] == [b"b" * 100]
+    file = twin.home / "state.pickle"
+    file.write_bytes(file.read_bytes().replace(b'"moto": "', b'"moto": "1.', 1))
+    with pytest.raises(KitError) as refusal:
+        control.up(twin.home)
+    assert "was written with" in str(refusal.value)
+    assert f"twins aws reset --home {twin.home}" in str(refusal.value)
+    control.reset(twin.home)
+    assert start(twin.home).client("s3").list_buckets()["Buckets"] == []
 
 
-def test_two_twins_share_nothing(start: Callable) -> None:
-    one, two = start(), start()
+def test_two_twins_share_nothing(start: Callable, twin: RunningTwin) -> None:
+    one, two = start(), twin
     assert one.info.port != two.info.port
     one.client("s3").create_bucket(Bucket="only-here")
     assert two.client("s3").list_buckets()["Buckets"] == []
@@ -114,11 +124,10 @@ def test_two_twins_share_nothing(start: Callable) -> None:
     assert two.client("s3").list_buckets()["Buckets"] == []
 
 
-def test_a_second_up_finds_the_first_and_changes_its_settings(start: Callable) -> None:
-    first = start(pace=0.2)
-    second = control.up(first.home, judge="off", pace=0.7)
-    assert second.pids == first.info.pids
-    assert control.status(first.home)["pace"] == 0.7  # type: ignore[index]
+def test_a_second_up_finds_the_first_and_changes_its_settings(twin: RunningTwin) -> None:
+    second = control.up(twin.home, judge="off", pace=0.7)
+    assert second.pids == twin.info.pids
+    assert twin.ask("GET", "status")["pace"] == 0.7
 
 
 def test_two_at_once_make_one(tmp_path: Path, start: Callable) -> None:
@@ -132,38 +141,18 @@ def test_two_at_once_make_one(tmp_path: Path, start: Callable) -> None:
     assert len({info.pids["twin"] for info in found}) == 1
 
 
-def test_it_listens_on_loopback_only(start: Callable) -> None:
-    process = psutil.Process(start().info.pids["twin"])
+def test_it_listens_on_loopback_only(twin: RunningTwin) -> None:
+    process = psutil.Process(twin.info.pids["twin"])
     listening = [c for p in (process, *process.children(recursive=True)) for c in p.net_connections("inet")]
     addresses = {c.laddr[0] for c in listening if c.status == psutil.CONN_LISTEN}
     assert "127.0.0.1" in addresses
     assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
 
-def test_nothing_is_left_after_down(start: Callable) -> None:
-    twin = start()
-    twin_process = psutil.Process(twin.info.pids["twin"])
-    processes = [twin_process, *twin_process.children(recursive=True)]
-    control.down(twin.home)
-    assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert control.status(twin.home) is None
-    assert not control.down(twin.home)
-
-
-def test_reset_empties_it(start: Callable) -> None:
-    twin = start()
-    fill(twin)
-    control.reset(twin.home)
-    assert twin.client("s3").list_buckets()["Buckets"] == []
-    assert twin.client("sagemaker").list_model_package_groups()["ModelPackageGroupSummaryList"] == []
-    twin.client("s3").create_bucket(Bucket="new")
-    control.down(twin.home)
-    control.reset(twin.home)
-    assert start(twin.home).client("s3").list_buckets()["Buckets"] == []
-
-
 def test_a_restore_brings_the_snapshot_back(start: Callable) -> None:
     twin = start()
+    with pytest.raises(KitError, match="no snapshot"):
+        control.restore(twin.home)
     before = fill(twin)
     control.snapshot(twin.home)
     s3 = twin.client("s3")
@@ -184,11 +173,6 @@ def test_a_restore_brings_the_snapshot_back(start: Callable) -> None:
     assert read(start(twin.home)) == before
 
 
-def test_without_a_snapshot_there_is_nothing_to_restore(start: Callable) -> None:
-    with pytest.raises(KitError, match="no snapshot"):
-        control.restore(start().home)
-
-
 def test_a_taken_port_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(KitError) as refusal:
         control.up(tmp_path / "home", port=taken.getsockname()[1])
@@ -199,24 +183,9 @@ def taken_port(error: KitError) -> str:
     return error.what.split()[1]
 
 
-def test_a_state_of_another_version_is_told_with_the_way_out(start: Callable, tmp_path: Path) -> None:
-    twin = start(tmp_path / "home")
-    twin.client("s3").create_bucket(Bucket="old")
-    control.down(twin.home)
-    file = twin.home / "state.pickle"
-    file.write_bytes(file.read_bytes().replace(b'"moto": "', b'"moto": "1.', 1))
-    with pytest.raises(KitError) as refusal:
-        control.up(twin.home)
-    assert "was written with" in str(refusal.value)
-    assert f"twins aws reset --home {twin.home}" in str(refusal.value)
-    control.reset(twin.home)
-    assert start(twin.home).client("s3").list_buckets()["Buckets"] == []
-
-
-def test_the_environment_leads_to_the_twin_alone(start: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_leads_to_the_twin_alone(twin: RunningTwin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://elsewhere.example")
-    twin = start()
     environment = control.environment(twin.home)
     assert environment["AWS_ENDPOINT_URL"] == twin.info.url
     assert environment["AWS_PROFILE"] is None

@@ -11,7 +11,7 @@ from twins.tests.support.aws import RunningTwin, await_status, made_config, made
 
 ARN = "arn:aws:sagemaker:us-east-1:000000000000"
 MANIFEST = '{"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "layers": []}'
-QUICK = {"Delay": 0.05, "MaxAttempts": 400}
+QUICK = {"Delay": 0.05, "MaxAttempts": 4000}
 
 
 @pytest.fixture(autouse=True)

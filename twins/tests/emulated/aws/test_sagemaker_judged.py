@@ -15,8 +15,8 @@ from twins.tests.support.aws import RunningTwin, await_status, made_config, made
 
 
 @pytest.fixture(scope="module")
-def twin(start: Callable[..., RunningTwin]) -> RunningTwin:
-    strict = start(judge="strict")
+def twin(borrow: Callable[..., RunningTwin]) -> RunningTwin:
+    strict = borrow(judge="strict")
     strict.client("s3").create_bucket(Bucket="models-of-tests")
     for key in ("models/1/manifest.json", "runs/1/input/data.jsonl"):
         strict.client("s3").put_object(Bucket="models-of-tests", Key=key, Body=b"{}")

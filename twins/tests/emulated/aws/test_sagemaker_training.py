@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError, WaiterError
 from twins.tests.emulated.aws.test_sagemaker_models import ARN, refusal, subset
 from twins.tests.support.aws import RunningTwin, made_role
 
-QUICK = {"Delay": 0.05, "MaxAttempts": 400}
+QUICK = {"Delay": 0.05, "MaxAttempts": 4000}
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +106,8 @@ def test_a_job_that_is_not_there(twin: RunningTwin) -> None:
         )
 
 
-def test_a_job_is_stopped_once(start: Callable[..., RunningTwin]) -> None:
-    twin = start(pace=600)  # it is not over before it is stopped
+def test_a_job_is_stopped_once(borrow: Callable[..., RunningTwin]) -> None:
+    twin = borrow(pace=600)  # it is not over before it is stopped
     sagemaker = twin.client("sagemaker")
     twin.client("s3").create_bucket(Bucket="work-of-tests")
     twin.client("s3").put_object(Bucket="work-of-tests", Key="runs/1/input/data.jsonl", Body=b"{}")

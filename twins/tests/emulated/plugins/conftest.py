@@ -12,6 +12,7 @@ import pytest
 from contract.twins import TWIN_ACCOUNT
 from tests.support.programs import Program
 from tests.support.twin_keys import root_environ, root_keys
+from twins.aws import control
 from twins.plugins.aws.provider import AwsProvider
 from twins.plugins.server import serving
 from twins.tests.support.aws import running_twin
@@ -71,8 +72,8 @@ def plugin(twin: str) -> Iterator[int]:
 
 
 @pytest.fixture
-def make_program(tmp_path: Path, home: Path, twin: str, plugin: int) -> Callable[..., Program]:
-    """Makes projects, each with an empty stack `one`."""
+def make_program(tmp_path: Path, home: Path, twin: str, plugin: int) -> Iterator[Callable[..., Program]]:
+    """Makes projects, each with an empty stack `one`; the twin forgets what they leave."""
     environ = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "PULUMI_"))} | engine_environ()
     environ |= {
         "PULUMI_BACKEND_URL": f"file://{tmp_path}/state?metadata=skip",
@@ -90,4 +91,5 @@ def make_program(tmp_path: Path, home: Path, twin: str, plugin: int) -> Callable
         program.make(text)
         return program
 
-    return make
+    yield make
+    control.reset(home)

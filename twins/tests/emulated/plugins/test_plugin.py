@@ -83,7 +83,6 @@ def test_an_endpoint_that_fails_is_not_in_the_state(make_program: MakeProgram, f
     _ask(program.home, "DELETE", "faults", {})
     program.up()
     assert program.resources()["endpoint"]["id"] == "chatbot"
-    program.pulumi("destroy", "--yes", "--skip-preview")
 
 
 def test_an_interrupted_update_goes_on(make_program: MakeProgram, home: Path) -> None:
@@ -107,7 +106,6 @@ def test_an_interrupted_update_goes_on(make_program: MakeProgram, home: Path) ->
     program.up()
     assert program.changes() == {}
     assert program.resources()["endpoint"]["id"] == "chatbot"
-    program.pulumi("destroy", "--yes", "--skip-preview")
 
 
 def test_what_was_half_made_is_kept_and_mended(make_program: MakeProgram) -> None:
@@ -126,7 +124,6 @@ def test_what_was_half_made_is_kept_and_mended(make_program: MakeProgram) -> Non
     made = program.resources()["budget"]
     program.up(text.format(subscribers="'subscriber_email_addresses': ['models@example.com']"))
     assert program.resources()["budget"]["id"] == made["id"]
-    program.pulumi("destroy", "--yes", "--skip-preview")
 
 
 def test_secrets_stay_secret(make_program: MakeProgram) -> None:
@@ -140,7 +137,6 @@ def test_secrets_stay_secret(make_program: MakeProgram) -> None:
     assert "open sesame" not in program.pulumi("stack", "export")
     attributes = program.client("sns").get_topic_attributes(TopicArn=program.resources()["topic"]["id"])["Attributes"]
     assert attributes["DisplayName"] == "open sesame"
-    program.pulumi("destroy", "--yes", "--skip-preview")
 
 
 def test_the_function_that_the_kit_calls(make_program: MakeProgram) -> None:
@@ -148,7 +144,6 @@ def test_the_function_that_the_kit_calls(make_program: MakeProgram) -> None:
     program.up()
     told = json.loads(program.pulumi("stack", "output", "--json"))
     assert told["pem"].startswith("-----BEGIN PUBLIC KEY-----\n")
-    program.pulumi("destroy", "--yes", "--skip-preview")
 
 
 def test_calls_are_made_with_the_callers_own_credentials(make_program: MakeProgram) -> None:
@@ -166,14 +161,12 @@ def test_throttled_calls_are_made_again(make_program: MakeProgram, fault: Callab
     program = make_program('aws.sns.Topic("topic", opts=own)')
     fault(kind="throttle", service="sns", operation="CreateTopic", times=2)
     program.up()
-    program.pulumi("destroy", "--yes", "--skip-preview")
 
 
 def test_as_an_executable_plugin(make_program: MakeProgram, tmp_path: Path) -> None:
     program = make_program('aws.sns.Topic("topic", opts=own)')
     program.start_plugin_itself(tmp_path / "bin")
     program.up()
-    program.pulumi("destroy", "--yes", "--skip-preview")
     mark = str(tmp_path)
     assert not [p for p in psutil.process_iter() if "twins.plugins.aws" in _words(p) and mark in _environ(p)]
 

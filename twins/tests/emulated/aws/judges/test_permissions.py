@@ -15,8 +15,8 @@ BUCKET = "judged-store"
 
 
 @pytest.fixture(scope="module")
-def twin(start: Callable[..., RunningTwin]) -> RunningTwin:
-    return start(judge="strict")
+def twin(borrow: Callable[..., RunningTwin]) -> RunningTwin:
+    return borrow(judge="strict")
 
 
 @pytest.fixture(scope="module")

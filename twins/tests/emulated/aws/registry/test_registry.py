@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import psutil
 import pytest
 from botocore.exceptions import ClientError
@@ -23,7 +22,7 @@ from twins.aws.registry import registry
 from twins.aws.twin import AccountTwin
 from twins.core import web_identity
 from twins.tests.emulated.aws.services.waiting import eventually
-from twins.tests.support.aws import REGION, RunningTwin, made_role
+from twins.tests.support.aws import REGION, RunningTwin, made_role, session
 
 pytestmark = pytest.mark.skipif(not shutil.which("docker-registry"), reason="no docker-registry on this machine")
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
@@ -102,8 +101,8 @@ def password(ecr: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def twin(start: Callable[..., RunningTwin]) -> RunningTwin:
-    return start(judge="strict")
+def twin(borrow: Callable[..., RunningTwin]) -> RunningTwin:
+    return borrow(judge="strict")
 
 
 @pytest.fixture
@@ -277,8 +276,7 @@ def test_a_token_is_of_one_region(twin: RunningTwin, root: Client) -> None:
 
 
 def twin_client(twin: RunningTwin, region: str) -> Any:
-    session = boto3.Session(region_name=region, **root_keys(twin.home))
-    return closing(session.client("ecr", endpoint_url=twin.info.url))
+    return closing(session(region).client("ecr", endpoint_url=twin.info.url, **root_keys(twin.home)))
 
 
 def test_sagemaker_takes_dockers_manifests_alone(twin: RunningTwin, root: Client, repository: str) -> None:

@@ -14,9 +14,9 @@ TRAIN = "arn:aws:scheduler:::aws-sdk:sagemaker:createTrainingJob"
 
 
 @pytest.fixture(scope="module")
-def strict(start: Callable[..., RunningTwin]) -> RunningTwin:
+def strict(borrow: Callable[..., RunningTwin]) -> RunningTwin:
     """A twin that judges."""
-    return start(judge="strict")
+    return borrow(judge="strict")
 
 
 def test_simulation_of_a_role_is_the_judges_decision(strict: RunningTwin) -> None:

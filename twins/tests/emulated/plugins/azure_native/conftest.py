@@ -77,8 +77,8 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureTwin]:
 
 
 @pytest.fixture
-def make_program(tmp_path: Path, azure: AzureTwin) -> Callable[..., Program]:
-    """Makes projects, each with an empty stack `one`."""
+def make_program(tmp_path: Path, azure: AzureTwin) -> Iterator[Callable[..., Program]]:
+    """Makes projects, each with an empty stack `one`; the twin forgets what they leave."""
     environ = dict(azure.environ) | engine_environ()
     environ |= {
         "PULUMI_BACKEND_URL": f"file://{tmp_path}/state?metadata=skip",
@@ -91,7 +91,8 @@ def make_program(tmp_path: Path, azure: AzureTwin) -> Callable[..., Program]:
         program.make(text)
         return program
 
-    return make
+    yield make
+    control.reset(azure.home)
 
 
 @pytest.fixture

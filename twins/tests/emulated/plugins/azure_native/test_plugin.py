@@ -143,7 +143,6 @@ def test_what_was_half_made_is_kept_and_mended(make_program: MakeProgram, fault:
     assert half["outputs"]["provisioningState"] == "Failed"
     program.up()
     assert "initErrors" not in program.resources()["store"]
-    program.pulumi("destroy", "--yes", "--skip-preview")
 
 
 def test_an_interrupted_update_goes_on(make_program: MakeProgram, azure: Any) -> None:
@@ -170,23 +169,18 @@ def test_an_interrupted_update_goes_on(make_program: MakeProgram, azure: Any) ->
     program.pulumi("refresh", "--yes", "--skip-preview")
     program.up()
     assert program.changes() == {}
-    # What the killed call began goes on, and nothing else may be begun meanwhile.
-    wait_until(lambda: azure.arm("GET", logs, "2023-09-01")["properties"]["provisioningState"] == "Succeeded")
-    program.pulumi("destroy", "--yes", "--skip-preview")
 
 
 def test_as_an_executable_plugin(make_program: MakeProgram, tmp_path: Path) -> None:
     program = make_program('azure.resources.ResourceGroup("group", location="westeurope")')
     program.start_plugin_itself(tmp_path / "bin")
     program.up()
-    program.pulumi("destroy", "--yes", "--skip-preview")
 
 
 def test_throttled_calls_are_made_again(make_program: MakeProgram, fault: Callable[..., None]) -> None:
     program = make_program('azure.resources.ResourceGroup("group", location="westeurope")')
     fault(kind="throttle", service="Microsoft.Resources", operation="*", times=2)
     program.up()
-    program.pulumi("destroy", "--yes", "--skip-preview")
 
 
 def test_the_programs_own_provider_is_used(make_program: MakeProgram) -> None:
@@ -198,7 +192,6 @@ def test_the_programs_own_provider_is_used(make_program: MakeProgram) -> None:
     assert "authentication failed" in program.up(refused=True)
     program.up(text.format(secret=program.environ["ARM_CLIENT_SECRET"]))
     assert program.resources()["group"]["outputs"]["location"] == "northeurope"
-    program.pulumi("destroy", "--yes", "--skip-preview")
 
 
 def test_subscriptions_of_others_are_not_touched(make_program: MakeProgram) -> None:
@@ -233,7 +226,6 @@ def test_changes_below_a_property_are_ignored_alone(make_program: MakeProgram) -
     program.up()
     properties = program.resources()["vault"]["outputs"]["properties"]
     assert (properties["softDeleteRetentionInDays"], properties["publicNetworkAccess"]) == (7, "disabled")
-    program.pulumi("destroy", "--yes", "--skip-preview")
 
 
 def wait_until(told: Callable[[], bool], seconds: float = 120.0) -> None:

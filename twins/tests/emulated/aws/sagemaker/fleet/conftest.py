@@ -12,9 +12,9 @@ from twins.tests.support.aws_fleet import Cloud, Load
 
 
 @pytest.fixture(scope="module")
-def cloud(start: Callable[..., RunningTwin], tmp_path_factory: pytest.TempPathFactory) -> Cloud:
+def cloud(borrow: Callable[..., RunningTwin], tmp_path_factory: pytest.TempPathFactory) -> Cloud:
     """One twin for this file."""
-    twin = start(pace=0.2, containers="run")
+    twin = borrow(containers="run")
     return Cloud(twin, build(echo_source(tmp_path_factory.mktemp("echo"))), made_role(twin, "serving"))
 
 
@@ -22,6 +22,7 @@ def cloud(start: Callable[..., RunningTwin], tmp_path_factory: pytest.TempPathFa
 def _no_leftovers(cloud: Cloud) -> Iterator[None]:
     yield
     cloud.twin.ask("DELETE", "faults")
+    cloud.pace(0.2)
     for name in list(cloud.endpoints):
         await_status(cloud.twin, name, "InService", "Failed")
         cloud.sagemaker.delete_endpoint(EndpointName=name)

@@ -36,7 +36,7 @@ def test_a_crashed_container_comes_back_while_the_others_serve(cloud: Cloud) -> 
 def test_a_killed_twin_finds_its_containers_and_its_update_again(cloud: Cloud) -> None:
     cloud.create("survivor", cloud.of_version("1", count=2))
     pids = {each["pid"] for each in cloud.instances("survivor")}
-    cloud.twin.ask("PUT", "settings", {"pace": 600})
+    cloud.pace(600)
     cloud.sagemaker.update_endpoint(
         EndpointName="survivor", EndpointConfigName=cloud.of_version("2"), DeploymentConfig=blue_green(wait=60)
     )
@@ -50,11 +50,11 @@ def test_a_killed_twin_finds_its_containers_and_its_update_again(cloud: Cloud) -
     os.kill(int((cloud.twin.home / "hosting/supervisord.pid").read_text()), signal.SIGKILL)
     until(lambda: all(each["restarts"] and each["state"] == "in service" for each in cloud.instances("survivor")))
     assert cloud.ask("survivor")["text"] == "1"
-    cloud.twin.ask("PUT", "settings", {"pace": 2})
+    cloud.pace(2)
     found = await_status(cloud.twin, "survivor", "InService")
     assert "FailureReason" not in found
     until(lambda: len(cloud.instances("survivor")) == 1)
-    cloud.twin.ask("PUT", "settings", {"pace": 0.2})
+    cloud.pace(0.2)
     assert cloud.ask("survivor")["text"] == "2"
 
 

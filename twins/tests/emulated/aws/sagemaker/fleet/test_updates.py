@@ -59,14 +59,19 @@ def test_a_canary_goes_back_on_an_alarm(cloud: Cloud, load: Callable[[str], Load
     running = load("watched")
     policy = blue_green("CANARY", 3600, CanarySize={"Type": "INSTANCE_COUNT", "Value": 1})
     config = cloud.of_version("2", count=2)
+    cloud.pace(1)
     cloud.sagemaker.update_endpoint(
         EndpointName="watched", EndpointConfigName=config, DeploymentConfig=policy | rollback
     )
+    until(lambda: running.saw("2", 1))
+    cloud.pace(10)  # it bakes for two minutes from now on, however slowly the clients ask
     until(lambda: running.saw("2", 20))
     share = running.answers[running.answers.index("2") :]
     assert 0.3 < share.count("2") / len(share) < 0.7
     datum = {"MetricName": "Fine", "Value": 0.0}
     cloud.twin.client("cloudwatch").put_metric_data(Namespace="Tests", MetricData=[datum])
+    await_status(cloud.twin, "watched", "RollingBack")
+    cloud.pace(0.2)
     found = await_status(cloud.twin, "watched", "InService")
     assert "canary-alarm" in found["FailureReason"]
     running.stop()
@@ -85,7 +90,9 @@ def test_the_quality_that_a_container_logs_rolls_its_update_back(cloud: Cloud, l
     rollback = cloud.alarm("quality-alarm", Namespace="Tests", MetricName="Quality")
     running = load("judged")
     bad = cloud.of_version("2", SAYS=json.dumps({"event": "quality", "score": 0.25}))
-    found = cloud.update("judged", bad, **blue_green(wait=300), **rollback)
+    cloud.pace(2)  # a bake of 24 s, which ends as soon as the line is there
+    found = cloud.update("judged", bad, **blue_green(wait=3600), **rollback)
+    cloud.pace(0.2)
     assert "quality-alarm" in found["FailureReason"]
     running.stop()
     assert cloud.ask("judged")["text"] == "1"

@@ -27,8 +27,8 @@ from twins.tests.support.aws_jobs import (
 
 
 @pytest.fixture(scope="module")
-def twin(start: Callable[..., RunningTwin]) -> RunningTwin:
-    found = start(containers="run", pace=0.1)
+def twin(borrow: Callable[..., RunningTwin]) -> RunningTwin:
+    found = borrow(containers="run", pace=0.1)
     prepare(found)
     return found
 
