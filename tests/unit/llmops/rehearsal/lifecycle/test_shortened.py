@@ -19,7 +19,7 @@ ANY = Golden(messages=[Message(role="user", content="Hi")])
 
 
 @dataclass
-class Stage:
+class RecordingStage:
     """A version, and the commands that were run."""
 
     folder: Path
@@ -47,24 +47,24 @@ class Stage:
 
 def test_a_shortened_version_that_fails_its_gate_is_refused_and_then_taken_by_force(tmp_path: Path) -> None:
     failed = {"gate": GateResult(passed=False, reasons=["score 0.1"])}
-    stage: Any = Stage(tmp_path, 12, failed)
+    stage: Any = RecordingStage(tmp_path, 12, failed)
     assert first_model.gate(stage).facts == {"passed": False}
     assert ("promote", "chat@1", "--endpoint", "assistant", "3") in stage.ran
     promote_version(stage, "chat@1")
     assert stage.ran[-1][-3:] == ("--force", "--reason", "rehearsed after 12 steps")
-    whole: Any = Stage(tmp_path, 0, failed)
+    whole: Any = RecordingStage(tmp_path, 0, failed)
     with pytest.raises(KitError, match="the gate was not passed"):
         first_model.gate(whole)
 
 
 def test_a_version_that_passes_is_promoted_without_force(tmp_path: Path) -> None:
-    stage: Any = Stage(tmp_path, 12, {"gate": GateResult(passed=True, reasons=[])})
+    stage: Any = RecordingStage(tmp_path, 12, {"gate": GateResult(passed=True, reasons=[])})
     assert first_model.gate(stage).facts == {"passed": True}
     promote_version(stage, "chat@1")
     assert "--force" not in stage.ran[-1]
 
 
 def test_no_worse_version_is_made_where_nothing_would_tell_it(tmp_path: Path) -> None:
-    stage: Any = Stage(tmp_path, 0, {"golden": [ANY]})
+    stage: Any = RecordingStage(tmp_path, 0, {"golden": [ANY]})
     assert "none of the version's golden prompts" in day_two.bad_version(stage).skipped
     assert stage.ran == []
