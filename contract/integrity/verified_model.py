@@ -71,7 +71,7 @@ class VerifiedVersion:
         manifest, sha256 = verify_manifest(folder, public_key, expected_sha256)
         check_names(folder, manifest.files)
         first = early(manifest) if early else Early((), lambda _: None)
-        files = _Files(folder, manifest.files, report)
+        files = _Opened(folder, manifest.files, report)
         try:
             files.open()
             files.verify(first.names)
@@ -110,7 +110,7 @@ class VerifiedVersion:
         self.handles = {}
 
 
-class _Files:
+class _Opened:
     """Files that are opened, then verified some at a time."""
 
     def __init__(

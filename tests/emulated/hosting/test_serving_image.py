@@ -20,7 +20,7 @@ from hosting.host import Host
 from hosting.images import build
 from hosting.spec import EndpointSpec, EndpointState
 from tests.support.models import copy_model, tiny_encoder, tiny_model
-from tests.support.serving import API_KEY, sign_version, until
+from tests.support.serving import API_KEY, sign_version
 
 
 @pytest.fixture(scope="module")
@@ -194,27 +194,26 @@ def test_an_embedding_version_takes_the_place_of_another_without_a_lost_answer(
         named = {"LLMOPS_MODEL_SHA256": sign_version(version, tmp_path), "LLMOPS_MODEL_NAME": f"encoder@{number}"}
         return chatbot.model_copy(update={"folders": folders, "environ": chatbot.environ | named})
 
-    state, answers, stop = host.apply(spec(1)), list[tuple[str, int]](), threading.Event()
+    state, stop = host.apply(spec(1)), threading.Event()
+    client = OpenAI(base_url=f"{state.url}/v1", api_key=API_KEY, max_retries=0, timeout=600)
 
-    def ask() -> None:
-        with OpenAI(base_url=f"{state.url}/v1", api_key=API_KEY, max_retries=0, timeout=600) as client:
-            while not stop.is_set():
-                answer = client.embeddings.create(model="encoder", input="a red fox runs .")
-                answers.append((answer.model, len(answer.data[0].embedding)))
+    def ask() -> tuple[str, int]:
+        answer = client.embeddings.create(model="encoder", input="a red fox runs .")
+        return answer.model, len(answer.data[0].embedding)
 
-    with ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(ask)
+    def keep_asking() -> None:
+        while not stop.is_set():
+            assert ask()[1] == 32
+
+    with client, ThreadPoolExecutor(1) as pool:
+        assert ask() == ("encoder@1", 32)
+        asking = pool.submit(keep_asking)
         try:
             host.apply(spec(2))
         finally:
             stop.set()
         asking.result()  # raises: an answer was lost
-        stop.clear()
-        last = pool.submit(ask)
-        until(lambda: answers[-1] == ("encoder@2", 32) or last.done())
-        stop.set()
-        last.result()
-    assert answers[0] == ("encoder@1", 32)
+        assert ask() == ("encoder@2", 32)
 
 
 def test_a_changed_model_is_refused_with_the_servers_own_words(
