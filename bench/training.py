@@ -91,12 +91,11 @@ def kit(base: Path, rows: Path, options: Training, finetune: Any) -> tuple[list[
 def trl(base: Path, rows: Path, options: Training) -> tuple[list[float], list[float]]:
     """The same of TRL's SFTTrainer."""
     from datasets import Dataset
-    from peft.tuners.tuners_utils import BaseTunerLayer
     from transformers import TrainerCallback
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    from training.adapters import build_model
+    from training.adapters import build_model, set_input_casts
     from training.devices import best_device
     from training.examples import load_examples
     from training.weights import load_tokenizer
@@ -116,9 +115,7 @@ def trl(base: Path, rows: Path, options: Training) -> tuple[list[float], list[fl
             for s in sequences
         ]
         model = build_model(base, options, "f32", best_device())
-        for layer in model.modules():
-            if isinstance(layer, BaseTunerLayer):
-                layer.cast_input_dtype_enabled = True  # peft's default, which the kit changes
+        set_input_casts(model, True)  # peft's default, which the kit changes
         trainer: Any = SFTTrainer(
             model=model,
             args=SFTConfig(

@@ -41,7 +41,6 @@ def with_adapter(model: Any, options: Training) -> Any:
     With weights in bf16, the model must be called under autocast: adapters take their inputs as they are.
     """
     from peft import LoraConfig, get_peft_model
-    from peft.tuners.tuners_utils import BaseTunerLayer
 
     lora = options.lora
     adapted = get_peft_model(
@@ -54,11 +53,19 @@ def with_adapter(model: Any, options: Training) -> Any:
             task_type="CAUSAL_LM",
         ),
     )
-    for layer in adapted.modules():
-        if isinstance(layer, BaseTunerLayer):
-            # By default peft widens each input to f32, which autocast narrows again: two copies, and one is kept.
-            layer.cast_input_dtype_enabled = False
+    set_input_casts(adapted, False)
     return adapted
+
+
+def set_input_casts(adapted: Any, on: bool) -> None:
+    """Sets whether adapters cast their inputs to their weights' type. By default peft widens each input to f32, which
+    autocast narrows again: two copies, of which one is kept for the backward pass.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers: list[Any] = [layer for layer in adapted.modules() if isinstance(layer, BaseTunerLayer)]
+    for layer in layers:
+        layer.cast_input_dtype_enabled = on
 
 
 def empty_model(config: Any, dtype: Any) -> Any:

@@ -3,11 +3,10 @@
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from contract.documents.recipe_training import Training
-from training.adapters import with_adapter
+from training.adapters import set_input_casts, with_adapter
 
 
 def test_adapters_take_inputs_as_they_are_and_learn_the_same() -> None:
@@ -37,9 +36,7 @@ def test_adapters_take_inputs_as_they_are_and_learn_the_same() -> None:
         return set(seen), list(torch.autograd.grad(loss, trained))
 
     ours, learned = gradients()
-    for layer in model.modules():
-        if isinstance(layer, BaseTunerLayer):
-            layer.cast_input_dtype_enabled = True  # peft's default
+    set_input_casts(model, True)
     widened, as_peft_learns = gradients()
     assert (ours, widened) == ({torch.bfloat16}, {torch.float32})
     assert all(map(torch.equal, learned, as_peft_learns))

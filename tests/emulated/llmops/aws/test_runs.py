@@ -69,7 +69,7 @@ def jobs(platform: AwsPlatform) -> list[str]:
 
 def small(platform: AwsPlatform, recipe: Path, machines: dict[str, Any]) -> KitError:
     with pytest.raises(KitError) as caught:
-        _start(platform, recipe, machines, again=False)
+        _start(platform, recipe, machines, again=False, collected=None)
     return caught.value
 
 
