@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -9,6 +10,7 @@ from contract.documents.recipe_training import Training
 from training.adapters import set_input_casts, with_adapter
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # peft asks for it
 def test_adapters_take_inputs_as_they_are_and_learn_the_same() -> None:
     torch.manual_seed(0)
     config = LlamaConfig(
