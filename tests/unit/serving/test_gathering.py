@@ -13,7 +13,7 @@ def _request(number: int) -> dict[str, Any]:
 def test_requests_that_arrive_together_are_sent_together_and_a_lone_one_soon() -> None:
     async def run() -> None:
         sent: list[list[dict[str, Any]]] = []
-        gathering = Gathering(sent.append)
+        gathering = Gathering(sent.append, longest_seconds=60)
         gathering.add(0, _request(0), 10, running=1)
         for number in (1, 2, 3):  # each needs a few rounds of the loop from its arrival to its tokens
             for _ in range(50):
@@ -39,5 +39,17 @@ def test_requests_that_arrive_together_are_sent_together_and_a_lone_one_soon() -
         for _ in range(500):
             await asyncio.sleep(0)
         assert len(sent) == 3, "nothing is left to send"
+
+    asyncio.run(run())
+
+
+def test_a_request_does_not_wait_for_rounds_that_take_long() -> None:
+    async def run() -> None:
+        sent: list[list[dict[str, Any]]] = []
+        Gathering(sent.append, longest_seconds=0).add(0, _request(0), 10, running=1)
+        assert not sent, "others may come in this round"
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert sent == [[_request(0)]]
 
     asyncio.run(run())
