@@ -33,13 +33,15 @@ def gradients(model: Any, batch: Any) -> list[torch.Tensor]:
     """Of the trained weights."""
     model.train()
     model.zero_grad()
-    TokenLoss().total(model, batch).backward()
+    with torch.autocast("cpu", torch.bfloat16):  # as the trainer
+        loss = TokenLoss().total(model, batch)
+    loss.backward()
     return [p.grad.clone() for p in model.parameters() if p.requires_grad]
 
 
 def evaluate(model: Any, batch: Any) -> None:
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         TokenLoss().total(model, batch)
 
 
