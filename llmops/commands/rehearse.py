@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 
 _LIVE = "On a real account"
 Steps = Annotated[list[str] | None, typer.Option(help="Run this step and those it needs. Repeatable.", metavar="STEP")]
+Recipe = Annotated[
+    Path | None,
+    typer.Option(help="Recipe of this project to train. Default: recipes/rehearsal.yaml.", metavar="RECIPE"),
+]
+Shortened = Annotated[
+    int | None,
+    typer.Option(
+        help="Shorten the recipe to this many optimizer steps: its way is rehearsed then, not its quality.",
+        min=2,
+        metavar="N",
+    ),
+]
 Faults = Annotated[list[str] | None, typer.Option(help="Inject this fault. Repeatable.", metavar="NAME")]
 Removed = Annotated[
     list[str] | None,
@@ -48,18 +60,8 @@ def rehearse(
             help=f"Cloud of the twin, or with --live of the account: {' or '.join(cloud_names())}.", metavar="CLOUD"
         ),
     ],
-    recipe: Annotated[
-        Path | None,
-        typer.Option(help="Recipe of this project to train. Default: recipes/rehearsal.yaml.", metavar="RECIPE"),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Shorten the recipe to this many optimizer steps: its way is rehearsed then, not its quality.",
-            min=2,
-            metavar="N",
-        ),
-    ] = None,
+    recipe: Recipe = None,
+    steps: Shortened = None,
     only: Steps = None,
     fault: Faults = None,
     without: Removed = None,

@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from llmops.plan.training import RunCost
     from llmops.platforms.platform import Platform, Run
 
+RecipeFile = Annotated[Path | None, typer.Argument(help="File of the recipe.", metavar="RECIPE")]
+InstanceType = Annotated[
+    str, typer.Option(help="Instance type of this run. Default: that of `jobs` in the stack file (cloud).")
+]
+Collected = Annotated[
+    Path | None,
+    typer.Option(help="Train on this folder of `llmops data collect` as it is; ask no source.", metavar="FOLDER"),
+]
+Check = Annotated[
+    bool, typer.Option("--check", help="Say what machines it fits on, how long and for how much; start nothing.")
+]
+
 
 def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Runs and models")(train)
@@ -23,22 +35,15 @@ def register(app: typer.Typer) -> None:
 
 def train(
     context: typer.Context,
-    recipe: Annotated[Path | None, typer.Argument(help="File of the recipe.", metavar="RECIPE")] = None,
+    recipe: RecipeFile = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Start the run and return.")] = False,
     resume: Annotated[str, typer.Option(help="Resume this run from its last checkpoint.", metavar="RUN")] = "",
     again: Annotated[bool, typer.Option("--again", help="Train even if a run with the same inputs exists.")] = False,
-    instance_type: Annotated[
-        str, typer.Option(help="Instance type of this run. Default: that of `jobs` in the stack file (cloud).")
-    ] = "",
+    instance_type: InstanceType = "",
     instances: Annotated[int | None, typer.Option(help="Number of instances of this run (cloud).", min=1)] = None,
     spot: Annotated[bool | None, typer.Option(help="Use spot capacity for this run (cloud).")] = None,
-    collected: Annotated[
-        Path | None,
-        typer.Option(help="Train on this folder of `llmops data collect` as it is; ask no source.", metavar="FOLDER"),
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Say what machines it fits on, how long and for how much; start nothing.")
-    ] = False,
+    collected: Collected = None,
+    check: Check = False,
     as_json: Json = False,
 ) -> None:
     """Run a recipe: prepare data, train, evaluate, sign and store a model version.
