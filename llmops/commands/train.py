@@ -72,13 +72,13 @@ def train(
     here: Context = context.obj
     if (recipe is None) == (not resume):
         raise typer.BadParameter("give a recipe, or --resume RUN", param_hint="RECIPE")
-    asked = {"instance_type": instance_type or None, "instances": instances, "spot": spot}
-    machines = {name: value for name, value in asked.items() if value is not None}
+    machines = _named(instance_type=instance_type or None, instances=instances, spot=spot)
     if check:
+        from llmops.commands.train_check import check_recipe
+
         if recipe is None or detach or again or collected:
             words = "goes with a recipe, and not with --detach, --again or --collected"
             raise typer.BadParameter(words, param_hint="--check")
-        from llmops.commands.train_check import check_recipe
 
         check_recipe(here, here.cwd / recipe, machines, as_json)
         return
@@ -94,6 +94,11 @@ def train(
         _print_started(run_id, cost, as_json)
     else:
         _finish(here.platform, run_id, cost, as_json)
+
+
+def _named(**asked: Any) -> dict[str, Any]:
+    """Returns the options that were given."""
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _finish(platform: "Platform", run_id: str, cost: "RunCost | None", as_json: bool) -> None:
