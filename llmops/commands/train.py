@@ -85,8 +85,7 @@ def train(
     if recipe is None and collected:
         raise typer.BadParameter("goes with a recipe: a run that is resumed has its data", param_hint="--collected")
     if recipe is not None:
-        folder = here.cwd / collected if collected else None
-        run_id, cost = _start(here.platform, here.cwd / recipe, machines, again, folder)
+        run_id, cost = _start(here.platform, here.cwd / recipe, machines, again, collected and here.cwd / collected)
     else:
         run = find_run(here.platform, resume)
         run_id, cost = run.spec.id, _go_on(here.platform, run, "asked for", machines)
