@@ -56,7 +56,7 @@ def ask_openai(url: str, key: str, model: str, question: str) -> dict[str, Any]:
     calls: list[list[Any]] = []
     for _ in range(STEPS):
         answer = client.chat.completions.create(
-            model=model, messages=messages, tools=tools, temperature=0, max_tokens=64
+            model=model, messages=messages, tools=tools, temperature=0, max_tokens=128
         )
         message = answer.choices[0].message
         messages.append(message)
@@ -76,7 +76,7 @@ def ask_langchain(url: str, key: str, model: str, question: str) -> dict[str, An
     from langchain_core.tools import tool  # pyright: ignore[reportMissingImports]
     from langchain_openai import ChatOpenAI  # pyright: ignore[reportMissingImports]
 
-    chat = ChatOpenAI(base_url=url, api_key=key, model=model, temperature=0, max_tokens=64, max_retries=0, timeout=600)
+    chat = ChatOpenAI(base_url=url, api_key=key, model=model, temperature=0, max_tokens=128, max_retries=0, timeout=600)
     tools = [tool(function, parse_docstring=True) for function in FUNCTIONS.values()]
     agent = create_agent(chat, tools, system_prompt=SYSTEM)
     asked = {"messages": [{"role": "user", "content": question}]}
