@@ -33,7 +33,7 @@ def resident() -> int:
 
 def train(model: Any, length: int) -> None:
     """Take the gradients of two equal rows of random tokens, of which the last 32 are learned."""
-    ids = np.random.default_rng(length).integers(_VOCABULARY, size=length)
+    ids = np.random.default_rng(length).integers(_VOCABULARY, size=length, dtype=np.int32)
     row = Example([Encoded(ids, np.arange(length) >= length - 32)], 1)
     with torch.autocast("cpu", torch.bfloat16):
         loss = TokenLoss().total(model, Collator(0)([row, row]))
