@@ -81,9 +81,9 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 _LLAMA, _GEMMA = "Llama Community License, gated", "Gemma Terms of Use, gated"
 
-# Llama 3.1 8B and Qwen 2.5 7B: tests/data. Gemma 2, Phi 3 and SmolLM3: the defaults of transformers' configurations,
-# which are those of the published models. Others: copies of the published config.json in public repositories. The
-# numbers of parameters equal those of KerasHub's presets, where it has the model (it counts Llama 3.2's tied head too).
+# Llama 3.1 8B and Qwen 2.5 7B: tests/data. Gemma 2, Phi 3 and SmolLM3: the defaults of transformers' configurations.
+# Llama 3.2, Qwen 3, Mistral and Gemma 3: copies of the published config.json in public repositories. No copy of Phi 4's
+# and SmolLM2's was at hand: of theirs, the number of parameters alone was compared.
 _LLAMA_8B = ModelSizes(8_030_261_248, 32, 4096, 14336, 32, 8, 128, 128256)
 _LLAMA_1B = ModelSizes(1_235_814_400, 16, 2048, 8192, 32, 8, 64, 128256, tied=True)
 _QWEN_2_7B = ModelSizes(7_615_616_512, 28, 3584, 18944, 28, 4, 128, 152064)

@@ -32,7 +32,7 @@ def guard(loss: float, grad_norm: float, before: list[float], step: int) -> None
     fix = "lower training.learning_rate, or add training.warmup_steps; the checkpoints before this step are sound"
     if not math.isfinite(loss) or not math.isfinite(grad_norm):
         raise DivergedError(f"loss {loss}, gradient norm {grad_norm}", where=f"training step {step}", fix=fix)
-    losses = [*before, loss][-LOSSES_BEFORE - 1 :]
+    losses = [*before[-LOSSES_BEFORE:], loss]
     if len(losses) <= LOSSES_BEFORE:
         return
     usual = statistics.median(losses[:SPIKE_WINDOW])
