@@ -1,7 +1,7 @@
 """ModelManifest: a model version's manifest.json; its sha256 is the version's identity."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,6 +16,7 @@ from contract.errors import KitError
 from contract.integrity.digest import sha256_bytes
 from contract.integrity.object_keys import Key
 from contract.names import Name
+from contract.tool_calls import ParsedCall, equal_calls, parse_call
 
 Task = Literal["text-generation", "token-classification", "feature-extraction", "translation-scoring"]
 """The hub's names of what a model does: it generates answers, gives each token a label, such as PER for a name, or
@@ -199,6 +200,14 @@ class Golden(Part):
     def is_telling(self) -> bool:
         """Whether it tells a right answer from a wrong one."""
         return bool(self.expect or self.calls)
+
+    def is_called_by(self, made: Sequence[tuple[str, str]]) -> bool:
+        """Returns whether an answer's calls, names and arguments as JSON, are the expected ones."""
+        wanted = [ParsedCall(call.name, call.arguments) for call in self.calls]
+        try:
+            return equal_calls([parse_call(*call) for call in made], wanted, self.tools)
+        except ValueError:  # arguments that are no JSON
+            return False
 
 
 Pooling = Literal["mean", "cls", "last"]

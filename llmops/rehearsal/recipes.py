@@ -8,7 +8,6 @@ from contract.documents.model import Golden, ModelManifest
 from contract.documents.recipe import Recipe
 from contract.documents.recipe_training import Training
 from contract.errors import KitError
-from contract.tool_calls import ParsedCall, equal_calls, parse_call
 from llmops.stacks.project import Project
 from training.scoring import ANY_ANSWER
 
@@ -94,12 +93,8 @@ def is_right(golden: Golden, message: Mapping[str, Any]) -> bool:
     either, whether there is an answer.
     """
     if golden.calls:
-        wanted = [ParsedCall(call.name, call.arguments) for call in golden.calls]
-        made = [each["function"] for each in message.get("tool_calls") or ()]
-        try:
-            return equal_calls([parse_call(each["name"], each["arguments"]) for each in made], wanted, golden.tools)
-        except ValueError:  # the arguments are no JSON
-            return False
+        made = (each["function"] for each in message.get("tool_calls") or ())
+        return golden.is_called_by([(each["name"], each["arguments"]) for each in made])
     answer = (message.get("content") or "").casefold()
     return bool(answer) and all(any(a.casefold() in answer for a in each.split("|")) for each in golden.expect)
 
