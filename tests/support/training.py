@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,11 @@ def start_job(folders: TrainingFolders, *command: str, **popen: Any) -> subproce
         text=True,
         **popen,
     )
+
+
+def interrupted(beginning: str, number: signal.Signals, python: str = "") -> list[str]:
+    """The first words of a command that runs a module which gets a signal at its line that begins so."""
+    return [python or training_python(), "-m", "tests.support.interrupted", beginning, str(int(number))]
 
 
 def run_script(script: Path, *arguments: object, python: str = "") -> list[str]:

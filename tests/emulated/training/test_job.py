@@ -6,7 +6,6 @@ import resource
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from contract.documents.recipe_evaluation import Judge, Suite
 from contract.integrity.digest import check_folder, file_entries
 from contract.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD, TrainingFolders
 from tests.support.models import tiny_model
-from tests.support.training import make_container, start_job, tiny_recipe, write_rows
+from tests.support.training import interrupted, make_container, start_job, tiny_recipe, write_rows
 
 STEPS = 12
 
@@ -64,23 +63,12 @@ def _bytes_of(folders: TrainingFolders) -> dict[str, FileEntry]:
     return file_entries(folders.model, (MANIFEST, METRICS))  # which have times
 
 
-def lines_until(job: subprocess.Popen[str], beginning: str) -> Iterator[str]:
-    """The job's lines up to one that begins so."""
-    assert job.stdout
-    for line in job.stdout:
-        yield line.rstrip("\n")
-        if line.startswith(beginning):
-            return
-    raise AssertionError(f"no line began with {beginning!r}: {job.stderr and job.stderr.read()[-3000:]}")
-
-
 def interrupt(folders: TrainingFolders, beginning: str, number: signal.Signals = signal.SIGKILL) -> list[str]:
-    """Start the job and send it a signal at a line."""
-    with start_job(folders) as job:
-        lines = list(lines_until(job, beginning))
-        job.send_signal(number)
-        assert job.stdout
-        lines += job.stdout.read().splitlines()
+    """Start the job, which gets a signal at a line; its lines."""
+    with start_job(folders, *interrupted(beginning, number), "training", "train") as job:
+        output, errors = job.communicate(timeout=600)
+    lines = output.splitlines()
+    assert any(line.startswith(beginning) for line in lines), errors[-3000:]
     assert job.returncode == (143 if number == signal.SIGTERM else -number)
     return lines
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,18 @@ def trusting(principal: dict[str, Any]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
+@pytest.fixture
+def session() -> Iterator[type[Session]]:
+    """boto3's Session, whose clients are closed at the end of the test."""
+    with ExitStack() as opened:
+
+        class Closed(Session):
+            def client(self, *args: Any, **options: Any) -> Any:
+                return opened.enter_context(closing(super().client(*args, **options)))
+
+        yield Closed
+
+
 def refused(call: Any, **arguments: Any) -> None:
     with pytest.raises(ClientError, match=r"AccessDenied|not authorized"):
         call(**arguments)
@@ -205,10 +218,10 @@ def admin(clients: AwsClients) -> Iterator[str]:
 
 @pytest.mark.vulnerability(2)
 def test_vulnerability_2_a_bounded_role_of_the_deployers_making_becomes_nobody_else(
-    clients: AwsClients, made: Bootstrapped, admin: str
+    clients: AwsClients, made: Bootstrapped, admin: str, session: type[Session]
 ) -> None:
     """The way that was out: a bounded role that may do everything rewrites an administrator's trust, and takes it."""
-    deploy = Session(*take(clients, made.roles["deploy"], MAIN).values())
+    deploy = session(*take(clients, made.roles["deploy"], MAIN).values())
     iam, path, bound = deploy.client("iam"), made.names.role_path, made.names.boundary_arn
     role: dict[str, Any] = {"RoleName": "llmops-ci-escape", "AssumeRolePolicyDocument": trusting({"AWS": "*"})}
     refused(iam.create_role, **role, Path=path)
@@ -223,7 +236,7 @@ def test_vulnerability_2_a_bounded_role_of_the_deployers_making_becomes_nobody_e
             deploy.client("sts").assume_role, RoleArn=escape, RoleSessionName="attacker"
         )  # SageMaker does, for a job
         taken = clients("sts").assume_role(RoleArn=escape, RoleSessionName="attacker")["Credentials"]
-        bounded = Session(taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"])
+        bounded = session(taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"])
         _leaves_nothing(bounded, made, admin)
         refused(
             bounded.client("iam").create_role, **role | {"RoleName": "second"}, Path=path, PermissionsBoundary=bound
@@ -263,7 +276,7 @@ def _leaves_nothing(session: Session, made: Bootstrapped, admin: str) -> None:
 
 @pytest.mark.vulnerability(12)
 def test_vulnerability_12_the_deploy_role_signs_nothing_and_touches_no_keys_of_others(
-    clients: AwsClients, made: Bootstrapped
+    clients: AwsClients, made: Bootstrapped, session: type[Session]
 ) -> None:
     kms = clients("kms")
     signs = {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}
@@ -272,14 +285,14 @@ def test_vulnerability_12_the_deploy_role_signs_nothing_and_touches_no_keys_of_o
     kms.create_alias(AliasName="alias/payroll", TargetKeyId=theirs)
     digest = {"Message": b"0" * 32, "MessageType": "DIGEST", "SigningAlgorithm": "ECDSA_SHA_256"}
 
-    deploy = Session(*take(clients, made.roles["deploy"], MAIN).values()).client("kms")
+    deploy = session(*take(clients, made.roles["deploy"], MAIN).values()).client("kms")
     refused(deploy.sign, KeyId=ours, **digest)
     refused(deploy.put_key_policy, KeyId=ours, PolicyName="default", Policy=EVERYTHING)
     refused(deploy.create_grant, KeyId=ours, GranteePrincipal=made.roles["deploy"], Operations=["Sign"])
     refused(deploy.tag_resource, KeyId=theirs, Tags=[{"TagKey": "llmops:project", "TagValue": "llmops"}])
     refused(deploy.encrypt, KeyId=theirs, Plaintext=b"x")
 
-    promote = Session(*take(clients, made.roles["promote"], PROMOTE).values()).client("kms")
+    promote = session(*take(clients, made.roles["promote"], PROMOTE).values()).client("kms")
     assert promote.sign(KeyId=ours, **digest)["Signature"]
     refused(promote.schedule_key_deletion, KeyId=ours)
     kms.delete_alias(AliasName="alias/payroll")
