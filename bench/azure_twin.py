@@ -19,8 +19,8 @@ from bench.twin import compare_streams, rehearse
 from contract.documents.outputs import StackOutputs
 from hosting import images
 from llmops.platforms.registry import open_platform
-from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
-from tests.support.models import base_model, copy_model
+from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
+from tests.support.tiny_models.models import base_model, copy_model
 from twins.azure import control
 
 _KIT = Path(__file__).resolve().parents[1]

@@ -29,8 +29,8 @@ import psutil
 
 from bench.serving import STREAMS, Client, prompts_for
 from hosting.ports import choose_port
-from tests.support.models import BASE_ALIAS, base_model, copy_model
-from tests.support.serving import API_KEY, ServingProcess, sign_version
+from tests.support.servers.serving import API_KEY, ServingProcess, sign_version
+from tests.support.tiny_models.models import BASE_ALIAS, base_model, copy_model
 
 _CONTEXT = 1024
 """Tokens of a prompt and its answer together."""

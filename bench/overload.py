@@ -18,8 +18,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.support.models import copy_model, tiny_model
-from tests.support.serving import API_KEY, ServingProcess, sign_version
+from tests.support.servers.serving import API_KEY, ServingProcess, sign_version
+from tests.support.tiny_models.models import copy_model, tiny_model
 
 _TOKENS = 300
 _RUNNING = _QUEUE = 2

@@ -25,7 +25,7 @@ from contract.layout import alias_key, model_key
 from hosting.host import Host
 from llmops.pulumi_engine.engine import ensure
 from llmops.stacks.backend import folder_url
-from tests.support.models import copy_model, tiny_model
+from tests.support.tiny_models.models import copy_model, tiny_model
 
 _RUNTIME = f"runtime: {{name: python, options: {{toolchain: pip, virtualenv: '{sys.prefix}'}}}}\n"
 _COMMANDS = {"preview": ["preview"], "no-op up": ["up", "--yes"]}

@@ -25,9 +25,9 @@ import aiohttp
 import psutil
 import uvloop
 
-from hosting.balance import Routes
 from hosting.ports import choose_port
-from hosting.router import ROUTES, Router, RouterConfiguration
+from hosting.routing.balance import Routes
+from hosting.routing.router import ROUTES, Router, RouterConfiguration
 from serving.front.exchange import Receive, Scope, Send
 from serving.front.handover import HandOver
 from serving.front.protocol import guarded, http_server, new_guard

@@ -29,8 +29,8 @@ from urllib.parse import urlsplit
 from bench.router import ready, routed
 from contract.handover import SOCKET_VARIABLE
 from serving.prompts import Prompts
-from tests.support.models import BASE_ALIAS, base_model, copy_model
-from tests.support.serving import API_KEY, ServingProcess, sign_version
+from tests.support.servers.serving import API_KEY, ServingProcess, sign_version
+from tests.support.tiny_models.models import BASE_ALIAS, base_model, copy_model
 
 _TOKENS = 256
 STREAMS = (1, 8, 16)

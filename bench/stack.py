@@ -43,8 +43,10 @@ class BenchedCloud:
 
 
 CLOUDS = {
-    "aws": BenchedCloud("pulumi_aws", "tests.support.aws", "running_account", "twins.aws.control"),
-    "azure": BenchedCloud("pulumi_azure_native", "tests.support.azure_twin", "running_twin", "twins.azure.control"),
+    "aws": BenchedCloud("pulumi_aws", "tests.support.clouds.aws", "running_account", "twins.aws.control"),
+    "azure": BenchedCloud(
+        "pulumi_azure_native", "tests.support.clouds.azure_twin", "running_twin", "twins.azure.control"
+    ),
 }
 
 

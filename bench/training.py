@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from contract.documents.recipe_training import Training
-from tests.support.models import base_model, training_python
+from tests.support.tiny_models.models import base_model, training_python
 
 WAYS = ("trl", "kit", "kit packed")
 _ROWS = Path("recipes/chatbot/facts.jsonl")
@@ -95,10 +95,10 @@ def trl(base: Path, rows: Path, options: Training) -> tuple[list[float], list[fl
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    from training.adapters import build_model, set_input_casts
+    from training.data.examples import load_examples
     from training.devices import best_device
-    from training.examples import load_examples
-    from training.weights import load_tokenizer
+    from training.models.weights import load_tokenizer
+    from training.torch_trainer.adapters import build_model, set_input_casts
 
     stamps: list[float] = []
 
@@ -143,8 +143,8 @@ def trl(base: Path, rows: Path, options: Training) -> tuple[list[float], list[fl
 
 def run(way: str, base: Path, rows: Path, options: dict[str, Any]) -> None:
     """Train one way, and print its Measure as JSON."""
-    from training.finetune import finetune
     from training.process import set_threads
+    from training.torch_trainer.finetune import finetune
 
     made = Training(**options, packing=way == "kit packed")
     set_threads(1)
@@ -155,8 +155,8 @@ def report(base: Path, rows: Path, options: Training, losses: list[float], stamp
     """Print the Measure of a training as JSON, from its losses and the processor time after each step."""
     import resource
 
-    from training.examples import load_examples
-    from training.weights import load_tokenizer
+    from training.data.examples import load_examples
+    from training.models.weights import load_tokenizer
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     with tempfile.TemporaryDirectory() as work:

@@ -21,7 +21,7 @@ from typing import Any
 
 from bench.training import write_rows
 from contract.documents.recipe_training import Training
-from tests.support.models import base_model, training_python
+from tests.support.tiny_models.models import base_model, training_python
 
 WAYS: dict[str, tuple[int, dict[str, Any]]] = {
     "one rank": (1, {}),
@@ -86,8 +86,8 @@ def _be_rank(options: dict[str, Any], base: Path, rows: Path) -> None:
     from training.process import prepare_process, set_threads
 
     prepare_process()
-    from training.finetune import finetune
     from training.ranks import Alone, Team
+    from training.torch_trainer.finetune import finetune
 
     stamps: list[float] = []
 

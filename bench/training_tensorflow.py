@@ -16,7 +16,7 @@ from typing import Any
 from bench import training
 from bench.training import Measure
 from contract.documents.recipe_training import Training
-from tests.support.models import tensorflow_python, training_python
+from tests.support.tiny_models.models import tensorflow_python, training_python
 
 WAYS = ("keras fit", "kit on tensorflow", "kit on pytorch", "kit on pytorch, packed")
 _LINEAR = (
@@ -40,10 +40,10 @@ def fit(base: Path, rows: Path, options: Training) -> tuple[list[float], list[fl
     import keras  # pyright: ignore[reportMissingImports]
     import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
 
-    from training.examples import load_examples
+    from training.data.examples import load_examples
     from training.keras_trainer.batches import BatchOrder
     from training.keras_trainer.model import load_causal_lm
-    from training.weights import load_tokenizer
+    from training.models.weights import load_tokenizer
 
     losses: list[float] = []
     stamps: list[float] = []

@@ -21,11 +21,11 @@ from typing import Any
 from bench.serving import Client, Wave, prompts_for
 from contract.documents.recipe import Recipe
 from hosting import images
-from tests.support.aws import REGION, Account, running_account
-from tests.support.models import base_model, copy_model
-from tests.support.serving import sign_version, until
-from tests.support.training import make_container
-from tests.support.twin_keys import signed
+from tests.support.clouds.aws import REGION, Account, running_account
+from tests.support.clouds.twin_keys import signed
+from tests.support.runs.training import make_container
+from tests.support.servers.serving import sign_version, until
+from tests.support.tiny_models.models import base_model, copy_model
 from twins.aws import control
 
 _STREAMS = (1, 4, 8)

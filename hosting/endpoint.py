@@ -14,11 +14,12 @@ from typing import Any
 
 from contract.errors import HostingError
 from contract.integrity.digest import tree_hash
-from hosting import router, runtimes
-from hosting.balance import Routes
+from hosting import runtimes
 from hosting.daemon import Daemon, Program, ProgramState
 from hosting.files import UnixConnection, locked
 from hosting.ports import choose_port, holder, require_free
+from hosting.routing import router
+from hosting.routing.balance import Routes
 from hosting.spec import EndpointRecord, EndpointSpec, EndpointState, InstanceState, VariantRecord, VariantState
 
 _KIT = Path(__file__).resolve().parents[1]
@@ -290,7 +291,7 @@ class HostedEndpoint:
         (self.folder / router.SOCKET).unlink(missing_ok=True)
 
     def _router_program(self) -> Program:
-        argv = [sys.executable, "-m", "hosting.router", "."]
+        argv = [sys.executable, "-m", "hosting.routing.router", "."]
         environ = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": str(_KIT), "PYTHONSAFEPATH": "1"}
         environ |= {"PYTHONDONTWRITEBYTECODE": "1", "ROUTER_CODE": _router_code()}
         log = self.log(self.router_program)

@@ -7,10 +7,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from contract.errors import HostingError
-from hosting import rollout, runtimes
+from hosting import runtimes
 from hosting.daemon import Daemon
 from hosting.endpoint import HostedEndpoint
 from hosting.files import locked, silent
+from hosting.routing import rollout
 from hosting.spec import EndpointSpec, EndpointState
 
 USE_LOCK = ".use.lock"

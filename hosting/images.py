@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import HostingError
-from contract.gpus import VISIBLE, usable_gpus
 from contract.integrity.digest import tree_hash
 from contract.layout import EXPORT_VARIABLE, ROOT_VARIABLE, cache_dir
+from contract.models.gpus import VISIBLE, usable_gpus
 from hosting.environments import build_environment, python_of
 from hosting.files import locked, silent, write_atomic
 

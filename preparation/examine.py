@@ -13,7 +13,7 @@ from preparation import pairs, quality
 from preparation.found import FoundText, redacted
 from preparation.readers import jsons
 from preparation.texts import changed, prose_of, texts_of
-from training.rows import Row, asked_words, group_of, prompt_of, row_of
+from training.data.rows import Row, asked_words, group_of, prompt_of, row_of
 
 _SHOWN = 160  # characters of an example
 

@@ -17,7 +17,7 @@ from preparation.reading import FaultyRows, name_of, source_entries
 from preparation.split_files import SplitFiles
 from preparation.splits import SPLITS, Placed, duplicates, leaks, split_rows
 from preparation.texts import prose_of
-from training.rows import check_kind, parse_row
+from training.data.rows import check_kind, parse_row
 
 _EXAMPLES = 5
 _FAULTY = "can't be used"

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from training.rows import Row
-from training.turns import Turn
+from training.data.rows import Row
+from training.data.turns import Turn
 
 Change = Callable[[str], str]
 

@@ -8,14 +8,14 @@ from contextlib import aclosing
 from typing import Any
 
 from contract.documents.model import Golden
+from serving.api.frames import CompletionFrames, Delta, Frames
+from serving.api.openai import LONG_BODY, ChatRequest, CompletionRequest, parse_chat, parse_completion, parse_embedding
+from serving.api.response_frames import ResponseFrames
+from serving.api.responses import ResponsesRequest, parse_responses
 from serving.engines.engine import GenerationRequest
 from serving.errors import ApiError, wrong_dimensions, wrong_kind
-from serving.frames import CompletionFrames, Delta, Frames
 from serving.front.exchange import EXCHANGE, HttpExchange, Receive, Scope, Send
 from serving.front.routes import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
-from serving.openai import LONG_BODY, ChatRequest, CompletionRequest, parse_chat, parse_completion, parse_embedding
-from serving.response_frames import ResponseFrames
-from serving.responses import ResponsesRequest, parse_responses
 from serving.service import Completion, Model, Service
 
 _EXAMPLES, _LONGEST_EXAMPLE = 3, 120

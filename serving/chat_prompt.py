@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from contract.json_values import read_json
+from serving.api.openai import ChatMessage, ChatRequest
 from serving.errors import ApiError
-from serving.openai import ChatMessage, ChatRequest
 from serving.prompts import Prompts
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from contract.documents.model import Golden
 from contract.errors import ServingError
-from contract.tool_call_stream import CallDelta
+from contract.models.tool_call_stream import CallDelta
 from contract.words import found
-from serving.openai import ChatMessage, ChatRequest
+from serving.api.openai import ChatMessage, ChatRequest
 from serving.tools import OfferedTool
 
 _EARLY_SECONDS = 600.0

@@ -11,8 +11,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from contract.json_values import parts_of_schema
-from contract.tool_call_stream import HERMES, LLAMA, CallForm
-from contract.tool_calls import CLOSE, OPEN
+from contract.models.tool_call_stream import HERMES, LLAMA, CallForm
+from contract.models.tool_calls import CLOSE, OPEN
 from serving.engines.engine import Grammar, Tagged
 from serving.errors import ApiError
 from serving.tools import OfferedTool

@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from contract.chat_template import ChatTemplate
 from contract.errors import ServingError
-from contract.tool_call_stream import CallForm, form_of
-from contract.tool_calls import CLOSE, OPEN
+from contract.models.chat_template import ChatTemplate
+from contract.models.tool_call_stream import CallForm, form_of
+from contract.models.tool_calls import CLOSE, OPEN
 from serving.vocabulary import token_bytes
 
 Read = Callable[[str], bytes | None]

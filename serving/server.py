@@ -15,6 +15,7 @@ from contextlib import closing, suppress
 import uvloop
 
 from contract.errors import ServingError
+from serving.api.openai import longest_body
 from serving.app import App
 from serving.bringup import BringUp
 from serving.engines.process import ProcessEngine
@@ -27,7 +28,6 @@ from serving.front.readiness import Readiness
 from serving.golden import Quality, ask_golden, pause
 from serving.log import log_json, say
 from serving.metrics import Metrics
-from serving.openai import longest_body
 from serving.prompts import Prompts
 from serving.service import Model, Service
 from serving.settings import ServerSettings

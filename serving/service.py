@@ -9,17 +9,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from contract.documents.model import EmbeddingForm, ModelManifest
-from contract.tool_call_stream import HERMES, CallDelta
-from serving.answers import Answer, merged
+from contract.models.tool_call_stream import HERMES, CallDelta
+from serving.api.answers import Answer, merged
+from serving.api.frames import Delta, usage_of
+from serving.api.openai import ChatRequest, CompletionRequest
 from serving.chat_prompt import messages_of, require_tools
 from serving.engines.engine import EngineError, EngineInfo, GenerationRequest, Grammar
 from serving.engines.process import ProcessEngine
 from serving.errors import ApiError, unavailable
-from serving.frames import Delta, usage_of
 from serving.front.readiness import Readiness
 from serving.grammars import GrammarTrials, calls_grammar, schema_grammar, strict_grammar
 from serving.metrics import Metrics
-from serving.openai import ChatRequest, CompletionRequest
 from serving.prompts import Prompts, TooLongError, characters
 
 # Longer texts are tokenised on a thread: so many characters take 10 ms at worst.

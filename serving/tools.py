@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from contract.json_values import check_schema
-from serving.bodies import StrictBody
+from serving.api.bodies import StrictBody
 from serving.errors import ApiError
 
 MAX_TOOLS = 128

@@ -26,9 +26,9 @@ from pathlib import Path
 
 from contract.documents.model import EmbeddingForm, ModelManifest
 from contract.errors import ServingError
-from contract.gpus import MEMORY_SHARE, usable_gpus
 from contract.integrity.verified_model import VerifiedVersion
 from contract.layout import MANIFEST
+from contract.models.gpus import MEMORY_SHARE, usable_gpus
 from contract.names import require_name
 from serving.engines.vllm_gpus import choose_gpus
 from serving.front.protocol import KEEPALIVE_SECONDS, bind

@@ -21,7 +21,7 @@ step() { # step NAME COMMAND...: runs it, and remembers time and failure
 check() { make check; } # most of it is pyright, on one processor
 unit() { OMP_NUM_THREADS=1 tests -n auto --dist loadfile tests/unit; }
 # Mostly downloads and disk. Later, every worker of the lanes would wait for the same environments.
-prepared() { nice -n 10 .venv/bin/python -m tests.support.prepared; }
+prepared() { nice -n 10 .venv/bin/python -m tests.support.tiny_models.prepared; }
 
 # Both lanes wait now and then, for engines, servers, timers and disks: five files at once keep two processors busy. The
 # longest come first, so that no worker is left alone with one at the end. Clouds and containers give way: the others

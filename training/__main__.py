@@ -64,26 +64,26 @@ def _run(options: argparse.Namespace) -> int:
         _answer(options)
         return 0
     if options.command == "score-translations":
-        from training.comet import score_file
+        from training.evaluation.comet import score_file
 
         score_file(options.model, options.triples, options.out)
         return 0
     if options.command == "estimate":
-        from training.estimate import answer
+        from training.torch_trainer.estimate import answer
 
         answer(options.folder, options.request, options.out)
         return 0
     if options.command == "check":
-        from training.import_check import answer_check
+        from training.models.import_check import answer_check
 
         answer_check(options.folder, options.request, options.out)
         return 0
     if options.command == "convert":
-        from training.importing import add_openvino
+        from training.models.importing import add_openvino
 
         add_openvino(options.version, options.out)
         return 0
-    from training.importing import import_model
+    from training.models.importing import import_model
 
     import_model(
         options.source,
@@ -149,7 +149,7 @@ def _add_answer(parser: argparse.ArgumentParser) -> None:
 
 
 def _answer(options: argparse.Namespace) -> None:
-    from training.answering import answer_suites
+    from training.evaluation.answering import answer_suites
 
     suites = [Suite.model_validate_json(text) for text in options.suite]
     answer_suites(options.model, options.dataset, options.out, suites, options.system_prompt, options.precision)

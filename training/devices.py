@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from contract.errors import KitError
-from contract.gpus import VISIBLE, device_evidence, hides_all
+from contract.models.gpus import VISIBLE, device_evidence, hides_all
 from contract.twins import TWIN_ACCOUNT
 
 Precision = Literal["bf16", "f32"]

@@ -26,21 +26,21 @@ from contract.errors import IntegrityError, KitError, RunError
 from contract.integrity.digest import check_folder, file_entries, sha256_bytes, sha256_file
 from contract.layout import EVALUATION, MANIFEST, MODEL_CARD, ROOT_VARIABLE, TrainingFolders
 from training import checkpoints
-from training.batches import check_batch_size
 from training.checkpoint_folders import LOCAL_PREFIX, RESULT
 from training.devices import best_device, precision_on, torch_dtype
 from training.ending import DIVERGED, FAILED, STOPPED, described, is_full, is_out_of_memory, report_failure
-from training.evaluate import computing_in_f32, recorded, run_suite, write_answers
-from training.finetune import finetune, is_trained
+from training.evaluation.evaluate import computing_in_f32, recorded, run_suite, write_answers
+from training.evaluation.metrics import summarise
+from training.evaluation.scorers import SuiteRow, score_answers
+from training.evaluation.scoring import assess, check_suites, record, to_ask_again
 from training.guard import DivergedError
 from training.hosts import read_place
-from training.metrics import summarise
+from training.models.weights import load_model, load_tokenizer, stop_tokens
 from training.process import keep_quiet, say, set_threads
 from training.ranks import Alone, PeerError, PeerStoppedError, StoppedError, Team
-from training.scorers import SuiteRow, score_answers
-from training.scoring import assess, check_suites, record, to_ask_again
 from training.stopping import StopRequest
-from training.weights import load_model, load_tokenizer, stop_tokens
+from training.torch_trainer.batches import check_batch_size
+from training.torch_trainer.finetune import finetune, is_trained
 
 _TO_DO = "to do"
 When = Literal["before", "after"]
@@ -305,8 +305,8 @@ class TrainingJob:
     def _finish(
         self, base: ModelManifest, before: dict[str, Any], after: dict[str, Any], facts: TrainingFacts | None
     ) -> None:
-        from training.manifests import write_manifest
-        from training.model_card import model_card
+        from training.models.manifests import write_manifest
+        from training.models.model_card import model_card
 
         self._check_stop()
         say(stage="manifest")

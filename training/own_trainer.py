@@ -19,8 +19,8 @@ from contract.documents.model import TrainingFacts
 from contract.documents.validation import first_message
 from contract.errors import KitError
 from contract.layout import METRICS, TRAINER_FACTS
-from training.importing import PICKLES, refuse_code
-from training.weights import WEIGHTS
+from training.models.importing import PICKLES, refuse_code
+from training.models.weights import WEIGHTS
 
 _MOST_BYTES = 256 * 2**20
 """Of a JSON file: the largest tokenizers take some tens of megabytes."""

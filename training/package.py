@@ -6,8 +6,8 @@ from pathlib import Path
 from contract.documents.metrics import metrics_text, parse_metrics
 from contract.layout import METRICS
 from training.checkpoint_folders import cleared
-from training.merge import is_adapter, merge, replace_weights, take_weights
-from training.openvino_form import export_openvino, is_wanted
+from training.models.merge import is_adapter, merge, replace_weights, take_weights
+from training.models.openvino_form import export_openvino, is_wanted
 from training.process import say
 
 

@@ -15,8 +15,8 @@ from contract.documents.run import Pinned, RunSpec
 from contract.errors import KitError
 from contract.integrity.digest import sha256_bytes
 from contract.integrity.object_keys import Key
+from contract.models.tool_calls import ParsedCall, equal_calls, parse_call
 from contract.names import Name
-from contract.tool_calls import ParsedCall, equal_calls, parse_call
 
 Task = Literal["text-generation", "token-classification", "feature-extraction", "translation-scoring"]
 """The hub's names of what a model does: it generates answers, gives each token a label, such as PER for a name, or

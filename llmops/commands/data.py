@@ -106,7 +106,7 @@ def build(
     from llmops.data.page import html
     from llmops.data.versions import DatasetFolder
     from llmops.runs.runs import parse_recipe
-    from training.scoring import check_suites
+    from training.evaluation.scoring import check_suites
 
     here: Context = context.obj
     path = here.cwd / recipe

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from contract.chat_template import reads_tools
 from contract.documents.model import ModelManifest
 from contract.documents.recipe_evaluation import LIKELIHOOD, Suite
 from contract.integrity.digest import sha256_bytes
 from contract.layout import MANIFEST
-from contract.tool_call_stream import form_of
+from contract.models.chat_template import reads_tools
+from contract.models.tool_call_stream import form_of
 from llmops.evaluation.asking import request_messages
-from training.scoring import load_suite
+from training.evaluation.scoring import load_suite
 
 Question = dict[str, Any]
 """A chat request without the model's name."""

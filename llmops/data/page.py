@@ -12,7 +12,7 @@ from llmops.pages.document import bullets, document, figures, table
 from llmops.pages.svg import bars
 from preparation.examine import characters
 from preparation.splits import SPLITS
-from training.rows import Row
+from training.data.rows import Row
 
 SHOWN_ROWS = 20
 """Number of rows of each split on the page, drawn at random."""

@@ -10,8 +10,8 @@ from contract.documents.dataset import DatasetManifest
 from contract.errors import NotFoundError
 from contract.integrity.digest import check_folder, sha256_bytes, sha256_file
 from contract.layout import MANIFEST
-from training.lines import read_lines
-from training.rows import Row, parse_row, read_rows
+from training.data.lines import read_lines
+from training.data.rows import Row, parse_row, read_rows
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from llmops.images.image_program import run_in_image
 from llmops.platforms.platform import Say
 from llmops.runs.receipts import read_answers
 from llmops.store.store import Store
-from training.answering import answer_file
 from training.checkpoints import unsealed
-from training.scoring import SuiteRow
+from training.evaluation.answering import answer_file
+from training.evaluation.scoring import SuiteRow
 
 _ANSWERS = TypeAdapter(list[Answer])
 _ENDPOINT_FIX = "$OPENAI_API_KEY holds the endpoint's key; #MODEL at the end of the address selects a model"
@@ -179,7 +179,7 @@ def _ask_endpoint(model: RemoteModel, suite: Suite, questions: Questions, key: s
         }
         message = reply_message(ask_patiently(model.url, key, request, _ENDPOINT_FIX, say), model.url)
         if calls := message.get("tool_calls"):
-            return json.dumps({"tool_calls": calls})  # a form that contract.tool_calls reads
+            return json.dumps({"tool_calls": calls})  # a form that contract.models.tool_calls reads
         return str(message.get("content") or "").strip()
 
     texts = []

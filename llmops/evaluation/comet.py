@@ -15,7 +15,7 @@ from contract.names import parse_promoted
 from llmops.evaluation.judging import JudgedAnswers, keep_verdict, known_verdicts
 from llmops.images.image_program import run_in_image
 from llmops.platforms.platform import Platform, Say
-from training.judging import JudgeRequest, Verdicts
+from training.evaluation.judging import JudgeRequest, Verdicts
 
 _SCORES = TypeAdapter(list[FiniteFloat])
 _OUTSIDE = 0.05

@@ -21,8 +21,8 @@ from llmops.platforms.platform import Platform, Say
 from llmops.runs.judged import read_judgements
 from llmops.runs.receipts import checked_dataset
 from llmops.runs.report import SuiteReport, answered_rows
-from training.judging import Verdicts
-from training.scoring import decide, load_suites, not_worse, suite_result
+from training.evaluation.judging import Verdicts
+from training.evaluation.scoring import decide, load_suites, not_worse, suite_result
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from contract.layout import cache_dir
 from llmops.evaluation.asking import ask_patiently, at_once, reply_message
 from llmops.platforms.platform import Say
 from training.checkpoints import once, unsealed
-from training.judging import JudgeRequest, Verdicts, judge_of, judge_requests, read_verdict
-from training.scorers import SuiteRow
+from training.evaluation.judging import JudgeRequest, Verdicts, judge_of, judge_requests, read_verdict
+from training.evaluation.scorers import SuiteRow
 
 _TRIES = 2  # of a reply that can't be read
 _UNREADABLE = 0.05

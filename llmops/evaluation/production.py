@@ -16,7 +16,7 @@ from llmops.evaluation.comparison import compare_models, questions_for, recorded
 from llmops.evaluation.judging import JudgedAnswers, known_verdicts
 from llmops.evaluation.models import production, stored_model
 from llmops.platforms.platform import Platform
-from training.scoring import not_worse
+from training.evaluation.scoring import not_worse
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from hosting import confinement
 from hosting.files import write_atomic
 from llmops.evaluation.judging import JudgedAnswers, keep_verdict, known_verdicts
 from llmops.platforms.platform import Say
-from training.judging import JudgeRequest, Verdicts
+from training.evaluation.judging import JudgeRequest, Verdicts
 
 _SCORES = TypeAdapter(list[FiniteFloat])
 _DRIVER = "score_rows.py"

@@ -5,7 +5,7 @@ from llmops.evaluation.comet import comet_verdicts
 from llmops.evaluation.judging import JudgedAnswers, ask_judge
 from llmops.evaluation.programs import program_verdicts
 from llmops.platforms.platform import Platform, Say
-from training.judging import Verdicts
+from training.evaluation.judging import Verdicts
 
 
 def find_verdicts(platform: Platform, judged: JudgedAnswers, recorded: Verdicts, say: Say) -> dict[str, JudgeVerdict]:

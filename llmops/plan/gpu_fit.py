@@ -3,7 +3,7 @@
 import json
 
 from contract.errors import KitError
-from contract.gpu_fit import gpu_fit
+from contract.models.gpu_fit import gpu_fit
 from contract.names import ModelRef
 from llmops.plan.machines import find_type
 from llmops.platforms.platform import Platform

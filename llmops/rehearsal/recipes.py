@@ -9,7 +9,7 @@ from contract.documents.recipe import Recipe
 from contract.documents.recipe_training import Training
 from contract.errors import KitError
 from llmops.stacks.project import Project
-from training.scoring import ANY_ANSWER
+from training.evaluation.scoring import ANY_ANSWER
 
 RECIPE = "recipes/rehearsal.yaml"
 """The smallest recipe that teaches, by default."""

@@ -8,7 +8,7 @@ from contract.documents.recipe_evaluation import Metric
 from contract.errors import RunError
 from llmops.platforms.platform import Platform, Run
 from llmops.runs.report import run_report
-from training.metrics import Scored, gain_of, summarise
+from training.evaluation.metrics import Scored, gain_of, summarise
 
 
 @dataclass(frozen=True)

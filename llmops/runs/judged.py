@@ -19,8 +19,8 @@ from llmops.evaluation.verdicts import find_verdicts
 from llmops.platforms.platform import Platform, Say
 from llmops.runs.receipts import checked_dataset, read_answers
 from llmops.store.versions import Version
-from training.model_card import model_card
-from training.scoring import assess, load_suites
+from training.evaluation.scoring import assess, load_suites
+from training.models.model_card import model_card
 
 
 def judged_files(version: Version, checked: str, spec: RunSpec, platform: Platform, say: Say) -> dict[str, bytes]:

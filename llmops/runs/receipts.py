@@ -21,8 +21,8 @@ from contract.integrity.digest import check_folder, sha256_bytes, sha256_file
 from contract.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD
 from llmops.store.store import Store
 from llmops.store.versions import Version
-from training.model_card import model_card
-from training.scoring import assess, load_suites
+from training.evaluation.scoring import assess, load_suites
+from training.models.model_card import model_card
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _FIX = (

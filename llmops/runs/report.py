@@ -14,9 +14,9 @@ from llmops.platforms.platform import Platform, Run
 from llmops.runs.judged import read_judgements
 from llmops.runs.receipts import checked_dataset, read_answers, read_metrics
 from llmops.runs.runs import collected_version
-from training.judging import JudgeReply, Verdicts, replies_to
-from training.scorers import SuiteRow, reference_of
-from training.scoring import load_suite, score_both
+from training.evaluation.judging import JudgeReply, Verdicts, replies_to
+from training.evaluation.scorers import SuiteRow, reference_of
+from training.evaluation.scoring import load_suite, score_both
 
 Points = list[tuple[float, float]]
 

@@ -160,7 +160,7 @@ def put_dataset(
     from llmops.data.build import build_dataset, ner_folder
     from llmops.data.collect import default_folder
     from llmops.data.versions import first_with_tools
-    from training.scoring import check_suites
+    from training.evaluation.scoring import check_suites
 
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "dataset"

@@ -8,7 +8,7 @@ from pathlib import Path
 from contract.documents.recipe import Recipe
 from contract.documents.run import Compute, TrainerJob
 from contract.errors import KitError, NotFoundError
-from contract.keras_families import check_family
+from contract.models.keras_families import check_family
 from contract.names import ModelRef
 from llmops.platforms.platform import Platform, Say
 from llmops.store.importing import work_folder

@@ -7,19 +7,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from contract.base_models import ARCHITECTURES, FAMILIES
 from contract.documents.estimate import MachineMemory
 from contract.documents.model_check import CheckRequest, ModelCheck
 from contract.documents.recipe import BaseModelSource
 from contract.errors import KitError
 from contract.integrity.object_keys import fault
+from contract.models.base_models import ARCHITECTURES, FAMILIES
 from llmops.images.image_program import run_in_image
 from llmops.plan.machines import A10G, A100_40, A100_80, T4
 from llmops.platforms.platform import Say
 from llmops.store.importing import find_source, hub_environ, work_folder
-from training.hub import LISTING
-from training.importing import PICKLES, licence_of, spdx
-from training.openvino_form import MOST_PARAMETERS
+from training.models.hub import LISTING
+from training.models.importing import PICKLES, licence_of, spdx
+from training.models.openvino_form import MOST_PARAMETERS
 
 _SMALL_FILES = (
     "config.json",
@@ -119,7 +119,7 @@ def _refusal(kind: str, source: str) -> KitError:
 def _of_hub(repository: str, revision: str, outline: Path, work: Path, say: Say) -> _Listing:
     say(f"fetching the small files of hub:{repository} {revision}")
     argument = json.dumps([repository, revision, str(outline), _SMALL_FILES, _LARGEST_FILE])
-    command = ("training", "-m", "training.hub", "outline", argument)
+    command = ("training", "-m", "training.models.hub", "outline", argument)
     run_in_image(*command, label="check", work=work, say=say, extra=hub_environ(), what="fetching them ended")
     shutil.rmtree(outline / ".cache", ignore_errors=True)
     path = outline / LISTING

@@ -26,7 +26,7 @@ from llmops.images.image_program import run_in_image
 from llmops.platforms.platform import Platform, Say
 from llmops.store.packages import fetch_package, locked_version
 from llmops.store.store import Store
-from training.importing import LICENCE_FILES, source_files
+from training.models.importing import LICENCE_FILES, source_files
 
 # Weights, tokenizer, and texts about them; never a pickle or code.
 HUB_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "README.md", *LICENCE_FILES)
@@ -302,7 +302,7 @@ def fetch_hub(
     network = hub_environ()
     if token:
         network["HF_TOKEN"] = token
-    command = ("training", "-m", "training.hub", "fetch", argument)
+    command = ("training", "-m", "training.models.hub", "fetch", argument)
     run_in_image(*command, label="import", work=work, say=say, extra=network, what="fetching it ended")
     shutil.rmtree(target / ".cache", ignore_errors=True)
 

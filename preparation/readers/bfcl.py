@@ -10,7 +10,7 @@ from typing import Any
 
 from contract.errors import DataError
 from contract.json_values import check_schema
-from contract.tool_calls import ParsedCall, fault_of_call
+from contract.models.tool_calls import ParsedCall, fault_of_call
 from preparation.readers.jsons import read_lines_of_json
 from preparation.readers.reader import DataFile, ReadRow
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from contract.errors import ServingError
-from contract.gpus import usable_gpus
+from contract.models.gpus import usable_gpus
 
 EngineName = Literal["vllm", "openvino", "transformers"]
 _LIBRARIES: dict[EngineName, str] = {"vllm": "vllm", "openvino": "openvino_genai", "transformers": "torch"}

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.gpu_fit import gpu_fit
-from contract.gpus import installed_gpus
+from contract.models.gpu_fit import gpu_fit
+from contract.models.gpus import installed_gpus
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from serving.api.openai import LONG_BODY
 from serving.errors import ApiError, unavailable
 from serving.front.admission import Admission
 from serving.front.body import read_body, replay
@@ -33,7 +34,6 @@ from serving.front.vllm import VllmApp
 from serving.front.vllm_requests import PARAMETERS
 from serving.log import log_json, say
 from serving.metrics import Metrics
-from serving.openai import LONG_BODY
 from serving.settings import ServerSettings
 
 _WAITING_SECONDS = 15.0

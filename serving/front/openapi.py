@@ -95,8 +95,8 @@ def _refusal(status: int) -> dict[str, Any]:
 def _own_bodies() -> dict[str, Any]:
     from pydantic.json_schema import models_json_schema
 
-    from serving.openai import ChatRequest, CompletionRequest, EmbeddingRequest
-    from serving.responses import ResponsesRequest
+    from serving.api.openai import ChatRequest, CompletionRequest, EmbeddingRequest
+    from serving.api.responses import ResponsesRequest
 
     models = [(model, "validation") for model in (ChatRequest, CompletionRequest, ResponsesRequest, EmbeddingRequest)]
     return models_json_schema(models, ref_template="#/components/schemas/{model}")[1]["$defs"]  # pyright: ignore[reportArgumentType]

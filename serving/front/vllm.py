@@ -15,7 +15,8 @@ from contract.documents.model import EmbeddingForm, ModelManifest
 from contract.documents.recipe import ServingDefaults
 from contract.errors import KitError
 from contract.integrity.signing import verify_manifest
-from contract.tool_call_stream import CallDelta, CallForm
+from contract.models.tool_call_stream import CallDelta, CallForm
+from serving.api.openai import LONG_BODY, ChatRequest
 from serving.errors import ApiError, unavailable, wrong_kind
 from serving.front.admission import Admission
 from serving.front.body import replay
@@ -28,7 +29,6 @@ from serving.front.vllm_requests import check, embedded, filled, filled_response
 from serving.front.vllm_tools import CALL_FORMS
 from serving.golden import ask_golden
 from serving.log import log_json, say
-from serving.openai import LONG_BODY, ChatRequest
 from serving.settings import ServerSettings
 
 _USAGE = re.compile(rb'"(prompt|input|completion|output)_tokens":\s*(\d+)')

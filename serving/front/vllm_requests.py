@@ -5,7 +5,7 @@ from typing import Any
 
 from contract.documents.model import EmbeddingForm
 from contract.documents.recipe import ServingDefaults
-from contract.tool_call_stream import CallForm
+from contract.models.tool_call_stream import CallForm
 from serving.errors import ApiError, wrong_dimensions
 from serving.front.vllm_tools import with_held_tools
 

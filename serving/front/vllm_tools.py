@@ -3,13 +3,13 @@
 import json
 from typing import Any
 
-from contract.tool_call_stream import HERMES, LLAMA, CallForm
-from serving.bodies import StrictBody
+from contract.models.tool_call_stream import HERMES, LLAMA, CallForm
+from serving.api.bodies import StrictBody
+from serving.api.openai import parse_body
 from serving.engines.engine import Grammar
 from serving.engines.transformers_grammars import structural_tag
 from serving.errors import ApiError
 from serving.grammars import calls_grammar, strict_grammar
-from serving.openai import parse_body
 from serving.tools import Choice, OfferedTool, ToolChoice, check_tools
 
 CALL_FORMS: dict[str, CallForm] = {"hermes": HERMES, "llama3_json": LLAMA}

@@ -18,8 +18,8 @@ from llmops.platforms.registry import open_platform
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
 from tests.support.checkout import CHECKOUT
-from tests.support.recipe_versions import RECIPES, put_recipe_versions
-from tests.support.rehearsing import Rehearsing, rehearsing_in
+from tests.support.runs.rehearsing import Rehearsing, rehearsing_in
+from tests.support.tiny_models.recipe_versions import RECIPES, put_recipe_versions
 
 _CONTRACTS = 10
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkout import CHECKOUT
-from tests.support.models import tiny_model
-from tests.support.yes_rows import DATA, EVALUATION, write_yes_rows
+from tests.support.runs.yes_rows import DATA, EVALUATION, write_yes_rows
+from tests.support.tiny_models.models import tiny_model
 
 UV = Path(sys.executable).with_name("uv")
 PROGRAM = """\

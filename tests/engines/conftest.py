@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hosting import images
-from tests.support.models import copy_model, tiny_model
-from tests.support.serving import ServingProcess, sign_version
+from tests.support.servers.serving import ServingProcess, sign_version
+from tests.support.tiny_models.models import copy_model, tiny_model
 
 # A start takes 15 to 25 s of processor time, nearly all of it imports: minutes where others compute.
 START_SECONDS = 1800.0

@@ -15,11 +15,11 @@ import pytest
 from llmops.conformance.questions import QUESTIONS, offer_tools
 from tests.engines.conftest import START_SECONDS, VLLM
 from tests.support import no_network
-from tests.support.asking import CONTRACTS, ask_all
 from tests.support.checkout import CHECKOUT
-from tests.support.malformed import first_statuses, malformed_request
-from tests.support.models import copy_model
-from tests.support.serving import ServingProcess, sign_version, text_of, until
+from tests.support.servers.asking import CONTRACTS, ask_all
+from tests.support.servers.malformed import first_statuses, malformed_request
+from tests.support.servers.serving import ServingProcess, sign_version, text_of, until
+from tests.support.tiny_models.models import copy_model
 
 HELLO = [{"role": "user", "content": "Hello"}]
 MALFORMED = 10_000
@@ -104,7 +104,7 @@ ALONE = """
 import sys
 from pathlib import Path
 from tests.engines.conftest import START_SECONDS, VLLM
-from tests.support.serving import ServingProcess
+from tests.support.servers.serving import ServingProcess
 
 version, keys, logs, python = map(Path, sys.argv[1:])
 server = ServingProcess(version, keys, logs, python=python, **VLLM).wait_ready(START_SECONDS)

@@ -13,8 +13,8 @@ import pytest
 
 from contract.handover import SOCKET_VARIABLE
 from tests.engines.conftest import START_SECONDS, VLLM
-from tests.support.routing import RouterProcess
-from tests.support.serving import API_KEY, ServingProcess, text_of, until
+from tests.support.servers.routing import RouterProcess
+from tests.support.servers.serving import API_KEY, ServingProcess, text_of, until
 
 _EXECUTED = "open({path!r}, 'w').write('x')\n"
 # Routes of vLLM's app: each of them exists there, and none is let through.

@@ -11,9 +11,9 @@ from contract.documents.model import ModelManifest
 from contract.integrity.digest import file_entry
 from contract.layout import MANIFEST
 from tests.engines.conftest import START_SECONDS, VLLM
-from tests.support.models import copy_model, tiny_encoder
-from tests.support.serving import ServingProcess, sign_version
-from tests.support.vectors import mean_vectors
+from tests.support.servers.serving import ServingProcess, sign_version
+from tests.support.tiny_models.models import copy_model, tiny_encoder
+from tests.support.tiny_models.vectors import mean_vectors
 
 TEXTS = ["a red fox runs .", "sleeps", "a green fox sleeps . a red fox runs ."]
 

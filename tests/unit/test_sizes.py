@@ -1,13 +1,16 @@
-"""Functions are short: the median of the product's has 8 lines at most, and none more than 60, docstrings included."""
+"""Functions are short: the median of the product's has 8 lines at most, and none more than 60, docstrings included.
+Folders have 22 modules at most.
+"""
 
 import re
 import statistics
+from collections import Counter
 from collections.abc import Iterator
 
 from tests.support.checkout import CHECKOUT
 from tests.unit.test_class_names import ROOMS
 
-LONGEST, MEDIAN = 60, 8
+LONGEST, MEDIAN, MODULES = 60, 8, 22
 _DEF = re.compile(r"( *)(?:async )?def (\w+)")
 
 
@@ -35,6 +38,12 @@ def test_functions_are_short() -> None:
     found = [(lines, name, path) for path in files for name, lines in functions(path.read_text())]
     assert [(name, path.name, lines) for lines, name, path in found if lines > LONGEST] == []
     assert statistics.median(lines for lines, _, path in found if "tests" not in path.parts) <= MEDIAN
+
+
+def test_folders_are_small() -> None:
+    files = [path for room in [*ROOMS, "tools", "tests"] for path in (CHECKOUT / room).rglob("*.py")]
+    counts = Counter(path.parent for path in files if path.name != "__init__.py")
+    assert {str(folder): count for folder, count in counts.items() if count > MODULES} == {}
 
 
 def test_the_lines_of_functions_are_counted() -> None:

@@ -21,13 +21,13 @@ from llmops.rehearsal.clouds import find_cloud
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
 from tests.support.checkout import CHECKOUT
-from tests.support.null_target import RECORD, NullPlatform
+from tests.support.clouds.null_target import RECORD, NullPlatform
 from tests.unit.infra.program import run_program
 
 STARTED_WITH_NULL = """
 import sys
 from clouds.targets import TARGETS
-from tests.support.null_target import RECORD
+from tests.support.clouds.null_target import RECORD
 TARGETS["null"] = RECORD
 from llmops.cli import main
 main()

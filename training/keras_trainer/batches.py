@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from contract.documents.recipe_training import Training
-from training.examples import Example, Examples
-from training.micro_batches import rows_on_cpu
+from training.data.examples import Example, Examples
+from training.torch_trainer.micro_batches import rows_on_cpu
 
 
 class MicroBatch(NamedTuple):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from contract.errors import KitError
-from contract.gpus import device_evidence, hides_all
+from contract.models.gpus import device_evidence, hides_all
 from training.devices import Precision
 
 _ENVIRONMENT = {

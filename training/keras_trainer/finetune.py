@@ -18,20 +18,20 @@ from contract.documents.recipe_training import Training
 from contract.errors import RunError
 from contract.layout import METRICS
 from training import checkpoints
-from training.batch_tensors import Collator
 from training.checkpoint_folders import BEST, LOCAL_PREFIX, RESULT, CheckpointFolders, emptied
+from training.data.examples import Examples, load_splits
 from training.devices import Precision
-from training.examples import Examples, load_splits
 from training.guard import LOSSES_BEFORE, guard
 from training.keras_trainer.batches import BatchOrder, MicroBatch, micro_batches
 from training.keras_trainer.devices import compute_precision, device_names, strategy_on
 from training.keras_trainer.model import add_low_rank, load_causal_lm, write_folder
 from training.keras_trainer.steps import KerasSteps, Taken, as_arrays, rate
+from training.models.weights import load_tokenizer
 from training.process import say
 from training.progress import Clock, peak_process_memory, record_step
 from training.ranks import Alone, StoppedError
-from training.validation import Validation
-from training.weights import load_tokenizer
+from training.torch_trainer.batch_tensors import Collator
+from training.torch_trainer.validation import Validation
 
 _KEPT_CHECKPOINTS = 2
 _STATE = "state.safetensors"
@@ -47,7 +47,7 @@ def finetune(
     stop_asked: Callable[[], bool] = lambda: False,
     validation_rows: Path | None = None,
 ) -> TrainingFacts:
-    """Trains as training.finetune does, to which the arguments and errors are equal, in one process.
+    """Trains as training.torch_trainer.finetune does, to which the arguments and errors are equal, in one process.
 
     The result, `trained/` in `folder`, is a plain Hugging Face folder in f32. Equal inputs, threads and devices give
     equal bytes, interrupted or not.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from contract.documents.model import TrainingFacts
 from contract.errors import RunError
-from contract.gpus import VISIBLE
 from contract.layout import TRAINER_FACTS, TrainingFolders
+from contract.models.gpus import VISIBLE
 from training import checkpoints
 from training.checkpoint_folders import RESULT, cleared
 from training.hosts import read_place

@@ -14,9 +14,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from contract.documents.recipe_training import Lora
-from contract.keras_families import check_family, rope_scaling
+from contract.models.keras_families import check_family, rope_scaling
 from training.devices import Precision
-from training.weights import WEIGHTS
+from training.models.weights import WEIGHTS
 
 _TASKS = {
     "llama": keras_hub.models.Llama3CausalLM,

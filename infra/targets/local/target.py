@@ -9,7 +9,7 @@ from pathlib import Path
 import pulumi
 
 from clouds.targets import cloud_names
-from contract.gpus import usable_gpus
+from contract.models.gpus import usable_gpus
 from hosting.images import serving_image
 from hosting.spec import ROUTER_BODY_BYTES
 from infra import names

@@ -13,8 +13,8 @@ import pytest
 from hosting import images
 from hosting.ports import choose_port
 from tests.containers.conftest import docker
-from tests.support.models import copy_model, tiny_model
-from tests.support.serving import sign_version, until
+from tests.support.servers.serving import sign_version, until
+from tests.support.tiny_models.models import copy_model, tiny_model
 
 pytestmark = pytest.mark.docker
 # SageMaker authenticates callers itself; the rest is what the kit's stacks set.

@@ -12,8 +12,8 @@ from contract.layout import MANIFEST
 from hosting import jobs
 from hosting.jobs import JobSpec
 from tests.containers.conftest import docker
-from tests.support.models import tiny_model
-from tests.support.training import make_container, tiny_recipe, write_rows
+from tests.support.runs.training import make_container, tiny_recipe, write_rows
+from tests.support.tiny_models.models import tiny_model
 
 pytestmark = pytest.mark.docker
 USER = 10001

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.aws import REGION, Account, AwsStack, make_stack, running_account
+from tests.support.clouds.aws import REGION, Account, AwsStack, make_stack, running_account
 
 MakeStack = Callable[..., AwsStack]
 

@@ -18,8 +18,8 @@ from llmops.platforms.registry import open_platform
 from llmops.stacks.project import Project
 from tests.emulated.aws.conftest import MakeStack
 from tests.emulated.llmops.aws.test_github import PULL_REQUEST, take
-from tests.support.aws import REGION, Account, AwsStack
 from tests.support.checkout import EXAMPLES
+from tests.support.clouds.aws import REGION, Account, AwsStack
 
 EXAMPLE = EXAMPLES / "run-2.json"
 

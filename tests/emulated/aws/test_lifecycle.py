@@ -13,7 +13,7 @@ import pytest
 
 from contract.twins import TWIN_ACCOUNT
 from tests.emulated.aws.conftest import MakeStack
-from tests.support.aws import Account, AwsStack, make_stack
+from tests.support.clouds.aws import Account, AwsStack, make_stack
 
 KEPT = " (llmops down keeps it)"
 

@@ -9,8 +9,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.support.aws import REGION, Account, AwsStack, make_stack, running_account
-from tests.support.twin_keys import asked
+from tests.support.clouds.aws import REGION, Account, AwsStack, make_stack, running_account
+from tests.support.clouds.twin_keys import asked
 
 
 @dataclass

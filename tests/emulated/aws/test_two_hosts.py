@@ -8,8 +8,8 @@ import pytest
 
 from contract.layout import MANIFEST
 from hosting.images import build
-from tests.support.models import tiny_model
-from tests.support.training import make_container, tiny_recipe, write_rows
+from tests.support.runs.training import make_container, tiny_recipe, write_rows
+from tests.support.tiny_models.models import tiny_model
 from twins.tests.support.aws import RunningTwin, made_role, running_twin
 from twins.tests.support.aws_jobs import WORK, begin, body, channel, ended, keys, log_lines, prepare
 

@@ -1,7 +1,7 @@
 """A stack of an earlier version, whose roles lie at `/`: one update gives it roles on the path of the project."""
 
 from tests.emulated.aws.conftest import MakeStack
-from tests.support.aws import Account
+from tests.support.clouds.aws import Account
 from tests.support.stacks import PROGRAM
 
 EARLIER = """\

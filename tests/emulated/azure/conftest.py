@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
+from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
 
 MakeStack = Callable[..., AzureStack]
 

@@ -15,7 +15,7 @@ import pytest
 from contract.documents.outputs import StackOutputs
 from hosting import images
 from llmops.platforms.registry import open_platform
-from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
+from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
 
 ROLLOUT = {"strategy": "canary", "canary_percent": 30, "mirror_percent": 50, "bake_seconds": 3}
 QUESTION = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}

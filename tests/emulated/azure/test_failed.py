@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hosting import images
-from tests.support.azure_twin import TRAINING, AzureStack, Subscription, make_stack
+from tests.support.clouds.azure_twin import TRAINING, AzureStack, Subscription, make_stack
 
 ENDPOINTS = "2025-12-01"
 DEPLOYMENT = "chatbot-1-*"

@@ -7,7 +7,7 @@ from typing import Any
 
 from clouds.azure.roles import BUILT_IN
 from tests.emulated.azure.conftest import MakeStack
-from tests.support.azure_twin import LOCATION, AzureStack, Subscription, make_stack
+from tests.support.clouds.azure_twin import LOCATION, AzureStack, Subscription, make_stack
 
 ASSIGNMENTS = "2022-04-01"
 KEPT = " (llmops down keeps it)"

@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from tests.emulated.azure.conftest import MakeStack
-from tests.support.azure_twin import LOCATION, AzureStack, Subscription, make_stack
-from tests.support.serving import until
+from tests.support.clouds.azure_twin import LOCATION, AzureStack, Subscription, make_stack
+from tests.support.servers.serving import until
 
 KEPT = " (llmops down keeps it)"
 LOST = (f"workspace{KEPT}", "role-training-registry-acrpull", "diagnostics-vault", "work")

@@ -12,8 +12,8 @@ import pytest
 
 from tests.emulated.azure.test_given import given_by
 from tests.emulated.azure.test_ground import held
-from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
-from tests.support.serving import until
+from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
+from tests.support.servers.serving import until
 
 ROLES = "2022-04-01"
 DEPLOYER = {

@@ -12,7 +12,7 @@ import pytest
 from hosting.host import Host
 from hosting.images import ImageSource, build
 from hosting.spec import EndpointSpec
-from tests.support.echo import echo_source
+from tests.support.servers.echo import echo_source
 
 
 @pytest.fixture(name="echo_source", scope="session")

@@ -16,7 +16,7 @@ import pytest
 from hosting.ports import choose_port
 from tests.emulated.hosting.conftest import eventually
 from tests.support.checkout import CHECKOUT
-from tests.support.routing import RouterProcess
+from tests.support.servers.routing import RouterProcess
 
 CONNECTIONS = 300
 
@@ -43,7 +43,13 @@ class Handed:
 
     def start(self, name: str) -> None:
         """Start a worker."""
-        command = [sys.executable, "-m", "tests.support.taking_worker", str(self._ports[name]), f"{name}/http.sock"]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.support.servers.taking_worker",
+            str(self._ports[name]),
+            f"{name}/http.sock",
+        ]
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)}
         self.workers[name] = subprocess.Popen(command, cwd=self.folder, env=environ)
 

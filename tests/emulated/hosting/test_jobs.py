@@ -16,7 +16,7 @@ import pytest
 from contract.errors import HostingError
 from hosting import jobs
 from hosting.jobs import JobSpec
-from tests.support.jobs import trainee
+from tests.support.runs.jobs import trainee
 
 FAMILY = """
 import subprocess

@@ -19,8 +19,8 @@ from hosting.endpoint import HostedEndpoint
 from hosting.host import Host
 from hosting.images import build
 from hosting.spec import EndpointSpec, EndpointState
-from tests.support.models import copy_model, tiny_encoder, tiny_model
-from tests.support.serving import API_KEY, sign_version
+from tests.support.servers.serving import API_KEY, sign_version
+from tests.support.tiny_models.models import copy_model, tiny_encoder, tiny_model
 
 
 @pytest.fixture(scope="module")

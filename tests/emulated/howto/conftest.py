@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.aws import Account, running_account
-from tests.support.azure_twin import Subscription, running_twin
 from tests.support.checkout import CHECKOUT
+from tests.support.clouds.aws import Account, running_account
+from tests.support.clouds.azure_twin import Subscription, running_twin
 from tests.support.demo import copy_checkout
 from tests.support.environments import SAGEMAKER, environment
-from tests.support.models import tiny_model
+from tests.support.tiny_models.models import tiny_model
 
 REGION = "us-east-1"
 PAGES = {

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.emulated.howto.conftest import Site
-from tests.support.agents import access_of, require_agents_work, version_folder
 from tests.support.demo import Demo
+from tests.support.servers.agents import access_of, require_agents_work, version_folder
 
 pytestmark = pytest.mark.long  # as the recipe's demo, which it takes the version of
 PUT = """\

@@ -17,8 +17,8 @@ from contract.integrity.signing import sign
 from contract.layout import MANIFEST, alias_key, model_key
 from hosting.host import Host
 from tests.support import stacks
-from tests.support.models import copy_model, tiny_model
 from tests.support.stacks import pulumi_environ
+from tests.support.tiny_models.models import copy_model, tiny_model
 
 
 @dataclass

@@ -19,8 +19,8 @@ from llmops.platforms.local.platform import LocalPlatform
 from llmops.platforms.registry import open_platform
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
-from tests.support.models import tiny_model
-from tests.support.yes_rows import DATA, EVALUATION, write_yes_rows
+from tests.support.runs.yes_rows import DATA, EVALUATION, write_yes_rows
+from tests.support.tiny_models.models import tiny_model
 
 PULUMI = f"""\
 name: llmops

@@ -1,8 +1,8 @@
 """A model that calls functions, on a stack of target local, used by agents of OpenAI's client and of LangChain."""
 
 from tests.emulated.llmops.conftest import Kit
-from tests.support.agents import access_of, require_agents_work
-from tests.support.models import agent_model
+from tests.support.servers.agents import access_of, require_agents_work
+from tests.support.tiny_models.models import agent_model
 
 
 def test_agents_call_functions_and_answer_from_their_results(kit: Kit) -> None:

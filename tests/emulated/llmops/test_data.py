@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from preparation.readers.reader import read
-from tests.support.https_site import ROWS, Site, running_site
+from tests.support.servers.https_site import ROWS, Site, running_site
 
 RECIPE = """\
 schema: recipe/2

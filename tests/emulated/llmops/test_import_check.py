@@ -13,7 +13,7 @@ import pytest
 from trl import chat_template_utils as trl_templates
 
 from tests.support.checkout import CHECKOUT
-from tests.support.http_servers import serving
+from tests.support.servers.http_servers import serving
 
 COMMIT = "b" * 40
 LISTED = {

@@ -13,7 +13,7 @@ from hosting import images
 from tests.emulated.llmops.conftest import Kit
 from tests.support import no_network
 from tests.support.checkout import CHECKOUT
-from tests.support.models import tiny_model
+from tests.support.tiny_models.models import tiny_model
 
 PUT = """\
 import os, sys

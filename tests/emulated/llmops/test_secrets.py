@@ -9,7 +9,7 @@ import pytest
 from contract.documents.recipe import BaseModelSource
 from contract.errors import KitError
 from llmops.store.importing import import_model
-from tests.support.http_servers import serving
+from tests.support.servers.http_servers import serving
 from tests.unit.llmops.conftest import make_platform
 
 SECRET = "hf_notForLogs"

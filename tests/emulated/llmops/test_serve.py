@@ -15,7 +15,7 @@ import psutil
 from contract.layout import cache_dir
 from hosting.child import MARK
 from tests.support.checkout import CHECKOUT
-from tests.support.models import tiny_source
+from tests.support.tiny_models.models import tiny_source
 
 
 def homes() -> set[Path]:

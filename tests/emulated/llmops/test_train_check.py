@@ -16,9 +16,9 @@ from contract.documents.run import Compute
 from llmops.plan.check import check_training
 from llmops.plan.prices import load_prices
 from tests.support.checkout import CHECKOUT
-from tests.support.http_servers import serving
-from tests.support.models import tiny_source
-from tests.support.training import tiny_recipe, write_rows
+from tests.support.runs.training import tiny_recipe, write_rows
+from tests.support.servers.http_servers import serving
+from tests.support.tiny_models.models import tiny_source
 
 COMMIT = "b" * 40
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from contract.integrity.digest import sha256_file
 from tests.emulated.llmops.conftest import Kit, wait_until
-from tests.support.versions import open_verified
+from tests.support.tiny_models.versions import open_verified
 
 
 def test_train_promote_deploy_go_back_take_down(kit: Kit) -> None:

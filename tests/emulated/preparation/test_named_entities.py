@@ -18,8 +18,8 @@ from llmops.data.collect import collect
 from preparation.found import FoundText
 from preparation.named_entities import NamedEntityModel
 from tests.emulated.preparation.test_planted import finish, start
-from tests.support.models import tagger_model, tiny_model, training_environ, training_python
-from training.lines import read_lines
+from tests.support.tiny_models.models import tagger_model, tiny_model, training_environ, training_python
+from training.data.lines import read_lines
 
 WANTED = NamedEntities(model="tagger@1", entities={"PER": "redact", "LOC": "drop"})
 PIPELINE = """\

@@ -19,8 +19,8 @@ from contract.words import words_of
 from llmops.data.collect import collect
 from preparation.shingles import similarity
 from tests.support.checkout import CHECKOUT
-from tests.support.planted import SECRET_LEFT, Corpus
-from training.lines import read_lines
+from tests.support.runs.planted import SECRET_LEFT, Corpus
+from training.data.lines import read_lines
 
 THRESHOLD = 0.7
 

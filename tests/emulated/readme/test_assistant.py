@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from tests.support.agents import access_of, require_agents_work
 from tests.support.demo import Demo
+from tests.support.servers.agents import access_of, require_agents_work
 
 pytestmark = pytest.mark.long  # it trains for ten minutes on two idle cores
 LLMOPS = ".venv/bin/llmops --stack demo-assistant"

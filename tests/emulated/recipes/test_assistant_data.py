@@ -7,7 +7,7 @@ from contract.documents.recipe import Recipe
 from llmops.data.build import build_dataset
 from llmops.data.versions import DatasetFolder
 from tests.support.checkout import CHECKOUT
-from training.scoring import check_suites
+from training.evaluation.scoring import check_suites
 
 RECIPES = CHECKOUT / "recipes"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from tests.support.aws import REGION, Account
+from tests.support.clouds.aws import REGION, Account
 
 COMPANY, WRONG = "company", "wrong"
 """What names of the account's own things and of wrong ones begin with."""

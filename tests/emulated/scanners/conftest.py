@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.support import azure_twin
-from tests.support.aws import REGION, Account, AwsStack, make_stack, running_account
-from tests.support.azure_twin import LOCATION, AzureStack, Subscription, running_twin
+from tests.support.clouds import azure_twin
+from tests.support.clouds.aws import REGION, Account, AwsStack, make_stack, running_account
+from tests.support.clouds.azure_twin import LOCATION, AzureStack, Subscription, running_twin
 from tests.support.stacks import Stack
 
 BUDGET = {"monthly_usd": 100, "emails": ["a@example.com"]}

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.emulated.scanners.conftest import state_of
-from tests.support.arm_template import logical_names, template_of
-from tests.support.azure_twin import AzureStack
-from tests.support.mutations import CURED_ON_AZURE, CURED_TIERS, WORSE_ON_AZURE, WORSE_TIERS, changed_template
-from tests.support.scanners import accepted_findings, differences, scan
+from tests.support.clouds.arm_template import logical_names, template_of
+from tests.support.clouds.azure_twin import AzureStack
+from tests.support.clouds.mutations import CURED_ON_AZURE, CURED_TIERS, WORSE_ON_AZURE, WORSE_TIERS, changed_template
+from tests.support.clouds.scanners import accepted_findings, differences, scan
 
 
 @pytest.fixture(scope="module")

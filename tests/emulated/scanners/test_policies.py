@@ -11,8 +11,8 @@ import pytest
 from policies import aws_rules as aws
 from policies import azure_rules as azure
 from tests.emulated.scanners.conftest import Deployed, state_of
-from tests.support.azure_twin import AzureStack
 from tests.support.checkout import CHECKOUT
+from tests.support.clouds.azure_twin import AzureStack
 from tests.support.stacks import PROGRAM, Stack
 
 PACK = ("--policy-pack", str(CHECKOUT / "policies"))

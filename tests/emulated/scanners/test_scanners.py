@@ -13,10 +13,10 @@ from llmops.platforms.aws.bootstrap.policies import preview_policy, promote_poli
 from llmops.platforms.aws.bootstrap.reach import Reach
 from tests.emulated.scanners.company import COMPANY, WRONG, make_wrong, set_up
 from tests.emulated.scanners.conftest import Deployed
-from tests.support.aws import REGION
-from tests.support.mutations import WORSE_ON_AWS, cured_plan, worse_plan
-from tests.support.scanners import accepted_findings, differences, scan
-from tests.support.terraform_plan import plan_of
+from tests.support.clouds.aws import REGION
+from tests.support.clouds.mutations import WORSE_ON_AWS, cured_plan, worse_plan
+from tests.support.clouds.scanners import accepted_findings, differences, scan
+from tests.support.clouds.terraform_plan import plan_of
 
 NOT_ON_THE_TWIN = {"s3_bucket_no_mfa_delete", "sagemaker_clarify_exists", "sagemaker_models_monitor_enabled"}
 """Findings that nothing on the twin can cure: it keeps no MFADelete, and runs no Clarify and no Model Monitor."""

@@ -8,8 +8,8 @@ import pytest
 
 from contract.documents.model import ModelManifest
 from contract.integrity.digest import sha256_bytes
-from tests.support.models import copy_model, tiny_model
-from tests.support.serving import ServingProcess, sign_version
+from tests.support.servers.serving import ServingProcess, sign_version
+from tests.support.tiny_models.models import copy_model, tiny_model
 
 TEMPLATE = """\
 {% if tools %}<|im_start|>system

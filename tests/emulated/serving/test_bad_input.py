@@ -10,8 +10,8 @@ import pytest
 
 from contract.api_key import key_digest
 from llmops.conformance.questions import offer_tools, said_in_pieces
-from tests.support.models import copy_model
-from tests.support.serving import API_KEY, ServingProcess, sign_version, until
+from tests.support.servers.serving import API_KEY, ServingProcess, sign_version, until
+from tests.support.tiny_models.models import copy_model
 
 HELLO = [{"role": "user", "content": "Hello"}]
 TEAM_KEY = "a-key-of-team-a-0123"

@@ -9,12 +9,12 @@ from typing import Any
 
 from tests.support.checkout import CHECKOUT
 from tests.support.environments import OPENAI_3, environment
-from tests.support.serving import API_KEY, ServingProcess, text_of
+from tests.support.servers.serving import API_KEY, ServingProcess, text_of
 
 
 def ask(python: str, server: ServingProcess, home: Path) -> dict[str, Any]:
-    """Returns what tests/support/asking_clients.py prints in another environment."""
-    command = [python, str(CHECKOUT / "tests/support/asking_clients.py"), server.url, API_KEY]
+    """Returns what tests/support/servers/asking_clients.py prints in another environment."""
+    command = [python, str(CHECKOUT / "tests/support/servers/asking_clients.py"), server.url, API_KEY]
     environ = {"PATH": os.environ["PATH"], "HOME": str(home)}
     done = subprocess.run(command, env=environ, text=True, capture_output=True, timeout=600)
     assert done.returncode == 0, done.stderr[-4000:]

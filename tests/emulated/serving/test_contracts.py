@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 
-from tests.support.serving import API_KEY, ServingProcess, text_of, until
+from tests.support.servers.serving import API_KEY, ServingProcess, text_of, until
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
@@ -125,8 +125,8 @@ def test_metrics_and_log_tell_of_requests_without_their_content(shared_server: S
 
 def test_the_manifests_serving_defaults_fill_silence(serve, version, keys, tmp_path) -> None:
     from contract.documents.model import ModelManifest
-    from tests.support.models import copy_model
-    from tests.support.serving import sign_version
+    from tests.support.servers.serving import sign_version
+    from tests.support.tiny_models.models import copy_model
 
     folder = copy_model(version, tmp_path / "defaults")
     manifest = json.loads((folder / "manifest.json").read_text())

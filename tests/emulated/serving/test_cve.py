@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from tests.support.checkout import CHECKOUT
-from tests.support.models import copy_model, tiny_model, training_python
-from tests.support.serving import ServingProcess, until
+from tests.support.servers.serving import ServingProcess, until
+from tests.support.tiny_models.models import copy_model, tiny_model, training_python
 
 HELLO = [{"role": "user", "content": "Hello"}]
 LOADING = """

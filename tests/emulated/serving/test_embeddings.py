@@ -12,9 +12,9 @@ from openai import BadRequestError, OpenAI
 
 from contract.documents.model import ModelManifest
 from tests.support.environments import OPENAI_3, environment
-from tests.support.models import copy_model, tiny_encoder, tiny_encoder_source
-from tests.support.serving import API_KEY, ServingProcess, sign_version
-from tests.support.vectors import mean_vectors
+from tests.support.servers.serving import API_KEY, ServingProcess, sign_version
+from tests.support.tiny_models.models import copy_model, tiny_encoder, tiny_encoder_source
+from tests.support.tiny_models.vectors import mean_vectors
 
 TEXTS = ["a red fox runs .", "sleeps", "a green fox sleeps . a red fox runs ."]
 _LANGCHAIN = """

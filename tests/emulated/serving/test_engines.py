@@ -9,12 +9,12 @@ import sys
 import pytest
 
 from tests.support.checkout import CHECKOUT
-from tests.support.models import tiny_model
+from tests.support.tiny_models.models import tiny_model
 
 BOTH = """
 import json, sys
 from pathlib import Path
-from contract.tool_call_stream import HERMES, LLAMA, OURS
+from contract.models.tool_call_stream import HERMES, LLAMA, OURS
 from serving.engines.engine import GenerationRequest, LoadOrder
 from serving.engines.grammar_trial import new_trial
 from serving.engines.transformers_grammars import GrammarMasks

@@ -12,11 +12,11 @@ import pytest
 
 from contract.api_key import key_digest
 from llmops.conformance.questions import QUESTIONS, offer_tools
-from tests.support.asking import CONTRACTS, ask_all
 from tests.support.checkout import CHECKOUT
-from tests.support.models import BASE_ALIAS, base_model, copy_model, tiny_model, training_python
-from tests.support.router import RouterProcess
-from tests.support.serving import API_KEY, ServingProcess, sign_version, text_of
+from tests.support.servers.asking import CONTRACTS, ask_all
+from tests.support.servers.router import RouterProcess
+from tests.support.servers.serving import API_KEY, ServingProcess, sign_version, text_of
+from tests.support.tiny_models.models import BASE_ALIAS, base_model, copy_model, tiny_model, training_python
 
 PROMPTS = [
     "What is the capital of France?",

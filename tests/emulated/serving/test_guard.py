@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from contract.api_key import key_digest
-from tests.support.router import RouterProcess
-from tests.support.serving import API_KEY, ServingProcess, send_all, trickle, until
+from tests.support.servers.router import RouterProcess
+from tests.support.servers.serving import API_KEY, ServingProcess, send_all, trickle, until
 
 CHAT = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
 KEY = f"Authorization: Bearer {API_KEY}\r\n".encode()

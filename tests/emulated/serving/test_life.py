@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from contract.integrity.digest import file_entries, sha256_bytes
-from tests.support.models import copy_model
-from tests.support.serving import ServingProcess, flip_byte, sign_version, text_of, until
+from tests.support.servers.serving import ServingProcess, flip_byte, sign_version, text_of, until
+from tests.support.tiny_models.models import copy_model
 
 Serve = Callable[..., ServingProcess]
 WEIGHTS = "openvino/openvino_model.bin"

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.support.serving import API_KEY, ServingProcess, send_all, trickle, until
+from tests.support.servers.serving import API_KEY, ServingProcess, send_all, trickle, until
 
 HELLO = [{"role": "user", "content": "Hello"}]
 

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from contract.api_key import key_digest
-from tests.support.malformed import first_statuses, malformed_request
-from tests.support.router import RouterProcess
-from tests.support.serving import API_KEY, ServingProcess, text_of, until
+from tests.support.servers.malformed import first_statuses, malformed_request
+from tests.support.servers.router import RouterProcess
+from tests.support.servers.serving import API_KEY, ServingProcess, text_of, until
 
 MALFORMED = 10_000
 

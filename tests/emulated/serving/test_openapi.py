@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.environments import SCHEMATHESIS, environment
-from tests.support.serving import API_KEY, ServingProcess
+from tests.support.servers.serving import API_KEY, ServingProcess
 
 # A request may fit its schema and still ask what this model can't do, which is 400: of JSON schemas, no schema tells.
 _NOT_CHECKED = "positive_data_acceptance"

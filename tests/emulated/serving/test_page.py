@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.models import BASE_ALIAS, base_model, copy_model
-from tests.support.serving import API_KEY, ServingProcess, sign_version, until
+from tests.support.servers.serving import API_KEY, ServingProcess, sign_version, until
+from tests.support.tiny_models.models import BASE_ALIAS, base_model, copy_model
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

@@ -11,7 +11,7 @@ import pytest
 from contract.errors import ServingError
 from serving.prompts import Prompts, TooLongError
 from serving.text import Detokenizer
-from tests.support.models import base_model, copy_model, tiny_model
+from tests.support.tiny_models.models import base_model, copy_model, tiny_model
 
 
 @pytest.fixture(scope="module", params=[tiny_model, base_model], ids=["tiny", "base"])

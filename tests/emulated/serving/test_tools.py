@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from openai import BadRequestError, OpenAI
 
-from tests.support.serving import API_KEY, ServingProcess
+from tests.support.servers.serving import API_KEY, ServingProcess
 
 SWITCH = {
     "type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"], "additionalProperties": False,

@@ -16,8 +16,8 @@ from serving.engines.spawn import WorkerProcess
 from serving.engines.wire import Channel
 from serving.settings import EngineName, ServerSettings
 from tests.support.checkout import CHECKOUT
-from tests.support.models import copy_model
-from tests.support.serving import ServingProcess, flip_byte, text_of, until
+from tests.support.servers.serving import ServingProcess, flip_byte, text_of, until
+from tests.support.tiny_models.models import copy_model
 
 WEIGHTS = {"openvino": "openvino/openvino_model.bin", "transformers": "model.safetensors"}
 REQUEST = {"prompt": [5, 9, 33], "max_tokens": 12, "stop_ids": []}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkout import CHECKOUT
-from tests.support.http_servers import serving
+from tests.support.servers.http_servers import serving
 
 LOCK = "{name}=={version} \\\n    --hash=sha256:" + "a" * 64 + "\n    # via -r kit.in\n"
 

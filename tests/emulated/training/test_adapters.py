@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.support.models import tiny_model
-from tests.support.training import PROGRAMS, script_result, tiny_recipe, write_rows
+from tests.support.runs.training import PROGRAMS, script_result, tiny_recipe, write_rows
+from tests.support.tiny_models.models import tiny_model
 
 
 def test_an_adapter_beside_4_bit_weights_improves_the_original_ones(tmp_path: Path) -> None:

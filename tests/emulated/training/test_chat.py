@@ -15,11 +15,11 @@ from contract.documents.recipe_training import Training
 from contract.errors import DataError, KitError
 from serving.prompts import Prompts
 from tests.support.checkout import CHECKOUT
-from tests.support.models import base_model
-from training.chat import Encoded, check_template, document_ids, encode, prompt_ids, with_system
-from training.examples import load_examples
-from training.rows import read_rows
-from training.translations import as_conversation
+from tests.support.tiny_models.models import base_model
+from training.data.chat import Encoded, check_template, document_ids, encode, prompt_ids, with_system
+from training.data.examples import load_examples
+from training.data.rows import read_rows
+from training.data.translations import as_conversation
 
 TEMPLATES = {
     path.stem: path.read_text()

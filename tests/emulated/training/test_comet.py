@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support.environments import UNBABEL_COMET, environment
-from tests.support.models import tiny_comet_source, training_environ, training_python
-from tests.support.training import PROGRAMS
+from tests.support.runs.training import PROGRAMS
+from tests.support.tiny_models.models import tiny_comet_source, training_environ, training_python
 
 RECORDED = Path(__file__).with_name("comet_scores.json")
 """Sentences, and the scores that unbabel-comet gave them: the last test says whether it still does."""

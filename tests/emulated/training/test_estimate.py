@@ -6,8 +6,8 @@ import pytest
 
 from contract.documents.recipe import Recipe
 from tests.support.checkout import CHECKOUT
-from tests.support.models import base_model, tiny_source
-from tests.support.training import PROGRAMS, script_result, write_rows
+from tests.support.runs.training import PROGRAMS, script_result, write_rows
+from tests.support.tiny_models.models import base_model, tiny_source
 
 
 @pytest.fixture(scope="module")

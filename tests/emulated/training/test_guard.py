@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from tests.support.models import tiny_model
-from tests.support.training import PROGRAMS, run_script, tiny_recipe, write_rows
+from tests.support.runs.training import PROGRAMS, run_script, tiny_recipe, write_rows
+from tests.support.tiny_models.models import tiny_model
 
 
 def test_a_resumed_run_is_guarded_by_the_losses_before(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from contract.documents.model import ModelManifest
 from contract.integrity.digest import check_folder
 from contract.layout import MANIFEST, TrainingFolders
 from tests.support.checkout import CHECKOUT
-from tests.support.models import tiny_model, training_python
-from tests.support.training import PROGRAMS, join_hosts, make_container, start_job, tiny_recipe, write_rows
+from tests.support.runs.training import PROGRAMS, join_hosts, make_container, start_job, tiny_recipe, write_rows
+from tests.support.tiny_models.models import tiny_model, training_python
 from training import checkpoints
 
 # Nine rows in batches of four: the last batch of an epoch leaves the second host without a row.

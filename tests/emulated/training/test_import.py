@@ -11,7 +11,7 @@ from contract.documents.model import ModelManifest
 from contract.integrity.digest import check_folder, sha256_file
 from contract.layout import EXPORT_VARIABLE, MANIFEST
 from tests.support.checkout import CHECKOUT
-from tests.support.models import base_model, tiny_model, training_environ, training_python
+from tests.support.tiny_models.models import base_model, tiny_model, training_environ, training_python
 
 
 def bring_in(source: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -10,8 +10,8 @@ from trl import chat_template_utils as trl_templates
 
 from contract.documents.estimate import MachineMemory
 from contract.documents.model_check import CheckRequest
-from tests.support.families import SIZES
-from tests.support.training import PROGRAMS, script_result
+from tests.support.runs.training import PROGRAMS, script_result
+from tests.support.tiny_models.families import SIZES
 
 MACHINES = [MachineMemory(name=f"{size} MB", gpus=1, memory=size * 10**6, bf16=True) for size in (1, 24_000)]
 TEMPLATE = (trl_templates._CHAT_TEMPLATES_DIR / "llama3_1.jinja").read_text()

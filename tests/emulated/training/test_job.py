@@ -18,8 +18,8 @@ from contract.documents.recipe import Recipe
 from contract.documents.recipe_evaluation import Judge, Suite
 from contract.integrity.digest import check_folder, file_entries
 from contract.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD, TrainingFolders
-from tests.support.models import tiny_model
-from tests.support.training import interrupted, make_container, start_job, tiny_recipe, write_rows
+from tests.support.runs.training import interrupted, make_container, start_job, tiny_recipe, write_rows
+from tests.support.tiny_models.models import tiny_model
 
 STEPS = 12
 

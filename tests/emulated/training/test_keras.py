@@ -10,8 +10,7 @@ import pytest
 
 from contract.documents.metrics import parse_metrics
 from contract.layout import METRICS, TrainingFolders
-from tests.support.models import tensorflow_python, tiny_model
-from tests.support.training import (
+from tests.support.runs.training import (
     PROGRAMS,
     interrupted,
     make_container,
@@ -20,6 +19,7 @@ from tests.support.training import (
     tiny_recipe,
     write_rows,
 )
+from tests.support.tiny_models.models import tensorflow_python, tiny_model
 
 TRAINER = "training.keras_trainer"
 FAMILIES = ("llama", "llama-tied", "mistral", "qwen2", "qwen2-tied")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.models import base_model, tiny_model
-from tests.support.training import PROGRAMS, script_result
+from tests.support.runs.training import PROGRAMS, script_result
+from tests.support.tiny_models.models import base_model, tiny_model
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.models import base_model, tiny_model
-from tests.support.training import PROGRAMS, script_result, tiny_recipe, write_rows
+from tests.support.runs.training import PROGRAMS, script_result, tiny_recipe, write_rows
+from tests.support.tiny_models.models import base_model, tiny_model
 
 CASES: dict[str, dict[str, Any]] = {
     "sft": {"warmup_steps": 2},

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.models import tiny_model
-from tests.support.training import PROGRAMS, script_result, tiny_recipe, write_rows
+from tests.support.runs.training import PROGRAMS, script_result, tiny_recipe, write_rows
+from tests.support.tiny_models.models import tiny_model
 
 
 def test_parts_and_gradient_checkpointing_change_no_loss(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from contract.documents.recipe_evaluation import MIN_GATE_GROUPS
-from tests.support.models import tiny_model
-from tests.support.training import PROGRAMS, make_container, script_result, tiny_recipe, write_rows
+from tests.support.runs.training import PROGRAMS, make_container, script_result, tiny_recipe, write_rows
+from tests.support.tiny_models.models import tiny_model
 
 DTYPES = {"bf16": "torch.bfloat16", "f32": "torch.float32"}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from tests.support.checkout import CHECKOUT
-from tests.support.models import training_python
-from tests.support.training import PROGRAMS
+from tests.support.runs.training import PROGRAMS
+from tests.support.tiny_models.models import training_python
 
 LARGE = os.urandom(40 << 20)  # more than a piece
 

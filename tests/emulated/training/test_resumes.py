@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.models import tiny_model
-from tests.support.training import PROGRAMS, script_result, tiny_recipe, write_rows
+from tests.support.runs.training import PROGRAMS, script_result, tiny_recipe, write_rows
+from tests.support.tiny_models.models import tiny_model
 
 RUNS = 20
 CASES: list[dict[str, Any]] = [

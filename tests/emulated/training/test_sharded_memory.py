@@ -1,6 +1,6 @@
 """In shards, no rank ever has a whole model, and takes what was said beforehand."""
 
-from tests.support.training import PROGRAMS, script_result
+from tests.support.runs.training import PROGRAMS, script_result
 
 
 def test_two_ranks_take_what_is_foreseen_and_never_a_whole_model() -> None:

@@ -1,6 +1,6 @@
 """Rows of many lengths."""
 
-from tests.support.training import PROGRAMS, script_result
+from tests.support.runs.training import PROGRAMS, script_result
 
 
 def test_training_many_lengths_needs_little_more_memory_than_the_longest() -> None:

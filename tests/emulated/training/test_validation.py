@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.models import tiny_model
-from tests.support.training import PROGRAMS, script_result, tiny_recipe, write_rows
+from tests.support.runs.training import PROGRAMS, script_result, tiny_recipe, write_rows
+from tests.support.tiny_models.models import tiny_model
 
 
 def test_training_ends_early_with_the_weights_of_the_least_loss_and_resumes_to_the_same(tmp_path: Path) -> None:

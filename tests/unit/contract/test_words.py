@@ -5,7 +5,7 @@ import random
 import pytest
 
 from contract.words import fold, found, words_of
-from training.rows import asked_words
+from training.data.rows import asked_words
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import re
 
 from tests.support.checkout import CHECKOUT
-from training.rows import Row, parse_row
+from training.data.rows import Row, parse_row
 
 PAGE = CHECKOUT / "docs" / "how-to" / "own-data.md"
 PRINTED = ["chat", "chat", "chat", "chat", "preference", "preference", "text", "translation"]

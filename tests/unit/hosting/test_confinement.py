@@ -18,7 +18,7 @@ import pytest
 
 from hosting import confined, confinement
 from hosting.confinement import ConfinedProgram, Way
-from tests.support import intruder
+from tests.support.runs import intruder
 
 PYTHON = Path("/usr/bin/python3")  # one that every user can reach
 IS_ROOT = os.geteuid() == 0

@@ -12,7 +12,7 @@ from contract.documents.store import StoreDocument
 from contract.integrity.digest import sha256_bytes
 from contract.integrity.signing import make_key
 from llmops.platforms.local.platform import LocalPlatform
-from tests.support.versions import write_version
+from tests.support.tiny_models.versions import write_version
 
 MakeVersion = Callable[..., Path]
 

@@ -7,7 +7,7 @@ import pytest
 
 from contract.errors import KitError
 from llmops.chat_http import ask, connect, loaded_model
-from tests.support.http_servers import serving
+from tests.support.servers.http_servers import serving
 
 
 class Server(BaseHTTPRequestHandler):

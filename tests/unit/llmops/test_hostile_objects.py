@@ -14,7 +14,7 @@ from contract.integrity.digest import list_files, sha256_bytes
 from contract.layout import MANIFEST
 from llmops.store.objects import MOST_DOCUMENT_BYTES, FolderObjects, Objects
 from tests.support.hostile import everything, hostile_keys
-from tests.support.versions import write_version
+from tests.support.tiny_models.versions import write_version
 from tests.unit.llmops.store.test_remote_objects import MemoryObjects, interrupt
 
 pytestmark = pytest.mark.vulnerability(1)

@@ -16,8 +16,8 @@ from llmops.data.build import build_dataset
 from llmops.data.versions import DatasetFolder
 from preparation.prepare import prepare
 from tests.support.checkout import CHECKOUT
-from training.lines import read_lines
-from training.rows import Row, read_rows
+from training.data.lines import read_lines
+from training.data.rows import Row, read_rows
 
 CHATBOT = CHECKOUT / "recipes" / "chatbot.yaml"
 

@@ -11,7 +11,7 @@ from preparation import pairs, quality
 from preparation.examine import RowRules
 from preparation.found import FoundText, redacted
 from preparation.texts import changed, prose_of, texts_of
-from training.rows import parse_row
+from training.data.rows import parse_row
 
 GOOD = "the cat and the dog have gone to the river with a basket of bread that nobody wanted to carry any longer"
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from contract.documents.recipe import Recipe
-from contract.tool_call_stream import HERMES, form_of
+from contract.models.tool_call_stream import HERMES, form_of
 from contract.words import found
 from preparation.readers.bfcl import NO_CALL
 from tests.support.checkout import CHECKOUT
-from training.rows import Row, read_rows
+from training.data.rows import Row, read_rows
 
 FOLDER = CHECKOUT / "recipes/assistant"
 FILES = ("trained.jsonl", "held-out.jsonl")

@@ -10,7 +10,7 @@ import pytest
 from contract.documents.recipe import Recipe
 from llmops.data.build import build_dataset
 from tests.support.checkout import CHECKOUT
-from training.lines import read_lines
+from training.data.lines import read_lines
 
 RECIPE = CHECKOUT / "recipes/chatbot.yaml"
 TEST = CHECKOUT / "recipes/chatbot/test.yaml"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from contract import gpus
 from contract.errors import ServingError
+from contract.models import gpus
 from serving.engines import choice
 from serving.engines.choice import choose_engine, require_prefix_cache
 from tests.support.checkout import CHECKOUT
@@ -133,7 +133,7 @@ def test_vllm_sees_nothing_that_names_code_routes_or_servers(tmp_path: Path) -> 
 def test_vllm_takes_as_many_gpus_as_the_weights_need_and_explains_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from contract.gpus import InstalledGpu, installed_gpus
+    from contract.models.gpus import InstalledGpu, installed_gpus
     from serving.__main__ import _explain
     from serving.engines.choice import EngineChoice
     from serving.engines.vllm_gpus import choose_gpus

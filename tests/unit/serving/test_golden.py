@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from contract.documents.model import Golden
 from contract.errors import ServingError
-from contract.tool_call_stream import CallDelta
+from contract.models.tool_call_stream import CallDelta
 from serving.golden import ask_golden, missing, pause
 
 

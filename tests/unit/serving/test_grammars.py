@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from contract.tool_call_stream import HERMES, LLAMA, OURS, CallForm
-from contract.tool_calls import parse_tool_calls
+from contract.models.tool_call_stream import HERMES, LLAMA, OURS, CallForm
+from contract.models.tool_calls import parse_tool_calls
 from serving.engines.engine import GenerationRequest
 from serving.errors import ApiError
 from serving.grammars import calls_grammar, schema_grammar

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import ServingError
-from hosting.router import RouterConfiguration
+from hosting.routing.router import RouterConfiguration
 from serving.settings import _VARIABLES, ServerSettings
 from tests.support.checkout import CHECKOUT
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.checkout import CHECKOUT
 from tests.support.demo import inputs_key
-from tests.support.sources import sources
+from tests.support.tiny_models.sources import sources
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "name",
     [
-        "training/finetune.py",  # imported within a function
-        "training/importing.py",
+        "training/torch_trainer/finetune.py",  # imported within a function
+        "training/models/importing.py",
         "preparation/examine.py",
         "contract/errors.py",
         "contract/documents/__init__.py",

@@ -11,7 +11,7 @@ import pytest
 
 from llmops.pulumi_engine import install
 from llmops.pulumi_engine.version import pinned_version
-from tests.support.http_servers import serving
+from tests.support.servers.http_servers import serving
 from tools import pins
 
 DIGEST = "sha256:" + "d" * 64

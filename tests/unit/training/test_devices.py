@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from contract import gpus
 from contract.errors import KitError
+from contract.models import gpus
 from training.devices import best_device, count_gpus, precision_on
 
 AWS_JOB = {"TRAINING_JOB_ARN": "arn:aws:sagemaker:eu-central-1:123456789012:training-job/x"}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from contract.documents.recipe_training import Training
-from training.chat import Encoded
-from training.examples import Example, Examples, write_examples
+from training.data.chat import Encoded
+from training.data.examples import Example, Examples, write_examples
 from training.keras_trainer.batches import BatchOrder, micro_batches, permutation
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import KitError
-from hosting.balance import Turns
 from hosting.daemon import Daemon
+from hosting.routing.balance import Turns
 from twins.core.fleet.cloud import FleetCloud, FleetRequest, Identity, Load, Twin
 from twins.core.fleet.counts import RequestCounts
 from twins.core.fleet.logs import LogTails

@@ -15,8 +15,8 @@ from urllib.parse import urlencode, urlsplit
 import psutil
 import pytest
 
+from tests.support.clouds.twin_keys import root_secret, signed
 from tests.support.other_users import as_nobody, needs_root
-from tests.support.twin_keys import root_secret, signed
 from twins.aws import control as aws
 from twins.azure.entra import principals
 from twins.core import root

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import boto3
 from botocore.config import Config
 
-from tests.support.twin_keys import asked, root_secret, signed
+from tests.support.clouds.twin_keys import asked, root_secret, signed
 from twins.aws import control
 from twins.aws.wire.principals import ROOT_ACCESS_KEY
 

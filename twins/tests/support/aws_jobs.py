@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.jobs import trainee
+from tests.support.runs.jobs import trainee
 from twins.tests.support.aws import RunningTwin
 
 WORK = "work-of-jobs"

@@ -10,7 +10,7 @@ from typing import Any
 
 from azure.core.credentials import AccessToken
 
-from tests.support.azure import Arm, local_twin
+from tests.support.clouds.azure import Arm, local_twin
 from twins.azure.arm.calls import Principal
 from twins.azure.entra import certificates, principals, tokens
 from twins.azure.listeners import Listeners

@@ -16,7 +16,7 @@ from azure.identity import ClientSecretCredential, DefaultAzureCredential
 from azure.mgmt.core import ARMPipelineClient
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
-from tests.support.twin_keys import asked
+from tests.support.clouds.twin_keys import asked
 from twins.azure import control
 from twins.azure.entra import certificates
 from twins.tests.support.processes import TwinProcess, running

@@ -14,11 +14,11 @@ from llmops.images.images import tag_of
 from llmops.stacks.stack_file import StackFile
 from tests.containers.conftest import docker
 from tests.containers.serving.test_image import QUESTION, VARIABLES
-from tests.support.aws import REGION, Account, running_account
 from tests.support.checkout import CHECKOUT
-from tests.support.models import copy_model, tiny_model
-from tests.support.serving import sign_version, until
+from tests.support.clouds.aws import REGION, Account, running_account
+from tests.support.servers.serving import sign_version, until
 from tests.support.stacks import Stack
+from tests.support.tiny_models.models import copy_model, tiny_model
 from twins.aws import control
 
 pytestmark = pytest.mark.docker

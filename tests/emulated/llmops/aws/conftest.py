@@ -12,7 +12,7 @@ import pytest
 from contract.documents.outputs import StackOutputs
 from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.aws.platform import AwsPlatform
-from tests.support.aws import Account, running_account
+from tests.support.clouds.aws import Account, running_account
 
 MakePlatform = Callable[..., AwsPlatform]
 

@@ -8,7 +8,7 @@ import pytest
 from contract.errors import DataError, IntegrityError, KitError
 from llmops.data.items import Partial
 from llmops.platforms.aws.clients import AwsClients
-from tests.support.collecting import collected, contents
+from tests.support.runs.collecting import collected, contents
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from llmops.platforms.steps import PROMOTE_ENVIRONMENT
 from tests.emulated.llmops.aws.test_life import STACK
 from tests.emulated.llmops.aws.test_policy import put_version
 from tests.emulated.llmops.conftest import Kit
-from tests.support.aws import Account
 from tests.support.checkout import CHECKOUT
+from tests.support.clouds.aws import Account
 
 WORKFLOWS = CHECKOUT / "docs/how-to/github"
 PULL_REQUEST, MAIN, BRANCH, PROMOTE = (

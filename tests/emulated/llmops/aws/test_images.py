@@ -11,7 +11,7 @@ from contract.errors import KitError
 from llmops.images.docker_push import Login
 from llmops.images.oci import Repository
 from llmops.images.sbom import MEDIA_TYPE
-from tests.support.aws import Account
+from tests.support.clouds.aws import Account
 
 pytestmark = pytest.mark.skipif(not shutil.which("docker-registry"), reason="no docker-registry on this machine")
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"

@@ -15,8 +15,8 @@ from llmops.stacks.backend import folder_url
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
 from tests.emulated.llmops.conftest import Kit
-from tests.support.aws import SERVING, TRAINING, Account
-from tests.support.versions import write_version
+from tests.support.clouds.aws import SERVING, TRAINING, Account
+from tests.support.tiny_models.versions import write_version
 from tests.unit.llmops.conftest import make_platform as make_local
 
 STACK = f"config:\n  llmops:target: aws\n  llmops:images:\n    training: {TRAINING}\n    serving: {SERVING}\n"

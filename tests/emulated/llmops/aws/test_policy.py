@@ -20,9 +20,9 @@ from llmops.stacks.stack import PulumiStack
 from tests.emulated.llmops.aws.test_life import STACK
 from tests.emulated.llmops.aws.test_policy_search import IAM, REACH, goals, search_of, trust, world
 from tests.emulated.llmops.conftest import Kit
-from tests.support.aws import Account
-from tests.support.policy_world import ACCOUNT, REGION, Role
-from tests.support.versions import write_version
+from tests.support.clouds.aws import Account
+from tests.support.clouds.policy_world import ACCOUNT, REGION, Role
+from tests.support.tiny_models.versions import write_version
 from twins.aws.judges.evaluator import Evaluator
 from twins.aws.judges.installation import install
 

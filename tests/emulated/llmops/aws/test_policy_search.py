@@ -14,8 +14,8 @@ from llmops.platforms.aws.bootstrap.names import AwsNames
 from llmops.platforms.aws.bootstrap.policies import GITHUB, preview_policy, promote_policy
 from llmops.platforms.aws.bootstrap.reach import Reach
 from llmops.platforms.aws.use_policy import use_policy
-from tests.support.policy_search import Search, iam_writes, writes
-from tests.support.policy_world import ACCOUNT, ADMINISTRATOR, EVERYTHING, REGION, Context, Key, Role, World
+from tests.support.clouds.policy_search import Search, iam_writes, writes
+from tests.support.clouds.policy_world import ACCOUNT, ADMINISTRATOR, EVERYTHING, REGION, Context, Key, Role, World
 from twins.aws.judges.evaluator import Evaluator
 from twins.aws.judges.installation import Installation, install
 

@@ -23,8 +23,8 @@ from llmops.platforms.aws.platform import AwsPlatform
 from llmops.runs.runs import find_run
 from tests.emulated.llmops.aws.conftest import MakePlatform
 from tests.emulated.llmops.conftest import RECIPE
-from tests.support.aws import Account
 from tests.support.checkout import EXAMPLES
+from tests.support.clouds.aws import Account
 
 EXAMPLE = EXAMPLES / "run-2.json"
 NO_CONTAINERS = "runs no containers"

@@ -12,7 +12,7 @@ import pytest
 
 from llmops.platforms.aws.clients import AwsClients
 from tests.emulated.llmops.conftest import Kit, dead_pid, wait_until
-from tests.support.aws import Account
+from tests.support.clouds.aws import Account
 
 # A program of no resources, so that what is tested is the engine's own work.
 PROGRAM = """\

@@ -22,9 +22,9 @@ from llmops.stacks.promotion import promote
 from llmops.stacks.stack_file import StackFile
 from llmops.store.versions import RemoteVersion
 from tests.emulated.llmops.aws.conftest import MakePlatform
+from tests.support.clouds.store_contract import MakeVersion, StoreContract
 from tests.support.counting import received
-from tests.support.store_contract import MakeVersion, StoreContract
-from tests.support.versions import write_version
+from tests.support.tiny_models.versions import write_version
 
 _PART, _OVERHEAD = 5 << 20, 200_000
 

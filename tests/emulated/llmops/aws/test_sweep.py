@@ -14,7 +14,7 @@ from llmops.platforms.sweep import find
 from llmops.stacks.backend import folder_of
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
-from tests.support.aws import Account, AwsStack, make_stack, running_account
+from tests.support.clouds.aws import Account, AwsStack, make_stack, running_account
 
 STACK_TAGS = [{"Key": "llmops:project", "Value": "llmops"}, {"Key": "llmops:stack", "Value": "dev"}]
 OLD_TAGS = [{"Key": "llmops:project", "Value": "llmops"}, {"Key": "llmops:stack", "Value": "old"}]

@@ -27,12 +27,12 @@ from llmops.platforms.aws.platform import AwsPlatform
 from llmops.platforms.registry import open_platform
 from llmops.runs.runs import collect, find_run
 from tests.emulated.llmops.conftest import RECIPE, Kit
-from tests.support.agents import access_of, require_agents_work
-from tests.support.aws import Account, AwsStack, make_stack, running_account
 from tests.support.checkout import CHECKOUT
-from tests.support.models import agent_model, tiny_model
-from tests.support.twin_keys import asked
-from tests.support.yes_rows import write_yes_rows
+from tests.support.clouds.aws import Account, AwsStack, make_stack, running_account
+from tests.support.clouds.twin_keys import asked
+from tests.support.runs.yes_rows import write_yes_rows
+from tests.support.servers.agents import access_of, require_agents_work
+from tests.support.tiny_models.models import agent_model, tiny_model
 
 PRICED = "ml.g5.xlarge"
 CHECKPOINT = "*checkpoints/*/checkpoint-*/complete.json"

@@ -19,9 +19,9 @@ from contract.documents.outputs import AzureCompute, StackOutputs
 from contract.documents.run import Compute
 from contract.twins import TWIN_SUBSCRIPTION
 from llmops.platforms.azure.platform import AzurePlatform
-from tests.support.azure_twin import trusted
 from tests.support.clients import client_environ
-from tests.support.serving import until
+from tests.support.clouds.azure_twin import trusted
+from tests.support.servers.serving import until
 from twins.azure import control
 
 MakePlatform = Callable[..., AzurePlatform]

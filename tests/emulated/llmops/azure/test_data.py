@@ -9,7 +9,7 @@ from contract.errors import DataError, IntegrityError, KitError, NotFoundError
 from llmops.data.items import Partial
 from llmops.platforms.azure.platform import AzurePlatform
 from tests.emulated.llmops.azure.conftest import MakePlatform
-from tests.support.collecting import collected, contents
+from tests.support.runs.collecting import collected, contents
 
 
 def put(platform: AzurePlatform, name: str, content: bytes) -> None:

@@ -11,7 +11,7 @@ from llmops.platforms.azure import given
 from llmops.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription, bootstrap
 from llmops.platforms.azure.bootstrap.roles import BUILT_IN, GRANTED
 from tests.emulated.llmops.azure.conftest import entered
-from tests.support.azure_escape import Ground, shortest_way_out
+from tests.support.clouds.azure_escape import Ground, shortest_way_out
 from twins.azure.arm.ids import key
 
 API = "2022-04-01"

@@ -28,10 +28,10 @@ from llmops.platforms.azure.bootstrap.github import ISSUER
 from tests.emulated.llmops.azure.conftest import entered
 from tests.emulated.llmops.azure.test_policy import ROOT, STACK, put_version
 from tests.emulated.llmops.conftest import Kit
-from tests.support.azure_twin import LOCATION
 from tests.support.checkout import CHECKOUT
 from tests.support.clients import client_environ
-from tests.support.serving import until
+from tests.support.clouds.azure_twin import LOCATION
+from tests.support.servers.serving import until
 from twins.azure import control
 
 WORKFLOWS = CHECKOUT / "docs/how-to/github/azure"

@@ -17,7 +17,7 @@ from llmops.images.oci import Repository
 from llmops.images.sbom import MEDIA_TYPE
 from llmops.platforms.azure.image_registry import AcrImages
 from tests.emulated.llmops.azure.conftest import MakePlatform
-from tests.support.serving import until
+from tests.support.servers.serving import until
 
 pytestmark = pytest.mark.skipif(not shutil.which("docker-registry"), reason="no docker-registry on this machine")
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"

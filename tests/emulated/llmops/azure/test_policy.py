@@ -17,9 +17,9 @@ from llmops.platforms.registry import open_platform
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
 from tests.emulated.llmops.conftest import Kit
-from tests.support.azure_twin import LOCATION, SERVING, TRAINING
 from tests.support.clients import client_environ
-from tests.support.versions import write_version
+from tests.support.clouds.azure_twin import LOCATION, SERVING, TRAINING
+from tests.support.tiny_models.versions import write_version
 from twins.azure import control
 
 STACK = f"""\

@@ -26,9 +26,9 @@ from llmops.data.build import build_dataset
 from llmops.platforms.azure.platform import AzurePlatform
 from llmops.runs.runs import find_run
 from llmops.store.store import now
-from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
-from tests.support.serving import until
-from tests.support.training import tiny_recipe, write_rows
+from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
+from tests.support.runs.training import tiny_recipe, write_rows
+from tests.support.servers.serving import until
 
 _VERSION = "2022-04-01"
 _DEPLOYER = {

@@ -29,9 +29,9 @@ from llmops.runs.trainers import find_trainer
 from llmops.store.store import now
 from tests.emulated.llmops.azure.conftest import add_workspace, entered, make_parts
 from tests.support.checkout import CHECKOUT
-from tests.support.models import tiny_model
-from tests.support.serving import until
-from tests.support.training import tiny_recipe, write_rows
+from tests.support.runs.training import tiny_recipe, write_rows
+from tests.support.servers.serving import until
+from tests.support.tiny_models.models import tiny_model
 from twins.azure import control
 
 SIZE = "Standard_DS3_v2"

@@ -15,9 +15,9 @@ from contract.errors import KitError
 from hosting import images
 from llmops.platforms.azure.platform import AzurePlatform
 from llmops.platforms.registry import open_platform
-from tests.support.agents import require_agents_work
-from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin, trusted
-from tests.support.models import agent_model
+from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin, trusted
+from tests.support.servers.agents import require_agents_work
+from tests.support.tiny_models.models import agent_model
 
 FIRST, SECOND = "chatbot@1", "chatbot@2"
 

@@ -9,7 +9,7 @@ from contract.errors import KitError
 from llmops.platforms.azure.objects_blob import BlobObjects
 from llmops.platforms.azure.platform import AzurePlatform
 from tests.emulated.llmops.azure.conftest import MakePlatform, add_workspace
-from tests.support.store_contract import MakeVersion, StoreContract
+from tests.support.clouds.store_contract import MakeVersion, StoreContract
 
 
 def container(platform: AzurePlatform, name: str = "store") -> ContainerClient:

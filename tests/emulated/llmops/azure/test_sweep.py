@@ -14,7 +14,7 @@ from infra.names import CloudNames
 from llmops.platforms.sweep import find
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
-from tests.support.azure_twin import LOCATION, ArmClient, AzureStack, Subscription, make_stack, running_twin
+from tests.support.clouds.azure_twin import LOCATION, ArmClient, AzureStack, Subscription, make_stack, running_twin
 
 ROOT = f"/subscriptions/{TWIN_SUBSCRIPTION}"
 ML, ROLE_API, IDENTITY_API, GROUP_API = "2025-12-01", "2022-04-01", "2023-01-31", "2024-03-01"

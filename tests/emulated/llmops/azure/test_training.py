@@ -13,9 +13,9 @@ from hosting import images
 from llmops.platforms.azure.platform import AzurePlatform
 from llmops.platforms.registry import open_platform
 from tests.emulated.llmops.conftest import RECIPE, Kit
-from tests.support.azure_twin import AzureStack, Subscription, make_stack, running_twin
-from tests.support.models import tiny_model
-from tests.support.yes_rows import write_yes_rows
+from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
+from tests.support.runs.yes_rows import write_yes_rows
+from tests.support.tiny_models.models import tiny_model
 
 
 @dataclass

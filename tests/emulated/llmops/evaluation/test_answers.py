@@ -14,8 +14,8 @@ from llmops.evaluation.answers import Questions, answers_of, known_answers
 from llmops.evaluation.comparison import compare_models, questions_for
 from llmops.evaluation.models import AskedModel, find_model
 from llmops.platforms.local.platform import LocalPlatform
-from tests.support.models import tiny_model, tiny_source
-from tests.support.training import tiny_recipe, write_rows
+from tests.support.runs.training import tiny_recipe, write_rows
+from tests.support.tiny_models.models import tiny_model, tiny_source
 from tests.unit.llmops.conftest import make_platform
 
 

@@ -15,8 +15,8 @@ from llmops.runs.report import run_report
 from llmops.runs.runs import collect
 from llmops.store.importing import import_model, parse_source
 from tests.emulated.llmops.evaluation.test_answers import platform
-from tests.support.gated_runs import gated_run
-from tests.support.models import tiny_comet_source
+from tests.support.runs.gated_runs import gated_run
+from tests.support.tiny_models.models import tiny_comet_source
 from tests.unit.llmops.evaluation.test_comparison import run as evaluate
 from tests.unit.llmops.runs.test_runs import write_recipe
 

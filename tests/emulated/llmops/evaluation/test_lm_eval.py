@@ -8,7 +8,7 @@ import pytest
 from contract.errors import RunError
 from llmops.evaluation.lm_eval import run_tasks
 from llmops.evaluation.models import stored_model
-from tests.support.models import tiny_model
+from tests.support.tiny_models.models import tiny_model
 from tests.unit.llmops.conftest import make_platform
 
 TASK = """\

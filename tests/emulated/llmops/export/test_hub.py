@@ -16,10 +16,10 @@ from contract.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD
 from contract.names import ModelRef
 from llmops.export.hub import export_hub
 from llmops.platforms.local.platform import LocalPlatform
-from tests.support.models import tiny_model
-from tests.support.training import script_result
+from tests.support.runs.training import script_result
+from tests.support.tiny_models.models import tiny_model
 from tests.unit.llmops.conftest import make_platform
-from training.merge import merge
+from training.models.merge import merge
 
 _COMMIT = "a" * 40
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.rehearsal_contract import FAULTS
-from tests.support.rehearsing import Rehearsing, rehearsing_in
+from tests.support.runs.rehearsal_contract import FAULTS
+from tests.support.runs.rehearsing import Rehearsing, rehearsing_in
 
 
 @pytest.fixture(scope="module")

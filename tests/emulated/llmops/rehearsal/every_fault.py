@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llmops.rehearsal.fault_case import FaultCase, cases_of
-from tests.support.rehearsing import Rehearsing
+from tests.support.runs.rehearsing import Rehearsing
 
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 _ENDPOINTS = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from llmops.rehearsal.clouds.aws import Aws
-from tests.support.aws import REGION, running_account
-from tests.support.aws_unused import UNUSED
-from tests.support.rehearsal_contract import RehearsalContract
-from tests.support.rehearsing import Rehearsing
-from tests.support.role_permissions import actions_of, first_needs, is_needed, without
+from tests.support.clouds.aws import REGION, running_account
+from tests.support.clouds.aws_unused import UNUSED
+from tests.support.clouds.role_permissions import actions_of, first_needs, is_needed, without
+from tests.support.runs.rehearsal_contract import RehearsalContract
+from tests.support.runs.rehearsing import Rehearsing
 from twins.aws.judges.evaluator import Evaluator, PolicyQuestion
 from twins.aws.judges.installation import install
 

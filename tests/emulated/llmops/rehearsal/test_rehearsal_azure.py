@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from llmops.rehearsal.clouds.azure import Azure
-from tests.support.azure_twin import running_twin
-from tests.support.rehearsal_contract import RehearsalContract
-from tests.support.rehearsing import Rehearsing
+from tests.support.clouds.azure_twin import running_twin
+from tests.support.runs.rehearsal_contract import RehearsalContract
+from tests.support.runs.rehearsing import Rehearsing
 from twins.azure.judges.roles import Permission
 
 CLOUD = Azure()

@@ -18,9 +18,9 @@ from llmops.rehearsal.smoke import recordings, smoke
 from llmops.rehearsal.smoke.smoke import SmokeOptions
 from llmops.rehearsal.smoke.steps import END, STEPS
 from llmops.stacks.project import Project
-from tests.support.aws import running_account
-from tests.support.azure_twin import running_twin
-from tests.support.rehearsing import Rehearsing, rehearsing_in
+from tests.support.clouds.aws import running_account
+from tests.support.clouds.azure_twin import running_twin
+from tests.support.runs.rehearsing import Rehearsing, rehearsing_in
 
 # A vault that is protected from purges stays for some days, whoever deletes it: the stack's, and bootstrap's.
 _KEPT = {"Microsoft.KeyVault/locations/deletedVaults": 2}

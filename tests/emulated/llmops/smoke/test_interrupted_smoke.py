@@ -12,7 +12,7 @@ import pytest
 from llmops.rehearsal.smoke.steps import END, STEPS
 from tests.emulated.llmops.conftest import wait_until
 from tests.emulated.llmops.smoke.conftest import Owner, require_all, require_nameless
-from tests.support.rehearsing import Rehearsing
+from tests.support.runs.rehearsing import Rehearsing
 
 _DELAYS = (0.2, 3.0, 6.0)  # seconds of a step, by turns, until it is killed
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.emulated.llmops.smoke.conftest import Owner, run_short
-from tests.support.rehearsing import Rehearsing
+from tests.support.runs.rehearsing import Rehearsing
 
 
 @pytest.mark.parametrize("smoking", ["azure"], indirect=True)

@@ -15,8 +15,8 @@ from llmops.runs.runs import collect
 from llmops.tracking.event_files import write_events
 from llmops.tracking.records import run_record
 from tests.support.environments import TENSORBOARD, environment
-from tests.support.gated_runs import gated_run
-from tests.support.versions import STEPS
+from tests.support.runs.gated_runs import gated_run
+from tests.support.tiny_models.versions import STEPS
 from tests.unit.llmops.runs.test_runs import deploy, write_recipe
 
 

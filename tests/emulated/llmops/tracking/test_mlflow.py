@@ -20,8 +20,8 @@ from llmops.platforms.local.platform import LocalPlatform
 from llmops.stacks.stack_file import StackFile
 from llmops.tracking.mlflow_client import URI_VARIABLE
 from tests.support.environments import MLFLOW, environment
-from tests.support.gated_runs import gated_run
-from tests.support.versions import STEPS
+from tests.support.runs.gated_runs import gated_run
+from tests.support.tiny_models.versions import STEPS
 from tests.unit.llmops.runs.test_runs import deploy, write_recipe
 
 _SUITE, _GATE = {"name": "new", "split": "test"}, {"suite": "new", "low": 0.5}

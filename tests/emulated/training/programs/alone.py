@@ -17,7 +17,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from contract.documents.recipe import Recipe  # noqa: E402
 from training import checkpoints  # noqa: E402
-from training.finetune import finetune  # noqa: E402
+from training.torch_trainer.finetune import finetune  # noqa: E402
 
 
 def main(base: Path, rows: Path, recipe: Recipe) -> None:

@@ -17,8 +17,8 @@ import torch  # noqa: E402
 
 from contract.layout import TrainingFolders  # noqa: E402
 from training import job  # noqa: E402
+from training.evaluation.scoring import load_suites  # noqa: E402
 from training.ranks import Alone  # noqa: E402
-from training.scoring import load_suites  # noqa: E402
 from training.stopping import StopRequest  # noqa: E402
 
 computed: list[str] = []

@@ -27,9 +27,9 @@ from serving.engines.openvino_backend import OpenVinoBackend  # noqa: E402
 from serving.engines.transformers_backend import TransformersBackend  # noqa: E402
 from training import checkpoints  # noqa: E402
 from training.checkpoint_folders import RESULT  # noqa: E402
-from training.finetune import finetune  # noqa: E402
-from training.merge import is_adapter, merge, replace_weights  # noqa: E402
-from training.weights import load_model, load_tokenizer, save_model  # noqa: E402
+from training.models.merge import is_adapter, merge, replace_weights  # noqa: E402
+from training.models.weights import load_model, load_tokenizer, save_model  # noqa: E402
+from training.torch_trainer.finetune import finetune  # noqa: E402
 
 WAYS: dict[str, dict[str, Any]] = {
     "sft lora": {"method": "sft", "adapter": "lora", "precision": "f32"},

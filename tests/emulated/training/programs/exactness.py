@@ -14,9 +14,9 @@ prepare_process()
 import numpy as np  # noqa: E402
 import openvino  # noqa: E402
 
-from training.chat import prompt_ids  # noqa: E402
-from training.evaluate import generate  # noqa: E402
-from training.weights import load_model, load_tokenizer, stop_tokens  # noqa: E402
+from training.data.chat import prompt_ids  # noqa: E402
+from training.evaluation.evaluate import generate  # noqa: E402
+from training.models.weights import load_model, load_tokenizer, stop_tokens  # noqa: E402
 
 PROMPTS = [
     "What is the capital of France?",

@@ -14,7 +14,7 @@ prepare_process()
 
 from torch.distributed import distributed_c10d  # noqa: E402
 
-from training.pooling import LOSSES, TEXTS, pooled  # noqa: E402
+from training.evaluation.pooling import LOSSES, TEXTS, pooled  # noqa: E402
 from training.ranks import PeerError, Team  # noqa: E402
 
 

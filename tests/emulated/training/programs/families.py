@@ -29,7 +29,7 @@ from transformers import (  # noqa: E402
 from contract.documents.recipe import Recipe  # noqa: E402
 from tests.emulated.training.programs.keras_names import IDS  # noqa: E402
 from tests.emulated.training.programs.oracle import train  # noqa: E402
-from tests.support.tiny import make_tokenizer  # noqa: E402
+from tests.support.tiny_models.tiny import make_tokenizer  # noqa: E402
 
 _SIZES = {
     "vocab_size": 259,

@@ -13,9 +13,9 @@ from training.process import prepare_process
 prepare_process()
 
 from contract.documents.recipe import Recipe  # noqa: E402
-from training import watch  # noqa: E402
-from training.finetune import finetune  # noqa: E402
 from training.ranks import StoppedError  # noqa: E402
+from training.torch_trainer import watch  # noqa: E402
+from training.torch_trainer.finetune import finetune  # noqa: E402
 
 STOPPED_AFTER = 4  # told to the guard: the trainer asks at the end of the step after it
 seen: list[list[int]] = []

@@ -14,7 +14,7 @@ from training.process import prepare_process
 prepare_process()
 
 from contract.documents.model_check import CheckRequest  # noqa: E402
-from training.import_check import check_import  # noqa: E402
+from training.models.import_check import check_import  # noqa: E402
 
 
 def main(folders: Path, request: CheckRequest) -> None:

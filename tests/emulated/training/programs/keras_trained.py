@@ -26,12 +26,12 @@ from contract.documents.recipe import Recipe  # noqa: E402
 from contract.documents.recipe_training import Lora, Training  # noqa: E402
 from tests.emulated.training.programs.keras_names import IDS, torch_name  # noqa: E402
 from training import checkpoints  # noqa: E402
-from training.examples import load_examples  # noqa: E402
+from training.data.examples import load_examples  # noqa: E402
 from training.keras_trainer import batches, finetune  # noqa: E402
 from training.keras_trainer.batches import MicroBatch, micro_batches  # noqa: E402
 from training.keras_trainer.model import LowRankDense, add_low_rank, load_causal_lm, write_folder  # noqa: E402
 from training.keras_trainer.steps import KerasSteps  # noqa: E402
-from training.weights import load_tokenizer  # noqa: E402
+from training.models.weights import load_tokenizer  # noqa: E402
 
 _ONE = tf.config.LogicalDeviceConfiguration()
 DEVICES = ["CPU:0", "CPU:1"]

@@ -19,12 +19,12 @@ from contract.documents.estimate import EstimateRequest, MachineMemory, RowLengt
 from contract.documents.recipe import Recipe
 from contract.documents.recipe_training import Training
 from tests.support.checkout import CHECKOUT
-from training.adapters import with_adapter
 from training.devices import torch_dtype
-from training.estimate import _Plan, estimate
-from training.fake_step import Shape, layers_alike, outline, trace_step
-from training.objectives import TokenLoss
-from training.scaled_trainer import CHECKPOINTING
+from training.torch_trainer.adapters import with_adapter
+from training.torch_trainer.estimate import _Plan, estimate
+from training.torch_trainer.fake_step import Shape, layers_alike, outline, trace_step
+from training.torch_trainer.objectives import TokenLoss
+from training.torch_trainer.scaled_trainer import CHECKPOINTING
 
 SIZES = {
     "5M": {"vocab_size": 4096, "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 8},

@@ -26,10 +26,10 @@ from transformers import set_seed  # noqa: E402
 
 from contract.documents.recipe import Recipe  # noqa: E402
 from contract.documents.recipe_training import Training  # noqa: E402
-from tests.support.training import ROWS  # noqa: E402
+from tests.support.runs.training import ROWS  # noqa: E402
 from training import checkpoints  # noqa: E402
-from training.finetune import finetune  # noqa: E402
-from training.weights import load_model, load_tokenizer  # noqa: E402
+from training.models.weights import load_model, load_tokenizer  # noqa: E402
+from training.torch_trainer.finetune import finetune  # noqa: E402
 
 
 class Tokens(NamedTuple):

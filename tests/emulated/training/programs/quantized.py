@@ -20,13 +20,13 @@ prepare_process()
 import torch  # noqa: E402
 
 from contract.documents.recipe import Recipe  # noqa: E402
-from training.adapters import build_model  # noqa: E402
-from training.batch_tensors import Collator  # noqa: E402
-from training.examples import load_examples  # noqa: E402
-from training.finetune import finetune  # noqa: E402
-from training.merge import merge  # noqa: E402
-from training.objectives import TokenLoss  # noqa: E402
-from training.weights import load_model, load_tokenizer  # noqa: E402
+from training.data.examples import load_examples  # noqa: E402
+from training.models.merge import merge  # noqa: E402
+from training.models.weights import load_model, load_tokenizer  # noqa: E402
+from training.torch_trainer.adapters import build_model  # noqa: E402
+from training.torch_trainer.batch_tensors import Collator  # noqa: E402
+from training.torch_trainer.finetune import finetune  # noqa: E402
+from training.torch_trainer.objectives import TokenLoss  # noqa: E402
 
 
 def gradients(model: Any, batch: Any) -> list[torch.Tensor]:

@@ -31,18 +31,20 @@ import peft  # noqa: E402, F401
 import transformers.trainer  # noqa: E402, F401
 from torch.distributed import TCPStore, distributed_c10d  # noqa: E402  # pyright: ignore[reportPrivateImportUsage]
 
-import training.trainer  # noqa: E402, F401
+import training.torch_trainer.trainer  # noqa: E402, F401
 from contract.documents.recipe import Recipe  # noqa: E402
 from contract.documents.recipe_training import Training  # noqa: E402
 from contract.integrity.digest import sha256_file  # noqa: E402
-from tests.support.training import ROWS  # noqa: E402
-from training import checkpoints, evaluate, micro_batches  # noqa: E402
-from training.evaluate import run_suite  # noqa: E402
-from training.finetune import finetune, is_trained  # noqa: E402
+from tests.support.runs.training import ROWS  # noqa: E402
+from training import checkpoints  # noqa: E402
+from training.data.rows import read_rows  # noqa: E402
+from training.evaluation import evaluate  # noqa: E402
+from training.evaluation.evaluate import run_suite  # noqa: E402
+from training.models.weights import load_model, load_tokenizer  # noqa: E402
 from training.process import keep_quiet  # noqa: E402
 from training.ranks import Alone, StoppedError, Team  # noqa: E402
-from training.rows import read_rows  # noqa: E402
-from training.weights import load_model, load_tokenizer  # noqa: E402
+from training.torch_trainer import micro_batches  # noqa: E402
+from training.torch_trainer.finetune import finetune, is_trained  # noqa: E402
 
 _SOUND, _FAILED = 0, 1
 

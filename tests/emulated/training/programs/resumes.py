@@ -34,8 +34,8 @@ import transformers.trainer  # noqa: E402, F401
 
 from contract.documents.recipe import Recipe  # noqa: E402
 from contract.integrity.digest import sha256_file  # noqa: E402
-from tests.support.training import ROWS  # noqa: E402
-from training.finetune import finetune  # noqa: E402
+from tests.support.runs.training import ROWS  # noqa: E402
+from training.torch_trainer.finetune import finetune  # noqa: E402
 
 SEED = 20
 _MODULES = "modules="

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from contract.errors import KitError
-from training.comet import CometModel, TranslationTriple
-from training.comet_checkpoint import CHECKPOINT, HPARAMS
-from training.importing import import_model
+from training.evaluation.comet import CometModel, TranslationTriple
+from training.models.comet_checkpoint import CHECKPOINT, HPARAMS
+from training.models.importing import import_model
 
 
 class Planted:

@@ -28,12 +28,12 @@ from contract.documents.estimate import EstimateRequest, MachineMemory  # noqa: 
 from contract.documents.recipe_training import Training  # noqa: E402
 from tests.emulated.training.programs.measured import SIZES, peak_of, step_of  # noqa: E402
 from training.devices import best_device  # noqa: E402
-from training.estimate import estimate  # noqa: E402
-from training.fake_step import Shape  # noqa: E402
 from training.process import keep_quiet  # noqa: E402
 from training.ranks import Team  # noqa: E402
-from training.scaled_trainer import CHECKPOINTING  # noqa: E402
-from training.sharded_loading import load_if_sharded  # noqa: E402
+from training.torch_trainer.estimate import estimate  # noqa: E402
+from training.torch_trainer.fake_step import Shape  # noqa: E402
+from training.torch_trainer.scaled_trainer import CHECKPOINTING  # noqa: E402
+from training.torch_trainer.sharded_loading import load_if_sharded  # noqa: E402
 
 RANKS = 2
 CASES: list[tuple[str, dict[str, Any]]] = [

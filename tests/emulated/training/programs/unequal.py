@@ -16,11 +16,11 @@ import torch  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
 from contract.documents.recipe_training import Training  # noqa: E402
-from training.adapters import with_adapter  # noqa: E402
-from training.batch_tensors import Collator  # noqa: E402
-from training.chat import Encoded  # noqa: E402
-from training.examples import Example  # noqa: E402
-from training.objectives import TokenLoss  # noqa: E402
+from training.data.chat import Encoded  # noqa: E402
+from training.data.examples import Example  # noqa: E402
+from training.torch_trainer.adapters import with_adapter  # noqa: E402
+from training.torch_trainer.batch_tensors import Collator  # noqa: E402
+from training.torch_trainer.objectives import TokenLoss  # noqa: E402
 
 LENGTHS = range(66, 130, 2)
 _VOCABULARY = 64

@@ -16,11 +16,11 @@ from peft import PeftModel
 from contract.documents.metrics import parse_metrics
 from contract.documents.recipe import Recipe
 from contract.layout import METRICS
-from training.examples import load_examples
-from training.finetune import finetune
-from training.merge import replace_weights
+from training.data.examples import load_examples
+from training.models.merge import replace_weights
+from training.models.weights import load_model, load_tokenizer
 from training.ranks import StoppedError
-from training.weights import load_model, load_tokenizer
+from training.torch_trainer.finetune import finetune
 
 STOPPED_AFTER = 5
 

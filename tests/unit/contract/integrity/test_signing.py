@@ -19,7 +19,7 @@ from contract.integrity.digest import file_entries, list_files, tree_hash
 from contract.layout import MANIFEST, SIGNATURE, TrainingFolders, cache_dir, serving_model_folder
 from contract.names import ModelRef, parse_alias, parse_promoted
 from tests.support.checkout import CHECKOUT, EXAMPLES
-from tests.support.versions import open_verified
+from tests.support.tiny_models.versions import open_verified
 
 EXAMPLE = EXAMPLES / "model-2.json"
 

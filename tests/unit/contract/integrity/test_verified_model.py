@@ -9,7 +9,7 @@ import pytest
 from contract.errors import IntegrityError
 from contract.integrity.signing import make_key, sign
 from contract.integrity.verified_model import Early, VerifiedVersion
-from tests.support.versions import write_version
+from tests.support.tiny_models.versions import write_version
 
 WEIGHTS = "model.safetensors"
 CONTENT = b"weights" * 1000

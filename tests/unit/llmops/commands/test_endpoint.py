@@ -16,7 +16,7 @@ from llmops.commands import endpoint, print_error
 from llmops.context import Context
 from llmops.platforms.local.platform import LocalPlatform
 from tests.support.checkout import CHECKOUT
-from tests.support.http_servers import serving
+from tests.support.servers.http_servers import serving
 
 
 class Server(HTTPServer):

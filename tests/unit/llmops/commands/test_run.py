@@ -8,7 +8,7 @@ import typer
 from llmops.commands.train import collect_run
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.runs.runs import find_run
-from tests.support.versions import write_output
+from tests.support.tiny_models.versions import write_output
 from tests.unit.llmops.runs.test_runs import (
     MakeImage,
     deploy,

@@ -15,7 +15,7 @@ from llmops.cli import app
 from llmops.evaluation.models import stored_model
 from llmops.local_server import _version, name_of, serve, temporary_home
 from llmops.platforms.local.platform import LocalPlatform
-from tests.support.versions import write_version
+from tests.support.tiny_models.versions import write_version
 
 Refused = Callable[..., KitError]
 

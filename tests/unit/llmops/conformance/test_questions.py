@@ -8,10 +8,10 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
-from contract.chat_template import ChatTemplate
 from contract.documents.model import ModelManifest
 from contract.documents.recipe_data import Data, DataSource
 from contract.integrity.digest import file_entries
+from contract.models.chat_template import ChatTemplate
 from llmops.conformance.questions import (
     QUESTIONS,
     STRUCTURED,
@@ -22,9 +22,9 @@ from llmops.conformance.questions import (
     said_in_pieces,
 )
 from llmops.data.build import build_dataset
-from serving.openai import parse_chat
+from serving.api.openai import parse_chat
 from tests.support.checkout import CHECKOUT
-from tests.support.training import tiny_recipe, write_rows
+from tests.support.runs.training import tiny_recipe, write_rows
 
 PLAIN = "{% for message in messages %}<{{ message.role }}>{{ message.content }}{% endfor %}"
 

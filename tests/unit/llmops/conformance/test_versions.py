@@ -10,8 +10,8 @@ from contract.layout import MANIFEST
 from llmops.conformance.questions import QUESTIONS, STRUCTURED, TEXTS
 from llmops.conformance.versions import stored_version
 from llmops.data.build import build_dataset
-from tests.support.training import tiny_recipe, write_rows
-from tests.support.versions import write_version
+from tests.support.runs.training import tiny_recipe, write_rows
+from tests.support.tiny_models.versions import write_version
 from tests.unit.llmops.conftest import make_platform
 
 TEMPLATES = {

@@ -18,7 +18,7 @@ from contract.documents.recipe_data import DataSource
 from contract.errors import DataError, IntegrityError, KitError, UnsupportedError
 from llmops.data.collect import collect, require_collected, source_folder
 from llmops.data.items import Partial
-from tests.support.collecting import collected, contents
+from tests.support.runs.collecting import collected, contents
 
 
 @pytest.fixture

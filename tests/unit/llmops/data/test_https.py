@@ -10,8 +10,8 @@ from contract.documents.recipe_data import DataSource
 from contract.errors import DataError, KitError, RefusedError
 from llmops.data import https
 from llmops.data.https import check_redirect
-from tests.support.collecting import collected, contents
-from tests.support.https_site import ROWS, Site, running_site
+from tests.support.runs.collecting import collected, contents
+from tests.support.servers.https_site import ROWS, Site, running_site
 
 
 @pytest.fixture

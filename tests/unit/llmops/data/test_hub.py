@@ -16,8 +16,8 @@ from contract.documents.recipe_data import DataSource
 from contract.errors import DataError, KitError
 from llmops.data.hub import find_on_hub
 from llmops.data.items import FetchStoppedError, Partial, SourceContext
-from tests.support.collecting import collected, contents
-from tests.support.http_servers import serving
+from tests.support.runs.collecting import collected, contents
+from tests.support.servers.http_servers import serving
 
 COMMIT, TOKEN = "a" * 40, "value of hub"
 FILES = {

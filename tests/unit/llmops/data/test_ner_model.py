@@ -12,7 +12,7 @@ from llmops.evaluation.models import find_model
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.stacks.promotion import promote
 from llmops.stacks.stack_file import StackFile
-from tests.support.versions import write_version
+from tests.support.tiny_models.versions import write_version
 
 
 def test_a_model_that_labels_tokens_is_verified_and_takes_no_traffic(platform: LocalPlatform, tmp_path: Path) -> None:

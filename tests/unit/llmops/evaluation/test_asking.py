@@ -8,9 +8,9 @@ import pytest
 
 from contract.errors import BusyError, KitError
 from llmops.evaluation.asking import ask_patiently, request_messages
-from serving.openai import parse_chat
-from tests.support.judges import JudgeServer, judging
-from training.rows import row_of
+from serving.api.openai import parse_chat
+from tests.support.runs.judges import JudgeServer, judging
+from training.data.rows import row_of
 
 REQUEST = {"messages": [{"role": "user", "content": "Hello?"}]}
 

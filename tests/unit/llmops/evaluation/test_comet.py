@@ -10,8 +10,8 @@ from contract.errors import KitError
 from llmops.evaluation.judging import JudgedAnswers
 from llmops.evaluation.verdicts import find_verdicts
 from tests.unit.llmops.conftest import make_platform
-from training.rows import row_of
-from training.scorers import SuiteRow
+from training.data.rows import row_of
+from training.evaluation.scorers import SuiteRow
 
 
 def test_scores_outside_of_0_to_1_are_refused(tmp_path: Path) -> None:

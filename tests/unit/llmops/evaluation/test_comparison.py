@@ -16,8 +16,8 @@ from llmops.commands.evaluate import evaluate
 from llmops.evaluation.models import production
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.runs.runs import plan_run
-from tests.support import http_servers
-from tests.support.versions import write_output
+from tests.support.servers import http_servers
+from tests.support.tiny_models.versions import write_output
 from tests.unit.llmops.runs.test_runs import deploy, write_recipe
 
 

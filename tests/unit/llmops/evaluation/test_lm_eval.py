@@ -9,7 +9,7 @@ from contract.documents.model import ModelManifest
 from contract.errors import KitError
 from llmops.evaluation.lm_eval import TaskScore, _scores, image_for
 from llmops.evaluation.page import html
-from tests.support.versions import write_version
+from tests.support.tiny_models.versions import write_version
 
 # As lm-eval 0.4.13 writes it, shortened.
 RESULTS = {

@@ -19,12 +19,12 @@ from llmops.platforms.local.platform import LocalPlatform
 from llmops.runs.runs import plan_run
 from llmops.stacks.promotion import promote, rollback, waivers
 from llmops.stacks.stack_file import StackFile
-from tests.support.versions import write_output
+from tests.support.tiny_models.versions import write_output
 from tests.unit.llmops.conftest import make_platform
 from tests.unit.llmops.evaluation.test_comparison import serving
 from tests.unit.llmops.runs.test_runs import deploy, write_recipe
-from training.answering import answer_file
 from training.checkpoints import once
+from training.evaluation.answering import answer_file
 
 Train = Callable[..., ModelRef]
 

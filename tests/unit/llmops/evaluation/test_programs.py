@@ -12,7 +12,7 @@ from llmops.platforms.platform import Run
 from llmops.runs.page import html
 from llmops.runs.report import run_report
 from llmops.runs.runs import collect, parse_recipe
-from tests.support.gated_runs import gated_run
+from tests.support.runs.gated_runs import gated_run
 from tests.unit.llmops.conftest import MakeVersion
 from tests.unit.llmops.runs.test_runs import write_recipe
 

@@ -16,7 +16,7 @@ from llmops.images.docker_push import Login
 from llmops.images.images import build_for, push_for, tag_of
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
-from tests.support.http_servers import serving
+from tests.support.servers.http_servers import serving
 
 
 def stack_of(folder: Path, target: str) -> PulumiStack:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from contract.gpu_fit import gpu_fit
-from contract.gpus import MEMORY_SHARE
+from contract.models.gpu_fit import gpu_fit
+from contract.models.gpus import MEMORY_SHARE
 from llmops.plan.gpu_fit import fit_words
 from llmops.plan.machines import A10G, H100, T4
 from tests.support.checkout import CHECKOUT

@@ -14,7 +14,7 @@ import pytest
 from contract.errors import KitError
 from llmops.plan import prices
 from llmops.plan.prices import known_regions, load_prices, refresh
-from tests.support.http_servers import serving
+from tests.support.servers.http_servers import serving
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -14,7 +14,7 @@ from clouds.aws.session import _CONFIGS as AWS_CONFIGS
 from contract.errors import BusyError, KitError
 from llmops.platforms.aws import invocations as aws
 from llmops.platforms.azure import invocations as azure
-from tests.support.http_servers import serving
+from tests.support.servers.http_servers import serving
 
 
 class Refuser(HTTPServer):

@@ -15,7 +15,7 @@ from contract.errors import KitError
 from llmops.pulumi_engine import engine as pulumi_engine
 from llmops.pulumi_engine import install
 from llmops.pulumi_engine.version import FOLDER
-from tests.support.http_servers import serving
+from tests.support.servers.http_servers import serving
 
 VERSION = pulumi_engine.pinned_version()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from llmops.rehearsal.clouds.azure_inventory import TYPES
 from llmops.rehearsal.inventory import differences
-from tests.support.azure import local_twin
+from tests.support.clouds.azure import local_twin
 
 
 def test_what_is_new_and_what_has_changed_or_gone() -> None:

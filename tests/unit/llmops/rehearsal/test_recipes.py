@@ -11,7 +11,7 @@ from contract.errors import KitError
 from llmops.rehearsal.recipes import find_recipe, in_words, is_right, question_of, shorten
 from llmops.stacks.project import Project
 from tests.support.checkout import CHECKOUT
-from tests.support.training import tiny_recipe
+from tests.support.runs.training import tiny_recipe
 
 TRANSLATION = {"name": "pairs", "split": "test", "metric": "translation", "languages": ["en", "de"]}
 PLAIN = {"name": "plain", "split": "test"}

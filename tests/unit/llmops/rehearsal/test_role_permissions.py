@@ -1,6 +1,6 @@
 """Taking an action out of policies, and finding what no step needs."""
 
-from tests.support.role_permissions import actions_of, first_needs, is_allowed_somewhere, is_needed, without
+from tests.support.clouds.role_permissions import actions_of, first_needs, is_allowed_somewhere, is_needed, without
 
 EXACT = {
     "Version": "2012-10-17",

@@ -17,8 +17,8 @@ from llmops.runs.report import run_report
 from llmops.runs.runs import collect
 from llmops.stacks.promotion import promote
 from llmops.stacks.stack_file import StackFile
-from tests.support.gated_runs import gated_run
-from tests.support.judges import JudgeServer, judging
+from tests.support.runs.gated_runs import gated_run
+from tests.support.runs.judges import JudgeServer, judging
 from tests.unit.llmops.evaluation.test_comparison import run as evaluate
 from tests.unit.llmops.evaluation.test_comparison import serving
 from tests.unit.llmops.runs.test_runs import deploy, write_recipe

@@ -16,7 +16,7 @@ from llmops.plan.prices import Prices
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.runs.runs import collect, find_run, plan_run
 from tests.support.checkout import EXAMPLES
-from tests.support.versions import write_output
+from tests.support.tiny_models.versions import write_output
 from tests.unit.llmops.runs.test_runs import (
     RECIPE,
     deploy,

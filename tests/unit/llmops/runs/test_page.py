@@ -15,8 +15,8 @@ from llmops.platforms.platform import Run
 from llmops.runs.page import html
 from llmops.runs.report import RunReport, SuiteReport, answered_rows
 from tests.support.checkout import EXAMPLES
-from training.rows import row_of
-from training.scorers import SuiteRow
+from training.data.rows import row_of
+from training.evaluation.scorers import SuiteRow
 
 
 def report(metric: str, answers: Sequence[tuple[Answer, Answer]], score: Any, **more: Any) -> SuiteReport:

@@ -17,7 +17,7 @@ from llmops.platforms.platform import Run
 from llmops.runs.receipts import check_output
 from llmops.runs.runs import collect, plan_run
 from llmops.store.versions import FolderVersion
-from tests.support.versions import write_output, write_version
+from tests.support.tiny_models.versions import write_output, write_version
 from tests.unit.llmops.conftest import make_platform
 from tests.unit.llmops.runs.test_runs import write_recipe
 

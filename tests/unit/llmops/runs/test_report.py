@@ -12,7 +12,7 @@ from llmops.runs.comparison import compare_runs
 from llmops.runs.page import html
 from llmops.runs.report import run_report
 from llmops.runs.runs import collect, find_run
-from tests.support.versions import write_output
+from tests.support.tiny_models.versions import write_output
 from tests.unit.llmops.runs.test_runs import (
     MakeImage,
     deploy,

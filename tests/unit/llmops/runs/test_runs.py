@@ -18,8 +18,8 @@ from contract.documents.run import Compute, Pinned, RunSpec
 from contract.errors import KitError, NotFoundError, RunError
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.runs.runs import collect, find_run, other_machines, parse_recipe, plan_run, require_collected, uncollected
-from tests.support import intruder
-from tests.support.versions import write_output, write_version
+from tests.support.runs import intruder
+from tests.support.tiny_models.versions import write_output, write_version
 from tests.unit.llmops.conftest import make_platform
 
 MakeImage = Callable[[str], str]

@@ -10,7 +10,7 @@ from contract.names import ModelRef
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.stacks.promotion import promote, rollback
 from llmops.stacks.stack_file import StackFile
-from tests.support.versions import write_version
+from tests.support.tiny_models.versions import write_version
 from tests.unit.llmops.conftest import make_platform
 
 MakeVersion = Callable[..., Path]

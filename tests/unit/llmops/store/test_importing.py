@@ -13,7 +13,7 @@ from llmops.platforms.local.platform import LocalPlatform
 from llmops.store.importing import add_openvino, import_model, parse_source
 from llmops.store.packages import locked_requirement, locked_version
 from tests.support.checkout import CHECKOUT
-from tests.support.versions import write_version
+from tests.support.tiny_models.versions import write_version
 
 COMMIT = "c1899de289a04d12100db370d81485cdf75e47ca"
 

@@ -16,7 +16,7 @@ from contract.layout import MANIFEST, SIGNATURE
 from llmops.store.remote_checks import Hashed, Stored, fits
 from llmops.store.store import Store
 from llmops.store.versions import FolderVersion, RemoteVersion
-from tests.support.versions import write_version
+from tests.support.tiny_models.versions import write_version
 from tests.unit.llmops.store.test_remote_objects import MemoryObjects
 
 WORK = "runs/r/output/j/model"

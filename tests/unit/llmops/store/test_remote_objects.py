@@ -16,7 +16,7 @@ from contract.layout import MANIFEST
 from llmops.store.bounded_file import Bounded
 from llmops.store.remote_checks import Hashed, Stored
 from llmops.store.remote_objects import Entry, RemoteObjects
-from tests.support.versions import write_version
+from tests.support.tiny_models.versions import write_version
 
 
 class MemoryObjects(RemoteObjects):

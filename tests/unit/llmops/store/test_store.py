@@ -14,7 +14,7 @@ from contract.layout import MANIFEST, alias_key, model_key
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.store.objects import FolderObjects
 from llmops.store.store import Store
-from tests.support.versions import open_verified
+from tests.support.tiny_models.versions import open_verified
 from tests.unit.llmops.conftest import make_platform
 
 MakeVersion = Callable[..., Path]

@@ -8,7 +8,7 @@ import pytest
 from contract.errors import KitError
 from llmops.tracking.mlflow_client import URI_VARIABLE, masked, require_mlflow
 from llmops.tracking.mlflow_sync import alias_of
-from tests.support.http_servers import serving
+from tests.support.servers.http_servers import serving
 
 
 class _Old(BaseHTTPRequestHandler):

@@ -2,7 +2,7 @@
 
 from contract.documents.recipe import Recipe
 from llmops.tracking.records import recipe_params
-from tests.support.training import tiny_recipe
+from tests.support.runs.training import tiny_recipe
 
 
 def test_a_recipe_becomes_parameters_without_tokens() -> None:

@@ -9,7 +9,7 @@ import pytest
 from contract.errors import DataError
 from preparation.readers.bfcl import NO_CALL
 from preparation.readers.reader import DataFile, ReadRow, read_file
-from training.rows import row_of
+from training.data.rows import row_of
 
 FUNCTION = {
     "name": "drive.route",

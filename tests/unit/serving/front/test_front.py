@@ -16,12 +16,12 @@ import pytest
 from contract.api_key import key_digest
 from contract.http_guard import error_body
 from contract.limits import RequestLimits
+from serving.api.openai import parse_chat
 from serving.errors import ApiError
 from serving.front import Front
 from serving.front.exchange import EXCHANGE, Message, Receive, Scope, Send
 from serving.front.readiness import Readiness
 from serving.metrics import Metrics
-from serving.openai import parse_chat
 from serving.settings import ServerSettings
 
 KEY = "0123456789abcdef"

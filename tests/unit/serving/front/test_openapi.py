@@ -10,13 +10,13 @@ import pytest
 
 import contract.http_guard
 import serving
+from serving.api.frames import CompletionFrames, Delta, Frames, usage_of
+from serving.api.response_frames import ResponseFrames
+from serving.api.responses import parse_responses
 from serving.engines.engine import GenerationRequest
-from serving.frames import CompletionFrames, Delta, Frames, usage_of
 from serving.front.openapi import REFUSALS, description
 from serving.front.routes import CHAT, COMPLETIONS, RESPONSES, ROUTES
 from serving.front.vllm_requests import PARAMETERS
-from serving.response_frames import ResponseFrames
-from serving.responses import parse_responses
 
 
 def refused_in(path: Path) -> set[int]:

@@ -10,7 +10,7 @@ import pytest
 from contract.documents.model import EmbeddingForm
 from contract.documents.recipe import ServingDefaults
 from contract.limits import RequestLimits
-from contract.tool_call_stream import HERMES, LLAMA, CallForm
+from contract.models.tool_call_stream import HERMES, LLAMA, CallForm
 from serving.errors import ApiError
 from serving.front.admission import Admission
 from serving.front.exchange import EXCHANGE, HttpExchange, Message, Receive, Scope, Send

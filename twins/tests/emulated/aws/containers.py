@@ -11,8 +11,8 @@ from typing import Any
 from botocore.config import Config
 from werkzeug.serving import make_server
 
-from tests.support.serving import until
-from tests.support.twin_keys import root_keys
+from tests.support.clouds.twin_keys import root_keys
+from tests.support.servers.serving import until
 from twins.aws.sagemaker.fleet.fleet import AwsFleetCloud, Fleet, Lease, NoWorkerError
 from twins.aws.server import install
 from twins.aws.twin import AccountTwin, TwinSettings

@@ -13,8 +13,8 @@ from moto.s3.models import s3_backends
 
 from contract.twins import TWIN_ACCOUNT
 from hosting.images import build
-from tests.support.echo import echo_source
-from tests.support.serving import until
+from tests.support.servers.echo import echo_source
+from tests.support.servers.serving import until
 from twins.aws import control, objects
 from twins.tests.emulated.aws.containers import Container, ServedTwin, served
 from twins.tests.emulated.aws.test_process import await_written

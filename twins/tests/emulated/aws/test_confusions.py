@@ -14,7 +14,7 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from tests.support.twin_keys import signed
+from tests.support.clouds.twin_keys import signed
 from twins.tests.support.aws import RunningTwin
 
 MARK = "what-only-root-may-read"
@@ -250,7 +250,7 @@ def test_vulnerability_7_a_region_is_the_signatures_own(site: Site) -> None:
 
 
 def _root(site: Site) -> tuple[str, str]:
-    from tests.support.twin_keys import root_keys
+    from tests.support.clouds.twin_keys import root_keys
 
     found = root_keys(site.twin.home)
     return found["aws_access_key_id"], found["aws_secret_access_key"]

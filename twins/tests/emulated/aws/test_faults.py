@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.support.checkout import CHECKOUT
-from tests.support.twin_keys import root_keys
+from tests.support.clouds.twin_keys import root_keys
 from twins.tests.emulated.aws.test_protocols import refusal
 from twins.tests.support.aws import IMAGE, RunningTwin, made_role, session
 

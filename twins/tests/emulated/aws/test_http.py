@@ -13,7 +13,7 @@ from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
 from contract.twins import key_headers
-from tests.support.twin_keys import root_keys, signed
+from tests.support.clouds.twin_keys import root_keys, signed
 from twins.aws.twin import AccountTwin
 from twins.aws.wire.calls import ApiCall, Deferred, Streaming
 from twins.aws.wire.front import AwsFront

@@ -12,9 +12,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from hosting.images import build
-from tests.support.models import copy_model, tiny_model
-from tests.support.serving import sign_version, until
-from tests.support.twin_keys import root_secret
+from tests.support.clouds.twin_keys import root_secret
+from tests.support.servers.serving import sign_version, until
+from tests.support.tiny_models.models import copy_model, tiny_model
 from twins.tests.emulated.aws.test_openai_route import token_of
 from twins.tests.support.aws import RunningTwin, await_status, made_config, made_role
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.emulated.hosting.test_jobs import gone, of_home
-from tests.support.jobs import trainee
+from tests.support.runs.jobs import trainee
 from twins.aws import control
 from twins.tests.emulated.aws.test_process import await_written
 from twins.tests.support.aws import RunningTwin, made_role

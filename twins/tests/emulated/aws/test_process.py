@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from contract.errors import KitError
-from tests.support.serving import until
+from tests.support.servers.serving import until
 from twins.aws import control
 from twins.tests.support.aws import RunningTwin
 

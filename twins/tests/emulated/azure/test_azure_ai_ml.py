@@ -14,9 +14,9 @@ from azure.storage.blob import BlobServiceClient
 
 from hosting.images import build
 from tests.support.checkout import CHECKOUT
-from tests.support.echo import echo_source
 from tests.support.environments import AZURE_AI_ML, environment
-from tests.support.serving import until
+from tests.support.servers.echo import echo_source
+from tests.support.servers.serving import until
 from twins.azure import control
 from twins.tests.emulated.azure.processes import IDENTITY, LOCATION, make_workspace, running
 

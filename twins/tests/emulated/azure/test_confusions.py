@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.azure import GROUP_VERSION
+from tests.support.clouds.azure import GROUP_VERSION
 from twins.azure.arm.calls import Principal
 from twins.azure.arm.front import ManagerApp
 from twins.azure.blobs import blobs

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from azure.core.exceptions import HttpResponseError
 
-from tests.support.serving import until
+from tests.support.servers.serving import until
 from twins.azure import control
 from twins.azure.persistence import STATE_FILE
 from twins.tests.emulated.azure.processes import ACCOUNT, LOCATION, WORKSPACE, assigned, make_workspace, running

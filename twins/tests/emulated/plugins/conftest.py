@@ -10,8 +10,8 @@ import boto3
 import pytest
 
 from contract.twins import TWIN_ACCOUNT
+from tests.support.clouds.twin_keys import root_environ, root_keys
 from tests.support.programs import Program
-from tests.support.twin_keys import root_environ, root_keys
 from twins.aws import control
 from twins.plugins.aws.provider import AwsProvider
 from twins.plugins.server import serving

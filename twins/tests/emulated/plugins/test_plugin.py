@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from contract.twins import TWIN_ACCOUNT
-from tests.support.twin_keys import asked, root_environ
+from tests.support.clouds.twin_keys import asked, root_environ
 from tools.sdk_shapes import aws as sdk_properties
 from twins.plugins.aws.session import open_session
 from twins.plugins.plugin import ProviderError

@@ -9,7 +9,7 @@ import pytest
 from werkzeug.test import Client
 from werkzeug.wrappers import Response
 
-from tests.support.azure import local_twin
+from tests.support.clouds.azure import local_twin
 from twins.azure import faults
 from twins.azure.entra import principals
 

@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from contract.errors import KitError
-from tests.support.azure import Arm, local_twin
+from tests.support.clouds.azure import Arm, local_twin
 from twins.azure.entra import certificates
 from twins.azure.persistence import STATE_FILE, StateKeeper
 from twins.azure.twin import TenantTwin

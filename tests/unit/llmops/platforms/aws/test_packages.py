@@ -7,7 +7,7 @@ from contract.documents.recipe_evaluation import GateCheck
 from contract.documents.run import Pinned
 from contract.names import ModelRef
 from llmops.platforms.aws.packages import properties
-from training.scoring import decide
+from training.evaluation.scoring import decide
 from twins.aws.wire.patterns import compiled
 from twins.aws.wire.reading import model_of
 

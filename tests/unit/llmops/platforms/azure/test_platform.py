@@ -16,7 +16,7 @@ from contract.errors import KitError, require_packages
 from contract.layout import MANIFEST
 from llmops.platforms.azure.platform import AzurePlatform
 from llmops.platforms.registry import open_platform
-from tests.support.versions import open_verified, write_version
+from tests.support.tiny_models.versions import open_verified, write_version
 
 SHA256 = "a" * 64
 

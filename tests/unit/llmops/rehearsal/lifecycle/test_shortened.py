@@ -12,7 +12,7 @@ from contract.errors import KitError
 from llmops.rehearsal.lifecycle import day_two, first_model
 from llmops.rehearsal.lifecycle.shared import promote_version
 from tests.support.checkout import CHECKOUT
-from tests.support.training import tiny_recipe
+from tests.support.runs.training import tiny_recipe
 
 EXAMPLE = ModelManifest.load(CHECKOUT / "tests/unit/contract/examples/model-2.json")
 ANY = Golden(messages=[Message(role="user", content="Hi")])

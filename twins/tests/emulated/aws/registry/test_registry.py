@@ -17,7 +17,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.twin_keys import root_keys
+from tests.support.clouds.twin_keys import root_keys
 from twins.aws.registry import registry
 from twins.aws.twin import AccountTwin
 from twins.core import web_identity

@@ -18,7 +18,7 @@ from azure.core.exceptions import (
 )
 from azure.storage.blob import BlobBlock, BlobServiceClient, ContainerClient
 
-from tests.support.serving import until
+from tests.support.servers.serving import until
 from twins.azure.arm.calls import Principal
 from twins.azure.blobs import blobs
 from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts

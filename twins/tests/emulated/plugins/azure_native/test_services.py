@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.programs import Program
-from tests.support.serving import until
+from tests.support.servers.serving import until
 from twins.tests.emulated.plugins.azure_native.conftest import AzureTwin
 
 MakeProgram = Callable[..., Program]

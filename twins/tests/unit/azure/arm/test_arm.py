@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from werkzeug.test import Client
 
-from tests.support.azure import Arm, local_twin
+from tests.support.clouds.azure import Arm, local_twin
 from twins.azure import faults
 from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.errors import ArmError

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.azure import local_twin
 from tests.support.checkout import CHECKOUT
+from tests.support.clouds.azure import local_twin
 from tools.azure_schemas.sources import SOURCES
 from twins.azure import services
 from twins.azure.arm import bodies, declared

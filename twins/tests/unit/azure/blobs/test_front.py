@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from werkzeug.test import Client, TestResponse
 
-from tests.support.azure import Arm, local_twin
+from tests.support.clouds.azure import Arm, local_twin
 from twins.azure.arm.calls import Principal
 from twins.azure.blobs.front import BlobApp
 from twins.azure.entra import principals, tokens

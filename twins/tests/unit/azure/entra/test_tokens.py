@@ -10,7 +10,7 @@ import pytest
 from werkzeug.test import Client
 
 from contract.twins import key_headers
-from tests.support.azure import local_twin
+from tests.support.clouds.azure import local_twin
 from twins.azure import faults, metadata
 from twins.azure.arm.errors import ArmError
 from twins.azure.arm.front import ManagerApp

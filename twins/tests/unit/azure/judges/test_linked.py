@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.azure import Answer, Arm, local_twin
+from tests.support.clouds.azure import Answer, Arm, local_twin
 from twins.azure.arm.kinds import ResourceKind
 from twins.azure.judges.linked import LINKS
 from twins.azure.twin import TenantTwin

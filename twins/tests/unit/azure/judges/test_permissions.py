@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.azure import Arm, local_twin
+from tests.support.clouds.azure import Arm, local_twin
 from twins.azure.entra import principals
 from twins.azure.judges.permissions import WORKS_FROM, RoleJudge
 from twins.azure.services import authorization

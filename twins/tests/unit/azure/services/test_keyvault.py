@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.azure import Arm, local_twin
+from tests.support.clouds.azure import Arm, local_twin
 from twins.azure.services import authorization, keyvault
 
 VERSION = "2024-11-01"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.azure import Arm, local_twin
+from tests.support.clouds.azure import Arm, local_twin
 from twins.azure.services import network
 
 V, DNS = "2024-05-01", "2024-06-01"

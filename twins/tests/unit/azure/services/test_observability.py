@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.azure import Arm, local_twin
+from tests.support.clouds.azure import Arm, local_twin
 from twins.azure import faults
 from twins.azure.monitor.services import applicationinsights, operationalinsights
 from twins.azure.services import consumption

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.azure import Arm, local_twin
+from tests.support.clouds.azure import Arm, local_twin
 from twins.azure.arm.ids import Id
 from twins.azure.entra import principals
 from twins.azure.monitor.services.bodies import DIAGNOSTICS

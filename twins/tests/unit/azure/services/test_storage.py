@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.azure import Arm, local_twin
+from tests.support.clouds.azure import Arm, local_twin
 from twins.azure.blobs import blobs
 from twins.azure.entra import principals
 from twins.azure.services import authorization, storage

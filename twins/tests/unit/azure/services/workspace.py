@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tests.support.azure import Answer, Arm, local_twin
+from tests.support.clouds.azure import Answer, Arm, local_twin
 from twins.azure.arm.calls import ArmCall, Document
 from twins.azure.arm.kinds import ResourceKind
 from twins.azure.entra import principals

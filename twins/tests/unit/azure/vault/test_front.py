@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from werkzeug.test import Client, TestResponse
 
-from tests.support.azure import Arm, local_twin
+from tests.support.clouds.azure import Arm, local_twin
 from twins.azure.arm.calls import Principal
 from twins.azure.entra import principals, tokens
 from twins.azure.services import authorization, keyvault

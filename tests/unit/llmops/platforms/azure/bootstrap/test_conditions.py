@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llmops.platforms.azure.bootstrap.roles import BUILT_IN, only_the_stacks_own, only_what_is_said_of_versions
-from tests.support.azure import Arm, local_twin
+from tests.support.clouds.azure import Arm, local_twin
 from twins.azure.entra import principals
 from twins.azure.judges.conditions import SUB_OPERATION, parse
 from twins.azure.judges.permissions import assignment_attributes

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from hosting.images import build
-from tests.support.echo import echo_source
-from tests.support.serving import until
+from tests.support.servers.echo import echo_source
+from tests.support.servers.serving import until
 from twins.tests.support.aws import RunningTwin, await_status, made_role
 from twins.tests.support.aws_fleet import Cloud, Load
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.serving import until
+from tests.support.servers.serving import until
 from twins.tests.support.aws import await_status
 from twins.tests.support.aws_fleet import Cloud, Load
 

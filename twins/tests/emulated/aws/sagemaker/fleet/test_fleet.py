@@ -11,8 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from hosting.images import build
-from tests.support.models import copy_model, tiny_model
-from tests.support.serving import sign_version, until
+from tests.support.servers.serving import sign_version, until
+from tests.support.tiny_models.models import copy_model, tiny_model
 from twins.tests.support.aws_fleet import Cloud
 
 FAILED_PING = "The primary container for production variant main did not pass the ping health check."

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 
 from hosting.child import MARK
-from tests.support.serving import until
+from tests.support.servers.serving import until
 from twins.aws import control
 from twins.tests.support.aws import RunningTwin, await_status, made_role
 from twins.tests.support.aws_fleet import Cloud, blue_green

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.serving import until
+from tests.support.servers.serving import until
 from twins.tests.support.aws import RunningTwin
 
 BUCKET = "settings-of-tests"

@@ -8,7 +8,7 @@ import psutil
 from azure.identity import DefaultAzureCredential
 
 from hosting.images import build
-from tests.support.echo import echo_source
+from tests.support.servers.echo import echo_source
 from twins.azure import control
 from twins.azure.entra import certificates
 from twins.tests.emulated.azure.processes import LOCATION, WORKSPACE, assigned, make_workspace, running

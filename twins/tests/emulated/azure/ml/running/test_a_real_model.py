@@ -10,8 +10,8 @@ import openai
 import pytest
 
 from hosting.images import build
-from tests.support.models import copy_model, tiny_model
-from tests.support.serving import sign_version
+from tests.support.servers.serving import sign_version
+from tests.support.tiny_models.models import copy_model, tiny_model
 from twins.azure.blobs import blobs
 from twins.tests.support.azure_ml import ACCOUNT, Ml, running_ml
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from azure.storage.blob import BlobClient
 
-from tests.support.jobs import trainee
+from tests.support.runs.jobs import trainee
 from twins.azure import faults
 from twins.tests.support.azure_ml import VERSION, Ml, fetch, running_ml, wait
 

@@ -1,0 +1,56 @@
+"""A target that can be deployed and nothing else: its two rooms in one file, and its record."""
+
+from pathlib import Path
+
+import pulumi
+
+from clouds.targets import TargetRecord
+from contract.documents.outputs import StackOutputs
+from infra.settings import Settings
+from infra.targets.outputs import OutputFields, stack_outputs
+from llmops.platforms.operations import Lazy, Operations
+from llmops.platforms.platform import Platform, Say
+from llmops.stacks.stack import PulumiStack
+
+RECORD = TargetRecord(
+    "null", "tests.support.clouds.null_target:NullTarget", "tests.support.clouds.null_target:OPERATIONS", is_cloud=False
+)
+
+
+class NullTarget:
+    """See infra.targets.target.Target."""
+
+    def resolve(self, settings: Settings) -> Settings:
+        return settings
+
+    def declare(self, resolved: Settings) -> OutputFields:
+        pulumi.ComponentResource("llmops:Null", "store")
+        return stack_outputs(
+            resolved,
+            pulumi.get_stack(),
+            str(Path.cwd()),
+            store="null:///store",
+            private_key="null:///key",
+            public_key="-----BEGIN PUBLIC KEY-----\n",
+            training_image="",
+            runs="null:///runs",
+            endpoints={},
+        )
+
+
+class NullPlatform(Platform):
+    """A Platform whose verbs do nothing."""
+
+    def __init__(self, outputs: StackOutputs) -> None:
+        self.outputs = outputs
+
+
+def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
+    """Nothing is missing."""
+
+
+OPERATIONS = Operations(
+    target="null",
+    platform=Lazy("tests.support.clouds.null_target:NullPlatform"),
+    preflight=Lazy("tests.support.clouds.null_target:preflight"),
+)

@@ -1,0 +1,44 @@
+"""Adapters beside frozen weights in bf16."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from contract.documents.recipe_training import Training
+from training.torch_trainer.adapters import set_input_casts, with_adapter
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # peft asks for it
+def test_adapters_take_inputs_as_they_are_and_learn_the_same() -> None:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=32,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    bare: Any = LlamaForCausalLM(config)
+    model = with_adapter(bare.to(torch.bfloat16), Training(max_tokens=16))
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in trained:
+        torch.nn.init.normal_(weight, std=0.1)
+    seen: set[torch.dtype] = set()
+    for name, layer in model.named_modules():
+        if name.endswith("lora_A.default"):
+            layer.register_forward_pre_hook(lambda _, given: seen.add(given[0].dtype))
+
+    def gradients() -> tuple[set[torch.dtype], list[torch.Tensor]]:
+        seen.clear()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(torch.arange(16)[None], use_cache=False).logits.float().logsumexp(-1).sum()
+        return set(seen), list(torch.autograd.grad(loss, trained))
+
+    ours, learned = gradients()
+    set_input_casts(model, True)
+    widened, as_peft_learns = gradients()
+    assert (ours, widened) == ({torch.bfloat16}, {torch.float32})
+    assert all(map(torch.equal, learned, as_peft_learns))

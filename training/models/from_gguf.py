@@ -1,0 +1,115 @@
+"""Reads a GGUF file into a transformers model and a tokenizer, without code or network."""
+
+from pathlib import Path
+from typing import Any
+
+from contract.errors import KitError
+from training.models.weights import require_complete
+
+_CONTROL = 3  # GGUF's token type of special tokens
+
+
+def read_gguf(path: Path) -> tuple[Any, Any, str]:
+    """Dequantises a GGUF file.
+
+    Returns:
+        The model (f32), its tokenizer, and the licence that the file states, or "".
+
+    Raises:
+        KitError: it is not a GGUF file, or is of a kind that can't be read exactly.
+    """
+    try:
+        import gguf
+
+        reader = gguf.GGUFReader(path)
+    except ValueError as e:
+        raise KitError(f"is not a GGUF file: {e}", where=str(path), fix="fetch it again") from e
+    fields = {name: field.contents() for name, field in reader.fields.items()}
+    tokenizer = _tokenizer(fields, path)
+    return _model(path, tokenizer), tokenizer, _spdx(str(fields.get("general.license", "")))
+
+
+def _model(path: Path, tokenizer: Any) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+    except ValueError as e:
+        raise KitError(
+            f"its architecture can't be read from GGUF: {e}",
+            where=str(path),
+            fix="give the Hugging Face folder instead",
+        ) from e
+    read, loading = loaded
+    require_complete(loading, path)
+    # What was read counts as quantised and refuses to be saved; a fresh model takes its weights.
+    config = read.config.to_dict()
+    for key in ("quantization_config", "_name_or_path"):
+        config.pop(key, None)
+    config |= {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    fresh = AutoModelForCausalLM.from_config(type(read.config).from_dict(config), dtype=torch.float32)
+    fresh.load_state_dict(read.state_dict())
+    fresh.tie_weights()
+    return fresh.eval()
+
+
+def _tokenizer(fields: dict[str, Any], path: Path) -> Any:
+    from tokenizers import AddedToken, Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    tokens, types = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
+    merges = [tuple(m.split(" ")) for m in fields.get("tokenizer.ggml.merges", [])]
+    core = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges))
+    core.pre_tokenizer = _pre_tokenizer(fields, path)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens(
+        [
+            AddedToken(t, special=True, normalized=False)
+            for t, kind in zip(tokens, types, strict=True)
+            if kind == _CONTROL
+        ]
+    )
+
+    def named(key: str) -> str | None:
+        index = fields.get(f"tokenizer.ggml.{key}_token_id")
+        return None if index is None else tokens[index]
+
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        bos_token=named("bos"),
+        eos_token=named("eos"),
+        unk_token=named("unknown"),
+        pad_token=named("padding") or named("eos"),
+        model_max_length=fields.get(f"{fields['general.architecture']}.context_length"),
+    )
+    tokenizer.chat_template = fields.get("tokenizer.chat_template")
+    return tokenizer
+
+
+def _pre_tokenizer(fields: dict[str, Any], path: Path) -> Any:
+    """Returns the pre-tokenizer named in the file; transformers guesses it from the architecture, wrongly for
+    SmolLM2.
+    """
+    from tokenizers import pre_tokenizers as pre
+
+    byte_level = pre.ByteLevel(add_prefix_space=False, use_regex=True)
+    known = {"smollm": pre.Sequence([pre.Digits(individual_digits=True), byte_level]), "gpt-2": byte_level}
+    kind = fields.get("tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre")
+    if kind[0] != "gpt2" or kind[1] not in known:
+        raise KitError(
+            f"its tokenizer ({kind[0]}, {kind[1]}) can't be rebuilt from GGUF exactly",
+            where=str(path),
+            fix="give the model's Hugging Face folder or hub id instead",
+        )
+    return known[kind[1]]
+
+
+def _spdx(licence: str) -> str:
+    return {"apache-2.0": "Apache-2.0", "mit": "MIT"}.get(licence, licence)
