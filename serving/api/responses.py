@@ -151,6 +151,10 @@ def _tool_choice(value: Any) -> Any:
     )
 
 
+ResponseChoice = Annotated[Any, BeforeValidator(_tool_choice, json_schema_input_type=Mode | NamedResponseTool | None)]
+"""`tool_choice` of a response."""
+
+
 def _items(value: Any) -> Any:
     return [{"role": "user", "content": value}] if isinstance(value, str) else value
 
@@ -171,9 +175,7 @@ class ResponsesRequest(StrictBody):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     tools: list[FunctionTool] | None = Field(default=None, max_length=MAX_TOOLS)
-    tool_choice: Annotated[
-        Any, BeforeValidator(_tool_choice, json_schema_input_type=Mode | NamedResponseTool | None)
-    ] = None
+    tool_choice: ResponseChoice = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
@@ -221,7 +223,7 @@ class ResponsesRequest(StrictBody):
             temperature=self.temperature,
             top_p=self.top_p,
             stream=self.stream,
-            tools=[_offered(tool) for tool in self.tools] if self.tools else None,
+            tools=[offered(tool) for tool in self.tools] if self.tools else None,
             tool_choice=self.tool_choice,
             parallel_tool_calls=self.parallel_tool_calls,
             response_format=self._format,
@@ -229,15 +231,10 @@ class ResponsesRequest(StrictBody):
 
     def renamed(self, error: ApiError) -> ApiError:
         """Returns an error about the chat request in the words of this one."""
-        param = old = error.body["error"]["param"] or ""
-        if place := re.match(r"messages\[(\d+)\]", old):
+        param = error.body["error"]["param"] or ""
+        if place := re.match(r"messages\[(\d+)\]", param):
             param = f"input[{self._messages[int(place[1])][1]}]"
-        for pattern, name in _PLACES:
-            param = pattern.sub(name, param)
-        told = error.body["error"]["message"]
-        message = param + told.removeprefix(old) if old and told.startswith(old) else told
-        code = error.body["error"]["code"] or ""
-        return ApiError(error.status, message, code=code, param=param, retry_after=error.retry_after)
+        return renamed(error, param)
 
     @property
     def _format(self) -> ResponseFormat | None:
@@ -274,11 +271,29 @@ class ResponsesRequest(StrictBody):
         return found
 
 
-def _offered(tool: FunctionTool) -> OfferedTool:
+def offered(tool: FunctionTool) -> OfferedTool:
+    """Returns a response's tool as a chat request's."""
     function = OfferedFunction(
         name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict
     )
     return OfferedTool(type="function", function=function)
+
+
+def renamed(error: ApiError, param: str = "") -> ApiError:
+    """Returns an error about a parameter of a chat request in the words of the responses API.
+
+    Args:
+        error: of the chat request.
+        param: the location, if it isn't the error's.
+    """
+    old = error.body["error"]["param"] or ""
+    param = param or old
+    for pattern, name in _PLACES:
+        param = pattern.sub(name, param)
+    told = error.body["error"]["message"]
+    message = param + told.removeprefix(old) if old and told.startswith(old) else told
+    code = error.body["error"]["code"] or ""
+    return ApiError(error.status, message, code=code, param=param, retry_after=error.retry_after)
 
 
 def parse_responses(body: bytes) -> ResponsesRequest:

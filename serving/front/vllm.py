@@ -90,7 +90,7 @@ class VllmApp:
             return embedded(request, self._embedding)
         if path == CHAT:
             return filled(request, self._defaults, self._form)
-        return filled_response(request, self._defaults) if path == RESPONSES else body
+        return filled_response(request, self._defaults, self._form) if path == RESPONSES else body
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Has vLLM answer, unless the server's time to drain is over.

@@ -7,7 +7,7 @@ from contract.documents.model import EmbeddingForm
 from contract.documents.recipe import ServingDefaults
 from contract.models.tool_call_stream import CallForm
 from serving.errors import ApiError, wrong_dimensions
-from serving.front.vllm_tools import with_held_tools
+from serving.front.vllm_tools import with_held_response_tools, with_held_tools
 
 # What of vLLM's own parameters may pass, beside OpenAI's. The rest could have files read, addresses fetched, templates
 # rendered or tensors unpickled, or is bounded by nothing.
@@ -45,11 +45,11 @@ def filled(request: dict[str, Any], defaults: ServingDefaults, form: CallForm | 
     return json.dumps(with_held_tools(request, form)).encode()
 
 
-def filled_response(request: dict[str, Any], defaults: ServingDefaults) -> bytes:
-    """Returns a checked request of the responses API with the version's defaults, as `filled` does a chat.
+def filled_response(request: dict[str, Any], defaults: ServingDefaults, form: CallForm | None) -> bytes:
+    """Returns a checked request of the responses API with tools and the version's defaults, as `filled` does a chat.
 
     Raises:
-        ApiError: 400, the answer would have to be stored, which vLLM would not say.
+        ApiError: 400, the tools can't be honoured, or the answer would have to be stored, which vLLM would not say.
     """
     if request.get("store"):
         raise ApiError(400, "store: answers are not stored", code="unsupported_parameter", param="store")
@@ -58,7 +58,7 @@ def filled_response(request: dict[str, Any], defaults: ServingDefaults) -> bytes
     begins = request.get("input")
     if defaults.system_prompt and request.get("instructions") is None and not _begins_with_system(begins):
         request["instructions"] = defaults.system_prompt
-    return json.dumps(request | {"store": False}).encode()
+    return json.dumps(with_held_response_tools(request, form) | {"store": False}).encode()
 
 
 def embedded(request: dict[str, Any], form: EmbeddingForm) -> bytes:

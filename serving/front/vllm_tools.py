@@ -1,11 +1,12 @@
-"""A chat request's tools as vLLM must get them, so that prompt and calls equal those of the kit's other engines."""
+"""A request's tools as vLLM must get them, so that prompt and calls equal those of the kit's other engines."""
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 from contract.models.tool_call_stream import HERMES, LLAMA, CallForm
 from serving.api.bodies import StrictBody
 from serving.api.openai import parse_body
+from serving.api.responses import FunctionTool, ResponseChoice, offered, renamed
 from serving.engines.engine import Grammar
 from serving.engines.transformers_grammars import structural_tag
 from serving.errors import ApiError
@@ -14,6 +15,9 @@ from serving.tools import Choice, OfferedTool, ToolChoice, check_tools
 
 CALL_FORMS: dict[str, CallForm] = {"hermes": HERMES, "llama3_json": LLAMA}
 """vLLM's name of a parser of tool calls -> their form."""
+
+
+_Fields = TypeVar("_Fields", bound=StrictBody)
 
 
 class _ToolFields(StrictBody):
@@ -41,6 +45,19 @@ class _ToolFields(StrictBody):
         return strict_grammar(tools, several=several)
 
 
+class _ResponseToolFields(StrictBody):
+    """The fields of a request of the responses API that concern tools."""
+
+    tools: list[FunctionTool] | None = None
+    tool_choice: ResponseChoice = None
+    parallel_tool_calls: bool | None = None
+
+    @property
+    def chat(self) -> _ToolFields:
+        tools = [offered(tool) for tool in self.tools] if self.tools else None
+        return _ToolFields(tools=tools, tool_choice=self.tool_choice, parallel_tool_calls=self.parallel_tool_calls)
+
+
 def with_held_tools(request: dict[str, Any], form: CallForm | None) -> dict[str, Any]:
     """Returns a chat request whose tools vLLM shows and enforces as the other engines do.
 
@@ -56,10 +73,55 @@ def with_held_tools(request: dict[str, Any], form: CallForm | None) -> dict[str,
     Raises:
         ApiError: 400, naming the location.
     """
-    given = {name: request[name] for name in _ToolFields.model_fields if request.get(name) is not None}
-    if not given.keys() & {"tools", "tool_choice"}:
+    fields = _given(request, _ToolFields)
+    held = _held(request, fields, form) if fields else request
+    if "structured_outputs" in held:
+        _refuse_format(request.get("response_format"), "response_format")
+        held["response_format"] = None
+    return held
+
+
+def with_held_response_tools(request: dict[str, Any], form: CallForm | None) -> dict[str, Any]:
+    """Returns a request of the responses API whose tools vLLM shows and enforces as a chat request's.
+
+    Args:
+        request: checked.
+        form: as of `with_held_tools`.
+
+    Raises:
+        ApiError: 400, naming the location.
+    """
+    fields = _given(request, _ResponseToolFields)
+    if not fields:
         return request
-    fields = parse_body(json.dumps(given).encode(), _ToolFields)
+    try:
+        held = _held(request, fields.chat, form)
+    except ApiError as e:
+        raise renamed(e) from None
+    if "tools" in held:
+        held["tools"] = [{"type": "function", "strict": False, **tool["function"]} for tool in held["tools"]]
+    if "structured_outputs" in held:
+        _refuse_format((request.get("text") or {}).get("format"), "text.format")
+        held["text"] = None
+    return held
+
+
+def _given(request: dict[str, Any], kind: type[_Fields]) -> _Fields | None:
+    """Returns a request's fields that concern tools; None: it has none.
+
+    Raises:
+        ApiError: 400, naming the location.
+    """
+    given = {name: request[name] for name in kind.model_fields if request.get(name) is not None}
+    return parse_body(json.dumps(given).encode(), kind) if given.keys() & {"tools", "tool_choice"} else None
+
+
+def _held(request: dict[str, Any], fields: _ToolFields, form: CallForm | None) -> dict[str, Any]:
+    """Returns a request with a chat request's tools, and with the grammar that holds the answer, if one does.
+
+    Raises:
+        ApiError: 400, naming the location of a chat request.
+    """
     check_tools(fields.tools or [], fields.choice)
     if fields.choice.mode == "none" or not fields.tools:
         return {name: value for name, value in request.items() if name not in ("tools", "tool_choice")}
@@ -67,8 +129,16 @@ def with_held_tools(request: dict[str, Any], form: CallForm | None) -> dict[str,
     held = request | {"tools": shown, "chat_template_kwargs": {"tools": shown}}
     if form is None or not (grammar := fields.grammar(form)):
         return held
-    if (request.get("response_format") or {"type": "text"}) != {"type": "text"}:
-        what = "response_format: it is not supported together with tools that the answer is held to"
-        raise ApiError(400, what, code="unsupported_parameter", param="response_format")
     tag = json.dumps(structural_tag(grammar))
-    return held | {"tool_choice": "auto", "response_format": None, "structured_outputs": {"structural_tag": tag}}
+    return held | {"tool_choice": "auto", "structured_outputs": {"structural_tag": tag}}
+
+
+def _refuse_format(asked: Any, param: str) -> None:
+    """Refuses the form of a text where calls are held to another one.
+
+    Raises:
+        ApiError: 400.
+    """
+    if (asked or {"type": "text"}) != {"type": "text"}:
+        what = f"{param}: it is not supported together with tools that the answer is held to"
+        raise ApiError(400, what, code="unsupported_parameter", param=param)

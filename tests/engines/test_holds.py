@@ -1,6 +1,7 @@
 """What must hold of every engine, held by vLLM behind the kit's front: `make engines`."""
 
 import asyncio
+import json
 import random
 import subprocess
 import sys
@@ -56,6 +57,32 @@ def test_30_questions_get_equal_answers_by_each_contract_and_those_of_the_other_
         assert streamed[0][number] == theirs[number], question
         if question not in CALLS:
             assert whole[0][number] == theirs[number], question
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_responses_are_held_to_calls_as_chats_are(server: ServingProcess, strict: bool) -> None:
+    for question in CALLS[:2] + CALLS[3:4]:
+        functions = [tool["function"] | {"strict": strict} for tool in question["tools"]]
+        named = isinstance(choice := question["tool_choice"], dict)
+        chat = question | {"tools": [{"type": "function", "function": each} for each in functions], "max_tokens": 100}
+        response = {
+            "input": question["messages"],
+            "temperature": 0,
+            "max_output_tokens": 100,
+            "tools": [{"type": "function", **each} for each in functions],
+            "tool_choice": {"type": "function", **choice["function"]} if named else choice,
+            "parallel_tool_calls": question.get("parallel_tool_calls"),
+        }
+        answers = [
+            server.ask("POST", path, body)[1]
+            for path, body in (("/v1/chat/completions", chat), ("/v1/responses", response))
+        ]
+        calls = [each["function"] for each in answers[0]["choices"][0]["message"]["tool_calls"]]
+        given = [each for each in answers[1]["output"] if each["type"] == "function_call"]
+        assert calls, answers[0]
+        assert [(c["name"], json.loads(c["arguments"])) for c in given] == [
+            (c["name"], json.loads(c["arguments"])) for c in calls
+        ]
 
 
 @pytest.mark.parametrize(

@@ -96,13 +96,13 @@ def test_vllms_errors_have_the_one_form(status: int, body: str, code: str) -> No
 
 def test_a_response_gets_the_versions_defaults_and_is_not_stored() -> None:
     defaults = ServingDefaults(system_prompt="Be brief.", max_tokens=5)
-    silent = json.loads(filled_response({"input": "Hello"}, defaults))
+    silent = json.loads(filled_response({"input": "Hello"}, defaults, HERMES))
     assert silent == {"input": "Hello", "max_output_tokens": 5, "instructions": "Be brief.", "store": False}
     for said in ({"instructions": "Be long."}, {"input": [{"role": "developer", "content": "Be long."}]}):
-        told = json.loads(filled_response({"max_output_tokens": 7} | said, defaults))
+        told = json.loads(filled_response({"max_output_tokens": 7} | said, defaults, None))
         assert told == {"max_output_tokens": 7, "store": False} | said
     with pytest.raises(ApiError) as caught:
-        filled_response({"input": "Hello", "store": True}, defaults)
+        filled_response({"input": "Hello", "store": True}, defaults, None)
     assert caught.value.body["error"]["param"] == "store"
 
 
@@ -178,4 +178,43 @@ def test_tools_that_hold_nothing_are_only_shown_and_those_that_must_not_be_calle
 def test_tools_that_vllm_would_not_honour_are_refused(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(ApiError) as caught:
         filled_with(**fields)
+    assert (caught.value.status, caught.value.body["error"]["param"]) == (400, param)
+
+
+RESPONSE_TOOLS = [{"type": "function", **tool["function"]} for tool in TOOLS]
+
+
+def response_with(**fields: Any) -> dict[str, Any]:
+    body = json.dumps({"input": "Hello", "max_output_tokens": 5} | fields).encode()
+    return json.loads(filled_response(check(body), ServingDefaults(), HERMES))
+
+
+def test_tools_of_responses_are_shown_and_held_as_those_of_chats() -> None:
+    choices: tuple[dict[str, Any], ...] = ({"tool_choice": "required"}, {})
+    for fields in choices:
+        held, chat = response_with(tools=RESPONSE_TOOLS, **fields), filled_with(tools=TOOLS, **fields)
+        for name in ("chat_template_kwargs", "structured_outputs", "tool_choice"):
+            assert held[name] == chat[name]
+        assert [tool | {"type": "function"} for tool in held["tools"]] == [
+            {"type": "function", "strict": False, **tool["function"]} for tool in SHOWN
+        ]
+        assert held["text"] is None
+    named = response_with(tools=RESPONSE_TOOLS, tool_choice={"type": "function", "name": "stop"})
+    assert [name.split('"')[3] for name in tags_of(named)] == ["stop"]
+    assert not response_with(tools=RESPONSE_TOOLS[1:]).keys() & {"structured_outputs", "text"}
+    assert not response_with(tools=RESPONSE_TOOLS, tool_choice="none").keys() & {"tools", "tool_choice"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": RESPONSE_TOOLS + RESPONSE_TOOLS}, "tools[2].name"),
+        ({"tools": RESPONSE_TOOLS, "tool_choice": {"type": "function", "name": "x"}}, "tool_choice"),
+        ({"tools": RESPONSE_TOOLS, "text": {"format": {"type": "json_object"}}}, "text.format"),
+    ],
+)
+def test_tools_of_responses_that_vllm_would_not_honour_are_refused(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        response_with(**fields)
     assert (caught.value.status, caught.value.body["error"]["param"]) == (400, param)
