@@ -51,8 +51,17 @@ def require_tools(request: ChatRequest, prompts: Prompts) -> None:
     if not prompts.takes_tools:
         raise _unsupported(place, "the model's chat template takes no tools")
     if request.offered and prompts.call_form is None:
-        known = 'it reads those of Hermes and Qwen, of Llama 3, and {"tool_calls": […]}'
-        raise _unsupported(place, f"the model writes its calls in a form that this server does not read; {known}")
+        raise unread_calls('those of Hermes and Qwen, of Llama 3, and {"tool_calls": […]}')
+
+
+def unread_calls(known: str) -> ApiError:
+    """Returns the refusal of tools of a model that calls them in an unknown form.
+
+    Args:
+        known: the forms that the server reads.
+    """
+    what = f"the model writes its calls in a form that this server does not read; it reads {known}"
+    return _unsupported("tools", what)
 
 
 def _arguments(text: str, place: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from contract.models.tool_call_stream import HERMES, LLAMA, CallForm
 from serving.api.bodies import StrictBody
 from serving.api.openai import parse_body
 from serving.api.responses import FunctionTool, ResponseChoice, offered, renamed
+from serving.chat_prompt import unread_calls
 from serving.engines.engine import Grammar
 from serving.engines.transformers_grammars import structural_tag
 from serving.errors import ApiError
@@ -68,7 +69,7 @@ def with_held_tools(request: dict[str, Any], form: CallForm | None) -> dict[str,
 
     Args:
         request: checked: it has neither `chat_template_kwargs` nor `structured_outputs` of the client's.
-        form: in which the model writes calls; None: vLLM reads none, and refuses tools that may be called.
+        form: in which the model writes calls; None: vLLM reads none.
 
     Raises:
         ApiError: 400, naming the location.
@@ -101,7 +102,8 @@ def with_held_response_tools(request: dict[str, Any], form: CallForm | None) -> 
     if "tools" in held:
         held["tools"] = [{"type": "function", "strict": False, **tool["function"]} for tool in held["tools"]]
     if "structured_outputs" in held:
-        _refuse_format((request.get("text") or {}).get("format"), "text.format")
+        text = request.get("text")
+        _refuse_format(text.get("format") if isinstance(text, dict) else text, "text.format")
         held["text"] = None
     return held
 
@@ -125,9 +127,11 @@ def _held(request: dict[str, Any], fields: _ToolFields, form: CallForm | None) -
     check_tools(fields.tools or [], fields.choice)
     if fields.choice.mode == "none" or not fields.tools:
         return {name: value for name, value in request.items() if name not in ("tools", "tool_choice")}
+    if form is None:
+        raise unread_calls("those of Hermes and Qwen, and of Llama 3")
     shown = [tool.for_template() for tool in fields.tools]
     held = request | {"tools": shown, "chat_template_kwargs": {"tools": shown}}
-    if form is None or not (grammar := fields.grammar(form)):
+    if not (grammar := fields.grammar(form)):
         return held
     tag = json.dumps(structural_tag(grammar))
     return held | {"tool_choice": "auto", "structured_outputs": {"structural_tag": tag}}

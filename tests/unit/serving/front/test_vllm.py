@@ -157,7 +157,8 @@ def test_tools_that_hold_nothing_are_only_shown_and_those_that_must_not_be_calle
     absent: tuple[dict[str, Any], ...] = ({"tools": TOOLS, "tool_choice": "none"}, {"tools": []}, {})
     for fields in absent:
         assert not filled_with(**fields).keys() & {"tools", "tool_choice", "chat_template_kwargs", "structured_outputs"}
-    assert filled_with(None, tools=TOOLS, tool_choice="required")["tool_choice"] == "required"  # vLLM refuses it
+    with pytest.raises(ApiError, match="a form that this server does not read"):
+        filled_with(None, tools=TOOLS[1:])
 
 
 @pytest.mark.parametrize(
@@ -212,6 +213,7 @@ def test_tools_of_responses_are_shown_and_held_as_those_of_chats() -> None:
         ({"tools": RESPONSE_TOOLS + RESPONSE_TOOLS}, "tools[2].name"),
         ({"tools": RESPONSE_TOOLS, "tool_choice": {"type": "function", "name": "x"}}, "tool_choice"),
         ({"tools": RESPONSE_TOOLS, "text": {"format": {"type": "json_object"}}}, "text.format"),
+        ({"tools": RESPONSE_TOOLS, "text": "x"}, "text.format"),
     ],
 )
 def test_tools_of_responses_that_vllm_would_not_honour_are_refused(fields: dict[str, Any], param: str) -> None:
