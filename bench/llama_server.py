@@ -49,14 +49,22 @@ def main() -> None:
         sign_version(version, folder)
         weights = _gguf(options.source, version, folder / "model.gguf", options.precision)
         with _ours(version, folder, options.precision) as ours, _llama(options.source, weights) as theirs:
-            _waves(ours, theirs, options.rounds)
+            compare(ours, theirs, options.rounds, ("ours", "llama"))
             print(f"resident memory, MB: ours {ours.resident():.0f}, llama-server {theirs.resident():.0f}")
 
 
-def _waves(ours: "BenchedServer", theirs: "BenchedServer", rounds: int) -> None:
+def compare(ours: "BenchedServer", theirs: "BenchedServer", rounds: int, names: tuple[str, str]) -> None:
+    """Prints tokens per second of two servers, and their ratio, at each number of streams.
+
+    Args:
+        ours: the one server.
+        theirs: the other.
+        rounds: measured ones; one more warms up.
+        names: of the servers, in the table's head.
+    """
     texts = prompts_for(max(STREAMS))
     print(f"{'':12} {'tokens/s':>27}   {'tokens a processor second':>27}")
-    print(f"{'':12} {'ours':>9} {'llama':>9} {'ratio':>7}   {'ours':>9} {'llama':>9} {'ratio':>7}")
+    print(f"{'':12} {names[0]:>9} {names[1]:>9} {'ratio':>7}   {names[0]:>9} {names[1]:>9} {'ratio':>7}")
     for streams in STREAMS:
         rows: list[tuple[float, float, float, float]] = []
         for turn in range(rounds + 1):  # the first is for warming up
@@ -129,7 +137,7 @@ def _llama(source: Path, weights: Path) -> Iterator[BenchedServer]:
     command += ["--port", str(port), "--parallel", str(most), "-c", str(most * _CONTEXT), "-t", str(os.cpu_count())]
     with (weights.parent / "llama.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
-            while not _healthy(port):
+            while not healthy(port):
                 if process.poll() is not None:
                     raise SystemExit((weights.parent / "llama.log").read_text()[-2000:])
                 time.sleep(0.1)
@@ -138,7 +146,8 @@ def _llama(source: Path, weights: Path) -> Iterator[BenchedServer]:
             process.kill()
 
 
-def _healthy(port: int) -> bool:
+def healthy(port: int) -> bool:
+    """Returns whether a server on this machine says that it is healthy."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
             return answer.status == 200

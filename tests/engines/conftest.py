@@ -17,6 +17,10 @@ VLLM = {"LLMOPS_ENGINE": "vllm", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_TH
 
 @pytest.fixture(scope="session")
 def vllm_python() -> Path:
+    return vllm_interpreter()
+
+
+def vllm_interpreter() -> Path:
     """The interpreter of the image serving-vllm, with the build for processors in the place of CUDA's."""
     source = images.ImageSource.of_kit("serving-vllm")
     lock = Path(__file__).with_name("vllm-cpu.txt")
