@@ -47,7 +47,8 @@ def main() -> None:
 
 @contextmanager
 def _front(version: Path, folder: Path, python: Path) -> Iterator[BenchedServer]:
-    server = ServingProcess(version, folder, folder, python=python, **VLLM)
+    name = f"{ModelManifest.load(version / MANIFEST).name}@1"
+    server = ServingProcess(version, folder, folder, python=python, LLMOPS_MODEL_NAME=name, **VLLM)
     try:
         server.wait_ready(_START_SECONDS)
         yield BenchedServer(server.process.pid, server.port)
