@@ -207,7 +207,7 @@ class Client:
         """`authorization`: the header, or what gives the headers that sign a body."""
         self._address = address
         self._tls = tls
-        self._head = f"POST {path} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\n"
+        self._head = f"POST {path} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nContent-Type: application/json\r\n"
         self._authorization = authorization
 
     def wave(self, texts: list[str], tokens: int = _TOKENS) -> Wave:
