@@ -260,7 +260,7 @@ def _completion_tokens(received: bytes) -> int:
     _, found, rest = received.partition(b'"completion_tokens":')
     if not found:
         raise SystemExit(received[-2000:].decode(errors="replace"))
-    return int(rest.partition(b",")[0])
+    return int(rest.replace(b"}", b",").partition(b",")[0])
 
 
 def prompts_for(streams: int) -> list[str]:
