@@ -26,6 +26,7 @@ from tests.support.servers.serving import ServingProcess, sign_version
 from tests.support.tiny_models.models import base_model, copy_model, tiny_model
 
 _START_SECONDS = 900.0
+_PRECISION = "bf16"
 _MODELS = {"base": base_model, "tiny": lambda: tiny_model(heads=2)}
 
 
@@ -48,7 +49,8 @@ def main() -> None:
 @contextmanager
 def _front(version: Path, folder: Path, python: Path) -> Iterator[BenchedServer]:
     name = f"{ModelManifest.load(version / MANIFEST).name}@1"
-    server = ServingProcess(version, folder, folder, python=python, LLMOPS_MODEL_NAME=name, **VLLM)
+    named = {"LLMOPS_MODEL_NAME": name, "LLMOPS_PRECISION": _PRECISION}
+    server = ServingProcess(version, folder, folder, python=python, **named, **VLLM)
     try:
         server.wait_ready(_START_SECONDS)
         yield BenchedServer(server.process.pid, server.port)
@@ -58,7 +60,8 @@ def _front(version: Path, folder: Path, python: Path) -> Iterator[BenchedServer]
 
 @contextmanager
 def _alone(version: Path, folder: Path, python: Path) -> Iterator[BenchedServer]:
-    settings = replace(ServerSettings(version, ""), host="127.0.0.1", port=choose_port("127.0.0.1"))
+    place = {"host": "127.0.0.1", "port": choose_port("127.0.0.1")}
+    settings = replace(ServerSettings(version, ""), precision=_PRECISION, **place)
     manifest = ModelManifest.load(version / MANIFEST)
     words = command(settings, manifest, version, (version / "chat_template.jinja").read_text(), gpus=0)
     at = words.index("--middleware")
