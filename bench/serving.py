@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -257,10 +258,10 @@ def _received(sock: socket.socket) -> bytes:
 
 
 def _completion_tokens(received: bytes) -> int:
-    _, found, rest = received.partition(b'"completion_tokens":')
+    found = re.search(rb'"completion_tokens":\s*(\d+)', received)
     if not found:
         raise SystemExit(received[-2000:].decode(errors="replace"))
-    return int(rest.replace(b"}", b",").partition(b",")[0])
+    return int(found[1])
 
 
 def prompts_for(streams: int) -> list[str]:

@@ -1,7 +1,4 @@
-"""Make, once a machine, what most tests wait for: `python -m tests.support.tiny_models.prepared`.
-
-These are environments and models.
-"""
+"""Make the environments and models that most tests wait for: `python -m tests.support.tiny_models.prepared`."""
 
 from hosting import images
 from tests.support.tiny_models.models import base_model, families, tiny_encoder, tiny_model
