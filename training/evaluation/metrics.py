@@ -90,11 +90,13 @@ def _score(value: float, low: float, high: float, rows: int, groups: int) -> Sco
 def _bootstrap(values: Sequence[float], groups: Sequence[str], weights: Sequence[int] = ()) -> tuple[float, float]:
     """Returns percentiles 2.5 and 97.5 of the mean over resampled groups; equal input gives equal bounds."""
     each = _by_group(values, groups, weights)
+    sizes = {size for _, size in each}
     rnd = random.Random(0)
     means = []
     for _ in range(RESAMPLES):
         drawn = rnd.choices(each, k=len(each))
-        means.append(math.fsum(total for total, _ in drawn) / math.fsum(weight for _, weight in drawn))
+        size = len(each) * each[0][1] if len(sizes) == 1 else math.fsum([size for _, size in drawn])
+        means.append(math.fsum([total for total, _ in drawn]) / size)
     means.sort()
     return means[round(0.025 * RESAMPLES)], means[round(0.975 * RESAMPLES) - 1]
 

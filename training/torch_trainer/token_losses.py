@@ -8,9 +8,12 @@ their gradient, in the logits' own precision.
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 LOGITS_AT_A_TIME = 1 << 22
 """Number of logits that are widened to f32 together: 16 MB."""
+_TRACED_PARTS = 3
+"""Of tensors without content, which only show what memory is taken: from the third on, each part takes the same."""
 
 
 class TokenLogProbabilities(torch.autograd.Function):
@@ -41,4 +44,5 @@ class TokenLogProbabilities(torch.autograd.Function):
 
 def _parts(logits: Any) -> list[slice]:
     size = max(1, LOGITS_AT_A_TIME // logits.shape[1])
-    return [slice(start, start + size) for start in range(0, len(logits), size)]
+    parts = [slice(start, start + size) for start in range(0, len(logits), size)]
+    return parts[:_TRACED_PARTS] if isinstance(logits, FakeTensor) else parts

@@ -30,6 +30,11 @@ def test_few_layers_and_two_sizes_of_batches_tell_all(found: Any) -> None:
     assert not [ratio for ratio in found["shortcuts"]["rows"] if not 0.94 <= ratio <= 1.03]
 
 
+def test_three_parts_of_the_logits_take_what_all_take(found: Any) -> None:
+    three, all_of_them = found["shortcuts"]["parts"]
+    assert three == all_of_them
+
+
 def test_only_packed_rows_pay_for_a_mask(found: Any) -> None:
     without, masked = found["shortcuts"]["masks"]
     assert without < masked

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -20,6 +21,7 @@ from contract.documents.recipe import Recipe
 from contract.documents.recipe_training import Training
 from tests.support.checkout import CHECKOUT
 from training.devices import torch_dtype
+from training.torch_trainer import token_losses
 from training.torch_trainer.adapters import with_adapter
 from training.torch_trainer.estimate import _Plan, estimate
 from training.torch_trainer.fake_step import Shape, layers_alike, outline, trace_step
@@ -129,6 +131,9 @@ def shortcuts() -> dict[str, Any]:
     found["masks"] = [traced(config, options, "bf16", SHAPE._replace(masked=masked)) for masked in (False, True)]
     config.vocab_size = 1 << 16  # of 3 rows and fewer, logits are widened all at once
     options = Training(batch_size=16, max_tokens=64)
+    found["parts"] = [traced(config, options, "bf16", Shape(16, 64, 20 * 16))]
+    with patch.object(token_losses, "_TRACED_PARTS", None):
+        found["parts"].append(traced(config, options, "bf16", Shape(16, 64, 20 * 16)))
     plan = _Plan(config, options, RowLengths(counted=False, longest=64, loss_bearing=20), [[64]] * 16)
     for rows in (1, 2, 4, 8, 16):
         between = plan._peak(rows, 16, 0, "bf16", False, 1, False)[0]
