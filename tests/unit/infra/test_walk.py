@@ -126,12 +126,29 @@ def test_the_walk_is_complete() -> None:
     assert sorted(path for path in leaves(Settings, "") if not path.startswith("azure.")) == sorted(WALK)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One project for a whole walk, since nothing is made in it, as the current folder."""
+    found = tmp_path_factory.mktemp("walk").resolve()
+    shutil.copy(CHECKOUT / "Pulumi.yaml", found)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(found)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def promoted_locally(folder: Path) -> dict[int, str]:
+    """Number -> version in the store of this machine."""
+    found = {home: _promote(folder / home / "demo/store") for home in (".llmops", "elsewhere")}[".llmops"]
+    (folder / "keys").mkdir()
+    (folder / "keys/api.json").write_text('{"schema": "keys/1", "keys": []}')
+    (folder / "keys/metrics.key").write_text("a-key-for-those-who-scrape")
+    return found
+
+
 @pytest.mark.parametrize("path", WALK)
-def test_local_acts_or_refuses_by_name(path: str, project: Path) -> None:
-    promoted = {home: _promote(project / home / "demo/store") for home in (".llmops", "elsewhere")}[".llmops"]
-    (project / "keys").mkdir()
-    (project / "keys/api.json").write_text('{"schema": "keys/1", "keys": []}')
-    (project / "keys/metrics.key").write_text("a-key-for-those-who-scrape")
+def test_local_acts_or_refuses_by_name(path: str, promoted_locally: dict[int, str]) -> None:
+    promoted = promoted_locally
     before, after, needed = WALK[path]
     second = _configuration(path, after, promoted, needed)
     if path in HONOURED_LOCALLY:
@@ -142,14 +159,11 @@ def test_local_acts_or_refuses_by_name(path: str, project: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def promoted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, str]]:
-    """One account for the whole walk on AWS, where nothing is made: number -> version in its store."""
-    folder = tmp_path_factory.mktemp("walk")
-    shutil.copy(CHECKOUT / "Pulumi.yaml", folder)
+def promoted(folder: Path) -> Iterator[dict[int, str]]:
+    """One account for the whole walk on AWS: number -> version in its store."""
     (folder / "config").write_text("[profile other]\naws_access_key_id = a\naws_secret_access_key = b\n")
     with pytest.MonkeyPatch.context() as patch, on_moto(patch):
         patch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
-        patch.chdir(folder)
         account = Account(folder)
         found = {number: account.add_version(f"chatbot@{number}", passed=False) for number in (1, 2)}
         _copy_store(account, "the-store")
@@ -217,12 +231,12 @@ def _put(config: dict[str, Any], path: str, value: Any) -> None:
         node[last][key] = {**inner} if isinstance(inner, dict) else inner
 
 
-_known: dict[str, Declared | str] = {}  # most steps of the walk on AWS begin at the same place
+_known: dict[str, Declared | str] = {}  # most steps of a walk begin at the same place
 
 
 def _run(config: dict[str, Any]) -> Declared | str:
     key = json.dumps(config, sort_keys=True)
-    if key not in _known or config.get("target") != "aws":
+    if key not in _known:
         try:
             _known[key] = run_program(config)
         except pulumi.RunError as refusal:
