@@ -22,3 +22,12 @@ def pytest_collection() -> Iterator[None]:
         gc.freeze()
         gc.enable()
         gc.set_threshold(100_000, 50, 100)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Collects the tests' garbage, so that what it had to close is told, and leaves nothing for pytest's own two
+    collections to walk.
+    """
+    gc.collect()
+    gc.freeze()

@@ -5,6 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.memory import keep_files_in_memory
+
+keep_files_in_memory()
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _models_of_services() -> Iterator[None]:

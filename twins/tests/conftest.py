@@ -1,5 +1,5 @@
 """What all tests of the twins share: the same as those of the kit."""
 
-from tests.conftest import pytest_collection
+from tests.conftest import pytest_collection, pytest_sessionfinish
 
-__all__ = ["pytest_collection"]
+__all__ = ["pytest_collection", "pytest_sessionfinish"]

@@ -287,6 +287,7 @@ def test_10000_malformed_requests_are_each_the_clients_fault(engine: str, of_vll
             json.loads(asked.body) if asked.status >= 400 else None
         return found
 
+    gc.freeze()  # walking all that other tests imported would take longer than the requests
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # pytest would keep the log
         found = asyncio.run(statuses(2_500))
         kept = _allocated()
