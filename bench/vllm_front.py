@@ -1,14 +1,19 @@
-"""vLLM behind the kit's front against vLLM alone, over HTTP: `python -m bench.vllm_front [--rounds 5] [--model tiny]`.
+"""vLLM behind the kit's front against vLLM alone, over HTTP: `python -m bench.vllm_front [--rounds 5] [--model tiny]
+[--engine-processors 0]`.
 
 Both have the same arguments but for `--middleware`, and are asked the same prompts at 1, 8 and 16 streams, greedy, in
 turns within one run. A ratio is the median over the rounds' ratios. vLLM is its build for processors, which
 `make engines` installs; not a part of `make bench`, since that takes 6 GB.
+
+Beside a GPU the server has the processors to itself. Here the engine's threads run on them: where the server takes one
+for a moment, the other threads wait for the thread that ran there. `--engine-processors 0` leaves the rest to the
+server.
 """
 
 import argparse
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -34,29 +39,31 @@ def main() -> None:
     parser.add_argument(
         "--model", choices=_MODELS, default="base", help="SmolLM2-135M, or one that computes nearly nothing"
     )
+    parser.add_argument("--engine-processors", default="0-1", help="that the engine's threads are bound to")
     options = parser.parse_args()
+    environ = VLLM | {"VLLM_CPU_OMP_THREADS_BIND": options.engine_processors}
     with tempfile.TemporaryDirectory(prefix="bench-vllm-") as name:
         folder, python = Path(name), vllm_interpreter()
         version = copy_model(_MODELS[options.model](), folder / "model")
         sign_version(version, folder)
         with (
-            our_server(version, folder, python, LLMOPS_PRECISION=_PRECISION, **VLLM) as ours,
-            _alone(version, folder, python) as theirs,
+            our_server(version, folder, python, LLMOPS_PRECISION=_PRECISION, **environ) as ours,
+            _alone(version, folder, python, environ) as theirs,
         ):
             compare(ours, theirs, options.rounds, ("front", "alone"))
 
 
 @contextmanager
-def _alone(version: Path, folder: Path, python: Path) -> Iterator[BenchedServer]:
+def _alone(version: Path, folder: Path, python: Path, environ: Mapping[str, str]) -> Iterator[BenchedServer]:
     place = {"host": "127.0.0.1", "port": choose_port("127.0.0.1")}
     settings = replace(ServerSettings(version, ""), precision=_PRECISION, **place)
     manifest = ModelManifest.load(version / MANIFEST)
     words = command(settings, manifest, version, (version / "chat_template.jinja").read_text(), gpus=0)
     at = words.index("--middleware")
     del words[at : at + 2]
-    environ = os.environ | VLLM | {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGINS": ""}
+    own = os.environ | environ | {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGINS": ""}
     program = [str(python), "-m", "vllm.entrypoints.openai.api_server", *words]
-    with started(program, settings.port, folder / "alone.log", environ) as server:
+    with started(program, settings.port, folder / "alone.log", own) as server:
         yield server
 
 
