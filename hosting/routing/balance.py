@@ -66,6 +66,7 @@ class Backend:
         if healthy == self.healthy:
             return False
         self.healthy = healthy
+        self.takes_connections &= healthy  # it is asked again once it is back
         self.since = time.time()
         return True
 

@@ -229,7 +229,7 @@ class Router:
                 misses += 1
                 healthy, reason = backend.healthy and misses < _PROBE_MISSES, f"/ping failed: {type(e).__name__}"
             if backend.mark(healthy, "" if healthy else reason):
-                backend.takes_connections = bool(healthy and backend.socket and handover.offered(backend.socket))
+                backend.takes_connections = healthy and bool(backend.socket) and handover.offered(backend.socket)
                 print(f"{backend.url} ({backend.variant}): {'healthy' if healthy else reason}", flush=True)
                 self.table.notify()
                 if not healthy:

@@ -113,7 +113,7 @@ def test_escape_stops_an_answer_and_its_text_stays(page, slow_server: ServingPro
     page.keyboard.type("Count from 1 to 1000, one number in each line.")
     page.keyboard.press("Enter")
     text = page.locator(".assistant .text")
-    until(lambda: len(text.inner_text()) > 20)
+    until(lambda: len(text.inner_text()) > 40)
     assert slow_server.metric("llmops_running") == 1  # it is shown while it is written
     page.keyboard.press("Escape")
     page.locator(".under").wait_for()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import DocumentError
-from hosting.routing.balance import Routes, Table
+from hosting.routing.balance import Backend, Routes, Table
 
 
 def routes(**variants: tuple[int, int]) -> Routes:
@@ -41,6 +41,14 @@ def test_the_instance_with_fewest_outstanding_requests_is_chosen_and_equals_take
     assert balanced.choose() is third
     third.in_flight = 1
     assert [balanced.choose(), balanced.choose()] == [second, third]
+
+
+def test_one_that_is_down_takes_no_connections_until_it_is_asked_again() -> None:
+    backend = Backend("http://127.0.0.1:1", "a", "a/http.sock", takes_connections=True, healthy=True)
+    backend.mark(False, "connection refused")
+    assert not backend.takes_connections
+    backend.mark(True)
+    assert not backend.takes_connections
 
 
 def test_a_variant_without_healthy_instances_gives_its_share_away_and_gets_no_arrears() -> None:
