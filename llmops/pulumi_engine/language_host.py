@@ -31,7 +31,23 @@ import pulumi
 from google.protobuf import empty_pb2
 from pulumi._version import version as sdk_version
 from pulumi.automation._server import LanguageServer
+from pulumi.runtime import settings
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
+
+_to_exception = settings.grpc_error_to_exception
+
+
+def _without_traceback(error: Any) -> Exception:
+    """Returns what the SDK raises for an error of the engine; for a canceled call, a message instead of a traceback.
+
+    The engine cancels the program when a resource fails. The SDK knows that for an engine that is unavailable alone.
+    """
+    if error.code() == grpc.StatusCode.CANCELLED:
+        return pulumi.RunError("the engine canceled the program")
+    return _to_exception(error)
+
+
+settings.grpc_error_to_exception = _without_traceback
 
 
 class LanguageHost(LanguageServer):
