@@ -56,12 +56,14 @@ class RehearsalContract:
     def test_ctrl_c_leaves_nothing_but_the_report(self, rehearsing: Rehearsing) -> None:
         process = rehearsing.start("--only", "plan", "--report", "interrupted")
         assert process.stdout
+        said = []
         for line in process.stdout:
+            said.append(line)
             if line.startswith("[2/"):
                 break
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=120)
-        assert process.returncode not in (0, 1)
+        rest, _ = process.communicate(timeout=120)
+        assert process.returncode not in (0, 1), "".join(said) + rest
         rehearsing.require_clean()
         assert rehearsing.report("interrupted")["failed_step"]
 
