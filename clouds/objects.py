@@ -1,6 +1,6 @@
 """Objects of any cloud's storage as data is read from there: each cloud's `objects` module has a class for them."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple, Protocol
 
 
@@ -31,8 +31,8 @@ class ObjectSource(Protocol):
         """
         ...
 
-    def stream(self, key: str, etag: str, start: int) -> Iterator[bytes]:
-        """Yields an object's content from byte `start` on, in chunks.
+    def stream(self, key: str, etag: str, start: int) -> Generator[bytes, None, None]:
+        """Yields an object's content from byte `start` on, in chunks. Who stops before its end closes it.
 
         Raises:
             KitError: the cloud refuses, or the object has another ETag by now.

@@ -3,7 +3,7 @@
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -92,7 +92,7 @@ class S3Bucket:
                     if found["Size"] or not found["Key"].endswith("/"):  # the console's empty folders
                         yield ObjectEntry(found["Key"], found["Size"], found["ETag"])
 
-    def stream(self, key: str, etag: str, start: int) -> Iterator[bytes]:
+    def stream(self, key: str, etag: str, start: int) -> Generator[bytes, None, None]:
         """Yields an object's content from byte `start` on; resumes where a connection broke.
 
         Raises:

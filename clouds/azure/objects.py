@@ -3,7 +3,7 @@
 https://learn.microsoft.com/rest/api/storageservices/specifying-conditional-headers-for-blob-service-operations
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 from clouds.azure.errors import explained
@@ -68,7 +68,7 @@ class AzureContainer:
             for blob in self.client.list_blobs(name_starts_with=prefix):
                 yield ObjectEntry(blob.name, blob.size or 0, str(blob.etag))
 
-    def stream(self, key: str, etag: str, start: int) -> Iterator[bytes]:
+    def stream(self, key: str, etag: str, start: int) -> Generator[bytes, None, None]:
         """Yields a blob's content from byte `start` on, in chunks; the client retries failed requests.
 
         Raises:

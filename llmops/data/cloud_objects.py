@@ -1,6 +1,7 @@
 """Sources in a cloud's storage: s3://bucket/glob, az://account/container/glob."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 from clouds.objects import ObjectEntry, ObjectSource
 from clouds.targets import TARGETS, load
@@ -44,7 +45,8 @@ def _fetcher(folder: ObjectSource, entry: ObjectEntry):
         partial.check_size(entry.size)
         start = partial.resumable(entry.etag)
         start = start if start < entry.size else 0
-        partial.fill(folder.stream(entry.key, entry.etag, start) if entry.size else (), entry.etag, start)
+        with closing(folder.stream(entry.key, entry.etag, start)) as pieces:
+            partial.fill(pieces if entry.size else (), entry.etag, start)
         return entry.etag
 
     return fetch
