@@ -11,11 +11,13 @@ from tests.support.checkout import CHECKOUT
 def sources(*modules: str, root: Path = CHECKOUT) -> set[Path]:
     """The files of modules and of everything below `root` that they import, directly or not."""
     found: set[Path] = set()
-    left = list(modules)
+    known, left = set(modules), list(modules)
     while left:
         for path in _files(root, left.pop()) - found:
             found.add(path)
-            left += _imported(path.read_bytes())
+            new = _imported(path.read_bytes()) - known
+            known |= new
+            left += new
     return found
 
 
@@ -35,7 +37,7 @@ def _files(root: Path, name: str) -> set[Path]:
 
 
 @cache
-def _imported(source: bytes) -> list[str]:
+def _imported(source: bytes) -> frozenset[str]:
     """Returns the modules that a file imports, at its top or within functions; each name may be one of a package."""
     found = []
     for node in ast.walk(ast.parse(source)):
@@ -43,4 +45,4 @@ def _imported(source: bytes) -> list[str]:
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return found
+    return frozenset(found)
