@@ -40,7 +40,7 @@ _to_exception = settings.grpc_error_to_exception
 def _without_traceback(error: Any) -> Exception:
     """Returns what the SDK raises for an error of the engine; for a canceled call, a message instead of a traceback.
 
-    The engine cancels the program when a resource fails. The SDK knows that for an engine that is unavailable alone.
+    The engine cancels the program when a resource fails. The SDK itself does this only for an engine that is gone.
     """
     if error.code() == grpc.StatusCode.CANCELLED:
         return pulumi.RunError("the engine canceled the program")
