@@ -12,6 +12,8 @@ def test_the_name_of_a_role_assignment_never_changes() -> None:
     name = assignment_name("llmops", "dev", "s-1", "training", "AcrPull", scope)
     assert name == assignment_name("llmops", "dev", "s-1", "training", "AcrPull", scope.lower())
     assert name == "1c9d2adb-3390-568f-9242-24f405531777"
+    others = [("dev", "training", "Reader"), ("dev", "endpoint", "AcrPull"), ("prod", "training", "AcrPull")]
+    assert len({name, *(assignment_name("llmops", s, "s-1", who, role, scope) for s, who, role in others)}) == 4
 
 
 @pytest.mark.parametrize(

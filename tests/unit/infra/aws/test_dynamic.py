@@ -71,7 +71,7 @@ def test_a_schedules_spec_is_kept_and_goes_with_it(store: None) -> None:
     first = {**PLACE, "bucket": BUCKET, "key": "schedules/w/a/run.json", "content": "{}"}
     second = first | {"key": "schedules/w/b/run.json"}
     provider.create(first)
-    provider.update("", first, second)
+    assert provider.update("", first, second).outs == second
     assert [o["Key"] for o in s3.list_objects_v2(Bucket=BUCKET)["Contents"]] == [second["key"]]
     provider.delete("", second)
     assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)

@@ -42,7 +42,8 @@ def test_a_scheduled_spec_is_written_and_removed(store: Container) -> None:
     provider = scheduled_spec.ScheduledSpecProvider()
     props = {**PLACE, "container": "https://work", "key": "schedules/a/1/run.json", "content": "{}"}
     provider.create(props)
-    provider.update("", props, props | {"key": "schedules/a/2/run.json"})
+    changed = props | {"key": "schedules/a/2/run.json"}
+    assert provider.update("", props, changed).outs == changed
     assert list(store.blobs) == ["schedules/a/2/run.json"]
     for _ in range(2):
         provider.delete("", props | {"key": "schedules/a/2/run.json"})

@@ -10,12 +10,13 @@ import grpc
 import pytest
 from pulumi.runtime.proto import provider_pb2
 
+from twins.plugins.aws.checks import with_defaults
 from twins.plugins.aws.functions import invoke
 from twins.plugins.aws.kinds import kind_of
 from twins.plugins.aws.rules import FOLDER, rules, tokens
 from twins.plugins.aws.session import AwsSession
 from twins.plugins.differences import general
-from twins.plugins.plugin import ProviderError
+from twins.plugins.plugin import Naming, ProviderError
 from twins.plugins.values import DEFAULTS, UNKNOWN
 from twins.tests.unit.plugins import samples
 from twins.tests.unit.plugins.plugin import Plugin, connected
@@ -277,6 +278,14 @@ def test_tags_are_merged_and_change_in_place(plugin: Plugin) -> None:
         answer = plugin.diff(token, plain, own)
         assert set(answer.diffs) == {"tags", "tagsAll"}
         assert not answer.replaces
+
+
+def test_a_name_has_to_be_given_where_the_engine_makes_none() -> None:
+    known = rules("aws:s3/bucket:Bucket")
+    for mode, told in ("disable", ["bucket"]), ("", []):
+        found, failures = with_defaults(known, "one", {}, {}, Naming(b"seed", mode=mode))
+        assert [failure.property for failure in failures] == told
+        assert ("bucket" in found) == (mode == "")
 
 
 def test_names_are_made_kept_and_make_way(plugin: Plugin) -> None:

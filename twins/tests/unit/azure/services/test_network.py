@@ -113,3 +113,10 @@ def test_a_security_group_that_is_in_use_stays(arm: Arm, vnet: str) -> None:
     assert arm.put(f"{vnet}/subnets/one", V, subnet).status == 200
     arm.pass_time()
     assert arm.delete(group, V).code == "InUseNetworkSecurityGroupCannotBeDeleted"
+
+
+def test_a_rule_of_a_security_group_needs_its_properties(arm: Arm) -> None:
+    path = f"{arm.group()}/providers/Microsoft.Network/networkSecurityGroups/wall"
+    refused = arm.put(path, V, {**PLACE, "properties": {"securityRules": [{"name": "one"}]}})
+    assert refused.status == 400
+    assert "properties.securityRules[0].properties" in str(refused.body)
