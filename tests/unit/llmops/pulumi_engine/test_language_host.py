@@ -3,10 +3,11 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.support.checkout import CHECKOUT
 
-_SCRIPT = """
+_CANCELED = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import grpc, language_host
@@ -25,10 +26,38 @@ for code in grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE, grpc.StatusC
 print(json.dumps(raised))
 """
 
+_PLUGIN = """
+import sys
+from types import SimpleNamespace
+sys.path.insert(0, sys.argv[1])
+import language_host
+
+folder, callbacks = sys.argv[2], []
+named = {"virtualenv": SimpleNamespace(string_value="venv")}
+info = SimpleNamespace(program_directory=folder, root_directory=folder, options=SimpleNamespace(fields=named))
+request = SimpleNamespace(kind="analyzer", env=[], args=[], pwd=folder, info=info)
+host = language_host.LanguageHost("127.0.0.1:1", lambda: None)
+said = host.RunPlugin(request, SimpleNamespace(add_callback=callbacks.append))
+print(next(said).stdout.decode().strip())
+for called in callbacks:
+    called()
+print(*[each.exitcode for each in said])
+"""
+
+
+def test_a_policy_pack_ends_with_the_engine_that_asked_for_it(tmp_path: Path) -> None:
+    python = tmp_path / "venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho judging\nexec sleep 600\n")
+    python.chmod(0o755)
+    command = [sys.executable, "-c", _PLUGIN, str(CHECKOUT / "llmops/pulumi_engine"), str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout.split() == ["judging", "-9"]
+
 
 def test_a_canceled_program_gets_a_message_and_no_traceback() -> None:
     """Of a RunError, the SDK shows the message alone."""
-    command = [sys.executable, "-c", _SCRIPT, str(CHECKOUT / "llmops/pulumi_engine")]
+    command = [sys.executable, "-c", _CANCELED, str(CHECKOUT / "llmops/pulumi_engine")]
     canceled, unavailable, other = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert canceled == ["RunError", "the engine canceled the program"]
     assert unavailable[0] == "RunError"
