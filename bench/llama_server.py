@@ -1,4 +1,5 @@
-"""Our server against llama.cpp's over HTTP: `python -m bench.llama_server LLAMA_CPP [--rounds 5] [--precision f32]`.
+"""Our server against llama.cpp's over HTTP: `python -m bench.llama_server LLAMA_CPP [--rounds 5] [--precision f32]
+[--model larger]`.
 
 The same weights in the same precision and the same prompts, greedy, at 1, 8 and 16 streams, in turns within one run;
 both keep the prefixes of prompts, as llama-server does by default. A ratio is the median over the rounds' ratios.
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.larger_model import larger_model
 from bench.serving import STREAMS
 from bench.two_servers import BenchedServer, compare, our_server, started
 from hosting.ports import choose_port
@@ -37,10 +39,14 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="llama.cpp's source folder with build/bin/llama-server")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
+    parser.add_argument(
+        "--model", choices=("base", "larger"), default="base", help="SmolLM2-135M, or random weights of 1.1B's shape"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-llama-") as name:
         folder = Path(name)
-        version = copy_model(base_model(), folder / "model")
+        larger = options.model == "larger"
+        version = larger_model(folder) if larger else copy_model(base_model(), folder / "model")
         sign_version(version, folder)
         weights = _gguf(options.source, version, folder / "model.gguf", options.precision)
         with (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 _MEMORY = Path("/dev/shm")  # of Linux
 _ROOM_BYTES = 1_000_000_000
-"""Ten times what the unit tests keep at once. A container may have 64 MB, unless it is told otherwise."""
+"""Much more than unit tests keep at once, which is some 10 MB. A container has 64 MB, unless it is told otherwise."""
 
 
 def keep_files_in_memory() -> None:
