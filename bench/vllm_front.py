@@ -5,9 +5,8 @@ Both have the same arguments but for `--middleware`, and are asked the same prom
 turns within one run. A ratio is the median over the rounds' ratios. vLLM is its build for processors, which
 `make engines` installs; not a part of `make bench`, since that takes 6 GB.
 
-Beside a GPU the server has the processors to itself. Here the engine's threads run on them: where the server takes one
-for a moment, the other threads wait for the thread that ran there. `--engine-processors 0` leaves the rest to the
-server.
+Beside a GPU the server has the processors to itself; here the engine's threads run on them. `--engine-processors 0`
+leaves the rest to the server.
 """
 
 import argparse

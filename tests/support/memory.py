@@ -12,7 +12,7 @@ _ROOM_BYTES = 1_000_000_000
 
 def keep_files_in_memory() -> None:
     """Has this process and its children keep temporary files in memory, if there is room and nobody chose a place: unit
-    tests would wait for the disk a sixth of their time.
+    tests would wait for the disk an eighth of their time.
     """
     if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK) or shutil.disk_usage(_MEMORY).free < _ROOM_BYTES:
         return
