@@ -1,10 +1,9 @@
 """A model of a larger one's shape with random weights: how fast a model computes does not depend on them."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
-from tests.support.tiny_models.models import base_model, training_environ, training_python
+from tests.support.tiny_models.models import base_model, run_in_training_image
 
 _SCRIPT = """
 import sys, torch
@@ -20,15 +19,14 @@ AutoTokenizer.from_pretrained(base).save_pretrained(folder)
 
 
 def larger_model(folder: Path) -> Path:
-    """Makes an unsigned version of TinyLlama-1.1B's shape, with SmolLM2's tokenizer: 1.1 billion weights, bf16.
+    """Returns a new, unsigned version with TinyLlama-1.1B's layers and SmolLM2's tokenizer, in bf16.
 
     Args:
-        folder: gets it; it takes 7 GB while it is made, 4.5 then.
+        folder: gets it, as `model`.
     """
     source, version = folder / "source", folder / "model"
-    subprocess.run([training_python(), "-c", _SCRIPT, str(base_model()), str(source)], check=True)
+    run_in_training_image("-c", _SCRIPT, str(base_model()), str(source))
     options = ["--name", "larger", "--licence", "Apache-2.0"]
-    command = [training_python(), "-m", "training", "import", str(source), str(version), *options]
-    subprocess.run(command, env=training_environ(), stdout=subprocess.DEVNULL, check=True)
+    run_in_training_image("-m", "training", "import", str(source), str(version), *options)
     shutil.rmtree(source)
     return version

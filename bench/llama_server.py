@@ -31,6 +31,7 @@ from tests.support.tiny_models.models import base_model, copy_model
 
 _CONTEXT = 1024
 """Tokens of a prompt and its answer together."""
+_MODELS = {"base": lambda folder: copy_model(base_model(), folder / "model"), "larger": larger_model}
 
 
 def main() -> None:
@@ -40,13 +41,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
     parser.add_argument(
-        "--model", choices=("base", "larger"), default="base", help="SmolLM2-135M, or random weights of 1.1B's shape"
+        "--model", choices=_MODELS, default="base", help="SmolLM2-135M, or random weights with TinyLlama-1.1B's layers"
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-llama-") as name:
         folder = Path(name)
-        larger = options.model == "larger"
-        version = larger_model(folder) if larger else copy_model(base_model(), folder / "model")
+        version = _MODELS[options.model](folder)
         sign_version(version, folder)
         weights = _gguf(options.source, version, folder / "model.gguf", options.precision)
         with (

@@ -250,7 +250,7 @@ class Client:
 
 
 def _received(sock: socket.socket) -> bytes:
-    """What is there, of what TLS has decrypted already all."""
+    """Returns what can be read now, with everything that TLS has already decrypted."""
     data = sock.recv(1 << 16)
     while isinstance(sock, ssl.SSLSocket) and sock.pending():
         data += sock.recv(sock.pending())

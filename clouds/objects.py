@@ -32,7 +32,7 @@ class ObjectSource(Protocol):
         ...
 
     def stream(self, key: str, etag: str, start: int) -> Generator[bytes, None, None]:
-        """Yields an object's content from byte `start` on, in chunks. Who stops before its end closes it.
+        """Yields an object's content from byte `start` on, in chunks. A caller that stops early has to close it.
 
         Raises:
             KitError: the cloud refuses, or the object has another ETag by now.

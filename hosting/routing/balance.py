@@ -175,7 +175,7 @@ class Table:
 
     @property
     def has_traffic(self) -> bool:
-        """Whether any route takes requests, healthy or not."""
+        """Whether some variant has a weight and instances, whether or not they are healthy."""
         return any(r.weight and r.backends for r in self.routes.variants.values())
 
     def notify(self) -> None:

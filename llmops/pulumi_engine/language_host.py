@@ -120,7 +120,7 @@ def _python_of(info: Any) -> str:
 
 
 def _output_of(process: "subprocess.Popen[bytes]") -> Iterator[tuple[str, bytes]]:
-    """What a process writes, as it comes, until it has closed both: ("stdout" or "stderr", text)."""
+    """Yields ("stdout" or "stderr", text) as a process writes, until it has closed both."""
     pieces: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
 
     def read(name: str, stream: Any) -> None:

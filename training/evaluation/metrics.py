@@ -90,13 +90,13 @@ def _score(value: float, low: float, high: float, rows: int, groups: int) -> Sco
 def _bootstrap(values: Sequence[float], groups: Sequence[str], weights: Sequence[int] = ()) -> tuple[float, float]:
     """Returns percentiles 2.5 and 97.5 of the mean over resampled groups; equal input gives equal bounds."""
     each = _by_group(values, groups, weights)
-    sizes = {size for _, size in each}
+    weighs_alike = len({weight for _, weight in each}) == 1
     rnd = random.Random(0)
     means = []
     for _ in range(RESAMPLES):
         drawn = rnd.choices(each, k=len(each))
-        size = len(each) * each[0][1] if len(sizes) == 1 else math.fsum([size for _, size in drawn])
-        means.append(math.fsum([total for total, _ in drawn]) / size)
+        weight = len(each) * each[0][1] if weighs_alike else math.fsum([weight for _, weight in drawn])
+        means.append(math.fsum([total for total, _ in drawn]) / weight)
     means.sort()
     return means[round(0.025 * RESAMPLES)], means[round(0.975 * RESAMPLES) - 1]
 

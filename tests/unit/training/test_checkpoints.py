@@ -94,7 +94,7 @@ def _swap(path: Path, draw: random.Random) -> None:
 
 
 def _notes(path: Path, draw: random.Random) -> None:
-    """What a marker's writer wants to know later, changed as its author would write it."""
+    """Changes the notes in the marker, and writes it in the form in which the kit does."""
     marker = path.with_name(MARKER)
     document = json.loads(marker.read_text())
     document["content"]["notes"] = draw.choice(({}, {"seconds": draw.random()}, {"seconds": 15.0, "more": 1}))

@@ -51,7 +51,7 @@ def test_a_quote_without_end_is_refused_by_the_line_where_it_begins(tmp_path: Pa
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    columns = {name: [row.get(name) for row in rows] for name in {name: 0 for row in rows for name in row}}
+    columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
     return path
 

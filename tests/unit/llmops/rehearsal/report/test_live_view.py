@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from llmops.rehearsal.lifecycle.__init__ import STEPS
+from llmops.rehearsal.lifecycle import STEPS
 from llmops.rehearsal.report.live_view import Show
 from llmops.rehearsal.steps import Result
 

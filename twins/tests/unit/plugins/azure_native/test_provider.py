@@ -11,6 +11,7 @@ from twins.tests.unit.plugins.azure_native.tiny_arm import GROUP, TinyArm, provi
 
 VAULT = "azure-native:keyvault:Vault"
 NETWORK = "azure-native:network:VirtualNetwork"
+NETWORK_INPUTS = {"resourceGroupName": "group", "virtualNetworkName": "v", "addressSpace": {"addressPrefixes": ["a"]}}
 ACCOUNT = "azure-native:storage:StorageAccount"
 WORKSPACE = "azure-native:machinelearningservices:Workspace"
 ENDPOINT = "azure-native:machinelearningservices:OnlineEndpoint"
@@ -131,23 +132,20 @@ def test_names_made_at_random_let_the_new_one_come_first(first: bool) -> None:
 
 def test_what_can_not_be_looked_at_is_not_made(arm: TinyArm) -> None:
     arm.say("GET", 403, {"error": {"code": "AuthorizationFailed", "message": "no"}})
-    inputs = {"resourceGroupName": "group", "virtualNetworkName": "v", "addressSpace": {"addressPrefixes": ["a"]}}
     with pytest.raises(ProviderError, match=r"^cannot check existence of resource '.*/v': Status=403 .*Authoriz"):
-        provider().create(request(arm, NETWORK), inputs)
+        provider().create(request(arm, NETWORK), NETWORK_INPUTS)
     assert arm.methods() == ["GET"]
 
 
 @pytest.mark.parametrize("answer", [(204, None), (200, {})])
 def test_what_answers_with_nothing_is_made(arm: TinyArm, answer: tuple[int, Any]) -> None:
     arm.say("GET", *answer)
-    inputs = {"resourceGroupName": "group", "virtualNetworkName": "v", "addressSpace": {"addressPrefixes": ["a"]}}
-    provider().create(request(arm, NETWORK), inputs)
+    provider().create(request(arm, NETWORK), NETWORK_INPUTS)
     assert arm.methods()[:2] == ["GET", "PUT"]
 
 
 def test_lists_that_other_resources_fill_are_kept(arm: TinyArm) -> None:
-    plugin, call = provider(), request(arm, NETWORK)
-    inputs = {"resourceGroupName": "group", "virtualNetworkName": "v", "addressSpace": {"addressPrefixes": ["a"]}}
+    plugin, call, inputs = provider(), request(arm, NETWORK), NETWORK_INPUTS
     identity, state = plugin.create(call, inputs)
     assert arm.kept[identity]["properties"]["subnets"] == []
     arm.kept[identity]["properties"]["subnets"] = [{"name": "s", "properties": {"addressPrefix": "a"}}]
