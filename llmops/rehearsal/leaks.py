@@ -37,6 +37,8 @@ _AT_A_TIME, _LONGEST = 1 << 24, 1 << 16
 """Bytes of a file that are searched at a time, and those that overlap: no secret is longer."""
 _LOGS = (".log", ".txt", ".html", ".xml", ".out", ".err")
 _GZIP, _ELF, _CORE_TYPE = b"\x1f\x8b", b"\x7fELF", 4
+_START_IS_EARLY = 2
+"""Seconds, at most: psutil counts from the machine's start, whose time Linux rounds down to a second."""
 _Forms = Mapping[str, Collection[bytes]]
 """By a secret's name, what it may look like."""
 _LIMITS_LINE = re.compile(r"^Max core file size\s+(\S+)", re.MULTILINE)
@@ -129,7 +131,7 @@ def of_folder(folder: Path, since: float) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.create_time() < since - 1 or process.pid == os.getpid():
+            if process.create_time() < since - _START_IS_EARLY or process.pid == os.getpid():
                 continue
             told = (*process.cmdline(), *process.environ().values(), process.cwd())
             if any(str(folder) in each for each in told):

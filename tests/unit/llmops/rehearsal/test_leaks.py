@@ -126,6 +126,12 @@ def test_a_secret_in_a_process_is_found(
         )
 
 
+def test_a_process_is_found_though_its_start_is_told_a_second_early(tmp_path: Path) -> None:
+    with running(tmp_path) as [process]:
+        assert leaks.of_folder(tmp_path, process.create_time() + 1.1) == [process]
+        assert not leaks.of_folder(tmp_path, process.create_time() + 60)
+
+
 def test_a_process_that_could_write_its_memory_is_found(tmp_path: Path) -> None:
     with running(tmp_path) as processes:
         psutil.Process(processes[0].pid).rlimit(psutil.RLIMIT_CORE, (0, 0))
