@@ -16,7 +16,7 @@ from contract.documents.store import StoreDocument
 from contract.layout import MANIFEST, SPEC, cache_dir, model_key
 from hosting import images
 from tests.support.checkout import CHECKOUT
-from tests.support.tiny_models.sources import sources_key
+from tests.support.sources import sources_key
 from tools.demo import DEFAULT, find_demo
 
 

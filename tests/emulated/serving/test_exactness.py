@@ -1,7 +1,6 @@
 """The same greedy tokens as transformers' own generate, in f32, through HTTP and in a batch."""
 
 import itertools
-import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 from contract.api_key import key_digest
 from llmops.conformance.questions import QUESTIONS, offer_tools
 from tests.support.checkout import CHECKOUT
+from tests.support.runs.training import script_result
 from tests.support.servers.asking import CONTRACTS, ask_all
 from tests.support.servers.router import RouterProcess
 from tests.support.servers.serving import API_KEY, ServingProcess, sign_version, text_of
@@ -24,27 +24,7 @@ PROMPTS = [
     "Write a haiku about snow.",
     "Why does the sky look blue in the day?",
 ]
-REFERENCE = """
-import json, sys, torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-folder, tokens = sys.argv[1], int(sys.argv[2])
-torch.set_num_threads(1)  # two spin and starve on a busy machine
-model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-tokenizer = AutoTokenizer.from_pretrained(folder)
-answers = []
-for prompt in sys.argv[3:]:
-    messages = [{"role": "user", "content": prompt}]
-    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False, return_tensors="pt")
-    out = model.generate(ids, do_sample=False, max_new_tokens=tokens, attention_mask=torch.ones_like(ids))
-    answers.append(tokenizer.decode(out[0, ids.shape[1]:], skip_special_tokens=True))
-print(json.dumps(answers))
-"""
-
-
-def reference(folder: Path, tokens: int) -> list[str]:
-    command = [training_python(), "-c", REFERENCE, str(folder), str(tokens), *PROMPTS]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ))
-    return json.loads(done.stdout.splitlines()[-1])
+GENERATED = Path(__file__).with_name("generated.py")
 
 
 @pytest.mark.parametrize(("model", "name"), [(tiny_model, "tiny@1"), (base_model, BASE_ALIAS)], ids=["tiny", "base"])
@@ -56,7 +36,7 @@ def test_greedy_tokens_equal_those_of_transformers(
     server = serve(folder, LLMOPS_MODEL_NAME=name).wait_ready()
     with ThreadPoolExecutor(len(PROMPTS)) as pool:
         answers = [text_of(a[1]) for a in pool.map(lambda p: server.chat(p, max_tokens=48), PROMPTS)]
-    assert answers == reference(folder, 48)
+    assert answers == script_result(GENERATED, model(), 48, *PROMPTS)
 
 
 BATCH = """

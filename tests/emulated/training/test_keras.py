@@ -10,11 +10,12 @@ import pytest
 
 from contract.documents.metrics import parse_metrics
 from contract.layout import METRICS, TrainingFolders
+from tests.support.kept import content_key, kept_results
 from tests.support.runs.training import (
     PROGRAMS,
     interrupted,
     make_container,
-    script_result,
+    run_script,
     start_job,
     tiny_recipe,
     write_rows,
@@ -22,6 +23,7 @@ from tests.support.runs.training import (
 from tests.support.tiny_models.models import tensorflow_python, tiny_model
 
 TRAINER = "training.keras_trainer"
+_TORCH, _KERAS = PROGRAMS / "families.py", PROGRAMS / "keras_trained.py"
 FAMILIES = ("llama", "llama-tied", "mistral", "qwen2", "qwen2-tied")
 UPDATES = {"precision": "f32", "weight_decay": 0.1, "framework": "tensorflow"}
 CASES: list[dict[str, Any]] = [
@@ -40,18 +42,27 @@ class Found(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+def found() -> Found:
     """Two processes of PyTorch, and one of TensorFlow between them."""
-    folder = tmp_path_factory.mktemp("keras")
-    models, rows, recipes, out = (folder / name for name in ("models", "rows.jsonl", "recipes.json", "out"))
+    recipes = json.dumps([tiny_recipe(**case).to_json() for case in CASES])
+    key = content_key(_TORCH, _KERAS, arguments=(tiny_model(), recipes))
+    folder = kept_results("keras", key, lambda folder: _compute(folder, recipes))
+    return Found(folder, *json.loads((folder / "found.json").read_text()))
+
+
+def _compute(folder: Path, recipes: str) -> None:
+    models, rows, listed, out = (folder / name for name in ("models", "rows.jsonl", "recipes.json", "out"))
     write_rows(folder)
     out.mkdir()
-    recipes.write_text(json.dumps([tiny_recipe(**case).to_json() for case in CASES]))
-    script_result(PROGRAMS / "families.py", "make", models)
-    inputs = (models, tiny_model(), rows, folder / "held-out.jsonl", recipes, out)
-    keras = script_result(PROGRAMS / "keras_trained.py", *inputs, python=tensorflow_python())
-    oracle = script_result(PROGRAMS / "families.py", "losses", tiny_model(), rows, recipes, out)
-    return Found(folder, keras, script_result(PROGRAMS / "families.py", "compare", models), oracle)
+    listed.write_text(recipes)
+    run_script(_TORCH, "make", models)
+    inputs = (models, tiny_model(), rows, folder / "held-out.jsonl", listed, out)
+    lines = [
+        run_script(_KERAS, *inputs, python=tensorflow_python()),
+        run_script(_TORCH, "compare", models),
+        run_script(_TORCH, "losses", tiny_model(), rows, listed, out),
+    ]
+    (folder / "found.json").write_text(json.dumps([json.loads(each[-1]) for each in lines]))
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))

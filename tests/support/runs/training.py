@@ -15,6 +15,7 @@ from contract.documents.run import Pinned, RunSpec
 from contract.layout import EXPORT_VARIABLE, MANIFEST, TrainingFolders
 from llmops.data.build import build_dataset
 from tests.support.checkout import CHECKOUT
+from tests.support.kept import kept_result
 from tests.support.tiny_models.models import training_environ, training_python
 
 SYSTEM_PROMPT = "Short."
@@ -158,6 +159,6 @@ def run_script(script: Path, *arguments: object, python: str = "") -> list[str]:
     return done.stdout.splitlines()
 
 
-def script_result(script: Path, *arguments: object, python: str = "") -> Any:
-    """The JSON in the last line that a script printed."""
-    return json.loads(run_script(script, *arguments, python=python)[-1])
+def script_result(script: Path, *arguments: object) -> Any:
+    """The JSON in the last line that a script prints, which may be kept: see `kept_result`."""
+    return kept_result(script, *arguments, run=lambda *command: json.loads(run_script(*command)[-1]))

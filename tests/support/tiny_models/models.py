@@ -4,27 +4,24 @@ They are made by the training code itself, in an environment from requirements/t
 read-only: copy a version (`copy_model`) before you change or sign it.
 """
 
-import fcntl
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from contract.layout import EXPORT_VARIABLE, cache_dir
+from contract.layout import EXPORT_VARIABLE
 from hosting import images
 from hosting.images import ProcessImage
 from tests.support.checkout import CHECKOUT
-from tests.support.tiny_models.sources import sources_key
+from tests.support.kept import kept_folder
+from tests.support.sources import sources_key
 
 BASE_ALIAS = "smollm2-135m@1"
 """An alias that fits `base_model`."""
-_KEPT_SECONDS = 7 * 86_400
 _LOCKS = CHECKOUT / "requirements"
 _FAMILIES = Path(__file__).with_name("families.py")
 _TINY = Path(__file__).with_name("tiny.py")
@@ -179,31 +176,10 @@ def _image(name: str) -> ProcessImage:
     return images.find(images.build(name))
 
 
-def _cached(kind: str, make, *inputs: Path) -> Path:
+def _cached(kind: str, make: Callable[[Path], object], *inputs: Path) -> Path:
     """The folder that `make` fills, keyed by the code and locks that it is made from."""
     key = sources_key("training.models.importing", others=(_LOCKS / "training.txt", _LOCKS / "export.txt", *inputs))
-    folder = cache_dir() / "tests" / "models" / f"{kind}-{key}"
-    with _locked(folder):
-        if not folder.exists():
-            make(folder)  # appears by a rename, so that a folder that is there is complete
-            _prune(folder.parent)
-        os.utime(folder)
-    return folder
-
-
-def _prune(cache: Path) -> None:
-    """Removes models that no test has used for a week: each change of the training code makes new ones."""
-    for folder in cache.iterdir():
-        if folder.is_dir() and time.time() - folder.stat().st_mtime > _KEPT_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return kept_folder("models", f"{kind}-{key}", make)
 
 
 def run_in_training_image(*arguments: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.checkout import CHECKOUT
 from tests.support.demo import inputs_key
-from tests.support.tiny_models.sources import sources
+from tests.support.sources import sources
 
 
 @pytest.fixture
