@@ -5,6 +5,7 @@ python generated.py MODEL TOKENS PROMPT...   -> [the answer to each prompt, of s
 
 import json
 import sys
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -12,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 if __name__ == "__main__":
     folder, tokens, *prompts = sys.argv[1:]
     torch.set_num_threads(1)  # two spin and starve on a busy machine
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     answers = []
     for prompt in prompts:
