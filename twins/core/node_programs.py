@@ -119,6 +119,8 @@ def _npm_ci(program: NodeProgram, folder: Path, node: Path, env: Mapping[str, st
     npm = find_npm(node, env)
     # It keeps the user's own settings of the environment, and none of a cloud's secrets.
     kept = {name: value for name, value in env.items() if not name.startswith(("AWS_", "AZURE_", "ARM_", "PULUMI_"))}
+    # npm leaves its compiled code in the temporary folder, and a rehearsal would find the word PRIVATE KEY in it.
+    kept["NODE_DISABLE_COMPILE_CACHE"] = "1"
     command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     try:
         done = subprocess.run(command, cwd=folder, env=kept, text=True, capture_output=True, timeout=INSTALL_SECONDS)

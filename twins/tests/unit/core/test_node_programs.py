@@ -32,12 +32,15 @@ def test_it_is_installed_once_for_a_lock(tmp_path: Path) -> None:
 
 
 def test_without_a_network_the_way_out_is_told(tmp_path: Path) -> None:
-    nowhere = {"npm_config_registry": "http://127.0.0.1:9", "npm_config_fetch_retries": "0"}
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    nowhere = {"npm_config_registry": "http://127.0.0.1:9", "npm_config_fetch_retries": "0", "TMPDIR": str(temporary)}
     empty = {"npm_config_cache": str(tmp_path / "npm"), "LLMOPS_CACHE": str(tmp_path / "cache")}
     with pytest.raises(KitError, match="the packages of the permission judge can't be installed") as raised:
         install(JUDGE, {**os.environ, **nowhere, **empty})
     assert JUDGE.instead in raised.value.fix
     assert not [path for path in (tmp_path / "cache" / "node").iterdir() if path.is_dir()]
+    assert not list(temporary.iterdir()), "nothing of npm's own is left there"
 
 
 def test_without_node_the_package_that_brings_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
