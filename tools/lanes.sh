@@ -23,7 +23,7 @@ again() {
     printf '  %s\n' "${names[@]}"
     if (($(printf '%s\n' "${names[@]%%::*}" | sort -u | wc -l) > 4)); then return 1; fi # files: no accident
     printf 'once more, alone\n'
-    tests "${names[@]}" || return 1
+    LLMOPS_TESTS_AFRESH=1 tests "${names[@]}" || return 1 # nor with what is kept of a script that was disturbed
     flaky+=("${names[@]}")
 }
 failures() { # of the lanes, as pytest names them

@@ -48,7 +48,8 @@ def kept_result(script: Path, *arguments: object, run: Callable[..., Any]) -> An
     """The JSON that a script prints, by `run`, if nothing is kept of the same script with arguments of equal content.
 
     Args:
-        script: its answer must depend on nothing but what `content_key` hashes.
+        script: its answer must depend on nothing but what `content_key` hashes; so nothing of processes that race, nor
+            of what a busy machine changes.
         arguments: text, or the paths of files and folders.
         run: takes the script and the arguments.
     """
