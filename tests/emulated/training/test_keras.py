@@ -45,7 +45,7 @@ class Found(NamedTuple):
 def found() -> Found:
     """Two processes of PyTorch, and one of TensorFlow between them."""
     recipes = json.dumps([tiny_recipe(**case).to_json() for case in CASES])
-    key = content_key(_TORCH, _KERAS, arguments=(tiny_model(), recipes))
+    key = content_key(Path(__file__), _TORCH, _KERAS, arguments=(tiny_model(), recipes))
     folder = kept_results("keras", key, lambda folder: _compute(folder, recipes))
     return Found(folder, *json.loads((folder / "found.json").read_text()))
 

@@ -7,7 +7,7 @@ import pytest
 from tests.support import kept
 from tests.support.checkout import CHECKOUT
 
-SCRIPT = CHECKOUT / "tests/emulated/training/programs/unequal.py"
+SCRIPT = CHECKOUT / "tests/emulated/training/programs/parts.py"
 
 
 @pytest.fixture
