@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from hosting.processes import is_running, started_at
+
 _SHARED_FILE_SYSTEMS = {"afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"}
 _FIRST_NAMESPACE = 0xEFFFFFFC
 """PROC_PID_INIT_INO: from the first namespace all processes are seen (include/linux/proc_ns.h of Linux)."""
@@ -25,8 +27,8 @@ class Record:
     """The process that took a lock."""
 
     pid: int
-    created: float
-    """When it started, in seconds since 1970."""
+    started: float
+    """As `started_at` gives it."""
     boot: str
     """The kernel's boot id; empty where the system has none."""
     namespace: int
@@ -35,7 +37,7 @@ class Record:
     @classmethod
     def of(cls, process: psutil.Process) -> "Record":
         """A process of this machine and namespace."""
-        return cls(process.pid, process.create_time(), boot_id(), pid_namespace())
+        return cls(process.pid, started_at(process.pid), boot_id(), pid_namespace())
 
     def ended(self, folder: Path) -> bool | None:
         """Whether the process is gone; None: it can't be seen from here.
@@ -47,11 +49,7 @@ class Record:
             return None if is_shared(folder) else True
         if self.namespace != pid_namespace():
             return None
-        try:
-            process = psutil.Process(self.pid)
-            return process.status() == psutil.STATUS_ZOMBIE or process.create_time() != self.created
-        except psutil.NoSuchProcess:
-            return True
+        return not is_running(self.pid, self.started)
 
 
 class LockRecords:

@@ -38,16 +38,11 @@ def _stop_run(path: Path) -> None:
     import psutil
 
     from contract.documents.run import RunState
+    from hosting.processes import is_running
 
     state = RunState.load(path)
-    if not state.pid:
-        return
-    try:
-        process = psutil.Process(state.pid)
-        if abs(process.create_time() - state.pid_started) < 1:
-            _end(process)
-    except psutil.NoSuchProcess:
-        pass
+    if state.pid and is_running(state.pid, state.pid_started):
+        _end(psutil.Process(state.pid))
 
 
 def _end(process: "psutil.Process") -> None:

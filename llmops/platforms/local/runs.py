@@ -22,12 +22,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from contract.documents.run import RunJob, RunSpec, RunState
 from contract.errors import KitError, RunError
 from contract.layout import MANIFEST, SPEC, TrainingFolders
 from hosting import confinement
+from hosting.processes import is_running, started_at
 from llmops.platforms.platform import Run, Say
 from llmops.store.store import Store, now
 
@@ -92,7 +91,7 @@ class LocalRuns:
                     log.flush()
                 process = confinement.start(program, way, folder / _START, log)
             _OURS[process.pid] = process
-            began = psutil.Process(process.pid).create_time()
+            began = started_at(process.pid)
             state = RunState.new(
                 id=run, status="running", job=state.job, started=now(), pid=process.pid, pid_started=began
             )
@@ -328,11 +327,7 @@ def _last_words(log: Path) -> str:
 def _alive(state: RunState) -> bool:
     if process := _OURS.get(state.pid):
         return process.poll() is None
-    try:
-        process = psutil.Process(state.pid)
-        return abs(process.create_time() - state.pid_started) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return is_running(state.pid, state.pid_started)
 
 
 def _signal(state: RunState, number: int) -> None:

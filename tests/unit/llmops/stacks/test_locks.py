@@ -20,6 +20,7 @@ from contract.errors import KitError
 from llmops.stacks.lock_records import LockRecords, Record, sees_all_processes
 from llmops.stacks.lock_watch import LockWatch
 from llmops.stacks.locks import Lock, locks_of, parse, take_over
+from tests.support.clock import set_clock
 
 sees_all = pytest.mark.skipif(not sees_all_processes(), reason="in a namespace that doesn't see all processes")
 
@@ -176,7 +177,7 @@ def test_vulnerability_6_on_a_shared_backend_the_recorded_lock_alone_is_taken_ov
 
 
 @pytest.mark.vulnerability(6)
-@pytest.mark.parametrize("change", [{"namespace": 7}, {"created": 1.0}])
+@pytest.mark.parametrize("change", [{"namespace": 7}, {"started": 1.0}])
 def test_vulnerability_6_a_record_is_of_one_process_of_one_namespace(
     change: dict[str, Any], tmp_path: Path, records: LockRecords
 ) -> None:
@@ -187,6 +188,15 @@ def test_vulnerability_6_a_record_is_of_one_process_of_one_namespace(
     assert lock.ended(records) is False
     records.write(mine.stem, replace(record, **change))
     assert lock.ended(records) is (None if "namespace" in change else True)
+
+
+def test_a_clock_that_is_set_ends_no_process(
+    tmp_path: Path, records: LockRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = write_lock(tmp_path, os.getpid())
+    records.write(mine.stem, Record.of(psutil.Process()))
+    set_clock(monkeypatch, 3600)
+    assert in_bucket(tmp_path)[0].ended(records) is False
 
 
 def test_a_record_of_an_earlier_boot_is_of_an_ended_process(tmp_path: Path, records: LockRecords) -> None:

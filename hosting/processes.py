@@ -1,0 +1,42 @@
+"""What tells a process from a later one that has its number."""
+
+import os
+import sys
+from pathlib import Path
+
+import psutil
+
+_START_TIME, _STATE = 22, 3
+"""Numbers of fields in /proc/<pid>/stat (proc_pid_stat(5))."""
+_YEARS = 1e9
+"""Seconds: what is larger was counted since 1970, as the kit once did."""
+
+
+def started_at(pid: int) -> float:
+    """Returns when a process started, in seconds after the machine did (on Linux).
+
+    It is the same as long as the process runs. psutil's `create_time`, since 1970, changes when the clock is set.
+
+    Raises:
+        psutil.NoSuchProcess: there is none of this number.
+    """
+    if sys.platform != "linux":
+        return psutil.Process(pid).create_time()
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(pid) from None
+    return int(after_name[_START_TIME - _STATE]) / os.sysconf("SC_CLK_TCK")
+
+
+def is_running(pid: int, started: float) -> bool:
+    """Returns whether the process of this number runs that started then, by `started_at`. A zombie does not run."""
+    try:
+        process = psutil.Process(pid)
+        if started > _YEARS and sys.platform == "linux":
+            same = abs(process.create_time() - started) < 2
+        else:
+            same = started_at(pid) == started
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
