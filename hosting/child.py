@@ -19,6 +19,7 @@ QUICK_SECONDS = 30.0
 """A program that ends sooner after its start counts as ended at once."""
 MOST_DELAY_SECONDS = 30.0
 _PR_SET_PDEATHSIG = 1
+_START_TIME, _STATE = 22, 3  # numbers of fields (proc_pid_stat(5)); the name before them may hold spaces
 
 
 def main(specification: Path) -> None:
@@ -31,16 +32,23 @@ def main(specification: Path) -> None:
     for command in spec["before"]:
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     quick = int(last.get("quick", 0)) + 1 if time.time() - last.get("time", 0) < QUICK_SECONDS else 0
-    _write(started, count=last.get("count", 0) + 1, quick=quick, time=time.time(), pid=os.getpid())
+    this = {"count": last.get("count", 0) + 1, "quick": quick, "pid": os.getpid(), "began": _own_start()}
+    _write(started, time=time.time(), **this)
     if delay := backoff(quick):
         print(f"supervision: ended soon after each of its last {quick} starts; next one in {delay:g} s", flush=True)
         time.sleep(delay)
-        _write(started, count=last.get("count", 0) + 1, quick=quick, time=time.time(), pid=os.getpid())
+        _write(started, time=time.time(), **this)
     try:
         os.chdir(spec["cwd"])
         os.execve(spec["argv"][0], spec["argv"], spec["environ"])
     except OSError as e:
         sys.exit(f"supervision: {spec['argv'][0]} can't be started in {spec['cwd']}: {e.strerror}")
+
+
+def start_in(stat: str) -> float:
+    """Returns when a process started, in seconds after the machine did, from its /proc/<pid>/stat."""
+    after_name = stat.rpartition(")")[2].split()
+    return int(after_name[_START_TIME - _STATE]) / os.sysconf("SC_CLK_TCK")
 
 
 def backoff(quick: int) -> float:
@@ -71,6 +79,10 @@ def _end_leftovers(group: int, mark: str) -> None:
                 os.kill(int(folder.name), signal.SIGKILL)
         except (OSError, IndexError):
             continue  # it ended meanwhile
+
+
+def _own_start() -> float:
+    return start_in(Path("/proc/self/stat").read_text())
 
 
 def _read(path: Path) -> dict[str, float]:

@@ -19,6 +19,7 @@ from supervisor.states import ProcessStates
 from contract.errors import HostingError
 from hosting import child
 from hosting.files import UnixConnection, locked, silent, write_atomic
+from hosting.processes import is_running
 
 _STOPPED = (ProcessStates.STOPPED, ProcessStates.EXITED, ProcessStates.FATAL)
 # Paths are relative to supervisord's working directory, the home (which it would make absolute for the socket): a unix
@@ -142,8 +143,9 @@ class Daemon:
     def started(self, name: str) -> ProgramState:
         """Returns a program's state as its own start recorded it: cheap, because supervisord is not asked."""
         written = self._written(name)
-        pid = int(written.get("pid", 0))
-        running = bool(pid) and psutil.pid_exists(pid)
+        pid, began = int(written.get("pid", 0)), written.get("began")
+        # A supervisord that was started before a program told when it began goes on with the child.py of then.
+        running = bool(pid) and (psutil.pid_exists(pid) if began is None else is_running(pid, began))
         return ProgramState(name, pid if running else 0, running, int(written.get("count", 0)))
 
     def add(self, program: Program) -> None:

@@ -1,13 +1,12 @@
 """What tells a process from a later one that has its number."""
 
-import os
 import sys
 from pathlib import Path
 
 import psutil
 
-_START_TIME, _STATE = 22, 3
-"""Numbers of fields in /proc/<pid>/stat (proc_pid_stat(5))."""
+from hosting.child import start_in
+
 _YEARS = 1e9
 """Seconds: what is larger was counted since 1970, as the kit once did."""
 
@@ -23,10 +22,9 @@ def started_at(pid: int) -> float:
     if sys.platform != "linux":
         return psutil.Process(pid).create_time()
     try:
-        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return start_in(Path(f"/proc/{pid}/stat").read_text())
     except (FileNotFoundError, ProcessLookupError):
         raise psutil.NoSuchProcess(pid) from None
-    return int(after_name[_START_TIME - _STATE]) / os.sysconf("SC_CLK_TCK")
 
 
 def is_running(pid: int, started: float) -> bool:

@@ -1,5 +1,6 @@
 """Supervision without endpoints: detached, nothing left behind, patient with what keeps ending."""
 
+import json
 import os
 import signal
 import subprocess
@@ -82,6 +83,15 @@ def test_a_removed_socket_does_not_lose_the_supervisor(daemon: Daemon, eventuall
     assert daemon.pid() not in (0, old)
     eventually(lambda: sleepers(1002))
     assert sleepers(1002) == [daemon.programs()["one"].pid]
+
+
+def test_a_process_that_got_the_number_of_a_program_is_not_taken_for_it(daemon: Daemon, eventually: Eventually) -> None:
+    daemon.add(shell(daemon, "exec sleep 1004"))
+    eventually(lambda: daemon.started("one").running)
+    assert sleepers(1004) == [daemon.started("one").pid]
+    written = daemon.home / "programs" / "one.starts"
+    written.write_text(json.dumps(json.loads(written.read_text()) | {"pid": os.getpid()}))
+    assert (daemon.started("one").running, daemon.started("one").pid) == (False, 0)
 
 
 def test_adding_twice_starts_once(daemon: Daemon, eventually: Eventually) -> None:
