@@ -128,7 +128,7 @@ class RunState(Document):
     pid: int = Field(
         default=0, description="The process on this machine, with `pid_started` against reuse of its number."
     )
-    pid_started: float = Field(default=0.0, description="Seconds after the machine's start.")
+    pid_started: float = 0.0
     exit_code: int | None = None
     failure: str = Field(default="", description="The first 1,024 characters of opt/ml/output/failure.")
     usd: float | None = Field(default=None, description="What it has cost so far; None where no price is known.")
