@@ -32,13 +32,19 @@ _READ = ("contract", "recipes", "training")
 
 
 def kept_folder(kind: str, key: str, make: Callable[[Path], object], afresh: bool = False) -> Path:
-    """The folder of a kind and key, which `make` fills where it is not there yet; `afresh`: or is there from before."""
+    """The folder of a kind and key, which `make` makes where it is not there yet; `afresh`: or is there from before.
+
+    `make` gets another name, which the folder loses when it is complete.
+    """
     folder = cache_dir() / "tests" / kind / key
+    unfinished = folder.with_name(folder.name + ".unfinished")
     with _locked(folder):
         if afresh:
             shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
-            make(folder)  # appears by a rename, so that a folder that is there is complete
+            shutil.rmtree(unfinished, ignore_errors=True)
+            make(unfinished)
+            unfinished.rename(folder)
             _prune(folder.parent)
         os.utime(folder)
     return folder
@@ -57,22 +63,18 @@ def kept_result(script: Path, *arguments: object, run: Callable[..., Any]) -> An
     def make(folder: Path) -> None:
         (folder / "result.json").write_text(json.dumps(run(script, *arguments)))
 
-    return json.loads(
-        (kept_results(script.stem, content_key(script, arguments=arguments), make) / "result.json").read_text()
-    )
+    folder = kept_results(script.stem, content_key(script, arguments=arguments), make)
+    return json.loads((folder / "result.json").read_text())
 
 
 def kept_results(name: str, key: str, make: Callable[[Path], object]) -> Path:
     """The folder of what was computed, which `make` fills where nothing is kept."""
 
-    def complete(folder: Path) -> None:
-        unfinished = folder.with_name(folder.name + ".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        make(unfinished)
-        unfinished.rename(folder)
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        make(folder)
 
-    return kept_folder("results", f"{name}-{key}", complete, afresh=AFRESH in os.environ)
+    return kept_folder("results", f"{name}-{key}", fill, afresh=AFRESH in os.environ)
 
 
 def content_key(*scripts: Path, arguments: Iterable[object] = ()) -> str:

@@ -12,7 +12,7 @@ import pytest
 from contract.api_key import key_digest
 from llmops.conformance.questions import QUESTIONS, offer_tools
 from tests.support.checkout import CHECKOUT
-from tests.support.runs.training import script_result
+from tests.support.runs.training import kept_script_result
 from tests.support.servers.asking import CONTRACTS, ask_all
 from tests.support.servers.router import RouterProcess
 from tests.support.servers.serving import API_KEY, ServingProcess, sign_version, text_of
@@ -36,7 +36,7 @@ def test_greedy_tokens_equal_those_of_transformers(
     server = serve(folder, LLMOPS_MODEL_NAME=name).wait_ready()
     with ThreadPoolExecutor(len(PROMPTS)) as pool:
         answers = [text_of(a[1]) for a in pool.map(lambda p: server.chat(p, max_tokens=48), PROMPTS)]
-    assert answers == script_result(GENERATED, model(), 48, *PROMPTS)
+    assert answers == kept_script_result(GENERATED, model(), 48, *PROMPTS)
 
 
 BATCH = """

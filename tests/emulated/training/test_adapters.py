@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.support.runs.training import PROGRAMS, script_result, tiny_recipe, write_rows
+from tests.support.runs.training import PROGRAMS, kept_script_result, tiny_recipe, write_rows
 from tests.support.tiny_models.models import tiny_model
 
 
@@ -10,7 +10,7 @@ def test_an_adapter_beside_4_bit_weights_improves_the_original_ones(tmp_path: Pa
     write_rows(tmp_path)
     tiny_recipe(adapter="qlora", precision="bf16").write(tmp_path / "recipe.json")
     script = PROGRAMS / "quantized.py"
-    found = script_result(script, tiny_model(), tmp_path / "rows.jsonl", tmp_path / "recipe.json")
+    found = kept_script_result(script, tiny_model(), tmp_path / "rows.jsonl", tmp_path / "recipe.json")
     assert (found["linear"], found["head"]) == (["Linear4bit"], "Linear")
     assert found["frozen"] == ["torch.bfloat16", "torch.uint8"]
     assert found["trained"] == ["torch.float32"]

@@ -6,7 +6,7 @@ import pytest
 
 from contract.documents.recipe import Recipe
 from tests.support.checkout import CHECKOUT
-from tests.support.runs.training import PROGRAMS, script_result, write_rows
+from tests.support.runs.training import PROGRAMS, kept_script_result, write_rows
 from tests.support.tiny_models.models import base_model, tiny_source
 
 
@@ -15,7 +15,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("rows")
     write_rows(folder)
     script = PROGRAMS / "measured.py"
-    return script_result(script, base_model(), CHECKOUT / "tests" / "data", tiny_source(), folder / "rows.jsonl")
+    return kept_script_result(script, base_model(), CHECKOUT / "tests" / "data", tiny_source(), folder / "rows.jsonl")
 
 
 def test_peaks_of_real_steps_are_foreseen(found: Any) -> None:

@@ -13,7 +13,7 @@ from trl import chat_template_utils as trl_templates
 
 from contract.models.base_models import ARCHITECTURES, FAMILIES, Family
 from contract.models.gpu_fit import cache_of
-from tests.support.runs.training import PROGRAMS, script_result, write_rows
+from tests.support.runs.training import PROGRAMS, kept_script_result, write_rows
 from tests.support.tiny_models.models import base_model, families
 from tests.support.tiny_models.tiny import make_tokenizer
 from training.data.templates import report_of
@@ -39,7 +39,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `each_family.py` saw of each architecture."""
     rows = tmp_path_factory.mktemp("rows")
     write_rows(rows)
-    return script_result(PROGRAMS / "each_family.py", families(), rows)
+    return kept_script_result(PROGRAMS / "each_family.py", families(), rows)
 
 
 def test_every_architecture_is_trained_by_every_method_and_adapter(found: dict[str, Any]) -> None:

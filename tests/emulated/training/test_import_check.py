@@ -10,7 +10,7 @@ from trl import chat_template_utils as trl_templates
 
 from contract.documents.estimate import MachineMemory
 from contract.documents.model_check import CheckRequest
-from tests.support.runs.training import PROGRAMS, script_result
+from tests.support.runs.training import PROGRAMS, kept_script_result
 from tests.support.tiny_models.families import SIZES
 
 MACHINES = [MachineMemory(name=f"{size} MB", gpus=1, memory=size * 10**6, bf16=True) for size in (1, 24_000)]
@@ -52,7 +52,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     write_model(folder / "weights", "notes.txt")
     write_model(folder / "quantised", quantization_config={"bits": 4})
     request = CheckRequest(machines=MACHINES).model_dump_json()
-    return script_result(PROGRAMS / "judged.py", folder, request)
+    return kept_script_result(PROGRAMS / "judged.py", folder, request)
 
 
 @pytest.mark.parametrize(("name", "model_type"), [("llama", "llama"), ("olmo", "olmo2")])

@@ -15,7 +15,7 @@ from tests.support.runs.training import (
     PROGRAMS,
     interrupted,
     make_container,
-    run_script,
+    script_result,
     start_job,
     tiny_recipe,
     write_rows,
@@ -55,14 +55,14 @@ def _compute(folder: Path, recipes: str) -> None:
     write_rows(folder)
     out.mkdir()
     listed.write_text(recipes)
-    run_script(_TORCH, "make", models)
+    script_result(_TORCH, "make", models)
     inputs = (models, tiny_model(), rows, folder / "held-out.jsonl", listed, out)
-    lines = [
-        run_script(_KERAS, *inputs, python=tensorflow_python()),
-        run_script(_TORCH, "compare", models),
-        run_script(_TORCH, "losses", tiny_model(), rows, listed, out),
+    found = [
+        script_result(_KERAS, *inputs, python=tensorflow_python()),
+        script_result(_TORCH, "compare", models),
+        script_result(_TORCH, "losses", tiny_model(), rows, listed, out),
     ]
-    (folder / "found.json").write_text(json.dumps([json.loads(each[-1]) for each in lines]))
+    (folder / "found.json").write_text(json.dumps(found))
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.runs.training import PROGRAMS, script_result
+from tests.support.runs.training import PROGRAMS, kept_script_result
 from tests.support.tiny_models.models import base_model, tiny_model
 
 
@@ -18,7 +18,7 @@ from tests.support.tiny_models.models import base_model, tiny_model
     ],
 )
 def test_the_merge_equals_one_of_pefts_in_f32(model: Callable[[], Path], shard_size: str, files: int) -> None:
-    found = script_result(PROGRAMS / "merged.py", model(), shard_size)
+    found = kept_script_result(PROGRAMS / "merged.py", model(), shard_size)
     assert found["kit"] == found["peft"]
     assert sum(name.endswith(".safetensors") for name in found["kit"]) == files
     assert found["adapter"][0] == found["adapter"][1]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.runs.training import PROGRAMS, script_result, tiny_recipe, write_rows
+from tests.support.runs.training import PROGRAMS, kept_script_result, tiny_recipe, write_rows
 from tests.support.tiny_models.models import base_model, tiny_model
 
 CASES: dict[str, dict[str, Any]] = {
@@ -34,7 +34,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     recipes = [tiny_recipe(precision="f32", checkpoint_steps=3, **case).to_json() for case in CASES.values()]
     (folder / "recipes.json").write_text(json.dumps(recipes))
     return dict(
-        zip(CASES, script_result(PROGRAMS / "oracle.py", tiny_model(), folder, folder / "recipes.json"), strict=True)
+        zip(
+            CASES,
+            kept_script_result(PROGRAMS / "oracle.py", tiny_model(), folder, folder / "recipes.json"),
+            strict=True,
+        )
     )
 
 
@@ -52,6 +56,6 @@ def test_packing_changes_no_loss(trained: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("model", [tiny_model, base_model])
 def test_both_forms_of_a_version_answer_with_the_same_tokens(model: Any) -> None:
-    found = script_result(PROGRAMS / "exactness.py", model(), 32)
+    found = kept_script_result(PROGRAMS / "exactness.py", model(), 32)
     assert all(len(answer) > 3 for answer in found["transformers"])
     assert found["openvino"] == found["transformers"]

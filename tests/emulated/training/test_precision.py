@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from contract.documents.recipe_evaluation import MIN_GATE_GROUPS
-from tests.support.runs.training import PROGRAMS, make_container, script_result, tiny_recipe, write_rows
+from tests.support.runs.training import PROGRAMS, kept_script_result, make_container, tiny_recipe, write_rows
 from tests.support.tiny_models.models import tiny_model
 
 DTYPES = {"bf16": "torch.bfloat16", "f32": "torch.float32"}
@@ -15,5 +15,5 @@ DTYPES = {"bf16": "torch.bfloat16", "f32": "torch.float32"}
 def test_golden_prompts_are_asked_in_both_precisions(trained: str, other: str, tmp_path: Path) -> None:
     write_rows(tmp_path / "data")
     make_container(tmp_path / "root", tiny_model(), tiny_recipe(precision=trained), tmp_path / "data")
-    found = script_result(PROGRAMS / "asked.py", tmp_path / "root")
+    found = kept_script_result(PROGRAMS / "asked.py", tmp_path / "root")
     assert found == {"computed": [DTYPES[trained], DTYPES[other]], "golden": MIN_GATE_GROUPS}

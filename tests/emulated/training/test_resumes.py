@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.runs.training import PROGRAMS, run_script, tiny_recipe, write_rows
+from tests.support.runs.training import PROGRAMS, script_result, tiny_recipe, write_rows
 from tests.support.tiny_models.models import tiny_model
 
 RUNS = 20
@@ -26,7 +26,7 @@ def test_20_runs_killed_at_random_end_with_equal_weights(tmp_path: Path) -> None
     recipes = [tiny_recipe(epochs=3, precision="f32", checkpoint_steps=1, **case).to_json() for case in CASES]
     (tmp_path / "recipes.json").write_text(json.dumps(recipes))
     script = PROGRAMS / "resumes.py"
-    found = json.loads(run_script(script, tiny_model(), tmp_path, tmp_path / "recipes.json", RUNS)[-1])
+    found = script_result(script, tiny_model(), tmp_path, tmp_path / "recipes.json", RUNS)
     print(json.dumps(found))
     assert len(found["resumed"]) == RUNS
     assert [run["sha256"] for run in found["resumed"]] == [found["whole"][run["recipe"]] for run in found["resumed"]]

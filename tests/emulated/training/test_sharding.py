@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.runs.training import PROGRAMS, script_result, tiny_recipe, write_rows
+from tests.support.runs.training import PROGRAMS, kept_script_result, tiny_recipe, write_rows
 from tests.support.tiny_models.models import tiny_model
 
 STEPS = 6
@@ -45,7 +45,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (folder / "few.jsonl").write_text("".join(held_out[:3]))  # the second of two ranks has fewer to measure
     tiny_recipe(epochs=2, batch_size=4, precision="f32").write(folder / "recipe.json")
     script = PROGRAMS / "ranked.py"
-    return script_result(script, tiny_model(), folder, folder / "recipe.json", json.dumps(WAYS))
+    return kept_script_result(script, tiny_model(), folder, folder / "recipe.json", json.dumps(WAYS))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.runs.training import PROGRAMS, script_result, tiny_recipe, write_rows
+from tests.support.runs.training import PROGRAMS, kept_script_result, tiny_recipe, write_rows
 from tests.support.tiny_models.models import tiny_model
 
 
@@ -20,7 +20,7 @@ def test_training_ends_early_with_the_weights_of_the_least_loss_and_resumes_to_t
     ]
     (tmp_path / "recipes.json").write_text(json.dumps(text))
     files = (tmp_path / "rows.jsonl", tmp_path / "held-out.jsonl", tmp_path / "recipes.json")
-    adapter, weights = script_result(PROGRAMS / "validated.py", tiny_model(), *files)
+    adapter, weights = kept_script_result(PROGRAMS / "validated.py", tiny_model(), *files)
     assert adapter["whole"]["validation_loss"] == pytest.approx(adapter["loss"], abs=2e-4)
     assert weights["whole"]["validation_loss"] == pytest.approx(weights["loss"], abs=2e-2)  # they are kept in bf16
     for found in (adapter, weights):

@@ -159,6 +159,11 @@ def run_script(script: Path, *arguments: object, python: str = "") -> list[str]:
     return done.stdout.splitlines()
 
 
-def script_result(script: Path, *arguments: object) -> Any:
-    """The JSON in the last line that a script prints, which may be kept: see `kept_result`."""
-    return kept_result(script, *arguments, run=lambda *command: json.loads(run_script(*command)[-1]))
+def script_result(script: Path, *arguments: object, python: str = "") -> Any:
+    """The JSON in the last line that a script printed."""
+    return json.loads(run_script(script, *arguments, python=python)[-1])
+
+
+def kept_script_result(script: Path, *arguments: object) -> Any:
+    """As `script_result`, or what is kept of it: see `kept_result`."""
+    return kept_result(script, *arguments, run=script_result)

@@ -125,12 +125,9 @@ def families() -> Path:
     """
 
     def make(folder: Path) -> None:
-        unfinished = folder.with_name(folder.name + ".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
         script, environ = ("-m", "tests.support.tiny_models.families"), training_environ()
-        run_in_training_image(*script, "make", str(unfinished))
-        _run([environ[EXPORT_VARIABLE], *script, "convert", str(unfinished)], environ)
-        unfinished.rename(folder)
+        run_in_training_image(*script, "make", str(folder))
+        _run([environ[EXPORT_VARIABLE], *script, "convert", str(folder)], environ)
 
     return _cached("families", make, _FAMILIES, _TINY)
 
@@ -139,10 +136,7 @@ def _written(name: str, script: Path, *arguments: object) -> Path:
     """The folder that a script writes in the training image."""
 
     def make(folder: Path) -> None:
-        unfinished = folder.with_name(folder.name + ".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        run_in_training_image(str(script), str(unfinished), *map(str, arguments))
-        unfinished.rename(folder)
+        run_in_training_image(str(script), str(folder), *map(str, arguments))
 
     return _cached(name, make, script)
 

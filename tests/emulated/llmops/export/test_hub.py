@@ -16,7 +16,7 @@ from contract.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD
 from contract.names import ModelRef
 from llmops.export.hub import export_hub
 from llmops.platforms.local.platform import LocalPlatform
-from tests.support.runs.training import run_script
+from tests.support.runs.training import script_result
 from tests.support.tiny_models.models import tiny_model
 from tests.unit.llmops.conftest import make_platform
 from training.models.merge import merge
@@ -76,8 +76,8 @@ def test_transformers_and_peft_load_an_exported_version(platform: LocalPlatform,
     assert [path.name for path in folder.parent.iterdir()] == ["chatbot"]
 
     stored = platform.store().model_folder(ref.sha256)
-    lines = run_script(Path(__file__).with_name("loaded.py"), stored, folder, tiny_model())
-    assert json.loads(lines[-1]) == {"same_logits": True, "same_prompt": True, "trained": True, "adapter": True}
+    found = script_result(Path(__file__).with_name("loaded.py"), stored, folder, tiny_model())
+    assert found == {"same_logits": True, "same_prompt": True, "trained": True, "adapter": True}
 
     (base,) = platform.store().versions("tiny")
     export_hub(platform, f"tiny@{base.number}", tmp_path / "base-model", lambda _: None)
