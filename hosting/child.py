@@ -19,7 +19,7 @@ QUICK_SECONDS = 30.0
 """A program that ends sooner after its start counts as ended at once."""
 MOST_DELAY_SECONDS = 30.0
 _PR_SET_PDEATHSIG = 1
-_START_TIME, _STATE = 22, 3  # numbers of fields (proc_pid_stat(5)); the name before them may hold spaces
+_GROUP, _START_TIME = 5, 22  # numbers of fields in /proc/<pid>/stat
 
 
 def main(specification: Path) -> None:
@@ -32,7 +32,8 @@ def main(specification: Path) -> None:
     for command in spec["before"]:
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     quick = int(last.get("quick", 0)) + 1 if time.time() - last.get("time", 0) < QUICK_SECONDS else 0
-    this = {"count": last.get("count", 0) + 1, "quick": quick, "pid": os.getpid(), "began": _own_start()}
+    began = start_in(Path("/proc/self/stat").read_text())
+    this = {"count": last.get("count", 0) + 1, "quick": quick, "pid": os.getpid(), "began": began}
     _write(started, time=time.time(), **this)
     if delay := backoff(quick):
         print(f"supervision: ended soon after each of its last {quick} starts; next one in {delay:g} s", flush=True)
@@ -47,8 +48,7 @@ def main(specification: Path) -> None:
 
 def start_in(stat: str) -> float:
     """Returns when a process started, in seconds after the machine did, from its /proc/<pid>/stat."""
-    after_name = stat.rpartition(")")[2].split()
-    return int(after_name[_START_TIME - _STATE]) / os.sysconf("SC_CLK_TCK")
+    return int(_field(stat, _START_TIME)) / os.sysconf("SC_CLK_TCK")
 
 
 def backoff(quick: int) -> float:
@@ -74,15 +74,16 @@ def _end_leftovers(group: int, mark: str) -> None:
     wanted = f"{MARK}={mark}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[2]) == group and wanted in (folder / "environ").read_bytes().split(b"\0"):
+            stat = (folder / "stat").read_text()
+            if int(_field(stat, _GROUP)) == group and wanted in (folder / "environ").read_bytes().split(b"\0"):
                 os.kill(int(folder.name), signal.SIGKILL)
         except (OSError, IndexError):
             continue  # it ended meanwhile
 
 
-def _own_start() -> float:
-    return start_in(Path("/proc/self/stat").read_text())
+def _field(stat: str, number: int) -> str:
+    """Returns a field after the name, which may hold spaces and parentheses itself (proc_pid_stat(5))."""
+    return stat.rpartition(")")[2].split()[number - 3]
 
 
 def _read(path: Path) -> dict[str, float]:
