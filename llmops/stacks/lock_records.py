@@ -40,7 +40,7 @@ class Record:
         return cls(process.pid, started_at(process.pid), boot_id(), pid_namespace())
 
     def ended(self, folder: Path) -> bool | None:
-        """Whether the process is gone; None: it can't be seen from here.
+        """Returns whether the process is gone; None: it can't be seen from here.
 
         Args:
             folder: where the record is kept.
@@ -101,33 +101,33 @@ class LockRecords:
 
 
 def boot_id() -> str:
-    """Which start of this kernel this is; empty where the system doesn't say (it is Linux's)."""
+    """Returns the id of this start of the kernel; empty where the system doesn't say (it is Linux's)."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""
 
 
 def pid_namespace() -> int:
-    """In which namespace the numbers of processes are; 0 where the system has none."""
+    """Returns the namespace of this process' number; 0 where the system has none."""
     with contextlib.suppress(OSError):
         return Path("/proc/self/ns/pid").stat().st_ino
     return 0
 
 
 def sees_all_processes() -> bool:
-    """Whether no process of this machine is hidden from here, as others are from a container."""
+    """Returns whether no process of this machine is hidden from here, as others are from a container."""
     return pid_namespace() in (0, _FIRST_NAMESPACE)
 
 
 def is_shared(folder: Path) -> bool:
-    """Whether a folder is on a file system that other machines mount too."""
+    """Returns whether a folder is on a file system that other machines mount too."""
     resolved = folder.resolve()
     mounts = [p for p in psutil.disk_partitions(all=True) if resolved.is_relative_to(p.mountpoint)]
     return bool(mounts) and max(mounts, key=lambda p: len(p.mountpoint)).fstype in _SHARED_FILE_SYSTEMS
 
 
 def may_run(pid: int, before: float) -> bool:
-    """Whether a process that was started before then has this number, in any namespace that is seen from here.
+    """Returns whether a process that was started before then has this number, in any namespace that is seen from here.
 
     Linux lists a process' number in each namespace below (proc_pid_status(5), NSpid).
     """

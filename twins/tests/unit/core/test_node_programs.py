@@ -1,4 +1,4 @@
-"""Installing a twin's Node program: once, by one of two at a time, and with a way out where it can't be."""
+"""A twin's Node program is installed once, by one process at a time; where it can't be, the error says what to do."""
 
 import os
 import threading
