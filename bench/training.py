@@ -99,6 +99,7 @@ def trl(base: Path, rows: Path, options: Training) -> tuple[list[float], list[fl
     from training.devices import best_device
     from training.models.weights import load_tokenizer
     from training.torch_trainer.adapters import build_model, set_input_casts
+    from training.torch_trainer.fused_updates import set_fused_updates
 
     stamps: list[float] = []
 
@@ -115,7 +116,8 @@ def trl(base: Path, rows: Path, options: Training) -> tuple[list[float], list[fl
             for s in sequences
         ]
         model = build_model(base, options, "f32", best_device())
-        set_input_casts(model, True)  # peft's default, which the kit changes
+        set_input_casts(model, True)  # peft's defaults, which the kit changes
+        set_fused_updates(model, False)
         trainer: Any = SFTTrainer(
             model=model,
             args=SFTConfig(

@@ -64,7 +64,11 @@ class MachineFit(Part):
     micro_batch: int = Field(default=0, description="Rows that a GPU trains at a time.")
     accumulation: int = Field(default=0, description="Micro-batches of a GPU in an optimizer step.")
     peak: PeakMemory
-    padding: float = Field(default=1.0, description="Tokens that are computed for each of the examples' own.")
+    padding: float = Field(
+        default=1.0,
+        description="Tokens that are computed for each of the examples' own: less than one where examples that begin "
+        "alike share them.",
+    )
     flops_per_token: float = Field(description="Floating-point operations of a step, for each computed token.")
 
 

@@ -96,7 +96,9 @@ class Training(Part):
     packing: bool = Field(
         default=False,
         description="Put the rows of a batch together into sequences that don't see each other: of up to `max_tokens` "
-        "on a GPU, all into one on processors. The loss stays the same; it pays where lengths differ.",
+        "on a GPU, all into one on processors, where tokens with which rows begin alike, such as a system prompt, are "
+        "computed once for all rows that are trained at a time. The loss stays the same; it pays where lengths differ "
+        "or beginnings are long.",
     )
     precision: Literal["auto", "bf16", "f32"] = Field(
         default="auto",

@@ -12,7 +12,7 @@ from training.data.rows import Row
 from training.evaluation.pooling import LOSSES, pooled
 from training.process import say
 from training.ranks import Alone
-from training.torch_trainer.batch_tensors import padded_width
+from training.torch_trainer.layouts import padded_width
 
 BATCH_TOKENS = 4096
 """Maximum padded tokens of a batch."""

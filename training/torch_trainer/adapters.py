@@ -42,6 +42,8 @@ def with_adapter(model: Any, options: Training) -> Any:
     """
     from peft import LoraConfig, get_peft_model
 
+    from training.torch_trainer.fused_updates import set_fused_updates
+
     lora = options.lora
     adapted = get_peft_model(
         model,
@@ -54,6 +56,7 @@ def with_adapter(model: Any, options: Training) -> Any:
         ),
     )
     set_input_casts(adapted, False)
+    set_fused_updates(adapted, True)
     return adapted
 
 

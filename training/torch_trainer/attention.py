@@ -12,7 +12,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from training.torch_trainer.batch_tensors import padded_width
+from training.torch_trainer.layouts import padded_width
 
 _NAME = "packed_sdpa"
 _PRODUCTS_UP_TO = 256
@@ -22,21 +22,31 @@ ones, which are kept for the backward pass, would be much of a layer's activatio
 """
 
 
-def attend_by_sequence(model: Any) -> None:
-    """Makes a model on processors attend to each sequence of a packed row separately.
-
-    A model that can't use torch's attention (Gemma 2 caps its scores) stays as it is: transformers parts its sequences
-    by a mask, in the memory of a whole row's scores.
+def attend_by_sequence(model: Any) -> bool:
+    """Makes a model on processors attend to each sequence of a row separately, where a batch says which these are
+    (`Collator(joined=True)`).
 
     Args:
         model: a model of transformers, bare or with an adapter.
+
+    Returns:
+        Whether it does. If not, transformers has to part the sequences by a mask, in the memory of a whole row's
+        scores.
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if not uses_torch_attention(inner):
-        return
+    if not can_attend_by_sequence(inner):
+        return False
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, sdpa_mask)
     inner.set_attn_implementation(_NAME)
+    return True
+
+
+def can_attend_by_sequence(model: Any) -> bool:
+    """Returns whether a model's attention can be computed by sequence: torch's, causal, of all tokens or of a window
+    that each layer names. Gemma 2, which caps its scores, and Llama 4, which attends in chunks, can't.
+    """
+    return uses_torch_attention(model) and not getattr(model.config.get_text_config(), "attention_chunk_size", None)
 
 
 def uses_torch_attention(model: Any) -> bool:
@@ -47,31 +57,56 @@ def uses_torch_attention(model: Any) -> bool:
 def _attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **options: Any) -> tuple[Any, Any]:
     """Computes attention like transformers' `sdpa`: query [rows, heads, tokens, size], key and value with as many heads
     or fewer, to [rows, tokens, heads, size].
+
+    Args:
+        attention_mask: a collator's `attention_mask`, or a mask of transformers, which is bool.
     """
-    rows = [] if attention_mask is None else list(attention_mask[:, 0])
-    parts = [found for row in rows if (found := _sequences(row))]
-    if not parts or len(parts) < len(rows):
+    if attention_mask is None or attention_mask.dtype == torch.bool:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     if torch.is_autocast_enabled(query.device.type):
         low = torch.get_autocast_dtype(query.device.type)
         query, key, value = (tensor.to(low) for tensor in (query, key, value))
-    made = []
-    for number, (lengths, masks) in enumerate(parts):
-        each = [tensor[number : number + 1].split(lengths, dim=2) for tensor in (query, key, value)]
-        made.append(torch.cat([_attend(module, *one, **options) for one in zip(*each, masks, strict=True)], dim=1))
-    return torch.cat(made), None
+    lengths, paths = _segments(attention_mask[0, 0])
+    split = [tensor.split(lengths, dim=2) for tensor in (query, key, value)]
+    made, done = [], 0
+    for path in paths:
+        before = sum(lengths[n] for n in path if n < done)
+        joined = [torch.cat([segments[n] for n in path], dim=2) for segments in split]
+        made.append(_attend(module, *joined, before, **options))
+        done = path[-1] + 1
+    return torch.cat(made, dim=1), None
 
 
-def _attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> Any:
-    """Computes attention within one sequence; causal without a mask."""
-    if mask is not None or query.dtype != torch.bfloat16 or options.get("dropout"):
-        mask = None if mask is None else mask[None, None]
-        return sdpa_attention_forward(module, query, key, value, mask, **options)[0]
-    length = query.shape[2]
-    query, key, value = (_lengthened(tensor) for tensor in (query, key, value))
+def _segments(members: Any) -> tuple[list[int], list[list[int]]]:
+    """Returns the lengths of a row's segments, whose tokens belong to the same sequences, and the segments of each
+    sequence.
+
+    Args:
+        members: [sequences, tokens]; 1 where a token belongs to a sequence.
+    """
+    changes = (members[:, 1:] != members[:, :-1]).any(dim=0).nonzero().flatten() + 1
+    starts = [0, *changes.tolist()]
+    lengths = [end - start for start, end in pairwise([*starts, members.shape[1]])]
+    return lengths, [row.nonzero().flatten().tolist() for row in members[:, starts]]
+
+
+def _attend(module: Any, query: Any, key: Any, value: Any, before: int, **options: Any) -> Any:
+    """Computes causal attention within one sequence [1, heads, tokens, size].
+
+    Returns:
+        [1, tokens, heads, size], without the first `before` tokens.
+    """
+    length, window = query.shape[2], options.get("sliding_window")
+    if window and window < length:
+        mask = torch.ones((length, length), dtype=torch.bool, device=query.device).tril().triu(1 - window)
+        return sdpa_attention_forward(module, query, key, value, mask[None, None], **options)[0][:, before:]
+    if query.dtype != torch.bfloat16 or options.get("dropout"):
+        return sdpa_attention_forward(module, query, key, value, None, **options)[0][:, before:]
     if length > _PRODUCTS_UP_TO:
-        return sdpa_attention_forward(module, query, key, value, None, **options)[0][:, :length]
-    return _by_products(query, key, value, options.get("scaling"))[:, :length]
+        query, key, value = (_lengthened(tensor) for tensor in (query, key, value))
+        return sdpa_attention_forward(module, query, key, value, None, **options)[0][:, before:length]
+    query, key, value = (_lengthened(tensor) for tensor in (query[:, :, before:], key, value))
+    return _by_products(query, key, value, before, options.get("scaling"))[:, : length - before]
 
 
 def _lengthened(tensor: Any) -> Any:
@@ -82,35 +117,16 @@ def _lengthened(tensor: Any) -> Any:
     return pad(tensor, (0, 0, 0, padded_width(length) - length))
 
 
-def _by_products(query: Any, key: Any, value: Any, scaling: float | None) -> Any:
-    """Computes causal attention [1, tokens, heads, size] by two products."""
+def _by_products(query: Any, key: Any, value: Any, before: int, scaling: float | None) -> Any:
+    """Computes causal attention [1, tokens, heads, size] by two products; `before` keys are older than all queries."""
     _, heads, tokens, size = query.shape
     groups, alike = key.shape[1], heads // key.shape[1]  # heads that share a key are rows of one product
-    later = torch.full((tokens, tokens), -torch.inf, dtype=query.dtype, device=query.device).triu(1)
+    later = torch.full((tokens, key.shape[2]), -torch.inf, dtype=query.dtype, device=query.device).triu(before + 1)
     scores = torch.baddbmm(
         later.repeat(alike, 1).expand(groups, -1, -1),
         query.reshape(groups, alike * tokens, size),
-        key[0].transpose(1, 2),
+        key.squeeze(0).transpose(1, 2),
         alpha=scaling or size**-0.5,
     )
     shares = torch.softmax(scores, dim=-1).to(value.dtype)
-    return torch.bmm(shares, value[0]).view(1, heads, tokens, value.shape[-1]).transpose(1, 2)
-
-
-def _sequences(mask: Any) -> tuple[list[int], list[Any]] | None:
-    """Returns the lengths of a row's sequences, and their masks if these are more than causal, as with sliding windows.
-    None if sequences attend to each other.
-
-    Args:
-        mask: bool [tokens, tokens]: whether a token sees another one. The first of a sequence does not see the one
-            before it.
-    """
-    starts = [0, *((~mask.diagonal(-1)).nonzero().flatten() + 1).tolist(), len(mask)]
-    lengths, masks, seen = [], [], 0
-    for start, end in pairwise(starts):
-        own, length = mask[start:end, start:end], end - start
-        count = int(own.sum())
-        lengths.append(length)
-        masks.append(None if count == length * (length + 1) // 2 else own)
-        seen += count
-    return (lengths, masks) if seen == int(mask.sum()) else None
+    return torch.bmm(shares, value.squeeze(0)).view(1, heads, tokens, value.shape[-1]).transpose(1, 2)

@@ -1,6 +1,5 @@
 """Examples as the tensors of a batch: rows of tokens, and the positions whose next token bears loss."""
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,13 +7,9 @@ import numpy as np
 
 from contract.documents.recipe_training import Training
 from training.data.examples import Example
+from training.torch_trainer.layouts import ALL, joined_layout, packed_layout
 
 Batch = dict[str, Any]
-ALL = sys.maxsize
-_WIDTH_STEP = 16
-"""Padded rows are as wide as a multiple of so many tokens: on processors, torch compiles kernels for each width that it
-sees and keeps them, 20 MB for a small Llama.
-"""
 
 
 class Collator:
@@ -24,49 +19,46 @@ class Collator:
     does not see.
     """
 
-    def __init__(self, pad: int, pack_to: int = 0) -> None:
+    def __init__(self, pad: int, pack_to: int = 0, joined: bool = False) -> None:
         """Configures the layout.
 
         Args:
             pad: the padding token id.
             pack_to: tokens of a row that holds several sequences, which don't see each other; 0: each has its own row.
                 With `ALL`, one row holds all of them, without padding.
+            joined: whether tokens with which sequences begin alike are there once, in one row of all sequences: for
+                models that attend by sequence (training.torch_trainer.attention), instead of `pack_to`.
         """
-        self._pad, self._pack_to = pad, pack_to
+        self._pad, self._pack_to, self._joined = pad, pack_to, joined
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         """Lays out examples; without any, returns a batch without loss.
 
         Returns:
-            `input_ids` [rows, width]; `position_ids` [rows, width] of packed rows, which begin at 0 in each sequence;
+            `input_ids` [rows, width]; `position_ids` [rows, width] of packed rows, counted within each sequence;
+            `attention_mask` [1, 1, sequences, width] of a joined row, int8: 1 where a token belongs to a sequence;
             `predicts` [targets]: places in the flattened rows whose next token bears loss; `targets`: those tokens;
             `sides`: how many of the targets, in order, belong to each example, of DPO's to each of its two answers.
         """
         import torch
 
         sequences = [sequence for example in examples for sequence in example.sequences]
-        rows, width = rows_of([len(sequence.ids) for sequence in sequences], self._pack_to)
-        ids = np.full((max(1, len(rows)), width), self._pad, np.int64)
-        positions = np.zeros_like(ids)
-        predicts: dict[int, Any] = {}
-        for number, row in enumerate(rows):
-            start = 0
-            for i in row:
-                end = start + len(sequences[i].ids)
-                ids[number, start:end] = sequences[i].ids
-                positions[number, start:end] = np.arange(end - start)
-                predicts[i] = number * width + start + np.flatnonzero(sequences[i].answer) - 1
-                start = end
-            positions[number, start:] = np.arange(width - start)
-        places = [predicts[i] for i in range(len(sequences))]
+        texts = [sequence.ids for sequence in sequences]
+        laid = joined_layout(texts, self._pad) if self._joined else packed_layout(texts, self._pack_to, self._pad)
+        pairs = zip(sequences, laid.places, strict=True)
+        predicts = [places[np.flatnonzero(sequence.answer) - 1] for sequence, places in pairs]
         targets = [sequence.ids[sequence.answer] for sequence in sequences]
         batch: Batch = {
-            "input_ids": torch.from_numpy(ids),
-            "predicts": torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *places])),
+            "input_ids": torch.from_numpy(laid.ids),
+            "predicts": torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *predicts])),
             "targets": torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *targets])),
             "sides": _sides(examples),
         }
-        return batch | ({"position_ids": torch.from_numpy(positions)} if self._pack_to else {})
+        if self._pack_to or self._joined:
+            batch["position_ids"] = torch.from_numpy(laid.positions)
+        if self._joined:
+            batch["attention_mask"] = torch.from_numpy(laid.members())[None, None]
+        return batch
 
 
 def pack_size(options: Training, gpu: bool) -> int:
@@ -74,32 +66,6 @@ def pack_size(options: Training, gpu: bool) -> int:
     alone (training.torch_trainer.attention), so that rows of any length cost the same.
     """
     return (options.max_tokens if gpu else ALL) if options.packing else 0
-
-
-def rows_of(lengths: Sequence[int], pack_to: int) -> tuple[list[list[int]], int]:
-    """Returns which sequences share each row, and the rows' width in tokens.
-
-    Args:
-        lengths: of the sequences, in tokens.
-        pack_to: tokens of a row that several may share, by first fit, longest first; 0: each has its own row.
-    """
-    if not pack_to:
-        return [[i] for i in range(len(lengths))], padded_width(max(lengths, default=1))
-    rows: list[list[int]] = []
-    used: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        place = next((n for n, taken in enumerate(used) if taken + lengths[i] <= pack_to), len(rows))
-        if place == len(rows):
-            rows.append([])
-            used.append(0)
-        rows[place].append(i)
-        used[place] += lengths[i]
-    return rows, max(used, default=1)
-
-
-def padded_width(longest: int) -> int:
-    """Returns the width of padded rows whose longest has so many tokens."""
-    return -(-longest // _WIDTH_STEP) * _WIDTH_STEP
 
 
 def on_device(batch: Batch, device: Any) -> Batch:

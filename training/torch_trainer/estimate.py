@@ -7,6 +7,7 @@ used.
 import json
 import random
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +19,13 @@ from transformers import AutoConfig
 from contract.documents.estimate import Estimate, EstimateRequest, MachineFit, MachineMemory, PeakMemory, RowLengths
 from contract.documents.recipe_training import Training
 from contract.errors import KitError
-from training.data.examples import load_examples
+from training.data.examples import Examples, load_examples
 from training.devices import Precision, best_device, precision_on
 from training.models.weights import load_tokenizer
-from training.torch_trainer.batch_tensors import ALL, pack_size, rows_of
+from training.torch_trainer.attention import can_attend_by_sequence
+from training.torch_trainer.batch_tensors import pack_size
 from training.torch_trainer.fake_step import Moment, Shape, StepTrace, layers_alike, outline, trace_step, weight_bytes
+from training.torch_trainer.layouts import ALL, joined_width, rows_of
 from training.torch_trainer.micro_batches import USABLE, MemoryUse, rows_on_cpu, rows_on_gpu
 from training.torch_trainer.sharding import blocks, fill_a_gpu, own_head
 from training.torch_trainer.token_losses import LOGITS_AT_A_TIME
@@ -44,7 +47,12 @@ def estimate(folder: Path, request: EstimateRequest) -> Estimate:
         KitError: transformers does not know the configuration.
         DataError: a row can't be trained; with file and line.
     """
-    plan = _Plan(_read_config(folder), request.training, *_count(folder, request))
+    with tempfile.TemporaryDirectory() as work:
+        plan = _Plan(_read_config(folder), request.training, *_count(folder, request, Path(work)))
+        return _answer(plan, request)
+
+
+def _answer(plan: "_Plan", request: EstimateRequest) -> Estimate:
     machines = request.machines or [_this_machine(request.training)]
     return Estimate(
         parameters=plan.sizes("f32").parameters,
@@ -73,11 +81,21 @@ class _Sizes(NamedTuple):
 class _Plan:
     """Traces that are made once and used for each machine."""
 
-    def __init__(self, config: Any, options: Training, lengths: RowLengths, sequences: list[list[int]]) -> None:
+    def __init__(
+        self,
+        config: Any,
+        options: Training,
+        lengths: RowLengths,
+        sequences: list[list[int]],
+        examples: Examples | None = None,
+    ) -> None:
+        """Without examples, which begin alike is not known."""
         self._config, self._options, self.lengths = config, options, lengths
-        self._sequences = sequences
-        self._longest = sorted(sequences, key=sum, reverse=True)[: options.batch_size]
-        self._alike = layers_alike(outline(config, options, "f32"))
+        self._sequences, self._examples = sequences, examples
+        order = sorted(range(len(sequences)), key=lambda i: -sum(sequences[i]))
+        self._longest = order[: options.batch_size]
+        model = outline(config, options, "f32")
+        self._alike, self._joins = layers_alike(model), can_attend_by_sequence(model)
         self.sizes, self._trace = cache(self._sizes), cache(self._trace_shape)
 
     def fit(self, machine: MachineMemory) -> MachineFit:
@@ -179,19 +197,24 @@ class _Plan:
 
     def _shape(self, count: int, pack_to: int) -> Shape:
         """Returns the shape of a micro-batch of the longest examples."""
-        lengths = [length for sequences in self._longest[:count] for length in sequences]
-        rows, width = rows_of(lengths, pack_to)
+        longest = self._longest[:count]
+        lengths = [length for i in longest for length in self._sequences[i]]
+        rows, width = self._laid_out(longest, pack_to)
         targets = len(lengths) * self.lengths.loss_bearing
-        return Shape(len(rows), width, min(targets, sum(lengths)), masked=len(rows) < len(lengths) and pack_to < ALL)
+        return Shape(rows, width, min(targets, sum(lengths)), masked=rows < len(lengths) and pack_to < ALL)
+
+    def _laid_out(self, examples: Sequence[int], pack_to: int) -> tuple[int, int]:
+        """Returns the number of rows for the examples of these numbers, and the rows' width, as a collator's."""
+        if pack_to == ALL and self._joins and self._examples:
+            return 1, joined_width([sequence.ids for i in examples for sequence in self._examples[i].sequences])
+        rows, width = rows_of([length for i in examples for length in self._sequences[i]], pack_to)
+        return len(rows), width
 
     def _padding(self, count: int, pack_to: int) -> float:
         """Returns the tokens that are computed for each of the examples' own, in micro-batches of a random order."""
-        order = random.Random(0).sample(self._sequences, min(len(self._sequences), _DRAWN))
-        computed = 0
-        for start in range(0, len(order), count):
-            rows, width = rows_of([length for each in order[start : start + count] for length in each], pack_to)
-            computed += len(rows) * width
-        return computed / sum(map(sum, order))
+        order = random.Random(0).sample(range(len(self._sequences)), min(len(self._sequences), _DRAWN))
+        laid_out = (self._laid_out(order[start : start + count], pack_to) for start in range(0, len(order), count))
+        return sum(rows * width for rows, width in laid_out) / sum(sum(self._sequences[i]) for i in order)
 
     def _trace_shape(self, shape: Shape, precision: Precision, checkpointing: bool) -> StepTrace:
         return trace_step(
@@ -253,31 +276,31 @@ def _read_config(folder: Path) -> Any:
         ) from None
 
 
-def _count(folder: Path, request: EstimateRequest) -> tuple[RowLengths, list[list[int]]]:
-    """Returns the lengths of the rows' examples, or assumed ones without rows; and of each example's sequences."""
+def _count(folder: Path, request: EstimateRequest, work: Path) -> tuple[RowLengths, list[list[int]], Examples | None]:
+    """Returns the lengths of the rows' examples, or assumed ones without rows; of each example's sequences; and the
+    examples, in a file in `work`.
+    """
     options = request.training
     if not request.rows:
         bearing = options.max_tokens - 1 if options.method == "pretrain" else options.max_tokens // 2
         assumed = [[options.max_tokens] * (2 if options.method == "dpo" else 1)] * options.batch_size
-        return RowLengths(counted=False, longest=options.max_tokens, loss_bearing=bearing), assumed
-    with tempfile.TemporaryDirectory() as temporary:
-        target = Path(temporary, "rows.arrow")
-        tokenizer = load_tokenizer(folder)
-        examples = load_examples(Path(request.rows), tokenizer, options, request.system_prompt, target)
-        lengths: list[list[int]] = []
-        bearing = 0
-        for i in range(len(examples)):
-            sequences = examples[i].sequences
-            lengths.append([len(sequence.ids) for sequence in sequences])
-            bearing = max(bearing, *(int(sequence.answer.sum()) for sequence in sequences))
-        counted = RowLengths(
-            counted=True,
-            examples=len(examples),
-            longest=max(map(max, lengths)),
-            loss_bearing=bearing,
-            tokens=examples.tokens,
-        )
-        return counted, lengths
+        return RowLengths(counted=False, longest=options.max_tokens, loss_bearing=bearing), assumed, None
+    tokenizer = load_tokenizer(folder)
+    examples = load_examples(Path(request.rows), tokenizer, options, request.system_prompt, work / "rows.arrow")
+    lengths: list[list[int]] = []
+    bearing = 0
+    for i in range(len(examples)):
+        sequences = examples[i].sequences
+        lengths.append([len(sequence.ids) for sequence in sequences])
+        bearing = max(bearing, *(int(sequence.answer.sum()) for sequence in sequences))
+    counted = RowLengths(
+        counted=True,
+        examples=len(examples),
+        longest=max(map(max, lengths)),
+        loss_bearing=bearing,
+        tokens=examples.tokens,
+    )
+    return counted, lengths, examples
 
 
 def _this_machine(options: Training) -> MachineMemory:

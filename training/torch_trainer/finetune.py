@@ -137,13 +137,12 @@ def _make_trainer(job: _Job, stop_asked: Callable[[], bool]) -> Any:
     model = load_if_sharded(job.base, options, precision, job.ranks, device)
     if model is None:
         model = build_model(job.base, options, precision, device)
-    if options.packing and device.type == "cpu":
-        attend_by_sequence(model)
+    joined = options.packing and device.type == "cpu" and attend_by_sequence(model)
     trainer: Any = KitTrainer(
         model=model,
         args=_trainer_settings(options, place, job.ranks, device, precision),
         train_dataset=job.examples,
-        data_collator=Collator(pad, pack_size(options, device.type == "cuda")),
+        data_collator=Collator(pad, pack_size(options, device.type == "cuda"), joined),
         callbacks=[watch],
     )
     trainer.watch, trainer.place, trainer.ranks, trainer.precision = watch, place, job.ranks, precision

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from training.torch_trainer.batch_tensors import Batch
 
-_INPUTS = ("input_ids", "position_ids")
+_INPUTS = ("input_ids", "position_ids", "attention_mask")
 
 
 class Objective(Protocol):
@@ -70,8 +70,8 @@ def log_probabilities(model: Any, batch: Batch) -> Any:
 
     inputs = {name: batch[name] for name in _INPUTS if name in batch}
     with _head_only_at(model, batch["predicts"]):
-        # Without a cache, and without a mask: only then does transformers part packed sequences by their positions.
-        logits = model(**inputs, use_cache=False).logits[0]
+        # Without a cache and, but for a joined row, a mask: only then does transformers part sequences by positions.
+        logits = model(**inputs, use_cache=False).logits.squeeze(0)  # whose gradient is not copied, unlike that of [0]
     return TokenLogProbabilities.apply(logits, batch["targets"])
 
 

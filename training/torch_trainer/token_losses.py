@@ -36,7 +36,7 @@ class TokenLogProbabilities(torch.autograd.Function):
         (gradient,) = gradients
         made = torch.empty_like(logits)
         for part in _parts(logits):
-            wide = (logits[part].float() - totals[part, None]).exp_().mul_(-gradient[part, None])
+            wide = torch.sub(logits[part], totals[part, None]).exp_().mul_(-gradient[part, None])  # f32
             wide.scatter_add_(1, targets[part, None], gradient[part, None])
             made[part] = wide
         return made, None

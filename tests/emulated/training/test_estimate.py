@@ -43,7 +43,7 @@ def test_only_packed_rows_pay_for_a_mask(found: Any) -> None:
 def test_packed_rows_are_counted_as_they_are_laid_out(found: Any) -> None:
     apart, apart_gpu, packed, packed_gpu = found["layouts"]
     assert apart["padding"] == apart_gpu["padding"] > 1.2
-    assert packed["padding"] == 1
+    assert packed["padding"] < 1  # what rows begin with is computed once
     assert 1 <= packed_gpu["padding"] < apart_gpu["padding"]
     assert packed["total"] < apart["total"]
     assert packed_gpu["total"] < apart_gpu["total"]

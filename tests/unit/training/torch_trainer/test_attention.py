@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -13,7 +14,10 @@ from transformers import (
     MistralForCausalLM,
 )
 
+from training.data.chat import Encoded
+from training.data.examples import Example
 from training.torch_trainer.attention import attend_by_sequence
+from training.torch_trainer.batch_tensors import Collator
 
 SIZES: dict[str, Any] = {
     "vocab_size": 64,
@@ -29,23 +33,48 @@ LENGTHS = [9, 30, 4]
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("window", [0, 12])
-def test_a_packed_row_equals_its_sequences(window: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("begun_alike", [0, 5, 300])
+def test_a_joined_row_equals_its_sequences(begun_alike: int, window: int, dtype: torch.dtype) -> None:
+    """Logits, and the gradients of all weights; of 300 tokens, scores are not computed by plain products."""
     torch.manual_seed(0)
     kind, config = (MistralForCausalLM, MistralConfig) if window else (LlamaForCausalLM, LlamaConfig)
     more: dict[str, Any] = {"sliding_window": window} if window else {}
     made: Any = config(**SIZES, **more)
     model: Any = kind(made)
     model.to(dtype)
-    texts = [torch.randint(64, (1, length)) for length in LENGTHS]
-    alone = [model(text, use_cache=False).logits for text in texts]
-    attend_by_sequence(model)
-    positions = torch.cat([torch.arange(length) for length in LENGTHS])[None]
-    row, places = torch.cat(texts, dim=1), torch.cat([positions, positions])
-    packed = model(torch.cat([row, row]), position_ids=places, use_cache=False).logits
+    begin = torch.randint(64, (begun_alike,))
+    texts = [torch.cat([begin, torch.randint(64, (length,))]) for length in LENGTHS]
+    texts.append(texts[1][: begun_alike + 10])  # begins like another one beyond what all begin with
+    alone = [model(text[None], use_cache=False).logits[0] for text in texts]
+    torch.cat(alone).square().sum().backward()
+    expected = _gradients(model)
+    assert attend_by_sequence(model)
+    examples = [Example([Encoded(text.numpy().astype(np.int32), np.arange(len(text)) > 0)], 1) for text in texts]
+    batch = Collator(0, joined=True)(examples)
+    saved = 3 * begun_alike + 10
+    assert batch["input_ids"].shape == (1, sum(map(len, texts)) - saved)
+    row = model(**{name: batch[name] for name in ("input_ids", "position_ids", "attention_mask")}, use_cache=False)
+    logits = row.logits[0]
     near = 1e-5 if dtype == torch.float32 else 3e-2
-    assert torch.allclose(packed[0], torch.cat(alone, dim=1)[0], atol=near)
-    assert torch.equal(packed[0], packed[1])
-    assert torch.allclose(model(texts[1], use_cache=False).logits, alone[1], atol=near)  # a row that is not packed
+    predicted = torch.cat([each[:-1] for each in alone])
+    assert torch.allclose(logits[batch["predicts"]], predicted, atol=near)
+    assert torch.equal(batch["targets"], torch.cat([text[1:] for text in texts]).to(torch.int32))
+    last = logits[_last_places(batch)]
+    torch.cat([logits[batch["predicts"]], last]).square().sum().backward()
+    for name, gradient in _gradients(model).items():
+        assert torch.allclose(gradient, expected[name], rtol=near, atol=near * float(expected[name].abs().max())), name
+    plain = model(texts[1][None], use_cache=False).logits[0]  # a row of one sequence
+    assert torch.allclose(plain, alone[1], atol=near)
+
+
+def _last_places(batch: dict[str, Any]) -> list[int]:
+    return [int(member.nonzero()[-1]) for member in batch["attention_mask"][0, 0]]
+
+
+def _gradients(model: Any) -> dict[str, torch.Tensor]:
+    found = {name: weight.grad.clone() for name, weight in model.named_parameters()}
+    model.zero_grad()
+    return found
 
 
 def test_a_model_that_caps_its_scores_keeps_its_own_attention() -> None:
@@ -58,7 +87,7 @@ def test_a_model_that_caps_its_scores_keeps_its_own_attention() -> None:
     model: Any = AutoModelForCausalLM.from_config(config)
     texts = [torch.randint(64, (1, length)) for length in LENGTHS]
     alone = [model(text, use_cache=False).logits for text in texts]
-    attend_by_sequence(model)
+    assert not attend_by_sequence(model)
     assert model.config._attn_implementation == "eager"
     positions = torch.cat([torch.arange(length) for length in LENGTHS])[None]
     packed = model(torch.cat(texts, dim=1), position_ids=positions, use_cache=False).logits
