@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from contract.documents.collected import CollectedFile
 from contract.documents.recipe_data import Data
@@ -34,8 +34,10 @@ class RowEngine(Protocol):
         """Returns the rows of `trained` that share `overlap_words` consecutive words with one of `held_out`."""
         ...
 
-    def lines(self) -> Iterator[tuple[int, str]]:
-        """Yields number and JSON line of each row that no rule for single rows dropped, in order."""
+    def lines(self) -> Iterator[tuple[Any, Any]]:
+        """Yields numbers and JSON lines, as pyarrow arrays, of the rows that no rule for single rows dropped: some at a
+        time, in order.
+        """
         ...
 
 
@@ -60,5 +62,8 @@ class InProcess:
     def overlapping(self, trained: Sequence[int], held_out: Sequence[int]) -> list[int]:
         raise NotImplementedError
 
-    def lines(self) -> Iterator[tuple[int, str]]:
-        yield from self._lines
+    def lines(self) -> Iterator[tuple[Any, Any]]:
+        import pyarrow as pa
+
+        numbers, lines = zip(*self._lines, strict=True) if self._lines else ((), ())
+        yield pa.array(numbers, pa.int64()), pa.array(lines, pa.string())

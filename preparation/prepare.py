@@ -114,17 +114,13 @@ class _Preparation:
         """Writes the splits' files and the manifest."""
         recipe, key = self._recipe, self._recipe.data.split.group
         kept = {name: placed for name, placed in splits.items() if placed}
-        split_of = {placed.number: name for name, rows in kept.items() for placed in rows}
         files = {name: SplitFiles(folder, name) for name in kept}
         try:
-            for number, line in self._engine.lines():
-                if name := split_of.get(number):
-                    files[name].add(line)
-                elif reason := self._shown_later.get(number):
-                    self._examples[reason].append(shown(prose_of(parse_row(line, reason))))
+            self._write_rows({files[name]: placed for name, placed in kept.items()})
         finally:
             for file in files.values():
                 file.close()
+        languages = Counter(self._languages.get(p.number, "") for placed in kept.values() for p in placed)
         tokens = {name: [self._tokens.get(p.number, 0) for p in placed] for name, placed in kept.items()}
         DatasetManifest.new(
             name=recipe.name,
@@ -138,13 +134,31 @@ class _Preparation:
             examples={reason: texts for reason, texts in sorted(self._examples.items()) if texts},
             redacted=dict(sorted(self._redacted.items())),
             ner_model=sha256_file(ner / MANIFEST) if ner else None,
-            languages=dict(sorted(Counter(self._languages.get(number, "") for number in split_of).items()))
-            if self._languages
-            else {},
+            languages=dict(sorted(languages.items())) if self._languages else {},
             tokens={name: sum(counts) for name, counts in tokens.items()} if self._tokens else {},
             token_histogram={name: _histogram(counts) for name, counts in tokens.items()} if self._tokens else {},
             files=file_entries(folder),
         ).write(folder / MANIFEST)
+
+    def _write_rows(self, files: dict[SplitFiles, list[Placed]]) -> None:
+        """Writes each split's rows, and takes the examples of dropped ones."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        numbered = bytearray(self._stages[0].rows)  # of each row: the number of its file, from 1
+        for at, placed in enumerate(files.values(), start=1):
+            for row in placed:
+                numbered[row.number] = at
+        file_of = pa.Array.from_buffers(pa.uint8(), len(numbered), [None, pa.py_buffer(numbered)])
+        shown_later = pa.array(self._shown_later, pa.int64())
+        for numbers, lines in self._engine.lines():
+            chosen = file_of.take(numbers)
+            for at, file in enumerate(files, start=1):
+                file.add(lines.filter(pc.equal(chosen, at)))
+            examples = pc.is_in(numbers, shown_later)
+            for number, line in zip(*(each.filter(examples).to_pylist() for each in (numbers, lines)), strict=True):
+                reason = self._shown_later[number]
+                self._examples[reason].append(shown(prose_of(parse_row(line, reason))))
 
     def _examine(self) -> list[Placed]:
         """Returns the rows that pass the rules for single rows."""

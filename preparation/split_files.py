@@ -20,30 +20,37 @@ class SplitFiles:
         self._folder, self._name = folder, name
         self._shards: list[Path] = []
         self._writer: Any = None
-        self._lines: list[str] = []
-        self._size = 0
+        self._waiting: list[Any] = []  # of the next row group
+        self._size = 0  # of the shard
 
     @property
     def key(self) -> str:
         """The split's path in a manifest: its file, or its folder."""
         return self._name if len(self._shards) > 1 else f"{self._name}.parquet"
 
-    def add(self, line: str) -> None:
-        """Appends a row."""
-        if not self._writer:
-            self._open()
-        self._lines.append(line.rstrip("\n"))
-        self._size += len(line.encode())
-        if len(self._lines) == _GROUP_ROWS:
-            self._flush()
-        if self._size >= SHARD_BYTES:
-            self.close()
+    def add(self, lines: Any) -> None:
+        """Appends rows: a pyarrow array of their lines, which end with line ends."""
+        import pyarrow.compute as pc
+
+        while len(lines):
+            if not self._writer:
+                self._open()
+            taken = lines.slice(0, _GROUP_ROWS - sum(map(len, self._waiting)))
+            sizes = pc.cumulative_sum(pc.binary_length(taken).cast("int64"), self._size)
+            taken = taken.slice(0, pc.sum(pc.less(sizes, SHARD_BYTES)).as_py() + 1)
+            lines = lines.slice(len(taken))
+            self._waiting.append(taken)
+            self._size = sizes[len(taken) - 1].as_py()
+            if self._size >= SHARD_BYTES:
+                self.close()
+            elif sum(map(len, self._waiting)) == _GROUP_ROWS:
+                self._flush()
 
     def close(self) -> None:
         """Writes the remaining rows, and the file's end."""
         if not self._writer:
             return
-        if self._lines:
+        if self._waiting:
             self._flush()
         self._writer.close()
         self._writer, self._size = None, 0
@@ -61,9 +68,11 @@ class SplitFiles:
 
     def _flush(self) -> None:
         import pyarrow as pa
+        import pyarrow.compute as pc
 
-        self._writer.write_table(pa.table({"row": self._lines}, schema=_schema()), row_group_size=_GROUP_ROWS)
-        self._lines = []
+        rows = pc.utf8_rtrim(pa.concat_arrays(self._waiting), characters="\n")
+        self._writer.write_table(pa.table({"row": rows}, schema=_schema()), row_group_size=_GROUP_ROWS)
+        self._waiting = []
 
 
 def _shard_name(number: int) -> str:
