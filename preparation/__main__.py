@@ -6,6 +6,7 @@ Prints a line for each step, then the version's identity; an error as contract.p
 """
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -27,6 +28,8 @@ _ENVIRONMENT = {
     "DAFT_PROGRESS_BAR": "0",
     "TOKENIZERS_PARALLELISM": "false",
 }
+_COLLECT_AFTER = (100_000, 50, 100)
+"""Python's thresholds to look for cycles: what is kept of each row has none, and is gone through again every time."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ray", default="", metavar="ADDRESS", help="a Ray cluster; else this machine")
     options = parser.parse_args(arguments)
     die_with_parent()
+    gc.set_threshold(*_COLLECT_AFTER)
     os.environ |= _ENVIRONMENT
     lines = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is no step

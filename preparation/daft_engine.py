@@ -18,7 +18,7 @@ from contract.errors import DataError
 from contract.integrity.digest import sha256_file
 from contract.layout import MANIFEST
 from preparation import near_duplicates, overlap
-from preparation.engine import ExaminedRow
+from preparation.engine import ExaminedRows
 from preparation.examine import Examined, RowRules
 from preparation.reading import NumberedRow, read_sources
 from preparation.stages import Stages
@@ -62,7 +62,7 @@ class OnDaft:
         self._stages = Stages(work, inputs, say)
         self._examined = Path()
 
-    def examined(self) -> Iterator[ExaminedRow]:
+    def examined(self) -> Iterator[ExaminedRows]:
         read = self._stages.run("read", "", self._read)
         rules = self._data.model_dump_json(exclude={"sources", "faulty_rows"})
         self._examined = self._stages.run("examined", rules, lambda folder: self._examine(read, folder))
@@ -70,9 +70,8 @@ class OnDaft:
 
         table = dataset.dataset(self._examined, format="parquet").to_table([*_PLACES, *_KEYS])
         for batch in table.sort_by("number").to_batches(max_chunksize=_FILE_ROWS):
-            columns = [column.to_pylist() for column in batch.columns]
-            for number, source, where, *said in zip(*columns, strict=True):
-                yield ExaminedRow(number, source, where, Examined(*said))
+            numbers, sources, places, *said = (column.to_pylist() for column in batch.columns)
+            yield ExaminedRows(numbers, sources, places, dict(zip(_KEYS, said, strict=True)))
 
     def near_duplicates(self, left_out: Sequence[int]) -> dict[int, int]:
         threshold = self._data.prepare.near_duplicates
@@ -91,7 +90,6 @@ class OnDaft:
 
     def lines(self) -> Iterator[tuple[Any, Any]]:
         import pyarrow as pa
-        import pyarrow.compute as pc
         from pyarrow import dataset
 
         files = dataset.dataset(self._examined, format="parquet").get_fragments()
@@ -106,7 +104,7 @@ class OnDaft:
                 later = rows["number"].to_numpy() >= end
                 waiting = [rows.filter(pa.array(later))]
                 rows = rows.filter(pa.array(~later))
-            rows = rows.filter(pc.field("line") != "").sort_by("number").combine_chunks()
+            rows = rows.filter(dataset.field("line") != "").sort_by("number").combine_chunks()
             yield rows["number"].combine_chunks(), rows["line"].combine_chunks().cast(pa.string())
 
     def forget_others(self) -> None:

@@ -6,23 +6,27 @@ from typing import Any, NamedTuple, Protocol
 
 from contract.documents.collected import CollectedFile
 from contract.documents.recipe_data import Data
-from preparation.examine import Examined, RowRules
+from preparation.examine import RowRules
 from preparation.reading import read_sources
 
 
-class ExaminedRow(NamedTuple):
-    """A row's number, source and location, and the result of the rules. Its line and words may be left out."""
+class ExaminedRows(NamedTuple):
+    """Some rows in order, in columns, without an object for each."""
 
-    number: int
-    source: int
-    where: str
-    said: Examined
+    numbers: list[int]
+    """Each row's index among all rows."""
+    sources: list[int]
+    """Each row's source's index in the recipe."""
+    places: list[str]
+    """Each row's file and line."""
+    said: dict[str, list[Any]]
+    """Field of `Examined` -> each row's. Lines and words may be left out."""
 
 
 class RowEngine(Protocol):
     """The operations of a preparation on its rows."""
 
-    def examined(self) -> Iterator[ExaminedRow]:
+    def examined(self) -> Iterator[ExaminedRows]:
         """Yields every row, in order."""
         ...
 
@@ -42,19 +46,21 @@ class RowEngine(Protocol):
 
 
 class InProcess:
-    """Rows in memory, for recipes that set nothing of `data.prepare`: no library but pydantic is imported."""
+    """Rows in memory, for recipes that set nothing of `data.prepare`: pydantic and pyarrow are all that is imported."""
 
     def __init__(self, data: Data, collected: Path, shown: Callable[[CollectedFile], str]) -> None:
         self._data, self._collected, self._shown = data, collected, shown
         self._lines: list[tuple[int, str]] = []
 
-    def examined(self) -> Iterator[ExaminedRow]:
+    def examined(self) -> Iterator[ExaminedRows]:
         rules = RowRules(self._data)
         for row in read_sources(self._data, self._collected, self._shown):
             said = rules.fault(row.fault) if row.fault else rules.examine(row.line, row.where)
             if said.line:
                 self._lines.append((row.number, said.line))
-            yield ExaminedRow(row.number, row.source, row.where, said)
+            yield ExaminedRows(
+                [row.number], [row.source], [row.where], {name: [value] for name, value in said._asdict().items()}
+            )
 
     def near_duplicates(self, left_out: Sequence[int]) -> dict[int, int]:
         raise NotImplementedError

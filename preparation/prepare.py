@@ -5,13 +5,14 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from contract.documents.dataset import DatasetManifest, StageCount
 from contract.documents.recipe import Recipe
 from contract.errors import DataError
 from contract.integrity.digest import file_entries, sha256_file
 from contract.layout import MANIFEST
-from preparation.engine import ExaminedRow, InProcess, RowEngine
+from preparation.engine import ExaminedRows, InProcess, RowEngine
 from preparation.examine import shown
 from preparation.reading import FaultyRows, name_of, source_entries
 from preparation.split_files import SplitFiles
@@ -20,6 +21,7 @@ from preparation.texts import prose_of
 from training.data.rows import check_kind, parse_row
 
 _EXAMPLES = 5
+_OF_PLACED = Placed._fields[3:]  # those of Examined
 _FAULTY = "can't be used"
 
 
@@ -143,8 +145,9 @@ class _Preparation:
     def _write_rows(self, files: dict[SplitFiles, list[Placed]]) -> None:
         """Writes each split's rows, and takes the examples of dropped ones."""
         import pyarrow as pa
-        import pyarrow.compute as pc
+        import pyarrow.compute
 
+        pc: Any = pyarrow.compute  # whose functions pyright does not see
         numbered = bytearray(self._stages[0].rows)  # of each row: the number of its file, from 1
         for at, placed in enumerate(files.values(), start=1):
             for row in placed:
@@ -164,27 +167,19 @@ class _Preparation:
         """Returns the rows that pass the rules for single rows."""
         faults = FaultyRows(self._recipe.data.faulty_rows)
         rows: list[Placed] = []
-        total = 0
-        for row in self._engine.examined():
-            total += 1
-            said = row.said
-            if said.fault:
-                faults.add(DataError(said.fault, where=said.fault_where, fix=said.fix))
-                # The folder's own place would make the same rows another version elsewhere.
-                place = said.fault_where.removeprefix(f"{self._folder}/")
-                self._add_example(_FAULTY, f"{place}: {said.example}")
-                continue
-            faults.rows += 1
-            self._source_rows[row.source] += 1
-            if said.reason:
-                self._dropped[said.reason] += 1
-                self._add_example(said.reason, said.example)
-            else:
-                rows.append(self._place(row))
+        for some in self._engine.examined():
+            both = zip(some.said["fault"], some.said["reason"], strict=True)
+            left_out = {at for at, (fault, reason) in enumerate(both) if fault or reason}
+            for at in sorted(left_out):
+                self._leave_out({name: column[at] for name, column in some.said.items()}, faults)
+            for fault, source in zip(some.said["fault"], some.sources, strict=True):
+                self._source_rows[source] += not fault
+            rows += self._placed(some, left_out)
+        faults.rows = sum(self._source_rows)
         faults.check()
         if faults.count:
             self._dropped[_FAULTY] = faults.count
-        self._count("read", total)
+        self._count("read", faults.rows + faults.count)
         self._count("usable", faults.rows)
         self._count("filters", len(rows))
         if not rows:
@@ -195,17 +190,30 @@ class _Preparation:
         if len(self._examples[reason]) < _EXAMPLES:
             self._examples[reason].append(example)
 
-    def _place(self, row: ExaminedRow) -> Placed:
-        said = row.said
-        if said.redacted:
-            self._redacted.update(said.redacted.split())
-        if said.language:
-            self._languages[row.number] = said.language
-        if said.tokens:
-            self._tokens[row.number] = said.tokens
-        split = self._recipe.data.sources[row.source].split
-        digests = (said.prompt, said.asked, said.answers, said.group, said.label, said.phrasing, said.kind)
-        return Placed(row.number, row.where, split, *digests)
+    def _leave_out(self, said: dict[str, str], faults: FaultyRows) -> None:
+        """Counts a row that can't be used or that a rule drops, by its fields of `Examined`."""
+        if not said["fault"]:
+            self._dropped[said["reason"]] += 1
+            self._add_example(said["reason"], said["example"])
+            return
+        faults.add(DataError(said["fault"], where=said["fault_where"], fix=said["fix"]))
+        # The folder's own place would make the same rows another version elsewhere.
+        place = said["fault_where"].removeprefix(f"{self._folder}/")
+        self._add_example(_FAULTY, f"{place}: {said['example']}")
+
+    def _placed(self, rows: ExaminedRows, left_out: set[int]) -> list[Placed]:
+        """Returns the rows but those at some indices, and counts what was found in them."""
+
+        def kept(column: list[Any]) -> list[Any]:
+            return [value for at, value in enumerate(column) if at not in left_out] if left_out else column
+
+        said, numbers = rows.said, kept(rows.numbers)
+        for kinds in filter(None, kept(said["redacted"])):
+            self._redacted.update(kinds.split())
+        for name, found in (("language", self._languages), ("tokens", self._tokens)):
+            found.update(pair for pair in zip(numbers, kept(said[name]), strict=True) if pair[1])
+        splits = [self._recipe.data.sources[source].split for source in kept(rows.sources)]
+        return list(map(Placed, numbers, kept(rows.places), splits, *(kept(said[name]) for name in _OF_PLACED)))
 
     def _drop(self, rows: list[Placed], why: dict[int, str], stage: str) -> list[Placed]:
         kept = [row for row in rows if row.number not in why]

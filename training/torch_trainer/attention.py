@@ -72,7 +72,7 @@ def _attention(module: Any, query: Any, key: Any, value: Any, attention_mask: An
     for path in paths:
         before = sum(lengths[n] for n in path if n < done)
         joined = [torch.cat([segments[n] for n in path], dim=2) for segments in split]
-        made.append(_attend(module, *joined, before, **options))
+        made.append(_attend(module, *joined, before=before, **options))
         done = path[-1] + 1
     return torch.cat(made, dim=1), None
 
