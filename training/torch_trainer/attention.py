@@ -12,6 +12,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from contract.models.base_models import ARCHITECTURES
 from training.torch_trainer.layouts import padded_width
 
 _NAME = "packed_sdpa"
@@ -43,10 +44,11 @@ def attend_by_sequence(model: Any) -> bool:
 
 
 def can_attend_by_sequence(model: Any) -> bool:
-    """Returns whether a model's attention can be computed by sequence: torch's, causal, of all tokens or of a window
-    that each layer names. Gemma 2, which caps its scores, and Llama 4, which attends in chunks, can't.
+    """Returns whether a model's attention can be computed by sequence: torch's, over all earlier tokens, or over a
+    window that each layer names, as tested for the kit's architectures. Others may keep windows (PhiMoE) or chunks
+    (Llama 4) in their masks alone, and Gemma 2 caps its scores.
     """
-    return uses_torch_attention(model) and not getattr(model.config.get_text_config(), "attention_chunk_size", None)
+    return uses_torch_attention(model) and model.config.get_text_config().model_type in ARCHITECTURES
 
 
 def uses_torch_attention(model: Any) -> bool:

@@ -12,6 +12,7 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    PhimoeConfig,
 )
 
 from training.data.chat import Encoded
@@ -75,6 +76,19 @@ def _gradients(model: Any) -> dict[str, torch.Tensor]:
     found = {name: weight.grad.clone() for name, weight in model.named_parameters()}
     model.zero_grad()
     return found
+
+
+def test_a_model_that_keeps_its_window_in_its_mask_alone_keeps_the_mask() -> None:
+    """PhiMoE's attention is not told its window: in a row of sequences, only transformers' mask holds it."""
+    torch.manual_seed(0)
+    config: Any = PhimoeConfig(**SIZES, sliding_window=12, num_local_experts=2)
+    model: Any = AutoModelForCausalLM.from_config(config).eval()  # in training, its router draws
+    texts = [torch.randint(64, (1, length)) for length in LENGTHS]
+    alone = [model(text, use_cache=False).logits for text in texts]
+    assert not attend_by_sequence(model)
+    positions = torch.cat([torch.arange(length) for length in LENGTHS])[None]
+    packed = model(torch.cat(texts, dim=1), position_ids=positions, use_cache=False).logits
+    assert torch.allclose(packed, torch.cat(alone, dim=1), atol=1e-5)
 
 
 def test_a_model_that_caps_its_scores_keeps_its_own_attention() -> None:
