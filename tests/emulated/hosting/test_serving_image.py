@@ -169,14 +169,15 @@ def test_no_answer_is_lost_by_an_update_or_silent_after_a_kill(
         # The router may not know yet that one was killed.
         eventually(lambda: all(i.ready and engines_of(i.pid) for i in host.state("chatbot").variants[0].instances))
         state = host.state("chatbot")
-        engine = psutil.Process(state.variants[0].instances[0].pid).children()[0]
-        pid = {"engine": engine.pid, "worker": state.variants[0].instances[0].pid, "router": state.router_pid}[victim]
+        worker = state.variants[0].instances[0].pid
+        pid = {"engine": engines_of(worker)[0].pid, "worker": worker, "router": state.router_pid}[victim]
         askers = [Asker(state.port, 200) for _ in range(4)]
         for asker in askers:
             asker.stop.set()
         eventually(lambda: all(asker.begun.is_set() or asker.ends for asker in askers))  # noqa: B023
         os.kill(pid, signal.SIGKILL)
         assert ends_of(askers) <= {"done", "error", "closed", "503"}
+        eventually(lambda: not psutil.pid_exists(pid))  # noqa: B023  until then it may still look well
     eventually(lambda: host.state("chatbot").ready and host.state("chatbot").router_pid != state.router_pid)
     assert chat(host.state("chatbot")) > 1
 
