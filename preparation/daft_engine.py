@@ -104,8 +104,8 @@ class OnDaft:
                 later = rows["number"].to_numpy() >= end
                 waiting = [rows.filter(pa.array(later))]
                 rows = rows.filter(pa.array(~later))
-            rows = rows.filter(dataset.field("line") != "").sort_by("number").combine_chunks()
-            yield rows["number"].combine_chunks(), rows["line"].combine_chunks().cast(pa.string())
+            rows = rows.filter(dataset.field("line") != "").sort_by("number")
+            yield rows["number"].combine_chunks(), rows["line"].cast(pa.large_string()).combine_chunks()
 
     def forget_others(self) -> None:
         """Removes stages of earlier calls with other inputs or settings."""

@@ -9,6 +9,8 @@ from contract.documents.recipe_data import Data
 from preparation.examine import RowRules
 from preparation.reading import read_sources
 
+_LINES_TOGETHER = 8192
+
 
 class ExaminedRows(NamedTuple):
     """Some rows in order, in columns, without an object for each."""
@@ -71,5 +73,6 @@ class InProcess:
     def lines(self) -> Iterator[tuple[Any, Any]]:
         import pyarrow as pa
 
-        numbers, lines = zip(*self._lines, strict=True) if self._lines else ((), ())
-        yield pa.array(numbers, pa.int64()), pa.array(lines, pa.string())
+        for start in range(0, len(self._lines), _LINES_TOGETHER):
+            numbers, lines = zip(*self._lines[start : start + _LINES_TOGETHER], strict=True)
+            yield pa.array(numbers, pa.int64()), pa.array(lines, pa.large_string())

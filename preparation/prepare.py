@@ -13,7 +13,7 @@ from contract.errors import DataError
 from contract.integrity.digest import file_entries, sha256_file
 from contract.layout import MANIFEST
 from preparation.engine import ExaminedRows, InProcess, RowEngine
-from preparation.examine import shown
+from preparation.examine import Examined, shown
 from preparation.reading import FaultyRows, name_of, source_entries
 from preparation.split_files import SplitFiles
 from preparation.splits import SPLITS, Placed, duplicates, leaks, split_rows
@@ -171,7 +171,7 @@ class _Preparation:
             both = zip(some.said["fault"], some.said["reason"], strict=True)
             left_out = {at for at, (fault, reason) in enumerate(both) if fault or reason}
             for at in sorted(left_out):
-                self._leave_out({name: column[at] for name, column in some.said.items()}, faults)
+                self._leave_out(Examined(**{name: column[at] for name, column in some.said.items()}), faults)
             for fault, source in zip(some.said["fault"], some.sources, strict=True):
                 self._source_rows[source] += not fault
             rows += self._placed(some, left_out)
@@ -190,16 +190,16 @@ class _Preparation:
         if len(self._examples[reason]) < _EXAMPLES:
             self._examples[reason].append(example)
 
-    def _leave_out(self, said: dict[str, str], faults: FaultyRows) -> None:
-        """Counts a row that can't be used or that a rule drops, by its fields of `Examined`."""
-        if not said["fault"]:
-            self._dropped[said["reason"]] += 1
-            self._add_example(said["reason"], said["example"])
+    def _leave_out(self, said: Examined, faults: FaultyRows) -> None:
+        """Counts a row that can't be used or that a rule drops."""
+        if not said.fault:
+            self._dropped[said.reason] += 1
+            self._add_example(said.reason, said.example)
             return
-        faults.add(DataError(said["fault"], where=said["fault_where"], fix=said["fix"]))
+        faults.add(DataError(said.fault, where=said.fault_where, fix=said.fix))
         # The folder's own place would make the same rows another version elsewhere.
-        place = said["fault_where"].removeprefix(f"{self._folder}/")
-        self._add_example(_FAULTY, f"{place}: {said['example']}")
+        place = said.fault_where.removeprefix(f"{self._folder}/")
+        self._add_example(_FAULTY, f"{place}: {said.example}")
 
     def _placed(self, rows: ExaminedRows, left_out: set[int]) -> list[Placed]:
         """Returns the rows but those at some indices, and counts what was found in them."""

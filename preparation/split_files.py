@@ -40,7 +40,7 @@ class SplitFiles:
             sizes = pc.cumulative_sum(pc.binary_length(taken).cast("int64"), self._size)
             taken = taken.slice(0, pc.sum(pc.less(sizes, SHARD_BYTES)).as_py() + 1)
             lines = lines.slice(len(taken))
-            self._waiting.append(taken)
+            self._waiting.append(taken.cast("string"))  # at most about a shard's size, which its offsets hold
             self._size = sizes[len(taken) - 1].as_py()
             if self._size >= SHARD_BYTES:
                 self.close()
