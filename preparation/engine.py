@@ -6,10 +6,10 @@ from typing import Any, NamedTuple, Protocol
 
 from contract.documents.collected import CollectedFile
 from contract.documents.recipe_data import Data
-from preparation.examine import RowRules
-from preparation.reading import read_sources
+from preparation.examine import Examined, RowRules
+from preparation.reading import NumberedRow, read_sources
 
-_LINES_TOGETHER = 8192
+_ROWS_TOGETHER = 8192
 
 
 class ExaminedRows(NamedTuple):
@@ -56,13 +56,17 @@ class InProcess:
 
     def examined(self) -> Iterator[ExaminedRows]:
         rules = RowRules(self._data)
+        some: list[tuple[NumberedRow, Examined]] = []
         for row in read_sources(self._data, self._collected, self._shown):
             said = rules.fault(row.fault) if row.fault else rules.examine(row.line, row.where)
             if said.line:
                 self._lines.append((row.number, said.line))
-            yield ExaminedRows(
-                [row.number], [row.source], [row.where], {name: [value] for name, value in said._asdict().items()}
-            )
+            some.append((row, said))
+            if said.fault or len(some) == _ROWS_TOGETHER:  # a fault is told before anything later is read
+                yield _in_columns(some)
+                some = []
+        if some:
+            yield _in_columns(some)
 
     def near_duplicates(self, left_out: Sequence[int]) -> dict[int, int]:
         raise NotImplementedError
@@ -73,6 +77,14 @@ class InProcess:
     def lines(self) -> Iterator[tuple[Any, Any]]:
         import pyarrow as pa
 
-        for start in range(0, len(self._lines), _LINES_TOGETHER):
-            numbers, lines = zip(*self._lines[start : start + _LINES_TOGETHER], strict=True)
+        for start in range(0, len(self._lines), _ROWS_TOGETHER):
+            numbers, lines = zip(*self._lines[start : start + _ROWS_TOGETHER], strict=True)
             yield pa.array(numbers, pa.int64()), pa.array(lines, pa.large_string())
+
+
+def _in_columns(some: list[tuple[NumberedRow, Examined]]) -> ExaminedRows:
+    rows, said = zip(*some, strict=True)
+    numbers, sources, places = ([row[at] for row in rows] for at in range(3))
+    return ExaminedRows(
+        numbers, sources, places, dict(zip(Examined._fields, map(list, zip(*said, strict=True)), strict=True))
+    )
