@@ -20,7 +20,7 @@ import ray.data
 from contract.documents.recipe import Recipe
 from preparation import near_duplicates
 from preparation.examine import RowRules
-from preparation.shingles import similarity
+from preparation.shingles import similarities
 
 
 class _Rules:
@@ -58,8 +58,9 @@ def main(recipe: str, rows: str, target: str, processors: str) -> None:
     pairs = near_duplicates.candidates(numbers[first], keys[first])
     asked = _fetch(_only(examined, np.unique(pairs)).select_columns(["number", "words"]))
     words = dict(zip(asked["number"].to_pylist(), asked["words"].to_pylist(), strict=True))
-    edges = [pair for pair in pairs.tolist() if similarity(words[pair[0]], words[pair[1]], 5) >= threshold]
-    dropped, _ = near_duplicates.components(np.array(edges).reshape(-1, 2))
+    one, other = (pa.array([words[number] for number in of_pair]) for of_pair in pairs.T.tolist())
+    edges = pairs[similarities(one, other, 5) >= threshold]
+    dropped, _ = near_duplicates.components(edges)
     _only(examined, np.setdiff1d(numbers[first], dropped)).select_columns(["line"]).write_parquet(target)
 
 

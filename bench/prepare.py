@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from contract.documents.recipe import Recipe
@@ -28,41 +29,45 @@ _CHECKOUT = Path(__file__).resolve().parents[1]
 def main() -> int:
     """Measure, and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=60_000)
+    parser.add_argument("--rows", type=int, nargs="+", default=[60_000, 240_000])
     parser.add_argument("--ray", action="store_true", help="Compare with Ray Data too.")
     parser.add_argument("--processors", type=int, nargs="+", default=[1, 2])
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        _write_rows(folder / "rows.jsonl", options.rows)
-        recipe = Recipe.new(
-            name="rows",
-            base_model={"name": "base", "source": "folder:base"},
-            data={"sources": [{"source": "rows.jsonl"}], "prepare": {"near_duplicates": 0.7}},
-            training={"method": "pretrain"},
-            evaluation={"suites": [{"name": "all", "split": "train"}]},
-        )
-        recipe.write(folder / "recipe.json")
-        collect(recipe.data.sources, folder, folder / "collected", secret=str, say=lambda _: None)
-        image = images.find(images.build("preparation", lambda line: print(line, file=sys.stderr)))
-        for count in options.processors:
-            paths = (folder / "recipe.json", folder / "collected", folder / f"ours-{count}")
-            kept = ("--root", folder, "--work", folder / f"stages-{count}", "--workers", str(count))
-            ours = _run(image.python, count, "preparation", *paths, *kept)
-            rows = folder / "rows.jsonl"
-            others = {"daft": _run(image.python, count, "bench.dedupe_daft", rows, folder / f"daft-{count}")}
-            if options.ray:
-                arguments = (folder / "recipe.json", rows, folder / f"ray-{count}", str(count))
-                others["ray"] = _run(Path(sys.executable), count, "bench.dedupe_ray", *arguments)
-            found: dict[str, float] = {"processors": count, "rows": options.rows}
-            found["rows_per_s"] = round(options.rows / ours[0])
-            for name, (seconds, used) in others.items():
-                found[f"{name}_rows_per_s"] = round(options.rows / seconds)
-                found[f"ratio_to_{name}"] = round(seconds / ours[0], 2)
-                if name != "ray":
-                    found[f"ratio_to_{name}_of_processor_time"] = round(used / ours[1], 2)
-            print(json.dumps(found), flush=True)
+    for rows in options.rows:
+        with tempfile.TemporaryDirectory() as folder:
+            _measure(Path(folder), rows, options.processors, options.ray)
     return 0
+
+
+def _measure(folder: Path, count: int, processors: Sequence[int], with_ray: bool) -> None:
+    rows = folder / "rows.jsonl"
+    _write_rows(rows, count)
+    recipe = Recipe.new(
+        name="rows",
+        base_model={"name": "base", "source": "folder:base"},
+        data={"sources": [{"source": rows.name}], "prepare": {"near_duplicates": 0.7}},
+        training={"method": "pretrain"},
+        evaluation={"suites": [{"name": "all", "split": "train"}]},
+    )
+    recipe.write(folder / "recipe.json")
+    collect(recipe.data.sources, folder, folder / "collected", secret=str, say=lambda _: None)
+    image = images.find(images.build("preparation", lambda line: print(line, file=sys.stderr)))
+    for number in processors:
+        paths = (folder / "recipe.json", folder / "collected", folder / f"ours-{number}")
+        kept = ("--root", folder, "--work", folder / f"stages-{number}", "--workers", str(number))
+        ours = _run(image.python, number, "preparation", *paths, *kept)
+        others = {"daft": _run(image.python, number, "bench.dedupe_daft", rows, folder / f"daft-{number}")}
+        if with_ray:
+            arguments = (folder / "recipe.json", rows, folder / f"ray-{number}", str(number))
+            others["ray"] = _run(Path(sys.executable), number, "bench.dedupe_ray", *arguments)
+        found: dict[str, float] = {"processors": number, "rows": count}
+        found["rows_per_s"] = round(count / ours[0])
+        for name, (seconds, used) in others.items():
+            found[f"{name}_rows_per_s"] = round(count / seconds)
+            found[f"ratio_to_{name}"] = round(seconds / ours[0], 2)
+            if name != "ray":
+                found[f"ratio_to_{name}_of_processor_time"] = round(used / ours[1], 2)
+        print(json.dumps(found), flush=True)
 
 
 def _run(python: Path, processors: int, module: str, *arguments: "str | Path") -> tuple[float, float]:

@@ -24,7 +24,10 @@ from preparation.reading import NumberedRow, read_sources
 from preparation.stages import Stages
 
 _FILE_ROWS = 8192
-_BATCH_ROWS = 512
+_BATCH_ROWS, _FEW_ROWS = 4096, 512
+"""Rows that a worker gets at once: each batch waits for the process to be handed the next. Rules that look into texts
+take milliseconds a row, so that few rows a batch keep all workers at work until the end.
+"""
 _GROUP_BYTES = 16 << 20
 _COMPRESSION = "lz4"  # of stages, which are read once: zstd took 1.5 times the processor time, for half the size
 _TEXTS = ("line", "words")  # the last fields of Examined
@@ -89,9 +92,12 @@ class OnDaft:
         return overlap.find(self._only(trained), self._only(held_out), size)
 
     def lines(self) -> Iterator[tuple[Any, Any]]:
+        import numpy as np
         import pyarrow as pa
+        import pyarrow.compute
         from pyarrow import dataset
 
+        pc: Any = pyarrow.compute  # whose functions pyright does not see
         files = dataset.dataset(self._examined, format="parquet").get_fragments()
         groups = [(_lowest_number(group), group) for file in files for group in file.split_by_row_group()]
         groups.sort(key=lambda group: group[0])
@@ -104,7 +110,11 @@ class OnDaft:
                 later = rows["number"].to_numpy() >= end
                 waiting = [rows.filter(pa.array(later))]
                 rows = rows.filter(pa.array(~later))
-            rows = rows.filter(dataset.field("line") != "").sort_by("number")
+            # Both would copy all texts, and most rows have a line, and stand in order.
+            if pc.any(pc.equal(rows["line"], "")).as_py():
+                rows = rows.filter(dataset.field("line") != "")
+            if (np.diff(rows["number"].to_numpy()) < 0).any():
+                rows = rows.sort_by("number")
             yield rows["number"].combine_chunks(), rows["line"].cast(pa.large_string()).combine_chunks()
 
     def forget_others(self) -> None:
@@ -178,6 +188,10 @@ def _rules_on_daft(data: Data, tokenizer: Path | None, ner: Path | None, workers
     kinds = {str: daft.DataType.string(), bytes: daft.DataType.binary(), int: daft.DataType.int64()}
     fields = {name: kinds[kind] for name, kind in Examined.__annotations__.items()}
 
+    wanted = data.prepare
+    slow = wanted.pii or wanted.ner or wanted.languages or wanted.pairs or wanted.secrets != "off" or tokenizer
+    batch = _FEW_ROWS if slow else _BATCH_ROWS
+
     class Rules:
         def __init__(self, data: str, tokenizer: str, ner: str) -> None:
             if _is_daft_worker():
@@ -185,7 +199,7 @@ def _rules_on_daft(data: Data, tokenizer: Path | None, ner: Path | None, workers
             files = [Path(each) if each else None for each in (tokenizer, ner)]
             self.rules = RowRules(Data.model_validate_json(data), *files)
 
-        @daft.method.batch(return_dtype=daft.DataType.struct(fields), unnest=True, batch_size=_BATCH_ROWS)
+        @daft.method.batch(return_dtype=daft.DataType.struct(fields), unnest=True, batch_size=batch)
         def examine(self, line: Any, where: Any, fault: Any) -> Any:
             rows = zip(*(series.to_arrow().to_pylist() for series in (line, where, fault)), strict=True)
             said = [self.rules.fault(DataError(*json.loads(f))) if f else self.rules.examine(r, w) for r, w, f in rows]

@@ -100,9 +100,7 @@ class RowRules:
         except DataError as e:
             return self.fault(e)
         found = self._find(row)
-        masked = changed(row, lambda text: redacted(text, found.get(text, []))) if found else row
-        kinds = sorted({each.kind for several in found.values() for each in several})
-        reason = self._forbidden(kinds) or (self._not_redacted(masked, found, where) if kinds else "")
+        kinds, masked, reason = self._redacted(row, found, where) if found else ([], row, "")
         if not reason:
             row = masked
         prose = prose_of(row)
@@ -128,6 +126,12 @@ class RowRules:
 
     def _find_pattern(self, text: str) -> list[FoundText]:
         return [found for finder in (self._secrets, self._personal) if finder for found in finder.find(text)]
+
+    def _redacted(self, row: Row, found: dict[str, list[FoundText]], where: str) -> tuple[list[str], Row, str]:
+        """Returns the kinds of what was found in a row, sorted; the row without it; and why it is dropped, if it is."""
+        masked = changed(row, lambda text: redacted(text, found.get(text, [])))
+        kinds = sorted({each.kind for several in found.values() for each in several})
+        return kinds, masked, self._forbidden(kinds) or self._not_redacted(masked, found, where)
 
     def _forbidden(self, kinds: list[str]) -> str:
         for kind in kinds:

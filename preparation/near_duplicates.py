@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from preparation.shingles import similarity
+from preparation.shingles import similarities, unique
 
 _SHINGLE = 5  # words
 _HASHES = 128
+_PAIRS_TOGETHER = 512
 
 
 def bands_for(threshold: float) -> int:
@@ -91,13 +92,28 @@ def candidates(numbers: Any, keys: Any) -> Any:
 
     found = [np.empty(0, dtype=np.int64)]
     for of_band in keys.T:
-        order = np.argsort(of_band, kind="stable")  # a bucket's rows stand together, by number
-        same = np.concatenate([[False], of_band[order[1:]] == of_band[order[:-1]]])
-        first = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
+        rows = _sharing(np.ascontiguousarray(of_band))
+        rows = rows[np.argsort(of_band[rows], kind="stable")]  # a bucket's rows stand together, by number
+        same = np.zeros(len(rows), dtype=bool)
+        same[1:] = of_band[rows[1:]] == of_band[rows[:-1]]
+        first = np.maximum.accumulate(np.where(same, 0, np.arange(len(rows))))
         at = np.flatnonzero(same)
-        found += [before * len(keys) + order[at] for before in (order[first[at]], order[at - 1])]
-    pairs = np.unique(np.concatenate(found))  # a pair is one number: rows of two would take ten times as long
+        found += [before * len(keys) + rows[at] for before in (rows[first[at]], rows[at - 1])]
+    pairs = unique(np.concatenate(found))  # a pair is one number: rows of two would take ten times as long
     return numbers[np.stack(np.divmod(pairs, max(1, len(keys))), axis=1)]
+
+
+def _sharing(keys: Any) -> Any:
+    """Returns the places of the keys that are there more than once, ascending: few, so that only they need a stable
+    sort, which takes four times as long.
+    """
+    import numpy as np
+
+    order = np.argsort(keys)
+    same = keys[order[1:]] == keys[order[:-1]]
+    shared = np.zeros(len(keys), dtype=bool)
+    shared[order[1:][same]] = shared[order[:-1][same]] = True
+    return np.flatnonzero(shared)
 
 
 def _read_keys(examined: Path, left_out: Sequence[int]) -> tuple[Any, Any]:
@@ -105,25 +121,30 @@ def _read_keys(examined: Path, left_out: Sequence[int]) -> tuple[Any, Any]:
     import numpy as np
     from pyarrow import dataset
 
-    looked_at = dataset.field("keys").is_valid()
-    table = dataset.dataset(examined, format="parquet").to_table(["number", "keys"], filter=looked_at)
-    numbers = table["number"].to_numpy()
-    chosen = np.argsort(numbers)
-    chosen = chosen[~np.isin(numbers[chosen], np.array(left_out, dtype=np.int64))]
-    keys = table["keys"].combine_chunks().flatten().to_numpy()
-    return numbers[chosen], keys.reshape(len(table), -1)[chosen] if len(chosen) else keys.reshape(0, 1)
+    numbers, keys = [np.empty(0, dtype=np.int64)], []
+    for batch in dataset.dataset(examined, format="parquet").to_batches(columns=["number", "keys"]):
+        found = batch.filter(batch["keys"].is_valid()) if batch["keys"].null_count else batch
+        if len(found):
+            numbers.append(found["number"].to_numpy())
+            keys.append(found["keys"].flatten().to_numpy().reshape(len(found), -1))
+    if not keys:
+        return numbers[0], np.empty((0, 1), dtype=np.uint64)
+    of_rows, of_bands = np.concatenate(numbers), np.concatenate(keys)
+    chosen = np.argsort(of_rows)
+    chosen = chosen[~np.isin(of_rows[chosen], np.array(left_out, dtype=np.int64))]
+    return of_rows[chosen], of_bands[chosen]
 
 
 def _similar(pairs: Any, examined: Path, threshold: float) -> Any:
     """Returns the pairs whose real similarity reaches the threshold, in the same form."""
     import daft
     import numpy as np
+    import pyarrow as pa
     from daft import DataType, col
 
-    @daft.func.batch(return_dtype=DataType.bool())
-    def close(first: Any, second: Any) -> list[bool]:
-        both = zip(first.to_pylist(), second.to_pylist(), strict=True)
-        return [similarity(a, b, _SHINGLE) >= threshold for a, b in both]
+    @daft.func.batch(return_dtype=DataType.bool(), batch_size=_PAIRS_TOGETHER)
+    def close(first: Any, second: Any) -> Any:
+        return pa.array(similarities(first.to_arrow(), second.to_arrow(), _SHINGLE) >= threshold)
 
     words = daft.read_parquet(f"{examined}/*.parquet").select("number", "words")
     words = words.join(daft.from_pydict({"number": np.unique(pairs)}), on="number", how="semi").collect()

@@ -1,6 +1,7 @@
 """All text of a row: read, and replaced without breaking the row's structure."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from training.data.rows import Row
@@ -41,16 +42,15 @@ def changed(row: Row, change: Change) -> Row:
     def of(turns: list[Turn]) -> list[Turn]:
         return [_changed_turn(turn, change) for turn in turns]
 
-    return row.model_copy(
-        update={
-            "messages": of(row.messages),
-            "chosen": of(row.chosen),
-            "rejected": of(row.rejected),
-            "text": change(row.text),
-            "translation": {language: change(text) for language, text in row.translation.items()},
-            "expect": [change(each) for each in row.expect],
-            "metadata": _changed_value(row.metadata, change),
-        }
+    return replace(
+        row,
+        messages=of(row.messages),
+        chosen=of(row.chosen),
+        rejected=of(row.rejected),
+        text=change(row.text),
+        translation={language: change(text) for language, text in row.translation.items()},
+        expect=[change(each) for each in row.expect],
+        metadata=_changed_value(row.metadata, change),
     )
 
 

@@ -3,13 +3,14 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from contract.documents.document import Part, parse_json
+from contract.documents.document import parse_json
 from contract.documents.recipe_training import Method, Training
 from contract.documents.validation import message_of
 from contract.errors import DataError, DocumentError
@@ -53,26 +54,35 @@ _ANY_WORD = re.compile(r"\w+")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _EXAMPLE = 'write {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
 _STRINGS = TypeAdapter(list[str])
+_ESCAPED = bytes(range(32)) + b'"\\'
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 
 
-class Row(Part):
-    """One example to train on or to ask."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example to train on or to ask, made by `row_of`, which checks.
+
+    Attributes:
+        messages: a chat's turns; of a preference, those before both answers.
+        completion: how many turns at the end are learned; 0: all of the assistant's.
+        chosen: the better answer to `messages`.
+        rejected: the worse one.
+        tools: what the model may call.
+        translation: language -> text.
+        expect: each must stand in an answer; `a|b`: one of them must.
+        metadata: the row's other keys, JSON values.
+    """
 
     kind: Kind = "chat"
-    messages: list[Turn] = Field(
-        default_factory=list, description="A chat's turns; of a preference, those before both answers."
-    )
-    completion: int = Field(default=0, description="How many turns at the end are learned; 0: all of the assistant's.")
-    chosen: list[Turn] = Field(default_factory=list, description="The better answer to `messages`.")
-    rejected: list[Turn] = Field(default_factory=list, description="The worse one.")
-    tools: list[Tool] = Field(default_factory=list, description="What the model may call.")
+    messages: list[Turn] = field(default_factory=list)
+    completion: int = 0
+    chosen: list[Turn] = field(default_factory=list)
+    rejected: list[Turn] = field(default_factory=list)
+    tools: list[Tool] = field(default_factory=list)
     text: str = ""
-    translation: dict[str, str] = Field(default_factory=dict, description="Language -> text.")
-    expect: list[str] = Field(
-        default_factory=list, description="Each must stand in an answer; `a|b`: one of them must."
-    )
-    metadata: dict[str, Any] = Field(default_factory=dict, description="The row's other keys, JSON values.")
+    translation: dict[str, str] = field(default_factory=dict)
+    expect: list[str] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
     def turns(self) -> list[dict[str, Any]]:
@@ -92,7 +102,7 @@ class Row(Part):
     def to_line(self) -> str:
         """Returns one canonical JSON line in the same form, without empty fields; it parses to an equal row."""
         if self.kind == "text" and not self.metadata:
-            return f'{{"text": {_CANONICAL.encode(self.text)}}}\n'
+            return f'{{"text": {_quoted(self.text)}}}\n'
         data: dict[str, Any] = dict(self.metadata)
         if self.kind == "text":
             data["text"] = self.text
@@ -224,6 +234,12 @@ def row_of(data: dict[str, Any], where: str) -> Row:
     row = Row(**fields, expect=_read_expect(data.get("expect"), f"{where}: expect"))
     _check_expectation(row, f"{where}: expect")
     return row
+
+
+def _quoted(text: str) -> str:
+    """Returns a text as JSON. The encoder looks at each character: where none needs an escape, that is found faster."""
+    plain = text.isascii() and len(text.encode().translate(None, _ESCAPED)) == len(text)
+    return f'"{text}"' if plain else _CANONICAL.encode(text)
 
 
 def _dicts(turns: list[Turn]) -> list[dict[str, Any]]:

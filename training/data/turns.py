@@ -248,7 +248,9 @@ def normal_text(text: str, where: str) -> str:
     Raises:
         DataError: it contains a control character, which tokenizers don't know.
     """
-    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    text = text.replace("\r\n", "\n").strip()
     refuse_control(text, where)
     return text
 

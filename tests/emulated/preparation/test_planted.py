@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow
 import pytest
 
 from contract.documents.dataset import DatasetManifest
@@ -17,7 +18,7 @@ from contract.documents.recipe import Recipe
 from contract.integrity.digest import check_folder
 from contract.words import words_of
 from llmops.data.collect import collect
-from preparation.shingles import similarity
+from preparation.shingles import similarities
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.planted import SECRET_LEFT, Corpus
 from training.data.lines import read_lines
@@ -109,7 +110,8 @@ def test_planted_faults_are_found(prepared: Path) -> None:
     by_reason = Counter()
     for reason, count in manifest.dropped.items():
         by_reason[reason.partition(":")[0]] += count
-    alike = sum(similarity(folded(a), folded(b), 5) >= THRESHOLD for a, b in corpus.edited)
+    first, second = (pyarrow.array(map(folded, texts)) for texts in zip(*corpus.edited, strict=True))
+    alike = int((similarities(first, second, 5) >= THRESHOLD).sum())
     found = {"personal data": 72, "secret": 48, "language": 40, "duplicate": 50, "train": 30}
     assert {reason: by_reason[reason] for reason in found} == found
     assert 0.95 * alike <= by_reason["near duplicate"] <= alike
