@@ -60,6 +60,11 @@ def with_adapter(model: Any, options: Training) -> Any:
     return adapted
 
 
+def without_adapter(model: Any) -> Any:
+    """Returns the model of transformers, bare or in one of peft's."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def set_input_casts(adapted: Any, on: bool) -> None:
     """Sets whether adapters cast their inputs to their weights' type. By default peft widens each input to f32, which
     autocast narrows again: two copies, of which one is kept for the backward pass.

@@ -13,6 +13,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from contract.models.base_models import ARCHITECTURES
+from training.torch_trainer.adapters import without_adapter
 from training.torch_trainer.layouts import padded_width
 
 _NAME = "packed_sdpa"
@@ -34,7 +35,7 @@ def attend_by_sequence(model: Any) -> bool:
         Whether it does. If not, transformers has to part the sequences by a mask, in the memory of a whole row's
         scores.
     """
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = without_adapter(model)
     if not can_attend_by_sequence(inner):
         return False
     AttentionInterface.register(_NAME, _attention)

@@ -24,7 +24,7 @@ from transformers.masking_utils import sdpa_mask
 
 from contract.documents.recipe_training import Training
 from training.devices import Precision, torch_dtype
-from training.torch_trainer.adapters import empty_model, with_adapter
+from training.torch_trainer.adapters import empty_model, with_adapter, without_adapter
 from training.torch_trainer.attention import uses_torch_attention
 from training.torch_trainer.objectives import Objective, PreferenceLoss, TokenLoss, adapter_off, frozen
 from training.torch_trainer.scaled_trainer import CHECKPOINTING
@@ -347,7 +347,7 @@ def _attend_without_mask(model: Any) -> None:
     transformers reads from positions whether rows are packed. It can't from fakes, takes rows for packed, and repeats
     keys and values for the mask.
     """
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = without_adapter(model)
     if not uses_torch_attention(inner):  # whose own attention always takes a mask
         return
     AttentionInterface.register(_UNPACKED, sdpa_attention_forward)

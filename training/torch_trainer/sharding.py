@@ -11,6 +11,7 @@ from contract.documents.recipe_training import Training
 from contract.errors import RunError
 from training.devices import Precision
 from training.ranks import Alone
+from training.torch_trainer.adapters import without_adapter
 
 _LARGEST_SHARE = 0.6  # of a GPU's memory that may be weights, gradients and moments; the rest is for activations
 _ADAM_BYTES = 12  # of each trained weight: gradient and two moments, in f32
@@ -131,6 +132,6 @@ def fill_a_gpu(weights: int, trained: int, memory: int) -> bool:
 
 def blocks(model: Any) -> Iterator[Any]:
     """Returns the layers that transformers never splits."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = without_adapter(model)
     names = set(inner._no_split_modules or ())
     return (module for module in inner.modules() if type(module).__name__ in names)
