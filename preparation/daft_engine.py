@@ -28,6 +28,7 @@ _BATCH_ROWS, _FEW_ROWS = 4096, 512
 """Rows that a worker gets at once: each batch waits for the process to be handed the next. Rules that look into texts
 take milliseconds a row, so that few rows a batch keep all workers at work until the end.
 """
+_BATCH_BYTES = 16 << 20
 _GROUP_BYTES = 16 << 20
 _COMPRESSION = "lz4"  # of stages, which are read once: zstd took 1.5 times the processor time, for half the size
 _TEXTS = ("line", "words")  # the last fields of Examined
@@ -134,7 +135,7 @@ class OnDaft:
         import daft
 
         self._say(f"examine: by {self._workers} processes")
-        rules = _rules_on_daft(self._data, self._tokenizer, self._ner, self._workers)
+        rules = _rules_on_daft(self._data, self._tokenizer, self._ner, self._workers, self._rows_together(read))
         columns = [daft.col(name) for name in ("line", "where", "fault")]
         frame = daft.read_parquet(f"{read}/*.parquet")
         frame = frame.select(daft.col("number"), daft.col("source"), daft.col("where"), rules(*columns))
@@ -144,6 +145,18 @@ class OnDaft:
         # Row groups of this size: `lines` has one of them in memory, and what others have between its numbers.
         with daft.execution_config_ctx(parquet_target_row_group_size=_GROUP_BYTES):
             frame.write_parquet(str(folder), compression=_COMPRESSION)
+
+    def _rows_together(self, read: Path) -> int:
+        """Returns the number of rows of a batch, by what the rules take and by the rows' average size."""
+        from pyarrow import parquet
+
+        wanted = self._data.prepare
+        slow = wanted.pii or wanted.ner or wanted.languages or wanted.pairs or wanted.secrets != "off"
+        files = [parquet.read_metadata(path) for path in read.iterdir()]
+        rows = sum(file.num_rows for file in files)
+        size = sum(file.row_group(at).total_byte_size for file in files for at in range(file.num_row_groups))
+        most = _FEW_ROWS if slow or self._tokenizer else _BATCH_ROWS
+        return min(most, max(1, _BATCH_BYTES * rows // max(1, size)))
 
     def _only(self, numbers: Sequence[int]) -> Any:
         import daft
@@ -181,16 +194,14 @@ def _write(rows: Sequence[NumberedRow], path: Path) -> None:
     parquet.write_table(table, path, compression=_COMPRESSION)
 
 
-def _rules_on_daft(data: Data, tokenizer: Path | None, ner: Path | None, workers: int) -> Any:
-    """Returns a Daft expression function over (line, where, fault), whose fields are those of Examined."""
+def _rules_on_daft(data: Data, tokenizer: Path | None, ner: Path | None, workers: int, batch: int) -> Any:
+    """Returns a Daft expression function over (line, where, fault), whose fields are those of Examined; it takes
+    `batch` rows at a time.
+    """
     import daft
 
     kinds = {str: daft.DataType.string(), bytes: daft.DataType.binary(), int: daft.DataType.int64()}
     fields = {name: kinds[kind] for name, kind in Examined.__annotations__.items()}
-
-    wanted = data.prepare
-    slow = wanted.pii or wanted.ner or wanted.languages or wanted.pairs or wanted.secrets != "off" or tokenizer
-    batch = _FEW_ROWS if slow else _BATCH_ROWS
 
     class Rules:
         def __init__(self, data: str, tokenizer: str, ner: str) -> None:

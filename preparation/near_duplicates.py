@@ -3,7 +3,8 @@
 Broder 1997 (MinHash). Texts stay with Daft; the driver holds keys, 8 bytes for each of a row's bands, and pairs.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from preparation.shingles import similarities, unique
 
 _SHINGLE = 5  # words
 _HASHES = 128
-_PAIRS_TOGETHER = 512
+_BYTES_TOGETHER = 1 << 20
+"""Texts that are compared at once; each byte takes some 20 meanwhile."""
 
 
 def bands_for(threshold: float) -> int:
@@ -142,9 +144,11 @@ def _similar(pairs: Any, examined: Path, threshold: float) -> Any:
     import pyarrow as pa
     from daft import DataType, col
 
-    @daft.func.batch(return_dtype=DataType.bool(), batch_size=_PAIRS_TOGETHER)
+    @daft.func.batch(return_dtype=DataType.bool())
     def close(first: Any, second: Any) -> Any:
-        return pa.array(similarities(first.to_arrow(), second.to_arrow(), _SHINGLE) >= threshold)
+        one, other = first.to_arrow(), second.to_arrow()
+        found = [similarities(one[part], other[part], _SHINGLE) for part in parts(one, other)]
+        return pa.array(np.concatenate([np.empty(0), *found]) >= threshold)
 
     words = daft.read_parquet(f"{examined}/*.parquet").select("number", "words")
     words = words.join(daft.from_pydict({"number": np.unique(pairs)}), on="number", how="semi").collect()
@@ -154,6 +158,18 @@ def _similar(pairs: Any, examined: Path, threshold: float) -> Any:
     alike: Any = close(col("of_a"), col("of_b"))
     found = texts.where(alike).select("a", "b").to_arrow()
     return np.stack([found["a"].to_numpy(), found["b"].to_numpy()], axis=1)
+
+
+def parts(first: Any, second: Any) -> Iterator[slice]:
+    """Yields parts of two arrays of texts: a pair, and those after it that have at most `_BYTES_TOGETHER` together."""
+    import numpy as np
+    import pyarrow.compute
+
+    pc: Any = pyarrow.compute  # whose functions pyright does not see
+    sizes = sum(pc.binary_length(texts).to_numpy().astype(np.int64) for texts in (first, second))
+    part_of = np.cumsum(sizes) // _BYTES_TOGETHER
+    ends = [*(np.flatnonzero(np.diff(part_of)) + 1).tolist(), len(first)]
+    return itertools.starmap(slice, itertools.pairwise([0, *ends]))
 
 
 def components(edges: Any) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from preparation.near_duplicates import candidates
+from preparation.near_duplicates import candidates, parts
 from preparation.shingles import similarities
 
 
@@ -61,3 +61,11 @@ def test_members_of_a_bucket_are_paired_with_its_first_and_the_one_before_them()
 def test_rows_without_equal_keys_are_no_candidates(rows: int) -> None:
     keys = np.arange(rows * 4, dtype=np.uint64).reshape(rows, 4)
     assert candidates(np.arange(rows), keys).shape == (0, 2)
+
+
+def test_long_texts_are_compared_few_at_a_time() -> None:
+    sizes = [10, 10, 600_000, 600_000, 3_000_000, 10, 10]
+    texts = pa.array(["a" * size for size in sizes]), pa.array(["b" * 10 for _ in sizes])
+    found = [range(len(sizes))[part] for part in parts(*texts)]
+    assert [at for part in found for at in part] == list(range(len(sizes)))
+    assert [list(part) for part in found] == [[0, 1, 2], [3], [4, 5, 6]]
