@@ -3,17 +3,14 @@
 Broder 1997 (MinHash). Texts stay with Daft; the driver holds keys, 8 bytes for each of a row's bands, and pairs.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from preparation.shingles import similarities, unique
+from preparation.shingles import parts, similarities, unique
 
 _SHINGLE = 5  # words
 _HASHES = 128
-_BYTES_TOGETHER = 1 << 20
-"""Texts that are compared at once; each byte takes some 20 meanwhile."""
 
 
 def bands_for(threshold: float) -> int:
@@ -123,18 +120,11 @@ def _read_keys(examined: Path, left_out: Sequence[int]) -> tuple[Any, Any]:
     import numpy as np
     from pyarrow import dataset
 
-    numbers, keys = [np.empty(0, dtype=np.int64)], []
-    for batch in dataset.dataset(examined, format="parquet").to_batches(columns=["number", "keys"]):
-        found = batch.filter(batch["keys"].is_valid()) if batch["keys"].null_count else batch
-        if len(found):
-            numbers.append(found["number"].to_numpy())
-            keys.append(found["keys"].flatten().to_numpy().reshape(len(found), -1))
-    if not keys:
-        return numbers[0], np.empty((0, 1), dtype=np.uint64)
-    of_rows, of_bands = np.concatenate(numbers), np.concatenate(keys)
-    chosen = np.argsort(of_rows)
-    chosen = chosen[~np.isin(of_rows[chosen], np.array(left_out, dtype=np.int64))]
-    return of_rows[chosen], of_bands[chosen]
+    table = dataset.dataset(examined, format="parquet").to_table(["number", "keys"]).drop_null()
+    numbers, keys = table["number"].to_numpy(), table["keys"].combine_chunks().flatten().to_numpy()
+    chosen = np.argsort(numbers)
+    chosen = chosen[~np.isin(numbers[chosen], np.array(left_out, dtype=np.int64))]
+    return numbers[chosen], keys.reshape(len(numbers), -1)[chosen] if len(chosen) else np.empty((0, 1), dtype=np.uint64)
 
 
 def _similar(pairs: Any, examined: Path, threshold: float) -> Any:
@@ -148,28 +138,16 @@ def _similar(pairs: Any, examined: Path, threshold: float) -> Any:
     def close(first: Any, second: Any) -> Any:
         one, other = first.to_arrow(), second.to_arrow()
         found = [similarities(one[part], other[part], _SHINGLE) for part in parts(one, other)]
-        return pa.array(np.concatenate([np.empty(0), *found]) >= threshold)
+        return pa.array(np.concatenate(found) >= threshold)
 
     words = daft.read_parquet(f"{examined}/*.parquet").select("number", "words")
-    words = words.join(daft.from_pydict({"number": np.unique(pairs)}), on="number", how="semi").collect()
+    words = words.join(daft.from_pydict({"number": unique(pairs.ravel())}), on="number", how="semi").collect()
     first = words.select(col("number").alias("a"), col("words").alias("of_a"))
     second = words.select(col("number").alias("b"), col("words").alias("of_b"))
     texts = daft.from_pydict({"a": pairs[:, 0], "b": pairs[:, 1]}).join(first, on="a").join(second, on="b")
     alike: Any = close(col("of_a"), col("of_b"))
     found = texts.where(alike).select("a", "b").to_arrow()
     return np.stack([found["a"].to_numpy(), found["b"].to_numpy()], axis=1)
-
-
-def parts(first: Any, second: Any) -> Iterator[slice]:
-    """Yields parts of two arrays of texts: a pair, and those after it that have at most `_BYTES_TOGETHER` together."""
-    import numpy as np
-    import pyarrow.compute
-
-    pc: Any = pyarrow.compute  # whose functions pyright does not see
-    sizes = sum(pc.binary_length(texts).to_numpy().astype(np.int64) for texts in (first, second))
-    part_of = np.cumsum(sizes) // _BYTES_TOGETHER
-    ends = [*(np.flatnonzero(np.diff(part_of)) + 1).tolist(), len(first)]
-    return itertools.starmap(slice, itertools.pairwise([0, *ends]))
 
 
 def components(edges: Any) -> tuple[Any, Any]:

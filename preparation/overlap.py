@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from preparation.shingles import hashes_of
+from preparation.shingles import hashes_of, parts, unique
 
 
 def find(trained: Any, held_out: Any, size: int) -> list[int]:
@@ -17,23 +17,30 @@ def find(trained: Any, held_out: Any, size: int) -> list[int]:
     """
     import daft
     import numpy as np
+    import pyarrow as pa
 
-    runs = [_runs(words, size) for words in held_out.select("words").to_pydict()["words"]]
-    known = np.unique(np.concatenate([np.array([], dtype=np.uint64), *runs]))
+    runs = [np.array([], dtype=np.uint64)]
+    for batch in held_out.select("words").to_arrow_iter():
+        texts = batch["words"]
+        runs += [unique(hashes_of(texts[part], size)[0]) for part in parts(texts)]
+    known = unique(np.concatenate(runs))
     if not len(known):
         return []
 
     @daft.func.batch(return_dtype=daft.DataType.bool())
-    def holds(words: Any) -> list[bool]:
-        return [bool(np.isin(_runs(each, size), known).any()) for each in words.to_pylist()]
+    def holds(words: Any) -> Any:
+        texts = words.to_arrow()
+        return pa.array(np.concatenate([_holds(texts[part], size, known) for part in parts(texts)]))
 
     found = trained.where(holds(daft.col("words"))).select("number").to_pydict()["number"]
     return sorted(found)
 
 
-def _runs(words: str, size: int) -> Any:
+def _holds(texts: Any, size: int, known: Any) -> Any:
+    """Returns for each text whether one of its runs' hashes is among those known, which are sorted."""
     import numpy as np
 
-    if words.count(" ") + 1 < size:
-        return np.array([], dtype=np.uint64)
-    return hashes_of(words, size)
+    hashes, counts = hashes_of(texts, size)
+    is_known = known[np.searchsorted(known, hashes) % len(known)] == hashes
+    text_of = np.repeat(np.arange(len(counts)), counts)
+    return np.bincount(text_of[is_known], minlength=len(counts)) > 0

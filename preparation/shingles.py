@@ -1,29 +1,28 @@
 """Runs of consecutive words, hashed by numpy."""
 
+import itertools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
+_BYTES_TOGETHER = 1 << 20
+"""Texts whose runs are hashed at once; each byte takes some 20 meanwhile."""
 _BASE = 0x9E3779B97F4A7C15  # odd, so that powers stay apart modulo 2^64
 
 
-def hashes_of(words: str, size: int) -> Any:
-    """Returns a 64-bit hash of each run of `size` words of a text, as a sorted array without repetitions.
+def hashes_of(texts: Any, size: int) -> tuple[Any, Any]:
+    """Returns a 64-bit hash of each run of `size` words, text by text, and how many runs each text has. Equal runs of
+    any two calls have equal hashes.
 
     Args:
-        words: separated by one space.
-        size: of a run. A shorter text is one run.
-
-    Returns:
-        uint64 array.
+        texts: pyarrow array, whose words one space separates.
+        size: of a run. A shorter text has none.
     """
     import numpy as np
 
-    each = np.array([zlib.crc32(word.encode()) for word in words.split(" ")], dtype=np.uint64) + np.uint64(1)
-    size = min(size, len(each))
-    powers = np.array([pow(_BASE, exponent, 1 << 64) for exponent in range(size)], dtype=np.uint64)
-    runs = np.lib.stride_tricks.sliding_window_view(each, size)
-    return unique((runs * powers).sum(axis=1, dtype=np.uint64))
+    words, lengths = _words_and_lengths(texts)
+    distinct = [zlib.crc32(word.encode()) + 1 for word in words.dictionary.to_pylist()]
+    return _hashes_and_counts(np.array(distinct, dtype=np.uint64)[words.indices.to_numpy()], lengths, size, fewest=0)
 
 
 def similarities(first: Any, second: Any, size: int) -> Any:
@@ -35,12 +34,15 @@ def similarities(first: Any, second: Any, size: int) -> Any:
         size: of a run. A shorter text is one run.
 
     Returns:
-        float64 array. Runs count as equal if their hashes do, of 53 bits for 512 pairs.
+        float64 array. Runs count as equal if their hashes do, of 63 bits less those of the number of pairs.
     """
     import numpy as np
+    import pyarrow as pa
 
     pairs = len(first)
-    runs, counts = _runs((first, second), size)
+    words, lengths = _words_and_lengths(pa.concat_arrays([first, second]))
+    numbers = words.indices.to_numpy().astype(np.uint64) + np.uint64(1)
+    runs, counts = _hashes_and_counts(numbers, lengths, size, fewest=1)
     text_of = np.repeat(np.arange(2 * pairs, dtype=np.uint64), counts)
     pair_of, is_second = text_of % np.uint64(max(1, pairs)), text_of >= pairs
     # One number for each: the pair's place, the run's hash and the text, so that equal runs of a pair are neighbours.
@@ -54,6 +56,20 @@ def similarities(first: Any, second: Any, size: int) -> Any:
     return common / (total - common)
 
 
+def parts(*columns: Any) -> Iterator[slice]:
+    """Yields parts of pyarrow arrays of texts of one length: a row of them, and those after it that have at most
+    `_BYTES_TOGETHER` together.
+    """
+    import numpy as np
+    import pyarrow.compute
+
+    pc: Any = pyarrow.compute  # whose functions pyright does not see
+    sizes = sum(pc.binary_length(texts).to_numpy().astype(np.int64) for texts in columns)
+    part_of = np.cumsum(sizes) // _BYTES_TOGETHER
+    ends = [*(np.flatnonzero(np.diff(part_of)) + 1).tolist(), len(columns[0])]
+    return itertools.starmap(slice, itertools.pairwise([0, *ends]))
+
+
 def unique(values: Any) -> Any:
     """Returns the distinct ones of numpy integers, ascending. numpy's own function hashes, in ten times the time."""
     import numpy as np
@@ -64,22 +80,32 @@ def unique(values: Any) -> Any:
     return ordered[first]
 
 
-def _runs(texts: Sequence[Any], size: int) -> tuple[Any, Any]:
-    """Returns a 64-bit hash of each run of words, and how many runs each text has."""
-    import numpy as np
-    import pyarrow as pa
+def _words_and_lengths(texts: Any) -> tuple[Any, Any]:
+    """Returns all texts' words, one text after the other, as a pyarrow dictionary array; and how many each has."""
     import pyarrow.compute
 
     pc: Any = pyarrow.compute  # whose functions pyright does not see
-    words = pc.split_pattern(pa.chunked_array(texts), " ").combine_chunks()
-    lengths = pc.list_value_length(words).to_numpy()
-    numbers = words.flatten().dictionary_encode().indices.to_numpy().astype(np.uint64) + np.uint64(1)
+    words = pc.split_pattern(texts, " ")
+    return words.flatten().dictionary_encode(), pc.list_value_length(words).to_numpy()
+
+
+def _hashes_and_counts(numbers: Any, lengths: Any, size: int, *, fewest: int) -> tuple[Any, Any]:
+    """Returns a 64-bit hash of each run of words, text by text, and how many runs each text has.
+
+    Args:
+        numbers: of all texts' words, from 1, one text after the other; equal words have equal numbers.
+        lengths: words of each text.
+        size: words of a run.
+        fewest: runs of a text. With 1, a text of fewer words than `size` is one run.
+    """
+    import numpy as np
+
     text_of = np.repeat(np.arange(len(lengths)), lengths)
     hashes = np.zeros(len(numbers), dtype=np.uint64)
     for at in range(min(size, len(numbers))):
         end = len(numbers) - at
         of_one_text = text_of[:end] == text_of[at:]
         hashes[:end] += numbers[at:] * np.uint64(pow(_BASE, at + 1, 1 << 64)) * of_one_text
-    counts = np.maximum(1, lengths - size + 1)
+    counts = np.maximum(fewest, lengths - size + 1)
     place = np.arange(len(numbers)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return hashes[place < np.repeat(counts, lengths)], counts

@@ -54,7 +54,6 @@ _ANY_WORD = re.compile(r"\w+")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _EXAMPLE = 'write {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
 _STRINGS = TypeAdapter(list[str])
-_ESCAPED = bytes(range(32)) + b'"\\'
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 
 
@@ -102,7 +101,7 @@ class Row:
     def to_line(self) -> str:
         """Returns one canonical JSON line in the same form, without empty fields; it parses to an equal row."""
         if self.kind == "text" and not self.metadata:
-            return f'{{"text": {_quoted(self.text)}}}\n'
+            return f'{{"text": {_CANONICAL.encode(self.text)}}}\n'
         data: dict[str, Any] = dict(self.metadata)
         if self.kind == "text":
             data["text"] = self.text
@@ -234,12 +233,6 @@ def row_of(data: dict[str, Any], where: str) -> Row:
     row = Row(**fields, expect=_read_expect(data.get("expect"), f"{where}: expect"))
     _check_expectation(row, f"{where}: expect")
     return row
-
-
-def _quoted(text: str) -> str:
-    """Returns a text as JSON. The encoder looks at each character: where none needs an escape, that is found faster."""
-    plain = text.isascii() and len(text.encode().translate(None, _ESCAPED)) == len(text)
-    return f'"{text}"' if plain else _CANONICAL.encode(text)
 
 
 def _dicts(turns: list[Turn]) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from preparation.near_duplicates import candidates, parts
-from preparation.shingles import similarities
+from preparation.near_duplicates import candidates
+from preparation.shingles import hashes_of, parts, similarities
 
 
 def jaccard(first: str, second: str, size: int) -> float:
@@ -69,3 +69,14 @@ def test_long_texts_are_compared_few_at_a_time() -> None:
     found = [range(len(sizes))[part] for part in parts(*texts)]
     assert [at for part in found for at in part] == list(range(len(sizes)))
     assert [list(part) for part in found] == [[0, 1, 2], [3], [4, 5, 6]]
+
+
+def test_runs_have_equal_hashes_in_every_call_and_short_texts_have_none() -> None:
+    texts = [text for pair in drawn_pairs(9, 40) for text in pair]
+    numbers: dict[tuple[str, ...], int] = {}
+    for some in (texts[:700], texts[700:]):
+        hashes, counts = hashes_of(pa.array(some), 13)
+        runs = [tuple(words[at : at + 13]) for words in map(str.split, some) for at in range(len(words) - 12)]
+        assert counts.tolist() == [max(0, len(text.split()) - 12) for text in some]
+        assert all(numbers.setdefault(run, number) == number for run, number in zip(runs, hashes.tolist(), strict=True))
+    assert len(set(numbers.values())) == len(numbers) > 1000
