@@ -42,7 +42,8 @@ def build_environment(
     version = ".".join(map(str, sys.version_info[:3]))
     content = lock.read_bytes() + version.encode()
     content += str(below.folder).encode() + below.lock.read_bytes() if below else b""
-    final = cache_dir() / "venvs" / f"{name}-{sha256_bytes(content)[:20]}"
+    # One above another is searched for by the other's path: a link to the folder makes no second one.
+    final = (cache_dir() / "venvs").resolve() / f"{name}-{sha256_bytes(content)[:20]}"
     if python_of(final).exists():
         return Environment(final, lock)
     say(f"image {name}: making its environment in {final} (once for these requirements)")

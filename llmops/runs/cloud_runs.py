@@ -256,7 +256,7 @@ class CloudRuns(ABC):
 
     def _spec(self, run: str, jobs: Sequence[Job]) -> tuple[RunSpec, str] | None:
         """Returns the spec of the newest job that names its sha256; else any stored one, and why it is in doubt."""
-        in_doubt = self._parsed(run, run_spec_key(run), self._objects.find(run_spec_key(run)), jobs)
+        unproved: dict[str, bytes | None] = {}
         doubt = "it was laid out, and no job of it was started" if not jobs else ""
         for job in reversed(jobs):
             key, sha256 = f"{self._spec_folder(job)}/{SPEC}", self._spec_sha256(job)
@@ -264,9 +264,15 @@ class CloudRuns(ABC):
             if content and sha256_bytes(content) == sha256:
                 spec = self._parsed(run, key, content, jobs)
                 return (spec, "") if spec else None
-            in_doubt = in_doubt or self._parsed(run, key, content, jobs)
+            unproved[key] = content
             doubt = doubt or (_CHANGED.format(key=key) if sha256 else _NOT_NAMED)
-        return (in_doubt, doubt) if in_doubt else None
+        first = run_spec_key(run)
+        if first not in unproved:
+            unproved[first] = self._objects.find(first)
+        for key in (first, *unproved):
+            if in_doubt := self._parsed(run, key, unproved[key], jobs):
+                return in_doubt, doubt
+        return None
 
     def _parsed(self, run: str, key: str, content: bytes | None, jobs: Sequence[Job]) -> RunSpec | None:
         """Parses a spec of a run; returns None if there is none, or if it is not this run's."""

@@ -1,5 +1,6 @@
 """Reads a GGUF file into a transformers model and a tokenizer, without code or network."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,11 @@ from training.models.weights import require_complete
 _CONTROL = 3  # GGUF's token type of special tokens
 
 
-def read_gguf(path: Path) -> tuple[Any, Any, str]:
-    """Dequantises a GGUF file.
-
-    Returns:
-        The model (f32), its tokenizer, and the licence that the file states, or "".
+def read_fields(path: Path) -> dict[str, Any]:
+    """Reads what a GGUF file says of its model, tokenizer and licence (`general.license`): names to values.
 
     Raises:
-        KitError: it is not a GGUF file, or is of a kind that can't be read exactly.
+        KitError: it is not a GGUF file.
     """
     try:
         import gguf
@@ -24,9 +22,17 @@ def read_gguf(path: Path) -> tuple[Any, Any, str]:
         reader = gguf.GGUFReader(path)
     except ValueError as e:
         raise KitError(f"is not a GGUF file: {e}", where=str(path), fix="fetch it again") from e
-    fields = {name: field.contents() for name, field in reader.fields.items()}
+    return {name: field.contents() for name, field in reader.fields.items()}
+
+
+def read_gguf(path: Path, fields: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Dequantises a GGUF file whose fields were read: returns the model (f32) and its tokenizer.
+
+    Raises:
+        KitError: it is of a kind that can't be read exactly.
+    """
     tokenizer = _tokenizer(fields, path)
-    return _model(path, tokenizer), tokenizer, _spdx(str(fields.get("general.license", "")))
+    return _model(path, tokenizer), tokenizer
 
 
 def _model(path: Path, tokenizer: Any) -> Any:
@@ -60,7 +66,7 @@ def _model(path: Path, tokenizer: Any) -> Any:
     return fresh.eval()
 
 
-def _tokenizer(fields: dict[str, Any], path: Path) -> Any:
+def _tokenizer(fields: Mapping[str, Any], path: Path) -> Any:
     from tokenizers import AddedToken, Tokenizer, decoders, models
     from transformers import PreTrainedTokenizerFast
 
@@ -93,7 +99,7 @@ def _tokenizer(fields: dict[str, Any], path: Path) -> Any:
     return tokenizer
 
 
-def _pre_tokenizer(fields: dict[str, Any], path: Path) -> Any:
+def _pre_tokenizer(fields: Mapping[str, Any], path: Path) -> Any:
     """Returns the pre-tokenizer named in the file; transformers guesses it from the architecture, wrongly for
     SmolLM2.
     """
@@ -109,7 +115,3 @@ def _pre_tokenizer(fields: dict[str, Any], path: Path) -> Any:
             fix="give the model's Hugging Face folder or hub id instead",
         )
     return known[kind[1]]
-
-
-def _spdx(licence: str) -> str:
-    return {"apache-2.0": "Apache-2.0", "mit": "MIT"}.get(licence, licence)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from contract.layout import MANIFEST, SIGNATURE
 from training.evaluation.scoring import ANY_ANSWER
 from training.models.comet_checkpoint import CHECKPOINT, check_comet, is_comet, store_comet_model
 from training.models.embedding import embedding_of, store_embedding_model
+from training.models.from_gguf import read_fields, read_gguf
 from training.models.weights import is_token_classifier
 from training.process import say
 
@@ -63,11 +65,12 @@ def import_model(
     try:
         say(stage="read")
         found = find_source(source)
-        stated, does, tools = _convert_any(found, work, openvino, chat_template)
-        _copy_licences(found, work)
-        licence = licence or stated
+        fields = read_fields(found) if found.is_file() else {}
+        licence = licence or (licence_of(found) if found.is_dir() else spdx(str(fields.get("general.license", ""))))
         if not licence:
             raise _no_licence(source)
+        does, tools = _convert_any(found, fields, work, openvino, chat_template)
+        _copy_licences(found, work)
         made_from = Origin(
             source=origin or f"folder:{source.name}",
             revision=revision,
@@ -189,12 +192,12 @@ def _check_folder(folder: Path) -> None:
 
 
 def _convert_any(
-    source: Path, work: Path, openvino: bool | None, chat_template: Path | None
-) -> tuple[str, dict[str, Any], bool | None]:
-    """Writes a model of any kind.
+    source: Path, fields: Mapping[str, Any], work: Path, openvino: bool | None, chat_template: Path | None
+) -> tuple[dict[str, Any], bool | None]:
+    """Writes a model of any kind; `fields` are those of a GGUF file.
 
     Returns:
-        Its licence, the manifest's fields that say what it does, and whether its chat template takes tools.
+        The manifest's fields that say what it does, and whether its chat template takes tools.
     """
     if chat_template and (
         is_comet(source) or (source.is_dir() and (embedding_of(source) or is_token_classifier(source)))
@@ -203,21 +206,24 @@ def _convert_any(
             "generates no text, so it has no chat template", where=str(source), fix="leave chat_template out"
         )
     if is_comet(source):
-        licence, comet = _convert_comet(source, work, openvino)
-        return licence, {"golden": [], "task": "translation-scoring", "comet": comet, "dtype": "F32"}, None
+        comet = _convert_comet(source, work, openvino)
+        return {"golden": [], "task": "translation-scoring", "comet": comet, "dtype": "F32"}, None
     if source.is_dir() and (form := embedding_of(source)):
-        licence, dtype = _convert_embedding(source, work, openvino)
-        return licence, {"golden": [], "task": "feature-extraction", "embedding": form, "dtype": dtype}, None
+        dtype = _convert_embedding(source, work, openvino)
+        return {"golden": [], "task": "feature-extraction", "embedding": form, "dtype": dtype}, None
     if source.is_dir() and is_token_classifier(source):
-        licence = _convert_labeller(source, work, openvino)
-        return licence, {"golden": [], "task": "token-classification", "dtype": "F32"}, None
-    licence, tools = _convert(source, work, openvino, chat_template)
-    return licence, {"golden": [ANY_ANSWER]}, tools
+        _convert_labeller(source, work, openvino)
+        return {"golden": [], "task": "token-classification", "dtype": "F32"}, None
+    return {"golden": [ANY_ANSWER]}, _convert(source, fields, work, openvino, chat_template)
 
 
-def _convert(source: Path, work: Path, openvino: bool | None, chat_template: Path | None) -> tuple[str, bool]:
-    """Writes weights, tokenizer and, where it is wanted, OpenVINO form; returns the licence that the source states, and
-    whether the chat template takes tools.
+def _convert(
+    source: Path, fields: Mapping[str, Any], work: Path, openvino: bool | None, chat_template: Path | None
+) -> bool:
+    """Writes weights, tokenizer and, where it is wanted, OpenVINO form.
+
+    Returns:
+        Whether the chat template takes tools.
     """
     from training.data.chat import check_template
     from training.data.templates import report_of
@@ -225,11 +231,9 @@ def _convert(source: Path, work: Path, openvino: bool | None, chat_template: Pat
     from training.models.weights import load_model, load_tokenizer, save_model
 
     if source.is_file():
-        from training.models.from_gguf import read_gguf
-
-        model, tokenizer, licence = read_gguf(source)
+        model, tokenizer = read_gguf(source, fields)
     else:
-        model, tokenizer, licence = _load_folder(source, load_model, load_tokenizer)
+        model, tokenizer = _load_folder(source, load_model, load_tokenizer)
     if chat_template:
         tokenizer.chat_template = chat_template.read_text(encoding="utf-8")
     check_template(tokenizer, str(chat_template or source))
@@ -239,7 +243,7 @@ def _convert(source: Path, work: Path, openvino: bool | None, chat_template: Pat
     if is_wanted(openvino, work):
         say(stage="openvino")
         export_openvino(work)
-    return licence, not report_of(tokenizer).tools
+    return not report_of(tokenizer).tools
 
 
 def refuse_code(folder: Path) -> None:
@@ -258,12 +262,12 @@ def refuse_code(folder: Path) -> None:
             )
 
 
-def _convert_labeller(source: Path, work: Path, openvino: bool | None) -> str:
-    """Writes the weights (f32), tokenizer and OpenVINO form of a model that labels tokens; returns its licence."""
+def _convert_labeller(source: Path, work: Path, openvino: bool | None) -> None:
+    """Writes the weights (f32), tokenizer and OpenVINO form of a model that labels tokens."""
     from training.models.openvino_form import export_openvino
     from training.models.weights import load_token_classifier, load_tokenizer, save_folder
 
-    model, tokenizer, licence = _load_folder(source, lambda folder, _: load_token_classifier(folder), load_tokenizer)
+    model, tokenizer = _load_folder(source, lambda folder, _: load_token_classifier(folder), load_tokenizer)
     labels = model.config.id2label.values()
     if "O" not in labels:
         raise KitError(
@@ -282,11 +286,10 @@ def _convert_labeller(source: Path, work: Path, openvino: bool | None) -> str:
     if openvino is not False:
         say(stage="openvino")
         export_openvino(work)
-    return licence
 
 
-def _convert_embedding(source: Path, work: Path, openvino: bool | None) -> tuple[str, str]:
-    """Writes an embedding model like `_convert`; returns its licence and the precision of its weights."""
+def _convert_embedding(source: Path, work: Path, openvino: bool | None) -> str:
+    """Writes an embedding model like `_convert`; returns the precision of its weights."""
     from training.models.openvino_form import export_openvino, is_wanted
 
     say(stage="safetensors")
@@ -294,23 +297,23 @@ def _convert_embedding(source: Path, work: Path, openvino: bool | None) -> tuple
     if is_wanted(openvino, work):
         say(stage="openvino")
         export_openvino(work)
-    return licence_of(source), dtype
+    return dtype
 
 
-def _convert_comet(source: Path, work: Path, openvino: bool | None) -> tuple[str, CometForm]:
-    """Writes the weights (f32) and tokenizer of a model that scores translations; returns its licence and form."""
+def _convert_comet(source: Path, work: Path, openvino: bool | None) -> CometForm:
+    """Writes the weights (f32) and tokenizer of a model that scores translations; returns its form."""
     if openvino:
         raise KitError("has no form for CPUs: PyTorch runs it there too", where=str(source), fix="leave out --openvino")
     say(stage="safetensors")
-    return licence_of(source), store_comet_model(source, work)
+    return store_comet_model(source, work)
 
 
-def _load_folder(folder: Path, load_model: Any, load_tokenizer: Any) -> tuple[Any, Any, str]:
+def _load_folder(folder: Path, load_model: Any, load_tokenizer: Any) -> tuple[Any, Any]:
     try:
         import torch
 
         # As it is stored: in f32 a model of 8 B parameters would take 32 GB.
-        return load_model(folder, torch.bfloat16), load_tokenizer(folder), licence_of(folder)
+        return load_model(folder, torch.bfloat16), load_tokenizer(folder)
     except KitError:
         raise
     except Exception as e:  # each library has its own for files that it can't read

@@ -51,11 +51,14 @@ def test_a_built_image_runs_from_its_own_environment(source: ImageSource, tmp_pa
     assert "No module named 'pulumi'" in done.stderr
 
 
-def test_a_second_environment_has_its_own_packages_and_those_of_the_first(source: ImageSource, tmp_path: Path) -> None:
+def test_a_second_environment_has_its_own_packages_and_those_of_the_first(
+    source: ImageSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entries = re.split(r"\n(?=[a-z])", source.requirements.read_text())
     first = tmp_path / "first.txt"
     first.write_text("\n".join(entry for entry in entries if not entry.startswith("idna==")))
-    image = find(build(ImageSource("echo", first, source.packages, export=source.requirements)))
+    with_export = ImageSource("echo", first, source.packages, export=source.requirements)
+    image = find(build(with_export))
     environ = process_environ(image, tmp_path / "root")
     code = "import idna; print(idna.__file__); import aiohttp; print(aiohttp.__file__)"
     found = [
@@ -66,6 +69,13 @@ def test_a_second_environment_has_its_own_packages_and_those_of_the_first(source
     ours, shared = found[1]
     assert Path(ours).is_relative_to(Path(environ[EXPORT_VARIABLE]).parents[1])
     assert Path(shared).is_relative_to(image.python.parents[1])
+
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/venvs").symlink_to(tmp_path / "cache/venvs")
+    monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path / "other"))
+    said: list[str] = []
+    build(with_export, said.append)
+    assert not [line for line in said if "making its environment" in line]
 
 
 def test_a_changed_file_makes_another_image_with_the_same_environment(source: ImageSource) -> None:

@@ -20,8 +20,8 @@ from tests.support.tiny_models.models import tiny_model, training_python
 from training import checkpoints
 
 # Nine rows in batches of four: the last batch of an epoch leaves the second host without a row.
-RECIPE = tiny_recipe(batch_size=4, epochs=12, precision="f32")
-STEPS = 36
+RECIPE = tiny_recipe(batch_size=4, epochs=6, precision="f32")
+STEPS = 18
 
 
 class Hosts:

@@ -3,15 +3,18 @@
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from contract.documents.model import ModelManifest
+from contract.errors import KitError
 from contract.integrity.digest import check_folder, sha256_file
 from contract.layout import EXPORT_VARIABLE, MANIFEST
 from tests.support.checkout import CHECKOUT
 from tests.support.tiny_models.models import base_model, tiny_model, training_environ, training_python
+from training.models.importing import import_model
 
 
 def bring_in(source: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -120,21 +123,29 @@ def _unknown_architecture(source: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "options", "what"),
+    ("spoil", "what"),
     [
-        (_lose_the_system_message, ["--licence", "MIT"], "loses the system's message"),
-        (lambda source: (source / "chat_template.jinja").unlink(), ["--licence", "MIT"], "has no chat template"),
-        (_break_the_weights, ["--licence", "MIT"], "can't be loaded"),
-        (_unknown_architecture, ["--licence", "MIT"], "mystery"),
-        (lambda source: None, [], "states no licence"),
+        (_lose_the_system_message, "loses the system's message"),
+        (lambda source: (source / "chat_template.jinja").unlink(), "has no chat template"),
+        (_break_the_weights, "can't be loaded"),
+        (_unknown_architecture, "mystery"),
     ],
 )
 def test_wrong_base_model_is_refused_and_leaves_nothing(
-    source: Path, tmp_path: Path, spoil, options: list[str], what: str
+    source: Path, tmp_path: Path, spoil: Callable[[Path], object], what: str
 ) -> None:
     spoil(source)
-    done = bring_in(source, tmp_path / "out", *options)
+    with pytest.raises(KitError, match=what) as refusal:
+        import_model(source, tmp_path / "out", name="base", licence="MIT")
+    assert refusal.value.fix
+    assert [p.name for p in tmp_path.iterdir()] == ["source"]
+
+
+def test_without_a_licence_it_is_refused_before_weights_are_read(source: Path, tmp_path: Path) -> None:
+    _break_the_weights(source)
+    done = bring_in(source, tmp_path / "out")
     assert done.returncode == 1
-    assert what in done.stderr
-    assert json.loads(done.stderr)["fix"]
+    told = json.loads(done.stderr)
+    assert (told["what"], told["where"]) == ("states no licence", str(source))
+    assert "--licence" in told["fix"]
     assert [p.name for p in tmp_path.iterdir()] == ["source"]

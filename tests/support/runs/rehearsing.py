@@ -58,7 +58,7 @@ class Rehearsing:
     def run(self, *arguments: str, code: int = 0, environ: Mapping[str, str] | None = None) -> str:
         """Rehearse to the end; what was printed. Nothing of it is left afterwards."""
         process = self.start(*arguments, environ=environ)
-        text, _ = process.communicate(timeout=1800)
+        text, _ = process.communicate(timeout=3600)
         assert process.returncode == code, text
         assert "Traceback" not in text, text
         self.require_clean()
