@@ -1,5 +1,6 @@
 """Reads a GGUF file into a transformers model and a tokenizer, without code or network."""
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from contract.errors import KitError
 from training.models.weights import require_complete
 
 _CONTROL = 3  # GGUF's token type of special tokens
+_STRING_ARRAYS = ("tokenizer.ggml.tokens", "tokenizer.ggml.merges")
 
 
 def read_fields(path: Path) -> dict[str, Any]:
@@ -16,13 +18,13 @@ def read_fields(path: Path) -> dict[str, Any]:
     Raises:
         KitError: it is not a GGUF file.
     """
-    try:
-        import gguf
+    from transformers.integrations.gguf.reader import read_gguf_metadata
 
-        reader = gguf.GGUFReader(path)
-    except ValueError as e:
+    try:
+        fields, _ = read_gguf_metadata(str(path), string_arrays=_STRING_ARRAYS)
+    except (ValueError, OverflowError, struct.error) as e:
         raise KitError(f"is not a GGUF file: {e}", where=str(path), fix="fetch it again") from e
-    return {name: field.contents() for name, field in reader.fields.items()}
+    return fields
 
 
 def read_gguf(path: Path, fields: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -70,10 +72,11 @@ def _tokenizer(fields: Mapping[str, Any], path: Path) -> Any:
     from tokenizers import AddedToken, Tokenizer, decoders, models
     from transformers import PreTrainedTokenizerFast
 
+    splitter = _pre_tokenizer(fields, path)  # first: it knows which files have the rest
     tokens, types = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
     merges = [tuple(m.split(" ")) for m in fields.get("tokenizer.ggml.merges", [])]
     core = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges))
-    core.pre_tokenizer = _pre_tokenizer(fields, path)
+    core.pre_tokenizer = splitter
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens(
         [

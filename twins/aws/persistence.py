@@ -19,6 +19,7 @@ import types
 import uuid
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, get_args
@@ -330,6 +331,7 @@ def _migrated(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
+@cache
 def _versions() -> dict[str, str]:
     return {"schema": _SCHEMA, "python": ".".join(platform.python_version_tuple()[:2]), "moto": version("moto")}
 

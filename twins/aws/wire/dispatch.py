@@ -7,7 +7,7 @@ before it carries out anything else (`_agree`).
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -138,12 +138,17 @@ def _members(read: Reading) -> list[Any]:
 class _Dispatcher(DomainDispatcherApplication):
     """Routes by the scope of the signature alone, so that no path leads to moto's own routes."""
 
+    def __init__(self, create_app: Callable[[Any], Any]) -> None:
+        super().__init__(create_app)
+        self._backends: dict[str, Any] = {}
+
     def get_application(self, environ: dict[str, Any]) -> Any:
         host = self.infer_service_region_host(environ, environ["PATH_INFO"])
         with self.lock:
-            backend = self.get_backend_for_host(host)
+            backend = self._backends.get(host) or self.get_backend_for_host(host)
             if backend is None:
                 raise NotImplementedError(host)
+            self._backends[host] = backend  # to find it, moto lists its folders
             if backend not in self.app_instances:
                 self.app_instances[backend] = _with_checked_views(self.create_app(backend))
             return self.app_instances[backend]
