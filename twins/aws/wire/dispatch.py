@@ -140,7 +140,7 @@ class _Dispatcher(DomainDispatcherApplication):
 
     def __init__(self, create_app: Callable[[Any], Any]) -> None:
         super().__init__(create_app)
-        self._backends: dict[str, Any] = {}
+        self._backends: dict[str | None, Any] = {}
 
     def get_application(self, environ: dict[str, Any]) -> Any:
         host = self.infer_service_region_host(environ, environ["PATH_INFO"])
