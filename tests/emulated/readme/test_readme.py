@@ -13,7 +13,7 @@ from tests.support.demo import Demo, changed_recipe, deployed_demo
 README = CHECKOUT / "README.md"
 MARK = "### block"
 SHORT = {
-    "test: 160": "test: 32",
+    "test: 160": "test: 60",
     "max_steps: 300": "max_steps: 2",
     "warmup_steps: 10": "warmup_steps: 1",
     "gain_low: 0.05, copy_gain_low: 0.01": "low: 0.001",
