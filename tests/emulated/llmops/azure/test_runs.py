@@ -96,6 +96,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             yield World(home, made, recipe, dataset, store.put_model(tiny_model(), made.sign))
     finally:
         control.reset(home)
+        control.down(home)
 
 
 @pytest.fixture(scope="module")
