@@ -3,6 +3,7 @@
 python -m bench.dedupe_daft ROWS TARGET
 """
 
+import os
 import sys
 from typing import Any
 
@@ -50,3 +51,4 @@ def _all_but_first(pairs: Any) -> list[int]:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    os._exit(0)  # Daft's threads can crash Python as it ends

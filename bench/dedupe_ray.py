@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import daft
 import numpy as np
 import pyarrow as pa
 import ray
@@ -25,14 +24,12 @@ from preparation.shingles import similarities
 
 class _Rules:
     def __init__(self, recipe: str) -> None:
-        daft.set_runner_native()  # it would take Ray's, from inside of Ray
         data = Recipe.load(Path(recipe)).data
         self.rules, self.bands = RowRules(data), near_duplicates.bands_for(data.prepare.near_duplicates)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         said = [self.rules.examine(line, "") for line in batch["text"].to_pylist()]
-        words = daft.from_pydict({"words": [each.words for each in said]})
-        keys = words.select(near_duplicates.keys_of(daft.col("words"), self.bands).alias("keys")).to_arrow()["keys"]
+        keys = near_duplicates.keys_of(pa.array([each.words for each in said]), self.bands)
         columns = [batch["number"], [each.line for each in said], [each.words for each in said], keys]
         digests = [each.prompt + each.answers for each in said]
         return pa.table([*columns, digests], names=["number", "line", "words", "keys", "digests"])

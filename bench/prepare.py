@@ -3,7 +3,7 @@
 All read the same JSON lines on the same processors, each in a process of its own, from start to written files.
 `bench.dedupe_daft` finds candidates by the same bands, and groups them, but checks no row and no real similarity, and
 splits nothing. `bench.dedupe_ray` applies the same rules, and splits nothing; it runs in this environment, because Ray
-Data needs pandas, which the image has not. The processor time of Ray's own processes is not seen.
+Data needs pandas, which the image has not.
 
 The programs take turns, and the fastest run of each counts, as timeit's documentation advises: slower ones tell what
 else the machine did.
@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -58,7 +57,7 @@ def _measure(folder: Path, count: int, options: argparse.Namespace) -> None:
     collect(recipe.data.sources, folder, folder / "collected", secret=str, say=lambda _: None)
     image = images.find(images.build("preparation", lambda line: print(line, file=sys.stderr)))
     for number in options.processors:
-        runs: dict[str, list[tuple[float, float]]] = {}
+        runs: dict[str, list[float]] = {}
         for turn in range(options.turns):
             made = folder / f"{number}-{turn}"
             ours = (folder / "recipe.json", folder / "collected", made / "ours")
@@ -72,22 +71,20 @@ def _measure(folder: Path, count: int, options: argparse.Namespace) -> None:
         print(json.dumps({"processors": number, "rows": count, **_compared(count, runs)}), flush=True)
 
 
-def _compared(count: int, runs: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, float]:
+def _compared(count: int, runs: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Rows per second of each program's fastest run, and ours to the others'."""
-    seconds, used = ({name: min(run[of] for run in all_) for name, all_ in runs.items()} for of in (0, 1))
+    seconds = {name: min(each) for name, each in runs.items()}
     found: dict[str, float] = {"rows_per_s": round(count / seconds["ours"])}
     for name in sorted(runs.keys() - {"ours"}):
         found[f"{name}_rows_per_s"] = round(count / seconds[name])
         found[f"ratio_to_{name}"] = round(seconds[name] / seconds["ours"], 2)
-        if name != "ray":
-            found[f"ratio_to_{name}_of_processor_time"] = round(used[name] / used["ours"], 2)
     return found
 
 
-def _run(python: Path, processors: int, module: str, *arguments: "str | Path") -> tuple[float, float]:
-    """Seconds, and seconds of processors, of a module on so many processors."""
+def _run(python: Path, processors: int, module: str, *arguments: "str | Path") -> float:
+    """Returns the seconds that a module takes on so many processors."""
     chosen = sorted(os.sched_getaffinity(0))[:processors]
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    start = time.monotonic()
     done = subprocess.run(
         [python, "-m", module, *arguments],
         cwd=_CHECKOUT,
@@ -106,9 +103,7 @@ def _run(python: Path, processors: int, module: str, *arguments: "str | Path") -
     )
     if done.returncode:
         raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.monotonic() - start, used
+    return time.monotonic() - start
 
 
 def _write_rows(path: Path, count: int) -> None:

@@ -6,7 +6,6 @@ Prints a line for each step, then the version's identity; an error as contract.p
 """
 
 import argparse
-import gc
 import os
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from contract.programs import tell_error
 from preparation.examine import load_tokenizer
 from preparation.prepare import prepare
 from preparation.reading import name_of
+from preparation.workers import begin_loading, collect_garbage_rarely
 from training.process import die_with_parent
 
 # No usage data is sent, and nothing draws on the terminal: the caller reads these lines.
@@ -28,8 +28,6 @@ _ENVIRONMENT = {
     "DAFT_PROGRESS_BAR": "0",
     "TOKENIZERS_PARALLELISM": "false",
 }
-_COLLECT_AFTER = (100_000, 50, 100)
-"""Python's thresholds to look for cycles: what is kept of each row has none, and is gone through again every time."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,7 +47,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ray", default="", metavar="ADDRESS", help="a Ray cluster; else this machine")
     options = parser.parse_args(arguments)
     die_with_parent()
-    gc.set_threshold(*_COLLECT_AFTER)
     os.environ |= _ENVIRONMENT
     lines = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is no step
@@ -63,6 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _prepare(options: argparse.Namespace, say: Callable[[str], None]) -> str:
+    collect_garbage_rarely()
+    if options.workers > 1 and not options.ray:
+        begin_loading()
     from preparation.daft_engine import OnDaft, start
 
     recipe = Recipe.load(options.recipe)
@@ -81,6 +81,7 @@ def _prepare(options: argparse.Namespace, say: Callable[[str], None]) -> str:
         lambda file: name_of(file, options.root),
         work=options.work,
         workers=options.workers,
+        ray=bool(options.ray),
         tokenizer=tokenizer,
         ner=options.ner,
         say=say,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from contract.documents.collected import CollectedFile
 from contract.documents.recipe_data import Data
 from preparation.examine import Examined, RowRules
-from preparation.reading import NumberedRow, read_sources
+from preparation.reading import read_sources
 
 _ROWS_TOGETHER = 8192
 
@@ -56,17 +56,12 @@ class InProcess:
 
     def examined(self) -> Iterator[ExaminedRows]:
         rules = RowRules(self._data)
-        some: list[tuple[NumberedRow, Examined]] = []
-        for row in read_sources(self._data, self._collected, self._shown):
-            said = rules.fault(row.fault) if row.fault else rules.examine(row.line, row.where)
-            if said.line:
-                self._lines.append((row.number, said.line))
-            some.append((row, said))
-            if said.fault or len(some) == _ROWS_TOGETHER:  # a fault is told before anything later is read
-                yield _in_columns(some)
-                some = []
-        if some:
-            yield _in_columns(some)
+        for rows in read_sources(self._data, self._collected, self._shown, _ROWS_TOGETHER):
+            said = rules.examine_all(rows.lines, rows.places, rows.faults)
+            numbers = list(range(rows.first, rows.first + len(said)))
+            self._lines += [(number, each.line) for number, each in zip(numbers, said, strict=True) if each.line]
+            columns = dict(zip(Examined._fields, map(list, zip(*said, strict=True)), strict=True))
+            yield ExaminedRows(numbers, rows.sources, rows.places, columns)
 
     def near_duplicates(self, left_out: Sequence[int]) -> dict[int, int]:
         raise NotImplementedError
@@ -80,11 +75,3 @@ class InProcess:
         for start in range(0, len(self._lines), _ROWS_TOGETHER):
             numbers, lines = zip(*self._lines[start : start + _ROWS_TOGETHER], strict=True)
             yield pa.array(numbers, pa.int64()), pa.array(lines, pa.large_string())
-
-
-def _in_columns(some: list[tuple[NumberedRow, Examined]]) -> ExaminedRows:
-    rows, said = zip(*some, strict=True)
-    numbers, sources, places = ([row[at] for row in rows] for at in range(3))
-    return ExaminedRows(
-        numbers, sources, places, dict(zip(Examined._fields, map(list, zip(*said, strict=True)), strict=True))
-    )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,6 +90,13 @@ class RowRules:
         if tokenizer:
             self._tokenizer = load_tokenizer(tokenizer)
         self._compares = bool(wanted.near_duplicates or wanted.overlap_words)
+
+    def examine_all(
+        self, lines: Iterable[str], places: Iterable[str], faults: Iterable[DataError | None]
+    ) -> list[Examined]:
+        """Applies the rules to rows: their JSON, their locations, and why they can't be read, if they can't."""
+        rows = zip(lines, places, faults, strict=True)
+        return [self.fault(fault) if fault else self.examine(line, where) for line, where, fault in rows]
 
     def examine(self, line: str, where: str) -> Examined:
         """Applies the rules to a row's JSON."""

@@ -21,30 +21,25 @@ def bands_for(threshold: float) -> int:
 
 
 def keys_of(words: Any, bands: int) -> Any:
-    """Returns a Daft expression: a row's key in each band, a list of 64-bit numbers; null for a row without words.
+    """Returns each text's key in each band: a pyarrow array of lists of 64-bit numbers, null for a text without words.
 
     Args:
-        words: an expression: a text's words, a space between them.
+        words: a pyarrow array of texts: their words, a space between them.
         bands: as `bands_for` gives it.
     """
     import daft
     import numpy as np
     import pyarrow as pa
-    from daft import DataType
-    from daft.functions import when
+    import pyarrow.compute
 
+    pc: Any = pyarrow.compute  # whose functions pyright does not see
     numbers = _HASHES // bands // 2  # two hashes of 32 bits are one number
     powers = np.array([pow(0x9E3779B97F4A7C15, 1 + power, 1 << 64) for power in range(numbers)], dtype=np.uint64)
-
-    @daft.func.batch(return_dtype=DataType.list(DataType.uint64()))
-    def keys(signatures: Any) -> Any:
-        values = np.ascontiguousarray(signatures.to_arrow().flatten().to_numpy(), dtype=np.uint32)
-        hashed = values.view(np.uint64).reshape(-1, bands, numbers) @ powers
-        offsets = pa.array(np.arange(0, hashed.size + 1, bands, dtype=np.int64))
-        return pa.LargeListArray.from_arrays(offsets, pa.array(hashed.reshape(-1)))
-
-    found = keys(words.minhash(num_hashes=_HASHES, ngram_size=_SHINGLE))
-    return when(words != "", found).otherwise(None)
+    signatures = daft.Series.from_arrow(words).minhash(num_hashes=_HASHES, ngram_size=_SHINGLE)
+    values = np.ascontiguousarray(signatures.to_arrow().flatten().to_numpy(), dtype=np.uint32)
+    keys = values.view(np.uint64).reshape(-1, bands, numbers) @ powers
+    offsets = pa.array(np.arange(0, keys.size + 1, bands, dtype=np.int64))
+    return pa.LargeListArray.from_arrays(offsets, pa.array(keys.reshape(-1)), mask=pc.equal(words, ""))
 
 
 def write(examined: Path, left_out: Sequence[int], threshold: float, folder: Path, say: Callable[[str], None]) -> None:
@@ -120,11 +115,11 @@ def _read_keys(examined: Path, left_out: Sequence[int]) -> tuple[Any, Any]:
     import numpy as np
     from pyarrow import dataset
 
-    table = dataset.dataset(examined, format="parquet").to_table(["number", "keys"]).drop_null()
+    files = [str(path) for path in sorted(examined.iterdir())]  # which are in the rows' order
+    table = dataset.dataset(files, format="parquet").to_table(["number", "keys"]).drop_null()
     numbers, keys = table["number"].to_numpy(), table["keys"].combine_chunks().flatten().to_numpy()
-    chosen = np.argsort(numbers)
-    chosen = chosen[~np.isin(numbers[chosen], np.array(left_out, dtype=np.int64))]
-    return numbers[chosen], keys.reshape(len(numbers), -1)[chosen] if len(chosen) else np.empty((0, 1), dtype=np.uint64)
+    chosen = np.isin(numbers, np.array(left_out, dtype=np.int64), invert=True)
+    return numbers[chosen], keys.reshape(len(numbers), -1)[chosen] if len(keys) else np.empty((0, 1), dtype=np.uint64)
 
 
 def _similar(pairs: Any, examined: Path, threshold: float) -> Any:

@@ -2,38 +2,38 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from contract.documents.collected import RECEIPTS, CollectedFile, read_receipts, source_folder
 from contract.documents.dataset import SourceEntry
 from contract.documents.recipe_data import Data
-from contract.errors import DataError, IntegrityError
+from contract.errors import DataError, IntegrityError, KitError
 from contract.integrity.digest import sha256_bytes, sha256_file
 from preparation.readers.formats import LINES, reader_of
 from preparation.readers.reader import DataFile, read_file
 from preparation.readers.texts import read_lines
 
 _SHOWN_FAULTS = 5
+_CHARACTERS_TOGETHER = 16 << 20
 
 
-class NumberedRow(NamedTuple):
-    """A row as its file has it.
+class ReadRows(NamedTuple):
+    """Consecutive rows as their files have them, in columns.
 
     Attributes:
-        number: its index among all rows of the recipe, from 0.
-        source: its source's index in the recipe.
-        where: file and line, for errors.
-        line: its JSON, which may still be invalid.
-        fault: why it can't be read.
+        first: the first one's index among all rows of the recipe, from 0.
+        sources: each row's source's index in the recipe.
+        places: each row's file and line, for errors.
+        lines: each row's JSON, which may still be invalid.
+        faults: why a row can't be read; None if it can.
     """
 
-    number: int
-    source: int
-    where: str
-    line: str
-    fault: DataError | None
+    first: int
+    sources: list[int]
+    places: list[str]
+    lines: list[str]
+    faults: list[DataError | None]
 
 
 def files_of(data: Data, collected: Path) -> list[list[CollectedFile]]:
@@ -42,18 +42,43 @@ def files_of(data: Data, collected: Path) -> list[list[CollectedFile]]:
     return [[file for file in receipts if file.path.startswith(f"{source_folder(s)}/")] for s in data.sources]
 
 
-def read_sources(data: Data, collected: Path, shown: Callable[[CollectedFile], str]) -> Iterator[NumberedRow]:
+def read_sources(
+    data: Data, collected: Path, shown: Callable[[CollectedFile], str], together: int
+) -> Iterator[ReadRows]:
     """Reads all rows, in the order of sources, files and lines.
 
     Args:
         collected: the folder filled by `llmops data collect`.
         shown: returns the name of a collected file in locations of rows.
+        together: rows that are yielded at once; fewer at the end, and where they have 16 Mi characters.
 
     Raises:
-        DataError: a file that can't be read at all.
-        IntegrityError: a file was changed since it was collected.
+        DataError: a file that can't be read at all; after the rows before it.
+        IntegrityError: a file was changed since it was collected; likewise.
     """
-    numbers = count()
+    some, size, failed = ReadRows(0, [], [], [], []), 0, None
+    try:
+        for index, place, line, fault in _rows(data, collected, shown):
+            some.sources.append(index)
+            some.places.append(place)
+            some.lines.append(line)
+            some.faults.append(fault)
+            size += len(line)
+            if len(some.lines) == together or size >= _CHARACTERS_TOGETHER:
+                yield some
+                some, size = ReadRows(some.first + len(some.lines), [], [], [], []), 0
+    except KitError as e:
+        failed = e
+    if some.lines:
+        yield some
+    if failed:
+        raise failed
+
+
+def _rows(
+    data: Data, collected: Path, shown: Callable[[CollectedFile], str]
+) -> Iterator[tuple[int, str, str, DataError | None]]:
+    """Yields each row: its source's index, location, JSON line, and why it can't be used."""
     for index, (source, files) in enumerate(zip(data.sources, files_of(data, collected), strict=True)):
         for file in files:
             path = collected / file.path
@@ -61,7 +86,7 @@ def read_sources(data: Data, collected: Path, shown: Callable[[CollectedFile], s
                 raise IntegrityError("was changed since it was collected", where=str(path), fix="repeat the command")
             data_file = DataFile(path, shown(file), languages=tuple(source.languages), form=source.format)
             for where, line, fault in _read_lines(data_file):
-                yield NumberedRow(next(numbers), index, where, line, fault)
+                yield index, where, line, fault
 
 
 def name_of(file: CollectedFile, recipe_folder: Path) -> str:

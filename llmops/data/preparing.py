@@ -1,7 +1,8 @@
 """Preparing in the image `preparation`: a process of its own, whose libraries the command line does not need."""
 
+import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from contract.documents.recipe import Recipe
 from contract.integrity.digest import sha256_file
 from contract.layout import MANIFEST
 from llmops.images.image_program import run_in_image
+
+_RAY_CREDENTIALS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,19 @@ def prepare_in_image(
             *(("--ray", workers.ray) if workers.ray else ()),
             work=root,
             say=say,
+            extra=ray_credentials(os.environ, Path.home()) if workers.ray else None,
             what="preparing ended",
             fix="repeat the command: it goes on after the last stage",
         )
     return sha256_file(target / MANIFEST)
+
+
+def ray_credentials(environ: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Returns the environment variables by which Ray shows its token to a cluster, from the caller's or from the file
+    where `ray get-auth-token` writes it (https://docs.ray.io/en/latest/ray-security/token-auth.html).
+    """
+    given = {name: environ[name] for name in _RAY_CREDENTIALS if name in environ}
+    token = home / ".ray" / "auth_token"
+    if not given and token.is_file():
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    return given

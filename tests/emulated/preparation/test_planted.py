@@ -1,6 +1,7 @@
 """`python -m preparation` on a corpus with planted faults: what it finds, on any number of workers, killed or not."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from tests.support.runs.planted import SECRET_LEFT, Corpus
 from training.data.lines import read_lines
 
 THRESHOLD = 0.7
+RAY_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef0123456789abcdef"}
 
 REDACTED_CALL = {
     "messages": [
@@ -75,6 +77,7 @@ def start(home: Path, target: str, workers: int, recipe: str = "light", **extra:
     return subprocess.Popen(
         [sys.executable, "-m", "preparation", home / f"{recipe}.json", home / "collected", home / target, *options],
         cwd=CHECKOUT,
+        env={**os.environ, **RAY_TOKEN},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -136,7 +139,9 @@ def test_what_is_redacted_stays_a_row(prepared: Path) -> None:
     assert SECRET_LEFT not in (folder / "manifest.json").read_text()
 
 
-def test_any_number_of_workers_gives_the_same_version_killed_or_not(home: Path) -> None:
+def test_any_number_of_workers_gives_the_same_version_killed_or_not(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     killed = start(home, "two", 2)
     assert killed.stdout
     for line in killed.stdout:
@@ -149,23 +154,62 @@ def test_any_number_of_workers_gives_the_same_version_killed_or_not(home: Path) 
     two, said = finish(start(home, "two", 2))
     assert {"read: kept from before", "examined: kept from before"} <= set(said)
     assert "near-duplicates: kept from before" not in said
-    assert {finish(start(home, str(count), count))[0] for count in (1, 4)} == {two}
+    assert finish(start(home, "1", 1))[0] == two
+    monkeypatch.setenv("TMPDIR", str(long_folder(home)))  # where a server's socket finds no place
+    assert finish(start(home, "4", 4))[0] == two
+
+
+def long_folder(home: Path) -> Path:
+    folder = home / ("x" * 100)
+    folder.mkdir()
+    return folder
+
+
+def test_nothing_is_left_running_where_it_is_killed_while_rows_are_examined(home: Path) -> None:
+    killed = start(home, "left", 2)
+    started = processes_of(killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive
+
+
+def test_a_worker_that_is_killed_is_told(home: Path) -> None:
+    process = start(home, "broken", 2)
+    processes_of(process)[-1].kill()
+    told = json.loads(process.communicate()[1].splitlines()[-1])
+    assert process.returncode == 1
+    assert "was killed" in told["what"]
+    assert "--workers" in told["fix"]
+
+
+def processes_of(preparation: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """The processes of a preparation by two workers that has begun to examine rows, the workers last."""
+    assert preparation.stdout
+    assert any("examine: by 2 processes" in line for line in preparation.stdout)
+    while True:
+        started = psutil.Process(preparation.pid).children(recursive=True)
+        if len(started) == len(["tracker of resources", "server", "worker", "worker"]):
+            return started
 
 
 @pytest.mark.long
 def test_a_ray_cluster_gives_the_same_version(home: Path) -> None:
     here, _ = finish(start(home, "here", 2))
+    host = "127.0.0.2"  # for 127.0.0.1, Ray takes the address of a network interface
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((host, 0))
         port = free.getsockname()[1]
     ray = str(Path(sys.executable).with_name("ray"))
-    options = (f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false")
+    options = (f"--port={port}", f"--node-ip-address={host}", "--num-cpus=2", "--include-dashboard=false")
     command = [ray, "start", "--head", "--block", "--disable-usage-stats", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as head:
+    with subprocess.Popen(
+        command, env={**os.environ, **RAY_TOKEN}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as head:
         assert head.stdout
         try:
             assert any("Ray runtime started" in line for line in head.stdout)
-            there, _ = finish(start(home, "there", 2, ray=f"127.0.0.1:{port}"))
+            there, _ = finish(start(home, "there", 2, ray=f"{host}:{port}"))
         finally:
             for process in (*psutil.Process(head.pid).children(recursive=True), head):
                 process.kill()
