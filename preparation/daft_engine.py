@@ -116,11 +116,11 @@ class OnDaft:
     def _examine(self, read: Path, folder: Path) -> None:
         self._say(f"examine: by {self._workers} processes")
         task = Task(self._data.model_dump_json(), self._tokenizer, self._ner, folder)
-        rows = 0
-        for count in examine_files(task, sorted(read.iterdir()), self._workers, self._ray):
+        files, rows = sorted(read.iterdir()), 0
+        for done, count in enumerate(examine_files(task, files, self._workers, self._ray), start=1):
             rows += count
             if self._say_now():
-                self._say(f"examined: {rows} rows")
+                self._say(f"examined: {rows} rows, {100 * done // len(files)} %")
 
     def _say_now(self) -> bool:
         """Returns whether nothing has been said of a stage's progress for a while."""
