@@ -106,10 +106,11 @@ def test_sigterm_with_50_streams_completes_or_tells_each(serve: Callable[..., Se
 
     with ThreadPoolExecutor(50) as pool:
         asked = [pool.submit(ends, 40 if i % 2 else 1900) for i in range(50)]
-        until(lambda: server.metric("llmops_running") == 50 or any(a.done() for a in asked))
+        # A busy machine would not end a short one in the time to drain.
+        until(lambda: any(a.done() for a in asked))
         server.process.send_signal(signal.SIGTERM)
         last = [a.result() for a in asked]
     told = [end for end in last if end != "[DONE]"]
     assert all("the server stops" in end["error"]["message"] for end in told)
-    assert len(told) < 50
+    assert 0 < len(told) < 50
     assert server.process.wait(120) == 0
