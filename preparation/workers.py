@@ -29,7 +29,7 @@ _LONGEST_FOLDER = 104 - len("/pymp-12345678/listener-12345678") - 1  # macOS's l
 
 
 class Task(NamedTuple):
-    """What a worker needs to know.
+    """What a worker is started with, whichever files it gets.
 
     Attributes:
         data: the recipe's `data`, as JSON.
@@ -75,7 +75,7 @@ def examine_files(task: Task, files: Sequence[Path], workers: int, ray: bool) ->
         ray: they are those of the Ray cluster that is connected, which sees the files.
 
     Raises:
-        KitError: a worker was killed.
+        KitError: a worker of this machine was killed.
     """
     if ray:
         from ray.util.multiprocessing import Pool
@@ -168,14 +168,12 @@ def _fault(text: str) -> DataError:
 
 
 def _write(columns: dict[str, Any], path: Path) -> None:
-    """Writes a stage's file, which appears as a whole: on Ray, what failed is done again."""
+    """Writes a stage's file, which is read whole, by place: dictionaries and statistics would only take time."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     table = pa.table(columns)
-    parquet.write_table(table, partial, compression=_COMPRESSION, use_dictionary=False, write_statistics=False)
-    partial.rename(path)
+    parquet.write_table(table, path, compression=_COMPRESSION, use_dictionary=False, write_statistics=False)
 
 
 def _to_arrow(said: Sequence[Examined]) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from contract.integrity.digest import sha256_file
 from contract.layout import MANIFEST
 from llmops.images.image_program import run_in_image
 
-_RAY_CREDENTIALS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+_RAY_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Where rows are processed; the dataset version is the same everywhere.
+    """Says by how many processes rows are processed, and where; neither changes the dataset version.
 
     Attributes:
         count: number of processes; 0: one for each processor.
@@ -83,11 +83,12 @@ def prepare_in_image(
 
 
 def ray_credentials(environ: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Returns the environment variables by which Ray shows its token to a cluster, from the caller's or from the file
-    where `ray get-auth-token` writes it (https://docs.ray.io/en/latest/ray-security/token-auth.html).
+    """Returns the environment variables by which Ray shows its token to a cluster: the caller's, and without a token
+    among them the file where `ray get-auth-token` writes it. Unless the caller says otherwise, a token is shown
+    (https://docs.ray.io/en/latest/ray-security/token-auth.html).
     """
-    given = {name: environ[name] for name in _RAY_CREDENTIALS if name in environ}
+    found = {name: environ[name] for name in ("RAY_AUTH_MODE", *_RAY_TOKENS) if name in environ}
     token = home / ".ray" / "auth_token"
-    if not given and token.is_file():
-        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    return given
+    if token.is_file() and not found.keys() & set(_RAY_TOKENS):
+        found["RAY_AUTH_TOKEN_PATH"] = str(token)
+    return {"RAY_AUTH_MODE": "token", **found} if found else {}

@@ -187,10 +187,11 @@ def processes_of(preparation: "subprocess.Popen[str]") -> list[psutil.Process]:
     """The processes of a preparation by two workers that has begun to examine rows, the workers last."""
     assert preparation.stdout
     assert any("examine: by 2 processes" in line for line in preparation.stdout)
-    while True:
+    started: list[psutil.Process] = []
+    while len(started) < len(["tracker of resources", "server", "worker", "worker"]):
+        assert preparation.poll() is None, "it ended before"
         started = psutil.Process(preparation.pid).children(recursive=True)
-        if len(started) == len(["tracker of resources", "server", "worker", "worker"]):
-            return started
+    return started
 
 
 @pytest.mark.long
