@@ -1,7 +1,9 @@
 """Reads a GGUF file into a transformers model and a tokenizer, without code or network."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ _STRING_ARRAYS = ("tokenizer.ggml.tokens", "tokenizer.ggml.merges")
 
 
 def read_fields(path: Path) -> dict[str, Any]:
-    """Reads what a GGUF file says of its model, tokenizer and licence (`general.license`): names to values.
+    """Reads what a GGUF file says of its model, tokenizer and licence (`general.license`): names to values. Of arrays
+    of texts only the tokens and merges are read; others come as their lengths.
 
     Raises:
         KitError: it is not a GGUF file.
@@ -42,9 +45,10 @@ def _model(path: Path, tokenizer: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True, output_loading_info=True
-        )
+        with _computed_once("GGUFReader", "get_tensor_name_map"):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            )
     except ValueError as e:
         raise KitError(
             f"its architecture can't be read from GGUF: {e}",
@@ -66,6 +70,23 @@ def _model(path: Path, tokenizer: Any) -> Any:
     fresh.load_state_dict(read.state_dict())
     fresh.tie_weights()
     return fresh.eval()
+
+
+@contextmanager
+def _computed_once(*names: str) -> Iterator[None]:
+    """Keeps what functions of the gguf library return: transformers parses a file twice, for configuration and weights,
+    and has the names of tensors put together for each module of the model. That would be half of an import.
+    """
+    import gguf
+
+    before = {name: getattr(gguf, name) for name in names}
+    for name, function in before.items():
+        setattr(gguf, name, cache(function))
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(gguf, name, function)
 
 
 def _tokenizer(fields: Mapping[str, Any], path: Path) -> Any:

@@ -54,7 +54,7 @@ class AwsControl(common.Control[AwsTwinInfo]):
 
     def forget(self, home: Path) -> None:
         """Deletes the account's state and the objects of S3."""
-        (home / "state.pickle").unlink(missing_ok=True)
+        super().forget(home)
         for body in (home / "objects").glob("*"):
             body.unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from contract.integrity import object_keys as keys
 from twins.aws.judges.account import JudgedAccount
-from twins.aws.persistence import BODIES, ObjectBody
+from twins.aws.object_bodies import BODIES, ObjectBody
 from twins.aws.twin import AccountTwin
 from twins.aws.wire.calls import ApiCall, AwsApiError
 

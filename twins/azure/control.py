@@ -8,7 +8,6 @@ from pathlib import Path
 from contract.twins import METADATA_VARIABLE
 from twins.azure.blobs.azurite import AZURITE
 from twins.azure.entra import certificates, identity_endpoints, principals
-from twins.azure.persistence import STATE_FILE
 from twins.core import control as common
 from twins.core import node_programs, root
 
@@ -66,10 +65,6 @@ class AzureControl(common.Control[AzureTwinInfo]):
     def install(self, judge: str, say: Callable[[str], None]) -> None:
         """Installs Azurite, the emulator of blobs, in its pinned version unless it is there."""
         node_programs.install(AZURITE, say=say)
-
-    def forget(self, home: Path) -> None:
-        """Deletes the subscription's state."""
-        (home / STATE_FILE).unlink(missing_ok=True)
 
     def trust(self, home: Path) -> ssl.SSLContext:
         """Returns a TLS context that trusts the twin's certificate authority only."""

@@ -10,10 +10,10 @@ from typing import Any
 
 from werkzeug.serving import BaseWSGIServer, make_server
 
+from hosting.files import write_atomic
 from hosting.ports import choose_port, is_free
 from twins.azure.entra import certificates
 from twins.core.handler import Handler
-from twins.core.persistence import replace_file
 
 BIND = "127.0.0.1"
 PORTS_FILE = "ports.json"
@@ -64,7 +64,7 @@ class Listeners:
         if kept:
             log.warning("port %s of %s is taken: it gets another", kept, name)
         self._ports[name] = choose_port(BIND, avoid=list(self._ports.values()))
-        replace_file(self._file, json.dumps(self._ports, indent=2).encode())
+        write_atomic(self._file, json.dumps(self._ports, indent=2).encode())
         return self._ports[name]
 
     def _listen(self, name: str, port: int, tls: bool) -> BaseWSGIServer:

@@ -30,6 +30,7 @@ from hosting.ports import choose_port, holder, is_free
 from twins.core import root
 from twins.core.fleet.fleet import end_containers
 from twins.core.process import INFO_FILE
+from twins.core.state_log import drop_state
 from twins.core.twin import TwinSettings
 
 LOG_FILE = "twin.log"
@@ -91,9 +92,9 @@ class Control(ABC, Generic[Info]):
     def install(self, judge: str, say: Callable[[str], None]) -> None:
         """Installs programs that the twin needs, in the user's own environment: npm may have to fetch them first."""
 
-    @abstractmethod
     def forget(self, home: Path) -> None:
         """Deletes the state of a twin that is not running."""
+        drop_state(home)
 
     @abstractmethod
     def variables(self, home: Path, running: Info) -> Mapping[str, str | None]:

@@ -1,15 +1,16 @@
-"""Saves a twin's state as a whole soon after each change, high-churn state less often; keeps a snapshot of it."""
+"""Saves a twin's state soon after each change, high-churn state less often; keeps a snapshot of it."""
 
 import logging
-import os
 import shutil
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from contract.errors import KitError
+from twins.core.state_log import STATE_FILE, StateLog
 from twins.core.twin import BaseTwin
 
 DEBOUNCE_SECONDS = 0.2
@@ -23,14 +24,21 @@ log = logging.getLogger("twins")
 class Keeper(ABC):
     """Saves the state of a twin soon after each change, and loads it.
 
-    `files` are the names of the state's files in the twin's folder. A folder among them stands for its files, which
-    never change once written.
+    `folders` are the names of those in the twin's folder that belong to the state; their files never change once
+    written.
     """
 
-    files: ClassVar[tuple[str, ...]]
+    folders: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, twin: BaseTwin) -> None:
+    def __init__(self, twin: BaseTwin, writer: Mapping[str, str], reset: str) -> None:
+        """Makes the thread that saves; `start` starts it.
+
+        Args:
+            writer: what a state's content depends on (see StateLog).
+            reset: the command that drops the state, without the twin's folder.
+        """
         self._base = twin
+        self._log = StateLog(twin.home, writer, f"{reset} --home {twin.home}")
         self._saving = threading.Lock()  # taken before the twin's
         twin.snapshot, twin.restore = self.snapshot, self.restore
         self._ended = threading.Event()
@@ -45,17 +53,36 @@ class Keeper(ABC):
         written = not (self._base.dirty.is_set() or self._writing)
         return {"written": written and not self._failure, "not_kept": self._failure}
 
-    @abstractmethod
     def load(self) -> bool:
         """Loads the state from the folder; False if there is none.
 
         Raises:
             KitError: another version of the kit or of its libraries wrote it, or it is damaged.
         """
+        parts = self._log.read()
+        if parts is None:
+            return False
+        self._take(parts)
+        return True
+
+    def save(self) -> None:
+        """Saves now what has changed since the last save."""
+        with self._base.lock:
+            self._seen()
+            copies = self._copied()
+        self._log.write(self._encoded(copies))
 
     @abstractmethod
-    def save(self) -> None:
-        """Saves the state now, unless it is unchanged since the last save."""
+    def _copied(self) -> dict[str, bytes]:
+        """Returns a copy of each part of the state, by name; the lock is held."""
+
+    def _encoded(self, copies: dict[str, bytes]) -> Mapping[str, bytes]:
+        """Returns copies as the file has them; the lock is not held."""
+        return copies
+
+    @abstractmethod
+    def _take(self, parts: Mapping[str, bytes]) -> None:
+        """Makes the file's parts the state."""
 
     def start(self) -> None:
         self._thread.start()
@@ -72,7 +99,7 @@ class Keeper(ABC):
         with self._saving, self._base.lock:
             self.save()
             shutil.rmtree(self._base.home / SNAPSHOT, ignore_errors=True)
-            _link(self._base.home, self._base.home / SNAPSHOT, self.files)
+            _link(self._base.home, self._base.home / SNAPSHOT, (STATE_FILE, *self.folders))
 
     def restore(self) -> None:
         """Restores the snapshot.
@@ -84,7 +111,7 @@ class Keeper(ABC):
         if not kept.exists():
             raise KitError("this twin has no snapshot", where=str(self._base.home), fix="take one first")
         with self._saving, self._base.lock:
-            _link(kept, self._base.home, self.files)
+            _link(kept, self._base.home, (STATE_FILE, *self.folders))
             self._base.take_over(self.load)
 
     def _seen(self) -> None:
@@ -120,7 +147,7 @@ def rest(took: float) -> float:
 
 
 def _link(source: Path, target: Path, names: tuple[str, ...]) -> None:
-    """Hard-links files into another folder. That is safe because files are never written to, only replaced."""
+    """Hard-links files into another folder. That is safe because files with several links are never written to."""
     target.mkdir(mode=0o700, exist_ok=True)
     for name in names:
         if (source / name).is_dir():
@@ -130,13 +157,3 @@ def _link(source: Path, target: Path, names: tuple[str, ...]) -> None:
             linked.unlink(missing_ok=True)
             linked.hardlink_to(source / name)
             linked.replace(target / name)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Replaces a file atomically; only its owner can read it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as f:
-        f.write(content)
-        f.flush()
-        os.fsync(f.fileno())
-    temporary.replace(path)

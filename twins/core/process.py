@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from contract.core_dumps import no_core_files
+from hosting.files import write_atomic
 from twins.core import plugin
 from twins.core.child import die_with_parent
-from twins.core.persistence import replace_file
 from twins.core.stopping import StopSignal
 from twins.core.twin import BaseTwin
 
@@ -106,7 +106,7 @@ class Process:
     def _write(self) -> dict[str, Any]:
         """Writes twin.json, and returns its content, which may be outdated once it is written."""
         described = self.described()
-        replace_file(self._twin.home / INFO_FILE, json.dumps(described, indent=2).encode() + b"\n")
+        write_atomic(self._twin.home / INFO_FILE, json.dumps(described, indent=2).encode() + b"\n")
         return described
 
     def _start_provider(self) -> None:

@@ -48,7 +48,7 @@ class Aws(Cloud):
     holds_secrets = (
         Accepted("twin/root.secret", "the twin's root secret, of mode 0600"),
         Accepted("twin/registry/secret", "the secret of the twin's registry, of mode 0600"),
-        Accepted("twin/state.pickle", "the twin's own memory: it is the account, which knows its users' secrets"),
+        Accepted("twin/state.log", "the twin's own memory: it is the account, which knows its users' secrets"),
     )
     rolled_back_by = "-quality"
 

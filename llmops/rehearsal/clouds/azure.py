@@ -60,7 +60,7 @@ class Azure(Cloud):
         Accepted("twin/tls/*", "the keys of the twin's certificates"),
         Accepted("twin/tokens.pem", "the key of the tokens that the twin issues"),
         Accepted("twin/blobs/data/__azurite_db_*", "the memory of the storage: where blobs were copied from, signed"),
-        Accepted("twin/state.json", "the twin's own memory: it is the tenant, which knows its principals' secrets"),
+        Accepted("twin/state.log", "the twin's own memory: it is the tenant, which knows its principals' secrets"),
         Accepted("twin/*.token", "the token of a GitHub workflow, which azure-native reads from a file of mode 0600"),
         Accepted("process *: IDENTITY_HEADER", "Azure tells containers of their identity so; it opens that one alone"),
         Accepted("process *: MSI_SECRET", "the same, by its older name"),

@@ -11,7 +11,7 @@ from moto.core.request import Request
 from werkzeug.wrappers import Response
 
 from twins.aws import faults, inventory
-from twins.aws.persistence import backends_in_use
+from twins.aws.pickles import backends_in_use
 from twins.aws.twin import AccountTwin
 from twins.aws.wire import answering, reading, validation
 from twins.aws.wire.authentication import UNSIGNED, RequestSigner, caller_of, guessed

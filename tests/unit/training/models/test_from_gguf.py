@@ -3,10 +3,11 @@
 import struct
 from pathlib import Path
 
+import gguf
 import pytest
 
 from contract.errors import KitError
-from training.models.from_gguf import read_fields, read_gguf
+from training.models.from_gguf import _computed_once, read_fields, read_gguf
 
 _STRING, _ARRAY, _U32 = 8, 9, 4
 
@@ -15,7 +16,7 @@ def text(value: str) -> bytes:
     return struct.pack("<Q", len(value)) + value.encode()
 
 
-def gguf(*fields: bytes, version: int = 3) -> bytes:
+def file(*fields: bytes, version: int = 3) -> bytes:
     """A file with one tensor, up to its data: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md."""
     tensor = text("output.weight") + struct.pack("<IQIQ", 1, 32, 0, 0)
     return b"GGUF" + struct.pack("<IQQ", version, 1, len(fields)) + b"".join(fields) + tensor
@@ -28,7 +29,7 @@ TOKENS = text("tokenizer.ggml.tokens") + struct.pack("<IIQ", _ARRAY, _STRING, 2)
 
 def test_fields_are_read_with_a_tokenizers_tokens(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
-    path.write_bytes(gguf(ARCHITECTURE, LICENCE, TOKENS))
+    path.write_bytes(file(ARCHITECTURE, LICENCE, TOKENS))
     assert read_fields(path) == {
         "general.architecture": "llama", "general.license": "apache-2.0", "tokenizer.ggml.tokens": ["a", "b"]
     }  # fmt: skip
@@ -39,14 +40,14 @@ def test_fields_are_read_with_a_tokenizers_tokens(tmp_path: Path) -> None:
     [
         b"",
         b"PK\x03\x04 something else",
-        gguf(ARCHITECTURE, version=99),
-        gguf(LICENCE),
-        gguf(ARCHITECTURE, LICENCE)[:-5],
-        gguf(ARCHITECTURE, TOKENS)[:-1],
-        gguf(ARCHITECTURE, text("many") + struct.pack("<IIQ", _ARRAY, _U32, 2**62)),
-        gguf(ARCHITECTURE, text("many") + struct.pack("<IIQ", _ARRAY, _STRING, 2**62)),
-        gguf(ARCHITECTURE, text("long") + struct.pack("<IQ", _STRING, 2**63)),
-        gguf(ARCHITECTURE, text("other") + struct.pack("<I", 77)),
+        file(ARCHITECTURE, version=99),
+        file(LICENCE),
+        file(ARCHITECTURE, LICENCE)[:-5],
+        file(ARCHITECTURE, TOKENS)[:-1],
+        file(ARCHITECTURE, text("many") + struct.pack("<IIQ", _ARRAY, _U32, 2**62)),
+        file(ARCHITECTURE, text("many") + struct.pack("<IIQ", _ARRAY, _STRING, 2**62)),
+        file(ARCHITECTURE, text("long") + struct.pack("<IQ", _STRING, 2**63)),
+        file(ARCHITECTURE, text("other") + struct.pack("<I", 77)),
     ],
 )
 def test_what_is_no_gguf_file_is_refused(tmp_path: Path, content: bytes) -> None:
@@ -59,6 +60,15 @@ def test_what_is_no_gguf_file_is_refused(tmp_path: Path, content: bytes) -> None
 
 def test_another_tokenizer_is_refused_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
-    path.write_bytes(gguf(ARCHITECTURE, text("tokenizer.ggml.model") + struct.pack("<I", _STRING) + text("llama")))
+    path.write_bytes(file(ARCHITECTURE, text("tokenizer.ggml.model") + struct.pack("<I", _STRING) + text("llama")))
     with pytest.raises(KitError, match=r"its tokenizer \(llama, None\) can't be rebuilt"):
         read_gguf(path, read_fields(path))
+
+
+def test_the_librarys_functions_compute_once_and_are_as_before_afterwards() -> None:
+    function = gguf.get_tensor_name_map
+    with _computed_once("get_tensor_name_map"):
+        first, second = (gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 2) for _ in range(2))
+        assert first is second
+        assert first is not gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 3)
+    assert gguf.get_tensor_name_map is function

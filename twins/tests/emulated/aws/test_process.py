@@ -15,6 +15,7 @@ import pytest
 from contract.errors import KitError
 from tests.support.servers.serving import until
 from twins.aws import control
+from twins.core.state_log import STATE_FILE
 from twins.tests.support.aws import RunningTwin
 
 
@@ -92,7 +93,7 @@ def test_down_leaves_the_whole_state_to_its_owner_alone_and_no_process(start: Ca
     assert [p.name for p in open_to_others if p.parent != twin.home / "state"] == []
     bodies = [body.read_bytes() for body in (twin.home / "objects").iterdir()]
     assert sorted(bodies) == sorted([b"b" * 100, *before["bodies"]])  # none of the deleted object
-    (twin.home / ".state.pickle.tmp").write_bytes(b"half")
+    (twin.home / f".{STATE_FILE}.1.tmp").write_bytes(b"half")
     (twin.home / "objects" / ".half.tmp").write_bytes(b"half")
     assert read(start(twin.home)) == before
 
@@ -105,7 +106,7 @@ def test_reset_empties_a_twin_that_runs_and_a_state_of_another_version(start: Ca
     assert twin.client("sagemaker").list_model_package_groups()["ModelPackageGroupSummaryList"] == []
     twin.client("s3").create_bucket(Bucket="old")
     control.down(twin.home)
-    file = twin.home / "state.pickle"
+    file = twin.home / STATE_FILE
     file.write_bytes(file.read_bytes().replace(b'"moto": "', b'"moto": "1.', 1))
     with pytest.raises(KitError) as refusal:
         control.up(twin.home)

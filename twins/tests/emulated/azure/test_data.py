@@ -17,6 +17,7 @@ from azure.keyvault.secrets import SecretClient
 from azure.storage.blob import BlobServiceClient
 
 from twins.azure import control
+from twins.core.state_log import STATE_FILE
 from twins.tests.support.azure_processes import GROUPS, LOCATION, Subscription, running_twin
 
 STORAGE, VAULTS, REGISTRIES = "2024-01-01", "2024-11-01", "2023-07-01"
@@ -69,7 +70,7 @@ def test_data_of_a_killed_twin_is_there_again_at_the_same_addresses(tmp_path: Pa
             secrets.set_secret("token", "value")
             listed = [each.name for each in secrets.list_properties_of_secrets()]
         assert listed == ["token"]
-        state = running.home / "state.json"
+        state = running.home / STATE_FILE
         while '"token"' not in state.read_text():
             pass
         assert state.stat().st_mode & 0o077 == 0

@@ -10,7 +10,7 @@ from azure.core.exceptions import HttpResponseError
 
 from tests.support.servers.serving import until
 from twins.azure import control
-from twins.azure.persistence import STATE_FILE
+from twins.core.state_log import STATE_FILE
 from twins.tests.emulated.azure.processes import ACCOUNT, LOCATION, WORKSPACE, assigned, make_workspace, running
 from twins.tests.support.azure_processes import ArmClient
 

@@ -13,6 +13,7 @@ from azure.storage.blob import ContainerClient
 from contract.errors import KitError
 from twins.azure import control
 from twins.azure.entra.principals import OWNER_ID
+from twins.core.state_log import STATE_FILE
 from twins.tests.support.azure_processes import GROUPS, Subscription, running_twin
 
 GROUP = "/resourceGroups/kept"
@@ -44,7 +45,7 @@ def test_a_killed_twin_comes_back_with_its_state_its_port_and_its_authority(tmp_
             assert begun.json()["properties"]["provisioningState"] == "Creating"
             status = begun.headers["Azure-AsyncOperation"]
             authority = (running.home / "tls/ca.pem").read_bytes()
-            while "logs" not in (running.home / "state.json").read_text():
+            while "logs" not in (running.home / STATE_FILE).read_text():
                 pass
             twin = psutil.Process(running.info.pids["twin"])
             os.kill(twin.pid, signal.SIGKILL)
@@ -130,10 +131,10 @@ def test_what_runs_is_told_and_settings_change_while_it_runs(tmp_path: Path) -> 
 def test_a_damaged_state_is_refused_and_kept(tmp_path: Path) -> None:
     with running_twin(tmp_path) as running:
         control.down(running.home)
-        (running.home / "state.json").write_text("{")
+        (running.home / STATE_FILE).write_text("{")
         with pytest.raises(KitError, match="the state is damaged"):
             control.up(running.home, containers="none")
-        assert (running.home / "state.json").read_text() == "{"
+        assert (running.home / STATE_FILE).read_text() == "{"
 
 
 def test_a_fault_throttles_so_many_calls_and_the_client_waits(tmp_path: Path) -> None:

@@ -1,17 +1,17 @@
 """The state, and what is kept beside it."""
 
-import json
 import ssl
 from pathlib import Path
 
 import pytest
 import trustme
 
-from contract.errors import KitError
 from tests.support.clouds.azure import Arm, local_twin
+from twins.azure.arm.ids import key
 from twins.azure.entra import certificates
-from twins.azure.persistence import STATE_FILE, StateKeeper
+from twins.azure.persistence import StateKeeper
 from twins.azure.twin import TenantTwin
+from twins.core.state_log import STATE_FILE
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -25,21 +25,21 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert not StateKeeper(TenantTwin(tmp_path / "other")).load()
 
 
-@pytest.mark.parametrize("content", ["", "[]", json.dumps({"schema": "another/1", "state": {}}), '{"schema": "x"}'])
-def test_what_this_version_cannot_read_is_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / STATE_FILE).write_text(content)
-    with pytest.raises(KitError, match="the state is damaged, or another version of the kit wrote it"):
-        StateKeeper(TenantTwin(tmp_path)).load()
-
-
-def test_a_state_that_was_changed_is_refused(tmp_path: Path) -> None:
+def test_a_changed_resource_is_appended_and_no_other(tmp_path: Path) -> None:
     twin = local_twin(tmp_path)
-    Arm(twin).group("kept")
-    StateKeeper(twin).save()
-    file = tmp_path / STATE_FILE
-    file.write_text(file.read_text().replace('"kept"', '"other"'))
-    with pytest.raises(KitError, match="the state is damaged"):
-        StateKeeper(TenantTwin(tmp_path)).load()
+    arm = Arm(twin)
+    for name in ("first", "second"):
+        arm.group(name)
+    keeper = StateKeeper(twin)
+    keeper.save()
+    before = (tmp_path / STATE_FILE).read_bytes()
+    twin.resources[key(arm.group("first"))]["tags"] = {"a": "b"}
+    keeper.save()
+    added = (tmp_path / STATE_FILE).read_bytes().removeprefix(before)
+    assert (b"/resourcegroups/first" in added, b"/resourcegroups/second" in added) == (True, False)
+    again = TenantTwin(tmp_path)
+    assert StateKeeper(again).load()
+    assert again.state == twin.state
 
 
 def test_the_authority_is_made_once_and_the_bundle_has_what_the_shell_trusted(

@@ -27,7 +27,7 @@ class Rounds(StopSignal):
 
 def test_a_stand_in_that_is_ready_while_the_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a disk that has much to write."""
-    replace = module.replace_file
+    replace = module.write_atomic
 
     def slow(path: Path, content: bytes) -> None:
         deadline = time.monotonic() + 60
@@ -36,7 +36,7 @@ def test_a_stand_in_that_is_ready_while_the_file_is_written(tmp_path: Path, monk
             time.sleep(0.01)
         replace(path, content)
 
-    monkeypatch.setattr(module, "replace_file", slow)
+    monkeypatch.setattr(module, "write_atomic", slow)
     process = Process(AccountTwin(tmp_path), "http://127.0.0.1:1", "aws", "twins.plugins.aws", dict)
     monkeypatch.setattr(process, "_plugin", None)  # whatever is installed here
     process.run(Rounds(tmp_path / INFO_FILE), stand_in=True)

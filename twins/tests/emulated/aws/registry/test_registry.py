@@ -21,6 +21,7 @@ from tests.support.clouds.twin_keys import root_keys
 from twins.aws.registry import registry
 from twins.aws.twin import AccountTwin
 from twins.core import web_identity
+from twins.core.state_log import STATE_FILE
 from twins.tests.emulated.aws.services.waiting import eventually
 from twins.tests.support.aws import REGION, RunningTwin, made_role, session
 
@@ -329,7 +330,7 @@ def test_images_outlive_the_twins_process_and_not_a_reset(start: Callable[..., R
     assert root.push("kit/kept", "v1").status == 201
     children = psutil.Process(twin.info.pids["twin"]).children()
     (program,) = [child for child in children if child.name() == "docker-registry"]
-    eventually(lambda: b"schemaVersion" in (twin.home / "state.pickle").read_bytes())
+    eventually(lambda: b"schemaVersion" in (twin.home / STATE_FILE).read_bytes())
     os.kill(twin.info.pids["twin"], signal.SIGKILL)
     eventually(lambda: not program.is_running() or program.status() == psutil.STATUS_ZOMBIE)
     again = Client(start(twin.home), root.password)

@@ -9,6 +9,7 @@ import psutil
 from hosting.child import MARK
 from tests.support.servers.serving import until
 from twins.aws import control
+from twins.core.state_log import STATE_FILE
 from twins.tests.support.aws import RunningTwin, await_status, made_role
 from twins.tests.support.aws_fleet import Cloud, blue_green
 
@@ -41,7 +42,7 @@ def test_a_killed_twin_finds_its_containers_and_its_update_again(cloud: Cloud) -
         EndpointName="survivor", EndpointConfigName=cloud.of_version("2"), DeploymentConfig=blue_green(wait=60)
     )
     until(lambda: len(cloud.instances("survivor")) == 3)
-    until(lambda: b"PendingDeploymentSummary" in (cloud.twin.home / "state.pickle").read_bytes())
+    until(lambda: b"PendingDeploymentSummary" in (cloud.twin.home / STATE_FILE).read_bytes())
     os.kill(cloud.twin.info.pids["twin"], signal.SIGKILL)
     again = RunningTwin(cloud.twin.home, control.up(cloud.twin.home, judge="off", pace=600, containers="run"))
     cloud.twin.close()

@@ -11,6 +11,7 @@ from hosting.images import build
 from tests.support.servers.echo import echo_source
 from twins.azure import control
 from twins.azure.entra import certificates
+from twins.core.state_log import STATE_FILE
 from twins.tests.emulated.azure.processes import LOCATION, WORKSPACE, assigned, make_workspace, running
 from twins.tests.support.azure_ml import fetch, wait
 from twins.tests.support.azure_processes import ArmClient
@@ -32,7 +33,7 @@ def test_endpoints_serve_again_and_jobs_are_lost(tmp_path: Path) -> None:
 
             arm.put(f"{WORKSPACE}/jobs/long", job("sleep 600"))
             wait(lambda: True if status(arm, "long") == "Running" else None)
-            wait(lambda: True if '"Running"' in (home / "state.json").read_text() else None)
+            wait(lambda: True if '"Running"' in (home / STATE_FILE).read_text() else None)
             twin = psutil.Process(control.up(home).pids["twin"])
             os.kill(twin.pid, signal.SIGKILL)
             twin.wait(60)

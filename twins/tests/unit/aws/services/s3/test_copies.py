@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from twins.aws import objects
-from twins.aws.persistence import ObjectBody
+from twins.aws.object_bodies import ObjectBody
 from twins.aws.server import install
 from twins.aws.services.s3.copies import LARGEST_SOURCE
 from twins.aws.twin import AccountTwin, TwinSettings
