@@ -43,7 +43,7 @@ test-twins: ## Set everything up and run every test of the twins
 	@tools/test.sh twins
 
 unit: .venv/dev.stamp ## Run the unit tests: no engine, no servers, a minute
-	@OMP_NUM_THREADS=1 $(PYTHON_IN_VENV) -m pytest -q -n auto --dist loadfile tests/unit
+	@tools/test.sh unit
 
 check: .venv/dev.stamp ## Check format, lint, types, import rules and dead code
 	@tools/check.sh

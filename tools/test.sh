@@ -1,6 +1,6 @@
 #!/bin/bash
-# `tools/test.sh kit|twins`: every check and test of the kit, or of the twins, with progress and the time of each step.
-# `make test` and `make test-twins` call it, and .ci/run calls both.
+# `tools/test.sh kit|twins|unit`: every check and test of the kit, or of the twins, with progress and the time of each
+# step; `unit`: the kit's unit tests alone. `make test`, `make test-twins` and `make unit` call it, .ci/run the first two.
 cd "$(dirname "$0")/.." || exit 1
 failed=()
 times=()
@@ -19,7 +19,9 @@ step() { # step NAME COMMAND...: runs it, and remembers time and failure
 . tools/lanes.sh
 
 check() { make check; } # most of it is pyright, on one processor
-unit() { OMP_NUM_THREADS=1 tests -n auto --dist loadfile tests/unit; }
+# Training's import torch when they are collected, which takes longer than they do: one process does, not each worker.
+unit() { OMP_NUM_THREADS=1 tests -n auto --dist loadfile --ignore=tests/unit/training tests/unit; }
+training_unit() { OMP_NUM_THREADS=1 tests -p no:xdist tests/unit/training; }
 # Mostly downloads and disk. Later, every worker of the lanes would wait for the same environments.
 prepared() { nice -n 10 .venv/bin/python -m tests.support.tiny_models.prepared; }
 
@@ -49,21 +51,30 @@ twins_unit() { tests -n auto twins/tests/unit; }
 twins_emulated() { tests -n 2 --dist loadfile twins/tests/emulated; }
 twins_containers() { tests -n 2 --dist loadfile twins/tests/containers; }
 
-trap 'tools/docker.sh stop; rm -rf "$caches"' EXIT
-step setup make .venv/dev.stamp engine
-if ((${#failed[@]})); then exit 1; fi
-step machine tools/test-machine.sh
+prepare_machine() {
+    trap 'tools/docker.sh stop; rm -rf "$caches"' EXIT
+    step setup make .venv/dev.stamp engine
+    if ((${#failed[@]})); then exit 1; fi
+    step machine tools/test-machine.sh
+}
+
 case ${1:-} in
     kit)
-        step check+unit beside unit check prepared
+        prepare_machine
+        step check+unit beside unit training_unit check prepared
         step emulated beside clouds_containers others
         ;;
     twins)
+        prepare_machine
         step unit beside twins_unit
         step emulated+containers beside twins_emulated twins_containers
         ;;
+    unit)
+        trap 'rm -rf "$caches"' EXIT
+        step unit beside unit training_unit
+        ;;
     *)
-        echo "tools/test.sh takes kit or twins" >&2
+        echo "tools/test.sh takes kit, twins or unit" >&2
         exit 2
         ;;
 esac

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
 from contract.models.tool_call_stream import CallDelta
@@ -15,7 +14,6 @@ from serving.engines.engine import GenerationRequest
 from serving.errors import ApiError
 
 TOOL = {"type": "function", "name": "now", "parameters": {"type": "object"}, "strict": None}
-_EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
 def parse(**fields: Any):
@@ -117,11 +115,14 @@ def test_what_is_not_honoured_is_refused_by_name(fields: dict[str, Any], param: 
 def test_events_and_the_whole_response_are_as_openai_describes_them(
     deltas: list[Delta], types: list[str], status: str
 ) -> None:
+    from openai.types.responses import Response, ResponseStreamEvent  # a second, in each worker that collects this file
+
+    described: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
     asked = parse(tools=[TOOL], metadata={"a": "b"})
     generation = GenerationRequest([1], 9, temperature=0.5)
     frames = ResponseFrames(asked, "tiny@1", generation)
     stream = frames.role() + b"".join(map(frames.delta, deltas)) + frames.end(usage_of(3, 4))
-    events = [_EVENTS.validate_json(frame.partition(b"\ndata: ")[2]) for frame in stream.split(b"\n\n") if frame]
+    events = [described.validate_json(frame.partition(b"\ndata: ")[2]) for frame in stream.split(b"\n\n") if frame]
     assert unknown_fields(events) == []
     assert [event.sequence_number for event in events] == list(range(len(events)))
     assert events[-1].type == f"response.{status}"
