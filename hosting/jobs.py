@@ -77,7 +77,8 @@ class Job:
             return None
         self._reader.join(_LAST_OUTPUT_SECONDS)
         assert self._warden.stdin
-        self._warden.stdin.close()
+        with suppress(BrokenPipeError):  # an order that came when it had ended
+            self._warden.stdin.close()
         return code
 
     def terminate(self) -> None:
