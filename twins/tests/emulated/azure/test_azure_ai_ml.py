@@ -45,6 +45,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         yield _run(home, {name: value for name, value in control.environment(home).items() if value} | told)
     finally:
         control.reset(home)
+        control.down(home)
 
 
 def _run(home: Path, variables: dict[str, str]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
     finally:
         control.reset(folder)
+        control.down(folder)
 
 
 @pytest.fixture
