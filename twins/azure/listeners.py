@@ -64,7 +64,7 @@ class Listeners:
         if kept:
             log.warning("port %s of %s is taken: it gets another", kept, name)
         self._ports[name] = choose_port(BIND, avoid=list(self._ports.values()))
-        write_atomic(self._file, json.dumps(self._ports, indent=2).encode())
+        write_atomic(self._file, json.dumps(self._ports, indent=2))
         return self._ports[name]
 
     def _listen(self, name: str, port: int, tls: bool) -> BaseWSGIServer:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from twins.azure.twin import TenantTwin
 from twins.core.persistence import Keeper
 
-SCHEMA = "twin-state-azure/3"
+_SCHEMA = "twin-state-azure/3"
 _RESOURCES = "resources"
 
 
@@ -15,7 +15,7 @@ class StateKeeper(Keeper):
     """Saves the state of a twin soon after each change, and loads it."""
 
     def __init__(self, twin: TenantTwin) -> None:
-        super().__init__(twin, {"schema": SCHEMA}, "twins azure reset")
+        super().__init__(twin, {"schema": _SCHEMA}, "twins azure reset")
         self._twin = twin
         self._copies: dict[str, bytes] = {}
         self._texts: dict[str, bytes] = {}

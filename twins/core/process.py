@@ -106,7 +106,7 @@ class Process:
     def _write(self) -> dict[str, Any]:
         """Writes twin.json, and returns its content, which may be outdated once it is written."""
         described = self.described()
-        write_atomic(self._twin.home / INFO_FILE, json.dumps(described, indent=2).encode() + b"\n")
+        write_atomic(self._twin.home / INFO_FILE, json.dumps(described, indent=2) + "\n")
         return described
 
     def _start_provider(self) -> None:

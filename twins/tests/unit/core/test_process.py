@@ -29,7 +29,7 @@ def test_a_stand_in_that_is_ready_while_the_file_is_written(tmp_path: Path, monk
     """As on a disk that has much to write."""
     replace = module.write_atomic
 
-    def slow(path: Path, content: bytes) -> None:
+    def slow(path: Path, content: str) -> None:
         deadline = time.monotonic() + 60
         while not (tmp_path / "provider.port").exists():
             assert time.monotonic() < deadline

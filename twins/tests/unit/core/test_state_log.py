@@ -19,7 +19,7 @@ def log(tmp_path: Path) -> StateLog:
 
 
 def read(home: Path, **writer: str) -> dict[str, bytes] | None:
-    """What a new process finds."""
+    """Reads the parts from disk, as a new process does; `writer` are its versions."""
     return StateLog(home, WRITER | writer, "twins reset").read()
 
 
