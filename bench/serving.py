@@ -139,14 +139,14 @@ def _timed_start(version: Path, folder: Path, precision: str) -> float:
 
 def _waves(prompts: Prompts, engine: subprocess.Popen[str], addresses: dict[str, tuple[str, int]], rounds: int) -> None:
     texts = prompts_for(max(STREAMS))
-    ids = [prompts.encode([{"role": "user", "content": text}]) for text in texts]
-    alone = _Alone(engine, prompts.stop_ids)
+    alone = _Alone(engine, prompts)
     clients = {way: Client(a, "/v1/chat/completions", f"Bearer {API_KEY}") for way, a in addresses.items()}
+    asked: dict[str, Client | _Alone] = {"engine": alone, **clients}
 
     def ask(way: str, streams: slice, tokens: int = _TOKENS) -> Wave:
-        return clients[way].wave(texts[streams], tokens) if way in clients else alone.wave(ids[streams], tokens)
+        return asked[way].wave(texts[streams], tokens)
 
-    ways = ["engine", *clients]
+    ways = [*asked]
 
     def show(label: str, figures: Sequence[float]) -> None:
         print(f"{label:28}" + "".join(f" {figure:9.1f}" for figure in figures), flush=True)
@@ -162,14 +162,19 @@ def _waves(prompts: Prompts, engine: subprocess.Popen[str], addresses: dict[str,
                 wave = ask(way, slice(streams))
                 if turn:
                     waves[way].append(wave)
-        speeds = {way: statistics.median(w.speed for w in some) for way, some in waves.items()}
-        shown = "".join(f" {speeds[way]:9.1f}" for way in ways)
-        ratios = "".join(f" {speeds[way] / speeds['engine']:7.3f}" for way in clients)
+        speeds = {way: [wave.speed for wave in some] for way, some in waves.items()}
+        shown = "".join(f" {statistics.median(speeds[way]):9.1f}" for way in ways)
+        ratios = "".join(f" {_ratio(speeds[way], speeds['engine']):7.3f}" for way in clients)
         print(f"{f'tokens/s, {streams} streams':28}{shown}  {ratios}", flush=True)
         show(
             f"first token ms, {streams} at once",
             [statistics.median(w.first * 1000 for w in waves[way]) for way in ways],
         )
+
+
+def _ratio(speeds: Sequence[float], engine: Sequence[float]) -> float:
+    """Returns the median of the turns' ratios: a turn's waves are near each other in time on a machine that changes."""
+    return statistics.median(one / bare for one, bare in zip(speeds, engine, strict=True))
 
 
 def _first_when_idle(ask: Callable[[str, slice, int], Wave], ways: list[str], prompts: int) -> dict[str, list[float]]:
@@ -182,17 +187,22 @@ def _first_when_idle(ask: Callable[[str, slice, int], Wave], ways: list[str], pr
 
 
 class _Alone:
-    """openvino-genai in a process of its own, driven by a loop that does nothing else."""
+    """openvino-genai in a process of its own, driven by a loop that does nothing else, and the tokenizer before it."""
 
-    def __init__(self, process: subprocess.Popen[str], stop_ids: tuple[int, ...]) -> None:
+    def __init__(self, process: subprocess.Popen[str], prompts: Prompts) -> None:
         self._process = process
-        self._stop_ids = stop_ids
+        self._prompts = prompts
 
-    def wave(self, prompts: list[list[int]], tokens: int = _TOKENS) -> Wave:
+    def wave(self, texts: list[str], tokens: int = _TOKENS) -> Wave:
+        """Ask all at once, as Client does."""
         assert self._process.stdin
         assert self._process.stdout
-        print(json.dumps([prompts, self._stop_ids, tokens]), file=self._process.stdin, flush=True)
-        return Wave(**json.loads(self._process.stdout.readline()))
+        started = time.perf_counter()
+        ids = [self._prompts.encode([{"role": "user", "content": text}]) for text in texts]
+        encoding = time.perf_counter() - started
+        print(json.dumps([ids, self._prompts.stop_ids, tokens]), file=self._process.stdin, flush=True)
+        wave = Wave(**json.loads(self._process.stdout.readline()))
+        return Wave(wave.tokens, wave.seconds + encoding, wave.first + encoding)
 
 
 class Client:

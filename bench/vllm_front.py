@@ -1,12 +1,13 @@
 """vLLM behind the kit's front against vLLM alone, over HTTP: `python -m bench.vllm_front [--rounds 5] [--model tiny]
-[--engine-processors 0]`.
+[--engine-processors 0-1]`.
 
 Both have the same arguments but for `--middleware`, and are asked the same prompts at 1, 8 and 16 streams, greedy, in
 turns within one run. A ratio is the median over the rounds' ratios. vLLM is its build for processors, which
 `make engines` installs; not a part of `make bench`, since that takes 6 GB.
 
-Beside a GPU the server has the processors to itself; here the engine's threads run on them. `--engine-processors 0`
-leaves the rest to the server.
+Beside a GPU the server has the processors to itself. Here the engine's threads run on the first, and the server on the
+others, as vLLM's documents recommend for processors (docs.vllm.ai, Installation, CPU, Performance tips: "reserve 1-2
+CPU cores for the serving framework").
 """
 
 import argparse
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument(
         "--model", choices=_MODELS, default="base", help="SmolLM2-135M, or one that computes nearly nothing"
     )
-    parser.add_argument("--engine-processors", default="0-1", help="that the engine's threads are bound to")
+    parser.add_argument("--engine-processors", default="0", help="processors of the engine's threads; default: 0")
     options = parser.parse_args()
     environ = VLLM | {"VLLM_CPU_OMP_THREADS_BIND": options.engine_processors}
     with tempfile.TemporaryDirectory(prefix="bench-vllm-") as name:

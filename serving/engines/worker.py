@@ -34,6 +34,10 @@ probabilities if they were requested.
 
 
 _TOGETHER_SECONDS = 0.02
+_FIRST_TOKEN_SECONDS = 0.0005
+"""How long the engine waits after an answer's first token: the next step takes all processors, and the server needs one
+to pass the token on.
+"""
 
 
 class EngineBackend(Protocol):
@@ -111,7 +115,7 @@ def _generate(channel: Channel, backend: EngineBackend, early: Iterable[Any]) ->
     _take(channel, backend, early)
     while True:
         _take(channel, backend, channel.receive(wait=not backend.numbers()))
-        if backend.numbers() and not _step(channel, backend, outbox):
+        if backend.numbers() and not run_step(channel, backend, outbox):
             return
 
 
@@ -157,15 +161,17 @@ class Outbox:
         self._begun: set[int] = set()
         self._sent = 0.0
 
-    def add(self, steps: Iterable[Step], running: list[int]) -> None:
-        """Adds a step's tokens.
+    def add(self, steps: Iterable[Step], running: list[int]) -> bool:
+        """Adds a step's tokens. Returns whether an answer's first token was among them.
 
         Args:
+            steps: what the step gave.
             running: the requests that are still in the batch.
         """
-        urgent = not running
+        first, urgent = False, not running
         for number, ids, finish, chances in steps:
-            urgent = urgent or bool(finish) or number not in self._begun
+            first = first or number not in self._begun
+            urgent = urgent or first or bool(finish)
             self._begun.add(number)
             before = self._held.get(number, (number, [], None, []))
             self._held[number] = (number, before[1] + ids, finish, before[3] + chances)
@@ -174,11 +180,14 @@ class Outbox:
             self._channel.send({"step": list(self._held.values()), "running": len(running)})
             self._held, self._sent = {}, now
             self._begun.intersection_update(running)
+        return first
 
 
-def _step(channel: Channel, backend: EngineBackend, outbox: Outbox) -> bool:
-    """Runs a step and sends its tokens. Returns False after an exception, because every later step would raise too; the
-    next process then loads the verified files again.
+def run_step(channel: Channel, backend: EngineBackend, outbox: Outbox) -> bool:
+    """Runs a step and sends its tokens; after an answer's first one, leaves the processors to the server for a moment.
+
+    Returns False after an exception, because every later step would raise too; the next process then loads the verified
+    files again.
     """
     numbers = backend.numbers()
     try:
@@ -186,7 +195,9 @@ def _step(channel: Channel, backend: EngineBackend, outbox: Outbox) -> bool:
     except Exception as e:  # whatever a library raises
         channel.send({"lost": numbers, "reason": f"the engine failed: {_line(e)}"})
         return False
-    outbox.add(steps, backend.numbers())
+    running = backend.numbers()
+    if outbox.add(steps, running) and running:
+        time.sleep(_FIRST_TOKEN_SECONDS)
     return True
 
 

@@ -1,11 +1,13 @@
 """Messages between server and engine."""
 
+import itertools
 import socket
+from typing import Any, cast
 
 import pytest
 
 from serving.engines.wire import Channel, Lines, encode
-from serving.engines.worker import Outbox
+from serving.engines.worker import EngineBackend, Outbox, Step, run_step
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 1000])
@@ -37,12 +39,12 @@ def test_tokens_of_a_moment_go_together_and_the_first_and_the_last_at_once(monke
     here, there = socket.socketpair()
     with here, there:
         outbox, server = Outbox(Channel(there)), Channel(here)
-        outbox.add([(7, [1], None, [])], [7])
+        assert outbox.add([(7, [1], None, [])], [7]), "a first token"
         assert server.receive(wait=False) == [{"step": [[7, [1], None, []]], "running": 1}]
         now[0] += 0.019
-        outbox.add([(7, [2], None, [])], [7])
+        assert not outbox.add([(7, [2], None, [])], [7])
         assert server.receive(wait=False) == []
-        outbox.add([(7, [3], None, []), (8, [1], None, [])], [7, 8])
+        assert outbox.add([(7, [3], None, []), (8, [1], None, [])], [7, 8])
         assert server.receive(wait=False) == [{"step": [[7, [2, 3], None, []], [8, [1], None, []]], "running": 2}]
         now[0] += 0.021
         outbox.add([(7, [4], None, []), (8, [2], None, [])], [7, 8])
@@ -51,3 +53,33 @@ def test_tokens_of_a_moment_go_together_and_the_first_and_the_last_at_once(monke
         assert server.receive(wait=False)[0]["step"] == [[7, [5], "stop", []], [8, [3], None, []]]
         outbox.add([], [])
         assert server.receive(wait=False) == [{"step": [], "running": 0}], "what was cancelled is gone"
+
+
+class _Counting:
+    """An engine that gives one request a token a step, three in all."""
+
+    def __init__(self) -> None:
+        self._tokens = itertools.count(1)
+        self._last = 0
+
+    def step(self) -> list[Step]:
+        self._last = next(self._tokens)
+        return [(7, [self._last], "length" if self._last == 3 else None, [])]
+
+    def numbers(self) -> list[int]:
+        return [7] if self._last < 3 else []
+
+
+def test_the_engine_leaves_the_server_a_processor_after_a_first_token_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        channel, server = Channel(there), Channel(here)
+        sent_before_waiting: list[Any] = []
+        monkeypatch.setattr(
+            "serving.engines.worker.time.sleep", lambda _seconds: sent_before_waiting.extend(server.receive(wait=False))
+        )
+        backend, outbox = cast(EngineBackend, _Counting()), Outbox(channel)
+        while backend.numbers():
+            assert run_step(channel, backend, outbox)
+        assert [message["step"][0][1] for message in sent_before_waiting] == [[1]]
+        assert [message["step"][0][1] for message in server.receive(wait=False)] == [[2, 3]]
