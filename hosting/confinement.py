@@ -35,7 +35,7 @@ sys.exit(f"{bad[0]} is out of reach" if bad else 0)
 
 @dataclass(frozen=True)
 class ConfinedProgram:
-    """A program to confine.
+    """A program that runs with these files in reach and no others.
 
     Attributes:
         argv: the first word is an absolute path.

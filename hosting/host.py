@@ -52,7 +52,7 @@ class Host:
             return _await_ready(endpoint)
 
     def state(self, name: str) -> EndpointState:
-        """Returns the state of an endpoint.
+        """Returns an endpoint as it is: its address, whether it answers, and its variants.
 
         Raises:
             HostingError: there is none of this name.

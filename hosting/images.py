@@ -92,7 +92,7 @@ class ProcessImage:
 
     @property
     def interpreters(self) -> list[Path]:
-        """Of each of its environments."""
+        """Interpreters of the image's environments: the one that runs it, and that of `export` if it has one."""
         return [self.python, *([self.export] if self.export else [])]
 
     def let_all_read(self) -> None:

@@ -90,7 +90,7 @@ class StackHome(NamedTuple):
 
     @property
     def runs(self) -> Path:
-        """A folder for each run."""
+        """Parent of the runs' folders."""
         return self.folder / "runs"
 
     @property

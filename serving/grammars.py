@@ -31,7 +31,7 @@ _HONOURED = {
 
 
 def schema_grammar(schema: dict[str, Any], place: str) -> Grammar:
-    """Returns a grammar for JSON by a schema.
+    """Returns the grammar of all JSON values that a schema allows.
 
     Raises:
         ApiError: 400, the schema has a keyword that can't be enforced.

@@ -22,7 +22,7 @@ def stack_outputs(
     endpoints: OutputFields,
     **own: Any,
 ) -> OutputFields:
-    """Build all outputs.
+    """Returns the stack's outputs, which the command line reads (contract/documents/outputs.py).
 
     Args:
         settings: the stack's.

@@ -30,7 +30,7 @@ _NO_LIMITS_GIVEN = FetchLimits()
 
 
 class Collected(NamedTuple):
-    """The result of a collect.
+    """Files that were collected, each with its receipt.
 
     Attributes:
         folder: contains receipts.jsonl, and the files of each source below `source_folder(source)`.

@@ -16,7 +16,7 @@ from llmops.store.remote_checks import in_words
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """Limits of a fetch.
+    """How much one source may give, so that none fills the disk.
 
     Attributes:
         file: bytes of one file, packed or unpacked.

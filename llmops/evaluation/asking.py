@@ -106,7 +106,11 @@ def _with_text_arguments(function: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reply_message(reply: dict[str, Any], url: str) -> dict[str, Any]:
-    """Returns the message of a reply.
+    """Returns the first choice's message of a chat completion.
+
+    Args:
+        reply: the whole answer of the API.
+        url: where it came from, for the error.
 
     Raises:
         KitError: it has none.

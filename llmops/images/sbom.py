@@ -59,7 +59,7 @@ class Locked:
 
 
 def of_image(name: str, locks: Sequence[Path], source: str, base: str) -> str:
-    """Returns the SBOM of an image.
+    """Returns the packages of an image as an SBOM (CycloneDX, JSON), read from its locks.
 
     Args:
         name: training, serving …

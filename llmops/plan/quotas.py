@@ -41,7 +41,7 @@ class QuotaNeed:
 
     @property
     def words(self) -> str:
-        """The quota, its value and the need."""
+        """The quota, how much it allows and how much is needed, as a line of the plan."""
         allowed = "unknown" if self.allowed is None else self.allowed
         return f"quota {self.code or '(code unknown)'}: {self.name} allows {allowed}, {self.needs} {self.needed}"
 

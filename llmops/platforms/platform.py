@@ -60,7 +60,7 @@ def endpoint_of(outputs: StackOutputs, name: str) -> EndpointOutput:
 
 
 def serving_endpoint(outputs: StackOutputs, name: str) -> EndpointOutput:
-    """Returns the output of an endpoint that is on.
+    """Returns what the stack says of an endpoint that can be asked.
 
     Raises:
         KitError: there is none of this name, or it is off.

@@ -21,7 +21,7 @@ ENDED_WELL: tuple[State, ...] = ("passed", "skipped")
 
 @dataclass(frozen=True)
 class Evidence:
-    """Evidence of a step.
+    """What a step of a rehearsal has shown, for its report and its receipt.
 
     `facts` are the same at each run, so that two runs are compared by them; `measured` are not. `skipped`: why the step
     could show nothing with this recipe.

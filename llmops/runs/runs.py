@@ -135,7 +135,7 @@ def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[st
 
 
 class StoredDataset(NamedTuple):
-    """A dataset version in the store."""
+    """A dataset version that a run may train on: it is in the store of its stack."""
 
     pinned: Pinned
     with_tools: str

@@ -39,7 +39,7 @@ def is_twin_state(url: str) -> bool:
 
 
 def folder_url(folder: Path) -> str:
-    """The URL of a backend in a folder.
+    """Returns the URL of Pulumi's backend that keeps states as files in a folder.
 
     Without `metadata=skip` the engine writes `<stack>.json.attrs` beside each state, in place: an update that is killed
     within that write leaves it empty, and every later command ends with "failed to load checkpoint: EOF"

@@ -99,7 +99,7 @@ class PulumiStack:
         return self.find_state() is not None
 
     def outputs(self) -> StackOutputs:
-        """Return the stack's outputs.
+        """Returns what the stack's last deployment put out: store, keys, images and endpoints.
 
         Raises:
             KitError: it was never deployed, or by a program that says something else.

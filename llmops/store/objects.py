@@ -80,7 +80,7 @@ class Objects(Protocol):
 
 
 def open_objects(url: str) -> Objects:
-    """Returns the objects at a URL.
+    """Returns the objects below a file:// URL.
 
     Raises:
         KitError: the kit does not support this kind of URL.

@@ -55,7 +55,7 @@ def print_fields(fields: dict[str, Any], as_json: bool) -> None:
 
 
 def share(value: float) -> str:
-    """Returns a share as text: 0.956 as `95.6 %`."""
+    """Returns a share in per cent: 0.956 as `95.6 %`."""
     return f"{100 * value:.1f} %"
 
 

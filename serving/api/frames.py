@@ -141,7 +141,7 @@ class CompletionFrames(Frames):
         return b""
 
     def delta(self, delta: Delta) -> bytes:
-        """Returns a frame of a piece."""
+        """Returns the events of a stream that carry one piece of an answer, and its end."""
         frames = self._frame(delta.choice, f'"text":{json.dumps(delta.text)}') if delta.text else b""
         return frames + (self._frame(delta.choice, '"text":""', finish=delta.finish) if delta.finish else b"")
 

@@ -25,7 +25,7 @@ class EngineChoice:
 def choose_engine(
     asked: EngineName | Literal["auto"], forms: Sequence[str], environ: Mapping[str, str]
 ) -> EngineChoice:
-    """Chooses the engine of a server.
+    """Returns the engine that serves a version on this machine, and why.
 
     Args:
         asked: the setting.

@@ -8,7 +8,7 @@ from serving.front.exchange import CONNECTION, ClientGoneError, HttpExchange, Me
 
 
 async def read_body(exchange: HttpExchange, receive: Receive, most: int, seconds: float) -> bytes:
-    """Returns the body.
+    """Returns a request's whole body, once it has arrived.
 
     Args:
         exchange: the request.

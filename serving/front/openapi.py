@@ -39,7 +39,7 @@ _BODIES = {
 
 
 def description(routes: AllowList, *, keyed: bool, parameters: Iterable[str] = ()) -> bytes:
-    """Returns the description as JSON.
+    """Returns the OpenAPI description of what the server answers, as JSON.
 
     Args:
         routes: the routes of this server.

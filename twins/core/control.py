@@ -220,7 +220,7 @@ class Control(ABC, Generic[Info]):
         self._ask_running(home, "faults", "PUT", {"kind": kind, **members})
 
     def clear_faults(self, home: Path) -> None:
-        """Removes all faults."""
+        """Removes every fault that was injected."""
         self._ask_running(home, "faults", "DELETE")
 
     def running(self, home: Path) -> Info | None:

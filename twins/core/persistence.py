@@ -102,7 +102,7 @@ class Keeper(ABC):
             _link(self._base.home, self._base.home / SNAPSHOT, (STATE_FILE, *self.folders))
 
     def restore(self) -> None:
-        """Restores the snapshot.
+        """Puts the snapshot's state and folders in the place of the present ones.
 
         Raises:
             KitError: there is no snapshot.

@@ -37,7 +37,7 @@ _LIMITS = {
 
 
 def run_state(run: str, jobs: Sequence[Job], prices: Prices) -> RunState:
-    """Returns the state of a run.
+    """Returns a run's state, made from its jobs: status, times, why it failed, and what it has cost.
 
     Args:
         run: its id.

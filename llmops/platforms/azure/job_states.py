@@ -39,7 +39,7 @@ _NO_REASON = "Azure says no reason; `llmops runs follow` shows its lines"
 
 
 def run_state(run: str, jobs: Sequence[Job], clusters: dict[str, AzureCompute], prices: Prices) -> RunState:
-    """Returns the state of a run.
+    """Returns a run's state, made from its jobs: status, times, why it failed, and what it has cost.
 
     Args:
         run: its id.
@@ -85,7 +85,7 @@ def reason(job: Job) -> str:
 
 
 def words(status: str) -> str:
-    """Returns a status in words."""
+    """Returns what Azure's status of a job means to its user; the status itself, if it needs no words."""
     return _STORY.get(status, status)
 
 

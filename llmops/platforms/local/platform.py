@@ -66,7 +66,7 @@ class LocalPlatform:
         self._runs.stop(run)
 
     def halt(self, say: Say) -> None:
-        """Stop each."""
+        """Stops every run that is still running."""
         for run in self.find():
             if run.state.status == "running":
                 say(f"stopping run {run.spec.id}")

@@ -192,7 +192,7 @@ class LocalRuns:
         self.state(run)
 
     def remove(self) -> None:
-        """Kill what runs, and remove all of it."""
+        """Kills the runs' processes, and removes their folders."""
         for path in self.folder.glob(f"*/{SPEC}"):
             _signal(self.state(path.parent.name), signal.SIGKILL)
             confinement.end_all(_writable(path.parent / "root")[0].stat().st_uid)

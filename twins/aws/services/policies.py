@@ -11,7 +11,7 @@ Statement = dict[str, Any]
 
 
 def statements(text: str) -> list[Statement]:
-    """Returns the statements of a policy.
+    """Returns a policy's statements, in order.
 
     Raises:
         ValueError: the text is not a policy: it is not a JSON object, or lacks statements, or a statement lacks effect

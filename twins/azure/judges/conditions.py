@@ -38,7 +38,7 @@ _QUANTIFIERS = {"foranyofanyvalues": any, "foranyofallvalues": all, "forallofany
 
 
 def parse(text: str) -> Condition:
-    """Parses a condition.
+    """Returns a role assignment's condition as a tree that can be judged.
 
     Raises:
         ValueError: it is malformed, or uses unsupported syntax.

@@ -52,7 +52,7 @@ class Query:
 
 
 def parse(text: str) -> Query:
-    """Parses a query.
+    """Returns a query of Kusto's language as its parts.
 
     Raises:
         QueryError: it uses unsupported syntax.

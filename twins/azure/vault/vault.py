@@ -76,7 +76,7 @@ class VaultContents:
         raise _missing(sort, f"{name}/{version}")
 
     def add(self, sort: Sort, name: str, content: Document, attributes: Document) -> Document:
-        """Adds a version.
+        """Stores a value as the newest version of a secret or key.
 
         Raises:
             VaultError: 409, a deleted and recoverable key or secret has the name.

@@ -46,7 +46,7 @@ class Deadline:
         self._until = time.monotonic() + (self.seconds or 7200.0)
 
     def sleep(self, seconds: float) -> None:
-        """Sleeps.
+        """Sleeps between two polls of an operation.
 
         Raises:
             ProviderError: the time is over, or the engine has canceled.

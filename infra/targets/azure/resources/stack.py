@@ -42,7 +42,7 @@ class AzureStack:
 
     @property
     def settings(self) -> Settings:
-        """Of the stack."""
+        """The stack's settings, of every target."""
         return self.inventory.settings
 
     @property

@@ -76,7 +76,7 @@ def declare_schedules(
     environments: dict[str, AzureEnvironment],
     clusters: dict[str, AzureCompute],
 ) -> None:
-    """Declare the schedules.
+    """Declares the schedules by which jobs start at their times, each with the run's spec in the store.
 
     https://learn.microsoft.com/azure/machine-learning/how-to-schedule-pipeline-job
 

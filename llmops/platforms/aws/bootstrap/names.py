@@ -43,7 +43,7 @@ class AwsNames:
 
     @property
     def boundary_arn(self) -> str:
-        """Its ARN."""
+        """ARN of the policy `boundary`."""
         return self._policy_arn(self.boundary)
 
     @property
@@ -53,7 +53,7 @@ class AwsNames:
 
     @property
     def deploy_boundary_arn(self) -> str:
-        """Its ARN."""
+        """ARN of the policy `deploy_boundary`."""
         return self._policy_arn(self.deploy_boundary)
 
     def _policy_arn(self, name: str) -> str:
@@ -74,7 +74,7 @@ class AwsNames:
         return shorten(f"{self.project}-{kind}-{repository.replace('/', '-')}", 64)
 
     def role_arn(self, kind: str, repository: str) -> str:
-        """Returns the role's ARN."""
+        """Returns the ARN of `role(kind, repository)`."""
         return f"arn:{self.partition}:iam::{self.account}:role{self.ci_path}{self.role(kind, repository)}"
 
     @property

@@ -37,7 +37,7 @@ class Reach:
 
     @property
     def state(self) -> list[str]:
-        """The bucket of states, and what is in it."""
+        """ARNs of the bucket that keeps the stacks' states, and of its objects."""
         bucket = f"arn:{self.names.partition}:s3:::{self.names.bucket}"
         return [bucket, f"{bucket}/*"]
 
@@ -62,7 +62,7 @@ class Reach:
 
     @property
     def repositories(self) -> list[str]:
-        """Of images."""
+        """ARNs of the project's ECR repositories, and of those that a stack file names."""
         return [*self.named("ecr", "repository/"), *self.given.repositories]
 
     @property

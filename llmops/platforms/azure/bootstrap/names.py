@@ -34,7 +34,7 @@ class AzureBootstrapNames:
 
     @property
     def group_id(self) -> str:
-        """Its id."""
+        """Resource id of `group`."""
         return f"{self.scope}/resourceGroups/{self.group}"
 
     @property
@@ -44,7 +44,7 @@ class AzureBootstrapNames:
 
     @property
     def account_id(self) -> str:
-        """Its id."""
+        """Resource id of `account`."""
         return self.id(ACCOUNTS, self.account)
 
     @property
@@ -54,12 +54,12 @@ class AzureBootstrapNames:
 
     @property
     def vault(self) -> str:
-        """3 to 24 letters, digits and single dashes, a letter first."""
+        """The Key Vault: 3 to 24 letters, digits and single dashes, a letter first."""
         return f"{self._word[:13].rstrip('-')}-s{self._hash}"
 
     @property
     def vault_id(self) -> str:
-        """Its id."""
+        """Resource id of `vault`."""
         return self.id(VAULTS, self.vault)
 
     @property

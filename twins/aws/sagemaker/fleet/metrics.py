@@ -55,5 +55,5 @@ def _dimensions(endpoint: str, variant: str) -> tuple[tuple[str, str], ...]:
 
 
 def region_of(arn: str) -> str:
-    """Returns the region in an ARN."""
+    """Returns the region that an ARN names, its fourth part; empty for global services."""
     return arn.split(":")[3]
