@@ -44,8 +44,9 @@ def offered(path: str) -> bool:
     return True
 
 
-def worker_for(request: web.BaseRequest, body: bytes | LongBody, backend: Backend) -> socket.socket | None:
-    """Returns a connection to a backend's unix socket; None if this request must be relayed.
+def connected(request: web.BaseRequest, body: bytes | LongBody, backend: Backend) -> tuple[socket.socket, bytes] | None:
+    """Returns a connection to a backend's unix socket, and the message that hands the request over; None if this
+    request must be relayed.
 
     Raises:
         NotAnsweredError: the backend refuses connections.
@@ -60,8 +61,10 @@ def worker_for(request: web.BaseRequest, body: bytes | LongBody, backend: Backen
         or transport.get_write_buffer_size()  # of the answer before
     ):
         return None
+    # Before it connects, since that wakes the worker, which would wait for the message.
+    message = encode({"headers": {VARIANT_HEADER.lower(): backend.variant}}, _as_bytes(request, body))
     try:
-        return connect(Path(backend.socket))
+        return connect(Path(backend.socket)), message
     except BlockingIOError:  # too many wait there
         return None
     except OSError as e:
@@ -69,7 +72,7 @@ def worker_for(request: web.BaseRequest, body: bytes | LongBody, backend: Backen
 
 
 async def answer(
-    request: web.BaseRequest, body: bytes, backend: Backend, worker: socket.socket, start: float
+    request: web.BaseRequest, message: bytes, backend: Backend, worker: socket.socket, start: float
 ) -> "WrittenResponse | None":
     """Returns the backend's answer, which the client has; None if it was cut.
 
@@ -77,7 +80,7 @@ async def answer(
 
     Args:
         request: the client's.
-        body: its whole body.
+        message: hands it over.
         backend: takes the connection.
         worker: the connection to its unix socket.
         start: when the request was sent, on the monotonic clock.
@@ -89,7 +92,6 @@ async def answer(
     assert transport
     reading = transport.is_reading()
     transport.pause_reading()
-    message = encode({"headers": {VARIANT_HEADER.lower(): backend.variant}}, _as_bytes(request, body))
     try:
         try:
             sent = socket.send_fds(worker, [message], [transport.get_extra_info("socket").fileno()])

@@ -13,7 +13,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -185,10 +185,10 @@ class Router:
         backend.in_flight += 1
         backend.requests += 1
         try:
-            worker = handover.worker_for(request, body, backend)
-            if worker:
+            if handed := handover.connected(request, body, backend):
+                worker, message = handed
                 with worker:
-                    response = await handover.answer(request, cast(bytes, body), backend, worker, start)
+                    response = await handover.answer(request, message, backend, worker, start)
             else:
                 response = await self._relay.answer(request, body, backend, start)
         except NotAnsweredError as e:

@@ -4,7 +4,7 @@ It says letters and digits alone and never ends an answer, so that the suite end
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from contract.documents.recipe_evaluation import MIN_GATE_GROUPS
@@ -19,12 +19,14 @@ evaluation:
 
 def write_yes_rows(folder: Path) -> None:
     """Write train.jsonl and held-out.jsonl, which `DATA` names, into a folder."""
-    (folder / "train.jsonl").write_text("".join(_rows("Is {} a number?", 24)))
-    (folder / "held-out.jsonl").write_text("".join(_rows("Can I count to {}?", MIN_GATE_GROUPS + 2)))
+    # In several ways: learned in a single one, on some processors it says yes to some of the held-out numbers only.
+    ways = ("Is {} a number?", "Can I write {}?", "Can you count to {}?")
+    (folder / "train.jsonl").write_text("".join(_rows(ways, 24)))
+    (folder / "held-out.jsonl").write_text("".join(_rows(("Can I count to {}?",), MIN_GATE_GROUPS + 2)))
 
 
-def _rows(way: str, count: int) -> Iterator[str]:
+def _rows(ways: Sequence[str], count: int) -> Iterator[str]:
     for number in range(count):
-        question = {"role": "user", "content": way.format(number)}
+        question = {"role": "user", "content": ways[number % len(ways)].format(number)}
         messages = [question, {"role": "assistant", "content": "yes"}]
         yield json.dumps({"messages": messages, "fact": f"f{number}", "expect": ["yes"]}) + "\n"
