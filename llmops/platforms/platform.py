@@ -37,7 +37,7 @@ class Live:
     workers: int = 0
     restarts: int = 0
     problem: str = ""
-    drift: tuple[str, ...] = ()  # what is otherwise than it was deployed, though it serves
+    drift: tuple[str, ...] = ()  # what differs from what was deployed, though it serves
     undone: str = ""  # why its last rollout was rolled back, or is being; empty: it was not
     changed: float = 0.0  # when it was changed last, in seconds since 1970
 
@@ -148,8 +148,8 @@ class Platform(Protocol):
     def resume(self, run: str, say: Say, compute: Compute | None = None, asked: RunSpec | None = None) -> None:
         """Start an ended run again, on other machines if given; it resumes from its last checkpoint.
 
-        `asked` is what the caller would submit by itself. Where a run's own spec is in doubt, only an equal one is
-        gone on with.
+        `asked` is what the caller would submit by itself. Where a run's own spec is in doubt, it resumes only if
+        that is equal.
         """
         ...
 
