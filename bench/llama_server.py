@@ -1,8 +1,10 @@
 """Our server against llama.cpp's over HTTP: `python -m bench.llama_server LLAMA_CPP [--rounds 5] [--precision f32]
 [--model larger]`.
 
-The same weights in the same precision and the same prompts, greedy, at 1, 8 and 16 streams, in turns within one run;
-both keep the prefixes of prompts, as llama-server does by default. A ratio is the median over the rounds' ratios.
+The same weights in the same precision and the same prompts, greedy, at 1, 8 and 16 streams, in turns within one run.
+Two tables: requests whose prompts are new, and long answers to prompts that were asked before. Both servers keep the
+prefixes of prompts, as llama-server does by default, so that the second table is of decoding alone. A ratio is the
+median over the rounds' ratios.
 LLAMA_CPP is llama.cpp's source folder with `build/bin/llama-server`. PyPI's llama-cpp-python has the source:
 
     pip download --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36
@@ -24,8 +26,9 @@ from pathlib import Path
 
 from bench.larger_model import larger_model
 from bench.serving import STREAMS
-from bench.two_servers import BenchedServer, compare, our_server, started
+from bench.two_servers import DECODING, WHOLE_REQUESTS, BenchedServer, compare, our_server, started
 from hosting.ports import choose_port
+from serving.prompts import Prompts
 from tests.support.servers.serving import sign_version
 from tests.support.tiny_models.models import base_model, copy_model
 
@@ -53,7 +56,8 @@ def main() -> None:
             our_server(version, folder, LLMOPS_PRECISION=options.precision, LLMOPS_PREFIX_CACHE="true") as ours,
             _llama(options.source, weights) as theirs,
         ):
-            compare(ours, theirs, options.rounds, ("ours", "llama"))
+            for workload in (WHOLE_REQUESTS, DECODING):
+                compare(ours, theirs, options.rounds, ("ours", "llama"), workload, Prompts.of(version))
             print(f"resident memory, MB: ours {ours.resident():.0f}, llama-server {theirs.resident():.0f}")
 
 

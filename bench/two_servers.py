@@ -1,14 +1,16 @@
 """Two servers compared over HTTP within one run, for `bench.llama_server` and `bench.vllm_front`."""
 
 import os
+import random
 import statistics
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -16,12 +18,49 @@ import psutil
 from bench.serving import STREAMS, Client, prompts_for
 from contract.documents.model import ModelManifest
 from contract.layout import MANIFEST
+from serving.prompts import Prompts
 from tests.support.servers.serving import API_KEY, ServingProcess
 
 _START_SECONDS = 900.0
+_THINGS = ("river", "stone", "winter", "market", "candle", "bridge", "doctor", "silver", "garden", "letter", "thunder",
+           "village", "captain", "music", "window", "shadow", "forest", "kitchen", "engine", "morning", "island",
+           "soldier", "mirror", "sailor")  # fmt: skip
 
 
-def compare(ours: "BenchedServer", theirs: "BenchedServer", rounds: int, names: tuple[str, str]) -> None:
+@dataclass(frozen=True)
+class Workload:
+    """What servers are asked in one table.
+
+    Attributes:
+        name: the table's title.
+        prompts: of a turn, for a number of streams.
+        tokens: of an answer, at most.
+    """
+
+    name: str
+    prompts: Callable[[int, int], list[str]]
+    tokens: int
+
+
+def _new_prompts(turn: int, streams: int) -> list[str]:
+    chosen = random.Random(f"{turn} {streams}")
+    lists = [", ".join(chosen.choices(_THINGS, k=41)) for _ in range(streams)]
+    return [f"{things}: write a long story with all of these in it." for things in lists]
+
+
+DECODING = Workload("long answers to the same short prompts in each turn", lambda _, streams: prompts_for(streams), 256)
+WHOLE_REQUESTS = Workload("short answers to prompts that are new in each turn", _new_prompts, 64)
+"""No cache has the prompts' tokens, as with users' requests: their computation is a part of the answer's time."""
+
+
+def compare(
+    ours: "BenchedServer",
+    theirs: "BenchedServer",
+    rounds: int,
+    names: tuple[str, str],
+    workload: Workload,
+    prompts: Prompts,
+) -> None:
     """Prints tokens per second of two servers, and their ratio, at each number of streams.
 
     Args:
@@ -29,15 +68,19 @@ def compare(ours: "BenchedServer", theirs: "BenchedServer", rounds: int, names: 
         theirs: the other.
         rounds: measured ones; one more warms up.
         names: of the servers, in the table's head.
+        workload: what they are asked.
+        prompts: of the model, to count tokens.
     """
-    texts = prompts_for(max(STREAMS))
+    lengths = [len(prompts.encode([{"role": "user", "content": text}])) for text in workload.prompts(0, max(STREAMS))]
+    print(f"{workload.name}: {statistics.median(lengths):.0f} tokens, {workload.tokens} of an answer")
     print(f"{'':12} {'tokens/s':>27}   {'tokens a processor second':>27}")
     print(f"{'':12} {names[0]:>9} {names[1]:>9} {'ratio':>7}   {names[0]:>9} {names[1]:>9} {'ratio':>7}")
     for streams in STREAMS:
         rows: list[tuple[float, float, float, float]] = []
         for turn in range(rounds + 1):  # the first is for warming up
             order = (ours, theirs) if turn % 2 else (theirs, ours)
-            figures = {server.pid: server.measured(texts[:streams]) for server in order}
+            texts = workload.prompts(turn, streams)
+            figures = {server.pid: server.measured(texts, workload.tokens) for server in order}
             if turn:
                 rows.append((*figures[ours.pid], *figures[theirs.pid]))
         shown = ""
@@ -55,10 +98,10 @@ class BenchedServer:
         self.pid = pid
         self._client = Client(("127.0.0.1", port), "/v1/chat/completions", f"Bearer {API_KEY}")
 
-    def measured(self, texts: list[str]) -> tuple[float, float]:
+    def measured(self, texts: list[str], tokens: int) -> tuple[float, float]:
         """Returns tokens per second, and per second of its processes' time, of streams that start together."""
         before = self._processor_seconds()
-        wave = self._client.wave(texts)
+        wave = self._client.wave(texts, tokens)
         return wave.speed, wave.tokens / (self._processor_seconds() - before)
 
     def resident(self) -> float:

@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from bench.two_servers import BenchedServer, compare, our_server, started
+from bench.two_servers import DECODING, BenchedServer, compare, our_server, started
 from contract.documents.model import ModelManifest
 from contract.layout import MANIFEST
 from hosting.ports import choose_port
+from serving.prompts import Prompts
 from serving.settings import ServerSettings
 from serving.vllm_server import command
 from tests.engines.conftest import VLLM, vllm_interpreter
@@ -50,7 +51,7 @@ def main() -> None:
             our_server(version, folder, python, LLMOPS_PRECISION=_PRECISION, **environ) as ours,
             _alone(version, folder, python, environ) as theirs,
         ):
-            compare(ours, theirs, options.rounds, ("front", "alone"))
+            compare(ours, theirs, options.rounds, ("front", "alone"), DECODING, Prompts.of(version))
 
 
 @contextmanager

@@ -5,6 +5,12 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
+
+_HUGE_PAGES = "glibc.malloc.hugetlb=1"
+"""Of GLIBC_TUNABLES, since glibc 2.35: allocated memory lies in pages of 2 MB, where the kernel has them on `madvise`
+(transparent huge pages). A step reads all weights, and with pages of 4 kB it often waits for their addresses.
+"""
 
 
 class WorkerProcess:
@@ -32,6 +38,22 @@ def spawn(engine: str) -> WorkerProcess:
             [sys.executable, "-m", "serving.engines.worker", str(there.fileno()), engine],
             pass_fds=[there.fileno()],
             stdin=subprocess.DEVNULL,
-            env=os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
+            env=engine_environ(os.environ),
         )
     return WorkerProcess(process, here, engine)
+
+
+def engine_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment of an engine's process: its parent's, offline, with huge pages.
+
+    Args:
+        environ: the parent's; its own tunables of glibc win.
+    """
+    tunables = ":".join(filter(None, (_HUGE_PAGES, environ.get("GLIBC_TUNABLES"))))
+    return {
+        "OPENBLAS_NUM_THREADS": "1",  # numpy's threads spin after they start, and nothing is computed by them
+        **environ,
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "GLIBC_TUNABLES": tunables,
+    }

@@ -244,3 +244,12 @@ def test_an_idle_engine_sleeps(shared_server: ServingProcess) -> None:
 
     shared_server.chat(max_tokens=5)
     until(lambda: spent() < 20)  # of 100 a second and processor
+
+
+def test_an_engines_memory_lies_in_huge_pages(shared_server: ServingProcess) -> None:
+    mode = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not mode.exists() or "[never]" in mode.read_text():
+        pytest.skip("this machine's kernel has no transparent huge pages")
+    rollup = Path(f"/proc/{shared_server.engine_pid()}/smaps_rollup").read_text()
+    [line] = [line for line in rollup.splitlines() if line.startswith("AnonHugePages:")]
+    assert int(line.split()[1]) >= 2048  # kB
