@@ -2,6 +2,7 @@
 [--model larger]`.
 
 The same weights in the same precision and the same prompts, greedy, at 1, 8 and 16 streams, in turns within one run.
+Keys and values are as each server has them by default: llama.cpp's in 16 bits, ours in 8, with `--precision f32` in 32.
 Two tables: requests whose prompts are new, and long answers to prompts that were asked before. Both servers keep the
 prefixes of prompts, as llama-server does by default, so that the second table is of decoding alone. A ratio is the
 median over the rounds' ratios.
@@ -24,10 +25,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import openvino
+
 from bench.larger_model import larger_model
 from bench.serving import STREAMS
 from bench.two_servers import DECODING, WHOLE_REQUESTS, BenchedServer, compare, our_server, started
 from hosting.ports import choose_port
+from serving.engines.cpu_precision import cpu_precision
 from serving.prompts import Prompts
 from tests.support.servers.serving import sign_version
 from tests.support.tiny_models.models import base_model, copy_model
@@ -42,7 +46,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="llama.cpp's source folder with build/bin/llama-server")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "f32", "bf16"),
+        default="auto",
+        help="default: what ours takes on this processor",
+    )
     parser.add_argument(
         "--model", choices=_MODELS, default="base", help="SmolLM2-135M, or random weights with TinyLlama-1.1B's layers"
     )
@@ -51,7 +60,9 @@ def main() -> None:
         folder = Path(name)
         version = _MODELS[options.model](folder)
         sign_version(version, folder)
-        weights = _gguf(options.source, version, folder / "model.gguf", options.precision)
+        computed = cpu_precision(openvino.Core(), options.precision)
+        print(f"precision: {options.precision}, so {computed}")
+        weights = _gguf(options.source, version, folder / "model.gguf", computed)
         with (
             our_server(version, folder, LLMOPS_PRECISION=options.precision, LLMOPS_PREFIX_CACHE="true") as ours,
             _llama(options.source, weights) as theirs,
