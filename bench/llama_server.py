@@ -67,8 +67,9 @@ def main() -> None:
             our_server(version, folder, LLMOPS_PRECISION=options.precision, LLMOPS_PREFIX_CACHE="true") as ours,
             _llama(options.source, weights) as theirs,
         ):
+            prompts = Prompts.of(version)
             for workload in (WHOLE_REQUESTS, DECODING):
-                compare(ours, theirs, options.rounds, ("ours", "llama"), workload, Prompts.of(version))
+                compare(ours, theirs, options.rounds, ("ours", "llama"), workload, prompts)
             print(f"resident memory, MB: ours {ours.resident():.0f}, llama-server {theirs.resident():.0f}")
 
 

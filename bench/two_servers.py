@@ -29,7 +29,7 @@ _THINGS = ("river", "stone", "winter", "market", "candle", "bridge", "doctor", "
 
 @dataclass(frozen=True)
 class Workload:
-    """What servers are asked in one table.
+    """Prompts that both servers get in each turn, and how long they answer; gives one table.
 
     Attributes:
         name: the table's title.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"
 """Of GLIBC_TUNABLES, since glibc 2.35: allocated memory lies in pages of 2 MB, where the kernel has them on `madvise`
-(transparent huge pages). A step reads all weights, and with pages of 4 kB it often waits for their addresses.
+(transparent huge pages). A step reads all weights, and with pages of 4 kB it probably waits for their addresses.
 """
 
 
