@@ -19,9 +19,16 @@ step() { # step NAME COMMAND...: runs it, and remembers time and failure
 . tools/lanes.sh
 
 check() { make check; } # most of it is pyright, on one processor
-# Training's import torch when they are collected, which takes longer than they do: one process does, not each worker.
-unit() { OMP_NUM_THREADS=1 tests -n auto --dist loadfile --ignore=tests/unit/training tests/unit; }
-training_unit() { OMP_NUM_THREADS=1 tests -p no:xdist tests/unit/training; }
+# One process for each part: workers of one lane would each import what all parts import, torch for training's too.
+unit_tests() { OMP_NUM_THREADS=1 tests -p no:xdist "$@"; }
+infra_unit() { unit_tests tests/unit/infra; }
+runs_unit() { unit_tests tests/unit/llmops/{runs,platforms}; }
+training_unit() { unit_tests tests/unit/training; }
+# shellcheck disable=SC2046
+llmops_unit() { unit_tests $(rest tests/unit/llmops runs platforms); }
+# shellcheck disable=SC2046
+other_unit() { unit_tests $(rest tests/unit infra llmops training); }
+units=(infra_unit other_unit llmops_unit runs_unit training_unit)
 # Mostly downloads and disk. Later, every worker of the lanes would wait for the same environments.
 prepared() { nice -n 10 .venv/bin/python -m tests.support.tiny_models.prepared; }
 
@@ -61,7 +68,7 @@ prepare_machine() {
 case ${1:-} in
     kit)
         prepare_machine
-        step check+unit beside unit training_unit check prepared
+        step check+unit beside "${units[@]}" check prepared
         step emulated beside clouds_containers others
         ;;
     twins)
@@ -71,7 +78,7 @@ case ${1:-} in
         ;;
     unit)
         trap 'rm -rf "$caches"' EXIT
-        step unit beside unit training_unit
+        step unit beside "${units[@]}"
         ;;
     *)
         echo "tools/test.sh takes kit, twins or unit" >&2

@@ -90,13 +90,20 @@ def _score(value: float, low: float, high: float, rows: int, groups: int) -> Sco
 def _bootstrap(values: Sequence[float], groups: Sequence[str], weights: Sequence[int] = ()) -> tuple[float, float]:
     """Returns percentiles 2.5 and 97.5 of the mean over resampled groups; equal input gives equal bounds."""
     each = _by_group(values, groups, weights)
+    totals = [total for total, _ in each]
     weighs_alike = len({weight for _, weight in each}) == 1
+    whole = len(each) * each[0][1]
+    if len(set(each)) == 1:  # every resample is the same
+        mean = math.fsum(totals) / whole
+        return mean, mean
     rnd = random.Random(0)
     means = []
     for _ in range(RESAMPLES):
-        drawn = rnd.choices(each, k=len(each))
-        weight = len(each) * each[0][1] if weighs_alike else math.fsum([weight for _, weight in drawn])
-        means.append(math.fsum([total for total, _ in drawn]) / weight)
+        if weighs_alike:
+            means.append(math.fsum(rnd.choices(totals, k=len(each))) / whole)
+        else:
+            drawn = rnd.choices(each, k=len(each))
+            means.append(math.fsum([total for total, _ in drawn]) / math.fsum([weight for _, weight in drawn]))
     means.sort()
     return means[round(0.025 * RESAMPLES)], means[round(0.975 * RESAMPLES) - 1]
 

@@ -53,11 +53,10 @@ def _check_model(folder: Path, request: CheckRequest) -> ModelCheck:
     fits, parameters = [], 0
     for adapter in get_args(Adapter):
         options = Training(adapter=adapter, max_tokens=request.max_tokens, batch_size=16)
-        answer = estimate(folder, EstimateRequest(training=options, machines=request.machines))
-        parameters = answer.parameters
-        machine = next((each for each in answer.machines if each.fits), None)
-        reason = "" if machine else answer.machines[-1].reason
-        fits.append(AdapterFit(adapter=adapter, machine=machine, reason=reason))
+        asked = EstimateRequest(training=options, machines=request.machines)
+        answer = estimate(folder, asked, until_one_fits=True)
+        parameters, last = answer.parameters, answer.machines[-1]
+        fits.append(AdapterFit(adapter=adapter, machine=last if last.fits else None, reason=last.reason))
     try:
         check_family(config, "")
         tensorflow = ""

@@ -36,12 +36,13 @@ _GATHERED = 2  # blocks whose weights FSDP2 holds whole: the one that computes, 
 _GIB = 1 << 30
 
 
-def estimate(folder: Path, request: EstimateRequest) -> Estimate:
+def estimate(folder: Path, request: EstimateRequest, *, until_one_fits: bool = False) -> Estimate:
     """Returns how each machine would train.
 
     Args:
         folder: contains the model's config.json and, to count rows, its tokenizer.
         request: recipe and machines.
+        until_one_fits: whether machines after the first that fits are left out.
 
     Raises:
         KitError: transformers does not know the configuration.
@@ -49,16 +50,20 @@ def estimate(folder: Path, request: EstimateRequest) -> Estimate:
     """
     with tempfile.TemporaryDirectory() as work:
         plan = _Plan(_read_config(folder), request.training, *_count(folder, request, Path(work)))
-        return _answer(plan, request)
+        return _answer(plan, request, until_one_fits)
 
 
-def _answer(plan: "_Plan", request: EstimateRequest) -> Estimate:
-    machines = request.machines or [_this_machine(request.training)]
+def _answer(plan: "_Plan", request: EstimateRequest, until_one_fits: bool) -> Estimate:
+    fits: list[MachineFit] = []
+    for machine in request.machines or [_this_machine(request.training)]:
+        fits.append(plan.fit(machine))
+        if until_one_fits and fits[-1].fits:
+            break
     return Estimate(
         parameters=plan.sizes("f32").parameters,
         trained=plan.sizes("f32").trained,
         lengths=plan.lengths,
-        machines=[plan.fit(machine) for machine in machines],
+        machines=fits,
     )
 
 

@@ -239,7 +239,7 @@ def _trace(
         optimizer = torch.optim.AdamW(trained, foreach=foreach)
         model.train()
         if checkpointing:
-            model.gradient_checkpointing_enable(dict(CHECKPOINTING))
+            model.activation_checkpointing_enable(dict(CHECKPOINTING))
         objective, batch = _objective(config, options, precision, model, shape.masked, live), _batch(shape, options)
         parts: list[Moment] = []
         with live, _marked(model, lambda: parts.append(live.take_peak())):

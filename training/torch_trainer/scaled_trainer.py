@@ -181,7 +181,7 @@ class ScaledTrainer(Trainer):
                 raise self._too_large(reason or "on another rank")
             model.zero_grad()
             say(gradient_checkpointing="on")
-            trained.gradient_checkpointing_enable(dict(CHECKPOINTING))
+            trained.activation_checkpointing_enable(dict(CHECKPOINTING))
             return self._trial(model, longest, rows)
         return MemoryUse(torch.cuda.max_memory_allocated(), torch.cuda.memory_allocated())
 

@@ -92,7 +92,7 @@ def measured(config: Any, options: Training, precision: Any) -> int:
     model = model if options.adapter == "none" else with_adapter(model, options)
     model.train()
     if options.gradient_checkpointing is True:
-        model.gradient_checkpointing_enable(dict(CHECKPOINTING))
+        model.activation_checkpointing_enable(dict(CHECKPOINTING))
     step = step_of(model, SHAPE, precision)
     step()
     trained = [weight for weight in model.parameters() if weight.requires_grad]

@@ -90,7 +90,7 @@ def measured(ranks: Team, folder: Path, options: Training) -> dict[str, int]:
     [model] = models
     model.train()
     if options.gradient_checkpointing is True:
-        model.gradient_checkpointing_enable(dict(CHECKPOINTING))
+        model.activation_checkpointing_enable(dict(CHECKPOINTING))
     # foreach: as on GPUs, which the estimate is about
     step = step_of(model, Shape(ROWS, TOKENS, ROWS * TARGETS), precision, foreach=True)
     step()
