@@ -9,14 +9,28 @@ fail() {
     exit 1
 }
 
-python() { # the first Python that the locks are made for
-    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.14}; do
-        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then
-            "$candidate" -c 'import sys; print(sys.executable)'
-            return
-        fi
+find_pythons() { # set $first, the first Python that the locks are made for, and $base: the first optimized one, or else $first
+    first= base=
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.14 /usr/bin/python3}; do
+        # A distribution's is optimized, whatever its options say; pyenv's is not, unless it is asked for.
+        found=$("$candidate" -c 'import sys, sysconfig
+options = sysconfig.get_config_var("CONFIG_ARGS") or ""
+plain = options and "--enable-optimizations" not in options and sys.base_prefix != "/usr"
+print(sys.executable if (3, 11) <= sys.version_info[:2] <= (3, 14) else "", "plain" if plain else "optimized")' 2>/dev/null) || continue
+        case $found in
+            " "*) continue ;;
+            *" optimized") base=${found% *} ;;
+        esac
+        first=${first:-${found% *}}
+        if [ "$base" ]; then break; fi
     done
-    fail "there is no Python 3.11 to 3.14${PYTHON:+ at $PYTHON}" "install one (Debian: apt-get install python3), or name it: make PYTHON=/path/to/python ..."
+    if [ -z "$first" ]; then
+        fail "there is no Python 3.11 to 3.14${PYTHON:+ at $PYTHON}" "install one (Debian: apt-get install python3), or name it: make PYTHON=/path/to/python ..."
+    fi
+    if [ "$base" != "$first" ]; then
+        echo "$first was built without --enable-optimizations: what it runs takes about a third longer${base:+; taking $base (make PYTHON=$first ... takes the other)}"
+        base=${base:-$first}
+    fi
 }
 
 get_uv() { # set $uv: the one in .venv, the machine's, or the locked one from PyPI in a temporary folder
@@ -27,18 +41,22 @@ get_uv() { # set $uv: the one in .venv, the machine's, or the locked one from Py
     temporary=$(mktemp -d)
     trap 'rm -rf "$temporary"' EXIT
     awk '/^[a-z]/ {found = /^uv==/} found && !/^ *#/' requirements/kit.txt >"$temporary/uv.txt"
-    if "$base" -m venv "$temporary/venv" >/dev/null 2>&1; then
-        "$temporary/venv/bin/python" -m pip install --quiet --require-hashes -r "$temporary/uv.txt" ||
+    for maker in "$base" "$first"; do # Debian's has no pip, and may have no venv
+        if "$maker" -m venv "$temporary/venv" >/dev/null 2>&1; then
+            set -- "$temporary/venv/bin/python" -m pip install
+            uv=$temporary/venv/bin/uv
+        elif "$maker" -m pip --version >/dev/null 2>&1; then
+            set -- "$maker" -m pip install --target "$temporary/lib"
+            uv=$temporary/lib/bin/uv
+        else
+            continue
+        fi
+        "$@" --quiet --require-hashes -r "$temporary/uv.txt" ||
             fail "uv could not be installed from the package registry" "see pip's message above; PIP_INDEX_URL names another registry"
-        uv=$temporary/venv/bin/uv
-    elif "$base" -m pip --version >/dev/null 2>&1; then
-        "$base" -m pip install --quiet --require-hashes --target "$temporary/lib" -r "$temporary/uv.txt" ||
-            fail "uv could not be installed from the package registry" "see pip's message above; PIP_INDEX_URL names another registry"
-        uv=$temporary/lib/bin/uv
-    else
-        fail "$base can neither make a virtual environment nor run pip, and there is no uv on PATH" \
-            "install one of them (Debian and Ubuntu: apt-get install python3-venv)"
-    fi
+        return
+    done
+    fail "$base can neither make a virtual environment nor run pip, and there is no uv on PATH" \
+        "install one of them (Debian and Ubuntu: apt-get install python3-venv)"
 }
 
 install() { # install kit|data|aws-twin|azure-twin|dev: what is there already is never taken away
@@ -47,7 +65,7 @@ install() { # install kit|data|aws-twin|azure-twin|dev: what is there already is
         if [ -f ".venv/$set.stamp" ]; then sets="$set $sets"; fi
     done
     if [ -f .venv/dev.stamp ]; then sets=dev; fi
-    base=$(python)
+    find_pythons
     get_uv
     export UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV="$PWD/.venv"
     if ! .venv/bin/python -c '' 2>/dev/null; then "$uv" venv --quiet --clear --python "$base" .venv; fi

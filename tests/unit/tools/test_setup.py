@@ -1,0 +1,51 @@
+"""Which Python tools/setup.sh makes .venv with."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkout import CHECKOUT
+
+FUNCTIONS = (CHECKOUT / "tools/setup.sh").read_text().partition("get_uv() {")[0].partition("fail() {")
+ANSWERS = {"plain": "plain", "optimized": "optimized", "old": ""}
+
+
+@pytest.fixture
+def pythons(tmp_path: Path) -> Path:
+    """Programs that answer as Pythons of each kind do; `old` is none that the locks are made for."""
+    for name, kind in ANSWERS.items():
+        path = tmp_path / name
+        path.write_text(f"#!/bin/sh\necho '{path if kind else ''} {kind or 'optimized'}'\n")
+        path.chmod(0o755)
+    return tmp_path
+
+
+def found(*candidates: object) -> "subprocess.CompletedProcess[str]":
+    script = "".join(FUNCTIONS[1:]) + 'find_pythons\necho "base=$base"\n'
+    named = " ".join(map(str, candidates))
+    return subprocess.run(["sh", "-euc", script], env={"PYTHON": named}, capture_output=True, text=True, check=False)
+
+
+def test_the_first_optimized_one_is_taken_and_why_the_first_was_not(pythons: Path) -> None:
+    said = found(pythons / "missing", pythons / "old", pythons / "plain", pythons / "optimized").stdout
+    assert said.endswith(f"base={pythons}/optimized\n")
+    assert f"make PYTHON={pythons}/plain " in said
+
+
+def test_one_that_is_not_optimized_is_better_than_none(pythons: Path) -> None:
+    said = found(pythons / "old", pythons / "plain").stdout
+    assert said.endswith(f"base={pythons}/plain\n")
+    assert "a third longer" in said
+
+
+def test_without_any_the_way_out_is_named(pythons: Path) -> None:
+    done = found(pythons / "old")
+    assert done.returncode == 1
+    assert "no Python 3.11 to 3.14" in done.stderr
+    assert "make PYTHON=" in done.stderr
+
+
+def test_this_python_is_one() -> None:
+    assert found(sys.executable).stdout.endswith(f"base={sys.executable}\n")
