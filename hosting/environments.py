@@ -13,6 +13,7 @@ from pathlib import Path
 from contract.errors import HostingError
 from contract.integrity.digest import sha256_bytes
 from contract.layout import cache_dir
+from hosting.files import locked
 
 _FOR_ALL = 0o755
 
@@ -46,10 +47,18 @@ def build_environment(
     final = (cache_dir() / "venvs").resolve() / f"{name}-{sha256_bytes(content)[:20]}"
     if python_of(final).exists():
         return Environment(final, lock)
+    # Images share environments, so the lock of an image doesn't keep two builders out of one.
+    waiting = f"image {name}: another process makes its environment; waiting"
+    with locked(final.with_name(f".{final.name}.lock"), say, waiting):
+        if not python_of(final).exists():
+            _build(name, lock, say, below, final)
+    return Environment(final, lock)
+
+
+def _build(name: str, lock: Path, say: Callable[[str], None], below: Environment | None, final: Path) -> None:
     say(f"image {name}: making its environment in {final} (once for these requirements)")
     for leftover in (final, *final.parent.glob(f"{final.name}.partial-*")):
         shutil.rmtree(leftover, ignore_errors=True)
-    final.parent.mkdir(parents=True, exist_ok=True)
     # A folder of this builder's own: the uv of one that was killed may still be writing into its.
     partial = Path(tempfile.mkdtemp(prefix=f"{final.name}.partial-", dir=final.parent))
     partial.chmod(_FOR_ALL)
@@ -60,7 +69,6 @@ def build_environment(
         partial.rename(final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Environment(final, lock)
 
 
 def python_of(environment: Path) -> Path:

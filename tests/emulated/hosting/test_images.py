@@ -19,7 +19,7 @@ _BUILD = """
 import sys
 from pathlib import Path
 from hosting.images import ImageSource, build
-print(build(ImageSource("echo", Path(sys.argv[1]), {"echo": Path(sys.argv[2])})))
+print(build(ImageSource(sys.argv[3], Path(sys.argv[1]), {"echo": Path(sys.argv[2])}, shares="echo")))
 """
 
 
@@ -32,8 +32,8 @@ def source(echo_source: Callable[[Path], ImageSource], tmp_path: Path, monkeypat
     return ImageSource("echo", source.requirements, {"echo": package})
 
 
-def start(source: ImageSource) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", _BUILD, str(source.requirements), str(source.packages["echo"])]
+def start(source: ImageSource, name: str = "echo") -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", _BUILD, str(source.requirements), str(source.packages["echo"]), name]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -95,6 +95,14 @@ def test_two_builders_at_once_build_one_image(source: ImageSource, tmp_path: Pat
     assert [b.returncode for b in builders] == [0, 0, 0]
     assert refs == {reference(source)}
     assert len(list((tmp_path / "cache/venvs").glob("echo-*"))) == 1
+
+
+def test_builders_of_images_that_share_an_environment_make_it_once(source: ImageSource, tmp_path: Path) -> None:
+    builders = [start(source, name) for name in ("echo", "one", "two")]
+    refs = [builder.communicate()[0].strip() for builder in builders]
+    assert [b.returncode for b in builders] == [0, 0, 0]
+    assert len(set(refs)) == 3
+    assert {find(ref).python.parents[1] for ref in refs} == set((tmp_path / "cache/venvs").glob("echo-*"))
 
 
 @pytest.mark.parametrize("seconds", [0.3, 0.5, 0.8])
