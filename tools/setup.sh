@@ -42,7 +42,7 @@ get_uv() { # set $uv: the one in .venv, the machine's, or the locked one from Py
     trap 'rm -rf "$temporary"' EXIT
     awk '/^[a-z]/ {found = /^uv==/} found && !/^ *#/' requirements/kit.txt >"$temporary/uv.txt"
     for maker in "$base" "$first"; do # Debian's has no pip, and may have no venv
-        if "$maker" -m venv "$temporary/venv" >/dev/null 2>&1; then
+        if "$maker" -m venv --clear "$temporary/venv" >/dev/null 2>&1; then
             set -- "$temporary/venv/bin/python" -m pip install
             uv=$temporary/venv/bin/uv
         elif "$maker" -m pip --version >/dev/null 2>&1; then
