@@ -13,11 +13,12 @@ from pathlib import Path
 
 from contract.documents.recipe import Recipe
 from contract.errors import KitError, require_packages
+from contract.garbage import collect_garbage_rarely
 from contract.programs import tell_error
 from preparation.examine import load_tokenizer
 from preparation.prepare import prepare
 from preparation.reading import name_of
-from preparation.workers import begin_loading, collect_garbage_rarely
+from preparation.workers import begin_loading
 from training.process import die_with_parent
 
 # No usage data is sent, and nothing draws on the terminal: the caller reads these lines.

@@ -3,7 +3,6 @@
 Workers read and write files, since handing them texts and taking them back would take as long as the rules.
 """
 
-import gc
 import json
 import multiprocessing
 import os
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 
 from contract.documents.recipe_data import Data
 from contract.errors import DataError, KitError
+from contract.garbage import collect_garbage_rarely
 from preparation import near_duplicates
 from preparation.examine import Examined, RowRules
 from preparation.reading import ReadRows
@@ -99,11 +99,6 @@ def begin_loading() -> None:
     """Starts the process from which workers of this machine are forked: it loads what they need meanwhile."""
     if _context().get_start_method() == "forkserver":
         forkserver.ensure_running()
-
-
-def collect_garbage_rarely() -> None:
-    """Lets Python look for cycles less often: what is kept of each row has none, and is gone through every time."""
-    gc.set_threshold(100_000, 50, 100)
 
 
 def write_read(rows: ReadRows, path: Path) -> None:

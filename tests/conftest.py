@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from contract.garbage import collect_garbage_rarely
+
 # A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C could not be tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -21,7 +23,7 @@ def pytest_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-        gc.set_threshold(100_000, 50, 100)
+        collect_garbage_rarely()
 
 
 @pytest.hookimpl(trylast=True)

@@ -9,6 +9,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from contract.garbage import collect_garbage_rarely
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 _PR_SET_PDEATHSIG = 1  # from sys/prctl.h
 
@@ -44,7 +46,8 @@ _TALKATIVE = "bitsandbytes.backends.cpu.ops"
 
 
 def prepare_process() -> None:
-    """Sets environment and warnings; call it before the first heavy import."""
+    """Sets environment, warnings and how often garbage is collected; call it before the first heavy import."""
+    collect_garbage_rarely()
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     _keep_memory()

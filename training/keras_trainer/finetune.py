@@ -16,6 +16,7 @@ from contract.documents.metrics import StepMetrics, metrics_text, parse_metrics
 from contract.documents.model import TrainingFacts
 from contract.documents.recipe_training import Training
 from contract.errors import RunError
+from contract.garbage import collect_garbage_again
 from contract.layout import METRICS
 from training import checkpoints
 from training.checkpoint_folders import BEST, LOCAL_PREFIX, RESULT, CheckpointFolders, emptied
@@ -60,6 +61,7 @@ def finetune(
         examples, held_out = load_splits(train_rows, validation_rows, tokenizer, options, system_prompt, Path(local))
         run = _Run(base, examples, held_out, options, place, tokenizer.pad_token_id)
         run.resume()
+        collect_garbage_again()
         run.train(stop_asked)
         facts = run.facts()
         work = emptied(place.local / RESULT)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from contract.documents.metrics import metrics_text
 from contract.documents.model import TrainingFacts
 from contract.documents.recipe_training import Training
+from contract.garbage import collect_garbage_again
 from contract.layout import METRICS
 from training import checkpoints
 from training.checkpoint_folders import LOCAL_PREFIX, RESULT, CheckpointFolders, emptied
@@ -97,6 +98,7 @@ def _finetune(job: _Job, stop_asked: Callable[[], bool]) -> TrainingFacts:
         say(resume=start.name)
         trainer.remember(start)
     if not trainer.watch.validation.exhausted:
+        collect_garbage_again()
         with Publisher() as trainer.publisher:
             trainer.train(resume_from_checkpoint=str(start) if start else None)
             trainer.publisher.wait()

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 from contract.integrity.digest import sha256_file
+from llmops.runs.runs import find_run
 from tests.emulated.llmops.conftest import Kit, wait_until
 from tests.support.tiny_models.versions import open_verified
 
@@ -61,16 +64,17 @@ def test_a_killed_training_goes_on_and_ends_with_equal_weights(kit: Kit) -> None
     with (kit.folder / "recipe.yaml").open("a") as recipe:
         recipe.write("export: {openvino: false}\n")  # nothing serves them
     run = kit.run("train", "recipe.yaml", "--detach").splitlines()[-4]
+    process = psutil.Process(kit.json("runs", "show", run)["process"])
     log = Path(platform.outputs.training.runs, run, "log.txt")
     wait_until(lambda: "\nstep=8 " in log.read_text())
-    os.kill(kit.json("runs", "show", run)["process"], signal.SIGKILL)
-    wait_until(lambda: kit.json("runs", "show", run)["status"] == "failed")
+    process.kill()
+    wait_until(lambda: find_run(platform, run).state.status == "failed")
 
     # The one who watches is killed as well; the run ends all the same and is collected by another command.
     watching = kit.start("train", "recipe.yaml")
     wait_until(lambda: log.read_text().count("stage=train") == 2)
     watching.kill()
-    wait_until(lambda: kit.json("runs", "show", run)["status"] == "completed")
+    wait_until(lambda: find_run(platform, run).state.status == "completed")
     steps = [line.split()[0] for line in log.read_text().splitlines() if line.startswith("step=")]
     assert steps.count("step=1") == 1, "it went on from its checkpoint"
     resumed = kit.json("runs", "collect")[0]

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -170,15 +170,3 @@ def test_secrets_of_an_environment_are_known_by_their_names() -> None:
         "PATH": "/usr/bin:/bin",
     }
     assert len(list(leaks.secrets_of(environ))) == 6
-
-
-@pytest.mark.parametrize("entry", ["llmops.cli", "serving.__main__", "twins.core.process"])
-def test_a_process_that_holds_keys_writes_no_core_file(entry: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it starts inherits the limit."""
-    module = pytest.importorskip(entry)
-    called: list[Callable[[], None]] = []
-    assert module.no_core_files.__module__ == "contract.core_dumps"
-    code = "import resource; from contract.core_dumps import no_core_files as n; n(); print(resource.getrlimit(4))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "(0, 0)"
-    assert not called
