@@ -43,7 +43,7 @@ def test_a_process_that_holds_keys_writes_no_core_file(code: str) -> None:
     assert _after(code, "resource.getrlimit(4)") == "(0, 0)"
 
 
-def test_training_collects_garbage_rarely_while_it_imports_and_as_usual_in_its_steps() -> None:
+def test_training_collects_garbage_rarely_until_it_is_told_that_all_is_imported() -> None:
     code = """
     from contract.garbage import collect_garbage_again
     from training.process import prepare_process

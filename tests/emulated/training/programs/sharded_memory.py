@@ -46,8 +46,8 @@ TIED = {"num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings
 CONFIGS: dict[str, dict[str, Any]] = {
     "5M": SIZES["5M"] | APART,
     "50M": SIZES["50M"] | APART,
-    # Of SmolLM2-135M's width; half of the weights are embeddings. Small, since without AVX-512 torch computes some
-    # products of bf16 100 times slower than those of f32.
+    # Of SmolLM2-135M's width; half of the weights are embeddings. Small, since on a Zen 3, which has no AVX-512,
+    # torch computes some products of bf16 100 times slower than those of f32.
     "28M": {"vocab_size": 24576, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 4} | TIED,
 }
 ROWS, TOKENS, TARGETS = 4, 32, 16  # of a rank's micro-batch; what is assumed where no rows are counted
