@@ -18,10 +18,9 @@ step() { # step NAME COMMAND...: runs it, and remembers time and failure
 
 . tools/lanes.sh
 
-check() { make check; }
+check() { make check; } # most of it is pyright, on one processor
 # One process for each part: workers of one lane would each import what all parts import, torch for training's too.
-# They give way to `check`: most of it is pyright, on one processor, which would go on alone when they have ended.
-unit_tests() { OMP_NUM_THREADS=1 gently -p no:xdist "$@"; }
+unit_tests() { OMP_NUM_THREADS=1 tests -p no:xdist "$@"; }
 infra_unit() { unit_tests tests/unit/infra; }
 runs_unit() { unit_tests tests/unit/llmops/{runs,platforms}; }
 training_unit() { unit_tests tests/unit/training; }
