@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import textwrap
 
 import pytest
 
@@ -26,6 +25,14 @@ from twins.core.process import prepare
 with tempfile.TemporaryDirectory() as folder:
     prepare(Path(folder))
 """
+_TRAINING = """
+from contract.garbage import collect_garbage_again
+from training.process import prepare_process
+usual = gc.get_threshold()
+prepare_process()
+importing = gc.get_threshold()
+collect_garbage_again()
+"""
 
 
 def _after(code: str, expression: str) -> str:
@@ -44,13 +51,5 @@ def test_a_process_that_holds_keys_writes_no_core_file(code: str) -> None:
 
 
 def test_training_collects_garbage_rarely_until_it_is_told_that_all_is_imported() -> None:
-    code = """
-    from contract.garbage import collect_garbage_again
-    from training.process import prepare_process
-    usual = gc.get_threshold()
-    prepare_process()
-    importing = gc.get_threshold()
-    collect_garbage_again()
-    """
     expression = "importing[0] >= 100 * usual[0], gc.get_threshold() == usual, gc.get_freeze_count() > 0"
-    assert _after(textwrap.dedent(code), expression) == "True True True"
+    assert _after(_TRAINING, expression) == "True True True"

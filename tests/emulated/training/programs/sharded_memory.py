@@ -54,7 +54,7 @@ ROWS, TOKENS, TARGETS = 4, 32, 16  # of a rank's micro-batch; what is assumed wh
 
 
 def ranks_do(work: Callable[[Team], Any]) -> list[Any]:
-    """What each of two ranks returns."""
+    """Forks two ranks, which do the work together; returns what each returned."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     readers, pids = [], []
     for rank in range(RANKS):
