@@ -39,7 +39,7 @@ faults: .venv/dev.stamp engine ## Rehearse with each fault in turn, and run the 
 test: ## Set everything up and run every check and every test of the kit
 	@tools/test.sh kit
 
-test-twins: ## Set everything up and run every test of the twins
+test-twins: ## Set everything up, check the twins' types, run their tests, hosting's and conformance
 	@tools/test.sh twins
 
 unit: .venv/dev.stamp ## Run the unit tests: no engine, no servers, a minute

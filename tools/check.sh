@@ -1,5 +1,6 @@
 #!/bin/bash
-# Format, lint, types, import rules, dead code: all of them run, and each says what it found.
+# `tools/check.sh [kit|twins]`: format, lint, types, import rules, dead code; all of them run, and each says what it found.
+# `kit` leaves out the types of twins/, which `twins` checks alone. `make check` checks everything.
 cd "$(dirname "$0")/.." || exit 1
 failed=()
 step() { # step NAME COMMAND...
@@ -15,11 +16,21 @@ step() { # step NAME COMMAND...
 bin=.venv/bin
 # With Node's own limit Pyright drops what it has found out, time and again: it takes twice as long.
 export NODE_OPTIONS="--max-old-space-size=8192 $NODE_OPTIONS"
-step format "$bin/ruff" format --check .
-step lint "$bin/ruff" check .
-step types "$bin/pyright" --warnings
-step imports "$bin/lint-imports" --no-cache
-step "dead code" "$bin/vulture"
+types() { "$bin/pyright" --warnings "$@"; } # takes the folders of pyproject.toml where it is given none
+kit=$("$bin/python" -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["tool"]["pyright"]["include"])')
+kit=${kit/ twins / }
+if [[ ${1-} != twins ]]; then
+    step format "$bin/ruff" format --check .
+    step lint "$bin/ruff" check .
+    step imports "$bin/lint-imports" --no-cache
+    step "dead code" "$bin/vulture"
+fi
+case ${1-} in
+    # shellcheck disable=SC2086
+    kit) step types types $kit ;;
+    twins) step types types twins ;;
+    *) step types types ;;
+esac
 if ((${#failed[@]})); then
     echo "failed: ${failed[*]} (format and many lint findings: .venv/bin/ruff format . && .venv/bin/ruff check --fix .)" >&2
     exit 1

@@ -1,6 +1,7 @@
 #!/bin/bash
-# `tools/test.sh kit|twins|unit`: every check and test of the kit, or of the twins, with progress and the time of each
-# step; `unit`: the kit's unit tests alone. `make test`, `make test-twins` and `make unit` call it, .ci/run the first two.
+# `tools/test.sh kit|twins|unit`: every check and test of the kit, or of the twins and what only shows on them (hosting,
+# conformance), with progress and the time of each step; `unit`: the kit's unit tests alone. `make test`, `make test-twins`
+# and `make unit` call it, .ci/run the first two.
 cd "$(dirname "$0")/.." || exit 1
 failed=()
 times=()
@@ -18,7 +19,7 @@ step() { # step NAME COMMAND...: runs it, and remembers time and failure
 
 . tools/lanes.sh
 
-check() { make check; } # most of it is pyright, on one processor
+check() { tools/check.sh kit; } # most of it is pyright, on one processor
 # One process for each part: workers of one lane would each import what all parts import, torch for training's too.
 unit_tests() { OMP_NUM_THREADS=1 tests -p no:xdist "$@"; }
 infra_unit() { unit_tests tests/unit/infra; }
@@ -45,18 +46,20 @@ rest() { # rest FOLDER NAME...: the tests in a folder beside these; pytest takes
 }
 clouds_containers() {
     # shellcheck disable=SC2046
-    gently -n 3 "${by_file[@]}" tests/containers/training "${cloud_folders[@]}" $(rest tests/containers training)
+    gently -n 3 "${by_file[@]}" tests/containers/training "${cloud_folders[@]}" $(rest tests/containers training hosting)
 }
 others() {
     local first=(training llmops readme serving)
     # shellcheck disable=SC2046
-    tests -n 2 "${by_file[@]}" tests/conformance "${first[@]/#/tests/emulated/}" \
-        $(rest tests/emulated "${first[@]}" "${cloud_folders[@]##*/}") "${cloud_folders[@]/#/--ignore=}"
+    tests -n 2 "${by_file[@]}" "${first[@]/#/tests/emulated/}" \
+        $(rest tests/emulated "${first[@]}" hosting "${cloud_folders[@]##*/}") "${cloud_folders[@]/#/--ignore=}"
 }
 
-twins_unit() { tests -n auto twins/tests/unit; }
-twins_emulated() { tests -n 2 --dist loadfile twins/tests/emulated; }
-twins_containers() { tests -n 2 --dist loadfile twins/tests/containers; }
+# Hosting is what both twins run containers with; conformance compares the twins with this machine.
+twins_types() { tools/check.sh twins; }
+twins_unit() { tests -n 2 twins/tests/unit; }
+twins_emulated() { tests -n 2 "${by_file[@]}" tests/conformance twins/tests/emulated tests/emulated/hosting; }
+twins_containers() { tests -n 2 "${by_file[@]}" twins/tests/containers tests/containers/hosting; }
 
 prepare_machine() {
     trap 'tools/docker.sh stop; rm -rf "$caches"' EXIT
@@ -73,7 +76,7 @@ case ${1:-} in
         ;;
     twins)
         prepare_machine
-        step unit beside twins_unit
+        step check+unit beside twins_unit twins_types
         step emulated+containers beside twins_emulated twins_containers
         ;;
     unit)

@@ -1,11 +1,12 @@
 """The evaluator of IAM policies: one Node process for the twin's lifetime, connected by pipes."""
 
+import contextlib
 import hashlib
 import json
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,9 @@ from contract.errors import KitError
 from twins.aws.judges.installation import Installation
 
 END_SECONDS = 5
+_MOMENT = ("aws:currenttime", "aws:epochtime")
+"""Condition keys that differ with each request; few policies mention them."""
+_KEPT_VERDICTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class Evaluator:
         )
         self._lock = threading.Lock()
         self._sent: set[str] = set()
+        self._verdicts: dict[Hashable, PolicyVerdict] = {}
+        self._timed: dict[str, bool] = {}
         self._asked = 0
         self._said: deque[str] = deque(maxlen=20)
         self._listener = threading.Thread(target=self._listen, name="evaluator-errors", daemon=True)
@@ -66,16 +72,45 @@ class Evaluator:
         self._ready = False
 
     def judge(self, questions: Sequence[PolicyQuestion]) -> list[PolicyVerdict]:
-        """Returns one verdict for each question.
+        """Returns one verdict for each question. Equal questions get the verdict that was found the first time.
 
         Raises:
             KitError: the process died, or a question names an action that IAM doesn't know.
         """
         with self._lock:
-            policies: dict[str, str] = {}
-            message = {"questions": [self._encode(question, policies) for question in questions], "policies": policies}
-            answers = self._ask(message)["answers"]
+            keys = [self._key(question) for question in questions]
+            new = {key: each for key, each in zip(keys, questions, strict=True) if key not in self._verdicts}
+            known = {key: self._verdicts[key] for key in keys if key not in new}
+            if new:
+                known |= zip(new, self._judged(list(new.values())), strict=True)
+                if len(self._verdicts) >= _KEPT_VERDICTS:
+                    self._verdicts.clear()
+                self._verdicts |= {key: known[key] for key in new}
+        return [known[key] for key in keys]
+
+    def _judged(self, questions: Sequence[PolicyQuestion]) -> list[PolicyVerdict]:
+        policies: dict[str, str] = {}
+        message = {"questions": [self._encode(question, policies) for question in questions], "policies": policies}
+        answers = self._ask(message)["answers"]
         return [PolicyVerdict(each["allowed"], each.get("by", ""), each.get("explicit", False)) for each in answers]
+
+    def _key(self, question: PolicyQuestion) -> Hashable:
+        """Returns what a question's verdict depends on: the time only where one of its policies mentions it."""
+        texts = (*question.identity, question.boundary, question.session, question.resource_policy)
+        timed = any(self._mentions_time(text) for text in texts if text)
+        context = (
+            (name, value if isinstance(value, str) else tuple(value))
+            for name, value in question.context.items()
+            if timed or name.lower() not in _MOMENT
+        )
+        asked = (question.principal, question.account, question.action, question.resource)
+        return asked, frozenset(context), len(question.identity), texts
+
+    def _mentions_time(self, policy: str) -> bool:
+        if policy not in self._timed:
+            lower = policy.lower()
+            self._timed[policy] = any(name in lower for name in _MOMENT)
+        return self._timed[policy]
 
     def errors_of(self, policy: str, kind: str) -> list[str]:
         """Returns the errors in a policy's text; `kind` is identity, resource or trust."""
@@ -88,7 +123,8 @@ class Evaluator:
             assert self._process.stdin
             assert self._process.stdout
             assert self._process.stderr
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # of a process that died, which never read the last question
+                self._process.stdin.close()
             try:
                 self._process.wait(END_SECONDS)
             except subprocess.TimeoutExpired:

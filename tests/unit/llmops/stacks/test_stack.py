@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +43,27 @@ def test_other_targets_and_chosen_backends_are_left_alone(project: Project, monk
     environ = base_environ(project.folder, local=True)
     assert (environ["PULUMI_BACKEND_URL"], environ["PULUMI_CONFIG_PASSPHRASE"]) == ("s3://team", "theirs")
     assert PulumiStack(project, "dev").state_folder is None
+    assert PulumiStack(project, "dev").backend == "s3://team"
+
+
+def test_the_engine_collects_no_garbage_in_commands_that_only_read(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOGC", "GOMEMLIMIT"):
+        monkeypatch.delenv(name, raising=False)
+    engine = tmp_path / "engine"
+    engine.write_text("""#!/bin/sh\nprintf '{"url": "%s", "limit": "%s"}' "$GOGC" "$GOMEMLIMIT"\n""")
+    engine.chmod(0o755)
+
+    def asked() -> PulumiStack:
+        stack = PulumiStack(project, "far")
+        vars(stack)["_engine"] = SimpleNamespace(pulumi=engine, env={})
+        return stack
+
+    assert asked().backend == "off"
+    assert asked().preview() == {"url": "", "limit": ""}, "providers take what they need"
+    monkeypatch.setenv("GOGC", "50")
+    assert asked().backend == "50"
 
 
 def test_a_local_stack_is_not_looked_for_in_the_state_of_a_twin(
