@@ -21,7 +21,8 @@ step() { # step NAME COMMAND...: runs it, and remembers time and failure
 
 check() { tools/check.sh kit; } # most of it is pyright, on one processor
 # One process for each part: workers of one lane would each import what all parts import, torch for training's too.
-unit_tests() { OMP_NUM_THREADS=1 tests -p no:xdist "$@"; }
+unit_niceness=0
+unit_tests() { OMP_NUM_THREADS=1 tests_at "$unit_niceness" -p no:xdist "$@"; }
 infra_unit() { unit_tests tests/unit/infra; }
 runs_unit() { unit_tests tests/unit/llmops/{runs,platforms}; }
 training_unit() { unit_tests tests/unit/training; }
@@ -36,7 +37,7 @@ prepared() { nice -n 10 .venv/bin/python -m tests.support.tiny_models.prepared; 
 # Both lanes wait now and then, for engines, servers, timers and disks: five files at once keep two processors busy. The
 # longest come first, so that no worker is left alone with one at the end. Clouds and containers give way: the others
 # have servers that answer within a time.
-cloud_folders=(tests/emulated/{llmops/rehearsal,llmops/smoke,howto,aws,llmops/aws,azure,llmops/azure,scanners})
+cloud_folders=(tests/emulated/{llmops/rehearsal,llmops/smoke,howto,aws,llmops/aws,azure,llmops/azure})
 by_file=(--dist loadfile --no-loadscope-reorder)
 rest() { # rest FOLDER NAME...: the tests in a folder beside these; pytest takes a folder within another one for that
     local path
@@ -46,10 +47,10 @@ rest() { # rest FOLDER NAME...: the tests in a folder beside these; pytest takes
 }
 clouds_containers() {
     # shellcheck disable=SC2046
-    gently -n 3 "${by_file[@]}" tests/containers/training "${cloud_folders[@]}" $(rest tests/containers training hosting)
+    tests_at 5 -n 3 "${by_file[@]}" tests/containers/training "${cloud_folders[@]}" $(rest tests/containers training hosting)
 }
 others() {
-    local first=(training llmops readme serving)
+    local first=(training llmops readme scanners serving)
     # shellcheck disable=SC2046
     tests -n 2 "${by_file[@]}" "${first[@]/#/tests/emulated/}" \
         $(rest tests/emulated "${first[@]}" hosting "${cloud_folders[@]##*/}") "${cloud_folders[@]/#/--ignore=}"
@@ -71,6 +72,7 @@ prepare_machine() {
 case ${1:-} in
     kit)
         prepare_machine
+        unit_niceness=10 # they give way to pyright, which takes a processor longer than all of them take the other
         step check+unit beside "${units[@]}" check prepared
         step emulated beside clouds_containers others
         ;;
