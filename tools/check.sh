@@ -16,9 +16,7 @@ step() { # step NAME COMMAND...
 bin=.venv/bin
 # With Node's own limit Pyright drops what it has found out, time and again: it takes twice as long.
 export NODE_OPTIONS="--max-old-space-size=8192 $NODE_OPTIONS"
-types() { "$bin/pyright" --warnings "$@"; } # takes the folders of pyproject.toml where it is given none
-kit=$("$bin/python" -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["tool"]["pyright"]["include"])')
-kit=${kit/ twins / }
+folders='import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["tool"]["pyright"]["include"], sep="\n")'
 if [[ ${1-} != twins ]]; then
     step format "$bin/ruff" format --check .
     step lint "$bin/ruff" check .
@@ -26,10 +24,10 @@ if [[ ${1-} != twins ]]; then
     step "dead code" "$bin/vulture"
 fi
 case ${1-} in
-    # shellcheck disable=SC2086
-    kit) step types types $kit ;;
-    twins) step types types twins ;;
-    *) step types types ;;
+    # shellcheck disable=SC2046
+    kit) step types "$bin/pyright" --warnings $("$bin/python" -c "$folders" | grep -vx twins) ;;
+    twins) step types "$bin/pyright" --warnings twins ;;
+    *) step types "$bin/pyright" --warnings ;;
 esac
 if ((${#failed[@]})); then
     echo "failed: ${failed[*]} (format and many lint findings: .venv/bin/ruff format . && .venv/bin/ruff check --fix .)" >&2

@@ -16,7 +16,7 @@ from twins.aws.judges.installation import Installation
 END_SECONDS = 5
 _MOMENT = ("aws:currenttime", "aws:epochtime")
 """Condition keys that differ with each request; few policies mention them."""
-_KEPT_VERDICTS = 20_000
+_KEPT_VERDICTS = 5_000  # some 3 kB each
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Evaluator:
     def _mentions_time(self, policy: str) -> bool:
         if policy not in self._timed:
             lower = policy.lower()
-            self._timed[policy] = any(name in lower for name in _MOMENT)
+            self._timed[policy] = any(name in lower for name in (*_MOMENT, "\\u"))  # or may, by JSON's escapes
         return self._timed[policy]
 
     def errors_of(self, policy: str, kind: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from typing import Any
 
 import botocore.session
@@ -249,6 +250,13 @@ def test_a_network_must_be_there(bench: Bench, judge: QuotaJudge) -> None:
     assert model([subnet], [group]) is None
     assert message(model(["subnet-none"], [group])) == "The subnet ID 'subnet-none' does not exist"
     assert message(model([subnet], ["sg-none"])) == "The security group 'sg-none' does not exist"
+
+
+def test_a_model_without_a_network_needs_nothing_of_ec2(
+    bench: Bench, judge: QuotaJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "moto.ec2.models", None)  # importing it would fail
+    assert refusal(judge, "CreateModel", ModelName="m", ExecutionRoleArn=bench.role("r")) is None
 
 
 def test_iams_own_quotas(bench: Bench, judge: QuotaJudge) -> None:
