@@ -3,8 +3,8 @@
 flaky=()
 caches=$(mktemp -d) # what pytest notes of each lane: which tests failed
 pytest=(.venv/bin/python -m pytest -q --durations=10 --durations-min=1)
-tests() { tests_at 0 "$@"; }
-tests_at() { nice -n "$1" "${pytest[@]}" -o cache_dir="$caches/$lane" "${@:2}"; } # tests_at NICENESS ARGUMENT...
+tests() { "${pytest[@]}" -o cache_dir="$caches/$lane" "$@"; }
+gently() { nice -n 5 "${pytest[@]}" -o cache_dir="$caches/$lane" "$@"; }
 
 timed() { # timed LANE: runs it, and says how long it took
     local began=$SECONDS status=0 lane=$1

@@ -21,8 +21,7 @@ step() { # step NAME COMMAND...: runs it, and remembers time and failure
 
 check() { tools/check.sh kit; } # most of it is pyright, on one processor
 # One process for each part: workers of one lane would each import what all parts import, torch for training's too.
-unit_niceness=0
-unit_tests() { OMP_NUM_THREADS=1 tests_at "$unit_niceness" -p no:xdist "$@"; }
+unit_tests() { OMP_NUM_THREADS=1 tests -p no:xdist "$@"; }
 infra_unit() { unit_tests tests/unit/infra; }
 runs_unit() { unit_tests tests/unit/llmops/{runs,platforms}; }
 training_unit() { unit_tests tests/unit/training; }
@@ -47,7 +46,7 @@ rest() { # rest FOLDER NAME...: the tests in a folder beside these; pytest takes
 }
 clouds_containers() {
     # shellcheck disable=SC2046
-    tests_at 5 -n 3 "${by_file[@]}" tests/containers/training "${cloud_folders[@]}" $(rest tests/containers training hosting)
+    gently -n 3 "${by_file[@]}" tests/containers/training "${cloud_folders[@]}" $(rest tests/containers training hosting)
 }
 others() {
     local first=(training llmops readme scanners serving)
@@ -72,7 +71,6 @@ prepare_machine() {
 case ${1:-} in
     kit)
         prepare_machine
-        unit_niceness=10 # they give way to pyright, which takes a processor longer than all of them take the other
         step check+unit beside "${units[@]}" check prepared
         step emulated beside clouds_containers others
         ;;
