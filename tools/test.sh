@@ -57,7 +57,7 @@ others() {
 
 # Hosting is what both twins run containers with; conformance compares the twins with this machine.
 twins_types() { tools/check.sh twins; }
-twins_unit() { tests -n 2 twins/tests/unit; }
+twins_unit() { tests -n auto twins/tests/unit; }
 twins_emulated() { tests -n 2 "${by_file[@]}" tests/conformance twins/tests/emulated tests/emulated/hosting; }
 twins_containers() { tests -n 2 "${by_file[@]}" twins/tests/containers tests/containers/hosting; }
 
