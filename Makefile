@@ -36,7 +36,7 @@ faults: .venv/dev.stamp engine ## Rehearse with each fault in turn, and run the 
 	@$(PYTHON_IN_VENV) -m pytest -q tests/emulated/llmops/rehearsal/every_fault.py
 	@$(PYTHON_IN_VENV) -m pytest -q -m long tests/emulated twins/tests/emulated
 
-test: ## Set everything up and run every check and every test of the kit
+test: ## Set everything up, and check and test the kit
 	@tools/test.sh kit
 
 test-twins: ## Set everything up, check the twins' types, run their tests, hosting's and conformance

@@ -16,7 +16,10 @@ step() { # step NAME COMMAND...
 bin=.venv/bin
 # With Node's own limit Pyright drops what it has found out, time and again: it takes twice as long.
 export NODE_OPTIONS="--max-old-space-size=8192 $NODE_OPTIONS"
-folders='import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["tool"]["pyright"]["include"], sep="\n")'
+kit_folders() { # of those in pyproject.toml
+    "$bin/python" -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["tool"]["pyright"]["include"])' |
+        tr ' ' '\n' | grep -vx twins
+}
 if [[ ${1-} != twins ]]; then
     step format "$bin/ruff" format --check .
     step lint "$bin/ruff" check .
@@ -25,7 +28,7 @@ if [[ ${1-} != twins ]]; then
 fi
 case ${1-} in
     # shellcheck disable=SC2046
-    kit) step types "$bin/pyright" --warnings $("$bin/python" -c "$folders" | grep -vx twins) ;;
+    kit) step types "$bin/pyright" --warnings $(kit_folders) ;;
     twins) step types "$bin/pyright" --warnings twins ;;
     *) step types "$bin/pyright" --warnings ;;
 esac

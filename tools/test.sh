@@ -1,6 +1,6 @@
 #!/bin/bash
-# `tools/test.sh kit|twins|unit`: every check and test of the kit, or of the twins and what only shows on them (hosting,
-# conformance), with progress and the time of each step; `unit`: the kit's unit tests alone. `make test`, `make test-twins`
+# `tools/test.sh kit|twins|unit`, with progress and the time of each step: checks and tests of the kit; those of the
+# twins, of hosting with processes and containers, and conformance; the kit's unit tests alone. `make test`, `make test-twins`
 # and `make unit` call it, .ci/run the first two.
 cd "$(dirname "$0")/.." || exit 1
 failed=()

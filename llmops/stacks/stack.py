@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 _CONFIG_FILE = "PULUMI_OPTION_CONFIG_FILE"  # the engine's --config-file
 _ENCRYPTION = ("secretsprovider", "encryptedkey", "encryptionsalt")
 _BRIEF = {"GOGC": "off", "GOMEMLIMIT": "512MiB"}
-"""Go's collector left out of commands that only read: a quarter of their processor time went there, most of it while
-the engine starts. It begins once they take so much memory (https://go.dev/doc/gc-guide#Memory_limit).
+"""For commands that start neither program nor provider, which would inherit it: no garbage collection until they take
+so much memory (https://go.dev/doc/gc-guide#Memory_limit). It took a quarter of such a command's processor time.
 """
 
 
@@ -52,7 +52,9 @@ class PulumiStack:
         self._is_here = not TARGETS[self.target].is_cloud
 
     def environ(self) -> dict[str, str]:
-        """What the engine is started with."""
+        """Returns the environment that the engine is started with: this process's, a backend for local stacks, and for
+        a twin's state the stack file's copy.
+        """
         environ = base_environ(self.project.folder, self._is_here) | self._engine.env
         if is_twin_state(environ.get(BACKEND_VARIABLE, "")):
             environ[_CONFIG_FILE] = str(self._copy_for_twin(folder_of(environ[BACKEND_VARIABLE]).parent))
@@ -84,12 +86,12 @@ class PulumiStack:
 
     @property
     def has_own_engine(self) -> bool:
-        """Whether the kit's own engine is used, not the user's."""
+        """Tells whether the engine is the kit's own, installed where it was missing, or one on the user's PATH."""
         return self._engine.own
 
     @property
     def state_folder(self) -> Path | None:
-        """Where the stack's state lies, if its backend is a folder of this machine."""
+        """Returns the folder of the stack's state; None if its backend is no folder of this machine."""
         url = base_environ(self.project.folder, self._is_here).get(BACKEND_VARIABLE, "")
         return folder_of(url) if url.startswith("file://") else None
 

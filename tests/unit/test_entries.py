@@ -46,7 +46,7 @@ def _after(code: str, expression: str) -> str:
 @pytest.mark.parametrize("code", [_COMMAND, _SERVER, _TWIN], ids=["llmops", "serving", "twin"])
 @pytest.mark.scorecard("secrets")
 def test_a_process_that_holds_keys_writes_no_core_file(code: str) -> None:
-    """What it starts inherits the limit."""
+    """It sets its limit to 0, which the processes that it starts inherit."""
     assert _after(code, "resource.getrlimit(4)") == "(0, 0)"
 
 

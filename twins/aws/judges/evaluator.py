@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from contract.errors import KitError
@@ -64,7 +65,6 @@ class Evaluator:
         self._lock = threading.Lock()
         self._sent: set[str] = set()
         self._verdicts: dict[Hashable, PolicyVerdict] = {}
-        self._timed: dict[str, bool] = {}
         self._asked = 0
         self._said: deque[str] = deque(maxlen=20)
         self._listener = threading.Thread(target=self._listen, name="evaluator-errors", daemon=True)
@@ -78,39 +78,20 @@ class Evaluator:
             KitError: the process died, or a question names an action that IAM doesn't know.
         """
         with self._lock:
-            keys = [self._key(question) for question in questions]
+            keys = [_key(question) for question in questions]
             new = {key: each for key, each in zip(keys, questions, strict=True) if key not in self._verdicts}
-            known = {key: self._verdicts[key] for key in keys if key not in new}
             if new:
-                known |= zip(new, self._judged(list(new.values())), strict=True)
-                if len(self._verdicts) >= _KEPT_VERDICTS:
-                    self._verdicts.clear()
-                self._verdicts |= {key: known[key] for key in new}
-        return [known[key] for key in keys]
+                self._verdicts |= zip(new, self._judged(list(new.values())), strict=True)
+            found = [self._verdicts[key] for key in keys]
+            if len(self._verdicts) > _KEPT_VERDICTS:
+                self._verdicts.clear()
+        return found
 
     def _judged(self, questions: Sequence[PolicyQuestion]) -> list[PolicyVerdict]:
         policies: dict[str, str] = {}
         message = {"questions": [self._encode(question, policies) for question in questions], "policies": policies}
         answers = self._ask(message)["answers"]
         return [PolicyVerdict(each["allowed"], each.get("by", ""), each.get("explicit", False)) for each in answers]
-
-    def _key(self, question: PolicyQuestion) -> Hashable:
-        """Returns what a question's verdict depends on: the time only where one of its policies mentions it."""
-        texts = (*question.identity, question.boundary, question.session, question.resource_policy)
-        timed = any(self._mentions_time(text) for text in texts if text)
-        context = (
-            (name, value if isinstance(value, str) else tuple(value))
-            for name, value in question.context.items()
-            if timed or name.lower() not in _MOMENT
-        )
-        asked = (question.principal, question.account, question.action, question.resource)
-        return asked, frozenset(context), len(question.identity), texts
-
-    def _mentions_time(self, policy: str) -> bool:
-        if policy not in self._timed:
-            lower = policy.lower()
-            self._timed[policy] = any(name in lower for name in (*_MOMENT, "\\u"))  # or may, by JSON's escapes
-        return self._timed[policy]
 
     def errors_of(self, policy: str, kind: str) -> list[str]:
         """Returns the errors in a policy's text; `kind` is identity, resource or trust."""
@@ -189,3 +170,22 @@ class Evaluator:
         assert self._process.stderr
         for line in self._process.stderr:
             self._said.append(line.strip())
+
+
+def _key(question: PolicyQuestion) -> Hashable:
+    """Returns what a question's verdict depends on: the time only where one of its policies mentions it."""
+    texts = (*question.identity, question.boundary, question.session, question.resource_policy)
+    timed = any(_mentions_time(text) for text in texts if text)
+    context = (
+        (name, value if isinstance(value, str) else tuple(value))
+        for name, value in question.context.items()
+        if timed or name.lower() not in _MOMENT
+    )
+    asked = (question.principal, question.account, question.action, question.resource)
+    return asked, frozenset(context), len(question.identity), texts
+
+
+@lru_cache(1_000)
+def _mentions_time(policy: str) -> bool:
+    lower = policy.lower()
+    return any(name in lower for name in (*_MOMENT, "\\u"))  # or may mention it, by JSON's escapes
