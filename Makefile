@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help aws azure demo demo-down rehearse faults test test-twins unit check engines bench lock pin audit engine
+.PHONY: help aws azure demo demo-down rehearse nightly test test-twins unit check engines bench lock pin audit engine
 # A company's certificates are in the machine's store, which uv reads only when told to.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
 export UV_SYSTEM_CERTS ?= 1
@@ -32,9 +32,8 @@ azure: .venv/azure-twin.stamp engine ## Set up for stacks on Azure, and for Azur
 rehearse: .venv/$(CLOUD)-twin.stamp engine ## Go through a model's whole life on a twin (CLOUD=aws or azure); the report is in rehearsal-report/
 	@.venv/bin/llmops rehearse $(CLOUD)
 
-faults: .venv/dev.stamp engine ## Rehearse with each fault in turn, and run the long tests: hours, beyond what `make test` does
-	@$(PYTHON_IN_VENV) -m pytest -q tests/emulated/llmops/rehearsal/every_fault.py
-	@$(PYTHON_IN_VENV) -m pytest -q -m long tests/emulated twins/tests/emulated
+nightly: ## Run the long tests, and rehearsals with each fault in turn: hours, beyond `make test` and `make test-twins` (ONLY=tests/conformance: that part)
+	@tools/test.sh nightly $(ONLY)
 
 test: ## Set everything up, and check and test the kit
 	@tools/test.sh kit

@@ -42,9 +42,8 @@ class Test:
         """Where it runs, if not everywhere; `never` where it is skipped for good."""
         if "skip" in self.marks:
             return "never"
-        inherited = "support" in self.path.parts
-        if "long" in self.marks or not (inherited or self.path.name.startswith("test_")):
-            return "by `make faults` alone"
+        if "long" in self.marks:
+            return "by `make nightly` alone"
         if self.path.is_relative_to("tests/engines"):
             return "by `make engines` alone"
         if "docker" in self.marks or "containers" in self.path.parts:

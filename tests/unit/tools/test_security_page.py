@@ -65,8 +65,7 @@ def test_marks_come_from_class_and_file_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("marks", "file", "status"),
     [
-        ("@pytest.mark.long", "test_c", "by `make faults` alone"),
-        ("", "every_fault", "by `make faults` alone"),
+        ("@pytest.mark.long", "test_c", "by `make nightly` alone"),
         ("@pytest.mark.docker", "test_c", "where Docker runs"),
         ("", "containers/test_c", "where Docker runs"),
         ("", "engines/test_c", "by `make engines` alone"),

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.runs.rehearsal_contract import FAULTS
 from tests.support.runs.rehearsing import Rehearsing, rehearsing_in
 
 
@@ -16,9 +15,9 @@ def rehearsing(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
 
 
 @pytest.fixture(scope="module")
-def printed(rehearsing: Rehearsing) -> str:
-    """The whole rehearsal, with a fault in each of three steps; what it printed."""
-    return rehearsing.run(*(word for fault in FAULTS for word in ("--fault", fault)))
+def printed(rehearsing: Rehearsing, request: pytest.FixtureRequest) -> str:
+    """The whole rehearsal, with the module's `FAULTS`, each in a step of its own; what it printed."""
+    return rehearsing.run(*(word for fault in request.module.FAULTS for word in ("--fault", fault)))
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from twins.aws.judges.evaluator import Evaluator, PolicyQuestion
 from twins.aws.judges.installation import install
 
 CLOUD = Aws()
+FAULTS = ("throttle", "slow_start", "cut_stream")
 ACCOUNT = {"AWS": "arn:aws:iam::000000000000:root"}
 # A key's policy has to leave it to the account's policies.
 KEY_POLICY = {"Statement": [{"Effect": "Allow", "Principal": ACCOUNT, "Action": "kms:*", "Resource": "*"}]}
@@ -23,6 +24,7 @@ KEY_POLICY = {"Statement": [{"Effect": "Allow", "Principal": ACCOUNT, "Action": 
 
 class TestRehearsal(RehearsalContract):
     cloud = CLOUD
+    faults = FAULTS
 
 
 @pytest.fixture(scope="module")

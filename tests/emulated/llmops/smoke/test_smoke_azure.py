@@ -6,6 +6,7 @@ from tests.emulated.llmops.smoke.conftest import Owner, run_short
 from tests.support.runs.rehearsing import Rehearsing
 
 
+@pytest.mark.long("tests/emulated/llmops/smoke/test_smoke_aws.py::test_it_passes_and_nothing_is_left_on_aws")
 @pytest.mark.parametrize("smoking", ["azure"], indirect=True)
 def test_it_passes_and_nothing_is_left_on_azure(
     smoking: Rehearsing, owner: Owner, monkeypatch: pytest.MonkeyPatch

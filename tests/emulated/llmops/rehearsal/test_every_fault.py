@@ -1,7 +1,4 @@
-"""Every fault of the tables by itself, and roles that lack an action: an hour, so it is run by name.
-
-`python -m pytest tests/emulated/llmops/rehearsal/every_fault.py`
-"""
+"""Every fault of the tables by itself, and roles that lack an action."""
 
 from typing import Any
 
@@ -10,6 +7,7 @@ import pytest
 from llmops.rehearsal.fault_case import FaultCase, cases_of
 from tests.support.runs.rehearsing import Rehearsing
 
+pytestmark = pytest.mark.long  # an hour
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 _ENDPOINTS = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"
 CASES = {cloud: cases_of(cloud) for cloud in ("aws", "azure")}
