@@ -66,7 +66,8 @@ class VllmApp:
         self._defaults = ServingDefaults()
         self._form: CallForm | None = None
         self._embedding: EmbeddingForm | None = None
-        self._card: ModelCard | None = None
+        self.card: ModelCard | None = None
+        """The served model, once vLLM has loaded it."""
         self._watch: asyncio.Task[None] | None = None
         self._owner: Any = None
         self._engine: Any = None  # the client of vLLM's engine
@@ -99,9 +100,9 @@ class VllmApp:
         Raises:
             ApiError: 503, vLLM has not loaded it.
         """
-        if self._card is None:
+        if self.card is None:
             raise unavailable(self._readiness.phase)
-        return self._card
+        return self.card
 
     def _prepared(self, path: str, body: bytes) -> bytes:
         """Returns a request's body as vLLM gets it.
@@ -201,7 +202,7 @@ class VllmApp:
             self._form = CALL_FORMS.get(self._owner.state.args.tool_call_parser or "")
             self._engine = self._owner.state.engine_client
             count_tokens(self._engine)
-            self._card = card = _card(settings.name or manifest.name, sha256, manifest, self._engine, self._form)
+            self.card = card = _card(settings.name or manifest.name, sha256, manifest, self._engine, self._form)
             self._parent.enter("answering golden prompts")
             await self._prove(card)
         except (KitError, ApiError) as e:

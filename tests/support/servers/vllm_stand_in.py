@@ -13,9 +13,34 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from contract.documents.model import ModelManifest
+from serving.api.model_card import ModelCard
+from serving.engines.engine import EngineInfo
+from serving.front import Front
 from serving.front.exchange import Message, Receive, Scope, Send
 
 SERVED = "chatbot@3"
+CARD = ModelCard(
+    SERVED,
+    "0" * 64,
+    ModelManifest.model_validate(
+        {"schema": ModelManifest.SCHEMA, "name": "chatbot", "created": "2026-11-01T00:00:00Z", "dtype": "BF16",
+         "engines": ["transformers"], "files": {}, "lineage": {}, "golden": [{"messages": []}]}
+    ),
+    EngineInfo("vllm", "bf16", "0.33.0", penalties=True, top_logprobs=20),
+    context_length=2048,
+    takes_tools=False,
+)  # fmt: skip
+"""Of a model that vLLM has loaded, where a test does without its start."""
+
+
+def as_loaded(front: Front) -> Front:
+    """The front around vLLM's app, which serves from now on without having started."""
+    assert front._foreign
+    front._foreign.card = CARD
+    front.readiness.enter("ready")
+    front.readiness.open = True
+    return front
 
 
 class Step(NamedTuple):

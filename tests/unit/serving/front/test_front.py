@@ -24,6 +24,7 @@ from serving.front.readiness import Readiness
 from serving.metrics import Metrics
 from serving.settings import ServerSettings
 from tests.support.servers.in_process import KEY, Asking
+from tests.support.servers.vllm_stand_in import as_loaded
 
 BODY = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}).encode()
 
@@ -221,10 +222,7 @@ def of_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Front:
     for name, content in (("API_KEY", KEY), ("PUBLIC_KEY", "-----BEGIN PUBLIC KEY-----")):
         (tmp_path / name).write_text(content)
         monkeypatch.setenv(f"LLMOPS_{name}_FILE", str(tmp_path / name))
-    server = Front(vllm_like)
-    server.readiness.enter("ready")
-    server.readiness.open = True
-    return server
+    return as_loaded(Front(vllm_like))
 
 
 def _allocated() -> int:

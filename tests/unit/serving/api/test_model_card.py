@@ -1,9 +1,9 @@
-"""Which golden prompts the chat page offers as questions."""
+"""What callers are told of the served model: which golden prompts the chat page offers as questions."""
 
 from typing import Literal
 
 from contract.documents.model import Golden, Message
-from serving.app import _examples
+from serving.api.model_card import _examples
 
 
 def golden(text: str, *expect: str, role: Literal["system", "user"] = "user") -> Golden:
