@@ -28,7 +28,6 @@ BODIES: dict[str, dict[str, Any]] = {
     COMPLETIONS: {"prompt": WORDS},
     RESPONSES: {"input": WORDS},
 }
-ASKED = {"stream_options": {"include_usage": True}}
 EMBEDDING = EmbeddingForm(pooling="mean", normalize=True, dimensions=1, max_tokens=16)
 
 Serve = Callable[..., Any]
@@ -114,7 +113,11 @@ def metric(text: str, name: str) -> float:
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS, RESPONSES])
-@pytest.mark.parametrize("fields", [{}, {"stream": True}, {"stream": True, **ASKED}], ids=["whole", "stream", "usage"])
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"stream": True}, {"stream": True, "stream_options": {"include_usage": True}}],
+    ids=["whole", "stream", "usage"],
+)
 def test_a_budget_is_charged_prompt_and_answer_in_every_form(
     serve: Serve, capsys: pytest.CaptureFixture[str], path: str, fields: dict[str, Any]
 ) -> None:
@@ -140,8 +143,8 @@ def test_each_of_several_answers_is_charged_and_the_prompt_once(
     async def scenario() -> None:
         async with serve(StandInEngine()) as (front, _):
             capsys.readouterr()
-            for fields in ({}, {"stream": True}):
-                assert (await asking(n=3, **fields).by(front)).status == 200
+            for stream in (False, True):
+                assert (await asking(n=3, stream=stream).by(front)).status == 200
 
     asyncio.run(scenario())
     assert [(line["prompt_tokens"], line["completion_tokens"]) for line in lines(capsys)] == [(PROMPT, 3 * TOKENS)] * 2
@@ -150,7 +153,8 @@ def test_each_of_several_answers_is_charged_and_the_prompt_once(
 def test_a_client_gets_a_streams_usage_if_it_asks_for_it_and_else_no_frame_more(serve: Serve) -> None:
     async def scenario() -> None:
         async with serve(StandInEngine()) as (front, _):
-            silent, told = [(await asking(stream=True, **more).by(front)).frames for more in ({}, ASKED)]
+            silent = (await asking(stream=True).by(front)).frames
+            told = (await asking(stream=True, stream_options={"include_usage": True}).by(front)).frames
             assert (silent[-1], told[-1]) == ("[DONE]", "[DONE]")
             assert told[-2]["usage"] == {"prompt_tokens": PROMPT, "completion_tokens": TOKENS,
                                          "total_tokens": PROMPT + TOKENS}  # fmt: skip
@@ -180,7 +184,8 @@ def test_who_leaves_is_charged_what_was_computed_and_the_engine_ends_it(
             assert engine.running == {}, "nothing is computed for nobody"
             assert len(engine.aborted) == 1
             assert (await asking(path).by(front)).status == 429
-            await asyncio.wait(app.tasks or [asyncio.create_task(asyncio.sleep(0))])
+            for task in app.tasks:
+                await task
 
     asyncio.run(scenario())
     left = lines(capsys)[0]
@@ -281,27 +286,23 @@ def quality(found: list[dict[str, Any]]) -> list[tuple[str, float]]:
 
 
 def test_golden_prompts_are_asked_again_while_it_serves(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    async def logged(words: str) -> None:
+        async with asyncio.timeout(30):
+            while words not in "".join(capsys.readouterr()):
+                await asyncio.sleep(0.005)
+
     async def scenario() -> None:
         engine = StandInEngine()
-        seen: list[tuple[str, float]] = []
-
-        async def score(at: float) -> None:
-            async with asyncio.timeout(30):
-                while ("interval", at) not in seen:
-                    await asyncio.sleep(0.005)
-                    seen.extend(quality(lines(capsys)))
-            seen.clear()
-
         async with serve(engine, LLMOPS_QUALITY_SECONDS="0.01") as (front, _):
-            await score(1.0)
+            await logged('"when": "interval", "model": "chatbot@3"')
             engine.steps = [Step("Lyon.", 2)]
-            await score(0.0)
+            await logged('"passed": 0, "total": 1, "score": 0.0')
             text = (await Asking("GET", "/metrics").by(front)).body.decode()
             assert metric(text, "llmops_quality") == 0.0
-            engine.dies_after = 0  # no answer ends the asking
-            await asyncio.sleep(0.05)
+            engine.dies_after = 0
+            await logged("golden prompts: manifest.json: golden: no answer")
             engine.dies_after, engine.steps = None, [Step(ANSWER, TOKENS)]
-            await score(1.0)
+            await logged('"passed": 1, "total": 1, "score": 1.0')
 
     asyncio.run(scenario())
 
