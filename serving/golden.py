@@ -53,7 +53,7 @@ class QualityWatch:
         self._answer = answer
         self._metrics = metrics
 
-    async def require(self, *, required: bool) -> None:
+    async def ask_first(self, *, required: bool) -> None:
         """Asks before the server is ready.
 
         Args:
@@ -67,7 +67,7 @@ class QualityWatch:
             raise failure
         _report(failure)
 
-    async def repeat(self, seconds: float) -> None:
+    async def ask_again(self, seconds: float) -> None:
         """Asks again at intervals, shorter at first, until it is cancelled. A version that got worse is left to an
         alarm; the server goes on.
 

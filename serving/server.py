@@ -100,7 +100,7 @@ class _Server:
         """Starts an engine, and restarts it whenever it dies."""
         while True:
             engine = await self._bring_up()
-            watch = asyncio.create_task(self._quality().repeat(self._settings.quality_seconds))
+            watch = asyncio.create_task(self._quality().ask_again(self._settings.quality_seconds))
             await engine.ended.wait()
             watch.cancel()
             self.readiness.open = False
@@ -140,7 +140,7 @@ class _Server:
             if manifest.embedding:  # it has none; a vector shows that it computes
                 await service.embed(["ready"], service.model, manifest.embedding, service.new_usage())
             else:
-                await self._quality().require(required=settings.golden == "required")
+                await self._quality().ask_first(required=settings.golden == "required")
         except BaseException:
             await engine.close()
             raise

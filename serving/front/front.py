@@ -65,8 +65,9 @@ class Front:
         self.readiness = readiness or Readiness()
         self.metrics = metrics or Metrics()
         self.admission = Admission(self._settings.limits)
-        foreign = VllmApp(app, self._settings, self.readiness, self.admission, self.metrics)
-        self._foreign = foreign if settings is None else None
+        self._foreign: VllmApp | None = None
+        if settings is None:
+            self._foreign = VllmApp(app, self._settings, self.readiness, self.admission, self.metrics)
         self._app = self._foreign or app
         self._keys = Keys(self._settings)
         self._page = Page()

@@ -232,8 +232,8 @@ class VllmApp:
             await self._asked(EMBEDDINGS, b'{"input": "ready"}')
             return
         quality = QualityWatch(card, self._pieces, self._metrics)
-        await quality.require(required=self._settings.golden == "required")
-        self._watch = asyncio.create_task(quality.repeat(self._settings.quality_seconds))
+        await quality.ask_first(required=self._settings.golden == "required")
+        self._watch = asyncio.create_task(quality.ask_again(self._settings.quality_seconds))
 
     async def _pieces(self, request: ChatRequest) -> AsyncGenerator[str | CallDelta, None]:
         fields = request.model_dump(mode="json", exclude_none=True)

@@ -27,6 +27,7 @@ class _Work:
         self._usage = usage
         self._running: set[str] = set()
         self._idle = asyncio.Event()
+        self._ended = False
 
     async def counted(
         self, outputs: AsyncGenerator[Any, None], prompt: Any, request_id: str, *, deltas: bool
@@ -39,6 +40,8 @@ class _Work:
             request_id: vLLM's, of this prompt.
             deltas: whether each output has the tokens since the last one; otherwise the only one has all.
         """
+        if self._ended:  # the client left while its prompt was read
+            raise asyncio.CancelledError
         asked, read = time.perf_counter(), False
         self._running.add(request_id)
         try:
@@ -59,7 +62,8 @@ class _Work:
                 self._idle.set()
 
     async def abort(self, engine: Any) -> None:
-        """Ends what the engine still computes, and waits until its tokens are counted."""
+        """Ends what the engine still computes, and waits until its tokens are counted; it begins nothing more."""
+        self._ended = True
         if not self._running:
             return
         self._idle.clear()

@@ -79,12 +79,14 @@ class StandInEngine:
         """Outputs after which it is dead."""
         self.held = asyncio.Event()
         self.aborted: list[str] = []
+        self.began = 0
         self.running: dict[str, asyncio.Event] = {}
 
     async def generate(
         self, prompt: dict[str, Any], sampling_params: Any, request_id: str, **_: Any
     ) -> AsyncGenerator[Any, None]:
         """Yields RequestOutputs: one for each step and answer, or one at the end."""
+        self.began += 1
         aborted = self.running[request_id] = asyncio.Event()
         delta, done = sampling_params.output_kind is Kind.DELTA, list[Step]()
         try:
@@ -142,6 +144,10 @@ class StandInVllm:
         self.asked: list[dict[str, Any]] = []
         """The bodies that reached it."""
         self.tasks: set[asyncio.Task[Any]] = set()
+        """Handlers of answers that are not streamed."""
+        self.rendered = asyncio.Event()
+        """Whether prompts of such answers are read at once."""
+        self.rendered.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -187,6 +193,7 @@ class StandInVllm:
     async def _whole(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         answers: list[dict[str, Any]] = []
         prompt = completion = 0
+        await self.rendered.wait()
         async for output in self._generate(path, body):
             prompt = len(output.prompt_token_ids)
             completion = sum(len(each.token_ids) for each in output.outputs)

@@ -213,6 +213,40 @@ def test_who_leaves_before_the_first_token_is_charged_the_prompt(
     assert (left["status"], left["prompt_tokens"], left.get("completion_tokens")) == (499, PROMPT, None)
 
 
+def test_who_leaves_while_the_prompt_is_read_has_nothing_computed(serve: Serve) -> None:
+    async def scenario() -> None:
+        engine = StandInEngine()
+        async with serve(engine) as (front, app):
+            app.tasks.clear()
+            app.rendered.clear()
+            engine.began, leaving = 0, asking()
+            request = asyncio.create_task(leaving.by(front))
+            await until(lambda: app.tasks)
+            leaving.gone.set()
+            await request
+            app.rendered.set()
+            await asyncio.wait(app.tasks)
+            assert engine.began == 0
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_that_takes_too_long_is_charged_what_was_computed(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        engine = StandInEngine()
+        async with serve(engine, LLMOPS_REQUEST_SECONDS="1") as (front, _):
+            capsys.readouterr()
+            engine.holds_after = 3
+            await asking().by(front)
+            assert engine.running == {}
+
+    asyncio.run(scenario())
+    (line,) = lines(capsys)
+    assert (line["status"], line["prompt_tokens"], line["completion_tokens"]) == (504, PROMPT, 1 + 1 + 3)
+
+
 def test_what_an_engine_gave_before_it_died_is_charged(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     async def scenario() -> None:
         engine = StandInEngine()
