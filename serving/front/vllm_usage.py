@@ -1,18 +1,19 @@
 """Counts tokens where vLLM's app gets them from its engine, for every route and whatever a request asks to be shown.
 
 What the app sends doesn't tell them: a stream's usage comes last, or not at all; a frame holds several tokens, or none
-where a call's markup or half a character is held back; and whoever leaves gets no usage. `stream_options` would change
-the first alone. The engine's client tells the tokens of each output, on every route
-(vllm/engine/protocol.py, EngineClient; vllm/outputs.py, RequestOutput).
+where a call's markup or half a character is held back; and a client that leaves gets no usage. `stream_options` would
+change that for streams of two routes. The engine's client tells the tokens of each output, on every route
+(vllm/engine/protocol.py, EngineClient; vllm/outputs.py, RequestOutput; the same in vLLM 0.32 and 0.33).
 """
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from serving.log import say
 from serving.usage import Usage
 
 _ABORT_SECONDS = 1.0
@@ -67,10 +68,12 @@ class _Work:
         if not self._running:
             return
         self._idle.clear()
-        with suppress(TimeoutError):  # it is lost: its prompt and answer are not counted
+        try:
             async with asyncio.timeout(_ABORT_SECONDS):
                 await engine.abort(list(self._running))
                 await self._idle.wait()
+        except Exception as e:  # of vLLM's own code, whose engine may be dead; what it told until then is counted
+            say(f"vLLM did not end an answer that nobody reads: {e!r}")
 
     def _count(self, output: Any, asked: float | None) -> None:
         """Counts an output that has just been generated; or, with the time when it was asked for, one that came at
