@@ -28,6 +28,7 @@ from serving.front.handover import HandOver
 from serving.front.protocol import http_server, new_guard
 from serving.front.readiness import Readiness
 from serving.front.routes import CHAT, EMBEDDINGS, MODELS, RESPONSES, named_model
+from serving.front.vllm_answer import VllmAnswer
 from serving.front.vllm_requests import BOUNDS, check, embedded, filled, filled_response, renamed
 from serving.front.vllm_tools import CALL_FORMS
 from serving.front.vllm_usage import count_tokens, counting
@@ -40,7 +41,6 @@ from serving.usage import Usage
 _HEADERS = (b"host", b"accept")
 _PAUSE_SECONDS = 0.02
 _PRECISIONS = {"torch.float32": "f32", "torch.bfloat16": "bf16", "torch.float16": "f16"}
-_CODES = {400: "invalid_request", 404: "not_found", 413: "body_too_large", 422: "invalid_value", 503: "unavailable"}
 
 
 class VllmApp:
@@ -81,7 +81,7 @@ class VllmApp:
         if scope["path"].startswith(MODELS):
             await exchange.answer_json(200, self._serving().listed(named_model(scope["path"])))
             return
-        answer = _Answer(send)
+        answer = VllmAnswer(send)
         if scope["method"] == "POST":
             body = (await receive())["body"]
             prepare = functools.partial(self._prepared, scope["path"], body)
@@ -266,53 +266,6 @@ def _card(name: str, sha256: str, manifest: ModelManifest, engine: Any, form: Ca
     info = EngineInfo("vllm", precision, version, penalties=True, top_logprobs=BOUNDS["top_logprobs"])
     length = manifest.embedding.max_tokens if manifest.embedding else config.max_model_len
     return ModelCard(name, sha256, manifest, info, length, takes_tools=form is not None)
-
-
-class _Answer:
-    """Converts vLLM's errors to the common form."""
-
-    def __init__(self, send: Send) -> None:
-        self.error: ApiError | None = None
-        """To be raised once the app has ended: inside of it, its own handlers would catch it."""
-        self._send = send
-        self._status = 0
-        self._held = bytearray()
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._status = message["status"]
-            if self._status >= 400:
-                return
-            await self._send(message)
-            return
-        if self._status >= 400:
-            self._held += message.get("body", b"")
-            if not message.get("more_body"):
-                self.error = _error(self._status, bytes(self._held))
-            return
-        await self._send(message)
-
-
-def _error(status: int, body: bytes) -> ApiError:
-    """Returns an error of vLLM's, whose code is a number, or of FastAPI's, which has another form, in the common
-    form.
-    """
-    try:
-        answer = json.loads(body)
-        error = answer.get("error") or answer
-        message, param = error.get("message") or error.get("detail") or "", error.get("param") or ""
-    except (ValueError, AttributeError):
-        message, param = "", ""
-    message = message if isinstance(message, str) and message else "the engine refused the request"
-    code = _CODES.get(status, "engine_error")
-    if "context length" in message or "max_model_len" in message:
-        code = "context_length_exceeded"
-    elif status == 404 and "model" in message:
-        code, param = "model_not_found", "model"
-    elif param == "structured_outputs":  # which the front alone sets, to hold calls to their tools
-        code, param, message = "invalid_value", "tools", "tools: no answer could be held to their schemas"
-    retry = 1 if status in (429, 503) else 0
-    return ApiError(status, message, code=code, param=param if isinstance(param, str) else "", retry_after=retry)
 
 
 class _Parent:
