@@ -34,8 +34,8 @@ class ModelCard:
         Raises:
             ApiError: 404, it is another model's.
         """
-        plain, _, identity = asked.partition("@sha256:")
-        if plain not in (self.name, self.name.partition("@")[0]) or identity not in ("", self.sha256):
+        names = self.name, self.name.partition("@")[0]
+        if asked.removesuffix(f"@sha256:{self.sha256}") not in names:
             what = f"the model is {self.name!r}, not {asked[:100]!r}"
             raise ApiError(404, what, code="model_not_found", param="model")
 

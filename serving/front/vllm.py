@@ -29,7 +29,7 @@ from serving.front.protocol import http_server, new_guard
 from serving.front.readiness import Readiness
 from serving.front.routes import CHAT, EMBEDDINGS, MODELS, RESPONSES, named_model
 from serving.front.vllm_answer import VllmAnswer
-from serving.front.vllm_requests import BOUNDS, check, embedded, filled, filled_response, renamed
+from serving.front.vllm_requests import BOUNDS, check, embedded, filled, filled_response, with_served_name
 from serving.front.vllm_tools import CALL_FORMS
 from serving.front.vllm_usage import count_tokens, counting
 from serving.golden import QualityWatch
@@ -111,7 +111,7 @@ class VllmApp:
             ApiError: 400, the request must not reach vLLM; 404, it names another model.
         """
         card = self._serving()
-        request = renamed(check(body), card)
+        request = with_served_name(check(body), card)
         if (path == EMBEDDINGS) != bool(self._embedding):
             raise wrong_kind(card.name, embeds=bool(self._embedding))
         if self._embedding:

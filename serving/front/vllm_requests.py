@@ -26,7 +26,7 @@ _MOST_STOPS, _LONGEST_STOP = 4, 256
 _LONGEST_SCHEMA = 1 << 16
 
 
-def renamed(request: dict[str, Any], card: ModelCard) -> dict[str, Any]:
+def with_served_name(request: dict[str, Any], card: ModelCard) -> dict[str, Any]:
     """Returns a checked request with the model's name as vLLM knows it, which its answers have too.
 
     Raises:
