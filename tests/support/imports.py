@@ -1,6 +1,7 @@
-"""Cycles in a graph of imports."""
+"""Cycles in a graph of imports, and files that it lacks."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import grimp
 
@@ -14,3 +15,12 @@ def cycles(graph: grimp.ImportGraph) -> Iterator[set[str]]:
         group = {module} | {other for other in reached[module] if module in reached[other]}
         yield group
         left -= group
+
+
+def unseen(graph: grimp.ImportGraph, package: Path) -> Iterator[str]:
+    """Yields the modules below a folder that no rule can see: a folder above them has no `__init__.py`."""
+    for path in package.rglob("*.py"):
+        names = path.relative_to(package.parent).with_suffix("").parts
+        module = ".".join(names[:-1] if names[-1] == "__init__" else names)
+        if module not in graph.modules:
+            yield module

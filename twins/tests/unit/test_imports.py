@@ -5,16 +5,27 @@ from functools import cache
 from pathlib import Path
 
 import grimp
+import pytest
 
 from tests.support.checkout import CHECKOUT
-from tests.support.imports import cycles
+from tests.support.imports import cycles, unseen
 
 KIT = {"bench", "clouds", "infra", "llmops", "policies", "serving", "training"}
 
 
-def test_no_modules_import_each_other() -> None:
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("twins", cache_dir=None)
+
+
+def test_every_module_is_under_the_rules(graph: grimp.ImportGraph) -> None:
+    """Tests and examples are not: nothing imports them."""
+    found = unseen(graph, CHECKOUT / "twins")
+    assert [module for module in found if not module.startswith(("twins.tests.", "twins.examples."))] == []
+
+
+def test_no_modules_import_each_other(graph: grimp.ImportGraph) -> None:
     """Imports for type checking count too."""
-    graph = grimp.build_graph("twins", cache_dir=None)
     assert [sorted(group) for group in cycles(graph)] == []
 
 

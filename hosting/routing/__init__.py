@@ -1,0 +1,1 @@
+"""The router before the workers of an endpoint: balance, relay, rollout."""

@@ -1,0 +1,1 @@
+"""Requests and answers of the contracts: OpenAI, SageMaker, Azure ML."""

@@ -1,0 +1,1 @@
+"""Rows and conversations, and the tokens that training makes of them."""

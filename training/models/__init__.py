@@ -1,0 +1,1 @@
+"""Forms of a model: import, merge, conversion, manifest, card."""
