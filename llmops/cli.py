@@ -4,13 +4,15 @@ import errno
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from contract.core_dumps import no_core_files
 from contract.errors import KitError
 from llmops.commands import (
+    STACK_HELP,
+    Verbs,
     bootstrap,
     conformance,
     data,
@@ -35,9 +37,7 @@ from llmops.commands import (
 )
 from llmops.context import Context
 
-_STACK_HELP = "Stack to use."
-
-app = typer.Typer(
+app = Verbs(
     name="llmops",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -96,7 +96,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     context: typer.Context,
-    stack: Annotated[str, typer.Option("--stack", "-s", help=_STACK_HELP, metavar="NAME")] = "",
+    stack: Annotated[str, typer.Option("--stack", "-s", help=STACK_HELP, metavar="NAME")] = "",
     cwd: Annotated[Path, typer.Option("--cwd", help="As if started in this folder.", metavar="FOLDER")] = Path(),
     _version: Annotated[
         bool, typer.Option("--version", help="Print the kit's version.", callback=_print_version, is_eager=True)
@@ -112,10 +112,8 @@ def main() -> NoReturn:
     """
     no_core_files()
     signal.signal(signal.SIGTERM, _end)
-    command = typer.main.get_command(app)
-    _complete(command)
     try:
-        command()
+        app()
     except KitError as e:
         _explain(e)
     except OSError as e:
@@ -125,27 +123,6 @@ def main() -> NoReturn:
             KitError("the disk is full", where=str(e.filename or ""), fix="free some space, then repeat the command")
         )
     sys.exit(0)
-
-
-def _complete(command: object) -> None:
-    """Give every verb --stack: `llmops up --stack demo` means the same as `llmops --stack demo up`."""
-    import click
-    from typer.core import TyperCommand, TyperGroup, TyperOption
-
-    def set_stack(context: Any, _option: object, value: str | None) -> None:
-        if value:
-            context.find_root().obj.stack = value
-
-    assert isinstance(command, TyperGroup)
-    command.suggest_commands = not hasattr(click.exceptions, "NoSuchCommand")  # else click 8.4 and Typer both suggest
-    for verb in command.commands.values():
-        if isinstance(verb, TyperGroup):
-            _complete(verb)
-        elif isinstance(verb, TyperCommand):
-            option = TyperOption(param_decls=["--stack", "-s"], type=str, metavar="NAME", help=_STACK_HELP)
-            option.expose_value = False
-            option.callback = set_stack
-            verb.params.append(option)
 
 
 def _end(_number: int, _frame: object) -> None:

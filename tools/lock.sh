@@ -20,8 +20,9 @@ lock() { # lock NAME "INPUTS" [options]
 lock dev "$kit training.in data.in preparation.in ray.in serving.in torch.in aws.in aws-twin.in azure.in azure-twin.in mlflow.in tensorboard.in dev.in" "$@"
 lock kit "$kit" -c dev.txt "$@"
 lock training "contract.in training.in" -c dev.txt "$@"
-# Of the same image as training: but for transformers and what it is tied to, the same versions, so that both share files.
-sed -n 's/^\([A-Za-z0-9._-]*==[^\\]*\).*/\1/p' dev.txt | grep -Ev '^(transformers|huggingface-hub|tokenizers)==' >export.constraints
+# Of the same image as training: but for transformers and what it is tied to (its huggingface-hub needs typer<0.26), the
+# same versions, so that both share files.
+sed -n 's/^\([A-Za-z0-9._-]*==[^\\]*\).*/\1/p' dev.txt | grep -Ev '^(transformers|huggingface-hub|tokenizers|typer)==' >export.constraints
 lock export "contract.in export.in" -c export.constraints "$@"
 rm export.constraints
 lock data "$kit data.in" -c dev.txt "$@"

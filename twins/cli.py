@@ -47,7 +47,7 @@ class TwinCommands:
         packages: packages that the twin needs.
         faults: examples for the help of `fault`.
         command: the command before the verb, "twins aws".
-        find_home: returns the folder of a twin from `--home`.
+        find_home: returns the folder of a twin from the call's context and `--home`.
     """
 
     word: str
@@ -58,11 +58,11 @@ class TwinCommands:
     packages: tuple[str, ...]
     faults: tuple[str, ...]
     command: str = ""
-    find_home: Callable[[Path | None], Path] = lambda home: home or Path()
+    find_home: Callable[[typer.Context, Path | None], Path] = lambda _context, home: home or Path()
 
-    def app(self) -> typer.Typer:
-        """Returns the commands as a Typer application."""
-        app = typer.Typer(no_args_is_help=True, help=self._help())
+    def app(self, kind: type[typer.Typer] = typer.Typer) -> typer.Typer:
+        """Returns the commands as a Typer application of that class."""
+        app = kind(no_args_is_help=True, help=self._help())
         started = "Start the twin, or change the settings of one that runs. State survives `down` and a reboot.\n\n{}"
         env = "Print the variables that point this shell's clients, and Pulumi, at the twin.\n\n{}"
         fault = "Inject a fault, such as throttling or a crashed container.\n\n{}"
@@ -94,6 +94,7 @@ class TwinCommands:
 
     def up(
         self,
+        context: typer.Context,
         judge: Judge = "strict",
         pace: Pace = 0.5,
         port: Port = 0,
@@ -102,22 +103,22 @@ class TwinCommands:
         home: Home = None,
         as_json: Json = False,
     ) -> None:
-        folder = self.find_home(home)
+        folder = self.find_home(context, home)
         settings = {"judge": judge, "pace": pace, "containers": containers, self.place: place or self.default_place}
         info = self._control().up(folder, port=port, **settings, say=say)
         option = "" if home is None else f" --home {shlex.quote(str(home))}"
         text = f'the twin of {self.name} listens on {info.url}\n  eval "$({self.command} env{option})"'
         _print({"home": str(folder), **vars(info)}, as_json, text)
 
-    def env(self, home: Home = None, as_json: Json = False) -> None:
-        values: Mapping[str, str | None] = self._control().environment(self.find_home(home))
+    def env(self, context: typer.Context, home: Home = None, as_json: Json = False) -> None:
+        values: Mapping[str, str | None] = self._control().environment(self.find_home(context, home))
         lines = [f"unset {n}" if v is None else f"export {n}={shlex.quote(v)}" for n, v in values.items()]
         _print(values, as_json, "\n".join(lines))
         if sys.stdout.isatty() and not as_json:
             say(f'(to set them in this shell, run: eval "$({self.command} env)")')
 
-    def status(self, home: Home = None, as_json: Json = False) -> None:
-        folder = self.find_home(home)
+    def status(self, context: typer.Context, home: Home = None, as_json: Json = False) -> None:
+        folder = self.find_home(context, home)
         found = self._control().status(folder)
         text = f"the twin of {self.name} in {folder} is not running; `{self.command} up` starts it"
         if found:
@@ -126,36 +127,37 @@ class TwinCommands:
         if found is None:
             raise typer.Exit(1)
 
-    def down(self, home: Home = None, as_json: Json = False) -> None:
-        folder = self.find_home(home)
+    def down(self, context: typer.Context, home: Home = None, as_json: Json = False) -> None:
+        folder = self.find_home(context, home)
         ran = self._control().down(folder, say)
         text = f"the twin is down; `{self.command} up` continues from its state" if ran else "the twin was not running"
         _print({"home": str(folder), "ran": ran}, as_json, text)
 
-    def reset(self, home: Home = None, as_json: Json = False) -> None:
+    def reset(self, context: typer.Context, home: Home = None, as_json: Json = False) -> None:
         """Empty the twin, and the Pulumi state of stacks in it."""
-        folder = self.find_home(home)
+        folder = self.find_home(context, home)
         self._control().reset(folder, say)
         shutil.rmtree(folder / "state/.pulumi", ignore_errors=True)
         text = f"the twin in {folder} is empty, and so is the state of its stacks"
         _print({"home": str(folder), "empty": True}, as_json, text)
 
-    def snapshot(self, home: Home = None, as_json: Json = False) -> None:
-        self._control().snapshot(self.find_home(home))
+    def snapshot(self, context: typer.Context, home: Home = None, as_json: Json = False) -> None:
+        self._control().snapshot(self.find_home(context, home))
         _print({"snapshot": True}, as_json, f"saved; `{self.command} restore` goes back to this state")
 
-    def restore(self, home: Home = None, as_json: Json = False) -> None:
-        self._control().restore(self.find_home(home))
+    def restore(self, context: typer.Context, home: Home = None, as_json: Json = False) -> None:
+        self._control().restore(self.find_home(context, home))
         _print({"restored": True}, as_json, "restored")
 
     def fault(
         self,
+        context: typer.Context,
         kind: Annotated[str, typer.Argument(help="Kind of the fault; `faults --kinds` lists all.")],
-        members: Annotated[list[str] | None, typer.Argument(help="Scope.", metavar="[MEMBER=VALUE]...")] = None,
+        members: Annotated[list[str] | None, typer.Argument(help="Scope.", metavar="MEMBER=VALUE")] = None,
         home: Home = None,
         as_json: Json = False,
     ) -> None:
-        folder, control = self.find_home(home), self._control()
+        folder, control = self.find_home(context, home), self._control()
         given = dict(self._member(text) for text in members or [])
         control.add_fault(folder, kind, given)
         does = control.kinds_of_faults(folder)[kind]["does"]
@@ -163,12 +165,13 @@ class TwinCommands:
 
     def list_faults(
         self,
+        context: typer.Context,
         clear: Annotated[bool, typer.Option("--clear", help="Remove all faults.")] = False,
         kinds: Annotated[bool, typer.Option("--kinds", help="List the kinds of faults.")] = False,
         home: Home = None,
         as_json: Json = False,
     ) -> None:
-        folder, control = self.find_home(home), self._control()
+        folder, control = self.find_home(context, home), self._control()
         if kinds:
             found = control.kinds_of_faults(folder)
             rows = [{"fault": name, "does": kind["does"], "members": kind["members"]} for name, kind in found.items()]
@@ -291,7 +294,7 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def _find_home(word: str, given: Path | None) -> Path:
+def _find_home(word: str, _context: typer.Context, given: Path | None) -> Path:
     return given.expanduser().absolute() if given else Path(".twins", word).absolute()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contract.errors import KitError, require_packages
-from llmops.commands import Json
+from llmops.commands import Json, Verbs
 from llmops.context import Context, say
 from llmops.terminal.tables import print_json, print_rows
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmops.platforms.aws.bootstrap.bootstrap import Bootstrapped
     from llmops.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription
 
-bootstrap = typer.Typer(no_args_is_help=True, help="Prepare an account: state, secrets, CI roles.")
+bootstrap = Verbs(no_args_is_help=True, help="Prepare an account: state, secrets, CI roles.")
 
 
 def register(app: typer.Typer) -> None:

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def conformance(
     context: typer.Context,
     recipe: Annotated[
-        Path | None, typer.Argument(help=f"Recipe to train. Without --model: {_RECIPE}.", metavar="[RECIPE]")
+        Path | None, typer.Argument(help=f"Recipe to train. Without --model: {_RECIPE}.", metavar="RECIPE")
     ] = None,
     model: Annotated[
         list[str] | None,

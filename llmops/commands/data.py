@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmops.commands import Json
+from llmops.commands import Json, Verbs
 from llmops.context import Context, say
 from llmops.terminal.tables import print_json, print_rows
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from contract.documents.recipe import Recipe
     from llmops.data.versions import DatasetFolder
 
-data = typer.Typer(no_args_is_help=True, help="A recipe's data: fetch it, build dataset versions, look into them.")
+data = Verbs(no_args_is_help=True, help="A recipe's data: fetch it, build dataset versions, look into them.")
 
 
 def register(app: typer.Typer) -> None:

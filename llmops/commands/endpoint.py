@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from llmops.platforms.platform import Platform
 
 _PANEL = "Endpoints"
-_Name = Annotated[
-    str, typer.Argument(help="Endpoint to use; optional if the stack has only one.", metavar="[ENDPOINT]")
-]
+_Name = Annotated[str, typer.Argument(help="Endpoint to use; optional if the stack has only one.", metavar="ENDPOINT")]
 _Tokens = Annotated[int, typer.Option(help="Maximum tokens of an answer; 0: the model's default.", min=0)]
 _PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 1.0

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from contract.errors import KitError
-from llmops.commands import Json
+from llmops.commands import Json, Verbs
 from llmops.commands.run import runs
 from llmops.context import Context, say
 from llmops.terminal.tables import print_done
 
-export = typer.Typer(no_args_is_help=True, help="Write runs and model versions in the formats of other tools.")
+export = Verbs(no_args_is_help=True, help="Write runs and model versions in the formats of other tools.")
 
 
 def register(app: typer.Typer) -> None:

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from contract.errors import require_packages
-from llmops.commands import Json
+from llmops.commands import Json, Verbs
 from llmops.context import Context, say
 from llmops.terminal.tables import print_json
 
-images = typer.Typer(no_args_is_help=True, help="Build, push and pin the images of runs and endpoints.")
+images = Verbs(no_args_is_help=True, help="Build, push and pin the images of runs and endpoints.")
 
 
 class Runtime(StrEnum):
@@ -32,7 +32,7 @@ class Name(StrEnum):
 
 Names = Annotated[
     list[Name] | None,
-    typer.Argument(metavar="[IMAGE]...", help="training, serving or serving-vllm; by default the first two."),
+    typer.Argument(metavar="IMAGE", help="training, serving or serving-vllm; by default the first two."),
 ]
 Print = Annotated[bool, typer.Option("--print", help="Print the references without writing them.")]
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmops.commands import Json
+from llmops.commands import Json, Verbs
 from llmops.context import Context, say
 from llmops.terminal.tables import print_done, print_fields, print_json, print_rows, share
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llmops.platforms.platform import Platform
 
 _Version = Annotated[str, typer.Argument(help="name@3 or name@latest.", metavar="NAME@N")]
-models = typer.Typer(no_args_is_help=True, help="Import, inspect, verify and copy the stack's model versions.")
+models = Verbs(no_args_is_help=True, help="Import, inspect, verify and copy the stack's model versions.")
 
 
 def register(app: typer.Typer) -> None:
@@ -75,7 +75,7 @@ def import_base(
 @models.command("list")
 def list_models(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Only versions of this name.", metavar="[NAME]")] = "",
+    name: Annotated[str, typer.Argument(help="Only versions of this name.", metavar="NAME")] = "",
     as_json: Json = False,
 ) -> None:
     """List the model versions in the store."""
@@ -117,7 +117,7 @@ def show_model(context: typer.Context, version: _Version, as_json: Json = False)
 @models.command("verify")
 def verify_models(
     context: typer.Context,
-    version: Annotated[str, typer.Argument(help="name@3 or name@latest. Default: all.", metavar="[NAME@N]")] = "",
+    version: Annotated[str, typer.Argument(help="name@3 or name@latest. Default: all.", metavar="NAME@N")] = "",
     as_json: Json = False,
 ) -> None:
     """Check signature, identity, name and every file of versions with the stack's public key; nothing else may lie

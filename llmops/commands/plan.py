@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmops.commands import Json
+from llmops.commands import Json, Verbs
 from llmops.context import Context, say
 from llmops.terminal.tables import print_done, print_json, print_rows
 
@@ -23,7 +23,7 @@ _Region = Annotated[
     str, typer.Option(help="Region, such as eu-central-1 or westeurope. Default: the shell's.", metavar="REGION")
 ]
 
-prices = typer.Typer(no_args_is_help=True, help="Show and update the price table that `llmops plan` uses.")
+prices = Verbs(no_args_is_help=True, help="Show and update the price table that `llmops plan` uses.")
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contract.errors import KitError
-from llmops.commands import Json
+from llmops.commands import Json, Verbs
 from llmops.commands.train import collect_run, watch_run
 from llmops.context import Context, say
 from llmops.terminal.tables import print_done, print_fields, print_rows
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from contract.documents.run import Compute, RunState
 
 _RunId = Annotated[str, typer.Argument(help="The run's id, its beginning, or `latest`.", metavar="RUN")]
-runs = typer.Typer(no_args_is_help=True, help="List, follow, stop and collect runs.")
+runs = Verbs(no_args_is_help=True, help="List, follow, stop and collect runs.")
 
 
 def register(app: typer.Typer) -> None:
@@ -171,7 +171,7 @@ def stop(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
 @runs.command("collect")
 def collect_runs(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(help="Run to collect. Default: every completed run.", metavar="[RUN]")] = "",
+    run: Annotated[str, typer.Argument(help="Run to collect. Default: every completed run.", metavar="RUN")] = "",
     as_json: Json = False,
 ) -> None:
     """Number, sign and store the results of completed runs, watched or not. Safe to repeat.

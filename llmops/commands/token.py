@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 def token(
     context: typer.Context,
     endpoint: Annotated[
-        str, typer.Argument(help="Endpoint to use; optional if the stack has only one.", metavar="[ENDPOINT]")
+        str, typer.Argument(help="Endpoint to use; optional if the stack has only one.", metavar="ENDPOINT")
     ] = "",
     hours: Annotated[
         float, typer.Option(help="Hours until it expires, at most 12 (cloud).", min=0.01, max=_MOST_HOURS)

@@ -9,13 +9,11 @@ from typing import Annotated
 import typer
 
 from contract.errors import KitError
-from llmops.commands import Json
+from llmops.commands import Json, Verbs
 from llmops.context import Context, say
 
 _INSTALL = "" if find_spec("twins") else " Not installed: pip install 'llmops-kit\\[twins]'."
-twin = typer.Typer(
-    no_args_is_help=True, help=f"Local emulators of AWS and Azure: rehearse everything at no cost.{_INSTALL}"
-)
+twin = Verbs(no_args_is_help=True, help=f"Local emulators of AWS and Azure: rehearse everything at no cost.{_INSTALL}")
 
 
 def register(app: typer.Typer) -> None:
@@ -62,15 +60,13 @@ def replay(
         raise typer.Exit(1)
 
 
-def _find_home(word: str, given: Path | None) -> Path:
+def _find_home(word: str, context: typer.Context, given: Path | None) -> Path:
     """Return the twin's folder: the given one, or that of the current project."""
-    import click
-
-    context: Context = click.get_current_context().obj
+    here: Context = context.obj
     if given:
-        return (context.cwd / given.expanduser()).absolute()
+        return (here.cwd / given.expanduser()).absolute()
     try:
-        return context.project.folder / f".llmops/twins/{word}"
+        return here.project.folder / f".llmops/twins/{word}"
     except KitError as e:
         raise KitError(e.what, where=e.where, fix=f"{e.fix}; or name the twin's folder: --home FOLDER") from None
 
@@ -80,4 +76,4 @@ if find_spec("twins"):
 
     for _cloud in CLOUDS:
         _mounted = replace(_cloud, command=f"llmops twin {_cloud.word}", find_home=partial(_find_home, _cloud.word))
-        twin.add_typer(_mounted.app(), name=_cloud.word)
+        twin.add_typer(_mounted.app(Verbs), name=_cloud.word)
