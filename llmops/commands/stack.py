@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from llmops.platforms.platform import Live, Platform
 
 _PANEL = "Deployment"
+_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accepted as Pulumi accepts it. No effect: nothing is asked.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +31,7 @@ def up(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Refresh the state from live resources first, and repair drift.")
     ] = False,
+    _yes: _Yes = False,
     as_json: Json = False,
 ) -> None:
     """Deploy Pulumi.<stack>.yaml: preflight checks, `pulumi up`, then a check of the live endpoints.
@@ -64,6 +66,7 @@ def down(
             "--discard-runs", help="Proceed even if completed runs were not collected; they are lost (cloud)."
         ),
     ] = False,
+    _yes: _Yes = False,
     as_json: Json = False,
 ) -> None:
     """Take the stack down: remove endpoints and processes; keep models, datasets and keys.

@@ -63,6 +63,7 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
     Raises:
         KitError: the preflight or the preview refused.
     """
+    stack.project.require_program()
     registry.preflight(stack, say, dev=True, make=False)  # a preview writes no state
     say("previewing")
     with stack.for_preview() as previewed:

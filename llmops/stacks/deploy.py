@@ -54,8 +54,9 @@ def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
     """Find out early what would fail late, and do with progress shown what takes long.
 
     Raises:
-        KitError: no room on the disk, a version that the store does not have, an image that can't be built.
+        KitError: no program, no room on the disk, a version that the store does not have, an image that can't be built.
     """
+    stack.project.require_program()
     for folder in {_existing(stack.project.folder), _existing(cache_dir())}:
         if (there := shutil.disk_usage(folder).free) < _ROOM_BYTES:
             raise KitError(

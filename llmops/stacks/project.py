@@ -41,15 +41,36 @@ class Project:
     @cached_property
     def name(self) -> str:
         """The project's name, which is the namespace of its configuration keys."""
-        from ruamel.yaml import YAML
         from ruamel.yaml.error import MarkedYAMLError
 
-        path = self.folder / _PROJECT_FILE
         try:
-            data: Any = YAML(typ="safe", pure=True).load(path)
-            return str(data["name"])
+            return str(self._document["name"])
         except (MarkedYAMLError, KeyError, TypeError):
-            raise KitError("has no `name`", where=str(path), fix="write `name: llmops` into it") from None
+            where = str(self.folder / _PROJECT_FILE)
+            raise KitError("has no `name`", where=where, fix="write `name: llmops` into it") from None
+
+    @cached_property
+    def _document(self) -> Any:
+        from ruamel.yaml import YAML
+
+        return YAML(typ="safe", pure=True).load(self.folder / _PROJECT_FILE)
+
+    def require_program(self) -> None:
+        """Checks that Pulumi finds a program: `main` of Pulumi.yaml, a Python file or a folder with a `__main__.py`.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        main = self._document.get("main")
+        program = self.folder / str(main or "")
+        if program.is_file() or (program / "__main__.py").is_file():
+            return
+        fix = "write a program of two lines into it: `from infra.__main__ import main` and `main()`"
+        raise NotFoundError(
+            "the project has no program, which says what `up` deploys",
+            where=str(program if program.suffix == ".py" else program / "__main__.py"),
+            fix=f"{fix}; or correct `main: {main}` in {self.folder / _PROJECT_FILE}" if main else fix,
+        )
 
     def stack_file(self, stack: str) -> Path:
         """Pulumi.<stack>.yaml; an organisation before the name does not count."""

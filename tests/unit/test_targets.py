@@ -40,6 +40,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PulumiStack:
     monkeypatch.setitem(TARGETS, "null", RECORD)
     (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\n")
     (tmp_path / "Pulumi.demo.yaml").write_text("config:\n  llmops:target: 'null'\n")
+    (tmp_path / "__main__.py").touch()
     monkeypatch.chdir(tmp_path)
     return PulumiStack(Project(tmp_path), "demo")
 

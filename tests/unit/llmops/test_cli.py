@@ -255,6 +255,22 @@ def test_a_name_that_is_close_to_a_known_one_is_suggested_once(llmops: Llmops, t
         assert meant in said.partition("did you mean")[2]
 
 
+@pytest.mark.parametrize("verb", [["up", "--yes"], ["up", "-y"], ["plan"]])
+def test_a_project_without_a_program_is_refused_before_anything_is_made(
+    llmops: Llmops, tmp_path: Path, verb: list[str]
+) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\n")
+    (tmp_path / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: local\n")
+    answer = llmops(*verb, cwd=tmp_path)
+    assert answer.returncode == 4
+    assert answer.stderr.splitlines() == [
+        "error: the project has no program, which says what `up` deploys",
+        f"  where: {tmp_path}/__main__.py",
+        "  fix: write a program of two lines into it: `from infra.__main__ import main` and `main()`",
+    ]
+    assert not (tmp_path / ".llmops").exists()
+
+
 def test_which_stack_is_meant(llmops: Llmops, tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\n")
     for stack in ("one", "two"):

@@ -1,0 +1,19 @@
+from pathlib import Path
+
+import pytest
+
+from contract.errors import NotFoundError
+from llmops.stacks.project import Project
+
+
+def test_the_program_is_where_pulumi_looks_for_it(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\nmain: deploy\n")
+    with pytest.raises(NotFoundError) as refused:
+        Project.find(tmp_path).require_program()
+    assert refused.value.where == str(tmp_path / "deploy/__main__.py")
+    assert f"correct `main: deploy` in {tmp_path}/Pulumi.yaml" in refused.value.fix
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy/__main__.py").touch()
+    Project.find(tmp_path).require_program()
+    (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\nmain: deploy/__main__.py\n")
+    Project.find(tmp_path).require_program()
