@@ -3,6 +3,7 @@
 # `dev` is resolved first, over all sets, and the others are parts of it: a package has one version on every machine
 # and image. Those of TensorFlow, the SageMaker SDK, lm-eval and vLLM stand alone, and `export` nearly: their limits would
 # hold the others back.
+# `newest.date` says as of when tests install the newest versions beside the locked ones: the installed kit has no lock.
 # UV names the uv to use.
 set -eu
 cd "$(dirname "$0")/../requirements"
@@ -40,6 +41,7 @@ lock models "models.in" --no-deps "$@"
 lock audit "audit.in" "$@"
 lock lm-eval "lm-eval.in" "$@"
 lock serving-vllm "contract.in serving-vllm.in" "$@"
+date -u +%Y-%m-%dT00:00:00Z >newest.date
 cd ../llmops/pulumi_engine/go
 lock requirements "requirements.in" "$@"
 cd ../../../tests/engines

@@ -1,20 +1,34 @@
-"""The built wheels in an empty environment, without the twins: a user's folder previews, trains and goes away again."""
+"""The built wheels in environments that have none of our locks: each command starts with the lowest versions that the
+wheels ask for, and with the newest; a user's folder previews, trains and goes away again, without the twins.
+"""
 
 import json
 import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PathDistribution
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from packaging.requirements import Requirement
 
+from llmops.cli import app
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.yes_rows import DATA, EVALUATION, write_yes_rows
 from tests.support.tiny_models.models import tiny_model
 
 UV = Path(sys.executable).with_name("uv")
+RESOLUTIONS = ["lowest-direct", "highest"]
+EXTRAS = {
+    "llmops_hosting": [""],
+    "llmops_kit": ["", "aws", "azure", "data", "mlflow", "tensorboard"],
+    "llmops_twins": ["", "aws", "azure", "pulumi"],
+}
+"""Extras for a user's machine. Images are made from locks; `preparation` and `ray` weigh gigabytes."""
 PROGRAM = """\
 from infra.__main__ import main
 
@@ -31,70 +45,133 @@ training: {{epochs: 8, batch_size: 4, learning_rate: 1.0e-2, max_tokens: 512, pr
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The kit's wheel, beside that of hosting/ and contract/."""
-    folder = tmp_path_factory.mktemp("wheel")
-    for project in (CHECKOUT, CHECKOUT / "hosting"):
-        _run([UV, "build", "-q", "--wheel", "--out-dir", folder / "dist", project], folder)
-    return next((folder / "dist").glob("llmops_kit-*.whl"))
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The wheels by their distributions' names."""
+    folder = tmp_path_factory.mktemp("wheels")
+    for project in (CHECKOUT, CHECKOUT / "hosting", CHECKOUT / "twins"):
+        _run([UV, "build", "-q", "--wheel", "--out-dir", folder, project], folder)
+    return {path.name.partition("-")[0]: path for path in folder.glob("*.whl")}
+
+
+@pytest.fixture(scope="module", params=RESOLUTIONS)
+def environment(
+    wheels: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Mapping[str, str]:
+    """The variables of a shell whose environment holds the three wheels and what they ask for."""
+    folder = tmp_path_factory.mktemp("environment")
+    # To uv, requirements of a wheel's file are indirect: of those it would take the highest versions in any case.
+    needs = {line for name, extras in EXTRAS.items() for line in _needs(wheels[name], extras)}
+    return _installed(folder, "--resolution", request.param, *sorted(needs), *wheels.values())
 
 
 @pytest.fixture(scope="module")
-def environment(wheel: Path) -> Mapping[str, str]:
-    """The variables of a shell whose environment holds the wheel and its dependencies, nothing of the checkout."""
-    folder, uv = wheel.parents[1], UV
-    wheels = sorted(wheel.parent.glob("*.whl"))
-    _run([uv, "venv", "-q", "--python", sys.executable, folder / "venv"], folder)
-    python = folder / "venv" / "bin" / "python"
-    _run([uv, "pip", "install", "-q", "--python", python, "-c", CHECKOUT / "requirements/kit.txt", *wheels], folder)
-    names = ("HOME", "LANG", "LLMOPS_CACHE", "XDG_CACHE_HOME")
-    kept = {n: v for n, v in os.environ.items() if n in names or "CERT" in n or n.startswith(("UV_", "PIP_"))}
-    return kept | {"PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin", "VIRTUAL_ENV": str(python.parents[1])}
+def without_twins(wheels: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """The variables of a shell whose environment holds what `pip install llmops-kit` brings."""
+    return _installed(tmp_path_factory.mktemp("without-twins"), wheels["llmops_hosting"], wheels["llmops_kit"])
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Pulumi.yaml, a stack file, the program and a recipe."""
+def project(tmp_path: Path) -> Path:
+    """Pulumi.yaml, a stack file and the program."""
     (tmp_path / "Pulumi.yaml").write_text("name: my-bot\nruntime: python\n")
     (tmp_path / "Pulumi.dev.yaml").write_text("config:\n  my-bot:target: local\n")
     (tmp_path / "__main__.py").write_text(PROGRAM)
-    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("BASE", str(tiny_model())))
-    write_yes_rows(tmp_path)
     return tmp_path
 
 
 @pytest.mark.scorecard("sbom")
-def test_the_wheel_carries_its_sbom(wheel: Path) -> None:
+def test_the_wheel_carries_its_sbom(wheels: Mapping[str, Path]) -> None:
     """Where PEP 770 has it."""
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(wheels["llmops_kit"]) as archive:
         (name,) = [n for n in archive.namelist() if ".dist-info/sboms/" in n]
         document = json.loads(archive.read(name))
     assert document["bomFormat"] == "CycloneDX"
     assert document["metadata"]["component"]["name"] == "llmops-kit"
 
 
-def test_the_twins_are_offered(tmp_path: Path, environment: Mapping[str, str]) -> None:
-    assert "'llmops-kit[twins]'" in _run(["llmops", "twin", "--help"], tmp_path, environment)
+def test_each_module_and_command_works_without_our_lock(tmp_path: Path, environment: Mapping[str, str]) -> None:
+    """With the lowest versions that the wheels ask for, and with the newest."""
+    script = CHECKOUT / "tests/support/use_installed.py"
+    commands = json.dumps(list(_commands(typer.main.get_command(app))))
+    found = _run(["python", "-I", script, *EXTRAS], tmp_path, environment, commands)
+    assert json.loads(found) == {}
+    assert "--stack" in _run(["llmops", "up", "--help"], tmp_path, environment)
 
 
-def test_a_folder_of_ones_own_previews_and_trains(folder: Path, environment: Mapping[str, str]) -> None:
+@pytest.mark.parametrize("cloud", ["aws", "azure"])
+def test_twins_start_without_our_lock(tmp_path: Path, environment: Mapping[str, str], cloud: str) -> None:
+    def twins(verb: str, *options: str) -> str:
+        return _run(["twins", cloud, verb, "--home", tmp_path / "twin", *options], tmp_path, environment)
+
+    try:
+        twins("up", "--containers", "none")
+        assert json.loads(twins("status", "--json"))["runs"]
+    finally:
+        twins("down")
+
+
+def test_the_twins_are_offered(tmp_path: Path, without_twins: Mapping[str, str]) -> None:
+    assert "'llmops-kit[twins]'" in _run(["llmops", "twin", "--help"], tmp_path, without_twins)
+
+
+@pytest.mark.parametrize("environment", ["lowest-direct"], indirect=True, scope="module")
+def test_the_lowest_versions_deploy(project: Path, environment: Mapping[str, str]) -> None:
+    _run(["llmops", "--stack", "dev", "up", "--yes"], project, environment)
+    assert json.loads(_run(["llmops", "--stack", "dev", "status", "--json"], project, environment))["endpoints"] == []
+    _run(["llmops", "--stack", "dev", "down", "-y"], project, environment)
+
+
+def test_a_folder_of_ones_own_previews_and_trains(project: Path, without_twins: Mapping[str, str]) -> None:
+    (project / "recipe.yaml").write_text(RECIPE.replace("BASE", str(tiny_model())))
+    write_yes_rows(project)
+
     def llmops(*arguments: str) -> str:
-        return _run(["llmops", "--stack", "dev", *arguments], folder, environment)
+        return _run(["llmops", "--stack", "dev", *arguments], project, without_twins)
 
-    llmops("up")
+    llmops("up", "--yes")
     llmops("train", "recipe.yaml")
     models = json.loads(llmops("models", "list", "--json"))
     assert {m["model"] for m in models} == {"tiny@1", "my-bot@1"}
-    backend = {"PULUMI_BACKEND_URL": f"file://{folder}/.llmops/state", "PULUMI_CONFIG_PASSPHRASE": ""}
-    engine = _run(["python", "-m", "llmops.pulumi_engine"], folder, environment).strip()
-    environ = {**environment, **backend, "PATH": f"{engine}:{environment['PATH']}"}
-    preview = _run(["pulumi", "preview", "--stack", "dev", "--non-interactive"], folder, environ)
+    backend = {"PULUMI_BACKEND_URL": f"file://{project}/.llmops/state", "PULUMI_CONFIG_PASSPHRASE": ""}
+    engine = _run(["python", "-m", "llmops.pulumi_engine"], project, without_twins).strip()
+    environ = {**without_twins, **backend, "PATH": f"{engine}:{without_twins['PATH']}"}
+    preview = _run(["pulumi", "preview", "--stack", "dev", "--non-interactive"], project, environ)
     assert "unchanged" in preview
-    llmops("down", "--data", "dev")
-    assert not (folder / ".llmops" / "dev" / "store").exists()
+    llmops("down", "--yes", "--data", "dev")
+    assert not (project / ".llmops" / "dev" / "store").exists()
 
 
-def _run(command: list[str | Path], cwd: Path, environ: Mapping[str, str] | None = None) -> str:
-    done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=600, check=False)
+def _needs(wheel: Path, extras: list[str]) -> Iterator[str]:
+    """What a wheel asks for, as requirements of its own, without our other wheels."""
+    with zipfile.ZipFile(wheel) as archive:
+        (folder,) = {name.partition("/")[0] for name in archive.namelist() if ".dist-info/" in name}
+        found = PathDistribution(zipfile.Path(archive, f"{folder}/")).requires or []
+    for each in map(Requirement, found):
+        wanted = each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in extras)
+        if wanted and not each.name.startswith("llmops-"):
+            each.marker = None
+            yield str(each)
+
+
+def _installed(folder: Path, *options: str | Path) -> Mapping[str, str]:
+    """Makes an environment as of the date that `make lock` has recorded; returns the variables of a shell in it."""
+    date = (CHECKOUT / "requirements/newest.date").read_text().strip()
+    python = folder / "venv/bin/python"
+    _run([UV, "venv", "-q", "--python", sys.executable, folder / "venv"], folder)
+    _run([UV, "pip", "install", "-q", "--python", python, "--exclude-newer", date, *options], folder)
+    names = ("HOME", "LANG", "LLMOPS_CACHE", "XDG_CACHE_HOME")
+    kept = {n: v for n, v in os.environ.items() if n in names or "CERT" in n or n.startswith(("UV_", "PIP_"))}
+    return kept | {"PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin", "VIRTUAL_ENV": str(folder / "venv")}
+
+
+def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of each command and group."""
+    yield words
+    for name, verb in getattr(command, "commands", {}).items():
+        yield from _commands(verb, (*words, name))
+
+
+def _run(command: list[str | Path], cwd: Path, environ: Mapping[str, str] | None = None, given: str = "") -> str:
+    done = subprocess.run(command, cwd=cwd, env=environ, input=given, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout

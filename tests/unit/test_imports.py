@@ -1,8 +1,11 @@
 """Who may import whom: the contracts in pyproject.toml hold, and each of them can be broken."""
 
+import ast
+import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import grimp
@@ -157,6 +160,25 @@ def graph() -> grimp.ImportGraph:
 
 def test_every_module_is_under_the_rules(graph: grimp.ImportGraph) -> None:
     assert {module for room in KIT for module in unseen(graph, CHECKOUT / room)} == set()
+
+
+def _uses_of_typer(path: Path) -> Iterator[str]:
+    """Yields what a file names of click, and of typer beside its top level."""
+    text = path.read_text()
+    for node in ast.walk(ast.parse(text)) if "typer" in text or "click" in text else ():
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if re.match(r"click\b|typer\.", alias.name))
+        elif isinstance(node, ast.ImportFrom) and re.match(r"click\b|typer\.", node.module or ""):
+            yield f"from {node.module}"
+        elif isinstance(node, ast.Attribute) and re.match(r"typer\.\w+\.", name := ast.unparse(node)):
+            yield name
+
+
+def test_the_command_lines_use_typers_documented_names() -> None:
+    """Its modules change without notice, and click is no longer below it."""
+    files = [path for room in ("llmops", "twins") for path in (CHECKOUT / room).rglob("*.py")]
+    found = {str(path): set(_uses_of_typer(path)) for path in files if "tests" not in path.parts}
+    assert {name: uses for name, uses in found.items() if uses} == {}
 
 
 def test_no_modules_import_each_other(graph: grimp.ImportGraph) -> None:
