@@ -30,8 +30,7 @@ def trust(names: AwsNames, subjects: list[str]) -> Policy:
 
     Args:
         names: of the account.
-        subjects: `repo:OWNER/REPO:pull_request`, `repo:OWNER/REPO:ref:refs/heads/main`,
-            `repo:OWNER/REPO:environment:promote`.
+        subjects: of the tokens (llmops.platforms.github).
     """
     statement: Statement = {
         "Effect": "Allow",

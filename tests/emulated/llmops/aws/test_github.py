@@ -34,23 +34,22 @@ PULL_REQUEST, MAIN, BRANCH, PROMOTE = (
 )
 
 
-def token(subject: str) -> str:
-    """As GitHub gives one to a workflow: the twin makes it in its place."""
-    claims = {
-        "iss": "https://token.actions.githubusercontent.com",
-        "aud": "sts.amazonaws.com",
-        "sub": subject,
-    }
+def token(subject: str = "", **claims: Any) -> str:
+    """As GitHub gives one to a workflow: the twin makes it in its place, with the subject of the claims if none is
+    given.
+    """
+    claims |= {"iss": "https://token.actions.githubusercontent.com", "aud": "sts.amazonaws.com"}
+    claims |= {"sub": subject} if subject else {}
     url = f"{os.environ['AWS_ENDPOINT_URL']}/_twin/web-identities"
     asked = urllib.request.Request(url, json.dumps(claims).encode(), owner_headers("aws", os.environ))
     with urllib.request.urlopen(asked, timeout=60) as answer:
         return json.load(answer)["token"]
 
 
-def take(clients: AwsClients, role: str, subject: str) -> dict[str, str]:
+def take(clients: AwsClients, role: str, subject: str = "", **claims: Any) -> dict[str, str]:
     """A role's credentials, by a workflow's token."""
     answer = clients("sts").assume_role_with_web_identity(
-        RoleArn=role, RoleSessionName="workflow", WebIdentityToken=token(subject), **_as_long_as_asked()
+        RoleArn=role, RoleSessionName="workflow", WebIdentityToken=token(subject, **claims), **_as_long_as_asked()
     )["Credentials"]
     return {
         "AWS_ACCESS_KEY_ID": answer["AccessKeyId"],
@@ -86,6 +85,30 @@ def made(account: Account) -> Bootstrapped:
 def test_no_other_workflow_takes_a_role(made: Bootstrapped, clients: AwsClients, kind: str, subject: str) -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
         take(clients, made.roles[kind], subject)
+
+
+def test_a_repository_is_known_by_its_ids_and_by_its_names_on_request(made: Bootstrapped, clients: AwsClients) -> None:
+    claims: dict[str, Any] = {
+        "repository": "acme/new",
+        "repository_owner_id": "11",
+        "repository_id": "22",
+        "ref": "refs/heads/main",
+    }
+    by_name = claims | {"use_immutable_subject": False}
+    others = [claims | {"repository_id": "23"}, claims | {"repository_owner_id": "12"}, claims | {"ref": "refs/x"}]
+    for asked, accepted, refused in (
+        (False, [claims], [by_name, *others]),
+        (True, [claims, by_name], others),
+    ):
+        github = "acme@11/new@22"
+        role = bootstrap(clients, "llmops", lambda _: None, github=github, by_name=asked).roles["deploy"]
+        for each in accepted:
+            assert take(clients, role, **each)
+        for each in refused:
+            with pytest.raises(ClientError, match="AccessDenied"):
+                take(clients, role, **each)
+        with pytest.raises(ClientError, match="AccessDenied"):
+            take(clients, made.roles["deploy"], **claims | {"repository": "acme/ci"})
 
 
 class Workflow:
