@@ -117,7 +117,7 @@ def test_a_repository_is_known_by_its_ids_and_by_its_names_on_request(
         "repository_id": "22",
         "ref": "refs/heads/main",
     }
-    by_name = claims | {"use_immutable_subject": False}
+    by_name: dict[str, Any] = claims | {"use_immutable_subject": False}
     others = [claims | {"repository_id": "23"}, claims | {"repository_owner_id": "12"}, claims | {"ref": "refs/x"}]
     name, ids = "repo:acme/new:ref:refs/heads/main", "repo:acme@11/new@22:ref:refs/heads/main"
     for github, asked, accepted, refused in (
