@@ -1,4 +1,4 @@
-"""An account in which others have a serverless endpoint, a heterogeneous job and a key that shuts administrators out."""
+"""An account in which others have a serverless endpoint, a heterogeneous job, and a key that shuts everybody out."""
 
 import json
 from collections.abc import Iterator
@@ -26,12 +26,12 @@ ENDPOINTS = {
 
 
 @pytest.fixture
-def closed_key(clients: AwsClients) -> Iterator[str]:
+def closed_key(clients: AwsClients) -> str:
     """A key whose policy names a role of its own alone."""
     kms, keeper = clients("kms"), _role(clients, "acme-keeper")
     policy = {"Effect": "Allow", "Principal": {"AWS": keeper}, "Action": "kms:*", "Resource": "*"}
     made = kms.create_key(Policy=_document(policy), BypassPolicyLockoutSafetyCheck=True)
-    yield made["KeyMetadata"]["KeyId"]
+    return made["KeyMetadata"]["KeyId"]
 
 
 @pytest.fixture

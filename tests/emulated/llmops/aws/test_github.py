@@ -26,6 +26,7 @@ from tests.emulated.llmops.aws.test_policy import put_version
 from tests.emulated.llmops.conftest import Kit
 from tests.support.checkout import CHECKOUT
 from tests.support.clouds.aws import Account
+from tests.support.clouds.twin_keys import asked
 
 WORKFLOWS = CHECKOUT / "docs/how-to/github"
 PULL_REQUEST, MAIN, BRANCH, PROMOTE = (
@@ -96,12 +97,12 @@ def test_a_repository_is_known_by_its_ids_and_by_its_names_on_request(made: Boot
     }
     by_name = claims | {"use_immutable_subject": False}
     others = [claims | {"repository_id": "23"}, claims | {"repository_owner_id": "12"}, claims | {"ref": "refs/x"}]
-    for asked, accepted, refused in (
+    for named, accepted, refused in (
         (False, [claims], [by_name, *others]),
         (True, [claims, by_name], others),
     ):
         github = "acme@11/new@22"
-        role = bootstrap(clients, "llmops", lambda _: None, github=github, by_name=asked).roles["deploy"]
+        role = bootstrap(clients, "llmops", lambda _: None, github=github, by_name=named).roles["deploy"]
         for each in accepted:
             assert take(clients, role, **each)
         for each in refused:
@@ -319,6 +320,51 @@ def test_vulnerability_12_the_deploy_role_signs_nothing_and_touches_no_keys_of_o
     assert promote.sign(KeyId=ours, **digest)["Signature"]
     refused(promote.schedule_key_deletion, KeyId=ours)
     kms.delete_alias(AliasName="alias/payroll")
+
+
+@pytest.mark.vulnerability(12)
+def test_vulnerability_12_no_workflows_role_writes_or_reads_a_strangers_bucket(
+    account: Account, clients: AwsClients, made: Bootstrapped, session: type[Session]
+) -> None:
+    """A bucket of another account whose name begins as the project's do, and that lets everybody in."""
+    evil = _make_strangers_bucket(account, "llmops-evil")
+    ours = f"{made.names.prefix}-ours"
+    clients("s3").create_bucket(Bucket=ours)
+    for kind, subject in (("deploy", MAIN), ("promote", PROMOTE), ("preview", MAIN)):
+        s3 = session(*take(clients, made.roles[kind], subject).values()).client("s3")
+        refused(s3.put_object, Bucket=evil, Key="runs/stolen", Body=b"x")
+        refused(s3.get_object, Bucket=evil, Key="aliases/planted.json")
+        refused(s3.list_objects_v2, Bucket=evil)
+        if kind != "preview":
+            s3.put_object(Bucket=ours, Key="runs/kept", Body=b"x")
+    deploy = session(*take(clients, made.roles["deploy"], MAIN).values()).client("s3")
+    refused(deploy.put_bucket_policy, Bucket=evil, Policy="{}")
+    deploy.create_bucket(Bucket=f"{ours}-new")
+
+
+@pytest.mark.vulnerability(2)
+def test_vulnerability_2_the_boundary_keeps_a_role_out_of_a_strangers_bucket(
+    account: Account, clients: AwsClients, made: Bootstrapped, session: type[Session]
+) -> None:
+    evil, name = _make_strangers_bucket(account, "llmops-evil-too"), "llmops-ci-thief"
+    root = trusting({"AWS": f"arn:aws:iam::{TWIN_ACCOUNT}:root"})
+    iam, role = clients("iam"), {"RoleName": name, "AssumeRolePolicyDocument": root}
+    arn = iam.create_role(**role, PermissionsBoundary=made.names.boundary_arn)["Role"]["Arn"]
+    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=EVERYTHING)
+    taken = clients("sts").assume_role(RoleArn=arn, RoleSessionName="thief")["Credentials"]
+    s3 = session(taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"]).client("s3")
+    refused(s3.put_object, Bucket=evil, Key="runs/stolen", Body=b"x")
+    clients("s3").create_bucket(Bucket="llmops-thiefs-own")
+    s3.put_object(Bucket="llmops-thiefs-own", Key="runs/kept", Body=b"x")
+    iam.delete_role_policy(RoleName=name, PolicyName="all")
+    iam.delete_role(RoleName=name)
+
+
+def _make_strangers_bucket(account: Account, name: str) -> str:
+    """A bucket of another account that lets everybody in."""
+    body, url = json.dumps({"bucket": name}).encode(), account.environ["AWS_ENDPOINT_URL"]
+    with urllib.request.urlopen(asked(account.home, url, "strangers", "POST", body), timeout=60):
+        return name
 
 
 def test_a_recorded_policy_of_another_project_is_refused_and_nothing_is_made(clients: AwsClients) -> None:
