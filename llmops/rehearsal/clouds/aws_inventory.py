@@ -62,13 +62,13 @@ def _buckets(make: Client, only: str) -> Described:
 def _keys(make: Client, _only: str) -> Described:
     client = make("kms")
     for key in each(client, "list_keys", "Keys"):
-        answer = _open(client.describe_key, KeyId=key["KeyId"])
+        answer = _open(client, "describe_key", KeyId=key["KeyId"])
         if answer is None:
             yield key["KeyId"], {}  # its own policy shuts everybody out: none of ours does
             continue
         document = answer["KeyMetadata"]
         if document["KeyState"] != "PendingDeletion" and document["KeyManager"] == "CUSTOMER":
-            policy = _open(client.get_key_policy, KeyId=key["KeyId"], PolicyName="default")
+            policy = _open(client, "get_key_policy", KeyId=key["KeyId"], PolicyName="default")
             yield key["KeyId"], document | {"policy": policy and policy["Policy"]}
 
 
@@ -181,13 +181,11 @@ def _try(client: Any, operation: str, **arguments: Any) -> Any:
         return e.response["Error"].get("Code")
 
 
-def _open(call: Callable[..., Any], **arguments: Any) -> Any:
+def _open(client: Any, operation: str, **arguments: Any) -> Any:
     """Returns an answer; None if the caller is denied it."""
-    from botocore.exceptions import ClientError
-
     try:
-        return call(**arguments)
-    except ClientError as e:
+        return getattr(client, operation)(**arguments)
+    except client.exceptions.ClientError as e:
         if error_code(e) == "AccessDeniedException":
             return None
         raise

@@ -40,7 +40,7 @@ class AwsFront:
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
         account = {"account": twin.account, "region": twin.region}
-        routes = {("POST", "strangers"): self._make_strangers}
+        routes = {("POST", "strangers"): lambda request: self._make_strangers(request.get_data())}
         self._admin = Admin(twin, account, lambda: inventory.of(twin), lambda: faults.of(twin), routes)
         self._backends = 0
         self._moto = Moto()
@@ -55,9 +55,9 @@ class AwsFront:
             return self._admin.respond(environ)(environ, start_response)
         return self._respond(environ)(environ, start_response)
 
-    def _make_strangers(self, request: Request) -> Response:
+    def _make_strangers(self, body: bytes) -> Response:
         """Creates a bucket of another account that lets everybody in."""
-        buckets.make_strangers(self._twin, json.loads(request.get_data())["bucket"])
+        buckets.make_strangers(self._twin, json.loads(body)["bucket"])
         return answer({}, 201)
 
     def _respond(self, environ: dict[str, Any]) -> Response:

@@ -26,7 +26,6 @@ from tests.emulated.llmops.aws.test_policy import put_version
 from tests.emulated.llmops.conftest import Kit
 from tests.support.checkout import CHECKOUT
 from tests.support.clouds.aws import Account
-from tests.support.clouds.twin_keys import asked
 
 WORKFLOWS = CHECKOUT / "docs/how-to/github"
 PULL_REQUEST, MAIN, BRANCH, PROMOTE = (
@@ -327,7 +326,7 @@ def test_vulnerability_12_no_workflows_role_writes_or_reads_a_strangers_bucket(
     account: Account, clients: AwsClients, made: Bootstrapped, session: type[Session]
 ) -> None:
     """A bucket of another account whose name begins as the project's do, and that lets everybody in."""
-    evil = _make_strangers_bucket(account, "llmops-evil")
+    evil = account.strangers_bucket("llmops-evil")
     ours = f"{made.names.prefix}-ours"
     clients("s3").create_bucket(Bucket=ours)
     for kind, subject in (("deploy", MAIN), ("promote", PROMOTE), ("preview", MAIN)):
@@ -346,7 +345,7 @@ def test_vulnerability_12_no_workflows_role_writes_or_reads_a_strangers_bucket(
 def test_vulnerability_2_the_boundary_keeps_a_role_out_of_a_strangers_bucket(
     account: Account, clients: AwsClients, made: Bootstrapped, session: type[Session]
 ) -> None:
-    evil, name = _make_strangers_bucket(account, "llmops-evil-too"), "llmops-ci-thief"
+    evil, name = account.strangers_bucket("llmops-evil-too"), "llmops-ci-thief"
     root = trusting({"AWS": f"arn:aws:iam::{TWIN_ACCOUNT}:root"})
     iam, role = clients("iam"), {"RoleName": name, "AssumeRolePolicyDocument": root}
     arn = iam.create_role(**role, PermissionsBoundary=made.names.boundary_arn)["Role"]["Arn"]
@@ -358,13 +357,6 @@ def test_vulnerability_2_the_boundary_keeps_a_role_out_of_a_strangers_bucket(
     s3.put_object(Bucket="llmops-thiefs-own", Key="runs/kept", Body=b"x")
     iam.delete_role_policy(RoleName=name, PolicyName="all")
     iam.delete_role(RoleName=name)
-
-
-def _make_strangers_bucket(account: Account, name: str) -> str:
-    """A bucket of another account that lets everybody in."""
-    body, url = json.dumps({"bucket": name}).encode(), account.environ["AWS_ENDPOINT_URL"]
-    with urllib.request.urlopen(asked(account.home, url, "strangers", "POST", body), timeout=60):
-        return name
 
 
 def test_a_recorded_policy_of_another_project_is_refused_and_nothing_is_made(clients: AwsClients) -> None:

@@ -155,7 +155,7 @@ class Lists:
         return self.lists.get(id_, [])
 
 
-def test_what_has_no_count_or_size_is_named_and_others_are_not_looked_into() -> None:
+def test_what_has_no_count_or_size_is_named_and_others_are_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
     endpoint = {"id": f"{OURS}/onlineEndpoints/chat"}
     computes = [
         ("AmlCompute", {"vmSize": "Standard_DS3_v2", "currentNodeCount": 2}),
@@ -177,7 +177,7 @@ def test_what_has_no_count_or_size_is_named_and_others_are_not_looked_into() -> 
     }
     azure = find_cloud("azure")
     azure.only = "smoke-1a2b"
-    azure.__dict__["_session"] = SimpleNamespace(arm=Lists(lists), subscription=TWIN_SUBSCRIPTION)
+    monkeypatch.setattr(type(azure), "_session", SimpleNamespace(arm=Lists(lists), subscription=TWIN_SUBSCRIPTION))
     unnamed = "machines whose size Azure does not name"
     assert [(each.purpose, each.instance_type, each.count) for each in azure.standing()] == [
         ("hosting", "Standard_DS4_v2", 3),

@@ -19,7 +19,7 @@ def install(twin: AccountTwin) -> None:
     """Registers the check of the expected owner with all operations of S3 that take one."""
     from botocore.session import Session
 
-    model = Session().get_service_model("s3")
+    model: Any = Session().get_service_model("s3")
     for operation in model.operation_names:
         shape = model.operation_model(operation).input_shape
         if shape is not None and "ExpectedBucketOwner" in shape.members:
