@@ -10,6 +10,7 @@ https://learn.microsoft.com/entra/workload-id/workload-identities-github-immutab
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from contract.errors import KitError
@@ -59,10 +60,10 @@ class GithubRepository:
         """What to tell about a repository whose ids were not given; empty if they were."""
         return "" if self.with_ids else _WITHOUT_IDS
 
-    def subjects(self, contexts: list[str]) -> list[str]:
+    def subjects(self, allowed: Iterable[str]) -> list[str]:
         """Returns the subjects of the repository's tokens that are trusted in these contexts."""
-        paths = [self.with_ids] * bool(self.with_ids) + [self.path] * self.by_name
-        return [subject_of(path, context) for path in paths for context in contexts]
+        paths = [*([self.with_ids] if self.with_ids else []), *([self.path] if self.by_name else [])]
+        return [subject_of(path, context) for context in allowed for path in paths]
 
 
 def subject_of(path: str, context: str) -> str:

@@ -61,7 +61,7 @@ def deploy_boundary(reach: Reach) -> Policy:
     things += [*_alarms(reach), *_groups(reach), *reach.named("sns", ""), *_schedules(reach)]
     alias = reach.arn("kms", reach.names.alias)
     return policy(
-        # A managed policy has no room for one more statement: what is only being made may have no owner yet.
+        # IfExists for CreateBucket: a managed policy has no room for a statement of its own.
         allow(wide, things, StringEqualsIfExists=reach.own["StringEquals"]),
         allow(_ON_ALL, "*"),
         allow(["application-autoscaling: *"], "*", **_OF_SAGEMAKER),

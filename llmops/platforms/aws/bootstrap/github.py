@@ -53,7 +53,7 @@ def github_roles(
         "promote": promote_policy(reach),
     }
     for kind, allowed in contexts(branch).items():
-        trusted = trust(names, repository.subjects([*allowed.values()]))
+        trusted = trust(names, repository.subjects(allowed.values()))
         _role(work, kind, names.role(kind, repository.path), trusted, policies[kind])
     return {kind: names.role_arn(kind, repository.path) for kind in policies}
 
@@ -210,6 +210,8 @@ def _has_ids(found: Policy, wanted: Policy) -> bool:
     """Returns whether the policy found is ours but for ids in its subjects, which a caller who gives none would lose.
     Names alone are weaker: somebody else may register them once they are free.
     """
+    if not isinstance(found.get("Statement"), list) or len(found["Statement"]) != 1:
+        return False
     there, asked = _subjects(found), _subjects(wanted)
     return {without_ids(each) for each in there} == asked != there and same_json(
         _without_subjects(found), _without_subjects(wanted)
@@ -217,7 +219,7 @@ def _has_ids(found: Policy, wanted: Policy) -> bool:
 
 
 def _subjects(policy: Policy) -> set[str]:
-    """Returns the subjects that a trust policy's first statement names."""
+    """Returns the subjects that a trust policy's statement names."""
     named = policy["Statement"][0].get("Condition", {}).get("StringEquals", {}).get(_SUBJECT, [])
     return {named} if isinstance(named, str) else set(named)
 
