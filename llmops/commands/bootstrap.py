@@ -80,9 +80,7 @@ def bootstrap_aws(
 @bootstrap.command("azure")
 def bootstrap_azure(
     context: typer.Context,
-    github: Annotated[
-        str, typer.Option(help="Create identities for this repository's workflows.", metavar=_GITHUB)
-    ] = "",
+    github: Annotated[str, typer.Option(help="Create identities for this repository's CI.", metavar=_GITHUB)] = "",
     by_name: ByName = False,
     branch: Annotated[str, typer.Option(help="Branch that may run `llmops up`.")] = "main",
     location: Annotated[str, typer.Option(help="Location of new resources, such as westeurope.")] = "",

@@ -67,8 +67,6 @@ def bootstrap(
         state_bucket(work, key)
         cost_allocation_tag(work)
         roles = github_roles(work, repository, branch, key, policy, given or Given()) if repository else {}
-    if repository and repository.note:
-        say(repository.note)
     return Bootstrapped(work.rows, work.names, roles)
 
 

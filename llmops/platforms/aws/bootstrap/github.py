@@ -55,6 +55,8 @@ def github_roles(
     for kind, allowed in contexts(branch).items():
         trusted = trust(names, repository.subjects(allowed.values()))
         _role(work, kind, names.role(kind, repository.path), trusted, policies[kind])
+    if repository.note:
+        work.say(repository.note)
     return {kind: names.role_arn(kind, repository.path) for kind in policies}
 
 

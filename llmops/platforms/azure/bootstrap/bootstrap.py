@@ -88,8 +88,6 @@ def bootstrap(
         places = [stack_place(work, stack, place, operators) for stack in stacks]
         made = github_identities(work, place, repository, branch, places, policy) if repository else {}
         path = repository.path if repository else ""
-        if repository and repository.note:
-            say(repository.note)
         names = work.names
         return BootstrappedSubscription(
             work.rows,

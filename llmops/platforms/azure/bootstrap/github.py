@@ -73,6 +73,8 @@ def github_identities(
     _preview(work, *preview, stacks)
     _deploy(work, *deploy, stacks, policy)
     _promote(work, *promote, stacks)
+    if repository.note:
+        work.say(repository.note)
     return {kind: str(each.get("clientId", "")) for kind, each in found.items()}
 
 
