@@ -47,6 +47,7 @@ _ANSWERS_HTTP = "has no policy, so that plain HTTP is answered"
 _NOT_ENCRYPTED = "is not encrypted with a key of the account"
 _DENY_HTTP = "deny everybody everything where aws:SecureTransport is false"
 _GIANTS = re.compile(r"^arn:aws[a-z-]*:iam::aws:policy/.*(AdministratorAccess|PowerUserAccess|FullAccess|IAMFull)")
+_OWNERS = {"aws:resourceaccount", "s3:resourceaccount", "aws:resourceorgid", "aws:resourceorgpaths"}
 _ANYWHERE = ("0.0.0.0/0", "::/0")
 _PORTS = (
     "aws:ec2/securityGroup:SecurityGroup",
@@ -182,6 +183,19 @@ def _no_whole_service(resource: Resource) -> Iterator[Finding]:
             yield Finding(resource, "allows all but some actions", "name the actions")
 
 
+def _s3_of_known_accounts(resource: Resource) -> Iterator[Finding]:
+    """A role's policy reaches buckets of an account that it names: a name or a pattern may be a stranger's bucket.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html (aws:ResourceAccount)
+    """
+    for statement in iam.allowed(resource, "policy"):
+        # What CreateBucket creates is the caller's own.
+        actions = [each for each in iam.values(statement.get("Action")) if each.lower() != "s3:createbucket"]
+        reaching = next((each for each in actions if each.lower().startswith("s3:")), "")
+        if reaching and not iam.condition_keys(statement) & _OWNERS:
+            yield Finding(resource, f"allows {reaching} in any account", "add a condition on aws:ResourceAccount")
+
+
 def _no_giant(resource: Resource) -> Iterator[Finding]:
     """A role has none of AWS's own policies that allow a whole service, or all of them."""
     for arn in [resource.get("policyArn", ""), *resource.get("managedPolicyArns", [])]:
@@ -297,7 +311,7 @@ CHECKS = {
     ),
     "least-privilege": Checks(
         {
-            **dict.fromkeys((ROLE_POLICY, MANAGED_POLICY), (_no_whole_service,)),
+            **dict.fromkeys((ROLE_POLICY, MANAGED_POLICY), (_no_whole_service, _s3_of_known_accounts)),
             **dict.fromkeys((ROLE, POLICY_ATTACHMENT), (_no_giant,)),
         }
     ),

@@ -10,6 +10,16 @@ Policy = dict[str, Any]
 Statement = dict[str, Any]
 
 
+def owned_by(account: str) -> dict[str, dict[str, str]]:
+    """Returns a condition: the resource is the account's. An ARN of S3 names no account, and a pattern of names reaches
+    buckets that others create under such a name; a bucket's name can be taken once the bucket is gone.
+
+    `s3:CreateBucket` goes without: what it creates is the caller's.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html (aws:ResourceAccount)
+    """
+    return {"StringEquals": {"aws:ResourceAccount": account}}
+
+
 def document(statements: Iterable[Statement]) -> Policy:
     """Returns a policy document of statements."""
     return {"Version": "2012-10-17", "Statement": list(statements)}

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from llmops.platforms.aws.bootstrap.bootstrap import Bootstrapped
     from llmops.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription
 
+_GITHUB = "OWNER[@ID]/REPO[@ID]"
+ByName = Annotated[
+    bool,
+    typer.Option("--by-name", help="With ids in --github: also trust tokens that name the repository without them."),
+]
 bootstrap = Verbs(no_args_is_help=True, help="Prepare an account: state, secrets, CI roles.")
 
 
@@ -25,9 +30,8 @@ def register(app: typer.Typer) -> None:
 @bootstrap.command("aws")
 def bootstrap_aws(
     context: typer.Context,
-    github: Annotated[
-        str, typer.Option(help="Create roles for this repository's workflows.", metavar="OWNER/REPO")
-    ] = "",
+    github: Annotated[str, typer.Option(help="Create roles for this repository's workflows.", metavar=_GITHUB)] = "",
+    by_name: ByName = False,
     branch: Annotated[str, typer.Option(help="Branch that may run `llmops up`.")] = "main",
     policy: Annotated[
         Path | None, typer.Option(help="Policy of the deploy role, from `llmops plan --policy`.", metavar="FILE")
@@ -44,7 +48,7 @@ def bootstrap_aws(
     differs, and makes nothing weaker. Run it once an account and region, as its administrator.
 
     llmops bootstrap aws --dry-run
-    llmops bootstrap aws --github acme/assistant
+    llmops bootstrap aws --github acme@6811672/assistant@8675309
     llmops plan --policy --out policy.json && llmops bootstrap aws --github acme/assistant --policy policy.json
     """
     require_packages("aws", "boto3")
@@ -57,7 +61,15 @@ def bootstrap_aws(
     clients = AwsClients()
     given = given_to(here.project, clients.caller.arn.split(":")[1])
     done = run(
-        clients, here.project.name, say, github=github, branch=branch, policy=document, given=given, dry_run=dry_run
+        clients,
+        here.project.name,
+        say,
+        github=github,
+        by_name=by_name,
+        branch=branch,
+        policy=document,
+        given=given,
+        dry_run=dry_run,
     )
     if as_json:
         print_json(_fields(done))
@@ -68,9 +80,8 @@ def bootstrap_aws(
 @bootstrap.command("azure")
 def bootstrap_azure(
     context: typer.Context,
-    github: Annotated[
-        str, typer.Option(help="Create identities for this repository's workflows.", metavar="OWNER/REPO")
-    ] = "",
+    github: Annotated[str, typer.Option(help="Create identities for this repository's CI.", metavar=_GITHUB)] = "",
+    by_name: ByName = False,
     branch: Annotated[str, typer.Option(help="Branch that may run `llmops up`.")] = "main",
     location: Annotated[str, typer.Option(help="Location of new resources, such as westeurope.")] = "",
     stacks: Annotated[
@@ -101,7 +112,7 @@ def bootstrap_azure(
     differs, and makes nothing weaker. Run it once a subscription, as its owner.
 
     llmops bootstrap azure --location westeurope --dry-run
-    llmops bootstrap azure --for azure-dev --github acme/assistant
+    llmops bootstrap azure --for azure-dev --github acme@6811672/assistant@8675309
     llmops bootstrap azure --for azure-dev --github acme/assistant --policy role.json
     """
     require_packages("azure", "azure.identity", "azure.mgmt.core")
@@ -116,6 +127,7 @@ def bootstrap_azure(
         say,
         location=location,
         github=github,
+        by_name=by_name,
         branch=branch,
         stacks=stacks or [],
         operators=operators or [],

@@ -134,12 +134,12 @@ class AccountWorld(World):
         self._check(_AHEAD_HOURS)
 
     def watch(self) -> None:
-        """Ends the current step if a limit is reached; called in the background, after each look."""
+        """Ends the current step if a limit is reached or can't be kept; called in the background, after each look."""
         if self.over:
             return
         try:
             self._check(_TAKE_DOWN_HOURS)
-        except LimitError as e:
+        except KitError as e:
             self.over = e
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
@@ -150,6 +150,12 @@ class AccountWorld(World):
             )
         if not self.meter:
             return
+        if self.meter.blind:
+            raise KitError(
+                f"the cost is not known, so --max-usd can't be kept: {self.meter.blind}",
+                where=f"--max-usd {self._max_usd:g}",
+                fix="fix the error, then repeat the command; what costs by the hour is being stopped now",
+            )
         if self.meter.unknown and not self._caller.twin:
             raise LimitError(
                 f"the price of {', '.join(sorted(self.meter.unknown))} is not known, so --max-usd can't be kept",

@@ -5,11 +5,14 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+from contract.errors import KitError
 from llmops.plan.prices import Prices
 from llmops.rehearsal.clouds.cloud import Standing
 from llmops.rehearsal.steps import Timeline
 
 _HOUR = 3600
+_FAILURES = 3
+"""Looks that may fail one after the other: until then, what stood at the last one goes on to count."""
 
 
 class Meter:
@@ -32,6 +35,9 @@ class Meter:
         """Dollars so far: an estimate."""
         self.unknown: set[str] = set()
         """Instance types whose price the table does not have."""
+        self._seen = False
+        self._failures: list[str] = []
+        """Of the looks since the last good one."""
         self.looked: Callable[[], None] = lambda: None
         """Called after each look in the background, also after one that failed."""
 
@@ -45,12 +51,32 @@ class Meter:
         if self._thread:
             self._thread.join()
 
+    @property
+    def blind(self) -> str:
+        """Why the cost is not known: no look succeeded yet, or the last three failed; empty: it is known."""
+        return self._failures[-1] if self._failures and not (self._seen and len(self._failures) < _FAILURES) else ""
+
+    @property
+    def estimate(self) -> float | None:
+        """Dollars so far; None if they are not known, which is never zero."""
+        return None if self.blind or self.unknown else self.usd
+
     def look(self) -> None:
-        """Count what stands, and add what stood since the last look."""
+        """Count what stands, and add what stood since the last look.
+
+        Raises:
+            KitError: it can't be seen.
+        """
         now = time.monotonic()
         self.usd += self.rate * (now - self._looked) / _HOUR
         self._looked = now
-        rate = sum(each.count * self._price(each) for each in self._standing() if self._is_ours(each.name))
+        try:
+            rate = sum(each.count * self._price(each) for each in self._standing() if self._is_ours(each.name))
+        except Exception as e:  # an answer of a form that nobody knows must not count as nothing
+            error = e if isinstance(e, KitError) else _unreadable(e)
+            self._failures.append(str(error))
+            raise error from e
+        self._seen, self._failures = True, []
         if rate != self.rate or not self._timeline.cost:
             self._timeline.cost.append((self._timeline.now(), rate))
         self.rate = rate
@@ -58,7 +84,7 @@ class Meter:
     def _run(self, every_seconds: float) -> None:
         while not self._stopped.wait(every_seconds):
             for each in (self.look, self.looked):
-                with suppress(Exception):  # what stood at the last look goes on to count, and the next look corrects it
+                with suppress(Exception):  # `blind` says so after some, and the next look corrects it
                     each()
 
     def _price(self, machines: Standing) -> float:
@@ -67,3 +93,11 @@ class Meter:
             self.unknown.add(machines.instance_type)
             return 0.0
         return price.amount
+
+
+def _unreadable(error: Exception) -> KitError:
+    return KitError(
+        f"what costs by the hour can't be read: {type(error).__name__}: {error}",
+        where="the look at what costs",
+        fix="it is a fault of the kit: report it with this line",
+    )

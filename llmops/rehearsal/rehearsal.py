@@ -154,7 +154,7 @@ def _finish(made: Report, world: World, project: Project, options: RehearsalOpti
     """Compare with the twin, write the report, and remember a whole one that passed."""
     last = project.folder / FOLDER / LAST.format(world.cloud.target)
     if world.live:
-        made.usd = world.meter.usd if world.meter else None
+        made.usd = world.meter.estimate if world.meter else None
         made.swept = world.swept
         if last.is_file():
             made.differences = reports.compare(reports.document(made), json.loads(last.read_text()))

@@ -183,7 +183,7 @@ class CloudRuns(ABC):
 
     @abstractmethod
     def _spec_folder(self, job: Job) -> str:
-        """Returns the key of the folder that a job got its spec from."""
+        """Returns the key of the folder that a job got its spec from; empty if it is no job of the kit."""
 
     @abstractmethod
     def _spec_sha256(self, job: Job) -> str:
@@ -259,7 +259,9 @@ class CloudRuns(ABC):
         unproved: dict[str, bytes | None] = {}
         doubt = "it was laid out, and no job of it was started" if not jobs else ""
         for job in reversed(jobs):
-            key, sha256 = f"{self._spec_folder(job)}/{SPEC}", self._spec_sha256(job)
+            if not (folder := self._spec_folder(job)):
+                continue  # somebody else's, under a name or a tag of the stack
+            key, sha256 = f"{folder}/{SPEC}", self._spec_sha256(job)
             content = self._objects.find(key)
             if content and sha256_bytes(content) == sha256:
                 spec = self._parsed(run, key, content, jobs)

@@ -117,12 +117,12 @@ def waivers(store: Store, endpoint: str = "") -> list[dict[str, str]]:
         Entries of the log with `endpoint`, `model` (name@number@sha256:…), `reason`, `by` and `at`. Older kits recorded
         no reason.
     """
-    keys = store.objects.list(f"{_log(endpoint)}/" if endpoint else "promotions/")
+    keys = store.objects.list(f"{promotion_log(endpoint)}/" if endpoint else "promotions/")
     names = sorted({key.split("/")[1] for key in keys})
     return [
         {"endpoint": name, "reason": "", **entry}
         for name in names
-        for entry in store.read_log(_log(name))
+        for entry in store.read_log(promotion_log(name))
         if entry["gate"] == "waived"
     ]
 
@@ -130,7 +130,7 @@ def waivers(store: Store, endpoint: str = "") -> list[dict[str, str]]:
 def promoted(store: Store) -> dict[str, str]:
     """Returns endpoint -> the version (name@number@sha256:…) that was promoted or rolled back to last."""
     names = sorted({key.split("/")[1] for key in store.objects.list("promotions/")})
-    return {name: store.read_log(_log(name))[-1]["model"] for name in names}
+    return {name: store.read_log(promotion_log(name))[-1]["model"] for name in names}
 
 
 def _require_reason(reason: str) -> None:
@@ -214,14 +214,14 @@ def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, reason
             "at": now(),
             "by": _user(),
         }
-        platform.store().append(_log(name), entry_of_log)
+        platform.store().append(promotion_log(name), entry_of_log)
     return PromotionChange(name, before, ref, waived, diff)
 
 
 def _history(store: Store, endpoint: str) -> list[tuple[str, str]]:
     """Versions as promoted, oldest first, without what was rolled back; and why the gate was waived, if it was."""
     stack: list[tuple[str, str]] = []
-    for entry in store.read_log(_log(endpoint)):
+    for entry in store.read_log(promotion_log(endpoint)):
         before = entry["before"]
         if before and (not stack or stack[-1][0] != before):
             stack.append((before, _UNKNOWN if entry["gate_before"] == "waived" else ""))  # written by hand, or reverted
@@ -258,7 +258,8 @@ def _only(names: list[str], where: str) -> str:
     raise KitError(f"which endpoint? There are {', '.join(names)}", where=where, fix=f"add --endpoint {names[0]}")
 
 
-def _log(endpoint: str) -> str:
+def promotion_log(endpoint: str) -> str:
+    """Returns the name of the store's log of an endpoint's promotions."""
     return f"promotions/{endpoint}"
 
 

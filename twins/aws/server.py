@@ -24,6 +24,7 @@ _SERVICES = (
     "services.logs.logs",
     "services.nothing_there",
     "services.not_judged",
+    "services.s3.buckets",
     "services.s3.s3",
     "services.s3.copies",
     "sagemaker.fleet.fleet",

@@ -94,7 +94,8 @@ class Admin:
 
     def _identify(self, request: Request) -> Response:
         """Issues a web identity token on behalf of another issuer, such as GitHub; the twin accepts no others."""
-        return answer({"token": web_identity.issue(self._twin.home, json.loads(request.get_data()))}, 201)
+        claims = web_identity.with_subject(json.loads(request.get_data()))
+        return answer({"token": web_identity.issue(self._twin.home, claims)}, 201)
 
     def _recorded(self, _request: Request) -> Response:
         names = ("principal", "action", "resource", "allowed")

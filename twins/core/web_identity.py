@@ -19,6 +19,8 @@ from twins.core import root
 _PURPOSE = "web identities"
 _HEADER = {"alg": "HS256", "typ": "JWT"}
 _SECONDS = 600  # as GitHub's
+_GITHUB = "https://token.actions.githubusercontent.com"
+_IMMUTABLE = "use_immutable_subject"  # what GitHub's API calls a repository's setting; no claim
 
 
 def issue(home: Path, claims: Mapping[str, Any], purpose: str = _PURPOSE) -> str:
@@ -29,6 +31,31 @@ def issue(home: Path, claims: Mapping[str, Any], purpose: str = _PURPOSE) -> str
     parts = (_HEADER, {"iat": now, "exp": now + _SECONDS, **claims})
     text = ".".join(_encoded(json.dumps(part).encode()) for part in parts)
     return f"{text}.{_signature(home, text, purpose)}"
+
+
+def with_subject(claims: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns claims of GitHub with the subject that GitHub derives from them; others, and those with one, as they are.
+
+    The ids of owner and repository follow the names, as in repositories that were created, renamed or transferred after
+    15 July 2026; in older ones, `use_immutable_subject` is false.
+    https://docs.github.com/en/actions/reference/security/oidc#immutable-subject-claims
+    https://docs.github.com/en/rest/actions/oidc
+
+    Args:
+        claims: iss, aud; repository (OWNER/REPO), repository_owner_id, repository_id; and ref, environment, or
+            event_name `pull_request`.
+    """
+    said = dict(claims)
+    immutable = said.pop(_IMMUTABLE, True)
+    if said.get("iss") != _GITHUB or "sub" in said or "repository" not in said:
+        return said
+    owner, _, name = said["repository"].partition("/")
+    ids = [f"@{said[claim]}" if immutable else "" for claim in ("repository_owner_id", "repository_id")]
+    if "environment" in said:
+        context = f"environment:{said['environment']}"
+    else:
+        context = "pull_request" if said.get("event_name") == "pull_request" else f"ref:{said['ref']}"
+    return {**said, "sub": f"repo:{owner}{ids[0]}/{name}{ids[1]}:{context}"}
 
 
 def claims_of(home: Path, token: str, purpose: str = _PURPOSE) -> dict[str, Any]:

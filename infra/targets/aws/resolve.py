@@ -55,7 +55,7 @@ def resolve(settings: Settings) -> AwsResolved:
     session = find_session(aws.region, aws.profile)
     caller = session.caller
     buckets = {
-        thing: S3Bucket(session("s3"), given or names.bucket(thing, caller.account, caller.region))
+        thing: S3Bucket(session("s3"), given or names.bucket(thing, caller.account, caller.region), caller.account)
         for thing, given in (("store", aws.store_bucket), ("work", aws.work_bucket))
     }
     images = _require_servable(settings, caller, names, buckets["store"])

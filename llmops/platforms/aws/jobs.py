@@ -152,8 +152,9 @@ class AwsRuns(CloudRuns):
         return self._spec_folder(job).startswith(_SCHEDULES)
 
     def _spec_folder(self, job: Job) -> str:
-        channels = {c["ChannelName"]: c["DataSource"]["S3DataSource"]["S3Uri"] for c in job["InputDataConfig"]}
-        return urlsplit(channels[SPEC_CHANNEL]).path.strip("/")
+        found = (c for c in job.get("InputDataConfig", []) if c["ChannelName"] == SPEC_CHANNEL)
+        source = next(found, {}).get("DataSource", {})
+        return urlsplit(source.get("S3DataSource", {}).get("S3Uri", "")).path.strip("/")
 
     def _spec_sha256(self, job: Job) -> str:
         """Returns the sha256 of a job's spec from its environment, which no call changes:
@@ -165,7 +166,7 @@ class AwsRuns(CloudRuns):
         return urlsplit(job.get("ModelArtifacts", {}).get("S3ModelArtifacts", "")).path.strip("/")
 
     def _evaluates(self, job: Job) -> bool:
-        return any(channel["ChannelName"] == TRAINED_CHANNEL for channel in job["InputDataConfig"])
+        return any(channel["ChannelName"] == TRAINED_CHANNEL for channel in job.get("InputDataConfig", []))
 
     def _is_complete(self, job: Job) -> bool:
         return job["TrainingJobStatus"] == "Completed"

@@ -4,7 +4,7 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsa
 """
 
 from clouds.aws.names import JOB_LOGS, SAGEMAKER, endpoint_logs
-from clouds.aws.policies import Policy, Statement, allow, document
+from clouds.aws.policies import Policy, Statement, allow, document, owned_by
 from contract.documents.outputs import AwsOutput, StackOutputs
 
 STORE = ("aliases", "models", "datasets", "promotions", "rejections")
@@ -27,10 +27,11 @@ def _data(outputs: StackOutputs, aws: AwsOutput) -> list[Statement]:
     store = f"arn:{aws.partition}:s3:::{outputs.store.url.removeprefix('s3://')}"
     work = f"arn:{aws.partition}:s3:::{aws.work_bucket}"
     written = [*(f"{store}/{folder}/*" for folder in STORE), *(f"{work}/{folder}/*" for folder in RUNS)]
+    own = owned_by(aws.account)
     return [
-        allow(["s3:ListBucket"], [store, work]),
-        allow(["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], written),
-        allow(["s3:GetObject"], [f"{store}/store.json", f"{work}/schedules/*"]),
+        allow(["s3:ListBucket"], [store, work], **own),
+        allow(["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], written, **own),
+        allow(["s3:GetObject"], [f"{store}/store.json", f"{work}/schedules/*"], **own),
         allow(["kms:Decrypt", "kms:GenerateDataKey"], [aws.kms_key]),
         allow(["kms:Sign"], [outputs.signing.private_key.removeprefix("awskms:///")]),
         allow(["secretsmanager:GetSecretValue"], [_arn(aws, "secretsmanager", f"secret:{outputs.project}/*")]),

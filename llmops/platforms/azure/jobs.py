@@ -138,8 +138,8 @@ class AzureRuns(CloudRuns):
         if job is None:
             return {}
         job[DETAILS] = self._history.details(name)
-        if status_of(job) == "Failed":
-            left = self._objects.find(f"{self._output(job, 'reports')}/{FAILURE_FILE}") or b""
+        if status_of(job) == "Failed" and (reports := self._output(job, "reports")):
+            left = self._objects.find(f"{reports}/{FAILURE_FILE}") or b""
             job[FAILURE] = left.decode(errors="replace")
         return job
 
@@ -150,7 +150,7 @@ class AzureRuns(CloudRuns):
         return created(job)
 
     def _spec_folder(self, job: Job) -> str:
-        return key_of(job["properties"]["inputs"][SPEC_INPUT]["uri"])
+        return key_of(_inputs(job).get(SPEC_INPUT, {}).get("uri", ""))
 
     def _spec_sha256(self, job: Job) -> str:
         """Returns the sha256 of a job's spec from its environment; an existing job's tags are all that a call changes:
@@ -162,11 +162,14 @@ class AzureRuns(CloudRuns):
         return self._output(job, "model")
 
     def _output(self, job: Job, name: str) -> str:
-        """Returns the key of the folder that an output was written to, in which a schedule's job names itself."""
-        return key_of(job["properties"]["outputs"][name]["uri"].replace(SCHEDULED_RUN, job["name"]))
+        """Returns the key of the folder that an output was written to, in which a schedule's job names itself; empty if
+        the job has no such output.
+        """
+        outputs = job["properties"].get("outputs") or {}
+        return key_of(outputs.get(name, {}).get("uri", "").replace(SCHEDULED_RUN, job["name"]))
 
     def _evaluates(self, job: Job) -> bool:
-        return TRAINED_INPUT in job["properties"]["inputs"]
+        return TRAINED_INPUT in _inputs(job)
 
     def _is_complete(self, job: Job) -> bool:
         return status_of(job) == "Completed"
@@ -203,6 +206,11 @@ class RunHistory:
     def _url(self) -> str:
         properties = self._arm.get(self._workspace)["properties"]
         return str(self._arm.get_url(properties["discoveryUrl"])["api"]).rstrip("/")
+
+
+def _inputs(job: Job) -> dict[str, Any]:
+    """Returns a job's inputs: one that the kit did not submit, and that has the stack's tag, may have none."""
+    return job["properties"].get("inputs") or {}
 
 
 def _tags(job: Job) -> dict[str, str]:

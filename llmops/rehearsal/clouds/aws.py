@@ -10,6 +10,7 @@ from contract.documents.outputs import AwsOutput, StackOutputs
 from contract.errors import KitError
 from contract.twins import ENDPOINT_VARIABLE, is_loopback
 from llmops.rehearsal.clouds.aws_inventory import each, inventory
+from llmops.rehearsal.clouds.aws_standing import standing
 from llmops.rehearsal.clouds.aws_twin import REGION, AwsTwin
 from llmops.rehearsal.clouds.cloud import THEIRS, ByHand, Cloud, CloudCaller, QualityLog, Standing
 from llmops.rehearsal.fault_case import cases_of
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from llmops.rehearsal.smoke.questions import Question
 
 _PROMOTERS = ("train", "runs", "models", "promote", "rollback", "invoke", "chat", "token")
-_GONE = ("Deleting", "Failed")
 _JOBS_LOG = "log group /aws/sagemaker/TrainingJobs"  # one for account and region, which SageMaker makes
 _ALARM_INPUTS = (
     *("AlarmName", "Namespace", "MetricName", "Dimensions", "Statistic", "ComparisonOperator", "Period"),
@@ -176,23 +176,7 @@ class Aws(Cloud):
         from clouds.aws.errors import explained
 
         with explained("the look at what costs"):
-            yield from self._standing()
-
-    def _standing(self) -> Iterator[Standing]:
-        sagemaker = self._clients("sagemaker")
-        for endpoint in each(sagemaker, "list_endpoints", "Endpoints"):
-            name = endpoint["EndpointName"]
-            if endpoint["EndpointStatus"] in _GONE:
-                continue
-            live = sagemaker.describe_endpoint(EndpointName=name)
-            config = sagemaker.describe_endpoint_config(EndpointConfigName=live["EndpointConfigName"])
-            counts = {v["VariantName"]: v.get("CurrentInstanceCount", 1) for v in live.get("ProductionVariants", [])}
-            for variant in config["ProductionVariants"]:
-                yield Standing(name, "hosting", variant["InstanceType"], counts.get(variant["VariantName"], 1))
-        for job in each(sagemaker, "list_training_jobs", "TrainingJobSummaries", StatusEquals="InProgress"):
-            name = job["TrainingJobName"]
-            resources = sagemaker.describe_training_job(TrainingJobName=name)["ResourceConfig"]
-            yield Standing(name, "training", resources["InstanceType"], resources["InstanceCount"])
+            yield from standing(self._clients("sagemaker"), self.only)
 
 
 def _aws(outputs: StackOutputs) -> AwsOutput:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from clouds.aws.errors import error_code
+
 Client = Callable[[str], Any]
 Described = Iterator[tuple[str, Any]]
 
@@ -60,10 +62,14 @@ def _buckets(make: Client, only: str) -> Described:
 def _keys(make: Client, _only: str) -> Described:
     client = make("kms")
     for key in each(client, "list_keys", "Keys"):
-        document = client.describe_key(KeyId=key["KeyId"])["KeyMetadata"]
+        answer = _open(client, "describe_key", KeyId=key["KeyId"])
+        if answer is None:
+            yield key["KeyId"], {}  # its own policy shuts everybody out: none of ours does
+            continue
+        document = answer["KeyMetadata"]
         if document["KeyState"] != "PendingDeletion" and document["KeyManager"] == "CUSTOMER":
-            policy = client.get_key_policy(KeyId=key["KeyId"], PolicyName="default")["Policy"]
-            yield key["KeyId"], document | {"policy": policy}
+            policy = _open(client, "get_key_policy", KeyId=key["KeyId"], PolicyName="default")
+            yield key["KeyId"], document | {"policy": policy and policy["Policy"]}
 
 
 def _roles(make: Client, only: str) -> Described:
@@ -173,6 +179,16 @@ def _try(client: Any, operation: str, **arguments: Any) -> Any:
         return getattr(client, operation)(**arguments)
     except client.exceptions.ClientError as e:
         return e.response["Error"].get("Code")
+
+
+def _open(client: Any, operation: str, **arguments: Any) -> Any:
+    """Returns an answer; None if the caller is denied it."""
+    try:
+        return getattr(client, operation)(**arguments)
+    except client.exceptions.ClientError as e:
+        if error_code(e) == "AccessDeniedException":
+            return None
+        raise
 
 
 def _plain(document: Any) -> Any:

@@ -32,6 +32,7 @@ _GROUP = re.compile(r"/resourcegroups/([^/]+)")
 _WAIT_SECONDS = 120
 _WATCHED_SECONDS = 2
 _BEGINS = "stage=check_inputs"
+_UNKNOWN = "machines whose size Azure does not name"
 
 
 class Azure(Cloud):
@@ -252,21 +253,25 @@ class Azure(Cloud):
             entry["rollout"] = {"bake_seconds": _WATCHED_SECONDS}
 
     def standing(self) -> Iterator[Standing]:
-        """Yields the machines of deployments and running jobs, which cause nearly all costs."""
+        """Yields the machines of deployments and running jobs, which cause nearly all costs; others' workspaces are not
+        looked into.
+        """
         arm = self._session.arm
         resources = f"/subscriptions/{self._session.subscription}/resources"
         for listed in arm.list(resources, _GROUP_API):
-            if listed["type"].lower() != _ML.lower():
+            if listed["type"].lower() != _ML.lower() or self.only not in listed["id"].lower():
                 continue
             for endpoint in arm.list(f"{listed['id']}/onlineEndpoints"):
                 for deployment in arm.list(f"{endpoint['id']}/deployments"):
-                    size = str(deployment["properties"].get("instanceType", ""))
+                    size = str(deployment["properties"].get("instanceType") or _UNKNOWN)
                     count = int((deployment.get("sku") or {}).get("capacity") or 1)
                     yield Standing(endpoint["id"], "hosting", size, count)
             for cluster in arm.list(f"{listed['id']}/computes"):
                 inner = cluster["properties"].get("properties") or {}
-                if nodes := int(inner.get("currentNodeCount") or 0):
-                    yield Standing(cluster["id"], "training", str(inner.get("vmSize", "")), nodes)
+                managed = cluster["properties"].get("computeType") == "AmlCompute"
+                # Other kinds, of which the kit makes none, don't tell how many of their machines run.
+                if nodes := int(inner.get("currentNodeCount") or 0) if managed else 1:
+                    yield Standing(cluster["id"], "training", str(inner.get("vmSize") or _UNKNOWN), nodes)
 
 
 def _location() -> str:

@@ -39,7 +39,9 @@ class CloudCaller:
 
 @dataclass(frozen=True)
 class Standing:
-    """Machines that are paid for. `purpose` is hosting or training, as in the table of prices."""
+    """Machines that are paid for. `purpose` is hosting or training, as in the table of prices, and `instance_type` as
+    there, or words for what has no price by the hour.
+    """
 
     name: str
     purpose: str

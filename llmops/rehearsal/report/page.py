@@ -34,8 +34,8 @@ def _head(report: Report) -> str:
     if requests:
         values["requests under load"] = str(len(requests))
         values["of them failed"] = str(sum(not r.ok for r in requests))
-    if report.usd is not None:
-        values["estimated cost"] = f"${report.usd:.2f}"
+    if report.live:
+        values["estimated cost"] = "not known" if report.usd is None else f"${report.usd:.2f}"
     notes = [f"{report.started}, on {report.place}", f"kit {report.kit_version}; {machine()}"]
     if report.recipe:
         notes.append(f"recipe {report.trained}")

@@ -53,6 +53,7 @@ class Report:
     kept: str = ""
     swept: list[str] = field(default_factory=list)
     usd: float | None = None
+    """Estimated, of what ran in the caller's account; None: nothing did, or it is not known."""
     policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Of each role, all that it has had."""
     kind: str = "rehearsal"

@@ -208,7 +208,7 @@ class Smoke:
         meter.start(_LOOK_SECONDS)
 
     def _finish(self, made: Report, stage: Stage, world: SmokeWorld) -> None:
-        made.seconds, made.usd = stage.timeline.now(), world.meter.usd if world.meter else None
+        made.seconds, made.usd = stage.timeline.now(), world.meter.estimate if world.meter else None
         made.swept = world.swept
         made.questions = table(self.cloud.questions(), self.progress.answers, made.results)
         gone = made.results[-1].step is END and made.results[-1].state == "passed"

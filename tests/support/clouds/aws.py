@@ -55,6 +55,12 @@ class Account(TwinProcess):
         with urllib.request.urlopen(asked(self.home, url, "settings", "PUT", data), timeout=60):
             pass
 
+    def strangers_bucket(self, name: str) -> str:
+        """Makes a bucket of another account that lets everybody in; its name."""
+        url, data = self.environ["AWS_ENDPOINT_URL"], json.dumps({"bucket": name}).encode()
+        with urllib.request.urlopen(asked(self.home, url, "strangers", "POST", data), timeout=60):
+            return name
+
     def inventory(self) -> dict[str, Any]:
         """All that the account holds in that region, described; what AWS itself keeps in every account aside."""
         return inventory(self.client)

@@ -49,7 +49,8 @@ def _bucket(name: str, protect: bool) -> list[Resource]:
 
 
 def aws_stack() -> list[Resource]:
-    allow = {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": "*"}
+    own = {"StringEquals": {"aws:ResourceAccount": "123456789012"}}
+    allow = {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": "*", "Condition": own}
     role = {"assumeRolePolicy": trust(StringEquals={"aws:SourceAccount": "1"}), "permissionsBoundary": BOUNDARY}
     account = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::1:root"}, "Action": "kms:*", "Resource": "*"}
     job = json.dumps({"EnableNetworkIsolation": True, "EnableInterContainerTrafficEncryption": True})

@@ -27,9 +27,11 @@ Change = tuple[str, str, str, Any]
 ANYBODY = {"Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": "s3:GetObject", "Resource": "*"}
 OWNER = f"{DEFINITIONS}/8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 NARROW = {"Bool": {"aws:SecureTransport": "false", "aws:MultiFactorAuthPresent": "false"}}
+TLS_ONLY = {"Bool": {"aws:SecureTransport": "true"}}
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 SAGEMAKER = "arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"
 WHOLE = {"Effect": "Allow", "Action": "*"}
+PUTS = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::llmops-*"}
 OPEN = {"cidrBlocks": ["0.0.0.0/0"]}
 EC2 = "aws:ec2"
 OUT = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
@@ -84,7 +86,15 @@ ON_AWS: list[Change] = [
     ("least-privilege", "role-policy", "policy", document({"Effect": "Allow", "Action": "s3:*"})),
     ("least-privilege", "role-policy", "policy", document({"Effect": "Allow", "Action": ["s3:GetObject", "*"]})),
     ("least-privilege", "role-policy", "policy", document({"Effect": "Allow", "NotAction": "iam:*"})),
+    ("least-privilege", "role-policy", "policy", document({"Effect": "Allow", "Action": ["s3:GetObject"]})),
+    (
+        "least-privilege",
+        "role-policy",
+        "policy",
+        document({"Effect": "Allow", "Action": "S3:Get*", "Condition": TLS_ONLY}),
+    ),
     ("least-privilege", "more", ADD, Resource(aws_rules.MANAGED_POLICY, "more", {"policy": {"Statement": WHOLE}})),
+    ("least-privilege", "more", ADD, Resource(aws_rules.MANAGED_POLICY, "more", {"policy": {"Statement": PUTS}})),
     ("least-privilege", "role", "managedPolicyArns", [SAGEMAKER]),
     ("least-privilege", "given", ADD, Resource(aws_rules.POLICY_ATTACHMENT, "given", {"policyArn": ADMINISTRATOR})),
     ("boundary", "role", "permissionsBoundary", None),

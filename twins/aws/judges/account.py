@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twins.aws.services.documents import shelf
+from twins.aws.services.s3 import buckets
 from twins.aws.twin import AccountTwin
 from twins.aws.wire.calls import ApiCall, AwsApiError
 
@@ -156,10 +157,13 @@ class JudgedAccount:
         return _text(reader(self, region, name)) if reader else None
 
     def bucket(self, name: str) -> Any | None:
-        """Returns moto's record of a bucket; None if there is none."""
-        from moto.s3.models import s3_backends
+        """Returns moto's record of a bucket, whoever owns it; None if there is none."""
+        return buckets.bucket_named(self.twin, name)
 
-        return s3_backends[self.id][self.partition].buckets.get(name)
+    def owner_of(self, arn: str) -> str:
+        """Returns the account of a resource: of a bucket and its objects, whose ARNs name none, the bucket's owner."""
+        before, _, path = arn.partition(":s3:::")
+        return buckets.owner_of(self.twin, path.partition("/")[0]) if before.startswith("arn:") and path else self.id
 
     def bucket_key(self, name: str) -> tuple[str, bool]:
         """Returns the ARN of the KMS key that encrypts a bucket by default, and whether a bucket key is used; ("",

@@ -181,7 +181,8 @@ class AwsPermissionJudge:
         asked: dict[int, PolicyQuestion] = {}
         for i, access in enumerate(accesses):
             policy = self.account.policy_of(access.action, access.resource)
-            if who.is_root and not _binds_root(access, policy):
+            ours = self.account.owner_of(access.resource) == self.account.id
+            if who.is_root and ours and not _binds_root(access, policy):
                 continue
             base = base or context_of_caller(who, self.account, region)
             asked[i] = self._question(who, access, policy, base)
@@ -191,7 +192,7 @@ class AwsPermissionJudge:
         ]
 
     def _question(self, who: AwsIdentity, access: JudgedAction, policy: str | None, base: Context) -> PolicyQuestion:
-        context = {**base, **access.context}
+        context = {**base, **access.context, **self._owned(access)}
         if access.action.startswith("kms:"):
             context = {**self.account.conditions_of_key(access.resource), **context}
         policies = (_ALL,) if who.is_root else who.policies
@@ -205,7 +206,7 @@ class AwsPermissionJudge:
                 context["iam:PermissionsBoundary"] = boundary
         return PolicyQuestion(
             who.arn,
-            self.account.id,
+            self.account.owner_of(access.resource),
             access.action,
             access.asked,
             context,
@@ -214,6 +215,11 @@ class AwsPermissionJudge:
             who.session_policy,
             policy,
         )
+
+    def _owned(self, access: JudgedAction) -> Context:
+        """Returns the condition keys that name the resource's owner."""
+        owner = self.account.owner_of(access.resource)
+        return {"aws:ResourceAccount": owner, **({"s3:ResourceAccount": owner} if access.action[:3] == "s3:" else {})}
 
     def _with_grants(self, who: AwsIdentity, access: JudgedAction, verdict: PolicyVerdict) -> PolicyVerdict:
         """Returns an allowing verdict if a grant on the KMS key covers the access; an explicit denial stands."""
@@ -233,10 +239,10 @@ class AwsPermissionJudge:
         questions = [
             PolicyQuestion(
                 service,
-                self.account.id,
+                self.account.owner_of(access.resource),
                 access.action,
                 access.asked,
-                {**base, **access.context},
+                {**base, **access.context, **self._owned(access)},
                 resource_policy=self.account.policy_of(access.action, access.resource),
             )
             for access in accesses

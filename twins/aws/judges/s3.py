@@ -98,7 +98,6 @@ def accesses_of(call: ApiCall, account: JudgedAccount) -> list[JudgedAction]:
     """
     given = call.parameters
     context = context_of(call, "s3")
-    context["s3:ResourceAccount"] = account.id
     if call.operation == "ListBuckets":
         return [JudgedAction("s3:ListAllMyBuckets", "*", context)]
     bucket = f"arn:{account.partition}:s3:::{given.get('Bucket', '*')}"

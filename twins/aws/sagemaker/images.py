@@ -11,6 +11,7 @@ from typing import Any
 from contract.errors import HostingError
 from hosting import images as process_images
 from twins.aws.registry import registry
+from twins.aws.services.s3.buckets import bucket_named
 from twins.aws.twin import AccountTwin
 from twins.aws.wire.calls import AwsApiError
 
@@ -91,9 +92,7 @@ def has_data(twin: AccountTwin, uri: str) -> bool:
     match = _S3.match(uri)
     if not match:
         return False
-    from moto.s3.models import s3_backends
-
-    bucket = s3_backends[twin.account]["aws"].buckets.get(match["bucket"])
+    bucket = bucket_named(twin, match["bucket"])
     return bucket is not None and any(key.startswith(match["key"]) for key in bucket.keys)
 
 

@@ -2,6 +2,7 @@
 or by moto.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -12,13 +13,14 @@ from werkzeug.wrappers import Response
 
 from twins.aws import faults, inventory
 from twins.aws.pickles import backends_in_use
+from twins.aws.services.s3 import buckets
 from twins.aws.twin import AccountTwin
 from twins.aws.wire import answering, reading, validation
 from twins.aws.wire.authentication import UNSIGNED, RequestSigner, caller_of, guessed
 from twins.aws.wire.calls import ApiCall, AwsApiError, Deferred, Streaming
 from twins.aws.wire.dispatch import Moto
 from twins.aws.wire.reading import Reading
-from twins.core.admin import PREFIX, Admin
+from twins.core.admin import PREFIX, Admin, answer
 from twins.core.handler import is_for_this_machine
 
 log = logging.getLogger("twins.aws")
@@ -38,7 +40,8 @@ class AwsFront:
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
         account = {"account": twin.account, "region": twin.region}
-        self._admin = Admin(twin, account, lambda: inventory.of(twin), lambda: faults.of(twin))
+        routes = {("POST", "strangers"): lambda request: self._make_strangers(request.get_data())}
+        self._admin = Admin(twin, account, lambda: inventory.of(twin), lambda: faults.of(twin), routes)
         self._backends = 0
         self._moto = Moto()
 
@@ -51,6 +54,11 @@ class AwsFront:
         if environ.get("PATH_INFO", "").startswith(PREFIX):
             return self._admin.respond(environ)(environ, start_response)
         return self._respond(environ)(environ, start_response)
+
+    def _make_strangers(self, body: bytes) -> Response:
+        """Creates a bucket of another account that lets everybody in."""
+        buckets.make_strangers(self._twin, json.loads(body)["bucket"])
+        return answer({}, 201)
 
     def _respond(self, environ: dict[str, Any]) -> Response:
         try:

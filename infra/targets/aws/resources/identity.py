@@ -98,10 +98,11 @@ def training_statements(stack: AwsContext, scope: RoleScope) -> list[policies.St
         policies.allow(
             ["s3:GetObject"],
             [_in(store, "datasets/*"), _in(store, "models/*"), _in(work, "runs/*"), _in(work, "schedules/*")],
+            **policies.owned_by(stack.account),
         ),
-        policies.allow(["s3:PutObject"], [_in(work, "runs/*")]),
-        _list(store, "datasets/*", "models/*"),
-        _list(work, "runs/*", "schedules/*"),
+        policies.allow(["s3:PutObject"], [_in(work, "runs/*")], **policies.owned_by(stack.account)),
+        _list(stack, store, "datasets/*", "models/*"),
+        _list(stack, work, "runs/*", "schedules/*"),
         *_image(scope.repositories, "training"),
         *_logs(stack, JOB_LOGS),
         _metrics(JOB_LOGS),
@@ -115,8 +116,8 @@ def endpoint_statements(stack: AwsContext, scope: RoleScope) -> list[policies.St
     store, work = scope.storage.store.arn, scope.storage.work.arn
     asynchronous = any(entry.mode == "async" for entry in scope.endpoints.values())
     found = [
-        policies.allow(["s3:GetObject"], [_in(store, "models/*")]),
-        _list(store, "models/*"),
+        policies.allow(["s3:GetObject"], [_in(store, "models/*")], **policies.owned_by(stack.account)),
+        _list(stack, store, "models/*"),
         *_image(scope.repositories, "serving"),
         *_logs(stack, *(endpoint_logs(stack.names.of(name)) for name in scope.endpoints)),
         _metrics(ENDPOINT_LOGS),
@@ -128,7 +129,9 @@ def endpoint_statements(stack: AwsContext, scope: RoleScope) -> list[policies.St
         alarms = [stack.arn("cloudwatch", f"alarm:{name}") for name in names_of_alarms]
         found.append(policies.allow(["cloudwatch:DescribeAlarms"], alarms))
     if asynchronous:
-        found += [policies.allow(["s3:GetObject", "s3:PutObject"], [_in(work, "async/*")]), _list(work, "async/*")]
+        answers = ["s3:GetObject", "s3:PutObject"]
+        found.append(policies.allow(answers, [_in(work, "async/*")], **policies.owned_by(stack.account)))
+        found.append(_list(stack, work, "async/*"))
     return found
 
 
@@ -196,8 +199,9 @@ def _in(bucket: pulumi.Input[str], keys: str) -> pulumi.Output[str]:
     return pulumi.Output.concat(bucket, "/", keys)
 
 
-def _list(bucket: pulumi.Input[str], *prefixes: str) -> policies.Statement:
-    return policies.allow(["s3:ListBucket"], [bucket], StringLike={"s3:prefix": list(prefixes)})
+def _list(stack: AwsContext, bucket: pulumi.Input[str], *prefixes: str) -> policies.Statement:
+    below = {"StringLike": {"s3:prefix": list(prefixes)}}
+    return policies.allow(["s3:ListBucket"], [bucket], **policies.owned_by(stack.account), **below)
 
 
 def _image(repositories: Repositories, name: str) -> list[policies.Statement]:

@@ -15,6 +15,7 @@ from llmops.platforms.aws.bootstrap.names import AwsNames
 from llmops.platforms.aws.bootstrap.state import state_bucket, state_key
 from llmops.platforms.aws.bootstrap.steps import AwsSteps
 from llmops.platforms.aws.clients import AwsClients
+from llmops.platforms.github import GithubRepository
 from llmops.platforms.platform import Say
 
 
@@ -33,6 +34,7 @@ def bootstrap(
     say: Say,
     *,
     github: str = "",
+    by_name: bool = False,
     branch: str = "main",
     policy: dict[str, Any] | None = None,
     given: Given | None = None,
@@ -44,15 +46,19 @@ def bootstrap(
         clients: of an administrator of the account.
         project: the Pulumi project's name.
         say: told each step.
-        github: `OWNER/REPO` whose workflows get roles: for previews, for `up`, for training and signing; empty: none.
+        github: `OWNER/REPO` or `OWNER@ID/REPO@ID` whose workflows get roles: for previews, for `up`, for training and
+            signing; empty: none.
+        by_name: beside tokens with ids, trust those that carry the names alone.
         branch: from which `up` may run.
         policy: what the deploy role may do (`llmops plan --policy`); None: what the program's services need at most.
         given: what the project's stack files name instead of having it made.
         dry_run: only look.
 
     Raises:
-        KitError: something is there that is somebody else's, or would have to be weakened.
+        KitError: something is there that is somebody else's, or would have to be weakened; or `github` names no
+            repository.
     """
+    repository = GithubRepository.parse(github, by_name) if github else None
     caller = clients.caller
     names = AwsNames(project, caller.account, caller.region, caller.partition)
     work = AwsSteps(clients=clients, names=names, say=say, dry_run=dry_run)
@@ -60,7 +66,7 @@ def bootstrap(
         key = state_key(work)
         state_bucket(work, key)
         cost_allocation_tag(work)
-        roles = github_roles(work, github, branch, key, policy, given or Given()) if github else {}
+        roles = github_roles(work, repository, branch, key, policy, given or Given()) if repository else {}
     return Bootstrapped(work.rows, work.names, roles)
 
 

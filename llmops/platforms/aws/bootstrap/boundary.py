@@ -22,7 +22,7 @@ def boundary(reach: Reach) -> Policy:
     for_aws = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     alias = reach.arn("kms", reach.names.alias)
     statements = [
-        allow(["s3: AbortMultipartUpload GetObject ListBucket PutObject"], reach.buckets()),
+        allow(["s3: AbortMultipartUpload GetObject ListBucket PutObject"], reach.buckets(), **reach.own),
         allow([_PULL], reach.repositories),
         allow(["ecr: GetAuthorizationToken", _LOOK], "*"),
         allow([_INTERFACE], reach.arn("ec2", "network-interface/*", "subnet/*", "security-group/*")),

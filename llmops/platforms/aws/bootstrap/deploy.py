@@ -29,6 +29,7 @@ _OPENERS = [  # what would let others in by another way than a role, and what th
     "sns: AddPermission",
     "sts: AssumeRole",
 ]
+_NEW_BUCKET = "s3: CreateBucket"  # which is the caller's own, whatever its name
 _KEY_USE = "kms: Decrypt DescribeKey Encrypt GenerateDataKey GetPublicKey"
 _KEY_OWN = (
     "CreateAlias DeleteAlias EnableKey EnableKeyRotation Get* List* PutKeyPolicy ScheduleKeyDeletion UntagResource"
@@ -56,11 +57,12 @@ def deploy_boundary(reach: Reach) -> Policy:
     """
     reach = replace(reach, region="*")
     wide = [f"{s}: *" for s in ("cloudwatch", "ecr", "logs", "s3", "sagemaker", "scheduler", "sns")]
-    things = [*reach.buckets(), *reach.repositories, *_endpoints(reach), *_alarms(reach), *_groups(reach)]
-    things += [*reach.named("sns", ""), *_schedules(reach)]
+    things = [*reach.buckets(), *reach.repositories, *reach.named("sagemaker", "endpoint*/", "model*/"), *reach.jobs]
+    things += [*_alarms(reach), *_groups(reach), *reach.named("sns", ""), *_schedules(reach)]
     alias = reach.arn("kms", reach.names.alias)
     return policy(
-        allow(wide, things),
+        # IfExists for CreateBucket: a managed policy has no room for a statement of its own.
+        allow(wide, things, StringEqualsIfExists=reach.own["StringEquals"]),
         allow(_ON_ALL, "*"),
         allow(["application-autoscaling: *"], "*", **_OF_SAGEMAKER),
         allow(["budgets: *"], _budgets(reach)),
@@ -76,13 +78,18 @@ def deploy_boundary(reach: Reach) -> Policy:
 
 
 def _data(reach: Reach) -> list[Statement]:
-    buckets = "s3: CreateBucket DeleteBucket DeleteBucketPolicy Get* List* PutBucketOwnershipControls PutBucketPolicy"
+    buckets = "s3: DeleteBucket DeleteBucketPolicy Get* List* PutBucketOwnershipControls PutBucketPolicy"
     buckets += " PutBucketPublicAccessBlock PutBucketTagging PutBucketVersioning PutEncryptionConfiguration"
     buckets += " PutLifecycleConfiguration TagResource AbortMultipartUpload DeleteObject DeleteObjectVersion PutObject"
     images = (
         "ecr: Batch* Complete* Create* Delete* Describe* Get* Initiate* List* Put* TagResource UntagResource Upload*"
     )
-    return [allow([buckets], reach.buckets()), allow([images], reach.repositories), allow(_ON_ALL, "*")]
+    return [
+        allow([buckets], reach.buckets(), **reach.own),
+        allow([_NEW_BUCKET], reach.buckets()),
+        allow([images], reach.repositories),
+        allow(_ON_ALL, "*"),
+    ]
 
 
 def _keys(reach: Reach, own: str, use: str) -> list[Statement]:

@@ -4,7 +4,7 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_oidc.
 """
 
 import json
-import re
+from copy import deepcopy
 from typing import Any
 
 from clouds.aws.errors import find
@@ -19,15 +19,16 @@ from llmops.platforms.aws.bootstrap.policies import GITHUB, preview_policy, prom
 from llmops.platforms.aws.bootstrap.reach import Reach
 from llmops.platforms.aws.bootstrap.steps import TAGS, AwsSteps, same_json, tags
 from llmops.platforms.aws.bootstrap.within import require_within
-from llmops.platforms.steps import PROMOTE_ENVIRONMENT
+from llmops.platforms.github import GithubRepository, contexts, without_ids
 
 _INLINE = "llmops"
 _AUDIENCE = "sts.amazonaws.com"
+_SUBJECT = f"{GITHUB}:sub"
 _SECONDS = 7200  # an update of an endpoint takes its time; docs/how-to/github/deploy.yml asks for as long
 
 
 def github_roles(
-    work: AwsSteps, repository: str, branch: str, key: str, policy: Policy | None, given: Given
+    work: AwsSteps, repository: GithubRepository, branch: str, key: str, policy: Policy | None, given: Given
 ) -> dict[str, str]:
     """Creates the OIDC provider, the boundaries and the three roles.
 
@@ -35,11 +36,8 @@ def github_roles(
         preview, deploy and promote -> ARN of the role.
 
     Raises:
-        KitError: `repository` is no OWNER/REPO; `policy` reaches beyond the project; or a role is there with another
-            boundary.
+        KitError: `policy` reaches beyond the project; or a role is there with another boundary.
     """
-    if not re.fullmatch(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+", repository):
-        raise KitError(f"{repository!r} is no repository", where="--github", fix="write OWNER/REPO")
     names = work.names
     reach = Reach(names, key or f"arn:{names.partition}:kms:{names.region}:{names.account}:key/*", given)
     most = deploy_boundary(reach)
@@ -49,21 +47,17 @@ def github_roles(
     _provider(work)
     ensure_boundary(work, names.boundary, boundary(reach))
     ensure_boundary(work, names.deploy_boundary, most)
-    main = f"repo:{repository}:ref:refs/heads/{branch}"
-    # What runs nightly, to find drift, is a workflow of the branch, and only reads.
-    subjects = {
-        "preview": [f"repo:{repository}:pull_request", main],
-        "deploy": [main],
-        "promote": [f"repo:{repository}:environment:{PROMOTE_ENVIRONMENT}"],
-    }
     policies = {
         "preview": preview_policy(reach),
         "deploy": policy or deploy_policy(reach),
         "promote": promote_policy(reach),
     }
-    for kind, allowed in subjects.items():
-        _role(work, kind, names.role(kind, repository), trust(names, allowed), policies[kind])
-    return {kind: names.role_arn(kind, repository) for kind in subjects}
+    for kind, allowed in contexts(branch).items():
+        trusted = trust(names, repository.subjects(allowed.values()))
+        _role(work, kind, names.role(kind, repository.path), trusted, policies[kind])
+    if repository.note:
+        work.say(repository.note)
+    return {kind: names.role_arn(kind, repository.path) for kind in policies}
 
 
 def _require_distinct(work: AwsSteps) -> None:
@@ -191,6 +185,9 @@ def _trust(work: AwsSteps, name: str, found: Policy, wanted: Policy) -> None:
     if _is_stricter(found, wanted):
         work.keep(f"role {name}: trust", "it asks for more than the kit does")
         return
+    if _has_ids(found, wanted):
+        work.keep(f"role {name}: trust", "it names the repository's ids, and --github doesn't")
+        return
     work.change(
         f"role {name}: trust",
         "who may take it -> this repository's workflows alone",
@@ -209,6 +206,30 @@ def _is_stricter(found: Policy, wanted: Policy) -> bool:
         for operator, pairs in ours["Condition"].items()
         for key, value in pairs.items()
     )
+
+
+def _has_ids(found: Policy, wanted: Policy) -> bool:
+    """Returns whether the policy found is ours but for ids in its subjects, which a caller who gives none would lose.
+    Names alone are weaker: somebody else may register them once they are free.
+    """
+    if not isinstance(found.get("Statement"), list) or len(found["Statement"]) != 1:
+        return False
+    there, asked = _subjects(found), _subjects(wanted)
+    return {without_ids(each) for each in there} == asked != there and same_json(
+        _without_subjects(found), _without_subjects(wanted)
+    )
+
+
+def _subjects(policy: Policy) -> set[str]:
+    """Returns the subjects that a trust policy's statement names."""
+    named = policy["Statement"][0].get("Condition", {}).get("StringEquals", {}).get(_SUBJECT, [])
+    return {named} if isinstance(named, str) else set(named)
+
+
+def _without_subjects(policy: Policy) -> Policy:
+    copy = deepcopy(policy)
+    copy["Statement"][0].get("Condition", {}).get("StringEquals", {}).pop(_SUBJECT, None)
+    return copy
 
 
 def _inline(work: AwsSteps, name: str, wanted: Policy) -> None:

@@ -30,8 +30,7 @@ def trust(names: AwsNames, subjects: list[str]) -> Policy:
 
     Args:
         names: of the account.
-        subjects: `repo:OWNER/REPO:pull_request`, `repo:OWNER/REPO:ref:refs/heads/main`,
-            `repo:OWNER/REPO:environment:promote`.
+        subjects: of the tokens (llmops.platforms.github).
     """
     statement: Statement = {
         "Effect": "Allow",
@@ -52,10 +51,10 @@ def preview_policy(reach: Reach) -> Policy:
     describe = [f"{service}: {verbs}" for service, verbs in _READS.items()]
     return policy(
         allow([*describe, "sts: GetCallerIdentity"], "*"),
-        allow(["kms: DescribeKey GetKey* GetPublicKey List*", "ec2: Describe*", _READ_S3], "*"),
+        allow(["kms: DescribeKey GetKey* GetPublicKey List*", "ec2: Describe*"], "*"),
+        allow([_READ_S3], "*", **reach.own),
         allow(["iam: Get* List*"], reach.roles),
-        allow(["s3: GetObject"], reach.buckets(*_SAID_OF_VERSIONS, *_SAID_OF_RUNS)),
-        allow(["s3: GetObject"], reach.state[1]),
+        allow(["s3: GetObject"], [*reach.buckets(*_SAID_OF_VERSIONS, *_SAID_OF_RUNS), reach.state[1]], **reach.own),
         allow(["kms: Decrypt"], [reach.key, *reach.given.keys]),
         allow(["kms: Decrypt"], reach.keys, StringEquals={**reach.ours, "kms:ViaService": _s3(reach.names)}),
         deny(["ecr: GetDownloadUrlForLayer", "logs: GetLogEvents GetQueryResults"], "*"),
@@ -70,10 +69,9 @@ def promote_policy(reach: Reach) -> Policy:
     prefixes = tuple(f"{folder}/*" for folder in (*STORE, *RUNS))
     state = reach.state
     return policy(
-        allow(["s3: AbortMultipartUpload GetObject PutObject"], reach.buckets(*prefixes)),
-        allow(["s3: GetObject"], reach.buckets("store.json", "schedules/*")),
-        allow(["s3: ListBucket"], reach.buckets()),
-        allow(["s3: GetObject"], state[1]),
+        allow(["s3: AbortMultipartUpload GetObject PutObject"], reach.buckets(*prefixes), **reach.own),
+        allow(["s3: GetObject"], [*reach.buckets("store.json", "schedules/*"), state[1]], **reach.own),
+        allow(["s3: ListBucket"], reach.buckets(), **reach.own),
         allow(["kms: Decrypt"], reach.key),
         allow(["kms: Decrypt DescribeKey GenerateDataKey GetPublicKey Sign"], reach.keys, StringEquals=reach.ours),
         *_given_keys(reach),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from clouds.aws.policies import owned_by
 from llmops.platforms.aws.bootstrap.given_resources import Given
 from llmops.platforms.aws.bootstrap.names import AwsNames
 
@@ -49,6 +50,11 @@ class Reach:
             return [f"{base}{bucket}/{key}" for bucket in buckets for key in keys]
         whole = [each for bucket in self.given.buckets for each in (bucket, f"{bucket}/*")]
         return [f"{base}{each}" for each in (f"{self.names.prefix}-*", *whole)]
+
+    @property
+    def own(self) -> dict[str, dict[str, str]]:
+        """Condition of statements on buckets: the bucket is the account's."""
+        return owned_by(self.names.account)
 
     @property
     def keys(self) -> list[str]:

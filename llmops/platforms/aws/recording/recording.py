@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from clouds.aws.names import SAGEMAKER, SCHEDULER
+from clouds.aws.policies import owned_by
 from contract.documents.outputs import StackOutputs
 from contract.errors import KitError, require_packages
 from contract.twins import owner_headers
@@ -96,7 +97,7 @@ class AwsRecording:
         found = [self._of_the_stack(statement) for statement in document["Statement"]]
         return {
             **document,
-            "Statement": [part for statement in found for part in conditioned(statement, self._boundary)],
+            "Statement": [part for each in found for part in conditioned(each, self._boundary, self._account)],
         }
 
     def _of_the_stack(self, statement: dict[str, Any]) -> dict[str, Any]:
@@ -113,17 +114,22 @@ class AwsRecording:
         return resource
 
 
+_CALLERS = "${aws:PrincipalAccount}"
 _BOUNDED = ("CreateRole", "DeleteRolePolicy", "PutRolePermissionsBoundary", "PutRolePolicy")
 
 
-def conditioned(statement: dict[str, Any], boundary: str) -> list[dict[str, Any]]:
-    """Narrows a recorded statement by IAM's conditions: services that receive roles, and the boundary of the roles.
+def conditioned(statement: dict[str, Any], boundary: str, account: str) -> list[dict[str, Any]]:
+    """Narrows a recorded statement by IAM's conditions: services that receive roles, the boundary of the roles, and the
+    owner of buckets.
 
-    Without the latter, who may make a role and write its policy may do everything, whatever the role is called.
+    Without a boundary, who may make a role and write its policy may do everything, whatever the role is called. Where
+    the account is not known (`*`), buckets are those of the caller's.
     """
+    own = owned_by(_CALLERS if account == "*" else account)["StringEquals"]
     asked = {"iam:PassRole": {"iam:PassedToService": [SAGEMAKER, SCHEDULER]}}
     if boundary:
         asked |= {f"iam:{action}": {"iam:PermissionsBoundary": boundary} for action in _BOUNDED}
+    asked |= {a: own for a in statement["Action"] if a.startswith("s3:") and a != "s3:CreateBucket"}
     parts = [
         {**statement, "Action": actions, "Condition": {"StringEquals": condition}}
         for condition in {json.dumps(c): c for c in asked.values()}.values()

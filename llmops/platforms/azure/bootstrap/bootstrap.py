@@ -16,6 +16,7 @@ from llmops.platforms.azure.bootstrap.github import github_identities
 from llmops.platforms.azure.bootstrap.names import CONTAINER, KEY, AzureBootstrapNames, AzureBootstrapSteps
 from llmops.platforms.azure.bootstrap.stack import stack_place
 from llmops.platforms.azure.bootstrap.state import caller_roles, providers, resource_group, state_account, state_key
+from llmops.platforms.github import GithubRepository
 from llmops.platforms.platform import Say
 from llmops.platforms.steps import ADMINISTRATOR
 
@@ -47,6 +48,7 @@ def bootstrap(
     *,
     location: str = "",
     github: str = "",
+    by_name: bool = False,
     branch: str = "main",
     stacks: Sequence[str] = (),
     operators: Sequence[str] = (),
@@ -60,7 +62,9 @@ def bootstrap(
         project: the Pulumi project's name.
         say: told each step.
         location: such as westeurope; empty: where the resource group is.
-        github: `OWNER/REPO` whose workflows get identities for previews, `up` and promoting; empty: none.
+        github: `OWNER/REPO` or `OWNER@ID/REPO@ID` whose workflows get identities for previews, `up` and promoting;
+            empty: none.
+        by_name: beside tokens with ids, trust those that carry the names alone.
         branch: from which `up` may run.
         stacks: which get a resource group, identities and a signing key; the only ones that `github` may deploy.
         operators: `[KIND:]OBJECT_ID` of who uses those stacks beside the caller.
@@ -68,8 +72,10 @@ def bootstrap(
         dry_run: only look.
 
     Raises:
-        KitError: something is there that is somebody else's, or would have to be weakened; or there is no location.
+        KitError: something is there that is somebody else's, or would have to be weakened; there is no location; or
+            `github` names no repository.
     """
+    repository = GithubRepository.parse(github, by_name) if github else None
     work = AzureBootstrapSteps(
         session=session, names=AzureBootstrapNames(project, session.subscription), say=say, dry_run=dry_run
     )
@@ -80,7 +86,8 @@ def bootstrap(
         state_key(work, place)
         caller_roles(work)
         places = [stack_place(work, stack, place, operators) for stack in stacks]
-        made = github_identities(work, place, github, branch, places, policy) if github else {}
+        made = github_identities(work, place, repository, branch, places, policy) if repository else {}
+        path = repository.path if repository else ""
         names = work.names
         return BootstrappedSubscription(
             work.rows,
@@ -89,7 +96,7 @@ def bootstrap(
             place,
             _backend(session, names),
             "" if session.twin else names.key,
-            {kind: names.id(IDENTITIES, names.identity(kind, github)) for kind in made},
+            {kind: names.id(IDENTITIES, names.identity(kind, path)) for kind in made},
             made,
             {each.stack: each.settings for each in places},
         )

@@ -3,8 +3,8 @@
 https://learn.microsoft.com/entra/workload-id/workload-identity-federation-create-trust-user-assigned-managed-identity
 """
 
-import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from clouds.azure.names import IDENTITIES
@@ -24,10 +24,11 @@ from llmops.platforms.azure.bootstrap.roles import (
     write_states,
 )
 from llmops.platforms.azure.bootstrap.stack import StackPlace, identity
-from llmops.platforms.steps import PROMOTE_ENVIRONMENT
+from llmops.platforms.github import GithubRepository, contexts, subject_of
 
 ISSUER = "https://token.actions.githubusercontent.com"
 _AUDIENCE = "api://AzureADTokenExchange"
+_WITH_IDS = "-ids"
 _NEVER = (
     "microsoft.authorization/roleassignments/write",
     "microsoft.authorization/roleassignments/delete",
@@ -42,7 +43,7 @@ Document = dict[str, Any]
 def github_identities(
     work: AzureBootstrapSteps,
     location: str,
-    repository: str,
+    repository: GithubRepository,
     branch: str,
     stacks: Sequence[StackPlace],
     policy: Document | None,
@@ -53,57 +54,70 @@ def github_identities(
         preview, deploy and promote -> client id; empty where it was only looked.
 
     Raises:
-        KitError: `repository` is no OWNER/REPO; or no stack is named.
+        KitError: no stack is named.
     """
-    if not re.fullmatch(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+", repository):
-        raise KitError(f"{repository!r} is no repository", where="--github", fix="write OWNER/REPO")
     if not stacks:
         raise KitError(
             "which stacks may the workflows deploy? An identity has its rights in the stacks' resource groups alone",
             where="--for",
             fix="add `--for STACK`, once for each of them",
         )
-    main = f"repo:{repository}:ref:refs/heads/{branch}"
-    # What runs nightly, to find drift, is a workflow of the branch, and only reads.
-    subjects = {
-        "preview": {"pull-requests": f"repo:{repository}:pull_request", "branch": main},
-        "deploy": {"branch": main},
-        "promote": {"environment": f"repo:{repository}:environment:{PROMOTE_ENVIRONMENT}"},
-    }
     found = {}
-    for kind, allowed in subjects.items():
-        name = work.names.identity(kind, repository)
+    for kind, allowed in contexts(branch).items():
+        name = work.names.identity(kind, repository.path)
         found[kind] = identity(work, location, work.names.id(IDENTITIES, name), TAGS)
-        _trust(work, name, allowed)
+        _trust(work, name, repository, allowed)
     preview, deploy, promote = (
-        (work.names.identity(kind, repository), str(found[kind].get("principalId", ""))) for kind in subjects
+        (work.names.identity(kind, repository.path), str(each.get("principalId", ""))) for kind, each in found.items()
     )
     _preview(work, *preview, stacks)
     _deploy(work, *deploy, stacks, policy)
     _promote(work, *promote, stacks)
+    if repository.note:
+        work.say(repository.note)
     return {kind: str(each.get("clientId", "")) for kind, each in found.items()}
 
 
-def _trust(work: AzureBootstrapSteps, identity: str, subjects: dict[str, str]) -> None:
-    """Writes an identity's federated credentials, one at a time: Azure refuses concurrent changes of them."""
-    arm = work.session.arm
+def _trust(work: AzureBootstrapSteps, identity: str, repository: GithubRepository, allowed: dict[str, str]) -> None:
+    """Writes an identity's federated credentials, one at a time: Azure refuses concurrent changes of them.
+
+    Each names one subject, so a context has two where tokens are trusted with ids and without: NAME-ids and NAME. An
+    identity takes 20: https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations
+    """
     root = f"{work.names.id(IDENTITIES, identity)}/federatedIdentityCredentials"
-    there = {each["name"]: each["properties"] for each in arm.list(root)}
-    for name, subject in subjects.items():
-        wanted = {"issuer": ISSUER, "subject": subject, "audiences": [_AUDIENCE]}
-        what, found = f"identity {identity}: {name}", there.pop(name, None)
-
-        def put(name: str = name, wanted: Document = wanted) -> object:
-            return arm.put(f"{root}/{name}", {"properties": wanted})
-
-        if found is None:
-            work.make(what, put)
-        elif any(found.get(member) != value for member, value in wanted.items()):
-            work.change(what, f"{found.get('subject')} -> {subject}", put)
-        else:
-            work.there(what)
+    there = {each["name"]: each["properties"] for each in work.session.arm.list(root)}
+    for name, context in allowed.items():
+        if repository.with_ids:
+            credential = f"{name}{_WITH_IDS}"
+            _credential(
+                work, identity, credential, subject_of(repository.with_ids, context), there.pop(credential, None)
+            )
+        elif with_ids := there.pop(f"{name}{_WITH_IDS}", None):
+            work.keep(f"identity {identity}: {name}", f"{with_ids.get('subject')}: --github names no ids")
+            if name not in there:
+                continue  # names alone are weaker: somebody else may register them once they are free
+        found = there.pop(name, None)
+        if repository.by_name:
+            _credential(work, identity, name, subject_of(repository.path, context), found)
+        elif found and str(found.get("subject")).startswith(subject_of(repository.path, "")):
+            change = f"{found.get('subject')} -> trusted with its ids alone"
+            work.change(f"identity {identity}: {name}", change, partial(work.session.arm.delete, f"{root}/{name}"))
+        elif found:
+            there[name] = found
     for name, other in there.items():
         work.keep(f"identity {identity}: {name}", f"somebody else let {other.get('subject')} be it")
+
+
+def _credential(work: AzureBootstrapSteps, identity: str, name: str, subject: str, found: Document | None) -> None:
+    id_ = f"{work.names.id(IDENTITIES, identity)}/federatedIdentityCredentials/{name}"
+    wanted = {"issuer": ISSUER, "subject": subject, "audiences": [_AUDIENCE]}
+    what, put = f"identity {identity}: {name}", partial(work.session.arm.put, id_, {"properties": wanted})
+    if found is None:
+        work.make(what, put)
+    elif any(found.get(member) != value for member, value in wanted.items()):
+        work.change(what, f"{found.get('subject')} -> {subject}", put)
+    else:
+        work.there(what)
 
 
 def _preview(work: AzureBootstrapSteps, name: str, principal: str, stacks: Sequence[StackPlace]) -> None:

@@ -34,23 +34,22 @@ PULL_REQUEST, MAIN, BRANCH, PROMOTE = (
 )
 
 
-def token(subject: str) -> str:
-    """As GitHub gives one to a workflow: the twin makes it in its place."""
-    claims = {
-        "iss": "https://token.actions.githubusercontent.com",
-        "aud": "sts.amazonaws.com",
-        "sub": subject,
-    }
+def token(subject: str = "", **claims: Any) -> str:
+    """As GitHub gives one to a workflow: the twin makes it in its place, with the subject of the claims if none is
+    given.
+    """
+    claims |= {"iss": "https://token.actions.githubusercontent.com", "aud": "sts.amazonaws.com"}
+    claims |= {"sub": subject} if subject else {}
     url = f"{os.environ['AWS_ENDPOINT_URL']}/_twin/web-identities"
     asked = urllib.request.Request(url, json.dumps(claims).encode(), owner_headers("aws", os.environ))
     with urllib.request.urlopen(asked, timeout=60) as answer:
         return json.load(answer)["token"]
 
 
-def take(clients: AwsClients, role: str, subject: str) -> dict[str, str]:
+def take(clients: AwsClients, role: str, subject: str = "", **claims: Any) -> dict[str, str]:
     """A role's credentials, by a workflow's token."""
     answer = clients("sts").assume_role_with_web_identity(
-        RoleArn=role, RoleSessionName="workflow", WebIdentityToken=token(subject), **_as_long_as_asked()
+        RoleArn=role, RoleSessionName="workflow", WebIdentityToken=token(subject, **claims), **_as_long_as_asked()
     )["Credentials"]
     return {
         "AWS_ACCESS_KEY_ID": answer["AccessKeyId"],
@@ -86,6 +85,30 @@ def made(account: Account) -> Bootstrapped:
 def test_no_other_workflow_takes_a_role(made: Bootstrapped, clients: AwsClients, kind: str, subject: str) -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
         take(clients, made.roles[kind], subject)
+
+
+def test_a_repository_is_known_by_its_ids_and_by_its_names_on_request(made: Bootstrapped, clients: AwsClients) -> None:
+    claims: dict[str, Any] = {
+        "repository": "acme/new",
+        "repository_owner_id": "11",
+        "repository_id": "22",
+        "ref": "refs/heads/main",
+    }
+    by_name = claims | {"use_immutable_subject": False}
+    others = [claims | {"repository_id": "23"}, claims | {"repository_owner_id": "12"}, claims | {"ref": "refs/x"}]
+    for named, accepted, refused in (
+        (False, [claims], [by_name, *others]),
+        (True, [claims, by_name], others),
+    ):
+        github = "acme@11/new@22"
+        role = bootstrap(clients, "llmops", lambda _: None, github=github, by_name=named).roles["deploy"]
+        for each in accepted:
+            assert take(clients, role, **each)
+        for each in refused:
+            with pytest.raises(ClientError, match="AccessDenied"):
+                take(clients, role, **each)
+        with pytest.raises(ClientError, match="AccessDenied"):
+            take(clients, made.roles["deploy"], **claims | {"repository": "acme/ci"})
 
 
 class Workflow:
@@ -296,6 +319,44 @@ def test_vulnerability_12_the_deploy_role_signs_nothing_and_touches_no_keys_of_o
     assert promote.sign(KeyId=ours, **digest)["Signature"]
     refused(promote.schedule_key_deletion, KeyId=ours)
     kms.delete_alias(AliasName="alias/payroll")
+
+
+@pytest.mark.vulnerability(12)
+def test_vulnerability_12_no_workflows_role_writes_or_reads_a_strangers_bucket(
+    account: Account, clients: AwsClients, made: Bootstrapped, session: type[Session]
+) -> None:
+    """A bucket of another account whose name begins as the project's do, and that lets everybody in."""
+    evil = account.strangers_bucket("llmops-evil")
+    ours = f"{made.names.prefix}-ours"
+    clients("s3").create_bucket(Bucket=ours)
+    for kind, subject in (("deploy", MAIN), ("promote", PROMOTE), ("preview", MAIN)):
+        s3 = session(*take(clients, made.roles[kind], subject).values()).client("s3")
+        refused(s3.put_object, Bucket=evil, Key="runs/stolen", Body=b"x")
+        refused(s3.get_object, Bucket=evil, Key="aliases/planted.json")
+        refused(s3.list_objects_v2, Bucket=evil)
+        if kind != "preview":
+            s3.put_object(Bucket=ours, Key="runs/kept", Body=b"x")
+    deploy = session(*take(clients, made.roles["deploy"], MAIN).values()).client("s3")
+    refused(deploy.put_bucket_policy, Bucket=evil, Policy="{}")
+    deploy.create_bucket(Bucket=f"{ours}-new")
+
+
+@pytest.mark.vulnerability(2)
+def test_vulnerability_2_the_boundary_keeps_a_role_out_of_a_strangers_bucket(
+    account: Account, clients: AwsClients, made: Bootstrapped, session: type[Session]
+) -> None:
+    evil, name = account.strangers_bucket("llmops-evil-too"), "llmops-ci-thief"
+    root = trusting({"AWS": f"arn:aws:iam::{TWIN_ACCOUNT}:root"})
+    iam, role = clients("iam"), {"RoleName": name, "AssumeRolePolicyDocument": root}
+    arn = iam.create_role(**role, PermissionsBoundary=made.names.boundary_arn)["Role"]["Arn"]
+    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=EVERYTHING)
+    taken = clients("sts").assume_role(RoleArn=arn, RoleSessionName="thief")["Credentials"]
+    s3 = session(taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"]).client("s3")
+    refused(s3.put_object, Bucket=evil, Key="runs/stolen", Body=b"x")
+    clients("s3").create_bucket(Bucket="llmops-thiefs-own")
+    s3.put_object(Bucket="llmops-thiefs-own", Key="runs/kept", Body=b"x")
+    iam.delete_role_policy(RoleName=name, PolicyName="all")
+    iam.delete_role(RoleName=name)
 
 
 def test_a_recorded_policy_of_another_project_is_refused_and_nothing_is_made(clients: AwsClients) -> None:

@@ -16,12 +16,14 @@ from contract.integrity import digest
 from contract.integrity.digest import file_entries
 from contract.layout import model_key
 from llmops.platforms.aws import objects_s3
+from llmops.platforms.aws.clients import AwsClients
 from llmops.platforms.aws.objects_s3 import S3Objects
 from llmops.platforms.aws.platform import AwsPlatform
 from llmops.stacks.promotion import promote
 from llmops.stacks.stack_file import StackFile
 from llmops.store.versions import RemoteVersion
 from tests.emulated.llmops.aws.conftest import MakePlatform
+from tests.support.clouds.aws import Account
 from tests.support.clouds.store_contract import MakeVersion, StoreContract
 from tests.support.counting import received
 from tests.support.tiny_models.versions import write_version
@@ -168,3 +170,18 @@ def _register(sagemaker: Any, group: str) -> None:
     sagemaker.create_model_package(
         ModelPackageGroupName=group, ModelApprovalStatus="Approved", InferenceSpecification=specification
     )
+
+
+def test_a_bucket_of_another_account_is_no_store(account: Account, clients: AwsClients) -> None:
+    """Even if it lets everybody in, and the caller may do everything."""
+    name = account.strangers_bucket("llmops-evil-store")
+    clients("s3").put_object(Bucket=name, Key="models/planted", Body=b"1")
+    objects = S3Objects(name, clients, clients.caller.account)
+    for refused in (
+        lambda: objects.find("models/planted"),
+        lambda: objects.put("models/ours", b"1"),
+        lambda: objects.create("models/ours", b"1"),
+        lambda: list(objects.folders("models/")),
+    ):
+        with pytest.raises(KitError, match="AccessDenied"):
+            refused()

@@ -60,10 +60,12 @@ def made(twin: Path) -> BootstrappedSubscription:
         return bootstrap(AzureSession(), "llmops", lambda _: None, github="acme/ci", stacks=("ci",))
 
 
-def sign_in(session: AzureSession, client: str, subject: str) -> None:
-    """As azure/login does, with a token as GitHub gives one to a workflow (the twin makes it)."""
-    until_then, audience = time.time() + 300, "api://AzureADTokenExchange"
-    claims = {"iss": ISSUER, "aud": audience, "sub": subject, "exp": until_then}
+def sign_in(session: AzureSession, client: str, subject: str = "", **claims: Any) -> None:
+    """As azure/login does, with a token as GitHub gives one to a workflow: the twin makes it, with the subject of the
+    claims if none is given.
+    """
+    claims |= {"iss": ISSUER, "aud": "api://AzureADTokenExchange", "exp": time.time() + 300}
+    claims |= {"sub": subject} if subject else {}
     form = {
         "grant_type": "client_credentials",
         "client_id": client,
@@ -104,6 +106,40 @@ def test_no_other_workflow_is_an_identity(
         sign_in(session, made.client_ids[kind], subject)
     refused.value.close()
     assert refused.value.code == 401
+
+
+def test_a_repository_is_known_by_its_ids_and_by_its_names_on_request(
+    made: BootstrappedSubscription, session: AzureSession
+) -> None:
+    claims: dict[str, Any] = {
+        "repository": "acme/new",
+        "repository_owner_id": "11",
+        "repository_id": "22",
+        "ref": "refs/heads/main",
+    }
+    by_name: dict[str, Any] = claims | {"use_immutable_subject": False}
+    others = [claims | {"repository_id": "23"}, claims | {"repository_owner_id": "12"}, claims | {"ref": "refs/x"}]
+    name, ids = "repo:acme/new:ref:refs/heads/main", "repo:acme@11/new@22:ref:refs/heads/main"
+    for github, asked, accepted, refused in (
+        ("acme/new", False, {"branch": (name, by_name)}, [claims]),
+        ("acme@11/new@22", True, {"branch-ids": (ids, claims), "branch": (name, by_name)}, others),
+        ("acme@11/new@22", False, {"branch-ids": (ids, claims)}, [by_name, *others]),
+        ("acme/new", False, {"branch-ids": (ids, claims)}, [by_name]),  # names alone are weaker
+    ):
+        again = bootstrap(session, "llmops", lambda _: None, github=github, by_name=asked, stacks=("ci",))
+        credentials = session.arm.list(f"{again.roles['deploy']}/federatedIdentityCredentials")
+        found = {each["name"]: each["properties"]["subject"] for each in credentials}
+        assert found == {name: subject for name, (subject, _) in accepted.items()}
+        for _, each in accepted.values():
+            sign_in(session, again.client_ids["deploy"], **each)
+        for each in refused:
+            with pytest.raises(urllib.error.HTTPError) as answer:
+                sign_in(session, again.client_ids["deploy"], **each)
+            answer.value.close()
+    assert not [row for row in again.rows if row["state"].startswith(("made", "changed"))]
+    with pytest.raises(urllib.error.HTTPError) as answer:
+        sign_in(session, made.client_ids["deploy"], **claims | {"repository": "acme/ci"})
+    answer.value.close()
 
 
 def identity(session: AzureSession, made: BootstrappedSubscription, kind: str) -> dict[str, str]:

@@ -14,8 +14,10 @@ from clouds.azure.session import AzureSession
 from contract.twins import TWIN_SUBSCRIPTION
 from llmops.platforms.azure import given
 from llmops.platforms.registry import open_platform
+from llmops.runs.runs import require_collected
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
+from tests.emulated.llmops.azure.conftest import MakePlatform, add_workspace
 from tests.emulated.llmops.conftest import Kit
 from tests.support.clients import client_environ
 from tests.support.clouds.azure_twin import LOCATION, SERVING, TRAINING
@@ -42,6 +44,18 @@ ROOT = f"{SUBSCRIPTION}/providers/Microsoft.Authorization"
 def environ(twin: Path) -> dict[str, str]:
     """Of the twin's clients, with the engine."""
     return client_environ(control.environment(twin))
+
+
+def test_the_job_that_the_recording_starts_is_no_run_and_is_stopped(
+    session: AzureSession, make_platform: MakePlatform
+) -> None:
+    """`down` looks for runs that nobody collected, and stops the jobs: both meet it while the role is recorded."""
+    platform = add_workspace(make_platform(), {"training": TRAINING}, {"cpu": {"vm_size": "Standard_DS3_v2"}})
+    given.start_job(session, platform.outputs)
+    require_collected(platform, pytest.fail)
+    said: list[str] = []
+    platform.halt(said.append)
+    assert said == [f"stopping job {platform.azure.job_prefix}-recorded"]
 
 
 @pytest.mark.long

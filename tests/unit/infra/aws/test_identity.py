@@ -90,7 +90,8 @@ def test_conditions_narrow_what_resources_can_not(declared: Declared) -> None:
         for action in statement["Action"]
         if action in ("s3:ListBucket", "cloudwatch:PutMetricData", "kms:CreateGrant", "iam:PassRole")
     }
-    assert conditions["endpoint", "s3:ListBucket"] == {"StringLike": {"s3:prefix": ["models/*"]}}
+    own = {"StringEquals": {"aws:ResourceAccount": ACCOUNT}}
+    assert conditions["endpoint", "s3:ListBucket"] == {**own, "StringLike": {"s3:prefix": ["models/*"]}}
     namespaces = {
         role: f"/aws/sagemaker/{what}" for role, what in (("training", "TrainingJobs"), ("endpoint", "Endpoints"))
     }
@@ -100,6 +101,19 @@ def test_conditions_narrow_what_resources_can_not(declared: Declared) -> None:
         assert conditions[role, "kms:CreateGrant"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     passed = conditions["scheduler", "iam:PassRole"]
     assert passed == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+
+
+def test_every_statement_on_buckets_names_their_owner(account: Account) -> None:
+    entries = {
+        "chat": {"model": account.add_version("chatbot@1")},
+        "batch": {"model": account.add_version("chatbot@1"), "mode": "async"},
+    }
+    declared = account.provision({"endpoints": entries, "aws": {"network": {"mode": "own"}}})
+    documents = [json.loads(text) for inputs in declared.resources.values() if (text := inputs.get("policy"))]
+    found = [s for d in documents for s in d.get("Statement", []) if "Principal" not in s and "s3:" in str(s["Action"])]
+    assert len(found) > 6
+    for statement in found:
+        assert statement["Condition"]["StringEquals"]["aws:ResourceAccount"] == ACCOUNT, statement
 
 
 def test_without_a_vpc_and_endpoints_there_are_no_actions_for_them(account: Account) -> None:

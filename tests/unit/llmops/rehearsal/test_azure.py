@@ -1,6 +1,7 @@
 """Azure as a rehearsal sees it: whose things are whose, and where its clients may go."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -136,3 +137,52 @@ def test_what_bootstrap_made_is_told_by_its_tag_or_its_description() -> None:
     assert f"bootstrap's resource group {GROUP}" in found
     assert f"bootstrap's role assignment {GROUP}/a" in found
     assert f"T {VAULT}" in found
+
+
+ML = "Microsoft.MachineLearningServices/workspaces"
+OURS, THEIRS = (f"{ROOT}/resourceGroups/{group}/providers/{ML}/w" for group in ("smoke-1a2b-dev", "acme"))
+
+
+class Lists:
+    """A subscription's lists; nobody else's workspace may be looked into."""
+
+    def __init__(self, lists: dict[str, list[dict[str, Any]]]) -> None:
+        self.lists = lists
+
+    def list(self, id_: str, _api_version: str = "") -> list[dict[str, Any]]:
+        if id_.startswith(THEIRS):
+            raise KitError("Azure refused: a deny assignment")
+        return self.lists.get(id_, [])
+
+
+def test_what_has_no_count_or_size_is_named_and_others_are_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = {"id": f"{OURS}/onlineEndpoints/chat"}
+    computes = [
+        ("AmlCompute", {"vmSize": "Standard_DS3_v2", "currentNodeCount": 2}),
+        ("AmlCompute", {"vmSize": "Standard_DS3_v2", "currentNodeCount": 0}),
+        ("ComputeInstance", {"vmSize": "Standard_DS11_v2"}),
+        ("Kubernetes", None),
+    ]
+    lists = {
+        f"{ROOT}/resources": [{"id": id_, "type": ML} for id_ in (OURS, THEIRS)],
+        f"{OURS}/onlineEndpoints": [endpoint],
+        f"{endpoint['id']}/deployments": [
+            {"properties": {"instanceType": "Standard_DS4_v2"}, "sku": {"capacity": 3}},
+            {"properties": {"endpointComputeType": "Kubernetes"}},
+        ],
+        f"{OURS}/computes": [
+            {"id": f"{OURS}/computes/{kind}", "properties": {"computeType": kind, "properties": inner}}
+            for kind, inner in computes
+        ],
+    }
+    azure = find_cloud("azure")
+    azure.only = "smoke-1a2b"
+    monkeypatch.setattr(type(azure), "_session", SimpleNamespace(arm=Lists(lists), subscription=TWIN_SUBSCRIPTION))
+    unnamed = "machines whose size Azure does not name"
+    assert [(each.purpose, each.instance_type, each.count) for each in azure.standing()] == [
+        ("hosting", "Standard_DS4_v2", 3),
+        ("hosting", unnamed, 1),
+        ("training", "Standard_DS3_v2", 2),
+        ("training", "Standard_DS11_v2", 1),
+        ("training", unnamed, 1),
+    ]

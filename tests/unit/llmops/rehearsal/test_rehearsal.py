@@ -11,10 +11,12 @@ from typer.testing import CliRunner
 from contract.errors import KitError
 from llmops.cli import app
 from llmops.context import Context
+from llmops.plan.prices import load_prices
 from llmops.rehearsal.account import AccountWorld, parse_span
 from llmops.rehearsal.clouds.aws import Aws
 from llmops.rehearsal.cost_meter import Meter
 from llmops.rehearsal.rehearsal import RehearsalOptions, SpendingLimits, rehearse
+from llmops.rehearsal.steps import Timeline
 from llmops.stacks.project import Project
 
 LIMITS = SpendingLimits(1.0, timedelta(hours=1))
@@ -54,6 +56,7 @@ class _Counted(Meter):
     """Has counted already."""
 
     def __init__(self, usd: float, rate: float, unknown: set[str]) -> None:
+        super().__init__(list, load_prices("us-east-1"), Timeline(), lambda _: True)
         self.usd, self.rate, self.unknown = usd, rate, unknown
 
     def look(self) -> None:

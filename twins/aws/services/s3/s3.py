@@ -8,6 +8,7 @@ from typing import Any
 from twins.aws.services import policies
 from twins.aws.services.documents import Document, plain, shelf
 from twins.aws.services.kms import key_state
+from twins.aws.services.s3.buckets import bucket_named
 from twins.aws.twin import AccountTwin
 from twins.aws.wire.calls import ApiCall, AwsApiError
 
@@ -43,13 +44,6 @@ def install(twin: AccountTwin) -> None:
     twin.mend("s3", "GetBucketLogging", s3.give_logging)
     twin.implement("s3", "GetBucketNotificationConfiguration", s3.notification)
     twin.implement("s3", "GetBucketRequestPayment", s3.request_payment)
-
-
-def bucket_named(twin: AccountTwin, name: str) -> Any | None:
-    """Returns moto's bucket, or None."""
-    from moto.s3.models import s3_backends
-
-    return s3_backends[twin.account]["aws"].buckets.get(name)
 
 
 class _S3:

@@ -74,3 +74,30 @@ def test_web_identities_are_believed_by_their_own_twin_for_their_time(tmp_path: 
             web_identity.claims_of(tmp_path / home, wrong)
     with pytest.raises(TimeoutError):
         web_identity.claims_of(tmp_path / "one", web_identity.issue(tmp_path / "one", {"exp": 1}))
+
+
+GITHUB = {
+    "iss": "https://token.actions.githubusercontent.com",
+    "repository": "octocat/my-repo",
+    "repository_owner_id": "123456",
+    "repository_id": "456789",
+    "ref": "refs/heads/main",
+}
+IDS = "repo:octocat@123456/my-repo@456789"
+
+
+@pytest.mark.parametrize(
+    ("claims", "subject"),
+    [
+        (GITHUB, f"{IDS}:ref:refs/heads/main"),
+        (GITHUB | {"event_name": "pull_request"}, f"{IDS}:pull_request"),
+        (GITHUB | {"event_name": "pull_request", "environment": "promote"}, f"{IDS}:environment:promote"),
+        (GITHUB | {"use_immutable_subject": False}, "repo:octocat/my-repo:ref:refs/heads/main"),
+        (GITHUB | {"sub": "repo:us"}, "repo:us"),
+        (GITHUB | {"iss": "https://ci"}, None),
+    ],
+)
+def test_a_workflows_subject_is_derived_as_github_derives_it(claims: dict[str, object], subject: str | None) -> None:
+    made = web_identity.with_subject(claims)
+    assert made.get("sub") == subject
+    assert "use_immutable_subject" not in made

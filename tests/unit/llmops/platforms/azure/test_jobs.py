@@ -161,6 +161,20 @@ def test_a_schedules_job_is_a_run_of_its_own_and_other_stacks_jobs_are_none(runs
     assert job_name(PREFIX, own, 2) in names(cloud)
 
 
+def test_a_job_with_the_stacks_tag_that_the_kit_did_not_submit_is_no_run_and_is_stopped(
+    runs: AzureRuns, cloud: MlCloud
+) -> None:
+    runs.submit(SPEC, print)
+    tags = {"llmops:stack": "dev", "llmops:jobs": PREFIX}
+    for name in ("running", "failed"):
+        runs._arm.put(f"{JOBS}/{name}", {"properties": {"jobType": "Command", "command": "true", "tags": tags}})
+    cloud.ended("failed", "Failed")
+    assert [run.spec.id for run in runs.find("")] == [RUN]
+    said: list[str] = []
+    runs.halt(said.append)
+    assert "stopping job running" in said
+
+
 def test_all_jobs_are_stopped_and_forgotten(runs: AzureRuns, cloud: MlCloud) -> None:
     runs.submit(SPEC, print)
     said: list[str] = []

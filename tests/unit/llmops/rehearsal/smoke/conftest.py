@@ -10,7 +10,6 @@ from unittest import mock
 import pytest
 from rich.console import Console
 
-from contract.errors import KitError
 from llmops.platforms.platform import Say
 from llmops.rehearsal.clouds.aws import Aws
 from llmops.rehearsal.clouds.cloud import CloudCaller, Standing
@@ -33,8 +32,8 @@ class Account:
     number: str = "AWS account 123456789012"
     stays: bool = False
     """Does what a take-down removes stay?"""
-    expired: bool = False
-    """Are the credentials?"""
+    unseen: Exception | None = None
+    """What a look at its machines fails with."""
     dies: bool = False
     """Is the process ended once, when it has removed what bootstrap made?"""
     refuses: dict[str, Exception] = field(default_factory=dict)
@@ -61,8 +60,8 @@ class Fake(Aws):
         return dict(self.account.things)
 
     def standing(self) -> Iterator[Standing]:
-        if self.account.expired:
-            raise KitError("AWS refused ListEndpoints: ExpiredToken: it is")
+        if self.account.unseen:
+            raise self.account.unseen
         yield from self.account.machines
 
     def remove_bootstrapped(self, project: str) -> None:

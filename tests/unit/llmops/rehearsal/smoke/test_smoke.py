@@ -127,6 +127,37 @@ def test_what_is_reached_within_a_step_ends_the_step(smoked: Smoked, monkeypatch
     assert "it has cost about $11" in str(done.results[0].error)
 
 
+@pytest.mark.parametrize("error", [EXPIRED, KeyError("InstanceType")], ids=["refused", "unreadable"])
+def test_a_cost_that_can_not_be_seen_stops_it_and_is_not_zero(
+    smoked: Smoked, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(smoking, "_LOOK_SECONDS", 0.01)
+
+    def go_blind(stage: Stage) -> None:
+        smoked.account.unseen = error
+        stage.wait(lambda: False, "nothing", 60)
+
+    done = smoked(smoked.step("one", do=go_blind), smoked.step("two"))
+    assert [r.state for r in done.results] == ["failed", "not run"]
+    assert "the cost is not known" in str(done.results[0].error)
+    assert ("KeyError: 'InstanceType'" if isinstance(error, KeyError) else "ExpiredToken") in str(done.results[0].error)
+    assert done.usd is None
+    assert smoked.account.done[-1] == "down"
+    smoked.account.unseen = None
+    again = smoked(smoked.step("one"), smoked.step("two"), resume=True)
+    assert again.passed
+    assert again.usd is not None
+
+
+def test_a_cost_that_was_never_seen_ends_the_first_step(smoked: Smoked) -> None:
+    smoked.account.unseen = KeyError("InstanceType")
+    done = smoked(smoked.step("one"))
+    assert [r.state for r in done.results] == ["failed"]
+    assert "what costs by the hour can't be read: KeyError: 'InstanceType'" in str(done.results[0].error)
+    assert "one" not in smoked.account.done
+    assert done.usd is None
+
+
 def test_what_stood_while_nobody_looked_is_counted(smoked: Smoked) -> None:
     smoked.account.refuses["one"] = NO_QUOTA
     smoked(smoked.step("one"))
@@ -250,15 +281,15 @@ def test_more_time_is_deployed_before_the_rest(smoked: Smoked) -> None:
 
 def test_credentials_that_run_out_fail_their_step_and_a_resume_goes_on(smoked: Smoked) -> None:
     def lose(_: Stage) -> None:
-        smoked.account.expired = len(smoked.account.done) == 2
-        if smoked.account.expired:
+        smoked.account.unseen = EXPIRED if len(smoked.account.done) == 2 else None
+        if smoked.account.unseen:
             raise EXPIRED
 
     steps = smoked.step("one"), smoked.step("two", do=lose), smoked.step("three")
     done = smoked(*steps)
     assert [(r.state, r.error) for r in done.results] == [("passed", None), ("failed", EXPIRED), ("not run", None)]
     assert done.unfinished
-    smoked.account.expired = False
+    smoked.account.unseen = None
     assert smoked(*steps, resume=True).passed
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from contract.errors import KitError
 from twins.aws.judges.permissions import AwsPermissionJudge
+from twins.aws.services.s3 import buckets
 from twins.aws.twin import AccountTwin, TwinSettings
 from twins.aws.wire.calls import ApiCall, AwsApiError
 from twins.core import web_identity
@@ -130,6 +131,55 @@ def test_a_resource_policy_alone_is_enough_in_the_same_account(bench: Bench) -> 
     user = bench.user("dev")
     bench.bucket("data", allow("s3:ListBucket", "arn:aws:s3:::data", Principal={"AWS": user}))
     assert bench.refusal("s3", "ListObjectsV2", {"Bucket": "data"}, user) is None
+
+
+EVIL = {"Bucket": "llmops-evil", "Key": "stolen"}
+OURS = {"Bucket": "llmops-ours", "Key": "a"}
+TO_EVIL = [
+    ("PutObject", EVIL),
+    ("CopyObject", {**EVIL, "CopySource": "llmops-ours/a"}),
+    ("CopyObject", {**OURS, "CopySource": "llmops-evil/stolen"}),
+    ("GetObject", EVIL),
+    ("ListObjectsV2", {"Bucket": "llmops-evil"}),
+    ("DeleteObjects", {"Bucket": "llmops-evil", "Delete": {"Objects": [{"Key": "stolen"}]}}),
+]
+
+
+@pytest.fixture
+def strangers(bench: Bench) -> None:
+    """A bucket of the account with an object, and one of another account that lets everybody in."""
+    bench.bucket("llmops-ours")
+    bench.s3.put_object("llmops-ours", "a", b"1")
+    buckets.make_strangers(bench.twin, "llmops-evil")
+
+
+@pytest.mark.parametrize("key", ["aws:ResourceAccount", "s3:ResourceAccount"])
+def test_a_condition_on_the_owner_keeps_data_out_of_a_strangers_bucket(bench: Bench, strangers: None, key: str) -> None:
+    reach = allow("s3:*", "arn:aws:s3:::llmops-*")
+    careless = bench.user("careless", reach)
+    careful = bench.user("careful", reach | {"Condition": {"StringEquals": {key: ACCOUNT}}})
+    for operation, parameters in TO_EVIL:
+        assert bench.refusal("s3", operation, parameters, careless) is None, operation
+        refused = bench.refusal("s3", operation, parameters, careful)
+        assert refused, operation
+        assert refused.code == "AccessDenied"
+    for operation in ("PutObject", "GetObject"):
+        assert bench.refusal("s3", operation, OURS, careful) is None
+    assert bench.refusal("s3", "CreateBucket", {"Bucket": "llmops-new"}, careful) is None
+    service = bench.role("jobs", reach | {"Condition": {"StringEquals": {key: ACCOUNT}}})
+    assert bench.judge.may(service, "s3:PutObject", "arn:aws:s3:::llmops-ours/a") is None
+    assert bench.judge.may(service, "s3:PutObject", "arn:aws:s3:::llmops-evil/a")
+
+
+def test_in_a_strangers_bucket_both_sides_must_allow_even_the_root(bench: Bench, strangers: None) -> None:
+    nobody, anybody = bench.user("nobody"), bench.user("anybody", allow("s3:PutObject"))
+    assert bench.refusal("s3", "PutObject", EVIL, nobody), "a bucket that lets everybody in is not enough"
+    for principal in (anybody, ROOT):
+        assert bench.refusal("s3", "PutObject", EVIL, principal) is None
+    theirs = allow("s3:*", ["arn:aws:s3:::llmops-evil/*"], Principal={"AWS": buckets.STRANGER})
+    bench.s3.put_bucket_policy("llmops-evil", policy(theirs).encode())
+    for principal in (anybody, ROOT):
+        assert bench.refusal("s3", "PutObject", EVIL, principal)
 
 
 def test_conditions_on_the_request(bench: Bench) -> None:

@@ -5,10 +5,12 @@ import json
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.clouds.twin_keys import asked
 from tests.support.servers.serving import until
 from twins.tests.support.aws import RunningTwin
 
@@ -264,3 +266,44 @@ def test_a_copy_keeps_to_conditions_and_takes_what_it_is_told_of_its_source(s3: 
         assert found["Body"].read() == b"1"
         assert found["Metadata"] == ({"who": "them"} if kept else {})
         assert bool(s3.get_object_tagging(Bucket=BUCKET, Key="target")["TagSet"]) == kept
+
+
+@pytest.fixture(scope="module")
+def evil(twin: RunningTwin) -> str:
+    """A bucket of another account that lets everybody in."""
+    body = json.dumps({"bucket": "llmops-evil"}).encode()
+    with urlopen(asked(twin.home, twin.info.url, "strangers", "POST", body), timeout=60) as answer:
+        assert answer.status == 201
+    return "llmops-evil"
+
+
+def test_a_strangers_bucket_is_reached_by_its_name_and_is_nobodys_to_make(s3: Any, evil: str) -> None:
+    s3.put_object(Bucket=evil, Key="a", Body=b"1")
+    assert s3.get_object(Bucket=evil, Key="a")["Body"].read() == b"1"
+    assert evil not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+    with pytest.raises(ClientError, match="BucketAlreadyExists"):
+        s3.create_bucket(Bucket=evil)
+
+
+def test_a_bucket_of_another_owner_than_expected_is_refused(s3: Any, evil: str) -> None:
+    s3.create_bucket(Bucket="expected")
+    s3.put_object(Bucket="expected", Key="a", Body=b"1", ExpectedBucketOwner="000000000000")
+    s3.get_bucket_versioning(Bucket="expected", ExpectedBucketOwner="000000000000")
+    source = {"Bucket": "expected", "Key": "a"}
+    for call, given in (
+        (s3.put_object, {**source, "Body": b"2", "ExpectedBucketOwner": "999999999999"}),
+        (s3.get_object, {**source, "ExpectedBucketOwner": "999999999999"}),
+        (s3.get_bucket_versioning, {"Bucket": "expected", "ExpectedBucketOwner": "999999999999"}),
+        (s3.put_object, {"Bucket": evil, "Key": "a", "Body": b"2", "ExpectedBucketOwner": "000000000000"}),
+        (
+            s3.copy_object,
+            {"Bucket": "expected", "Key": "b", "CopySource": source, "ExpectedSourceBucketOwner": "999999999999"},
+        ),
+    ):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            call(**given)
+    with pytest.raises(ClientError, match="403"):
+        s3.head_object(**source, ExpectedBucketOwner="999999999999")
+    with pytest.raises(ClientError, match="404"):
+        s3.head_bucket(Bucket="nobodys", ExpectedBucketOwner="999999999999")
+    assert s3.get_object(**source)["Body"].read() == b"1"
