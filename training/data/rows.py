@@ -316,7 +316,7 @@ def _read_side(value: Any, role: str, where: str) -> list[Turn]:
 
 def _continued(prompt: list[Turn], answers: list[Turn], where: str) -> list[Turn]:
     """Returns a prompt and the turns that continue it, as one conversation."""
-    if not prompt or prompt[-1].role not in ("user", "tool") or not answers or answers[0].role != "assistant":
+    if not prompt or prompt[-1].role == "assistant" or not answers or answers[0].role != "assistant":
         raise DataError(
             "does not answer its prompt",
             where=where,
