@@ -263,7 +263,7 @@ def _parse_json(line: str, where: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def _forms_of(keys: frozenset[str]) -> list[tuple[tuple[str, ...], Kind]]:
-    forms = [(form, kind) for form, kind in _FORMS.items() if keys.issuperset(form)]
+    forms: list[tuple[tuple[str, ...], Kind]] = [each for each in _FORMS.items() if keys.issuperset(each[0])]
     if not forms and keys.issuperset(_ASKED) and keys.isdisjoint(_PROMPT):
         forms = [(_ASKED, _FORMS[_PROMPT])]
     return forms
