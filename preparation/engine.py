@@ -57,7 +57,7 @@ class InProcess:
     def examined(self) -> Iterator[ExaminedRows]:
         rules = RowRules(self._data)
         for rows in read_sources(self._data, self._collected, self._shown, _ROWS_TOGETHER):
-            said = rules.examine_all(rows.lines, rows.places, rows.faults)
+            said = rules.examine_all(rows.lines, rows.places, rows.faults, rows.dropped)
             numbers = list(range(rows.first, rows.first + len(said)))
             self._lines += [(number, each.line) for number, each in zip(numbers, said, strict=True) if each.line]
             columns = dict(zip(Examined._fields, map(list, zip(*said, strict=True)), strict=True))

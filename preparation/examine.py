@@ -92,23 +92,34 @@ class RowRules:
         self._compares = bool(wanted.near_duplicates or wanted.overlap_words)
 
     def examine_all(
-        self, lines: Iterable[str], places: Iterable[str], faults: Iterable[DataError | None]
+        self,
+        lines: Iterable[str],
+        places: Iterable[str],
+        faults: Iterable[DataError | None],
+        dropped: Iterable[str],
     ) -> list[Examined]:
-        """Applies the rules to rows: their JSON, their locations, and why they can't be read, if they can't."""
-        rows = zip(lines, places, faults, strict=True)
-        return [self.fault(fault) if fault else self.examine(line, where) for line, where, fault in rows]
+        """Applies the rules to rows in columns, as `ReadRows` has them."""
+        rows = zip(lines, places, faults, dropped, strict=True)
+        return [self.fault(fault) if fault else self.examine(line, where, why) for line, where, fault, why in rows]
 
-    def examine(self, line: str, where: str) -> Examined:
-        """Applies the rules to a row's JSON."""
+    def examine(self, line: str, where: str, dropped: str = "") -> Examined:
+        """Applies the rules to a row's JSON.
+
+        Args:
+            where: names the row in errors.
+            dropped: why its reader leaves it out. Such a row is dropped whether or not it could be used.
+        """
         parsed = jsons.parse_row(line, where)
         try:
             if parsed.row is None:
                 raise parsed.fault or DataError("holds no row", where=where)
             row = row_of(parsed.row, where)
         except DataError as e:
-            return self.fault(e)
+            unusable = self.fault(e)
+            return Examined(reason=dropped, example=unusable.example) if dropped else unusable
         found = self._find(row)
         kinds, masked, reason = self._redacted(row, found, where) if found else ([], row, "")
+        reason = dropped or reason
         if not reason:
             row = masked
         prose = prose_of(row)

@@ -27,6 +27,7 @@ class ReadRows(NamedTuple):
         places: each row's file and line, for errors.
         lines: each row's JSON, which may still be invalid.
         faults: why a row can't be read; None if it can.
+        dropped: why a reader leaves a row out (`ReadRow.dropped`); empty if it does not.
     """
 
     first: int
@@ -34,6 +35,7 @@ class ReadRows(NamedTuple):
     places: list[str]
     lines: list[str]
     faults: list[DataError | None]
+    dropped: list[str]
 
 
 def files_of(data: Data, collected: Path) -> list[list[CollectedFile]]:
@@ -56,17 +58,18 @@ def read_sources(
         DataError: a file that can't be read at all; after the rows before it.
         IntegrityError: a file was changed since it was collected; likewise.
     """
-    some, size, failed = ReadRows(0, [], [], [], []), 0, None
+    some, size, failed = _no_rows(0), 0, None
     try:
-        for index, place, line, fault in _rows(data, collected, shown):
+        for index, place, line, fault, dropped in _rows(data, collected, shown):
             some.sources.append(index)
             some.places.append(place)
             some.lines.append(line)
             some.faults.append(fault)
+            some.dropped.append(dropped)
             size += len(line)
             if len(some.lines) == together or size >= _CHARACTERS_TOGETHER:
                 yield some
-                some, size = ReadRows(some.first + len(some.lines), [], [], [], []), 0
+                some, size = _no_rows(some.first + len(some.lines)), 0
     except KitError as e:
         failed = e
     if some.lines:
@@ -75,18 +78,22 @@ def read_sources(
         raise failed
 
 
+def _no_rows(first: int) -> ReadRows:
+    return ReadRows(first, [], [], [], [], [])
+
+
 def _rows(
     data: Data, collected: Path, shown: Callable[[CollectedFile], str]
-) -> Iterator[tuple[int, str, str, DataError | None]]:
-    """Yields each row: its source's index, location, JSON line, and why it can't be used."""
+) -> Iterator[tuple[int, str, str, DataError | None, str]]:
+    """Yields each row: its source's index, location, JSON line, why it can't be used, and why it is left out."""
     for index, (source, files) in enumerate(zip(data.sources, files_of(data, collected), strict=True)):
         for file in files:
             path = collected / file.path
             if sha256_file(path) != file.sha256:
                 raise IntegrityError("was changed since it was collected", where=str(path), fix="repeat the command")
             data_file = DataFile(path, shown(file), languages=tuple(source.languages), form=source.format)
-            for where, line, fault in _read_lines(data_file):
-                yield index, where, line, fault
+            for where, line, fault, dropped in _read_lines(data_file):
+                yield index, where, line, fault, dropped
 
 
 def name_of(file: CollectedFile, recipe_folder: Path) -> str:
@@ -140,8 +147,8 @@ class FaultyRows:
             )
 
 
-def _read_lines(file: DataFile) -> Iterator[tuple[str, str, DataError | None]]:
-    """Yields each row of a file: its location, its JSON line, and why it can't be used.
+def _read_lines(file: DataFile) -> Iterator[tuple[str, str, DataError | None, str]]:
+    """Yields each row of a file: its location, its JSON line, why it can't be used, and why it is left out.
 
     JSON lines are not parsed yet: `jsons.parse_row` does that, in the processes that check rows.
 
@@ -151,11 +158,11 @@ def _read_lines(file: DataFile) -> Iterator[tuple[str, str, DataError | None]]:
     if reader_of(file.path.name, file.form) == LINES:
         for number, line in read_lines(file):
             if line and not line.isspace():
-                yield f"{file.name}:{number}", line, None
+                yield f"{file.name}:{number}", line, None, ""
         return
-    for where, row, fault in read_file(file):
+    for where, row, fault, dropped in read_file(file):
         line = "" if row is None else json.dumps(row, ensure_ascii=False)
-        yield where, line, fault or (DataError("holds no row", where=where) if row is None else None)
+        yield where, line, fault or (DataError("holds no row", where=where) if row is None else None), dropped
 
 
 def _identity(files: list[CollectedFile]) -> str:

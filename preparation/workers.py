@@ -58,9 +58,9 @@ class FileExaminer:
         from pyarrow import parquet
 
         rows = parquet.ParquetFile(file).read()
-        lines, places, told = (rows[name].to_pylist() for name in ("line", "where", "fault"))
+        lines, places, told, dropped = (rows[name].to_pylist() for name in ("line", "where", "fault", "dropped"))
         faults = [_fault(text) if text else None for text in told]
-        columns = _to_arrow(self._rules.examine_all(lines, places, faults))
+        columns = _to_arrow(self._rules.examine_all(lines, places, faults, dropped))
         if self._bands:
             columns["keys"] = near_duplicates.keys_of(columns["words"], self._bands)
         _write({name: rows[name] for name in PLACES} | columns, self._folder / file.name)
@@ -113,6 +113,7 @@ def write_read(rows: ReadRows, path: Path) -> None:
             "where": pa.array(rows.places, pa.string()),
             "line": pa.array(rows.lines, pa.string()),
             "fault": pa.array(told, pa.string()),
+            "dropped": pa.array(rows.dropped, pa.string()),
         },
         path,
     )

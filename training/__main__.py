@@ -10,6 +10,7 @@ python -m training answer MODEL DATASET OUT --suite JSON … [--system-prompt �
                                              a model's answers to suites of a dataset version
 python -m training score-translations MODEL TRIPLES OUT
                                              a COMET version's scores of [[source, translation, reference], …], as JSON
+python -m training outline SOURCE OUT        the configuration and tokenizer of a GGUF file, or of the one in a folder
 python -m training estimate FOLDER REQUEST OUT
                                              say how machines would train: EstimateRequest in, Estimate out, as JSON
 python -m training check FOLDER REQUEST OUT  say what an import would give, by a model's small files: CheckRequest in,
@@ -67,6 +68,12 @@ def _run(options: argparse.Namespace) -> int:
         from training.evaluation.comet import score_file
 
         score_file(options.model, options.triples, options.out)
+        return 0
+    if options.command == "outline":
+        from training.models.from_gguf import write_outline
+        from training.models.importing import find_source
+
+        write_outline(find_source(options.source), options.out)
         return 0
     if options.command == "estimate":
         from training.torch_trainer.estimate import answer
@@ -128,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("model", type=Path)
     score.add_argument("triples", type=Path)
     score.add_argument("out", type=Path)
+    describe = commands.add_parser("outline", help="write a GGUF file's configuration and tokenizer, without weights")
+    describe.add_argument("source", type=Path)
+    describe.add_argument("out", type=Path, help="must exist")
     foresee = commands.add_parser("estimate", help="say how machines would train a model, without training it")
     foresee.add_argument("folder", type=Path, help="has its config.json, and its tokenizer where rows are counted")
     foresee.add_argument("request", type=Path)

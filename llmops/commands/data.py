@@ -103,7 +103,9 @@ def build(
 
     llmops data build recipes/chatbot.yaml
     """
+    from llmops.data.collect import default_folder
     from llmops.data.page import html
+    from llmops.data.row_sources import naming_sources
     from llmops.data.versions import DatasetFolder
     from llmops.runs.runs import parse_recipe
     from training.evaluation.scoring import check_suites
@@ -114,7 +116,8 @@ def build(
     target, sha256 = _build(here, made, path, here.cwd / out if out else None, workers, ray)
     version, page = DatasetFolder.open(target), target.with_name(f"{target.name}.html")
     page.write_text(html(version))
-    check_suites(made, target)  # after the page, which shows why a split has too few rows
+    with naming_sources(made.data, path.parent, default_folder(path), target):
+        check_suites(made, target)  # after the page, which shows why a split has too few rows
     if as_json:
         print_json({"folder": str(target), "page": str(page), "sha256": sha256, **_fields(version)})
     else:

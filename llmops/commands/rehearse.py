@@ -82,8 +82,8 @@ def rehearse(
 
     llmops rehearse aws
     llmops rehearse azure
-    llmops rehearse aws --recipe recipes/mine.yaml
-    llmops rehearse aws --recipe recipes/mine.yaml --steps 20
+    llmops rehearse aws --recipe recipes/mine/recipe.yaml
+    llmops rehearse aws --recipe recipes/mine/recipe.yaml --steps 20
     llmops rehearse aws --only plan
     llmops rehearse aws --fault throttle
     llmops rehearse aws --live --max-usd 5 --ttl 2h

@@ -205,7 +205,7 @@ def collect_run(platform: "Platform", run_id: str, as_json: bool, more: dict[str
     print_version(platform, ref, as_json, more)
     gated = bool(run.spec.recipe.evaluation.gate)
     if not as_json:
-        say(_next(ref, passed, gated))
+        say(_next(ref, run_id, passed, gated))
     if gated and not passed:
         raise typer.Exit(3)
 
@@ -228,11 +228,14 @@ def is_not_worse(platform: "Platform", ref: "ModelRef") -> bool:
     return verdict.passed or bool(verdict.fix)
 
 
-def _next(ref: "ModelRef", passed: bool, gated: bool) -> str:
+def _next(ref: "ModelRef", run_id: str, passed: bool, gated: bool) -> str:
     if passed:
         return f"next: llmops promote {ref.alias} && llmops up"
     if gated:
-        return "the gate was not passed: change data or recipe, and train again"
+        return (
+            f"the gate was not passed: `llmops runs page {run_id}` shows the answers, the wrong ones first, and the "
+            "curve of the loss; change data or recipe, and train again"
+        )
     return (
         f"the recipe has no gate; to serve it all the same: "
         f'llmops promote {ref.alias} --force --reason "why" && llmops up'

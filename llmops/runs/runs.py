@@ -159,24 +159,28 @@ def put_dataset(
     """
     from llmops.data.build import build_dataset, ner_folder
     from llmops.data.collect import default_folder
+    from llmops.data.row_sources import naming_sources, source_place
     from llmops.data.versions import first_with_tools
     from training.evaluation.scoring import check_suites
 
     with tempfile.TemporaryDirectory() as temporary:
-        out = Path(temporary) / "dataset"
+        out, kept = Path(temporary) / "dataset", collected or default_folder(recipe_path)
         build_dataset(
             recipe,
             recipe_path.parent,
             out,
-            collected=collected or default_folder(recipe_path),
+            collected=kept,
             fetch=collected is None,
             secret=lambda name: platform.secret(name),
             model=lambda alias: ner_folder(platform, alias, say),
             say=say,
         )
         manifest = DatasetManifest.load(out / MANIFEST)
-        check_suites(recipe, out)
+        with naming_sources(recipe.data, recipe_path.parent, kept, out):
+            check_suites(recipe, out)
         with_tools = first_with_tools(out)
+        if with_tools:
+            with_tools = source_place(with_tools, recipe.data, recipe_path.parent, kept, out) or with_tools
         sha256 = platform.store().put_dataset(out)
     splits = ", ".join(f"{split} {rows}" for split, rows in manifest.rows.items())
     say(f"dataset {recipe.name} sha256:{sha256[:12]}: {splits}")

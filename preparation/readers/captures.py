@@ -10,7 +10,7 @@ from preparation.readers.texts import read_lines
 
 
 def read_captures(file: DataFile) -> Iterator[ReadRow]:
-    """Yields a row for each line, made by CapturedRequest.to_row."""
+    """Yields a row for each line, made by CapturedRequest.to_row; one whose feedback speaks against it is dropped."""
     for number, line in read_lines(file):
         if not line.strip():
             continue
@@ -20,7 +20,8 @@ def read_captures(file: DataFile) -> Iterator[ReadRow]:
             yield parsed
             continue
         try:
-            yield checked(CapturedRequest.parse(line, where=where).to_row(), where)
+            captured = CapturedRequest.parse(line, where=where)
+            yield checked(captured.to_row(), where)._replace(dropped=captured.feedback.rejection)
         except DocumentError as e:
             fix = e.fix or "`llmops schema capture` prints the format"
             yield ReadRow(where, None, DataError(e.what, where=e.where, fix=fix))

@@ -20,11 +20,13 @@ class ReadRow(NamedTuple):
         where: `file:line`, or `file:row` (from 1) in formats without lines.
         row: its keys and values as JSON has them; None if it can't be used.
         fault: the reason. Later rows are read all the same.
+        dropped: why a row that can be read is left out of the dataset; empty if it is kept.
     """
 
     where: str
     row: dict[str, Any] | None
     fault: DataError | None = None
+    dropped: str = ""
 
 
 @dataclass(frozen=True)

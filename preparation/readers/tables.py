@@ -10,12 +10,17 @@ from contract.errors import DataError, require_packages
 from preparation.readers.jsons import checked
 from preparation.readers.reader import DataFile, ReadRow
 from preparation.readers.texts import MOST_CHARACTERS, read_lines
+from training.data.rows import KEYS
 
 _BATCH = 256  # rows
+_LIST, _SEPARATOR = "expect", ";"
 
 
 def read_csv(file: DataFile) -> Iterator[ReadRow]:
     """Returns a row for each record, by the header's names; values are texts, empty ones too.
+
+    `expect` is a list, whose texts semicolons separate. The names of keys that have a meaning are taken in any case:
+    `Question` is `question`.
 
     A record with more or fewer fields than the header is a fault by its first line. A column that is empty in every
     record is a fault by line 1, after the last row.
@@ -48,22 +53,26 @@ def _read_table(file: DataFile, delimiter: str) -> Iterator[ReadRow]:
                 fix = "quote a field that holds the delimiter or a line end"
                 yield ReadRow(where, None, DataError(what, where=where, fix=fix))
                 continue
-            row = dict(zip(header, record, strict=True))
+            row: dict[str, Any] = dict(zip(header, record, strict=True))
             filled |= {name for name, value in row.items() if value}
+            if _LIST in row:
+                row[_LIST] = [text.strip() for text in row[_LIST].split(_SEPARATOR) if text.strip()]
             yield ReadRow(where, row)
     except csv.Error as e:
         raise DataError(f"is no CSV: {e}", where=f"{file.name}:{end + 1}", fix="close the quote") from None
     for name in (name for name in header if count and name not in filled):
         where = f"{file.name}:1"
-        yield ReadRow(where, None, DataError(f"the column {name!r} is empty in every row", where=where, fix="fill it"))
+        what = f"the column {name!r} is empty in every row"
+        yield ReadRow(where, None, DataError(what, where=where, fix="fill it, or remove the column"))
 
 
 def _header(file: DataFile, delimiter: str, records: Any) -> list[str]:
     where = f"{file.name}:1"
     try:
-        header = [name.strip() for name in next(records, [])]
+        names = [name.strip() for name in next(records, [])]
     except csv.Error as e:
         raise DataError(f"is no CSV: {e}", where=where, fix="close the quote") from None
+    header = [name.lower() if name.lower() in KEYS else name for name in names]
     if not header:
         raise DataError("has no header", where=where, fix="write the columns' names into the first line")
     for name in header:

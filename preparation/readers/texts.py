@@ -100,7 +100,7 @@ def _decoded(file: DataFile) -> Iterator[str]:
         except UnicodeDecodeError as e:
             number += e.object[: e.start].decode(encoding, errors="replace").count("\n")
             what = f"is not {encoding.upper()} (byte 0x{e.object[e.start]:02x})"
-            fix = "convert the file (iconv -t utf-8), or give its encoding"
+            fix = "convert the file: iconv -f cp1252 -t utf-8 FILE > NEW; spreadsheets save CSV as UTF-8 when asked to"
             _refuse(what, f"{file.name}:{number}", fix)
         if (at := text.find("\0")) >= 0:
             fix = "see whether it is a text; UTF-16 needs a byte-order mark"

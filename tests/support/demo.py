@@ -46,10 +46,10 @@ def changed_recipe(folder: Path, recipe: str, changes: Mapping[str, str]) -> Ite
 
     Args:
         folder: the checkout.
-        recipe: its name.
+        recipe: its file's path there.
         changes: texts of its file -> what stands in their place.
     """
-    path = folder / f"recipes/{recipe}.yaml"
+    path = folder / recipe
     text = path.read_text()
     for before, after in changes.items():
         assert before in text, f"{before!r} does not stand in {path}"

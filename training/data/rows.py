@@ -29,10 +29,13 @@ from training.data.turns import (
 
 Kind = Literal["chat", "preference", "text", "translation"]
 
+_PROMPT, _ASKED = ("prompt", "completion"), ("question", "answer")
+"""Two names of one form. A row that has a form by its other keys may have `question` and `answer` as metadata."""
+
 # What makes a row of a kind; all other keys are metadata, but those that `_OPTIONAL` lists for the kind.
 _FORMS: dict[tuple[str, ...], Kind] = {
     ("messages",): "chat",
-    ("prompt", "completion"): "chat",
+    _PROMPT: "chat",
     ("chosen", "rejected"): "preference",
     ("text",): "text",
     ("translation",): "translation",
@@ -44,6 +47,8 @@ _OPTIONAL: dict[Kind, tuple[str, ...]] = {
     "translation": (),
 }
 _ONLY_CHAT = ("tools", "expect")
+KEYS = frozenset((*(key for form in _FORMS for key in form), *_ASKED, *_ONLY_CHAT))
+"""Keys with a meaning of their own in a row; all others are metadata."""
 _TEXT_IN = "translation."
 _TRAINED: dict[Method, tuple[Kind, str]] = {
     "sft": ("chat", "`messages`, or `prompt` and `completion`"),
@@ -52,7 +57,10 @@ _TRAINED: dict[Method, tuple[Kind, str]] = {
 }
 _ANY_WORD = re.compile(r"\w+")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
-_EXAMPLE = 'write {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
+_EXAMPLE = (
+    'write {"question": "…", "answer": "…"} or {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", '
+    '"content": "…"}]}; in CSV, name the columns question and answer'
+)
 _STRINGS = TypeAdapter(list[str])
 _CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 
@@ -229,7 +237,7 @@ def row_of(data: dict[str, Any], where: str) -> Row:
     fields["tools"] = read_tools(data.get("tools"), f"{where}: tools")
     if kind == "preference":
         return Row(**fields, **_read_preference(data, fields["tools"], where))
-    fields |= _read_chat(data, fields["tools"], where)
+    fields |= _read_chat(data, form, fields["tools"], where)
     row = Row(**fields, expect=_read_expect(data.get("expect"), f"{where}: expect"))
     _check_expectation(row, f"{where}: expect")
     return row
@@ -255,29 +263,35 @@ def _parse_json(line: str, where: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def _forms_of(keys: frozenset[str]) -> list[tuple[tuple[str, ...], Kind]]:
-    return [(form, kind) for form, kind in _FORMS.items() if keys.issuperset(form)]
+    forms: list[tuple[tuple[str, ...], Kind]] = [each for each in _FORMS.items() if keys.issuperset(each[0])]
+    if not forms and keys.issuperset(_ASKED) and keys.isdisjoint(_PROMPT):
+        forms = [(_ASKED, _FORMS[_PROMPT])]
+    return forms
 
 
 def _form_of(data: dict[str, Any], where: str) -> tuple[tuple[str, ...], Kind]:
     forms = _forms_of(frozenset(data))
     if not forms:
+        # What it lacks is an example in the manifest: other words would give the same files another dataset version.
         names = ", ".join(" and ".join(form) for form in _FORMS)
-        raise DataError(f"has none of {names}", where=where, fix=_EXAMPLE)
+        keys = ", ".join(f"{key!r:.40}" for key in list(data)[:8]) or "none"
+        raise DataError(f"has none of {names}", where=where, fix=f"its keys: {keys}; {_EXAMPLE}")
     if len(forms) > 1:
         names = " and as ".join("/".join(form) for form, _ in forms)
         raise DataError(f"can be read as {names}", where=where, fix="leave out the keys that are not to be trained")
     return forms[0]
 
 
-def _read_chat(data: dict[str, Any], tools: list[Tool], where: str) -> dict[str, Any]:
-    if "messages" in data:
+def _read_chat(data: dict[str, Any], form: tuple[str, ...], tools: list[Tool], where: str) -> dict[str, Any]:
+    if form == ("messages",):
         place = f"{where}: messages"
         turns = read_conversation(read_turns(data["messages"], place), place)
         check_calls(turns, tools, place)
         return {"messages": turns}
-    prompt = _read_side(data["prompt"], "user", f"{where}: prompt")
-    learned = _read_side(data["completion"], "assistant", f"{where}: completion")
-    turns = _continued(prompt, learned, f"{where}: completion")
+    asked, answer = form
+    prompt = _read_side(data[asked], "user", f"{where}: {asked}")
+    learned = _read_side(data[answer], "assistant", f"{where}: {answer}")
+    turns = _continued(prompt, learned, f"{where}: {answer}")
     check_calls(turns, tools, where)
     # Without answers in the prompt, both forms train the same.
     apart = any(turn.role == "assistant" for turn in prompt)
@@ -316,7 +330,7 @@ def _read_side(value: Any, role: str, where: str) -> list[Turn]:
 
 def _continued(prompt: list[Turn], answers: list[Turn], where: str) -> list[Turn]:
     """Returns a prompt and the turns that continue it, as one conversation."""
-    if not prompt or prompt[-1].role not in ("user", "tool") or not answers or answers[0].role != "assistant":
+    if not prompt or prompt[-1].role == "assistant" or not answers or answers[0].role != "assistant":
         raise DataError(
             "does not answer its prompt",
             where=where,

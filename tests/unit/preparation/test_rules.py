@@ -159,7 +159,8 @@ def test_what_the_rules_find_is_what_earlier_versions_found() -> None:
     split = {"rephrased": 1, "group": "fact"}
     prepare = {"near_duplicates": 0.7}
     rules = RowRules(Data.model_validate({"sources": [{"source": "r.jsonl"}], "prepare": prepare, "split": split}))
-    said = "".join(repr(tuple(rules.examine(json.dumps(row), "r:1"))) for row in rows)
+    # A fix is shown alone; it is in no dataset.
+    said = "".join(repr(tuple(rules.examine(json.dumps(row), "r:1")._replace(fix=""))) for row in rows)
     assert hashlib.sha256(said.encode()).hexdigest() == (
-        "712ebf2d0f2fa0658c10c8fb393e3354e85d874078cac50b17affdd7a81c542e"
+        "4128ac5aefab5cbc93571580282a7469e96ac5c152f140ec0e7e4b618908161b"
     )

@@ -6,7 +6,7 @@ import pytest
 
 from contract.documents.model import Golden, Lineage, Message, ModelManifest, Origin
 from contract.documents.recipe import BaseModelSource
-from contract.errors import KitError
+from contract.errors import KitError, NotFoundError
 from contract.integrity.digest import file_entries
 from llmops.platforms.local.platform import LocalPlatform
 from llmops.store.outlines import fetch_outline
@@ -66,3 +66,10 @@ def test_a_folders_outline_has_the_recipes_chat_template(tmp_path: Path) -> None
     assert found["chat_template.jinja"] == "with tools"
     assert (found["config.json"], "model.safetensors" in found) == ("of config.json", False)
     assert (folder / "chat_template.jinja").read_text() == "of chat_template.jinja"
+
+
+def test_a_version_of_a_store_is_found_only_with_its_stack(tmp_path: Path) -> None:
+    source = BaseModelSource(name="base", source="store:base@1")
+    with pytest.raises(NotFoundError, match="store of a stack") as caught:
+        fetch_outline(None, source, tmp_path, print, tmp_path)
+    assert "--stack" in caught.value.fix

@@ -48,8 +48,8 @@ def test_a_question_becomes_a_row_with_tools_and_the_first_right_call(tmp_path: 
     answers = [
         {"id": "q_1", "ground_truth": [{"drive.route": right}, {"drive.route": {"to": ["", "B"], "stops": [[]]}}]}
     ]
-    [(where, row, fault)] = read(tmp_path, "simple_python", [question(1)], answers)
-    assert (where, fault) == ("questions:1", None)
+    [(where, row, *left_out)] = read(tmp_path, "simple_python", [question(1)], answers)
+    assert (where, left_out) == ("questions:1", [None, ""])
     assert row
     assert (row["id"], row["category"], row["function"]) == ("q_1", "simple_python", "drive.route")
     calls = [call["function"] for call in row["messages"][-1]["tool_calls"]]
@@ -66,7 +66,7 @@ def test_a_question_becomes_a_row_with_tools_and_the_first_right_call(tmp_path: 
 
 
 def test_a_question_of_irrelevance_is_answered_without_a_call(tmp_path: Path) -> None:
-    [(_, row, _)] = read(tmp_path, "irrelevance", [question(1)], None)
+    [(_, row, *_)] = read(tmp_path, "irrelevance", [question(1)], None)
     assert row
     assert row["messages"][-1] == {"role": "assistant", "content": NO_CALL}
     assert row_of(row, "row").tools[0].function.name == "drive.route"

@@ -20,8 +20,10 @@ def read_capture(path: Path, *captures: Any) -> list[Any]:
 
 def test_a_correction_takes_the_answers_place(tmp_path: Path) -> None:
     (row,) = read_capture(tmp_path / "a.capture.jsonl", EXAMPLE)
+    assert row.dropped == ""
     assert row.row == {
-        "messages": [*QUESTION, {"role": "assistant", "content": "You have 30 days from delivery."}],
+        "prompt": QUESTION,
+        "completion": [{"role": "assistant", "content": "You have 30 days from delivery."}],
         "answer": EXAMPLE["answer"],
         "endpoint": "chat",
         "score": -0.5,
@@ -37,9 +39,32 @@ def test_without_feedback_the_answer_stays(tmp_path: Path) -> None:
     plain = {**EXAMPLE, "answer": answer, "request": {"messages": QUESTION, "tools": tools}}
     del plain["feedback"]
     (row,) = read_capture(tmp_path / "a.capture.jsonl", plain)
-    assert row.row["messages"] == [*QUESTION, answer]
+    assert row.dropped == ""
+    assert (row.row["prompt"], row.row["completion"]) == (QUESTION, [answer])
     assert row.row["tools"] == tools
     assert not {"score", "label", "answer"} & row.row.keys()
+
+
+@pytest.mark.parametrize(
+    ("feedback", "dropped"),
+    [
+        ({}, ""),
+        ({"score": 1}, ""),
+        ({"score": 0.1, "label": "wrong-tone"}, ""),
+        ({"score": -1}, "feedback: score of 0 or less, no correction"),
+        ({"score": 0}, "feedback: score of 0 or less, no correction"),
+        ({"score": -1, "correction": " "}, "feedback: score of 0 or less, no correction"),
+        ({"label": "wrong-tone"}, "feedback: label without score, no correction"),
+        ({"score": -1, "correction": "30 days."}, ""),
+        ({"label": "wrong-tone", "correction": "30 days."}, ""),
+        ({"correction": "30 days."}, ""),
+    ],
+)
+def test_an_answer_that_feedback_speaks_against_is_dropped(
+    tmp_path: Path, feedback: dict[str, Any], dropped: str
+) -> None:
+    (row,) = read_capture(tmp_path / "a.capture.jsonl", {**EXAMPLE, "feedback": feedback})
+    assert (row.dropped, row.fault) == (dropped, None)
 
 
 @pytest.mark.parametrize(

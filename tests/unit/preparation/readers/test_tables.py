@@ -24,6 +24,14 @@ def test_records_have_the_line_that_they_begin_in(tmp_path: Path) -> None:
     assert read_csv(tmp_path / "a.tsv", "a\tb\n1\t2,3\n") == [ReadRow("f:2", {"a": "1", "b": "2,3"})]
 
 
+def test_expect_is_a_list_and_known_names_are_taken_in_any_case(tmp_path: Path) -> None:
+    text = 'Question,ANSWER,Fact,Expect\nWhen?,9 to 17.,Hours,"9; 17 ;"\nWhere?,Here.,Place,\n'
+    assert [row.row for row in read_csv(tmp_path / "a.csv", text)] == [
+        {"question": "When?", "answer": "9 to 17.", "Fact": "Hours", "expect": ["9", "17"]},
+        {"question": "Where?", "answer": "Here.", "Fact": "Place", "expect": []},
+    ]
+
+
 def test_ragged_records_are_faults(tmp_path: Path) -> None:
     rows = read_csv(tmp_path / "a.csv", "a,b\n1\n1,2\n1,2,3\n")
     assert [(row.where, row.row is None) for row in rows] == [("f:2", True), ("f:3", False), ("f:4", True)]
@@ -37,7 +45,9 @@ def test_an_empty_column_is_a_fault_after_the_rows(tmp_path: Path) -> None:
     assert read_csv(tmp_path / "b.csv", "a,b\n") == []
 
 
-@pytest.mark.parametrize("text", ["", "a,,b\n1,2,3\n", "a,b,a\n1,2,3\n", "a;b\n1;2\n", "a\tb\n1\t2\n"])
+@pytest.mark.parametrize(
+    "text", ["", "a,,b\n1,2,3\n", "a,b,a\n1,2,3\n", "text,Text\n1,2\n", "a;b\n1;2\n", "a\tb\n1\t2\n"]
+)
 def test_a_header_that_names_no_columns_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(DataError) as e:
         read_csv(tmp_path / "a.csv", text)

@@ -2,6 +2,7 @@
 
 import codecs
 import gzip
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,15 @@ def test_utf8(tmp_path: Path, mark: bytes) -> None:
 def test_utf16_with_a_mark(tmp_path: Path, order: str) -> None:
     mark = getattr(codecs, f"BOM_UTF16_{order.upper()}")
     assert lines_of(tmp_path / "a.txt", mark + "\n".join(LINES).encode(f"utf-16-{order}")) == list(enumerate(LINES, 1))
+
+
+def test_the_fix_for_another_encoding_is_a_command_that_works(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with pytest.raises(DataError) as caught:
+        lines_of(path, "Café\n".encode("cp1252"))
+    command = caught.value.fix.removeprefix("convert the file: ").partition(";")[0]
+    subprocess.run(["bash", "-c", command.replace("FILE", "a").replace("NEW", "b")], cwd=tmp_path, check=True)
+    assert lines_of(path, (tmp_path / "b").read_bytes()) == [(1, "Café")]
 
 
 def test_another_encoding_is_refused_by_line_unless_it_is_said(tmp_path: Path) -> None:

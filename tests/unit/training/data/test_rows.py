@@ -250,6 +250,23 @@ def test_prompt_and_completion_are_a_conversation(tmp_path: Path) -> None:
     assert (len(longer.messages), longer.completion) == (6, 3)
 
 
+def test_question_and_answer_are_a_conversation(tmp_path: Path) -> None:
+    row = read(tmp_path, question="Which port?", answer="Port 8080.", expect=["8080"], fact="port")
+    assert row == read(tmp_path, messages=[QUESTION, ANSWER], expect=["8080"], fact="port")
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, question="Which port?", answer="")
+    assert "rows.jsonl:1: answer" in caught.value.where
+    named = read(tmp_path, messages=[QUESTION, ANSWER], question="Where?", answer="Here.")
+    assert named.metadata == {"question": "Where?", "answer": "Here."}
+
+
+def test_a_row_without_a_form_is_told_its_keys_and_the_columns_of_csv(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, Frage="Which port?", Antwort="Port 8080.")
+    assert caught.value.fix.startswith("its keys: 'Frage', 'Antwort'; ")
+    assert caught.value.fix.endswith("in CSV, name the columns question and answer")
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -168,6 +168,51 @@ def test_a_gate_on_too_few_groups_is_refused_before_a_machine_starts(
     check_suites(recipe(suite, [], **split), rows / "out")
 
 
+@pytest.mark.parametrize(
+    ("suite", "split", "fix"),
+    [
+        (
+            {"split": "rephrased"},
+            {"group": "fact", "rephrased": 1},
+            "write rows with 5 more values of `fact`, each with 2",
+        ),
+        ({}, {"group": "fact", "test": 20}, "hold out 30 groups by data.split.test; or"),
+        ({"metric": "f1"}, {"test": 29}, "hold out 30 groups by data.split.test; or"),
+        ({"metric": "f1", "limit": 20}, {"test": 40}, "raise the suite's `limit: 20`, or hold"),
+    ],
+)
+def test_the_fix_for_too_few_groups_gives_enough(
+    rows: Path, suite: dict[str, Any], split: dict[str, Any], fix: str
+) -> None:
+    lines = (rows / "rows.jsonl").read_text().splitlines(keepends=True)
+    (rows / "rows.jsonl").write_text("".join(lines[:50] if "rephrased" in split else lines[:70]))
+    gated = recipe(suite, GATE, **split)
+    build_dataset(gated, rows, rows / "out")
+    with pytest.raises(RunError) as caught:
+        check_suites(gated, rows / "out")
+    assert caught.value.fix.startswith(fix)
+
+
+def test_the_fix_says_when_the_data_has_too_few_groups_at_all(rows: Path) -> None:
+    (rows / "rows.jsonl").write_text("".join((rows / "rows.jsonl").read_text().splitlines(keepends=True)[:20]))
+    gated = recipe({}, GATE, test=10)
+    build_dataset(gated, rows, rows / "out")
+    with pytest.raises(RunError) as caught:
+        check_suites(gated, rows / "out")
+    assert "write rows of more groups: the data has 20" in caught.value.fix
+
+
+def test_the_fix_for_rows_that_the_metric_can_not_score_is_to_complete_them(rows: Path) -> None:
+    gated = recipe({}, GATE, test=79)
+    build_dataset(gated, rows, rows / "out")
+    check_suites(gated, rows / "out")
+    (rows / "rows.jsonl").write_text((rows / "rows.jsonl").read_text().replace('"expect"', '"other"', 50))
+    build_dataset(gated, rows, rows / "less")
+    with pytest.raises(RunError) as caught:
+        check_suites(gated, rows / "less")
+    assert caught.value.fix.startswith("write what metric 'expect' needs (rows with `expect`) into the split's other")
+
+
 def test_a_margin_that_too_few_groups_can_show_is_refused(rows: Path) -> None:
     def gated(margin: float) -> Recipe:
         check = {"suite": "held-out", "not_worse_than": "production", "margin": margin}
@@ -175,8 +220,9 @@ def test_a_margin_that_too_few_groups_can_show_is_refused(rows: Path) -> None:
 
     build_dataset(gated(0.1), rows, rows / "out")
     check_suites(gated(0.1), rows / "out")
-    with pytest.raises(RunError, match="which has 40 groups; it needs 137"):
+    with pytest.raises(RunError, match="which has 40 groups; it needs 137") as caught:
         check_suites(gated(0.02), rows / "out")
+    assert caught.value.fix.startswith("raise the check's `margin`, or ")
 
 
 def test_a_difference_holds_by_its_lower_bound() -> None:
