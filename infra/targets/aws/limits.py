@@ -48,6 +48,14 @@ def bake_seconds(entry: Entry) -> int:
     return rollout.bake_seconds if "bake_seconds" in rollout.model_fields_set else DEFAULT_BAKE_SECONDS
 
 
+def rollout_window(entry: Entry) -> int:
+    """Returns the seconds, in whole minutes, over which an update's alarms sum up: all the time that it is watched.
+
+    At least as long as the pause between two times that a server asks its golden prompts.
+    """
+    return max(DEFAULT_BAKE_SECONDS, 60 * -(-_waits(entry) * bake_seconds(entry) // 60))
+
+
 def _of_size(entry: Entry, kind: str) -> Iterator[Refusal]:
     size = entry.size
     if entry.port:
