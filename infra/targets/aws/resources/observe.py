@@ -91,13 +91,15 @@ def declare_log(stack: AwsContext, name: str, days: int, key: pulumi.Input[str])
     namespace, metric = quality_metric(stack, name)
 
     def quality(logical: str, physical: str, dimensions: dict[str, str]) -> cloudwatch.LogMetricFilter:
-        transformation: Any = {"name": metric, "namespace": namespace, "value": "$.score", "dimensions": dimensions}
+        transformation: Any = {"name": metric, "namespace": namespace, "value": "$.score"}
+        if dimensions:
+            transformation["dimensions"] = dimensions
         return cloudwatch.LogMetricFilter(
             logical,
             name=stack.names.of(physical),
             log_group_name=group.name,
             pattern='{ $.event = "quality" }',
-            metric_transformation={field: value for field, value in transformation.items() if value},
+            metric_transformation=transformation,
             opts=stack.options(),
         )
 
