@@ -11,6 +11,7 @@ from contract.documents.outputs import EndpointOutput
 from contract.errors import KitError
 from contract.layout import cache_dir
 from contract.names import parse_promoted
+from contract.rejections import NOT_TO_BLAME
 from llmops.platforms import registry
 from llmops.platforms.platform import Live, Platform, Say
 from llmops.pulumi_engine import provider_guard
@@ -94,8 +95,7 @@ def _refuse_undone(stack: PulumiStack, since: float, say: Say) -> None:
             )
         if live.undone:
             raise KitError(
-                f"the update was rolled back: {live.undone}; {asked.alias} is not marked rejected: no alarm went off, "
-                "and its container failed no health check",
+                f"the update was rolled back: {live.undone}; {asked.alias} {NOT_TO_BLAME}",
                 where=f"endpoint {name}",
                 fix=f"`llmops up` tries again, once the cause is gone; or `llmops rollback --endpoint {name}`",
             )

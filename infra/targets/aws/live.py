@@ -18,7 +18,7 @@ from clouds.aws.rollbacks import version_fault
 from clouds.aws.session import client
 from contract.errors import KitError
 from contract.layout import endpoint_mark
-from contract.rejections import reject
+from contract.rejections import NOT_TO_BLAME, reject
 from infra.targets.aws.located import AwsLocatedResource
 from infra.targets.aws.preparation import IN_STATE, find_endpoint, store_of, wait_while
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
@@ -162,8 +162,7 @@ def _refuse_rollback(props: Properties, live: dict[str, Any]) -> None:
     line = f"{props['setting']}: {model}@sha256:{sha256}"
     if not fault:
         raise KitError(
-            f"{what}; {props['model']} is not marked rejected: no alarm went off, and its container failed no health "
-            "check",
+            f"{what}; {props['model']} {NOT_TO_BLAME}",
             where=where,
             fix="`pulumi up --refresh` tries again, once the cause is gone: the state records the update as done; or "
             f"go back with `{line}` in the stack file, then `pulumi up`",
