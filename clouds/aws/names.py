@@ -11,6 +11,8 @@ ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"
 JOB_LOGS = "/aws/sagemaker/TrainingJobs"
 VARIANT = "main"
 """Of every endpoint: alarms, autoscaling and metrics name it."""
+SERVING = "-serving"
+"""Ends the names of the alarms that watch an endpoint whichever version serves; those of a rollout end before it."""
 SCALING_DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 IMAGES = ("training", "serving")
 MODEL_NAME, MODEL_SHA256 = "LLMOPS_MODEL_NAME", "LLMOPS_MODEL_SHA256"

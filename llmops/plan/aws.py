@@ -17,7 +17,7 @@ CONFIGURATION = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
 SCALING = "aws:appautoscaling/target:Target"
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 _PREFIX = "endpoint-"
-_MONTHLY = {"aws:kms/key:Key": ("KMS keys", "kms_key_month"), ALARM: ("alarms", "alarm_month")}
+KEY = "aws:kms/key:Key"
 _UNPRICED = {
     "aws:s3/bucket:Bucket": "what the buckets hold, and requests",
     "aws:ecr/repository:Repository": "what the registry holds",
@@ -70,12 +70,20 @@ def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[Co
     if zones:
         what = f"{len(zones)} interface VPC endpoints x {max(zones)} zones"
         yield hourly_line(what, sum(zones), prices.other("vpc_endpoint_zone_hour"))
-    for type_, (words, name) in _MONTHLY.items():
-        if count := len(of_type(resources, type_)):
-            yield monthly_line(f"{count} {words}", count, prices.other(name))
+    if keys := len(of_type(resources, KEY)):
+        yield monthly_line(f"{keys} KMS keys", keys, prices.other("kms_key_month"))
+    if alarms := of_type(resources, ALARM):
+        metrics = sum(_metrics_of(alarm) for alarm in alarms)
+        yield monthly_line(f"{len(alarms)} alarms on {metrics} metrics", metrics, prices.other("alarm_month"))
     for type_, words in _UNPRICED.items():
         if of_type(resources, type_):
             yield CostLine(words, None, None, "by use")
+
+
+def _metrics_of(alarm: Resource) -> int:
+    """Returns the number of metrics of an alarm, each of which is billed: https://aws.amazon.com/cloudwatch/pricing/"""
+    queries = known(alarm.properties.get("metricQueries"), []) or []
+    return sum("metric" in query for query in queries) or 1
 
 
 def warnings(resources: Sequence[Resource], config: Mapping[str, Any]) -> list[str]:

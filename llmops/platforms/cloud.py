@@ -56,6 +56,11 @@ class CloudPlatform(ABC):
             raise KitError(f"{image} runs on a twin alone", where="llmops:images.training", fix=fix)
         return self.place.jobs
 
+    def version_fault(self, endpoint: str, since: float) -> str:
+        """Returns "", which is right where the cloud itself rolls nothing back."""
+        del endpoint, since
+        return ""
+
     def unregistered(self) -> list[ModelRef]:
         """Returns [], which is right where the target has no registry of its own."""
         return []

@@ -189,6 +189,15 @@ class Platform(Protocol):
         """Returns what the endpoint really serves."""
         ...
 
+    def version_fault(self, endpoint: str, since: float) -> str:
+        """Returns what shows that the version that a cloud rolled back is to blame; empty if nothing does.
+
+        Args:
+            endpoint: rolled back by the cloud itself.
+            since: when the update began, in seconds since 1970.
+        """
+        ...
+
     def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
         """Shares an endpoint's traffic between the identities that it has loaded."""
         ...

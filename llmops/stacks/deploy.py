@@ -11,6 +11,7 @@ from contract.documents.outputs import EndpointOutput
 from contract.errors import KitError
 from contract.layout import cache_dir
 from contract.names import parse_promoted
+from contract.rejections import NOT_TO_BLAME
 from llmops.platforms import registry
 from llmops.platforms.platform import Live, Platform, Say
 from llmops.pulumi_engine import provider_guard
@@ -68,10 +69,10 @@ def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
 
 
 def _refuse_undone(stack: PulumiStack, since: float, say: Say) -> None:
-    """Where a cloud itself undid a rollout, remember that its version was rejected, as the look at what is live does.
+    """Looks for endpoints that a cloud itself rolled back since then, and rejects a version that is to blame for it.
 
     Raises:
-        KitError: an endpoint that was rolled back since then.
+        KitError: an endpoint was rolled back.
     """
     try:
         platform = registry.open_platform(stack.outputs())
@@ -82,15 +83,23 @@ def _refuse_undone(stack: PulumiStack, since: float, say: Say) -> None:
             continue
         live = _settled(platform, name, say)
         asked = parse_promoted(str(entry.get("model", "")))
-        if not live.undone or live.changed < since - _SKEW_SECONDS or asked.sha256 in live.models:
+        if live.changed < since - _SKEW_SECONDS or asked.sha256 in live.models:
             continue
-        why = f"its rollout was undone: {live.undone}"
-        platform.store().reject(asked, why, name)
-        raise KitError(
-            f"the update was rolled back: {live.undone}; {asked.alias} is marked rejected",
-            where=f"endpoint {name}",
-            fix=f"`llmops rollback --endpoint {name}`, then `llmops up`",
-        )
+        if fault := platform.version_fault(name, since - _SKEW_SECONDS):
+            store = platform.store()
+            if not store.rejection(asked.sha256):  # the program may have seen it first
+                store.reject(asked, f"its rollout was undone: {fault}", name)
+            raise KitError(
+                f"the update was rolled back: {fault}; {asked.alias} is marked rejected",
+                where=f"endpoint {name}",
+                fix=f"`llmops rollback --endpoint {name}`, then `llmops up`",
+            )
+        if live.undone:
+            raise KitError(
+                f"the update was rolled back: {live.undone}; {asked.alias} {NOT_TO_BLAME}",
+                where=f"endpoint {name}",
+                fix=f"`llmops up` tries again, once the cause is gone; or `llmops rollback --endpoint {name}`",
+            )
 
 
 def _settled(platform: Platform, endpoint: str, say: Say) -> Live:

@@ -11,6 +11,7 @@ from infra.settings import Settings, setting_error
 DEFAULT_BAKE_SECONDS = 300
 """CloudWatch's alarms look at minutes: 30 s, which do on one machine, would see nothing."""
 _LONGEST_WAIT = 3600
+_LEAST_WINDOW = 300  # between two times that a server asks its golden prompts
 _LEAST_STEP = 10  # percent, of LinearStepSize: API_TrafficRoutingConfig
 _PROVIDER_SECONDS = 3600
 """How long pulumi-aws waits for an endpoint, whatever it does (terraform-provider-aws, internal/service/sagemaker)."""
@@ -46,6 +47,11 @@ def bake_seconds(entry: Entry) -> int:
     """Returns the seconds for which a new version is watched."""
     rollout = entry.rollout
     return rollout.bake_seconds if "bake_seconds" in rollout.model_fields_set else DEFAULT_BAKE_SECONDS
+
+
+def rollout_window(entry: Entry) -> int:
+    """Returns the seconds, in whole minutes, over which an update's alarms sum up: all the time that it is watched."""
+    return max(_LEAST_WINDOW, 60 * -(-_waits(entry) * bake_seconds(entry) // 60))
 
 
 def _of_size(entry: Entry, kind: str) -> Iterator[Refusal]:

@@ -5,6 +5,7 @@ deleted. So this stands after the endpoint: when it fails, the engine deletes no
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, TypedDict, Unpack
 
 import pulumi
@@ -13,13 +14,16 @@ from pulumi import dynamic
 from clouds.aws.errors import explained, find
 from clouds.aws.location import AwsLocation
 from clouds.aws.names import MODEL_NAME, MODEL_SHA256
+from clouds.aws.rollbacks import version_fault
 from clouds.aws.session import client
 from contract.errors import KitError
 from contract.layout import endpoint_mark
-from contract.rejections import reject
+from contract.rejections import NOT_TO_BLAME, reject
 from infra.targets.aws.located import AwsLocatedResource
 from infra.targets.aws.preparation import IN_STATE, find_endpoint, store_of, wait_while
 from infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
+
+_LONGEST_UPDATE = timedelta(hours=2)  # with its rollback: Pulumi's provider gives up on an update after one
 
 
 class LiveProvider(KitProvider):
@@ -140,23 +144,34 @@ def _restore(props: Properties, live: dict[str, Any]) -> None:
 
 
 def _refuse_rollback(props: Properties, live: dict[str, Any]) -> None:
-    serves = live["EndpointConfigName"]
+    """Raises an error for a rollback. Rejects the version only if it is another one than serves, and to blame."""
+    serves, where = live["EndpointConfigName"], f"endpoint {props['endpoint']}"
     model, sha256 = _version_of(props, serves)
-    why = f"SageMaker rolled the update back: {live.get('FailureReason') or 'an alarm went off, or it did not start'}"
+    with explained(f"alarms of {where}"):
+        since = live["LastModifiedTime"] - _LONGEST_UPDATE
+        fault = version_fault(live, client("cloudwatch", AwsLocation.of(props)), since)
+    why = f"SageMaker rolled the update back: {fault or live.get('FailureReason') or 'it gives no reason'}"
     what = f"{why}; {serves} serves, and {props['configuration']} was declared"
     if not sha256 or sha256 == props["sha256"]:
         raise KitError(
             what,
-            where=f"endpoint {props['endpoint']}",
+            where=where,
             fix="revert the changed setting, then `pulumi up`; or fix the error in the endpoint's log, then "
             "`pulumi up --refresh`: the state records the update as done",
         )
     line = f"{props['setting']}: {model}@sha256:{sha256}"
+    if not fault:
+        raise KitError(
+            f"{what}; {props['model']} {NOT_TO_BLAME}",
+            where=where,
+            fix="`pulumi up --refresh` tries again, once the cause is gone: the state records the update as done; or "
+            f"go back with `{line}` in the stack file, then `pulumi up`",
+        )
     store = store_of(props)
     reject(props["sha256"], why, props["endpoint"], lambda log: len(store.listed(f"{log}/")), store.create, line)
     raise KitError(
         f"{what}; {props['model']} is marked rejected",
-        where=f"endpoint {props['endpoint']}",
+        where=where,
         fix=f"go back with `{line}` in the stack file, then `pulumi up`",
     )
 

@@ -1,8 +1,8 @@
 """Waits, before an endpoint's update, until no alarm rings that would undo it.
 
 An alarm keeps its state when it is told to watch something else, until CloudWatch looks at it again a minute later
-(PutMetricAlarm). SageMaker would take one that rings for the new version's fault. So this stands between the alarms and
-the endpoint, and waits until none rings.
+(PutMetricAlarm); and one that undid an update rings on for as long as its window has what set it off. SageMaker would
+take either for the new version's fault. So this stands between the alarms and the endpoint, and waits until none rings.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
@@ -20,14 +20,20 @@ from clouds.aws.location import AwsLocation
 from clouds.aws.session import client
 from contract.errors import KitError
 from infra.targets.aws.located import AwsLocatedResource
-from infra.targets.dynamic import KitProvider, Properties, inputs_of, say
+from infra.targets.aws.preparation import find_endpoint
+from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of, say
 
-_WAIT_SECONDS = 5 * 60  # CloudWatch looks each minute, and at the last few
+_WINDOWS = 3  # CloudWatch also takes a period before the last, where that one has no data
+_MARGIN_SECONDS = 5 * 60  # it looks each minute
 _POLL_SECONDS = 2.0
 
 
 class QuietProvider(KitProvider):
-    """Waits whenever the configuration changes, which is when the endpoint is updated."""
+    """Waits before each update of the endpoint: when the configuration changes, and when an update is repeated."""
+
+    def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
+        """Reports a change of inputs, and an alarm that would undo another attempt to deploy the configuration."""
+        return dynamic.DiffResult(changes=differ(_olds, _news) or bool(_is_due(_news) and _ringing(_news)))
 
     def create(self, props: Properties) -> dynamic.CreateResult:
         """Waits until no alarm of a new endpoint is in state ALARM."""
@@ -41,11 +47,12 @@ class QuietProvider(KitProvider):
 
 
 class QuietInputs(TypedDict):
-    """The endpoint's name on SageMaker, the declared configuration's, and those of its alarms."""
+    """Inputs: what is declared of the endpoint."""
 
-    endpoint: str
-    configuration: pulumi.Input[str]
-    alarms: list[str]
+    endpoint: str  # its name on SageMaker
+    configuration: pulumi.Input[str]  # the declared one's name
+    alarms: list[str]  # their names
+    window: int  # seconds over which an alarm sums up
 
 
 class QuietAlarms(AwsLocatedResource, module="llmops", name="Quiet"):
@@ -63,7 +70,7 @@ def _wait(props: Properties) -> None:
     Raises:
         KitError: one rings on: it watches the version that serves too.
     """
-    deadline = time.monotonic() + _WAIT_SECONDS
+    deadline = time.monotonic() + _WINDOWS * props["window"] + _MARGIN_SECONDS
     told = False
     while ringing := _ringing(props):
         if time.monotonic() > deadline:
@@ -76,6 +83,12 @@ def _wait(props: Properties) -> None:
             told = True
             say(f"endpoint {props['endpoint']}: waiting until alarm {', '.join(ringing)} no longer rings")
         time.sleep(_POLL_SECONDS)
+
+
+def _is_due(props: Properties) -> bool:
+    """Returns whether the endpoint is there, and serves another configuration than the declared one."""
+    live = find_endpoint(props)
+    return bool(live) and live["EndpointConfigName"] != props["configuration"]
 
 
 def _ringing(props: Properties) -> list[str]:

@@ -4,12 +4,14 @@ import base64
 import hashlib
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from clouds.aws.errors import explained
 from clouds.aws.jobs import INSTANCE_TYPE
+from clouds.aws.rollbacks import version_fault
 from contract.documents.outputs import AwsOutput
 from contract.documents.run import Compute
 from contract.errors import KitError
@@ -145,6 +147,13 @@ class AwsPlatform(CloudPlatform):
         """Reads the endpoint, its configuration and its models from SageMaker."""
         output = endpoint_of(self.outputs, endpoint)
         return look(self.clients, self._physical(endpoint), output.image)
+
+    def version_fault(self, endpoint: str, since: float) -> str:
+        """Reads the endpoint's reason and the history of its rollout's alarms."""
+        name = self._physical(endpoint)
+        with explained(f"endpoint {name}"):
+            live = self.clients("sagemaker").describe_endpoint(EndpointName=name)
+            return version_fault(live, self.clients("cloudwatch"), datetime.fromtimestamp(since, UTC))
 
     def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
         """Refuses: an endpoint has one variant."""

@@ -129,6 +129,11 @@ class LocalPlatform:
             problem=_problem(state),
         )
 
+    def version_fault(self, endpoint: str, since: float) -> str:
+        """Returns "": the router's own rollback ends `up`, which says why."""
+        del endpoint, since
+        return ""
+
     def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
         """Sets the weights of hosting's variants."""
         state = self._host().state(endpoint)

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clouds.aws.names import SERVING
 from contract.documents.outputs import AwsOutput, StackOutputs
 from contract.errors import KitError
 from contract.twins import ENDPOINT_VARIABLE, is_loopback
@@ -147,7 +148,11 @@ class Aws(Cloud):
 
     def quality_alarm(self, outputs: StackOutputs, endpoint: str) -> ByHand:
         cloudwatch, part = self._clients("cloudwatch"), f"-{outputs.stack}-{endpoint}-quality"
-        alarm = next(a for a in each(cloudwatch, "describe_alarms", "MetricAlarms") if part in a["AlarmName"])
+        alarm = next(
+            alarm
+            for alarm in each(cloudwatch, "describe_alarms", "MetricAlarms")
+            if part in alarm["AlarmName"] and f"{part}{SERVING}" not in alarm["AlarmName"]
+        )
         name, inputs = alarm["AlarmName"], {k: alarm[k] for k in _ALARM_INPUTS if k in alarm}
         return ByHand(
             name,

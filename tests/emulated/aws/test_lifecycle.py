@@ -89,9 +89,19 @@ SERVED_ANEW = {
 CHANGES: list[tuple[str, str, Any, dict[str, str]]] = [
     ("aws", "log_retention_days", 30, {"logs-chat": "update"}),
     ("aws", "runs_days", 30, {"work-lifecycle": "update"}),
-    ("aws", "alarms", {"latency_seconds": 5.0}, {"alarm-chat-latency": "update"}),
+    (
+        "aws",
+        "alarms",
+        {"latency_seconds": 5.0},
+        {"alarm-chat-latency": "update", "alarm-chat-latency-serving": "update"},
+    ),
     ("aws", "budget", {"monthly_usd": 50}, {"budget": "update"}),
-    ("chat", "rollout", {"strategy": "canary"}, {"endpoint-chat": "update"}),
+    (
+        "chat",
+        "rollout",
+        {"strategy": "canary"},
+        {"endpoint-chat": "update", "alarm-chat-5xx": "update", "quiet-chat": "update"},  # it is watched twice as long
+    ),
     ("chat", "volume_gb", 20, SERVED_ANEW),
     ("chat", "precision", "f32", SERVED_ANEW | {"model-chat": "replace"}),
     ("chat", "size", SCALED, {"scaling-chat": "create", "scaling-chat-load": "create"}),
@@ -158,19 +168,23 @@ def test_a_silent_rollback_fails_the_update_before_the_old_configuration_goes(
     stack.serve("chat", second)
     text = stack.up(refused=True)
     assert "live-chat" in text
+    assert "chatbot@2 is not marked rejected" in text, "nothing shows that it is to blame"
+    assert first in text, "the line that goes back"
     assert sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"] == old
     sagemaker.describe_endpoint_config(EndpointConfigName=old)
-
-    text = stack.up(refused=True)
-    assert "chatbot@2" in text
-    assert first in text, "the line that goes back"
-    assert "rejected" in stack.llmops("models", "list")
+    assert "rejected" not in stack.llmops("models", "list")
     stack.serve("chat", first)
     stack.up()
     assert stack.changes() == {}
-    stack.llmops("models", "clear", "chatbot@2")
+
+    account.fault("capacity", instance_type="ml.m5.xlarge", times=1)
     stack.serve("chat", second)
-    stack.up()
+    stack.configure()
+    text = stack.llmops("up", code=1)
+    assert "InsufficientInstanceCapacity" in text
+    assert "chatbot@2 is not marked rejected" in text, "lack of capacity is no version's fault"
+    assert "rejected" not in stack.llmops("models", "list")
+    stack.llmops("up")
     assert sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"] != old
 
     with _failing(account, name):
@@ -185,20 +199,17 @@ def _failing(account: Account, endpoint: str) -> Iterator[None]:
     """What serves answers 5xx meanwhile, so that its alarm rings as long as it watches that."""
     cloudwatch = account.client("cloudwatch")
     configuration = account.client("sagemaker").describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
-    dimensions = [("EndpointName", endpoint), ("VariantName", "main"), ("EndpointConfigName", configuration)]
-    metric = {
-        "MetricName": "Invocation5XXErrors",
-        "Namespace": "AWS/SageMaker",
-        "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions],
-    }
+
+    def watching() -> list[str]:
+        alarms = cloudwatch.describe_alarms()["MetricAlarms"]
+        return [alarm["AlarmName"] for alarm in alarms if configuration in json.dumps(alarm.get("Metrics", []))]
 
     def ring() -> None:
-        while found := cloudwatch.describe_alarms_for_metric(**metric)["MetricAlarms"]:
-            alarm = found[0]["AlarmName"]
-            cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="it answers 5xx")
+        while found := watching():
+            cloudwatch.set_alarm_state(AlarmName=found[0], StateValue="ALARM", StateReason="it answers 5xx")
             time.sleep(0.5)
 
-    assert cloudwatch.describe_alarms_for_metric(**metric)["MetricAlarms"]
+    assert watching()
     rings = threading.Thread(target=ring)
     rings.start()
     yield

@@ -121,16 +121,11 @@ def outcome_of_endpoint(deployed: Deployed, name: str) -> str:
     sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
     found = settled(sagemaker, name)
     if found["EndpointStatus"] == "InService":
-        alarms = [
-            {"AlarmName": each["AlarmName"]} for each in deployed.client("cloudwatch").describe_alarms()["MetricAlarms"]
-        ]
         guarded = {
             "BlueGreenUpdatePolicy": {
                 "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
             },
-            "AutoRollbackConfiguration": {
-                "Alarms": [each for each in alarms if "TargetTracking" not in each["AlarmName"]]
-            },
+            "AutoRollbackConfiguration": live["LastDeploymentConfig"]["AutoRollbackConfiguration"],
         }
         sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=name, DeploymentConfig=guarded)
         found = settled(sagemaker, name)

@@ -96,10 +96,10 @@ def test_versions_come_and_go(site: Site) -> None:
     assert "+      model: prices@2@sha256:" in back
 
 
-def test_a_version_that_was_rolled_back_is_rejected(aws_site: Site) -> None:
+def test_a_version_whose_rollback_is_not_explained_is_deployed_by_the_next_update(aws_site: Site) -> None:
     turned = aws_site.page("rollouts")[2]
-    assert "prices@1 is marked rejected" in turned
-    assert "prices@1 is cleared" in turned
+    assert "prices@1 is not marked rejected" in turned
+    assert "prices@1 is live at" in turned
 
 
 @pytest.mark.long

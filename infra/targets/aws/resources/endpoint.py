@@ -17,11 +17,11 @@ from infra import names
 from infra.engines import ImageField, serving_engine, serving_image
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings
-from infra.targets.aws.limits import bake_seconds
+from infra.targets.aws.limits import bake_seconds, rollout_window
 from infra.targets.aws.live import AwsLive
 from infra.targets.aws.preparation import AwsPreparation
 from infra.targets.aws.quiet import QuietAlarms
-from infra.targets.aws.resources import observe
+from infra.targets.aws.resources.alarms import EndpointAlarms, rollout_alarm_names
 from infra.targets.aws.resources.context import AwsContext
 from infra.targets.aws.resources.identity import AwsRole
 from infra.targets.aws.resources.network import AwsNetwork
@@ -111,15 +111,17 @@ class _EndpointParts:
             async_inference_config=self.asynchronous(),
             opts=stack.options(delete_before_replace=False),  # the old one serves until the endpoint has the new one
         )
-        thresholds = shared.settings.aws.alarms
-        alarms = observe.declare_alarms(stack, name, entry, thresholds, configuration.name, shared.alarms_topic)
+        watch = EndpointAlarms(stack, name, entry, shared.settings.aws.alarms, shared.alarms_topic)
+        watch.declare_operating()
+        alarms = watch.declare_rollout(configuration.name)
         quiet = QuietAlarms(
             f"quiet-{name}",
             stack.location,
             [stack.provider, *alarms],
             endpoint=self.physical,
             configuration=configuration.name,
-            alarms=observe.alarm_names(stack.names, name),
+            alarms=rollout_alarm_names(stack.names, name),
+            window=rollout_window(entry),
         )
         endpoint = sagemaker.Endpoint(
             names.endpoint(name),
@@ -152,7 +154,7 @@ class _EndpointParts:
             max_instances=size.max_instances,
             instance_type=self.kind,
             store=self.shared.storage.store.name,
-            alarms=observe.alarm_names(stack.names, self.name),
+            alarms=rollout_alarm_names(stack.names, self.name),
         )
 
     def compare(

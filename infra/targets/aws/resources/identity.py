@@ -16,10 +16,10 @@ from clouds.aws.names import ENDPOINT_LOGS, JOB_LOGS, SAGEMAKER, endpoint_logs, 
 from clouds.aws.settings import AwsSettings
 from infra import names
 from infra.settings import Endpoint
+from infra.targets.aws.resources.alarms import rollout_alarm_names
 from infra.targets.aws.resources.context import AwsContext
 from infra.targets.aws.resources.images import Repositories
 from infra.targets.aws.resources.network import AwsNetwork
-from infra.targets.aws.resources.observe import alarm_names
 from infra.targets.aws.resources.storage import AwsStorage, declare_key
 
 ALL = "*"  # for actions that know no resource
@@ -124,7 +124,7 @@ def endpoint_statements(stack: AwsContext, scope: RoleScope) -> list[policies.St
         *_key(scope.storage, ["kms:Decrypt", *_WRITE] if asynchronous else ["kms:Decrypt"]),
         *_interfaces(stack, scope.network),
     ]
-    names_of_alarms = [a for endpoint in scope.endpoints for a in alarm_names(stack.names, endpoint)]
+    names_of_alarms = [a for endpoint in scope.endpoints for a in rollout_alarm_names(stack.names, endpoint)]
     if names_of_alarms:
         alarms = [stack.arn("cloudwatch", f"alarm:{name}") for name in names_of_alarms]
         found.append(policies.allow(["cloudwatch:DescribeAlarms"], alarms))

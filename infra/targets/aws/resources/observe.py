@@ -1,4 +1,4 @@
-"""Monitoring: log groups, the quality metric, the alarms that roll an update back, the dashboard, and the budget."""
+"""Monitoring: log groups, the quality metrics, the alarms' topic, the dashboard, and the budget."""
 
 import json
 from typing import Any
@@ -7,13 +7,9 @@ import pulumi
 from pulumi_aws import budgets, cloudwatch, sns
 
 from clouds.aws import policies
-from clouds.aws.names import COST_TAG, VARIANT, endpoint_logs
-from clouds.aws.settings import AwsAlarmSettings, AwsBudgetSettings
-from infra.names import CloudNames
-from infra.settings import Endpoint
+from clouds.aws.names import COST_TAG, SERVING, VARIANT, endpoint_logs
+from clouds.aws.settings import AwsBudgetSettings
 from infra.targets.aws.resources.context import AwsContext
-
-ALARMS = ("5xx", "latency", "quality")
 
 
 def declare_topic(stack: AwsContext, emails: list[str], key: pulumi.Input[str]) -> sns.Topic:
@@ -75,18 +71,16 @@ def declare_budget(stack: AwsContext, wanted: AwsBudgetSettings, topic: sns.Topi
     )
 
 
-def alarm_names(names: CloudNames, endpoint: str) -> list[str]:
-    """Names of an endpoint's alarms; they never change: SageMaker replaces an endpoint whose list does."""
-    return [names.of(f"{endpoint}-{kind}") for kind in ALARMS]
-
-
 def quality_metric(stack: AwsContext, endpoint: str) -> tuple[str, str]:
     """Returns namespace and name of an endpoint's quality metric."""
     return f"LLMOps/{stack.name}", f"{stack.names.of(endpoint)}-quality"
 
 
 def declare_log(stack: AwsContext, name: str, days: int, key: pulumi.Input[str]) -> list[pulumi.Resource]:
-    """Declare an endpoint's log group, kept for `days`, and the metric filter that reads its quality there."""
+    """Declare an endpoint's log group, kept for `days`, and the metric filters that read its quality there.
+
+    The metric exists twice: for each version, and for whichever version reports.
+    """
     group = cloudwatch.LogGroup(
         f"logs-{name}",
         name=endpoint_logs(stack.names.of(name)),
@@ -95,98 +89,22 @@ def declare_log(stack: AwsContext, name: str, days: int, key: pulumi.Input[str])
         opts=stack.options(),
     )
     namespace, metric = quality_metric(stack, name)
-    quality = cloudwatch.LogMetricFilter(
-        f"quality-{name}",
-        name=stack.names.of(f"{name}-quality"),
-        log_group_name=group.name,
-        pattern='{ $.event = "quality" }',
-        metric_transformation={
-            "name": metric,
-            "namespace": namespace,
-            "value": "$.score",
-            "dimensions": {"Sha256": "$.sha256"},
-        },
-        opts=stack.options(),
-    )
-    return [group, quality]
 
+    def quality(logical: str, physical: str, dimensions: dict[str, str]) -> cloudwatch.LogMetricFilter:
+        transformation: Any = {"name": metric, "namespace": namespace, "value": "$.score"}
+        if dimensions:
+            transformation["dimensions"] = dimensions
+        return cloudwatch.LogMetricFilter(
+            logical,
+            name=stack.names.of(physical),
+            log_group_name=group.name,
+            pattern='{ $.event = "quality" }',
+            metric_transformation=transformation,
+            opts=stack.options(),
+        )
 
-def declare_alarms(
-    stack: AwsContext,
-    name: str,
-    entry: Endpoint,
-    limits: AwsAlarmSettings,
-    configuration: pulumi.Input[str],
-    topic: pulumi.Input[str],
-) -> list[cloudwatch.MetricAlarm]:
-    """Declare an endpoint's alarms; what they watch is never of the configuration that served before.
-
-    Args:
-        stack: the stack.
-        name: the endpoint in the settings.
-        entry: its settings.
-        limits: what sets an alarm off.
-        configuration: the name of the one that is to serve.
-        topic: ARN of the topic that is told.
-    """
-    return [_alarm(stack, name, k, _measure(stack, name, k, entry, limits, configuration), topic) for k in ALARMS]
-
-
-def _alarm(
-    stack: AwsContext, name: str, kind: str, measure: dict[str, Any], topic: pulumi.Input[str]
-) -> cloudwatch.MetricAlarm:
-    return cloudwatch.MetricAlarm(
-        f"alarm-{name}-{kind}",
-        name=stack.names.of(f"{name}-{kind}"),
-        alarm_description=f"{kind} of endpoint {name}: an update is rolled back",
-        treat_missing_data="notBreaching",
-        alarm_actions=[topic],
-        ok_actions=[topic],
-        period=60,
-        **measure,
-        opts=stack.options(),
-    )
-
-
-def _measure(
-    stack: AwsContext,
-    name: str,
-    kind: str,
-    entry: Endpoint,
-    limits: AwsAlarmSettings,
-    configuration: pulumi.Input[str],
-) -> dict[str, Any]:
-    """Returns metric and threshold of an alarm, on the new fleet alone.
-
-    With the old one's errors in it, an update away from a version that fails would be undone.
-
-    https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
-    """
-    dimensions = {
-        "EndpointName": stack.names.of(name),
-        "VariantName": VARIANT,
-        "EndpointConfigName": configuration,
-    }
-    of_endpoint = {"namespace": "AWS/SageMaker", "dimensions": dimensions}
-    above = {"comparison_operator": "GreaterThanThreshold", "evaluation_periods": 2, "datapoints_to_alarm": 2}
-    if kind == "5xx":  # 1 for a request that failed, 0 for others: the average is a rate
-        found = {"metric_name": "Invocation5XXErrors", "statistic": "Average", "threshold": limits.error_rate}
-        return found | of_endpoint | above
-    if kind == "latency":  # microseconds
-        found = {"metric_name": "ModelLatency", "extended_statistic": "p90", "threshold": limits.latency_seconds * 1e6}
-        return found | of_endpoint | above
-    namespace, metric = quality_metric(stack, name)
-    return {
-        "namespace": namespace,
-        "metric_name": metric,
-        # Of the version that comes: the one that goes may answer at the same time.
-        "dimensions": {"Sha256": entry.version.sha256},
-        "statistic": "Minimum",
-        "comparison_operator": "LessThanThreshold",
-        "threshold": limits.quality,
-        "evaluation_periods": 1,
-        "datapoints_to_alarm": 1,
-    }
+    of_version = quality(f"quality-{name}", f"{name}-quality", {"Sha256": "$.sha256"})
+    return [group, of_version, quality(f"serving-quality-{name}", f"{name}-quality{SERVING}", {})]
 
 
 def declare_dashboard(stack: AwsContext, endpoints: list[str]) -> None:

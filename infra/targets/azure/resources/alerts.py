@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import pulumi
 from pulumi_azure_native import monitor
 
-from infra.settings import Endpoint as Entry
 from infra.targets.azure.metrics import LATENCY_P90
 from infra.targets.azure.resources.stack import AzureStack, SharedResources, as_scope
 
@@ -23,14 +22,13 @@ _CRITERIA = "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria"
 
 
 def declare_alerts(
-    stack: AzureStack, name: str, entry: Entry, shared: SharedResources, endpoint: pulumi.Input[str]
+    stack: AzureStack, name: str, shared: SharedResources, endpoint: pulumi.Input[str]
 ) -> Sequence[pulumi.Resource]:
-    """Declare what tells of an endpoint.
+    """Declare what tells of an endpoint, whichever version serves: also during a rollout, and after it was rolled back.
 
     Args:
         stack: that is declared.
         name: the endpoint in the settings.
-        entry: its settings.
         shared: what it stands on.
         endpoint: its resource id, once it is there.
     """
@@ -45,9 +43,7 @@ def declare_alerts(
     )
     called = ids.endpoint(name).name
     errors = _query_alert(stack, name, shared, "errors", _errors_query(called), "GreaterThan", limits.error_rate)
-    quality = _query_alert(
-        stack, name, shared, "quality", _quality_query(called, entry.version.sha256), "LessThan", limits.quality
-    )
+    quality = _query_alert(stack, name, shared, "quality", _quality_query(called), "LessThan", limits.quality)
     return [logs, errors, _latency_alert(stack, name, shared, endpoint), quality]
 
 
@@ -65,15 +61,17 @@ def _errors_query(endpoint: str) -> str:
 | project Value = todouble(Failed) / All"""
 
 
-def _quality_query(endpoint: str, sha256: str) -> str:
-    """Returns the query for the lowest share of golden prompts that a server of the version answered as expected.
+def _quality_query(endpoint: str) -> str:
+    """Returns the query for the lowest share of golden prompts that a server of the endpoint answered as expected.
+
+    A deployment that was rolled back counts until the next `up` removes it.
 
     https://learn.microsoft.com/azure/azure-monitor/reference/tables/amlonlineendpointconsolelog
     """
     return f"""{LOGS[0]}
 | where EndpointName =~ '{endpoint}' and Message has 'quality'
 | extend Said = parse_json(Message)
-| where Said.event == 'quality' and Said.sha256 == '{sha256}'
+| where Said.event == 'quality'
 | summarize Value = min(todouble(Said.score))
 | where isnotnull(Value)"""
 

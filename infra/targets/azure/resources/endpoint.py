@@ -70,7 +70,7 @@ def declare_endpoint(
     )
     traffic = _traffic(stack, name, entry, shared, [endpoint, declared])
     scaling = declare_scaling(stack, name, entry, endpoint.id, declared.id, prepared.tags("scaling"), [traffic])
-    alerts = declare_alerts(stack, name, entry, shared, endpoint.id)
+    alerts = declare_alerts(stack, name, shared, endpoint.id)
     _check(stack, name, entry, environment, [traffic, *scaling, *alerts])
     return endpoint.properties.apply(lambda p: _base(p.scoring_uri))
 

@@ -138,7 +138,7 @@ def _services(reach: Reach) -> list[Statement]:
     topics = (
         "sns: CreateTopic DeleteTopic Get* List* SetTopicAttributes Subscribe TagResource Unsubscribe UntagResource"
     )
-    alarms = "cloudwatch: Delete* Get* List* PutDashboard PutMetricAlarm TagResource UntagResource"
+    alarms = "cloudwatch: Delete* DescribeAlarmHistory Get* List* PutDashboard PutMetricAlarm TagResource UntagResource"
     return [
         allow([endpoints], _endpoints(reach)),
         allow([scaling], "*", **_OF_SAGEMAKER),

@@ -93,7 +93,8 @@ class AwsRecording:
         """Returns an IAM policy of the recorded calls, with IAM's conditions on the use of roles."""
         from twins.aws.judges.recording import policy_document
 
-        document = policy_document(records, account=self._account, region=self._region, partition=self._partition)
+        place = {"account": self._account, "region": self._region, "partition": self._partition}
+        document = policy_document([*records, *histories(records)], **place)
         found = [self._of_the_stack(statement) for statement in document["Statement"]]
         return {
             **document,
@@ -114,6 +115,12 @@ class AwsRecording:
         return resource
 
 
+def histories(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns records of reading the history of the recorded alarms, which an `up` does that was rolled back."""
+    return [r | {"action": "cloudwatch:DescribeAlarmHistory"} for r in records if r["action"] == _WATCHES]
+
+
+_WATCHES = "cloudwatch:PutMetricAlarm"
 _CALLERS = "${aws:PrincipalAccount}"
 _BOUNDED = ("CreateRole", "DeleteRolePolicy", "PutRolePermissionsBoundary", "PutRolePolicy")
 

@@ -110,7 +110,8 @@ def _alarms(look: AwsLook) -> Iterator[Thing]:
     price = look.prices.other("alarm_month")
     for entry in look.pages("cloudwatch", "describe_alarms", "MetricAlarms", AlarmNamePrefix=look.prefix):
         made = entry.get("AlarmConfigurationUpdatedTimestamp")
-        cost = price and price.amount
+        metrics = sum("MetricStat" in query for query in entry.get("Metrics", [])) or 1  # each is billed
+        cost = price and price.amount * metrics
         yield look.thing("alarm", entry["AlarmName"], entry["AlarmArn"], created=made, usd_month=cost)
 
 

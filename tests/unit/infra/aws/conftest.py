@@ -98,6 +98,18 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
         yield Account(folder)
 
 
+@pytest.fixture(scope="module")
+def model(account: Account) -> str:
+    """A version in the store, as a promotion writes it."""
+    return account.add_version("chatbot@1")
+
+
+@pytest.fixture(scope="module")
+def plain(account: Account, model: str) -> Declared:
+    """An endpoint with default settings."""
+    return account.provision({"endpoints": {"chat": {"model": model}}})
+
+
 @pytest.fixture
 def moto_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An empty account; providers poll it without waiting."""

@@ -35,7 +35,7 @@ PROVIDERS = [
     live.LiveProvider,
     scheduled_spec.ScheduledSpecProvider,
 ]
-QUIET = {**PLACE, "endpoint": NAME, "configuration": "new", "alarms": ["chat-5xx", "chat-quality"]}
+QUIET = {**PLACE, "endpoint": NAME, "configuration": "new", "alarms": ["chat-5xx", "chat-quality"], "window": 300}
 
 
 def set_alarm(name: str, state: str) -> None:
@@ -60,10 +60,22 @@ def test_an_update_waits_until_no_alarm_rings_any_more(capsys: pytest.CaptureFix
 
 
 def test_an_alarm_that_rings_on_is_named_before_the_endpoint_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quiet, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(quiet, "_MARGIN_SECONDS", 0.05)
     set_alarm("chat-quality", "ALARM")
     with pytest.raises(KitError, match="alarm chat-quality is in ALARM, and SageMaker would undo any update"):
-        quiet.QuietProvider().update("", QUIET, QUIET)
+        quiet.QuietProvider().update("", QUIET, QUIET | {"window": 0})
+
+
+def test_another_attempt_to_deploy_a_configuration_waits_for_the_alarm_that_undid_the_first() -> None:
+    provider = quiet.QuietProvider()
+    set_alarm("chat-quality", "ALARM")
+    assert not provider.diff("", QUIET, QUIET).changes, "there is no endpoint that could be updated"
+    make_endpoint()
+    assert provider.diff("", QUIET, QUIET).changes
+    served = QUIET | {"configuration": "old"}
+    assert not provider.diff("", served, served).changes, "it serves what is declared"
+    set_alarm("chat-quality", "OK")
+    assert not provider.diff("", QUIET, QUIET).changes
 
 
 def test_a_schedules_spec_is_kept_and_goes_with_it(store: None) -> None:

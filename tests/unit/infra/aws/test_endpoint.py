@@ -15,16 +15,6 @@ VLLM = SERVING.replace("5" * 64, "7" * 64)
 KEY = "arn:of:data-key (llmops down keeps it)"
 
 
-@pytest.fixture(scope="module")
-def model(account: Account) -> str:
-    return account.add_version("chatbot@1")
-
-
-@pytest.fixture(scope="module")
-def plain(account: Account, model: str) -> Declared:
-    return account.provision({"endpoints": {"chat": {"model": model}}})
-
-
 def declare(account: Account, model: str, **entry: Any) -> Declared:
     return account.provision({"endpoints": {"chat": {"model": model, **entry}}})
 
@@ -354,8 +344,8 @@ def test_the_url_is_where_sagemaker_is_invoked(plain: Declared, account: Account
     assert plain.outputs["endpoints"]["chat"]["url"] == url
 
 
-def test_every_part_of_an_endpoint_observes(plain: Declared, account: Account, model: str) -> None:
-    physical, sha256 = account.names.of("chat"), model.partition("sha256:")[2]
+def test_every_part_of_an_endpoint_observes(plain: Declared, account: Account) -> None:
+    physical = account.names.of("chat")
     group = plain.of("logs-chat")
     assert group["name"] == f"/aws/sagemaker/Endpoints/{physical}"
     assert (group["retentionInDays"], group["kmsKeyId"]) == (365, KEY)
@@ -365,23 +355,9 @@ def test_every_part_of_an_endpoint_observes(plain: Declared, account: Account, m
     transformation = metric["metricTransformation"]
     assert transformation["value"] == "$.score"
     assert transformation["dimensions"] == {"Sha256": "$.sha256"}
-    quality = plain.of("alarm-chat-quality")
-    assert (quality["namespace"], quality["metricName"]) == (transformation["namespace"], transformation["name"])
-    assert quality["dimensions"] == {"Sha256": sha256}, "of the version that comes"
-    assert (quality["statistic"], quality["comparisonOperator"]) == ("Minimum", "LessThanThreshold")
-    for kind, metric_name, threshold in (("5xx", "Invocation5XXErrors", 0.05), ("latency", "ModelLatency", 20e6)):
-        alarm = plain.of(f"alarm-chat-{kind}")
-        assert alarm["dimensions"] == {
-            "EndpointName": physical,
-            "VariantName": "main",
-            "EndpointConfigName": plain.of("configuration-chat")["name"],
-        }, "of the fleet that comes"
-        assert (alarm["metricName"], alarm["threshold"]) == (metric_name, threshold)
-    for kind in ("5xx", "latency", "quality"):
-        alarm = plain.of(f"alarm-chat-{kind}")
-        assert alarm["treatMissingData"] == "notBreaching"
-        assert alarm["alarmActions"] == alarm["okActions"] == ["arn:of:alarms"]
-        assert alarm["period"] == 60
+    of_whatever_serves = plain.of("serving-quality-chat")
+    assert of_whatever_serves["name"] != metric["name"], "they are in the same log group"
+    assert of_whatever_serves["metricTransformation"] == {k: v for k, v in transformation.items() if k != "dimensions"}
     widgets = json.loads(plain.of("dashboard")["dashboardBody"])["widgets"]
     assert {w["properties"]["region"] for w in widgets} == {REGION}
     assert len(widgets) == 3

@@ -4,10 +4,11 @@ import json
 
 import boto3
 import pytest
+from moto.sagemaker.models import sagemaker_backends
 
 from contract.errors import KitError
 from infra.targets.aws.preparation import IN_STATE
-from tests.unit.infra.aws.conftest import REGION
+from tests.unit.infra.aws.conftest import ACCOUNT, REGION
 from tests.unit.infra.aws.endpoints import (
     BUCKET,
     LIVE,
@@ -62,18 +63,48 @@ def test_an_endpoint_that_is_not_there_needs_a_refresh() -> None:
     assert LIVE.read("id", compared()).id == ""
 
 
-@pytest.mark.scorecard("silent-rollback")
-def test_a_silent_rollback_fails_and_rejects_the_version(store: None) -> None:
+UNHEALTHY = (
+    "The primary container for production variant main did not pass the ping health check. Please check CloudWatch "
+    "logs for this endpoint."
+)
+NO_CAPACITY = (
+    "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. Please retry using a "
+    "different ML instance type or after some time."
+)
+DECLARED = compared(configuration="new", model="chatbot@2", sha256=NEW)
+LINE = f"llmops:endpoints.chat.model: chatbot@1@sha256:{OLD}"
+
+
+def rolled_back(reason: str) -> None:
+    """SageMaker gave up an update of the endpoint, for this reason."""
     make_endpoint()
-    declared = compared(configuration="new", model="chatbot@2", sha256=NEW)
+    sagemaker_backends[ACCOUNT][REGION].endpoints[NAME].failure_reason = reason
+
+
+@pytest.mark.parametrize("reason", ["", NO_CAPACITY], ids=["silent", "no capacity"])
+@pytest.mark.scorecard("silent-rollback")
+def test_a_rollback_for_an_unknown_reason_or_for_lack_of_capacity_fails_and_rejects_nothing(
+    store: None, reason: str
+) -> None:
+    rolled_back(reason)
+    with pytest.raises(KitError, match="old serves, and new was declared; chatbot@2 is not marked rejected") as refused:
+        LIVE.update("", compared(), DECLARED)
+    assert reason in str(refused.value)
+    assert "pulumi up --refresh" in refused.value.fix
+    assert f"go back with `{LINE}`" in refused.value.fix
+    assert log_of(NEW) == []
+
+
+def test_a_rollback_because_the_new_container_failed_its_health_check_rejects_the_version(store: None) -> None:
+    rolled_back(UNHEALTHY)
     for times in (1, 2):
         with pytest.raises(KitError, match="old serves, and new was declared; chatbot@2 is marked rejected") as refused:
-            LIVE.update("", compared(), declared)
-        line = f"llmops:endpoints.chat.model: chatbot@1@sha256:{OLD}"
-        assert f"go back with `{line}`" in refused.value.fix
+            LIVE.update("", compared(), DECLARED)
+        assert f"go back with `{LINE}`" in refused.value.fix
         entries = log_of(NEW)
         assert len(entries) == times
-        assert (entries[-1]["action"], entries[-1]["instead"]) == ("rejected", line)
+        assert (entries[-1]["action"], entries[-1]["instead"]) == ("rejected", LINE)
+        assert UNHEALTHY in entries[-1]["why"]
 
 
 def test_a_rollback_of_a_setting_rejects_no_version(store: None) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from llmops.commands.plan import _together
-from llmops.plan.aws import CONFIGURATION, ENDPOINT, SCALING, plan_endpoints, resource_costs, run_machines
+from llmops.plan.aws import ALARM, CONFIGURATION, ENDPOINT, SCALING, plan_endpoints, resource_costs, run_machines
 from llmops.plan.changes import ResourceChange
 from llmops.plan.cost import CostLine, Total, endpoint_costs, token_costs, total
 from llmops.plan.endpoints import EndpointPlan
@@ -110,6 +110,15 @@ def test_scaling_sets_idle_and_busy() -> None:
     assert (idle.usd, busy.usd) == (0.02, pytest.approx(4.244))
     assert idle.unknown == ["1 KMS keys", "what the buckets hold, and requests"]
     assert instances_needed(endpoints) == {Machines("endpoint", "ml.g5.xlarge"): 3}
+
+
+def test_each_metric_of_an_alarm_is_billed() -> None:
+    table = {"regions": {"us-east-1": {"other": {"source": "list", "date": "d", "prices": {"alarm_month": 0.1}}}}}
+    queries = [{"id": "a", "metric": {}}, {"id": "b", "metric": {}}, {"id": "result", "expression": "a / b"}]
+    alarms = [Resource(ALARM, "5xx", {"metricQueries": queries}), Resource(ALARM, "quality", {"metricName": "m"})]
+    (line,) = resource_costs(alarms, Prices("us-east-1", table))
+    assert line.what == "2 alarms on 3 metrics"
+    assert line.idle == pytest.approx(3 * 0.1 / 730)
 
 
 def test_an_unknown_price_stays_unknown() -> None:

@@ -15,8 +15,10 @@ MODEL_MISSING_SECONDS = 3600
 """Approximate time for which AWS looks for a deleted model before the endpoint fails."""
 _NO_CAPACITY = (
     "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. "
-    "Please retry using a different ML instance type or after some time."
+    "Please retry using a different ML instance type or after some time. Consider configuring InstancePools in your "
+    "EndpointConfig with multiple instance types for priority-based fallback to improve capacity availability."
 )
+"""As a failed endpoint of 2026 was told: https://github.com/aws/deep-learning-containers, test/vllm."""
 
 
 def found(twin: AccountTwin, region: str, endpoint: Document) -> str:

@@ -22,6 +22,8 @@ _LOOK_SECONDS = 0.1
 _SHORTEST_TIMEOUT_SECONDS = 1.0
 _SHORTEST_BAKE_SECONDS = 0.5
 _LONGEST_LOOK_SECONDS = 1.0
+_ALARM = "One or more configured alarms for the deployment went into ALARM state."
+"""No document or report that was found has AWS's words, or says that they name the alarm: nobody may rely on that."""
 
 
 class EndpointRollout:
@@ -148,8 +150,8 @@ class EndpointRollout:
         longest = self._twin.scaled(guardrails.timeout(rollout["deployment"]))
         if updates and rollout["lasted"] > max(longest, _SHORTEST_TIMEOUT_SECONDS):
             return "The deployment did not complete within MaximumExecutionTimeoutInSeconds."
-        if updates and (ringing := guardrails.ringing(self._twin, region, rollout["deployment"])):
-            return f"One or more configured alarms for the deployment went into ALARM state: {', '.join(ringing)}."
+        if updates and guardrails.ringing(self._twin, region, rollout["deployment"]):
+            return _ALARM
         if "group" in rollout:
             return self._twin.fleet.progress(endpoint["EndpointArn"], rollout["group"]).problem
         if rollout["step"] == 0 and self._remaining(endpoint) <= 0:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from twins.aws.services.cloudwatch.metric_queries import period_of, refuse_bad_metrics
 from twins.aws.services.cloudwatch.metrics import statistic
 from twins.aws.services.documents import Document, now, page, plain, shelf, tag_list, tag_map
 from twins.aws.twin import AccountTwin
@@ -220,13 +221,16 @@ def _settings(given: Document) -> Document:
 
 
 def _refuse_bad_metric_alarm(given: Document) -> None:
-    for name in ("Metrics", "EvaluationCriteria", "ThresholdMetricId"):
+    for name in ("EvaluationCriteria", "ThresholdMetricId"):
         if given.get(name):
-            raise not_judged(f"alarms by {name} (metric math, anomaly bands, queries)")
-    if not given.get("MetricName"):
+            raise not_judged(f"alarms by {name} (anomaly bands, queries)")
+    if bool(given.get("MetricName")) == bool(given.get("Metrics")):
         text = "Exactly one of MetricName, Metrics and EvaluationCriteria must be specified"
         raise AwsApiError("ValidationError", text)
-    _refuse_bad_statistic(given)
+    if given.get("Metrics"):
+        refuse_bad_metrics(given)
+    else:
+        _refuse_bad_statistic(given)
     _refuse_bad_periods(given)
 
 
@@ -247,7 +251,7 @@ def _refuse_bad_periods(given: Document) -> None:
     if needed and needed > periods:
         text = "DatapointsToAlarm must be less than or equal to EvaluationPeriods."
         raise AwsApiError("ValidationError", text)
-    period = given.get("Period") or 60
+    period = period_of(given)
     if periods * period > (_DAY if period < 3600 else 7 * _DAY):
         text = "Metrics cannot be checked across more than a day (EvaluationPeriods * Period must be <= 86400)."
         raise AwsApiError("ValidationError", text)

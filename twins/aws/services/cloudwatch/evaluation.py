@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from twins.aws.services.cloudwatch.alarms import SERVICE, MetricAlarms, alarms
+from twins.aws.services.cloudwatch.metric_queries import period_of, value_of
 from twins.aws.services.cloudwatch.metrics import in_window, metric_of, statistic
 from twins.aws.services.documents import Document, now, regions
 from twins.aws.twin import AccountTwin
@@ -57,12 +58,18 @@ class AlarmEvaluation:
             self._store.act(region, alarm, change, only="arn:aws:autoscaling:")
 
     def _values(self, region: str, alarm: Document) -> list[float | None]:
-        """Returns the watched statistic of each period, newest first; None where there are no data."""
-        seconds, end, metric = seconds_of(self._twin, alarm.get("Period", 60)), now(), metric_of(alarm)
-        name = alarm.get("Statistic") or alarm["ExtendedStatistic"]
+        """Returns the watched value of each period, newest first; None where there are no data.
+
+        The window slides, so that a period may be longer than the time between two evaluations:
+        https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation-window.html
+        """
+        seconds, end = seconds_of(self._twin, period_of(alarm)), now()
         edges = [end - seconds * back for back in range(alarm.get("EvaluationPeriods", 1) + _EXTRA + 1)]
-        windows = [in_window(self._twin, region, metric, begin, until) for until, begin in pairwise(edges)]
-        return [statistic(points, name) for points in windows]
+        windows = [(begin, until) for until, begin in pairwise(edges)]
+        if alarm.get("Metrics"):
+            return [value_of(self._twin, region, alarm, begin, until) for begin, until in windows]
+        metric, name = metric_of(alarm), alarm.get("Statistic") or alarm["ExtendedStatistic"]
+        return [statistic(in_window(self._twin, region, metric, begin, until), name) for begin, until in windows]
 
 
 def _verdict(alarm: Document, values: list[float | None]) -> tuple[str, str]:

@@ -83,6 +83,22 @@ aws.cloudwatch.MetricAlarm(
     alarm_actions=[topic.arn],
     opts=own,
 )
+of_errors = {{
+    "namespace": "AWS/SageMaker", "metric_name": "Invocation5XXErrors", "period": 300,
+    "dimensions": {{"EndpointName": "chatbot", "VariantName": "main"}},
+}}
+aws.cloudwatch.MetricAlarm(
+    "rate",
+    comparison_operator="GreaterThanThreshold",
+    evaluation_periods=1,
+    threshold=0.05,
+    metric_queries=[
+        {{"id": "errors", "metric": {{**of_errors, "stat": "Sum"}}}},
+        {{"id": "rate", "metric": {{**of_errors, "stat": "Average"}}}},
+        {{"id": "result", "expression": "IF(errors >= {threshold}, rate, 0)", "label": "5xx", "return_data": True}},
+    ],
+    opts=own,
+)
 aws.cloudwatch.LogMetricFilter(
     "counted",
     log_group_name=logs.name,

@@ -85,7 +85,7 @@ CASES = {
         programs.WATCHING,
         {"days": 30, "threshold": 1, "title": "Models", "value": "1"},
         {"days": 60, "threshold": 2, "title": "All models", "value": "2"},
-        dict.fromkeys(("logs", "alarm", "counted", "board"), "update"),
+        dict.fromkeys(("logs", "alarm", "rate", "counted", "board"), "update"),
         _watching,
         {"logs": "update", "board": "create"},
     ),

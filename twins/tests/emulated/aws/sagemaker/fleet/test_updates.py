@@ -73,7 +73,7 @@ def test_a_canary_goes_back_on_an_alarm(cloud: Cloud, load: Callable[[str], Load
     await_status(cloud.twin, "watched", "RollingBack")
     cloud.pace(0.2)
     found = await_status(cloud.twin, "watched", "InService")
-    assert "canary-alarm" in found["FailureReason"]
+    assert "went into ALARM state" in found["FailureReason"]
     running.stop()
     assert {cloud.ask("watched")["text"] for _ in range(4)} == {"1"}
     until(lambda: len(cloud.instances("watched")) == 2)
@@ -93,7 +93,7 @@ def test_the_quality_that_a_container_logs_rolls_its_update_back(cloud: Cloud, l
     cloud.pace(2)  # a bake of 24 s, which ends as soon as the line is there
     found = cloud.update("judged", bad, **blue_green(wait=3600), **rollback)
     cloud.pace(0.2)
-    assert "quality-alarm" in found["FailureReason"]
+    assert "went into ALARM state" in found["FailureReason"]
     running.stop()
     assert cloud.ask("judged")["text"] == "1"
     good = cloud.of_version("3", SAYS=json.dumps({"event": "quality", "score": 1.0}))

@@ -105,13 +105,31 @@ def test_data_of_a_metric_are_told_by_period(cloudwatch: Any) -> None:
     assert (result["Label"], sum(result["Values"])) == ("All", 10.0)
 
 
+def test_an_alarm_on_an_expression_needs_a_least_number_of_errors(cloudwatch: Any) -> None:
+    def query(id_: str, stat: str) -> dict[str, Any]:
+        metric = {"Namespace": "Maths", "MetricName": "Failed"}
+        return {"Id": id_, "MetricStat": {"Metric": metric, "Period": 3600, "Stat": stat}, "ReturnData": False}
+
+    result = {"Id": "result", "Expression": "IF(FILL(errors, 0) >= 5, rate, 0)"}
+    metrics = [query("errors", "Sum"), query("rate", "Average"), result]
+    given = {"EvaluationPeriods": 1, "Threshold": 0.05, "ComparisonOperator": "GreaterThanThreshold"}
+    cloudwatch.put_metric_alarm(AlarmName="least", Metrics=metrics, TreatMissingData="notBreaching", **given)
+    [shown] = cloudwatch.describe_alarms(AlarmNames=["least"])["MetricAlarms"]
+    assert [each["Id"] for each in shown["Metrics"]] == ["errors", "rate", "result"]
+    assert "MetricName" not in shown
+    assert not cloudwatch.describe_alarms_for_metric(Namespace="Maths", MetricName="Failed")["MetricAlarms"]
+    for errors, state in ((4, "OK"), (1, "ALARM")):
+        cloudwatch.put_metric_data(Namespace="Maths", MetricData=[{"MetricName": "Failed", "Value": 1.0}] * errors)
+        eventually(lambda state=state: _state(cloudwatch, "least") == state)
+
+
 MATHS = [{"Id": "rate", "Expression": "bad / calls"}]
 
 
 @pytest.mark.parametrize(
     ("operation", "parameters"),
     [
-        ("put_metric_alarm", {"AlarmName": "a", "Metrics": MATHS, "EvaluationPeriods": 1, "Threshold": 5}),
+        ("put_metric_alarm", {"AlarmName": "a", "ThresholdMetricId": "b", "EvaluationPeriods": 1}),
         ("put_composite_alarm", {"AlarmName": "a", "AlarmRule": 'ALARM("b")'}),
         ("get_metric_data", {"MetricDataQueries": MATHS, "StartTime": 0, "EndTime": 60}),
     ],
