@@ -58,6 +58,8 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     f"{ROLLOUT}step_percent": (25, 30, {f"{SIZE}instances": 4, f"{ROLLOUT}strategy": "linear"}),
     f"{ROLLOUT}mirror_percent": (0, 10, {}),
     f"{ROLLOUT}bake_seconds": (1, 2, {f"{ROLLOUT}strategy": "canary"}),
+    f"{ROLLOUT}extra_bakes": (2, 3, {f"{ROLLOUT}strategy": "canary"}),
+    f"{ROLLOUT}on_inconclusive": ("promote", "roll_back", {f"{ROLLOUT}strategy": "canary"}),
     f"{LIMITS}max_body": (6_291_456, 100_000, {}),
     f"{LIMITS}max_running": (32, 8, {}),
     f"{LIMITS}max_queue": (64, 0, {}),
@@ -112,7 +114,7 @@ HONOURED_LOCALLY = (
         ENTRY + f
         for f in ("model", "endpoint", "engine", "precision", "prefix_cache", "port", "gate", "size.instances")
     ),
-    *(ROLLOUT + f for f in ("strategy", "canary_percent", "bake_seconds")),
+    *(ROLLOUT + f for f in ("strategy", "canary_percent", "bake_seconds", "extra_bakes", "on_inconclusive")),
     *(LIMITS + f for f in (*AdmissionLimits.model_fields, "api_keys_file", "metrics_key_file")),
 )
 FOR_THE_RULES = ("accepted_rules",)  # read by what judges a stack: tests/unit/policies
