@@ -15,8 +15,8 @@ https://arxiv.org/abs/2210.01948
 import math
 from dataclasses import dataclass
 
-_ANY_RATE = (1.0, 1.0)
-"""Beta prior under which all rates are equally likely. A prior affects how soon evidence is found, not its validity."""
+_ANY_RATE = (1.0, 3.0)
+"""Beta prior of a version that may do anything. A prior affects how soon evidence is found, not its validity."""
 _LOW_RATE = (0.5, 20.0)
 """Beta prior of a version that works: half of its mass is below 1.1 %."""
 _PRECISION = 1e-12

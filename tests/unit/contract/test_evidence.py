@@ -76,7 +76,7 @@ def test_without_an_old_version_the_margin_alone_is_the_limit() -> None:
     for evidence, rates in ((worse_evidence, (0.0, 0.02, 0.05)), (not_worse_evidence, (0.05, 0.1, 1.0))):
         values = [np.exp([[evidence(Tally(n, a), None, margin)] for a in range(n + 1)]) for n in range(40)]
         assert all(highest_expectation(values, p, 0.0, (1, 0)) <= 1 + 1e-9 for p in rates)
-    assert worse_evidence(Tally(2, 2), None, margin) > math.log(100)
+    assert worse_evidence(Tally(3, 3), None, margin) > math.log(100)
     assert not_worse_evidence(Tally(200, 0), None, margin) > math.log(20)
 
 
