@@ -7,10 +7,11 @@ Where a cloud has a rollout of its own (SageMaker's guardrails), that one does i
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Literal
 
 from pydantic import Field
@@ -65,6 +66,11 @@ class Step:
     mirror: int = 0
     """Percent of the requests that it gets as copies; its answers to those go to nobody."""
 
+    @property
+    def moves_all(self) -> bool:
+        """Whether no request is left to the old version."""
+        return self.share == _ALL
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -78,7 +84,7 @@ class Counts:
     """Share of the golden prompts that were answered rightly when last asked, 0 to 1."""
 
 
-class Outcome(StrEnum):
+class RolloutOutcome(StrEnum):
     """Result of a comparison of the new version with the old one."""
 
     WORSE = "worse"
@@ -87,10 +93,10 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Outcome of a comparison, and the numbers behind it in words."""
+class RolloutVerdict:
+    """RolloutOutcome of a comparison, and the numbers behind it in words."""
 
-    outcome: Outcome
+    outcome: RolloutOutcome
     reason: str
 
 
@@ -149,7 +155,7 @@ def steps(
     return (*first, *(Step(share, bake_seconds) for share in (*shares[strategy](), _ALL)))
 
 
-def verdict(new: Counts, old: Counts, limits: Limits, *, alone: bool = False) -> Verdict:
+def verdict(new: Counts, old: Counts, limits: Limits, *, alone: bool = False) -> RolloutVerdict:
     """Compares a new version with the old one, by all requests of the rollout so far.
 
     - worse: its latency or quality is beyond the limit, or its error rate is above the old version's by more than
@@ -170,17 +176,17 @@ def verdict(new: Counts, old: Counts, limits: Limits, *, alone: bool = False) ->
     than = f" ({old.errors} of {old.requests} of the old version's)" if compared else ""
     failed = f"{new.errors} of its {new.requests} requests failed{than}"
     if worse_evidence(tally, other, limits.error_rate) >= _WORSE:
-        return Verdict(Outcome.WORSE, failed)
+        return RolloutVerdict(RolloutOutcome.WORSE, failed)
     if new.latency_seconds is not None and limits.latency_seconds is not None:
         most = max(limits.latency_seconds, old.latency_seconds or 0.0)
         if new.latency_seconds > most:
             slow = f"a tenth of its requests takes {new.latency_seconds:.1f} s or longer ({most:.1f} s is the limit)"
-            return Verdict(Outcome.WORSE, slow)
+            return RolloutVerdict(RolloutOutcome.WORSE, slow)
     if new.quality is not None and limits.quality is not None and new.quality < limits.quality:
         low = f"it answers {new.quality:.0%} of its golden prompts as expected ({limits.quality:.0%} is the limit)"
-        return Verdict(Outcome.WORSE, low)
+        return RolloutVerdict(RolloutOutcome.WORSE, low)
     clear = not_worse_evidence(tally, other, limits.error_rate) >= _NOT_WORSE
-    return Verdict(Outcome.NOT_WORSE if clear else Outcome.LITTLE_EVIDENCE, failed)
+    return RolloutVerdict(RolloutOutcome.NOT_WORSE if clear else RolloutOutcome.LITTLE_EVIDENCE, failed)
 
 
 def roll(
@@ -188,15 +194,15 @@ def roll(
     *,
     settings: WatchedRollout,
     shift: Callable[[Step], None],
-    look: Callable[[], Verdict],
+    look: Callable[[], RolloutVerdict],
     say: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     look_seconds: float = _LONGEST_LOOK_S,
-) -> Verdict | None:
+) -> RolloutVerdict | None:
     """Go through the steps. Going back is the caller's, who knows what was before.
 
-    A step that leaves requests to the old version is repeated while there is not enough evidence, by
+    A step that leaves requests to the old version is watched longer while there is not enough evidence, by at most
     `settings.extra_bakes` in all; then `settings.on_inconclusive` decides. In the step that moves all requests nothing
     is left to compare with: it lasts one bake.
 
@@ -213,36 +219,37 @@ def roll(
     Returns:
         The verdict for which the new version must go: worse, or not enough evidence; None: it takes over.
     """
+    watch = partial(_bake, look=look, clock=clock, sleep=sleep, look_seconds=look_seconds)
     extra = settings.extra_bakes
     for step in plan:
         shift(step)
-        while True:
-            found = _bake(step, look, clock, sleep, look_seconds)
-            if found.outcome is Outcome.WORSE:
-                return found
-            if found.outcome is Outcome.NOT_WORSE or step.share == _ALL:
-                break
-            if not extra or not step.seconds:
-                if settings.on_inconclusive == "roll_back":
-                    return found
-                say(f"warning: {found.outcome}: {found.reason}; `on_inconclusive: promote` goes on all the same")
-                break
+        found = watch(step, (RolloutOutcome.WORSE,))
+        while found.outcome is RolloutOutcome.LITTLE_EVIDENCE and not step.moves_all and extra and step.seconds:
             extra -= 1
-            say(f"{found.outcome}: {found.reason}; watched for {step.seconds:g} s more")
+            say(f"{found.outcome}: {found.reason}; watched for up to {step.seconds:g} s more")
+            found = watch(step, (RolloutOutcome.WORSE, RolloutOutcome.NOT_WORSE))
+        if found.outcome is RolloutOutcome.WORSE:
+            return found
+        if found.outcome is RolloutOutcome.LITTLE_EVIDENCE and not step.moves_all:
+            if settings.on_inconclusive == "roll_back":
+                return found
+            say(f"warning: {found.outcome}: {found.reason}; `on_inconclusive: promote` goes on all the same")
     return None
 
 
 def _bake(
     step: Step,
-    look: Callable[[], Verdict],
+    ends: Collection[RolloutOutcome],
+    *,
+    look: Callable[[], RolloutVerdict],
     clock: Callable[[], float],
     sleep: Callable[[float], None],
     look_seconds: float,
-) -> Verdict:
-    """Watches a step for its time, or until the new version is found worse; returns the last verdict."""
+) -> RolloutVerdict:
+    """Watches a step for its time, or until one of the outcomes; returns the last verdict."""
     deadline = clock() + step.seconds
     while True:
         found = look()
-        if found.outcome is Outcome.WORSE or clock() >= deadline:
+        if found.outcome in ends or clock() >= deadline:
             return found
         sleep(max(_SHORTEST_LOOK_S, min(look_seconds, step.seconds / 10)))

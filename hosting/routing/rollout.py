@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from contract.errors import HostingError
-from contract.rollout import MORE_EVIDENCE, Counts, Limits, Outcome, Step, Verdict, roll, steps, verdict
+from contract.rollout import MORE_EVIDENCE, Counts, Limits, RolloutOutcome, RolloutVerdict, Step, roll, steps, verdict
 from hosting.endpoint import HostedEndpoint
 from hosting.spec import EndpointRecord, EndpointSpec
 
@@ -87,10 +87,10 @@ def _switch(
         endpoint.save(record, spec=spec)
 
 
-def _rolled_back(endpoint: HostedEndpoint, found: Verdict, new: str, old: list[str]) -> HostingError:
+def _rolled_back(endpoint: HostedEndpoint, found: RolloutVerdict, new: str, old: list[str]) -> HostingError:
     fix = f"see its log below {endpoint.folder / 'logs'}, and deploy another version"
     reason = found.reason
-    if found.outcome is Outcome.LITTLE_EVIDENCE:
+    if found.outcome is RolloutOutcome.LITTLE_EVIDENCE:
         reason, fix = f"{found.outcome}: {found.reason}", MORE_EVIDENCE
     return HostingError(
         f"variant {new} was rolled back: {reason}; {', '.join(old)} serves as before",
@@ -161,10 +161,10 @@ class _Watch:
         self._starts = {name: programs[name].starts for name in names}
         self._before = self._counts([spec.variant]), self._counts(self._old)
 
-    def look(self) -> Verdict:
+    def look(self) -> RolloutVerdict:
         """Compares the new variant with the old ones, by the requests that were answered since the beginning."""
         if ended := self._ended():
-            return Verdict(Outcome.WORSE, ended)
+            return RolloutVerdict(RolloutOutcome.WORSE, ended)
         now = self._counts([self._spec.variant]), self._counts(self._old)
         new, old = (_since(before, after) for before, after in zip(self._before, now, strict=True))
         return verdict(new, old, Limits(self._spec.rollout.most_errors))

@@ -21,10 +21,10 @@ from contract.rollout import (
     MORE_EVIDENCE,
     Counts,
     Limits,
-    Outcome,
     Owner,
+    RolloutOutcome,
+    RolloutVerdict,
     Step,
-    Verdict,
     WatchedRollout,
     roll,
     steps,
@@ -46,7 +46,6 @@ from infra.targets.dynamic import KitProvider, Properties, differ, gone, inputs_
 _MARGIN = timedelta(minutes=5)  # what moving the weights takes
 _HISTORY = timedelta(hours=1)
 """Period of the old deployments' requests that is compared with an update that moves all requests at once."""
-_ALL = 100  # percent
 
 
 class TrafficProvider(KitProvider):
@@ -130,7 +129,7 @@ def _roll_out(props: Properties, old: dict[str, int], new: str) -> None:
         KitError: it was rolled back; gives the reason.
     """
     plan, settings = _plan(props["rollout"]), _settings(props["rollout"])
-    rollout = _Rollout(props, old, new, plan, settings.extra_bakes)
+    rollout = _WatchedTraffic(props, old, new, plan, settings.extra_bakes)
     try:
         found = roll(plan, settings=settings, shift=rollout.shift, look=rollout.look, say=rollout.say)
     except Exception:
@@ -143,7 +142,7 @@ def _roll_out(props: Properties, old: dict[str, int], new: str) -> None:
         _refuse(props, old, new, found)
 
 
-class _Rollout:
+class _WatchedTraffic:
     """The traffic and the metrics of a rollout under way."""
 
     def __init__(
@@ -151,8 +150,8 @@ class _Rollout:
     ) -> None:
         self._props, self._old, self._new, self._extra_bakes = props, old, new, extra_bakes
         self._since = datetime.now(UTC)
-        self._old_since = self._since - _HISTORY if plan[0].share == _ALL else self._since
-        self._share = 0
+        self._old_since = self._since - _HISTORY if plan[0].moves_all else self._since
+        self._alone = False
 
     def say(self, line: str) -> None:
         """Say a line about the endpoint."""
@@ -162,20 +161,20 @@ class _Rollout:
         """Give the new deployment a step's share, and own the weights for as long as the step may last."""
         what = f"copies of {step.mirror} %" if step.mirror else f"{step.share} %"
         self.say(f"{what} of the requests go to {self._new}, watched for {step.seconds:g} s")
-        bakes = 1 if step.share == _ALL else 1 + self._extra_bakes
+        bakes = 1 if step.moves_all else 1 + self._extra_bakes
         until = datetime.now(UTC) + timedelta(seconds=step.seconds * bakes) + _MARGIN
         mirror = {self._new: step.mirror} if step.mirror else {}
         put_traffic(self._props, shares(self._old, self._new, step.share), Owner(self._new, BY_UP, until), mirror)
-        self._share = step.share
+        self._alone = step.moves_all
 
-    def look(self) -> Verdict:
+    def look(self) -> RolloutVerdict:
         """Compares the new deployment with the old ones."""
         state = state_of(find_deployment(self._props, self._new) or {})
         if state not in ("Succeeded", "Updating"):
-            return Verdict(Outcome.WORSE, f"its deployment is {state or 'gone'}")
+            return RolloutVerdict(RolloutOutcome.WORSE, f"its deployment is {state or 'gone'}")
         new = counts(self._props, self._new, self._since)
         old = _together([counts(self._props, name, self._old_since) for name in self._old])
-        return verdict(new, old, Limits(**self._props["limits"]), alone=self._share == _ALL)
+        return verdict(new, old, Limits(**self._props["limits"]), alone=self._alone)
 
 
 def _settings(rollout: Properties) -> WatchedRollout:
@@ -220,14 +219,14 @@ def _fix(missing: bool) -> str:
     return "mend what it shows, or promote another version; then `pulumi up`, which makes it anew"
 
 
-def _refuse(props: Properties, old: dict[str, int], new: str, found: Verdict) -> None:
+def _refuse(props: Properties, old: dict[str, int], new: str, found: RolloutVerdict) -> None:
     """Say that the rollout was undone; another version than serves is remembered as rejected if it was found worse."""
     serves = max(old, key=lambda name: old[name])
     environment = (find_deployment(props, serves) or {}).get("properties", {}).get("environmentVariables") or {}
     model, sha256 = environment.get(MODEL_NAME, ""), environment.get(MODEL_SHA256, "")
     what = f"the rollout of {new} was rolled back: {found.reason}; {serves} serves as before"
     kept = "`pulumi up`: it removes the new deployment, which has no requests and is kept until then for its log"
-    if found.outcome is Outcome.LITTLE_EVIDENCE:
+    if found.outcome is RolloutOutcome.LITTLE_EVIDENCE:
         raise KitError(f"{found.outcome}: {what}", where=name_of(props), fix=MORE_EVIDENCE)
     if not sha256 or sha256 == props["sha256"]:
         raise KitError(what, where=name_of(props), fix=f"take the setting that was changed back, then {kept}")

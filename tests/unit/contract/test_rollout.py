@@ -9,10 +9,10 @@ from contract.errors import KitError
 from contract.rollout import (
     Counts,
     Limits,
-    Outcome,
     Owner,
+    RolloutOutcome,
+    RolloutVerdict,
     Step,
-    Verdict,
     WatchedRollout,
     roll,
     steps,
@@ -57,7 +57,7 @@ def test_an_unknown_strategy_is_refused() -> None:
 )
 def test_a_worse_version_is_found_with_the_reason(new: Counts, old: Counts, said: str) -> None:
     found = verdict(new, old, LIMITS)
-    assert found.outcome is Outcome.WORSE
+    assert found.outcome is RolloutOutcome.WORSE
     assert said in found.reason
 
 
@@ -71,7 +71,7 @@ def test_a_worse_version_is_found_with_the_reason(new: Counts, old: Counts, said
     ],
 )
 def test_a_version_that_does_as_well_is_not_worse(new: Counts, old: Counts) -> None:
-    assert verdict(new, old, LIMITS).outcome is Outcome.NOT_WORSE
+    assert verdict(new, old, LIMITS).outcome is RolloutOutcome.NOT_WORSE
 
 
 @pytest.mark.parametrize(
@@ -87,24 +87,26 @@ def test_a_version_that_does_as_well_is_not_worse(new: Counts, old: Counts) -> N
 )
 def test_few_requests_decide_nothing(new: Counts, old: Counts) -> None:
     found = verdict(new, old, LIMITS)
-    assert found.outcome is Outcome.LITTLE_EVIDENCE
+    assert found.outcome is RolloutOutcome.LITTLE_EVIDENCE
     assert f"{new.errors} of its {new.requests} requests failed" in found.reason
 
 
 def test_where_the_old_version_gets_no_more_requests_and_had_none_the_limit_alone_counts() -> None:
-    assert verdict(Counts(3, 3), Counts(), LIMITS, alone=True) == Verdict(Outcome.WORSE, "3 of its 3 requests failed")
-    assert verdict(Counts(300, 0), Counts(), LIMITS, alone=True).outcome is Outcome.NOT_WORSE
-    assert verdict(Counts(3, 3), Counts(3, 3), LIMITS, alone=True).outcome is Outcome.LITTLE_EVIDENCE
+    assert verdict(Counts(3, 3), Counts(), LIMITS, alone=True) == RolloutVerdict(
+        RolloutOutcome.WORSE, "3 of its 3 requests failed"
+    )
+    assert verdict(Counts(300, 0), Counts(), LIMITS, alone=True).outcome is RolloutOutcome.NOT_WORSE
+    assert verdict(Counts(3, 3), Counts(3, 3), LIMITS, alone=True).outcome is RolloutOutcome.LITTLE_EVIDENCE
     slower = Counts(latency_seconds=3.0)
-    assert verdict(Counts(latency_seconds=2.5), slower, LIMITS, alone=True).outcome is Outcome.LITTLE_EVIDENCE
+    assert verdict(Counts(latency_seconds=2.5), slower, LIMITS, alone=True).outcome is RolloutOutcome.LITTLE_EVIDENCE
 
 
 def test_what_has_no_limit_is_not_judged() -> None:
     unknown = Counts(latency_seconds=99.0, quality=0.0)
-    assert verdict(unknown, Counts(), Limits(0.05)).outcome is Outcome.LITTLE_EVIDENCE
+    assert verdict(unknown, Counts(), Limits(0.05)).outcome is RolloutOutcome.LITTLE_EVIDENCE
 
 
-def outcomes(seed: int, new: float, old: float, per_look: float, canary: float = 0.1) -> Iterator[list[Outcome]]:
+def outcomes(seed: int, new: float, old: float, per_look: float, canary: float = 0.1) -> Iterator[list[RolloutOutcome]]:
     """Yields the outcomes of 30 looks at each of 500 rollouts.
 
     Args:
@@ -127,19 +129,19 @@ def outcomes(seed: int, new: float, old: float, per_look: float, canary: float =
 @pytest.mark.parametrize("per_look", [0.5, 2, 10, 50])
 def test_equal_versions_are_rolled_back_in_less_than_one_of_a_hundred_rollouts(per_look: float) -> None:
     found = list(outcomes(37, 0.01, 0.01, per_look))
-    assert sum(Outcome.WORSE in rollout for rollout in found) < 5
+    assert sum(RolloutOutcome.WORSE in rollout for rollout in found) < 5
     if per_look >= 10:
-        assert sum(rollout[-1] is Outcome.NOT_WORSE for rollout in found) > 400
+        assert sum(rollout[-1] is RolloutOutcome.NOT_WORSE for rollout in found) > 400
 
 
 def test_a_version_at_the_limit_is_seldom_found_either() -> None:
     found = list(outcomes(5, 0.06, 0.01, 20, canary=0.5))
-    assert sum(Outcome.WORSE in rollout for rollout in found) <= 5
-    assert sum(Outcome.NOT_WORSE in rollout for rollout in found) <= 25
+    assert sum(RolloutOutcome.WORSE in rollout for rollout in found) <= 5
+    assert sum(RolloutOutcome.NOT_WORSE in rollout for rollout in found) <= 25
 
 
 def test_a_version_that_is_worse_is_found() -> None:
-    assert sum(Outcome.WORSE in rollout for rollout in outcomes(6, 0.3, 0.01, 10)) > 490
+    assert sum(RolloutOutcome.WORSE in rollout for rollout in outcomes(6, 0.3, 0.01, 10)) > 490
 
 
 class _World:
@@ -148,12 +150,12 @@ class _World:
     def __init__(self) -> None:
         self.now, self.done, self.lines = 0.0, list[tuple[float, int]](), list[str]()
 
-    def run(self, plan: tuple[Step, ...], look: Callable[[], Outcome], **settings: Any) -> Outcome | None:
+    def run(self, plan: tuple[Step, ...], look: Callable[[], RolloutOutcome], **settings: Any) -> RolloutOutcome | None:
         found = roll(
             plan,
             settings=WatchedRollout(**settings),
             shift=self.shift,
-            look=lambda: Verdict(look(), "1 of 9"),
+            look=lambda: RolloutVerdict(look(), "1 of 9"),
             say=self.lines.append,
             clock=lambda: self.now,
             sleep=self.sleep,
@@ -167,12 +169,12 @@ class _World:
         self.now += seconds
 
 
-def well() -> Outcome:
-    return Outcome.NOT_WORSE
+def well() -> RolloutOutcome:
+    return RolloutOutcome.NOT_WORSE
 
 
-def unclear() -> Outcome:
-    return Outcome.LITTLE_EVIDENCE
+def unclear() -> RolloutOutcome:
+    return RolloutOutcome.LITTLE_EVIDENCE
 
 
 def test_each_step_has_its_time() -> None:
@@ -185,16 +187,16 @@ def test_each_step_has_its_time() -> None:
 
 def test_a_worse_version_ends_it_at_once() -> None:
     world = _World()
-    found = world.run((Step(10, 60), Step(100, 60)), lambda: Outcome.WORSE if world.now > 20 else well())
-    assert found is Outcome.WORSE
+    found = world.run((Step(10, 60), Step(100, 60)), lambda: RolloutOutcome.WORSE if world.now > 20 else well())
+    assert found is RolloutOutcome.WORSE
     assert world.done == [(0.0, 10)]
     assert world.now < 30
 
 
 def test_a_step_without_time_is_looked_at_once() -> None:
     world = _World()
-    found = world.run((Step(50, 0), Step(100, 0)), lambda: well() if len(world.done) == 1 else Outcome.WORSE)
-    assert found is Outcome.WORSE
+    found = world.run((Step(50, 0), Step(100, 0)), lambda: well() if len(world.done) == 1 else RolloutOutcome.WORSE)
+    assert found is RolloutOutcome.WORSE
     assert world.now == 0.0
 
 
@@ -202,13 +204,17 @@ def test_a_step_is_watched_longer_until_there_is_evidence() -> None:
     world = _World()
     found = world.run((Step(10, 60), Step(100, 60)), lambda: well() if world.now > 100 else unclear())
     assert found is None
-    assert world.done == [(0.0, 10), (120.0, 100)]
-    assert world.lines == ["not enough evidence: 1 of 9; watched for 60 s more"]
+    assert world.lines == ["not enough evidence: 1 of 9; watched for up to 60 s more"]
+    assert [share for _, share in world.done] == [10, 100]
+    assert 100 < world.done[1][0] < 110, "no longer than that takes"
 
 
 def test_a_version_that_turns_out_worse_later_goes() -> None:
     world = _World()
-    assert world.run((Step(10, 60),), lambda: Outcome.WORSE if world.now > 150 else unclear()) is Outcome.WORSE
+    assert (
+        world.run((Step(10, 60),), lambda: RolloutOutcome.WORSE if world.now > 150 else unclear())
+        is RolloutOutcome.WORSE
+    )
     assert 150 < world.now < 170
 
 
@@ -223,7 +229,7 @@ def test_all_steps_share_the_extra_bakes_and_then_the_policy_decides(extra: int)
     )
     world = _World()
     found = world.run((Step(25, 60), Step(100, 60)), unclear, extra_bakes=extra, on_inconclusive="roll_back")
-    assert found is Outcome.LITTLE_EVIDENCE
+    assert found is RolloutOutcome.LITTLE_EVIDENCE
     assert (world.done, world.now) == ([(0.0, 25)], 60.0 + 60 * extra)
 
 

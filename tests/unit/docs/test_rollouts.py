@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from contract.rollout import Counts, Limits, Outcome, verdict
+from contract.rollout import Counts, Limits, RolloutOutcome, verdict
 from tests.support.checkout import CHECKOUT
 
 PAGE = (CHECKOUT / "docs/how-to/rollouts.md").read_text()
@@ -14,7 +14,7 @@ CANARY = 0.1
 _MOST = 10_000
 
 
-def requests_until(outcome: Outcome, new: float, old: float, limit: float) -> list[int]:
+def requests_until(outcome: RolloutOutcome, new: float, old: float, limit: float) -> list[int]:
     """Returns how many requests the canary has had when a rollout is decided, in half and in nine of ten of 100
     rollouts, to two digits.
     """
@@ -33,11 +33,11 @@ def requests_until(outcome: Outcome, new: float, old: float, limit: float) -> li
 
 
 def test_the_table_shows_both_verdicts() -> None:
-    assert {row[3] for row in ROWS} == {Outcome.WORSE, Outcome.NOT_WORSE}
-    assert {row[0] for row in ROWS if row[3] == Outcome.WORSE} >= {"30", "12", "6"}
+    assert {row[3] for row in ROWS} == {RolloutOutcome.WORSE, RolloutOutcome.NOT_WORSE}
+    assert {row[0] for row in ROWS if row[3] == RolloutOutcome.WORSE} >= {"30", "12", "6"}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row[:4]))
 def test_a_row_is_what_the_verdict_takes(row: tuple[str, ...]) -> None:
     new, old, limit = (float(percent) / 100 for percent in row[:3])
-    assert requests_until(Outcome(row[3]), new, old, limit) == [int(row[4]), int(row[5])]
+    assert requests_until(RolloutOutcome(row[3]), new, old, limit) == [int(row[4]), int(row[5])]

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from contract.rollout import MORE_EVIDENCE, Outcome, Verdict
+from contract.rollout import MORE_EVIDENCE, RolloutOutcome, RolloutVerdict
 from hosting.endpoint import HostedEndpoint
 from hosting.routing import rollout
 from hosting.spec import EndpointRecord, EndpointSpec, VariantRecord
@@ -62,16 +62,31 @@ def counted(new: list[int], old: list[int]) -> dict[str, list[int]]:
 @pytest.mark.parametrize(
     ("new", "old", "outcome", "said"),
     [
-        ([10, 8, 0], [1090, 100, 0], Outcome.WORSE, "8 of its 10 requests failed (0 of 90 of the old version's)"),
-        ([10, 1, 0], [1090, 100, 0], Outcome.LITTLE_EVIDENCE, "1 of its 10 requests failed (0 of 90"),
-        ([300, 0, 0], [3700, 100, 0], Outcome.NOT_WORSE, "0 of its 300 requests failed (0 of 2700"),
-        ([300, 0, 295], [3700, 100, 0], Outcome.LITTLE_EVIDENCE, "0 of its 5 requests failed"),  # most aren't answered
-        ([3, 5, 0], [1000, 100, 0], Outcome.LITTLE_EVIDENCE, "3 of its 3 requests failed"),  # counted by status and end
-        ([3, 0, 0], [7, 2, 0], Outcome.LITTLE_EVIDENCE, "(0 of 0 of the old"),  # a router that was started anew
+        (
+            [10, 8, 0],
+            [1090, 100, 0],
+            RolloutOutcome.WORSE,
+            "8 of its 10 requests failed (0 of 90 of the old version's)",
+        ),
+        ([10, 1, 0], [1090, 100, 0], RolloutOutcome.LITTLE_EVIDENCE, "1 of its 10 requests failed (0 of 90"),
+        ([300, 0, 0], [3700, 100, 0], RolloutOutcome.NOT_WORSE, "0 of its 300 requests failed (0 of 2700"),
+        (
+            [300, 0, 295],
+            [3700, 100, 0],
+            RolloutOutcome.LITTLE_EVIDENCE,
+            "0 of its 5 requests failed",
+        ),  # most aren't answered
+        (
+            [3, 5, 0],
+            [1000, 100, 0],
+            RolloutOutcome.LITTLE_EVIDENCE,
+            "3 of its 3 requests failed",
+        ),  # counted by status and end
+        ([3, 0, 0], [7, 2, 0], RolloutOutcome.LITTLE_EVIDENCE, "(0 of 0 of the old"),  # a router that was started anew
     ],
 )
 def test_answered_requests_since_the_beginning_are_compared(
-    new: list[int], old: list[int], outcome: Outcome, said: str
+    new: list[int], old: list[int], outcome: RolloutOutcome, said: str
 ) -> None:
     endpoint = Endpoint(counted([0, 0, 0], [1000, 100, 0]))
     watched = watch(endpoint)
@@ -85,14 +100,16 @@ def test_a_worker_that_ended_is_worse_whatever_its_requests() -> None:
     endpoint = Endpoint(counted([0, 0, 0], [1000, 100, 0]))
     watched = watch(endpoint)
     endpoint.starts = 2
-    assert watched.look() == Verdict(Outcome.WORSE, "a worker of it ended\n  killed")
+    assert watched.look() == RolloutVerdict(RolloutOutcome.WORSE, "a worker of it ended\n  killed")
 
 
 def test_a_rollback_for_little_evidence_says_how_to_get_more() -> None:
     endpoint = cast("HostedEndpoint", Endpoint({}))
-    little = rollout._rolled_back(endpoint, Verdict(Outcome.LITTLE_EVIDENCE, "1 of its 5 requests failed"), "b", ["a"])
+    little = rollout._rolled_back(
+        endpoint, RolloutVerdict(RolloutOutcome.LITTLE_EVIDENCE, "1 of its 5 requests failed"), "b", ["a"]
+    )
     assert (
         little.what == "variant b was rolled back: not enough evidence: 1 of its 5 requests failed; a serves as before"
     )
     assert little.fix == MORE_EVIDENCE
-    assert "logs" in rollout._rolled_back(endpoint, Verdict(Outcome.WORSE, "it failed"), "b", ["a"]).fix
+    assert "logs" in rollout._rolled_back(endpoint, RolloutVerdict(RolloutOutcome.WORSE, "it failed"), "b", ["a"]).fix

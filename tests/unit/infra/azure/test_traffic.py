@@ -157,7 +157,8 @@ def test_little_evidence_is_waited_for_and_then_promoted_with_a_warning(
     assert arm.weights == {"new": 100}
     said = "".join(capsys.readouterr())
     assert (
-        said.count("not enough evidence: 1 of its 5 requests failed (0 of 45 of the old version's); watched for") == 2
+        said.count("not enough evidence: 1 of its 5 requests failed (0 of 45 of the old version's); watched for up to")
+        == 2
     )
     assert said.count("warning: not enough evidence: ") == 1
 
@@ -180,7 +181,7 @@ def test_the_weights_are_owned_for_all_bakes_that_may_come(arm: InProcessArm, mo
     monkeypatch.setattr(traffic, "put_traffic", lambda _props, _shares, owner, _mirror: owners.append(owner))
     started = datetime.now(UTC)
     plan = (Step(10, 600.0), Step(100, 600.0))
-    rollout = traffic._Rollout(moved(), {"old": 100}, "new", plan, 3)
+    rollout = traffic._WatchedTraffic(moved(), {"old": 100}, "new", plan, 3)
     for step in plan:
         rollout.shift(step)
     minutes = [(owner.until - started).total_seconds() // 60 for owner in owners]
