@@ -8,21 +8,20 @@ from pydantic import Field
 from contract.documents.document import Document, Part
 from contract.integrity.digest import sha256_bytes
 from contract.names import Name
+from contract.rollout import WatchedRollout
 
 ROUTER_BODY_BYTES = 32 << 20
 """Maximum bytes of a request's body that the router of an endpoint takes."""
 
 
-class VariantRollout(Part):
+class VariantRollout(WatchedRollout):
     """Strategy of an endpoint's change to a new variant."""
 
-    strategy: Literal["all_at_once", "canary", "manual"] = Field(
+    strategy: Literal["all_at_once", "canary", "manual"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride] (frozen)
         default="all_at_once",
         description="all_at_once: switch when ready. canary: a watched share first, rolled back if it fails. "
         "manual: start the new variant without traffic, and leave the rest to `Host.set_traffic`.",
     )
-    canary_percent: int = Field(default=10, ge=1, le=99, description="Share of the new variant while it is watched.")
-    bake_seconds: float = Field(default=60.0, ge=0, description="How long the new variant is watched.")
     most_errors: float = Field(
         default=0.05,
         ge=0,

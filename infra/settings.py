@@ -22,6 +22,7 @@ from contract.errors import KitError, SettingError
 from contract.expiry import Expiry
 from contract.limits import AdmissionLimits
 from contract.names import ModelRef, Name, parse_promoted
+from contract.rollout import WatchedRollout
 from policies.rules import RULES
 
 KeyPath = tuple[int | str, ...]
@@ -69,13 +70,12 @@ class Size(Part):
         return self
 
 
-class Rollout(Part):
+class Rollout(WatchedRollout):
     """Rollout of a new model version."""
 
-    strategy: Literal["all_at_once", "canary", "linear", "rolling"] = Field(
+    strategy: Literal["all_at_once", "canary", "linear", "rolling"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride] (frozen)
         default="all_at_once", description="linear and rolling require a cloud."
     )
-    canary_percent: int = Field(default=10, ge=1, le=99, description="Percentage of requests that the canary gets.")
     step_percent: int = Field(
         default=25, ge=5, le=50, description="Percentage that each step of linear or rolling adds."
     )
@@ -85,15 +85,18 @@ class Rollout(Part):
         le=50,
         description="Percentage of requests that are mirrored to the new version first, for one bake (Azure).",
     )
-    bake_seconds: int = Field(
-        default=30, ge=0, le=86_400, description="Seconds that each step is watched; 300 by default in a cloud."
-    )
 
     @model_validator(mode="after")
     def _belongs(self) -> "Rollout":
-        belongs = {"canary_percent": ("canary",), "step_percent": ("linear", "rolling")}
+        belongs = {
+            "canary_percent": ("canary",),
+            "step_percent": ("linear", "rolling"),
+            "extra_bakes": ("canary", "linear"),
+            "on_inconclusive": ("canary", "linear"),
+        }
         for field in sorted(self.model_fields_set & set(belongs)):
-            if self.strategy not in belongs[field]:
+            compares = self.mirror_percent and field in ("extra_bakes", "on_inconclusive")
+            if self.strategy not in belongs[field] and not compares:
                 which = " or ".join(f"`strategy: {s}`" for s in belongs[field])
                 raise ValueError(f"{field} has no effect without {which}; add it")
         return self

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from contract.errors import HostingError
-from contract.rollout import Counts, Limits, Step, roll, steps, verdict
+from contract.rollout import MORE_EVIDENCE, Counts, Limits, RolloutOutcome, RolloutVerdict, Step, roll, steps, verdict
 from hosting.endpoint import HostedEndpoint
 from hosting.spec import EndpointRecord, EndpointSpec
 
@@ -62,13 +62,16 @@ def _switch(
             _route(endpoint, record, _shares(before, new, step.share), spec)
 
         watch = _Watch(endpoint, record, spec)
-        if reason := roll(_watched(spec), shift=shift, trouble=watch.trouble, look_seconds=_LOOK_SECONDS):
+        if found := roll(
+            _watched(spec),
+            settings=spec.rollout,
+            shift=shift,
+            look=watch.look,
+            say=lambda line: say(f"{endpoint.name}: {line}"),
+            look_seconds=_LOOK_SECONDS,
+        ):
             _take_back(endpoint, record, spec, old, before)
-            raise HostingError(
-                f"variant {new} was rolled back: {reason}; {', '.join(old)} serves as before",
-                where=f"endpoint {endpoint.name}",
-                fix=f"see its log below {endpoint.folder / 'logs'}, and deploy another version",
-            )
+            raise _rolled_back(endpoint, found, new, old)
     weights = before if settled and before else {new: 100}
     _route(endpoint, record, weights, spec)
     surplus = record.variants[new].ports[spec.instances :]
@@ -82,6 +85,18 @@ def _switch(
         record = endpoint.remove_workers(record, new, surplus)
     if record.spec != spec:
         endpoint.save(record, spec=spec)
+
+
+def _rolled_back(endpoint: HostedEndpoint, found: RolloutVerdict, new: str, old: list[str]) -> HostingError:
+    fix = f"see its log below {endpoint.folder / 'logs'}, and deploy another version"
+    reason = found.reason
+    if found.outcome is RolloutOutcome.LITTLE_EVIDENCE:
+        reason, fix = f"{found.outcome}: {found.reason}", MORE_EVIDENCE
+    return HostingError(
+        f"variant {new} was rolled back: {reason}; {', '.join(old)} serves as before",
+        where=f"endpoint {endpoint.name}",
+        fix=fix,
+    )
 
 
 def _watched(spec: EndpointSpec) -> tuple[Step, ...]:
@@ -146,9 +161,13 @@ class _Watch:
         self._starts = {name: programs[name].starts for name in names}
         self._before = self._counts([spec.variant]), self._counts(self._old)
 
-    def trouble(self) -> str:
-        """Returns why the new variant failed, or an empty string."""
-        return self._ended() or self._failing()
+    def look(self) -> RolloutVerdict:
+        """Compares the new variant with the old ones, by the requests that were answered since the beginning."""
+        if ended := self._ended():
+            return RolloutVerdict(RolloutOutcome.WORSE, ended)
+        now = self._counts([self._spec.variant]), self._counts(self._old)
+        new, old = (_since(before, after) for before, after in zip(self._before, now, strict=True))
+        return verdict(new, old, Limits(self._spec.rollout.most_errors))
 
     def _ended(self) -> str:
         programs = self._endpoint.daemon.programs()
@@ -158,14 +177,16 @@ class _Watch:
                 return "a worker of it ended" + "".join(f"\n  {line}" for line in last)
         return ""
 
-    def _failing(self) -> str:
-        now = self._counts([self._spec.variant]), self._counts(self._old)
-        new, old = (
-            Counts(a.requests - b.requests, a.errors - b.errors) for a, b in zip(now, self._before, strict=True)
-        )
-        return verdict(new, old, Limits(self._spec.rollout.most_errors))
-
     def _counts(self, variants: list[str]) -> Counts:
         state: dict[str, Any] = self._endpoint.router_state() or {"backends": []}
         backends = [b for b in state["backends"] if b["variant"] in variants]
-        return Counts(sum(b["requests"] for b in backends), sum(b["errors"] for b in backends))
+        answered = sum(b["requests"] - b["in_flight"] for b in backends)
+        return Counts(answered, sum(b["errors"] for b in backends))
+
+
+def _since(before: Counts, after: Counts) -> Counts:
+    """Returns the counts between two states. A router that was started anew counts from 0, and an answer can fail while
+    it is under way, or twice: by its status and by its end.
+    """
+    requests = max(0, after.requests - before.requests)
+    return Counts(requests, min(requests, max(0, after.errors - before.errors)))

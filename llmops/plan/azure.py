@@ -97,6 +97,9 @@ def _rollout(rollout: Mapping[str, Any], instances: int) -> tuple[str, int, int]
     )
     shares = ", ".join(f"copies of {step.mirror} %" if step.mirror else f"{step.share} %" for step in plan)
     words = "all at once, beside the old ones" if len(plan) == 1 else f"{rollout['strategy']}: {shares}"
+    longer = int(known(rollout.get("extra_bakes"), 0)) * int(known(rollout.get("bake_seconds"), 0))
+    if len(plan) > 1 and longer:
+        words += f"; up to {longer} s more without enough evidence, then {rollout.get('on_inconclusive', 'promote')}"
     return words, int(sum(step.seconds for step in plan)), 2 * instances
 
 

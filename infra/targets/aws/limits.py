@@ -77,6 +77,10 @@ def _of_rollout(entry: Entry) -> Iterator[Refusal]:
     if rollout.mirror_percent:
         what = "SageMaker's updates copy no requests (its shadow tests are another thing)"
         yield ("rollout", "mirror_percent"), what, "remove it; a canary asks the new version with real requests"
+    for field in ("extra_bakes", "on_inconclusive"):
+        if field in rollout.model_fields_set:
+            what = "SageMaker bakes for a fixed time, and rolls back on an alarm alone"
+            yield ("rollout", field), what, "remove it; `bake_seconds` may be longer"
     if rollout.strategy == "canary" and rollout.canary_percent > 50:
         yield ("rollout", "canary_percent"), "SageMaker's canary takes 50 % at most", "write 50 or less"
     if rollout.strategy == "linear" and rollout.step_percent < _LEAST_STEP:

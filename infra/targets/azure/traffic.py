@@ -5,6 +5,7 @@ each, and goes back by itself. It fails then, and the engine deletes nothing: th
 https://learn.microsoft.com/azure/machine-learning/how-to-safely-rollout-online-endpoints
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from pulumi import dynamic
@@ -16,7 +17,19 @@ from clouds.azure.objects import AzureContainer
 from clouds.azure.session import open_session
 from contract.errors import KitError
 from contract.rejections import reject
-from contract.rollout import Counts, Limits, Owner, Step, roll, steps, verdict
+from contract.rollout import (
+    MORE_EVIDENCE,
+    Counts,
+    Limits,
+    Owner,
+    RolloutOutcome,
+    RolloutVerdict,
+    Step,
+    WatchedRollout,
+    roll,
+    steps,
+    verdict,
+)
 from infra.targets.azure.located import AzureLocatedResource
 from infra.targets.azure.metrics import counts
 from infra.targets.azure.online import (
@@ -31,6 +44,8 @@ from infra.targets.azure.online import (
 from infra.targets.dynamic import KitProvider, Properties, differ, gone, inputs_of, say
 
 _MARGIN = timedelta(minutes=5)  # what moving the weights takes
+_HISTORY = timedelta(hours=1)
+"""Period of the old deployments' requests that is compared with an update that moves all requests at once."""
 
 
 class TrafficProvider(KitProvider):
@@ -70,9 +85,8 @@ class Traffic(AzureLocatedResource, module="llmops", name="Traffic"):
     """Sets an endpoint's weights after its deployments exist.
 
     Inputs: endpoint (resource id), deployment (name of the one that gets everything), share (of it, 100), model and
-    sha256 (the version), rollout (strategy, canary_percent, step_percent, mirror_percent, bake_seconds), limits (what
-    is too bad), store (URL of the container that a rejection is written to), setting (key of the line that says which
-    version serves).
+    sha256 (the version), rollout (its settings), limits (what is too bad), store (URL of the container that a rejection
+    is written to), setting (key of the line that says which version serves).
     """
 
     PROVIDER = TrafficProvider
@@ -114,25 +128,57 @@ def _roll_out(props: Properties, old: dict[str, int], new: str) -> None:
     Raises:
         KitError: it was rolled back; gives the reason.
     """
-    since = datetime.now(UTC)
-
-    def shift(step: Step) -> None:
-        what = f"copies of {step.mirror} %" if step.mirror else f"{step.share} %"
-        say(f"{name_of(props)}: {what} of the requests go to {new}, watched for {step.seconds:g} s")
-        until = datetime.now(UTC) + timedelta(seconds=step.seconds) + _MARGIN
-        mirror = {new: step.mirror} if step.mirror else {}
-        put_traffic(props, shares(old, new, step.share), Owner(new, BY_UP, until), mirror)
-
+    plan, settings = _plan(props["rollout"]), _settings(props["rollout"])
+    rollout = _WatchedTraffic(props, old, new, plan, settings.extra_bakes)
     try:
-        reason = roll(_plan(props["rollout"]), shift=shift, trouble=lambda: _trouble(props, list(old), new, since))
+        found = roll(plan, settings=settings, shift=rollout.shift, look=rollout.look, say=rollout.say)
     except Exception:
-        say(f"{name_of(props)}: the rollout can't continue, and is rolled back")
+        rollout.say("the rollout can't continue, and is rolled back")
         put_traffic(props, shares(old, new, 0))
         raise
-    if reason:
-        say(f"{name_of(props)}: {reason}: back to {', '.join(old)}")
+    if found:
+        rollout.say(f"{found.reason}: back to {', '.join(old)}")
         put_traffic(props, shares(old, new, 0))
-        _refuse(props, old, new, reason)
+        _refuse(props, old, new, found)
+
+
+class _WatchedTraffic:
+    """The traffic and the metrics of a rollout under way."""
+
+    def __init__(
+        self, props: Properties, old: dict[str, int], new: str, plan: Sequence[Step], extra_bakes: int
+    ) -> None:
+        self._props, self._old, self._new, self._extra_bakes = props, old, new, extra_bakes
+        self._since = datetime.now(UTC)
+        self._old_since = self._since - _HISTORY if plan[0].moves_all else self._since
+        self._alone = False
+
+    def say(self, line: str) -> None:
+        """Say a line about the endpoint."""
+        say(f"{name_of(self._props)}: {line}")
+
+    def shift(self, step: Step) -> None:
+        """Give the new deployment a step's share, and own the weights for as long as the step may last."""
+        what = f"copies of {step.mirror} %" if step.mirror else f"{step.share} %"
+        self.say(f"{what} of the requests go to {self._new}, watched for {step.seconds:g} s")
+        bakes = 1 if step.moves_all else 1 + self._extra_bakes
+        until = datetime.now(UTC) + timedelta(seconds=step.seconds * bakes) + _MARGIN
+        mirror = {self._new: step.mirror} if step.mirror else {}
+        put_traffic(self._props, shares(self._old, self._new, step.share), Owner(self._new, BY_UP, until), mirror)
+        self._alone = step.moves_all
+
+    def look(self) -> RolloutVerdict:
+        """Compares the new deployment with the old ones."""
+        state = state_of(find_deployment(self._props, self._new) or {})
+        if state not in ("Succeeded", "Updating"):
+            return RolloutVerdict(RolloutOutcome.WORSE, f"its deployment is {state or 'gone'}")
+        new = counts(self._props, self._new, self._since)
+        old = _together([counts(self._props, name, self._old_since) for name in self._old])
+        return verdict(new, old, Limits(**self._props["limits"]), alone=self._alone)
+
+
+def _settings(rollout: Properties) -> WatchedRollout:
+    return WatchedRollout.model_validate({name: rollout[name] for name in WatchedRollout.model_fields})
 
 
 def _plan(rollout: Properties) -> tuple[Step, ...]:
@@ -146,17 +192,14 @@ def _plan(rollout: Properties) -> tuple[Step, ...]:
     )
 
 
-def _trouble(props: Properties, old: list[str], new: str, since: datetime) -> str:
-    """Returns why the new deployment must be rolled back; empty if it need not."""
-    state = state_of(find_deployment(props, new) or {})
-    if state not in ("Succeeded", "Updating"):
-        return f"its deployment is {state or 'gone'}"
-    others = [counts(props, name, since) for name in old]
-    latencies = [o.latency_seconds for o in others if o.latency_seconds is not None]
-    together = Counts(
-        sum(o.requests for o in others), sum(o.errors for o in others), max(latencies) if latencies else None
+def _together(old: Sequence[Counts]) -> Counts:
+    """Returns the counts of several deployments as those of one, with the highest latency."""
+    latencies = [each.latency_seconds for each in old if each.latency_seconds is not None]
+    return Counts(
+        sum(each.requests for each in old),
+        sum(each.errors for each in old),
+        max(latencies) if latencies else None,
     )
-    return verdict(counts(props, new, since), together, Limits(**props["limits"]))
 
 
 def _require_ready(props: Properties, name: str) -> None:
@@ -176,26 +219,23 @@ def _fix(missing: bool) -> str:
     return "mend what it shows, or promote another version; then `pulumi up`, which makes it anew"
 
 
-def _refuse(props: Properties, old: dict[str, int], new: str, reason: str) -> None:
-    """Say that the rollout was undone; another version than serves is remembered as rejected."""
+def _refuse(props: Properties, old: dict[str, int], new: str, found: RolloutVerdict) -> None:
+    """Say that the rollout was undone; another version than serves is remembered as rejected if it was found worse."""
     serves = max(old, key=lambda name: old[name])
     environment = (find_deployment(props, serves) or {}).get("properties", {}).get("environmentVariables") or {}
     model, sha256 = environment.get(MODEL_NAME, ""), environment.get(MODEL_SHA256, "")
-    what = f"the rollout of {new} was rolled back: {reason}; {serves} serves as before"
+    what = f"the rollout of {new} was rolled back: {found.reason}; {serves} serves as before"
+    kept = "`pulumi up`: it removes the new deployment, which has no requests and is kept until then for its log"
+    if found.outcome is RolloutOutcome.LITTLE_EVIDENCE:
+        raise KitError(f"{found.outcome}: {what}", where=name_of(props), fix=MORE_EVIDENCE)
     if not sha256 or sha256 == props["sha256"]:
-        raise KitError(
-            what,
-            where=name_of(props),
-            fix="take the setting that was changed back, then `pulumi up`: it removes the new deployment, which has no "
-            "requests and is kept until then for its log",
-        )
+        raise KitError(what, where=name_of(props), fix=f"take the setting that was changed back, then {kept}")
     line = f"{props['setting']}: {model}@sha256:{sha256}"
     store = AzureContainer(open_session(AzureLocation.of(props)), props["store"])
     endpoint = props["endpoint"].rpartition("/")[2]
-    reject(props["sha256"], reason, endpoint, store.count, store.create, line)
+    reject(props["sha256"], found.reason, endpoint, store.count, store.create, line)
     raise KitError(
         f"{what}; {props['model']} is marked rejected",
         where=name_of(props),
-        fix=f"go back with `{line}` in the stack file, then `pulumi up`: it removes the new deployment, which has no "
-        "requests and is kept until then for its log",
+        fix=f"go back with `{line}` in the stack file, then {kept}",
     )

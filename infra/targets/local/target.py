@@ -11,7 +11,7 @@ import pulumi
 from clouds.targets import cloud_names
 from contract.models.gpus import usable_gpus
 from hosting.images import serving_image
-from hosting.spec import ROUTER_BODY_BYTES
+from hosting.spec import ROUTER_BODY_BYTES, VariantRollout
 from infra import names
 from infra.settings import Endpoint as Entry
 from infra.settings import Settings, project_folder, refuse_set, setting_error
@@ -108,10 +108,8 @@ def _require_rollout(path: tuple[str, str], entry: Entry) -> None:
             f"{rollout.strategy} is a cloud's: this machine has all_at_once and canary",
             "write `strategy: canary`",
         )
-    if rollout.mirror_percent:
-        raise setting_error(
-            (*path, "rollout", "mirror_percent"), "this machine's router copies no requests", "remove it"
-        )
+    elsewhere = [field for field in type(rollout).model_fields if field not in VariantRollout.model_fields]
+    refuse_set((*path, "rollout"), rollout, elsewhere, "this machine's rollouts don't have it", "remove it")
     if "bake_seconds" in rollout.model_fields_set and rollout.strategy != "canary":
         raise setting_error(
             (*path, "rollout"), "bake_seconds have no effect without `strategy: canary`", "add it, or remove them"

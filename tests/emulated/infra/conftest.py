@@ -4,10 +4,12 @@ import contextlib
 import json
 import os
 import shutil
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -51,15 +53,39 @@ class Stack(stacks.Stack):
 
     def answers(self, endpoint: str) -> str:
         """The name of the version that answers behind an endpoint's URL."""
-        output = self.outputs()["endpoints"][endpoint]
-        key = Path(output["key"]).read_text().strip()
-        request = urllib.request.Request(f"{output['url']}/v1/models", headers={"Authorization": f"Bearer {key}"})
-        with urllib.request.urlopen(request, timeout=120) as response:
-            return json.load(response)["data"][0]["id"]
+        return _served(self.outputs()["endpoints"][endpoint])
+
+    @contextlib.contextmanager
+    def asking(self, endpoint: str) -> Iterator[list[str]]:
+        """Ask an endpoint again and again meanwhile; the names of the versions that answer, in turn, or errors."""
+        output, answers, ended = self.outputs()["endpoints"][endpoint], list[str](), threading.Event()
+
+        def ask() -> None:
+            while not ended.is_set():
+                try:
+                    answers.append(_served(output))
+                except OSError as e:
+                    answers.append(repr(e))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            yield answers
+        finally:
+            ended.set()
+            thread.join()
 
     def workers(self, endpoint: str) -> list[int]:
         """Process ids of an endpoint's workers."""
         return [i.pid for v in self.host.state(endpoint).variants for i in v.instances if i.pid]
+
+
+def _served(output: dict[str, Any]) -> str:
+    """The name of the version that answers a request to an endpoint, by its output."""
+    key = Path(output["key"]).read_text().strip()
+    request = urllib.request.Request(f"{output['url']}/v1/models", headers={"Authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(request, timeout=120) as response:
+        return json.load(response)["data"][0]["id"]
 
 
 @pytest.fixture

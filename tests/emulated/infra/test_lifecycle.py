@@ -33,11 +33,16 @@ def test_the_life_of_an_endpoint(make_stack: MakeStack) -> None:
     assert stack.changes() == {}
     url = stack.outputs()["endpoints"]["chat"]["url"]
 
-    stack.serve("chat", second)
+    canary = {"strategy": "canary", "canary_percent": 50, "bake_seconds": 3}
+    stack.serve("chat", second, rollout=canary)
     assert stack.changes() == {"endpoint-chat": "update"}
     plan = stack.pulumi("preview", "--diff")
     assert '"tiny@1" => "tiny@2"' in plan
-    stack.up()
+    with stack.asking("chat") as answers:
+        said = stack.up()
+    assert set(answers) == {"tiny@1", "tiny@2"}
+    assert "tiny@1" in answers[answers.index("tiny@2") :], "both versions answer while the canary is watched"
+    assert "50 % of the requests go to" in said
     assert stack.answers("chat") == "tiny@2"
     assert stack.changes() == {}
 

@@ -12,6 +12,7 @@ import pytest
 from contract.documents.document import Part
 from contract.limits import AdmissionLimits
 from infra.settings import Settings
+from infra.targets.local import endpoint
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.aws.conftest import REGION, RUN, SERVING, TRAINING, Account, on_moto
 from tests.unit.infra.program import Declared, add_version, run_program
@@ -58,6 +59,8 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     f"{ROLLOUT}step_percent": (25, 30, {f"{SIZE}instances": 4, f"{ROLLOUT}strategy": "linear"}),
     f"{ROLLOUT}mirror_percent": (0, 10, {}),
     f"{ROLLOUT}bake_seconds": (1, 2, {f"{ROLLOUT}strategy": "canary"}),
+    f"{ROLLOUT}extra_bakes": (2, 3, {f"{ROLLOUT}strategy": "canary"}),
+    f"{ROLLOUT}on_inconclusive": ("promote", "roll_back", {f"{ROLLOUT}strategy": "canary"}),
     f"{LIMITS}max_body": (6_291_456, 100_000, {}),
     f"{LIMITS}max_running": (32, 8, {}),
     f"{LIMITS}max_queue": (64, 0, {}),
@@ -112,7 +115,7 @@ HONOURED_LOCALLY = (
         ENTRY + f
         for f in ("model", "endpoint", "engine", "precision", "prefix_cache", "port", "gate", "size.instances")
     ),
-    *(ROLLOUT + f for f in ("strategy", "canary_percent", "bake_seconds")),
+    *(ROLLOUT + f for f in ("strategy", "canary_percent", "bake_seconds", "extra_bakes", "on_inconclusive")),
     *(LIMITS + f for f in (*AdmissionLimits.model_fields, "api_keys_file", "metrics_key_file")),
 )
 FOR_THE_RULES = ("accepted_rules",)  # read by what judges a stack: tests/unit/policies
@@ -152,9 +155,22 @@ def test_local_acts_or_refuses_by_name(path: str, promoted_locally: dict[int, st
     second = _configuration(path, after, promoted_locally, needed)
     if path in HONOURED_LOCALLY:
         _compare(path, _configuration(path, before, promoted_locally, needed), second)
+        _require_hosted(second)
     else:
         _compare(path, _configuration(f"{ENTRY}gate", "waived", promoted_locally, {}), second)
         assert isinstance(_acted_on(second, path), str)
+
+
+def _require_hosted(config: dict[str, Any]) -> None:
+    """Check that hosting takes what the program declares: a preview never calls it."""
+    if isinstance(declared := _run(config), str):
+        return
+    inputs = json.loads(json.dumps(declared.of("endpoint-chat")), parse_int=float)  # as the engine hands them on
+    key = Path(inputs["key_file"])
+    key.parent.mkdir(parents=True, exist_ok=True)
+    key.write_text("a-key-of-16-characters")
+    spec = endpoint._spec(inputs)
+    assert spec.rollout.model_dump(include=set(inputs["rollout"])) == inputs["rollout"]
 
 
 @pytest.fixture(scope="module")

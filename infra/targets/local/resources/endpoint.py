@@ -8,6 +8,7 @@ from pulumi import dynamic
 
 from contract.layout import model_key
 from contract.limits import limit_variables
+from hosting.spec import VariantRollout
 from infra import names
 from infra.settings import Endpoint as EndpointSettings
 from infra.targets.dynamic import Properties
@@ -80,5 +81,9 @@ def _properties(name: str, settings: EndpointSettings, home: names.StackHome, im
 
 
 def _rollout(settings: EndpointSettings) -> Properties:
+    """Returns the settings that hosting has, by its own rules; the target has refused all others."""
     rollout = settings.rollout
-    return rollout.model_dump() if rollout.strategy == "canary" else {"strategy": rollout.strategy}
+    if rollout.strategy != "canary":
+        return {"strategy": rollout.strategy}
+    shared = type(rollout).model_fields.keys() & VariantRollout.model_fields
+    return VariantRollout.model_validate(rollout.model_dump(include=shared)).model_dump(include=shared)

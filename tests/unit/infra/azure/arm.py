@@ -33,6 +33,8 @@ class InProcessArm:
     says: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
     latency_ms: dict[str, float] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
+    periods: dict[str, str] = field(default_factory=dict)
+    """Deployment -> since when its requests were last asked for."""
 
     def call(
         self, method: str, id_: str, _api_version: str, *, body: dict[str, Any] | None = None, **_: Any
@@ -110,6 +112,7 @@ class InProcessArm:
         assert match
         name = match[1]
         if query["metricnames"] == "RequestsPerMinute":
+            self.periods[name] = query["timespan"].partition("/")[0]
             series = [
                 _series({"deployment": name, "statuscode": status, "modelstatuscode": model}, float(number))
                 for (status, model), number in self.says.get(name, {}).items()

@@ -181,6 +181,7 @@ def test_traffic_and_the_check_are_told_of_what_is_declared() -> None:
     assert traffic["deployment"] == live["deployment"] == name
     assert traffic["rollout"] == {
         "strategy": "canary", "canary_percent": 5, "step_percent": 25, "mirror_percent": 0, "bake_seconds": 300,
+        "extra_bakes": 2, "on_inconclusive": "promote",
     }  # fmt: skip
     assert traffic["limits"] == {"error_rate": 0.05, "latency_seconds": 20.0, "quality": 1.0}
     assert traffic["store"] == "https://data/store"

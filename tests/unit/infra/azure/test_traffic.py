@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from contract.errors import KitError
-from contract.rollout import OWNER_TAG, Owner
+from contract.rollout import OWNER_TAG, Owner, Step
 from infra.targets.azure import (
     online,
     traffic,
@@ -22,7 +22,7 @@ SERVES_OLD = {"environmentVariables": {"LLMOPS_MODEL_NAME": "chatbot@1", "LLMOPS
 def moved(**other: Any) -> Properties:
     # As they come: the engine makes floats of all numbers.
     rollout = {"strategy": "canary", "canary_percent": 10.0, "step_percent": 25.0, "mirror_percent": 0.0}
-    rollout["bake_seconds"] = 0.0
+    rollout |= {"bake_seconds": 0.0, "extra_bakes": 2.0, "on_inconclusive": "promote"}
     return {
         **PLACE,
         "endpoint": ENDPOINT,
@@ -81,12 +81,17 @@ def test_copies_come_before_requests(arm: InProcessArm) -> None:
     ("bad", "said"),
     [
         (
-            {"says": {"new": {("424", "500"): 3, ("200", "200"): 7}, "old": {("200", "200"): 90}}},
-            "3 of its 10 requests",
+            {"says": {"new": {("424", "500"): 5, ("200", "200"): 5}, "old": {("200", "200"): 90}}},
+            r"5 of its 10 requests failed \(0 of 90 of the old version's\)",
         ),
-        ({"says": {"new": {("408", ""): 3}}}, "3 of its 3 requests"),
+        ({"says": {"new": {("408", ""): 3}, "old": {("200", "200"): 27}}}, "3 of its 3 requests"),
         (  # the errors are the eleventh series
-            {"says": {"new": {**{("424", str(410 + n)): 5 for n in range(10)}, ("424", "500"): 50}}},
+            {
+                "says": {
+                    "new": {**{("424", str(410 + n)): 5 for n in range(10)}, ("424", "500"): 50},
+                    "old": {("200", "200"): 900},
+                }
+            },
             "50 of its 100 requests",
         ),
         ({"latency_ms": {"new": 25_000.0}}, "takes 25.0 s or longer"),
@@ -135,6 +140,79 @@ def test_a_version_that_does_no_worse_takes_over(arm: InProcessArm, good: dict[s
         setattr(arm, name, value)
     TRAFFIC.update("", moved(deployment="old"), moved())
     assert arm.weights == {"new": 100}
+
+
+LITTLE: dict[str, Any] = {"new": {("424", "500"): 1, ("200", "200"): 4}, "old": {("200", "200"): 45}}
+
+
+def test_little_evidence_is_waited_for_and_then_promoted_with_a_warning(
+    arm: InProcessArm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arm.endpoint({"old": 100})
+    arm.deploy("old")
+    arm.deploy("new")
+    arm.says = LITTLE
+    monkeypatch.setattr(traffic, "_plan", lambda _: (Step(10, 0.01), Step(100, 0.0)))
+    TRAFFIC.update("", moved(deployment="old"), moved())
+    assert arm.weights == {"new": 100}
+    said = "".join(capsys.readouterr())
+    assert (
+        said.count("not enough evidence: 1 of its 5 requests failed (0 of 45 of the old version's); watched for up to")
+        == 2
+    )
+    assert said.count("warning: not enough evidence: ") == 1
+
+
+def test_little_evidence_rolls_back_if_asked_to_and_rejects_nothing(arm: InProcessArm, store: Container) -> None:
+    arm.endpoint({"old": 100})
+    arm.deploy("old", **SERVES_OLD)
+    arm.deploy("new")
+    arm.says = LITTLE
+    cautious = {"on_inconclusive": "roll_back", "extra_bakes": 0.0}
+    with pytest.raises(KitError, match="not enough evidence: the rollout of new was rolled back: 1 of its 5") as caught:
+        TRAFFIC.update("", moved(deployment="old"), moved(rollout=cautious))
+    assert "`canary_percent`" in caught.value.fix
+    assert arm.weights == {"old": 100}
+    assert not store.blobs
+
+
+def test_the_weights_are_owned_for_all_bakes_that_may_come(arm: InProcessArm, monkeypatch: pytest.MonkeyPatch) -> None:
+    owners = list[Owner]()
+    monkeypatch.setattr(traffic, "put_traffic", lambda _props, _shares, owner, _mirror: owners.append(owner))
+    started = datetime.now(UTC)
+    plan = (Step(10, 600.0), Step(100, 600.0))
+    rollout = traffic._WatchedTraffic(moved(), {"old": 100}, "new", plan, 3)
+    for step in plan:
+        rollout.shift(step)
+    minutes = [(owner.until - started).total_seconds() // 60 for owner in owners]
+    assert minutes == [45, 15]  # with five for moving the weights
+
+
+@pytest.mark.parametrize(
+    ("old", "refused"),
+    [
+        ({("200", "200"): 100}, "9 of its 10 requests failed (0 of 100 of the old version's)"),
+        ({}, "9 of its 10 requests failed"),  # nobody asked the old one: the limit alone counts
+        ({("424", "500"): 90, ("200", "200"): 10}, ""),
+    ],
+)
+def test_all_at_once_is_compared_with_the_hour_before(
+    arm: InProcessArm, store: Container, old: Any, refused: str
+) -> None:
+    arm.endpoint({"old": 100})
+    arm.deploy("old", **SERVES_OLD)
+    arm.deploy("new")
+    arm.says = {"new": {("424", "500"): 9, ("200", "200"): 1}, "old": old}
+    rollout = {"strategy": "all_at_once"}
+    if refused:
+        with pytest.raises(KitError) as caught:
+            TRAFFIC.update("", moved(deployment="old"), moved(rollout=rollout))
+        assert f"rolled back: {refused}; old serves as before" in caught.value.what
+    else:
+        TRAFFIC.update("", moved(deployment="old"), moved(rollout=rollout))
+    assert arm.weights == ({"old": 100} if refused else {"new": 100})
+    begins = {name: datetime.fromisoformat(arm.periods[name]) for name in ("old", "new")}
+    assert begins["new"] - begins["old"] == timedelta(hours=1)
 
 
 def test_other_settings_of_the_same_version_reject_nothing(arm: InProcessArm, store: Container) -> None:

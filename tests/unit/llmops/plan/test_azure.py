@@ -67,6 +67,17 @@ def planned(rollout: dict[str, Any], change: str = "create", deployed: bool = Tr
             "canary: copies of 20 %, 5 %, 100 %",
             180,
         ),
+        (
+            {
+                "strategy": "canary",
+                "canary_percent": 9,
+                "bake_seconds": 60,
+                "extra_bakes": 3,
+                "on_inconclusive": "roll_back",
+            },
+            "canary: 9 %, 100 %; up to 180 s more without enough evidence, then roll_back",
+            120,
+        ),
     ],
 )
 def test_the_rollout_and_the_machines_that_it_takes(rollout: dict[str, Any], words: str, seconds: int) -> None:
