@@ -79,7 +79,7 @@ class App:
             raise ApiError(400, "stream_options needs stream", code="invalid_value", param="stream_options")
         with exchange.more_places(asked.answers - 1):
             try:
-                answer, generation = await service.prepare(asked, model, exchange.started)
+                answer, generation = await service.prepare(asked, model, exchange.started, exchange.caller)
             except ApiError as e:
                 raise (request.renamed(e) if isinstance(request, ResponsesRequest) else e) from None
             try:

@@ -9,6 +9,7 @@ import signal
 import traceback
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from contract.documents.model import EmbeddingForm, ModelManifest
@@ -25,11 +26,14 @@ from serving.front.handover import HandOver
 from serving.front.protocol import http_server, new_guard
 from serving.front.readiness import Readiness
 from serving.front.routes import CHAT, EMBEDDINGS, RESPONSES
+from serving.front.schema_checks import SchemaChecks, Vocabulary
 from serving.front.vllm_requests import check, embedded, filled, filled_response
+from serving.front.vllm_schemas import AskedSchemas
 from serving.front.vllm_tools import CALL_FORMS
 from serving.golden import ask_golden
 from serving.log import log_json, say
 from serving.settings import ServerSettings
+from serving.vocabulary import token_bytes
 
 _USAGE = re.compile(rb'"(prompt|input|completion|output)_tokens":\s*(\d+)')
 _USAGE_NAMES = {b"prompt": "prompt_tokens", b"input": "prompt_tokens", b"completion": "completion_tokens",
@@ -59,6 +63,7 @@ class VllmApp:
         self._name = settings.name
         self._owner: Any = None
         self._handover: HandOver | None = None
+        self._checks = SchemaChecks()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -68,7 +73,9 @@ class VllmApp:
         if scope["method"] == "POST":
             body = (await receive())["body"]
             prepare = functools.partial(self._prepared, scope["path"], body)
-            body = await asyncio.to_thread(prepare) if len(body) > LONG_BODY else prepare()
+            body, asked = await asyncio.to_thread(prepare) if len(body) > LONG_BODY else prepare()
+            if asked:
+                await asked.check(self._checks, self._form, Vocabulary("vllm", self._tokens), scope[EXCHANGE].caller)
             receive = replay(body, receive)
             # It was JSON, whatever its Content-Type; other headers would choose ranks, adapters, sessions or traces.
             own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
@@ -77,8 +84,8 @@ class VllmApp:
         if answer.error:
             raise answer.error
 
-    def _prepared(self, path: str, body: bytes) -> bytes:
-        """Returns a request's body as vLLM gets it.
+    def _prepared(self, path: str, body: bytes) -> tuple[bytes, AskedSchemas | None]:
+        """Returns a request's body as vLLM gets it, and the schemas that must be checked before.
 
         Raises:
             ApiError: 400, the request must not reach vLLM.
@@ -87,10 +94,18 @@ class VllmApp:
         if (path == EMBEDDINGS) != bool(self._embedding):
             raise wrong_kind(self._name, embeds=bool(self._embedding))
         if self._embedding:
-            return embedded(request, self._embedding)
+            return embedded(request, self._embedding), None
+        asked = AskedSchemas.of(request, path)
         if path == CHAT:
-            return filled(request, self._defaults, self._form)
-        return filled_response(request, self._defaults, self._form) if path == RESPONSES else body
+            body = filled(request, self._defaults, self._form)
+        elif path == RESPONSES:
+            body = filled_response(request, self._defaults, self._form)
+        return body, asked
+
+    def _tokens(self) -> list[bytes]:
+        """Returns the bytes of each token of the model that vLLM has loaded; empty for special ones."""
+        tokenizer = Path(self._owner.state.args.model, "tokenizer.json")
+        return token_bytes(json.loads(tokenizer.read_bytes()), specials=False)
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Has vLLM answer, unless the server's time to drain is over.
@@ -130,8 +145,10 @@ class VllmApp:
             self._cut = True
             for end in self._running:
                 end.reschedule(0)
+            await self._checks.close()
             while admission.running or admission.queued:  # the parent bounds it
                 await asyncio.sleep(_PAUSE_SECONDS)
+        await self._checks.close()
         os.kill(os.getpid(), signal.SIGTERM)
 
     async def metrics(self) -> bytes:

@@ -16,7 +16,7 @@ import json, sys
 from pathlib import Path
 from contract.models.tool_call_stream import HERMES, LLAMA, OURS
 from serving.engines.engine import GenerationRequest, LoadOrder
-from serving.engines.grammar_trial import new_trial
+from serving.engines.checker import new_trial
 from serving.engines.transformers_grammars import GrammarMasks
 from serving.engines.worker import new_backend
 from serving.grammars import calls_grammar, schema_grammar, strict_grammar
