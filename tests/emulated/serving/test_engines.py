@@ -35,6 +35,7 @@ grammars = [schema_grammar(form, "") for form in (
 grammars += [calls_grammar(form, tools, several=several) for form in (HERMES, LLAMA, OURS) for several in (True, False)]
 grammars.append(strict_grammar(tools, several=True))
 impossible = schema_grammar({"type": "integer", "minimum": 5, "maximum": 2}, "")
+new_trial("vllm", tokens).compile(grammars[0])
 prompts = [[5, 9, 60 + n] for n in range(len(grammars))]
 answers = {}
 for name in ("openvino", "transformers"):

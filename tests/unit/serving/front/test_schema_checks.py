@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class StandIn:
         self._log = folder / "orders"
         self.checks = SchemaChecks((sys.executable, "-c", STAND_IN, str(self._log)), seconds)
 
-    def check(self, title: str, caller: str = "a", place: str = "tools") -> Awaitable[None]:
+    def check(self, title: str, caller: str = "a", place: str = "tools") -> Coroutine[Any, Any, None]:
         return self.checks.check_schemas({place: {"title": title}}, caller)
 
     def go(self) -> None:
@@ -61,7 +61,7 @@ class StandIn:
                 await asyncio.sleep(0.01)
 
 
-async def status_of(check: Awaitable[None]) -> int:
+async def status_of(check: Coroutine[Any, Any, None]) -> int:
     try:
         await check
     except ApiError as e:
@@ -69,7 +69,7 @@ async def status_of(check: Awaitable[None]) -> int:
     return 200
 
 
-@pytest.mark.cve("grammar-length")
+@pytest.mark.cve("schema-process")
 def test_faults_are_told_by_place_from_a_process_that_goes_on() -> None:
     async def checked() -> None:
         checks = SchemaChecks()
@@ -113,6 +113,7 @@ def test_equal_schemas_are_checked_once_and_grammars_after_the_vocabulary(tmp_pa
     asyncio.run(checked())
 
 
+@pytest.mark.cve("schema-process")
 def test_what_ends_the_process_is_refused_and_the_next_one_is_checked(tmp_path: Path) -> None:
     async def checked() -> None:
         stand_in = StandIn(tmp_path)
@@ -133,6 +134,7 @@ def test_what_ends_the_process_is_refused_and_the_next_one_is_checked(tmp_path: 
     asyncio.run(checked())
 
 
+@pytest.mark.cve("schema-process")
 def test_a_check_that_does_not_end_is_ended(tmp_path: Path) -> None:
     async def checked() -> None:
         stand_in = StandIn(tmp_path, seconds=0.5)
@@ -164,6 +166,7 @@ def test_keys_take_turns_and_one_fills_half_of_the_room(tmp_path: Path) -> None:
     asyncio.run(checked())
 
 
+@pytest.mark.cve("schema-process")
 def test_closing_ends_the_process_and_whoever_waits_is_told(tmp_path: Path) -> None:
     async def checked() -> None:
         stand_in = StandIn(tmp_path)
