@@ -249,7 +249,7 @@ def _too_deep(value: Any) -> _Path:
 
 def _beyond(limit: str, path: _Path) -> ValueError:
     shown = _shown(path)
-    what = f"exceeds the limit `{limit}` of {getattr(LIMITS, limit):,}"
+    what = f"exceeds the limit {limit} of {getattr(LIMITS, limit):,}"
     return ValueError(f"{shown}: {what}" if shown else what)
 
 

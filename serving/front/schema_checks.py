@@ -48,7 +48,7 @@ class _Result(NamedTuple):
     """Empty if there is none."""
 
 
-_ENDED = _Result("", "takes too much time or memory")
+_ENDED = _Result("", "it takes too much time or memory")
 
 
 class SchemaChecks:
@@ -89,7 +89,7 @@ class SchemaChecks:
             return
         found = await self._result({"schemas": schemas}, caller)
         if found is _ENDED:
-            raise _invalid(next(iter(schemas)), f"{found.fault} to check")
+            raise _invalid(next(iter(schemas)), "takes too much time or memory to check")
         if found.fault:
             raise _invalid(found.place, found.fault)
 
@@ -106,7 +106,7 @@ class SchemaChecks:
         """
         found = await self._result({"grammar": asdict(grammar)}, caller, vocabulary)
         if found is _ENDED:
-            raise _invalid(place, f"its grammar {found.fault} to compile")
+            raise _invalid(place, "its grammar takes too much time or memory to compile")
         if found.fault:
             raise _invalid(place, found.fault)
 

@@ -79,7 +79,7 @@ def test_faults_are_told_by_place_from_a_process_that_goes_on() -> None:
             "no JSON schema: properties": {"properties": 5},
             "patternProperties": {"patternProperties": {"(a+)+$": True}},
             "no plain regular expression": {"pattern": "(?=a)b"},
-            "exceeds the limit `pattern_size`": {"pattern": r"\w{190}\w{190}"},
+            "exceeds the limit pattern_size": {"pattern": r"\w{190}\w{190}"},
         }
         try:
             await checks.check_schemas({}, "a")
