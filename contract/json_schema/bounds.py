@@ -6,7 +6,7 @@ is counted here.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import unquote
 
@@ -71,7 +71,7 @@ class SchemaBounds:
     """What several schemas have together."""
 
     def __init__(self) -> None:
-        self._found = dict.fromkeys(SchemaLimits.__dataclass_fields__, 0)
+        self._found = {field.name: 0 for field in fields(SchemaLimits)}
 
     def add(self, schema: Any) -> None:
         """Counts a schema.

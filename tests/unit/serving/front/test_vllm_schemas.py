@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,7 +61,9 @@ ATTACKS = [
 ]
 
 
-async def asked(path: str, fields: Mapping[str, Any]) -> list[bytes]:
+async def asked(
+    path: str, fields: Mapping[str, Any], checks: SchemaChecks | None = None, owner: Any = None
+) -> list[bytes]:
     """Bodies that reach vLLM."""
     reached: list[bytes] = []
 
@@ -80,7 +83,8 @@ async def asked(path: str, fields: Mapping[str, Any]) -> list[bytes]:
     scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": []}
     scope[EXCHANGE] = HttpExchange(scope, send)
     app = VllmApp(vllm, ServerSettings(Path(), ""), Readiness(), Admission(RequestLimits()))
-    app._form = HERMES  # pyright: ignore[reportPrivateUsage] (read from vLLM's arguments at its start)
+    app._form, app._owner = HERMES, owner  # pyright: ignore[reportPrivateUsage] (known once vLLM has started)
+    app._checks = checks or app._checks  # pyright: ignore[reportPrivateUsage]
     try:
         await app(scope, receive, send)
     finally:
@@ -167,3 +171,18 @@ def test_schemas_come_first_and_then_the_grammar_that_holds_the_answer() -> None
         assert found
         asyncio.run(found.check(checks, HERMES, VOCABULARY, "a"))
         assert checks.seen == seen
+
+
+def test_grammars_are_tried_for_the_tokens_of_the_model_that_vllm_has_loaded(tmp_path: Path) -> None:
+    class Trying(SchemaChecks):
+        found: Vocabulary
+
+        async def check_grammar(self, grammar: Grammar, vocabulary: Vocabulary, place: str, caller: str) -> None:
+            self.found = vocabulary
+
+    vocab = {"model": {"vocab": {"a": 0, "\u2581b": 1}}, "added_tokens": [{"id": 2, "content": "<s>", "special": True}]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(vocab))
+    owner = SimpleNamespace(state=SimpleNamespace(args=SimpleNamespace(model=str(tmp_path))))
+    checks = Trying()
+    assert asyncio.run(asked(CHAT, chat_format(CITY), checks, owner))
+    assert (checks.found.engine, checks.found.tokens()) == ("vllm", [b"a", b" b", b""])
