@@ -38,7 +38,7 @@ class SchemaLimits:
     pattern_characters: int = 512
     """Characters of one pattern."""
     pattern_size: int = 10_000
-    """Characters of the patterns after each repetition is written out; a Unicode class such as `\\w` counts 50."""
+    """Characters of the patterns after each repetition is written out; `\\w`, of all alphabets, counts 50."""
 
 
 LIMITS = SchemaLimits()
