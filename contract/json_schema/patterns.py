@@ -81,7 +81,7 @@ def _atom(pattern: str, place: int) -> tuple[int, int]:
     return _SIZES.get(escaped, 1), end
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)  # of up to 10 MB each
 def compile_pattern(pattern: str) -> Any:
     """Returns a pattern as pydantic checks it: by Rust's regular expressions.
 
