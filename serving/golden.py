@@ -1,6 +1,8 @@
 """Golden prompts: a server must answer them before it is ready, and is asked again while it serves."""
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -9,7 +11,11 @@ from contract.documents.model import Golden
 from contract.errors import ServingError
 from contract.models.tool_call_stream import CallDelta
 from contract.words import found
+from serving.api.model_card import ModelCard
 from serving.api.openai import ChatMessage, ChatRequest
+from serving.errors import ApiError
+from serving.log import log_json, say
+from serving.metrics import Metrics
 from serving.tools import OfferedTool
 
 _EARLY_SECONDS = 600.0
@@ -35,6 +41,66 @@ class Quality:
     def score(self) -> float:
         """Share of the prompts that were answered rightly, 0 to 1."""
         return self.passed / self.total
+
+
+class QualityWatch:
+    """Asks the golden prompts of the served version, and reports each result: in the log, from which a cloud's quality
+    alarm is fed, and in /metrics.
+    """
+
+    def __init__(self, card: ModelCard, answer: Answer, metrics: Metrics) -> None:
+        self._card = card
+        self._answer = answer
+        self._metrics = metrics
+
+    async def ask_first(self, *, required: bool) -> None:
+        """Asks before the server is ready.
+
+        Args:
+            required: whether each answer must be right; otherwise a wrong one is only reported.
+
+        Raises:
+            ServingError: the version may not serve, or gave no answer.
+        """
+        failure = (await self._ask("readiness")).failure
+        if failure and required:
+            raise failure
+        _report(failure)
+
+    async def ask_again(self, seconds: float) -> None:
+        """Asks again at intervals, shorter at first, until it is cancelled. A version that got worse is left to an
+        alarm; the server goes on.
+
+        Args:
+            seconds: the usual interval; 0: never.
+        """
+        begun = time.monotonic()
+        while seconds and self._card.manifest.golden:
+            await asyncio.sleep(pause(seconds, time.monotonic() - begun))
+            try:
+                _report((await self._ask("interval")).failure)
+            except (ApiError, ServingError) as e:
+                _report(e)
+
+    async def _ask(self, when: str) -> Quality:
+        card = self._card
+        try:
+            quality = await ask_golden(card.manifest.golden, self._answer)
+        except ApiError as e:
+            raise ServingError(f"no answer: {e}", where="manifest.json: golden", fix="see the lines above") from None
+        self._metrics.quality.set(quality.score)
+        log_json(
+            {
+                "event": "quality", "when": when, "model": card.name, "sha256": card.sha256,
+                "passed": quality.passed, "total": quality.total, "score": quality.score,
+            }
+        )  # fmt: skip
+        return quality
+
+
+def _report(failure: Exception | None) -> None:
+    if failure:
+        say(f"golden prompts: {failure}")
 
 
 async def ask_golden(prompts: Sequence[Golden], answer: Answer) -> Quality:

@@ -20,13 +20,12 @@ from serving.app import App
 from serving.bringup import BringUp
 from serving.engines.process import ProcessEngine
 from serving.engines.spawn import spawn
-from serving.errors import ApiError
 from serving.front import Front
 from serving.front.handover import HandOver
 from serving.front.protocol import bind, guarded, http_server, new_guard
 from serving.front.readiness import Readiness
-from serving.golden import Quality, ask_golden, pause
-from serving.log import log_json, say
+from serving.golden import QualityWatch
+from serving.log import say
 from serving.metrics import Metrics
 from serving.prompts import Prompts
 from serving.service import Model, Service
@@ -101,7 +100,7 @@ class _Server:
         """Starts an engine, and restarts it whenever it dies."""
         while True:
             engine = await self._bring_up()
-            watch = asyncio.create_task(self._watch_quality())
+            watch = asyncio.create_task(self._quality().ask_again(self._settings.quality_seconds))
             await engine.ended.wait()
             watch.cancel()
             self.readiness.open = False
@@ -139,11 +138,9 @@ class _Server:
             self._open()
             self._phase("answering golden prompts")
             if manifest.embedding:  # it has none; a vector shows that it computes
-                await self.service.embed(["ready"], service.model, manifest.embedding)
-            elif failure := (await self._ask_golden("readiness")).failure:
-                if settings.golden == "required":
-                    raise failure
-                say(f"golden prompts: {failure}")
+                await service.embed(["ready"], service.model, manifest.embedding, service.new_usage())
+            else:
+                await self._quality().ask_first(required=settings.golden == "required")
         except BaseException:
             await engine.close()
             raise
@@ -156,38 +153,8 @@ class _Server:
         say(f"ready after {time.perf_counter() - begun:.2f} s: {service.model.name}, {info.engine} {info.precision}")
         return engine
 
-    async def _ask_golden(self, when: str) -> Quality:
-        """Asks the golden prompts, and logs the result, from which a cloud's quality alarm is fed."""
-        model = self.service.serving()
-        try:
-            quality = await ask_golden(model.manifest.golden, self.service.pieces)
-        except ApiError as e:
-            raise ServingError(f"no answer: {e}", where="manifest.json: golden", fix="see the lines above") from None
-        self.service.metrics.quality.set(quality.score)
-        log_json(
-            {
-                "event": "quality", "when": when, "model": model.name, "sha256": model.sha256,
-                "passed": quality.passed, "total": quality.total, "score": quality.score,
-            }
-        )  # fmt: skip
-        return quality
-
-    async def _watch_quality(self) -> None:
-        """Asks the golden prompts again at intervals. A version that got worse is left to an alarm; the server
-        goes on.
-        """
-        begun = time.monotonic()
-        if not self.service.serving().manifest.golden:
-            return
-        while seconds := self._settings.quality_seconds:
-            await asyncio.sleep(pause(seconds, time.monotonic() - begun))
-            try:
-                quality = await self._ask_golden("interval")
-            except (ApiError, ServingError) as e:
-                say(f"golden prompts: {e}")
-            else:
-                if quality.failure:
-                    say(f"golden prompts: {quality.failure}")
+    def _quality(self) -> QualityWatch:
+        return QualityWatch(self.service.serving().card, self.service.pieces, self.service.metrics)
 
     async def _tell_progress(self) -> None:
         """Prints the progress of a slow start at intervals: a big model is read for minutes."""

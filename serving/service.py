@@ -5,13 +5,14 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from contract.documents.model import EmbeddingForm, ModelManifest
 from contract.models.tool_call_stream import HERMES, CallDelta
 from serving.api.answers import Answer, merged
-from serving.api.frames import Delta, usage_of
+from serving.api.frames import Delta
+from serving.api.model_card import ModelCard
 from serving.api.openai import ChatRequest, CompletionRequest
 from serving.chat_prompt import messages_of, require_tools
 from serving.engines.engine import EngineError, EngineInfo, GenerationRequest, Grammar
@@ -22,6 +23,7 @@ from serving.front.schema_checks import SchemaChecks, Vocabulary
 from serving.grammars import calls_grammar, schema_grammar, strict_grammar
 from serving.metrics import Metrics
 from serving.prompts import Prompts, TooLongError, characters
+from serving.usage import Usage
 
 # Longer texts are tokenised on a thread: so many characters take 10 ms at worst.
 _LONG_TEXT = 2_000
@@ -39,29 +41,13 @@ class Model:
     prompts: Prompts
     engine: EngineInfo
 
-    @property
-    def created(self) -> int:
-        """Creation time, in seconds since 1970."""
-        return int(datetime.fromisoformat(self.manifest.created).timestamp())
-
-
-@dataclass
-class Completion:
-    """The answers to one request as they grow."""
-
-    prompt: list[int]
-    started: float
-    completion_tokens: int = 0
-    """Tokens of all answers."""
-    finish: str = ""
-    """The finish reason of the last answer to end."""
-    first_token: float = 0.0
-    """Seconds from the request to the first token."""
-    last_token: float = field(default=0.0, repr=False)
-
-    def usage(self) -> dict[str, int]:
-        """Returns OpenAI's usage object."""
-        return usage_of(len(self.prompt), self.completion_tokens)
+    @cached_property
+    def card(self) -> ModelCard:
+        """What callers are told of it."""
+        form, prompts = self.manifest.embedding, self.prompts
+        length = form.max_tokens if form else prompts.context_length
+        takes_tools = prompts.takes_tools and prompts.call_form is not None
+        return ModelCard(self.name, self.sha256, self.manifest, self.engine, length, takes_tools)
 
 
 class Service:
@@ -90,8 +76,8 @@ class Service:
         return self.model
 
     async def prepare(
-        self, request: ChatRequest | CompletionRequest, model: Model, started: float, caller: str = ""
-    ) -> tuple[Completion, GenerationRequest]:
+        self, request: ChatRequest | CompletionRequest, model: Model, caller: str = ""
+    ) -> GenerationRequest:
         """Tokenises a request, and fills in the version's serving defaults.
 
         Args:
@@ -115,7 +101,7 @@ class Service:
         if logprobs is not None:
             await asyncio.to_thread(lambda: model.prompts.vocabulary)
         most = _max_tokens(request, defaults.max_tokens, len(prompt), model.prompts.context_length)
-        return Completion(prompt, started), GenerationRequest(
+        return GenerationRequest(
             prompt=prompt,
             max_tokens=most,
             stop_ids=() if request.ignore_eos else model.prompts.stop_ids,
@@ -161,21 +147,21 @@ class Service:
         self,
         request: ChatRequest | CompletionRequest,
         model: Model,
-        answer: Completion,
+        usage: Usage,
         generation: GenerationRequest,
     ) -> AsyncGenerator[list[Delta], None]:
-        """Yields pieces of the answers, one for each token that shows something, in lists as they arrive; fills in
-        `answer`.
+        """Yields pieces of the answers, one for each token that shows something, in lists as they arrive; counts their
+        tokens in `usage`.
 
         Raises:
             ApiError: 503, the engine could not finish.
         """
         if self.engine is None:
             raise unavailable(self.readiness.phase)
-        self.metrics.prompt_tokens.inc(len(answer.prompt))
+        usage.read(len(generation.prompt))
         seeds = ((generation.seed + choice) % 2**32 for choice in range(request.answers))
         pieces = [
-            self._generate_one(choice, request, model, answer, replace(generation, seed=seed))
+            self._generate_one(choice, request, model, usage, replace(generation, seed=seed))
             for choice, seed in enumerate(seeds)
         ]
         async with aclosing(pieces[0] if len(pieces) == 1 else merged(pieces)) as lists:
@@ -187,7 +173,7 @@ class Service:
         choice: int,
         request: ChatRequest | CompletionRequest,
         model: Model,
-        answer: Completion,
+        usage: Usage,
         generation: GenerationRequest,
     ) -> AsyncGenerator[list[Delta], None]:
         if self.engine is None:
@@ -201,8 +187,8 @@ class Service:
                         deltas.append(delta)
                         if delta.finish:
                             break
-                    answer.finish = deltas[-1].finish or answer.finish
-                    self._count(answer, min(len(deltas), len(tokens.ids)))
+                    usage.finish = deltas[-1].finish or usage.finish
+                    usage.generated(min(len(deltas), len(tokens.ids)))
                     if shown := [d for d in deltas if d.text or d.calls or d.chances or d.finish]:
                         yield shown
                     if deltas[-1].finish:
@@ -210,8 +196,8 @@ class Service:
         except EngineError as e:
             raise ApiError(503, str(e), code="engine_error", retry_after=1) from None
 
-    async def embed(self, texts: Sequence[str], model: Model, form: EmbeddingForm) -> tuple[list[str], int]:
-        """Returns the texts' vectors, as base64 of little-endian 32-bit floats, and the number of all tokens.
+    async def embed(self, texts: Sequence[str], model: Model, form: EmbeddingForm, usage: Usage) -> list[str]:
+        """Returns the texts' vectors, as base64 of little-endian 32-bit floats; counts their tokens in `usage`.
 
         Raises:
             ApiError: 400, a text is too long for the model; 503, the engine could not finish.
@@ -227,9 +213,9 @@ class Service:
         if tokens > _MOST_EMBEDDED:
             what = f"input: at most {_MOST_EMBEDDED} tokens together; these are {tokens}"
             raise ApiError(400, what, code="invalid_value", param="input")
-        self.metrics.prompt_tokens.inc(tokens)
+        usage.read(tokens)
         try:
-            return await self.engine.embed(ids), tokens
+            return await self.engine.embed(ids)
         except EngineError as e:
             raise ApiError(503, str(e), code="engine_error", retry_after=1) from None
 
@@ -237,26 +223,18 @@ class Service:
         """Yields pieces of an answer outside of HTTP, without a place: for golden prompts."""
         if self.model is None:
             raise unavailable(self.readiness.phase)
-        answer, generation = await self.prepare(request, self.model, time.perf_counter())
-        async with aclosing(self.generate(request, self.model, answer, generation)) as lists:
+        usage = self.new_usage()
+        generation = await self.prepare(request, self.model)
+        async with aclosing(self.generate(request, self.model, usage, generation)) as lists:
             async for deltas in lists:
                 for delta in deltas:
                     yield delta.text
                     for call in delta.calls:
                         yield call
 
-    def _count(self, answer: Completion, tokens: int) -> None:
-        if not tokens:
-            return
-        now = time.perf_counter()
-        self.metrics.generated_tokens.inc(tokens)
-        if not answer.completion_tokens:
-            answer.first_token = now - answer.started
-            self.metrics.first_token.observe(answer.first_token)
-        else:
-            self.metrics.per_token.observe((now - answer.last_token) / tokens)
-        answer.last_token = now
-        answer.completion_tokens += tokens
+    def new_usage(self) -> Usage:
+        """Returns the count of a request that doesn't come by HTTP."""
+        return Usage(self.metrics, time.perf_counter())
 
 
 async def _chat_prompt(request: ChatRequest, model: Model) -> list[int]:

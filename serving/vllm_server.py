@@ -122,7 +122,7 @@ def command(
     parser = next((parser for word, parser in parsers if word in template), "")
     arguments = {
         "model": str(folder),
-        "served-model-name": name,
+        "served-model-name": name,  # the front takes the others, and passes this one on
         "host": settings.host,
         "port": str(settings.port),
         "middleware": _FRONT,

@@ -9,6 +9,8 @@ from typing import Any
 from uuid import uuid4
 
 from serving.errors import ApiError
+from serving.metrics import Metrics
+from serving.usage import Usage
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -19,7 +21,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 CONNECTION = "llmops.connection"
 """Name of the ASGI extension through which a request finds its GuardedHttp, under the kit's own server."""
 EXCHANGE = "llmops.exchange"
-"""Key in a request's scope of its HttpExchange, to which the engine's app adds fields of the log line."""
+"""Key in a request's scope of its HttpExchange, in which the engine's app counts the request's tokens."""
 _STREAM = b"text/event-stream"
 WAITING = b": waiting\n\n"
 """A comment of server-sent events, which shows clients and proxies that a stream is alive."""
@@ -32,10 +34,12 @@ class ClientGoneError(Exception):
 class HttpExchange:
     """Sends a response with the common headers, and tracks its progress."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, metrics: Metrics) -> None:
         self.scope = scope
         self.id = uuid4().hex
         self.started = time.perf_counter()
+        self.usage = Usage(metrics, self.started)
+        """The request's tokens, which the engine's app counts."""
         self.status = 499  # until something was answered: the client went away
         self.complete = False
         self.route = "unknown"
@@ -46,7 +50,7 @@ class HttpExchange:
         self.stream_began: Callable[[], None] = lambda: None
         """Called once an answer turns out to be a stream."""
         self.fields: dict[str, Any] = {}
-        """Of the log's line."""
+        """Of the log's line, beside the usage."""
         self._send = send
         self._begun = False
         self._streams = False

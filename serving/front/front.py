@@ -44,7 +44,7 @@ class Front:
     """Keys, limits, the three contracts, errors, readiness, log, metrics and chat page before an engine's app.
 
     The app receives only requests of the allow list, with the whole body in its first message. It may raise ApiError,
-    before its response or within a stream, and add fields to the log line through the scope's EXCHANGE. It is cancelled
+    before its response or within a stream, and counts the request's tokens in the scope's EXCHANGE. It is cancelled
     when the client disconnects and when the request's time is over.
     """
 
@@ -65,7 +65,9 @@ class Front:
         self.readiness = readiness or Readiness()
         self.metrics = metrics or Metrics()
         self.admission = Admission(self._settings.limits)
-        self._foreign = VllmApp(app, self._settings, self.readiness, self.admission) if settings is None else None
+        self._foreign: VllmApp | None = None
+        if settings is None:
+            self._foreign = VllmApp(app, self._settings, self.readiness, self.admission, self.metrics)
         self._app = self._foreign or app
         self._keys = Keys(self._settings)
         self._page = Page()
@@ -83,7 +85,7 @@ class Front:
             await send({"type": "websocket.close", "code": 1008})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = HttpExchange(scope, send)
+        exchange = HttpExchange(scope, send, self.metrics)
         try:
             await self._answer(exchange, receive)
         except ApiError as e:
@@ -187,8 +189,7 @@ class Front:
             finally:
                 if watch:
                     watch.cancel()
-                tokens = exchange.fields.get("prompt_tokens", 0) + exchange.fields.get("completion_tokens", 0)
-                caller.count(tokens)
+                caller.count(exchange.usage.total)
 
     def _log(self, exchange: HttpExchange) -> None:
         self.metrics.requests.labels(exchange.route, str(exchange.status)).inc()
@@ -203,6 +204,7 @@ class Front:
                 "status": exchange.status,
                 "ms": round((time.perf_counter() - exchange.started) * 1000, 1),
                 **exchange.fields,
+                **exchange.usage.fields(),
             }
         )
 

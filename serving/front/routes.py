@@ -13,6 +13,7 @@ CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 RESPONSES = "/v1/responses"
 EMBEDDINGS = "/v1/embeddings"
+MODELS = "/v1/models"
 OPENAPI = "/openapi.json"
 _SCRIPTS = ("chat.js", "conversation.js", "elements.js", "markdown.js", "server.js", "tools.js", "vendor/marked.js")
 PAGE = {"/": ("index.html", "text/html"), "/chat.css": ("chat.css", "text/css")} | {
@@ -48,9 +49,9 @@ class AllowList:
         self._exact["/ping"] = Route("/ping", {"GET": "ping"})
         self._exact[OPENAPI] = Route(OPENAPI, {"GET": "description"})
         self._exact["/metrics"] = Route("/metrics", {"GET": "metrics"})
-        self._exact["/v1/models"] = Route("/v1/models", {"GET": "forward"})
+        self._exact[MODELS] = Route(MODELS, {"GET": "forward"})
         self._exact |= {path: Route(path, {"POST": "generate"}) for path in generate}
-        self._model = Route("/v1/models/{name}", {"GET": "forward"})
+        self._model = Route(f"{MODELS}/{{name}}", {"GET": "forward"})
 
     def routes(self) -> list[Route]:
         """Returns every route, for the description of the API."""
@@ -60,7 +61,7 @@ class AllowList:
         """Returns the route of a decoded path."""
         if route := self._exact.get(path):
             return route
-        return self._model if path.startswith("/v1/models/") else None
+        return self._model if path.startswith(f"{MODELS}/") else None
 
     @staticmethod
     def is_open(path: str, method: str) -> bool:
@@ -72,3 +73,8 @@ class AllowList:
 
 ROUTES = AllowList((CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS))
 """The routes before every engine."""
+
+
+def named_model(path: str) -> str | None:
+    """Returns the name in a path below /v1/models; None: it is the path of the whole list."""
+    return None if path == MODELS else path.removeprefix(f"{MODELS}/")

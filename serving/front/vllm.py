@@ -1,14 +1,15 @@
-"""Adapts vLLM's app to the front: its readiness, its errors in the common form, its usage in the log."""
+"""Adapts vLLM's app to the front: its readiness, its model's names, its errors in the common form."""
 
 import asyncio
 import functools
 import json
 import os
-import re
 import signal
+import time
 import traceback
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from contract.documents.recipe import ServingDefaults
 from contract.errors import KitError
 from contract.integrity.signing import verify_manifest
 from contract.models.tool_call_stream import CallDelta, CallForm
+from serving.api.model_card import ModelCard
 from serving.api.openai import LONG_BODY, ChatRequest
+from serving.engines.engine import EngineInfo
 from serving.errors import ApiError, unavailable, wrong_kind
 from serving.front.admission import Admission
 from serving.front.body import replay
@@ -25,34 +28,41 @@ from serving.front.exchange import EXCHANGE, Application, HttpExchange, Message,
 from serving.front.handover import HandOver
 from serving.front.protocol import http_server, new_guard
 from serving.front.readiness import Readiness
-from serving.front.routes import CHAT, EMBEDDINGS, RESPONSES
+from serving.front.routes import CHAT, EMBEDDINGS, MODELS, RESPONSES, named_model
 from serving.front.schema_checks import SchemaChecks, Vocabulary
-from serving.front.vllm_requests import check, embedded, filled, filled_response
+from serving.front.vllm_answer import VllmAnswer
+from serving.front.vllm_requests import BOUNDS, check, embedded, filled, filled_response, with_served_name
 from serving.front.vllm_schemas import AskedSchemas
 from serving.front.vllm_tools import CALL_FORMS
-from serving.golden import ask_golden
-from serving.log import log_json, say
+from serving.front.vllm_usage import count_tokens, counting
+from serving.golden import QualityWatch
+from serving.log import say
+from serving.metrics import Metrics
 from serving.settings import ServerSettings
+from serving.usage import Usage
 from serving.vocabulary import token_bytes
-
-_USAGE = re.compile(rb'"(prompt|input|completion|output)_tokens":\s*(\d+)')
-_USAGE_NAMES = {b"prompt": "prompt_tokens", b"input": "prompt_tokens", b"completion": "completion_tokens",
-                b"output": "completion_tokens"}  # fmt: skip
-"""Names in the log; the second of each pair is the responses API's."""
 
 _HEADERS = (b"host", b"accept")
 _PAUSE_SECONDS = 0.02
-_CODES = {400: "invalid_request", 404: "not_found", 413: "body_too_large", 422: "invalid_value", 503: "unavailable"}
+_PRECISIONS = {"torch.float32": "f32", "torch.bfloat16": "bf16", "torch.float16": "f16"}
 
 
 class VllmApp:
     """vLLM's app, used only inside the front."""
 
-    def __init__(self, app: Application, settings: ServerSettings, readiness: Readiness, admission: Admission) -> None:
+    def __init__(
+        self,
+        app: Application,
+        settings: ServerSettings,
+        readiness: Readiness,
+        admission: Admission,
+        metrics: Metrics,
+    ) -> None:
         self._app = app
         self._settings = settings
         self._readiness = readiness
         self._admission = admission
+        self._metrics = metrics
         self._parent = _Parent(settings.phase_fd, readiness, self._drain)
         self._cut = False
         self._running: set[asyncio.Timeout] = set()  # one of each request, by which it is cut
@@ -60,8 +70,11 @@ class VllmApp:
         self._defaults = ServingDefaults()
         self._form: CallForm | None = None
         self._embedding: EmbeddingForm | None = None
-        self._name = settings.name
+        self.card: ModelCard | None = None
+        """The served model, once vLLM has loaded it."""
+        self._watch: asyncio.Task[None] | None = None
         self._owner: Any = None
+        self._engine: Any = None  # the client of vLLM's engine
         self._handover: HandOver | None = None
         self._checks = SchemaChecks()
 
@@ -69,7 +82,11 @@ class VllmApp:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        answer = _Answer(scope[EXCHANGE], send)
+        exchange: HttpExchange = scope[EXCHANGE]
+        if scope["path"].startswith(MODELS):
+            await exchange.answer_json(200, self._serving().listed(named_model(scope["path"])))
+            return
+        answer = VllmAnswer(send)
         if scope["method"] == "POST":
             body = (await receive())["body"]
             prepare = functools.partial(self._prepared, scope["path"], body)
@@ -80,34 +97,47 @@ class VllmApp:
             # It was JSON, whatever its Content-Type; other headers would choose ranks, adapters, sessions or traces.
             own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
             scope = {**scope, "headers": [*(h for h in scope["headers"] if h[0] in _HEADERS), *own]}
-        await self._answered(scope, receive, answer.send)
+        await self._answered(scope, receive, answer.send, exchange.usage)
         if answer.error:
             raise answer.error
+
+    def _serving(self) -> ModelCard:
+        """Returns the served model.
+
+        Raises:
+            ApiError: 503, vLLM has not loaded it.
+        """
+        if self.card is None:
+            raise unavailable(self._readiness.phase)
+        return self.card
 
     def _prepared(self, path: str, body: bytes) -> tuple[bytes, AskedSchemas | None]:
         """Returns a request's body as vLLM gets it, and the schemas that must be checked before.
 
         Raises:
-            ApiError: 400, the request must not reach vLLM.
+            ApiError: 400, the request must not reach vLLM; 404, it names another model.
         """
-        request = check(body)
+        card = self._serving()
+        request = with_served_name(check(body), card)
         if (path == EMBEDDINGS) != bool(self._embedding):
-            raise wrong_kind(self._name, embeds=bool(self._embedding))
+            raise wrong_kind(card.name, embeds=bool(self._embedding))
         if self._embedding:
             return embedded(request, self._embedding), None
         asked = AskedSchemas.of(request, path)
         if path == CHAT:
-            body = filled(request, self._defaults, self._form)
+            filled_body = filled(request, self._defaults, self._form)
         elif path == RESPONSES:
-            body = filled_response(request, self._defaults, self._form)
-        return body, asked
+            filled_body = filled_response(request, self._defaults, self._form)
+        else:
+            filled_body = json.dumps(request).encode()
+        return filled_body, asked
 
     def _tokens(self) -> list[bytes]:
         """Returns the bytes of each token of the model that vLLM has loaded; empty for special ones."""
         tokenizer = Path(self._owner.state.args.model, "tokenizer.json")
         return token_bytes(json.loads(tokenizer.read_bytes()), specials=False)
 
-    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answered(self, scope: Scope, receive: Receive, send: Send, usage: Usage) -> None:
         """Has vLLM answer, unless the server's time to drain is over.
 
         Raises:
@@ -120,7 +150,8 @@ class VllmApp:
             async with end:
                 self._running.add(end)
                 try:
-                    await self._app(scope, receive, send)
+                    async with counting(self._engine, usage):
+                        await self._app(scope, receive, send)
                 finally:
                     self._running.discard(end)
         except TimeoutError:
@@ -134,6 +165,8 @@ class VllmApp:
         vLLM's own drain would cut a stream without a word, and refuse what waits for a place.
         """
         admission = self._admission
+        if self._watch:
+            self._watch.cancel()
         if self._handover:
             self._handover.close()
         try:
@@ -183,10 +216,12 @@ class VllmApp:
             manifest, sha256 = verify_manifest(settings.model, settings.public_key, settings.identity)
             manifest.require_task(str(settings.model), "text-generation", "feature-extraction")
             self._defaults, self._embedding = manifest.serving, manifest.embedding
-            self._name = settings.name or manifest.name
             self._form = CALL_FORMS.get(self._owner.state.args.tool_call_parser or "")
+            self._engine = self._owner.state.engine_client
+            count_tokens(self._engine)
+            self.card = card = _card(settings.name or manifest.name, sha256, manifest, self._engine, self._form)
             self._parent.enter("answering golden prompts")
-            passed = await self._passes(manifest, sha256)
+            await self._prove(card)
         except (KitError, ApiError) as e:
             say(f"failed: {e}")
             self._parent.enter("failed")
@@ -195,32 +230,27 @@ class VllmApp:
             say("failed:\n" + traceback.format_exc())
             self._parent.enter("failed")
             return
-        if not passed:
-            self._parent.enter("failed")
-            return
-        readiness.model = {"model": self._name, "sha256": sha256}
+        self._metrics.set_model(card.name, sha256, card.engine.engine, card.engine.precision)
+        readiness.model = {"model": card.name, "sha256": sha256}
         if readiness.phase != "stopping":
             readiness.open = True
             self._parent.enter("ready")
             say("ready")
 
-    async def _passes(self, manifest: ModelManifest, sha256: str) -> bool:
-        """Asks the golden prompts, and returns whether the version may serve; of an embedding model, which has none,
-        a vector shows that it computes.
+    async def _prove(self, card: ModelCard) -> None:
+        """Asks the golden prompts, now and from then on at intervals; of an embedding model, which has none, a vector
+        shows that it computes.
 
         Raises:
+            KitError: the version may not serve.
             ApiError: vLLM refused a request.
         """
-        if manifest.embedding:
+        if card.manifest.embedding:
             await self._asked(EMBEDDINGS, b'{"input": "ready"}')
-            return True
-        settings, name = self._settings, self._name
-        quality = await ask_golden(manifest.golden, self._pieces)
-        log_json({"event": "quality", "when": "readiness", "model": name, "sha256": sha256,
-                  "passed": quality.passed, "total": quality.total, "score": quality.score})  # fmt: skip
-        if quality.failure:
-            say(f"golden prompts: {quality.failure}")
-        return not quality.failure or settings.golden != "required"
+            return
+        quality = QualityWatch(card, self._pieces, self._metrics)
+        await quality.ask_first(required=self._settings.golden == "required")
+        self._watch = asyncio.create_task(quality.ask_again(self._settings.quality_seconds))
 
     async def _pieces(self, request: ChatRequest) -> AsyncGenerator[str | CallDelta, None]:
         fields = request.model_dump(mode="json", exclude_none=True)
@@ -231,70 +261,28 @@ class VllmApp:
             yield CallDelta(number, call["function"]["name"], call["function"]["arguments"])
 
     async def _asked(self, path: str, body: bytes) -> bytes:
-        status, answer = await ask(self._app, "POST", path, body, owner=self._owner)
+        """Returns vLLM's answer to a request that doesn't come by HTTP.
+
+        Raises:
+            ApiError: 503, it gave none.
+        """
+        try:
+            async with counting(self._engine, Usage(self._metrics, time.perf_counter())):
+                status, answer = await ask(self._app, "POST", path, body, owner=self._owner)
+        except Exception as e:  # of vLLM's own code
+            raise ApiError(503, f"the engine failed: {e!r}"[:500]) from e
         if status != 200:
             raise ApiError(503, f"the engine answered {status}: {answer[:500].decode(errors='replace')}")
         return answer
 
 
-class _Answer:
-    """Converts vLLM's errors to the common form, and counts the tokens of its answers for log and budgets."""
-
-    def __init__(self, exchange: HttpExchange, send: Send) -> None:
-        self.error: ApiError | None = None
-        """To be raised once the app has ended: inside of it, its own handlers would catch it."""
-        self._exchange = exchange
-        self._send = send
-        self._status = 0
-        self._held = bytearray()
-        self._stream = False
-        self._frames = 0
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._status = message["status"]
-            if self._status >= 400:
-                return
-            self._stream = any(v.startswith(b"text/event-stream") for _, v in message.get("headers", ()))
-            await self._send(message)
-            return
-        if self._status >= 400:
-            self._held += message.get("body", b"")
-            if not message.get("more_body"):
-                self.error = _error(self._status, bytes(self._held))
-            return
-        if message.get("body"):
-            self._count(message["body"])
-        await self._send(message)
-
-    def _count(self, body: bytes) -> None:
-        found = {_USAGE_NAMES[name]: int(number) for name, number in _USAGE.findall(body[-2048:])}
-        if self._stream:
-            self._frames += body.count(b"data: {")
-            found = {"completion_tokens": self._frames, **found}
-        self._exchange.note(**found)
-
-
-def _error(status: int, body: bytes) -> ApiError:
-    """Returns an error of vLLM's, whose code is a number, or of FastAPI's, which has another form, in the common
-    form.
-    """
-    try:
-        answer = json.loads(body)
-        error = answer.get("error") or answer
-        message, param = error.get("message") or error.get("detail") or "", error.get("param") or ""
-    except (ValueError, AttributeError):
-        message, param = "", ""
-    message = message if isinstance(message, str) and message else "the engine refused the request"
-    code = _CODES.get(status, "engine_error")
-    if "context length" in message or "max_model_len" in message:
-        code = "context_length_exceeded"
-    elif status == 404 and "model" in message:
-        code, param = "model_not_found", "model"
-    elif param == "structured_outputs":  # which the front alone sets, to hold calls to their tools
-        code, param, message = "invalid_value", "tools", "tools: no answer could be held to their schemas"
-    retry = 1 if status in (429, 503) else 0
-    return ApiError(status, message, code=code, param=param if isinstance(param, str) else "", retry_after=retry)
+def _card(name: str, sha256: str, manifest: ModelManifest, engine: Any, form: CallForm | None) -> ModelCard:
+    """Returns what callers are told of the model that vLLM has loaded."""
+    config, version = engine.model_config, import_module("vllm").__version__
+    precision = _PRECISIONS.get(str(config.dtype), str(config.dtype))
+    info = EngineInfo("vllm", precision, version, penalties=True, top_logprobs=BOUNDS["top_logprobs"])
+    length = manifest.embedding.max_tokens if manifest.embedding else config.max_model_len
+    return ModelCard(name, sha256, manifest, info, length, takes_tools=form is not None)
 
 
 class _Parent:

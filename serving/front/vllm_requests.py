@@ -6,6 +6,7 @@ from typing import Any
 from contract.documents.model import EmbeddingForm
 from contract.documents.recipe import ServingDefaults
 from contract.models.tool_call_stream import CallForm
+from serving.api.model_card import ModelCard
 from serving.errors import ApiError, wrong_dimensions
 from serving.front.vllm_tools import with_held_response_tools, with_held_tools
 
@@ -20,9 +21,23 @@ PARAMETERS = {
     "store", "stream", "stream_options", "suffix", "temperature", "text", "tool_choice", "tools", "top_k",
     "top_logprobs", "top_p", "truncation", "user", "verbosity",
 }  # fmt: skip
-_BOUNDS = {"n": 16, "logprobs": 20, "top_logprobs": 20}
+BOUNDS = {"n": 16, "logprobs": 20, "top_logprobs": 20}
 _MOST_STOPS, _LONGEST_STOP = 4, 256
 _LONGEST_SCHEMA = 1 << 16
+
+
+def with_served_name(request: dict[str, Any], card: ModelCard) -> dict[str, Any]:
+    """Returns a checked request with the model's name as vLLM knows it, which its answers have too.
+
+    Raises:
+        ApiError: 400, the name is no text; 404, it is another model's.
+    """
+    asked = request.get("model")
+    if not isinstance(asked, str | None):
+        raise ApiError(400, "model: it is no text", code="invalid_value", param="model")
+    if asked:  # as of the other engines: OpenAI's clients send "" where the address names the endpoint
+        card.check_name(asked)
+    return request | {"model": card.name}
 
 
 def filled(request: dict[str, Any], defaults: ServingDefaults, form: CallForm | None) -> bytes:
@@ -94,7 +109,7 @@ def check(body: bytes) -> dict[str, Any]:
         if name not in PARAMETERS:
             shown = name[:64]
             raise ApiError(400, f"{shown} is not supported by this server", code="unknown_parameter", param=shown)
-    for name, most in _BOUNDS.items():
+    for name, most in BOUNDS.items():
         value = request.get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and value > most:
             raise ApiError(400, f"{name}: at most {most}", code="invalid_value", param=name)

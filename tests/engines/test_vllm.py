@@ -16,6 +16,7 @@ from tests.engines.conftest import START_SECONDS, VLLM
 from tests.support.servers.routing import RouterProcess
 from tests.support.servers.serving import API_KEY, ServingProcess, text_of, until
 
+HELLO = [{"role": "user", "content": "Hello"}]
 _EXECUTED = "open({path!r}, 'w').write('x')\n"
 # Routes of vLLM's app: each of them exists there, and none is let through.
 _BLOCKED = [
@@ -48,7 +49,7 @@ def server(
     serve: Callable[..., ServingProcess], vllm_python: Path, trap: Path, handover: Path
 ) -> Iterator[ServingProcess]:
     hostile = {"SAGEMAKER_MODEL_PATH": str(trap), "VLLM_SERVER_DEV_MODE": "1", "CUSTOM_FASTAPI_PING_HANDLER": "model:f"}
-    named = {"LLMOPS_MAX_QUEUE": "8", SOCKET_VARIABLE: str(handover)}
+    named = {"LLMOPS_MAX_QUEUE": "8", "LLMOPS_QUALITY_SECONDS": "5", SOCKET_VARIABLE: str(handover)}
     server = serve(python=vllm_python, **named, **VLLM, **hostile)
     status, answer = server.ask("GET", "/ping")  # while vLLM loads
     assert (status, answer["status"]) in ((503, "verifying"), (503, "starting vLLM"))
@@ -111,6 +112,76 @@ def test_a_silent_request_gets_what_the_version_says(server: ServingProcess) -> 
     assert answer["usage"]["completion_tokens"] == 256
     assert text_of(answer) == text_of(server.chat("Hello", max_tokens=256)[1])
     assert server.ask("GET", "/v1/models")[1]["data"][0]["id"] == "tiny@1"
+
+
+def test_the_model_answers_to_its_name_its_alias_and_its_identity(server: ServingProcess) -> None:
+    sha256 = _identity(server)["sha256"]
+    for name in ("tiny", "tiny@1", f"tiny@1@sha256:{sha256}"):
+        status, answer = server.chat(model=name, max_tokens=1)
+        assert (status, answer["model"]) == (200, "tiny@1")
+        shown = server.ask("GET", f"/v1/models/{name}")[1]
+        assert (shown["id"], shown["metadata"]["sha256"], shown["metadata"]["engine"]) == ("tiny@1", sha256, "vllm")
+    assert server.chat(model="tiny@2")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/chat/completions", {"messages": HELLO, "temperature": 0}),
+        ("/v1/chat/completions", {"messages": HELLO, "temperature": 1, "n": 3, "ignore_eos": True}),
+        ("/v1/completions", {"prompt": ["Hello", "Who are you?"], "temperature": 0}),
+        ("/v1/responses", {"input": "Hello", "temperature": 0}),
+    ],
+)
+def test_the_log_counts_what_vllm_says_it_used(server: ServingProcess, path: str, fields: dict[str, Any]) -> None:
+    longest = "max_output_tokens" if path == "/v1/responses" else "max_tokens"
+    counted: list[tuple[int, int]] = []
+    for stream in (False, True):
+        status, answer = server.ask("POST", path, fields | {longest: 20, "stream": stream})
+        assert status == 200, answer
+        line = _logged(server)
+        assert 0 < line["first_token_ms"] <= line["ms"]
+        counted.append((line["prompt_tokens"], line["completion_tokens"]))
+        if not stream:
+            usage = answer["usage"]
+            told = [usage.get(a, usage.get(b)) for a, b in (("prompt_tokens", "input_tokens"),
+                                                            ("completion_tokens", "output_tokens"))]  # fmt: skip
+            assert counted[0] == tuple(told)
+    assert counted[0][0] == counted[1][0]
+    answers = fields.get("n") or (2 if path == "/v1/completions" else 1)
+    assert counted[1][1] == counted[0][1] == 20 * answers, "the tiny model ends no answer by itself"
+
+
+def test_metrics_are_those_of_the_other_engines(server: ServingProcess) -> None:
+    before = {name: server.metric(f"llmops_{name}") for name in ("prompt_tokens_total", "generated_tokens_total")}
+    usage = server.chat(max_tokens=9)[1]["usage"]
+    assert server.metric("llmops_prompt_tokens_total") >= before["prompt_tokens_total"] + usage["prompt_tokens"]
+    assert server.metric("llmops_generated_tokens_total") >= before["generated_tokens_total"] + 9
+    assert server.metric("llmops_time_to_first_token_seconds_count") > 0
+    assert server.metric("llmops_time_per_output_token_seconds_count") > 0
+    assert server.metric("llmops_quality") == 1
+    assert 'llmops_model_info{engine="vllm",model="tiny@1",precision="f32",' in server.ask("GET", "/metrics")[1]
+
+
+def test_golden_prompts_are_asked_at_the_interval(server: ServingProcess) -> None:
+    until(lambda: [line["when"] for line in server.quality()][:2] == ["readiness", "interval"])
+    assert {line["score"] for line in server.quality()} == {1.0}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_leaves_is_charged_what_was_computed_and_the_engine_ends_it(server: ServingProcess, stream: bool) -> None:
+    left = len([line for line in server.requests() if line["status"] == 499])
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=START_SECONDS)
+    body = {"messages": HELLO, "max_tokens": 1900, "ignore_eos": True, "stream": stream}
+    before = server.metric("vllm:prompt_tokens_total{.*}")
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Authorization": f"Bearer {API_KEY}"})
+    until(lambda: server.metric("llmops_running") == 1)
+    until(lambda: server.metric("vllm:prompt_tokens_total{.*}") > before)
+    connection.close()
+    gone = until(lambda: [line for line in server.requests() if line["status"] == 499][left:])[0]
+    assert gone["prompt_tokens"] > 0
+    assert 0 < gone["completion_tokens"] < 1900
+    until(lambda: server.metric("vllm:num_requests_running{.*}") == 0, 10)  # the whole answer takes half a minute
 
 
 @pytest.mark.parametrize(
@@ -199,6 +270,12 @@ def test_its_end_is_told_with_its_last_words(serve: Callable[..., ServingProcess
     assert server.process.wait(START_SECONDS) == 1
     assert "failed: engine: vLLM ended with code 1: " in server.last_line()
     assert "Error" in server.last_line()
+
+
+def _logged(server: ServingProcess) -> dict[str, Any]:
+    """The log's line of the last request."""
+    asked = server.headers["X-Request-Id"]
+    return until(lambda: next((line for line in server.requests() if line["request"] == asked), None))
 
 
 def _identity(server: ServingProcess) -> dict[str, str]:

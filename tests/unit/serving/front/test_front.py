@@ -19,12 +19,13 @@ from contract.limits import RequestLimits
 from serving.api.openai import parse_chat
 from serving.errors import ApiError
 from serving.front import Front
-from serving.front.exchange import EXCHANGE, Message, Receive, Scope, Send
+from serving.front.exchange import EXCHANGE, Receive, Scope, Send
 from serving.front.readiness import Readiness
 from serving.metrics import Metrics
 from serving.settings import ServerSettings
+from tests.support.servers.in_process import KEY, Asking
+from tests.support.servers.vllm_stand_in import as_loaded
 
-KEY = "0123456789abcdef"
 BODY = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}).encode()
 
 
@@ -33,7 +34,8 @@ async def parsing(scope: Scope, receive: Receive, send: Send) -> None:
     body = (await receive())["body"] if scope["method"] == "POST" else b""
     if body:
         parse_chat(body)
-    scope[EXCHANGE].note(prompt_tokens=3, completion_tokens=4)
+    scope[EXCHANGE].usage.read(3)
+    scope[EXCHANGE].usage.generated(4)
     await scope[EXCHANGE].answer_json(200, {"path": scope["path"], "body": body.decode(errors="replace")})
 
 
@@ -41,48 +43,6 @@ def front(app: Any = parsing, keys: dict[str, Any] | None = None, **limits: Any)
     settings = ServerSettings(Path(), "", api_key=KEY, limits=RequestLimits(**limits), **keys or {})
     readiness = Readiness(phase="ready", open=True, model={"model": "tiny@1"})
     return Front(app, settings, Metrics(), readiness)
-
-
-class Asking:
-    """One request to a front, in this process."""
-
-    def __init__(self, method: str, path: str, body: bytes = b"", key: str = KEY, **headers: str) -> None:
-        given = {"authorization": f"Bearer {key}", "content-length": str(len(body)), **headers}
-        encoded = [(n.replace("_", "-").encode(), v.encode("latin-1")) for n, v in given.items()]
-        self.scope: Scope = {"type": "http", "method": method, "path": path, "headers": encoded}
-        self.messages: list[Message] = []
-        self.gone = asyncio.Event()
-        self._parts = [body[: len(body) // 2], body[len(body) // 2 :]]
-
-    async def receive(self) -> Message:
-        if self._parts:
-            return {"type": "http.request", "body": self._parts.pop(0), "more_body": bool(self._parts)}
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: Message) -> None:
-        self.messages.append(message)
-
-    async def by(self, server: Front) -> "Asking":
-        await server(self.scope, self.receive, self.send)
-        return self
-
-    @property
-    def unread(self) -> int:
-        """Messages of the body that the front has not taken."""
-        return len(self._parts)
-
-    @property
-    def status(self) -> int:
-        return self.messages[0]["status"]
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {name.decode(): value.decode() for name, value in self.messages[0]["headers"]}
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(m.get("body", b"") for m in self.messages[1:])
 
 
 def ask(server: Front, *arguments: Any, **headers: str) -> Asking:
@@ -262,10 +222,7 @@ def of_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Front:
     for name, content in (("API_KEY", KEY), ("PUBLIC_KEY", "-----BEGIN PUBLIC KEY-----")):
         (tmp_path / name).write_text(content)
         monkeypatch.setenv(f"LLMOPS_{name}_FILE", str(tmp_path / name))
-    server = Front(vllm_like)
-    server.readiness.enter("ready")
-    server.readiness.open = True
-    return server
+    return as_loaded(Front(vllm_like))
 
 
 def _allocated() -> int:

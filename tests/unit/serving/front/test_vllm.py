@@ -17,7 +17,9 @@ from serving.front.exchange import EXCHANGE, HttpExchange, Message, Receive, Sco
 from serving.front.readiness import Readiness
 from serving.front.vllm import VllmApp
 from serving.front.vllm_requests import check, embedded, filled, filled_response
+from serving.metrics import Metrics
 from serving.settings import ServerSettings
+from tests.support.servers.vllm_stand_in import CARD
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -86,8 +88,10 @@ def test_vllms_errors_have_the_one_form(status: int, body: str, code: str) -> No
             raise AssertionError(message)
 
         scope: Scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": []}
-        scope[EXCHANGE] = HttpExchange(scope, send)
-        await VllmApp(app, ServerSettings(Path(), ""), Readiness(), Admission(RequestLimits()))(scope, receive, send)
+        scope[EXCHANGE] = HttpExchange(scope, send, Metrics())
+        served = VllmApp(app, ServerSettings(Path(), ""), Readiness(), Admission(RequestLimits()), Metrics())
+        served.card = CARD
+        await served(scope, receive, send)
 
     with pytest.raises(ApiError) as caught:
         asyncio.run(asked())

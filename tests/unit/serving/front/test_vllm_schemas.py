@@ -20,7 +20,9 @@ from serving.front.routes import CHAT, COMPLETIONS, RESPONSES
 from serving.front.schema_checks import SchemaChecks, Vocabulary
 from serving.front.vllm import VllmApp
 from serving.front.vllm_schemas import AskedSchemas
+from serving.metrics import Metrics
 from serving.settings import ServerSettings
+from tests.support.servers.vllm_stand_in import CARD
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 VOCABULARY = Vocabulary("vllm", list)
@@ -81,8 +83,9 @@ async def asked(
         pass
 
     scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": []}
-    scope[EXCHANGE] = HttpExchange(scope, send)
-    app = VllmApp(vllm, ServerSettings(Path(), ""), Readiness(), Admission(RequestLimits()))
+    scope[EXCHANGE] = HttpExchange(scope, send, Metrics())
+    app = VllmApp(vllm, ServerSettings(Path(), ""), Readiness(), Admission(RequestLimits()), Metrics())
+    app.card = CARD
     app._form, app._owner = HERMES, owner  # pyright: ignore[reportPrivateUsage] (known once vLLM has started)
     app._checks = checks or app._checks  # pyright: ignore[reportPrivateUsage]
     try:

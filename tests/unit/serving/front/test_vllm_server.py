@@ -20,6 +20,7 @@ from serving.front.protocol import bind, guarded_class, new_guard
 from serving.front.readiness import Readiness
 from serving.loading import LoadingServer
 from serving.settings import ServerSettings
+from tests.support.servers.vllm_stand_in import as_loaded
 
 KEY = "a-key-for-tests-0123456789"
 BODY = {"messages": [{"role": "user", "content": "Hello"}]}
@@ -67,8 +68,7 @@ def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 @asynccontextmanager
 async def serving(app: Any, sock: socket.socket | None = None) -> AsyncIterator[tuple[Front, int]]:
     """Front and port of a server, started as vLLM's launcher does it."""
-    front = Front(app)
-    front.readiness.open, front.readiness.phase = True, "ready"
+    front = as_loaded(Front(app))
     guard = new_guard(RequestLimits(read_seconds=0.2))
     config = uvicorn.Config(front, http=guarded_class(guard), ws="none", lifespan="off", log_config=None)  # pyright: ignore[reportArgumentType]
     config.load()
