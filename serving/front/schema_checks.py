@@ -199,6 +199,8 @@ class SchemaChecks:
                     process.stdin.write(line + b"\n")
                     await process.stdin.drain()
                 answer = await process.stdout.readline()
+                if not answer:
+                    await process.wait()  # a signal to a process that has ended would hide how
         except TimeoutError:
             raise _unchecked("the check of its JSON schemas did not end in time") from None
         finally:
