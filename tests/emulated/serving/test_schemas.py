@@ -70,7 +70,8 @@ def checkers(server: ServingProcess) -> Iterator[int]:
             yield int(path.name)
 
 
-@pytest.mark.cve("grammar-length", "schema-process")
+@pytest.mark.cve("grammar-length")
+@pytest.mark.scorecard("schema-process")
 def test_schemas_take_no_memory_and_no_thread_and_the_server_ends(serve: Callable[..., ServingProcess]) -> None:
     server = serve(LLMOPS_DRAIN_SECONDS="1").wait_ready()
     on = {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"]}
@@ -112,7 +113,8 @@ def test_schemas_take_no_memory_and_no_thread_and_the_server_ends(serve: Callabl
     assert "Traceback" not in server.log.read_text()
 
 
-@pytest.mark.cve("grammar-length", "schema-process")
+@pytest.mark.cve("grammar-length")
+@pytest.mark.scorecard("schema-process")
 def test_a_grammar_that_takes_too_long_ends_its_process_alone() -> None:
     words = ["".join(letters).encode() for letters in product("etaoinshrdlucmfw", repeat=4)][:49_000]
     vocabulary = Vocabulary("openvino", lambda: [*(bytes([byte]) for byte in range(256)), *words, b""])

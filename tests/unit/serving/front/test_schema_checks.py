@@ -69,7 +69,7 @@ async def status_of(check: Coroutine[Any, Any, None]) -> int:
     return 200
 
 
-@pytest.mark.cve("schema-process")
+@pytest.mark.scorecard("schema-process")
 def test_faults_are_told_by_place_from_a_process_that_goes_on() -> None:
     async def checked() -> None:
         checks = SchemaChecks()
@@ -113,7 +113,7 @@ def test_equal_schemas_are_checked_once_and_grammars_after_the_vocabulary(tmp_pa
     asyncio.run(checked())
 
 
-@pytest.mark.cve("schema-process")
+@pytest.mark.scorecard("schema-process")
 def test_what_ends_the_process_is_refused_and_the_next_one_is_checked(tmp_path: Path) -> None:
     async def checked() -> None:
         stand_in = StandIn(tmp_path)
@@ -134,7 +134,7 @@ def test_what_ends_the_process_is_refused_and_the_next_one_is_checked(tmp_path: 
     asyncio.run(checked())
 
 
-@pytest.mark.cve("schema-process")
+@pytest.mark.scorecard("schema-process")
 def test_a_check_that_does_not_end_is_ended(tmp_path: Path) -> None:
     async def checked() -> None:
         stand_in = StandIn(tmp_path, seconds=0.5)
@@ -166,7 +166,7 @@ def test_keys_take_turns_and_one_fills_half_of_the_room(tmp_path: Path) -> None:
     asyncio.run(checked())
 
 
-@pytest.mark.cve("schema-process")
+@pytest.mark.scorecard("schema-process")
 def test_closing_ends_the_process_and_whoever_waits_is_told(tmp_path: Path) -> None:
     async def checked() -> None:
         stand_in = StandIn(tmp_path)

@@ -103,7 +103,8 @@ def test_a_schema_beyond_the_limits_does_not_reach_vllm(path: str, fields: Any, 
     assert (caught.value.status, caught.value.body["error"]["param"]) == (400, param)
 
 
-@pytest.mark.cve("grammar-length", "schema-process")
+@pytest.mark.cve("grammar-length")
+@pytest.mark.scorecard("schema-process")
 @pytest.mark.parametrize(
     ("path", "fields", "param"),
     [
