@@ -1,7 +1,6 @@
 """Schemas that cost a server its memory and its threads: it refuses them, answers everybody else, and ends in time."""
 
 import asyncio
-import json
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -99,7 +98,7 @@ def test_schemas_take_no_memory_and_no_thread_and_the_server_ends(serve: Callabl
             each.result()
         assert list(checkers(server)) == [checker], "none of them reached it"
         assert memory(server.process.pid) - held < 64 * MB
-        flood = [pool.submit(costly, number) for number in range(40)]
+        flood = [pool.submit(costly, number) for number in range(24)]
         until(lambda: sum(each.done() for each in flood) >= 4)
         assert server.ask("GET", "/ping")[0] == 200
         assert server.chat("x" * 2001, max_tokens=1)[0] in (200, 429), "threads are free"
@@ -123,13 +122,11 @@ def test_a_grammar_that_takes_too_long_ends_its_process_alone() -> None:
     async def tried() -> None:
         checks = SchemaChecks()
         try:
-            for number in range(2):
-                long = schema_grammar({"type": "string", "maxLength": 5000 + number}, "response_format")
-                with pytest.raises(ApiError, match="takes too much time or memory to compile") as caught:
-                    await checks.check_grammar(long, vocabulary, "response_format", "a")
-                assert (caught.value.status, caught.value.body["error"]["param"]) == (400, "response_format")
-                title = json.dumps(number)
-                await checks.check_grammar(schema_grammar(switch | {"title": title}, ""), vocabulary, "", "a")
+            long = schema_grammar({"type": "string", "maxLength": 5000}, "response_format")
+            with pytest.raises(ApiError, match="takes too much time or memory to compile") as caught:
+                await checks.check_grammar(long, vocabulary, "response_format", "a")
+            assert (caught.value.status, caught.value.body["error"]["param"]) == (400, "response_format")
+            await checks.check_grammar(schema_grammar(switch, "response_format"), vocabulary, "response_format", "a")
         finally:
             await checks.close()
 
