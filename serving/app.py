@@ -73,7 +73,7 @@ class App:
             raise ApiError(400, "stream_options needs stream", code="invalid_value", param="stream_options")
         with exchange.more_places(asked.answers - 1):
             try:
-                generation = await service.prepare(asked, model)
+                generation = await service.prepare(asked, model, exchange.caller)
             except ApiError as e:
                 raise (request.renamed(e) if isinstance(request, ResponsesRequest) else e) from None
             async with aclosing(service.generate(asked, model, exchange.usage, generation)) as pieces:

@@ -1,25 +1,17 @@
-"""Grammars that constrain answers to a JSON schema or to tool calls, and their trial before the engine gets them."""
+"""Grammars that constrain answers to a JSON schema or to tool calls."""
 
-import asyncio
 import json
-import os
-import sys
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from contract.json_values import parts_of_schema
+from contract.json_schema.bounds import parts_of_schema
 from contract.models.tool_call_stream import HERMES, LLAMA, CallForm
 from contract.models.tool_calls import CLOSE, OPEN
 from serving.engines.engine import Grammar, Tagged
 from serving.errors import ApiError
 from serving.tools import OfferedTool
 
-_KEPT = 256
-"""Number of grammars remembered as compilable."""
-_LONGEST_LINE = 1 << 20
 # What xgrammar holds answers to (its JSON schema converter), and what says nothing about a value.
 _HONOURED = {
     "type", "enum", "const", "properties", "required", "additionalProperties", "minProperties", "maxProperties",
@@ -84,79 +76,5 @@ def require_honoured(schema: dict[str, Any], place: str) -> None:
 def _unhonoured(schema: dict[str, Any]) -> Iterator[str]:
     for part in parts_of_schema(schema):
         yield from (keyword[:64] for keyword in part if keyword not in _HONOURED)
-        if len(part.get("allOf", ())) > 1:
+        if isinstance(every := part.get("allOf"), list) and len(every) > 1:
             yield "allOf with more than one schema"
-
-
-class GrammarTrials:
-    """Tries grammars in a separate process, which is started with the first of them, and again if one ends it."""
-
-    def __init__(self) -> None:
-        self._passed: OrderedDict[str, None] = OrderedDict()
-        self._one_at_a_time = asyncio.Lock()
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def check(self, grammar: Grammar, engine: str, vocabulary: Callable[[], list[bytes]], place: str) -> None:
-        """Checks that the engine can be given a grammar.
-
-        Args:
-            engine: the engine's name, always the same.
-            vocabulary: the bytes of each token; empty for special ones.
-            place: names the grammar's origin in errors.
-
-        Raises:
-            ApiError: 400, it does not compile, or takes too long; 503, it could not be tried.
-        """
-        line = json.dumps(asdict(grammar))
-        if line not in self._passed:
-            async with self._one_at_a_time:
-                fault = await self._try(line, engine, vocabulary)
-            if fault:
-                raise ApiError(400, f"{place}: {fault}", code="invalid_value", param=place)
-            self._passed[line] = None
-        self._passed.move_to_end(line)
-        if len(self._passed) > _KEPT:
-            self._passed.popitem(last=False)
-
-    async def close(self) -> None:
-        """Ends the process."""
-        if process := self._process:
-            self._process = None
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-    async def _try(self, line: str, engine: str, vocabulary: Callable[[], list[bytes]]) -> str:
-        process = self._process or await self._start(engine, vocabulary)
-        answer = b""
-        try:
-            answer = await self._ask(process, line)
-        finally:
-            if not answer:  # it ended, or its answer would come when nobody waits for it
-                await self.close()
-        return json.loads(answer) if answer else "its grammar takes too much time or memory to compile"
-
-    async def _start(self, engine: str, vocabulary: Callable[[], list[bytes]]) -> asyncio.subprocess.Process:
-        tokens = await asyncio.to_thread(lambda: json.dumps([token.decode("latin-1") for token in vocabulary()]))
-        self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "serving.engines.grammar_trial", engine, stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE, limit=_LONGEST_LINE, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        ready = b""
-        try:
-            ready = await self._ask(process, tokens)
-        finally:
-            if not ready:
-                await self.close()
-        if not ready:
-            raise ApiError(503, "grammars can't be tried; the server's log says why", code="unavailable", retry_after=1)
-        return process
-
-    async def _ask(self, process: asyncio.subprocess.Process, line: str) -> bytes:
-        """Sends a line to the process; returns its answer, empty if it ended."""
-        assert process.stdin
-        assert process.stdout
-        with suppress(ConnectionError):
-            process.stdin.write(line.encode() + b"\n")
-            await process.stdin.drain()
-        return await process.stdout.readline()

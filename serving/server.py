@@ -94,7 +94,7 @@ class _Server:
             self._handover.close()
             if self.service.engine:
                 await self.service.engine.close()
-            await self.service.grammars.close()
+            await self.service.checks.close()
 
     async def _keep_alive(self) -> None:
         """Starts an engine, and restarts it whenever it dies."""
@@ -196,6 +196,7 @@ class _Server:
             say(f"cutting {admission.running} answers")
             if engine := self.service.engine:
                 engine.fail_all("the server stops")
+            await self.service.checks.close()
             with suppress(TimeoutError):
                 await self._answers_end(_FAREWELL_SECONDS)
         say("stopped")

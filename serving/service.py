@@ -19,7 +19,8 @@ from serving.engines.engine import EngineError, EngineInfo, GenerationRequest, G
 from serving.engines.process import ProcessEngine
 from serving.errors import ApiError, unavailable
 from serving.front.readiness import Readiness
-from serving.grammars import GrammarTrials, calls_grammar, schema_grammar, strict_grammar
+from serving.front.schema_checks import SchemaChecks, Vocabulary
+from serving.grammars import calls_grammar, schema_grammar, strict_grammar
 from serving.metrics import Metrics
 from serving.prompts import Prompts, TooLongError, characters
 from serving.usage import Usage
@@ -57,7 +58,7 @@ class Service:
         self.readiness = readiness
         self.model: Model | None = None
         self.engine: ProcessEngine | None = None
-        self.grammars = GrammarTrials()
+        self.checks = SchemaChecks()
         metrics.watch(
             "llmops_engine_running",
             "Requests in the engine's batch after its last step.",
@@ -74,16 +75,22 @@ class Service:
             raise unavailable(self.readiness.phase)
         return self.model
 
-    async def prepare(self, request: ChatRequest | CompletionRequest, model: Model) -> GenerationRequest:
+    async def prepare(
+        self, request: ChatRequest | CompletionRequest, model: Model, caller: str = ""
+    ) -> GenerationRequest:
         """Tokenises a request, and fills in the version's serving defaults.
 
+        Args:
+            caller: the name of the caller's key; "" for the server's own requests.
+
         Raises:
-            ApiError: 400, the template or the engine can't honour the request, or the context is too short for it.
+            ApiError: 400, the template or the engine can't honour the request, or the context is too short for it; 429
+                or 503, its schemas can't be checked now.
         """
         _refuse_unhonoured(request, model.engine)
         defaults, grammar = model.manifest.serving, None
         if isinstance(request, ChatRequest):
-            grammar = await self._grammar(request, model)
+            grammar = await self._grammar(request, model, caller)
             prompt = await _chat_prompt(request, model)
         else:
             prompt = await _encoded(
@@ -108,10 +115,11 @@ class Service:
             grammar=grammar,
         )
 
-    async def _grammar(self, request: ChatRequest, model: Model) -> Grammar | None:
+    async def _grammar(self, request: ChatRequest, model: Model, caller: str) -> Grammar | None:
         """Returns the grammar that constrains the answer, after checking that it compiles; None if there is none."""
         if request.tools or request.tool_choice or request.response_format:
             await asyncio.to_thread(request.check)
+            await self.checks.check_schemas(request.schemas, caller)
         require_tools(request, model.prompts)
         several = request.parallel_tool_calls is not False and not request.choice.name
         if request.schema is not None:
@@ -131,7 +139,8 @@ class Service:
         for name, asked in (("ignore_eos", request.ignore_eos), ("min_tokens", request.min_tokens)):
             if asked:
                 raise _unsupported(name, f"it is not supported together with {place} that the answer is held to")
-        await self.grammars.check(grammar, model.engine.engine, model.prompts.text_vocabulary, place)
+        vocabulary = Vocabulary(model.engine.engine, model.prompts.text_vocabulary)
+        await self.checks.check_grammar(grammar, vocabulary, place, caller)
         return grammar
 
     async def generate(

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from contract.json_values import check_schema
+from contract.json_schema.bounds import LIMITS, SchemaBounds
 from serving.api.bodies import StrictBody
 from serving.errors import ApiError
 
 MAX_TOOLS = 128
-MAX_SCHEMAS = 32_768
-"""Maximum characters of all schemas of a request together."""
+FORMAT_SCHEMA = "response_format.json_schema.schema"
+"""Location of the schema that an answer is held to."""
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
@@ -22,7 +22,7 @@ class AssistantFunction(StrictBody):
     """Name and arguments of a call; the arguments are JSON in a string, as OpenAI has them."""
 
     name: ToolName
-    arguments: str = Field(max_length=MAX_SCHEMAS)
+    arguments: str = Field(max_length=LIMITS.characters)
 
 
 class AssistantCall(StrictBody):
@@ -131,13 +131,13 @@ class ResponseFormat(StrictBody):
 
 
 def check_tools(tools: Sequence[OfferedTool], choice: ToolChoice) -> None:
-    """Refuses tools of the same name or with invalid schemas, and a choice of an unknown tool.
+    """Refuses tools of the same name or with schemas beyond the limits, and a choice of an unknown tool.
 
     Raises:
         ApiError: 400, naming the location.
     """
     names = [tool.function.name for tool in tools]
-    check_size([tool.function.parameters for tool in tools], "tools")
+    bounds = SchemaBounds()
     for index, tool in enumerate(tools):
         place = f"tools[{index}].function"
         if tool.function.name in names[:index]:
@@ -145,28 +145,37 @@ def check_tools(tools: Sequence[OfferedTool], choice: ToolChoice) -> None:
         if (parameters := tool.function.parameters) is not None:
             if parameters and parameters.get("type") != "object":
                 raise _invalid(f"{place}.parameters.type", 'arguments are an object: write "type": "object"')
-            check_request_schema(parameters, f"{place}.parameters")
+            _add(bounds, parameters, f"{place}.parameters")
     if choice.mode == "required" and not tools:
         raise _invalid("tool_choice", "there are no tools")
     if choice.name and choice.name not in names:
         raise _invalid("tool_choice", f"{choice.name!r} is none of the tools")
 
 
-def check_size(schemas: Sequence[Any], place: str) -> None:
-    """Refuses schemas that are too long together, because compiling them would delay all requests."""
-    if len(json.dumps(schemas)) > MAX_SCHEMAS:
-        raise _invalid(place, f"its schemas have more than {MAX_SCHEMAS} characters")
-
-
-def check_request_schema(schema: Any, place: str) -> None:
-    """Refuses what is not a JSON schema, is nested too deeply, or has external references.
+def check_format(form: ResponseFormat) -> None:
+    """Refuses a form of answers whose schema is beyond the limits.
 
     Raises:
         ApiError: 400, naming the location.
     """
+    if form.json_schema:
+        _add(SchemaBounds(), form.json_schema.schema_, FORMAT_SCHEMA)
+
+
+def schemas_of(tools: Sequence[OfferedTool] | None, form: ResponseFormat | None) -> dict[str, Any]:
+    """Returns the JSON schemas of a chat request by their location."""
+    schemas: dict[str, Any] = {
+        f"tools[{index}].function.parameters": tool.function.parameters
+        for index, tool in enumerate(tools or ())
+        if tool.function.parameters is not None
+    }
+    return schemas | ({FORMAT_SCHEMA: form.json_schema.schema_} if form and form.json_schema else {})
+
+
+def _add(bounds: SchemaBounds, schema: Any, place: str) -> None:
     try:
-        check_schema(schema)
-    except (ValueError, RecursionError) as e:
+        bounds.add(schema)
+    except ValueError as e:
         raise _invalid(place, str(e)) from None
 
 

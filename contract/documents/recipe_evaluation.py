@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from contract.documents.document import Part
 from contract.documents.recipe_data import SplitName
 from contract.documents.recipe_prepare import MODEL_PATTERN
-from contract.json_values import check_schema
+from contract.json_schema.checks import check_schema
 from contract.names import Name
 from contract.twins import is_loopback
 

@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, NamedTuple
 
-from contract.json_values import MAX_CHARACTERS, equal_json, fault_of, read_json
+from contract.json_schema.checks import fault_of
+from contract.json_values import MAX_CHARACTERS, equal_json, read_json
 
 MAX_CALLS = 64
 OPEN, CLOSE = "<tool_call>", "</tool_call>"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from contract.errors import DataError
-from contract.json_values import check_schema
+from contract.json_schema.checks import check_schema
 from contract.models.tool_calls import ParsedCall, fault_of_call
 from preparation.readers.jsons import read_lines_of_json
 from preparation.readers.reader import DataFile, ReadRow

@@ -14,9 +14,9 @@ from serving.tools import (
     OfferedTool,
     ResponseFormat,
     ToolChoice,
-    check_request_schema,
-    check_size,
+    check_format,
     check_tools,
+    schemas_of,
 )  # fmt: skip
 
 LONG_BODY = 1 << 16
@@ -201,17 +201,22 @@ class ChatRequest(GenerationOptions):
         return form.json_schema.schema_ if form.json_schema else {"type": "object"}
 
     def check(self) -> None:
-        """Checks tools and schemas more closely than their types do, which takes milliseconds per kilobyte.
+        """Checks tools more closely than their types do, and that schemas are within the limits.
 
         Raises:
             ApiError: 400, naming the location.
         """
         if self.tools is not None or self.tool_choice is not None:
             check_tools(self.tools or [], self.choice)
-        if self.response_format and self.response_format.json_schema:
-            place = "response_format.json_schema.schema"
-            check_size([self.schema], place)
-            check_request_schema(self.schema, place)
+        if self.response_format:
+            check_format(self.response_format)
+
+    @property
+    def schemas(self) -> dict[str, Any]:
+        """The JSON schemas by their location. Whether they are some is not yet known: it costs what the caller
+        chooses, so `SchemaChecks` finds it.
+        """
+        return schemas_of(self.tools, self.response_format)
 
 
 class CompletionRequest(GenerationOptions):

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from contract.json_schema.bounds import LIMITS
 from contract.json_values import read_json
 from serving.api.bodies import Only, StrictBody
 from serving.api.openai import ChatMessage, ChatRequest, StreamOptions, joined_parts, parse_body
 from serving.errors import ApiError
 from serving.tools import (
-    MAX_SCHEMAS,
     MAX_TOOLS,
     AssistantCall,
     AssistantFunction,
@@ -76,7 +76,7 @@ class InputItem(StrictBody):
     content: Annotated[str | None, _FROM_PARTS] = None
     call_id: str | None = Field(default=None, max_length=256)
     name: ToolName | None = None
-    arguments: Annotated[str | None, Field(max_length=MAX_SCHEMAS), AfterValidator(_object)] = None
+    arguments: Annotated[str | None, Field(max_length=LIMITS.characters), AfterValidator(_object)] = None
     output: Annotated[str | None, _FROM_PARTS] = None
 
     # An answer's fields, which clients send back with it.
@@ -239,13 +239,7 @@ class ResponsesRequest(StrictBody):
     @property
     def _format(self) -> ResponseFormat | None:
         """The chat request's response_format; None: any text."""
-        form = self.text.format if self.text else None
-        if form is None or form.type == "text":
-            return None
-        if form.name is None or form.schema_ is None or form.type == "json_object":
-            return ResponseFormat(type="json_object")
-        schema = SchemaFormat(name=form.name, description=form.description, schema=form.schema_, strict=form.strict)
-        return ResponseFormat(type="json_schema", json_schema=schema)
+        return chat_format(self.text.format if self.text else None)
 
     @cached_property
     def _messages(self) -> list[tuple[ChatMessage, int]]:
@@ -277,6 +271,16 @@ def offered(tool: FunctionTool) -> OfferedTool:
         name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict
     )
     return OfferedTool(type="function", function=function)
+
+
+def chat_format(form: TextFormat | None) -> ResponseFormat | None:
+    """Returns the form of a response's text as a chat request's; None: any text."""
+    if form is None or form.type == "text":
+        return None
+    if form.name is None or form.schema_ is None or form.type == "json_object":
+        return ResponseFormat(type="json_object")
+    schema = SchemaFormat(name=form.name, description=form.description, schema=form.schema_, strict=form.strict)
+    return ResponseFormat(type="json_schema", json_schema=schema)
 
 
 def renamed(error: ApiError, param: str = "") -> ApiError:

@@ -43,6 +43,8 @@ class HttpExchange:
         self.status = 499  # until something was answered: the client went away
         self.complete = False
         self.route = "unknown"
+        self.caller = ""
+        """Name of the caller's key."""
         self.more_places: Callable[[int], AbstractContextManager[None]] = lambda _places: nullcontext()
         """Takes so many more places in the batch, for a request that asks for several answers."""
         self.stream_began: Callable[[], None] = lambda: None

@@ -161,6 +161,7 @@ class Front:
         """
         self._require_open()
         limits = self._settings.limits
+        exchange.caller = caller.name
         exchange.more_places = functools.partial(self.admission.more, caller.name)
         task = asyncio.current_task()
         assert task

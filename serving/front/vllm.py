@@ -10,6 +10,7 @@ import traceback
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from contract.documents.model import EmbeddingForm, ModelManifest
@@ -28,8 +29,10 @@ from serving.front.handover import HandOver
 from serving.front.protocol import http_server, new_guard
 from serving.front.readiness import Readiness
 from serving.front.routes import CHAT, EMBEDDINGS, MODELS, RESPONSES, named_model
+from serving.front.schema_checks import SchemaChecks, Vocabulary
 from serving.front.vllm_answer import VllmAnswer
 from serving.front.vllm_requests import BOUNDS, check, embedded, filled, filled_response, with_served_name
+from serving.front.vllm_schemas import AskedSchemas
 from serving.front.vllm_tools import CALL_FORMS
 from serving.front.vllm_usage import count_tokens, counting
 from serving.golden import QualityWatch
@@ -37,6 +40,7 @@ from serving.log import say
 from serving.metrics import Metrics
 from serving.settings import ServerSettings
 from serving.usage import Usage
+from serving.vocabulary import token_bytes
 
 _HEADERS = (b"host", b"accept")
 _PAUSE_SECONDS = 0.02
@@ -72,6 +76,7 @@ class VllmApp:
         self._owner: Any = None
         self._engine: Any = None  # the client of vLLM's engine
         self._handover: HandOver | None = None
+        self._checks = SchemaChecks()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -85,7 +90,9 @@ class VllmApp:
         if scope["method"] == "POST":
             body = (await receive())["body"]
             prepare = functools.partial(self._prepared, scope["path"], body)
-            body = await asyncio.to_thread(prepare) if len(body) > LONG_BODY else prepare()
+            body, asked = await asyncio.to_thread(prepare) if len(body) > LONG_BODY else prepare()
+            if asked:
+                await asked.check(self._checks, self._form, Vocabulary("vllm", self._tokens), scope[EXCHANGE].caller)
             receive = replay(body, receive)
             # It was JSON, whatever its Content-Type; other headers would choose ranks, adapters, sessions or traces.
             own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
@@ -104,8 +111,8 @@ class VllmApp:
             raise unavailable(self._readiness.phase)
         return self.card
 
-    def _prepared(self, path: str, body: bytes) -> bytes:
-        """Returns a request's body as vLLM gets it.
+    def _prepared(self, path: str, body: bytes) -> tuple[bytes, AskedSchemas | None]:
+        """Returns a request's body as vLLM gets it, and the schemas that must be checked before.
 
         Raises:
             ApiError: 400, the request must not reach vLLM; 404, it names another model.
@@ -115,12 +122,20 @@ class VllmApp:
         if (path == EMBEDDINGS) != bool(self._embedding):
             raise wrong_kind(card.name, embeds=bool(self._embedding))
         if self._embedding:
-            return embedded(request, self._embedding)
+            return embedded(request, self._embedding), None
+        asked = AskedSchemas.of(request, path)
         if path == CHAT:
-            return filled(request, self._defaults, self._form)
-        if path == RESPONSES:
-            return filled_response(request, self._defaults, self._form)
-        return json.dumps(request).encode()
+            filled_body = filled(request, self._defaults, self._form)
+        elif path == RESPONSES:
+            filled_body = filled_response(request, self._defaults, self._form)
+        else:
+            filled_body = json.dumps(request).encode()
+        return filled_body, asked
+
+    def _tokens(self) -> list[bytes]:
+        """Returns the bytes of each token of the model that vLLM has loaded; empty for special ones."""
+        tokenizer = Path(self._owner.state.args.model, "tokenizer.json")
+        return token_bytes(json.loads(tokenizer.read_bytes()), specials=False)
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send, usage: Usage) -> None:
         """Has vLLM answer, unless the server's time to drain is over.
@@ -163,8 +178,10 @@ class VllmApp:
             self._cut = True
             for end in self._running:
                 end.reschedule(0)
+            await self._checks.close()
             while admission.running or admission.queued:  # the parent bounds it
                 await asyncio.sleep(_PAUSE_SECONDS)
+        await self._checks.close()
         os.kill(os.getpid(), signal.SIGTERM)
 
     async def metrics(self) -> bytes:

@@ -1,6 +1,7 @@
 """A request's tools as vLLM must get them, so that prompt and calls equal those of the kit's other engines."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from contract.models.tool_call_stream import HERMES, LLAMA, CallForm
@@ -21,7 +22,7 @@ CALL_FORMS: dict[str, CallForm] = {"hermes": HERMES, "llama3_json": LLAMA}
 _Fields = TypeVar("_Fields", bound=StrictBody)
 
 
-class _ToolFields(StrictBody):
+class ToolFields(StrictBody):
     """The fields of a chat request that concern tools."""
 
     tools: list[OfferedTool] | None = None
@@ -54,9 +55,9 @@ class _ResponseToolFields(StrictBody):
     parallel_tool_calls: bool | None = None
 
     @property
-    def chat(self) -> _ToolFields:
+    def chat(self) -> ToolFields:
         tools = [offered(tool) for tool in self.tools] if self.tools else None
-        return _ToolFields(tools=tools, tool_choice=self.tool_choice, parallel_tool_calls=self.parallel_tool_calls)
+        return ToolFields(tools=tools, tool_choice=self.tool_choice, parallel_tool_calls=self.parallel_tool_calls)
 
 
 def with_held_tools(request: dict[str, Any], form: CallForm | None) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def with_held_tools(request: dict[str, Any], form: CallForm | None) -> dict[str,
     Raises:
         ApiError: 400, naming the location.
     """
-    fields = _given(request, _ToolFields)
+    fields = tools_of(request, responses=False)
     held = _held(request, fields, form) if fields else request
     if "structured_outputs" in held:
         _refuse_format(request.get("response_format"), "response_format")
@@ -92,11 +93,11 @@ def with_held_response_tools(request: dict[str, Any], form: CallForm | None) -> 
     Raises:
         ApiError: 400, naming the location.
     """
-    fields = _given(request, _ResponseToolFields)
+    fields = tools_of(request, responses=True)
     if not fields:
         return request
     try:
-        held = _held(request, fields.chat, form)
+        held = _held(request, fields, form)
     except ApiError as e:
         raise renamed(e) from None
     if "tools" in held:
@@ -108,7 +109,22 @@ def with_held_response_tools(request: dict[str, Any], form: CallForm | None) -> 
     return held
 
 
-def _given(request: dict[str, Any], kind: type[_Fields]) -> _Fields | None:
+def tools_of(request: Mapping[str, Any], *, responses: bool) -> ToolFields | None:
+    """Returns the fields of a request that concern tools, as a chat request's; None: it has none.
+
+    Args:
+        responses: whether it is one of the responses API.
+
+    Raises:
+        ApiError: 400, naming the location.
+    """
+    if not responses:
+        return _given(request, ToolFields)
+    fields = _given(request, _ResponseToolFields)
+    return fields.chat if fields else None
+
+
+def _given(request: Mapping[str, Any], kind: type[_Fields]) -> _Fields | None:
     """Returns a request's fields that concern tools; None: it has none.
 
     Raises:
@@ -118,7 +134,7 @@ def _given(request: dict[str, Any], kind: type[_Fields]) -> _Fields | None:
     return parse_body(json.dumps(given).encode(), kind) if given.keys() & {"tools", "tool_choice"} else None
 
 
-def _held(request: dict[str, Any], fields: _ToolFields, form: CallForm | None) -> dict[str, Any]:
+def _held(request: dict[str, Any], fields: ToolFields, form: CallForm | None) -> dict[str, Any]:
     """Returns a request with a chat request's tools, and with the grammar that holds the answer, if one does.
 
     Raises:

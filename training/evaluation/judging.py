@@ -24,7 +24,8 @@ from contract.documents.model import JudgeUse
 from contract.documents.recipe_evaluation import CometScorer, Judge, ScoreProgram, Suite
 from contract.errors import KitError
 from contract.integrity.digest import sha256_bytes
-from contract.json_values import fault_of, read_json
+from contract.json_schema.checks import fault_of
+from contract.json_values import read_json
 from contract.names import parse_promoted
 from training.data.rows import Row
 from training.evaluation.scorers import SuiteRow

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from contract.documents.evaluation import Answer, Likelihood
 from contract.documents.recipe_evaluation import LIKELIHOOD, Metric, Suite
 from contract.errors import DataError, IntegrityError
-from contract.json_values import check_schema, fault_of, read_json
+from contract.json_schema.checks import check_schema, fault_of
+from contract.json_values import read_json
 from contract.models.tool_calls import ParsedCall, equal_calls, fault_of_call, parse_tool_calls
 from contract.placeholders import placeholders
 from contract.words import fold, found, has_word, words_of

@@ -16,7 +16,7 @@ import json, sys
 from pathlib import Path
 from contract.models.tool_call_stream import HERMES, LLAMA, OURS
 from serving.engines.engine import GenerationRequest, LoadOrder
-from serving.engines.grammar_trial import new_trial
+from serving.engines.checker import new_trial
 from serving.engines.transformers_grammars import GrammarMasks
 from serving.engines.worker import new_backend
 from serving.grammars import calls_grammar, schema_grammar, strict_grammar
@@ -35,6 +35,7 @@ grammars = [schema_grammar(form, "") for form in (
 grammars += [calls_grammar(form, tools, several=several) for form in (HERMES, LLAMA, OURS) for several in (True, False)]
 grammars.append(strict_grammar(tools, several=True))
 impossible = schema_grammar({"type": "integer", "minimum": 5, "maximum": 2}, "")
+new_trial("vllm", tokens).compile(grammars[0])
 prompts = [[5, 9, 60 + n] for n in range(len(grammars))]
 answers = {}
 for name in ("openvino", "transformers"):

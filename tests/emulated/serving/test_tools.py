@@ -178,7 +178,10 @@ def test_a_response_has_the_answer_of_the_chat_whole_and_streamed(client: OpenAI
         ({"response_format": {"type": "integer", "minimum": 5, "maximum": 2}}, "response_format"),
         ({"response_format": {"not": {"type": "string"}}}, "response_format"),
         # It would keep the engine busy for seconds.
-        ({"response_format": {"properties": {f"{i:x}": {} for i in range(2700)}}}, "response_format"),
+        (
+            {"response_format": {"properties": {f"{i:x}": {} for i in range(2700)}}},
+            "response_format.json_schema.schema",
+        ),
         ({"tools": [{"type": "function", "function": {"name": "f", "parameters": SWITCH | {"allOf": [SWITCH, True]}}}],
           "tool_choice": "required"}, "tools: f: parameters"),
         ({"messages": [{"role": "assistant", "tool_calls": [

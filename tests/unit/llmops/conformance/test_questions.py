@@ -11,6 +11,7 @@ from tokenizers.models import BPE
 from contract.documents.model import ModelManifest
 from contract.documents.recipe_data import Data, DataSource
 from contract.integrity.digest import file_entries
+from contract.json_schema.checks import check_schema
 from contract.models.chat_template import ChatTemplate
 from llmops.conformance.questions import (
     QUESTIONS,
@@ -29,10 +30,17 @@ from tests.support.runs.training import tiny_recipe, write_rows
 PLAIN = "{% for message in messages %}<{{ message.role }}>{{ message.content }}{% endfor %}"
 
 
+def taken(question: dict[str, Any]) -> None:
+    request = parse_chat(json.dumps(question).encode())
+    request.check()
+    for schema in request.schemas.values():
+        check_schema(schema)
+
+
 def test_there_are_30_different_ones_that_the_server_takes() -> None:
     assert len({json.dumps(question) for question in QUESTIONS}) == len(QUESTIONS) == 30
     for question in QUESTIONS:
-        parse_chat(json.dumps(question).encode()).check()
+        taken(question)
     assert {"json_object", "json_schema"} == {question["response_format"]["type"] for question in STRUCTURED}
     choices = [question.get("tool_choice") for question in TOOL_CALLS]
     assert all(choice in choices for choice in (None, "none", "auto", "required"))
@@ -94,6 +102,6 @@ def test_a_recipes_own_questions_are_asked_with_their_tools(tmp_path: Path) -> N
     found = questions_of(recipe.evaluation.suites, tmp_path / "dataset")
     assert len(found) == 3
     for question in found:
-        parse_chat(json.dumps(question).encode()).check()
+        taken(question)
         assert question["tools"][0]["function"]["name"] == "fare"
         assert json.loads(question["messages"][1]["tool_calls"][0]["function"]["arguments"]) == {"city": "Kiel"}

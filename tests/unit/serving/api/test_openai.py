@@ -54,7 +54,11 @@ def test_a_conversation_with_tools_is_taken_as_clients_send_it_back() -> None:
     chat.check()
     assert (chat.choice.mode, chat.choice.name) == ("required", "now")
     assert chat.messages[2].content == "noon"
+    assert chat.schemas == {"tools[0].function.parameters": {"type": "object"}}
     assert parse(tools=[tool()], tool_choice="none").offered == []
+    held = parse(response_format=schema(type="string"))
+    assert held.schemas == {"response_format.json_schema.schema": {"type": "string"}}
+    assert parse().schemas == {}
     assert parse(response_format={"type": "json_object"}).schema == {"type": "object"}
 
 
@@ -89,7 +93,12 @@ def test_one_stop_string_is_a_list_of_one() -> None:
         ({"tools": [tool("a b")]}, "tools[0].function.name", "invalid_value"),
         ({"tools": [tool(), tool()]}, "tools[1].function.name", "invalid_value"),
         ({"tools": [tool(type="string")]}, "tools[0].function.parameters.type", "invalid_value"),
-        ({"tools": [tool(properties=5)]}, "tools[0].function.parameters", "invalid_value"),
+        ({"tools": [tool(pattern=r"\w{999}")]}, "tools[0].function.parameters", "invalid_value"),
+        (
+            {"tools": [tool(f"t{i}", enum=list(range(600))) for i in range(2)]},
+            "tools[1].function.parameters",
+            "invalid_value",
+        ),
         (
             {"tools": [tool(x={"$ref": "http://x"}, properties={"a": {"$ref": "http://x"}})]},
             "tools[0].function.parameters",
@@ -106,7 +115,7 @@ def test_one_stop_string_is_a_list_of_one() -> None:
         ({"tools": [tool()], "response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "missing_required_parameter"),
         ({"response_format": {"type": "xml"}}, "response_format.type", "invalid_value"),
-        ({"response_format": schema(type="nonsense")}, "response_format.json_schema.schema", "invalid_value"),
+        ({"response_format": schema(**{"$ref": "#"})}, "response_format.json_schema.schema", "invalid_value"),
         ({"response_format": schema(const="x" * 32_768)}, "response_format.json_schema.schema", "invalid_value"),
         ({"logit_bias": {"1": 5}}, "logit_bias", "unsupported_parameter"),
         ({"chat_template": "{{ 1 }}"}, "chat_template", "unknown_parameter"),

@@ -21,6 +21,8 @@ WEATHER = {
 }
 CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Graz"}}}
 SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+WIDE = {"type": "object", "properties": {f"p{n}": {"pattern": rf"\w{{190}}x{n}"} for n in range(32)}}
+"""Each pattern takes 10 MB."""
 
 
 def row(answer: str = "On Monday morning", calls: Any = None, **keys: Any) -> Row:
@@ -98,6 +100,18 @@ def test_json_is_held_against_the_rows_schema_before_the_suites(answer: str, exp
         ("leak", row(redacted=["Monday"]), "rows.jsonl:1", "its own answer holds 'Monday'"),
         ("schema", row("{}", json_schema={"type": "dict"}), "rows.jsonl:1: json_schema", "no JSON schema"),
         ("schema", row("{}", json_schema=SCHEMA), "rows.jsonl:1", "'age' is a required property"),
+        (
+            "schema",
+            row("{}", json_schema=WIDE),
+            "rows.jsonl:1: json_schema",
+            r"p30.pattern: exceeds the limit pattern_size",
+        ),
+        (
+            "tools",
+            row(tools=[{**WEATHER, "function": {"name": "wide", "parameters": WIDE}}]),
+            "rows.jsonl:1",
+            "a tool whose schema properties.p30.pattern: exceeds the limit pattern_size",
+        ),
         ("tools", row("", [{**CALL, "function": {"name": "weather"}}], tools=[WEATHER]), "rows.jsonl:1", "'city'"),
     ],
 )

@@ -1,0 +1,1 @@
+"""JSON schemas that others supply: bounded, checked, and values held against them."""
