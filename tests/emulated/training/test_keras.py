@@ -84,6 +84,17 @@ def test_the_weights_with_the_least_validation_loss_are_the_result(found: Found)
     assert found.keras["result_loss"] == pytest.approx(facts["validation_loss"], rel=1e-4)
 
 
+def test_a_run_that_changed_no_weight_is_an_error(found: Found) -> None:
+    assert found.keras["unchanged"] == "none of the trained weights changed in 1 steps: nothing was learned"
+
+
+def test_our_layer_shares_only_one_name_with_keras_own(found: Found) -> None:
+    """`built`, which is Keras's: as the layer is made with its weights."""
+    assert found.keras["shared"] == {
+        "training.keras_trainer.model.LowRankDense.built": "assigned on self; in the base assigned on self"
+    }
+
+
 def test_interrupted_jobs_end_with_the_same_bytes(found: Found, tmp_path: Path) -> None:
     folders = make_container(tmp_path / "job", tiny_model(), tiny_recipe(**UPDATES), found.folder)
     _interrupt(folders, "step=5 ", signal.SIGKILL)
