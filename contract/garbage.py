@@ -15,8 +15,9 @@ def collect_garbage_rarely() -> None:
 
 
 def collect_garbage_again() -> None:
-    """Let this process look for cycles as often as by default, but not in what is there now: to be called when the
-    libraries are imported, where a forgotten cycle would hold much memory, such as a step's tensors.
+    """Let this process look for cycles as often as by default, but not in what is there now, such as libraries: cycles
+    among it are never freed. Call it before anything is made whose memory is needed again, such as a model.
     """
+    gc.collect()  # or garbage would stay too
     gc.freeze()
     gc.set_threshold(*_BY_DEFAULT)

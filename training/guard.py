@@ -1,7 +1,10 @@
-"""The guard against divergence."""
+"""The guards against runs that diverge, and against runs that learn nothing."""
 
+import hashlib
+import json
 import math
 import statistics
+from collections.abc import Mapping
 
 from contract.errors import RunError
 
@@ -11,6 +14,9 @@ SPIKE_FACTOR, SPIKE_NATS, SPIKE_WINDOW = 4.0, 2.0, 20
 SPIKE_STEPS = 3
 LOSSES_BEFORE = SPIKE_WINDOW + SPIKE_STEPS - 1
 """How many losses before a step the guard looks at."""
+
+ADDED_AT_A_TIME = 1 << 22
+"""Numbers of a weight whose sum is made together, for its digest: they are copied."""
 
 
 class DivergedError(RunError):
@@ -41,4 +47,36 @@ def guard(loss: float, grad_norm: float, before: list[float], step: int) -> None
             f"the loss jumped from about {usual:.2f} to {losses[SPIKE_WINDOW]:.2f}, and stayed there",
             where=f"training step {step - SPIKE_STEPS + 1}",
             fix=fix,
+        )
+
+
+def weights_digest(sums: Mapping[str, int]) -> str:
+    """Returns a digest of weights.
+
+    Args:
+        sums: by the weights' names, the sum of each one's numbers, taken as integers of as many bits. Modulo 2^64, it
+            does not depend on the order of adding, nor on shards.
+    """
+    listed = [(name, number % 2**64) for name, number in sorted(sums.items())]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def require_change(before: str | None, after: str, steps: int) -> None:
+    """Refuses a training whose result has the weights that it began with.
+
+    Args:
+        before: the digest of the trained weights before the first step; None: not known, as an earlier version of the
+            kit began the run.
+        after: that of the result.
+        steps: after how many the result was taken.
+
+    Raises:
+        RunError: both are equal.
+    """
+    if before == after:
+        raise RunError(
+            f"none of the trained weights changed in {steps} steps: nothing was learned",
+            where="training",
+            fix="raise training.learning_rate, or lower training.warmup_steps below the number of steps; if neither is "
+            "the cause, report it with the recipe",
         )

@@ -27,7 +27,7 @@ from contract.integrity.digest import check_folder, file_entries, sha256_bytes, 
 from contract.layout import EVALUATION, MANIFEST, MODEL_CARD, ROOT_VARIABLE, TrainingFolders
 from training import checkpoints
 from training.checkpoint_folders import LOCAL_PREFIX, RESULT
-from training.devices import best_device, precision_on, torch_dtype
+from training.devices import best_device, precision_on, release_memory, torch_dtype
 from training.ending import DIVERGED, FAILED, STOPPED, described, is_full, is_out_of_memory, report_failure
 from training.evaluation.evaluate import computing_in_f32, recorded, run_suite, write_answers
 from training.evaluation.metrics import summarise
@@ -213,6 +213,7 @@ class TrainingJob:
             assert model_folder
         device = best_device()
         precision = precision_on(device, self.recipe.training.precision)
+        release_memory()
         model = load_model(model_folder, torch_dtype(precision)).to(device)
         result: dict[str, Any] = {"answers": {}, "golden": []}
         again: list[tuple[Suite, list[SuiteRow]]] = []
@@ -227,6 +228,7 @@ class TrainingJob:
             # if its answer is right in both.
             if precision == "f32":
                 del model
+                release_memory()
                 model = load_model(model_folder, torch_dtype("bf16")).to(device)
             with nullcontext() if precision == "f32" else computing_in_f32(model):
                 for suite, rows in again:

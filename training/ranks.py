@@ -73,7 +73,7 @@ class Alone:
         return number
 
     def sum(self, values: Any) -> Any:
-        """Returns the sum of all ranks' tensors of f64, on each of them."""
+        """Returns the sum of all ranks' tensors of f64 or int64, on each of them."""
         return values
 
     def share(self, checkpoint: Path | None, folder: Path) -> Path | None:

@@ -22,7 +22,7 @@ from training import checkpoints
 from training.checkpoint_folders import BEST, LOCAL_PREFIX, RESULT, CheckpointFolders, emptied
 from training.data.examples import Examples, load_splits
 from training.devices import Precision
-from training.guard import LOSSES_BEFORE, guard
+from training.guard import LOSSES_BEFORE, guard, require_change
 from training.keras_trainer.batches import BatchOrder, MicroBatch, micro_batches
 from training.keras_trainer.devices import compute_precision, device_names, strategy_on
 from training.keras_trainer.model import add_low_rank, load_causal_lm, write_folder
@@ -59,9 +59,9 @@ def finetune(
         place = CheckpointFolders(folder, Path(local), Path(local))
         tokenizer = load_tokenizer(base)
         examples, held_out = load_splits(train_rows, validation_rows, tokenizer, options, system_prompt, Path(local))
+        collect_garbage_again()
         run = _Run(base, examples, held_out, options, place, tokenizer.pad_token_id)
         run.resume()
-        collect_garbage_again()
         run.train(stop_asked)
         facts = run.facts()
         work = emptied(place.local / RESULT)
@@ -92,6 +92,7 @@ class _Run:
             self._low_rank = add_low_rank(self._model, options.lora, options.seed) if options.adapter == "lora" else []
             trained = [v for layer in self._low_rank for v in (layer.a, layer.b)] or self._model.trainable_variables
             self._steps = KerasSteps(self._model, trained, options, strategy)
+        self._digest_before: str | None = self._steps.trained_digest()
         self._validation = Validation(held_out, Collator(pad), options.checkpoint_steps, options.patience, Alone())
         self._step = 0
         self._losses: list[float] = []
@@ -107,6 +108,7 @@ class _Run:
         say(resume=start.name)
         notes = checkpoints.notes_of(start) or {}
         self._assign(load_file(start / _STATE), start / _STATE)
+        self._digest_before = notes.get("digest_before")
         self._step, self._losses = int(notes["step"]), [float(loss) for loss in notes["losses"]]
         self._validation.losses = [(int(step), float(loss)) for step, loss in notes["validation"]]
         self._measured = parse_metrics((start / METRICS).read_bytes(), str(start / METRICS))
@@ -156,9 +158,16 @@ class _Run:
         )
 
     def write(self, folder: Path) -> None:
-        """Writes the model with the best weights, or the last."""
+        """Writes the model with the best weights, or the last.
+
+        Raises:
+            RunError: they are those that the training began with.
+        """
+        step = self._step
         if self._validation.best:
             self._assign(load_file(self._place.best), self._place.best)
+            step, _ = self._validation.best
+        require_change(self._digest_before, self._steps.trained_digest(), step)
         write_folder(self._model, self._low_rank, self._base, folder)
         (folder / METRICS).write_text(metrics_text(self._measured))
 
@@ -214,6 +223,7 @@ class _Run:
             "losses": [self._losses[0], *self._losses[1:][-LOSSES_BEFORE:]],
             "validation": self._validation.losses,
             "seconds": self._clock.seconds(),
+            "digest_before": self._digest_before,
         }
         checkpoints.publish(work, self._place.kept / name, notes)
         checkpoints.keep(self._place.kept, _KEPT_CHECKPOINTS)

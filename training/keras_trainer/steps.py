@@ -10,6 +10,7 @@ import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
 from keras import ops  # pyright: ignore[reportMissingImports]
 
 from contract.documents.recipe_training import Training
+from training.guard import ADDED_AT_A_TIME, weights_digest
 from training.keras_trainer.batches import MicroBatch
 
 _MAX_NORM = 1.0
@@ -64,6 +65,17 @@ class KerasSteps:
     def variables(self) -> dict[str, Any]:
         """The trained variables and the optimizer's."""
         return self.trained | {f"optimizer/{n}": variable for n, variable in enumerate(self._optimizer.variables)}
+
+    def trained_digest(self) -> str:
+        """Returns the digest of the trained variables, which are f32 in either precision."""
+        sums = {}
+        for name, variable in self.trained.items():  # one at a time: on a GPU, each is copied
+            flat = np.asarray(ops.convert_to_numpy(variable)).reshape(-1)
+            parts = (
+                flat[start : start + ADDED_AT_A_TIME] + np.float32(0) for start in range(0, flat.size, ADDED_AT_A_TIME)
+            )
+            sums[name] = sum(int(part.view(np.int32).sum(dtype=np.int64)) for part in parts)
+        return weights_digest(sums)
 
     def loss(self, part: MicroBatch) -> float:
         """Returns a micro-batch's weighted loss, without gradients."""

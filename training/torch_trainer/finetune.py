@@ -16,6 +16,7 @@ from training import checkpoints
 from training.checkpoint_folders import LOCAL_PREFIX, RESULT, CheckpointFolders, emptied
 from training.data.examples import Examples, load_splits
 from training.devices import Precision, best_device, precision_on
+from training.guard import require_change, weights_digest
 from training.models.weights import load_model, load_tokenizer, save_weights
 from training.process import say, set_threads
 from training.publishing import Publisher
@@ -23,7 +24,7 @@ from training.ranks import Alone, StoppedError
 from training.torch_trainer.adapters import build_model
 from training.torch_trainer.batch_tensors import Collator, pack_size
 from training.torch_trainer.objectives import Objective, PreferenceLoss, TokenLoss, adapter_off, frozen
-from training.torch_trainer.sharding import is_sharded
+from training.torch_trainer.sharding import is_sharded, sums_of_bits, trained_digest
 from training.torch_trainer.validation import Validation
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}  # transformers' names
@@ -97,8 +98,9 @@ def _finetune(job: _Job, stop_asked: Callable[[], bool]) -> TrainingFacts:
     if start:
         say(resume=start.name)
         trainer.remember(start)
-    if not trainer.watch.validation.exhausted:
-        collect_garbage_again()
+    else:
+        trainer.digest_before = trained_digest(trainer.model, ranks)
+    if not trainer.ended:
         with Publisher() as trainer.publisher:
             trainer.train(resume_from_checkpoint=str(start) if start else None)
             trainer.publisher.wait()
@@ -112,6 +114,7 @@ def _finetune(job: _Job, stop_asked: Callable[[], bool]) -> TrainingFacts:
     facts, weights = trainer.facts(job.tokens_per_step), trainer.result()
     if not ranks.first:
         return facts
+    require_change(trainer.digest_before, weights_digest(sums_of_bits(weights)), facts.best_step or facts.steps)
     work = emptied(place.local / RESULT)
     (save_weights if job.options.adapter == "none" else _save_adapter)(trainer.model, weights, work)
     (work / METRICS).write_text(metrics_text(trainer.watch.steps))
@@ -130,6 +133,7 @@ def _make_trainer(job: _Job, stop_asked: Callable[[], bool]) -> Any:
     from training.torch_trainer.trainer import KitTrainer
     from training.torch_trainer.watch import ProgressCallback
 
+    collect_garbage_again()
     options, place = job.options, job.place
     device = best_device()
     precision = precision_on(device, options.precision)
@@ -150,7 +154,7 @@ def _make_trainer(job: _Job, stop_asked: Callable[[], bool]) -> Any:
     trainer.watch, trainer.place, trainer.ranks, trainer.precision = watch, place, job.ranks, precision
     trainer.may_checkpoint = options.gradient_checkpointing == "auto"
     trainer.may_quantize = options.adapter != "qlora"
-    trainer.objective = watch.objective = _objective(job, trainer)
+    trainer.training_objective = watch.objective = _objective(job, trainer)
     return trainer
 
 
@@ -167,6 +171,7 @@ def _objective(job: _Job, trainer: Any) -> Objective:
         from training.torch_trainer.sharded_loading import load_reference
 
         second = load_reference(job.base, trainer.precision, job.ranks, trainer.args.device)
+        trainer.sharded_models.append(second)
     else:
         second = load_model(job.base).to(trainer.args.device)
     return PreferenceLoss(job.options.beta, frozen(second, autocast))
@@ -195,8 +200,8 @@ def _trainer_settings(
         bf16=precision == "bf16",
         use_cpu=device.type == "cpu",
         ddp_find_unused_parameters=False,
-        gradient_checkpointing=options.gradient_checkpointing is True,
-        gradient_checkpointing_kwargs=dict(CHECKPOINTING),
+        activation_checkpointing=options.gradient_checkpointing is True,
+        activation_checkpointing_kwargs=dict(CHECKPOINTING),
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         logging_strategy="steps",

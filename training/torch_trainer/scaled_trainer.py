@@ -18,7 +18,7 @@ from training.ranks import Alone, PeerError
 from training.torch_trainer.batch_tensors import Batch
 from training.torch_trainer.micro_batches import MemoryUse, MicroBatchCollator, rows_on_cpu, rows_on_gpu, too_large
 from training.torch_trainer.shard_checkpoints import load_shards, save_shards, saved_tensors
-from training.torch_trainer.sharding import is_sharded, require_sharded, whole
+from training.torch_trainer.sharding import entered, is_sharded, require_sharded, whole
 
 SCHEDULER = "scheduler.json"
 _OTHERS_SECONDS = 120.0
@@ -46,20 +46,27 @@ class ScaledTrainer(Trainer):
     """Whether gradient checkpointing may be enabled if a row does not fit otherwise."""
     may_quantize: bool
     """Whether 4-bit weights would be a change."""
+    sharded_models: list[Any]
+    """The models in shards that compute in a step: the trained one, and DPO's reference."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.micro_batch = {}
+        self.sharded_models = [self.model] if is_sharded(self.model) else []
         self._collator = MicroBatchCollator(self.data_collator, self.args.train_batch_size)
         self.data_collator: Any = self._collator
 
-    def save_state(self, folder: Path) -> None:
+    @property
+    def _on_gpu(self) -> bool:
+        return self.args.device.type == "cuda"
+
+    def write_state(self, folder: Path) -> None:
         """Writes this rank's part of the state for resuming; rank 0 writes the common part."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = self._weights()
         save_shards({**weights, **_moments(self._adam(), weights)}, folder, self.ranks.rank)
         generators = {"cpu": torch.get_rng_state()}
-        if self.args.device.type == "cuda":
+        if self._on_gpu:
             generators["cuda"] = torch.cuda.get_rng_state(self.args.device)
         save_file(generators, folder / random_name(self.ranks.rank))
         if self.ranks.first:
@@ -102,7 +109,7 @@ class ScaledTrainer(Trainer):
             return
         generators = load_file(path)
         torch.set_rng_state(generators["cpu"])
-        if self.args.device.type == "cuda" and "cuda" in generators:
+        if self._on_gpu and "cuda" in generators:
             torch.cuda.set_rng_state(generators["cuda"], self.args.device)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
@@ -140,15 +147,16 @@ class ScaledTrainer(Trainer):
         return prepared
 
     def _micro_batch_rows(self, model: Any) -> int:
-        batch, device = self.args.train_batch_size, _device_name(self.args.device)
+        batch = self.args.train_batch_size
+        device = torch.cuda.get_device_name(self.args.device) if self._on_gpu else "cpu"
         if self.micro_batch.get("on") != device:  # otherwise a run goes on with the parts that it began with
             examples: Any = self.train_dataset
             widths = examples.widths
-            if self.args.device.type == "cpu":
-                found = rows_on_cpu(batch, max(widths))
-            else:
+            if self._on_gpu:
                 order = sorted(range(len(widths)), key=lambda i: (-widths[i], i))
                 found = self._rows_on_gpu(model, batch, [examples[i] for i in order[:batch]])
+            else:
+                found = rows_on_cpu(batch, max(widths))
             self.micro_batch = {"rows": found, "on": device}
         found = min(batch, self.micro_batch["rows"])
         say(batch=batch * self.ranks.size, ranks=self.ranks.size, micro_batch=found)
@@ -159,30 +167,33 @@ class ScaledTrainer(Trainer):
         moments = [torch.empty_like(p, dtype=torch.float32) for p in model.parameters() if p.requires_grad] * 2
         memory = torch.cuda.get_device_properties(self.args.device).total_memory
         try:
-            return rows_on_gpu(batch, memory, lambda rows: self._trial(model, longest, rows), self.ranks.any_asks)
+            return rows_on_gpu(batch, memory, lambda rows: self._try_rows(model, longest, rows), self.ranks.any_asks)
         finally:
             del moments
             model.zero_grad()
 
-    def _trial(self, model: Any, longest: list[Example], rows: int) -> MemoryUse:
+    def _try_rows(self, model: Any, longest: list[Example], rows: int) -> MemoryUse:
         """Trains rows without a step. If not even one fits, enables recomputation of activations, if allowed."""
         torch.cuda.reset_peak_memory_stats()
         part, reason = self._collator.collate((longest * rows)[:rows]), ""
-        try:
-            with torch.random.fork_rng(devices=[self.args.device]), self.accelerator.no_sync(model):
-                super().training_step(model, part, 1)
-        except torch.OutOfMemoryError as e:
-            if rows > 1:
-                raise
-            reason = str(e)
+        with entered(self.sharded_models) as called:
+            try:
+                with torch.random.fork_rng(devices=[self.args.device]), self.accelerator.no_sync(model):
+                    super().training_step(model, part, 1)
+            except torch.OutOfMemoryError as e:
+                if rows > 1:
+                    raise
+                reason = str(e)
         if rows == 1 and self._any_lacks_memory(reason):
             trained: Any = self.model
-            if not self.may_checkpoint or trained.is_gradient_checkpointing:
+            if not self.may_checkpoint or trained.is_activation_checkpointing:
                 raise self._too_large(reason or "on another rank")
+            for each in called:
+                each.reset_iter_state()  # after an error, FSDP2 would train nothing any more
             model.zero_grad()
             say(gradient_checkpointing="on")
             trained.activation_checkpointing_enable(dict(CHECKPOINTING))
-            return self._trial(model, longest, rows)
+            return self._try_rows(model, longest, rows)
         return MemoryUse(torch.cuda.max_memory_allocated(), torch.cuda.memory_allocated())
 
     def _any_lacks_memory(self, reason: str) -> bool:
@@ -216,7 +227,3 @@ def _moments(adam: Any, weights: dict[str, Any]) -> dict[str, Any]:
         for name, weight in weights.items()
         for kind, tensor in adam.state[weight].items()
     }
-
-
-def _device_name(device: Any) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -3,13 +3,15 @@
 The kit wraps models itself: on processors, accelerate takes DDP in FSDP's place without a word.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
 from contract.documents.recipe_training import Training
 from contract.errors import RunError
 from training.devices import Precision
+from training.guard import ADDED_AT_A_TIME, weights_digest
 from training.ranks import Alone
 from training.torch_trainer.adapters import without_adapter
 
@@ -82,6 +84,19 @@ def is_sharded(model: Any) -> bool:
     return any(is_shard(weight) for weight in model.parameters())
 
 
+@contextmanager
+def entered(models: Iterable[Any]) -> Iterator[set[Any]]:
+    """Yields a set that collects those of some sharded models that are called meanwhile: FSDP2 can reset their state
+    after an error, and not that of a model that was never called.
+    """
+    called: set[Any] = set()
+    with ExitStack() as hooks:
+        for model in models:  # before FSDP2's own hook, which may fail
+            hook = model.register_forward_pre_hook(lambda model, _: called.add(model), prepend=True)
+            hooks.callback(hook.remove)
+        yield called
+
+
 def is_shard(tensor: Any) -> bool:
     """Returns whether a tensor is spread over ranks."""
     from torch.distributed.tensor import DTensor
@@ -102,6 +117,34 @@ def trained_weights(model: Any, keep: bool = True) -> dict[str, Any]:
             tensor = whole(weight.detach())
             found |= {name: tensor.cpu().contiguous()} if keep else {}
     return found
+
+
+def trained_digest(model: Any, ranks: Alone) -> str:
+    """Returns the digest of the weights that are trained, the same for any number of shards. All ranks call it
+    together.
+    """
+    import torch
+
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    sums = sums_of_bits(trained)
+    if is_sharded(model):
+        total = ranks.sum(torch.tensor(list(sums.values())))
+        sums = dict(zip(sums, total.tolist(), strict=True))
+    return weights_digest(sums)
+
+
+def sums_of_bits(weights: Mapping[str, Any]) -> dict[str, int]:
+    """Returns of each weight the sum of its f32 numbers, taken as integers of 32 bits; of one in shards, the sum of
+    this rank's.
+    """
+    import torch
+
+    def added(weight: Any) -> Any:
+        local = weight.detach().to_local() if is_shard(weight) else weight.detach()
+        parts = (part + 0.0 for part in local.reshape(-1).split(ADDED_AT_A_TIME))  # a step of rate 0 turns -0 into 0
+        return torch.stack([part.view(torch.int32).sum(dtype=torch.int64) for part in parts]).sum()
+
+    return {name: int(added(weight)) for name, weight in weights.items()}
 
 
 def whole(tensor: Any) -> Any:

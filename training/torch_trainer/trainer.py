@@ -17,6 +17,7 @@ from contract.layout import METRICS
 from training import checkpoints
 from training.checkpoint_folders import BEST, CheckpointFolders
 from training.devices import Precision
+from training.progress import Clock
 from training.publishing import Publisher
 from training.torch_trainer.batch_tensors import Batch
 from training.torch_trainer.batches import shared_batches
@@ -30,11 +31,13 @@ KEPT_CHECKPOINTS = 2
 class KitTrainer(ScaledTrainer):
     """Minimises an objective, with complete checkpoints that include the best weights, and batches shared by ranks."""
 
-    objective: Objective
+    training_objective: Objective
     watch: Any
     place: CheckpointFolders
     precision: Precision
     publisher: Publisher
+    digest_before: str | None = None
+    """Of the trained weights before the run's first step."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -58,21 +61,21 @@ class KitTrainer(ScaledTrainer):
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         for parts in batches:
             self.even_out(parts)
-        items = sum(self.objective.items(part) for parts in batches for part in parts)
+        items = sum(self.training_objective.items(part) for parts in batches for part in parts)
         return batches, self.ranks.sum(torch.tensor(float(items), dtype=torch.float64)).item()
 
     def compute_loss(self, model: Any, inputs: Any, *_: Any, num_items_in_batch: Any = None, **__: Any) -> Any:
         """Returns this batch's part of the step's loss, multiplied by the number of ranks because gradients are
         averaged.
         """
-        return self.objective.total(model, inputs) * (self.ranks.size / num_items_in_batch)
+        return self.training_objective.total(model, inputs) * (self.ranks.size / num_items_in_batch)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Writes each rank's part to the first host's disk; the complete checkpoint is copied during the next steps."""
         name = f"checkpoint-{self.state.global_step}"
         self.publisher.wait()
         work = self.place.saved / name
-        self.save_state(work)
+        self.write_state(work)
         self.ranks.collect(work, "*-{}.safetensors")
         if self.ranks.first:
             if self.place.best.exists():
@@ -82,6 +85,7 @@ class KitTrainer(ScaledTrainer):
                 "seconds": self.watch.seconds(),
                 "validation": list(self.watch.validation.losses),  # as it is now: the next steps go on
                 "micro_batch": self.micro_batch,
+                "digest_before": self.digest_before,
             }
             self.publisher.start(lambda: self._publish(work, notes))
 
@@ -95,12 +99,21 @@ class KitTrainer(ScaledTrainer):
         notes = checkpoints.notes_of(checkpoint) or {}
         self.watch.seconds_before = float(notes["seconds"])
         self.micro_batch = notes["micro_batch"]
+        self.digest_before = notes.get("digest_before")
         self.watch.validation.losses = [(int(step), float(loss)) for step, loss in notes.get("validation", [])]
         path = checkpoint / METRICS
         self.watch.steps = parse_metrics(path.read_bytes(), str(path))
         if self.ranks.first and (checkpoint / BEST).exists():
             shutil.copyfile(checkpoint / BEST, self.place.best)
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        self.watch.clock = Clock(self.state.global_step, self.watch.seconds_before)
+        if self.ended:
+            self._load_from_checkpoint(str(checkpoint))
+
+    @property
+    def ended(self) -> bool:
+        """Whether no step is left of a run that was resumed. The library would take one more, if an epoch goes on."""
+        return self.watch.validation.exhausted or 0 < self.state.max_steps <= self.state.global_step
 
     def result(self) -> dict[str, Any]:
         """Returns the trained weights, unsharded: those with the lowest validation loss, or the last. All ranks must

@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from contract.documents.metrics import parse_metrics
 from contract.layout import METRICS, TrainingFolders
@@ -84,6 +86,17 @@ def test_the_weights_with_the_least_validation_loss_are_the_result(found: Found)
     assert found.keras["result_loss"] == pytest.approx(facts["validation_loss"], rel=1e-4)
 
 
+def test_a_run_that_changed_no_weight_is_an_error(found: Found) -> None:
+    assert found.keras["unchanged"] == "none of the trained weights changed in 1 steps: nothing was learned"
+
+
+def test_our_layer_shares_only_one_name_with_keras_own(found: Found) -> None:
+    """`built`, which is Keras's: as the layer is made with its weights."""
+    assert found.keras["shared"] == {
+        "training.keras_trainer.model.LowRankDense.built": "assigned on self; in the base assigned on self"
+    }
+
+
 def test_interrupted_jobs_end_with_the_same_bytes(found: Found, tmp_path: Path) -> None:
     folders = make_container(tmp_path / "job", tiny_model(), tiny_recipe(**UPDATES), found.folder)
     _interrupt(folders, "step=5 ", signal.SIGKILL)
@@ -100,9 +113,17 @@ def test_interrupted_jobs_end_with_the_same_bytes(found: Found, tmp_path: Path) 
         output, errors = job.communicate(timeout=900)
     assert job.returncode == 0, errors[-3000:]
     assert f"resume=checkpoint-{stopped}\nstep={stopped + 1} " in output
-    whole = found.folder / "out" / "1-whole" / "trained"
-    assert (folders.model / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-    measured, expected = (parse_metrics((f / METRICS).read_bytes(), METRICS) for f in (folders.model, whole))
+    whole = found.folder / "out" / "1-whole"
+    [last] = folders.checkpoints.glob("*/checkpoint-12")
+    assert (last / state.name).read_bytes() == (whole / last.name / state.name).read_bytes()
+    # The other process, with two devices, may have added the products of a merge in another order.
+    merged, others = (load_file(f / "model.safetensors") for f in (folders.model, whole / "trained"))
+    assert merged.keys() == others.keys()
+    for name, weight in merged.items():
+        assert np.abs(weight - others[name]).max() <= 16 * np.finfo(np.float32).eps * np.abs(weight).max(), name
+    measured, expected = (
+        parse_metrics((f / METRICS).read_bytes(), METRICS) for f in (folders.model, whole / "trained")
+    )
     assert [(each.step, each.loss) for each in measured] == [(each.step, each.loss) for each in expected]
     assert [each.step for each in measured] == list(range(1, 13))
     for name in ("tokenizer.json", "chat_template.jinja", "generation_config.json"):

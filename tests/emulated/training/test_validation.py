@@ -22,7 +22,9 @@ def test_training_ends_early_with_the_weights_of_the_least_loss_and_resumes_to_t
     files = (tmp_path / "rows.jsonl", tmp_path / "held-out.jsonl", tmp_path / "recipes.json")
     adapter, weights = kept_script_result(PROGRAMS / "validated.py", tiny_model(), *files)
     assert adapter["whole"]["validation_loss"] == pytest.approx(adapter["loss"], abs=2e-4)
-    assert weights["whole"]["validation_loss"] == pytest.approx(weights["loss"], abs=2e-2)  # they are kept in bf16
+    # They are kept in bf16: how much that may change a loss, models tell whose weights are rounded otherwise.
+    most = max(abs(loss - weights["loss"]) for loss in weights["roundings"])
+    assert weights["whole"]["validation_loss"] == pytest.approx(weights["loss"], abs=2 * most)
     for found in (adapter, weights):
         whole, resumed = found["whole"], found["resumed"]
         assert whole["best_step"] < whole["steps"] < 60

@@ -4,7 +4,8 @@ python keras_trained.py MODELS BASE ROWS VALIDATION RECIPES OUT
     MODELS: the folder of families.py: writes the logits of each model, and the model again, before and after a step
     RECIPES: each is trained on ROWS into OUT/<number>: whole, in micro-batches, and on two devices
     -> {"losses": for each recipe, by way, "facts": of a training with VALIDATION and patience, "result_loss": what its
-       result has there}
+       result has there, "unchanged": the error of a training whose only step is of rate 0, "shared": names that our
+       layer shares with Keras's}
 """
 
 import json
@@ -24,7 +25,9 @@ from safetensors.numpy import save_file  # noqa: E402
 
 from contract.documents.recipe import Recipe  # noqa: E402
 from contract.documents.recipe_training import Lora, Training  # noqa: E402
+from contract.errors import RunError  # noqa: E402
 from tests.emulated.training.programs.keras_names import IDS, torch_name  # noqa: E402
+from tests.support.collisions import Rooms  # noqa: E402
 from training import checkpoints  # noqa: E402
 from training.data.examples import load_examples  # noqa: E402
 from training.keras_trainer import batches, finetune  # noqa: E402
@@ -100,6 +103,16 @@ def loss_on(folder: Path, rows: Path) -> float:
     return total / bearing
 
 
+def unchanged(base: Path, rows: Path, out: Path) -> str:
+    """The error of a training that learns nothing."""
+    options = Training(max_steps=1, warmup_steps=1, precision="f32")
+    try:
+        finetune.finetune(base, rows, options, "Short.", out)
+    except RunError as e:
+        return e.what
+    return ""
+
+
 def main(models: Path, base: Path, rows: Path, validation: Path, recipes: Path, out: Path) -> dict[str, object]:
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [_ONE, _ONE])
     for folder in sorted(each for each in models.iterdir() if each.is_dir()):
@@ -118,6 +131,8 @@ def main(models: Path, base: Path, rows: Path, validation: Path, recipes: Path, 
         "losses": found,
         "facts": facts.model_dump(),
         "result_loss": loss_on(out / "validated" / "trained", validation),
+        "unchanged": unchanged(base, rows, out / "unchanged"),
+        "shared": Rooms("training", "contract").collisions([LowRankDense.__module__]),
     }
 
 

@@ -3,9 +3,13 @@
 python ranked.py BASE DATA RECIPE WAYS
     WAYS: [{"name": its own, "size": ranks, "options": of the recipe's training, "stop_after": steps, "kills": how many
             times all ranks are killed, "from": the name of a way that stopped, to go on with, "tokens": of a
-            micro-batch at most, "asks": true: answer the held-out rows with the base model instead}]
-    -> {name: {"losses": [of each step], "validation": loss, "sha256": of the result, "shards": [bytes of each],
-               "resumed": [the checkpoints that were taken up]}, or {"answers": [...], "batches": of rank 0}}
+            micro-batch at most, "asks": true: answer the held-out rows with the base model instead,
+            "lacks": the pass in whose first trial a GPU would run out of memory, "draw": a seed: products are rounded
+            to bf16 otherwise}]
+    -> {name: {"losses": [of each step], "norm": of the first gradients, "validation": loss, "sha256": of the result,
+               "begun": digest of the weights before the first step, "shards": [bytes of each],
+               "resumed": [the checkpoints that were taken up]},
+        or {"answers": [...], "batches": of rank 0}, or {"error": of rank 0}}
 
 DATA is a folder that `write_rows` filled. Every rank is a child of this process, which has imported what they need and
 computed nothing, so that a start costs little. Torch's own pickling between ranks is refused.
@@ -34,7 +38,10 @@ from torch.distributed import TCPStore, distributed_c10d  # noqa: E402  # pyrigh
 import training.torch_trainer.trainer  # noqa: E402, F401
 from contract.documents.recipe import Recipe  # noqa: E402
 from contract.documents.recipe_training import Training  # noqa: E402
+from contract.errors import RunError  # noqa: E402
 from contract.integrity.digest import sha256_file  # noqa: E402
+from tests.support.runs.gpu_branch import take_gpu_branch  # noqa: E402
+from tests.support.runs.rounding import round_products_otherwise  # noqa: E402
 from tests.support.runs.training import ROWS  # noqa: E402
 from training import checkpoints  # noqa: E402
 from training.data.rows import read_rows  # noqa: E402
@@ -43,7 +50,7 @@ from training.evaluation.evaluate import run_suite  # noqa: E402
 from training.models.weights import load_model, load_tokenizer  # noqa: E402
 from training.process import keep_quiet  # noqa: E402
 from training.ranks import Alone, StoppedError, Team  # noqa: E402
-from training.torch_trainer import micro_batches  # noqa: E402
+from training.torch_trainer import adapters, micro_batches  # noqa: E402
 from training.torch_trainer.finetune import finetune, is_trained  # noqa: E402
 
 _SOUND, _FAILED = 0, 1
@@ -66,7 +73,7 @@ class Way:
         self.tokens = way.get("tokens", micro_batches.CPU_TOKENS)
         self.folder = work / way["name"]
         self.resumed: list[str] = []
-        self.asks = way.get("asks", False)
+        self.asks, self.lacks, self.draw = way.get("asks", False), way.get("lacks", ""), way.get("draw", 0)
         self.data, self.suite = data, recipe.evaluation.suites[0]
         if "from" in way:
             shutil.copytree(work / way["from"], self.folder)
@@ -99,12 +106,19 @@ class Way:
             if rank:
                 keep_quiet()
             folder = self.folder if ranks.first else self.folder.with_name(f"{self.folder.name}-{rank}")
+            if self.lacks:
+                take_gpu_branch(setattr, self.lacks)
+            if self.draw:
+                adapters.load_model = lambda folder: round_products_otherwise(load_model(folder), self.draw)
             if self.asks:
                 self.ask(ranks, folder)
             else:
                 finetune(*self.inputs, folder, self.stop(ranks), ranks, self.held_out)
             code = _SOUND
         except StoppedError:
+            code = _SOUND
+        except RunError as e:
+            (self.folder / "error.txt").write_text(e.what)
             code = _SOUND
         except BaseException:
             traceback.print_exc()
@@ -160,14 +174,19 @@ class Way:
     def found(self) -> dict[str, Any]:
         if self.asks:
             return json.loads((self.folder / "answers.json").read_text())
+        if (error := self.folder / "error.txt").exists():
+            return {"error": error.read_text()}
         newest = checkpoints.newest(self.folder)
         assert newest
         history = json.loads((newest / "trainer_state.json").read_text())["log_history"]
+        steps = [entry for entry in history if "loss" in entry]
         [result] = (self.folder / "trained").glob("*.safetensors")
         return {
-            "losses": [entry["loss"] for entry in history if "loss" in entry],
+            "losses": [entry["loss"] for entry in steps],
+            "norm": steps[0]["grad_norm"],
             "validation": checkpoints.checked(self.folder / "trained").notes["validation_loss"],
             "sha256": sha256_file(result),
+            "begun": (checkpoints.notes_of(newest) or {})["digest_before"],
             "shards": [path.stat().st_size for path in sorted((newest / "shards").iterdir())],
             "resumed": self.resumed,
         }

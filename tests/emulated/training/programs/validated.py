@@ -1,12 +1,15 @@
 """Train with a validation split, at once and with a stop in between. Prints JSON; run in the training image.
 
-python validated.py BASE ROWS HELD_OUT RECIPES -> for each recipe of a JSON list what came of it
+python validated.py BASE ROWS HELD_OUT RECIPES
+    -> for each recipe of a JSON list what came of it; "loss": of the result, "roundings": of models that are the result
+       but for how their weights are rounded to bf16
 """
 
 import json
 import sys
 import tempfile
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from peft import PeftModel
 from contract.documents.metrics import parse_metrics
 from contract.documents.recipe import Recipe
 from contract.layout import METRICS
+from tests.support.runs.rounding import round_weights_otherwise
 from training.data.examples import load_examples
 from training.models.merge import replace_weights
 from training.models.weights import load_model, load_tokenizer
@@ -23,6 +27,7 @@ from training.ranks import StoppedError
 from training.torch_trainer.finetune import finetune
 
 STOPPED_AFTER = 5
+ROUNDINGS = 6
 
 
 def trained_model(base: Path, trained: Path, adapter: bool) -> Any:
@@ -35,12 +40,10 @@ def trained_model(base: Path, trained: Path, adapter: bool) -> Any:
     return load_model(version)
 
 
-def loss_of(base: Path, trained: Path, rows: Path, recipe: Recipe) -> float:
+def loss_of(model: Any, examples: Any) -> float:
     """Mean loss over the answers' tokens, a row at a time."""
-    tokenizer, model = load_tokenizer(base), trained_model(base, trained, recipe.training.adapter != "none")
     total = count = 0.0
-    target = trained.with_name("rows.arrow")
-    for example in load_examples(rows, tokenizer, recipe.training, recipe.serving.system_prompt, target):
+    for example in examples:
         ids, labels = (torch.tensor(each.tolist())[None] for each in example.sequences[0])
         labels = torch.where(labels, ids, -100)
         with torch.inference_mode():
@@ -74,6 +77,9 @@ def main(base: Path, rows: Path, held_out: Path, recipe: Recipe) -> dict[str, ob
         with suppress(StoppedError):
             finetune(base, rows, recipe.training, prompt, Path(two), stop, validation_rows=held_out)
         resumed = finetune(base, rows, recipe.training, prompt, Path(two), validation_rows=held_out)
+        model = trained_model(base, Path(one, "trained"), recipe.training.adapter != "none")
+        examples = load_examples(held_out, load_tokenizer(base), recipe.training, prompt, Path(one, "rows.arrow"))
+        others = [round_weights_otherwise(deepcopy(model), seed) for seed in range(ROUNDINGS)]
         files = [sorted(Path(folder, "trained").glob("*.safetensors")) for folder in (one, two)]
         return {
             "whole": whole.model_dump(),
@@ -84,7 +90,8 @@ def main(base: Path, rows: Path, held_out: Path, recipe: Recipe) -> dict[str, ob
                 for path in (Path(folder, "trained", METRICS) for folder in (one, two))
             ],
             "same_without": measuring_changes_nothing(base, rows, held_out, recipe),
-            "loss": loss_of(base, Path(one, "trained"), held_out, recipe),
+            "loss": loss_of(model, examples),
+            "roundings": [loss_of(other, examples) for other in others],
         }
 
 

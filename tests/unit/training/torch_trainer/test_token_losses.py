@@ -8,10 +8,10 @@ from training.torch_trainer import token_losses
 from training.torch_trainer.token_losses import TokenLogProbabilities
 
 
-@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("places", [0, 7])
 def test_values_and_gradients_are_those_of_cross_entropy(
-    dtype: torch.dtype, near: float, places: int, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype, places: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(token_losses, "LOGITS_AT_A_TIME", 3 * 40)  # the last part has one place
     torch.manual_seed(0)
@@ -24,4 +24,5 @@ def test_values_and_gradients_are_those_of_cross_entropy(
     assert found.dtype == torch.float32
     assert made.dtype == dtype
     assert torch.allclose(found, usual, atol=1e-6)
-    assert torch.allclose(made, wanted, atol=near)
+    one_rounding = torch.finfo(dtype).eps if dtype == torch.bfloat16 else 0.0  # f32's are in atol
+    assert torch.allclose(made, wanted, rtol=one_rounding, atol=1e-6)

@@ -1,0 +1,25 @@
+"""What our classes share with the library classes that they extend is meant; training's are tested in its folder."""
+
+from tests.support.collisions import Rooms
+from tests.unit.test_class_names import ROOMS
+
+_TAKES = "takes the guard's method as its own"
+DELIBERATE = {
+    "hosting.files.UnixConnection.sock": "is the base's: the connected socket",
+    "hosting.routing.http_handler._Handler.transport": "is the base's: taken away where the connection is handed over",
+    "llmops.pulumi_engine.language_host.LanguageHost.program": "is the base's: the program to run",
+    "serving.api.openai.ChatRequest.schema": "hides pydantic's deprecated method, as a field of requests may",
+    "serving.front.handover._HandedConnection.eof_received": _TAKES,
+    "serving.front.handover._HandedConnection.pause_writing": _TAKES,
+    "serving.front.handover._HandedConnection.resume_writing": _TAKES,
+    "twins.core.handler.Handler.close_connection": "is the base's: whether the connection ends",
+    "twins.core.handler.Handler.environ": "is the base's: the request's",
+    "twins.plugins.azure_native.arm._Polling._sleep": "waits as short as a twin takes, within the plugin's deadline",
+}
+
+
+def test_only_deliberate_names_are_shared() -> None:
+    rooms = Rooms(*(set(ROOMS) - {"training", "bench"}))
+    found = rooms.collisions(rooms.modules())
+    assert {name: found[name] for name in found.keys() - DELIBERATE.keys()} == {}
+    assert DELIBERATE.keys() - found.keys() == set()
