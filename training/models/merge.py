@@ -64,7 +64,7 @@ def replace_weights(base: Path, trained: Path, target: Path) -> None:
 def take_weights(base: Path, trained: Path, target: Path) -> None:
     """Writes weights of another trainer, bf16, in the base's own files, with its tokenizer and configuration.
 
-    Takes the memory of about one file.
+    Takes the memory of about two files.
 
     Args:
         base: a version in Hugging Face layout.
@@ -72,7 +72,7 @@ def take_weights(base: Path, trained: Path, target: Path) -> None:
         target: an existing folder.
 
     Raises:
-        RunError: a value is not finite.
+        RunError: a value is not finite, or all are the base's.
     """
     import torch
     from safetensors import safe_open
@@ -82,13 +82,16 @@ def take_weights(base: Path, trained: Path, target: Path) -> None:
 
     shutil.copytree(base, target, ignore=shutil.ignore_patterns(*_OF_THE_BASE), dirs_exist_ok=True)
     files = tensor_files(trained)
+    changed = False
     for path in sorted(base.glob(_WEIGHTS)):
         with safe_open(path, framework="pt") as file:
-            names, metadata = list(file.keys()), file.metadata()
+            before = {name: file.get_tensor(name).to(torch.bfloat16) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata()
         taken = {}
-        for name in names:
+        for name, weight in before.items():
             with safe_open(files[name], framework="pt") as file:
                 taken[name] = file.get_tensor(name).to(torch.bfloat16)
+            changed = changed or not torch.equal(taken[name], weight)
             if not torch.isfinite(taken[name]).all():
                 raise RunError(
                     "has values that are not finite after training",
@@ -96,7 +99,13 @@ def take_weights(base: Path, trained: Path, target: Path) -> None:
                     fix="lower the trainer's learning rate, then train again",
                 )
         save_file(taken, target / path.name, metadata)
-        del taken
+        del before, taken
+    if not changed:
+        raise RunError(
+            "has the base model's weights, rounded to bf16: nothing was learned",
+            where=str(trained),
+            fix="let the trainer save the model that it trained, or raise its learning rate or number of steps",
+        )
     _open_to_readers(target)
 
 

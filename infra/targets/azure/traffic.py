@@ -168,10 +168,19 @@ class _WatchedTraffic:
         self._alone = step.moves_all
 
     def look(self) -> RolloutVerdict:
-        """Compares the new deployment with the old ones."""
-        state = state_of(find_deployment(self._props, self._new) or {})
-        if state not in ("Succeeded", "Updating"):
-            return RolloutVerdict(RolloutOutcome.WORSE, f"its deployment is {state or 'gone'}")
+        """Compares the new deployment with the old ones.
+
+        Raises:
+            KitError: the new one failed or is gone, which says nothing of the version: Azure may lack capacity, or
+                somebody may have deleted it.
+        """
+        found = find_deployment(self._props, self._new)
+        if (state := state_of(found or {})) not in ("Succeeded", "Updating"):
+            raise KitError(
+                f"its deployment {self._new} is {state or 'gone'}; {', '.join(self._old)} serves as before",
+                where=name_of(self._props),
+                fix=_fix(found is None),
+            )
         new = counts(self._props, self._new, self._since)
         old = _together([counts(self._props, name, self._old_since) for name in self._old])
         return verdict(new, old, Limits(**self._props["limits"]), alone=self._alone)

@@ -240,6 +240,30 @@ def test_a_rollout_that_nobody_can_watch_is_taken_back(arm: InProcessArm, monkey
     assert arm.weights == {"old": 100}
 
 
+@pytest.mark.parametrize("state", ["Failed", "gone"])
+def test_a_deployment_that_fails_while_it_is_watched_is_taken_back_and_rejects_nothing(
+    arm: InProcessArm, store: Container, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """Lack of capacity does that too: nothing was found out about the version."""
+    arm.endpoint({"old": 100})
+    arm.deploy("old", **SERVES_OLD)
+    arm.deploy("new")
+
+    def moves_and_fails(*asked: Any) -> None:
+        put(*asked)
+        if state == "gone":
+            arm.documents.pop(f"{ENDPOINT}/deployments/new", None)
+        else:
+            arm.deploy("new", state=state)
+
+    put = traffic.put_traffic
+    monkeypatch.setattr(traffic, "put_traffic", moves_and_fails)
+    with pytest.raises(KitError, match=f"its deployment new is {state}; old serves as before"):
+        TRAFFIC.update("", moved(deployment="old"), moved())
+    assert arm.weights == {"old": 100}
+    assert not store.blobs
+
+
 def test_a_deployment_that_failed_gets_no_requests(arm: InProcessArm) -> None:
     arm.endpoint({"old": 100})
     arm.deploy("old")

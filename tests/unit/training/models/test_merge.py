@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from contract.errors import RunError
-from training.models.merge import merge, replace_weights
+from training.models.merge import merge, replace_weights, take_weights
 
 LAYER = "model.layers.0.q.weight"
 
@@ -96,3 +96,17 @@ def test_trained_weights_replace_all_files_of_the_bases(base: Path, tmp_path: Pa
     replace_weights(base, tmp_path / "trained", tmp_path / "version")
     found = {path.relative_to(tmp_path / "version").as_posix() for path in (tmp_path / "version").rglob("*.*")}
     assert found == {"model.safetensors", "additional_chat_templates/tools.jinja"}
+
+
+def test_weights_of_another_trainer_that_are_the_bases_are_refused(base: Path, tmp_path: Path) -> None:
+    weights = {LAYER: torch.ones(4, 3), "norm": torch.ones(3)}
+    for name, changed in (("same", {}), ("learned", {"norm": torch.full((3,), 1.5)})):
+        (tmp_path / name).mkdir()
+        save_file(weights | changed, tmp_path / name / "model.safetensors", {"format": "pt"})
+        (tmp_path / f"{name}-version").mkdir()
+    with pytest.raises(RunError, match="nothing was learned") as caught:
+        take_weights(base, tmp_path / "same", tmp_path / "same-version")
+    assert caught.value.where == str(tmp_path / "same")
+    take_weights(base, tmp_path / "learned", tmp_path / "learned-version")
+    written = load_file(tmp_path / "learned-version/model-00002-of-00002.safetensors")
+    assert written["norm"].tolist() == [1.5] * 3
