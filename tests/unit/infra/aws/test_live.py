@@ -78,7 +78,7 @@ LINE = f"llmops:endpoints.chat.model: chatbot@1@sha256:{OLD}"
 def rolled_back(reason: str) -> None:
     """SageMaker gave up an update of the endpoint, for this reason."""
     make_endpoint()
-    sagemaker_backends[ACCOUNT][REGION].endpoints[NAME].failure_reason = reason
+    vars(sagemaker_backends[ACCOUNT][REGION].endpoints[NAME])["failure_reason"] = reason
 
 
 @pytest.mark.parametrize("reason", ["", NO_CAPACITY], ids=["silent", "no capacity"])
