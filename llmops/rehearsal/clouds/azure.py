@@ -66,7 +66,7 @@ class Azure(Cloud):
         Accepted("process *: IDENTITY_HEADER", "Azure tells containers of their identity so; it opens that one alone"),
         Accepted("process *: MSI_SECRET", "the same, by its older name"),
     )
-    rolled_back_by = "quality"
+    rolled_back_by = "golden prompts"
 
     @cached_property
     def _session(self) -> "AzureSession":
