@@ -82,7 +82,7 @@ def _config_of(text: str, where: str) -> dict[str, Any]:
         return _plain(found)
     if found.keys() <= Endpoint.model_fields.keys():
         return {"endpoints": {"chatbot": found}}
-    known = found.keys() <= Recipe.model_fields.keys() or set(found) in _OTHER_KINDS
+    known = found.keys() <= {*Recipe.model_fields, "schema"} or set(found) in _OTHER_KINDS
     assert known, f"{where}: neither a stack file nor a recipe has all of {', '.join(found)}"
     return {}
 
