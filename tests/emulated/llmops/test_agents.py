@@ -1,10 +1,15 @@
 """A model that calls functions, on a stack of target local, used by agents of OpenAI's client and of LangChain."""
 
+import pytest
+
 from tests.emulated.llmops.conftest import Kit
 from tests.support.servers.agents import access_of, require_agents_work
 from tests.support.tiny_models.models import agent_model
 
 
+@pytest.mark.long(
+    "tests/emulated/llmops/aws/test_training.py::test_agents_call_functions_through_sagemakers_openai_route"
+)
 def test_agents_call_functions_and_answer_from_their_results(kit: Kit) -> None:
     platform = kit.deploy("dev")
     alias = platform.store().put_model(agent_model(), platform.sign).alias

@@ -122,7 +122,12 @@ def test_a_run_tells_everything_and_its_model_is_signed_and_stored(world: World,
     assert json.dumps(request)
 
 
-@pytest.mark.parametrize("keras", [False, True], ids=["own", "keras"])
+TRAINS_BY_KERAS = pytest.mark.long(
+    "tests/emulated/llmops/aws/test_training.py::test_another_trainer_trains_in_a_job_of_its_own[keras-chat]"
+)
+
+
+@pytest.mark.parametrize("keras", [False, pytest.param(True, marks=TRAINS_BY_KERAS)], ids=["own", "keras"])
 def test_another_trainer_trains_in_a_job_of_its_own(world: World, tmp_path: Path, keras: bool) -> None:
     """A trainer of the user's; and TensorFlow, whose spot node is taken back at its first checkpoint."""
     folder = shutil.copytree(CHECKOUT / "examples/own_trainer", tmp_path / "own_trainer")
