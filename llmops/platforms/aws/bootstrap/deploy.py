@@ -61,8 +61,7 @@ def deploy_boundary(reach: Reach) -> Policy:
     things += [*reach.named("sns", ""), *_schedules(reach)]
     alias = reach.arn("kms", reach.names.alias)
     return policy(
-        # IfExists for CreateBucket: a managed policy has no room for a statement of its own. Nor would `endpoint*/` save
-        # some: IAM takes no wildcard in the type of a resource.
+        # IfExists for CreateBucket: a managed policy has no room for a statement of its own.
         allow(wide, things, StringEqualsIfExists=reach.own["StringEquals"]),
         allow(_ON_ALL, "*"),
         allow(["application-autoscaling: *"], "*", **_OF_SAGEMAKER),

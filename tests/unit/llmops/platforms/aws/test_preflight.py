@@ -129,6 +129,21 @@ def test_policies_keep_the_limits_of_iam() -> None:
         assert len(json.dumps(document, separators=(",", ":"))) <= INLINE_LIMIT
 
 
+def test_no_policy_has_a_wildcard_in_the_type_of_a_resource() -> None:
+    """IAM matches nothing by it.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
+    """
+    reach = Reach(AwsNames("llmops", "111111111111", "us-east-1"), "arn:aws:kms:us-east-1:111111111111:key/0")
+    for make in (boundary, deploy_boundary, preview_policy, deploy_policy, promote_policy):
+        for statement in make(reach)["Statement"]:
+            named = statement.get("Resource", "*")
+            for arn in [named] if isinstance(named, str) else named:
+                *_, resource = arn.split(":", 5)
+                kind, separator, _ = resource.partition("/")
+                assert arn == "*" or not separator or "*" not in kind or arn.startswith("arn:aws:s3:::"), arn
+
+
 def test_names_of_bootstrap_keep_the_limits_of_aws() -> None:
     long = AwsNames("p" * 60, "111111111111", "ap-southeast-2")
     assert len(long.bucket) <= 63
