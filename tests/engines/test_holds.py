@@ -89,7 +89,10 @@ def test_responses_are_held_to_calls_as_chats_are(server: ServingProcess, strict
     ("fields", "status", "words"),
     [
         ({"model": "gpt-9"}, 404, "gpt-9"),
-        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": BROKEN}}}, 400, "schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": BROKEN}}},
+            400, "response_format: Invalid range",
+        ),
         ({"tools": [{"type": "function", "function": {"parameters": {"type": "object"}}}]}, 400, "name"),
         (
             {"tools": [{"type": "function", "function": {"name": "x", "parameters": BROKEN}}],
