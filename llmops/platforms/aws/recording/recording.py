@@ -115,14 +115,14 @@ class AwsRecording:
         return resource
 
 
-def histories(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns records of reading the history of the recorded alarms, which an `up` does that was rolled back."""
-    return [r | {"action": "cloudwatch:DescribeAlarmHistory"} for r in records if r["action"] == _WATCHES]
-
-
 _WATCHES = "cloudwatch:PutMetricAlarm"
 _CALLERS = "${aws:PrincipalAccount}"
 _BOUNDED = ("CreateRole", "DeleteRolePolicy", "PutRolePermissionsBoundary", "PutRolePolicy")
+
+
+def histories(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns records of reading the history of the recorded alarms, which an `up` does that was rolled back."""
+    return [r | {"action": "cloudwatch:DescribeAlarmHistory"} for r in records if r["action"] == _WATCHES]
 
 
 def conditioned(statement: dict[str, Any], boundary: str, account: str) -> list[dict[str, Any]]:
