@@ -48,7 +48,6 @@ class World:
     kit: Kit
     platform: AwsPlatform
     tiny: str = ""
-    """The tiny model, as an entry of the stack file names it."""
 
     def started(self, *arguments: str) -> tuple[str, "subprocess.Popen[str]"]:
         """A `train` that goes on, and its run's id."""
