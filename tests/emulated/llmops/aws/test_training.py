@@ -152,10 +152,7 @@ def test_a_followed_run_tells_everything(world: World, followed: dict[str, Any])
 def test_vulnerability_5_a_job_that_rewrites_its_spec_and_its_manifest_is_refused(
     world: World, followed: dict[str, Any]
 ) -> None:
-    """Everything that the training role may write is written so that it fits, under another name and an easy gate.
-
-    The run is put back as it was, and collected by the test below.
-    """
+    """All that the training role may write is written so that it fits an easy gate; and put back for the test below."""
     platform, run = world.platform, followed["left"]
     list(platform.follow(run))
     spec = find_run(platform, run).spec
@@ -173,12 +170,12 @@ def test_vulnerability_5_a_job_that_rewrites_its_spec_and_its_manifest_is_refuse
     platform.runs._objects.put(key, manifest.model_copy(update=claimed).to_json().encode())
     with pytest.raises(IntegrityError, match=r"lineage\.recipe_sha256"):
         collect(platform, find_run(platform, run), lambda _: None)
-    platform.runs._objects.put(run_spec_key(run), evil.to_json().encode())
+    platform.runs._objects.put(run_spec_key(run, 2), evil.to_json().encode())
     with pytest.raises(RunError, match="what was submitted is not certain"):
         collect(platform, find_run(platform, run), lambda _: None)
     assert "where: run" in world.kit.run("runs", "collect", run, code=1)
     assert platform.store().of_run("chatbot", run) is None
-    platform.runs._objects.put(run_spec_key(run), spec.to_json().encode())
+    platform.runs._objects.put(run_spec_key(run, 2), spec.to_json().encode())
     platform.runs._objects.put(key, manifest.to_json().encode())
 
 
