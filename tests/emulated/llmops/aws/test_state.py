@@ -56,7 +56,7 @@ def in_bucket(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Ite
     (folder / "Pulumi.yaml").write_text(PULUMI)
     kit = _prepare(Kit(folder, {}), account, TWIN_ACCOUNT)
     made = json.loads(kit.run("bootstrap", "aws", "--json").partition("{")[2].join(["{", ""]))
-    kit.environ["PULUMI_BACKEND_URL"] = made["backend"]
+    kit.environ |= {"PULUMI_BACKEND_URL": made["backend"], "PULUMI_STACK": "dev"}
     del kit.environ["PULUMI_CONFIG_PASSPHRASE"]
     kit.run("up")
     yield kit
