@@ -170,13 +170,15 @@ def test_vulnerability_5_a_job_that_rewrites_its_spec_and_its_manifest_is_refuse
     platform.runs._objects.put(key, manifest.model_copy(update=claimed).to_json().encode())
     with pytest.raises(IntegrityError, match=r"lineage\.recipe_sha256"):
         collect(platform, find_run(platform, run), lambda _: None)
-    platform.runs._objects.put(run_spec_key(run, 2), evil.to_json().encode())
+    specs = {key: platform.runs._objects.get(key) for key in (run_spec_key(run), run_spec_key(run, 2))}
+    for each in specs:
+        platform.runs._objects.put(each, evil.to_json().encode())
     with pytest.raises(RunError, match="what was submitted is not certain"):
         collect(platform, find_run(platform, run), lambda _: None)
     assert "where: run" in world.kit.run("runs", "collect", run, code=1)
     assert platform.store().of_run("chatbot", run) is None
-    platform.runs._objects.put(run_spec_key(run, 2), spec.to_json().encode())
-    platform.runs._objects.put(key, manifest.to_json().encode())
+    for each, content in (specs | {key: manifest.to_json().encode()}).items():
+        platform.runs._objects.put(each, content)
 
 
 def test_a_run_that_nobody_watched_and_one_of_a_schedule_are_collected_and_equal_it(
