@@ -40,8 +40,9 @@ _ENVIRONMENT = {
 
 # Without a consent file openvino_telemetry sends usage data; when it can't be imported, OpenVINO takes its stub.
 # `kernels` fetches compiled code from the hub, for bitsandbytes, which warns where it is missing. The others are for
-# images and for metrics that no recipe has; where they are installed, transformers imports them.
-_NEVER_IMPORTED = ("openvino_telemetry", "kernels", "torchvision", "sklearn")
+# images, for metrics that no recipe has, for rows that the kit reads by itself, and for questions about an account;
+# where they are installed, transformers and accelerate import them: half a second of processor time.
+_NEVER_IMPORTED = ("openvino_telemetry", "kernels", "torchvision", "sklearn", "datasets", "boto3")
 _TALKATIVE = "bitsandbytes.backends.cpu.ops"
 
 
@@ -51,10 +52,21 @@ def prepare_process() -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     _keep_memory()
-    for name in _NEVER_IMPORTED:
-        sys.modules[name] = None  # type: ignore[assignment]
+    hide(*_NEVER_IMPORTED)
     warnings.filterwarnings("ignore")
     logging.getLogger(_TALKATIVE).setLevel(logging.ERROR)
+
+
+def hide(*packages: str) -> None:
+    """Lets libraries that import packages where they are installed find none of these; `show` takes it back for one."""
+    for name in packages:
+        sys.modules[name] = None  # type: ignore[assignment]
+
+
+def show(package: str) -> None:
+    """Lets a package be imported again that was hidden."""
+    if package in sys.modules and sys.modules[package] is None:
+        del sys.modules[package]
 
 
 def forget_other_launchers() -> None:

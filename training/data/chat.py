@@ -9,8 +9,10 @@ used, as they include headers that serving writes, and templates that trl doesn'
 import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.util import find_spec
 from os.path import commonprefix
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +21,7 @@ import numpy.typing as npt
 from contract.errors import DataError, KitError
 from contract.models.chat_template import ChatTemplate, without_marks
 from training.data.turns import is_answer
+from training.process import show
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -281,12 +284,25 @@ def _training_template(tokenizer: Any) -> ChatTemplate | None:
 
 @lru_cache(maxsize=4)
 def _training_source(tokenizer: Any, source: str) -> str | None:
+    if source not in known_to_trl():
+        return None
+    show("datasets")  # which trl can't be imported without
     from trl.chat_template_utils import get_training_chat_template
 
     try:
         return get_training_chat_template(tokenizer)
-    except Exception:  # trl knows no such template, or it fails: its errors and the template's own
+    except Exception:  # trl has none for the template, or it fails: its errors and the template's own
         return None
+
+
+@cache
+def known_to_trl() -> frozenset[str]:
+    """Returns the chat templates that trl compares a model's with, from its files: to import it takes a second of
+    processor time.
+    """
+    found = find_spec("trl")
+    folder = Path(found.origin).parent / "chat_templates" if found and found.origin else Path()
+    return frozenset(path.read_text(encoding="utf-8") for path in folder.glob("*.jinja"))
 
 
 @lru_cache(maxsize=4)

@@ -18,7 +18,7 @@ from contract.layout import EXPORT_VARIABLE
 from contract.models.base_models import ARCHITECTURES
 from contract.programs import run_program, tell_error
 from training.models.weights import count_parameters
-from training.process import die_with_parent, forget_other_launchers, prepare_process, say
+from training.process import die_with_parent, forget_other_launchers, hide, prepare_process, say
 
 FOLDER = "openvino"
 MOST_PARAMETERS = 2_000_000_000
@@ -119,8 +119,7 @@ def main(folder: Path) -> int:
     die_with_parent()
     forget_other_launchers()
     prepare_process()
-    # optimum imports them, and pandas with them, for models whose weights are quantized by examples.
-    sys.modules["datasets"] = None  # type: ignore[assignment]
+    hide("triton", "PIL")  # which torch and optimum import for GPUs and for images: 0.8 s of processor time
     try:
         convert(folder)
     except KitError as e:

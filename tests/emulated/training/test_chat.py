@@ -16,7 +16,15 @@ from contract.errors import DataError, KitError
 from serving.prompts import Prompts
 from tests.support.checkout import CHECKOUT
 from tests.support.tiny_models.models import base_model
-from training.data.chat import Encoded, check_template, document_ids, encode, prompt_ids, with_system
+from training.data.chat import (
+    Encoded,
+    check_template,
+    document_ids,
+    encode,
+    known_to_trl,
+    prompt_ids,
+    with_system,
+)
 from training.data.examples import load_examples
 from training.data.rows import read_rows
 from training.data.translations import as_conversation
@@ -208,6 +216,13 @@ def test_trl_marks_answers_of_most_templates(tokenizer: Any) -> None:
         if "plain" not in REFUSED[name] and marked_by_trl(tokenizer, *CONVERSATIONS["plain"]):
             found.append(name)
     assert len(found) >= 20
+
+
+def test_the_templates_that_trl_knows_are_in_its_files() -> None:
+    """trl is imported for these alone."""
+    known = {value for name, value in vars(trl_templates).items() if name.endswith("_chat_template") and value}
+    assert len(templates := {value for value in known if isinstance(value, str)}) > 40
+    assert templates <= known_to_trl()
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
