@@ -1,6 +1,7 @@
 """The same greedy tokens as transformers' own generate, in f32, through HTTP and in a batch."""
 
 import itertools
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -27,16 +28,28 @@ PROMPTS = [
 GENERATED = Path(__file__).with_name("generated.py")
 
 
-@pytest.mark.parametrize(("model", "name"), [(tiny_model, "tiny@1"), (base_model, BASE_ALIAS)], ids=["tiny", "base"])
+MODELS = {"tiny": (tiny_model, "tiny@1", 48), "base": (base_model, BASE_ALIAS, 16)}
+"""How each model is had, its alias, and how many tokens it answers at most."""
+
+
+@pytest.fixture(scope="module")
+def generated() -> dict[str, list[str]]:
+    """What transformers' own generate answers as each model."""
+    asked = [each for model, _, tokens in MODELS.values() for each in (model(), tokens)]
+    return dict(zip(MODELS, kept_script_result(GENERATED, json.dumps(PROMPTS), *asked), strict=True))
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_greedy_tokens_equal_those_of_transformers(
-    serve: Callable[..., ServingProcess], keys: Path, tmp_path: Path, model: Callable[[], Path], name: str
+    serve: Callable[..., ServingProcess], keys: Path, tmp_path: Path, generated: dict[str, list[str]], name: str
 ) -> None:
+    model, alias, tokens = MODELS[name]
     folder = copy_model(model(), tmp_path / "model")
     sign_version(folder, keys)
-    server = serve(folder, LLMOPS_MODEL_NAME=name).wait_ready()
+    server = serve(folder, LLMOPS_MODEL_NAME=alias).wait_ready()
     with ThreadPoolExecutor(len(PROMPTS)) as pool:
-        answers = [text_of(a[1]) for a in pool.map(lambda p: server.chat(p, max_tokens=48), PROMPTS)]
-    assert answers == kept_script_result(GENERATED, model(), 48, *PROMPTS)
+        answers = [text_of(a[1]) for a in pool.map(lambda p: server.chat(p, max_tokens=tokens), PROMPTS)]
+    assert answers == generated[name]
 
 
 BATCH = """
