@@ -80,7 +80,7 @@ def deployed_demo(folder: Path, recipe: str, variant: str = "") -> Iterator[Demo
         shutil.copytree(kept, data, symlinks=True)
         _rename_image(data / "runs")
     try:
-        output = _run(["make", "demo", f"RECIPE={recipe}"], folder)
+        output = _run(["make", "demo", *([] if recipe == DEFAULT else [f"RECIPE={recipe}"])], folder)
         if "stage=train" in output:
             _keep(data, kept)
         yield Demo(folder, output)
