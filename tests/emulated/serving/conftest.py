@@ -59,6 +59,7 @@ def tools_server(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     manifest["files"]["chat_template.jinja"] = {"sha256": sha256_bytes(content), "size": len(content)}
     lamp = {"type": "function", "function": {"name": "lamp"}}
     question = {"messages": [{"role": "user", "content": "Lamp on!"}], "max_tokens": 8}
+    manifest["serving"] = {"max_tokens": 16}  # where a request is silent: a random model never ends an answer
     manifest["golden"].append(question | {"tools": [lamp], "calls": [{"name": "lamp", "arguments": {}}]})
     ModelManifest.model_validate(manifest).write(folder / "manifest.json")
     sign_version(folder, keys)
