@@ -124,15 +124,12 @@ def _quick_reader() -> Iterator[None]:
 
             self._plain = mapped.view(numpy.ndarray)
 
-    before = {"GGUFReader": gguf.GGUFReader, "get_tensor_name_map": gguf.get_tensor_name_map}
-    quick = {"GGUFReader": Reader, "get_tensor_name_map": gguf.get_tensor_name_map}
-    for name, function in quick.items():
-        setattr(gguf, name, cache(function))
+    reader, names = gguf.GGUFReader, gguf.get_tensor_name_map
+    gguf.GGUFReader, gguf.get_tensor_name_map = cache(Reader), cache(names)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:
-        for name, function in before.items():
-            setattr(gguf, name, function)
+        gguf.GGUFReader, gguf.get_tensor_name_map = reader, names
 
 
 def _tokenizer(fields: Mapping[str, Any], path: Path) -> Any:

@@ -1,5 +1,6 @@
 """Both of the kit's engines give the same greedy tokens: held to grammars, and in a conversation, with OpenVINO's
-prefix cache and without it. In a batch, transformers gives what each request gives alone.
+prefix cache and without it. In a batch, transformers gives what each request gives alone;
+from either engine, a cancelled request gets nothing more.
 """
 
 import json
@@ -172,6 +173,29 @@ assert len(told) >= 2 and first not in [id_ for id_, _ in told[:2]], told
 assert all(others[0] == (id_, chance) and len(others) == 2 for id_, (chance, others) in told), told
 """
 
+CANCEL = """
+import sys
+from pathlib import Path
+from serving.engines.engine import GenerationRequest, LoadOrder
+from serving.engines.worker import new_backend
+
+for engine in ("openvino", "transformers"):
+    backend = new_backend(engine)
+    backend.load(LoadOrder(engine, (), "f32", 1), Path(sys.argv[1]))
+    for number in range(3):
+        backend.add(number, GenerationRequest([3 + number, 7], 1000, (2,)))
+    for _ in range(5):
+        backend.step()
+    backend.cancel(1)
+    seen = [number for _ in range(3) for number, *_ in backend.step()]
+    assert set(seen) == {0, 2}, seen
+    assert backend.numbers() == [0, 2]
+    backend.cancel(0)
+    backend.cancel(2)
+    backend.step()
+    assert backend.numbers() == []
+"""
+
 EACH = """
 import json, sys, traceback
 
@@ -192,7 +216,13 @@ def failures() -> dict[str, str]:
     for name in ("xgrammar", "torch"):
         pytest.importorskip(name, reason="the image serving-torch's packages are not in this environment")
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", EACH, str(tiny_model()), json.dumps({"both": BOTH, "batch": BATCH})]
+    command = [
+        sys.executable,
+        "-c",
+        EACH,
+        str(tiny_model()),
+        json.dumps({"both": BOTH, "batch": BATCH, "cancel": CANCEL}),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -206,3 +236,8 @@ def test_both_engines_give_the_same_greedy_tokens_under_grammars_and_in_a_conver
 
 def test_the_transformers_batch_gives_what_each_request_gives_alone(failures: dict[str, str]) -> None:
     assert failures["batch"] == ""
+
+
+@pytest.mark.scorecard("cancel")
+def test_a_cancelled_request_gets_no_token_more_and_is_gone_after_a_step(failures: dict[str, str]) -> None:
+    assert failures["cancel"] == ""
