@@ -113,7 +113,7 @@ def _quick_reader() -> Iterator[None]:
     """
     import gguf
 
-    class Reader(gguf.GGUFReader):
+    class PlainReader(gguf.GGUFReader):
         @property
         def data(self) -> Any:
             return self._plain
@@ -125,7 +125,7 @@ def _quick_reader() -> Iterator[None]:
             self._plain = mapped.view(numpy.ndarray)
 
     reader, names = gguf.GGUFReader, gguf.get_tensor_name_map
-    gguf.GGUFReader, gguf.get_tensor_name_map = cache(Reader), cache(names)  # pyright: ignore[reportAttributeAccessIssue]
+    gguf.GGUFReader, gguf.get_tensor_name_map = cache(PlainReader), cache(names)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:
