@@ -7,7 +7,7 @@ import pulumi
 
 from clouds.aws.settings import AwsScheduleSettings, AwsSettings
 from infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
-from infra.settings import Settings
+from infra.settings import Endpoint, Images, Settings
 from infra.targets.aws.resolve import AwsResolved, resolve
 from infra.targets.aws.resources import observe, training
 from infra.targets.aws.resources.context import declare_context
@@ -23,6 +23,20 @@ from infra.targets.aws.resources.identity import (
 from infra.targets.aws.resources.images import declare_images
 from infra.targets.aws.resources.network import declare_network
 from infra.targets.aws.resources.storage import declare_storage
+from infra.targets.outputs import OutputFields, TrainingImages, endpoint_output, stack_outputs
+
+__all__ = [
+    "AwsSettings",
+    "Endpoint",
+    "Images",
+    "ModelEndpoint",
+    "ModelEndpointArgs",
+    "ModelStore",
+    "ModelStoreArgs",
+    "Training",
+    "TrainingArgs",
+    "stack_outputs_of",
+]
 
 
 class ModelStore(pulumi.ComponentResource):
@@ -58,7 +72,7 @@ class ModelStore(pulumi.ComponentResource):
         super().__init__("llmops:aws:ModelStore", name, None, opts)
         given = args.settings
         found = resolved or resolve(_settings(given, expires=args.expires), f"{name}-")
-        self.settings = given
+        self.settings, self.expires = given, args.expires
         self.context = stack = declare_context(found.caller, found.names, given, args.expires, self)
         self.storage = declare_storage(stack, given)
         self.repositories = declare_images(stack, given.registry, self.storage.key_arn)
@@ -110,7 +124,7 @@ class Training(pulumi.ComponentResource):
         wanted = _settings(given, images=args.images, schedules=given.schedules)
         found = resolved or resolve(wanted, store.context.names.prefix)
         stack, scope = store.context.below(self), store.scope(found.settings)
-        self.image = args.images.training
+        self.image, self.images = args.images.training, args.images
         self.role = declare_training_role(stack, given, scope)
         self.scheduler_role = declare_scheduler_role(stack, given, scope, self.role)
         self.model_package_group = training.declare_group(stack).model_package_group_name
@@ -150,11 +164,61 @@ class ModelEndpoint(pulumi.ComponentResource):
         shared = EndpointContext(
             store.storage, store.network, role, store.public_key, found.images, store.topic.arn, found.settings
         )
-        self.image = shared.image(name)
+        self.entry, self.image, self.role = entry, shared.image(name), role
         log = observe.declare_log(stack, name, given.log_retention_days, store.storage.key_arn)
         off = pulumi.Output.from_input("")
         self.url = declare_endpoint(stack, name, entry, shared, log) if entry.endpoint else off
         self.register_outputs({"url": self.url, "model": entry.model, "image": self.image})
+
+
+def stack_outputs_of(
+    store: ModelStore, training: Training, endpoints: Mapping[str, ModelEndpoint], role: AwsRole | None = None
+) -> OutputFields:
+    """Returns the outputs by which `llmops` operates a stack that is made of components; a program exports each.
+
+    Args:
+        store: its store.
+        training: where its runs execute.
+        endpoints: by their names, which are those of the components.
+        role: that all endpoints share; None: they have roles of their own.
+    """
+    stack = store.context
+    roles = {"training": training.role.arn, "scheduler": training.scheduler_role.arn}
+    roles |= {"endpoint": role.arn} if role else {f"endpoint-{name}": made.role.arn for name, made in endpoints.items()}
+    made = {
+        name: endpoint_output(each.entry, each.url, each.image, mode=each.entry.mode)
+        for name, each in endpoints.items()
+    }
+    return stack_outputs(
+        "aws",
+        stack.names.stack,
+        stack.names.project,
+        store=store.url,
+        private_key=store.signing_key,
+        public_key=store.public_key,
+        training=TrainingImages(training.image, training.images.training_tensorflow),
+        runs=store.runs,
+        endpoints=made,
+        expires=store.expires,
+        aws={
+            "account": stack.account,
+            "region": stack.region,
+            "partition": stack.caller.partition,
+            "twin": bool(stack.caller.twin),
+            "endpoints": {name: stack.names.of(name) for name in endpoints},
+            "kms_key": store.key_arn,
+            "roles": roles,
+            "repositories": store.repositories.urls,
+            "network": store.network.ids,
+            "model_package_group": training.model_package_group,
+            "work_bucket": store.storage.work.name,
+            "alarms_topic": store.topic.arn,
+            "jobs": store.settings.jobs.model_dump(),
+            "job_prefix": stack.job_prefix,
+            "tags": stack.job_tags,
+            "serving_image": training.images.serving,
+        },
+    )
 
 
 def _settings(aws: AwsSettings, *, schedules: Mapping[str, AwsScheduleSettings] | None = None, **own: Any) -> Settings:

@@ -10,14 +10,29 @@ from clouds.azure.settings import AzureSchedule, AzureSettings
 from contract.names import ModelRef
 from infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
 from infra.engines import serving_image
-from infra.settings import Settings
+from infra.settings import Endpoint, Images, Settings
 from infra.targets.azure.asset import Asset
 from infra.targets.azure.resolve import AzureResolved, resolve
 from infra.targets.azure.resources import observe, training
 from infra.targets.azure.resources.endpoint import declare_endpoint, declare_version
+from infra.targets.azure.resources.images import repositories
 from infra.targets.azure.resources.stack import AzureIdentity, AzureStack, declare_stack
 from infra.targets.azure.resources.training import AzureEnvironment, ImageName
 from infra.targets.azure.shared import declare_shared
+from infra.targets.outputs import OutputFields, TrainingImages, endpoint_output, stack_outputs
+
+__all__ = [
+    "AzureSettings",
+    "Endpoint",
+    "Images",
+    "ModelEndpoint",
+    "ModelEndpointArgs",
+    "ModelStore",
+    "ModelStoreArgs",
+    "Training",
+    "TrainingArgs",
+    "stack_outputs_of",
+]
 
 
 class ModelStore(pulumi.ComponentResource):
@@ -51,6 +66,7 @@ class ModelStore(pulumi.ComponentResource):
         super().__init__("llmops:azure:ModelStore", name, None, _options(opts))
         self.settings, self.expires = args.settings, args.expires
         found = resolved or resolve(_settings(self), f"{name}-")
+        self.twin = bool(found.twin)
         self.context = stack = declare_stack(found.inventory, found.twin, found.known, found.left, self)
         self.shared = shared = declare_shared(stack)
         observe.declare_budget(stack, shared.action_group)
@@ -108,6 +124,7 @@ class Training(pulumi.ComponentResource):
         """
         super().__init__("llmops:azure:Training", name, None, _options(opts))
         store, image = args.store, args.images.training
+        self.images = args.images
         wanted = _settings(store, images=args.images, schedules=store.settings.schedules)
         found = resolved or resolve(wanted, store.context.inventory.names.prefix)
         stack = store.below(self, found)
@@ -145,13 +162,85 @@ class ModelEndpoint(pulumi.ComponentResource):
         found = resolved or resolve(wanted, store.context.inventory.names.prefix)
         stack = store.below(self, found)
         field = stack.inventory.image_field(name)
-        self.image = serving_image(stack.settings, field)
+        self.entry, self.image = entry, serving_image(stack.settings, field)
         self.url = pulumi.Output.from_input("")
         if entry.endpoint:
             shared = replace(store.shared, endpoint=args.shared or store.shared.endpoint)
             environment, version = store.environment(field, self.image), store.version(entry.version)
             self.url = declare_endpoint(stack, name, entry, shared, environment, version)
         self.register_outputs({"url": self.url, "model": entry.model, "image": self.image})
+
+
+def stack_outputs_of(store: ModelStore, training: Training, endpoints: Mapping[str, ModelEndpoint]) -> OutputFields:
+    """Returns the outputs by which `llmops` operates a stack that is made of components; a program exports each.
+
+    Args:
+        store: its store.
+        training: where its runs execute.
+        endpoints: by their names, which are those of the components.
+    """
+    ids = store.context.inventory
+    made = {
+        name: endpoint_output(each.entry, each.url, each.image, mode=each.entry.mode)
+        for name, each in endpoints.items()
+    }
+    return stack_outputs(
+        "azure",
+        ids.stack,
+        ids.project,
+        store=store.url,
+        private_key=store.signing_key,
+        public_key=store.public_key,
+        training=TrainingImages(training.image, training.images.training_tensorflow),
+        runs=store.runs,
+        endpoints=made,
+        expires=store.expires,
+        azure={
+            **_place(store),
+            "endpoints": {name: ids.endpoint(name).name for name in endpoints},
+            "computes": {name: cluster.model_dump() for name, cluster in training.clusters.items()},
+            "environments": _environments(training.images, store),
+            "serving_image": training.images.serving,
+        },
+    )
+
+
+def _place(store: ModelStore) -> OutputFields:
+    """Returns the outputs that say where a store's resources are."""
+    shared, ids = store.shared, store.context.inventory
+    return {
+        "subscription": ids.location.subscription,
+        "tenant": ids.location.tenant,
+        "location": ids.location.location,
+        "twin": store.twin,
+        "resource_group": shared.workspace.group,
+        "workspace": shared.workspace.name,
+        "storage_account": shared.storage.account,
+        "blob_url": shared.storage.blob_url,
+        "store_container": shared.storage.store,
+        "work_container": shared.storage.work,
+        "datastores": shared.workspace.datastores,
+        "vault_url": shared.vault.url,
+        "registry": shared.registry.login_server,
+        "repositories": repositories(shared.registry),
+        "identities": {"training": shared.training.id, "endpoint": shared.endpoint.id},
+        "client_ids": {"training": shared.training.client_id, "endpoint": shared.endpoint.client_id},
+        "logs": shared.records.logs,
+        "metrics": shared.records.metrics,
+        "jobs": store.settings.jobs.model_dump(),
+        "job_prefix": ids.job_prefix,
+        "tags": ids.all_tags,
+    }
+
+
+def _environments(images: Images, store: ModelStore) -> dict[str, pulumi.Output[str]]:
+    """Returns the ids of the environments of all images."""
+    wanted: dict[ImageName, str] = {
+        "training": images.training,
+        "serving": images.serving,
+        "serving_vllm": images.serving_vllm,
+    }
+    return {field: store.environment(field, image).id for field, image in wanted.items() if image}
 
 
 def _options(given: pulumi.ResourceOptions | None) -> pulumi.ResourceOptions:

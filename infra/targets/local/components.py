@@ -8,13 +8,24 @@ import pulumi
 
 from hosting.images import serving_image
 from infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
-from infra.settings import Settings
+from infra.settings import Endpoint, Settings
 from infra.targets.local.resolve import LocalResolved, resolve
 from infra.targets.local.resources.endpoint import Hosting, LocalEndpoint
 from infra.targets.local.resources.identity import LocalSigningKey
 from infra.targets.local.resources.images import Image
 from infra.targets.local.resources.storage import LocalStore
 from infra.targets.local.resources.training import TrainingPlace
+
+__all__ = [
+    "Endpoint",
+    "LocalSettings",
+    "ModelEndpoint",
+    "ModelEndpointArgs",
+    "ModelStore",
+    "ModelStoreArgs",
+    "Training",
+    "TrainingArgs",
+]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from infra.settings import Settings
 from infra.targets.local.components import LocalSettings, ModelEndpoint, ModelStore, Training
 from infra.targets.local.resolve import LocalResolved, resolve
 from infra.targets.local.resources.endpoint import Hosting
-from infra.targets.outputs import OutputFields, endpoint_output, stack_outputs
+from infra.targets.outputs import OutputFields, TrainingImages, endpoint_output, stack_outputs
 
 
 class LocalTarget:
@@ -28,13 +28,13 @@ class LocalTarget:
             made = ModelEndpoint(name, args, resolved=resolved)
             found[name] = endpoint_output(entry, made.url, made.image, str(resolved.home.api_key(name)))
         return stack_outputs(
-            settings,
+            "local",
             resolved.stack,
             str(resolved.project),
             store=store.url,
             private_key=store.signing_key,
             public_key=store.public_key,
-            training_image=training.image,
+            training=TrainingImages(training.image),
             runs=store.runs,
             endpoints=found,
             hosting=hosting.home,
