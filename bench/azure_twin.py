@@ -16,18 +16,18 @@ from urllib.parse import urlsplit
 
 from bench.serving import Client
 from bench.twin import compare_streams, rehearse
-from contract.documents.outputs import StackOutputs
-from hosting import images
-from llmops.platforms.registry import open_platform
+from llmops_kit.cli.platforms.registry import open_platform
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.hosting import images
+from llmops_twins.azure import control
 from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
 from tests.support.tiny_models.models import base_model, copy_model
-from twins.azure import control
 
 _KIT = Path(__file__).resolve().parents[1]
 _ROOMS = {
-    "both twins": ("twins/core", "twins/core/faults.py", "twins/plugins/*.py"),
-    "AWS alone": ("twins/aws", "twins/plugins/aws"),
-    "Azure alone": ("twins/azure", "twins/plugins/azure_native"),
+    "both twins": ("twins/llmops_twins/core", "twins/llmops_twins/core/faults.py", "twins/llmops_twins/plugins/*.py"),
+    "AWS alone": ("twins/llmops_twins/aws", "twins/llmops_twins/plugins/aws"),
+    "Azure alone": ("twins/llmops_twins/azure", "twins/llmops_twins/plugins/azure_native"),
 }
 
 

@@ -16,10 +16,10 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from contract.documents.recipe import Recipe
-from preparation import near_duplicates
-from preparation.examine import RowRules
-from preparation.shingles import similarities
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.preparation import near_duplicates
+from llmops_kit.preparation.examine import RowRules
+from llmops_kit.preparation.shingles import similarities
 
 
 class _Rules:

@@ -27,6 +27,6 @@ def larger_model(folder: Path) -> Path:
     source, version = folder / "source", folder / "model"
     run_in_training_image("-c", _SCRIPT, str(base_model()), str(source))
     options = ["--name", "larger", "--licence", "Apache-2.0"]
-    run_in_training_image("-m", "training", "import", str(source), str(version), *options)
+    run_in_training_image("-m", "llmops_kit.training", "import", str(source), str(version), *options)
     shutil.rmtree(source)
     return version

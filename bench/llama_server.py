@@ -30,9 +30,9 @@ import openvino
 from bench.larger_model import larger_model
 from bench.serving import STREAMS
 from bench.two_servers import DECODING, WHOLE_REQUESTS, BenchedServer, compare, our_server, started
-from hosting.ports import choose_port
-from serving.engines.cpu_precision import cpu_precision
-from serving.prompts import Prompts
+from llmops_kit.hosting.ports import choose_port
+from llmops_kit.serving.engines.cpu_precision import cpu_precision
+from llmops_kit.serving.prompts import Prompts
 from tests.support.servers.serving import sign_version
 from tests.support.tiny_models.models import base_model, copy_model
 

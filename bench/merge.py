@@ -48,7 +48,7 @@ def peak_of_kit(folder: Path) -> int:
     """Bytes that the kit's merge takes, mapped files included."""
     import safetensors.torch  # noqa: F401
 
-    from training.models.merge import merge
+    from llmops_kit.training.models.merge import merge
 
     (folder / "kit").mkdir()
     return _peak(lambda: merge(folder / "base", folder / "adapter", folder / "kit"))
@@ -58,7 +58,7 @@ def peak_of_peft(folder: Path) -> int:
     """Bytes that a merge in memory takes."""
     from peft import PeftModel
 
-    from training.models.weights import load_model
+    from llmops_kit.training.models.weights import load_model
 
     def merge() -> None:
         merged = PeftModel.from_pretrained(load_model(folder / "base"), folder / "adapter").merge_and_unload()

@@ -21,9 +21,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from contract.documents.recipe import Recipe
-from hosting import images
-from llmops.data.collect import collect
+from llmops_kit.cli.data.collect import collect
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.hosting import images
 
 _WORDS, _LONGEST, _SHARE_ALIKE, _EDITS = 5000, (40, 120), 0.2, 0.03
 _CHECKOUT = Path(__file__).resolve().parents[1]

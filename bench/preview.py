@@ -19,12 +19,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contract.documents.store import Alias
-from contract.integrity.signing import sign
-from contract.layout import alias_key, model_key
-from hosting.host import Host
-from llmops.pulumi_engine.engine import ensure
-from llmops.stacks.backend import folder_url
+from llmops_kit.cli.pulumi_engine.engine import ensure
+from llmops_kit.cli.stacks.backend import folder_url
+from llmops_kit.contract.documents.store import Alias
+from llmops_kit.contract.integrity.signing import sign
+from llmops_kit.contract.layout import alias_key, model_key
+from llmops_kit.hosting.host import Host
 from tests.support.tiny_models.models import copy_model, tiny_model
 
 _RUNTIME = f"runtime: {{name: python, options: {{toolchain: pip, virtualenv: '{sys.prefix}'}}}}\n"
@@ -82,7 +82,7 @@ def _kit(folder: Path) -> Iterator[Path]:
     """A stack with one endpoint, which is ended afterwards."""
     checkout = Path(__file__).resolve().parents[1]
     declared = (checkout / "Pulumi.yaml").read_text()
-    _project(folder, "from infra.__main__ import main\n\nmain()\n", declared[declared.index("config:") :])
+    _project(folder, "from llmops_kit.infra.__main__ import main\n\nmain()\n", declared[declared.index("config:") :])
     home = folder / ".llmops" / "bench"
     try:
         entry = {"model": _add_version(home), "gate": "waived"}

@@ -28,8 +28,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bench.router import ready, routed
-from contract.handover import SOCKET_VARIABLE
-from serving.prompts import Prompts
+from llmops_kit.contract.handover import SOCKET_VARIABLE
+from llmops_kit.serving.prompts import Prompts
 from tests.support.servers.serving import API_KEY, ServingProcess, sign_version
 from tests.support.tiny_models.models import BASE_ALIAS, base_model, copy_model
 

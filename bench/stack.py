@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from bench import plain_program
-from llmops.stacks.backend import folder_of, folder_url
+from llmops_kit.cli.stacks.backend import folder_of, folder_url
 
 _COMMANDS = {"preview": ["preview"], "no-op up": ["up", "--yes"]}
 
@@ -43,9 +43,9 @@ class BenchedCloud:
 
 
 CLOUDS = {
-    "aws": BenchedCloud("pulumi_aws", "tests.support.clouds.aws", "running_account", "twins.aws.control"),
+    "aws": BenchedCloud("pulumi_aws", "tests.support.clouds.aws", "running_account", "llmops_twins.aws.control"),
     "azure": BenchedCloud(
-        "pulumi_azure_native", "tests.support.clouds.azure_twin", "running_twin", "twins.azure.control"
+        "pulumi_azure_native", "tests.support.clouds.azure_twin", "running_twin", "llmops_twins.azure.control"
     ),
 }
 
@@ -96,7 +96,7 @@ def _stack(cloud: BenchedCloud, place: Any, folder: Path, rounds: int) -> None:
                 times[name].append(_seconds(lambda each=each, command=command: _unchanged(each, command)))
         plain, kit = (statistics.median(times[name]) for name in stacks)
         print(f"{label:10} {plain:9.2f} {kit:9.2f}   {kit / plain:.2f}")
-    down = [sys.executable, "-m", "llmops", "down", "--data", stack.name, "--stack", stack.name]
+    down = [sys.executable, "-m", "llmops_kit.cli", "down", "--data", stack.name, "--stack", stack.name]
     took = _seconds(
         lambda: subprocess.run(down, cwd=stack.folder, env=dict(stack.environ), check=True, capture_output=True)
     )

@@ -21,7 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe
 from tests.support.tiny_models.models import base_model, training_python
 
 WAYS = ("trl", "kit", "kit packed")
@@ -95,11 +95,11 @@ def trl(base: Path, rows: Path, options: TrainingRecipe) -> tuple[list[float], l
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    from training.data.examples import load_examples
-    from training.devices import best_device
-    from training.models.weights import load_tokenizer
-    from training.torch_trainer.adapters import build_model, set_input_casts
-    from training.torch_trainer.fused_updates import set_fused_updates
+    from llmops_kit.training.data.examples import load_examples
+    from llmops_kit.training.devices import best_device
+    from llmops_kit.training.models.weights import load_tokenizer
+    from llmops_kit.training.torch_trainer.adapters import build_model, set_input_casts
+    from llmops_kit.training.torch_trainer.fused_updates import set_fused_updates
 
     stamps: list[float] = []
 
@@ -145,8 +145,8 @@ def trl(base: Path, rows: Path, options: TrainingRecipe) -> tuple[list[float], l
 
 def run(way: str, base: Path, rows: Path, options: dict[str, Any]) -> None:
     """Train one way, and print its Measure as JSON."""
-    from training.process import set_threads
-    from training.torch_trainer.finetune import finetune
+    from llmops_kit.training.process import set_threads
+    from llmops_kit.training.torch_trainer.finetune import finetune
 
     made = TrainingRecipe(**options, packing=way == "kit packed")
     set_threads(1)
@@ -157,8 +157,8 @@ def report(base: Path, rows: Path, options: TrainingRecipe, losses: list[float],
     """Print the Measure of a training as JSON, from its losses and the processor time after each step."""
     import resource
 
-    from training.data.examples import load_examples
-    from training.models.weights import load_tokenizer
+    from llmops_kit.training.data.examples import load_examples
+    from llmops_kit.training.models.weights import load_tokenizer
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     with tempfile.TemporaryDirectory() as work:
@@ -174,7 +174,7 @@ def _measured(way: str, rows: Path, options: dict[str, Any]) -> Measure:
 def measure(python: str, module: str, way: str, rows: Path, options: dict[str, Any]) -> Measure:
     """Measure a way by a module's `run`, in a process of its own on one thread."""
     program = (
-        "from training.process import prepare_process\nprepare_process()\nfrom pathlib import Path\n"
+        "from llmops_kit.training.process import prepare_process\nprepare_process()\nfrom pathlib import Path\n"
         f"from {module} import run\nrun({way!r}, Path({str(base_model())!r}), Path({str(rows)!r}), {options!r})"
     )
     environ = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.training import write_rows
-from contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe
 from tests.support.tiny_models.models import base_model, training_python
 
 WAYS: dict[str, tuple[int, dict[str, Any]]] = {
@@ -83,11 +83,11 @@ def _measured(size: int, rows: Path, options: dict[str, Any]) -> list[dict[str, 
 
 def _be_rank(options: dict[str, Any], base: Path, rows: Path) -> None:
     """Train as one of the ranks; print the seconds between the first and the last step, and the losses, as JSON."""
-    from training.process import prepare_process, set_threads
+    from llmops_kit.training.process import prepare_process, set_threads
 
     prepare_process()
-    from training.ranks import Alone, Team
-    from training.torch_trainer.finetune import finetune
+    from llmops_kit.training.ranks import Alone, Team
+    from llmops_kit.training.torch_trainer.finetune import finetune
 
     stamps: list[float] = []
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import training
 from bench.training import Measure
-from contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe
 from tests.support.tiny_models.models import tensorflow_python, training_python
 
 WAYS = ("keras fit", "kit on tensorflow", "kit on pytorch", "kit on pytorch, packed")
@@ -40,10 +40,10 @@ def fit(base: Path, rows: Path, options: TrainingRecipe) -> tuple[list[float], l
     import keras  # pyright: ignore[reportMissingImports]
     import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
 
-    from training.data.examples import load_examples
-    from training.keras_trainer.batches import BatchOrder
-    from training.keras_trainer.model import load_causal_lm
-    from training.models.weights import load_tokenizer
+    from llmops_kit.training.data.examples import load_examples
+    from llmops_kit.training.keras_trainer.batches import BatchOrder
+    from llmops_kit.training.keras_trainer.model import load_causal_lm
+    from llmops_kit.training.models.weights import load_tokenizer
 
     losses: list[float] = []
     stamps: list[float] = []
@@ -83,10 +83,10 @@ def _summed_loss(keras: Any) -> Any:
 
 def run(way: str, base: Path, rows: Path, options: dict[str, Any]) -> None:
     """Train one way on TensorFlow, and print its Measure as JSON."""
-    from training.keras_trainer.devices import prepare_tensorflow
+    from llmops_kit.training.keras_trainer.devices import prepare_tensorflow
 
     prepare_tensorflow(os.environ, 1)
-    from training.keras_trainer.finetune import finetune
+    from llmops_kit.training.keras_trainer.finetune import finetune
 
     made = TrainingRecipe(**options)
     taken = fit(base, rows, made) if way == "keras fit" else training.kit(base, rows, made, finetune)

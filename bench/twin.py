@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.serving import Client, Wave, prompts_for
-from contract.documents.recipe import Recipe
-from hosting import images
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.hosting import images
+from llmops_twins.aws import control
 from tests.support.clouds.aws import REGION, Account, running_account
 from tests.support.clouds.twin_keys import signed
 from tests.support.runs.training import make_container
 from tests.support.servers.serving import sign_version, until
 from tests.support.tiny_models.models import base_model, copy_model
-from twins.aws import control
 
 _STREAMS = (1, 4, 8)
 _BUCKET = "bench-of-the-twin"
@@ -184,7 +184,7 @@ def _timed_job(account: Account, image: str, name: str) -> float:
 def rehearse(folder: Path, cloud: str) -> None:
     """`llmops rehearse`, step by step."""
     report = folder / "report"
-    command = [sys.executable, "-m", "llmops", "rehearse", cloud, "--report", str(report)]
+    command = [sys.executable, "-m", "llmops_kit.cli", "rehearse", cloud, "--report", str(report)]
     started = time.perf_counter()
     done = subprocess.run(command, cwd=_KIT, check=False, stdin=subprocess.DEVNULL)
     took = time.perf_counter() - started

@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 
 from bench.serving import STREAMS, Client, prompts_for
-from contract.documents.model import ModelManifest
-from contract.layout import MANIFEST
-from serving.prompts import Prompts
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.serving.prompts import Prompts
 from tests.support.servers.serving import API_KEY, ServingProcess
 
 _START_SECONDS = 900.0

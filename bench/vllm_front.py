@@ -19,12 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.two_servers import DECODING, BenchedServer, compare, our_server, started
-from contract.documents.model import ModelManifest
-from contract.layout import MANIFEST
-from hosting.ports import choose_port
-from serving.prompts import Prompts
-from serving.settings import ServerSettings
-from serving.vllm_server import command
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.hosting.ports import choose_port
+from llmops_kit.serving.prompts import Prompts
+from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.vllm_server import command
 from tests.engines.conftest import VLLM, vllm_interpreter
 from tests.support.servers.serving import sign_version
 from tests.support.tiny_models.models import base_model, copy_model, tiny_model

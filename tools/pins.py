@@ -15,8 +15,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from llmops.pulumi_engine import install
-from llmops.pulumi_engine.version import pinned_version
+from llmops_kit.cli.pulumi_engine import install
+from llmops_kit.cli.pulumi_engine.version import pinned_version
 
 ROOT = Path(__file__).parents[1]
 GITHUB = "https://github.com"

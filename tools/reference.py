@@ -8,10 +8,10 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from contract.documents.recipe import Recipe
-from contract.documents.schemas import DOCUMENTS
-from contract.errors import EXIT_CODES
-from infra.settings import Settings
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.schemas import DOCUMENTS
+from llmops_kit.contract.errors import EXIT_CODES
+from llmops_kit.infra.settings import Settings
 
 FILE = Path(__file__).parents[1] / "docs/reference.md"
 

@@ -76,13 +76,13 @@ install() { # install kit|data|aws-twin|azure-twin|dev: what is there already is
     # shellcheck disable=SC2086
     "$uv" pip sync --require-hashes $files
     "$uv" pip install --quiet --no-deps --build-constraints requirements/dev.txt \
-        --editable . --editable twins # hosting's wheel would copy its packages, which the first one brings here
+        --editable . --editable twins # the first one brings the portion of hosting too
     for set in kit $sets; do touch ".venv/$set.stamp"; done
     case $sets in dev) touch .venv/data.stamp .venv/aws-twin.stamp .venv/azure-twin.stamp ;; esac
 }
 
 engine() {
-    folder=$(.venv/bin/python -m llmops.pulumi_engine)
+    folder=$(.venv/bin/python -m llmops_kit.cli.pulumi_engine)
     .venv/bin/python tools/activate.py .venv/bin/activate "$folder"
 }
 

@@ -16,7 +16,7 @@ class SbomHook(BuildHookInterface[Any]):
         if version == "editable":
             return
         sys.path.insert(0, self.root)
-        from llmops.images.sbom import of_wheel
+        from llmops_kit.cli.images.sbom import of_wheel
 
         self._folder = tempfile.TemporaryDirectory(prefix="llmops-sbom-")  # it goes with this hook
         path = Path(self._folder.name, "llmops-kit.cdx.json")

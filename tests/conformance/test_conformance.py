@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from contract.documents.recipe import Recipe
-from llmops.conformance.questions import QUESTIONS, TOOL_CALLS
-from llmops.conformance.stages import TARGETS
-from llmops.platforms.registry import open_platform
-from llmops.stacks.project import Project
-from llmops.stacks.stack import PulumiStack
+from llmops_kit.cli.conformance.questions import QUESTIONS, TOOL_CALLS
+from llmops_kit.cli.conformance.stages import TARGETS
+from llmops_kit.cli.platforms.registry import open_platform
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.cli.stacks.stack import PulumiStack
+from llmops_kit.contract.documents.recipe import Recipe
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.rehearsing import Rehearsing, rehearsing_in
 from tests.support.tiny_models.recipe_versions import RECIPES, put_recipe_versions
@@ -32,7 +32,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Rehearsing:
 def llmops(project: Rehearsing, *words: str) -> str:
     """What a command prints on stdout."""
     done = subprocess.run(
-        [sys.executable, "-m", "llmops", *words, "--stack", "local"],
+        [sys.executable, "-m", "llmops_kit.cli", *words, "--stack", "local"],
         cwd=project.project,
         env=os.environ,
         capture_output=True,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hosting import containers, images
+from llmops_kit.hosting import containers, images
 
 BASES = ("llmops-base", "python:3.11-slim-bookworm", "python:3.11-slim")
 

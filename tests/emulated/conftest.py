@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmops.pulumi_engine.warm import kept_warm
+from llmops_kit.cli.pulumi_engine.warm import kept_warm
 from tests.support.demo import Demo, deployed_demo, made_demo
 
 

@@ -16,7 +16,7 @@ import pytest
 import typer
 from packaging.requirements import Requirement
 
-from llmops.cli import app
+from llmops_kit.cli.cli import app
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.yes_rows import DATA, EVALUATION, write_yes_rows
 from tests.support.tiny_models.models import tiny_model
@@ -39,7 +39,7 @@ EXTRAS = {
 }
 """Extras for a user's machine. Images are made from locks; `preparation` and `ray` weigh gigabytes."""
 PROGRAM = """\
-from infra.__main__ import main
+from llmops_kit.infra.__main__ import main
 
 main()
 """
@@ -143,7 +143,7 @@ def test_a_folder_of_ones_own_previews_and_trains(project: Path, without_twins: 
     models = json.loads(llmops("models", "list", "--json"))
     assert {m["model"] for m in models} == {"tiny@1", "my-bot@1"}
     backend = {"PULUMI_BACKEND_URL": f"file://{project}/.llmops/state", "PULUMI_CONFIG_PASSPHRASE": ""}
-    engine = _run(["python", "-m", "llmops.pulumi_engine"], project, without_twins).strip()
+    engine = _run(["python", "-m", "llmops_kit.cli.pulumi_engine"], project, without_twins).strip()
     environ = {**without_twins, **backend, "PATH": f"{engine}:{without_twins['PATH']}"}
     preview = _run(["pulumi", "preview", "--stack", "dev", "--non-interactive"], project, environ)
     assert "unchanged" in preview

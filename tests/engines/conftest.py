@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hosting import images
+from llmops_kit.hosting import images
 from tests.support.servers.serving import ServingProcess, sign_version
 from tests.support.tiny_models.models import copy_model, tiny_model
 

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from llmops.conformance.questions import QUESTIONS, offer_tools
+from llmops_kit.cli.conformance.questions import QUESTIONS, offer_tools
 from tests.engines.conftest import START_SECONDS, VLLM
 from tests.support import no_network
 from tests.support.checkout import CHECKOUT

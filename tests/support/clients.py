@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 
-from llmops.pulumi_engine.engine import ensure
+from llmops_kit.cli.pulumi_engine.engine import ensure
 from twins.tests.support import processes
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from contract.documents.recipe import Recipe
-from contract.documents.run import RunSpec
-from contract.documents.store import StoreDocument
-from contract.layout import MANIFEST, SPEC, cache_dir, model_key
-from hosting import images
-from hosting.environments import find_uv
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.run import RunSpec
+from llmops_kit.contract.documents.store import StoreDocument
+from llmops_kit.contract.layout import MANIFEST, SPEC, cache_dir, model_key
+from llmops_kit.hosting import images
+from llmops_kit.hosting.environments import find_uv
 from tests.support.checkout import CHECKOUT
 from tests.support.sources import sources_key
 from tools.demo import DEFAULT, find_demo
@@ -97,7 +97,7 @@ def inputs_key(recipe: str = DEFAULT, root: Path = CHECKOUT) -> str:
     named = [*(source.source for source in read.data.sources), read.base_model.chat_template]
     data = [path.parent / name for name in named if name]
     others = (root / "requirements/training.txt", path, *filter(Path.is_file, data))
-    return sources_key("training.__main__", "preparation.prepare", root=root, others=others)
+    return sources_key("llmops_kit.training.__main__", "llmops_kit.preparation.prepare", root=root, others=others)
 
 
 def _rename_image(runs: Path) -> None:

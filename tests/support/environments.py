@@ -5,14 +5,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from contract.layout import cache_dir
-from hosting.environments import find_uv
-from hosting.files import locked
+from llmops_kit.contract.layout import cache_dir
+from llmops_kit.hosting.environments import find_uv
+from llmops_kit.hosting.files import locked
 
 SAGEMAKER = ("sagemaker==3.27.0",)
 """The SDK with the boto3 that it asks for; 900 MB on the disk."""
 AZURE_AI_ML = ("azure-ai-ml==1.35.2",)
-"""The SDK whose models the schemas of twins/azure/schemas were compiled from; 70 MB on the disk."""
+"""The SDK whose models the schemas of twins/llmops_twins/azure/schemas were compiled from; 70 MB on the disk."""
 
 SCHEMATHESIS = ("schemathesis==4.32.5",)
 """Asks a server what its OpenAPI description says, and what it doesn't; 130 MB on the disk."""

@@ -17,8 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from contract.integrity.digest import list_files, tree_hash
-from contract.layout import cache_dir
+from llmops_kit.contract.integrity.digest import list_files, tree_hash
+from llmops_kit.contract.layout import cache_dir
 from tests.support.checkout import CHECKOUT
 from tests.support.sources import sources_key
 

@@ -36,7 +36,7 @@ class Program(PulumiProject):
         """Let the engine start the stand-in: an executable in `folder` on PATH, in place of an attached plugin."""
         folder.mkdir()
         executable = folder / f"pulumi-resource-{self.plugin}"
-        module = f"twins.plugins.{self.plugin.replace('-', '_')}"
+        module = f"llmops_twins.plugins.{self.plugin.replace('-', '_')}"
         executable.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
         executable.chmod(0o755)
         del self.environ["PULUMI_DEBUG_PROVIDERS"]

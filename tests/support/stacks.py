@@ -10,12 +10,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from llmops.pulumi_engine.engine import ensure
-from llmops.stacks.backend import folder_url
+from llmops_kit.cli.pulumi_engine.engine import ensure
+from llmops_kit.cli.stacks.backend import folder_url
 from tests.support.checkout import CHECKOUT
 from tests.support.pulumi_projects import PulumiProject
 
-PROGRAM = "from infra.__main__ import main\n\nmain()\n"
+PROGRAM = "from llmops_kit.infra.__main__ import main\n\nmain()\n"
 
 
 def pulumi_environ(folder: Path) -> dict[str, str]:
@@ -78,7 +78,7 @@ class Stack(PulumiProject):
         What it wrote to stderr is part of that where it fails.
         """
         done = subprocess.run(
-            [sys.executable, "-m", "llmops", *arguments],
+            [sys.executable, "-m", "llmops_kit.cli", *arguments],
             cwd=self.folder,
             env={**self.environ, "PULUMI_STACK": self.name},
             stdin=subprocess.DEVNULL,

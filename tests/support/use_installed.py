@@ -16,15 +16,18 @@ from types import ModuleType
 
 from typer.main import get_command
 
-from llmops.cli import app
+from llmops_kit.cli.cli import app
 
 _APART = ("training", "serving", "preparation", "hosting/requirements")
 """Run in images, which have locks of their own, or with extras that weigh gigabytes."""
 _ABSENT = {"sagemaker", "openai"}
 """Of extras that are not installed; whoever needs them says so."""
 _BY_OTHERS = (
-    *(f"llmops/pulumi_engine/{name}.py" for name in ("__main__", "language_host", "dynamic_provider", "warm_host")),
-    "twins/pytest_plugin.py",
+    *(
+        f"src/llmops_kit/cli/pulumi_engine/{name}.py"
+        for name in ("__main__", "language_host", "dynamic_provider", "warm_host")
+    ),
+    "twins/llmops_twins/pytest_plugin.py",
 )
 """Started as programs by Pulumi's engine, or loaded by pytest."""
 

@@ -40,7 +40,7 @@ def test_a_class_name_stands_for_one_class() -> None:
     found = classes(CHECKOUT, ROOMS)
     assert {name: files for name, files in found.items() if len(files) > 1 and name not in IN_STATES | COMPONENTS} == {}
     assert all(len(found[name]) == 2 for name in IN_STATES)
-    targets = [f"infra/targets/{target}/components.py" for target in ("aws", "azure", "local")]
+    targets = [f"infra/llmops_kit/infra/targets/{target}/components.py" for target in ("aws", "azure", "local")]
     assert all(found[name] == targets for name in COMPONENTS)
 
 

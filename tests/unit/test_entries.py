@@ -7,7 +7,7 @@ import pytest
 
 _COMMAND = """
 import sys
-from llmops.__main__ import main
+from llmops_kit.cli.__main__ import main
 sys.argv = ["llmops", "--cwd", "/", "schema"]
 try:
     main()
@@ -15,19 +15,19 @@ except SystemExit:
     pass
 """
 _SERVER = """
-from serving.__main__ import main
+from llmops_kit.serving.__main__ import main
 main(["no command"])
 """
 _TWIN = """
 import tempfile
 from pathlib import Path
-from twins.core.process import prepare
+from llmops_twins.core.process import prepare
 with tempfile.TemporaryDirectory() as folder:
     prepare(Path(folder))
 """
 _TRAINING = """
-from contract.garbage import collect_garbage_again
-from training.process import prepare_process
+from llmops_kit.contract.garbage import collect_garbage_again
+from llmops_kit.training.process import prepare_process
 usual = gc.get_threshold()
 prepare_process()
 importing = gc.get_threshold()

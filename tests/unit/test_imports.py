@@ -42,22 +42,22 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pyproject.toml").write_text(rules.replace("ignore_imports = [", excused))
     for package in [
         *ROOMS,
-        "llmops/pulumi_engine",
-        "infra/targets",
-        "infra/targets/local",
-        "clouds/aws",
-        "infra/targets/aws",
-        "infra/targets/aws/resources",
-        "infra/targets/azure",
-        "infra/targets/azure/resources",
-        "clouds/azure",
-        "llmops/platforms",
-        "llmops/platforms/aws",
-        "llmops/platforms/azure",
-        "twins/core",
-        "twins/aws",
-        "twins/azure",
-        "twins/plugins",
+        "src/llmops_kit/cli/pulumi_engine",
+        "infra/llmops_kit/infra/targets",
+        "infra/llmops_kit/infra/targets/local",
+        "src/llmops_kit/clouds/aws",
+        "infra/llmops_kit/infra/targets/aws",
+        "infra/llmops_kit/infra/targets/aws/resources",
+        "infra/llmops_kit/infra/targets/azure",
+        "infra/llmops_kit/infra/targets/azure/resources",
+        "src/llmops_kit/clouds/azure",
+        "src/llmops_kit/cli/platforms",
+        "src/llmops_kit/cli/platforms/aws",
+        "src/llmops_kit/cli/platforms/azure",
+        "twins/llmops_twins/core",
+        "twins/llmops_twins/aws",
+        "twins/llmops_twins/azure",
+        "twins/llmops_twins/plugins",
     ]:
         (folder / package).mkdir()
         (folder / package / "__init__.py").touch()
@@ -65,21 +65,21 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "infra/__main__",
         "infra/settings",
         "infra/names",
-        "infra/targets/target",
-        "infra/targets/aws/resolve",
-        "clouds/aws/errors",
-        "clouds/aws/objects",
-        "clouds/aws/session",
-        "llmops/pulumi_engine/language_host",
+        "infra/llmops_kit/infra/targets/target",
+        "infra/llmops_kit/infra/targets/aws/resolve",
+        "src/llmops_kit/clouds/aws/errors",
+        "src/llmops_kit/clouds/aws/objects",
+        "src/llmops_kit/clouds/aws/session",
+        "src/llmops_kit/cli/pulumi_engine/language_host",
         "policies/__main__",
-        "clouds/azure/arm",
-        "clouds/azure/objects",
-        "clouds/azure/session",
-        "infra/targets/azure/resolve",
-        "twins/core/faults",
+        "src/llmops_kit/clouds/azure/arm",
+        "src/llmops_kit/clouds/azure/objects",
+        "src/llmops_kit/clouds/azure/session",
+        "infra/llmops_kit/infra/targets/azure/resolve",
+        "twins/llmops_twins/core/faults",
     ]:
         (folder / f"{module}.py").touch()
-    (folder / "llmops/pulumi_engine/dynamic_provider.py").touch()
+    (folder / "src/llmops_kit/cli/pulumi_engine/dynamic_provider.py").touch()
     return folder
 
 
@@ -98,9 +98,9 @@ BROKEN = {
     "clouds.bad": "pulumi",
     "clouds.worse": "infra",
     "clouds.neighbour": "boto3",
-    "clouds.aws.bad": "azure",
-    "infra.targets.aws.resources.bad": "clouds.aws.session",
-    "infra.targets.aws.resources.worse": "infra.targets.aws.resolve",
+    "llmops_kit.clouds.aws.bad": "azure",
+    "llmops_kit.infra.targets.aws.resources.bad": "llmops_kit.clouds.aws.session",
+    "llmops_kit.infra.targets.aws.resources.worse": "llmops_kit.infra.targets.aws.resolve",
     "training.cloud": "clouds",
     "twins.ground": "clouds",
     "hosting.bad": "pulumi",
@@ -109,17 +109,17 @@ BROKEN = {
     "policies.worse": "infra",
     "hosting.rules": "policies",
     "infra.bad": "hosting",
-    "infra.settings": "pulumi_aws",
-    "infra.targets.azure.live": "azure",
-    "infra.targets.azure.resources.bad": "clouds.azure.session",
+    "llmops_kit.infra.settings": "pulumi_aws",
+    "llmops_kit.infra.targets.azure.live": "azure",
+    "llmops_kit.infra.targets.azure.resources.bad": "llmops_kit.clouds.azure.session",
     "llmops.bad": "pulumi",
     "llmops.worse": "infra",
     "llmops.cloud": "boto3",
     "twins.bad": "infra",
-    "twins.core.bad": "twins.aws",
-    "twins.core.worse": "boto3",
-    "twins.aws.neighbour": "twins.azure",
-    "twins.azure.bad": "azure",
+    "llmops_twins.core.bad": "llmops_twins.aws",
+    "llmops_twins.core.worse": "boto3",
+    "llmops_twins.aws.neighbour": "llmops_twins.azure",
+    "llmops_twins.azure.bad": "azure",
 }
 
 
@@ -128,26 +128,26 @@ def test_each_rule_can_be_broken(skeleton: Path) -> None:
         path = skeleton / (module.replace(".", "/") + ".py")
         path.write_text(f"def late():\n    import {imported}\n")
     # These are allowed.
-    (skeleton / "infra/targets/local/endpoint.py").write_text("import hosting.bad\n")
-    (skeleton / "clouds/aws/session.py").write_text("import boto3\n")
-    (skeleton / "infra/targets/aws/live.py").write_text("import clouds.aws.session\n")
-    (skeleton / "infra/rules.py").write_text("import policies\n")
-    (skeleton / "policies/__main__.py").write_text("import pulumi.runtime\n")
-    (skeleton / "clouds/azure/arm.py").write_text("import azure.core\n")
-    (skeleton / "llmops/platforms/aws/store.py").write_text("import boto3\n")
-    (skeleton / "llmops/platforms/azure/store.py").write_text("import azure.core\n")
+    (skeleton / "infra/llmops_kit/infra/targets/local/endpoint.py").write_text("import llmops_kit.hosting.bad\n")
+    (skeleton / "src/llmops_kit/clouds/aws/session.py").write_text("import boto3\n")
+    (skeleton / "infra/llmops_kit/infra/targets/aws/live.py").write_text("import llmops_kit.clouds.aws.session\n")
+    (skeleton / "infra/rules.py").write_text("import llmops_kit.policies\n")
+    (skeleton / "src/llmops_kit/policies/__main__.py").write_text("import pulumi.runtime\n")
+    (skeleton / "src/llmops_kit/clouds/azure/arm.py").write_text("import azure.core\n")
+    (skeleton / "src/llmops_kit/cli/platforms/aws/store.py").write_text("import boto3\n")
+    (skeleton / "src/llmops_kit/cli/platforms/azure/store.py").write_text("import azure.core\n")
     run = lint(skeleton)
     assert run.returncode == 1, run.stdout + run.stderr
     for module, imported in BROKEN.items():
         assert f"{module} -> {imported} (l.2)" in run.stdout, run.stdout
     for allowed in (
         "infra.rules",
-        "policies.__main__",
-        "infra.targets.local",
-        "infra.targets.aws.live",
-        "clouds.aws.session ->",
-        "clouds.azure.arm",
-        "llmops.platforms.a",
+        "llmops_kit.policies.__main__",
+        "llmops_kit.infra.targets.local",
+        "llmops_kit.infra.targets.aws.live",
+        "llmops_kit.clouds.aws.session ->",
+        "llmops_kit.clouds.azure.arm",
+        "llmops_kit.cli.platforms.a",
     ):
         assert f"{allowed}" not in run.stdout
 
@@ -201,7 +201,7 @@ def test_every_room_is_under_the_rules() -> None:
 @pytest.mark.parametrize("command", ["status", "runs"])
 def test_the_command_line_starts_without_pulumi(command: str) -> None:
     code = (
-        "import sys\nfrom llmops.cli import app\n"
+        "import sys\nfrom llmops_kit.cli.cli import app\n"
         f"try: app(['{command}', '--help'])\nexcept SystemExit as e: assert e.code == 0, e\n"
         "heavy = {name.partition('.')[0] for name in sys.modules} & {'pulumi', 'torch', 'transformers', 'openvino'}\n"
         "assert not heavy, heavy\n"

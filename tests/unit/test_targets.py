@@ -1,4 +1,4 @@
-"""A target is found by its record alone: a new one touches its own rooms and `clouds.targets`."""
+"""A target is found by its record alone: a new one touches its own rooms and `llmops_kit.clouds.targets`."""
 
 import json
 import subprocess
@@ -10,26 +10,26 @@ from typing import Any
 
 import pytest
 
-from clouds.targets import TARGETS
-from contract.documents.outputs import StackOutputs
-from contract.errors import UnsupportedError
-from llmops.images.images import build_for, push_for
-from llmops.plan.plan import make_plan
-from llmops.platforms import registry, sweep
-from llmops.platforms.operations import Lazy
-from llmops.rehearsal.clouds import find_cloud
-from llmops.stacks.project import Project
-from llmops.stacks.stack import PulumiStack
+from llmops_kit.cli.images.images import build_for, push_for
+from llmops_kit.cli.plan.plan import make_plan
+from llmops_kit.cli.platforms import registry, sweep
+from llmops_kit.cli.platforms.operations import Lazy
+from llmops_kit.cli.rehearsal.clouds import find_cloud
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.cli.stacks.stack import PulumiStack
+from llmops_kit.clouds.targets import TARGETS
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.contract.errors import UnsupportedError
 from tests.support.checkout import CHECKOUT
 from tests.support.clouds.null_target import RECORD, NullPlatform
 from tests.unit.infra.program import run_program
 
 STARTED_WITH_NULL = """
 import sys
-from clouds.targets import TARGETS
+from llmops_kit.clouds.targets import TARGETS
 from tests.support.clouds.null_target import RECORD
 TARGETS["null"] = RECORD
-from llmops.cli import main
+from llmops_kit.cli.cli import main
 main()
 """
 

@@ -29,5 +29,8 @@ def test_wheels_ask_for_each_others_version(file: str) -> None:
 
 
 def test_the_kit_and_the_twin_know_the_same_quota_codes() -> None:
-    kit, twin = (CHECKOUT / f"{folder}/quota_codes.json" for folder in ("llmops/platforms/aws", "twins/aws/judges"))
+    kit, twin = (
+        CHECKOUT / f"{folder}/quota_codes.json"
+        for folder in ("src/llmops_kit/cli/platforms/aws", "twins/llmops_twins/aws/judges")
+    )
     assert kit.read_bytes() == twin.read_bytes()

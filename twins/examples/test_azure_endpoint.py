@@ -14,7 +14,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
 from azure_endpoint import deploy
 
-from twins.pytest_plugin import EmulatedAccount
+from llmops_twins.pytest_plugin import EmulatedAccount
 
 GROUP = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/line"
 ACCOUNT = f"{GROUP}/providers/Microsoft.Storage/storageAccounts/linedata"

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from sagemaker_job import train
 
-from twins.pytest_plugin import EmulatedAccount
+from llmops_twins.pytest_plugin import EmulatedAccount
 
 ROLE = "arn:aws:iam::000000000000:role/training"
 ROWS = b"1,2\n2,4\n3,6\n"

@@ -2,7 +2,7 @@
 
 import pulumi
 
-from infra.targets.aws.components import (
+from llmops_kit.infra.targets.aws.components import (
     AwsSettings,
     Endpoint,
     Images,

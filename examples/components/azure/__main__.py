@@ -2,7 +2,7 @@
 
 import pulumi
 
-from infra.targets.azure.components import (
+from llmops_kit.infra.targets.azure.components import (
     AzureSettings,
     Endpoint,
     Images,

@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hosting.child import MARK
-from hosting.host import Host
-from hosting.runtimes import container_name
-from hosting.spec import EndpointSpec
+from llmops_kit.hosting.child import MARK
+from llmops_kit.hosting.host import Host
+from llmops_kit.hosting.runtimes import container_name
+from llmops_kit.hosting.spec import EndpointSpec
 
 pytestmark = pytest.mark.docker
 

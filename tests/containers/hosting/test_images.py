@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hosting import containers
+from llmops_kit.hosting import containers
 from tests.support.checkout import CHECKOUT
 
 pytestmark = pytest.mark.docker
@@ -22,10 +22,10 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     (tmp_path / "main.py").write_text("import sys\nprint('serving', *sys.argv[1:])\n")
     return {
         "requirements.txt": tmp_path / "requirements.txt",
-        "app/contract/__init__.py": CHECKOUT / "contract/__init__.py",
-        "app/serving/__init__.py": CHECKOUT / "serving/__init__.py",
+        "app/contract/__init__.py": CHECKOUT / "hosting/llmops_kit/contract/__init__.py",
+        "app/serving/__init__.py": CHECKOUT / "serving/llmops_kit/serving/__init__.py",
         "app/serving/__main__.py": tmp_path / "main.py",
-        "app/serving/Dockerfile": CHECKOUT / "serving/Dockerfile",
+        "app/serving/llmops_kit/serving/Dockerfile": CHECKOUT / "serving/llmops_kit/serving/Dockerfile",
     }
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hosting import containers, jobs
-from hosting.jobs import JobSpec
+from llmops_kit.hosting import containers, jobs
+from llmops_kit.hosting.jobs import JobSpec
 from tests.containers.conftest import docker
 
 pytestmark = pytest.mark.docker
@@ -124,7 +124,7 @@ def test_no_container_outlives_its_starter(spec: Callable[..., JobSpec], victims
     job = spec(WAITING.replace("sys.exit(7)", "None"))
     program = f"""
 from pathlib import Path
-from hosting import containers, jobs
+from llmops_kit.hosting import containers, jobs
 home, root = Path({str(job.home)!r}), Path({str(job.root)!r})
 spec = jobs.JobSpec("one", {job.image!r}, home, root, environ={dict(job.environ)!r})
 running = jobs.start(spec, lambda lines: print(running.pid, *lines, flush=True))

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from hosting import images
-from hosting.ports import choose_port
+from llmops_kit.hosting import images
+from llmops_kit.hosting.ports import choose_port
 from tests.containers.conftest import docker
 from tests.support.servers.serving import sign_version, until
 from tests.support.tiny_models.models import copy_model, tiny_model

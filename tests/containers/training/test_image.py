@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.model import ModelManifest
-from contract.layout import MANIFEST
-from hosting import jobs
-from hosting.jobs import JobSpec
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.hosting import jobs
+from llmops_kit.hosting.jobs import JobSpec
 from tests.containers.conftest import docker
 from tests.support.runs.training import make_container, tiny_recipe, write_rows
 from tests.support.tiny_models.models import tiny_model

@@ -13,16 +13,16 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from contract.documents.outputs import StackOutputs
-from contract.documents.run import Compute, RunSpec
-from contract.layout import dataset_key, model_key
-from contract.twins import TWIN_ACCOUNT
-from llmops.platforms.aws.bootstrap.bootstrap import bootstrap
-from llmops.platforms.aws.bootstrap.given_resources import given_to
-from llmops.platforms.aws.clients import AwsClients
-from llmops.platforms.aws.recording.stand_ins import make_given
-from llmops.platforms.registry import open_platform
-from llmops.stacks.project import Project
+from llmops_kit.cli.platforms.aws.bootstrap.bootstrap import bootstrap
+from llmops_kit.cli.platforms.aws.bootstrap.given_resources import given_to
+from llmops_kit.cli.platforms.aws.clients import AwsClients
+from llmops_kit.cli.platforms.aws.recording.stand_ins import make_given
+from llmops_kit.cli.platforms.registry import open_platform
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.contract.documents.run import Compute, RunSpec
+from llmops_kit.contract.layout import dataset_key, model_key
+from llmops_kit.contract.twins import TWIN_ACCOUNT
 from tests.emulated.aws.conftest import MakeStack, physical
 from tests.emulated.llmops.aws.test_github import PULL_REQUEST, take
 from tests.support.checkout import EXAMPLES
@@ -39,8 +39,8 @@ from tests.support.clouds.aws_role_outcomes import (
 from tests.support.stacks import PROGRAM
 
 EARLIER = """\
-from infra.names import CloudNames
-from infra.targets.aws.resources import identity
+from llmops_kit.infra.names import CloudNames
+from llmops_kit.infra.targets.aws.resources import identity
 
 named = CloudNames.of
 CloudNames.of = lambda self, thing, *more: named(self, thing.removesuffix("-role"), *more)

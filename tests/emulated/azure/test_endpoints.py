@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from contract.documents.outputs import StackOutputs
-from hosting import images
-from llmops.platforms.registry import open_platform
+from llmops_kit.cli.platforms.registry import open_platform
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.hosting import images
 from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
 
 ROLLOUT = {"strategy": "canary", "canary_percent": 30, "mirror_percent": 50, "bake_seconds": 3}

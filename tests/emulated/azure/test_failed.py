@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hosting import images
+from llmops_kit.hosting import images
 from tests.support.clouds.azure_twin import TRAINING, AzureStack, Subscription, make_stack
 
 VERSIONS = ("served", "stuck", "again", "failed")

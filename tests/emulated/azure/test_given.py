@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clouds.azure.roles import BUILT_IN
+from llmops_kit.clouds.azure.roles import BUILT_IN
 from tests.support.clouds.azure_twin import LOCATION, AzureStack, Subscription, make_stack
 
 ASSIGNMENTS = "2022-04-01"

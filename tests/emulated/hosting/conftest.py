@@ -9,9 +9,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from hosting.host import Host
-from hosting.images import ImageSource, build
-from hosting.spec import EndpointSpec
+from llmops_kit.hosting.host import Host
+from llmops_kit.hosting.images import ImageSource, build
+from llmops_kit.hosting.spec import EndpointSpec
 from tests.support.servers.echo import echo_source
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hosting.daemon import Daemon, Program
+from llmops_kit.hosting.daemon import Daemon, Program
 
 Eventually = Callable[..., None]
 
@@ -34,7 +34,9 @@ def sleepers(seconds: int) -> list[int]:
 
 def test_it_is_detached_from_its_starter(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    code = f"from pathlib import Path; from hosting.daemon import Daemon; Daemon(Path({str(home)!r})).ensure()"
+    code = (
+        f"from pathlib import Path; from llmops_kit.hosting.daemon import Daemon; Daemon(Path({str(home)!r})).ensure()"
+    )
     read, write = os.pipe()
     starter = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, pass_fds=(write,), start_new_session=True

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from hosting.ports import choose_port
+from llmops_kit.hosting.ports import choose_port
 from tests.emulated.hosting.conftest import eventually
 from tests.support.checkout import CHECKOUT
 from tests.support.servers.routing import RouterProcess

@@ -16,11 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
-from contract.errors import HostingError
-from hosting import endpoint
-from hosting.child import MARK
-from hosting.host import Host
-from hosting.spec import EndpointSpec, EndpointState, VariantRollout
+from llmops_kit.contract.errors import HostingError
+from llmops_kit.hosting import endpoint
+from llmops_kit.hosting.child import MARK
+from llmops_kit.hosting.host import Host
+from llmops_kit.hosting.spec import EndpointSpec, EndpointState, VariantRollout
 from tests.support.checkout import CHECKOUT
 
 
@@ -285,10 +285,10 @@ def test_manual_rollout_leaves_the_traffic_to_its_caller(host: Host, spec: Endpo
 _APPLY = """
 import sys
 from pathlib import Path
-from contract.errors import HostingError
-from hosting.child import MARK
-from hosting.host import Host
-from hosting.spec import EndpointSpec
+from llmops_kit.contract.errors import HostingError
+from llmops_kit.hosting.child import MARK
+from llmops_kit.hosting.host import Host
+from llmops_kit.hosting.spec import EndpointSpec
 try:
     Host(Path(sys.argv[1])).apply(EndpointSpec.model_validate_json(sys.argv[2]))
 except HostingError as e:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import HostingError
-from contract.layout import EXPORT_VARIABLE
-from hosting.images import ImageSource, build, find, process_environ, reference
+from llmops_kit.contract.errors import HostingError
+from llmops_kit.contract.layout import EXPORT_VARIABLE
+from llmops_kit.hosting.images import ImageSource, build, find, process_environ, reference
 
 _BUILD = """
 import sys
 from pathlib import Path
-from hosting.images import ImageSource, build
+from llmops_kit.hosting.images import ImageSource, build
 print(build(ImageSource(sys.argv[3], Path(sys.argv[1]), {"echo": Path(sys.argv[2])}, shares="echo")))
 """
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from contract.errors import HostingError
-from hosting import jobs
-from hosting.jobs import JobSpec
+from llmops_kit.contract.errors import HostingError
+from llmops_kit.hosting import jobs
+from llmops_kit.hosting.jobs import JobSpec
 from tests.support.runs.jobs import trainee
 
 FAMILY = """
@@ -147,7 +147,7 @@ def test_nothing_outlives_a_starter_that_is_killed(spec: Callable[..., JobSpec],
     job = spec(FAMILY + "time.sleep(300)")
     program = f"""
 from pathlib import Path
-from hosting import jobs
+from llmops_kit.hosting import jobs
 home, root = Path({str(job.home)!r}), Path({str(job.root)!r})
 spec = jobs.JobSpec("one", {job.image!r}, home, root, environ={dict(job.environ)!r})
 running = jobs.start(spec, lambda lines: print(running.pid, *lines, flush=True))

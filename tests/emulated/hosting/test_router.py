@@ -17,10 +17,10 @@ from typing import Any
 import psutil
 import pytest
 
-from contract.errors import HostingError
-from hosting.endpoint import HostedEndpoint
-from hosting.host import Host
-from hosting.spec import EndpointSpec, EndpointState
+from llmops_kit.contract.errors import HostingError
+from llmops_kit.hosting.endpoint import HostedEndpoint
+from llmops_kit.hosting.host import Host
+from llmops_kit.hosting.spec import EndpointSpec, EndpointState
 
 Eventually = Callable[..., None]
 

@@ -14,11 +14,11 @@ import psutil
 import pytest
 from openai import OpenAI
 
-from contract.errors import HostingError
-from hosting.endpoint import HostedEndpoint
-from hosting.host import Host
-from hosting.images import build
-from hosting.spec import EndpointSpec, EndpointState
+from llmops_kit.contract.errors import HostingError
+from llmops_kit.hosting.endpoint import HostedEndpoint
+from llmops_kit.hosting.host import Host
+from llmops_kit.hosting.images import build
+from llmops_kit.hosting.spec import EndpointSpec, EndpointState
 from tests.support.servers.serving import API_KEY, sign_version
 from tests.support.tiny_models.models import copy_model, tiny_encoder, tiny_model
 

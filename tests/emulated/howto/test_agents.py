@@ -15,7 +15,7 @@ pytestmark = pytest.mark.long  # as the recipe's demo, which it takes the versio
 PUT = """\
 import sys
 from pathlib import Path
-from llmops.context import Context
+from llmops_kit.cli.context import Context
 platform = Context().platform
 print(platform.store().put_model(Path(sys.argv[1]), platform.sign).alias)
 """

@@ -19,7 +19,7 @@ import boto3, sys
 from sagemaker.core.helper.session_helper import Session
 from sagemaker.train import ModelTrainer
 from sagemaker.train.configs import OutputDataConfig
-from llmops.platforms.aws.base_images import base_image
+from llmops_kit.cli.platforms.aws.base_images import base_image
 
 image = base_image("djl-lmi", "{REGION}", instance_type="ml.g5.xlarge")
 print(image)

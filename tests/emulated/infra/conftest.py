@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from contract.documents.store import Alias
-from contract.integrity.signing import sign
-from contract.layout import MANIFEST, alias_key, model_key
-from hosting.host import Host
+from llmops_kit.contract.documents.store import Alias
+from llmops_kit.contract.integrity.signing import sign
+from llmops_kit.contract.layout import MANIFEST, alias_key, model_key
+from llmops_kit.hosting.host import Host
 from tests.support import stacks
 from tests.support.stacks import pulumi_environ
 from tests.support.tiny_models.models import copy_model, tiny_model

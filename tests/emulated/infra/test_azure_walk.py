@@ -8,9 +8,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from clouds.azure.names import resource_id
-from clouds.azure.settings import AzureSettings
-from infra.targets.azure import resolve
+from llmops_kit.clouds.azure.names import resource_id
+from llmops_kit.clouds.azure.settings import AzureSettings
+from llmops_kit.infra.targets.azure import resolve
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.azure.conftest import (
     LOCATION,

@@ -15,10 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from llmops.platforms.local.platform import LocalPlatform
-from llmops.platforms.registry import open_platform
-from llmops.stacks.project import Project
-from llmops.stacks.stack import PulumiStack
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.platforms.registry import open_platform
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.cli.stacks.stack import PulumiStack
 from tests.support.runs.yes_rows import DATA, EVALUATION, write_yes_rows
 from tests.support.tiny_models.models import tiny_model
 
@@ -28,7 +28,7 @@ runtime:
   name: python
   options: {{toolchain: pip, virtualenv: {sys.prefix}}}
 """
-PROGRAM = "from infra.__main__ import main\n\nmain()\n"
+PROGRAM = "from llmops_kit.infra.__main__ import main\n\nmain()\n"
 RECIPE = f"""\
 schema: recipe/2
 name: chatbot
@@ -50,7 +50,7 @@ class Kit:
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start a command in a process group of its own, as a terminal does."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "llmops", *arguments],
+            [sys.executable, "-m", "llmops_kit.cli", *arguments],
             cwd=self.folder,
             env=self.environ,
             stdin=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from preparation.readers.reader import read
+from llmops_kit.preparation.readers.reader import read
 from tests.support.servers.https_site import ROWS, Site, running_site
 
 RECIPE = """\
@@ -31,7 +31,7 @@ def home(tmp_path: Path) -> Path:
 
 def command(home: Path, **environ: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "llmops", "data", "collect", "recipe.yaml", "--out", "out", "--json"],
+        [sys.executable, "-m", "llmops_kit.cli", "data", "collect", "recipe.yaml", "--out", "out", "--json"],
         cwd=home,
         env=os.environ | {"LLMOPS_CACHE": str(home / "cache"), **environ},
         stdout=subprocess.PIPE,

@@ -19,7 +19,7 @@ evaluation: {suites: [{name: all, split: %s, metric: perplexity}]}
 def build(home: Path, prepare: dict[str, object], suite: str = "train") -> "subprocess.CompletedProcess[str]":
     (home / "recipe.yaml").write_text(RECIPE % (json.dumps(prepare), suite))
     return subprocess.run(
-        [sys.executable, "-m", "llmops", "data", "build", "recipe.yaml", "--json", "--workers", "1"],
+        [sys.executable, "-m", "llmops_kit.cli", "data", "build", "recipe.yaml", "--json", "--workers", "1"],
         cwd=home,
         env=os.environ,
         capture_output=True,

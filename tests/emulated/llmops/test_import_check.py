@@ -75,7 +75,7 @@ def hub() -> Iterator[tuple[str, list[str]]]:
 def check(folder: Path, address: str, repository: str, *options: str) -> subprocess.CompletedProcess[str]:
     command = ["models", "import", "big", "--source", f"hub:{repository}", "--revision", COMMIT, "--check", *options]
     return subprocess.run(
-        [sys.executable, "-m", "llmops", *command],
+        [sys.executable, "-m", "llmops_kit.cli", *command],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT), "HF_ENDPOINT": address},
         capture_output=True,

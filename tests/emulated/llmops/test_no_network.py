@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from hosting import images
+from llmops_kit.hosting import images
 from tests.emulated.llmops.conftest import Kit
 from tests.support import no_network
 from tests.support.checkout import CHECKOUT
@@ -18,16 +18,16 @@ from tests.support.tiny_models.models import tiny_model
 PUT = """\
 import os, sys
 from pathlib import Path
-from llmops.platforms.registry import open_platform
-from llmops.stacks.project import Project
-from llmops.stacks.stack import PulumiStack
+from llmops_kit.cli.platforms.registry import open_platform
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.cli.stacks.stack import PulumiStack
 platform = open_platform(PulumiStack(Project(Path.cwd()), "dev").outputs())
 print(platform.store().put_model(Path(sys.argv[1]), platform.sign).alias)
 """
 LOOK = """\
 import sys
 from pathlib import Path
-from llmops.rehearsal import leaks
+from llmops_kit.cli.rehearsal import leaks
 root, began = Path.cwd() / ".llmops", float(sys.argv[1])
 key = (root / "dev/keys/chatbot.key").read_text().strip()
 known = [leaks.Known("the endpoint's key", key), leaks.Known("the prompt", Path("prompt.txt").read_text(), "prompt")]
@@ -39,7 +39,7 @@ print(len(processes), *found, sep="\\n", file=open("leaks.txt", "w"))
 PROMPT = "Anybody there, dear machine?"
 SCRIPT = """\
 began=$(date +%s)
-llmops() { "$PYTHON" -m llmops "$@" --stack dev; }
+llmops() { "$PYTHON" -m llmops_kit.cli "$@" --stack dev; }
 llmops up
 "$PYTHON" -c "$PUT" "$MODEL"
 llmops promote tiny@1 --force --reason imported --endpoint chatbot

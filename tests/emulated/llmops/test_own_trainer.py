@@ -4,10 +4,10 @@ import os
 import shutil
 import signal
 
-from contract.documents.metrics import parse_metrics
-from contract.documents.model import ModelManifest
-from contract.layout import MANIFEST, METRICS
-from llmops.runs.runs import find_run
+from llmops_kit.cli.runs.runs import find_run
+from llmops_kit.contract.documents.metrics import parse_metrics
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.layout import MANIFEST, METRICS
 from tests.emulated.llmops.conftest import RECIPE, Kit, wait_until
 from tests.support.checkout import CHECKOUT
 

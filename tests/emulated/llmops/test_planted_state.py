@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llmops.pulumi_engine.engine import ensure
+from llmops_kit.cli.pulumi_engine.engine import ensure
 from tests.emulated.llmops.conftest import Kit
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 
-from contract.layout import cache_dir
-from hosting.child import MARK
+from llmops_kit.contract.layout import cache_dir
+from llmops_kit.hosting.child import MARK
 from tests.support.checkout import CHECKOUT
 from tests.support.tiny_models.models import tiny_source
 
@@ -45,7 +45,7 @@ def ask(access: dict[str, Any], path: str, body: Any = None, variant: str = "") 
 def test_two_folders_are_served_until_ctrl_c_and_nothing_stays(tmp_path: Path) -> None:
     first, second = (shutil.copytree(tiny_source(seed), tmp_path / f"seed{seed}" / "Tiny_1") for seed in (0, 1))
     before = homes()
-    command = [sys.executable, "-m", "llmops", "serve", str(first), "--against", str(second), "--json"]
+    command = [sys.executable, "-m", "llmops_kit.cli", "serve", str(first), "--against", str(second), "--json"]
     environ = os.environ | {"PYTHONPATH": str(CHECKOUT)}
     log = tmp_path / "log"
     with (

@@ -1,8 +1,8 @@
 """A recipe that TensorFlow trains on a stack of target local: two jobs of a run, and a version like any other."""
 
-from contract.documents.model import ModelManifest
-from contract.layout import MANIFEST, MODEL_CARD
-from llmops.runs.runs import find_run
+from llmops_kit.cli.runs.runs import find_run
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.layout import MANIFEST, MODEL_CARD
 from tests.emulated.llmops.conftest import RECIPE, Kit
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.recipe import BaseModelSource
-from contract.documents.run import Compute
-from llmops.plan.check import check_training
-from llmops.plan.prices import load_prices
-from llmops.store.outlines import fetch_outline
+from llmops_kit.cli.plan.check import check_training
+from llmops_kit.cli.plan.prices import load_prices
+from llmops_kit.cli.store.outlines import fetch_outline
+from llmops_kit.contract.documents.recipe import BaseModelSource
+from llmops_kit.contract.documents.run import Compute
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.training import tiny_recipe, write_rows
 from tests.support.servers.http_servers import serving
@@ -102,7 +102,7 @@ def test_without_a_stack_this_machine_is_checked_and_rows_are_counted(tmp_path: 
     recipe = tiny_recipe().model_copy(update={"base_model": source})
     (tmp_path / "recipe.yaml").write_text(recipe.to_json())
     done = subprocess.run(
-        [sys.executable, "-m", "llmops", "train", "recipe.yaml", "--check", "--json"],
+        [sys.executable, "-m", "llmops_kit.cli", "train", "recipe.yaml", "--check", "--json"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         capture_output=True,

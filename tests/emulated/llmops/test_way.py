@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
-from contract.integrity.digest import sha256_file
-from llmops.platforms.local.platform import LocalPlatform
-from llmops.runs.runs import find_run
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.runs.runs import find_run
+from llmops_kit.contract.integrity.digest import sha256_file
 from tests.emulated.llmops.conftest import RECIPE, Kit, wait_until
 from tests.support.tiny_models.versions import open_verified
 
@@ -143,7 +143,7 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_find_it(trained: Trained) -> None
 def test_status_imports_no_pulumi(trained: Trained) -> None:
     kit = trained.kit
     answer = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "llmops", "status", "--stack", "dev"],
+        [sys.executable, "-X", "importtime", "-m", "llmops_kit.cli", "status", "--stack", "dev"],
         cwd=kit.folder,
         env=kit.environ,
         capture_output=True,
@@ -152,4 +152,4 @@ def test_status_imports_no_pulumi(trained: Trained) -> None:
     )
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in answer.stderr.splitlines()}
     assert {name for name in imported if name.startswith("pulumi")} == set()
-    assert "contract.documents.outputs" in answer.stderr
+    assert "llmops_kit.contract.documents.outputs" in answer.stderr

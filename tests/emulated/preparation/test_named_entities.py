@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from contract.documents.dataset import DatasetManifest
-from contract.documents.model import ModelManifest
-from contract.documents.recipe import Recipe
-from contract.documents.recipe_prepare import NamedEntities
-from contract.errors import DataError, KitError
-from contract.integrity.digest import sha256_file
-from contract.layout import MANIFEST
-from llmops.data.collect import collect
-from preparation.found import FoundText
-from preparation.named_entities import NamedEntityModel
+from llmops_kit.cli.data.collect import collect
+from llmops_kit.contract.documents.dataset import DatasetManifest
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.recipe_prepare import NamedEntities
+from llmops_kit.contract.errors import DataError, KitError
+from llmops_kit.contract.integrity.digest import sha256_file
+from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.preparation.found import FoundText
+from llmops_kit.preparation.named_entities import NamedEntityModel
+from llmops_kit.training.data.lines import read_lines
 from tests.emulated.preparation.test_planted import finish, start
 from tests.support.tiny_models.models import tagger_model, tiny_model, training_environ, training_python
-from training.data.lines import read_lines
 
 WANTED = NamedEntities(model="tagger@1", entities={"PER": "redact", "LOC": "drop"})
 PIPELINE = """\

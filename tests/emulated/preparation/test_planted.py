@@ -1,4 +1,4 @@
-"""`python -m preparation` on a corpus with planted faults: what it finds, on any number of workers, killed or not."""
+"""`python -m llmops_kit.preparation` on a corpus with planted faults: what it finds, on any number of workers, killed or not."""
 
 import json
 import os
@@ -14,15 +14,15 @@ import psutil
 import pyarrow
 import pytest
 
-from contract.documents.dataset import DatasetManifest
-from contract.documents.recipe import Recipe
-from contract.integrity.digest import check_folder
-from contract.words import words_of
-from llmops.data.collect import collect
-from preparation.shingles import similarities
+from llmops_kit.cli.data.collect import collect
+from llmops_kit.contract.documents.dataset import DatasetManifest
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.integrity.digest import check_folder
+from llmops_kit.contract.words import words_of
+from llmops_kit.preparation.shingles import similarities
+from llmops_kit.training.data.lines import read_lines
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.planted import SECRET_LEFT, Corpus
-from training.data.lines import read_lines
 
 THRESHOLD = 0.7
 RAY_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef0123456789abcdef"}
@@ -75,7 +75,15 @@ def start(home: Path, target: str, workers: int, recipe: str = "light", **extra:
     options = ("--root", home, "--work", home / f"{target}.stages", "--workers", str(workers))
     options += tuple(f"--{name}={value}" for name, value in extra.items())
     return subprocess.Popen(
-        [sys.executable, "-m", "preparation", home / f"{recipe}.json", home / "collected", home / target, *options],
+        [
+            sys.executable,
+            "-m",
+            "llmops_kit.preparation",
+            home / f"{recipe}.json",
+            home / "collected",
+            home / target,
+            *options,
+        ],
         cwd=CHECKOUT,
         env={**os.environ, **RAY_TOKEN},
         stdout=subprocess.PIPE,

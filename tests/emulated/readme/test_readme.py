@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from contract.documents.model import ModelManifest
-from llmops.data.versions import DatasetFolder
+from llmops_kit.cli.data.versions import DatasetFolder
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.training.evaluation.scoring import ANY_ANSWER
 from tests.support.checkout import CHECKOUT
 from tests.support.demo import Demo, changed_recipe, deployed_demo
 from tests.support.tiny_models.models import tiny_source
-from training.evaluation.scoring import ANY_ANSWER
 
 README, TUTORIAL = CHECKOUT / "README.md", CHECKOUT / "docs/tutorial.md"
 MARK = "### block"

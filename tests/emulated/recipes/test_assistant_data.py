@@ -3,11 +3,11 @@
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from contract.documents.recipe import Recipe
-from llmops.data.build import build_dataset
-from llmops.data.versions import DatasetFolder
+from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.cli.data.versions import DatasetFolder
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.training.evaluation.scoring import check_suites
 from tests.support.checkout import CHECKOUT
-from training.evaluation.scoring import check_suites
 
 RECIPES = CHECKOUT / "recipes"
 

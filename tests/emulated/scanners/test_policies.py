@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from policies import aws_rules as aws
-from policies import azure_rules as azure
+from llmops_kit.policies import aws_rules as aws
+from llmops_kit.policies import azure_rules as azure
 from tests.emulated.scanners.conftest import Deployed, state_of
 from tests.support.checkout import CHECKOUT
 from tests.support.clouds.azure_twin import AzureStack
@@ -80,7 +80,7 @@ def declared(stack: Stack, types: Iterable[str]) -> dict[str, Any]:
 def plan(stack: Stack, code: int) -> str:
     """Run `llmops plan`, which ends with a code."""
     done = subprocess.run(
-        [sys.executable, "-m", "llmops", "plan", "--stack", stack.name],
+        [sys.executable, "-m", "llmops_kit.cli", "plan", "--stack", stack.name],
         cwd=stack.folder,
         env=dict(stack.environ),
         capture_output=True,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from llmops.platforms.aws.bootstrap.boundary import boundary
-from llmops.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
-from llmops.platforms.aws.bootstrap.names import AwsNames
-from llmops.platforms.aws.bootstrap.policies import preview_policy, promote_policy
-from llmops.platforms.aws.bootstrap.reach import Reach
+from llmops_kit.cli.platforms.aws.bootstrap.boundary import boundary
+from llmops_kit.cli.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
+from llmops_kit.cli.platforms.aws.bootstrap.names import AwsNames
+from llmops_kit.cli.platforms.aws.bootstrap.policies import preview_policy, promote_policy
+from llmops_kit.cli.platforms.aws.bootstrap.reach import Reach
 from tests.emulated.scanners.company import COMPANY, WRONG, make_wrong, set_up
 from tests.emulated.scanners.conftest import Deployed
 from tests.support.clouds.aws import REGION

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from contract.api_key import key_digest
-from llmops.conformance.questions import offer_tools, said_in_pieces
+from llmops_kit.cli.conformance.questions import offer_tools, said_in_pieces
+from llmops_kit.contract.api_key import key_digest
 from tests.support.servers.serving import API_KEY, ServingProcess, sign_version, until
 from tests.support.tiny_models.models import copy_model
 

@@ -22,8 +22,8 @@ HELLO = [{"role": "user", "content": "Hello"}]
 LOADING = """
 import os, pickle, sys
 from pathlib import Path
-from serving.engines.engine import LoadOrder
-from serving.engines.transformers_backend import TransformersBackend
+from llmops_kit.serving.engines.engine import LoadOrder
+from llmops_kit.serving.engines.transformers_backend import TransformersBackend
 
 pickled, code = map(Path, sys.argv[1:])
 try:

@@ -16,14 +16,14 @@ from tests.support.tiny_models.models import tiny_model
 BOTH = """
 import json, sys
 from pathlib import Path
-from contract.models.tool_call_stream import HERMES, LLAMA, OURS
-from serving.engines.engine import GenerationRequest, LoadOrder
-from serving.engines.checker import new_trial
-from serving.engines.transformers_grammars import GrammarMasks
-from serving.engines.worker import new_backend
-from serving.grammars import calls_grammar, schema_grammar, strict_grammar
-from serving.tools import OfferedTool
-from serving.vocabulary import token_bytes
+from llmops_kit.contract.models.tool_call_stream import HERMES, LLAMA, OURS
+from llmops_kit.serving.engines.engine import GenerationRequest, LoadOrder
+from llmops_kit.serving.engines.checker import new_trial
+from llmops_kit.serving.engines.transformers_grammars import GrammarMasks
+from llmops_kit.serving.engines.worker import new_backend
+from llmops_kit.serving.grammars import calls_grammar, schema_grammar, strict_grammar
+from llmops_kit.serving.tools import OfferedTool
+from llmops_kit.serving.vocabulary import token_bytes
 
 folder = Path(sys.argv[1])
 tokens = token_bytes(json.loads((folder / "tokenizer.json").read_bytes()), specials=False)
@@ -121,8 +121,8 @@ assert {n: end for n, (_, end) in found.items()} == {1: "lost", 2: "lost", 3: "l
 BATCH = """
 import sys
 from pathlib import Path
-from serving.engines.engine import GenerationRequest, LoadOrder
-from serving.engines.transformers_backend import TransformersBackend
+from llmops_kit.serving.engines.engine import GenerationRequest, LoadOrder
+from llmops_kit.serving.engines.transformers_backend import TransformersBackend
 
 backend = TransformersBackend()
 assert backend.load(LoadOrder("transformers", (), "f32", 1), Path(sys.argv[1]))["precision"] == "f32"
@@ -176,8 +176,8 @@ assert all(others[0] == (id_, chance) and len(others) == 2 for id_, (chance, oth
 CANCEL = """
 import sys
 from pathlib import Path
-from serving.engines.engine import GenerationRequest, LoadOrder
-from serving.engines.worker import new_backend
+from llmops_kit.serving.engines.engine import GenerationRequest, LoadOrder
+from llmops_kit.serving.engines.worker import new_backend
 
 for engine in ("openvino", "transformers"):
     backend = new_backend(engine)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.api_key import key_digest
-from llmops.conformance.questions import QUESTIONS, offer_tools
+from llmops_kit.cli.conformance.questions import QUESTIONS, offer_tools
+from llmops_kit.contract.api_key import key_digest
 from tests.support.runs.training import kept_script_result
 from tests.support.servers.asking import CONTRACTS, ask_all
 from tests.support.servers.router import RouterProcess

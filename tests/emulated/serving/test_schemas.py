@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from serving.errors import ApiError
-from serving.front.schema_checks import SchemaChecks, Vocabulary
-from serving.grammars import schema_grammar
+from llmops_kit.serving.errors import ApiError
+from llmops_kit.serving.front.schema_checks import SchemaChecks, Vocabulary
+from llmops_kit.serving.grammars import schema_grammar
 from tests.support.servers.serving import ServingProcess, until
 
 MB = 1 << 20
@@ -65,7 +65,10 @@ def checkers(server: ServingProcess) -> Iterator[int]:
             stat, command = (path / "stat").read_text(), (path / "cmdline").read_bytes()
         except OSError:
             continue
-        if b"serving.engines.checker" in command and int(stat.rpartition(")")[2].split()[1]) == server.process.pid:
+        if (
+            b"llmops_kit.serving.engines.checker" in command
+            and int(stat.rpartition(")")[2].split()[1]) == server.process.pid
+        ):
             yield int(path.name)
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from contract.errors import IntegrityError
-from serving.bringup import BringUp
-from serving.engines.spawn import WorkerProcess
-from serving.engines.wire import Channel
-from serving.settings import EngineName, ServerSettings
+from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.serving.bringup import BringUp
+from llmops_kit.serving.engines.spawn import WorkerProcess
+from llmops_kit.serving.engines.wire import Channel
+from llmops_kit.serving.settings import EngineName, ServerSettings
 from tests.support.checkout import CHECKOUT
 from tests.support.servers.serving import ServingProcess, flip_byte, text_of, until
 from tests.support.tiny_models.models import copy_model
@@ -23,8 +23,8 @@ WEIGHTS = {"openvino": "openvino/openvino_model.bin", "transformers": "model.saf
 REQUEST = {"prompt": [5, 9, 33], "max_tokens": 12, "stop_ids": []}
 FAILING = """
 import os, sys
-if "serving.engines.worker" in sys.orig_argv:
-    from serving.engines.openvino_backend import OpenVinoBackend
+if "llmops_kit.serving.engines.worker" in sys.orig_argv:
+    from llmops_kit.serving.engines.openvino_backend import OpenVinoBackend
     step = OpenVinoBackend.step
 
     def failing(self):
@@ -46,7 +46,7 @@ def tokens_after(version: Path, keys: Path, engine: EngineName, change: Callable
         order = BringUp(settings, WorkerProcess(Any, here, "openvino"))  # pyright: ignore[reportArgumentType]
         verified = order.verified.result()
         change(version / WEIGHTS[engine])
-        command = [sys.executable, "-m", "serving.engines.worker", str(there.fileno()), engine]
+        command = [sys.executable, "-m", "llmops_kit.serving.engines.worker", str(there.fileno()), engine]
         environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
         with subprocess.Popen(command, pass_fds=[there.fileno()], env=environment) as process:
             there.close()

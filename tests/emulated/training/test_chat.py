@@ -10,13 +10,11 @@ import pytest
 from transformers import AutoTokenizer
 from trl import chat_template_utils as trl_templates
 
-from contract.documents.recipe_evaluation import Suite
-from contract.documents.recipe_training import TrainingRecipe
-from contract.errors import DataError, KitError
-from serving.prompts import Prompts
-from tests.support.checkout import CHECKOUT
-from tests.support.tiny_models.models import base_model
-from training.data.chat import (
+from llmops_kit.contract.documents.recipe_evaluation import Suite
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.contract.errors import DataError, KitError
+from llmops_kit.serving.prompts import Prompts
+from llmops_kit.training.data.chat import (
     Encoded,
     check_template,
     document_ids,
@@ -25,9 +23,11 @@ from training.data.chat import (
     prompt_ids,
     with_system,
 )
-from training.data.examples import load_examples
-from training.data.rows import read_rows
-from training.data.translations import as_conversation
+from llmops_kit.training.data.examples import load_examples
+from llmops_kit.training.data.rows import read_rows
+from llmops_kit.training.data.translations import as_conversation
+from tests.support.checkout import CHECKOUT
+from tests.support.tiny_models.models import base_model
 
 TEMPLATES = {
     path.stem: path.read_text()

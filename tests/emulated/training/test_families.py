@@ -1,4 +1,4 @@
-"""Each cell of the table of base models (contract/models/base_models.py), held by a tiny model of the architecture, and
+"""Each cell of the table of base models (hosting/llmops_kit/contract/models/base_models.py), held by a tiny model of the architecture, and
 by the family's chat template.
 """
 
@@ -11,12 +11,12 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from trl import chat_template_utils as trl_templates
 
-from contract.models.base_models import ARCHITECTURES, FAMILIES, Family
-from contract.models.gpu_fit import cache_of
+from llmops_kit.contract.models.base_models import ARCHITECTURES, FAMILIES, Family
+from llmops_kit.contract.models.gpu_fit import cache_of
+from llmops_kit.training.data.templates import report_of
 from tests.support.runs.training import PROGRAMS, kept_script_result, write_rows
 from tests.support.tiny_models.models import base_model, families
 from tests.support.tiny_models.tiny import make_tokenizer
-from training.data.templates import report_of
 
 # In the form that the models' cards and papers describe; the models' own files can't be had here.
 _FORMATS = {

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from contract.documents.model import ModelManifest
-from contract.integrity.digest import check_folder
-from contract.layout import MANIFEST, TrainingFolders
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.integrity.digest import check_folder
+from llmops_kit.contract.layout import MANIFEST, TrainingFolders
+from llmops_kit.training import checkpoints
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.training import PROGRAMS, join_hosts, make_container, start_job, tiny_recipe, write_rows
 from tests.support.tiny_models.models import tiny_model, training_python
-from training import checkpoints
 
 # Nine rows in batches of four: the last batch of an epoch leaves the second host without a row.
 RECIPE = tiny_recipe(batch_size=4, epochs=6, precision="f32")

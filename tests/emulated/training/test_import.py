@@ -1,4 +1,4 @@
-"""`python -m training import` as a process."""
+"""`python -m llmops_kit.training import` as a process."""
 
 import json
 import shutil
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.model import ModelManifest
-from contract.errors import KitError
-from contract.integrity.digest import check_folder, sha256_file
-from contract.layout import EXPORT_VARIABLE, MANIFEST
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.integrity.digest import check_folder, sha256_file
+from llmops_kit.contract.layout import EXPORT_VARIABLE, MANIFEST
+from llmops_kit.training.models.importing import import_model
 from tests.support.checkout import CHECKOUT
 from tests.support.tiny_models.models import base_model, tiny_model, training_environ, training_python
-from training.models.importing import import_model
 
 
 def bring_in(source: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -23,7 +23,7 @@ def bring_in(source: Path, out: Path, *options: str) -> subprocess.CompletedProc
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [training_python(), "-m", "training", *arguments],
+        [training_python(), "-m", "llmops_kit.training", *arguments],
         env=training_environ() | variables,
         capture_output=True,
         text=True,

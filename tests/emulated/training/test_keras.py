@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from contract.documents.metrics import parse_metrics
-from contract.layout import METRICS, TrainingFolders
+from llmops_kit.contract.documents.metrics import parse_metrics
+from llmops_kit.contract.layout import METRICS, TrainingFolders
 from tests.support.kept import content_key, kept_results
 from tests.support.runs.training import (
     PROGRAMS,
@@ -24,7 +24,7 @@ from tests.support.runs.training import (
 )
 from tests.support.tiny_models.models import tensorflow_python, tiny_model
 
-TRAINER = "training.keras_trainer"
+TRAINER = "llmops_kit.training.keras_trainer"
 _TORCH, _KERAS = PROGRAMS / "families.py", PROGRAMS / "keras_trained.py"
 FAMILIES = ("llama", "llama-tied", "mistral", "qwen2", "qwen2-tied")
 UPDATES = {"precision": "f32", "weight_decay": 0.1, "framework": "tensorflow"}
@@ -93,7 +93,7 @@ def test_a_run_that_changed_no_weight_is_an_error(found: Found) -> None:
 def test_our_layer_shares_only_one_name_with_keras_own(found: Found) -> None:
     """`built`, which is Keras's: as the layer is made with its weights."""
     assert found.keras["shared"] == {
-        "training.keras_trainer.model.LowRankDense.built": "assigned on self; in the base assigned on self"
+        "llmops_kit.training.keras_trainer.model.LowRankDense.built": "assigned on self; in the base assigned on self"
     }
 
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from twins.plugins.azure_native.bodies import path_values, to_body
-from twins.plugins.azure_native.rules import rules
+from llmops_twins.plugins.azure_native.bodies import path_values, to_body
+from llmops_twins.plugins.azure_native.rules import rules
 
 _SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
 
@@ -17,7 +17,7 @@ def template_of(state: Mapping[str, Any]) -> dict[str, Any]:
     """The template that would deploy what a state (of `pulumi stack export`) holds of Azure; all values are known.
 
     Raises:
-        KeyError: a type that `twins/plugins/azure_native/types.json` does not know.
+        KeyError: a type that `twins/llmops_twins/plugins/azure_native/types.json` does not know.
     """
     resources = [each for each in state["deployment"]["resources"] if each["type"].startswith("azure-native:")]
     return {

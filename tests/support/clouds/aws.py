@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmops.rehearsal.clouds.aws_inventory import inventory
+from llmops_kit.cli.rehearsal.clouds.aws_inventory import inventory
+from llmops_twins.aws import control
 from tests.support.clients import engine_environ
 from tests.support.clouds import twin_stacks
 from tests.support.clouds.twin_keys import asked
 from tests.support.clouds.twin_stacks import SERVING as SERVING
 from tests.support.clouds.twin_stacks import TRAINING as TRAINING
 from tests.support.clouds.twin_stacks import TwinStack
-from twins.aws import control
 from twins.tests.support.aws import session
 from twins.tests.support.processes import TwinProcess, running
 

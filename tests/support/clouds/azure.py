@@ -10,11 +10,11 @@ from typing import Any
 
 from werkzeug.test import Client
 
-from twins.azure.arm.calls import Principal
-from twins.azure.arm.front import ManagerApp
-from twins.azure.entra import principals, tokens
-from twins.azure.server import install
-from twins.azure.twin import TenantTwin, TwinSettings
+from llmops_twins.azure.arm.calls import Principal
+from llmops_twins.azure.arm.front import ManagerApp
+from llmops_twins.azure.entra import principals, tokens
+from llmops_twins.azure.server import install
+from llmops_twins.azure.twin import TenantTwin, TwinSettings
 
 GROUP_VERSION = "2024-03-01"
 
@@ -82,8 +82,8 @@ def local_twin(home: Path, *services: Callable[[TenantTwin], None], **settings: 
     (home / tokens.KEY_FILE).write_text(_signing_key())
     twin = TenantTwin(home, TwinSettings(**{"containers": "none", "pace": 0.0, **settings}))
     if services:
-        from twins.azure.arm import operations
-        from twins.azure.services import resources
+        from llmops_twins.azure.arm import operations
+        from llmops_twins.azure.services import resources
 
         for add in (operations.install, principals.install, resources.install, *services):
             add(twin)

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from llmops_twins.azure.entra import certificates
 from tests.support.clients import engine_environ
 from tests.support.clouds import twin_stacks
 from tests.support.clouds.twin_stacks import SERVING as SERVING
 from tests.support.clouds.twin_stacks import TRAINING as TRAINING
 from tests.support.clouds.twin_stacks import TwinStack
-from twins.azure.entra import certificates
 from twins.tests.support import azure_processes
 from twins.tests.support.azure_processes import LOCATION as LOCATION
 from twins.tests.support.azure_processes import ArmClient as ArmClient

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pulumi
 
-from clouds.targets import TargetRecord
-from contract.documents.outputs import StackOutputs
-from infra.settings import Settings
-from infra.targets.outputs import OutputFields, TrainingImages, stack_outputs
-from llmops.platforms.operations import Lazy, Operations
-from llmops.platforms.platform import Platform, Say
-from llmops.stacks.stack import PulumiStack
+from llmops_kit.cli.platforms.operations import Lazy, Operations
+from llmops_kit.cli.platforms.platform import Platform, Say
+from llmops_kit.cli.stacks.stack import PulumiStack
+from llmops_kit.clouds.targets import TargetRecord
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.infra.settings import Settings
+from llmops_kit.infra.targets.outputs import OutputFields, TrainingImages, stack_outputs
 
 RECORD = TargetRecord(
     "null", "tests.support.clouds.null_target:NullTarget", "tests.support.clouds.null_target:OPERATIONS", is_cloud=False
@@ -18,7 +18,7 @@ RECORD = TargetRecord(
 
 
 class NullTarget:
-    """See infra.targets.target.Target."""
+    """See llmops_kit.infra.targets.target.Target."""
 
     def resolve(self, settings: Settings) -> Settings:
         return settings

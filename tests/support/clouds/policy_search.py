@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llmops_twins.aws.judges.evaluator import Evaluator, PolicyQuestion
 from tests.support.clouds.policy_world import (
     ACCOUNT,
     ADMINISTRATOR,
@@ -22,7 +23,6 @@ from tests.support.clouds.policy_world import (
     Role,
     World,
 )
-from twins.aws.judges.evaluator import Evaluator, PolicyQuestion
 
 Move = tuple[str, list[PolicyQuestion], Callable[[Fact], None], list[Fact]]
 """Its label, what must all be allowed, what it changes, and earlier facts that it builds on."""
@@ -227,7 +227,7 @@ def iam_writes(data: Path, targets: dict[str, list[str]]) -> Iterator[tuple[str,
     """Every action of IAM that changes something, on each target of its resource types, as AWS's reference lists them.
 
     Args:
-        data: of twins.aws.judges.installation.
+        data: of llmops_twins.aws.judges.installation.
         targets: the reference's resource type (role, user, …) -> ARNs.
     """
     for action in json.loads((data / "actions/iam.json").read_text()).values():

@@ -1,6 +1,6 @@
 """An AWS account as a search over its policies sees it: roles, managed policies, keys and buckets, and who may do what.
 
-Nothing here decides: every question goes to the evaluator that the twin of AWS judges calls by (twins/aws/judges).
+Nothing here decides: every question goes to the evaluator that the twin of AWS judges calls by (twins/llmops_twins/aws/judges).
 """
 
 import json
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from twins.aws.judges.evaluator import Evaluator, PolicyQuestion
+from llmops_twins.aws.judges.evaluator import Evaluator, PolicyQuestion
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 EVERYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})

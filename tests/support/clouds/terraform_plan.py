@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support.checkout import CHECKOUT
 
-TYPES = CHECKOUT / "twins/plugins/aws/types.json"
+TYPES = CHECKOUT / "twins/llmops_twins/plugins/aws/types.json"
 # Pulumi writes a block that may be repeated in the plural; these are Terraform's names for them.
 _SINGULAR = {
     "encryptionConfigurations": "encryption_configuration",
@@ -29,7 +29,7 @@ def plan_of(state: Mapping[str, Any]) -> dict[str, Any]:
     """Terraform's plan to create what a state (of `pulumi stack export`) holds of AWS; all values are known.
 
     Raises:
-        KeyError: a type that `twins/plugins/aws/types.json` does not know.
+        KeyError: a type that `twins/llmops_twins/plugins/aws/types.json` does not know.
     """
     types = json.loads(TYPES.read_text())
     found = [each for each in state["deployment"]["resources"] if each["type"].startswith("aws:")]

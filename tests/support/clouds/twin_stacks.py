@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
 
-from contract.documents.outputs import StackOutputs
-from contract.layout import MANIFEST
-from llmops.platforms.registry import open_platform
+from llmops_kit.cli.platforms.registry import open_platform
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.contract.layout import MANIFEST
 from tests.support import stacks
 from tests.support.tiny_models.models import copy_model, tiny_model
 from twins.tests.support.processes import Twin

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from contract.documents.collected import RECEIPTS, read_receipts
-from contract.documents.recipe_data import DataSource
-from llmops.data.collect import Collected, collect
-from llmops.data.items import FetchLimits
+from llmops_kit.cli.data.collect import Collected, collect
+from llmops_kit.cli.data.items import FetchLimits
+from llmops_kit.contract.documents.collected import RECEIPTS, read_receipts
+from llmops_kit.contract.documents.recipe_data import DataSource
 
 
 def collected(recipe_folder: Path, out: Path, *sources: DataSource | str, **limits: Any) -> Collected:

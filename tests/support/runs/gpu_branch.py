@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from training.torch_trainer.scaled_trainer import ScaledTrainer
+from llmops_kit.training.torch_trainer.scaled_trainer import ScaledTrainer
 
 MEMORY = 1 << 30
 

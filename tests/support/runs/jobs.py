@@ -3,7 +3,7 @@
 import functools
 from pathlib import Path
 
-from hosting.images import ImageSource, build
+from llmops_kit.hosting.images import ImageSource, build
 
 
 @functools.cache

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llmops.rehearsal.clouds.cloud import Cloud
-from llmops.rehearsal.lifecycle import STEPS
+from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
+from llmops_kit.cli.rehearsal.lifecycle import STEPS
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.rehearsing import Rehearsing
 

@@ -45,7 +45,7 @@ class Rehearsing:
     def start(self, *arguments: str, environ: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
         """As a user does, in a shell that has credentials of a real account."""
         return subprocess.Popen(
-            [sys.executable, "-m", "llmops", self.verb, self.cloud, *arguments],
+            [sys.executable, "-m", "llmops_kit.cli", self.verb, self.cloud, *arguments],
             cwd=self.project,
             env=environ or {**os.environ, **_PLANTED},
             stdin=subprocess.DEVNULL,

@@ -9,11 +9,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from contract.documents.recipe import Recipe
-from contract.documents.recipe_evaluation import MIN_GATE_GROUPS
-from contract.documents.run import Pinned, RunSpec
-from contract.layout import EXPORT_VARIABLE, MANIFEST, TrainingFolders
-from llmops.data.build import build_dataset
+from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.recipe_evaluation import MIN_GATE_GROUPS
+from llmops_kit.contract.documents.run import Pinned, RunSpec
+from llmops_kit.contract.layout import EXPORT_VARIABLE, MANIFEST, TrainingFolders
 from tests.support.checkout import CHECKOUT
 from tests.support.kept import kept_result
 from tests.support.tiny_models.models import training_environ, training_python
@@ -129,7 +129,7 @@ def start_job(folders: TrainingFolders, *command: str, **popen: Any) -> subproce
         EXPORT_VARIABLE: training_environ()[EXPORT_VARIABLE],
     }
     return subprocess.Popen(
-        command or [training_python(), "-m", "training", "train"],
+        command or [training_python(), "-m", "llmops_kit.training", "train"],
         cwd=folders.root,
         env=environment,
         stdout=subprocess.PIPE,

@@ -5,8 +5,8 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-from llmops.chat_http import events
-from llmops.conformance.questions import QUESTIONS, Question, said, said_in_pieces
+from llmops_kit.cli.chat_http import events
+from llmops_kit.cli.conformance.questions import QUESTIONS, Question, said, said_in_pieces
 from tests.support.servers.serving import API_KEY
 
 CONTRACTS = ("/v1/chat/completions", "/invocations", "/")

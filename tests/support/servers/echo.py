@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from hosting.images import ImageSource
+from llmops_kit.hosting.images import ImageSource
 from tests.support.checkout import CHECKOUT
 
 _SERVER = CHECKOUT / "tests/emulated/hosting/echo"

@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any
 
-from serving.front.exchange import Application, Message, Scope
+from llmops_kit.serving.front.exchange import Application, Message, Scope
 
 KEY = "0123456789abcdef"
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from contract.integrity.signing import make_key, sign
+from llmops_kit.contract.integrity.signing import make_key, sign
 from tests.support.checkout import CHECKOUT
 
 API_KEY = "a-key-for-tests-0123456789"
@@ -39,7 +39,7 @@ def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
 
 
 class ServingProcess:
-    """`python -m serving serve` for a signed version."""
+    """`python -m llmops_kit.serving serve` for a signed version."""
 
     def __init__(
         self, version: Path, keys: Path, logs: Path, *, python: Path | str = sys.executable, **variables: str
@@ -61,7 +61,7 @@ class ServingProcess:
         }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [str(python), "-m", "serving", "serve"], env=environment | variables, stdout=log, stderr=log
+                [str(python), "-m", "llmops_kit.serving", "serve"], env=environment | variables, stdout=log, stderr=log
             )
 
     @property

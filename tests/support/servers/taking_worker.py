@@ -9,10 +9,10 @@ from urllib.parse import parse_qs
 
 import uvloop
 
-from serving.front.exchange import Message, Receive, Scope, Send
-from serving.front.handover import HandOver
-from serving.front.protocol import guarded, http_server, new_guard
-from serving.settings import RequestLimits
+from llmops_kit.serving.front.exchange import Message, Receive, Scope, Send
+from llmops_kit.serving.front.handover import HandOver
+from llmops_kit.serving.front.protocol import guarded, http_server, new_guard
+from llmops_kit.serving.settings import RequestLimits
 
 _left = 0
 

@@ -13,11 +13,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from contract.documents.model import ModelManifest
-from serving.api.model_card import ModelCard
-from serving.engines.engine import EngineInfo
-from serving.front import Front
-from serving.front.exchange import Message, Receive, Scope, Send
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.serving.api.model_card import ModelCard
+from llmops_kit.serving.engines.engine import EngineInfo
+from llmops_kit.serving.front import Front
+from llmops_kit.serving.front.exchange import Message, Receive, Scope, Send
 
 SERVED = "chatbot@3"
 CARD = ModelCard(

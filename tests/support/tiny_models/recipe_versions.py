@@ -4,13 +4,13 @@ and suites, and the chat template that it brings.
 
 from pathlib import Path
 
-from contract.documents.model import Lineage, ModelManifest
-from contract.documents.recipe import Recipe
-from contract.documents.run import Pinned
-from contract.integrity.digest import file_entries
-from contract.layout import MANIFEST
-from llmops.data.build import build_dataset
-from llmops.platforms.platform import Platform
+from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.cli.platforms.platform import Platform
+from llmops_kit.contract.documents.model import Lineage, ModelManifest
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.run import Pinned
+from llmops_kit.contract.integrity.digest import file_entries
+from llmops_kit.contract.layout import MANIFEST
 from tests.support.checkout import CHECKOUT
 from tests.support.tiny_models.models import copy_model, tiny_model
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from clouds.aws.settings import AwsSettings
-from clouds.azure.settings import AzureSettings
-from clouds.settings import parse_cloud_settings
-from contract.documents.document import Part
-from contract.errors import SettingError
+from llmops_kit.clouds.aws.settings import AwsSettings
+from llmops_kit.clouds.azure.settings import AzureSettings
+from llmops_kit.clouds.settings import parse_cloud_settings
+from llmops_kit.contract.documents.document import Part
+from llmops_kit.contract.errors import SettingError
 
 
 @pytest.mark.parametrize(("model", "key"), [(AwsSettings, "aws"), (AzureSettings, "azure")])

@@ -3,7 +3,7 @@
 import stat
 from pathlib import Path
 
-from contract.api_key import make_api_key
+from llmops_kit.contract.api_key import make_api_key
 
 
 def test_an_api_key_is_made_once(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from contract.evidence import Tally, not_worse_evidence, worse_evidence
+from llmops_kit.contract.evidence import Tally, not_worse_evidence, worse_evidence
 
 Evidence = Callable[[Tally, Tally | None, float], float]
 GRID = [*np.linspace(0.0, 0.1, 11), *np.linspace(0.15, 1.0, 18)]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from contract.expiry import Expiry, expired_since
+from llmops_kit.contract.expiry import Expiry, expired_since
 
 ADAPTER = TypeAdapter(Expiry)
 

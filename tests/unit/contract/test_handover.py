@@ -2,7 +2,7 @@
 
 import pytest
 
-from contract.handover import HandoverError, Messages, encode
+from llmops_kit.contract.handover import HandoverError, Messages, encode
 
 
 def test_messages_are_found_however_they_are_cut() -> None:

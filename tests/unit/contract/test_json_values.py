@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from contract.json_values import equal_json, read_json
+from llmops_kit.contract.json_values import equal_json, read_json
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import DataError, KitError
-from contract.programs import run_program
+from llmops_kit.contract.errors import DataError, KitError
+from llmops_kit.contract.programs import run_program
 from tests.support.checkout import CHECKOUT
 
 PROGRAM = """\
 import sys
-from contract.errors import DataError
-from contract.programs import tell_error
+from llmops_kit.contract.errors import DataError
+from llmops_kit.contract.programs import tell_error
 print("step=1", flush=True)
 print("A library warns: {", file=sys.stderr)
 if sys.argv[1] == "told":

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from contract.layout import rejection_log
-from contract.rejections import append, clear, reject, rejection
+from llmops_kit.contract.layout import rejection_log
+from llmops_kit.contract.rejections import append, clear, reject, rejection
 
 SHA256 = "2" * 64
 

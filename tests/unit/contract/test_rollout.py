@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contract.errors import KitError
-from contract.rollout import (
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.rollout import (
     Counts,
     Limits,
     Owner,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import KitError
-from contract.unix_sockets import connect, listen
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.unix_sockets import connect, listen
 
 
 def test_a_socket_in_a_deep_folder_can_be_reached_by_its_user_alone(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from contract.words import fold, found, words_of
-from training.data.rows import asked_words
+from llmops_kit.contract.words import fold, found, words_of
+from llmops_kit.training.data.rows import asked_words
 
 
 @pytest.mark.parametrize(

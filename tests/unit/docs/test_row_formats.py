@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from preparation.readers.reader import read
+from llmops_kit.preparation.readers.reader import read
+from llmops_kit.training.data.rows import Row, parse_row, row_of
 from tests.support.checkout import CHECKOUT
-from training.data.rows import Row, parse_row, row_of
 
 PAGE = CHECKOUT / "docs" / "how-to" / "own-data.md"
 PRINTED = ["chat", "chat", "chat", "chat", "chat", "preference", "preference", "text", "translation"]

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from hosting import confined, confinement
-from hosting.confinement import ConfinedProgram, Way
+from llmops_kit.hosting import confined, confinement
+from llmops_kit.hosting.confinement import ConfinedProgram, Way
 from tests.support.runs import intruder
 
 PYTHON = Path("/usr/bin/python3")  # one that every user can reach

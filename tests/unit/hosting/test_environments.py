@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hosting.environments import packages_above
+from llmops_kit.hosting.environments import packages_above
 from tests.support.checkout import CHECKOUT
 
 BELOW = """\

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import HostingError
-from hosting.child import backoff
-from hosting.files import locked, write_atomic
-from hosting.ports import choose_port, holder, is_free, require_free
+from llmops_kit.contract.errors import HostingError
+from llmops_kit.hosting.child import backoff
+from llmops_kit.hosting.files import locked, write_atomic
+from llmops_kit.hosting.ports import choose_port, holder, is_free, require_free
 
 
 def test_a_lock_keeps_others_out_until_it_is_released(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import HostingError
-from contract.layout import EXPORT_VARIABLE
-from hosting.images import ImageSource, ProcessImage, build, dockerfile_of, find, process_environ, reference
+from llmops_kit.contract.errors import HostingError
+from llmops_kit.contract.layout import EXPORT_VARIABLE
+from llmops_kit.hosting.images import ImageSource, ProcessImage, build, dockerfile_of, find, process_environ, reference
 from tests.support.checkout import CHECKOUT
 
 IMAGES = [

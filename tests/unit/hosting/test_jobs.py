@@ -2,7 +2,7 @@
 
 import subprocess
 
-from hosting.jobs import Job
+from llmops_kit.hosting.jobs import Job
 
 
 def test_orders_to_a_job_that_has_just_ended_change_nothing() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hosting import containers, jobs, runtimes
-from hosting.jobs import JobSpec
-from hosting.spec import EndpointSpec
+from llmops_kit.hosting import containers, jobs, runtimes
+from llmops_kit.hosting.jobs import JobSpec
+from llmops_kit.hosting.spec import EndpointSpec
 
 ID = "sha256:" + "a" * 64
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from hosting.processes import is_running, started_at
+from llmops_kit.hosting.processes import is_running, started_at
 from tests.support.clock import set_clock
 
 

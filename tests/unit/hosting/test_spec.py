@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from hosting.spec import EndpointSpec
+from llmops_kit.hosting.spec import EndpointSpec
 
 IMAGE = "process:serving@sha256:" + "0" * 64
 

@@ -8,13 +8,13 @@ from typing import Any, Protocol
 import pulumi
 from ruamel.yaml import YAML
 
-from contract.documents.model import GateResult, ModelManifest
-from contract.documents.outputs import StackOutputs
-from contract.documents.store import Alias
-from contract.integrity.digest import sha256_bytes
-from contract.layout import MANIFEST, alias_key, model_key
-from infra import testing
-from infra.testing import Declared
+from llmops_kit.contract.documents.model import GateResult, ModelManifest
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.contract.documents.store import Alias
+from llmops_kit.contract.integrity.digest import sha256_bytes
+from llmops_kit.contract.layout import MANIFEST, alias_key, model_key
+from llmops_kit.infra import testing
+from llmops_kit.infra.testing import Declared
 from tests.support.checkout import CHECKOUT, EXAMPLES
 
 PROJECT = YAML(typ="safe", pure=True).load((CHECKOUT / "Pulumi.yaml").read_text())
@@ -49,7 +49,7 @@ def run_program(
 
     `computed`: outputs that resources have beside their inputs. `part`: a part of the program, instead of all of it.
     """
-    from infra.__main__ import main
+    from llmops_kit.infra.__main__ import main
 
     defaults = {key: entry["default"] for key, entry in PROJECT["config"].items()}
     values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in {**defaults, **config}.items()}

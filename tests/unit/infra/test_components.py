@@ -11,7 +11,7 @@ from types import ModuleType
 import pulumi
 import pytest
 
-from infra.targets.local.components import (
+from llmops_kit.infra.targets.local.components import (
     Endpoint,
     LocalSettings,
     ModelEndpoint,
@@ -21,14 +21,14 @@ from infra.targets.local.components import (
     Training,
     TrainingArgs,
 )
-from infra.testing import Declared, run_program
+from llmops_kit.infra.testing import Declared, run_program
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.program import add_version
 
 PAGE = CHECKOUT / "docs/how-to/own-program.md"
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # pulumi-aws warns of its own old names
-    MODULES = [import_module(f"infra.targets.{target}.components") for target in ("aws", "azure", "local")]
+    MODULES = [import_module(f"llmops_kit.infra.targets.{target}.components") for target in ("aws", "azure", "local")]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from infra.names import CloudNames
+from llmops_kit.infra.names import CloudNames
 
 LONG = "a-team-with-a-long-name-and-an-environ"
 STACKS = ["dev", "dev-a", "dev-a-b", "a", LONG + "-1", LONG + "-2", "Dev", "dev.a", "dev_a", "9lives"]

@@ -7,12 +7,12 @@ from pathlib import Path
 import dill
 import pytest
 
-from contract.errors import KitError, SettingError
-from infra.settings import ServerLimits
-from infra.targets import dynamic as provider
-from infra.targets.dynamic import KitProvider, Properties
-from infra.targets.local import endpoint, identity, images, storage, training
-from infra.targets.local.keys import key_files
+from llmops_kit.contract.errors import KitError, SettingError
+from llmops_kit.infra.settings import ServerLimits
+from llmops_kit.infra.targets import dynamic as provider
+from llmops_kit.infra.targets.dynamic import KitProvider, Properties
+from llmops_kit.infra.targets.local import endpoint, identity, images, storage, training
+from llmops_kit.infra.targets.local.keys import key_files
 
 PROVIDERS = [
     storage.StoreProvider,
@@ -126,7 +126,9 @@ def test_provider_modules_import_nothing_that_only_work_needs() -> None:
     """Each `pulumi preview` starts the providers' process: what it imports is waited for."""
     import subprocess
 
-    names = ", ".join(f"infra.targets.local.{m}" for m in ("storage", "identity", "images", "training", "endpoint"))
+    names = ", ".join(
+        f"llmops_kit.infra.targets.local.{m}" for m in ("storage", "identity", "images", "training", "endpoint")
+    )
     code = f"import sys, {names}; print(*{{m.partition('.')[0] for m in sys.modules}})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pydantic", "ruamel", "hosting", "supervisor", "cryptography"} & set(loaded)

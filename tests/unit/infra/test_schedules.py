@@ -2,10 +2,10 @@
 
 import pytest
 
-from contract.documents.run import RunSpec, TrainerJob
-from contract.errors import KitError
-from contract.integrity.digest import sha256_bytes
-from infra.schedules import proven_spec
+from llmops_kit.contract.documents.run import RunSpec, TrainerJob
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.integrity.digest import sha256_bytes
+from llmops_kit.infra.schedules import proven_spec
 from tests.support.checkout import EXAMPLES
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.outputs import StackOutputs
-from contract.documents.store import StoreDocument
-from contract.integrity.digest import sha256_bytes
-from contract.integrity.signing import make_key
-from llmops.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.contract.documents.store import StoreDocument
+from llmops_kit.contract.integrity.digest import sha256_bytes
+from llmops_kit.contract.integrity.signing import make_key
 from tests.support.tiny_models.versions import write_version
 
 MakeVersion = Callable[..., Path]
@@ -53,7 +53,7 @@ def make_version(tmp_path: Path) -> MakeVersion:
 
 @pytest.fixture
 def make_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Make a process image whose `python -m training train` is the given code; its reference."""
+    """Make a process image whose `python -m llmops_kit.training train` is the given code; its reference."""
     monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path / "cache"))
 
     def make(code: str) -> str:

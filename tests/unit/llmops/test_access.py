@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.outputs import EndpointOutput
-from contract.errors import KitError
-from llmops.platforms.local.platform import LocalPlatform
-from llmops.platforms.platform import Access
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.platforms.platform import Access
+from llmops_kit.contract.documents.outputs import EndpointOutput
+from llmops_kit.contract.errors import KitError
 
 SHA = "a" * 64
 

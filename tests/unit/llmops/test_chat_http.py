@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import pytest
 
-from contract.errors import KitError
-from llmops.chat_http import ask, connect, loaded_model
+from llmops_kit.cli.chat_http import ask, connect, loaded_model
+from llmops_kit.contract.errors import KitError
 from tests.support.servers.http_servers import serving
 
 

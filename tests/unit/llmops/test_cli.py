@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import pytest
 import typer
 
-from contract.errors import EXIT_CODES, KitError, NotFoundError, RefusedError, SignatureError
-from llmops.cli import app
-from llmops.commands import print_error
-from llmops.commands.machine import print_findings
-from llmops.doctor import Diagnosis
+from llmops_kit.cli.cli import app
+from llmops_kit.cli.commands import print_error
+from llmops_kit.cli.commands.machine import print_findings
+from llmops_kit.cli.doctor import Diagnosis
+from llmops_kit.contract.errors import EXIT_CODES, KitError, NotFoundError, RefusedError, SignatureError
 
 
 class Answer(NamedTuple):
@@ -38,10 +38,10 @@ twin aws reset, twin aws env, bootstrap aws, prices show, prices refresh, doctor
 # Imports the command line once and forks a process for each command: starting Python 40 times takes too long.
 _FORKS = """
 import json, os, pkgutil, sys
-import llmops.commands
-for module in pkgutil.iter_modules(llmops.commands.__path__, "llmops.commands."):
+import llmops_kit.cli.commands
+for module in pkgutil.iter_modules(llmops_kit.cli.commands.__path__, "llmops_kit.cli.commands."):
     __import__(module.name)
-import llmops.cli, llmops.doctor, llmops.platforms.aws.doctor, llmops.runs.runs, llmops.stacks.stack, typer.rich_utils
+import llmops_kit.cli.cli, llmops_kit.cli.doctor, llmops_kit.cli.platforms.aws.doctor, llmops_kit.cli.runs.runs, llmops_kit.cli.stacks.stack, typer.rich_utils
 for line in sys.stdin:
     order = json.loads(line)
     pid = os.fork()
@@ -53,7 +53,7 @@ for line in sys.stdin:
         os.chdir(order["cwd"])
         sys.argv = ["llmops", *order["arguments"]]
         try:
-            llmops.cli.main()
+            llmops_kit.cli.cli.main()
         except SystemExit as e:
             sys.stdout.flush(), sys.stderr.flush()
             os._exit(e.code or 0)
@@ -106,13 +106,13 @@ def test_help_names_every_verb(llmops: Llmops) -> None:
 
 def test_start_up_imports_nothing_heavy() -> None:
     """`--help` loads neither documents nor engines; status needs no pulumi."""
-    code = "import sys, llmops.cli; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    code = "import sys, llmops_kit.cli.cli; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
     light = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"pydantic", "ruamel", "cryptography", "pulumi", "aiohttp", "psutil", "torch", "boto3", "botocore", "moto"}
     assert heavy.isdisjoint(light)
     code = (
-        "import sys, llmops.stacks.stack, llmops.platforms.local.platform, llmops.platforms.aws.platform;"
-        "import llmops.pulumi_engine.engine, hosting.host;"
+        "import sys, llmops_kit.cli.stacks.stack, llmops_kit.cli.platforms.local.platform, llmops_kit.cli.platforms.aws.platform;"
+        "import llmops_kit.cli.pulumi_engine.engine, llmops_kit.hosting.host;"
         "print(*sorted({m.partition('.')[0] for m in sys.modules}))"
     )
     status = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -171,7 +171,7 @@ def test_every_verb_with_a_result_takes_json() -> None:
 def test_with_json_progress_of_child_processes_goes_to_standard_error() -> None:
     code = """
 import os
-from llmops.commands import progress_on_stderr
+from llmops_kit.cli.commands import progress_on_stderr
 for as_json in (True, False):
     with progress_on_stderr(as_json):
         print("step", flush=True)
@@ -266,7 +266,7 @@ def test_a_project_without_a_program_is_refused_before_anything_is_made(
     assert answer.stderr.splitlines() == [
         "error: the project has no program, which says what `up` deploys",
         f"  where: {tmp_path}/__main__.py",
-        "  fix: write a program of two lines into it: `from infra.__main__ import main` and `main()`",
+        "  fix: write a program of two lines into it: `from llmops_kit.infra.__main__ import main` and `main()`",
     ]
     assert not (tmp_path / ".llmops").exists()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llmops.doctor import _caller
+from llmops_kit.cli.doctor import _caller
 
 
 class Facts:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.store import StoreDocument
-from contract.errors import IntegrityError, KitError
-from contract.integrity.digest import list_files, sha256_bytes
-from contract.layout import MANIFEST
-from llmops.store.objects import MOST_DOCUMENT_BYTES, FolderObjects, Objects
+from llmops_kit.cli.store.objects import MOST_DOCUMENT_BYTES, FolderObjects, Objects
+from llmops_kit.contract.documents.store import StoreDocument
+from llmops_kit.contract.errors import IntegrityError, KitError
+from llmops_kit.contract.integrity.digest import list_files, sha256_bytes
+from llmops_kit.contract.layout import MANIFEST
 from tests.support.hostile import everything, hostile_keys
 from tests.support.tiny_models.versions import write_version
 from tests.unit.llmops.store.test_remote_objects import MemoryObjects, interrupt

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from policies import aws_rules as aws
-from policies import azure_rules as azure
-from policies.model import Resource
+from llmops_kit.policies import aws_rules as aws
+from llmops_kit.policies import azure_rules as azure
+from llmops_kit.policies.model import Resource
 
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/1"
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"

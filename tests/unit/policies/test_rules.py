@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from policies import aws_rules, azure_rules
-from policies.model import UNKNOWN, Resource, Stack
-from policies.rules import RULES, accepted_rules, judge
+from llmops_kit.policies import aws_rules, azure_rules
+from llmops_kit.policies.model import UNKNOWN, Resource, Stack
+from llmops_kit.policies.rules import RULES, accepted_rules, judge
 from tests.support.checkout import CHECKOUT
 from tests.unit.policies.stacks import (
     DEFINITIONS,

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from contract.documents.recipe_data import Data
-from llmops.data.collect import collect
-from preparation.daft_engine import OnDaft
+from llmops_kit.cli.data.collect import collect
+from llmops_kit.contract.documents.recipe_data import Data
+from llmops_kit.preparation.daft_engine import OnDaft
 from tests.support.checkout import CHECKOUT
 
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from contract.documents.recipe_data import Data
-from contract.documents.recipe_prepare import NamedEntities, Prepare
-from preparation.examine import RowRules
-from preparation.found import FoundText
-from preparation.named_entities import actions_of, kind_of, spans
+from llmops_kit.contract.documents.recipe_data import Data
+from llmops_kit.contract.documents.recipe_prepare import NamedEntities, Prepare
+from llmops_kit.preparation.examine import RowRules
+from llmops_kit.preparation.found import FoundText
+from llmops_kit.preparation.named_entities import actions_of, kind_of, spans
 
 
 @pytest.mark.parametrize(

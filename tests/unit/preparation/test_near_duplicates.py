@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from preparation.near_duplicates import candidates
-from preparation.shingles import hashes_of, parts, similarities
+from llmops_kit.preparation.near_duplicates import candidates
+from llmops_kit.preparation.shingles import hashes_of, parts, similarities
 
 
 def jaccard(first: str, second: str, size: int) -> float:

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from contract.documents.dataset import DatasetManifest
-from contract.documents.recipe import Recipe
-from contract.documents.recipe_training import TrainingRecipe
-from contract.errors import DataError, DocumentError, IntegrityError
-from contract.integrity.digest import check_folder, sha256_file
-from llmops.data.build import build_dataset
-from llmops.data.page import html
-from llmops.data.versions import DatasetFolder
-from preparation.prepare import prepare
+from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.cli.data.page import html
+from llmops_kit.cli.data.versions import DatasetFolder
+from llmops_kit.contract.documents.dataset import DatasetManifest
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.contract.errors import DataError, DocumentError, IntegrityError
+from llmops_kit.contract.integrity.digest import check_folder, sha256_file
+from llmops_kit.preparation.prepare import prepare
+from llmops_kit.training.data.lines import read_lines
+from llmops_kit.training.data.rows import Row, read_rows
 from tests.support.checkout import CHECKOUT
-from training.data.lines import read_lines
-from training.data.rows import Row, read_rows
 
 CHATBOT = CHECKOUT / "recipes" / "chatbot.yaml"
 
@@ -316,7 +316,7 @@ def test_the_manifest_shows_stages_and_examples(make: Make) -> None:
 def test_a_large_split_has_shards_which_are_read_as_one_file(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = facts(6, 4)
     whole = make(rows, "whole", split={"test": 2})
-    monkeypatch.setattr("preparation.split_files.SHARD_BYTES", 500)
+    monkeypatch.setattr("llmops_kit.preparation.split_files.SHARD_BYTES", 500)
     first, second = make(rows, "one", split={"test": 2}), make(rows, "two", split={"test": 2})
     manifest = DatasetManifest.load(first / "manifest.json")
     check_folder(first, manifest.files)

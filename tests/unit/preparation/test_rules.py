@@ -5,13 +5,13 @@ import json
 
 import pytest
 
-from contract.documents.recipe_data import Data
-from contract.documents.recipe_prepare import Pairs, Prepare, TextQuality
-from preparation import pairs, quality
-from preparation.examine import RowRules
-from preparation.found import FoundText, redacted
-from preparation.texts import changed, prose_of, texts_of
-from training.data.rows import parse_row
+from llmops_kit.contract.documents.recipe_data import Data
+from llmops_kit.contract.documents.recipe_prepare import Pairs, Prepare, TextQuality
+from llmops_kit.preparation import pairs, quality
+from llmops_kit.preparation.examine import RowRules
+from llmops_kit.preparation.found import FoundText, redacted
+from llmops_kit.preparation.texts import changed, prose_of, texts_of
+from llmops_kit.training.data.rows import parse_row
 
 GOOD = "the cat and the dog have gone to the river with a basket of bread that nobody wanted to carry any longer"
 

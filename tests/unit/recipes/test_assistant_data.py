@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.recipe import Recipe
-from contract.models.tool_call_stream import HERMES, form_of
-from contract.words import found
-from preparation.readers.bfcl import NO_CALL
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.models.tool_call_stream import HERMES, form_of
+from llmops_kit.contract.words import found
+from llmops_kit.preparation.readers.bfcl import NO_CALL
+from llmops_kit.training.data.rows import Row, read_rows
 from tests.support.checkout import CHECKOUT
-from training.data.rows import Row, read_rows
 
 FOLDER = CHECKOUT / "recipes/assistant"
 FILES = ("trained.jsonl", "held-out.jsonl")

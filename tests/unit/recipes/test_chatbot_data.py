@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.recipe import Recipe
-from llmops.data.build import build_dataset
+from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.training.data.lines import read_lines
 from tests.support.checkout import CHECKOUT
-from training.data.lines import read_lines
 
 RECIPE = CHECKOUT / "recipes/chatbot.yaml"
 TEST = CHECKOUT / "recipes/chatbot/test.yaml"

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.dataset import DatasetManifest
-from contract.documents.recipe import Recipe
-from contract.documents.recipe_evaluation import MIN_GATE_GROUPS
-from contract.words import found
-from llmops.data.build import build_dataset
+from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.contract.documents.dataset import DatasetManifest
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.recipe_evaluation import MIN_GATE_GROUPS
+from llmops_kit.contract.words import found
+from llmops_kit.training.evaluation.scoring import check_suites
 from tests.support.checkout import CHECKOUT
-from training.evaluation.scoring import check_suites
 
 OFFICE = CHECKOUT / "examples/office"
 Row = dict[str, str]

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from contract.documents.dataset import DatasetManifest
-from contract.documents.recipe import Recipe
-from contract.layout import MANIFEST
-from llmops.data.build import build_dataset
+from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.contract.documents.dataset import DatasetManifest
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.layout import MANIFEST
 from tests.support.checkout import CHECKOUT
 
 RECIPES = CHECKOUT / "recipes"

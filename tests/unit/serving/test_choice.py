@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import ServingError
-from contract.models import gpus
-from serving.engines import choice
-from serving.engines.choice import choose_engine, require_prefix_cache
+from llmops_kit.contract.errors import ServingError
+from llmops_kit.contract.models import gpus
+from llmops_kit.serving.engines import choice
+from llmops_kit.serving.engines.choice import choose_engine, require_prefix_cache
 from tests.support.checkout import CHECKOUT
 
 BOTH, WITHOUT = ("openvino", "transformers"), ("transformers",)
@@ -74,10 +74,10 @@ def test_a_prefix_cache_is_refused_by_name_where_there_is_none() -> None:
 
 
 def test_vllm_is_started_with_the_servers_limits_and_no_code(tmp_path: Path) -> None:
-    from contract.documents.model import EmbeddingForm, Golden, Lineage, Message, ModelManifest
-    from contract.limits import RequestLimits
-    from serving.settings import ServerSettings
-    from serving.vllm_server import command
+    from llmops_kit.contract.documents.model import EmbeddingForm, Golden, Lineage, Message, ModelManifest
+    from llmops_kit.contract.limits import RequestLimits
+    from llmops_kit.serving.settings import ServerSettings
+    from llmops_kit.serving.vllm_server import command
 
     manifest = ModelManifest.new(
         name="chatbot", created="2026-11-25T12:00:00Z", engines=["transformers"], dtype="BF16", files={},
@@ -87,7 +87,7 @@ def test_vllm_is_started_with_the_servers_limits_and_no_code(tmp_path: Path) -> 
     settings = ServerSettings(model=tmp_path, public_key="", name="chatbot@3", precision="f32", limits=limits)
     words = command(settings, manifest, tmp_path, "{{ '<tool_call>' }}")
     options = dict(pairwise(words))
-    assert options["--middleware"] == "serving.front.Front"
+    assert options["--middleware"] == "llmops_kit.serving.front.Front"
     assert options["--served-model-name"] == "chatbot@3"
     assert (options["--max-num-seqs"], options["--max-num-queued-reqs"]) == ("4", "6")
     assert (options["--shutdown-timeout"], options["--load-format"]) == ("25", "safetensors")
@@ -113,7 +113,7 @@ def test_vllm_is_started_with_the_servers_limits_and_no_code(tmp_path: Path) -> 
 
 
 def test_vllm_sees_nothing_that_names_code_routes_or_servers(tmp_path: Path) -> None:
-    from serving.vllm_server import environment
+    from llmops_kit.serving.vllm_server import environment
 
     given = {
         "PATH": "/bin", "LLMOPS_AUTH": "key", "CUDA_VISIBLE_DEVICES": "1", "SAGEMAKER_MODEL_PATH": "/opt/ml/model",
@@ -133,11 +133,11 @@ def test_vllm_sees_nothing_that_names_code_routes_or_servers(tmp_path: Path) -> 
 def test_vllm_takes_as_many_gpus_as_the_weights_need_and_explains_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from contract.models.gpus import InstalledGpu, installed_gpus
-    from serving.__main__ import _explain
-    from serving.engines.choice import EngineChoice
-    from serving.engines.vllm_gpus import choose_gpus
-    from serving.settings import ServerSettings
+    from llmops_kit.contract.models.gpus import InstalledGpu, installed_gpus
+    from llmops_kit.serving.__main__ import _explain
+    from llmops_kit.serving.engines.choice import EngineChoice
+    from llmops_kit.serving.engines.vllm_gpus import choose_gpus
+    from llmops_kit.serving.settings import ServerSettings
 
     (tmp_path / "bin").mkdir(exist_ok=True)
     program, config = tmp_path / "bin/nvidia-smi", CHECKOUT / "tests/data/llama-3.1-8b/config.json"

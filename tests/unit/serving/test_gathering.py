@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from serving.engines.gathering import STEP_TOKENS, Gathering
+from llmops_kit.serving.engines.gathering import STEP_TOKENS, Gathering
 
 
 def _request(number: int) -> dict[str, Any]:

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from pydantic import ValidationError
 
-from contract.documents.model import Golden
-from contract.errors import ServingError
-from contract.models.tool_call_stream import CallDelta
-from serving.golden import ask_golden, missing, pause
+from llmops_kit.contract.documents.model import Golden
+from llmops_kit.contract.errors import ServingError
+from llmops_kit.contract.models.tool_call_stream import CallDelta
+from llmops_kit.serving.golden import ask_golden, missing, pause
 
 
 @pytest.mark.parametrize(

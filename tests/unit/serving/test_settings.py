@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import ServingError
-from hosting.routing.router import RouterConfiguration
-from serving.settings import _VARIABLES, ServerSettings
+from llmops_kit.contract.errors import ServingError
+from llmops_kit.hosting.routing.router import RouterConfiguration
+from llmops_kit.serving.settings import _VARIABLES, ServerSettings
 from tests.support.checkout import CHECKOUT
 
 KEY = "a-key-of-16-characters-or-more"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.engines.spawn import engine_environ
+from llmops_kit.serving.engines.spawn import engine_environ
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from serving.text import Detokenizer, StopStrings
+from llmops_kit.serving.text import Detokenizer, StopStrings
 
 
 def byte_decode(ids: list[int]) -> str:

@@ -1,6 +1,6 @@
 """What tokens stand for, in both ways in which tokenizers write bytes."""
 
-from serving.vocabulary import token_bytes
+from llmops_kit.serving.vocabulary import token_bytes
 
 SPECIAL = {"id": 3, "content": "<|end|>", "special": True}
 MARKUP = {"id": 4, "content": "<tool_call>", "special": False}

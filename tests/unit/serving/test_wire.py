@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from serving.engines.wire import Channel, Lines, encode
-from serving.engines.worker import EngineBackend, Outbox, Step, run_step
+from llmops_kit.serving.engines.wire import Channel, Lines, encode
+from llmops_kit.serving.engines.worker import EngineBackend, Outbox, Step, run_step
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 1000])
@@ -35,7 +35,7 @@ def test_the_engine_takes_all_that_has_come_and_does_not_wait_without_need() -> 
 
 def test_tokens_of_a_moment_go_together_and_the_first_and_the_last_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("serving.engines.worker.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("llmops_kit.serving.engines.worker.time.monotonic", lambda: now[0])
     here, there = socket.socketpair()
     with here, there:
         outbox, server = Outbox(Channel(there)), Channel(here)
@@ -76,7 +76,8 @@ def test_the_engine_leaves_the_server_a_processor_after_a_first_token_alone(monk
         channel, server = Channel(there), Channel(here)
         sent_before_waiting: list[Any] = []
         monkeypatch.setattr(
-            "serving.engines.worker.time.sleep", lambda _seconds: sent_before_waiting.extend(server.receive(wait=False))
+            "llmops_kit.serving.engines.worker.time.sleep",
+            lambda _seconds: sent_before_waiting.extend(server.receive(wait=False)),
         )
         backend, outbox = cast(EngineBackend, _Counting()), Outbox(channel)
         while backend.numbers():

@@ -20,11 +20,11 @@ def root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "name",
     [
-        "training/torch_trainer/finetune.py",  # imported within a function
-        "training/models/importing.py",
-        "preparation/examine.py",
-        "contract/errors.py",
-        "contract/documents/__init__.py",
+        "training/llmops_kit/training/torch_trainer/finetune.py",  # imported within a function
+        "training/llmops_kit/training/models/importing.py",
+        "src/llmops_kit/preparation/examine.py",
+        "hosting/llmops_kit/contract/errors.py",
+        "hosting/llmops_kit/contract/documents/__init__.py",
         "requirements/training.txt",
         "recipes/chatbot.yaml",
         "recipes/chatbot/facts.jsonl",
@@ -37,7 +37,14 @@ def test_a_change_of_what_training_reads_trains_anew(root: Path, name: str) -> N
     assert inputs_key(root=root) != before
 
 
-@pytest.mark.parametrize("name", ["contract/expiry.py", "contract/documents/outputs.py", "requirements/serving.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hosting/llmops_kit/contract/expiry.py",
+        "hosting/llmops_kit/contract/documents/outputs.py",
+        "requirements/serving.txt",
+    ],
+)
 def test_a_change_of_anything_else_does_not(root: Path, name: str) -> None:
     before = inputs_key(root=root)
     assert before == inputs_key()
@@ -60,7 +67,7 @@ def test_each_recipe_trains_anew_for_its_own_changes(root: Path) -> None:
 
 
 def test_a_module_counts_once_it_is_imported(root: Path) -> None:
-    expiry, job = root / "contract/expiry.py", root / "training/job.py"
-    assert expiry not in sources("training.__main__", root=root)
-    job.write_text(job.read_text() + "\n\ndef late() -> None:\n    from contract import expiry\n")
-    assert expiry in sources("training.__main__", root=root)
+    expiry, job = root / "hosting/llmops_kit/contract/expiry.py", root / "training/llmops_kit/training/job.py"
+    assert expiry not in sources("llmops_kit.training.__main__", root=root)
+    job.write_text(job.read_text() + "\n\ndef late() -> None:\n    from llmops_kit.contract import expiry\n")
+    assert expiry in sources("llmops_kit.training.__main__", root=root)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import NotFoundError
+from llmops_kit.contract.errors import NotFoundError
 from tools.demo import RecipeDemo, find_demo, main
 
 

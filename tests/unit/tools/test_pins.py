@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from llmops.pulumi_engine import install
-from llmops.pulumi_engine.version import pinned_version
+from llmops_kit.cli.pulumi_engine import install
+from llmops_kit.cli.pulumi_engine.version import pinned_version
 from tests.support.servers.http_servers import serving
 from tools import pins
 
@@ -82,7 +82,11 @@ def _workflows() -> Iterator[Path]:
 def test_actions_and_base_images_are_pinned_by_content() -> None:
     assert list(pins.unpinned()) == []
     assert sum(path.read_text().count("uses: ") for path in _workflows()) > 10
-    for name in ("serving/Dockerfile", "serving/Dockerfile.vllm", "training/Dockerfile"):
+    for name in (
+        "serving/llmops_kit/serving/Dockerfile",
+        "serving/llmops_kit/serving/Dockerfile.vllm",
+        "training/llmops_kit/training/Dockerfile",
+    ):
         assert (pins.ROOT / name).read_text().count("@sha256:") == 1
 
 
@@ -92,12 +96,12 @@ def test_what_moves_is_named_with_its_line(root: Path) -> None:
     workflow.write_text(
         "steps:\n  - uses: actions/checkout@v5\n  - uses: a/b@main # v1\n  - uses: a/b@" + "0" * 40 + "\n"
     )
-    (root / "serving/Dockerfile").write_text("ARG BASE=python:3.11-slim\nFROM ${BASE}\n")
+    (root / "serving/llmops_kit/serving/Dockerfile").write_text("ARG BASE=python:3.11-slim\nFROM ${BASE}\n")
     assert [line.partition(" is ")[0].partition(" has ")[0] for line in pins.unpinned(root)] == [
         "docs/how-to/github/deploy.yml:2: actions/checkout@v5",
         "docs/how-to/github/deploy.yml:3: a/b@main",
         f"docs/how-to/github/deploy.yml:4: a/b@{'0' * 40}",
-        "serving/Dockerfile:1: python:3.11-slim",
+        "serving/llmops_kit/serving/Dockerfile:1: python:3.11-slim",
     ]
 
 
@@ -112,8 +116,11 @@ def test_pins_are_renewed(root: Path, commit: str, monkeypatch: pytest.MonkeyPat
         pins.renew(root, sums)
     for path in (root / "docs/how-to/github").rglob("*.yml"):
         assert {found["commit"] for found in pins._USES.finditer(path.read_text())} == {commit}
-    assert f"ARG BASE=python:3.11-slim-bookworm@{DIGEST}\n" in (root / "training/Dockerfile").read_text()
-    assert "FROM ${BASE}\n" in (root / "training/Dockerfile").read_text()
+    assert (
+        f"ARG BASE=python:3.11-slim-bookworm@{DIGEST}\n"
+        in (root / "training/llmops_kit/training/Dockerfile").read_text()
+    )
+    assert "FROM ${BASE}\n" in (root / "training/llmops_kit/training/Dockerfile").read_text()
     assert sums.read_text() == (
         f"# a comment\n{SUM}  pulumi-v{pinned_version()}-darwin-arm64.tar.gz\n"
         f"{SUM}  pulumi-v{pinned_version()}-linux-x64.tar.gz\n"

@@ -26,13 +26,13 @@ def test_the_page_is_what_the_marks_say(sources: dict[str, page.Source]) -> None
 
 
 def found(text: str) -> page.Refusal:
-    (refusal,) = read_file(text, Path("twins/azure/x.py")).refusals
+    (refusal,) = read_file(text, Path("twins/llmops_twins/azure/x.py")).refusals
     return refusal
 
 
 def test_a_refusal_without_a_source_is_found() -> None:
-    source = read_file(RAISES.format("# it is taken"), Path("twins/azure/x.py"))
-    assert list(page.problems(source)) == ["twins/azure/x.py:3: Conflict in put names no source"]
+    source = read_file(RAISES.format("# it is taken"), Path("twins/llmops_twins/azure/x.py"))
+    assert list(page.problems(source)) == ["twins/llmops_twins/azure/x.py:3: Conflict in put names no source"]
 
 
 @pytest.mark.parametrize(
@@ -89,18 +89,20 @@ def test_words_that_were_assigned_before_are_read() -> None:
     "said", ["# unsure (85 %): nearly", "# unsure (half): why", "# unsure (60 %)", "# Unsure (60%): why"]
 )
 def test_a_mark_that_is_not_well_formed_is_found(said: str) -> None:
-    source = read_file('"""https://a.example/b"""\n\n' + RAISES.format(said), Path("twins/azure/x.py"))
+    source = read_file('"""https://a.example/b"""\n\n' + RAISES.format(said), Path("twins/llmops_twins/azure/x.py"))
     assert [each for each in page.problems(source) if "well formed" in each]
 
 
 def test_a_mark_without_a_refusal_is_found() -> None:
-    source = read_file("def put(call):\n    # unsure (60 %): why\n    return 1\n", Path("twins/azure/x.py"))
+    source = read_file(
+        "def put(call):\n    # unsure (60 %): why\n    return 1\n", Path("twins/llmops_twins/azure/x.py")
+    )
     assert [each for each in page.problems(source) if "no refusal follows" in each]
 
 
 def test_the_tables() -> None:
     marked = '"""https://a.example/b"""\n\n' + RAISES.format("# unsure (60 %): a | b")
-    text = page.render({"azure": read_file(marked, Path("twins/azure/services/x.py"))})
-    assert "| 60 % | `Conflict` | [services/x.py](../twins/azure/services/x.py) `put` | a \\| b |" in text
-    assert "| [services/x.py](../twins/azure/services/x.py) | 1 | <https://a.example/b> |" in text
+    text = page.render({"azure": read_file(marked, Path("twins/llmops_twins/azure/services/x.py"))})
+    assert "| 60 % | `Conflict` | [services/x.py](../twins/llmops_twins/azure/services/x.py) `put` | a \\| b |" in text
+    assert "| [services/x.py](../twins/llmops_twins/azure/services/x.py) | 1 | <https://a.example/b> |" in text
     assert "Azure: 1 of 1 refusals are uncertain" in text

@@ -13,9 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import IntegrityError
-from contract.integrity.digest import file_entries
-from training.checkpoints import MARKER, checked, fetched, keep, newest, notes_of, once, publish, restored, sealed
+from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.contract.integrity.digest import file_entries
+from llmops_kit.training.checkpoints import (
+    MARKER,
+    checked,
+    fetched,
+    keep,
+    newest,
+    notes_of,
+    once,
+    publish,
+    restored,
+    sealed,
+)
 
 
 def write(folder: Path, step: int) -> Path:
@@ -209,7 +220,7 @@ def test_the_marker_comes_last(tmp_path: Path) -> None:
     (work / "vocabulary").write_bytes(b"new")
     script = f"""
 import os, pathlib, shutil, signal
-from training import checkpoints
+from llmops_kit.training import checkpoints
 copy = shutil.copyfile
 def killed(source, path):
     copy(source, path)

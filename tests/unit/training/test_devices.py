@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from contract.errors import KitError
-from contract.models import gpus
-from training.devices import best_device, count_gpus, precision_on
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.models import gpus
+from llmops_kit.training.devices import best_device, count_gpus, precision_on
 
 AWS_JOB = {"TRAINING_JOB_ARN": "arn:aws:sagemaker:eu-central-1:123456789012:training-job/x"}
 TWIN_JOB = {"TRAINING_JOB_ARN": "arn:aws:sagemaker:eu-central-1:000000000000:training-job/x"}

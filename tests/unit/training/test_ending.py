@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from contract.layout import ROOT_VARIABLE, TrainingFolders
+from llmops_kit.contract.layout import ROOT_VARIABLE, TrainingFolders
+from llmops_kit.training.ending import FAILED, described, ended_without_a_word, exit_code, report_failure
+from llmops_kit.training.job import end_reported
+from llmops_kit.training.ranks import Alone
+from llmops_kit.training.stopping import StopRequest
 from tests.support.checkout import EXAMPLES
-from training.ending import FAILED, described, ended_without_a_word, exit_code, report_failure
-from training.job import end_reported
-from training.ranks import Alone
-from training.stopping import StopRequest
 
 
 @pytest.mark.parametrize(

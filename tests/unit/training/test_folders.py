@@ -5,9 +5,9 @@ from unittest import mock
 
 import pytest
 
-from contract.layout import FOLDER_VARIABLES, TrainingFolders
-from training import __main__, job
-from training.privileges import give_up_root
+from llmops_kit.contract.layout import FOLDER_VARIABLES, TrainingFolders
+from llmops_kit.training import __main__, job
+from llmops_kit.training.privileges import give_up_root
 
 
 def test_folders_are_sagemakers_unless_they_are_placed(tmp_path: Path) -> None:

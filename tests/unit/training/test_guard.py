@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from training.guard import DivergedError, guard
+from llmops_kit.training.guard import DivergedError, guard
 
 CALM = [2.0, 1.8, 2.2, 1.9] * 5
 

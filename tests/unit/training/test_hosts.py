@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from contract.errors import KitError
-from contract.layout import TrainingFolders
-from training.hosts import PORT, address_of, keep_nodes, read_place
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.layout import TrainingFolders
+from llmops_kit.training.hosts import PORT, address_of, keep_nodes, read_place
 
 TWO = {"current_host": "algo-2", "hosts": ["algo-1", "algo-2"], "network_interface_name": "eth0"}
 

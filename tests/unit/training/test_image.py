@@ -4,7 +4,7 @@ import re
 
 from tests.support.checkout import CHECKOUT
 
-DOCKERFILE = CHECKOUT / "training/Dockerfile"
+DOCKERFILE = CHECKOUT / "training/llmops_kit/training/Dockerfile"
 
 
 def test_nvidias_runtime_gives_a_container_its_gpus() -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from contract.layout import MANIFEST
+from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.training import job
+from llmops_kit.training.ranks import Alone
+from llmops_kit.training.stopping import StopRequest
+from llmops_kit.training.torch_trainer import finetune
 from tests.support.runs.training import make_container, tiny_recipe, write_rows
 from tests.support.tiny_models import tiny
-from training import job
-from training.ranks import Alone
-from training.stopping import StopRequest
-from training.torch_trainer import finetune
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated"),  # peft asks for it

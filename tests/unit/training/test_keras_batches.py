@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contract.documents.recipe_training import TrainingRecipe
-from training.data.chat import Encoded
-from training.data.examples import Example, Examples, write_examples
-from training.keras_trainer.batches import BatchOrder, micro_batches, permutation
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.training.data.chat import Encoded
+from llmops_kit.training.data.examples import Example, Examples, write_examples
+from llmops_kit.training.keras_trainer.batches import BatchOrder, micro_batches, permutation
 
 
 def row(*answer: bool, first: int = 10) -> Example:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from contract.errors import KitError
-from training.own_trainer import check_trained, tensor_files
+from llmops_kit.contract.errors import KitError
+from llmops_kit.training.own_trainer import check_trained, tensor_files
 
 CONFIG = {"architectures": ["LlamaForCausalLM"], "num_attention_heads": 4, "vocab_size": 3, "eos_token_id": 1}
 TOKENS = {"model": {"vocab": {"a": 0, "b": 1}, "merges": ["a b"]}, "added_tokens": [{"id": 2, "content": "<s>"}]}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import KitError
+from llmops_kit.contract.errors import KitError
+from llmops_kit.training.privileges import USER, give_up_root, own
 from tests.support.checkout import CHECKOUT
-from training.privileges import USER, give_up_root, own
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
 
@@ -49,7 +49,7 @@ def test_folders_and_what_a_platform_restored_in_them_are_given_away(public: Pat
 def test_there_is_no_way_back_to_root(public: Path) -> None:
     script = (
         "import os, pathlib\n"
-        "from training.privileges import USER, become, own\n"
+        "from llmops_kit.training.privileges import USER, become, own\n"
         f"folder = pathlib.Path({str(public)!r})\n"
         "own([folder / 'model'], USER)\n"
         "become(USER)\n"
@@ -81,7 +81,7 @@ def test_where_a_platform_placed_the_folders_the_job_is_root_only_if_it_must(mou
     (public / "model").chmod(0o755 if mount == "no writing" else 0o777)
     script = (
         "import os\n"
-        "from training.privileges import give_up_root\n"
+        "from llmops_kit.training.privileges import give_up_root\n"
         "give_up_root(os.environ)\n"
         "print(os.getresuid(), os.getresgid(), os.getgroups())\n"
     )

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from training.process import forget_other_launchers
+from llmops_kit.training.process import forget_other_launchers
 
 
 def test_other_launchers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

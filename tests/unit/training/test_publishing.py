@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from training.publishing import Publisher
+from llmops_kit.training.publishing import Publisher
 
 
 def test_the_next_one_waits_and_raises_what_the_last_one_raised() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from contract.errors import IntegrityError
-from training import wire
-from training.wire import give, give_nothing, take
+from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.training import wire
+from llmops_kit.training.wire import give, give_nothing, take
 
 
 class Line:

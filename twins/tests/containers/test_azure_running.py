@@ -6,11 +6,11 @@ from unittest import mock
 
 import pytest
 
-from hosting import jobs
+from llmops_kit.hosting import jobs
+from llmops_twins.azure.entra import principals
+from llmops_twins.azure.registry import tokens
 from tests.containers.conftest import docker
 from tests.support.checkout import CHECKOUT
-from twins.azure.entra import principals
-from twins.azure.registry import tokens
 from twins.tests.support.azure_hosts import LOCATION
 from twins.tests.support.azure_ml import Ml, running_ml
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from hosting import jobs
+from llmops_kit.hosting import jobs
+from llmops_twins.aws import control
 from tests.containers.conftest import docker
 from tests.support.checkout import CHECKOUT
-from twins.aws import control
 from twins.tests.support.aws import RunningTwin, made_role, running_twin
 from twins.tests.support.aws_jobs import WORK, begin, ended, keys, log_lines, prepare, until_said
 

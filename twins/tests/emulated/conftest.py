@@ -13,5 +13,5 @@ def warm_programs() -> Iterator[None]:
     if not find_spec("llmops"):
         yield
         return
-    with importlib.import_module("llmops.pulumi_engine.warm").kept_warm():
+    with importlib.import_module("llmops_kit.cli.pulumi_engine.warm").kept_warm():
         yield

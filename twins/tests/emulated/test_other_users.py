@@ -15,12 +15,12 @@ from urllib.parse import urlencode, urlsplit
 import psutil
 import pytest
 
+from llmops_twins.aws import control as aws
+from llmops_twins.azure.entra import principals
+from llmops_twins.core import root
+from llmops_twins.core.control import own_key
 from tests.support.clouds.twin_keys import root_secret, signed
 from tests.support.other_users import as_nobody, needs_root
-from twins.aws import control as aws
-from twins.azure.entra import principals
-from twins.core import root
-from twins.core.control import own_key
 from twins.tests.support.azure_processes import Subscription, running_twin
 
 # What every twin had once, and everybody could read in its source.

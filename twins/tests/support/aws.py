@@ -14,9 +14,9 @@ from urllib.request import urlopen
 import boto3
 from botocore.config import Config
 
+from llmops_twins.aws import control
+from llmops_twins.aws.wire.principals import ROOT_ACCESS_KEY
 from tests.support.clouds.twin_keys import asked, root_secret, signed
-from twins.aws import control
-from twins.aws.wire.principals import ROOT_ACCESS_KEY
 
 REGION = "us-east-1"
 IMAGE = "process:serving@sha256:" + "a" * 64

@@ -10,12 +10,12 @@ from typing import Any
 
 from azure.core.credentials import AccessToken
 
+from llmops_twins.azure.arm.calls import Principal
+from llmops_twins.azure.entra import certificates, principals, tokens
+from llmops_twins.azure.listeners import Listeners
+from llmops_twins.azure.services import authorization
+from llmops_twins.azure.twin import TenantTwin
 from tests.support.clouds.azure import Arm, local_twin
-from twins.azure.arm.calls import Principal
-from twins.azure.entra import certificates, principals, tokens
-from twins.azure.listeners import Listeners
-from twins.azure.services import authorization
-from twins.azure.twin import TenantTwin
 
 LOCATION = "westeurope"
 

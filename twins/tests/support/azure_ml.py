@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from twins.azure.arm.calls import Document, Principal
-from twins.azure.arm.front import ManagerApp
-from twins.azure.blobs import blobs
-from twins.azure.entra import principals, tokens
-from twins.azure.ml.running.runner import Runner
-from twins.azure.services import authorization
+from llmops_twins.azure.arm.calls import Document, Principal
+from llmops_twins.azure.arm.front import ManagerApp
+from llmops_twins.azure.blobs import blobs
+from llmops_twins.azure.entra import principals, tokens
+from llmops_twins.azure.ml.running.runner import Runner
+from llmops_twins.azure.services import authorization
 from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 
 VERSION = "2025-12-01"

@@ -16,9 +16,9 @@ from azure.identity import ClientSecretCredential, DefaultAzureCredential
 from azure.mgmt.core import ARMPipelineClient
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
+from llmops_twins.azure import control
+from llmops_twins.azure.entra import certificates
 from tests.support.clouds.twin_keys import asked
-from twins.azure import control
-from twins.azure.entra import certificates
 from twins.tests.support.processes import TwinProcess, running
 
 LOCATION = "westeurope"

@@ -13,7 +13,7 @@ import pytest
 @cache
 def _folder() -> str:
     """The folder of the kit's engine, built if need be; empty: PATH has one that the kit takes."""
-    command = [sys.executable, "-m", "llmops.pulumi_engine"]
+    command = [sys.executable, "-m", "llmops_kit.cli.pulumi_engine"]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 

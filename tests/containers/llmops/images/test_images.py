@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hosting import containers
-from llmops.images.images import tag_of
-from llmops.stacks.stack_file import StackFile
+from llmops_kit.cli.images.images import tag_of
+from llmops_kit.cli.stacks.stack_file import StackFile
+from llmops_kit.hosting import containers
+from llmops_twins.aws import control
 from tests.containers.conftest import docker
 from tests.containers.serving.test_image import QUESTION, VARIABLES
 from tests.support.checkout import CHECKOUT
@@ -19,7 +20,6 @@ from tests.support.clouds.aws import REGION, Account, running_account
 from tests.support.servers.serving import sign_version, until
 from tests.support.stacks import Stack
 from tests.support.tiny_models.models import copy_model, tiny_model
-from twins.aws import control
 
 pytestmark = pytest.mark.docker
 HOST = f"000000000000.dkr.ecr.{REGION}.amazonaws.com"
@@ -65,7 +65,7 @@ def page() -> list[list[str]]:
 
 
 def llmops(stack: Stack, *arguments: str, code: int = 0) -> str:
-    command = [sys.executable, "-m", "llmops", *arguments, "--stack", "aws-dev"]
+    command = [sys.executable, "-m", "llmops_kit.cli", *arguments, "--stack", "aws-dev"]
     done = subprocess.run(command, cwd=stack.folder, env=stack.environ, capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr

@@ -9,9 +9,9 @@ from unittest import mock
 
 import pytest
 
-from contract.documents.outputs import StackOutputs
-from llmops.platforms.aws.clients import AwsClients
-from llmops.platforms.aws.platform import AwsPlatform
+from llmops_kit.cli.platforms.aws.clients import AwsClients
+from llmops_kit.cli.platforms.aws.platform import AwsPlatform
+from llmops_kit.contract.documents.outputs import StackOutputs
 from tests.support.clouds.aws import Account, running_account
 
 MakePlatform = Callable[..., AwsPlatform]

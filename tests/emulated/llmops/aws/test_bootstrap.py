@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from clouds.aws.names import COST_TAG
-from contract.errors import KitError
-from llmops.platforms.aws.bootstrap.bootstrap import Bootstrapped, bootstrap, key_url
-from llmops.platforms.aws.bootstrap.given_resources import given_to
-from llmops.platforms.aws.bootstrap.names import AwsNames
-from llmops.platforms.aws.bootstrap.policies import trust
-from llmops.platforms.aws.clients import AwsClients
-from llmops.stacks.project import Project
+from llmops_kit.cli.platforms.aws.bootstrap.bootstrap import Bootstrapped, bootstrap, key_url
+from llmops_kit.cli.platforms.aws.bootstrap.given_resources import given_to
+from llmops_kit.cli.platforms.aws.bootstrap.names import AwsNames
+from llmops_kit.cli.platforms.aws.bootstrap.policies import trust
+from llmops_kit.cli.platforms.aws.clients import AwsClients
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.clouds.aws.names import COST_TAG
+from llmops_kit.contract.errors import KitError
 
 Run = Callable[..., Bootstrapped]
 COSTS = f"cost allocation tag {COST_TAG}"

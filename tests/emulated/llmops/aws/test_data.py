@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import DataError, IntegrityError, KitError
-from llmops.data.items import Partial
-from llmops.platforms.aws.clients import AwsClients
+from llmops_kit.cli.data.items import Partial
+from llmops_kit.cli.platforms.aws.clients import AwsClients
+from llmops_kit.contract.errors import DataError, IntegrityError, KitError
 from tests.support.runs.collecting import collected, contents
 
 

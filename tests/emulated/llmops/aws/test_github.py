@@ -16,11 +16,11 @@ from boto3 import Session
 from botocore.exceptions import ClientError
 from ruamel.yaml import YAML
 
-from contract.errors import KitError
-from contract.twins import TWIN_ACCOUNT, owner_headers
-from llmops.platforms.aws.bootstrap.bootstrap import Bootstrapped, bootstrap
-from llmops.platforms.aws.clients import AwsClients
-from llmops.platforms.steps import PROMOTE_ENVIRONMENT
+from llmops_kit.cli.platforms.aws.bootstrap.bootstrap import Bootstrapped, bootstrap
+from llmops_kit.cli.platforms.aws.clients import AwsClients
+from llmops_kit.cli.platforms.steps import PROMOTE_ENVIRONMENT
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.twins import TWIN_ACCOUNT, owner_headers
 from tests.emulated.llmops.aws.test_life import STACK
 from tests.emulated.llmops.aws.test_policy import put_version
 from tests.emulated.llmops.conftest import Kit

@@ -1,7 +1,7 @@
 """Stand-ins on a twin for what a company gave to a stack, so that its policy can be recorded."""
 
-from llmops.platforms.aws.clients import AwsClients
-from llmops.platforms.aws.recording.stand_ins import make_given
+from llmops_kit.cli.platforms.aws.clients import AwsClients
+from llmops_kit.cli.platforms.aws.recording.stand_ins import make_given
 
 ACCOUNT = "111111111111"
 GIVEN = {

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from contract.layout import rejection_log
-from llmops.platforms.aws.clients import AwsClients
-from llmops.platforms.aws.platform import AwsPlatform
-from llmops.platforms.registry import open_platform
-from llmops.stacks.backend import folder_url
-from llmops.stacks.project import Project
-from llmops.stacks.stack import PulumiStack
+from llmops_kit.cli.platforms.aws.clients import AwsClients
+from llmops_kit.cli.platforms.aws.platform import AwsPlatform
+from llmops_kit.cli.platforms.registry import open_platform
+from llmops_kit.cli.stacks.backend import folder_url
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.cli.stacks.stack import PulumiStack
+from llmops_kit.contract.layout import rejection_log
 from tests.emulated.llmops.conftest import Kit
 from tests.support.clouds.aws import SERVING, TRAINING, Account
 from tests.support.tiny_models.versions import write_version
@@ -173,8 +173,8 @@ def test_a_version_is_copied_from_a_local_stack_to_one_on_aws(
 
 def test_images_are_written_into_the_stack_file(aws_kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     """The images themselves are hosting's, and are tested there."""
-    from hosting import images
-    from llmops.images.images import build_for
+    from llmops_kit.cli.images.images import build_for
+    from llmops_kit.hosting import images
 
     monkeypatch.setattr(images, "build", lambda name, say: f"process:{name}@sha256:{'0' * 64}")
     built = build_for(PulumiStack(Project(aws_kit.folder), "dev"), print)

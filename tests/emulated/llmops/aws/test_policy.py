@@ -8,23 +8,23 @@ from unittest import mock
 
 import pytest
 
-from contract.twins import TWIN_ACCOUNT
-from llmops.platforms.aws.bootstrap.bootstrap import bootstrap
-from llmops.platforms.aws.bootstrap.deploy import deploy_boundary
-from llmops.platforms.aws.bootstrap.within import require_within
-from llmops.platforms.aws.clients import AwsClients
-from llmops.platforms.aws.recording.stand_ins import start_job
-from llmops.platforms.registry import open_platform
-from llmops.stacks.project import Project
-from llmops.stacks.stack import PulumiStack
+from llmops_kit.cli.platforms.aws.bootstrap.bootstrap import bootstrap
+from llmops_kit.cli.platforms.aws.bootstrap.deploy import deploy_boundary
+from llmops_kit.cli.platforms.aws.bootstrap.within import require_within
+from llmops_kit.cli.platforms.aws.clients import AwsClients
+from llmops_kit.cli.platforms.aws.recording.stand_ins import start_job
+from llmops_kit.cli.platforms.registry import open_platform
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.cli.stacks.stack import PulumiStack
+from llmops_kit.contract.twins import TWIN_ACCOUNT
+from llmops_twins.aws.judges.evaluator import Evaluator
+from llmops_twins.aws.judges.installation import install
 from tests.emulated.llmops.aws.test_life import STACK
 from tests.emulated.llmops.aws.test_policy_search import IAM, REACH, goals, search_of, trust, world
 from tests.emulated.llmops.conftest import Kit
 from tests.support.clouds.aws import Account
 from tests.support.clouds.policy_world import ACCOUNT, REGION, Role
 from tests.support.tiny_models.versions import write_version
-from twins.aws.judges.evaluator import Evaluator
-from twins.aws.judges.installation import install
 
 
 @pytest.mark.long

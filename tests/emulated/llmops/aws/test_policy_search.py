@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from contract.documents.outputs import StackOutputs
-from llmops.platforms.aws.bootstrap.boundary import boundary
-from llmops.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
-from llmops.platforms.aws.bootstrap.names import AwsNames
-from llmops.platforms.aws.bootstrap.policies import GITHUB, preview_policy, promote_policy
-from llmops.platforms.aws.bootstrap.reach import Reach
-from llmops.platforms.aws.use_policy import use_policy
+from llmops_kit.cli.platforms.aws.bootstrap.boundary import boundary
+from llmops_kit.cli.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
+from llmops_kit.cli.platforms.aws.bootstrap.names import AwsNames
+from llmops_kit.cli.platforms.aws.bootstrap.policies import GITHUB, preview_policy, promote_policy
+from llmops_kit.cli.platforms.aws.bootstrap.reach import Reach
+from llmops_kit.cli.platforms.aws.use_policy import use_policy
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_twins.aws.judges.evaluator import Evaluator
+from llmops_twins.aws.judges.installation import Installation, install
 from tests.support.clouds.policy_search import Search, iam_writes, writes
 from tests.support.clouds.policy_world import ACCOUNT, ADMINISTRATOR, EVERYTHING, REGION, Context, Key, Role, World
-from twins.aws.judges.evaluator import Evaluator
-from twins.aws.judges.installation import Installation, install
 
 NAMES = AwsNames("llmops", ACCOUNT, REGION)
 STATE_KEY, DATA_KEY, SIGNING_KEY, THEIR_KEY = (

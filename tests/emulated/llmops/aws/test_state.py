@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from contract.twins import TWIN_ACCOUNT
-from llmops.platforms.aws.clients import AwsClients
+from llmops_kit.cli.platforms.aws.clients import AwsClients
+from llmops_kit.contract.twins import TWIN_ACCOUNT
 from tests.emulated.llmops.conftest import PULUMI, Kit, dead_pid, wait_until
 from tests.support.clouds.aws import Account
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from llmops.platforms.sweep import find
-from llmops.stacks.backend import folder_of
-from llmops.stacks.project import Project
-from llmops.stacks.stack import PulumiStack
+from llmops_kit.cli.platforms.sweep import find
+from llmops_kit.cli.stacks.backend import folder_of
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.cli.stacks.stack import PulumiStack
 from tests.support.clouds.aws import Account, AwsStack, make_stack, running_account
 
 STACK_TAGS = [{"Key": "llmops:project", "Value": "llmops"}, {"Key": "llmops:stack", "Value": "dev"}]

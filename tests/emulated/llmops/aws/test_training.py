@@ -15,17 +15,17 @@ import boto3
 import pytest
 from ruamel.yaml import YAML
 
-from clouds.aws.jobs import JobPlace, training_job
-from contract.documents.model import GateResult, ModelManifest
-from contract.documents.outputs import StackOutputs
-from contract.documents.run import StoredSpec
-from contract.errors import IntegrityError, KitError, RunError
-from contract.integrity.digest import sha256_bytes, sha256_file
-from contract.layout import run_spec_key, schedule_key
-from hosting import images
-from llmops.platforms.aws.platform import AwsPlatform
-from llmops.platforms.registry import open_platform
-from llmops.runs.runs import collect, find_run
+from llmops_kit.cli.platforms.aws.platform import AwsPlatform
+from llmops_kit.cli.platforms.registry import open_platform
+from llmops_kit.cli.runs.runs import collect, find_run
+from llmops_kit.clouds.aws.jobs import JobPlace, training_job
+from llmops_kit.contract.documents.model import GateResult, ModelManifest
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.contract.documents.run import StoredSpec
+from llmops_kit.contract.errors import IntegrityError, KitError, RunError
+from llmops_kit.contract.integrity.digest import sha256_bytes, sha256_file
+from llmops_kit.contract.layout import run_spec_key, schedule_key
+from llmops_kit.hosting import images
 from tests.emulated.llmops.conftest import RECIPE, Kit
 from tests.support.checkout import CHECKOUT
 from tests.support.clouds.aws import Account, AwsStack, make_stack, running_account
@@ -222,7 +222,7 @@ def _sagemaker(world: World) -> Any:
     ("name", "added", "program"),
     [
         ("own-chat", "trainer: {image: folder:own_trainer, command: [python, -m, own_trainer]}\n", "own_trainer"),
-        ("keras-chat", "", "training.keras_trainer"),
+        ("keras-chat", "", "llmops_kit.training.keras_trainer"),
     ],
 )
 def test_another_trainer_trains_in_a_job_of_its_own(world: World, name: str, added: str, program: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops.stacks.backend import folder_of
+from llmops_kit.cli.stacks.backend import folder_of
 from tests.emulated.llmops.conftest import Kit
 
 _WHO = "import boto3; print(boto3.client('sts').get_caller_identity()['Account'])"
@@ -21,7 +21,7 @@ def twin(kit: Kit) -> Kit:
 
 def shell(kit: Kit, command: str) -> str:
     """What a POSIX shell prints that has taken the twin's environment."""
-    llmops = f"{sys.executable} -m llmops"
+    llmops = f"{sys.executable} -m llmops_kit.cli"
     return subprocess.run(
         ["sh", "-euc", f'eval "$({llmops} twin aws env)"\n{command}'],
         cwd=kit.folder,

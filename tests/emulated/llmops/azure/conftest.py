@@ -13,16 +13,16 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from clouds.azure.names import account_id, group_id, workspace_id
-from clouds.azure.session import AzureSession
-from contract.documents.outputs import AzureCompute, StackOutputs
-from contract.documents.run import Compute
-from contract.twins import TWIN_SUBSCRIPTION
-from llmops.platforms.azure.platform import AzurePlatform
+from llmops_kit.cli.platforms.azure.platform import AzurePlatform
+from llmops_kit.clouds.azure.names import account_id, group_id, workspace_id
+from llmops_kit.clouds.azure.session import AzureSession
+from llmops_kit.contract.documents.outputs import AzureCompute, StackOutputs
+from llmops_kit.contract.documents.run import Compute
+from llmops_kit.contract.twins import TWIN_SUBSCRIPTION
+from llmops_twins.azure import control
 from tests.support.clients import client_environ
 from tests.support.clouds.azure_twin import trusted
 from tests.support.servers.serving import until
-from twins.azure import control
 
 MakePlatform = Callable[..., AzurePlatform]
 LOCATION = "westeurope"
@@ -133,7 +133,7 @@ def make_parts(session: AzureSession, stack: str = "dev", tagged: bool = True, *
 
 
 def _may_write(platform: AzurePlatform) -> bool:
-    from contract.errors import KitError
+    from llmops_kit.contract.errors import KitError
 
     try:
         platform.store().objects.create("probe", b"")

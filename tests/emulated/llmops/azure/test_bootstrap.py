@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from clouds.azure.session import AzureSession
-from contract.errors import KitError
-from llmops.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription, bootstrap, key_url
+from llmops_kit.cli.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription, bootstrap, key_url
+from llmops_kit.clouds.azure.session import AzureSession
+from llmops_kit.contract.errors import KitError
 
 Run = Callable[..., BootstrappedSubscription]
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from clouds.azure.session import AzureSession
-from llmops.platforms.azure import given
-from llmops.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription, bootstrap
-from llmops.platforms.azure.bootstrap.roles import BUILT_IN, GRANTED
+from llmops_kit.cli.platforms.azure import given
+from llmops_kit.cli.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription, bootstrap
+from llmops_kit.cli.platforms.azure.bootstrap.roles import BUILT_IN, GRANTED
+from llmops_kit.clouds.azure.session import AzureSession
+from llmops_twins.azure.arm.ids import key
 from tests.emulated.llmops.azure.conftest import entered
 from tests.support.clouds.azure_escape import Ground, shortest_way_out
-from twins.azure.arm.ids import key
 
 API = "2022-04-01"
 ASSIGNMENTS, DEFINITIONS = "Microsoft.Authorization/roleAssignments", "Microsoft.Authorization/roleDefinitions"

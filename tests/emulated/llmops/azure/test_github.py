@@ -18,13 +18,14 @@ import pytest
 from azure.keyvault.keys.crypto import SignatureAlgorithm
 from ruamel.yaml import YAML
 
-from clouds.azure.errors import explained
-from clouds.azure.session import AzureSession
-from clouds.names import named_after
-from contract.errors import KitError
-from llmops.platforms.azure import given
-from llmops.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription, bootstrap
-from llmops.platforms.azure.bootstrap.github import ISSUER
+from llmops_kit.cli.platforms.azure import given
+from llmops_kit.cli.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription, bootstrap
+from llmops_kit.cli.platforms.azure.bootstrap.github import ISSUER
+from llmops_kit.clouds.azure.errors import explained
+from llmops_kit.clouds.azure.session import AzureSession
+from llmops_kit.clouds.names import named_after
+from llmops_kit.contract.errors import KitError
+from llmops_twins.azure import control
 from tests.emulated.llmops.azure.conftest import entered
 from tests.emulated.llmops.azure.test_policy import ROOT, STACK, put_version
 from tests.emulated.llmops.conftest import Kit
@@ -32,7 +33,6 @@ from tests.support.checkout import CHECKOUT
 from tests.support.clients import client_environ
 from tests.support.clouds.azure_twin import LOCATION
 from tests.support.servers.serving import until
-from twins.azure import control
 
 WORKFLOWS = CHECKOUT / "docs/how-to/github/azure"
 PULL_REQUEST, MAIN, BRANCH, PROMOTE = (

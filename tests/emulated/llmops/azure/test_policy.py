@@ -10,19 +10,19 @@ from unittest import mock
 import pytest
 from ruamel.yaml import YAML
 
-from clouds.azure.session import AzureSession
-from contract.twins import TWIN_SUBSCRIPTION
-from llmops.platforms.azure import given
-from llmops.platforms.registry import open_platform
-from llmops.runs.runs import require_collected
-from llmops.stacks.project import Project
-from llmops.stacks.stack import PulumiStack
+from llmops_kit.cli.platforms.azure import given
+from llmops_kit.cli.platforms.registry import open_platform
+from llmops_kit.cli.runs.runs import require_collected
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.cli.stacks.stack import PulumiStack
+from llmops_kit.clouds.azure.session import AzureSession
+from llmops_kit.contract.twins import TWIN_SUBSCRIPTION
+from llmops_twins.azure import control
 from tests.emulated.llmops.azure.conftest import MakePlatform, add_workspace
 from tests.emulated.llmops.conftest import Kit
 from tests.support.clients import client_environ
 from tests.support.clouds.azure_twin import LOCATION, SERVING, TRAINING
 from tests.support.tiny_models.versions import write_version
-from twins.azure import control
 
 STACK = f"""\
 config:

@@ -16,16 +16,16 @@ from unittest import mock
 
 import pytest
 
-from clouds.azure.names import endpoint_id, workspace_id
-from contract.documents.outputs import StackOutputs
-from contract.documents.run import Compute, Pinned, RunSpec
-from contract.errors import KitError
-from contract.names import parse_promoted
-from llmops import __version__
-from llmops.data.build import build_dataset
-from llmops.platforms.azure.platform import AzurePlatform
-from llmops.runs.runs import find_run
-from llmops.store.store import now
+from llmops_kit.cli import __version__
+from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.cli.platforms.azure.platform import AzurePlatform
+from llmops_kit.cli.runs.runs import find_run
+from llmops_kit.cli.store.store import now
+from llmops_kit.clouds.azure.names import endpoint_id, workspace_id
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.contract.documents.run import Compute, Pinned, RunSpec
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.names import parse_promoted
 from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
 from tests.support.runs.training import tiny_recipe, write_rows
 from tests.support.servers.serving import until

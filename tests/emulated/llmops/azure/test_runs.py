@@ -10,29 +10,29 @@ from pathlib import Path
 
 import pytest
 
-from clouds.azure.jobs import JOBS_TAG, SCHEDULED_RUN, AzureJobContext, command_job
-from clouds.azure.names import workspace_id
-from clouds.azure.session import AzureSession
-from contract.documents.recipe import Recipe
-from contract.documents.recipe_trainer import Trainer
-from contract.documents.run import Compute, Pinned, RunSpec, StoredSpec
-from contract.errors import KitError, RunError
-from contract.integrity.digest import sha256_bytes, sha256_file
-from contract.layout import run_spec_key
-from contract.names import ModelRef
-from hosting import images
-from llmops import __version__
-from llmops.data.build import build_dataset
-from llmops.platforms.azure.platform import AzurePlatform
-from llmops.runs.runs import collect, find_run
-from llmops.runs.trainers import find_trainer
-from llmops.store.store import now
+from llmops_kit.cli import __version__
+from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.cli.platforms.azure.platform import AzurePlatform
+from llmops_kit.cli.runs.runs import collect, find_run
+from llmops_kit.cli.runs.trainers import find_trainer
+from llmops_kit.cli.store.store import now
+from llmops_kit.clouds.azure.jobs import JOBS_TAG, SCHEDULED_RUN, AzureJobContext, command_job
+from llmops_kit.clouds.azure.names import workspace_id
+from llmops_kit.clouds.azure.session import AzureSession
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.recipe_trainer import Trainer
+from llmops_kit.contract.documents.run import Compute, Pinned, RunSpec, StoredSpec
+from llmops_kit.contract.errors import KitError, RunError
+from llmops_kit.contract.integrity.digest import sha256_bytes, sha256_file
+from llmops_kit.contract.layout import run_spec_key
+from llmops_kit.contract.names import ModelRef
+from llmops_kit.hosting import images
+from llmops_twins.azure import control
 from tests.emulated.llmops.azure.conftest import add_workspace, entered, make_parts
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.training import tiny_recipe, write_rows
 from tests.support.servers.serving import until
 from tests.support.tiny_models.models import tiny_model
-from twins.azure import control
 
 SIZE = "Standard_DS3_v2"
 CLUSTERS = {

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from clouds.azure.names import endpoint_id
-from contract.documents.outputs import StackOutputs
-from contract.errors import KitError
-from hosting import images
-from llmops.platforms.azure.platform import AzurePlatform
-from llmops.platforms.registry import open_platform
+from llmops_kit.cli.platforms.azure.platform import AzurePlatform
+from llmops_kit.cli.platforms.registry import open_platform
+from llmops_kit.clouds.azure.names import endpoint_id
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.contract.errors import KitError
+from llmops_kit.hosting import images
 from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin, trusted
 from tests.support.servers.agents import require_agents_work
 from tests.support.tiny_models.models import agent_model

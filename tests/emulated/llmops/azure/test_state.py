@@ -14,12 +14,12 @@ import psutil
 import pytest
 from azure.storage.blob import ContainerClient
 
-from clouds.azure.session import AzureSession
-from contract.twins import owner_headers
-from llmops.platforms.azure.bootstrap.names import AzureBootstrapNames
+from llmops_kit.cli.platforms.azure.bootstrap.names import AzureBootstrapNames
+from llmops_kit.clouds.azure.session import AzureSession
+from llmops_kit.contract.twins import owner_headers
+from llmops_twins.azure import control
 from tests.emulated.llmops.conftest import Kit, dead_pid, wait_until
 from tests.support.clients import client_environ
-from twins.azure import control
 
 BACKEND = "PULUMI_BACKEND_URL"
 BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"

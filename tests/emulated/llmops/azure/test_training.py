@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from contract.documents.outputs import StackOutputs
-from hosting import images
-from llmops.platforms.azure.platform import AzurePlatform
-from llmops.platforms.registry import open_platform
+from llmops_kit.cli.platforms.azure.platform import AzurePlatform
+from llmops_kit.cli.platforms.registry import open_platform
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.hosting import images
 from tests.emulated.llmops.conftest import RECIPE, Kit
 from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
 from tests.support.runs.yes_rows import write_yes_rows

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from llmops.rehearsal.clouds.azure_twin import AzureTwin
+from llmops_kit.cli.rehearsal.clouds.azure_twin import AzureTwin
+from llmops_twins.azure.entra.certificates import AUTHORITY, FOLDER
 from tests.emulated.llmops.azure.conftest import entered
-from twins.azure.entra.certificates import AUTHORITY, FOLDER
 
 
 def test_a_rehearsals_programs_trust_the_twin_alone(twin: Path) -> None:

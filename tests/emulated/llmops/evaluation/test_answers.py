@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.recipe import Recipe
-from contract.errors import KitError
-from contract.layout import cache_dir
-from llmops.data.build import build_dataset
-from llmops.data.versions import DatasetFolder
-from llmops.evaluation.answers import Questions, answers_of, known_answers
-from llmops.evaluation.comparison import compare_models, questions_for
-from llmops.evaluation.models import AskedModel, find_model
-from llmops.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.cli.data.versions import DatasetFolder
+from llmops_kit.cli.evaluation.answers import Questions, answers_of, known_answers
+from llmops_kit.cli.evaluation.comparison import compare_models, questions_for
+from llmops_kit.cli.evaluation.models import AskedModel, find_model
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.layout import cache_dir
 from tests.support.runs.training import tiny_recipe, write_rows
 from tests.support.tiny_models.models import tiny_model, tiny_source
 from tests.unit.llmops.conftest import make_platform

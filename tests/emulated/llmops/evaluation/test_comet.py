@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import IntegrityError, KitError
-from contract.layout import JUDGEMENTS, MODEL_CARD
-from contract.names import ModelRef
-from llmops.platforms.local.platform import LocalPlatform
-from llmops.platforms.platform import Run
-from llmops.runs.page import html
-from llmops.runs.report import run_report
-from llmops.runs.runs import collect
-from llmops.store.importing import import_model, parse_source
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.platforms.platform import Run
+from llmops_kit.cli.runs.page import html
+from llmops_kit.cli.runs.report import run_report
+from llmops_kit.cli.runs.runs import collect
+from llmops_kit.cli.store.importing import import_model, parse_source
+from llmops_kit.contract.errors import IntegrityError, KitError
+from llmops_kit.contract.layout import JUDGEMENTS, MODEL_CARD
+from llmops_kit.contract.names import ModelRef
 from tests.emulated.llmops.evaluation.test_answers import platform
 from tests.support.runs.gated_runs import gated_run
 from tests.support.tiny_models.models import tiny_comet_source

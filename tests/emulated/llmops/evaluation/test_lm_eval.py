@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import RunError
-from llmops.evaluation.lm_eval import run_tasks
-from llmops.evaluation.models import stored_model
+from llmops_kit.cli.evaluation.lm_eval import run_tasks
+from llmops_kit.cli.evaluation.models import stored_model
+from llmops_kit.contract.errors import RunError
 from tests.support.tiny_models.models import tiny_model
 from tests.unit.llmops.conftest import make_platform
 

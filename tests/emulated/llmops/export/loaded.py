@@ -3,7 +3,7 @@
 import json
 import sys
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 

@@ -8,18 +8,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from contract.documents.model import Lineage, ModelManifest, Origin
-from contract.documents.run import Pinned
-from contract.errors import IntegrityError, RefusedError
-from contract.integrity.digest import file_entries, sha256_file
-from contract.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD
-from contract.names import ModelRef
-from llmops.export.hub import export_hub
-from llmops.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.export.hub import export_hub
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.contract.documents.model import Lineage, ModelManifest, Origin
+from llmops_kit.contract.documents.run import Pinned
+from llmops_kit.contract.errors import IntegrityError, RefusedError
+from llmops_kit.contract.integrity.digest import file_entries, sha256_file
+from llmops_kit.contract.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD
+from llmops_kit.contract.names import ModelRef
+from llmops_kit.training.models.merge import merge
 from tests.support.runs.training import script_result
 from tests.support.tiny_models.models import tiny_model
 from tests.unit.llmops.conftest import make_platform
-from training.models.merge import merge
 
 _COMMIT = "a" * 40
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llmops.pulumi_engine.engine import ensure
+from llmops_kit.cli.pulumi_engine.engine import ensure
 
 PROVIDER = """\
 import os
@@ -23,7 +23,7 @@ class FileProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def __reduce__(self):
-        from infra.providers import provider
+        from llmops_kit.infra.providers import provider
         return provider, ("test/file",)
 
     def create(self, props):
@@ -58,7 +58,7 @@ RELEASED = """\
 RELEASED = {"test/file"}
 
 def provider(name):
-    from infra.files import FileProvider
+    from llmops_kit.infra.files import FileProvider
     return FileProvider()
 """
 
@@ -189,7 +189,9 @@ def test_another_error_shows_the_programs_own_traceback(tmp_path: Path) -> None:
 
 
 def test_an_error_of_a_provider_fails_the_update_and_names_it(tmp_path: Path) -> None:
-    project = Project(tmp_path, f"from infra.files import File\nFile('f', '{tmp_path}/no/such/folder/f', 'x')\n")
+    project = Project(
+        tmp_path, f"from llmops_kit.infra.files import File\nFile('f', '{tmp_path}/no/such/folder/f', 'x')\n"
+    )
     output = project.pulumi("up", "--yes", fails=True)
     assert "FileNotFoundError" in output
     project.wait_for_no_process()

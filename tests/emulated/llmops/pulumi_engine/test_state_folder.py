@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops.stacks.backend import folder_of, folder_url
+from llmops_kit.cli.stacks.backend import folder_of, folder_url
 from tests.support.stacks import Stack, pulumi_environ
 
 

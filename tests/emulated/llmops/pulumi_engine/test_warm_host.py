@@ -14,8 +14,8 @@ from typing import Any, TextIO
 import psutil
 import pytest
 
-from llmops.pulumi_engine.warm import kept_warm
-from llmops.pulumi_engine.warm_host import VARIABLE, fingerprint
+from llmops_kit.cli.pulumi_engine.warm import kept_warm
+from llmops_kit.cli.pulumi_engine.warm_host import VARIABLE, fingerprint
 from tests.emulated.llmops.pulumi_engine.test_language_host import Project
 
 # A module of Python's own that nothing else here imports tells whether this process has been warm.

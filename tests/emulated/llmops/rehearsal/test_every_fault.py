@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from llmops.rehearsal.fault_case import FaultCase, cases_of
+from llmops_kit.cli.rehearsal.fault_case import FaultCase, cases_of
 from tests.support.runs.rehearsing import Rehearsing
 
 pytestmark = pytest.mark.long  # an hour

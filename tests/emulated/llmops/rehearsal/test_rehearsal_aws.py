@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from llmops.rehearsal.clouds.aws import Aws
+from llmops_kit.cli.rehearsal.clouds.aws import Aws
+from llmops_twins.aws.judges.evaluator import Evaluator, PolicyQuestion
+from llmops_twins.aws.judges.installation import install
 from tests.support.clouds.aws import REGION, running_account
 from tests.support.clouds.aws_unused import UNUSED
 from tests.support.clouds.role_permissions import actions_of, first_needs, is_needed, without
 from tests.support.runs.rehearsal_contract import RehearsalContract
 from tests.support.runs.rehearsing import Rehearsing
-from twins.aws.judges.evaluator import Evaluator, PolicyQuestion
-from twins.aws.judges.installation import install
 
 CLOUD = Aws()
 FAULTS = ("throttle", "slow_start", "cut_stream")

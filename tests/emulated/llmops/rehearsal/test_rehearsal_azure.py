@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from llmops.rehearsal.clouds.azure import Azure
+from llmops_kit.cli.rehearsal.clouds.azure import Azure
+from llmops_twins.azure.judges.roles import Permission
 from tests.support.clouds.azure_twin import running_twin
 from tests.support.runs.rehearsal_contract import RehearsalContract
 from tests.support.runs.rehearsing import Rehearsing
-from twins.azure.judges.roles import Permission
 
 CLOUD = Azure()
 FAULTS = ()

@@ -12,12 +12,12 @@ from unittest import mock
 import pytest
 from rich.console import Console
 
-from llmops.pulumi_engine.warm import kept_warm
-from llmops.rehearsal.clouds import find_cloud
-from llmops.rehearsal.smoke import recordings, smoke
-from llmops.rehearsal.smoke.smoke import SmokeOptions
-from llmops.rehearsal.smoke.steps import END, STEPS
-from llmops.stacks.project import Project
+from llmops_kit.cli.pulumi_engine.warm import kept_warm
+from llmops_kit.cli.rehearsal.clouds import find_cloud
+from llmops_kit.cli.rehearsal.smoke import recordings, smoke
+from llmops_kit.cli.rehearsal.smoke.smoke import SmokeOptions
+from llmops_kit.cli.rehearsal.smoke.steps import END, STEPS
+from llmops_kit.cli.stacks.project import Project
 from tests.support.clouds.aws import running_account
 from tests.support.clouds.azure_twin import running_twin
 from tests.support.runs.rehearsing import Rehearsing, rehearsing_in

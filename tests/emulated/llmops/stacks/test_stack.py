@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from llmops.pulumi_engine.engine import ensure
-from llmops.stacks.project import Project
-from llmops.stacks.stack import PulumiStack
+from llmops_kit.cli.pulumi_engine.engine import ensure
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.cli.stacks.stack import PulumiStack
 
 
 def test_a_state_tells_a_new_stack_from_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

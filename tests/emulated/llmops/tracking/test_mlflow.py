@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from llmops.commands.promotion import promote, rollback
-from llmops.commands.run import collect_runs
-from llmops.platforms.local.platform import LocalPlatform
-from llmops.stacks.stack_file import StackFile
-from llmops.tracking.mlflow_client import URI_VARIABLE
+from llmops_kit.cli.commands.promotion import promote, rollback
+from llmops_kit.cli.commands.run import collect_runs
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.stacks.stack_file import StackFile
+from llmops_kit.cli.tracking.mlflow_client import URI_VARIABLE
 from tests.support.environments import MLFLOW, environment
 from tests.support.runs.gated_runs import gated_run
 from tests.support.tiny_models.versions import STEPS

@@ -9,15 +9,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
 from safetensors.torch import load_file  # noqa: E402
 
-from contract.documents.recipe import Recipe  # noqa: E402
-from training import checkpoints  # noqa: E402
-from training.torch_trainer.finetune import finetune  # noqa: E402
+from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.training import checkpoints  # noqa: E402
+from llmops_kit.training.torch_trainer.finetune import finetune  # noqa: E402
 
 
 def main(base: Path, rows: Path, recipe: Recipe) -> None:

@@ -9,17 +9,17 @@ import shutil
 import sys
 from pathlib import Path
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
 import torch  # noqa: E402
 
-from contract.layout import TrainingFolders  # noqa: E402
-from training import job  # noqa: E402
-from training.evaluation.scoring import load_suites  # noqa: E402
-from training.ranks import Alone  # noqa: E402
-from training.stopping import StopRequest  # noqa: E402
+from llmops_kit.contract.layout import TrainingFolders  # noqa: E402
+from llmops_kit.training import job  # noqa: E402
+from llmops_kit.training.evaluation.scoring import load_suites  # noqa: E402
+from llmops_kit.training.ranks import Alone  # noqa: E402
+from llmops_kit.training.stopping import StopRequest  # noqa: E402
 
 computed: list[str] = []
 run_suite = job.run_suite

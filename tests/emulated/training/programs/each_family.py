@@ -13,23 +13,23 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
 import torch  # noqa: E402
 from peft import PeftModel  # noqa: E402
 
-from contract.documents.recipe_training import TrainingRecipe  # noqa: E402
-from contract.integrity.digest import sha256_file  # noqa: E402
-from serving.engines.engine import GenerationRequest, LoadOrder  # noqa: E402
-from serving.engines.openvino_backend import OpenVinoBackend  # noqa: E402
-from serving.engines.transformers_backend import TransformersBackend  # noqa: E402
-from training import checkpoints  # noqa: E402
-from training.checkpoint_folders import RESULT  # noqa: E402
-from training.models.merge import is_adapter, merge, replace_weights  # noqa: E402
-from training.models.weights import load_model, load_tokenizer, save_model  # noqa: E402
-from training.torch_trainer.finetune import finetune  # noqa: E402
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe  # noqa: E402
+from llmops_kit.contract.integrity.digest import sha256_file  # noqa: E402
+from llmops_kit.serving.engines.engine import GenerationRequest, LoadOrder  # noqa: E402
+from llmops_kit.serving.engines.openvino_backend import OpenVinoBackend  # noqa: E402
+from llmops_kit.serving.engines.transformers_backend import TransformersBackend  # noqa: E402
+from llmops_kit.training import checkpoints  # noqa: E402
+from llmops_kit.training.checkpoint_folders import RESULT  # noqa: E402
+from llmops_kit.training.models.merge import is_adapter, merge, replace_weights  # noqa: E402
+from llmops_kit.training.models.weights import load_model, load_tokenizer, save_model  # noqa: E402
+from llmops_kit.training.torch_trainer.finetune import finetune  # noqa: E402
 
 WAYS: dict[str, dict[str, Any]] = {
     "sft lora": {"method": "sft", "adapter": "lora", "precision": "f32"},

@@ -7,16 +7,16 @@ import json
 import sys
 from pathlib import Path
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
 import numpy as np  # noqa: E402
 import openvino  # noqa: E402
 
-from training.data.chat import prompt_ids  # noqa: E402
-from training.evaluation.evaluate import generate  # noqa: E402
-from training.models.weights import load_model, load_tokenizer, stop_tokens  # noqa: E402
+from llmops_kit.training.data.chat import prompt_ids  # noqa: E402
+from llmops_kit.training.evaluation.evaluate import generate  # noqa: E402
+from llmops_kit.training.models.weights import load_model, load_tokenizer, stop_tokens  # noqa: E402
 
 PROMPTS = [
     "What is the capital of France?",

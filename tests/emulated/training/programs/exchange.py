@@ -8,14 +8,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
 from torch.distributed import distributed_c10d  # noqa: E402
 
-from training.evaluation.pooling import LOSSES, TEXTS, pooled  # noqa: E402
-from training.ranks import PeerError, Team  # noqa: E402
+from llmops_kit.training.evaluation.pooling import LOSSES, TEXTS, pooled  # noqa: E402
+from llmops_kit.training.ranks import PeerError, Team  # noqa: E402
 
 
 def refuse(*_: object) -> None:

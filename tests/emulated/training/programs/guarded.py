@@ -8,14 +8,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
-from contract.documents.recipe import Recipe  # noqa: E402
-from training.ranks import StoppedError  # noqa: E402
-from training.torch_trainer import watch  # noqa: E402
-from training.torch_trainer.finetune import finetune  # noqa: E402
+from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.training.ranks import StoppedError  # noqa: E402
+from llmops_kit.training.torch_trainer import watch  # noqa: E402
+from llmops_kit.training.torch_trainer.finetune import finetune  # noqa: E402
 
 STOPPED_AFTER = 4  # told to the guard: the trainer asks at the end of the step after it
 seen: list[list[int]] = []

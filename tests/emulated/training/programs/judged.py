@@ -1,4 +1,4 @@
-"""Judge published folders without their weights, as `python -m training check` does. Prints JSON; run in the training
+"""Judge published folders without their weights, as `python -m llmops_kit.training check` does. Prints JSON; run in the training
 image.
 
 python judged.py FOLDERS MACHINES
@@ -9,12 +9,12 @@ import json
 import sys
 from pathlib import Path
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
-from contract.documents.model_check import CheckRequest  # noqa: E402
-from training.models.import_check import check_import  # noqa: E402
+from llmops_kit.contract.documents.model_check import CheckRequest  # noqa: E402
+from llmops_kit.training.models.import_check import check_import  # noqa: E402
 
 
 def main(folders: Path, request: CheckRequest) -> None:

@@ -13,8 +13,8 @@ import os
 import sys
 from pathlib import Path
 
-from training.keras_trainer.devices import prepare_tensorflow
-from training.process import prepare_process
+from llmops_kit.training.keras_trainer.devices import prepare_tensorflow
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 prepare_tensorflow(os.environ, 1)
@@ -23,18 +23,18 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402  # pyright: ignore[reportMissingModuleSource]
 from safetensors.numpy import save_file  # noqa: E402
 
-from contract.documents.recipe import Recipe  # noqa: E402
-from contract.documents.recipe_training import Lora, TrainingRecipe  # noqa: E402
-from contract.errors import RunError  # noqa: E402
+from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.contract.documents.recipe_training import Lora, TrainingRecipe  # noqa: E402
+from llmops_kit.contract.errors import RunError  # noqa: E402
+from llmops_kit.training import checkpoints  # noqa: E402
+from llmops_kit.training.data.examples import load_examples  # noqa: E402
+from llmops_kit.training.keras_trainer import batches, finetune  # noqa: E402
+from llmops_kit.training.keras_trainer.batches import MicroBatch, micro_batches  # noqa: E402
+from llmops_kit.training.keras_trainer.model import LowRankDense, add_low_rank, load_causal_lm, write_folder  # noqa: E402
+from llmops_kit.training.keras_trainer.steps import KerasSteps  # noqa: E402
+from llmops_kit.training.models.weights import load_tokenizer  # noqa: E402
 from tests.emulated.training.programs.keras_names import IDS, torch_name  # noqa: E402
 from tests.support.collisions import Rooms  # noqa: E402
-from training import checkpoints  # noqa: E402
-from training.data.examples import load_examples  # noqa: E402
-from training.keras_trainer import batches, finetune  # noqa: E402
-from training.keras_trainer.batches import MicroBatch, micro_batches  # noqa: E402
-from training.keras_trainer.model import LowRankDense, add_low_rank, load_causal_lm, write_folder  # noqa: E402
-from training.keras_trainer.steps import KerasSteps  # noqa: E402
-from training.models.weights import load_tokenizer  # noqa: E402
 
 _ONE = tf.config.LogicalDeviceConfiguration()
 DEVICES = ["CPU:0", "CPU:1"]

@@ -16,17 +16,17 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from contract.documents.estimate import EstimateRequest, MachineMemory, RowLengths
-from contract.documents.recipe import Recipe
-from contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.contract.documents.estimate import EstimateRequest, MachineMemory, RowLengths
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.training.devices import torch_dtype
+from llmops_kit.training.torch_trainer import token_losses
+from llmops_kit.training.torch_trainer.adapters import with_adapter
+from llmops_kit.training.torch_trainer.estimate import _Plan, estimate
+from llmops_kit.training.torch_trainer.fake_step import Shape, layers_alike, outline, trace_step
+from llmops_kit.training.torch_trainer.objectives import TokenLoss
+from llmops_kit.training.torch_trainer.scaled_trainer import CHECKPOINTING
 from tests.support.checkout import CHECKOUT
-from training.devices import torch_dtype
-from training.torch_trainer import token_losses
-from training.torch_trainer.adapters import with_adapter
-from training.torch_trainer.estimate import _Plan, estimate
-from training.torch_trainer.fake_step import Shape, layers_alike, outline, trace_step
-from training.torch_trainer.objectives import TokenLoss
-from training.torch_trainer.scaled_trainer import CHECKPOINTING
 
 SIZES = {
     "5M": {"vocab_size": 4096, "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 8},

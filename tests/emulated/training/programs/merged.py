@@ -9,17 +9,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
 import torch  # noqa: E402
 from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
 
-from contract.integrity.digest import file_entries, sha256_file  # noqa: E402
-from training.models import weights  # noqa: E402
-from training.models.merge import merge  # noqa: E402
-from training.models.weights import load_model, load_tokenizer, save_model  # noqa: E402
+from llmops_kit.contract.integrity.digest import file_entries, sha256_file  # noqa: E402
+from llmops_kit.training.models import weights  # noqa: E402
+from llmops_kit.training.models.merge import merge  # noqa: E402
+from llmops_kit.training.models.weights import load_model, load_tokenizer, save_model  # noqa: E402
 
 
 def make_adapter(base: Path, folder: Path) -> None:

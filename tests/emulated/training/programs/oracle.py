@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
@@ -24,12 +24,12 @@ from safetensors.torch import load_file  # noqa: E402
 from torch.nn.functional import logsigmoid  # noqa: E402
 from transformers import set_seed  # noqa: E402
 
-from contract.documents.recipe import Recipe  # noqa: E402
-from contract.documents.recipe_training import TrainingRecipe  # noqa: E402
+from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe  # noqa: E402
+from llmops_kit.training import checkpoints  # noqa: E402
+from llmops_kit.training.models.weights import load_model, load_tokenizer  # noqa: E402
+from llmops_kit.training.torch_trainer.finetune import finetune  # noqa: E402
 from tests.support.runs.training import ROWS  # noqa: E402
-from training import checkpoints  # noqa: E402
-from training.models.weights import load_model, load_tokenizer  # noqa: E402
-from training.torch_trainer.finetune import finetune  # noqa: E402
 
 
 class Tokens(NamedTuple):

@@ -12,17 +12,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
 from safetensors.torch import load_file  # noqa: E402
 
-from contract.documents.recipe import Recipe  # noqa: E402
-from training import checkpoints  # noqa: E402
-from training.ranks import StoppedError  # noqa: E402
-from training.torch_trainer import micro_batches  # noqa: E402
-from training.torch_trainer.finetune import finetune  # noqa: E402
+from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.training import checkpoints  # noqa: E402
+from llmops_kit.training.ranks import StoppedError  # noqa: E402
+from llmops_kit.training.torch_trainer import micro_batches  # noqa: E402
+from llmops_kit.training.torch_trainer.finetune import finetune  # noqa: E402
 
 
 class Counted(micro_batches.MicroBatchCollator):
@@ -60,9 +60,9 @@ def train(base: Path, rows: Path, recipe: Recipe, tokens: int, checkpointing: bo
 
 
 def main(base: Path, rows: Path, recipe: Recipe) -> dict[str, Any]:
-    import training.torch_trainer.scaled_trainer
+    import llmops_kit.training.torch_trainer.scaled_trainer
 
-    training.torch_trainer.scaled_trainer.MicroBatchCollator = Counted
+    llmops_kit.training.torch_trainer.scaled_trainer.MicroBatchCollator = Counted
     ways = {
         "whole": train(base, rows, recipe, 8192, False),
         "parts": train(base, rows, recipe, 256, False),

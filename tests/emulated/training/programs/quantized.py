@@ -13,20 +13,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
 import torch  # noqa: E402
 
-from contract.documents.recipe import Recipe  # noqa: E402
-from training.data.examples import load_examples  # noqa: E402
-from training.models.merge import merge  # noqa: E402
-from training.models.weights import load_model, load_tokenizer  # noqa: E402
-from training.torch_trainer.adapters import build_model  # noqa: E402
-from training.torch_trainer.batch_tensors import Collator  # noqa: E402
-from training.torch_trainer.finetune import finetune  # noqa: E402
-from training.torch_trainer.objectives import TokenLoss  # noqa: E402
+from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.training.data.examples import load_examples  # noqa: E402
+from llmops_kit.training.models.merge import merge  # noqa: E402
+from llmops_kit.training.models.weights import load_model, load_tokenizer  # noqa: E402
+from llmops_kit.training.torch_trainer.adapters import build_model  # noqa: E402
+from llmops_kit.training.torch_trainer.batch_tensors import Collator  # noqa: E402
+from llmops_kit.training.torch_trainer.finetune import finetune  # noqa: E402
+from llmops_kit.training.torch_trainer.objectives import TokenLoss  # noqa: E402
 
 
 def gradients(model: Any, batch: Any) -> list[torch.Tensor]:

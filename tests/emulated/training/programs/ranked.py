@@ -27,7 +27,7 @@ import traceback
 from pathlib import Path
 from typing import IO, Any
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
@@ -35,23 +35,23 @@ import peft  # noqa: E402, F401
 import transformers.trainer  # noqa: E402, F401
 from torch.distributed import TCPStore, distributed_c10d  # noqa: E402  # pyright: ignore[reportPrivateImportUsage]
 
-import training.torch_trainer.trainer  # noqa: E402, F401
-from contract.documents.recipe import Recipe  # noqa: E402
-from contract.documents.recipe_training import TrainingRecipe  # noqa: E402
-from contract.errors import RunError  # noqa: E402
-from contract.integrity.digest import sha256_file  # noqa: E402
+import llmops_kit.training.torch_trainer.trainer  # noqa: E402, F401
+from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe  # noqa: E402
+from llmops_kit.contract.errors import RunError  # noqa: E402
+from llmops_kit.contract.integrity.digest import sha256_file  # noqa: E402
+from llmops_kit.training import checkpoints  # noqa: E402
+from llmops_kit.training.data.rows import read_rows  # noqa: E402
+from llmops_kit.training.evaluation import evaluate  # noqa: E402
+from llmops_kit.training.evaluation.evaluate import run_suite  # noqa: E402
+from llmops_kit.training.models.weights import load_model, load_tokenizer  # noqa: E402
+from llmops_kit.training.process import keep_quiet  # noqa: E402
+from llmops_kit.training.ranks import Alone, StoppedError, Team  # noqa: E402
+from llmops_kit.training.torch_trainer import adapters, micro_batches  # noqa: E402
+from llmops_kit.training.torch_trainer.finetune import finetune, is_trained  # noqa: E402
 from tests.support.runs.gpu_branch import take_gpu_branch  # noqa: E402
 from tests.support.runs.rounding import round_products_otherwise  # noqa: E402
 from tests.support.runs.training import ROWS  # noqa: E402
-from training import checkpoints  # noqa: E402
-from training.data.rows import read_rows  # noqa: E402
-from training.evaluation import evaluate  # noqa: E402
-from training.evaluation.evaluate import run_suite  # noqa: E402
-from training.models.weights import load_model, load_tokenizer  # noqa: E402
-from training.process import keep_quiet  # noqa: E402
-from training.ranks import Alone, StoppedError, Team  # noqa: E402
-from training.torch_trainer import adapters, micro_batches  # noqa: E402
-from training.torch_trainer.finetune import finetune, is_trained  # noqa: E402
 
 _SOUND, _FAILED = 0, 1
 

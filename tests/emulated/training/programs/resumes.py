@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
@@ -32,10 +32,10 @@ import bitsandbytes  # noqa: E402, F401
 import peft  # noqa: E402, F401
 import transformers.trainer  # noqa: E402, F401
 
-from contract.documents.recipe import Recipe  # noqa: E402
-from contract.integrity.digest import sha256_file  # noqa: E402
+from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.contract.integrity.digest import sha256_file  # noqa: E402
+from llmops_kit.training.torch_trainer.finetune import finetune  # noqa: E402
 from tests.support.runs.training import ROWS  # noqa: E402
-from training.torch_trainer.finetune import finetune  # noqa: E402
 
 SEED = 20
 _MODULES = "modules="

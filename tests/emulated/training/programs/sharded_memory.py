@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from training.process import prepare_process
+from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
@@ -24,16 +24,16 @@ import torch  # noqa: E402
 from torch.distributed import TCPStore  # noqa: E402  # pyright: ignore[reportPrivateImportUsage]
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
-from contract.documents.estimate import EstimateRequest, MachineMemory  # noqa: E402
-from contract.documents.recipe_training import TrainingRecipe  # noqa: E402
+from llmops_kit.contract.documents.estimate import EstimateRequest, MachineMemory  # noqa: E402
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe  # noqa: E402
+from llmops_kit.training.devices import best_device  # noqa: E402
+from llmops_kit.training.process import keep_quiet  # noqa: E402
+from llmops_kit.training.ranks import Team  # noqa: E402
+from llmops_kit.training.torch_trainer.estimate import estimate  # noqa: E402
+from llmops_kit.training.torch_trainer.fake_step import Shape  # noqa: E402
+from llmops_kit.training.torch_trainer.scaled_trainer import CHECKPOINTING  # noqa: E402
+from llmops_kit.training.torch_trainer.sharded_loading import load_if_sharded  # noqa: E402
 from tests.emulated.training.programs.measured import SIZES, peak_of, step_of  # noqa: E402
-from training.devices import best_device  # noqa: E402
-from training.process import keep_quiet  # noqa: E402
-from training.ranks import Team  # noqa: E402
-from training.torch_trainer.estimate import estimate  # noqa: E402
-from training.torch_trainer.fake_step import Shape  # noqa: E402
-from training.torch_trainer.scaled_trainer import CHECKPOINTING  # noqa: E402
-from training.torch_trainer.sharded_loading import load_if_sharded  # noqa: E402
 
 RANKS = 2
 CASES: list[tuple[str, dict[str, Any]]] = [

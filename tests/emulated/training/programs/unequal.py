@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.process import prepare_process, set_threads
+from llmops_kit.training.process import prepare_process, set_threads
 
 prepare_process()
 
@@ -15,12 +15,12 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
-from contract.documents.recipe_training import TrainingRecipe  # noqa: E402
-from training.data.chat import Encoded  # noqa: E402
-from training.data.examples import Example  # noqa: E402
-from training.torch_trainer.adapters import with_adapter  # noqa: E402
-from training.torch_trainer.batch_tensors import Collator  # noqa: E402
-from training.torch_trainer.objectives import TokenLoss  # noqa: E402
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe  # noqa: E402
+from llmops_kit.training.data.chat import Encoded  # noqa: E402
+from llmops_kit.training.data.examples import Example  # noqa: E402
+from llmops_kit.training.torch_trainer.adapters import with_adapter  # noqa: E402
+from llmops_kit.training.torch_trainer.batch_tensors import Collator  # noqa: E402
+from llmops_kit.training.torch_trainer.objectives import TokenLoss  # noqa: E402
 
 LENGTHS = range(66, 130, 2)
 _VOCABULARY = 64

@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from contract.documents.metrics import parse_metrics
-from contract.documents.recipe import Recipe
-from contract.layout import METRICS
+from llmops_kit.contract.documents.metrics import parse_metrics
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.layout import METRICS
+from llmops_kit.training.data.examples import load_examples
+from llmops_kit.training.models.merge import replace_weights
+from llmops_kit.training.models.weights import load_model, load_tokenizer
+from llmops_kit.training.ranks import StoppedError
+from llmops_kit.training.torch_trainer.finetune import finetune
 from tests.support.runs.rounding import round_weights_otherwise
-from training.data.examples import load_examples
-from training.models.merge import replace_weights
-from training.models.weights import load_model, load_tokenizer
-from training.ranks import StoppedError
-from training.torch_trainer.finetune import finetune
 
 STOPPED_AFTER = 5
 ROUNDINGS = 6

@@ -9,8 +9,8 @@ import pytest
 from botocore.validate import ParamValidator
 from pydantic import ValidationError
 
-from clouds.aws.jobs import METRICS, JobPlace, has_gpus, is_accelerated, job_ending, job_name, training_job
-from contract.documents.run import RUN_VARIABLE, SPEC_VARIABLE, Compute, RunSpec, StoredSpec, TrainerJob
+from llmops_kit.clouds.aws.jobs import METRICS, JobPlace, has_gpus, is_accelerated, job_ending, job_name, training_job
+from llmops_kit.contract.documents.run import RUN_VARIABLE, SPEC_VARIABLE, Compute, RunSpec, StoredSpec, TrainerJob
 from tests.support.checkout import EXAMPLES
 
 EXAMPLE = EXAMPLES / "run-2.json"

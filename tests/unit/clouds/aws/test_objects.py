@@ -8,8 +8,8 @@ from botocore.exceptions import ResponseStreamingError
 from botocore.response import StreamingBody
 from moto import mock_aws
 
-from clouds.aws.objects import S3Bucket
-from contract.errors import IntegrityError, KitError
+from llmops_kit.clouds.aws.objects import S3Bucket
+from llmops_kit.contract.errors import IntegrityError, KitError
 
 ACCOUNT = "123456789012"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clouds.aws.rollbacks import version_fault
+from llmops_kit.clouds.aws.rollbacks import version_fault
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 BEGAN = NOW - timedelta(minutes=20)

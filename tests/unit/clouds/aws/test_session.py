@@ -6,8 +6,8 @@ import botocore.session
 import pytest
 from botocore.loaders import JSONFileLoader, create_loader
 
-from clouds.aws.session import StackSession
-from contract.errors import KitError
+from llmops_kit.clouds.aws.session import StackSession
+from llmops_kit.contract.errors import KitError
 
 CONFIG = """\
 [profile first]

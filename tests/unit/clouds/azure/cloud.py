@@ -12,7 +12,7 @@ import pytest
 import requests
 from azure.core.credentials import AccessToken
 
-from clouds.azure.arm import ARM, ResourceManager
+from llmops_kit.clouds.azure.arm import ARM, ResourceManager
 
 Answer = tuple[int, Any, dict[str, str]]
 """Status, body, headers."""

@@ -2,9 +2,9 @@
 
 import pytest
 
-from clouds.azure.arm import ARM, ResourceManager
-from clouds.azure.names import ML_API
-from contract.errors import KitError
+from llmops_kit.clouds.azure.arm import ARM, ResourceManager
+from llmops_kit.clouds.azure.names import ML_API
+from llmops_kit.contract.errors import KitError
 from tests.unit.clouds.azure.cloud import Cloud
 
 JOBS = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/w/jobs"
@@ -85,7 +85,7 @@ def test_no_token_follows_a_link_to_elsewhere(arm: ResourceManager, cloud: Cloud
 
 
 def test_an_operation_is_waited_for(arm: ResourceManager, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clouds.azure.arm._POLL_SECONDS", 0)
+    monkeypatch.setattr("llmops_kit.clouds.azure.arm._POLL_SECONDS", 0)
     operation = "/operations/1"
     headers = {"Azure-AsyncOperation": f"{ARM}{operation}"}
     cloud.answer("PUT", f"{JOBS}/a", (201, {"name": "a", "properties": {"provisioningState": "Creating"}}, headers))
@@ -104,7 +104,7 @@ def test_what_is_there_at_once_is_not_asked_for(arm: ResourceManager, cloud: Clo
 
 
 def test_an_operation_that_fails_is_told(arm: ResourceManager, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clouds.azure.arm._POLL_SECONDS", 0)
+    monkeypatch.setattr("llmops_kit.clouds.azure.arm._POLL_SECONDS", 0)
     headers = {"Azure-AsyncOperation": f"{ARM}/operations/1"}
     cloud.answer("POST", f"{JOBS}/a/cancel", (202, None, headers))
     error = {"code": "Conflict", "message": "it has ended"}

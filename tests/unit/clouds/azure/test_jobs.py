@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from clouds.azure.jobs import SCHEDULED_RUN, AzureJobContext, choose_cluster, command_job, job_name, key_of
-from contract.documents.outputs import AzureCompute
-from contract.documents.run import SPEC_VARIABLE, Compute, RunSpec, StoredSpec
-from contract.errors import KitError
+from llmops_kit.clouds.azure.jobs import SCHEDULED_RUN, AzureJobContext, choose_cluster, command_job, job_name, key_of
+from llmops_kit.contract.documents.outputs import AzureCompute
+from llmops_kit.contract.documents.run import SPEC_VARIABLE, Compute, RunSpec, StoredSpec
+from llmops_kit.contract.errors import KitError
 from tests.support.checkout import EXAMPLES
 
 EXAMPLE = EXAMPLES / "run-2.json"
@@ -62,7 +62,7 @@ def test_the_command_names_every_folder_that_is_mounted() -> None:
     made = job()
     placed = dict(re.findall(r"--folder (\w+)=\$\{\{(\w+)\.\1\}\}", made["command"]))
     assert placed == dict.fromkeys(made["inputs"], "inputs") | dict.fromkeys(made["outputs"], "outputs")
-    assert made["command"].startswith("python -m training train ")
+    assert made["command"].startswith("python -m llmops_kit.training train ")
     assert "--run" not in made["command"]
 
 

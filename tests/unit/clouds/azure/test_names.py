@@ -2,7 +2,7 @@
 
 import pytest
 
-from clouds.azure.names import api_version, assignment_name
+from llmops_kit.clouds.azure.names import api_version, assignment_name
 
 GROUP = "/subscriptions/s/resourceGroups/g"
 

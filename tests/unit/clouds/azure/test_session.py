@@ -13,11 +13,11 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
 from azure.mgmt.core.exceptions import ARMErrorFormat
 
-from clouds.azure.errors import explained
-from clouds.azure.session import AzureSession
-from contract.errors import KitError
-from contract.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION, TWIN_TENANT
-from llmops.platforms.azure.invocations import bearer_token
+from llmops_kit.cli.platforms.azure.invocations import bearer_token
+from llmops_kit.clouds.azure.errors import explained
+from llmops_kit.clouds.azure.session import AzureSession
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION, TWIN_TENANT
 
 TWIN = {METADATA_VARIABLE: "https://localhost:7443/metadata/endpoints"}
 TENANT = "22222222-2222-2222-2222-222222222222"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from contract.documents.dataset import DatasetManifest, files_of
-from contract.errors import DocumentError, IntegrityError
+from llmops_kit.contract.documents.dataset import DatasetManifest, files_of
+from llmops_kit.contract.errors import DocumentError, IntegrityError
 
 ENTRY = {"sha256": "0" * 64, "size": 1}
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.dataset import DatasetManifest
-from contract.documents.document import Document
-from contract.documents.model import ModelManifest
-from contract.documents.recipe import Recipe
-from contract.documents.run import RunSpec
-from contract.documents.schemas import DOCUMENTS, json_schema
-from contract.errors import DocumentError
-from contract.names import Name
+from llmops_kit.contract.documents.dataset import DatasetManifest
+from llmops_kit.contract.documents.document import Document
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.run import RunSpec
+from llmops_kit.contract.documents.schemas import DOCUMENTS, json_schema
+from llmops_kit.contract.errors import DocumentError
+from llmops_kit.contract.names import Name
 from tests.support.checkout import EXAMPLES
 
 RECIPE = """\

@@ -2,8 +2,8 @@
 
 import pytest
 
-from contract.documents.metrics import StepMetrics, metrics_text, parse_metrics
-from contract.errors import DocumentError
+from llmops_kit.contract.documents.metrics import StepMetrics, metrics_text, parse_metrics
+from llmops_kit.contract.errors import DocumentError
 
 STEP = StepMetrics.of(step=1, time=1.5, seconds=0.5, loss=2.0, grad_norm=float("inf"), validation_loss=float("nan"))
 

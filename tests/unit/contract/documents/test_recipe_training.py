@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from contract.documents.recipe import Recipe
-from contract.documents.validation import did_you_mean, first_message, known_keys
-from contract.names import Name, Sha256
-from infra.settings import Settings
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.validation import did_you_mean, first_message, known_keys
+from llmops_kit.contract.names import Name, Sha256
+from llmops_kit.infra.settings import Settings
 
 
 class Model(BaseModel, extra="forbid"):

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from contract.errors import IntegrityError
-from contract.integrity.archives import ArchiveLimits, extract
+from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.contract.integrity.archives import ArchiveLimits, extract
 from tests.support.hostile import everything, hostile_keys
 
 Member = tuple[tarfile.TarInfo, bytes]

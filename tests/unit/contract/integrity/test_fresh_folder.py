@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import IntegrityError
-from contract.integrity.fresh_folder import FreshFolder, folder_below
+from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.contract.integrity.fresh_folder import FreshFolder, folder_below
 from tests.support.hostile import everything, hostile_keys
 
 

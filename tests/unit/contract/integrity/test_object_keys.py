@@ -4,8 +4,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 
-from contract.errors import IntegrityError
-from contract.integrity import object_keys
+from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.contract.integrity import object_keys
 from tests.support.hostile import hostile_keys
 
 GOOD = [

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.model import ModelManifest
-from contract.errors import DataError, IntegrityError, KitError, SignatureError, require_packages
-from contract.integrity import signing
-from contract.integrity.digest import file_entries, list_files, tree_hash
-from contract.layout import MANIFEST, SIGNATURE, TrainingFolders, cache_dir, serving_model_folder
-from contract.names import ModelRef, parse_alias, parse_promoted
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.errors import DataError, IntegrityError, KitError, SignatureError, require_packages
+from llmops_kit.contract.integrity import signing
+from llmops_kit.contract.integrity.digest import file_entries, list_files, tree_hash
+from llmops_kit.contract.layout import MANIFEST, SIGNATURE, TrainingFolders, cache_dir, serving_model_folder
+from llmops_kit.contract.names import ModelRef, parse_alias, parse_promoted
 from tests.support.checkout import CHECKOUT, EXAMPLES
 from tests.support.tiny_models.versions import open_verified
 

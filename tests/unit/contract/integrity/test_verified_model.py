@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import IntegrityError
-from contract.integrity.signing import make_key, sign
-from contract.integrity.verified_model import Early, VerifiedVersion
+from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.contract.integrity.signing import make_key, sign
+from llmops_kit.contract.integrity.verified_model import Early, VerifiedVersion
 from tests.support.tiny_models.versions import write_version
 
 WEIGHTS = "model.safetensors"

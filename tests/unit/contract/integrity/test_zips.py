@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import IntegrityError
-from contract.integrity.archives import ArchiveLimits
-from contract.integrity.zips import extract_zip
+from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.contract.integrity.archives import ArchiveLimits
+from llmops_kit.contract.integrity.zips import extract_zip
 from tests.support.hostile import everything
 
 DEFLATED = zipfile.ZIP_DEFLATED

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from contract.json_schema.bounds import LIMITS, SchemaBounds, SchemaLimits, check_bounds
-from contract.json_schema.checks import check_schema
+from llmops_kit.contract.json_schema.bounds import LIMITS, SchemaBounds, SchemaLimits, check_bounds
+from llmops_kit.contract.json_schema.checks import check_schema
 from tests.support.checkout import CHECKOUT
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from contract.json_schema.checks import check_schema, fault_of
+from llmops_kit.contract.json_schema.checks import check_schema, fault_of
 
 CITY = {
     "type": "object",

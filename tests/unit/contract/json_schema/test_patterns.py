@@ -2,7 +2,7 @@
 
 import pytest
 
-from contract.json_schema.patterns import compile_pattern, size_of_pattern
+from llmops_kit.contract.json_schema.patterns import compile_pattern, size_of_pattern
 
 UNICODE_CLASS = 50
 """What a class of Unicode's counts."""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from contract.models.chat_template import ChatTemplate, without_marks
+from llmops_kit.contract.models.chat_template import ChatTemplate, without_marks
 
 PLAIN = (
     "{% for m in messages %}<s>{{ m.role }}:{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<s>{% endif %}"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from contract.errors import KitError
-from contract.models.keras_families import FAMILIES, check_family, rope_scaling
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.models.keras_families import FAMILIES, check_family, rope_scaling
 
 LLAMA: dict[str, Any] = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "head_dim": 16}
 SCALED = {"rope_type": "llama3", "factor": 8.0}

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from contract.models.tool_call_stream import HERMES, LLAMA, OURS, CallForm, CallReader, form_of
-from contract.models.tool_calls import parse_tool_calls
+from llmops_kit.contract.models.tool_call_stream import HERMES, LLAMA, OURS, CallForm, CallReader, form_of
+from llmops_kit.contract.models.tool_calls import parse_tool_calls
 
 # As Qwen2.5-7B-Instruct, Hermes-3, Llama-3.1-8B-Instruct and Llama-3.2 write them by their cards and templates.
 QWEN = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris", "unit": "celsius"}}\n</tool_call>'

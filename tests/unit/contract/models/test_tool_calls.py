@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from contract.models.tool_calls import MAX_CALLS, ParsedCall, equal_calls, fault_of_call, parse_tool_calls
+from llmops_kit.contract.models.tool_calls import MAX_CALLS, ParsedCall, equal_calls, fault_of_call, parse_tool_calls
 
 WEATHER = {
     "type": "function",

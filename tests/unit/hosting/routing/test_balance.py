@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import DocumentError
-from hosting.routing.balance import Backend, Routes, Table
+from llmops_kit.contract.errors import DocumentError
+from llmops_kit.hosting.routing.balance import Backend, Routes, Table
 
 
 def routes(**variants: tuple[int, int]) -> Routes:

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from contract.rollout import MORE_EVIDENCE, RolloutOutcome, RolloutVerdict
-from hosting.endpoint import HostedEndpoint
-from hosting.routing import rollout
-from hosting.spec import EndpointRecord, EndpointSpec, VariantRecord
+from llmops_kit.contract.rollout import MORE_EVIDENCE, RolloutOutcome, RolloutVerdict
+from llmops_kit.hosting.endpoint import HostedEndpoint
+from llmops_kit.hosting.routing import rollout
+from llmops_kit.hosting.spec import EndpointRecord, EndpointSpec, VariantRecord
 
 IMAGE = "process:serving@sha256:" + "0" * 64
 

@@ -13,12 +13,12 @@ import pytest
 from moto import mock_aws
 from moto.sagemaker.models import sagemaker_backends
 
-from clouds.aws.jobs import JobPlace, job_name, training_job
-from contract.documents.run import RunSpec, StoredSpec
-from contract.integrity.digest import sha256_bytes
-from contract.layout import SPEC, run_spec_key
-from infra.names import CloudNames
-from infra.targets.aws import preparation, quiet
+from llmops_kit.clouds.aws.jobs import JobPlace, job_name, training_job
+from llmops_kit.contract.documents.run import RunSpec, StoredSpec
+from llmops_kit.contract.integrity.digest import sha256_bytes
+from llmops_kit.contract.layout import SPEC, run_spec_key
+from llmops_kit.infra.names import CloudNames
+from llmops_kit.infra.targets.aws import preparation, quiet
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.program import RUN, Declared, add_version, run_program, run_spec
 

@@ -5,8 +5,8 @@ from typing import Any
 import boto3
 from moto.sagemaker.models import sagemaker_backends
 
-from infra.targets.aws import live, preparation
-from infra.targets.dynamic import Properties
+from llmops_kit.infra.targets.aws import live, preparation
+from llmops_kit.infra.targets.dynamic import Properties
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION
 
 NAME = "llmops-demo-chat"

@@ -8,11 +8,11 @@ import boto3
 import dill
 import pytest
 
-from clouds.aws.location import AwsLocation
-from clouds.aws.session import client, find_session
-from contract.errors import KitError
-from infra.targets.aws import account, live, preparation, quiet, scheduled_spec
-from infra.targets.dynamic import KitProvider, Properties
+from llmops_kit.clouds.aws.location import AwsLocation
+from llmops_kit.clouds.aws.session import client, find_session
+from llmops_kit.contract.errors import KitError
+from llmops_kit.infra.targets.aws import account, live, preparation, quiet, scheduled_spec
+from llmops_kit.infra.targets.dynamic import KitProvider, Properties
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION
 from tests.unit.infra.aws.endpoints import (
     BUCKET,
@@ -148,7 +148,9 @@ def test_providers_are_pickled_by_reference_and_readable_in_the_state(kind: type
 
 def test_modules_of_the_providers_process_are_light() -> None:
     """Each command of the engine starts that process: what it imports is waited for."""
-    names = ", ".join(f"infra.targets.aws.{m}" for m in ("account", "preparation", "quiet", "live", "scheduled_spec"))
+    names = ", ".join(
+        f"llmops_kit.infra.targets.aws.{m}" for m in ("account", "preparation", "quiet", "live", "scheduled_spec")
+    )
     code = f"import sys, {names}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pydantic", "ruamel", "pulumi_aws", "boto3", "botocore", "cryptography"} & set(loaded)

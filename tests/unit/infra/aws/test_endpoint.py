@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from infra.targets.aws.limits import has_local_disks
+from llmops_kit.infra.targets.aws.limits import has_local_disks
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION, SERVING, Account
 from tests.unit.infra.program import Declared
 

@@ -6,8 +6,8 @@ import boto3
 import pytest
 from moto.sagemaker.models import sagemaker_backends
 
-from contract.errors import KitError
-from infra.targets.aws.preparation import IN_STATE
+from llmops_kit.contract.errors import KitError
+from llmops_kit.infra.targets.aws.preparation import IN_STATE
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION
 from tests.unit.infra.aws.endpoints import (
     BUCKET,

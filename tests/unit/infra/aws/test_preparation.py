@@ -6,12 +6,12 @@ import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from clouds.aws.location import AwsLocation
-from clouds.aws.names import scalable_target
-from clouds.aws.session import client
-from contract.errors import KitError
-from infra.targets.aws.preparation import IN_STATE
-from infra.targets.dynamic import Properties
+from llmops_kit.clouds.aws.location import AwsLocation
+from llmops_kit.clouds.aws.names import scalable_target
+from llmops_kit.clouds.aws.session import client
+from llmops_kit.contract.errors import KitError
+from llmops_kit.infra.targets.aws.preparation import IN_STATE
+from llmops_kit.infra.targets.dynamic import Properties
 from tests.unit.infra.aws.conftest import REGION
 from tests.unit.infra.aws.endpoints import (
     NAME,

@@ -7,10 +7,10 @@ from typing import Any, get_args
 import pulumi
 import pytest
 
-from clouds.aws.settings import Interface
-from contract.documents.outputs import StackOutputs
-from contract.layout import run_spec_key
-from infra.testing import resource_type
+from llmops_kit.clouds.aws.settings import Interface
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.contract.layout import run_spec_key
+from llmops_kit.infra.testing import resource_type
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION, RUN, SERVING, TRAINING, Account
 from tests.unit.infra.program import Declared, targets_of_one_entry
@@ -89,7 +89,7 @@ def test_urns_stay_as_they_are(full: Declared) -> None:
 
 
 def test_every_type_is_one_that_the_stand_in_knows(full: Declared) -> None:
-    known = json.loads((CHECKOUT / "twins/plugins/aws/types.json").read_text())
+    known = json.loads((CHECKOUT / "twins/llmops_twins/plugins/aws/types.json").read_text())
     assert {t for t in full.types() if t.startswith("aws:")} <= set(known)
 
 

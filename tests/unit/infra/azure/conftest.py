@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from clouds.azure.arm import ResourceManager
-from clouds.azure.jobs import job_name
-from clouds.azure.location import AzureCaller
-from clouds.azure.names import resource_id
-from clouds.azure.objects import AzureContainer
-from clouds.azure.session import AzureSession, open_session
-from contract.documents.run import SPEC_VARIABLE
-from contract.integrity.digest import sha256_bytes
-from contract.layout import run_spec_key
-from infra.names import CloudNames
-from infra.targets.azure import online, scheduled_spec, traffic
+from llmops_kit.clouds.azure.arm import ResourceManager
+from llmops_kit.clouds.azure.jobs import job_name
+from llmops_kit.clouds.azure.location import AzureCaller
+from llmops_kit.clouds.azure.names import resource_id
+from llmops_kit.clouds.azure.objects import AzureContainer
+from llmops_kit.clouds.azure.session import AzureSession, open_session
+from llmops_kit.contract.documents.run import SPEC_VARIABLE
+from llmops_kit.contract.integrity.digest import sha256_bytes
+from llmops_kit.contract.layout import run_spec_key
+from llmops_kit.infra.names import CloudNames
+from llmops_kit.infra.targets.azure import online, scheduled_spec, traffic
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.azure.arm import Container, InProcessArm, patch_session
 from tests.unit.infra.program import RUN, Declared, add_version, run_program, run_spec

@@ -5,11 +5,11 @@ from typing import Any
 import pulumi
 import pytest
 
-from clouds.azure.arm import ResourceManager
-from infra.targets.azure import resolve
-from infra.targets.azure.inventory import AzureEntry
-from infra.targets.azure.resources.stack import AzureStack
-from infra.testing import resource_type
+from llmops_kit.clouds.azure.arm import ResourceManager
+from llmops_kit.infra.targets.azure import resolve
+from llmops_kit.infra.targets.azure.inventory import AzureEntry
+from llmops_kit.infra.targets.azure.resources.stack import AzureStack
+from llmops_kit.infra.testing import resource_type
 from tests.unit.infra.azure.conftest import COMPUTED, LOCATION, SUBSCRIPTION, Subscription, everything
 
 

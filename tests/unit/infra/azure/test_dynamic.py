@@ -9,10 +9,10 @@ import dill
 import pytest
 from azure.core.exceptions import HttpResponseError
 
-from clouds.azure.arm import ResourceManager
-from clouds.azure.errors import explained
-from contract.errors import KitError
-from infra.targets.azure import (
+from llmops_kit.clouds.azure.arm import ResourceManager
+from llmops_kit.clouds.azure.errors import explained
+from llmops_kit.contract.errors import KitError
+from llmops_kit.infra.targets.azure import (
     access,
     account,
     asset,

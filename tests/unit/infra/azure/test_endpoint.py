@@ -9,14 +9,14 @@ import pulumi
 import pytest
 from pulumi_azure_native import Provider
 
-from clouds.azure.jobs import SCHEDULED_RUN
-from clouds.azure.location import AzureLocation
-from contract.layout import model_key
-from infra.names import CloudNames
-from infra.settings import Settings
-from infra.targets.azure.inventory import AzureInventory
-from infra.targets.azure.resources import endpoint, training
-from infra.targets.azure.resources.stack import (
+from llmops_kit.clouds.azure.jobs import SCHEDULED_RUN
+from llmops_kit.clouds.azure.location import AzureLocation
+from llmops_kit.contract.layout import model_key
+from llmops_kit.infra.names import CloudNames
+from llmops_kit.infra.settings import Settings
+from llmops_kit.infra.targets.azure.inventory import AzureInventory
+from llmops_kit.infra.targets.azure.resources import endpoint, training
+from llmops_kit.infra.targets.azure.resources.stack import (
     AzureIdentity,
     AzureRecords,
     AzureRegistry,
@@ -258,7 +258,7 @@ def test_alerts_have_the_settings_limits_and_look_at_this_endpoint() -> None:
 
 
 def endpoint_logs() -> tuple[str, ...]:
-    from infra.targets.azure.resources.alerts import LOGS
+    from llmops_kit.infra.targets.azure.resources.alerts import LOGS
 
     return LOGS
 

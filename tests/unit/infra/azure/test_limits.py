@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from contract.errors import SettingError
-from infra.settings import Images, Settings
-from infra.targets.azure import limits
-from infra.targets.azure.limits import (
+from llmops_kit.contract.errors import SettingError
+from llmops_kit.infra.settings import Images, Settings
+from llmops_kit.infra.targets.azure import limits
+from llmops_kit.infra.targets.azure.limits import (
     bake_seconds,
     require_engine_of,
     require_machines,

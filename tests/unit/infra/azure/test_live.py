@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from clouds.azure.arm import ResourceManager
-from contract.errors import KitError
-from infra.targets.azure import live, online
-from infra.targets.dynamic import Properties
+from llmops_kit.clouds.azure.arm import ResourceManager
+from llmops_kit.contract.errors import KitError
+from llmops_kit.infra.targets.azure import live, online
+from llmops_kit.infra.targets.dynamic import Properties
 from tests.unit.infra.azure.arm import ENDPOINT, PLACE, WORKSPACE, InProcessArm
 
 ENVIRONMENT = f"{WORKSPACE}/environments/serving/versions/1"

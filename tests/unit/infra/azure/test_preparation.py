@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from infra.targets.azure import preparation
-from infra.targets.dynamic import Properties
+from llmops_kit.infra.targets.azure import preparation
+from llmops_kit.infra.targets.dynamic import Properties
 from tests.unit.infra.azure.arm import ENDPOINT, PLACE, WORKSPACE, InProcessArm
 
 pytestmark = pytest.mark.usefixtures("arm")

@@ -7,11 +7,11 @@ from unittest import mock
 import pytest
 from azure.core.credentials import AccessToken
 
-from clouds.azure import arm
-from clouds.azure.location import AzureCaller
-from clouds.azure.session import AzureSession, open_session
-from contract.errors import KitError
-from infra.targets.azure import online
+from llmops_kit.clouds.azure import arm
+from llmops_kit.clouds.azure.location import AzureCaller
+from llmops_kit.clouds.azure.session import AzureSession, open_session
+from llmops_kit.contract.errors import KitError
+from llmops_kit.infra.targets.azure import online
 from tests.unit.clouds.azure.cloud import Cloud
 from tests.unit.infra.azure.arm import ENDPOINT, PLACE
 

@@ -6,12 +6,12 @@ from typing import Any
 import pulumi
 import pytest
 
-from clouds.azure.location import AzureLocation
-from clouds.azure.session import open_session
-from infra.names import CloudNames
-from infra.settings import Settings
-from infra.targets.azure import resolve
-from infra.targets.azure.inventory import AzureInventory
+from llmops_kit.clouds.azure.location import AzureLocation
+from llmops_kit.clouds.azure.session import open_session
+from llmops_kit.infra.names import CloudNames
+from llmops_kit.infra.settings import Settings
+from llmops_kit.infra.targets.azure import resolve
+from llmops_kit.infra.targets.azure.inventory import AzureInventory
 from tests.unit.infra.azure.arm import PLACE, InProcessArm, patch_session
 
 

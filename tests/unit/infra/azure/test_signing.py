@@ -1,6 +1,6 @@
 """The signing key of a stack: `refresh` forgets a key that is gone, so that the next update makes it again."""
 
-from infra.targets.azure.signing import SigningProvider
+from llmops_kit.infra.targets.azure.signing import SigningProvider
 from tests.unit.infra.azure.arm import PLACE, InProcessArm
 
 VAULT = "/subscriptions/s/resourceGroups/g/providers/Microsoft.KeyVault/vaults/v"

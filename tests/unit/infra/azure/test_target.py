@@ -7,15 +7,15 @@ from typing import Any
 import pulumi
 import pytest
 
-from clouds.azure.roles import BUILT_IN
-from clouds.azure.session import open_session
-from contract.documents.outputs import StackOutputs
-from contract.documents.run import SPEC_VARIABLE
-from contract.integrity.digest import sha256_bytes
-from contract.layout import run_spec_key, schedule_key
-from infra.targets.azure import resolve
-from infra.testing import resource_type
-from llmops.platforms.azure.bootstrap.roles import GRANTED
+from llmops_kit.cli.platforms.azure.bootstrap.roles import GRANTED
+from llmops_kit.clouds.azure.roles import BUILT_IN
+from llmops_kit.clouds.azure.session import open_session
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.contract.documents.run import SPEC_VARIABLE
+from llmops_kit.contract.integrity.digest import sha256_bytes
+from llmops_kit.contract.layout import run_spec_key, schedule_key
+from llmops_kit.infra.targets.azure import resolve
+from llmops_kit.infra.testing import resource_type
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.azure.conftest import (
     LOCATION,

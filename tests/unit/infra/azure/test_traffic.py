@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from contract.errors import KitError
-from contract.rollout import OWNER_TAG, Owner, Step
-from infra.targets.azure import (
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.rollout import OWNER_TAG, Owner, Step
+from llmops_kit.infra.targets.azure import (
     online,
     traffic,
 )
-from infra.targets.dynamic import Properties
+from llmops_kit.infra.targets.dynamic import Properties
 from tests.unit.infra.azure.arm import ENDPOINT, PLACE, Container, InProcessArm
 
 OLD, NEW = "1" * 64, "2" * 64

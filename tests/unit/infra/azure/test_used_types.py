@@ -4,10 +4,10 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import infra.targets.azure
-from twins.plugins.azure_native.rules import actions, tokens
+import llmops_kit.infra.targets.azure
+from llmops_twins.plugins.azure_native.rules import actions, tokens
 
-FOLDER = Path(infra.targets.azure.__file__).parent
+FOLDER = Path(llmops_kit.infra.targets.azure.__file__).parent
 SDK = "pulumi_azure_native"
 CALLS = ("get_client_config", "get_client_config_output", "get_client_token", "get_client_token_output")
 

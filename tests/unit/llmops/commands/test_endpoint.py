@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import typer
 
-from contract.documents.outputs import EndpointOutput
-from contract.errors import BusyError, KitError
-from llmops.commands import endpoint, print_error
-from llmops.context import Context
-from llmops.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.commands import endpoint, print_error
+from llmops_kit.cli.context import Context
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.contract.documents.outputs import EndpointOutput
+from llmops_kit.contract.errors import BusyError, KitError
 from tests.support.checkout import CHECKOUT
 from tests.support.servers.http_servers import serving
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from llmops.commands.train import collect_run
-from llmops.platforms.local.platform import LocalPlatform
-from llmops.runs.runs import find_run
+from llmops_kit.cli.commands.train import collect_run
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.runs.runs import find_run
 from tests.support.tiny_models.versions import write_output
 from tests.unit.llmops.runs.test_runs import (
     MakeImage,

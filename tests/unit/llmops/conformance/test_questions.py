@@ -8,12 +8,7 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
-from contract.documents.model import ModelManifest
-from contract.documents.recipe_data import Data, DataSource
-from contract.integrity.digest import file_entries
-from contract.json_schema.checks import check_schema
-from contract.models.chat_template import ChatTemplate
-from llmops.conformance.questions import (
+from llmops_kit.cli.conformance.questions import (
     QUESTIONS,
     STRUCTURED,
     TOOL_CALLS,
@@ -22,8 +17,13 @@ from llmops.conformance.questions import (
     said,
     said_in_pieces,
 )
-from llmops.data.build import build_dataset
-from serving.api.openai import parse_chat
+from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.documents.recipe_data import Data, DataSource
+from llmops_kit.contract.integrity.digest import file_entries
+from llmops_kit.contract.json_schema.checks import check_schema
+from llmops_kit.contract.models.chat_template import ChatTemplate
+from llmops_kit.serving.api.openai import parse_chat
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.training import tiny_recipe, write_rows
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from contract.documents.model import Lineage, ModelManifest
-from contract.documents.run import Pinned
-from contract.integrity.digest import file_entries
-from contract.layout import MANIFEST
-from llmops.conformance.questions import QUESTIONS, STRUCTURED, TEXTS
-from llmops.conformance.versions import stored_version
-from llmops.data.build import build_dataset
+from llmops_kit.cli.conformance.questions import QUESTIONS, STRUCTURED, TEXTS
+from llmops_kit.cli.conformance.versions import stored_version
+from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.contract.documents.model import Lineage, ModelManifest
+from llmops_kit.contract.documents.run import Pinned
+from llmops_kit.contract.integrity.digest import file_entries
+from llmops_kit.contract.layout import MANIFEST
 from tests.support.runs.training import tiny_recipe, write_rows
 from tests.support.tiny_models.versions import write_version
 from tests.unit.llmops.conftest import make_platform

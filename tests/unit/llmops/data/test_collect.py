@@ -13,11 +13,11 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from contract.documents.collected import RECEIPTS
-from contract.documents.recipe_data import DataSource
-from contract.errors import DataError, IntegrityError, KitError, UnsupportedError
-from llmops.data.collect import collect, require_collected, source_folder
-from llmops.data.items import Partial
+from llmops_kit.cli.data.collect import collect, require_collected, source_folder
+from llmops_kit.cli.data.items import Partial
+from llmops_kit.contract.documents.collected import RECEIPTS
+from llmops_kit.contract.documents.recipe_data import DataSource
+from llmops_kit.contract.errors import DataError, IntegrityError, KitError, UnsupportedError
 from tests.support.runs.collecting import collected, contents
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from contract.documents.recipe_data import DataSource
-from contract.errors import DataError, KitError, RefusedError
-from llmops.data import https
-from llmops.data.https import check_redirect
+from llmops_kit.cli.data import https
+from llmops_kit.cli.data.https import check_redirect
+from llmops_kit.contract.documents.recipe_data import DataSource
+from llmops_kit.contract.errors import DataError, KitError, RefusedError
 from tests.support.runs.collecting import collected, contents
 from tests.support.servers.https_site import ROWS, Site, running_site
 

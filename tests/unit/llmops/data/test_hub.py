@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from contract.documents.recipe_data import DataSource
-from contract.errors import DataError, KitError
-from llmops.data.hub import find_on_hub
-from llmops.data.items import FetchStoppedError, Partial, SourceContext
+from llmops_kit.cli.data.hub import find_on_hub
+from llmops_kit.cli.data.items import FetchStoppedError, Partial, SourceContext
+from llmops_kit.contract.documents.recipe_data import DataSource
+from llmops_kit.contract.errors import DataError, KitError
 from tests.support.runs.collecting import collected, contents
 from tests.support.servers.http_servers import serving
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.model import ModelManifest
-from contract.errors import IntegrityError, KitError
-from contract.layout import MANIFEST
-from llmops.data.build import ner_folder
-from llmops.evaluation.models import find_model
-from llmops.platforms.local.platform import LocalPlatform
-from llmops.stacks.promotion import promote
-from llmops.stacks.stack_file import StackFile
+from llmops_kit.cli.data.build import ner_folder
+from llmops_kit.cli.evaluation.models import find_model
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.stacks.promotion import promote
+from llmops_kit.cli.stacks.stack_file import StackFile
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.errors import IntegrityError, KitError
+from llmops_kit.contract.layout import MANIFEST
 from tests.support.tiny_models.versions import write_version
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from llmops.data.preparing import ray_credentials
+from llmops_kit.cli.data.preparing import ray_credentials
 
 
 def test_ray_gets_the_token_of_the_environment_or_of_its_file(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from contract.documents.recipe import Recipe
-from contract.errors import RunError
-from llmops.data.build import build_dataset
-from llmops.data.row_sources import naming_sources, source_place
-from llmops.data.versions import DatasetFolder
-from training.evaluation.scoring import check_suites
+from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.cli.data.row_sources import naming_sources, source_place
+from llmops_kit.cli.data.versions import DatasetFolder
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.errors import RunError
+from llmops_kit.training.evaluation.scoring import check_suites
 
 
 def built(folder: Path, header: str, **data: Any) -> Recipe:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.recipe import Recipe
-from contract.errors import IntegrityError, NotFoundError
-from llmops.data.build import build_dataset
-from llmops.data.page import html
-from llmops.data.versions import DatasetFolder, compare, compare_dropped
+from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.cli.data.page import html
+from llmops_kit.cli.data.versions import DatasetFolder, compare, compare_dropped
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.errors import IntegrityError, NotFoundError
 
 
 def built(folder: Path, numbers: range, test: float = 0.25, extra: str = "") -> DatasetFolder:

@@ -6,11 +6,11 @@ from email.utils import format_datetime
 
 import pytest
 
-from contract.errors import BusyError, KitError
-from llmops.evaluation.asking import ask_patiently, request_messages
-from serving.api.openai import parse_chat
+from llmops_kit.cli.evaluation.asking import ask_patiently, request_messages
+from llmops_kit.contract.errors import BusyError, KitError
+from llmops_kit.serving.api.openai import parse_chat
+from llmops_kit.training.data.rows import row_of
 from tests.support.runs.judges import JudgeServer, judging
-from training.data.rows import row_of
 
 REQUEST = {"messages": [{"role": "user", "content": "Hello?"}]}
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.judgements import JudgeVerdict
-from contract.documents.recipe_evaluation import Suite
-from contract.errors import KitError
-from llmops.evaluation.judging import JudgedAnswers
-from llmops.evaluation.verdicts import find_verdicts
+from llmops_kit.cli.evaluation.judging import JudgedAnswers
+from llmops_kit.cli.evaluation.verdicts import find_verdicts
+from llmops_kit.contract.documents.judgements import JudgeVerdict
+from llmops_kit.contract.documents.recipe_evaluation import Suite
+from llmops_kit.contract.errors import KitError
+from llmops_kit.training.data.rows import row_of
+from llmops_kit.training.evaluation.scorers import SuiteRow
 from tests.unit.llmops.conftest import make_platform
-from training.data.rows import row_of
-from training.evaluation.scorers import SuiteRow
 
 
 def test_scores_outside_of_0_to_1_are_refused(tmp_path: Path) -> None:

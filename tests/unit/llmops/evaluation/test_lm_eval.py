@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.model import ModelManifest
-from contract.errors import KitError
-from llmops.evaluation.lm_eval import TaskScore, _scores, image_for
-from llmops.evaluation.page import html
+from llmops_kit.cli.evaluation.lm_eval import TaskScore, _scores, image_for
+from llmops_kit.cli.evaluation.page import html
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.errors import KitError
 from tests.support.tiny_models.versions import write_version
 
 # As lm-eval 0.4.13 writes it, shortened.

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.judgements import Judgements
-from contract.errors import KitError, NotFoundError
-from contract.layout import JUDGEMENTS
-from llmops.platforms.local.platform import LocalPlatform
-from llmops.platforms.platform import Run
-from llmops.runs.page import html
-from llmops.runs.report import run_report
-from llmops.runs.runs import collect, parse_recipe
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.platforms.platform import Run
+from llmops_kit.cli.runs.page import html
+from llmops_kit.cli.runs.report import run_report
+from llmops_kit.cli.runs.runs import collect, parse_recipe
+from llmops_kit.contract.documents.judgements import Judgements
+from llmops_kit.contract.errors import KitError, NotFoundError
+from llmops_kit.contract.layout import JUDGEMENTS
 from tests.support.runs.gated_runs import gated_run
 from tests.unit.llmops.conftest import MakeVersion
 from tests.unit.llmops.runs.test_runs import write_recipe

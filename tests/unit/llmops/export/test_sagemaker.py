@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llmops.export.sagemaker import modeltrainer_script
+from llmops_kit.cli.export.sagemaker import modeltrainer_script
 
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/k"
 RUN = "s3://work/runs/chatbot-1"

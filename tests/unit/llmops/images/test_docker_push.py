@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import KitError
-from llmops.images.docker_push import Login, push
+from llmops_kit.cli.images.docker_push import Login, push
+from llmops_kit.contract.errors import KitError
 
 LOGIN = Login("127.0.0.1:4566", "AWS", "the-password")
 SCRIPT = """#!/bin/bash

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from contract.errors import KitError, UnsupportedError
-from hosting import containers, images
-from llmops.images.docker_push import Login
-from llmops.images.images import build_for, push_for, tag_of
-from llmops.stacks.project import Project
-from llmops.stacks.stack import PulumiStack
+from llmops_kit.cli.images.docker_push import Login
+from llmops_kit.cli.images.images import build_for, push_for, tag_of
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.cli.stacks.stack import PulumiStack
+from llmops_kit.contract.errors import KitError, UnsupportedError
+from llmops_kit.hosting import containers, images
 from tests.support.servers.http_servers import serving
 
 
@@ -27,7 +27,7 @@ def stack_of(folder: Path, target: str) -> PulumiStack:
 
 def test_a_tag_is_the_version_and_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(containers.BASE_VARIABLE, raising=False)
-    monkeypatch.setattr("llmops.images.images.__version__", "1.2.3+own")
+    monkeypatch.setattr("llmops_kit.cli.images.images.__version__", "1.2.3+own")
     tag = tag_of("serving")
     assert tag == f"1.2.3_own-{images.reference('serving').rpartition(':')[2][:20]}"
     assert tag_of("training") != tag
@@ -151,7 +151,9 @@ def has_image(monkeypatch: pytest.MonkeyPatch, folder: Path, **document: Any) ->
 def test_what_is_in_the_registry_is_not_pushed_again(
     cloud: PulumiStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: OciServer
 ) -> None:
-    monkeypatch.setattr("llmops.platforms.registry.image_registry", lambda _: Registry(server, training="sha256:old"))
+    monkeypatch.setattr(
+        "llmops_kit.cli.platforms.registry.image_registry", lambda _: Registry(server, training="sha256:old")
+    )
     log = has_image(monkeypatch, tmp_path / "bin")
     assert push_for(cloud, print, names=["training"]) == {"training": "registry/training@sha256:old"}
     assert not log.exists()
@@ -165,7 +167,7 @@ def test_what_is_in_the_registry_is_not_pushed_again(
 def test_images_of_one_package_share_its_repository(
     cloud: PulumiStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: OciServer
 ) -> None:
-    monkeypatch.setattr("llmops.platforms.registry.image_registry", lambda _: Registry(server))
+    monkeypatch.setattr("llmops_kit.cli.platforms.registry.image_registry", lambda _: Registry(server))
     log = has_image(monkeypatch, tmp_path / "bin")
     assert push_for(cloud, print, names=["serving-vllm"]) == {"serving-vllm": "registry/serving@sha256:new"}
     assert f"push 127.0.0.1:{server.server_port}/serving:{tag_of('serving-vllm')}" in log.read_text()
@@ -179,7 +181,9 @@ def test_images_of_one_package_share_its_repository(
 def test_an_sbom_is_attached_to_what_is_pushed_once(
     cloud: PulumiStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: OciServer
 ) -> None:
-    monkeypatch.setattr("llmops.platforms.registry.image_registry", lambda _: Registry(server, training="sha256:old"))
+    monkeypatch.setattr(
+        "llmops_kit.cli.platforms.registry.image_registry", lambda _: Registry(server, training="sha256:old")
+    )
     has_image(monkeypatch, tmp_path / "bin")
     said: list[str] = []
     for _ in range(2):
@@ -221,7 +225,7 @@ def test_what_sagemaker_would_refuse_is_not_pushed(
     document: dict[str, Any],
     words: str,
 ) -> None:
-    monkeypatch.setattr("llmops.platforms.registry.image_registry", lambda _: Registry(server))
+    monkeypatch.setattr("llmops_kit.cli.platforms.registry.image_registry", lambda _: Registry(server))
     log = has_image(monkeypatch, tmp_path / "bin", **document)
     with pytest.raises(KitError, match=words) as refused:
         push_for(cloud, print, names=["serving"])

@@ -6,7 +6,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from llmops.images.sbom import base_of, of_image, of_wheel, read_lock
+from llmops_kit.cli.images.sbom import base_of, of_image, of_wheel, read_lock
 from tests.support.checkout import CHECKOUT
 
 SOURCE = "5" * 64

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from llmops.plan.azure import (
+from llmops_kit.cli.plan.azure import (
     CLUSTER,
     DEPLOYMENT,
     QUERY_ALERT,
@@ -16,12 +16,12 @@ from llmops.plan.azure import (
     run_machines,
     warnings,
 )
-from llmops.plan.changes import ResourceChange
-from llmops.plan.cost import endpoint_costs, total
-from llmops.plan.endpoints import EndpointPlan
-from llmops.plan.prices import Prices
-from llmops.plan.quotas import Machines
-from policies.model import Resource
+from llmops_kit.cli.plan.changes import ResourceChange
+from llmops_kit.cli.plan.cost import endpoint_costs, total
+from llmops_kit.cli.plan.endpoints import EndpointPlan
+from llmops_kit.cli.plan.prices import Prices
+from llmops_kit.cli.plan.quotas import Machines
+from llmops_kit.policies.model import Resource
 
 NEW, LIVE = "chatbot-2-abc", "chatbot-1-abc"
 LOGICAL = f"deployment-chatbot-{NEW}"

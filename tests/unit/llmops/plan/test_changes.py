@@ -1,6 +1,6 @@
 from typing import Any
 
-from llmops.plan.changes import ResourceChange, changes_of, kind_of, known, resources_of
+from llmops_kit.cli.plan.changes import ResourceChange, changes_of, kind_of, known, resources_of
 
 STACK = "urn:pulumi:dev::llmops::"
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from llmops.plan.limits import limit_changes
+from llmops_kit.cli.plan.limits import limit_changes
 
 STACK = "urn:pulumi:dev::llmops::"
 OTHER = {"LLMOPS_PRECISION": "f32"}

@@ -1,5 +1,5 @@
-from llmops.plan.machines import find_type, gpu_types
-from llmops.plan.prices import load_prices
+from llmops_kit.cli.plan.machines import find_type, gpu_types
+from llmops_kit.cli.plan.prices import load_prices
 
 
 def test_every_gpu_machine_with_a_price_is_in_the_table() -> None:

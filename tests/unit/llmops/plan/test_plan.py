@@ -4,14 +4,22 @@ from typing import Any
 
 import pytest
 
-from llmops.commands.plan import _together
-from llmops.plan.aws import ALARM, CONFIGURATION, ENDPOINT, SCALING, plan_endpoints, resource_costs, run_machines
-from llmops.plan.changes import ResourceChange
-from llmops.plan.cost import CostLine, Total, endpoint_costs, token_costs, total
-from llmops.plan.endpoints import EndpointPlan
-from llmops.plan.prices import Prices
-from llmops.plan.quotas import Machines, QuotaNeed, instances_needed
-from policies.model import Resource
+from llmops_kit.cli.commands.plan import _together
+from llmops_kit.cli.plan.aws import (
+    ALARM,
+    CONFIGURATION,
+    ENDPOINT,
+    SCALING,
+    plan_endpoints,
+    resource_costs,
+    run_machines,
+)
+from llmops_kit.cli.plan.changes import ResourceChange
+from llmops_kit.cli.plan.cost import CostLine, Total, endpoint_costs, token_costs, total
+from llmops_kit.cli.plan.endpoints import EndpointPlan
+from llmops_kit.cli.plan.prices import Prices
+from llmops_kit.cli.plan.quotas import Machines, QuotaNeed, instances_needed
+from llmops_kit.policies.model import Resource
 
 TABLE = {
     "regions": {

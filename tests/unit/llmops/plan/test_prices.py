@@ -11,9 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from contract.errors import KitError
-from llmops.plan import prices
-from llmops.plan.prices import known_regions, load_prices, refresh
+from llmops_kit.cli.plan import prices
+from llmops_kit.cli.plan.prices import known_regions, load_prices, refresh
+from llmops_kit.contract.errors import KitError
 from tests.support.servers.http_servers import serving
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from contract.documents.recipe_training import Adapter
-from llmops.commands.plan import _print
-from llmops.plan.check import MachineEstimate, TrainingCheck
-from llmops.plan.plan import Plan
-from llmops.plan.prices import Prices
-from llmops.plan.schedules import ScheduledTraining, check_schedules
+from llmops_kit.cli.commands.plan import _print
+from llmops_kit.cli.plan.check import MachineEstimate, TrainingCheck
+from llmops_kit.cli.plan.plan import Plan
+from llmops_kit.cli.plan.prices import Prices
+from llmops_kit.cli.plan.schedules import ScheduledTraining, check_schedules
+from llmops_kit.contract.documents.recipe_training import Adapter
 
 
 def estimate(machine: str, fits: bool, peak_gb: float, hourly: float | None, own: bool = False) -> MachineEstimate:

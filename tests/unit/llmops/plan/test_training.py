@@ -2,12 +2,12 @@
 
 import pytest
 
-from contract.documents.run import Compute, RunSpec, RunState
-from contract.errors import KitError
-from llmops.plan.prices import Price
-from llmops.plan.quotas import QuotaNeed
-from llmops.plan.training import Hire, require_quotas, run_cost
-from llmops.platforms.platform import Run
+from llmops_kit.cli.plan.prices import Price
+from llmops_kit.cli.plan.quotas import QuotaNeed
+from llmops_kit.cli.plan.training import Hire, require_quotas, run_cost
+from llmops_kit.cli.platforms.platform import Run
+from llmops_kit.contract.documents.run import Compute, RunSpec, RunState
+from llmops_kit.contract.errors import KitError
 from tests.support.checkout import EXAMPLES
 
 COMPUTE = Compute(instance_type="ml.g5.xlarge", instances=2, spot=True)

@@ -10,10 +10,10 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from clouds.aws.session import _CONFIGS as AWS_CONFIGS
-from contract.errors import BusyError, KitError
-from llmops.platforms.aws import invocations as aws
-from llmops.platforms.azure import invocations as azure
+from llmops_kit.cli.platforms.aws import invocations as aws
+from llmops_kit.cli.platforms.azure import invocations as azure
+from llmops_kit.clouds.aws.session import _CONFIGS as AWS_CONFIGS
+from llmops_kit.contract.errors import BusyError, KitError
 from tests.support.servers.http_servers import serving
 
 

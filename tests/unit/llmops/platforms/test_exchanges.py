@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops.platforms.exchanges import BYTES, TIME, VARIABLE, Recorder, recorded, recorder
+from llmops_kit.cli.platforms.exchanges import BYTES, TIME, VARIABLE, Recorder, recorded, recorder
 
 
 def test_nothing_is_recorded_unless_it_was_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from contract.errors import KitError
-from llmops.platforms.github import GithubRepository, contexts, without_ids
+from llmops_kit.cli.platforms.github import GithubRepository, contexts, without_ids
+from llmops_kit.contract.errors import KitError
 
 MAIN, PULL_REQUEST = "ref:refs/heads/main", "pull_request"
 

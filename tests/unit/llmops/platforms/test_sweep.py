@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from llmops.platforms.sweep import NOT_IN_STATE, UNKNOWN_STACK, Left, Swept, Thing, age
+from llmops_kit.cli.platforms.sweep import NOT_IN_STATE, UNKNOWN_STACK, Left, Swept, Thing, age
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 

@@ -50,14 +50,14 @@ def test_a_policy_pack_ends_with_the_engine_that_asked_for_it(tmp_path: Path) ->
     python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\necho judging\nexec sleep 600\n")
     python.chmod(0o755)
-    command = [sys.executable, "-c", _PLUGIN, str(CHECKOUT / "llmops/pulumi_engine"), str(tmp_path)]
+    command = [sys.executable, "-c", _PLUGIN, str(CHECKOUT / "src/llmops_kit/cli/pulumi_engine"), str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert ended.stdout.split() == ["judging", "-9"]
 
 
 def test_a_canceled_program_gets_a_message_and_no_traceback() -> None:
     """Of a RunError, the SDK shows the message alone."""
-    command = [sys.executable, "-c", _CANCELED, str(CHECKOUT / "llmops/pulumi_engine")]
+    command = [sys.executable, "-c", _CANCELED, str(CHECKOUT / "src/llmops_kit/cli/pulumi_engine")]
     canceled, unavailable, other = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert canceled == ["RunError", "the engine canceled the program"]
     assert unavailable[0] == "RunError"

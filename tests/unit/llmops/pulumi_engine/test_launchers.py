@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from llmops.pulumi_engine import install
-from llmops.pulumi_engine.version import FOLDER
+from llmops_kit.cli.pulumi_engine import install
+from llmops_kit.cli.pulumi_engine.version import FOLDER
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 from pulumi.dynamic import ResourceProvider
 from pulumi.dynamic.dynamic import serialize_provider
 
-from infra import providers
-from infra.targets.aws.account import AccountProvider
-from infra.targets.dynamic import KitProvider
-from llmops.pulumi_engine.provider_guard import RefusedProvider, check, load, released_name
+from llmops_kit.cli.pulumi_engine.provider_guard import RefusedProvider, check, load, released_name
+from llmops_kit.infra import providers
+from llmops_kit.infra.targets.aws.account import AccountProvider
+from llmops_kit.infra.targets.dynamic import KitProvider
 
 URN = "urn:pulumi:dev::llmops::pulumi-python:dynamic/llmops:Store::store"
 RELEASES = Path(__file__).with_name("released-providers.txt")
@@ -47,7 +47,7 @@ def test_every_provider_has_a_name_and_every_name_is_recorded() -> None:
     assert len(named) == len(providers.RELEASED)
 
 
-def call(name: str, module: str = "infra.providers", function: str = "provider") -> bytes:
+def call(name: str, module: str = "llmops_kit.infra.providers", function: str = "provider") -> bytes:
     """A pickle of the shape that the kit's providers have."""
     words = [b"\x8c" + bytes([len(word)]) + word.encode() + b"\x94" for word in (module, function, name)]
     return b"\x80\x04" + words[0] + words[1] + b"\x93\x94" + words[2] + b"\x85\x94R\x94."
@@ -80,19 +80,19 @@ class CallsByName:
         b"",
         b"\x80\x04.",
         call("aws/account", "os", "system"),
-        call("aws/account", "infra.providers", "importlib.import_module"),
-        call("aws/account", "infra.providers", "name_of"),
+        call("aws/account", "llmops_kit.infra.providers", "importlib.import_module"),
+        call("aws/account", "llmops_kit.infra.providers", "name_of"),
         call("aws/account", "infra", "provider"),
         call("aws/account", "tests.unit.llmops.pulumi_engine.test_provider_guard", "call"),
-        call("infra.targets.aws.account:AccountProvider"),
+        call("llmops_kit.infra.targets.aws.account:AccountProvider"),
         call("../account"),
         call(""),
         call("aws/account")[:-1] + b"}\x8c\x01a\x4b\x01sb.",
         call("aws/account").replace(b"\x85\x94R", b"\x85\x94\x81"),
         of_class("os", "system"),
         of_class("infra", "os.system"),
-        of_class("infra.targets..os", "system"),
-        of_class("infra.__main__", "main"),
+        of_class("llmops_kit.infra.targets..os", "system"),
+        of_class("llmops_kit.infra.__main__", "main"),
         base64.b64decode(serialize_provider(Elsewhere())),
     ],
 )
@@ -110,7 +110,10 @@ def test_a_name_of_another_release_is_no_sign_of_an_attack(name: str) -> None:
 
 
 def test_a_state_from_before_the_first_release_says_the_way_over() -> None:
-    for module, name in (("infra.targets.aws.account", "AccountProvider"), ("infra.targets.local.storage", "Store")):
+    for module, name in (
+        ("llmops_kit.infra.targets.aws.account", "AccountProvider"),
+        ("llmops_kit.infra.targets.local.storage", "Store"),
+    ):
         with pytest.raises(RefusedProvider, match="^this state is of a kit from before") as refused:
             load(of_class(module, name))
         assert "keeps data, keys and images" in refused.value.fix

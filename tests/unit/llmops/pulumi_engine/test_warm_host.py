@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops.pulumi_engine.warm_host import fingerprint
+from llmops_kit.cli.pulumi_engine.warm_host import fingerprint
 
 
 def test_a_host_outlives_compiled_modules_but_no_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from llmops.rehearsal.clouds.aws import Aws
-from llmops.rehearsal.runner import run
-from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import Evidence, PermissionCheck, RehearsalStep, Result
-from llmops.rehearsal.world import World
-from llmops.stacks.project import Project
+from llmops_kit.cli.rehearsal.clouds.aws import Aws
+from llmops_kit.cli.rehearsal.runner import run
+from llmops_kit.cli.rehearsal.stage import Stage
+from llmops_kit.cli.rehearsal.steps import Evidence, PermissionCheck, RehearsalStep, Result
+from llmops_kit.cli.rehearsal.world import World
+from llmops_kit.cli.stacks.project import Project
 
 
 class Remembering(World):

@@ -6,7 +6,7 @@ import pytest
 from boto3 import Session
 from botocore.exceptions import ClientError
 
-from llmops.rehearsal.clouds.aws_standing import standing
+from llmops_kit.cli.rehearsal.clouds.aws_standing import standing
 
 TYPE = "ml.m5.xlarge"
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from contract.errors import KitError
-from contract.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION
-from llmops.commands.rehearse import parse_taken
-from llmops.platforms.azure.bootstrap.roles import MADE
-from llmops.rehearsal.clouds import find_cloud
-from llmops.rehearsal.clouds.azure_inventory import deleted, inventory
-from llmops.rehearsal.clouds.azure_twin import AzureTwin
-from twins.core import root
+from llmops_kit.cli.commands.rehearse import parse_taken
+from llmops_kit.cli.platforms.azure.bootstrap.roles import MADE
+from llmops_kit.cli.rehearsal.clouds import find_cloud
+from llmops_kit.cli.rehearsal.clouds.azure_inventory import deleted, inventory
+from llmops_kit.cli.rehearsal.clouds.azure_twin import AzureTwin
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION
+from llmops_twins.core import root
 
 ROOT = f"/subscriptions/{TWIN_SUBSCRIPTION}"
 GROUP = f"{ROOT}/resourcegroups/llmops-dev-group-756bf7c1"

@@ -2,13 +2,13 @@
 
 import pytest
 
-from contract.errors import NotFoundError
-from llmops.rehearsal.fault_case import FaultCase, cases_of, find, table
-from llmops.rehearsal.lifecycle import STEPS
+from llmops_kit.cli.rehearsal.fault_case import FaultCase, cases_of, find, table
+from llmops_kit.cli.rehearsal.lifecycle import STEPS
+from llmops_kit.contract.errors import NotFoundError
+from llmops_twins.aws.faults import KINDS as AWS
+from llmops_twins.azure.faults import KINDS as AZURE
+from llmops_twins.core.faults import Kind
 from tests.support.checkout import CHECKOUT
-from twins.aws.faults import KINDS as AWS
-from twins.azure.faults import KINDS as AZURE
-from twins.core.faults import Kind
 
 PAGE = CHECKOUT / "docs/how-to/rehearsal.md"
 CLOUDS = {"aws": (cases_of("aws"), AWS), "azure": (cases_of("azure"), AZURE)}

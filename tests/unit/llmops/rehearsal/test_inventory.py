@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from llmops.rehearsal.clouds.azure_inventory import TYPES
-from llmops.rehearsal.inventory import differences
+from llmops_kit.cli.rehearsal.clouds.azure_inventory import TYPES
+from llmops_kit.cli.rehearsal.inventory import differences
 from tests.support.clouds.azure import local_twin
 
 

@@ -15,8 +15,8 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from llmops.rehearsal import leaks
-from llmops.rehearsal.leaks import Accepted, Known
+from llmops_kit.cli.rehearsal import leaks
+from llmops_kit.cli.rehearsal.leaks import Accepted, Known
 
 VALUE = "pass/word+with=signs"
 SECRET = Known("$PULUMI_CONFIG_PASSPHRASE", VALUE)

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from contract.documents.model import Golden, Message, ModelManifest
-from contract.documents.recipe import Recipe
-from contract.errors import KitError
-from llmops.rehearsal.recipes import find_recipe, in_words, is_right, question_of, shorten
-from llmops.stacks.project import Project
+from llmops_kit.cli.rehearsal.recipes import find_recipe, in_words, is_right, question_of, shorten
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.contract.documents.model import Golden, Message, ModelManifest
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.errors import KitError
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.training import tiny_recipe
 

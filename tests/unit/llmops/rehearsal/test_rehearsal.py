@@ -8,16 +8,16 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from contract.errors import KitError
-from llmops.cli import app
-from llmops.context import Context
-from llmops.plan.prices import load_prices
-from llmops.rehearsal.account import AccountWorld, parse_span
-from llmops.rehearsal.clouds.aws import Aws
-from llmops.rehearsal.cost_meter import Meter
-from llmops.rehearsal.rehearsal import RehearsalOptions, SpendingLimits, rehearse
-from llmops.rehearsal.steps import Timeline
-from llmops.stacks.project import Project
+from llmops_kit.cli.cli import app
+from llmops_kit.cli.context import Context
+from llmops_kit.cli.plan.prices import load_prices
+from llmops_kit.cli.rehearsal.account import AccountWorld, parse_span
+from llmops_kit.cli.rehearsal.clouds.aws import Aws
+from llmops_kit.cli.rehearsal.cost_meter import Meter
+from llmops_kit.cli.rehearsal.rehearsal import RehearsalOptions, SpendingLimits, rehearse
+from llmops_kit.cli.rehearsal.steps import Timeline
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.contract.errors import KitError
 
 LIMITS = SpendingLimits(1.0, timedelta(hours=1))
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from contract.errors import KitError, NotFoundError
-from llmops.rehearsal import runner
-from llmops.rehearsal.fault_case import FaultCase
-from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import Evidence, PermissionCheck, Result, chosen
+from llmops_kit.cli.rehearsal import runner
+from llmops_kit.cli.rehearsal.fault_case import FaultCase
+from llmops_kit.cli.rehearsal.stage import Stage
+from llmops_kit.cli.rehearsal.steps import Evidence, PermissionCheck, Result, chosen
+from llmops_kit.contract.errors import KitError, NotFoundError
 from tests.unit.llmops.rehearsal.conftest import Rehearsed, step
 
 

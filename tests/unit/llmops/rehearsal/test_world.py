@@ -5,12 +5,12 @@ from urllib.error import URLError
 
 import pytest
 
-from contract.errors import KitError
-from llmops.pulumi_engine import warm_host
-from llmops.rehearsal.clouds import find_cloud
-from llmops.rehearsal.network_guard import Guard
-from llmops.rehearsal.stage import failure
-from llmops.rehearsal.world import scrubbed
+from llmops_kit.cli.pulumi_engine import warm_host
+from llmops_kit.cli.rehearsal.clouds import find_cloud
+from llmops_kit.cli.rehearsal.network_guard import Guard
+from llmops_kit.cli.rehearsal.stage import failure
+from llmops_kit.cli.rehearsal.world import scrubbed
+from llmops_kit.contract.errors import KitError
 
 
 def test_nothing_of_a_cloud_or_a_login_stays_in_the_environment() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import KitError
-from llmops.rehearsal.worse_model import copy_perturbed
+from llmops_kit.cli.rehearsal.worse_model import copy_perturbed
+from llmops_kit.contract.errors import KitError
 
 TABLE = bytes(range(24))  # three rows of eight bytes
 

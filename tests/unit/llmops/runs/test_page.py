@@ -4,19 +4,19 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from contract.documents.dataset import DatasetManifest
-from contract.documents.evaluation import Answer, Likelihood
-from contract.documents.model import CopiedSources, CorpusScore, ModelManifest, Score, SuiteResult
-from contract.documents.recipe_evaluation import GateCheck, Suite
-from contract.documents.recipe_trainer import Trainer
-from contract.documents.run import RunSpec, RunState
-from contract.names import ModelRef
-from llmops.platforms.platform import Run
-from llmops.runs.page import html
-from llmops.runs.report import RunReport, SuiteReport, answered_rows
+from llmops_kit.cli.platforms.platform import Run
+from llmops_kit.cli.runs.page import html
+from llmops_kit.cli.runs.report import RunReport, SuiteReport, answered_rows
+from llmops_kit.contract.documents.dataset import DatasetManifest
+from llmops_kit.contract.documents.evaluation import Answer, Likelihood
+from llmops_kit.contract.documents.model import CopiedSources, CorpusScore, ModelManifest, Score, SuiteResult
+from llmops_kit.contract.documents.recipe_evaluation import GateCheck, Suite
+from llmops_kit.contract.documents.recipe_trainer import Trainer
+from llmops_kit.contract.documents.run import RunSpec, RunState
+from llmops_kit.contract.names import ModelRef
+from llmops_kit.training.data.rows import row_of
+from llmops_kit.training.evaluation.scorers import SuiteRow
 from tests.support.checkout import EXAMPLES
-from training.data.rows import row_of
-from training.evaluation.scorers import SuiteRow
 
 
 def report(metric: str, answers: Sequence[tuple[Answer, Answer]], score: Any, **more: Any) -> SuiteReport:

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from contract.documents.run import RunSpec, RunState
-from contract.errors import IntegrityError, KitError, RunError
-from contract.integrity.digest import sha256_bytes
-from contract.layout import EVALUATION, MANIFEST, METRICS, TrainingFolders
-from llmops.platforms.local.platform import LocalPlatform
-from llmops.platforms.platform import Run
-from llmops.runs.receipts import check_output
-from llmops.runs.runs import collect, plan_run
-from llmops.store.versions import FolderVersion
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.platforms.platform import Run
+from llmops_kit.cli.runs.receipts import check_output
+from llmops_kit.cli.runs.runs import collect, plan_run
+from llmops_kit.cli.store.versions import FolderVersion
+from llmops_kit.contract.documents.run import RunSpec, RunState
+from llmops_kit.contract.errors import IntegrityError, KitError, RunError
+from llmops_kit.contract.integrity.digest import sha256_bytes
+from llmops_kit.contract.layout import EVALUATION, MANIFEST, METRICS, TrainingFolders
 from tests.support.tiny_models.versions import write_output, write_version
 from tests.unit.llmops.conftest import make_platform
 from tests.unit.llmops.runs.test_runs import write_recipe

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from contract.documents.recipe import Recipe
-from contract.documents.run import Compute, TrainerJob
-from contract.errors import KitError
-from llmops.plan.check import check_training
-from llmops.runs.trainers import check_framework, find_trainer
+from llmops_kit.cli.plan.check import check_training
+from llmops_kit.cli.runs.trainers import check_framework, find_trainer
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.run import Compute, TrainerJob
+from llmops_kit.contract.errors import KitError
 from tests.unit.llmops.runs.test_runs import RECIPE
 
 IMAGE = f"registry.example.com/training-tensorflow@sha256:{'7' * 64}"
@@ -30,7 +30,7 @@ def stack(image: str, tensorflow_image: str) -> Any:
 def test_the_stacks_image_trains_in_a_first_job() -> None:
     platform = stack(f"registry.example.com/training@sha256:{'6' * 64}", IMAGE)
     found = find_trainer(platform, recipe(), Path("recipe.yaml"), print)
-    assert found == TrainerJob(image=IMAGE, command=["python", "-m", "training.keras_trainer"])
+    assert found == TrainerJob(image=IMAGE, command=["python", "-m", "llmops_kit.training.keras_trainer"])
     assert find_trainer(platform, Recipe.parse(RECIPE, "recipe.yaml"), Path("recipe.yaml"), print) is None
     with pytest.raises(KitError) as caught:
         find_trainer(stack(f"registry.example.com/training@sha256:{'6' * 64}", ""), recipe(), Path(), print)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from contract.errors import KitError
-from llmops.platforms.platform import Live
-from llmops.stacks import deploy
+from llmops_kit.cli.platforms.platform import Live
+from llmops_kit.cli.stacks import deploy
+from llmops_kit.contract.errors import KitError
 
 OLD, NEW = "1" * 64, "2" * 64
 NO_CAPACITY = "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error."

@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 import pytest
 
-from contract.errors import KitError
-from llmops.stacks.lock_records import LockRecords, Record, sees_all_processes
-from llmops.stacks.lock_watch import LockWatch
-from llmops.stacks.locks import Lock, locks_of, parse, take_over
+from llmops_kit.cli.stacks.lock_records import LockRecords, Record, sees_all_processes
+from llmops_kit.cli.stacks.lock_watch import LockWatch
+from llmops_kit.cli.stacks.locks import Lock, locks_of, parse, take_over
+from llmops_kit.contract.errors import KitError
 from tests.support.clock import set_clock
 
 sees_all = pytest.mark.skipif(not sees_all_processes(), reason="in a namespace that doesn't see all processes")
@@ -219,8 +219,8 @@ TAKE_OVER = """\
 import sys
 from functools import partial
 from pathlib import Path
-from llmops.stacks.lock_records import LockRecords
-from llmops.stacks.locks import locks_of, take_over
+from llmops_kit.cli.stacks.lock_records import LockRecords
+from llmops_kit.cli.stacks.locks import locks_of, take_over
 take_over(partial(locks_of, Path(sys.argv[1]), "dev", "llmops"), LockRecords(Path(sys.argv[2])), "dev", print, wait_s=0)
 """
 NAMESPACE = ["unshare", "--pid", "--uts", "--fork", "--mount-proc", "--kill-child"]

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import NotFoundError
-from llmops.stacks.project import Project
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.contract.errors import NotFoundError
 
 
 def test_the_program_is_where_pulumi_looks_for_it(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.store import Alias
-from contract.errors import IntegrityError, KitError, SignatureError
-from contract.layout import alias_key
-from contract.names import ModelRef
-from llmops.platforms.local.platform import LocalPlatform
-from llmops.stacks.promotion import promote, rollback
-from llmops.stacks.stack_file import StackFile
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.stacks.promotion import promote, rollback
+from llmops_kit.cli.stacks.stack_file import StackFile
+from llmops_kit.contract.documents.store import Alias
+from llmops_kit.contract.errors import IntegrityError, KitError, SignatureError
+from llmops_kit.contract.layout import alias_key
+from llmops_kit.contract.names import ModelRef
 from tests.support.tiny_models.versions import write_version
 from tests.unit.llmops.conftest import make_platform
 

@@ -3,9 +3,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from llmops.stacks.backend import base_environ, folder_url
-from llmops.stacks.project import Project
-from llmops.stacks.stack import PulumiStack
+from llmops_kit.cli.stacks.backend import base_environ, folder_url
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.cli.stacks.stack import PulumiStack
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import KitError
-from llmops.stacks.stack_file import StackFile
+from llmops_kit.cli.stacks.stack_file import StackFile
+from llmops_kit.contract.errors import KitError
 
 NEW = f"chatbot@2@sha256:{'b' * 64}"
 

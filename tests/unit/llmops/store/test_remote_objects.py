@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.dataset import FileEntry
-from contract.errors import IntegrityError, KitError
-from contract.integrity.digest import list_files
-from contract.layout import MANIFEST
-from llmops.store.bounded_file import Bounded
-from llmops.store.remote_checks import Hashed, Stored
-from llmops.store.remote_objects import Entry, RemoteObjects
+from llmops_kit.cli.store.bounded_file import Bounded
+from llmops_kit.cli.store.remote_checks import Hashed, Stored
+from llmops_kit.cli.store.remote_objects import Entry, RemoteObjects
+from llmops_kit.contract.documents.dataset import FileEntry
+from llmops_kit.contract.errors import IntegrityError, KitError
+from llmops_kit.contract.integrity.digest import list_files
+from llmops_kit.contract.layout import MANIFEST
 from tests.support.tiny_models.versions import write_version
 
 

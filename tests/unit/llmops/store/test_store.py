@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.store import Alias
-from contract.errors import IntegrityError, KitError, SignatureError
-from contract.layout import MANIFEST, alias_key, model_key
-from llmops.platforms.local.platform import LocalPlatform
-from llmops.store.objects import FolderObjects
-from llmops.store.store import Store
+from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.cli.store.objects import FolderObjects
+from llmops_kit.cli.store.store import Store
+from llmops_kit.contract.documents.store import Alias
+from llmops_kit.contract.errors import IntegrityError, KitError, SignatureError
+from llmops_kit.contract.layout import MANIFEST, alias_key, model_key
 from tests.support.tiny_models.versions import open_verified
 from tests.unit.llmops.conftest import make_platform
 

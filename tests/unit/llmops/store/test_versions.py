@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.dataset import FileEntry
-from contract.errors import IntegrityError
-from contract.integrity.digest import sha256_bytes
-from llmops.store.versions import FolderVersion
+from llmops_kit.cli.store.versions import FolderVersion
+from llmops_kit.contract.documents.dataset import FileEntry
+from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.contract.integrity.digest import sha256_bytes
 
 NAME, CONTENT = "evaluation.json", b'{"passed": false}'
 ENTRY = FileEntry(sha256=sha256_bytes(CONTENT), size=len(CONTENT))

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from llmops.terminal.progress import parse, show
+from llmops_kit.cli.terminal.progress import parse, show
 
 LINES = [
     "stage=evaluate_before suite=new-phrasings",

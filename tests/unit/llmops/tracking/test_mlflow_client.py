@@ -5,9 +5,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from contract.errors import KitError
-from llmops.tracking.mlflow_client import URI_VARIABLE, masked, require_mlflow
-from llmops.tracking.mlflow_sync import alias_of
+from llmops_kit.cli.tracking.mlflow_client import URI_VARIABLE, masked, require_mlflow
+from llmops_kit.cli.tracking.mlflow_sync import alias_of
+from llmops_kit.contract.errors import KitError
 from tests.support.servers.http_servers import serving
 
 

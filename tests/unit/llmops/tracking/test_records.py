@@ -1,7 +1,7 @@
 """What trackers are told of a recipe and of its scores."""
 
-from contract.documents.recipe import Recipe
-from llmops.tracking.records import recipe_params
+from llmops_kit.cli.tracking.records import recipe_params
+from llmops_kit.contract.documents.recipe import Recipe
 from tests.support.runs.training import tiny_recipe
 
 

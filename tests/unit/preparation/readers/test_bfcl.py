@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from contract.errors import DataError
-from preparation.readers.bfcl import NO_CALL
-from preparation.readers.reader import DataFile, ReadRow, read_file
-from training.data.rows import row_of
+from llmops_kit.contract.errors import DataError
+from llmops_kit.preparation.readers.bfcl import NO_CALL
+from llmops_kit.preparation.readers.reader import DataFile, ReadRow, read_file
+from llmops_kit.training.data.rows import row_of
 
 FUNCTION = {
     "name": "drive.route",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from preparation.readers.reader import read
+from llmops_kit.preparation.readers.reader import read
 from tests.support.checkout import CHECKOUT
 
 EXAMPLE = json.loads((CHECKOUT / "tests/unit/contract/examples/capture-1.json").read_text())

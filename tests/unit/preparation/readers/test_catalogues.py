@@ -6,8 +6,8 @@ from pathlib import Path
 import polib
 import pytest
 
-from contract.errors import DataError
-from preparation.readers.reader import ReadRow, read
+from llmops_kit.contract.errors import DataError
+from llmops_kit.preparation.readers.reader import ReadRow, read
 
 PO = """msgid ""
 msgstr ""

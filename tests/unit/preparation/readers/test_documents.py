@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from preparation.readers.reader import ReadRow, read
+from llmops_kit.preparation.readers.reader import ReadRow, read
 
 PAGE = """<!doctype html><html><head><title>T</title><script>alert(1)</script></head><body>
 <nav><a href="/">Home</a><a href="/shop">Shop</a></nav>

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import DataError
-from preparation.readers.reader import ReadRow, read
+from llmops_kit.contract.errors import DataError
+from llmops_kit.preparation.readers.reader import ReadRow, read
 
 
 def read_text(path: Path, text: str) -> list[ReadRow]:

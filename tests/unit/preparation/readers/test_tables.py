@@ -9,8 +9,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from contract.errors import DataError
-from preparation.readers.reader import ReadRow, read
+from llmops_kit.contract.errors import DataError
+from llmops_kit.preparation.readers.reader import ReadRow, read
 
 
 def read_csv(path: Path, text: str) -> list[ReadRow]:

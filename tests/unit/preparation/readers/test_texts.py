@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from contract.errors import DataError
-from preparation.readers import texts
-from preparation.readers.reader import DataFile, read
+from llmops_kit.contract.errors import DataError
+from llmops_kit.preparation.readers import texts
+from llmops_kit.preparation.readers.reader import DataFile, read
 
 LINES = ["größe", "", "ende\u2028mitte", "letzte"]
 

@@ -5,9 +5,9 @@ from typing import Literal
 
 import pytest
 
-from contract.documents.model import Golden, Message
-from serving.api.model_card import _examples
-from serving.errors import ApiError
+from llmops_kit.contract.documents.model import Golden, Message
+from llmops_kit.serving.api.model_card import _examples
+from llmops_kit.serving.errors import ApiError
 from tests.support.servers.vllm_stand_in import CARD
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from contract.models.tool_call_stream import CallDelta
-from serving.api.frames import CompletionFrames, Delta, Frames, TokenChance, usage_of
-from serving.api.openai import LONG_BODY, parse_chat, parse_completion
-from serving.errors import ApiError
+from llmops_kit.contract.models.tool_call_stream import CallDelta
+from llmops_kit.serving.api.frames import CompletionFrames, Delta, Frames, TokenChance, usage_of
+from llmops_kit.serving.api.openai import LONG_BODY, parse_chat, parse_completion
+from llmops_kit.serving.errors import ApiError
 
 HELLO = [{"role": "user", "content": "Hello"}]
 

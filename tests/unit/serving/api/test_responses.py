@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from contract.models.tool_call_stream import CallDelta
-from serving.api.frames import Delta, usage_of
-from serving.api.response_frames import ResponseFrames
-from serving.api.responses import parse_responses
-from serving.engines.engine import GenerationRequest
-from serving.errors import ApiError
+from llmops_kit.contract.models.tool_call_stream import CallDelta
+from llmops_kit.serving.api.frames import Delta, usage_of
+from llmops_kit.serving.api.response_frames import ResponseFrames
+from llmops_kit.serving.api.responses import parse_responses
+from llmops_kit.serving.engines.engine import GenerationRequest
+from llmops_kit.serving.errors import ApiError
 
 TOOL = {"type": "function", "name": "now", "parameters": {"type": "object"}, "strict": None}
 

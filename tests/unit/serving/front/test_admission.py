@@ -5,9 +5,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from contract.limits import RequestLimits
-from serving.errors import ApiError
-from serving.front.admission import Admission
+from llmops_kit.contract.limits import RequestLimits
+from llmops_kit.serving.errors import ApiError
+from llmops_kit.serving.front.admission import Admission
 
 
 async def settled() -> None:

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from contract.api_key import key_digest
-from contract.http_guard import error_body
-from contract.limits import RequestLimits
-from serving.api.openai import parse_chat
-from serving.errors import ApiError
-from serving.front import Front
-from serving.front.exchange import EXCHANGE, Receive, Scope, Send
-from serving.front.readiness import Readiness
-from serving.metrics import Metrics
-from serving.settings import ServerSettings
+from llmops_kit.contract.api_key import key_digest
+from llmops_kit.contract.http_guard import error_body
+from llmops_kit.contract.limits import RequestLimits
+from llmops_kit.serving.api.openai import parse_chat
+from llmops_kit.serving.errors import ApiError
+from llmops_kit.serving.front import Front
+from llmops_kit.serving.front.exchange import EXCHANGE, Receive, Scope, Send
+from llmops_kit.serving.front.readiness import Readiness
+from llmops_kit.serving.metrics import Metrics
+from llmops_kit.serving.settings import ServerSettings
 from tests.support.servers.in_process import KEY, Asking
 from tests.support.servers.vllm_stand_in import as_loaded
 
@@ -165,7 +165,7 @@ def test_a_stream_has_more_time_than_another_answer() -> None:
 
 @pytest.mark.parametrize("ends", ["data: 1\n\n", "error"])
 def test_a_stream_that_waits_is_told_so_and_then_answered_in_frames(monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
-    monkeypatch.setattr("serving.front.front._WAITING_SECONDS", 0.01)
+    monkeypatch.setattr("llmops_kit.serving.front.front._WAITING_SECONDS", 0.01)
 
     async def scenario() -> None:
         waited = asyncio.Event()

@@ -8,15 +8,15 @@ from typing import Any
 import jsonschema
 import pytest
 
-import contract.http_guard
-import serving
-from serving.api.frames import CompletionFrames, Delta, Frames, usage_of
-from serving.api.response_frames import ResponseFrames
-from serving.api.responses import parse_responses
-from serving.engines.engine import GenerationRequest
-from serving.front.openapi import REFUSALS, description
-from serving.front.routes import CHAT, COMPLETIONS, RESPONSES, ROUTES
-from serving.front.vllm_requests import PARAMETERS
+import llmops_kit.contract.http_guard
+import llmops_kit.serving
+from llmops_kit.serving.api.frames import CompletionFrames, Delta, Frames, usage_of
+from llmops_kit.serving.api.response_frames import ResponseFrames
+from llmops_kit.serving.api.responses import parse_responses
+from llmops_kit.serving.engines.engine import GenerationRequest
+from llmops_kit.serving.front.openapi import REFUSALS, description
+from llmops_kit.serving.front.routes import CHAT, COMPLETIONS, RESPONSES, ROUTES
+from llmops_kit.serving.front.vllm_requests import PARAMETERS
 
 
 def refused_in(path: Path) -> set[int]:
@@ -44,7 +44,7 @@ def test_all_routes_and_refusals_are_described_and_none_else(parameters: set[str
 
 
 def test_every_refusal_in_the_code_is_in_the_table() -> None:
-    files = [*Path(serving.__path__[0]).rglob("*.py"), Path(contract.http_guard.__file__)]
+    files = [*Path(serving.__path__[0]).rglob("*.py"), Path(llmops_kit.contract.http_guard.__file__)]
     assert set().union(*map(refused_in, files)) | {414, 431} == set(REFUSALS)
 
 

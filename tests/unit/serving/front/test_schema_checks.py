@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from serving.engines.engine import Grammar
-from serving.errors import ApiError
-from serving.front.schema_checks import SchemaChecks, Vocabulary
+from llmops_kit.serving.engines.engine import Grammar
+from llmops_kit.serving.errors import ApiError
+from llmops_kit.serving.front.schema_checks import SchemaChecks, Vocabulary
 
 # Does what the first schema's title says, and writes down each order.
 STAND_IN = """

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from contract.documents.model import EmbeddingForm
-from contract.documents.recipe import ServingDefaults
-from contract.limits import RequestLimits
-from contract.models.tool_call_stream import HERMES, LLAMA, CallForm
-from serving.errors import ApiError
-from serving.front.admission import Admission
-from serving.front.exchange import EXCHANGE, HttpExchange, Message, Receive, Scope, Send
-from serving.front.readiness import Readiness
-from serving.front.vllm import VllmApp
-from serving.front.vllm_requests import check, embedded, filled, filled_response
-from serving.metrics import Metrics
-from serving.settings import ServerSettings
+from llmops_kit.contract.documents.model import EmbeddingForm
+from llmops_kit.contract.documents.recipe import ServingDefaults
+from llmops_kit.contract.limits import RequestLimits
+from llmops_kit.contract.models.tool_call_stream import HERMES, LLAMA, CallForm
+from llmops_kit.serving.errors import ApiError
+from llmops_kit.serving.front.admission import Admission
+from llmops_kit.serving.front.exchange import EXCHANGE, HttpExchange, Message, Receive, Scope, Send
+from llmops_kit.serving.front.readiness import Readiness
+from llmops_kit.serving.front.vllm import VllmApp
+from llmops_kit.serving.front.vllm_requests import check, embedded, filled, filled_response
+from llmops_kit.serving.metrics import Metrics
+from llmops_kit.serving.settings import ServerSettings
 from tests.support.servers.vllm_stand_in import CARD
 
 HELLO = [{"role": "user", "content": "Hello"}]

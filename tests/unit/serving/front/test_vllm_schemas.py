@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from contract.limits import RequestLimits
-from contract.models.tool_call_stream import HERMES
-from serving.engines.engine import Grammar
-from serving.errors import ApiError
-from serving.front.admission import Admission
-from serving.front.exchange import EXCHANGE, HttpExchange, Message, Receive, Scope, Send
-from serving.front.readiness import Readiness
-from serving.front.routes import CHAT, COMPLETIONS, RESPONSES
-from serving.front.schema_checks import SchemaChecks, Vocabulary
-from serving.front.vllm import VllmApp
-from serving.front.vllm_schemas import AskedSchemas
-from serving.metrics import Metrics
-from serving.settings import ServerSettings
+from llmops_kit.contract.limits import RequestLimits
+from llmops_kit.contract.models.tool_call_stream import HERMES
+from llmops_kit.serving.engines.engine import Grammar
+from llmops_kit.serving.errors import ApiError
+from llmops_kit.serving.front.admission import Admission
+from llmops_kit.serving.front.exchange import EXCHANGE, HttpExchange, Message, Receive, Scope, Send
+from llmops_kit.serving.front.readiness import Readiness
+from llmops_kit.serving.front.routes import CHAT, COMPLETIONS, RESPONSES
+from llmops_kit.serving.front.schema_checks import SchemaChecks, Vocabulary
+from llmops_kit.serving.front.vllm import VllmApp
+from llmops_kit.serving.front.vllm_schemas import AskedSchemas
+from llmops_kit.serving.metrics import Metrics
+from llmops_kit.serving.settings import ServerSettings
 from tests.support.servers.vllm_stand_in import CARD
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

@@ -13,13 +13,13 @@ from typing import Any, cast
 import pytest
 import uvicorn
 
-from contract.limits import RequestLimits
-from serving.front import Front
-from serving.front.exchange import Receive, Scope, Send
-from serving.front.protocol import bind, guarded_class, new_guard
-from serving.front.readiness import Readiness
-from serving.loading import LoadingServer
-from serving.settings import ServerSettings
+from llmops_kit.contract.limits import RequestLimits
+from llmops_kit.serving.front import Front
+from llmops_kit.serving.front.exchange import Receive, Scope, Send
+from llmops_kit.serving.front.protocol import bind, guarded_class, new_guard
+from llmops_kit.serving.front.readiness import Readiness
+from llmops_kit.serving.loading import LoadingServer
+from llmops_kit.serving.settings import ServerSettings
 from tests.support.servers.vllm_stand_in import as_loaded
 
 KEY = "a-key-for-tests-0123456789"
@@ -219,7 +219,7 @@ def test_while_vllm_loads_ping_says_why_and_then_vllm_takes_the_socket_over(envi
 
 
 def test_progress_that_vllm_prints_is_the_phase_of_ping() -> None:
-    from serving.vllm_server import _VllmProcess
+    from llmops_kit.serving.vllm_server import _VllmProcess
 
     readiness, unused = Readiness(), cast(Any, None)
     child = _VllmProcess(unused, unused, readiness)

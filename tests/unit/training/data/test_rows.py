@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from contract.errors import DataError
-from preparation.split_files import SplitFiles
-from training.data.lines import read_lines
-from training.data.rows import Row, group_of, prompt_of, read_rows
+from llmops_kit.contract.errors import DataError
+from llmops_kit.preparation.split_files import SplitFiles
+from llmops_kit.training.data.lines import read_lines
+from llmops_kit.training.data.rows import Row, group_of, prompt_of, read_rows
 
 QUESTION = {"role": "user", "content": "Which port?"}
 ANSWER = {"role": "assistant", "content": "Port 8080."}

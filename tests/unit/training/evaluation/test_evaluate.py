@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from contract.errors import DataError
+from llmops_kit.contract.errors import DataError
+from llmops_kit.training.data.chat import prompt_ids
+from llmops_kit.training.evaluation.evaluate import computing_in_f32
+from llmops_kit.training.models.weights import load_model, load_tokenizer
 from tests.support.tiny_models import tiny
-from training.data.chat import prompt_ids
-from training.evaluation.evaluate import computing_in_f32
-from training.models.weights import load_model, load_tokenizer
 
 
 @pytest.mark.parametrize("tied", [False, True])

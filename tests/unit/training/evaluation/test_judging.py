@@ -5,14 +5,21 @@ from typing import Any
 
 import pytest
 
-from contract.documents.judgements import JudgeVerdict
-from contract.documents.recipe_evaluation import Judge, Suite
-from contract.errors import KitError
+from llmops_kit.contract.documents.judgements import JudgeVerdict
+from llmops_kit.contract.documents.recipe_evaluation import Judge, Suite
+from llmops_kit.contract.errors import KitError
+from llmops_kit.training.data.rows import row_of
+from llmops_kit.training.evaluation.judging import (
+    RUBRIC,
+    judge_requests,
+    judge_use,
+    judged_scores,
+    read_verdict,
+    replies_to,
+)
+from llmops_kit.training.evaluation.scorers import SuiteRow
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.judges import parts_of
-from training.data.rows import row_of
-from training.evaluation.judging import RUBRIC, judge_requests, judge_use, judged_scores, read_verdict, replies_to
-from training.evaluation.scorers import SuiteRow
 
 _TURNS = [{"role": "user", "content": "Capital of Austria?"}, {"role": "assistant", "content": "Vienna"}]
 ROW = SuiteRow(row_of({"messages": _TURNS}, "a:1"), "0" * 64, "g")

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from contract.errors import DataError
+from llmops_kit.contract.errors import DataError
+from llmops_kit.training.data.rows import Row, row_of
+from llmops_kit.training.evaluation.likelihood import BATCH_TOKENS, likelihoods
+from llmops_kit.training.models.weights import load_model, load_tokenizer
+from llmops_kit.training.ranks import Alone
 from tests.support.tiny_models import tiny
-from training.data.rows import Row, row_of
-from training.evaluation.likelihood import BATCH_TOKENS, likelihoods
-from training.models.weights import load_model, load_tokenizer
-from training.ranks import Alone
 
 
 def chat(question: str, answer: str) -> Row:

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from contract.documents.recipe_evaluation import GateCheck
-from training.evaluation.metrics import Scored, gain_of, mean_gain, mean_loss, mean_score
+from llmops_kit.contract.documents.recipe_evaluation import GateCheck
+from llmops_kit.training.evaluation.metrics import Scored, gain_of, mean_gain, mean_loss, mean_score
 
 
 # Wilson's interval without continuity correction, as R's prop.test(x, n, correct = FALSE) gives it.

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import IntegrityError
-from training.evaluation.pooling import TEXTS, _together, pooled
-from training.ranks import Alone
+from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.training.evaluation.pooling import TEXTS, _together, pooled
+from llmops_kit.training.ranks import Alone
 
 
 def test_one_rank_keeps_its_own() -> None:

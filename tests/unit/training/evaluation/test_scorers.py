@@ -5,12 +5,12 @@ from typing import Any, get_args
 
 import pytest
 
-from contract.documents.evaluation import Likelihood
-from contract.documents.recipe_evaluation import Metric, Suite
-from contract.errors import DataError, IntegrityError
+from llmops_kit.contract.documents.evaluation import Likelihood
+from llmops_kit.contract.documents.recipe_evaluation import Metric, Suite
+from llmops_kit.contract.errors import DataError, IntegrityError
+from llmops_kit.training.data.rows import Row, row_of
+from llmops_kit.training.evaluation.scorers import NEEDS, SuiteRow, can_score, corpus_scores, f1, score_answers
 from tests.support.checkout import CHECKOUT
-from training.data.rows import Row, row_of
-from training.evaluation.scorers import NEEDS, SuiteRow, can_score, corpus_scores, f1, score_answers
 
 WEATHER = {
     "type": "function",

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from contract.documents.evaluation import GoldenAnswer, Likelihood
-from contract.documents.model import GateResult, Score, SuiteResult
-from contract.documents.recipe import Recipe
-from contract.documents.recipe_data import DataSource
-from contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck
-from contract.documents.recipe_training import TranslationTask
-from contract.errors import DataError, IntegrityError, RunError
-from llmops.data.build import build_dataset
-from training.data.rows import row_of
-from training.data.translations import as_conversation
-from training.evaluation.scorers import SuiteRow
-from training.evaluation.scoring import (
+from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.contract.documents.evaluation import GoldenAnswer, Likelihood
+from llmops_kit.contract.documents.model import GateResult, Score, SuiteResult
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.recipe_data import DataSource
+from llmops_kit.contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck
+from llmops_kit.contract.documents.recipe_training import TranslationTask
+from llmops_kit.contract.errors import DataError, IntegrityError, RunError
+from llmops_kit.training.data.rows import row_of
+from llmops_kit.training.data.translations import as_conversation
+from llmops_kit.training.evaluation.scorers import SuiteRow
+from llmops_kit.training.evaluation.scoring import (
     assess,
     check_suites,
     decide,

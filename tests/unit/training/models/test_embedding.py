@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from contract.errors import KitError
-from training.models.embedding import embedding_of
+from llmops_kit.contract.errors import KitError
+from llmops_kit.training.models.embedding import embedding_of
 
 KINDS = ["Transformer", "Pooling", "Normalize"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from contract.errors import KitError
-from training.models.importing import find_source
+from llmops_kit.contract.errors import KitError
+from llmops_kit.training.models.importing import find_source
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
 

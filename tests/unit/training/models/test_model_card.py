@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from contract.documents.dataset import DatasetManifest
-from contract.documents.model import (
+from llmops_kit.contract.documents.dataset import DatasetManifest
+from llmops_kit.contract.documents.model import (
     CopiedSources,
     CorpusScore,
     GateResult,
@@ -15,9 +15,9 @@ from contract.documents.model import (
     SuiteResult,
     TrainingFacts,
 )
-from contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.training.models.model_card import model_card
 from tests.support.checkout import EXAMPLES
-from training.models.model_card import model_card
 
 MODEL = ModelManifest.load(EXAMPLES / "model-2.json")
 FACTS = TrainingFacts(steps=9, tokens=90, seconds=1.5, first_loss=3.0, last_loss=0.5, precision="f32")

@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from contract.errors import KitError
+from llmops_kit.contract.errors import KitError
+from llmops_kit.training.models import weights
+from llmops_kit.training.models.merge import replace_weights
+from llmops_kit.training.models.openvino_form import MOST_PARAMETERS, is_wanted
+from llmops_kit.training.models.weights import count_parameters, load_model, save_weights
 from tests.support.tiny_models import tiny
-from training.models import weights
-from training.models.merge import replace_weights
-from training.models.openvino_form import MOST_PARAMETERS, is_wanted
-from training.models.weights import count_parameters, load_model, save_weights
 
 WEIGHTS = "model.safetensors"
 TENSOR = "model.layers.1.mlp.up_proj.weight"

@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from contract.documents.recipe_training import TrainingRecipe
-from training.torch_trainer.adapters import set_input_casts, with_adapter
-from training.torch_trainer.fused_updates import set_fused_updates
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.training.torch_trainer.adapters import set_input_casts, with_adapter
+from llmops_kit.training.torch_trainer.fused_updates import set_fused_updates
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # peft asks for it
 

@@ -16,10 +16,10 @@ from transformers import (
     PhimoeConfig,
 )
 
-from training.data.chat import Encoded
-from training.data.examples import Example
-from training.torch_trainer.attention import attend_by_sequence
-from training.torch_trainer.batch_tensors import Collator
+from llmops_kit.training.data.chat import Encoded
+from llmops_kit.training.data.examples import Example
+from llmops_kit.training.torch_trainer.attention import attend_by_sequence
+from llmops_kit.training.torch_trainer.batch_tensors import Collator
 
 SIZES: dict[str, Any] = {
     "vocab_size": 64,

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from contract.documents.run import RunSpec, TrainerJob
-from contract.errors import KitError, RunError
-from contract.layout import TrainingFolders
+from llmops_kit.contract.documents.run import RunSpec, TrainerJob
+from llmops_kit.contract.errors import KitError, RunError
+from llmops_kit.contract.layout import TrainingFolders
+from llmops_kit.training.job import TrainingJob
+from llmops_kit.training.ranks import Alone
+from llmops_kit.training.stopping import StopRequest
+from llmops_kit.training.torch_trainer.batches import check_batch_size
 from tests.support.checkout import EXAMPLES
-from training.job import TrainingJob
-from training.ranks import Alone
-from training.stopping import StopRequest
-from training.torch_trainer.batches import check_batch_size
 
 
 @pytest.mark.parametrize(("size", "ranks"), [(1, 1), (7, 1), (8, 2), (8, 8)])

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from transformers import LlamaConfig
 
-from contract.documents.estimate import EstimateRequest, MachineMemory
-from contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.contract.documents.estimate import EstimateRequest, MachineMemory
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.training.torch_trainer.estimate import estimate
 from tests.support.tiny_models.families import SIZES
-from training.torch_trainer.estimate import estimate
 
 MACHINES = [MachineMemory(name=f"{size} MB", gpus=1, memory=size * 10**6, bf16=True) for size in (1, 1000, 2000)]
 

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from contract.documents.recipe_training import TrainingRecipe
-from contract.errors import RunError
+from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.contract.errors import RunError
+from llmops_kit.training import checkpoints
+from llmops_kit.training.guard import require_change
+from llmops_kit.training.ranks import StoppedError
+from llmops_kit.training.torch_trainer.finetune import finetune
 from tests.support.runs.gpu_branch import take_gpu_branch
 from tests.support.runs.training import ROWS, tiny_recipe, write_rows
 from tests.support.tiny_models import tiny
-from training import checkpoints
-from training.guard import require_change
-from training.ranks import StoppedError
-from training.torch_trainer.finetune import finetune
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated"),  # peft asks for it

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.torch_trainer.layouts import joined_layout, joined_width, packed_layout
+from llmops_kit.training.torch_trainer.layouts import joined_layout, joined_width, packed_layout
 
 TEXTS = [
     np.array(tokens, np.int32)

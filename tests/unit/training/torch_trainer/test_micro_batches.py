@@ -2,8 +2,14 @@
 
 import pytest
 
-from training.torch_trainer.layouts import ALL, rows_of
-from training.torch_trainer.micro_batches import MemoryUse, MicroBatchCollator, rows_on_cpu, rows_on_gpu, too_large
+from llmops_kit.training.torch_trainer.layouts import ALL, rows_of
+from llmops_kit.training.torch_trainer.micro_batches import (
+    MemoryUse,
+    MicroBatchCollator,
+    rows_on_cpu,
+    rows_on_gpu,
+    too_large,
+)
 
 GB = 1 << 30
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from training.torch_trainer import token_losses
-from training.torch_trainer.token_losses import TokenLogProbabilities
+from llmops_kit.training.torch_trainer import token_losses
+from llmops_kit.training.torch_trainer.token_losses import TokenLogProbabilities
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.chat import Encoded
-from training.data.examples import Example, Examples, write_examples
-from training.ranks import Alone
-from training.torch_trainer.batch_tensors import Collator
-from training.torch_trainer.validation import Validation, _alike
+from llmops_kit.training.data.chat import Encoded
+from llmops_kit.training.data.examples import Example, Examples, write_examples
+from llmops_kit.training.ranks import Alone
+from llmops_kit.training.torch_trainer.batch_tensors import Collator
+from llmops_kit.training.torch_trainer.validation import Validation, _alike
 
 
 @pytest.fixture

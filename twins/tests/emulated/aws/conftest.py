@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from twins.aws import control
+from llmops_twins.aws import control
 from twins.tests.emulated.aws.containers import Container, ServedTwin, emptied, fresh, served
 from twins.tests.support.aws import RunningTwin, made_model, made_role, running_twin
 

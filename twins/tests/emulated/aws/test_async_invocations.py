@@ -11,11 +11,11 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.s3.models import s3_backends
 
-from contract.twins import TWIN_ACCOUNT
-from hosting.images import build
+from llmops_kit.contract.twins import TWIN_ACCOUNT
+from llmops_kit.hosting.images import build
+from llmops_twins.aws import control, objects
 from tests.support.servers.echo import echo_source
 from tests.support.servers.serving import until
-from twins.aws import control, objects
 from twins.tests.emulated.aws.containers import Container, ServedTwin, served
 from twins.tests.emulated.aws.test_process import await_written
 from twins.tests.support.aws import TRUST, RunningTwin, await_status

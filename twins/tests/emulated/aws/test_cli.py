@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from contract.layout import cache_dir
+from llmops_kit.contract.layout import cache_dir
+from llmops_twins.aws import control
 from tests.support.clouds.twin_keys import root_environ
-from twins.aws import control
 from twins.tests.emulated.aws.containers import served
 from twins.tests.support.aws import RunningTwin, made_config, made_model, made_role
 

@@ -173,7 +173,7 @@ def test_a_key_and_what_only_sounds_alike_are_told_apart(twin: RunningTwin, once
 
 def command(twin: RunningTwin, *arguments: str, fails: bool = False) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "llmops", "twin", "aws", *arguments, "--home", str(twin.home)],
+        [sys.executable, "-m", "llmops_kit.cli", "twin", "aws", *arguments, "--home", str(twin.home)],
         capture_output=True,
         text=True,
         cwd=CHECKOUT,

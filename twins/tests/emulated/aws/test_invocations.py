@@ -8,10 +8,10 @@ import pytest
 from botocore.exceptions import ClientError, EventStreamError
 from urllib3.exceptions import ProtocolError
 
+from llmops_twins.aws import faults
+from llmops_twins.aws.sagemaker.runtime import invocations
 from tests.support.clouds.twin_keys import root_keys, signed
 from tests.support.servers.serving import until
-from twins.aws import faults
-from twins.aws.sagemaker.runtime import invocations
 from twins.tests.emulated.aws.containers import Container, ServedTwin
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from llmops_twins.aws import control
 from tests.emulated.hosting.test_jobs import gone, of_home
 from tests.support.runs.jobs import trainee
-from twins.aws import control
 from twins.tests.emulated.aws.test_process import await_written
 from twins.tests.support.aws import RunningTwin, made_role
 from twins.tests.support.aws_jobs import (

@@ -16,9 +16,9 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from llmops_twins.aws.wire.principals import ROOT_ACCESS_KEY
 from tests.support.clouds.twin_keys import root_secret
 from tests.support.servers.serving import until
-from twins.aws.wire.principals import ROOT_ACCESS_KEY
 from twins.tests.emulated.aws.containers import REGION, Container, ServedTwin
 from twins.tests.support.aws import RunningTwin, await_status, made_config, made_model, made_role
 

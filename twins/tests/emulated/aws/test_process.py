@@ -12,10 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
-from contract.errors import KitError
+from llmops_kit.contract.errors import KitError
+from llmops_twins.aws import control
+from llmops_twins.core.state_log import STATE_FILE
 from tests.support.servers.serving import until
-from twins.aws import control
-from twins.core.state_log import STATE_FILE
 from twins.tests.support.aws import RunningTwin
 
 

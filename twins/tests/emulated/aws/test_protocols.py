@@ -9,8 +9,8 @@ from urllib.request import urlopen
 import pytest
 from botocore.exceptions import ClientError
 
-from contract.twins import key_headers
-from twins.core.control import own_key
+from llmops_kit.contract.twins import key_headers
+from llmops_twins.core.control import own_key
 from twins.tests.support.aws import RunningTwin, made_role
 
 

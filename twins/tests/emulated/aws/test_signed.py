@@ -18,9 +18,9 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from llmops_twins.aws.wire.signatures import signed as signature_of
+from llmops_twins.aws.wire.signatures import signing_key
 from tests.support.clouds.twin_keys import root_keys, signed
-from twins.aws.wire.signatures import signed as signature_of
-from twins.aws.wire.signatures import signing_key
 from twins.tests.support.aws import RunningTwin
 
 REGION = "us-east-1"

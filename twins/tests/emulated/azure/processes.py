@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from azure.identity import DefaultAzureCredential
 
-from contract.twins import TWIN_SUBSCRIPTION
-from twins.azure import control
-from twins.azure.entra.principals import OWNER_ID
+from llmops_kit.contract.twins import TWIN_SUBSCRIPTION
+from llmops_twins.azure import control
+from llmops_twins.azure.entra.principals import OWNER_ID
 from twins.tests.support.azure_processes import ArmClient
 
 LOCATION = "westeurope"

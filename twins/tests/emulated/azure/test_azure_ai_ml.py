@@ -12,12 +12,12 @@ from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient
 
-from hosting.images import build
+from llmops_kit.hosting.images import build
+from llmops_twins.azure import control
 from tests.support.checkout import CHECKOUT
 from tests.support.environments import AZURE_AI_ML, environment
 from tests.support.servers.echo import echo_source
 from tests.support.servers.serving import until
-from twins.azure import control
 from twins.tests.emulated.azure.processes import IDENTITY, LOCATION, make_workspace, running
 
 # The client prints logs of what it has seen running, and nothing of a job that had ended before.
@@ -80,7 +80,7 @@ def test_the_schemas_are_what_the_sdks_models_compile_to(tmp_path: Path) -> None
     compiling = [python, "-m", "tools.azure_schemas.machinelearning", tmp_path / "compiled.json"]
     subprocess.run(compiling, cwd=CHECKOUT, check=True, timeout=120)
 
-    committed = CHECKOUT / "twins/azure/ml/machinelearningservices.json"
+    committed = CHECKOUT / "twins/llmops_twins/azure/ml/machinelearningservices.json"
     assert (tmp_path / "compiled.json").read_text() == committed.read_text()
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from twins.azure import control
-from twins.cli import make_app
+from llmops_twins.azure import control
+from llmops_twins.cli import make_app
 
 
 def twins(*words: str) -> tuple[int, str]:

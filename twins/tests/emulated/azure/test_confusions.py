@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from llmops_twins.azure.arm.calls import Principal
+from llmops_twins.azure.arm.front import ManagerApp
+from llmops_twins.azure.blobs import blobs
+from llmops_twins.azure.entra import tokens
 from tests.support.clouds.azure import GROUP_VERSION
-from twins.azure.arm.calls import Principal
-from twins.azure.arm.front import ManagerApp
-from twins.azure.blobs import blobs
-from twins.azure.entra import tokens
 from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 
 STORAGE_VERSION = "2024-01-01"

@@ -16,8 +16,8 @@ from azure.keyvault.keys import KeyClient
 from azure.keyvault.secrets import SecretClient
 from azure.storage.blob import BlobServiceClient
 
-from twins.azure import control
-from twins.core.state_log import STATE_FILE
+from llmops_twins.azure import control
+from llmops_twins.core.state_log import STATE_FILE
 from twins.tests.support.azure_processes import GROUPS, LOCATION, Subscription, running_twin
 
 STORAGE, VAULTS, REGISTRIES = "2024-01-01", "2024-11-01", "2023-07-01"

@@ -17,8 +17,8 @@ from azure.identity import (
     ManagedIdentityCredential,
 )
 
-from twins.azure.entra.principals import OWNER_APP, OWNER_ID, OWNER_PURPOSE
-from twins.core import root
+from llmops_twins.azure.entra.principals import OWNER_APP, OWNER_ID, OWNER_PURPOSE
+from llmops_twins.core import root
 from twins.tests.support.azure_processes import GROUPS, MANAGEMENT, ArmClient, Subscription
 
 IDENTITIES = "2023-01-31"

@@ -8,9 +8,9 @@ import psutil
 import pytest
 from azure.core.exceptions import HttpResponseError
 
+from llmops_twins.azure import control
+from llmops_twins.core.state_log import STATE_FILE
 from tests.support.servers.serving import until
-from twins.azure import control
-from twins.core.state_log import STATE_FILE
 from twins.tests.emulated.azure.processes import ACCOUNT, LOCATION, WORKSPACE, assigned, make_workspace, running
 from twins.tests.support.azure_processes import ArmClient
 

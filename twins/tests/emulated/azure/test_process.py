@@ -10,10 +10,10 @@ from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import ContainerClient
 
-from contract.errors import KitError
-from twins.azure import control
-from twins.azure.entra.principals import OWNER_ID
-from twins.core.state_log import STATE_FILE
+from llmops_kit.contract.errors import KitError
+from llmops_twins.azure import control
+from llmops_twins.azure.entra.principals import OWNER_ID
+from llmops_twins.core.state_log import STATE_FILE
 from twins.tests.support.azure_processes import GROUPS, Subscription, running_twin
 
 GROUP = "/resourceGroups/kept"

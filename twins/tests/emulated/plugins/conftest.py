@@ -9,12 +9,12 @@ from typing import Any
 import boto3
 import pytest
 
-from contract.twins import TWIN_ACCOUNT
+from llmops_kit.contract.twins import TWIN_ACCOUNT
+from llmops_twins.aws import control
+from llmops_twins.plugins.aws.provider import AwsProvider
+from llmops_twins.plugins.server import serving
 from tests.support.clouds.twin_keys import root_environ, root_keys
 from tests.support.programs import Program
-from twins.aws import control
-from twins.plugins.aws.provider import AwsProvider
-from twins.plugins.server import serving
 from twins.tests.support.aws import running_twin
 from twins.tests.support.engine import engine_environ
 

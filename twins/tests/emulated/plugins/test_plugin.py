@@ -14,11 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
-from contract.twins import TWIN_ACCOUNT
+from llmops_kit.contract.twins import TWIN_ACCOUNT
+from llmops_twins.plugins.aws.session import open_session
+from llmops_twins.plugins.plugin import ProviderError
 from tests.support.clouds.twin_keys import asked, root_environ
 from tools.sdk_shapes import aws as sdk_properties
-from twins.plugins.aws.session import open_session
-from twins.plugins.plugin import ProviderError
 from twins.tests.emulated.plugins import programs
 
 MakeProgram = Callable[..., Any]
@@ -168,7 +168,7 @@ def test_as_an_executable_plugin(make_program: MakeProgram, tmp_path: Path) -> N
     program.start_plugin_itself(tmp_path / "bin")
     program.up()
     mark = str(tmp_path)
-    assert not [p for p in psutil.process_iter() if "twins.plugins.aws" in _words(p) and mark in _environ(p)]
+    assert not [p for p in psutil.process_iter() if "llmops_twins.plugins.aws" in _words(p) and mark in _environ(p)]
 
 
 def test_a_second_account_and_addresses_elsewhere_are_refused(make_program: MakeProgram, twin: str, home: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 from moto.backends import get_backend
 from moto.s3.models import get_canned_acl
 
-from twins.aws.persistence import AwsKeeper
-from twins.aws.pickles import StatePickles, _named_backends
-from twins.aws.twin import AccountTwin
+from llmops_twins.aws.persistence import AwsKeeper
+from llmops_twins.aws.pickles import StatePickles, _named_backends
+from llmops_twins.aws.twin import AccountTwin
 
 SERVICES = ["s3", "iam", "sts", "kms", "ecr", "logs", "cloudwatch", "applicationautoscaling", "scheduler", "events"]
 SERVICES += ["budgets", "sns", "secretsmanager", "servicequotas", "sqs", "dynamodb", "ec2"]

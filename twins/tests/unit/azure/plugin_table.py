@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twins.azure.arm.ids import Id
-from twins.plugins.azure_native.rules import definition, rules, tokens
+from llmops_twins.azure.arm.ids import Id
+from llmops_twins.plugins.azure_native.rules import definition, rules, tokens
 
 BESIDE = (
     "id",

@@ -2,7 +2,7 @@
 
 import json
 
-from twins.azure.blobs.azurite import AZURITE
+from llmops_twins.azure.blobs.azurite import AZURITE
 
 
 def test_the_lock_names_no_host_and_pins_every_package() -> None:

@@ -9,9 +9,9 @@ import pytest
 from werkzeug.test import Client
 from werkzeug.wrappers import Response
 
+from llmops_twins.azure import faults
+from llmops_twins.azure.entra import principals
 from tests.support.clouds.azure import local_twin
-from twins.azure import faults
-from twins.azure.entra import principals
 
 
 def well(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

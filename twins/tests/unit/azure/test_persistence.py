@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import trustme
 
+from llmops_twins.azure.arm.ids import key
+from llmops_twins.azure.entra import certificates
+from llmops_twins.azure.persistence import StateKeeper
+from llmops_twins.azure.twin import TenantTwin
+from llmops_twins.core.state_log import STATE_FILE
 from tests.support.clouds.azure import Arm, local_twin
-from twins.azure.arm.ids import key
-from twins.azure.entra import certificates
-from twins.azure.persistence import StateKeeper
-from twins.azure.twin import TenantTwin
-from twins.core.state_log import STATE_FILE
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import psutil
 
-from twins.core.child import Child
+from llmops_twins.core.child import Child
 
 PARENT = """
 import sys, time
 from pathlib import Path
-from twins.core.child import Child
+from llmops_twins.core.child import Child
 child = Child([sys.executable, "-c", "import time; time.sleep(600)"], Path(sys.argv[1]), Path(sys.argv[1]) / "log", {})
 print(child.pid, flush=True)
 time.sleep(600)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from twins.core.faults import FaultError, Faults, Kind, Member
+from llmops_twins.core.faults import FaultError, Faults, Kind, Member
 
 CALLS = {"service": Member("pattern", "*"), "operation": Member("pattern")}
 KINDS = {

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import KitError
-from twins.aws.judges.installation import JUDGE
-from twins.core import node_programs
-from twins.core.node_programs import find_node, find_npm, install
+from llmops_kit.contract.errors import KitError
+from llmops_twins.aws.judges.installation import JUDGE
+from llmops_twins.core import node_programs
+from llmops_twins.core.node_programs import find_node, find_npm, install
 
 
 def test_it_is_installed_once_for_a_lock(tmp_path: Path) -> None:

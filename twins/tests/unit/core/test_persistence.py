@@ -1,6 +1,6 @@
 """How soon a twin's changes are in its files."""
 
-from twins.core import persistence
+from llmops_twins.core import persistence
 
 
 def test_a_change_is_written_the_sooner_the_less_work_a_writing_is_and_within_seconds() -> None:

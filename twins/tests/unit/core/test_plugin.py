@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from twins.core import plugin
+from llmops_twins.core import plugin
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from twins.aws.twin import AccountTwin
-from twins.core import process as module
-from twins.core.process import INFO_FILE, Process
-from twins.core.stopping import StopSignal
+from llmops_twins.aws.twin import AccountTwin
+from llmops_twins.core import process as module
+from llmops_twins.core.process import INFO_FILE, Process
+from llmops_twins.core.stopping import StopSignal
 
 
 class Rounds(StopSignal):
@@ -37,7 +37,7 @@ def test_a_stand_in_that_is_ready_while_the_file_is_written(tmp_path: Path, monk
         replace(path, content)
 
     monkeypatch.setattr(module, "write_atomic", slow)
-    process = Process(AccountTwin(tmp_path), "http://127.0.0.1:1", "aws", "twins.plugins.aws", dict)
+    process = Process(AccountTwin(tmp_path), "http://127.0.0.1:1", "aws", "llmops_twins.plugins.aws", dict)
     monkeypatch.setattr(process, "_plugin", None)  # whatever is installed here
     process.run(Rounds(tmp_path / INFO_FILE), stand_in=True)
     told = json.loads((tmp_path / INFO_FILE).read_text())["provider_port"]

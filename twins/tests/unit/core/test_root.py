@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import KitError
+from llmops_kit.contract.errors import KitError
+from llmops_twins.core import root, web_identity
 from tests.support.other_users import NOBODY, needs_root
-from twins.core import root, web_identity
 
 
 def test_it_is_made_once(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from contract.errors import KitError
-from twins.core import state_log
-from twins.core.state_log import STATE_FILE, StateLog
+from llmops_kit.contract.errors import KitError
+from llmops_twins.core import state_log
+from llmops_twins.core.state_log import STATE_FILE, StateLog
 
 WRITER = {"schema": "state/1", "library": "2.0"}
 

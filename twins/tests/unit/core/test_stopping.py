@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = """
 import sys
-from twins.core.stopping import StopSignal
+from llmops_twins.core.stopping import StopSignal
 over = StopSignal()
 print("ready", flush=True)
 while not over.wait(0.5):

@@ -7,10 +7,10 @@ from typing import Any
 import grpc
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
-from twins.plugins.aws.provider import AwsProvider
-from twins.plugins.aws.session import AwsSession
-from twins.plugins.server import serving
-from twins.plugins.values import decode, encode
+from llmops_twins.plugins.aws.provider import AwsProvider
+from llmops_twins.plugins.aws.session import AwsSession
+from llmops_twins.plugins.server import serving
+from llmops_twins.plugins.values import decode, encode
 
 
 class Offline(AwsProvider):

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from twins.plugins.aws.judges import broken
-from twins.plugins.aws.rules import AwsTypeRules, rules
+from llmops_twins.plugins.aws.judges import broken
+from llmops_twins.plugins.aws.rules import AwsTypeRules, rules
 
 ARN = "arn:aws:iam::000000000000:role/one"
 POLICY = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "a:B", "Resource": "*"}]})
@@ -199,7 +199,7 @@ def _scalar(kind: AwsTypeRules, path: str, shape: str, turn: int) -> Any:
     told = rule.get("one_of") or ()
     values = told or (CANDIDATES if shape == "string" else NUMBERS)
     if "enum_of" in rule:
-        from twins.plugins.aws.judges import enumeration
+        from llmops_twins.plugins.aws.judges import enumeration
 
         values = enumeration(*rule["enum_of"])
     fitting = [v for v in values if not list(broken({k: r for k, r in rule.items() if k != "only_when"}, path, v, {}))]

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from llmops_twins.plugins.caller import environment_of
+from llmops_twins.plugins.plugin import ProviderError
 from tests.support.other_users import as_nobody, needs_root
-from twins.plugins.caller import environment_of
-from twins.plugins.plugin import ProviderError
 
 CLIENT = """
 import socket, sys
@@ -63,7 +63,7 @@ def test_of_two_processes_with_the_same_port_the_connected_one_is_meant(server: 
 
 
 def test_nobody_is_taken_for_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twins.plugins.caller._LOOK_SECONDS", 0)
+    monkeypatch.setattr("llmops_twins.plugins.caller._LOOK_SECONDS", 0)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]

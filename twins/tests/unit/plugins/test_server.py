@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from twins.plugins.server import _ignoring
+from llmops_twins.plugins.server import _ignoring
 
 OLD = {"a": 1, "b": {"c": 1, "d": {"e": 1}}, "list": [{"x": 1}, {"x": 2}]}
 NEW = {"a": 2, "b": {"c": 2, "d": {"e": 2}, "new": 3}, "list": [{"x": 9}, {"x": 2}], "more": 4}

@@ -7,10 +7,10 @@ import pytest
 from botocore.loaders import create_loader
 from botocore.model import ServiceModel
 
-from twins.plugins.aws.equivalence import compact, same, same_json
-from twins.plugins.aws.rules import rules
-from twins.plugins.aws.templates import fill, filled, parse_id, shape_at
-from twins.plugins.aws.translate import find_member, from_api, map_of, pairs_of, to_api
+from llmops_twins.plugins.aws.equivalence import compact, same, same_json
+from llmops_twins.plugins.aws.rules import rules
+from llmops_twins.plugins.aws.templates import fill, filled, parse_id, shape_at
+from llmops_twins.plugins.aws.translate import find_member, from_api, map_of, pairs_of, to_api
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ import grpc
 import pytest
 from pulumi.runtime.proto import provider_pb2
 
-from twins.plugins.aws.checks import with_defaults
-from twins.plugins.aws.functions import invoke
-from twins.plugins.aws.kinds import kind_of
-from twins.plugins.aws.rules import FOLDER, rules, tokens
-from twins.plugins.aws.session import AwsSession
-from twins.plugins.differences import general
-from twins.plugins.plugin import Naming, ProviderError
-from twins.plugins.values import DEFAULTS, UNKNOWN
+from llmops_twins.plugins.aws.checks import with_defaults
+from llmops_twins.plugins.aws.functions import invoke
+from llmops_twins.plugins.aws.kinds import kind_of
+from llmops_twins.plugins.aws.rules import FOLDER, rules, tokens
+from llmops_twins.plugins.aws.session import AwsSession
+from llmops_twins.plugins.differences import general
+from llmops_twins.plugins.plugin import Naming, ProviderError
+from llmops_twins.plugins.values import DEFAULTS, UNKNOWN
 from twins.tests.unit.plugins import samples
 from twins.tests.unit.plugins.plugin import Plugin, connected
 
@@ -366,7 +366,7 @@ def shape_of(token: str, path: str) -> Any:
 
 
 def found_at(values: Any, path: str) -> list[Any]:
-    from twins.plugins.aws.checks import at
+    from llmops_twins.plugins.aws.checks import at
 
     return [value for _, value in at(values, path)]
 

@@ -3,8 +3,8 @@
 import pytest
 from google.protobuf import struct_pb2
 
-from twins.plugins.differences import differences, general, member, same_members
-from twins.plugins.values import ASSET, SECRET, SIGNATURE, UNKNOWN, decode, encode, has_unknown
+from llmops_twins.plugins.differences import differences, general, member, same_members
+from llmops_twins.plugins.values import ASSET, SECRET, SIGNATURE, UNKNOWN, decode, encode, has_unknown
 
 
 def test_plain_values_come_back_as_they_were() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from moto import mock_aws
 
-from llmops.platforms.aws.clients import AwsClients
+from llmops_kit.cli.platforms.aws.clients import AwsClients
 
 
 @pytest.fixture
@@ -15,6 +15,6 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsClients]:
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     # moto has no cost allocation tags.
-    monkeypatch.setattr("llmops.platforms.aws.bootstrap.bootstrap.cost_allocation_tag", lambda work: None)
+    monkeypatch.setattr("llmops_kit.cli.platforms.aws.bootstrap.bootstrap.cost_allocation_tag", lambda work: None)
     with mock_aws():
         yield AwsClients()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmops.platforms.aws.clients import AwsClients
+from llmops_kit.cli.platforms.aws.clients import AwsClients
 
 
 @pytest.fixture(autouse=True)

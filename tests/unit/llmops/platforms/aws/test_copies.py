@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llmops.platforms.aws.objects_s3 import S3Objects
+from llmops_kit.cli.platforms.aws.objects_s3 import S3Objects
 
 OWNER = {"ExpectedBucketOwner": "123456789012"}
 

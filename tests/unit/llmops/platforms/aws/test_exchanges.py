@@ -7,8 +7,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from llmops.platforms.aws.clients import AwsClients
-from llmops.platforms.exchanges import VARIABLE, recorded
+from llmops_kit.cli.platforms.aws.clients import AwsClients
+from llmops_kit.cli.platforms.exchanges import VARIABLE, recorded
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from llmops.plan.prices import Prices
-from llmops.platforms.aws.job_states import bill, cost, run_state, spot_saving, story
+from llmops_kit.cli.plan.prices import Prices
+from llmops_kit.cli.platforms.aws.job_states import bill, cost, run_state, spot_saving, story
 
 BEGAN = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 PRICES = Prices(

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from contract.documents.model import Lineage, ModelManifest, Score, SuiteResult
-from contract.documents.recipe_evaluation import GateCheck
-from contract.documents.run import Pinned
-from contract.names import ModelRef
-from llmops.platforms.aws.packages import properties
-from training.evaluation.scoring import decide
-from twins.aws.wire.patterns import compiled
-from twins.aws.wire.reading import model_of
+from llmops_kit.cli.platforms.aws.packages import properties
+from llmops_kit.contract.documents.model import Lineage, ModelManifest, Score, SuiteResult
+from llmops_kit.contract.documents.recipe_evaluation import GateCheck
+from llmops_kit.contract.documents.run import Pinned
+from llmops_kit.contract.names import ModelRef
+from llmops_kit.training.evaluation.scoring import decide
+from llmops_twins.aws.wire.patterns import compiled
+from llmops_twins.aws.wire.reading import model_of
 
 
 def test_every_property_fits_sagemakers_patterns() -> None:

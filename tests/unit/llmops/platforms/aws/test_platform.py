@@ -3,11 +3,11 @@
 import pytest
 from pydantic import ValidationError
 
-from clouds.aws.settings import AwsSettings
-from contract.documents.outputs import StackOutputs
-from contract.documents.run import Compute
-from contract.errors import KitError
-from llmops.platforms.aws.platform import AwsPlatform
+from llmops_kit.cli.platforms.aws.platform import AwsPlatform
+from llmops_kit.clouds.aws.settings import AwsSettings
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.contract.documents.run import Compute
+from llmops_kit.contract.errors import KitError
 
 OUTPUTS = StackOutputs.new(
     target="aws",

@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from clouds.aws.location import AwsCaller
-from contract.errors import KitError
-from llmops.platforms.aws.bootstrap.boundary import boundary
-from llmops.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
-from llmops.platforms.aws.bootstrap.managed_policies import LIMIT
-from llmops.platforms.aws.bootstrap.names import AwsNames
-from llmops.platforms.aws.bootstrap.policies import preview_policy, promote_policy
-from llmops.platforms.aws.bootstrap.reach import Reach
-from llmops.platforms.aws.bootstrap.within import INLINE_LIMIT
-from llmops.platforms.aws.clients import AwsClients
-from llmops.platforms.aws.preflight import PLUGIN, require_same_place
-from llmops.platforms.plugin import attached_port, require_plugin
-from llmops.platforms.shared_state import require_shared_state
-from llmops.stacks.project import Project
-from llmops.stacks.stack import PulumiStack
+from llmops_kit.cli.platforms.aws.bootstrap.boundary import boundary
+from llmops_kit.cli.platforms.aws.bootstrap.deploy import deploy_boundary, deploy_policy
+from llmops_kit.cli.platforms.aws.bootstrap.managed_policies import LIMIT
+from llmops_kit.cli.platforms.aws.bootstrap.names import AwsNames
+from llmops_kit.cli.platforms.aws.bootstrap.policies import preview_policy, promote_policy
+from llmops_kit.cli.platforms.aws.bootstrap.reach import Reach
+from llmops_kit.cli.platforms.aws.bootstrap.within import INLINE_LIMIT
+from llmops_kit.cli.platforms.aws.clients import AwsClients
+from llmops_kit.cli.platforms.aws.preflight import PLUGIN, require_same_place
+from llmops_kit.cli.platforms.plugin import attached_port, require_plugin
+from llmops_kit.cli.platforms.shared_state import require_shared_state
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.cli.stacks.stack import PulumiStack
+from llmops_kit.clouds.aws.location import AwsCaller
+from llmops_kit.contract.errors import KitError
 
 CLOUD = AwsCaller("111111111111", "arn:aws:iam::111111111111:user/a", "us-east-1", "")
 TWIN = AwsCaller("000000000000", "arn:aws:iam::000000000000:root", "us-east-1", "http://127.0.0.1:1")

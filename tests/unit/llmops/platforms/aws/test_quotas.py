@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from llmops.plan.quotas import Machines, QuotaNeed
-from llmops.platforms.aws.quotas import quotas_for
+from llmops_kit.cli.plan.quotas import Machines, QuotaNeed
+from llmops_kit.cli.platforms.aws.quotas import quotas_for
 
 REGION = "eu-central-1"
 TRAINING, SPOT = Machines("training job", "ml.g5.xlarge"), Machines("spot training job", "ml.g5.xlarge")

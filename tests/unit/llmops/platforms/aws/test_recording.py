@@ -1,6 +1,6 @@
 """What a recorded policy has beyond what the recording did."""
 
-from llmops.platforms.aws.recording.recording import histories
+from llmops_kit.cli.platforms.aws.recording.recording import histories
 
 ALARM = "arn:aws:cloudwatch:eu-central-1:000000000000:alarm:llmops-dev-chat-5xx-1a2b3c4d"
 WATCHED = {"principal": "arn:aws:iam::000000000000:user/deployer", "resource": ALARM, "allowed": True}

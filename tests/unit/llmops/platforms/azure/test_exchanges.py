@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from clouds.azure.session import AzureSession
-from llmops.platforms.azure.exchanges import call_of, recorded_session, shown
-from llmops.platforms.exchanges import VARIABLE, Recorder, recorded
+from llmops_kit.cli.platforms.azure.exchanges import call_of, recorded_session, shown
+from llmops_kit.cli.platforms.exchanges import VARIABLE, Recorder, recorded
+from llmops_kit.clouds.azure.session import AzureSession
 from tests.unit.clouds.azure.cloud import Anybody, Cloud
 
 GROUP = "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/payroll"

@@ -7,13 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-from clouds.azure.arm import ARM, ResourceManager
-from clouds.azure.jobs import job_name
-from clouds.azure.session import AzureSession
-from contract.documents.outputs import StackOutputs
-from contract.documents.run import Compute, RunSpec, TrainerJob
-from contract.errors import NotFoundError, RunError
-from llmops.platforms.azure.jobs import AzureRuns
+from llmops_kit.cli.platforms.azure.jobs import AzureRuns
+from llmops_kit.clouds.azure.arm import ARM, ResourceManager
+from llmops_kit.clouds.azure.jobs import job_name
+from llmops_kit.clouds.azure.session import AzureSession
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.contract.documents.run import Compute, RunSpec, TrainerJob
+from llmops_kit.contract.errors import NotFoundError, RunError
 from tests.support.checkout import EXAMPLES
 from tests.unit.clouds.azure.cloud import Cloud
 from tests.unit.llmops.store.test_remote_objects import MemoryObjects
@@ -57,7 +57,9 @@ def cloud() -> MlCloud:
 @pytest.fixture
 def runs(arm: ResourceManager, cloud: MlCloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AzureRuns:
     monkeypatch.setattr("requests.adapters.HTTPAdapter.send", lambda *a, **k: cloud.send(*a, **k))
-    monkeypatch.setattr("llmops.platforms.azure.jobs.BlobObjects", lambda url, session: MemoryObjects(tmp_path / "c"))
+    monkeypatch.setattr(
+        "llmops_kit.cli.platforms.azure.jobs.BlobObjects", lambda url, session: MemoryObjects(tmp_path / "c")
+    )
     monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path / "cache"))
     outputs = StackOutputs.new(
         target="azure",
@@ -282,7 +284,7 @@ def test_a_run_with_a_trainer_of_its_own_has_a_second_job_that_gets_what_the_fir
     assert job["environmentId"] == f"{WORKSPACE}/environments/training/versions/1"
     assert job["inputs"]["trained"]["uri"].endswith(f"/paths/runs/{RUN}/output/{second}/model/")
     assert job["outputs"]["checkpoints"]["mode"] == "Upload", "what was planted there is not read"
-    assert job["command"].startswith("python -m training train ")
+    assert job["command"].startswith("python -m llmops_kit.training train ")
     assert "--folder trained=${{inputs.trained}}" in job["command"]
     cloud.ended(third, "Failed")
     runs.resume(RUN, None, print)

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from clouds.azure.arm import ResourceManager
-from contract.errors import KitError
-from contract.layout import model_key
-from llmops.platforms.azure.live import look, set_traffic
-from llmops.platforms.azure.logs import overlap, read_logs
+from llmops_kit.cli.platforms.azure.live import look, set_traffic
+from llmops_kit.cli.platforms.azure.logs import overlap, read_logs
+from llmops_kit.clouds.azure.arm import ResourceManager
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.layout import model_key
 from tests.unit.clouds.azure.cloud import Cloud
 
 WORKSPACE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/w"
@@ -125,7 +125,7 @@ def test_logs_of_several_deployments_are_told_apart(arm: ResourceManager, endpoi
 def test_a_followed_log_tells_each_line_once(
     arm: ResourceManager, endpoint: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llmops.platforms.azure.logs._POLL_SECONDS", 0)
+    monkeypatch.setattr("llmops_kit.cli.platforms.azure.logs._POLL_SECONDS", 0)
     endpoint.documents[f"{ENDPOINT}/deployments"] = {"value": [deployment("old", OLD)]}
     contents = ["1\n2", "1\n2\n3", "2\n3\n4"]
     answers = [(200, {"content": content}, {}) for content in contents]

@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 
-from contract.documents.outputs import StackOutputs
-from contract.documents.run import Compute
-from contract.errors import KitError, require_packages
-from contract.layout import MANIFEST
-from llmops.platforms.azure.platform import AzurePlatform
-from llmops.platforms.registry import open_platform
+from llmops_kit.cli.platforms.azure.platform import AzurePlatform
+from llmops_kit.cli.platforms.registry import open_platform
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.contract.documents.run import Compute
+from llmops_kit.contract.errors import KitError, require_packages
+from llmops_kit.contract.layout import MANIFEST
 from tests.support.tiny_models.versions import open_verified, write_version
 
 SHA256 = "a" * 64

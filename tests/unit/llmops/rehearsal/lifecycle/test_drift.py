@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from contract.errors import KitError
-from llmops.rehearsal.clouds.cloud import ByHand
-from llmops.rehearsal.lifecycle import day_two
+from llmops_kit.cli.rehearsal.clouds.cloud import ByHand
+from llmops_kit.cli.rehearsal.lifecycle import day_two
+from llmops_kit.contract.errors import KitError
 
 
 @dataclass

@@ -4,9 +4,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from contract.documents.model import Golden, GoldenCall, Message
-from contract.documents.recipe import Recipe
-from llmops.rehearsal.lifecycle import first_model
+from llmops_kit.cli.rehearsal.lifecycle import first_model
+from llmops_kit.contract.documents.model import Golden, GoldenCall, Message
+from llmops_kit.contract.documents.recipe import Recipe
 from tests.support.runs.training import tiny_recipe
 
 TOOL = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}

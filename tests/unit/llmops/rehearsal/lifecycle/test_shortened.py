@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from contract.documents.model import GateResult, Golden, Message, ModelManifest
-from contract.errors import KitError
-from llmops.rehearsal.lifecycle import day_two, first_model
-from llmops.rehearsal.lifecycle.shared import promote_version
+from llmops_kit.cli.rehearsal.lifecycle import day_two, first_model
+from llmops_kit.cli.rehearsal.lifecycle.shared import promote_version
+from llmops_kit.contract.documents.model import GateResult, Golden, Message, ModelManifest
+from llmops_kit.contract.errors import KitError
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.training import tiny_recipe
 

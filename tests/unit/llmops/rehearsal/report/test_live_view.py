@@ -4,9 +4,9 @@ import io
 
 from rich.console import Console
 
-from llmops.rehearsal.lifecycle import STEPS
-from llmops.rehearsal.report.live_view import Show
-from llmops.rehearsal.steps import Result
+from llmops_kit.cli.rehearsal.lifecycle import STEPS
+from llmops_kit.cli.rehearsal.report.live_view import Show
+from llmops_kit.cli.rehearsal.steps import Result
 
 
 def test_a_table_tells_what_runs_what_it_says_and_how_steps_ended() -> None:

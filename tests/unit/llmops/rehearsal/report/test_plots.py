@@ -1,7 +1,7 @@
 """The plots of a rehearsal's page: a load at a time, and labels that stand apart."""
 
-from llmops.rehearsal.report.plots import latency, quality, rate
-from llmops.rehearsal.steps import Request, Timeline
+from llmops_kit.cli.rehearsal.report.plots import latency, quality, rate
+from llmops_kit.cli.rehearsal.steps import Request, Timeline
 
 
 def request(at: float) -> Request:

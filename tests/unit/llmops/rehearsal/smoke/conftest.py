@@ -10,16 +10,16 @@ from unittest import mock
 import pytest
 from rich.console import Console
 
-from llmops.platforms.platform import Say
-from llmops.rehearsal.clouds.aws import Aws
-from llmops.rehearsal.clouds.cloud import CloudCaller, Standing
-from llmops.rehearsal.report.report import Report
-from llmops.rehearsal.smoke import smoke, world
-from llmops.rehearsal.smoke.questions import Question
-from llmops.rehearsal.smoke.smoke import Smoke, SmokeOptions
-from llmops.rehearsal.stage import Stage
-from llmops.rehearsal.steps import Evidence, RehearsalStep
-from llmops.stacks.project import Project
+from llmops_kit.cli.platforms.platform import Say
+from llmops_kit.cli.rehearsal.clouds.aws import Aws
+from llmops_kit.cli.rehearsal.clouds.cloud import CloudCaller, Standing
+from llmops_kit.cli.rehearsal.report.report import Report
+from llmops_kit.cli.rehearsal.smoke import smoke, world
+from llmops_kit.cli.rehearsal.smoke.questions import Question
+from llmops_kit.cli.rehearsal.smoke.smoke import Smoke, SmokeOptions
+from llmops_kit.cli.rehearsal.stage import Stage
+from llmops_kit.cli.rehearsal.steps import Evidence, RehearsalStep
+from llmops_kit.cli.stacks.project import Project
 
 
 @dataclass

@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-from clouds.targets import cloud_names
-from llmops.rehearsal.clouds import find_cloud
-from llmops.rehearsal.smoke.anonymous import anonymous
-from llmops.rehearsal.smoke.answers import answers
-from llmops.rehearsal.smoke.questions import Question, table
-from llmops.rehearsal.smoke.steps import STEPS
-from llmops.rehearsal.stage import Stage
+from llmops_kit.cli.rehearsal.clouds import find_cloud
+from llmops_kit.cli.rehearsal.smoke.anonymous import anonymous
+from llmops_kit.cli.rehearsal.smoke.answers import answers
+from llmops_kit.cli.rehearsal.smoke.questions import Question, table
+from llmops_kit.cli.rehearsal.smoke.steps import STEPS
+from llmops_kit.cli.rehearsal.stage import Stage
+from llmops_kit.clouds.targets import cloud_names
 from tests.unit.llmops.rehearsal.conftest import Rehearsed, step
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from contract.errors import KitError
-from llmops.cli import app
-from llmops.platforms.exchanges import Recorder
-from llmops.rehearsal.smoke.recordings import differences, read, write
+from llmops_kit.cli.cli import app
+from llmops_kit.cli.platforms.exchanges import Recorder
+from llmops_kit.cli.rehearsal.smoke.recordings import differences, read, write
+from llmops_kit.contract.errors import KitError
 
 
 def exchange(

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from contract.errors import KitError, RefusedError
-from llmops.rehearsal.clouds.cloud import Standing
-from llmops.rehearsal.lifecycle.shared import write_stack
-from llmops.rehearsal.smoke import smoke as smoking
-from llmops.rehearsal.smoke.questions import Question
-from llmops.rehearsal.smoke.steps import BACK, DEPLOY, STEPS
-from llmops.rehearsal.stage import Stage
+from llmops_kit.cli.rehearsal.clouds.cloud import Standing
+from llmops_kit.cli.rehearsal.lifecycle.shared import write_stack
+from llmops_kit.cli.rehearsal.smoke import smoke as smoking
+from llmops_kit.cli.rehearsal.smoke.questions import Question
+from llmops_kit.cli.rehearsal.smoke.steps import BACK, DEPLOY, STEPS
+from llmops_kit.cli.rehearsal.stage import Stage
+from llmops_kit.contract.errors import KitError, RefusedError
 from tests.unit.llmops.rehearsal.smoke.conftest import Smoked
 
 EXPIRED = KitError("AWS refused ListEndpoints: ExpiredToken: it is", where="the account", fix="`aws sso login`")

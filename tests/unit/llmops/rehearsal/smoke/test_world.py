@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import KitError
-from llmops.rehearsal.cost_meter import Meter
-from llmops.rehearsal.smoke.progress import Progress
-from llmops.rehearsal.smoke.world import SmokeWorld
-from llmops.stacks.project import Project
+from llmops_kit.cli.rehearsal.cost_meter import Meter
+from llmops_kit.cli.rehearsal.smoke.progress import Progress
+from llmops_kit.cli.rehearsal.smoke.world import SmokeWorld
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.contract.errors import KitError
 from tests.unit.llmops.rehearsal.smoke.conftest import Account, Fake
 
 

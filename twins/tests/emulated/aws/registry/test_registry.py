@@ -17,11 +17,11 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
+from llmops_twins.aws.registry import registry
+from llmops_twins.aws.twin import AccountTwin
+from llmops_twins.core import web_identity
+from llmops_twins.core.state_log import STATE_FILE
 from tests.support.clouds.twin_keys import root_keys
-from twins.aws.registry import registry
-from twins.aws.twin import AccountTwin
-from twins.core import web_identity
-from twins.core.state_log import STATE_FILE
 from twins.tests.emulated.aws.services.waiting import eventually
 from twins.tests.support.aws import REGION, RunningTwin, made_role, session
 

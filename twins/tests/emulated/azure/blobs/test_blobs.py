@@ -18,9 +18,9 @@ from azure.core.exceptions import (
 )
 from azure.storage.blob import BlobBlock, BlobServiceClient, ContainerClient
 
+from llmops_twins.azure.arm.calls import Principal
+from llmops_twins.azure.blobs import blobs
 from tests.support.servers.serving import until
-from twins.azure.arm.calls import Principal
-from twins.azure.blobs import blobs
 from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 
 VERSION = "2024-01-01"

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from twins.azure.arm.calls import Principal
-from twins.azure.entra import principals, tokens
-from twins.azure.registry import registry
-from twins.azure.registry import tokens as registry_tokens
-from twins.core import root
+from llmops_twins.azure.arm.calls import Principal
+from llmops_twins.azure.entra import principals, tokens
+from llmops_twins.azure.registry import registry
+from llmops_twins.azure.registry import tokens as registry_tokens
+from llmops_twins.core import root
 from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 
 pytestmark = pytest.mark.skipif(not shutil.which("docker-registry"), reason="no docker-registry on this machine")

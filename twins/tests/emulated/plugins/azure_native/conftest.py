@@ -12,10 +12,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from contract.twins import owner_headers
+from llmops_kit.contract.twins import owner_headers
+from llmops_twins.azure import control
+from llmops_twins.azure.entra import certificates
 from tests.support.programs import Program
-from twins.azure import control
-from twins.azure.entra import certificates
 from twins.tests.support.engine import engine_environ
 
 HEAD = "import pulumi\nimport pulumi_azure_native as azure"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from twins.aws.judges.permissions import AwsPermissionJudge
-from twins.aws.twin import AccountTwin
+from llmops_twins.aws.judges.permissions import AwsPermissionJudge
+from llmops_twins.aws.twin import AccountTwin
 from twins.tests.unit.aws.judges.bench import REGION, Bench
 
 

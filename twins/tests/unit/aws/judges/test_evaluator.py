@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from contract.errors import KitError
-from twins.aws.judges.evaluator import Evaluator, PolicyQuestion
-from twins.aws.judges.installation import install
+from llmops_kit.contract.errors import KitError
+from llmops_twins.aws.judges.evaluator import Evaluator, PolicyQuestion
+from llmops_twins.aws.judges.installation import install
 from twins.tests.unit.aws.judges.bench import ACCOUNT, allow, deny, policy
 
 USER = f"arn:aws:iam::{ACCOUNT}:user/dev"

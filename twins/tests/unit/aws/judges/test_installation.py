@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from twins.aws.judges.installation import JUDGE, install
+from llmops_twins.aws.judges.installation import JUDGE, install
 
 
 def test_the_lock_names_no_host_and_pins_every_package() -> None:

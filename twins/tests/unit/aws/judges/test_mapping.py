@@ -5,10 +5,10 @@ from typing import Any
 import botocore.session
 import pytest
 
-from twins.aws.judges import tables
-from twins.aws.judges.access import JudgedAction
-from twins.aws.judges.reference import PREFIXES
-from twins.aws.services.documents import shelf
+from llmops_twins.aws.judges import tables
+from llmops_twins.aws.judges.access import JudgedAction
+from llmops_twins.aws.judges.reference import PREFIXES
+from llmops_twins.aws.services.documents import shelf
 from twins.tests.unit.aws.judges.bench import ACCOUNT, REGION, Bench
 
 SERVICES = [

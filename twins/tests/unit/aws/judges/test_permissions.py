@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from contract.errors import KitError
-from twins.aws.judges.permissions import AwsPermissionJudge
-from twins.aws.services.s3 import buckets
-from twins.aws.twin import AccountTwin, TwinSettings
-from twins.aws.wire.calls import ApiCall, AwsApiError
-from twins.core import web_identity
+from llmops_kit.contract.errors import KitError
+from llmops_twins.aws.judges.permissions import AwsPermissionJudge
+from llmops_twins.aws.services.s3 import buckets
+from llmops_twins.aws.twin import AccountTwin, TwinSettings
+from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
+from llmops_twins.core import web_identity
 from twins.tests.unit.aws.judges.bench import ACCOUNT, REGION, ROOT, Bench, allow, deny, policy
 
 ENDPOINT = {"EndpointName": "e"}

@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
-from twins.aws.judges.access import JudgedAction
-from twins.aws.judges.platform import accesses_of_async_invocation, accesses_of_endpoint, accesses_of_training_job
+from llmops_twins.aws.judges.access import JudgedAction
+from llmops_twins.aws.judges.platform import (
+    accesses_of_async_invocation,
+    accesses_of_endpoint,
+    accesses_of_training_job,
+)
 from twins.tests.unit.aws.judges.bench import ACCOUNT, REGION, ROOT, Bench, allow, deny, policy
 
 REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"

@@ -8,9 +8,9 @@ from typing import Any
 import botocore.session
 import pytest
 
-from twins.aws.judges import quotas
-from twins.aws.judges.quotas import QuotaJudge, code_of
-from twins.aws.wire.calls import ApiCall, AwsApiError
+from llmops_twins.aws.judges import quotas
+from llmops_twins.aws.judges.quotas import QuotaJudge, code_of
+from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 from twins.tests.unit.aws.judges.bench import ACCOUNT, REGION, ROOT, Bench, allow, policy
 
 REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"

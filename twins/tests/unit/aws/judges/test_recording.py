@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from twins.aws.judges.recording import policy_document, policy_documents, size
+from llmops_twins.aws.judges.recording import policy_document, policy_documents, size
 from twins.tests.unit.aws.judges.bench import Bench, policy
 
 HERE = "eu-central-1:000000000000"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from twins.aws.registry import registry
-from twins.aws.twin import AccountTwin
-from twins.aws.wire.calls import ApiCall
+from llmops_twins.aws.registry import registry
+from llmops_twins.aws.twin import AccountTwin
+from llmops_twins.aws.wire.calls import ApiCall
 
 
 def basic(password: str, user: str = "AWS") -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from twins.aws.services.cloudwatch.evaluation import _state
+from llmops_twins.aws.services.cloudwatch.evaluation import _state
 
 RETAINED = "OK"
 # Data points oldest first: X breaches, 0 does not, - is missing. Then the state by how missing data are treated.

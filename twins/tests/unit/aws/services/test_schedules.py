@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from twins.aws.services.schedules import next_after
-from twins.aws.wire.calls import AwsApiError
+from llmops_twins.aws.services.schedules import next_after
+from llmops_twins.aws.wire.calls import AwsApiError
 
 WEDNESDAY = datetime(2026, 11, 25, 18, 0, 30, tzinfo=UTC)
 

@@ -1,6 +1,6 @@
 """An answer that refuses a call."""
 
-from twins.aws.wire.calls import AwsApiError, not_judged
+from llmops_twins.aws.wire.calls import AwsApiError, not_judged
 
 
 def test_a_refusal_is_the_callers_fault_unless_it_says_otherwise() -> None:

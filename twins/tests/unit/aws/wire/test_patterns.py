@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from twins.aws.wire.patterns import compiled
-from twins.aws.wire.reading import model_of
+from llmops_twins.aws.wire.patterns import compiled
+from llmops_twins.aws.wire.reading import model_of
 
 SERVICES = (
     *("sagemaker", "sagemaker-runtime", "iam", "sts", "kms", "ecr", "logs", "cloudwatch", "scheduler", "budgets"),

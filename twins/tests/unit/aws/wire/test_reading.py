@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from moto.moto_server.werkzeug_app import BackendRequest
 
-from twins.aws.wire import authentication, front, reading
-from twins.aws.wire.calls import AwsApiError
-from twins.aws.wire.refusals import Refusals
-from twins.aws.wire.signatures import Signer, signature_of
+from llmops_twins.aws.wire import authentication, front, reading
+from llmops_twins.aws.wire.calls import AwsApiError
+from llmops_twins.aws.wire.refusals import Refusals
+from llmops_twins.aws.wire.signatures import Signer, signature_of
 
 
 def environ(

@@ -5,10 +5,18 @@ from hashlib import sha256
 import pytest
 from moto.core.request import Request
 
-from twins.aws.wire import payloads
-from twins.aws.wire.calls import AwsApiError
-from twins.aws.wire.refusals import Refusals
-from twins.aws.wire.signatures import ALGORITHM, Signature, Signer, canonical_request, signature_of, signed, signing_key
+from llmops_twins.aws.wire import payloads
+from llmops_twins.aws.wire.calls import AwsApiError
+from llmops_twins.aws.wire.refusals import Refusals
+from llmops_twins.aws.wire.signatures import (
+    ALGORITHM,
+    Signature,
+    Signer,
+    canonical_request,
+    signature_of,
+    signed,
+    signing_key,
+)
 
 EXAMPLE_KEY, EXAMPLE_SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 BUCKET = "http://examplebucket.s3.amazonaws.com"

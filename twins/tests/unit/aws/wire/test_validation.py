@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from twins.aws.wire import validation
-from twins.aws.wire.calls import AwsApiError
-from twins.aws.wire.reading import Reading, model_of
+from llmops_twins.aws.wire import validation
+from llmops_twins.aws.wire.calls import AwsApiError
+from llmops_twins.aws.wire.reading import Reading, model_of
 
 
 def reading(service: str, operation: str, **parameters: Any) -> Reading:

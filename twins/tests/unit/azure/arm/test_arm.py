@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from werkzeug.test import Client
 
+from llmops_twins.azure import faults
+from llmops_twins.azure.arm.calls import ArmCall, Document
+from llmops_twins.azure.arm.errors import ArmError
+from llmops_twins.azure.arm.front import ManagerApp
+from llmops_twins.azure.arm.kinds import ResourceKind, SoftDelete
+from llmops_twins.azure.entra import principals, tokens
+from llmops_twins.azure.twin import TenantTwin
 from tests.support.clouds.azure import Arm, local_twin
-from twins.azure import faults
-from twins.azure.arm.calls import ArmCall, Document
-from twins.azure.arm.errors import ArmError
-from twins.azure.arm.front import ManagerApp
-from twins.azure.arm.kinds import ResourceKind, SoftDelete
-from twins.azure.entra import principals, tokens
-from twins.azure.twin import TenantTwin
 
 V = "2025-01-01"
 GONE: list[str] = []

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from twins.azure.arm import bodies
-from twins.azure.arm.bodies import Body, BodyError
-from twins.azure.arm.calls import TWIN, ArmCall
-from twins.azure.arm.declared import READ_ONLY, Stricter
-from twins.azure.arm.errors import ArmError
+from llmops_twins.azure.arm import bodies
+from llmops_twins.azure.arm.bodies import Body, BodyError
+from llmops_twins.azure.arm.calls import TWIN, ArmCall
+from llmops_twins.azure.arm.declared import READ_ONLY, Stricter
+from llmops_twins.azure.arm.errors import ArmError
 
 TEXT = {"type": "string"}
 

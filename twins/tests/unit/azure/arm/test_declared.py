@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
+from llmops_twins.azure import services
+from llmops_twins.azure.arm import bodies, declared
+from llmops_twins.azure.arm.bodies import Body, BodyError
+from llmops_twins.azure.arm.declared import READ_ONLY, Stricter, check, found, resolved, schema_of
+from llmops_twins.azure.monitor import services as monitor
+from llmops_twins.plugins.azure_native.bodies import to_body
+from llmops_twins.plugins.azure_native.rules import rules
 from tests.support.checkout import CHECKOUT
 from tests.support.clouds.azure import local_twin
 from tools.azure_schemas.sources import SOURCES
-from twins.azure import services
-from twins.azure.arm import bodies, declared
-from twins.azure.arm.bodies import Body, BodyError
-from twins.azure.arm.declared import READ_ONLY, Stricter, check, found, resolved, schema_of
-from twins.azure.monitor import services as monitor
-from twins.plugins.azure_native.bodies import to_body
-from twins.plugins.azure_native.rules import rules
 from twins.tests.unit.azure.plugin_table import Entry, entries, types
 from twins.tests.unit.plugins.azure_native import samples
 
@@ -215,4 +215,6 @@ def test_the_sources_name_where_their_version_differs_from_the_plugins() -> None
 def test_the_schemas_are_what_the_clients_models_compile_to(tmp_path: Path) -> None:
     compiling = [sys.executable, "-m", "tools.azure_schemas.management", str(tmp_path / "compiled.json")]
     subprocess.run(compiling, cwd=CHECKOUT, check=True, timeout=1200)
-    assert (tmp_path / "compiled.json").read_text() == (CHECKOUT / "twins/azure/arm/management.json").read_text()
+    assert (tmp_path / "compiled.json").read_text() == (
+        CHECKOUT / "twins/llmops_twins/azure/arm/management.json"
+    ).read_text()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from twins.azure.arm.ids import Id
+from llmops_twins.azure.arm.ids import Id
 
 GROUP = "/subscriptions/s/resourceGroups/g"
 ML = f"{GROUP}/providers/Microsoft.ML/workspaces"

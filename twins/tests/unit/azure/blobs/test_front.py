@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from werkzeug.test import Client, TestResponse
 
+from llmops_twins.azure.arm.calls import Principal
+from llmops_twins.azure.blobs.front import BlobApp
+from llmops_twins.azure.entra import principals, tokens
+from llmops_twins.azure.services import authorization, storage
 from tests.support.clouds.azure import Arm, local_twin
-from twins.azure.arm.calls import Principal
-from twins.azure.blobs.front import BlobApp
-from twins.azure.entra import principals, tokens
-from twins.azure.services import authorization, storage
 
 VERSION = "2024-01-01"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from twins.azure.blobs.rights import need
+from llmops_twins.azure.blobs.rights import need
 
 SERVICE = "Microsoft.Storage/storageAccounts/blobServices"
 CONTAINER, BLOB = f"{SERVICE}/containers", f"{SERVICE}/containers/blobs"

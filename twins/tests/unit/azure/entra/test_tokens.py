@@ -9,15 +9,15 @@ import jwt
 import pytest
 from werkzeug.test import Client
 
-from contract.twins import key_headers
+from llmops_kit.contract.twins import key_headers
+from llmops_twins.azure import faults, metadata
+from llmops_twins.azure.arm.errors import ArmError
+from llmops_twins.azure.arm.front import ManagerApp
+from llmops_twins.azure.entra import identity_endpoints, principals, token_service, tokens
+from llmops_twins.azure.twin import TenantTwin
+from llmops_twins.core import root
+from llmops_twins.core.control import own_key
 from tests.support.clouds.azure import local_twin
-from twins.azure import faults, metadata
-from twins.azure.arm.errors import ArmError
-from twins.azure.arm.front import ManagerApp
-from twins.azure.entra import identity_endpoints, principals, token_service, tokens
-from twins.azure.twin import TenantTwin
-from twins.core import root
-from twins.core.control import own_key
 
 VAULT = "https://vault.azure.net"
 

@@ -1,7 +1,7 @@
 import pytest
 
-from twins.azure.judges.conditions import SUB_OPERATION, parse
-from twins.azure.judges.permissions import assignment_attributes
+from llmops_twins.azure.judges.conditions import SUB_OPERATION, parse
+from llmops_twins.azure.judges.permissions import assignment_attributes
 
 Document = dict[str, str]
 

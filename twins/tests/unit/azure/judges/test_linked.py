@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from llmops_twins.azure.arm.kinds import ResourceKind
+from llmops_twins.azure.judges.linked import LINKS
+from llmops_twins.azure.twin import TenantTwin
 from tests.support.clouds.azure import Answer, Arm, local_twin
-from twins.azure.arm.kinds import ResourceKind
-from twins.azure.judges.linked import LINKS
-from twins.azure.twin import TenantTwin
 
 V = "2025-01-01"
 PLACE = "/subscriptions/s/resourceGroups/theirs/providers"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from llmops_twins.azure.entra import principals
+from llmops_twins.azure.judges.permissions import WORKS_FROM, RoleJudge
+from llmops_twins.azure.services import authorization
+from llmops_twins.azure.twin import TenantTwin
 from tests.support.clouds.azure import Arm, local_twin
-from twins.azure.entra import principals
-from twins.azure.judges.permissions import WORKS_FROM, RoleJudge
-from twins.azure.services import authorization
-from twins.azure.twin import TenantTwin
 
 PULL = "Microsoft.ContainerRegistry/registries/pull/read"
 

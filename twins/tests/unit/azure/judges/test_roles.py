@@ -3,8 +3,8 @@
 import json
 import re
 
-from twins.azure.judges import roles
-from twins.azure.judges.roles import AzureRole, Permission, built_in, guid_of
+from llmops_twins.azure.judges import roles
+from llmops_twins.azure.judges.roles import AzureRole, Permission, built_in, guid_of
 
 BLOB = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from twins.azure.arm.errors import ArmError
-from twins.azure.ml import bodies
+from llmops_twins.azure.arm.errors import ArmError
+from llmops_twins.azure.ml import bodies
 
 _ENDPOINT = {"location": "x", "properties": {"authMode": "AADToken"}}
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from twins.azure.arm.calls import Document
-from twins.azure.arm.errors import ArmError
-from twins.azure.ml import needs, schedules, times
-from twins.azure.ml.running.reports import NothingRuns, RunFailure, job_moved
+from llmops_twins.azure.arm.calls import Document
+from llmops_twins.azure.arm.errors import ArmError
+from llmops_twins.azure.ml import needs, schedules, times
+from llmops_twins.azure.ml.running.reports import NothingRuns, RunFailure, job_moved
 from twins.tests.unit.azure.services.workspace import VERSION, Workspace
 
 

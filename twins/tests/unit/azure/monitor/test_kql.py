@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from twins.azure.monitor.kql import QueryError, Table, run
+from llmops_twins.azure.monitor.kql import QueryError, Table, run
 
 ROWS: list[dict[str, Any]] = [
     {"TimeGenerated": 10.0, "Name": "blue", "Code": "200", "Model": "200", "Said": '{"event": "quality", "score": 1}'},

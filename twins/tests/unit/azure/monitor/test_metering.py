@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
-from twins.azure.monitor.metering import RequestMeter
-from twins.azure.twin import TenantTwin
+from llmops_twins.azure.monitor.metering import RequestMeter
+from llmops_twins.azure.twin import TenantTwin
 
 CHAT, OTHER = (f"/subscriptions/s/resourceGroups/rg/providers/X/workspaces/w/onlineEndpoints/{n}" for n in ("A", "b"))
 

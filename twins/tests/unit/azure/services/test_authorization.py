@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from llmops_twins.azure import faults
+from llmops_twins.azure.entra import principals
+from llmops_twins.azure.judges import permissions
+from llmops_twins.azure.services import authorization
 from tests.support.clouds.azure import Arm, local_twin
-from twins.azure import faults
-from twins.azure.entra import principals
-from twins.azure.judges import permissions
-from twins.azure.services import authorization
 
 VERSION = "2022-04-01"
 PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from llmops_twins.azure.registry import registry
+from llmops_twins.azure.services import authorization, containerregistry
 from tests.support.clouds.azure import Arm, local_twin
-from twins.azure.registry import registry
-from twins.azure.services import authorization, containerregistry
 
 VERSION = "2023-07-01"
 DIGEST = f"sha256:{'a' * 64}"

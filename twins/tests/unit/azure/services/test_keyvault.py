@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from llmops_twins.azure.services import authorization, keyvault
 from tests.support.clouds.azure import Arm, local_twin
-from twins.azure.services import authorization, keyvault
 
 VERSION = "2024-11-01"
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from llmops_twins.azure.entra import principals
+from llmops_twins.azure.services import managedidentity
 from tests.support.clouds.azure import Arm, local_twin
-from twins.azure.entra import principals
-from twins.azure.services import managedidentity
 
 V = "2023-01-31"
 CREDENTIAL = {"issuer": "https://issuer.test", "subject": "one", "audiences": ["api://AzureADTokenExchange"]}

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from llmops_twins.azure.services import network
 from tests.support.clouds.azure import Arm, local_twin
-from twins.azure.services import network
 
 V, DNS = "2024-05-01", "2024-06-01"
 PLACE = {"location": "westeurope"}

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from llmops_twins.azure import faults
+from llmops_twins.azure.monitor.services import applicationinsights, operationalinsights
+from llmops_twins.azure.services import consumption
 from tests.support.clouds.azure import Arm, local_twin
-from twins.azure import faults
-from twins.azure.monitor.services import applicationinsights, operationalinsights
-from twins.azure.services import consumption
 
 LOGS_V, INSIGHTS_V, BUDGET_V = "2023-09-01", "2020-02-02", "2024-08-01"
 PLACE = {"location": "westeurope"}

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from llmops_twins.azure.blobs import blobs
+from llmops_twins.azure.entra import principals
+from llmops_twins.azure.services import authorization, storage
 from tests.support.clouds.azure import Arm, local_twin
-from twins.azure.blobs import blobs
-from twins.azure.entra import principals
-from twins.azure.services import authorization, storage
 
 VERSION = "2024-01-01"
 BODY: dict[str, Any] = {

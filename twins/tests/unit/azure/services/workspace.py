@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from tests.support.clouds.azure import Answer, Arm, local_twin
-from twins.azure.arm.calls import ArmCall, Document
-from twins.azure.arm.kinds import ResourceKind
-from twins.azure.entra import principals
-from twins.azure.ml import (
+from llmops_twins.azure.arm.calls import ArmCall, Document
+from llmops_twins.azure.arm.kinds import ResourceKind
+from llmops_twins.azure.entra import principals
+from llmops_twins.azure.ml import (
     assets,
     computes,
     datastores,
@@ -19,8 +18,9 @@ from twins.azure.ml import (
     sizes,
     workspaces,
 )
-from twins.azure.ml.running.reports import NothingRuns
-from twins.azure.twin import TenantTwin
+from llmops_twins.azure.ml.running.reports import NothingRuns
+from llmops_twins.azure.twin import TenantTwin
+from tests.support.clouds.azure import Answer, Arm, local_twin
 
 VERSION = "2025-12-01"
 LOCATION = "westeurope"
@@ -165,7 +165,7 @@ class Workspace:
         """The body of a job on cluster cpu."""
         given = {
             "jobType": "Command",
-            "command": "python -m training train --folder spec=${{inputs.spec}} --folder model=${{outputs.model}}",
+            "command": "python -m llmops_kit.training train --folder spec=${{inputs.spec}} --folder model=${{outputs.model}}",
             "environmentId": f"{self.id}/environments/serving/versions/1",
             "computeId": f"{self.id}/computes/cpu",
             "inputs": {"spec": {"jobInputType": "uri_folder", "uri": "azureml://datastores/store/paths/spec/"}},

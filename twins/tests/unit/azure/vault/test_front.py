@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from werkzeug.test import Client, TestResponse
 
+from llmops_twins.azure.arm.calls import Principal
+from llmops_twins.azure.entra import principals, tokens
+from llmops_twins.azure.services import authorization, keyvault
+from llmops_twins.azure.vault.front import VaultApp
 from tests.support.clouds.azure import Arm, local_twin
-from twins.azure.arm.calls import Principal
-from twins.azure.entra import principals, tokens
-from twins.azure.services import authorization, keyvault
-from twins.azure.vault.front import VaultApp
 
 VERSION = "2024-11-01"
 DIGEST = "A" * 43

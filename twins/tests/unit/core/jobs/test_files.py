@@ -4,8 +4,8 @@ import os
 import time
 from pathlib import Path
 
-from twins.core.jobs.files import Carrier, files
-from twins.core.jobs.run import loopback_addresses
+from llmops_twins.core.jobs.files import Carrier, files
+from llmops_twins.core.jobs.run import loopback_addresses
 
 
 class Stored:

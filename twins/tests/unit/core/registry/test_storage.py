@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import KitError
-from twins.core.registry.storage import Storage
+from llmops_kit.contract.errors import KitError
+from llmops_twins.core.registry.storage import Storage
 
 
 def test_a_machine_without_the_program_says_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

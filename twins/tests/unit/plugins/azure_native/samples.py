@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from twins.plugins.azure_native.bodies import at, put
-from twins.plugins.azure_native.rules import Shape, TypeRules, definition
+from llmops_twins.plugins.azure_native.bodies import at, put
+from llmops_twins.plugins.azure_native.rules import Shape, TypeRules, definition
 
 DEPTH = 4
 SCALARS = {"string": "text", "integer": 3, "number": 1.5, "boolean": True, "any": {"free": ["words"]}}

@@ -6,8 +6,8 @@ import pytest
 import requests
 from azure.core.pipeline.transport import RequestsTransport
 
-from twins.plugins.azure_native.arm import AcceptedError, ArmResponseError, Deadline, ManagerClient
-from twins.plugins.plugin import ProviderError
+from llmops_twins.plugins.azure_native.arm import AcceptedError, ArmResponseError, Deadline, ManagerClient
+from llmops_twins.plugins.plugin import ProviderError
 from twins.tests.unit.plugins.azure_native.tiny_arm import GROUP, TinyArm, session
 
 VERSION = {"api-version": "2024-01-01"}

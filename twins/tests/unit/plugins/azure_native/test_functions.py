@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from twins.plugins.azure_native.rules import actions, rules
-from twins.plugins.plugin import ProviderError
+from llmops_twins.plugins.azure_native.rules import actions, rules
+from llmops_twins.plugins.plugin import ProviderError
 from twins.tests.unit.plugins.azure_native.tiny_arm import GROUP, SUBSCRIPTION, TinyArm, provider, session
 
 CLAIMS = {"oid": "object", "appid": "application", "tid": "tenant"}

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from twins.plugins.azure_native.checks import CREATE_FIRST, VERSION
-from twins.plugins.plugin import Naming, PartlyMadeError, ProviderError
-from twins.plugins.values import UNKNOWN
+from llmops_twins.plugins.azure_native.checks import CREATE_FIRST, VERSION
+from llmops_twins.plugins.plugin import Naming, PartlyMadeError, ProviderError
+from llmops_twins.plugins.values import UNKNOWN
 from twins.tests.unit.plugins.azure_native.tiny_arm import GROUP, TinyArm, provider, request
 
 VAULT = "azure-native:keyvault:Vault"

@@ -9,11 +9,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from contract.twins import TWIN_SUBSCRIPTION
-from twins.plugins.azure_native import session
-from twins.plugins.azure_native.session import PluginSession, check_config, open_session
-from twins.plugins.plugin import ProviderError
-from twins.plugins.values import UNKNOWN
+from llmops_kit.contract.twins import TWIN_SUBSCRIPTION
+from llmops_twins.plugins.azure_native import session
+from llmops_twins.plugins.azure_native.session import PluginSession, check_config, open_session
+from llmops_twins.plugins.plugin import ProviderError
+from llmops_twins.plugins.values import UNKNOWN
 from twins.tests.unit.plugins.azure_native.tiny_arm import TinyAnswer, answering
 
 HOST = "localhost:4711"

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from twins.plugins.azure_native import bodies
-from twins.plugins.azure_native.checks import CREATE_FIRST, VERSION
-from twins.plugins.azure_native.rules import FOLDER, TypeRules, actions, definition, rules, tokens
-from twins.plugins.plugin import Naming, ProviderError
-from twins.plugins.values import UNKNOWN
+from llmops_twins.plugins.azure_native import bodies
+from llmops_twins.plugins.azure_native.checks import CREATE_FIRST, VERSION
+from llmops_twins.plugins.azure_native.rules import FOLDER, TypeRules, actions, definition, rules, tokens
+from llmops_twins.plugins.plugin import Naming, ProviderError
+from llmops_twins.plugins.values import UNKNOWN
 from twins.tests.unit.plugins.azure_native import samples
 from twins.tests.unit.plugins.azure_native.tiny_arm import GROUP, SUBSCRIPTION, TinyArm, provider, request
 

@@ -11,10 +11,10 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 from requests.adapters import BaseAdapter
 
-from twins.plugins.azure_native.arm import ManagerClient
-from twins.plugins.azure_native.provider import AzureNativeProvider
-from twins.plugins.azure_native.session import PluginSession
-from twins.plugins.plugin import PluginRequest
+from llmops_twins.plugins.azure_native.arm import ManagerClient
+from llmops_twins.plugins.azure_native.provider import AzureNativeProvider
+from llmops_twins.plugins.azure_native.session import PluginSession
+from llmops_twins.plugins.plugin import PluginRequest
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/group"

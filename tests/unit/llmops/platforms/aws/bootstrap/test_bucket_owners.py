@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from clouds.aws.policies import Policy
-from contract.documents.outputs import StackOutputs
-from llmops.platforms.aws import bootstrap, use_policy
-from llmops.platforms.aws.bootstrap.given_resources import Given
-from llmops.platforms.aws.bootstrap.names import AwsNames
-from llmops.platforms.aws.bootstrap.reach import Reach
-from llmops.platforms.aws.recording.recording import conditioned
+from llmops_kit.cli.platforms.aws import bootstrap, use_policy
+from llmops_kit.cli.platforms.aws.bootstrap.given_resources import Given
+from llmops_kit.cli.platforms.aws.bootstrap.names import AwsNames
+from llmops_kit.cli.platforms.aws.bootstrap.reach import Reach
+from llmops_kit.cli.platforms.aws.recording.recording import conditioned
+from llmops_kit.clouds.aws.policies import Policy
+from llmops_kit.contract.documents.outputs import StackOutputs
 
 ACCOUNT = "123456789012"
 REACH = Reach(

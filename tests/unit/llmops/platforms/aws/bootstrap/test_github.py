@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from llmops.platforms.aws.bootstrap.bootstrap import Bootstrapped, bootstrap
-from llmops.platforms.aws.clients import AwsClients
+from llmops_kit.cli.platforms.aws.bootstrap.bootstrap import Bootstrapped, bootstrap
+from llmops_kit.cli.platforms.aws.clients import AwsClients
 
 POLICY = "llmops"
 SUBJECT = "token.actions.githubusercontent.com:sub"

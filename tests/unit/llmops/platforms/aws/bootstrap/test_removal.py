@@ -2,10 +2,10 @@
 
 import pytest
 
-from contract.errors import KitError
-from llmops.platforms.aws.bootstrap.bootstrap import bootstrap
-from llmops.platforms.aws.bootstrap.removal import remove
-from llmops.platforms.aws.clients import AwsClients
+from llmops_kit.cli.platforms.aws.bootstrap.bootstrap import bootstrap
+from llmops_kit.cli.platforms.aws.bootstrap.removal import remove
+from llmops_kit.cli.platforms.aws.clients import AwsClients
+from llmops_kit.contract.errors import KitError
 
 
 def test_bucket_and_key_go_with_every_state_and_nothing_else(clients: AwsClients) -> None:

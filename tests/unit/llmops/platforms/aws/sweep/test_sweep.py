@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from clouds.aws.names import scalable_target, stack_tags
-from llmops.platforms.aws.clients import AwsClients
-from llmops.platforms.aws.sweep.sweep import AwsSweeper
+from llmops_kit.cli.platforms.aws.clients import AwsClients
+from llmops_kit.cli.platforms.aws.sweep.sweep import AwsSweeper
+from llmops_kit.clouds.aws.names import scalable_target, stack_tags
 
 TAGS = stack_tags("llmops", "dev")
 LISTED = [{"Key": key, "Value": value} for key, value in TAGS.items()]

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from llmops.platforms.azure.bootstrap.roles import BUILT_IN, only_the_stacks_own, only_what_is_said_of_versions
+from llmops_kit.cli.platforms.azure.bootstrap.roles import BUILT_IN, only_the_stacks_own, only_what_is_said_of_versions
+from llmops_twins.azure.entra import principals
+from llmops_twins.azure.judges.conditions import SUB_OPERATION, parse
+from llmops_twins.azure.judges.permissions import assignment_attributes
+from llmops_twins.azure.services import authorization
 from tests.support.clouds.azure import Arm, local_twin
-from twins.azure.entra import principals
-from twins.azure.judges.conditions import SUB_OPERATION, parse
-from twins.azure.judges.permissions import assignment_attributes
-from twins.azure.services import authorization
 
 ASSIGN = "Microsoft.Authorization/roleAssignments/write"
 REMOVE = "Microsoft.Authorization/roleAssignments/delete"

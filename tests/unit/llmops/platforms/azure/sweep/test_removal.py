@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from contract.errors import KitError
-from llmops.platforms.azure.sweep.removal import remove
-from llmops.platforms.sweep import RUN, Thing
+from llmops_kit.cli.platforms.azure.sweep.removal import remove
+from llmops_kit.cli.platforms.sweep import RUN, Thing
+from llmops_kit.contract.errors import KitError
 
 GROUP = "/subscriptions/s/resourceGroups/g"
 WORKSPACE = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/w"

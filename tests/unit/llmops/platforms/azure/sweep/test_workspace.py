@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from llmops.plan.prices import Prices
-from llmops.platforms.azure.sweep.look import AzureLook
-from llmops.platforms.azure.sweep.workspace import things
-from llmops.platforms.sweep import RUN, Thing
+from llmops_kit.cli.plan.prices import Prices
+from llmops_kit.cli.platforms.azure.sweep.look import AzureLook
+from llmops_kit.cli.platforms.azure.sweep.workspace import things
+from llmops_kit.cli.platforms.sweep import RUN, Thing
 
 WORKSPACE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
 ENDPOINT, CLUSTER = f"{WORKSPACE}/onlineEndpoints/e", f"{WORKSPACE}/computes/spot"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import psutil
 
-from hosting.child import MARK
+from llmops_kit.hosting.child import MARK
+from llmops_twins.aws import control
+from llmops_twins.core.state_log import STATE_FILE
 from tests.support.servers.serving import until
-from twins.aws import control
-from twins.core.state_log import STATE_FILE
 from twins.tests.support.aws import RunningTwin, await_status, made_role
 from twins.tests.support.aws_fleet import Cloud, blue_green
 

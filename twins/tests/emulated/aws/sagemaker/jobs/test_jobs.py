@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from llmops_twins.core.control import own_key
 from tests.support.clouds.twin_keys import root_secret
-from twins.core.control import own_key
 from twins.tests.support.aws import RunningTwin, made_role
 from twins.tests.support.aws_jobs import (
     WORK,

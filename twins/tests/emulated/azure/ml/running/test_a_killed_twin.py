@@ -7,11 +7,11 @@ from pathlib import Path
 import psutil
 from azure.identity import DefaultAzureCredential
 
-from hosting.images import build
+from llmops_kit.hosting.images import build
+from llmops_twins.azure import control
+from llmops_twins.azure.entra import certificates
+from llmops_twins.core.state_log import STATE_FILE
 from tests.support.servers.echo import echo_source
-from twins.azure import control
-from twins.azure.entra import certificates
-from twins.core.state_log import STATE_FILE
 from twins.tests.emulated.azure.processes import LOCATION, WORKSPACE, assigned, make_workspace, running
 from twins.tests.support.azure_ml import fetch, wait
 from twins.tests.support.azure_processes import ArmClient

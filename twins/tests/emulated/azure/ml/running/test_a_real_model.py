@@ -9,10 +9,10 @@ from typing import Any
 import openai
 import pytest
 
-from hosting.images import build
+from llmops_kit.hosting.images import build
+from llmops_twins.azure.blobs import blobs
 from tests.support.servers.serving import sign_version
 from tests.support.tiny_models.models import copy_model, tiny_model
-from twins.azure.blobs import blobs
 from twins.tests.support.azure_ml import ACCOUNT, Ml, running_ml
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0, "max_tokens": 40}

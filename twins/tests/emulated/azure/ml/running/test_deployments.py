@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from hosting.images import build
+from llmops_kit.hosting.images import build
+from llmops_twins.azure import faults
+from llmops_twins.azure.monitor.metering import ScoredRequest
 from tests.support.runs.jobs import trainee
 from tests.support.servers.echo import echo_source
-from twins.azure import faults
-from twins.azure.monitor.metering import ScoredRequest
 from twins.tests.support.azure_ml import VERSION, Ml, running_ml, wait
 
 

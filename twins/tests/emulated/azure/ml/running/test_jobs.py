@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from azure.storage.blob import BlobClient
 
+from llmops_twins.azure import faults
 from tests.support.runs.jobs import trainee
-from twins.azure import faults
 from twins.tests.support.azure_ml import VERSION, Ml, fetch, running_ml, wait
 
 RUNS = "azureml://datastores/work/paths/runs"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from hosting.images import build
+from llmops_kit.hosting.images import build
+from llmops_twins.azure.arm.calls import Document
 from tests.support.servers.echo import echo_source
-from twins.azure.arm.calls import Document
 from twins.tests.support.azure_hosts import LOCATION
 from twins.tests.support.azure_ml import VERSION, Ml, fetch, running_ml, wait
 

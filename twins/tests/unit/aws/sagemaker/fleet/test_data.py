@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from llmops_twins.aws import objects
+from llmops_twins.aws.judges.account import JudgedAccount
+from llmops_twins.aws.sagemaker.fleet import data
+from llmops_twins.aws.twin import AccountTwin
+from llmops_twins.core.fleet.cloud import ModelDataError
+from llmops_twins.core.fleet.plan import ModelDataSource
 from tests.support.hostile import everything
-from twins.aws import objects
-from twins.aws.judges.account import JudgedAccount
-from twins.aws.sagemaker.fleet import data
-from twins.aws.twin import AccountTwin
-from twins.core.fleet.cloud import ModelDataError
-from twins.core.fleet.plan import ModelDataSource
 
 BUCKET = "data-of-fleet"
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from hosting.daemon import Daemon
-from twins.aws.sagemaker.endpoints import containers
-from twins.aws.sagemaker.fleet import metrics
-from twins.aws.sagemaker.fleet.fleet import PING, AwsFleetCloud, Fleet, NoWorkerError
-from twins.aws.twin import AccountTwin
-from twins.core.fleet.cloud import FleetRequest, Identity
-from twins.core.fleet.fleet import _Endpoint
-from twins.core.fleet.logs import LogTails
-from twins.core.fleet.plan import ContainerPlan, FleetPlan, GroupPlan, VariantPlan
-from twins.core.fleet.worker import Worker, WorkerContext
+from llmops_kit.hosting.daemon import Daemon
+from llmops_twins.aws.sagemaker.endpoints import containers
+from llmops_twins.aws.sagemaker.fleet import metrics
+from llmops_twins.aws.sagemaker.fleet.fleet import PING, AwsFleetCloud, Fleet, NoWorkerError
+from llmops_twins.aws.twin import AccountTwin
+from llmops_twins.core.fleet.cloud import FleetRequest, Identity
+from llmops_twins.core.fleet.fleet import _Endpoint
+from llmops_twins.core.fleet.logs import LogTails
+from llmops_twins.core.fleet.plan import ContainerPlan, FleetPlan, GroupPlan, VariantPlan
+from llmops_twins.core.fleet.worker import Worker, WorkerContext
 
 ARN = "arn:aws:sagemaker:us-east-1:000000000000:endpoint/e"
 CONTAINER = ContainerPlan(image="process:echo@sha256:1", reference="process:echo@sha256:1", ready=PING)
@@ -121,7 +121,7 @@ def test_a_request_counts_as(status: int, errors: tuple[int, int]) -> None:
 
 def test_a_request_counts_for_its_variant_and_for_the_fleet_of_its_configuration(tmp_path: Path) -> None:
     """So that an alarm can watch the new fleet alone."""
-    from twins.aws.services.cloudwatch.metrics import CloudWatchMetric, in_window
+    from llmops_twins.aws.services.cloudwatch.metrics import CloudWatchMetric, in_window
 
     twin = AccountTwin(tmp_path)
     for group, status in (("old", 500), ("new", 200)):

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from moto.ec2.models import ec2_backends
 
-from twins.aws.services.ec2.traffic import may_meet
-from twins.aws.twin import AccountTwin
+from llmops_twins.aws.services.ec2.traffic import may_meet
+from llmops_twins.aws.twin import AccountTwin
 
 REGION = "eu-central-1"
 ALL, UDP_500, ESP, TCP = ("-1", None), ("udp", 500), ("50", -1), ("tcp", 29500)

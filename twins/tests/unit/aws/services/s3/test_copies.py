@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from twins.aws import objects
-from twins.aws.object_bodies import ObjectBody
-from twins.aws.server import install
-from twins.aws.services.s3.copies import LARGEST_SOURCE
-from twins.aws.twin import AccountTwin, TwinSettings
-from twins.aws.wire.calls import ApiCall, AwsApiError
+from llmops_twins.aws import objects
+from llmops_twins.aws.object_bodies import ObjectBody
+from llmops_twins.aws.server import install
+from llmops_twins.aws.services.s3.copies import LARGEST_SOURCE
+from llmops_twins.aws.twin import AccountTwin, TwinSettings
+from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 
 @pytest.fixture

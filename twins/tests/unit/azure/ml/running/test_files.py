@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from twins.azure.ml.running.files import FilesError, Folder
+from llmops_twins.azure.ml.running.files import FilesError, Folder
 
 CONTAINER = (
     "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a/blobServices/default/containers/c"

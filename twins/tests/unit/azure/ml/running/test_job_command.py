@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from twins.azure.ml.running.job_command import JobProcess, command_of, environment_of, processes_of
+from llmops_twins.azure.ml.running.job_command import JobProcess, command_of, environment_of, processes_of
 
 ID = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/kit-ml/jobs/run-1"
 FOLDERS = {("inputs", "rows"): "/mnt/rows", ("outputs", "model"): "/mnt/model"}

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from twins.azure.arm.calls import Document
-from twins.azure.ml.running.nodes import Nodes
-from twins.azure.ml.running.runner import Runner
-from twins.azure.twin import TenantTwin, TwinSettings
+from llmops_twins.azure.arm.calls import Document
+from llmops_twins.azure.ml.running.nodes import Nodes
+from llmops_twins.azure.ml.running.runner import Runner
+from llmops_twins.azure.twin import TenantTwin, TwinSettings
 
 ID = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/w/computes/cpu"
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from twins.azure.ml.running import images, plans
-from twins.azure.ml.running.cloud import failure_of
-from twins.azure.ml.running.plans import RequestSettings
-from twins.core.fleet.plan import ContainerPlan
+from llmops_twins.azure.ml.running import images, plans
+from llmops_twins.azure.ml.running.cloud import failure_of
+from llmops_twins.azure.ml.running.plans import RequestSettings
+from llmops_twins.core.fleet.plan import ContainerPlan
 from twins.tests.unit.azure.services.workspace import Workspace
 
 MOUNT = "/var/azureml-app/azureml-models/chat/1"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from llmops_twins.azure.monitor.services import monitor, operationalinsights
+from llmops_twins.azure.services import managedidentity
 from tests.support.clouds.azure import Arm, local_twin
-from twins.azure.monitor.services import monitor, operationalinsights
-from twins.azure.services import managedidentity
 
 PLACE = {"location": "westeurope"}
 GROUP_V, ALERT_V, SCALE_V, DIAGNOSTICS_V, QUERY_V = (

@@ -1,0 +1,58 @@
+"""Names of the kit's dynamic providers in Pulumi's state, and the classes that they stand for.
+
+Pulumi keeps the provider of a dynamic resource in the state, as a pickle. The kit's hold a call of `provider` with a
+released name, so that modules and classes may move: a name that was released stays in `RELEASED` for good, and is never
+given to another kind of resource.
+
+Standard library only: whoever checks a state imports it without Pulumi.
+"""
+
+import importlib
+from typing import Any
+
+RELEASED = {
+    "aws/account": "llmops_kit.infra.targets.aws.account:AccountProvider",
+    "aws/live": "llmops_kit.infra.targets.aws.live:LiveProvider",
+    "aws/preparation": "llmops_kit.infra.targets.aws.preparation:PreparationProvider",
+    "aws/quiet-alarms": "llmops_kit.infra.targets.aws.quiet:QuietProvider",
+    "aws/scheduled-spec": "llmops_kit.infra.targets.aws.scheduled_spec:ScheduledSpecProvider",
+    "azure/access": "llmops_kit.infra.targets.azure.access:AccessProvider",
+    "azure/account": "llmops_kit.infra.targets.azure.account:AccountProvider",
+    "azure/asset": "llmops_kit.infra.targets.azure.asset:AssetProvider",
+    "azure/budget": "llmops_kit.infra.targets.azure.budget:BudgetProvider",
+    "azure/cluster-removal": "llmops_kit.infra.targets.azure.cluster_removal:ClusterRemovalProvider",
+    "azure/live": "llmops_kit.infra.targets.azure.live:LiveProvider",
+    "azure/preparation": "llmops_kit.infra.targets.azure.preparation:PreparationProvider",
+    "azure/scheduled-spec": "llmops_kit.infra.targets.azure.scheduled_spec:ScheduledSpecProvider",
+    "azure/signing-key": "llmops_kit.infra.targets.azure.signing:SigningProvider",
+    "azure/traffic": "llmops_kit.infra.targets.azure.traffic:TrafficProvider",
+    "local/endpoint": "llmops_kit.infra.targets.local.endpoint:EndpointProvider",
+    "local/hosting": "llmops_kit.infra.targets.local.endpoint:HostingProvider",
+    "local/image": "llmops_kit.infra.targets.local.images:ImageProvider",
+    "local/signing-key": "llmops_kit.infra.targets.local.identity:SigningKeyProvider",
+    "local/store": "llmops_kit.infra.targets.local.storage:StoreProvider",
+    "local/training-place": "llmops_kit.infra.targets.local.training:TrainingPlaceProvider",
+}
+
+
+def provider(name: str) -> Any:
+    """Returns a new provider of a released name.
+
+    Raises:
+        KeyError: no release of the kit up to this one has the name.
+    """
+    module, _, found = RELEASED[name].partition(":")
+    return getattr(importlib.import_module(module), found)()
+
+
+def name_of(kind: type) -> str:
+    """Returns the name under which providers of a class are in states.
+
+    Raises:
+        LookupError: the class was not given one.
+    """
+    wanted = f"{kind.__module__}:{kind.__qualname__}"
+    for name, found in RELEASED.items():
+        if found == wanted:
+            return name
+    raise LookupError(f"{wanted} has no name in llmops_kit.infra.providers.RELEASED")

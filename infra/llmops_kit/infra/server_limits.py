@@ -1,0 +1,28 @@
+"""Which of an endpoint's `limits` a platform can honour that stands before its servers and authenticates callers."""
+
+from collections.abc import Iterator
+
+from llmops_kit.infra.settings import ServerLimits
+
+_FILES = ("api_keys_file", "metrics_key_file")
+
+
+def refused_limits(
+    limits: ServerLimits, platform: str, seconds: float, stream_seconds: float
+) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Yields path below the endpoint's key, what and fix of each limit that a platform can't honour.
+
+    Args:
+        limits: the endpoint's.
+        platform: its name in words.
+        seconds: longest time for an answer, inside what the platform waits for one.
+        stream_seconds: longest time for a stream.
+    """
+    for field in _FILES:
+        if getattr(limits, field):
+            what = f"{platform} authenticates callers itself, and mounts no file of keys for the server"
+            yield ("limits", field), what, "remove it"
+    for field, most in (("request_seconds", seconds), ("stream_seconds", stream_seconds)):
+        if field in limits.model_fields_set and (given := getattr(limits, field)) > most:
+            what = f"{platform} gives up before {given:g} s are over, and the server would generate for nobody"
+            yield ("limits", field), what, f"write {most:g} or less"

@@ -1,0 +1,241 @@
+"""Permissions: the roles of jobs, endpoints and the scheduler, and the key that signs model versions.
+
+Each role has the actions that its service takes on the stack's own scope, and no more; what AWS allows on `*` alone is
+marked. https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_aws import iam, kms
+
+from llmops_kit.clouds.aws import policies
+from llmops_kit.clouds.aws.names import ENDPOINT_LOGS, JOB_LOGS, SAGEMAKER, endpoint_logs, role_path
+from llmops_kit.clouds.aws.settings import AwsSettings
+from llmops_kit.infra.settings import Endpoint
+from llmops_kit.infra.targets.aws.resources.alarms import rollout_alarm_names
+from llmops_kit.infra.targets.aws.resources.context import AwsContext
+from llmops_kit.infra.targets.aws.resources.images import Repositories
+from llmops_kit.infra.targets.aws.resources.network import AwsNetwork
+from llmops_kit.infra.targets.aws.resources.storage import AwsStorage, declare_key
+
+ALL = "*"  # for actions that know no resource
+_WRITE = ("kms:Encrypt", "kms:GenerateDataKey")
+_INTERFACE = "ec2: CreateNetworkInterfacePermission DeleteNetworkInterface DeleteNetworkInterfacePermission"
+_DESCRIBE = "ec2: DescribeDhcpOptions DescribeNetworkInterfaces DescribeSecurityGroups DescribeSubnets DescribeVpcs"
+
+
+@dataclass(frozen=True)
+class AwsRole:
+    """A role's ARN, and what must be there before it can do its work."""
+
+    arn: pulumi.Input[str]
+    ready: list[pulumi.Resource]
+
+
+@dataclass(frozen=True)
+class AwsSigningKey:
+    """The key that signs model versions; its private half never leaves KMS."""
+
+    arn: pulumi.Input[str]
+    public_key: pulumi.Output[str]
+
+
+@dataclass(frozen=True)
+class RoleScope:
+    """The resources that the roles may use."""
+
+    storage: AwsStorage
+    repositories: Repositories
+    network: AwsNetwork
+    endpoints: dict[str, Endpoint]
+
+
+def declare_training_role(stack: AwsContext, aws: AwsSettings, scope: RoleScope) -> AwsRole:
+    """Declare the role of training jobs, unless one is given."""
+    return _declared(stack, "training", "sagemaker", aws, aws.roles.training, training_statements(stack, scope))
+
+
+def declare_endpoint_role(stack: AwsContext, aws: AwsSettings, scope: RoleScope, name: str = "endpoint") -> AwsRole:
+    """Declare the role of the endpoints in a scope, unless one is given."""
+    return _declared(stack, name, "sagemaker", aws, aws.roles.endpoint, endpoint_statements(stack, scope))
+
+
+def declare_scheduler_role(stack: AwsContext, aws: AwsSettings, scope: RoleScope, training: AwsRole) -> AwsRole:
+    """Declare the role that starts scheduled jobs, unless one is given."""
+    statements = scheduler_statements(stack, scope, training)
+    return _declared(stack, "scheduler", "scheduler", aws, aws.roles.scheduler, statements)
+
+
+def declare_signing_key(stack: AwsContext, given: str) -> AwsSigningKey:
+    """Declare the key, unless one is given, and ask for its public half."""
+    arn: pulumi.Input[str] = given or _signing_key(stack).arn
+    found = kms.get_public_key_output(key_id=arn, opts=pulumi.InvokeOutputOptions(provider=stack.provider))
+    return AwsSigningKey(arn, found.public_key_pem)
+
+
+def training_statements(stack: AwsContext, scope: RoleScope) -> list[policies.Statement]:
+    """Returns the statements of a training job's role: read versions and its own input, write its own run."""
+    store, work = scope.storage.store.arn, scope.storage.work.arn
+    return [
+        policies.allow(
+            ["s3:GetObject"],
+            [_in(store, "datasets/*"), _in(store, "models/*"), _in(work, "runs/*"), _in(work, "schedules/*")],
+            **policies.owned_by(stack.account),
+        ),
+        policies.allow(["s3:PutObject"], [_in(work, "runs/*")], **policies.owned_by(stack.account)),
+        _list(stack, store, "datasets/*", "models/*"),
+        _list(stack, work, "runs/*", "schedules/*"),
+        *_image(scope.repositories, "training"),
+        *_logs(stack, JOB_LOGS),
+        _metrics(JOB_LOGS),
+        *_key(scope.storage, ["kms:Decrypt", *_WRITE]),
+        *_interfaces(stack, scope.network),
+    ]
+
+
+def endpoint_statements(stack: AwsContext, scope: RoleScope) -> list[policies.Statement]:
+    """Returns the statements of an endpoint's role: load a version, log, and read its alarms during an update."""
+    store, work = scope.storage.store.arn, scope.storage.work.arn
+    asynchronous = any(entry.mode == "async" for entry in scope.endpoints.values())
+    found = [
+        policies.allow(["s3:GetObject"], [_in(store, "models/*")], **policies.owned_by(stack.account)),
+        _list(stack, store, "models/*"),
+        *_image(scope.repositories, "serving"),
+        *_logs(stack, *(endpoint_logs(stack.names.of(name)) for name in scope.endpoints)),
+        _metrics(ENDPOINT_LOGS),
+        *_key(scope.storage, ["kms:Decrypt", *_WRITE] if asynchronous else ["kms:Decrypt"]),
+        *_interfaces(stack, scope.network),
+    ]
+    names_of_alarms = [a for endpoint in scope.endpoints for a in rollout_alarm_names(stack.names, endpoint)]
+    if names_of_alarms:
+        alarms = [stack.arn("cloudwatch", f"alarm:{name}") for name in names_of_alarms]
+        found.append(policies.allow(["cloudwatch:DescribeAlarms"], alarms))
+    if asynchronous:
+        answers = ["s3:GetObject", "s3:PutObject"]
+        found.append(policies.allow(answers, [_in(work, "async/*")], **policies.owned_by(stack.account)))
+        found.append(_list(stack, work, "async/*"))
+    return found
+
+
+def scheduler_statements(stack: AwsContext, scope: RoleScope, training: AwsRole) -> list[policies.Statement]:
+    """Returns the statements of the scheduler's role: start the stack's jobs with the training role."""
+    jobs = stack.arn("sagemaker", f"training-job/{stack.job_prefix}-*")
+    return [
+        policies.allow(["sagemaker:CreateTrainingJob", "sagemaker:AddTags"], [jobs]),
+        policies.allow(["iam:PassRole"], [training.arn], StringEquals={"iam:PassedToService": SAGEMAKER}),
+        policies.allow(["kms:Decrypt"], [scope.storage.key_arn]),  # the schedule's own content
+    ]
+
+
+def _declared(
+    stack: AwsContext, name: str, service: str, aws: AwsSettings, given: str, statements: list[policies.Statement]
+) -> AwsRole:
+    if given:
+        return AwsRole(given, [])
+    jobs, schedules = stack.arn("sagemaker", "*"), stack.arn("scheduler", f"schedule-group/{stack.schedule_group}")
+    trust = _trust(stack, f"{service}.amazonaws.com", schedules if service == "scheduler" else jobs)
+    return _role(stack, name, trust, aws.permissions_boundary_arn, statements)
+
+
+def _role(
+    stack: AwsContext, name: str, trust: dict[str, Any], boundary: str, statements: list[policies.Statement]
+) -> AwsRole:
+    role = iam.Role(
+        stack.names.logical(f"role-{name}"),
+        # Names of roles are unique whatever their path: `-role` is what tells it from the same role of earlier versions
+        # of the kit, at `/`, which goes after this one has come.
+        name=stack.names.of(f"{name}-role"),
+        path=role_path(stack.project),
+        description=f"{name} of {stack.project}, stack {stack.name}",
+        assume_role_policy=json.dumps(trust),
+        permissions_boundary=boundary or None,
+        opts=stack.options(),
+    )
+    policy = iam.RolePolicy(
+        stack.names.logical(f"role-{name}-policy"),
+        name=name,
+        role=role.name,
+        policy=pulumi.Output.json_dumps(policies.document(statements)),
+        opts=stack.options(),
+    )
+    return AwsRole(role.arn, [role, policy])
+
+
+def _trust(stack: AwsContext, service: str, source: str) -> dict[str, Any]:
+    """Returns a trust policy for one service acting for this account's own scope (against the confused deputy)."""
+    statement = policies.grant(
+        {"Service": service},
+        ["sts:AssumeRole"],
+        ALL,
+        StringEquals={"aws:SourceAccount": stack.account},
+        ArnLike={"aws:SourceArn": source},
+    )
+    del statement["Resource"]
+    return policies.document([statement])
+
+
+_ADMINISTER = (
+    "kms: Describe* Get* List* Put* Update* TagResource UntagResource Enable* Disable* ScheduleKeyDeletion"
+    " CancelKeyDeletion CreateAlias DeleteAlias Sign Verify"
+)
+
+
+def _signing_key(stack: AwsContext) -> kms.Key:
+    account = {"AWS": stack.arn("iam", "root", region=False)}
+    statements = [policies.grant(account, [_ADMINISTER], ALL)]
+    kind = {"key_usage": "SIGN_VERIFY", "customer_master_key_spec": "ECC_NIST_P256"}  # it knows no rotation
+    return declare_key(stack, "signing", "Signs model versions", statements, **kind)
+
+
+def _in(bucket: pulumi.Input[str], keys: str) -> pulumi.Output[str]:
+    return pulumi.Output.concat(bucket, "/", keys)
+
+
+def _list(stack: AwsContext, bucket: pulumi.Input[str], *prefixes: str) -> policies.Statement:
+    below = {"StringLike": {"s3:prefix": list(prefixes)}}
+    return policies.allow(["s3:ListBucket"], [bucket], **policies.owned_by(stack.account), **below)
+
+
+def _image(repositories: Repositories, name: str) -> list[policies.Statement]:
+    pull = ["ecr: BatchCheckLayerAvailability BatchGetImage GetDownloadUrlForLayer"]
+    return [
+        policies.allow(pull, [repositories.arns[name]]),
+        policies.allow(["ecr:GetAuthorizationToken"], ALL),
+    ]
+
+
+def _logs(stack: AwsContext, *groups: str) -> list[policies.Statement]:
+    arns = [stack.arn("logs", f"log-group:{group}") for group in groups]
+    actions = ["logs: CreateLogGroup CreateLogStream DescribeLogStreams PutLogEvents"]
+    return [policies.allow(actions, [each for arn in arns for each in (arn, f"{arn}:*")])] if arns else []
+
+
+def _metrics(namespace: str) -> policies.Statement:
+    return policies.allow(["cloudwatch:PutMetricData"], ALL, StringEquals={"cloudwatch:namespace": namespace})
+
+
+def _key(storage: AwsStorage, actions: list[str]) -> list[policies.Statement]:
+    return [
+        policies.allow(actions, [storage.key_arn]),
+        # SageMaker gives the disks of instances a grant.
+        policies.allow(["kms:CreateGrant"], [storage.key_arn], Bool={"kms:GrantIsForAWSResource": "true"}),
+    ]
+
+
+def _interfaces(stack: AwsContext, network: AwsNetwork) -> list[policies.Statement]:
+    """Returns the statements for jobs and endpoints in a VPC:
+    https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html#sagemaker-roles-vpc
+    """
+    if not network:
+        return []
+    interfaces = stack.arn("ec2", "network-interface/*")
+    subnets = [pulumi.Output.concat(stack.arn("ec2", "subnet/"), s) for s in network.subnets]
+    groups = [pulumi.Output.concat(stack.arn("ec2", "security-group/"), g) for g in network.security_groups]
+    return [
+        policies.allow(["ec2:CreateNetworkInterface"], [interfaces, *subnets, *groups]),
+        policies.allow([_INTERFACE], [interfaces]),
+        policies.allow([_DESCRIBE], ALL),
+    ]

@@ -1,0 +1,202 @@
+"""Storage: the encryption key, the bucket of versions, which outlives the stack, and the bucket of runs."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi_aws import kms, s3
+
+from llmops_kit.clouds.aws import policies
+from llmops_kit.clouds.aws.settings import AwsSettings
+from llmops_kit.infra.targets.aws.resources.context import AwsContext
+
+_NONCURRENT_DAYS = 30
+_ADMINISTER = (
+    "kms: CancelKeyDeletion CreateAlias CreateGrant Decrypt DeleteAlias DescribeKey DisableKey EnableKey"
+    " EnableKeyRotation Encrypt GenerateDataKey* GetKeyPolicy GetKeyRotationStatus ListAliases ListGrants"
+    " ListKeyPolicies ListResourceTags PutKeyPolicy ReEncrypt* RetireGrant RevokeGrant ScheduleKeyDeletion"
+    " TagResource UntagResource UpdateAlias UpdateKeyDescription"
+)
+_USE = "kms: Decrypt DescribeKey Encrypt GenerateDataKey* ReEncrypt*"
+
+
+@dataclass(frozen=True)
+class DeclaredBucket:
+    """A bucket, and what must be there before it is used."""
+
+    name: pulumi.Input[str]
+    arn: pulumi.Input[str]
+    ready: list[pulumi.Resource]
+
+
+@dataclass(frozen=True)
+class AwsStorage:
+    """The stack's data."""
+
+    key_arn: pulumi.Input[str]
+    store: DeclaredBucket
+    work: DeclaredBucket
+
+
+def declare_storage(stack: AwsContext, given: AwsSettings) -> AwsStorage:
+    """Declare the key and both buckets, but for those that are given."""
+    flow_logs = given.network.mode == "own"
+    key = given.kms_key_arn or _data_key(stack, flow_logs)
+    return AwsStorage(
+        key,
+        store=_given(stack, given.store_bucket) or _store(stack, key),
+        work=_given(stack, given.work_bucket) or _work(stack, key, given.runs_days, flow_logs),
+    )
+
+
+def declare_key(
+    stack: AwsContext, name: str, description: str, statements: list[policies.Statement], **kind: Any
+) -> kms.Key:
+    """Declare a key that outlives the stack, and its alias."""
+    key = kms.Key(
+        stack.names.kept(f"{name}-key"),
+        description=f"{description} of {stack.project}, stack {stack.name}",
+        deletion_window_in_days=30,
+        policy=json.dumps(policies.document(statements)),
+        **kind,
+        opts=stack.options(protect=True),
+    )
+    kms.Alias(
+        stack.names.kept(f"{name}-key-alias"),
+        name=f"alias/{stack.names.of(name)}",
+        target_key_id=key.key_id,
+        opts=stack.options(protect=True),
+    )
+    return key
+
+
+def _data_key(stack: AwsContext, flow_logs: bool) -> pulumi.Output[str]:
+    statements = _key_statements(stack, flow_logs)
+    return declare_key(stack, "data", "Data", statements, enable_key_rotation=True).arn
+
+
+def _key_statements(stack: AwsContext, flow_logs: bool) -> list[policies.Statement]:
+    """Returns the key's policy: the account administers it, IAM decides on use, services use it for the account.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
+    """
+    ours = {"StringEquals": {"aws:SourceAccount": stack.account}}
+    groups = stack.arn("logs", "log-group:/aws/sagemaker/*")
+    statements = [
+        policies.grant({"AWS": stack.arn("iam", "root", region=False)}, [_ADMINISTER], "*"),
+        policies.grant(
+            {"Service": f"logs.{stack.region}.amazonaws.com"},
+            [_USE],
+            "*",
+            ArnLike={"kms:EncryptionContext:aws:logs:arn": groups},
+        ),
+        policies.grant(
+            {"Service": ["budgets.amazonaws.com", "cloudwatch.amazonaws.com"]},
+            ["kms: Decrypt GenerateDataKey*"],
+            "*",
+            **ours,
+        ),
+    ]
+    if flow_logs:
+        statements.append(policies.grant({"Service": "delivery.logs.amazonaws.com"}, [_USE], "*", **ours))
+    return statements
+
+
+def _given(stack: AwsContext, name: str) -> DeclaredBucket | None:
+    return DeclaredBucket(name, stack.bucket_arn(name), []) if name else None
+
+
+def _store(stack: AwsContext, key: pulumi.Input[str]) -> DeclaredBucket:
+    name = stack.names.bucket("store", stack.account, stack.region)
+    return _bucket(stack, "store", name, key, [_LEFTOVERS], [], protect=True)  # versions themselves never expire
+
+
+def _work(stack: AwsContext, key: pulumi.Input[str], days: int, flow_logs: bool) -> DeclaredBucket:
+    name = stack.names.bucket("work", stack.account, stack.region)
+    rules = [_LEFTOVERS, *(_expiring(prefix, days) for prefix in ("runs", "captures", "async", "AWSLogs"))]
+    statements = _flow_log_statements(stack, name) if flow_logs else []
+    return _bucket(stack, "work", name, key, rules, statements, protect=False)
+
+
+def _bucket(
+    stack: AwsContext,
+    base: str,
+    name: str,
+    key: pulumi.Input[str],
+    rules: list[s3.BucketLifecycleConfigurationRuleArgsDict],
+    statements: list[policies.Statement],
+    *,
+    protect: bool,
+) -> DeclaredBucket:
+    """Declares a private, versioned, encrypted bucket.
+
+    With `protect`, its settings are kept with it: a store without its policy would be open to plain HTTP.
+    """
+    arn, logical = stack.bucket_arn(name), stack.names.kept if protect else stack.names.logical
+    policy = pulumi.Output.json_dumps(policies.document([policies.tls_only("s3:*", [arn, f"{arn}/*"]), *statements]))
+
+    def part(kind: str, *after: pulumi.Resource) -> dict[str, Any]:
+        title = logical(f"{base}-{kind}")
+        options = stack.options(protect=protect or None, depends_on=list(after))
+        return {"resource_name": title, "bucket": bucket.bucket, "opts": options}
+
+    bucket = s3.Bucket(
+        logical(base), bucket=name, force_destroy=not protect, opts=stack.options(protect=protect or None)
+    )
+    access = s3.BucketPublicAccessBlock(
+        **part("access"),
+        block_public_acls=True,
+        block_public_policy=True,
+        ignore_public_acls=True,
+        restrict_public_buckets=True,
+    )
+    versioning = s3.BucketVersioning(**part("versioning"), versioning_configuration={"status": "Enabled"})
+    others = [  # S3 refuses two changes of a bucket's access at once
+        s3.BucketOwnershipControls(**part("ownership", access), rule={"object_ownership": "BucketOwnerEnforced"}),
+        s3.BucketPolicy(**part("policy", access), policy=policy),
+        s3.BucketServerSideEncryptionConfiguration(**part("encryption"), rules=[_encryption(key)]),
+        s3.BucketLifecycleConfiguration(**part("lifecycle", versioning), rules=rules),
+    ]
+    return DeclaredBucket(bucket.bucket, arn, [bucket, access, versioning, *others])
+
+
+def _encryption(key: pulumi.Input[str]) -> s3.BucketServerSideEncryptionConfigurationRuleArgsDict:
+    return {
+        "apply_server_side_encryption_by_default": {"sse_algorithm": "aws:kms", "kms_master_key_id": key},
+        "bucket_key_enabled": True,  # one call of KMS for many objects
+    }
+
+
+_LEFTOVERS: s3.BucketLifecycleConfigurationRuleArgsDict = {
+    "id": "leftovers",
+    "status": "Enabled",
+    "filter": {"prefix": ""},
+    "abort_incomplete_multipart_upload": {"days_after_initiation": 7},
+    "noncurrent_version_expiration": {"noncurrent_days": _NONCURRENT_DAYS},
+}
+
+
+def _expiring(prefix: str, days: int) -> s3.BucketLifecycleConfigurationRuleArgsDict:
+    return {
+        "id": prefix,
+        "status": "Enabled",
+        "filter": {"prefix": f"{prefix}/"},
+        "expiration": {"days": days},
+    }
+
+
+def _flow_log_statements(stack: AwsContext, bucket: str) -> list[policies.Statement]:
+    """Returns the statements by which flow logs are delivered:
+    https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-s3-permissions.html
+    """
+    arn = stack.bucket_arn(bucket)
+    service = {"Service": "delivery.logs.amazonaws.com"}
+    ours = {
+        "StringEquals": {"aws:SourceAccount": stack.account},
+        "ArnLike": {"aws:SourceArn": stack.arn("logs", "*")},
+    }
+    return [
+        policies.grant(service, ["s3:PutObject"], f"{arn}/AWSLogs/{stack.account}/*", **ours),
+        policies.grant(service, ["s3:GetBucketAcl", "s3:ListBucket"], arn, **ours),
+    ]

@@ -1,0 +1,98 @@
+"""The model package group, and the runs that are repeated: EventBridge Scheduler starts their jobs directly.
+
+A run itself is an event, never a resource. https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
+"""
+
+from typing import Any
+
+import pulumi
+from pulumi_aws import sagemaker, scheduler
+
+from llmops_kit.clouds.aws.jobs import JobPlace, training_job
+from llmops_kit.clouds.aws.settings import AwsScheduleSettings
+from llmops_kit.contract.documents.run import RunSpec, StoredSpec
+from llmops_kit.contract.integrity.digest import sha256_bytes
+from llmops_kit.contract.layout import SPEC, schedule_key
+from llmops_kit.infra.targets.aws.resources.context import AwsContext
+from llmops_kit.infra.targets.aws.resources.identity import AwsRole
+from llmops_kit.infra.targets.aws.resources.network import AwsNetwork
+from llmops_kit.infra.targets.aws.resources.storage import AwsStorage
+from llmops_kit.infra.targets.aws.scheduled_spec import AwsScheduledSpec
+
+_EXECUTION = "<aws.scheduler.execution-id>"  # the scheduler writes an id there
+
+
+def declare_group(stack: AwsContext) -> sagemaker.ModelPackageGroup:
+    """Declare the group of model packages: a registry that is written from the store, for other tools to read."""
+    return sagemaker.ModelPackageGroup(
+        stack.names.kept("model-group"),
+        model_package_group_name=stack.names.of("models"),
+        model_package_group_description=f"Versions of {stack.project}, stack {stack.name}",
+        opts=stack.options(protect=True),
+    )
+
+
+def declare_schedules(
+    stack: AwsContext,
+    schedules: dict[str, AwsScheduleSettings],
+    specs: dict[str, RunSpec],
+    storage: AwsStorage,
+    network: AwsNetwork,
+    training: AwsRole,
+    starting: AwsRole,
+) -> None:
+    """Declare the schedules, in a group of the stack's own; their jobs have the role `training`, and the scheduler
+    starts them with `starting`.
+    """
+    if not specs:
+        return
+    group = scheduler.ScheduleGroup(stack.names.logical("schedules"), name=stack.schedule_group, opts=stack.options())
+    for name, spec in specs.items():
+        schedule = schedules[name]
+        folder = schedule_key(name, schedule.run)
+        content = spec.to_json()
+        kept = AwsScheduledSpec(
+            stack.names.logical(f"schedule-{name}-spec"),
+            stack.location,
+            stack.after(*storage.work.ready),
+            bucket=storage.work.name,
+            key=f"{folder}/{SPEC}",
+            content=content,
+        )
+        stored = StoredSpec(folder, sha256_bytes(content.encode()))
+        job = _job(stack, spec, stored, storage, network, training)
+        scheduler.Schedule(
+            stack.names.logical(f"schedule-{name}"),
+            name=stack.names.of(name),
+            group_name=group.name,
+            schedule_expression=schedule.cron,
+            schedule_expression_timezone=schedule.timezone,
+            state="ENABLED" if schedule.on else "DISABLED",
+            kms_key_arn=storage.key_arn,
+            flexible_time_window={"mode": "OFF"},
+            target={
+                "arn": f"arn:{stack.caller.partition}:scheduler:::aws-sdk:sagemaker:createTrainingJob",
+                "role_arn": starting.arn,
+                "input": pulumi.Output.json_dumps(job),
+                # A job that AWS refuses now is refused again: two tries are for its own faults.
+                "retry_policy": {"maximum_event_age_in_seconds": 3600, "maximum_retry_attempts": 2},
+            },
+            opts=stack.options(depends_on=[kept, *starting.ready, *training.ready, *network.ready]),
+        )
+
+
+def _job(
+    stack: AwsContext, spec: RunSpec, stored: StoredSpec, storage: AwsStorage, network: AwsNetwork, training: AwsRole
+) -> pulumi.Output[dict[str, Any]]:
+    run = f"{stack.job_prefix}-{_EXECUTION}"
+    values = {
+        "role": training.arn,
+        "key": storage.key_arn,
+        "store": storage.store.name,
+        "work": storage.work.name,
+        "subnets": network.subnets,
+        "security_groups": network.security_groups,
+    }
+    return pulumi.Output.all(**values).apply(
+        lambda known: training_job(run, run, spec, stored, JobPlace(**known, tags=stack.job_tags))
+    )

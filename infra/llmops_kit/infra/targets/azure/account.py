@@ -1,0 +1,60 @@
+"""The subscription that a stack lives in: what everything else depends on, and what refuses to be moved elsewhere."""
+
+import pulumi
+from pulumi import dynamic
+
+from llmops_kit.clouds.azure.location import AzureLocation
+from llmops_kit.clouds.azure.session import open_session
+from llmops_kit.contract.errors import KitError
+from llmops_kit.infra.targets.azure.located import AzureLocatedResource
+from llmops_kit.infra.targets.dynamic import KitProvider, Properties, differ, inputs_of
+
+_NAME = "account"
+
+
+class AccountProvider(KitProvider):
+    """Holds the subscription's id, and who deployed first. Makes nothing there."""
+
+    def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
+        """Refuse another subscription, tenant or location: what is there would be left behind.
+
+        Raises:
+            KitError: the stack was made elsewhere, on a twin or on Azure.
+        """
+        if any(_olds[key] != _news[key] for key in AzureLocation._fields):
+            raise KitError(
+                f"this stack lives in {_where(_olds)}, and would be deployed to {_where(_news)}",
+                where="Azure environment, llmops:azure.subscription and llmops:azure.location",
+                fix="go back to that subscription and location, or `pulumi stack init` another stack for this one",
+            )
+        return dynamic.DiffResult(changes=differ(_olds, _news))
+
+    def create(self, props: Properties) -> dynamic.CreateResult:
+        """Check that this process reaches it, and keep who it is: the stack's first operator, whoever updates later."""
+        return dynamic.CreateResult(props["subscription"], inputs_of(props) | {"operator": _operator(props)})
+
+    def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
+        """Checks the tenant: `pulumi refresh` runs no program, so this is done before anything in it is read."""
+        open_session(AzureLocation.of(props))
+        return dynamic.ReadResult(id_, props)
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
+        """Keeps the operator who created it; the location can't change."""
+        return dynamic.UpdateResult(inputs_of(_news) | {"operator": _olds.get("operator") or _operator(_news)})
+
+
+class AzureAccount(AzureLocatedResource, module="llmops", name="Account"):
+    """Outputs: subscription, tenant, location, operator (object_id, kind)."""
+
+    PROVIDER, COMPUTED = AccountProvider, ("operator",)
+    operator: pulumi.Output[dict[str, str]]
+
+
+def _operator(props: Properties) -> dict[str, str]:
+    caller = open_session(AzureLocation.of(props)).caller
+    return {"object_id": caller.object_id, "kind": caller.kind}
+
+
+def _where(props: Properties) -> str:
+    at = AzureLocation.of(props)
+    return f"{'the twin' if at.twin else f'subscription {at.subscription}'}, {at.location}"

@@ -1,0 +1,255 @@
+"""Online endpoints on Azure ML: one stable endpoint, a deployment named by content, then its traffic and its scaling.
+
+A deployment has a name and a logical name of its content: what can't change in place comes beside the old one, and the
+engine deletes that at the end, when the traffic has moved. An update that failed deletes nothing, so that going back
+finds the old deployment serving, and the state knows it still.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import urlsplit
+
+import pulumi
+from pulumi_azure_native import machinelearningservices as ml
+
+from llmops_kit.contract.layout import model_key
+from llmops_kit.contract.names import ModelRef
+from llmops_kit.infra.settings import Endpoint as Entry
+from llmops_kit.infra.targets.azure.asset import Asset
+from llmops_kit.infra.targets.azure.limits import bake_seconds
+from llmops_kit.infra.targets.azure.live import AzureLive
+from llmops_kit.infra.targets.azure.online import remove_broken
+from llmops_kit.infra.targets.azure.preparation import AzurePreparation
+from llmops_kit.infra.targets.azure.resources.alerts import declare_alerts
+from llmops_kit.infra.targets.azure.resources.scaling import declare_scaling
+from llmops_kit.infra.targets.azure.resources.stack import AzureStack, SharedResources
+from llmops_kit.infra.targets.azure.resources.training import AzureEnvironment
+from llmops_kit.infra.targets.azure.traffic import Traffic
+
+_PROBE_SECONDS = 10
+_LONGEST_SECONDS = 180  # Azure's most: the default of 5 s cuts the answers of a language model
+
+
+def declare_endpoint(
+    stack: AzureStack, name: str, entry: Entry, shared: SharedResources, environment: AzureEnvironment, model: Asset
+) -> pulumi.Output[str]:
+    """Declare an endpoint and what belongs to it alone.
+
+    Args:
+        stack: that is declared.
+        name: the endpoint in the settings.
+        entry: its settings.
+        shared: what it stands on.
+        environment: that its deployment runs.
+        model: its version in the workspace, from `declare_version`.
+
+    Returns:
+        Its URL.
+    """
+    ids, own = stack.inventory, stack.inventory.deployment(name)
+    prepared = _prepare(stack, name, entry, shared)
+    endpoint = _endpoint(stack, name, shared, prepared)
+    remove = partial(remove_broken, stack.location, ids.endpoint(name).id, own.name)
+    declared = ml.OnlineDeployment(
+        own.logical,
+        deployment_name=own.name,
+        endpoint_name=endpoint.name,
+        location=stack.location.location,
+        sku=ml.SkuArgs(name="Default", capacity=prepared.capacity),
+        properties=_deployment(stack, name, entry, shared, environment, model),
+        tags=prepared.tags("deployment").apply(lambda repairs: {**ids.all_tags, **repairs}),
+        **shared.workspace.arguments,
+        opts=stack.options(
+            own,
+            depends_on=[endpoint, model, environment.resource, *shared.ready],
+            hooks=stack.retries(own, shared.endpoint, remove),
+        ),
+    )
+    traffic = _traffic(stack, name, entry, shared, [endpoint, declared])
+    scaling = declare_scaling(stack, name, entry, endpoint.id, declared.id, prepared.tags("scaling"), [traffic])
+    alerts = declare_alerts(stack, name, shared, endpoint.id)
+    _check(stack, name, entry, environment, [traffic, *scaling, *alerts])
+    return endpoint.properties.apply(lambda p: _base(p.scoring_uri))
+
+
+def declare_version(stack: AzureStack, shared: SharedResources, ref: ModelRef) -> Asset:
+    """Declare what Azure ML must know of a promoted version: once, whoever serves it."""
+    ids, workspace = stack.inventory, shared.workspace
+    folder = pulumi.Output.concat(
+        f"azureml://subscriptions/{stack.location.subscription}/resourcegroups/",
+        workspace.group,
+        "/workspaces/",
+        workspace.name,
+        "/datastores/",
+        workspace.datastores["store"],
+        f"/paths/{model_key(ref.sha256)}",
+    )
+    return Asset(
+        ids.names.logical(f"model-{ref.name}-{ref.number}-{ref.sha256[:8]}"),
+        stack.location,
+        stack.after(*workspace.ready, *shared.storage.ready),
+        asset=_version_id(stack, ref),
+        properties={
+            "modelType": "custom_model",
+            "modelUri": folder,
+            "description": f"{ref.alias} of {ids.project}, stack {ids.stack}",
+            "tags": {**ids.all_tags, "llmops:sha256": ref.sha256},
+        },
+    )
+
+
+def _version_id(stack: AzureStack, ref: ModelRef) -> str:
+    """Returns the resource id of a promoted version in the workspace. A model is named by its content: a registered
+    version keeps its path for good, and Azure accepts only integers for versions.
+
+    https://github.com/Azure/azureml-examples/issues/2725
+    """
+    ids = stack.inventory
+    return f"{ids.id_of('workspace')}/models/{ids.names.of(ref.name)}-{ref.sha256[:8]}/versions/{ref.number}"
+
+
+def _prepare(stack: AzureStack, name: str, entry: Entry, shared: SharedResources) -> AzurePreparation:
+    ids = stack.inventory
+    both = {"tags": ids.all_tags, "provider": version("pulumi-azure-native")}  # which may put all with a newer API
+    content = {**both, "access": _public_access(stack), "identity": shared.endpoint.id}
+    settings = {**both, "start": entry.start_seconds, "key": shared.signing.public_key}
+    return AzurePreparation(
+        f"preparation-{name}",
+        stack.location,
+        stack.after(*shared.ready),
+        endpoint=ids.endpoint(name).id,
+        deployment=ids.deployment(name).name,
+        scaling=ids.scaling(name).id,
+        content=_digest(content),
+        settings=_digest(settings),
+        instances=entry.size.instances,
+        max_instances=entry.size.max_instances,
+    )
+
+
+def _endpoint(stack: AzureStack, name: str, shared: SharedResources, prepared: AzurePreparation) -> ml.OnlineEndpoint:
+    """Declares an endpoint with its live traffic, so that traffic is never a change: see
+    llmops_kit.infra.targets.azure.preparation.
+    """
+    own = stack.inventory.endpoint(name)
+    return ml.OnlineEndpoint(
+        own.logical,
+        endpoint_name=own.name,
+        kind="Managed",
+        location=stack.location.location,
+        identity=ml.ManagedServiceIdentityArgs(type="UserAssigned", user_assigned_identities=[shared.endpoint.id]),
+        properties=ml.OnlineEndpointPropertiesArgs(
+            auth_mode="AADToken",
+            public_network_access=_public_access(stack),
+            traffic=prepared.traffic,
+            mirror_traffic=prepared.mirror,
+        ),
+        tags=prepared.tags("endpoint").apply(lambda repairs: {**stack.inventory.all_tags, **repairs}),
+        **shared.workspace.arguments,
+        opts=stack.options(own, depends_on=[prepared, *shared.ready]),
+    )
+
+
+def _public_access(stack: AzureStack) -> str:
+    return "Disabled" if stack.inventory.private else "Enabled"
+
+
+def _deployment(
+    stack: AzureStack,
+    name: str,
+    entry: Entry,
+    shared: SharedResources,
+    environment: AzureEnvironment,
+    model: Asset,
+) -> ml.ManagedOnlineDeploymentArgs:
+    # The image collects nothing of requests, so there is nothing for `data_collector` to write.
+    return ml.ManagedOnlineDeploymentArgs(
+        endpoint_compute_type="Managed",
+        instance_type=stack.inventory.instance_type(entry),
+        model=model.id,
+        environment_id=environment.id,
+        environment_variables={
+            **stack.inventory.serving_environment(name),
+            "LLMOPS_PUBLIC_KEY": shared.signing.public_key,
+        },
+        app_insights_enabled=True,
+        request_settings=ml.OnlineRequestSettingsArgs(
+            # Azure answers 429 by itself beyond these, and its default of 1 would leave the server's batch empty. One
+            # more than batch and queue hold is refused by the server, with a Retry-After.
+            max_concurrent_requests_per_instance=entry.limits.max_running + entry.limits.max_queue,
+            request_timeout=f"PT{_LONGEST_SECONDS}S",
+        ),
+        scale_settings=ml.DefaultScaleSettingsArgs(scale_type="Default"),
+        startup_probe=_probe(-(-entry.start_seconds // _PROBE_SECONDS)),
+        readiness_probe=_probe(3),
+        liveness_probe=_probe(30),  # /ping is not well either while an engine that died is started again
+    )
+
+
+def _probe(failures: int) -> ml.ProbeSettingsArgs:
+    return ml.ProbeSettingsArgs(
+        initial_delay=f"PT{_PROBE_SECONDS}S",
+        period=f"PT{_PROBE_SECONDS}S",
+        timeout="PT5S",
+        success_threshold=1,
+        failure_threshold=failures,
+    )
+
+
+def _traffic(
+    stack: AzureStack, name: str, entry: Entry, shared: SharedResources, after: Sequence[pulumi.Resource]
+) -> Traffic:
+    ids = stack.inventory
+    return Traffic(
+        f"traffic-{name}",
+        stack.location,
+        stack.after(*after),
+        endpoint=ids.endpoint(name).id,
+        deployment=ids.deployment(name).name,
+        share=100,
+        model=entry.version.alias,
+        sha256=entry.version.sha256,
+        rollout={**entry.rollout.model_dump(), "bake_seconds": bake_seconds(entry)},
+        limits=stack.azure.alerts.model_dump(),
+        store=shared.storage.store_url,
+        setting=f"{ids.project}:endpoints.{name}.model",
+    )
+
+
+def _check(
+    stack: AzureStack, name: str, entry: Entry, environment: AzureEnvironment, after: Sequence[pulumi.Resource]
+) -> None:
+    ids, size = stack.inventory, entry.size
+    AzureLive(
+        f"live-{name}",
+        stack.location,
+        stack.after(*after),
+        endpoint=ids.endpoint(name).id,
+        deployment=ids.deployment(name).name,
+        model_version=_version_id(stack, entry.version),
+        environment=environment.plain_id,
+        image=environment.image,
+        instance_type=ids.instance_type(entry),
+        traffic={ids.deployment(name).name: 100},
+        state="Succeeded",
+        instances=size.instances,
+        max_instances=size.max_instances or size.instances,
+    )
+
+
+def _digest(content: dict[str, Any]) -> pulumi.Output[str]:
+    text = pulumi.Output.json_dumps(content, sort_keys=True)
+    return text.apply(lambda t: hashlib.sha256(t.encode()).hexdigest())
+
+
+def _base(scoring_uri: str | None) -> str:
+    """Returns the endpoint's base URL, without its scoring route, which passes every path through; empty if it has none
+    yet.
+    """
+    if not scoring_uri:
+        return ""
+    parts = urlsplit(scoring_uri)
+    return f"{parts.scheme}://{parts.netloc}/"

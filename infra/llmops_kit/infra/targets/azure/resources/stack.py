@@ -1,0 +1,242 @@
+"""What every declaring module needs: the stack's provider and group, and options that take over what was left.
+
+And what was declared of it: endpoints, jobs and schedules stand on `SharedResources`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pulumi
+from pulumi_azure_native import Provider, resources
+
+from llmops_kit.clouds.azure.location import AzureLocation
+from llmops_kit.clouds.azure.settings import AzureSettings
+from llmops_kit.infra.settings import Settings
+from llmops_kit.infra.targets.azure.account import AzureAccount
+from llmops_kit.infra.targets.azure.inventory import AzureEntry, AzureInventory
+from llmops_kit.infra.targets.azure.role_retries import retry_while_roles_are_new
+
+
+@dataclass(frozen=True)
+class AzureIdentity:
+    """A user-assigned managed identity, and what must be there before it can do its work (its role assignments)."""
+
+    id: pulumi.Input[str]
+    client_id: pulumi.Input[str]
+    principal_id: pulumi.Input[str]
+    ready: list[pulumi.Resource]
+    roles: tuple[str, ...] = ()  # resource ids of the assignments that the stack gives it
+
+
+@dataclass(frozen=True)
+class AzureStack:
+    """A stack that is being declared."""
+
+    inventory: AzureInventory
+    known: frozenset[str] | None = field(repr=False)  # keys in the state; None: nothing of the stack exists
+    left: frozenset[str] = field(repr=False)  # ids, in small letters, of what is taken over
+    group: pulumi.Input[str] = field(repr=False)  # its name, once it is there
+    provider: Provider = field(repr=False)
+    operator: pulumi.Output[dict[str, str]] = field(repr=False)  # who deployed first: object_id, kind
+    parent: pulumi.Resource = field(repr=False)  # component that is being declared
+
+    @property
+    def settings(self) -> Settings:
+        """The stack's settings, of every target."""
+        return self.inventory.settings
+
+    @property
+    def azure(self) -> AzureSettings:
+        """The target's own settings."""
+        return self.inventory.given
+
+    @property
+    def location(self) -> AzureLocation:
+        """For dynamic resources."""
+        return self.inventory.location
+
+    @property
+    def placed(self) -> dict[str, Any]:
+        """Arguments of a resource in the group that has a location and tags."""
+        return {**self.grouped, "location": self.location.location}
+
+    @property
+    def grouped(self) -> dict[str, Any]:
+        """Arguments of a resource in the group that has tags."""
+        return {"resource_group_name": self.group, "tags": self.inventory.all_tags}
+
+    def options(self, entry: AzureEntry | None = None, **given: Any) -> pulumi.ResourceOptions:
+        """Returns options of a native resource, with the stack's provider."""
+        taken_over = self.take_over(entry) if entry else {}
+        return pulumi.ResourceOptions(parent=self.parent, provider=self.provider, **given, **taken_over)
+
+    def after(self, *others: pulumi.Resource) -> pulumi.ResourceOptions:
+        """Returns options of a dynamic resource that comes after others."""
+        return pulumi.ResourceOptions(parent=self.parent, depends_on=list(others))
+
+    def take_over(self, entry: AzureEntry) -> dict[str, Any]:
+        """Returns options that adopt as it is what an interrupted update left; the next update changes it to its
+        declaration. (The engine imports only what equals its declaration, so all of it is ignored.)
+        """
+        if entry.id.lower() not in self.left:
+            return {}
+        pulumi.log.warn(
+            f"{entry.id} was left by an interrupted update, and is taken over as it is: `pulumi up` again brings it "
+            "to the settings"
+        )
+        return {"import_": entry.id, "ignore_changes": ["*"]}
+
+    def retries(
+        self, entry: AzureEntry, identity: AzureIdentity | None, before: Callable[[], object] = lambda: None
+    ) -> pulumi.ResourceHookBinding | None:
+        """Returns hooks for creating a resource with an identity's help; None once it exists: they cost time."""
+        if identity is None or entry.key in (self.known or ()):
+            return None
+        return retry_while_roles_are_new(self.location, entry.logical, identity.roles, before)
+
+
+@dataclass(frozen=True)
+class AzureStorage:
+    """The stack's data: one account with a container of versions and one of runs."""
+
+    id: pulumi.Input[str]
+    account: pulumi.Input[str]
+    blob_url: pulumi.Input[str]  # without a slash at its end
+    store: str  # names of the containers
+    work: str
+    ready: list[pulumi.Resource]
+
+    @property
+    def store_url(self) -> pulumi.Output[str]:
+        """`https://<account>.blob.core.windows.net/<container>`."""
+        return pulumi.Output.concat(self.blob_url, "/", self.store)
+
+    @property
+    def work_url(self) -> pulumi.Output[str]:
+        """The same of the container of runs."""
+        return pulumi.Output.concat(self.blob_url, "/", self.work)
+
+
+@dataclass(frozen=True)
+class AzureScratch:
+    """What jobs leave beside versions and runs: checkpoints, and what Azure ML keeps of them in the default containers
+    of a workspace. It is an account apart, unless the account of the data was given.
+    """
+
+    id: pulumi.Input[str]
+    account: pulumi.Input[str]
+    container: str  # of checkpoints
+    ready: list[pulumi.Resource]
+    own: bool
+
+
+@dataclass(frozen=True)
+class AzureSigningKey:
+    """The key that signs model versions; its private half never leaves the vault."""
+
+    reference: pulumi.Input[str]  # azurekeyvault://<vault's host>/keys/<name>/<version>
+    public_key: pulumi.Input[str]  # PEM
+
+
+@dataclass(frozen=True)
+class AzureVault:
+    """The stack's Key Vault."""
+
+    id: pulumi.Input[str]
+    url: pulumi.Input[str]  # without a slash at its end
+    ready: list[pulumi.Resource]
+
+
+@dataclass(frozen=True)
+class AzureRegistry:
+    """The container registry, with repositories training and serving."""
+
+    id: pulumi.Input[str]
+    login_server: pulumi.Input[str]
+    ready: list[pulumi.Resource]
+
+
+@dataclass(frozen=True)
+class AzureRecords:
+    """Resource ids of logs and metrics."""
+
+    logs: pulumi.Input[str]
+    metrics: pulumi.Input[str]
+    ready: list[pulumi.Resource]
+
+
+@dataclass(frozen=True)
+class AzureWorkspace:
+    """The Azure Machine Learning workspace: `name` is known only when it is there."""
+
+    id: pulumi.Input[str]
+    name: pulumi.Input[str]
+    group: pulumi.Input[str]  # resource group, which may be another than the stack's when it is given
+    datastores: Mapping[str, pulumi.Input[str]]  # store, work, checkpoints -> name
+    ready: list[pulumi.Resource]  # with the datastores
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments that every resource in the workspace takes: its resource group and its name."""
+        return {"resource_group_name": self.group, "workspace_name": self.name}
+
+
+@dataclass(frozen=True)
+class SharedResources:
+    """Resources that endpoints, clusters and schedules depend on."""
+
+    storage: AzureStorage
+    vault: AzureVault
+    signing: AzureSigningKey
+    registry: AzureRegistry
+    training: AzureIdentity
+    endpoint: AzureIdentity
+    workspace: AzureWorkspace
+    records: AzureRecords
+    action_group: pulumi.Input[str]  # resource id; tells people of alerts
+
+    @property
+    def ready(self) -> list[pulumi.Resource]:
+        """What must exist before jobs and endpoints: data, images, rights, workspace."""
+        parts = (self.storage, self.registry, self.training, self.endpoint, self.workspace)
+        return [resource for part in parts for resource in part.ready]
+
+
+def declare_stack(
+    inventory: AzureInventory,
+    twin: str,
+    known: frozenset[str] | None,
+    left: frozenset[str],
+    parent: pulumi.Resource,
+) -> AzureStack:
+    """Declare the subscription, the provider and the resource group, below a component.
+
+    The provider goes to that subscription alone: destroy and refresh run no program that could compare. It takes the
+    same credentials as the program, by Azure's own chain.
+    """
+    below, logical = pulumi.ResourceOptions(parent=parent), inventory.names.logical
+    account = AzureAccount(logical("account"), inventory.location, below)
+    subscription, tenant, location = inventory.location
+    provider = Provider(
+        logical("azure"),
+        subscription_id=subscription,
+        tenant_id=tenant,
+        location=location,
+        use_default_azure_credential=True,
+        metadata_host=twin.removeprefix("https://") or None,
+        disable_instance_discovery=True if twin else None,
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[account]),
+    )
+    stack = AzureStack(inventory, known, left, inventory.group_name, provider, account.operator, parent)
+    if inventory.given.resource_group:
+        return stack
+    group = resources.ResourceGroup(
+        inventory.group.logical, **stack.placed, opts=stack.options(inventory.group, protect=True)
+    )
+    return replace(stack, group=group.name)
+
+
+def as_scope(id_: str) -> str:
+    """Returns a resource id as the plugin writes it for imported resources; another one would replace them."""
+    return id_.lstrip("/")

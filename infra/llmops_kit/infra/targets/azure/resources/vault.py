@@ -1,0 +1,59 @@
+"""The Key Vault, and the key in it that signs model versions; its private half never leaves the vault."""
+
+import pulumi
+from pulumi_azure_native import keyvault
+
+from llmops_kit.infra.targets.azure.resources.stack import AzureSigningKey, AzureStack, AzureVault
+from llmops_kit.infra.targets.azure.signing import Signing
+
+_RETENTION_DAYS = 90
+
+
+def declare_vault(stack: AzureStack) -> AzureVault:
+    """Declare the vault, unless one is given. Who may do what in it, role assignments say."""
+    if stack.azure.vault:
+        return AzureVault(stack.azure.vault, stack.inventory.found.vault_url, [])
+    entry, private = stack.inventory.vault, stack.inventory.private
+    made = keyvault.Vault(
+        entry.logical,
+        vault_name=entry.name,
+        properties=keyvault.VaultPropertiesArgs(
+            tenant_id=stack.location.tenant,
+            sku=keyvault.SkuArgs(family=keyvault.SkuFamily.A, name=keyvault.SkuName.STANDARD),
+            enable_rbac_authorization=True,
+            enable_soft_delete=True,
+            enable_purge_protection=True,
+            soft_delete_retention_in_days=_RETENTION_DAYS,
+            public_network_access="Disabled" if private else "Enabled",
+            network_acls=keyvault.NetworkRuleSetArgs(
+                bypass=keyvault.NetworkRuleBypassOptions.AZURE_SERVICES,
+                default_action=keyvault.NetworkRuleAction.DENY if private else keyvault.NetworkRuleAction.ALLOW,
+            ),
+        ),
+        **stack.placed,
+        opts=stack.options(entry, protect=True),
+    )
+    url = made.properties.apply(lambda properties: str(properties.vault_uri).rstrip("/"))
+    return AzureVault(made.id, url, [made])
+
+
+def declare_signing_key(stack: AzureStack, vault: AzureVault, after: list[pulumi.Resource]) -> AzureSigningKey:
+    """Declare the key, unless one is given, and ask for its public half.
+
+    Args:
+        stack: that is declared.
+        vault: it is made in.
+        after: the right to read it, among others.
+    """
+    shared = bool(stack.azure.vault)
+    made = Signing(
+        stack.inventory.names.kept("signing-key"),
+        stack.location,
+        stack.after(*vault.ready, *after),
+        vault=stack.inventory.id_of("vault"),
+        name=stack.inventory.names.of("signing") if shared else "signing",
+        given=stack.azure.signing_key,
+        shared=shared,
+        tags=stack.inventory.all_tags,
+    )
+    return AzureSigningKey(made.reference, made.public_key)

@@ -1,0 +1,104 @@
+"""The signing key: made by Azure Resource Manager, read from the vault.
+
+Azure Resource Manager makes a key without a right in the vault, and answers with the key that is there; but it shows no
+public half, which the vault itself has. A dynamic resource does both.
+https://learn.microsoft.com/rest/api/keyvault/keyvault/keys/create-if-not-exist
+"""
+
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from llmops_kit.clouds.azure.errors import explained
+from llmops_kit.clouds.azure.location import AzureLocation
+from llmops_kit.clouds.azure.roles import until_allowed
+from llmops_kit.clouds.azure.session import AzureSession, open_session
+from llmops_kit.contract.errors import KitError
+from llmops_kit.infra.targets.azure.located import AzureLocatedResource
+from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
+
+_OPERATIONS = ["sign", "verify"]
+
+
+class SigningProvider(KitProvider):
+    """Outputs: reference, public_key."""
+
+    def create(self, props: Properties) -> dynamic.CreateResult:
+        """Make it, or take what is there."""
+        outputs = _provide(props)
+        return dynamic.CreateResult(outputs["reference"], outputs)
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
+        """Provides another key, or updates its tags."""
+        return dynamic.UpdateResult(_provide(_news))
+
+    def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
+        """Reports a key that is gone as missing, so that it is made again."""
+        if not props["given"] and open_session(AzureLocation.of(props)).arm.find(_key_id(props)) is None:
+            return gone()
+        return dynamic.ReadResult(id_, props)
+
+    def delete(self, _id: str, _props: Properties) -> None:
+        """Deletes nothing: a key goes with its vault, and stays in a given one for what it has signed."""
+        if _props["shared"] and not _props["given"]:
+            say(f"{_key_id(_props)} stays in its vault: what it has signed can be checked as long as it is there")
+
+
+class Signing(AzureLocatedResource, module="llmops", name="SigningKey"):
+    """A P-256 key in a vault.
+
+    Inputs: vault (resource id), name, given (URL of a key that exists, with its version; then none is made), shared
+    (others use the vault, too), tags.
+    """
+
+    PROVIDER, COMPUTED, PROTECTED = SigningProvider, ("reference", "public_key"), True
+    reference: pulumi.Output[str]
+    public_key: pulumi.Output[str]
+
+
+def _provide(props: Properties) -> Properties:
+    session = open_session(AzureLocation.of(props))
+    url = props["given"] or _make(session, props)
+    public_key = _public_key(session, url)
+    reference = url.replace("https://", "azurekeyvault://", 1)
+    return inputs_of(props) | {"reference": reference, "public_key": public_key}
+
+
+def _make(session: AzureSession, props: Properties) -> str:
+    """Creates the key and returns its URL with the version."""
+    body = {
+        "properties": {
+            "kty": "EC",
+            "curveName": "P-256",
+            "keyOps": _OPERATIONS,
+            "attributes": {"enabled": True, "exportable": False},
+        },
+        "tags": props["tags"],
+    }
+    made = session.arm.put(_key_id(props), body)
+    return str(made["properties"]["keyUriWithVersion"])
+
+
+def _public_key(session: AzureSession, url: str) -> str:
+    """Returns the PEM of a key's public half; waits for the role that allows reading it, which may be new."""
+    vault, _, rest = url.partition("/keys/")
+    name, _, version = rest.partition("/")
+    keys = session.keys(vault)
+    with explained(url):
+        return _pem(until_allowed(f"{url} can be read", lambda: keys.get_key(name, version), say).key)
+
+
+def _pem(key: Any) -> str:
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicNumbers
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    if key.crv != "P-256":
+        raise KitError(f"is a key of curve {key.crv}", where="llmops:azure.signing_key", fix="give one of P-256")
+    x, y = (int.from_bytes(part, "big") for part in (key.x, key.y))
+    public = EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def _key_id(props: Properties) -> str:
+    return f"{props['vault']}/keys/{props['name']}"

@@ -1,0 +1,97 @@
+"""Endpoints: one resource that names all of them, and one for each promoted model version."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from llmops_kit.contract.layout import model_key
+from llmops_kit.contract.limits import limit_variables
+from llmops_kit.hosting.spec import VariantRollout
+from llmops_kit.infra import names
+from llmops_kit.infra.settings import Endpoint as EndpointSettings
+from llmops_kit.infra.targets.dynamic import Properties
+from llmops_kit.infra.targets.local.endpoint import OFF, RUNNING, EndpointProvider, HostingProvider
+from llmops_kit.infra.targets.local.resources.images import Image
+
+
+class Hosting(dynamic.Resource, module="llmops", name="Hosting"):
+    """Outputs: home (a folder), endpoints (names)."""
+
+    home: pulumi.Output[str]
+
+    def __init__(
+        self,
+        home: names.StackHome,
+        endpoints: Iterable[str],
+        prefix: str = "",
+        parent: pulumi.Resource | None = None,
+    ) -> None:
+        props: dict[str, Any] = {"home": str(home.hosting), "endpoints": sorted(endpoints)}
+        super().__init__(HostingProvider(), prefix + names.HOSTING, props, pulumi.ResourceOptions(parent=parent))
+
+
+class LocalEndpoint(dynamic.Resource, module="llmops", name="Endpoint"):
+    """Outputs: url (empty while off), and what it was made from."""
+
+    url: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        settings: EndpointSettings,
+        home: names.StackHome,
+        *,
+        image: Image,
+        key_files: Mapping[str, str],
+        after: Sequence[pulumi.Resource],
+        parent: pulumi.Resource,
+    ) -> None:
+        """Declare it.
+
+        Args:
+            name: the entry in the settings.
+            settings: the entry.
+            home: where the stack keeps everything.
+            image: what serves it.
+            key_files: variable -> file on this machine, of `limits`.
+            after: other resources that must be there first.
+            parent: its component.
+        """
+        props = _properties(name, settings, home, image) | {"key_files": dict(key_files)}
+        options = pulumi.ResourceOptions(parent=parent, depends_on=[image, *after])
+        super().__init__(EndpointProvider(), names.endpoint(name), props, options)
+
+
+def _properties(name: str, settings: EndpointSettings, home: names.StackHome, image: Image) -> Properties:
+    """Returns the inputs, readable in a preview; each has an effect."""
+    version = settings.version
+    return {
+        "endpoint": name,
+        "model": version.alias,
+        "sha256": version.sha256,
+        "folder": str(home.store / model_key(version.sha256)),
+        "image": image.stated,
+        "engine": "vllm" if image.name == "serving-vllm" else settings.engine,
+        "precision": settings.precision,
+        "prefix_cache": settings.prefix_cache,
+        "limits": limit_variables(settings.limits),
+        "instances": settings.size.instances,
+        "port": settings.port,
+        "rollout": _rollout(settings),
+        "status": RUNNING if settings.endpoint else OFF,
+        "home": str(home.hosting),
+        "key_file": str(home.api_key(name)),
+        "public_key_file": str(home.public_key),
+        "url": None,
+    }
+
+
+def _rollout(settings: EndpointSettings) -> Properties:
+    """Returns the settings that hosting has, by its own rules; the target has refused all others."""
+    rollout = settings.rollout
+    if rollout.strategy != "canary":
+        return {"strategy": rollout.strategy}
+    shared = type(rollout).model_fields.keys() & VariantRollout.model_fields
+    return VariantRollout.model_validate(rollout.model_dump(include=shared)).model_dump(include=shared)

@@ -1,0 +1,22 @@
+"""The place where runs execute: a folder for each, and the image."""
+
+from typing import Any
+
+import pulumi
+from pulumi import dynamic
+
+from llmops_kit.infra import names
+from llmops_kit.infra.targets.local.resources.images import Image
+from llmops_kit.infra.targets.local.training import TrainingPlaceProvider
+
+
+class TrainingPlace(dynamic.Resource, module="llmops", name="TrainingPlace"):
+    """Outputs: runs (a folder), image (its reference)."""
+
+    runs: pulumi.Output[str]
+    image: pulumi.Output[str]
+
+    def __init__(self, home: names.StackHome, image: Image, prefix: str, parent: pulumi.Resource) -> None:
+        props: dict[str, Any] = {"runs": str(home.runs), "image": image.stated}
+        options = pulumi.ResourceOptions(parent=parent, depends_on=[image])
+        super().__init__(TrainingPlaceProvider(), prefix + names.TRAINING, props, options)

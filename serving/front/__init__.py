@@ -1,8 +1,0 @@
-"""The front before every engine: one ASGI class with the contracts, keys, limits, errors, readiness, log and metrics.
-
-vLLM loads it by `--middleware serving.front.Front`; the kit's own server constructs it around its own application.
-"""
-
-from serving.front.front import Front
-
-__all__ = ["Front"]

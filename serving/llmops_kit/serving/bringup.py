@@ -1,0 +1,77 @@
+"""Verifies a model version, then has the engine load it: on a thread, in parallel with the rest of startup."""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.errors import ServingError
+from llmops_kit.contract.integrity.verified_model import Early, VerifiedVersion
+from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.contract.names import require_name
+from llmops_kit.serving.engines.choice import choose_engine, require_prefix_cache
+from llmops_kit.serving.engines.engine import LoadOrder
+from llmops_kit.serving.engines.spawn import WorkerProcess
+from llmops_kit.serving.engines.wire import MOST_HANDLES, encode
+from llmops_kit.serving.settings import ServerSettings
+
+
+class BringUp:
+    """Checks signature, identity and the hashes of the engine's files, orders the engine to load, and checks the other
+    files' hashes meanwhile; starts on creation.
+    """
+
+    def __init__(self, settings: ServerSettings, worker: WorkerProcess) -> None:
+        self.worker = worker
+        self.progress = 0.0
+        """Share of the version's bytes that were verified, 0 to 1."""
+        pool = ThreadPoolExecutor(1, thread_name_prefix="verify")
+        self.verified: Future[VerifiedVersion] = pool.submit(_run, settings, worker, self._report)
+        """Every file is verified; the engine loads its own from the handles by which they were."""
+        pool.shutdown(wait=False)
+
+    def _report(self, done: int, total: int) -> None:
+        self.progress = done / total if total else 1.0
+
+
+def _run(settings: ServerSettings, worker: WorkerProcess, report: Callable[[int, int], None]) -> VerifiedVersion:
+    return VerifiedVersion.open(
+        settings.model,
+        settings.public_key,
+        settings.identity,
+        report,
+        lambda manifest: _order(settings, worker, manifest),
+    )
+
+
+def _order(settings: ServerSettings, worker: WorkerProcess, manifest: ModelManifest) -> Early:
+    """Returns the files that the engine loads, which it does once they are verified, while the others are hashed."""
+    manifest.require_task(str(settings.model / MANIFEST), "text-generation", "feature-extraction")
+    require_name(settings.name or manifest.name, manifest.name, str(settings.model / MANIFEST))
+    engine = choose_engine(settings.engine, manifest.engines, os.environ).engine
+    names = sorted(name for name in manifest.files if name.startswith("openvino/") == (engine == "openvino"))
+    if engine == "openvino":
+        names += [name for name in ("tokenizer.json",) if name in manifest.files]
+    if len(names) > MOST_HANDLES:
+        raise ServingError(
+            f"has {len(names)} files for the engine {engine}; at most {MOST_HANDLES} can be handed over",
+            where=str(settings.model), fix="package it with larger weight files",
+        )  # fmt: skip
+    form = manifest.embedding
+    if form and engine != "openvino":
+        raise ServingError(
+            f"is an embedding model, which the engine {engine} can't run", where=str(settings.model / MANIFEST),
+            fix="`llmops models convert NAME@N` gives it OpenVINO's form; on a GPU, serve it with vLLM",
+        )  # fmt: skip
+    if settings.prefix_cache:
+        require_prefix_cache(engine, bool(form))
+    embedding = form.model_dump(include={"pooling", "normalize"}) if form else None
+    order = LoadOrder(engine, tuple(names), settings.precision, settings.threads, embedding, settings.prefix_cache)
+    message = encode({"load": asdict(order)})
+
+    def send(handles: Mapping[str, int]) -> None:
+        socket.send_fds(worker.sock, [message], list(handles.values()))
+
+    return Early(names, send)

@@ -1,0 +1,101 @@
+"""Grammars on the transformers engine: xgrammar, which openvino-genai contains too, masks the logits of each step."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from llmops_kit.serving.engines.engine import Grammar, Tagged
+
+_MOST_KEPT_BYTES = 64 << 20
+"""Memory for compiled grammars, which repeated requests use again."""
+
+
+class GrammarMasks:
+    """Compiles grammars for one vocabulary."""
+
+    def __init__(self, tokens: Sequence[bytes], size: int = 0) -> None:
+        """Prepares a vocabulary.
+
+        Args:
+            tokens: the bytes of each token; empty for special ones, which no grammar allows.
+            size: the number of logits, which may differ from the tokenizer's number of tokens; 0: equal to it.
+        """
+        import xgrammar
+
+        self._size = size or len(tokens)
+        known = xgrammar.TokenizerInfo(list(tokens[: self._size]), vocab_size=self._size, stop_token_ids=[])
+        self._compiler = xgrammar.GrammarCompiler(known, max_threads=1, cache_limit_bytes=_MOST_KEPT_BYTES)
+
+    def compile(self, grammar: Grammar) -> Any:
+        """Returns xgrammar's compiled form of a grammar.
+
+        Raises:
+            RuntimeError: xgrammar's own, the grammar doesn't compile.
+        """
+        if grammar.schema:
+            return self._compiler.compile_json_schema(grammar.schema)
+        return self._compiler.compile_structural_tag(json.dumps(structural_tag(grammar)))
+
+    def start(self, grammar: Grammar, stop_ids: Sequence[int]) -> "GrammarMask":
+        """Returns the mask of one answer; one of `stop_ids` ends the answer, if there are any.
+
+        Raises:
+            RuntimeError: xgrammar's own, the grammar doesn't compile.
+        """
+        import xgrammar
+
+        matcher = xgrammar.GrammarMatcher(
+            self.compile(grammar),
+            override_stop_tokens=list(stop_ids) or None,
+            terminate_without_stop_token=not stop_ids,
+        )
+        return GrammarMask(matcher, self._size)
+
+
+class GrammarMask:
+    """How far one answer has followed its grammar."""
+
+    def __init__(self, matcher: Any, size: int) -> None:
+        import xgrammar
+
+        self._matcher = matcher
+        self._bits = xgrammar.allocate_token_bitmask(1, size)
+
+    def apply(self, logits: Any) -> bool:
+        """Sets the logits of the tokens that the grammar doesn't allow next to minus infinity, in place.
+
+        Returns whether it allows any: a vocabulary may lack the characters that a schema requires.
+        """
+        import xgrammar
+
+        self._matcher.fill_next_token_bitmask(self._bits)
+        xgrammar.apply_token_bitmask_inplace(logits.unsqueeze(0), self._bits.to(logits.device))
+        return bool(self._bits.any())
+
+    def accept(self, token: int) -> None:
+        """Goes on after an allowed token."""
+        self._matcher.accept_token(token)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer has ended."""
+        return self._matcher.is_terminated()
+
+
+def structural_tag(grammar: Grammar) -> dict[str, Any]:
+    """Returns a grammar of tagged JSON as xgrammar's structural tag."""
+    tags = [_tag(choice) for choice in grammar.choices]
+    if grammar.trigger:
+        form = {"type": "triggered_tags", "triggers": [grammar.trigger], "tags": tags,
+                "stop_after_first": not grammar.several}  # fmt: skip
+        return {"type": "structural_tag", "format": form}
+    form = {"type": "tags_with_separator", "tags": tags, "separator": grammar.separator, "at_least_one": True,
+            "stop_after_first": not grammar.several}  # fmt: skip
+    if grammar.before or grammar.after:
+        form = {"type": "tag", "begin": grammar.before, "content": form, "end": grammar.after}
+    return {"type": "structural_tag", "format": form}
+
+
+def _tag(choice: Tagged) -> dict[str, Any]:
+    content = {"type": "json_schema", "json_schema": json.loads(choice.schema)}
+    return {"type": "tag", "begin": choice.begin, "content": content, "end": choice.end}

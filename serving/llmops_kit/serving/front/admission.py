@@ -1,0 +1,160 @@
+"""Admission of requests: limits on running and waiting requests and on the length of their prompts, checked before a
+body is read.
+"""
+
+import asyncio
+import math
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from llmops_kit.contract.limits import RequestLimits
+from llmops_kit.serving.errors import ApiError
+
+_BYTES_A_TOKEN = 4
+"""Estimated bytes of a body per token: prompts are not tokenised before they have a place. English text has 4 to 5
+characters per token.
+"""
+_LONGEST_RETRY = 60
+_WEIGHT = 0.2
+"""Weight of the last answer's time in the moving average."""
+
+
+class Admission:
+    """Places in the engine's batch, and the queue before them, shared fairly between the callers' keys."""
+
+    def __init__(self, limits: RequestLimits) -> None:
+        self._limits = limits
+        self._admitted: Counter[str] = Counter()
+        self._places: Counter[str] = Counter()
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._served: dict[str, int] = {}  # the number of each key's last grant
+        self._grants = 0
+        self._seconds = 0.0  # that an answer takes, on average; 0: not known yet
+        self.waiting_tokens = 0
+        """Estimated, of prompts that wait."""
+
+    @property
+    def running(self) -> int:
+        """Requests that have a place."""
+        return self._places.total()
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for one."""
+        return sum(map(len, self._waiting.values()))
+
+    @contextmanager
+    def admitted(self, key: str, keys: int) -> Iterator[None]:
+        """Admits a request to batch and queue for the duration of the block, which begins before its body is read.
+
+        Args:
+            key: the name of the caller's key.
+            keys: the number of keys. With several, one may use at most half of the room.
+
+        Raises:
+            ApiError: 429, there is no room.
+        """
+        room = self._limits.max_running + self._limits.max_queue
+        if self._admitted.total() >= room or (keys > 1 and self._admitted[key] >= math.ceil(room / 2)):
+            raise self._overloaded()
+        self._admitted[key] += 1
+        try:
+            yield
+        finally:
+            self._admitted[key] -= 1
+            if not self._admitted[key]:
+                del self._admitted[key]
+
+    @asynccontextmanager
+    async def place(self, key: str, body: int) -> AsyncIterator[None]:
+        """Holds a place in the batch for the duration of the block, after waiting for its turn: a free place goes to
+        the key with the fewest places, and among several to the one that has waited longest.
+
+        Args:
+            key: the name of the caller's key.
+            body: bytes of the request's body.
+
+        Raises:
+            ApiError: 429, the waiting prompts are too long together.
+        """
+        if self.running < self._limits.max_running and not self.queued:
+            self._take(key)
+        else:
+            await self._wait(key, body // _BYTES_A_TOKEN)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            yield
+            took = loop.time() - begun
+            self._seconds += (took - self._seconds) * (_WEIGHT if self._seconds else 1)
+        finally:
+            self._free(key)
+
+    @contextmanager
+    def more(self, key: str, places: int) -> Iterator[None]:
+        """Holds places for the further answers of a request that has one.
+
+        They are taken at once, above the limit if necessary: requests that each hold a part would wait for each other.
+
+        Raises:
+            ApiError: 400, the batch has fewer.
+        """
+        if places >= self._limits.max_running:
+            what = f"n: this server generates {self._limits.max_running} answers at once"
+            raise ApiError(400, what, code="invalid_value", param="n")
+        for _ in range(places):
+            self._take(key)
+        try:
+            yield
+        finally:
+            for _ in range(places):
+                self._free(key)
+
+    async def _wait(self, key: str, tokens: int) -> None:
+        if self.waiting_tokens and self.waiting_tokens + tokens > self._limits.max_queue_tokens:
+            raise self._overloaded()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, deque()).append(turn)
+        self.waiting_tokens += tokens
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._free(key)  # its turn came while it was given up
+            else:
+                self._forget(key, turn)
+            raise
+        finally:
+            self.waiting_tokens -= tokens
+
+    def _free(self, key: str) -> None:
+        self._places[key] -= 1
+        if not self._places[key]:
+            del self._places[key]
+        while self._waiting and self.running < self._limits.max_running:
+            chosen = min(self._waiting, key=lambda name: (self._places[name], self._served.get(name, 0)))
+            turn = self._waiting[chosen].popleft()
+            if not self._waiting[chosen]:
+                del self._waiting[chosen]
+            if not turn.done():  # else it was given up a moment ago
+                self._take(chosen)
+                turn.set_result(None)
+
+    def _take(self, key: str) -> None:
+        self._places[key] += 1
+        self._grants += 1
+        self._served[key] = self._grants
+
+    def _forget(self, key: str, turn: asyncio.Future[None]) -> None:
+        turns = self._waiting.get(key, deque())
+        if turn in turns:
+            turns.remove(turn)
+            if not turns:
+                del self._waiting[key]
+
+    def _overloaded(self) -> ApiError:
+        """Returns the error for a full queue, with Retry-After estimated from the duration of recent answers."""
+        wait = self._seconds * (self.queued + 1) / self._limits.max_running
+        retry = min(_LONGEST_RETRY, max(1, math.ceil(wait)))
+        return ApiError(429, "too many requests are waiting; try again", code="overloaded", retry_after=retry)

@@ -1,0 +1,91 @@
+"""The subcommands of `llmops`, one module per group. Implementations are imported when a command runs."""
+
+import functools
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from llmops_kit.cli.terminal.plain_text import printable
+from llmops_kit.contract.errors import KitError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+STACK_HELP = "Stack to use."
+
+
+class Verbs(typer.Typer):
+    """Commands that each take --stack: `llmops up --stack demo` means the same as `llmops --stack demo up`."""
+
+    def command(self, *args: Any, **kwargs: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Registers a function as a command, as typer's own method does, and returns it as it is."""
+        register = super().command(*args, **kwargs)
+
+        def add(verb: Callable[..., Any]) -> Callable[..., Any]:
+            register(_with_stack(verb))
+            return verb
+
+        return add
+
+
+@contextmanager
+def progress_on_stderr(as_json: bool) -> Iterator[None]:
+    """With --json, redirect output of the `with` block to standard error, including output of child processes."""
+    if not as_json:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def print_error(error: KitError, as_json: bool = False) -> None:
+    """Print an error with its place and its fix: text on standard error, or JSON on standard output.
+
+    JSON goes where the verb's own JSON would have gone: `{"error": {"what": …, "where": …, "fix": …}}`.
+    """
+    if as_json:
+        print(json.dumps({"error": {"what": error.what, "where": error.where, "fix": error.fix}}, indent=2))
+        return
+    # https://no-color.org: set and not empty.
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    red, dim, end = ("\033[31;1m", "\033[2m", "\033[0m") if colours else ("", "", "")
+    lines = [f"{red}error:{end} {printable(error.what)}"]
+    if error.where:
+        lines.append(f"  {dim}where:{end} {printable(error.where)}")
+    if error.fix:
+        lines.append(f"  {dim}fix:{end} {printable(error.fix)}")
+    print("\n".join(lines), file=sys.stderr)
+
+
+def _with_stack(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the function with one more parameter, from whose annotation typer makes the option."""
+
+    @functools.wraps(verb)
+    def call(*args: Any, stack: str, **kwargs: Any) -> Any:
+        del stack  # its callback has set it
+        return verb(*args, **kwargs)
+
+    own = inspect.signature(verb, eval_str=True)
+    stack = inspect.Parameter("stack", inspect.Parameter.KEYWORD_ONLY, default="", annotation=_Stack)
+    call.__signature__ = own.replace(parameters=[*own.parameters.values(), stack])  # type: ignore[attr-defined]
+    return call
+
+
+def _set_stack(context: typer.Context, name: str) -> str:
+    if name and not context.resilient_parsing:  # while the shell completes words, there is no Context of ours
+        context.obj.stack = name
+    return name
+
+
+_Stack = Annotated[str, typer.Option("--stack", "-s", help=STACK_HELP, metavar="NAME", callback=_set_stack)]

@@ -1,0 +1,77 @@
+"""doctor, schema: check this machine, print document schemas."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmops_kit.cli.commands import Json
+from llmops_kit.cli.context import Context
+from llmops_kit.cli.terminal.plain_text import printable
+from llmops_kit.cli.terminal.tables import print_json, print_rows
+from llmops_kit.contract.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from llmops_kit.cli.doctor import Diagnosis
+
+_PANEL = "This machine"
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel=_PANEL)(doctor)
+    app.command(rich_help_panel=_PANEL)(schema)
+
+
+def doctor(context: typer.Context, as_json: Json = False) -> None:
+    """Check this machine, and show how to install missing parts.
+
+    The exit code is 1 where the kit, or the target of the chosen stack, lacks
+    something. Without a stack (--stack, $PULUMI_STACK) clouds are notes.
+
+    llmops doctor
+    llmops doctor --stack aws-dev
+    """
+    from llmops_kit.cli.doctor import examine
+
+    here: Context = context.obj
+    findings = examine(here.cwd, here.target)
+    if as_json:
+        print_json([{"check": f.name, "state": f.state, "found": f.found, "fix": f.fix} for f in findings])
+    else:
+        print_findings(findings)
+    if any(f.state == "missing" for f in findings):
+        raise typer.Exit(1)
+
+
+def print_findings(findings: "Sequence[Diagnosis]") -> None:
+    """Print one line per check, with its fix below, for terminals of any width."""
+    width = max(len(f.name) for f in findings)
+    for finding in findings:
+        print(f"{finding.state:<7}  {finding.name:<{width}}  {printable(finding.found)}")
+        if finding.fix:
+            print(f"{'':<7}  {'':<{width}}  fix: {printable(finding.fix)}")
+
+
+def schema(
+    name: Annotated[str, typer.Argument(help="Kind of document. Default: list the kinds.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Print the JSON schema of a document, for editors and your own checks.
+
+    llmops schema recipe > recipe.schema.json
+    """
+    from llmops_kit.contract.documents.schemas import DOCUMENTS, json_schema
+    from llmops_kit.contract.documents.validation import did_you_mean
+
+    if not name:
+        rows = [{"document": n, "schema": d.SCHEMA, "what": _summary(d.__doc__)} for n, d in DOCUMENTS.items()]
+        print_rows(rows, ["document", "schema", "what"], as_json)
+        return
+    if name not in DOCUMENTS:
+        fix = did_you_mean(name, DOCUMENTS) or f"one of: {', '.join(DOCUMENTS)}"
+        raise NotFoundError(f"there is no document {name!r}", fix=fix)
+    print_json(json_schema(name))
+
+
+def _summary(text: str | None) -> str:
+    return (text or "").strip().split("\n")[0]

@@ -1,0 +1,210 @@
+"""runs: list, follow, compare, stop and collect runs."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmops_kit.cli.commands import Json, Verbs
+from llmops_kit.cli.commands.train import collect_run, watch_run
+from llmops_kit.cli.context import Context, say
+from llmops_kit.cli.terminal.tables import print_done, print_fields, print_rows
+from llmops_kit.contract.errors import KitError
+
+if TYPE_CHECKING:
+    from llmops_kit.contract.documents.run import Compute, RunState
+
+_RunId = Annotated[str, typer.Argument(help="The run's id, its beginning, or `latest`.", metavar="RUN")]
+runs = Verbs(no_args_is_help=True, help="List, follow, stop and collect runs.")
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(runs, name="runs", rich_help_panel="Runs and models")
+
+
+@runs.command("list")
+def list_runs(context: typer.Context, as_json: Json = False) -> None:
+    """List the runs, newest first."""
+    here: Context = context.obj
+    store = here.platform.store()
+    rows = []
+    for run in here.platform.find():
+        found = store.of_run(run.spec.recipe.name, run.spec.id) if run.state.status == "completed" else None
+        rows.append(
+            {
+                "run": run.spec.id,
+                "status": run.state.status,
+                "created": run.spec.created,
+                "ended": run.state.ended,
+                "model": found.alias if found else "",
+                "dataset": run.spec.dataset.sha256[:12],
+                "failure": run.state.failure,
+                "usd": run.state.usd,
+            }
+        )
+    columns = ["run", "status", "created", "ended", "model"]
+    print_rows(rows, columns, as_json, "no runs yet: `llmops train recipes/chatbot.yaml` starts one")
+
+
+@runs.command("show")
+def show_run(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
+    """Show a run's inputs, state and results."""
+    from llmops_kit.cli.runs.runs import find_run
+
+    here: Context = context.obj
+    found = find_run(here.platform, run)
+    spec, state = found.spec, found.state
+    ref = here.platform.store().of_run(spec.recipe.name, spec.id)
+    fields = {
+        "run": spec.id,
+        "status": state.status,
+        "failure": state.failure,
+        "created": spec.created,
+        "started": state.started,
+        "ended": state.ended,
+        "model": ref.alias if ref else "",
+        "dataset": f"{spec.dataset.name} sha256:{spec.dataset.sha256}",
+        "base_model": f"{spec.base_model.name} sha256:{spec.base_model.sha256}",
+        "image": spec.image,
+        "trainer": f"{spec.trainer.image}: {shlex.join(spec.trainer.command)}" if spec.trainer else "",
+        "job": state.job,
+        "kit_version": spec.kit_version,
+        "process": state.pid if state.pid and state.status == "running" else "",
+        "machines": _machines(spec.compute) if spec.compute else "",
+        "cost": _cost(state),
+        "in doubt": found.doubt,
+    }
+    print_fields(fields, as_json)
+
+
+def _machines(compute: "Compute") -> str:
+    return f"{compute.instances} x {compute.instance_type}{', spot' if compute.spot else ''}"
+
+
+def _cost(state: "RunState") -> str:
+    if state.usd is None:
+        return ""
+    return f"${state.usd:.4f}" + (f", spot saved {state.spot_saving:.0%}" if state.spot_saving is not None else "")
+
+
+@runs.command("follow")
+def follow(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
+    """Watch a run until it ends, then collect it. Ctrl-C stops watching; the run goes on.
+
+    The exit code is 3 if the version did not pass the recipe's gate.
+    """
+    from llmops_kit.cli.runs.runs import find_run
+
+    here: Context = context.obj
+    run_id = find_run(here.platform, run).spec.id
+    watch_run(here.platform, run_id)
+    collect_run(here.platform, run_id, as_json)
+
+
+@runs.command("page")
+def page(
+    context: typer.Context,
+    run: _RunId,
+    out: Annotated[Path | None, typer.Option("--out", help="The file; else RUN.html.", metavar="FILE")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a run's page: scores with intervals, training curves, data and answers, the wrong ones first.
+
+    One HTML file that loads nothing from elsewhere. It holds the evaluation's
+    prompts and answers: whoever may read it may read those.
+
+    llmops runs page latest
+    """
+    from llmops_kit.cli.runs.page import html
+    from llmops_kit.cli.runs.report import run_report
+    from llmops_kit.cli.runs.runs import find_run
+
+    here: Context = context.obj
+    found = find_run(here.platform, run)
+    target = out or Path(f"{found.spec.id}.html")
+    target = target if target.is_absolute() else here.cwd / target
+    content = html(run_report(here.platform, found))
+    try:
+        target.write_text(content)
+    except OSError as e:
+        raise KitError(f"can't be written: {e.strerror}", where=str(target), fix="--out FILE") from e
+    print_done(str(target), {"run": found.spec.id, "page": str(target)}, as_json)
+
+
+@runs.command("compare")
+def compare(
+    context: typer.Context,
+    first: Annotated[str, typer.Argument(help="A run: its id, its beginning, or `latest`.", metavar="A")],
+    second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
+    as_json: Json = False,
+) -> None:
+    """Compare two runs on the rows that both were asked: each suite's scores, and B's gain over A.
+
+    The gain is paired, row by row, with a 95 % interval over groups: one that
+    holds 0 tells no difference.
+
+    llmops runs compare chatbot-20260131 latest
+    """
+    from llmops_kit.cli.runs.comparison import compare_runs
+    from llmops_kit.cli.runs.runs import find_run
+
+    here: Context = context.obj
+    runs_ = [find_run(here.platform, name) for name in (first, second)]
+    rows = [each.fields() for each in compare_runs(here.platform, *runs_)]
+    columns = ["suite", "metric", "a", "b", "gain", "low", "high", "rows", "groups"]
+    print_rows(rows, columns, as_json, "the two runs share no suite with the same rows")
+
+
+@runs.command("stop")
+def stop(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
+    """Stop a run gracefully; `llmops train --resume` resumes it from its last checkpoint."""
+    from llmops_kit.cli.runs.runs import find_run
+
+    here: Context = context.obj
+    run_id = find_run(here.platform, run).spec.id
+    here.platform.stop(run_id)
+    words = f"run {run_id} is stopped; `llmops train --resume {run_id}` goes on with it"
+    print_done(words, {"run": run_id, "stopped": True}, as_json)
+
+
+@runs.command("collect")
+def collect_runs(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(help="Run to collect. Default: every completed run.", metavar="RUN")] = "",
+    as_json: Json = False,
+) -> None:
+    """Number, sign and store the results of completed runs, watched or not. Safe to repeat.
+
+    Of runs with a trainer of its own that has ended, it starts the second job.
+
+    In a cloud, weights are copied there and checked where they lie then:
+    on AWS by the SHA-256 that S3 keeps, on Azure by reading them once.
+    Where MLFLOW_TRACKING_URI is set, MLflow gets what it lacks of the store.
+    """
+    from llmops_kit.cli.runs.runs import collect, find_run, is_between, uncollected
+    from llmops_kit.cli.tracking.mlflow_sync import track
+
+    here: Context = context.obj
+    chosen = [find_run(here.platform, run)] if run else uncollected(here.platform)
+    rows, failed = [], []
+    for item in chosen:
+        try:
+            if not run and is_between(item):
+                say(f"run {item.spec.id} has trained: its second job starts, which evaluates")
+                here.platform.resume(item.spec.id, say)
+                continue
+            ref = collect(here.platform, item, say)
+        except KitError as e:
+            if run:
+                raise
+            failed.append(f"{item.spec.id}: {e}")
+            continue
+        rows.append({"run": item.spec.id, "model": ref.alias, "sha256": ref.sha256})
+    for ref in [] if run else here.platform.unregistered():
+        here.platform.register(ref, say)
+        say(f"{ref.alias} is in the registry now")
+    track(here.platform, say)
+    print_rows(rows, ["run", "model", "sha256"], as_json, "nothing to collect")
+    if failed:
+        raise KitError("some runs can't be collected:\n" + "\n".join(failed), fix="see `llmops runs show RUN`")

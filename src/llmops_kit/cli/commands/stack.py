@@ -1,0 +1,192 @@
+"""up, down, status: deploy, remove and inspect a stack."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmops_kit.cli.commands import Json, progress_on_stderr
+from llmops_kit.cli.context import Context, say
+from llmops_kit.cli.terminal.plain_text import printable
+from llmops_kit.cli.terminal.tables import print_json, print_rows
+
+if TYPE_CHECKING:
+    from llmops_kit.cli.platforms.platform import Live, Platform
+    from llmops_kit.contract.documents.outputs import EndpointOutput
+
+_PANEL = "Deployment"
+_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accepted as Pulumi accepts it. No effect: nothing is asked.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel=_PANEL)(up)
+    app.command(rich_help_panel=_PANEL)(down)
+    app.command(rich_help_panel=_PANEL)(status)
+
+
+def up(
+    context: typer.Context,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="Allow a state or a passphrase that only this machine has (cloud).")
+    ] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Refresh the state from live resources first, and repair drift.")
+    ] = False,
+    _yes: _Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Deploy Pulumi.<stack>.yaml: preflight checks, `pulumi up`, then a check of the live endpoints.
+
+    A stack is made if it is not there. An update that was killed is taken
+    over; one that runs is waited for (local), or named and refused (clouds).
+    A cloud's state belongs where others reach it: `llmops bootstrap aws`
+    makes a bucket and a key for it. With --json it ends with what `llmops
+    status --json` prints; progress goes to standard error.
+
+    llmops up --stack demo
+    llmops plan --stack aws-dev && llmops up --stack aws-dev
+    """
+    from llmops_kit.cli.stacks import deploy
+
+    here: Context = context.obj
+    with progress_on_stderr(as_json):
+        deploy.up(here.pulumi, say, dev=dev, refresh=refresh)
+        deploy.check_live(here.platform, say)
+    if as_json:
+        print_json(_status(here))
+
+
+def down(
+    context: typer.Context,
+    data: Annotated[
+        str, typer.Option("--data", help="Remove models, datasets and keys too: the stack's name.", metavar="NAME")
+    ] = "",
+    discard_runs: Annotated[
+        bool,
+        typer.Option(
+            "--discard-runs", help="Proceed even if completed runs were not collected; they are lost (cloud)."
+        ),
+    ] = False,
+    _yes: _Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Take the stack down: remove endpoints and processes; keep models, datasets and keys.
+
+    In a cloud the files of runs go too: it is refused as long as a complete
+    run was not collected.
+
+    llmops down              `llmops up` brings everything back
+    llmops down --data demo  removes the stack's models, datasets and keys for good
+    """
+    from llmops_kit.cli.stacks import deploy
+
+    here: Context = context.obj
+    with progress_on_stderr(as_json):
+        if data:
+            deploy.down_with_data(here.pulumi, data, say)
+        else:
+            deploy.down(here.pulumi, say, discard_runs=discard_runs)
+    if as_json:
+        print_json({"stack": here.pulumi.name, "down": True, "data_removed": bool(data)})
+    elif data:
+        print(f"stack {here.pulumi.name} is gone, with models, datasets and keys; {here.pulumi.file.path.name} is kept")
+        if here.pulumi.file.endpoints():
+            print("its `endpoints` name versions that are gone: take them out before the next `llmops up`")
+    else:
+        print(
+            f"stack {here.pulumi.name} is down; its models, datasets and keys are kept, and `llmops up` brings it back"
+        )
+        print(f"  `llmops down --data {here.pulumi.name}` removes them too")
+
+
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """Show the endpoints: configured and live version, health, address."""
+    from llmops_kit.contract.expiry import expired_since
+
+    here: Context = context.obj
+    found = _status(here)
+    if as_json:
+        print_json(found)
+        return
+    platform, rows = here.platform, found["endpoints"]
+    expired = expired_since(platform.outputs.expires)
+    print(f"stack {here.pulumi.name} ({platform.outputs.target}), store {platform.outputs.store.url}")
+    columns = ["name", "asked", "serves", "state", "restarts", "url"]
+    print_rows(rows, columns, False, "no endpoints yet: `llmops promote NAME@N && llmops up` makes one")
+    for row in rows:
+        if row["rejected"]:
+            print(f"{row['name']}: {row['asked']} is rejected ({row['rejected']}); `llmops rollback` goes back")
+        if waiver := row["waived"]:
+            why = f"{waiver['by']}, {waiver['at']}: {waiver['reason'] or 'no reason recorded'}"
+            print(printable(f"{row['name']}: the gate of {row['asked']} was waived by {why}"))
+        if row["drift"]:
+            print(f"{row['name']} has drifted; `llmops up --refresh` looks at everything and puts it right")
+    if waiting := _not_deployed(here, platform):
+        print(f"not deployed yet: {waiting}; `llmops up` does it")
+    if expired:
+        print(f"the stack expired on {expired:%Y-%m-%d %H:%M} UTC: `llmops down` ends it; a later `expires` keeps it")
+
+
+def _status(here: Context) -> dict[str, Any]:
+    """Return what --json prints of a deployed stack."""
+    from llmops_kit.contract.expiry import expired_since
+
+    platform = here.platform
+    outputs = platform.outputs
+    return {
+        "stack": here.pulumi.name,
+        "target": outputs.target,
+        "store": outputs.store.url,
+        "expires": outputs.expires,
+        "expired": bool(expired_since(outputs.expires)),
+        "endpoints": [_endpoint_row(platform, name) for name in outputs.endpoints],
+    }
+
+
+def _endpoint_row(platform: "Platform", name: str) -> dict[str, Any]:
+    from llmops_kit.cli.stacks.promotion import waivers
+
+    output = platform.outputs.endpoints[name]
+    live = platform.live(name)
+    known = {a.sha256: f"{a.name}@{a.number}" for a in platform.store().versions()}
+    known[output.sha256] = output.model.partition("@sha256")[0]
+    serving = {known.get(sha, f"sha256:{sha[:12]}"): part for sha, part in live.models.items()}
+    several = len(serving) > 1
+    return {
+        "name": name,
+        "asked": known[output.sha256],
+        "serves": ", ".join(f"{m} {100 * part:.0f} %" if several else m for m, part in serving.items()),
+        "state": _state(output, live),
+        "ready": live.ready,
+        "workers": live.workers,
+        "restarts": live.restarts,
+        "shares": live.models,
+        "drift": _drift(output, live),
+        "rejected": platform.store().rejection(output.sha256),
+        "waived": next((w for w in reversed(waivers(platform.store(), name)) if w["model"] == output.model), None),
+        "sha256": output.sha256,
+        "url": output.url,
+        "key": output.key,
+        "image": output.image,
+    }
+
+
+def _state(output: "EndpointOutput", live: "Live") -> str:
+    if not output.on:
+        return "off"
+    words = "ready" if live.ready else "not ready"
+    found = [*([live.problem] if live.problem else []), *_drift(output, live)]
+    return f"{words}: {'; '.join(found)}" if found else words
+
+
+def _drift(output: "EndpointOutput", live: "Live") -> list[str]:
+    """Return live configuration that differs from the deployment."""
+    others = [sha for sha, part in live.models.items() if part > 0 and sha != output.sha256]
+    return [*(f"serves sha256:{sha[:12]}, which was not deployed" for sha in others if output.on), *live.drift]
+
+
+def _not_deployed(here: Context, platform: "Platform") -> str:
+    """Return endpoints whose model in the stack file differs from the deployed one."""
+    asked = {n: str(e.get("model", "")) for n, e in here.pulumi.file.endpoints().items()}
+    deployed = {n: e.model for n, e in platform.outputs.endpoints.items()}
+    found = [n for n in sorted({*asked, *deployed}) if asked.get(n) != deployed.get(n)]
+    return ", ".join(f"{n} ({asked[n].partition('@sha256')[0] if n in asked else 'taken out'})" for n in found)

@@ -1,0 +1,242 @@
+"""train: run a recipe, from its data to a signed version; what follows a run that has ended."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmops_kit.cli.commands import Json
+from llmops_kit.cli.context import Context, say
+from llmops_kit.cli.terminal.tables import print_json
+from llmops_kit.contract.errors import KitError
+
+if TYPE_CHECKING:
+    from llmops_kit.cli.plan.training import RunCost
+    from llmops_kit.cli.platforms.platform import Platform, Run
+    from llmops_kit.contract.documents.run import Compute, RunSpec
+    from llmops_kit.contract.names import ModelRef
+
+RecipeFile = Annotated[Path | None, typer.Argument(help="File of the recipe.", metavar="RECIPE")]
+InstanceType = Annotated[
+    str, typer.Option(help="Instance type of this run. Default: that of `jobs` in the stack file (cloud).")
+]
+Collected = Annotated[
+    Path | None,
+    typer.Option(help="Train on this folder of `llmops data collect` as it is; ask no source.", metavar="FOLDER"),
+]
+Check = Annotated[
+    bool, typer.Option("--check", help="Say what machines it fits on, how long and for how much; start nothing.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Runs and models")(train)
+
+
+def train(
+    context: typer.Context,
+    recipe: RecipeFile = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Start the run and return.")] = False,
+    resume: Annotated[str, typer.Option(help="Resume this run from its last checkpoint.", metavar="RUN")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Train even if a run with the same inputs exists.")] = False,
+    instance_type: InstanceType = "",
+    instances: Annotated[int | None, typer.Option(help="Number of instances of this run (cloud).", min=1)] = None,
+    spot: Annotated[bool | None, typer.Option(help="Use spot capacity for this run (cloud).")] = None,
+    collected: Collected = None,
+    check: Check = False,
+    as_json: Json = False,
+) -> None:
+    """Run a recipe: prepare data, train, evaluate, sign and store a model version.
+
+    Repeating it is safe: a run of the same recipe, data, base model and
+    image is followed while it runs, resumed if it was interrupted, and
+    reused when it is complete. Ctrl-C stops watching; the run goes on.
+
+    With --check it says what the recipe takes on each type of machine:
+    memory, rows at a time, time and cost. Exit code 1 then means that
+    the stack's own machine can't train it.
+
+    On a cloud it says first what the run is likely to cost, and at most, and
+    refuses machines that the account's quotas don't allow. The exit code is 3
+    if the trained version did not pass the recipe's gate.
+
+    llmops train recipes/chatbot.yaml
+    llmops train recipes/chatbot.yaml --detach
+    llmops runs follow latest
+    llmops train --resume chatbot-20260131
+    llmops train recipes/chatbot.yaml --check
+    llmops train recipes/chatbot.yaml --instance-type ml.g5.xlarge --spot
+    """
+    from llmops_kit.cli.runs.runs import find_run
+
+    here: Context = context.obj
+    if (recipe is None) == (not resume):
+        raise typer.BadParameter("give a recipe, or --resume RUN", param_hint="RECIPE")
+    machines = _named(instance_type=instance_type or None, instances=instances, spot=spot)
+    if check:
+        from llmops_kit.cli.commands.train_check import check_recipe
+
+        if recipe is None or detach or again or collected:
+            words = "goes with a recipe, and not with --detach, --again or --collected"
+            raise typer.BadParameter(words, param_hint="--check")
+
+        check_recipe(here, here.cwd / recipe, machines, as_json)
+        return
+    if recipe is None and collected:
+        raise typer.BadParameter("goes with a recipe: a run that is resumed has its data", param_hint="--collected")
+    if recipe is not None:
+        run_id, cost = _start(here.platform, here.cwd / recipe, machines, again, collected and here.cwd / collected)
+    else:
+        run = find_run(here.platform, resume)
+        run_id, cost = run.spec.id, _go_on(here.platform, run, "asked for", machines)
+    if detach:
+        _print_started(run_id, cost, as_json)
+    else:
+        _finish(here.platform, run_id, cost, as_json)
+
+
+def _named(**asked: Any) -> dict[str, Any]:
+    """Returns the options that were given."""
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _finish(platform: "Platform", run_id: str, cost: "RunCost | None", as_json: bool) -> None:
+    """Watch a run that has not ended, and collect it."""
+    from llmops_kit.cli.runs.runs import find_run
+
+    if find_run(platform, run_id).state.status != "completed":
+        watch_run(platform, run_id)
+    collect_run(platform, run_id, as_json, {"cost": _cost_fields(cost)})
+
+
+def _print_started(run_id: str, cost: "RunCost | None", as_json: bool) -> None:
+    """Prints the commands for a run that is not watched."""
+    if as_json:
+        print_json({"run": run_id, "cost": _cost_fields(cost)})
+    else:
+        print(f"{run_id}\n  llmops runs follow {run_id}\n  llmops runs stop {run_id}\n  llmops runs collect {run_id}")
+
+
+def _start(
+    platform: "Platform", path: Path, machines: dict[str, Any], again: bool, collected: Path | None
+) -> "tuple[str, RunCost | None]":
+    """Start or resume a run of the recipe; returns it with its estimated cost."""
+    from llmops_kit.cli.plan.training import look_ahead
+    from llmops_kit.cli.runs.runs import other_machines, parse_recipe, plan_run
+    from llmops_kit.cli.tracking.mlflow_client import require_mlflow
+
+    require_mlflow(say)
+    compute = other_machines(platform, platform.require_runs(), machines)
+    recipe = parse_recipe(path)  # its mistakes come before anything that takes time
+    cost = look_ahead(platform, compute, recipe.name, say, jobs=2 if recipe.has_two_jobs else 1)
+    plan = plan_run(platform, path, say, machines, collected)
+    if plan.same and not again:
+        why = "same recipe, data, base model and image"
+        return plan.same.spec.id, _go_on(platform, plan.same, why, machines, plan.spec, (compute, cost))
+    platform.submit(plan.spec, say)
+    say(f"run {plan.spec.id} started")
+    return plan.spec.id, cost
+
+
+def _go_on(
+    platform: "Platform",
+    run: "Run",
+    why: str,
+    machines: dict[str, Any],
+    asked: "RunSpec | None" = None,
+    known: "tuple[Compute | None, RunCost | None]" = (None, None),
+) -> "RunCost | None":
+    """Resume a run; returns the estimated cost, `known` for some machines."""
+    from llmops_kit.cli.plan.training import look_ahead
+    from llmops_kit.cli.runs.runs import is_between, other_machines
+
+    run_id, status = run.spec.id, run.state.status
+    if status == "completed":
+        say(f"run {run_id} is complete ({why}); --again trains anew")
+        return None
+    if status == "running":
+        say(f"run {run_id} is going on ({why})")
+        return None
+    usual = (asked if run.doubt and asked else run.spec).compute or platform.require_runs()
+    compute = other_machines(platform, usual, machines)
+    jobs = 2 if run.spec.trainer and run.state.job != "evaluation" else 1
+    cost = known[1] if compute == known[0] else look_ahead(platform, compute, run.spec.recipe.name, say, jobs=jobs)
+    goes_on = "has trained, and is evaluated now" if is_between(run) else "resumes from its last checkpoint"
+    say(f"run {run_id} {goes_on} ({why}; it was {status})")
+    platform.resume(run_id, say, compute, asked)
+    return cost
+
+
+def watch_run(platform: "Platform", run_id: str) -> None:
+    """Shows a run's progress on standard error until it ends. Ctrl-C stops watching, and the run goes on."""
+    from rich.console import Console
+
+    from llmops_kit.cli.terminal.progress import show
+
+    try:
+        show(platform.follow(run_id), Console(stderr=True))
+    except KeyboardInterrupt:
+        say(f"\nrun {run_id} goes on without you:\n  llmops runs follow {run_id}\n  llmops runs stop {run_id}")
+        raise
+
+
+def _cost_fields(cost: "RunCost | None") -> dict[str, Any] | None:
+    """Returns the estimate for --json; None: nothing that costs money was started."""
+    return cost.fields() if cost else None
+
+
+def collect_run(platform: "Platform", run_id: str, as_json: bool, more: dict[str, Any] | None = None) -> None:
+    """Signs and stores what a completed run made, and prints the version, with `more` in its JSON.
+
+    Raises:
+        KitError: the run can't be collected.
+        typer.Exit: code 3, if the version did not pass the recipe's gate.
+    """
+    from llmops_kit.cli.runs.runs import collect, find_run
+
+    run = find_run(platform, run_id)
+    ref = collect(platform, run, say)
+    from llmops_kit.cli.commands.models import print_version
+    from llmops_kit.cli.tracking.mlflow_sync import track
+
+    track(platform, say)
+    gate = platform.store().manifest(ref).gate
+    passed = gate is not None and gate.passed and is_not_worse(platform, ref)
+    print_version(platform, ref, as_json, more)
+    gated = bool(run.spec.recipe.evaluation.gate)
+    if not as_json:
+        say(_next(ref, run_id, passed, gated))
+    if gated and not passed:
+        raise typer.Exit(3)
+
+
+def is_not_worse(platform: "Platform", ref: "ModelRef") -> bool:
+    """Returns False if the gate requires a comparison and the version is worse than production; says what `promote`
+    will find.
+    """
+    from llmops_kit.cli.evaluation.production import compare_with_production
+
+    try:
+        verdict = compare_with_production(platform, ref, platform.store().manifest(ref))
+    except KitError as e:  # the run has ended well; promotion decides
+        say(f"not compared with production: {e}")
+        return True
+    for reason in verdict.reasons:
+        say(reason)
+    if verdict.fix:
+        say(f"before it is promoted: {verdict.fix}")
+    return verdict.passed or bool(verdict.fix)
+
+
+def _next(ref: "ModelRef", run_id: str, passed: bool, gated: bool) -> str:
+    if passed:
+        return f"next: llmops promote {ref.alias} && llmops up"
+    if gated:
+        return (
+            f"the gate was not passed: `llmops runs page {run_id}` shows the answers, the wrong ones first, and the "
+            "curve of the loss; change data or recipe, and train again"
+        )
+    return (
+        f"the recipe has no gate; to serve it all the same: "
+        f'llmops promote {ref.alias} --force --reason "why" && llmops up'
+    )

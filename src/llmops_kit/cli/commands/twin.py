@@ -1,0 +1,79 @@
+"""twin: local emulators of AWS and Azure. The subcommands are those of `twins` (twins/llmops_twins/cli.py)."""
+
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmops_kit.cli.commands import Json, Verbs
+from llmops_kit.cli.context import Context, say
+from llmops_kit.contract.errors import KitError
+
+_INSTALL = "" if find_spec("twins") else " Not installed: pip install 'llmops-kit\\[twins]'."
+twin = Verbs(no_args_is_help=True, help=f"Local emulators of AWS and Azure: rehearse everything at no cost.{_INSTALL}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommands."""
+    app.add_typer(twin, name="twin", rich_help_panel="Clouds")
+
+
+@twin.command("replay", no_args_is_help=True)
+def replay(
+    context: typer.Context,
+    cloud: Annotated[str, typer.Argument(help="Cloud of the recording: aws or azure.", metavar="CLOUD")],
+    recording: Annotated[Path, typer.Argument(help="Written by `llmops smoke --record`.", metavar="FILE")],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Earlier recording of the twin, used instead of starting one.", metavar="FILE"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a recording of a real account with the twin, and print where the twin's answers differ.
+
+    The smoke test runs on a twin of its own, which takes minutes. Statuses, error codes and the members of
+    answers are compared; ids, times and other values are not. Exit code 1 when they differ.
+
+    llmops smoke aws --record aws.json
+    llmops twin replay aws aws.json
+    """
+    from rich.console import Console
+
+    from llmops_kit.cli.rehearsal.clouds import find_cloud
+    from llmops_kit.cli.rehearsal.smoke.replay import replay
+    from llmops_kit.cli.terminal.tables import print_json
+
+    here: Context = context.obj
+    paths = [each and (here.cwd / each).absolute() for each in (recording, against)]
+    assert paths[0]
+    found = replay(find_cloud(cloud), here.project, paths[0], paths[1], Console(stderr=True, highlight=False), say)
+    if as_json:
+        print_json([each.row for each in found])
+    else:
+        for each in found:
+            print(each.line)
+        print(f"{len(found)} differences" if found else "they do not differ")
+    if found:
+        raise typer.Exit(1)
+
+
+def _find_home(word: str, context: typer.Context, given: Path | None) -> Path:
+    """Return the twin's folder: the given one, or that of the current project."""
+    here: Context = context.obj
+    if given:
+        return (here.cwd / given.expanduser()).absolute()
+    try:
+        return here.project.folder / f".llmops/twins/{word}"
+    except KitError as e:
+        raise KitError(e.what, where=e.where, fix=f"{e.fix}; or name the twin's folder: --home FOLDER") from None
+
+
+if find_spec("twins"):
+    from llmops_twins.cli import CLOUDS
+
+    for _cloud in CLOUDS:
+        _mounted = replace(_cloud, command=f"llmops twin {_cloud.word}", find_home=partial(_find_home, _cloud.word))
+        twin.add_typer(_mounted.app(Verbs), name=_cloud.word)

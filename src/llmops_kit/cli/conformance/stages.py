@@ -1,0 +1,65 @@
+"""A place of its own for each target: this machine itself, or a cloud's twin; removed in the end."""
+
+import os
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from llmops_kit.cli.platforms.platform import Say
+from llmops_kit.cli.rehearsal.clouds import find_cloud
+from llmops_kit.cli.rehearsal.stage import Stage
+from llmops_kit.cli.rehearsal.twin import TwinWorld
+from llmops_kit.cli.rehearsal.world import World, become, scrubbed
+from llmops_kit.cli.stacks.backend import folder_url
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.clouds.targets import TARGETS, cloud_names
+from llmops_kit.contract.errors import require_packages
+
+STACK = "dev"
+
+
+class LocalWorld(World):
+    """This machine, with a project and a state of its own. Its cloud is asked for nothing."""
+
+    def open(self, say: Say) -> None:
+        """Make the project's copy, and what must be fetched."""
+        from llmops_kit.cli.pulumi_engine.engine import ensure
+
+        engine = ensure()
+        self.make_ready(say)
+        self.source.link_into(self.project)
+        state = self.folder / "state"
+        state.mkdir()
+        own = {"PULUMI_BACKEND_URL": folder_url(state), "PULUMI_CONFIG_PASSPHRASE": "", "VIRTUAL_ENV": sys.prefix}
+        environ = scrubbed(os.environ) | engine.env | own | {"PULUMI_SKIP_UPDATE_CHECK": "1"}
+        self.environs = dict.fromkeys(("admin", "deploy"), environ)
+        self._before = dict(os.environ)
+        become(environ)
+
+    def close(self, keep: bool = False) -> None:
+        """Stop what serves, and remove everything."""
+        if self._before:
+            become(self._before)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            self.folder.parent.rmdir()
+
+
+def world_of(target: str, project: Project, folder: Path) -> World:
+    """The place of a target, not opened yet.
+
+    Raises:
+        KitError: there is no such target, or its packages are missing.
+    """
+    if not TARGETS[target].is_cloud:
+        return LocalWorld(find_cloud(cloud_names()[0]), project, folder)
+    cloud = find_cloud(target)
+    require_packages(*cloud.extra)
+    return TwinWorld(cloud, project, folder, keep=False)
+
+
+def settings_of(target: str, stage: Stage) -> dict[str, Any]:
+    """What the stack's file says: nothing beside the target but, on a cloud, where in it."""
+    return {"target": target} | ({target: stage.cloud.settings()} if TARGETS[target].is_cloud else {})

@@ -1,0 +1,68 @@
+"""What the global options say, and what follows from them; made when a verb asks for it."""
+
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmops_kit.cli.terminal.plain_text import printable
+from llmops_kit.contract.errors import KitError
+
+if TYPE_CHECKING:
+    from llmops_kit.cli.platforms.platform import Platform
+    from llmops_kit.cli.stacks.project import Project
+    from llmops_kit.cli.stacks.stack import PulumiStack
+
+
+@dataclass
+class Context:
+    """The folder and the stack that a command is about."""
+
+    stack: str = ""
+    cwd: Path = Path()
+
+    @cached_property
+    def project(self) -> "Project":
+        from llmops_kit.cli.stacks.project import Project
+
+        return Project.find(self.cwd)
+
+    @cached_property
+    def target(self) -> str:
+        """Target of the stack that is chosen, by its file; empty where none is chosen or has a file."""
+        from llmops_kit.cli.stacks.stack_file import StackFile
+
+        try:
+            name = self.project.choose_stack(self.stack)
+            return str(StackFile(self.project.stack_file(name), self.project.name).config().get("target", ""))
+        except KitError:
+            if self.stack:
+                raise
+            return ""
+
+    @cached_property
+    def pulumi(self) -> "PulumiStack":
+        """The stack as the engine sees it."""
+        return self.open_stack(self.project.choose_stack(self.stack))
+
+    @cached_property
+    def platform(self) -> "Platform":
+        """The deployed stack in operation."""
+        return self.open_platform(self.pulumi)
+
+    def open_stack(self, name: str) -> "PulumiStack":
+        from llmops_kit.cli.stacks.stack import PulumiStack
+
+        return PulumiStack(self.project, name)
+
+    def open_platform(self, stack: "PulumiStack") -> "Platform":
+        """A deployed stack in operation."""
+        from llmops_kit.cli.platforms.registry import open_platform
+
+        return open_platform(stack.outputs())
+
+
+def say(line: str) -> None:
+    """Tell progress: on stderr, so that stdout holds results alone."""
+    print(printable(line), file=sys.stderr, flush=True)

@@ -1,0 +1,229 @@
+"""Serves models on this machine for as long as a command runs: an endpoint of hosting's, in a home that is removed."""
+
+import re
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from llmops_kit.cli.evaluation.models import StoredModel
+from llmops_kit.cli.store.importing import Fetched, convert
+from llmops_kit.contract.api_key import make_api_key
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.documents.recipe import BaseModelSource
+from llmops_kit.contract.errors import KitError, NotFoundError
+from llmops_kit.contract.integrity.signing import make_key, sign
+from llmops_kit.contract.layout import MANIFEST, cache_dir
+from llmops_kit.hosting import images
+from llmops_kit.hosting.files import locked
+from llmops_kit.hosting.host import Host
+from llmops_kit.hosting.model_endpoint import ServedVersion, endpoint_spec
+from llmops_kit.hosting.ports import holder, is_free
+
+if TYPE_CHECKING:
+    from llmops_kit.cli.platforms.platform import Say
+
+_ENDPOINT = "serve"
+_READY_SECONDS = 86_400.0
+"""A person waits, and ends it by Ctrl-C."""
+_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class LocalAccess:
+    """How to reach what is served."""
+
+    url: str
+    key: str
+    page: str
+    """The chat page's address, with the key in it."""
+    models: tuple[str, ...]
+
+
+@contextmanager
+def temporary_home() -> Iterator[Path]:
+    """Yields a new folder for one serve in the kit's cache; removes it with all processes of it at the end, and those
+    of serves that were killed.
+    """
+    base = cache_dir() / "serve"
+    with ExitStack() as held:
+        with locked(base / ".lock"):
+            for left in [path for path in base.iterdir() if path.is_dir()]:
+                with suppress(BlockingIOError), locked(left / ".lock", wait=False):
+                    _remove(left)
+            home = Path(tempfile.mkdtemp(dir=base))
+            held.enter_context(locked(home / ".lock"))
+        try:
+            yield home
+        finally:
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave processes behind
+            _remove(home)
+            signal.signal(signal.SIGINT, before)
+
+
+def require_port(port: int) -> None:
+    """Refuses a port on which nothing can listen; 0 is any.
+
+    Raises:
+        KitError: naming who listens there.
+    """
+    if port and not is_free("127.0.0.1", port):
+        who = holder(port)
+        raise KitError(
+            f"port {port} is taken" + (f" by {who}" if who else ", or not allowed to this user"),
+            where="--port",
+            fix="end that program, or leave --port out: a free one is chosen",
+        )
+
+
+def require_model(path: Path) -> None:
+    """Refuses what is neither a Hugging Face folder nor a GGUF file, before anything is built; the training image looks
+    closer.
+
+    Raises:
+        KitError: naming the path.
+    """
+    if not path.exists():
+        raise NotFoundError(
+            "is neither a version nor a folder", where=str(path), fix="write NAME@N, or a Hugging Face folder's path"
+        )
+    if path.is_dir() and not (path / "config.json").exists() and not list(path.glob("*.gguf")):
+        raise KitError(
+            "holds no config.json, so it is no model",
+            where=str(path),
+            fix="give the folder that holds config.json and *.safetensors, such as a snapshot of the hub",
+        )
+
+
+def serve(
+    models: Sequence[StoredModel | Path],
+    home: Path,
+    *,
+    engine: str,
+    port: int,
+    public_key: str,
+    environ: Mapping[str, str],
+    say: "Say",
+) -> LocalAccess:
+    """Starts an endpoint with a variant for each model; all requests go to the first one that name no variant.
+
+    Args:
+        models: versions of a store, and folders that `require_model` let pass.
+        home: of `temporary_home`, whose end stops the endpoint.
+        engine: auto, or one of hosting's.
+        port: where it listens on 127.0.0.1; 0: chosen.
+        public_key: of the stack whose versions are served; empty: none is.
+        environ: of this process, which may hide the machine's GPUs.
+        say: told each step.
+
+    Returns:
+        Its address, once every model is ready.
+
+    Raises:
+        KitError: a model can't be served, or does not fit into the memory.
+    """
+    name = images.serving_image(engine, "process", environ)
+    _require_memory(models, name)
+    versions = [_version(model, number, home, name, public_key, say) for number, model in enumerate(models)]
+    if len({version.sha256 for version in versions}) < len(versions):
+        raise KitError("both are the same version", where="--against", fix="name another version or folder")
+    key_file = home / "api.key"
+    make_api_key(key_file)
+    image = images.build(name, say)
+    host = Host(home / "hosting")
+    for number, version in enumerate(versions):
+        say(f"starting {version.model} ({name})")
+        rollout = {"strategy": "manual" if number else "all_at_once"}  # the first keeps the requests
+        more = {"port": port, "rollout": rollout, "ready_seconds": _READY_SECONDS}
+        spec = endpoint_spec(
+            version, name=_ENDPOINT, image=image, key_file=key_file, engine=engine, precision="auto", **more
+        )
+        host.apply(spec, say)
+    url, key = host.state(_ENDPOINT).url, key_file.read_text().strip()
+    page = f"{url}/#key={key}" + ("&compare" if len(versions) > 1 else "")
+    return LocalAccess(url, key, page, tuple(version.model for version in versions))
+
+
+def wait(home: Path) -> None:
+    """Returns never: ends by Ctrl-C, or a signal.
+
+    Raises:
+        KitError: the endpoint's processes are gone.
+    """
+    host = Host(home / "hosting")
+    while host.alive():
+        time.sleep(_LOOK_SECONDS)
+    raise KitError("the server's supervisor ended", where=str(home), fix="repeat the command; `dmesg` tells of kills")
+
+
+def _remove(home: Path) -> None:
+    Host(home / "hosting").shutdown()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def _version(
+    model: StoredModel | Path, number: int, home: Path, image: str, public_key: str, say: "Say"
+) -> ServedVersion:
+    """Returns a signed version: of the store, or one that is made of a folder and signed with a key of this home."""
+    if isinstance(model, StoredModel):
+        _require_form(model, image)
+        key_file = home / "stack.pub"
+        key_file.write_text(public_key)
+        return ServedVersion(model.fetch(say), key_file, model.name, model.sha256)
+    work = home / f"model-{number}"
+    work.mkdir()
+    name = name_of(model) if not number else f"{name_of(model)[:30].rstrip('-')}-b"
+    wanted = BaseModelSource(name=name, source=f"folder:{model}", licence="NOASSERTION")  # SPDX: nothing is said of it
+    say(f"checking and converting {model}: nothing of it gets into the store")
+    folder = convert(Fetched(model, f"folder:{model.name}", ""), wanted, image == "serving", work, say)
+    signing_key, key_file = home / "signing.key", home / "signing.pub"
+    key_file.write_text(make_key(signing_key))
+    return ServedVersion(folder, key_file, ModelManifest.load(folder / MANIFEST).name, sign(folder, signing_key))
+
+
+def name_of(path: Path) -> str:
+    """Returns a version's name for a folder: its own in small letters, digits and dashes."""
+    words = re.sub(r"[^a-z0-9]+", "-", path.stem.lower() if path.is_file() else path.name.lower()).strip("-")
+    return (words if re.match(r"[a-z]..", words) else f"model-{words}".rstrip("-"))[:32].rstrip("-")
+
+
+def _require_form(model: StoredModel, image: str) -> None:
+    if image == "serving" and "openvino" not in model.manifest.engines:
+        raise KitError(
+            f"{model.name} has no OpenVINO form, which processors serve",
+            where="--engine",
+            fix=f"`llmops models convert {model.name}` makes a version with it; or add --engine transformers, slower",
+        )
+
+
+def _require_memory(models: Sequence[StoredModel | Path], image: str) -> None:
+    """Refuses weights that alone fill more than the free memory. On a GPU vLLM itself says so."""
+    if image == "serving-vllm":
+        return
+    needed, free = sum(map(_weights, models)), psutil.virtual_memory().available
+    if needed > free:
+        raise KitError(
+            f"the weights take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free",
+            where=", ".join(str(getattr(model, "name", model)) for model in models),
+            fix="end other programs, take a smaller model, or serve it on a machine with more memory",
+        )
+
+
+def _weights(model: StoredModel | Path) -> int:
+    """Returns the bytes of the weights, as they are stored."""
+    if isinstance(model, StoredModel):
+        return sum(entry.size for name, entry in model.manifest.files.items() if name.endswith(".safetensors"))
+    files = [model] if model.is_file() else [*model.glob("*.safetensors"), *model.glob("*.gguf")]
+    return sum(path.stat().st_size for path in files)
+
+
+def on_hang_up(act: Callable[[], None]) -> None:
+    """Calls a function when the terminal closes, which would otherwise end this process at once."""
+    signal.signal(signal.SIGHUP, lambda *_: act())

@@ -1,0 +1,65 @@
+"""Which limits of an endpoint's servers, and whether their prefix cache, a preview changes: read from its resources."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from llmops_kit.cli.plan.changes import known
+from llmops_kit.contract.limits import AdmissionLimits, limit_variable
+from llmops_kit.policies.model import plain_type
+
+_FIELDS = {limit_variable(name): f"limits.{name}" for name in AdmissionLimits.model_fields}
+_FIELDS["LLMOPS_PREFIX_CACHE"] = "prefix_cache"
+# Resource type -> prefix of its name before the endpoint's, and the path to the variables.
+_PLACES = {
+    "llmops:Endpoint": ("endpoint-", ("limits",)),
+    "aws:sagemaker/model:Model": ("model-", ("primaryContainer", "environment")),
+    "azure-native:machinelearningservices:OnlineDeployment": (
+        "deployment-",
+        ("properties", "environmentVariables"),
+    ),
+}
+
+
+def limit_changes(preview: Mapping[str, Any], endpoints: list[str]) -> dict[str, list[str]]:
+    """Returns endpoint -> its changed settings in words, such as `limits.max_queue 64 -> 128`, without new endpoints.
+
+    Args:
+        preview: the output of `pulumi preview --json`.
+        endpoints: names of all endpoints.
+    """
+    before: dict[str, dict[str, str]] = {}
+    after: dict[str, dict[str, str]] = {}
+    for step in preview.get("steps", []):
+        kind, name = plain_type(step["urn"].split("::")[2]), step["urn"].rpartition("::")[2]
+        prefix, path = _PLACES.get(kind, ("", ()))
+        endpoint = max((e for e in endpoints if _is_of(name, prefix, e)), key=len, default="") if prefix else ""
+        if not endpoint:
+            continue
+        for state, found in (("oldState", before), ("newState", after)):
+            inputs = (step.get(state) or {}).get("inputs")
+            if inputs and not (state == "newState" and step["op"] in ("delete", "delete-replaced")):
+                found[endpoint] = _limits(inputs, path)
+    changed = {name: _words(before[name], after[name]) for name in endpoints if name in before and name in after}
+    return {name: words for name, words in changed.items() if words}
+
+
+def _is_of(logical: str, prefix: str, endpoint: str) -> bool:
+    """Returns whether a resource is an endpoint's: a deployment's name on Azure goes on with the version and a hash."""
+    return logical == prefix + endpoint or (prefix == "deployment-" and logical.startswith(f"{prefix}{endpoint}-"))
+
+
+def _limits(inputs: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, str]:
+    found: Any = inputs
+    for key in path:
+        found = known(found.get(key), {})
+    stated = {field: str(found[variable]) for variable, field in _FIELDS.items() if variable in found}
+    # On this machine it is an input of its own.
+    return stated | ({"prefix_cache": "true"} if inputs.get("prefix_cache") is True else {})
+
+
+def _words(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    return [
+        f"{field} {before.get(field, 'default')} -> {after.get(field, 'default')}"
+        for field in _FIELDS.values()
+        if before.get(field) != after.get(field)
+    ]

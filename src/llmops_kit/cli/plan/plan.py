@@ -1,0 +1,154 @@
+"""Makes a plan: preview, then words, cost and requirements."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from llmops_kit.cli.plan.changes import ResourceChange, changes_of, resources_of
+from llmops_kit.cli.plan.cost import CostLine, TokenCost, Total, endpoint_costs, token_costs, total
+from llmops_kit.cli.plan.endpoints import EndpointPlan, short
+from llmops_kit.cli.plan.gpu_fit import fit_words
+from llmops_kit.cli.plan.limits import limit_changes
+from llmops_kit.cli.plan.prices import Prices, load_prices
+from llmops_kit.cli.plan.quotas import QuotaNeed, instances_needed
+from llmops_kit.cli.plan.schedules import ScheduledTraining, check_schedules
+from llmops_kit.cli.platforms import registry
+from llmops_kit.cli.platforms.platform import Platform, Say
+from llmops_kit.cli.stacks.stack import PulumiStack
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.names import parse_promoted
+from llmops_kit.policies.rules import Verdict, accepted_rules, judge
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The effects, requirements and costs of the next `up`."""
+
+    stack: str
+    target: str
+    changes: list[ResourceChange]
+    versions: dict[str, tuple[str, str]]  # endpoint -> deployed, asked for
+    endpoints: list[EndpointPlan] = field(default_factory=list)
+    costs: list[CostLine] = field(default_factory=list)
+    tokens: list[TokenCost] = field(default_factory=list)
+    quotas: list[QuotaNeed] = field(default_factory=list)
+    trainings: list[ScheduledTraining] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    region: str = ""
+    verdict: Verdict = field(default_factory=Verdict)  # of the kit's rules, which are for clouds
+    limits: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # endpoint -> its changed limits and prefix cache, in words
+
+    @property
+    def idle(self) -> Total:
+        """Cost while no requests are served."""
+        return total(self.costs, busy=False)
+
+    @property
+    def busy(self) -> Total:
+        """Cost at the largest number of instances."""
+        return total(self.costs, busy=True)
+
+
+def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, refresh: bool = False) -> Plan:
+    """Previews a stack and explains the result. A stack that is missing in its backend is not created.
+
+    Args:
+        stack: the stack.
+        say: called before slow steps.
+        tokens_per_second: measured throughput of one instance; 0: unknown.
+        refresh: whether to read the live state of every resource first, so that drift is shown.
+
+    Raises:
+        KitError: the preflight or the preview refused.
+    """
+    stack.project.require_program()
+    registry.preflight(stack, say, dev=True, make=False)  # a preview writes no state
+    say("previewing")
+    with stack.for_preview() as previewed:
+        preview = previewed.preview(*(["--refresh"] if refresh else []))
+        deployed = _deployed(previewed)
+    changes, resources = changes_of(preview), resources_of(preview)
+    entries = stack.file.endpoints()
+    versions = {
+        name: (short(deployed.get(name, "")), short(str(entries.get(name, {}).get("model", ""))))
+        for name in sorted({*deployed, *entries})
+    }
+    target, where = registry.operations_of(stack.target), str(stack.file.path)
+    limits = limit_changes(preview, list(versions))
+    if target.plan_rules is None:
+        return Plan(stack.name, stack.target, changes, versions, limits=limits)
+    rules = target.plan_rules.load()
+    endpoints = rules.plan_endpoints(resources, changes, entries, deployed)
+    endpoints = _with_fits(stack, endpoints, entries)
+    region = target.use(target.region, "region", where)(stack)
+    prices = load_prices(region)
+    needed = instances_needed(endpoints) | rules.run_machines(resources, stack.file.config())
+    quotas = target.use(target.quotas, "quotas", where)(stack, needed) if needed else []
+    trainings = _scheduled(stack, prices, say)
+    return Plan(
+        stack.name,
+        stack.target,
+        changes,
+        versions,
+        endpoints,
+        [*endpoint_costs(endpoints, prices), *rules.resource_costs(resources, prices)],
+        token_costs(endpoints, prices, tokens_per_second),
+        quotas,
+        trainings,
+        [*_warnings(endpoints, quotas, trainings), *rules.warnings(resources, stack.file.config())],
+        region,
+        judge(resources, accepted_rules(preview.get("config") or {}, stack.project.name)),
+        limits,
+    )
+
+
+def _deployed(stack: PulumiStack) -> dict[str, str]:
+    try:
+        return {name: output.model for name, output in stack.outputs().endpoints.items()}
+    except KitError:
+        return {}  # never deployed
+
+
+def _scheduled(stack: PulumiStack, prices: Prices, say: Say) -> list[ScheduledTraining]:
+    config = stack.file.config().get(stack.target) or {}
+    if not config.get("schedules"):
+        return []
+    return check_schedules(config, _platform(stack), prices, say)
+
+
+def _platform(stack: PulumiStack) -> Platform | None:
+    try:
+        return registry.open_platform(stack.outputs())
+    except KitError:
+        return None  # never deployed
+
+
+def _with_fits(
+    stack: PulumiStack, endpoints: Sequence[EndpointPlan], entries: Mapping[str, Mapping[str, Any]]
+) -> list[EndpointPlan]:
+    """Returns the endpoints, with a note of each that vLLM serves on whether its version fits on the GPU."""
+    if not (stack.file.config().get("images") or {}).get("serving_vllm"):
+        return list(endpoints)
+    platform = _platform(stack)
+    found = []
+    for endpoint in endpoints:
+        entry = entries.get(endpoint.name, {})
+        words = ""
+        if entry.get("engine", "auto") in ("auto", "vllm"):
+            ref, precision = parse_promoted(str(entry["model"])), str(entry.get("precision", "auto"))
+            words = fit_words(platform, ref, endpoint.instance_type, precision)
+        found.append(replace(endpoint, notes=[*endpoint.notes, words]) if words else endpoint)
+    return found
+
+
+def _warnings(
+    endpoints: Sequence[EndpointPlan], quotas: Sequence[QuotaNeed], trainings: Sequence[ScheduledTraining]
+) -> list[str]:
+    warnings = [f"{e.name}: {note}" for e in endpoints for note in e.notes]
+    warnings += [quota.words + (f"; {quota.fix}" if quota.fix else "") for quota in quotas if quota.enough is False]
+    warnings += [f"schedule {each.schedule}: {each.words}" for each in trainings if each.fits is False]
+    if any(e.change == "create" for e in endpoints):
+        warnings.append("alarms of a new endpoint have no data before its first requests, so they guard no rollout yet")
+    return warnings

@@ -1,0 +1,44 @@
+"""A cloud's own part of a plan."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from llmops_kit.cli.plan.changes import ResourceChange
+from llmops_kit.cli.plan.cost import CostLine
+from llmops_kit.cli.plan.endpoints import EndpointPlan
+from llmops_kit.cli.plan.prices import Prices
+from llmops_kit.cli.plan.quotas import Machines
+from llmops_kit.policies.model import Resource
+
+
+class PlanRules(Protocol):
+    """A cloud's own part of a plan: a module of llmops_kit.cli.plan, named like the target."""
+
+    def plan_endpoints(
+        self,
+        resources: Sequence[Resource],
+        changes: Sequence[ResourceChange],
+        entries: Mapping[str, Mapping[str, Any]],
+        deployed: Mapping[str, str],
+    ) -> list[EndpointPlan]:
+        """Returns the endpoints of the stack after `up`.
+
+        Args:
+            resources: the resources after `up`.
+            changes: the preview's changes.
+            entries: `endpoints` of the stack file.
+            deployed: endpoint -> version that was deployed last.
+        """
+        ...
+
+    def run_machines(self, resources: Sequence[Resource], config: Mapping[str, Any]) -> dict[Machines, int]:
+        """Returns the maximum number of machines that runs use at the same time, by the stack's settings."""
+        ...
+
+    def resource_costs(self, resources: Sequence[Resource], prices: Prices) -> Iterator[CostLine]:
+        """Yields the costs besides those of endpoints' instances."""
+        ...
+
+    def warnings(self, resources: Sequence[Resource], config: Mapping[str, Any]) -> list[str]:
+        """Returns warnings about settings that are allowed, but seldom intended."""
+        ...

@@ -1,0 +1,88 @@
+"""Prepares an account for the first stack: a bucket for state, a key for secrets, roles for GitHub Actions.
+
+Idempotent: what is there is looked at, what differs is changed and named, and nothing is made weaker than it is.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from llmops_kit.cli.platforms.aws.bootstrap.costs import cost_allocation_tag
+from llmops_kit.cli.platforms.aws.bootstrap.github import github_roles
+from llmops_kit.cli.platforms.aws.bootstrap.given_resources import Given
+from llmops_kit.cli.platforms.aws.bootstrap.names import AwsNames
+from llmops_kit.cli.platforms.aws.bootstrap.state import state_bucket, state_key
+from llmops_kit.cli.platforms.aws.bootstrap.steps import AwsSteps
+from llmops_kit.cli.platforms.aws.clients import AwsClients
+from llmops_kit.cli.platforms.github import GithubRepository
+from llmops_kit.cli.platforms.platform import Say
+from llmops_kit.clouds.aws.errors import explained, find
+from llmops_kit.contract.errors import KitError
+
+
+@dataclass(frozen=True)
+class Bootstrapped:
+    """Result of bootstrap."""
+
+    rows: list[dict[str, str]]
+    names: AwsNames
+    roles: dict[str, str]
+
+
+def bootstrap(
+    clients: AwsClients,
+    project: str,
+    say: Say,
+    *,
+    github: str = "",
+    by_name: bool = False,
+    branch: str = "main",
+    policy: dict[str, Any] | None = None,
+    given: Given | None = None,
+    dry_run: bool = False,
+) -> Bootstrapped:
+    """Bring an account to what the kit's stacks need of it.
+
+    Args:
+        clients: of an administrator of the account.
+        project: the Pulumi project's name.
+        say: told each step.
+        github: `OWNER/REPO` or `OWNER@ID/REPO@ID` whose workflows get roles: for previews, for `up`, for training and
+            signing; empty: none.
+        by_name: beside tokens with ids, trust those that carry the names alone.
+        branch: from which `up` may run.
+        policy: what the deploy role may do (`llmops plan --policy`); None: what the program's services need at most.
+        given: what the project's stack files name instead of having it made.
+        dry_run: only look.
+
+    Raises:
+        KitError: something is there that is somebody else's, or would have to be weakened; or `github` names no
+            repository.
+    """
+    repository = GithubRepository.parse(github, by_name) if github else None
+    caller = clients.caller
+    names = AwsNames(project, caller.account, caller.region, caller.partition)
+    work = AwsSteps(clients=clients, names=names, say=say, dry_run=dry_run)
+    with explained("bootstrap", "bootstrap needs an administrator of the account"):
+        key = state_key(work)
+        state_bucket(work, key)
+        cost_allocation_tag(work)
+        roles = github_roles(work, repository, branch, key, policy, given or Given()) if repository else {}
+    return Bootstrapped(work.rows, work.names, roles)
+
+
+def key_url(clients: AwsClients, project: str) -> str:
+    """Returns the secrets provider that bootstrap created for a project.
+
+    Raises:
+        KitError: it was not made.
+    """
+    caller = clients.caller
+    names = AwsNames(project, caller.account, caller.region)
+    with explained(names.alias):
+        if find(clients("kms").describe_key, KeyId=names.alias) is None:
+            raise KitError(
+                f"there is no key {names.alias} for the secrets of a new stack",
+                where=f"account {caller.account}, {caller.region}",
+                fix="`llmops bootstrap aws` makes it; `secretsprovider:` in the stack file names another one",
+            )
+    return names.key

@@ -1,0 +1,192 @@
+"""The deploy role: what `llmops up` and `down` do to a project's things, and the boundary that nothing of its leaves.
+
+The policy names actions; a recorded one (`llmops plan --policy`) takes its place. The boundary names the same resources
+with wider actions, as a managed policy has less room, and denies explicitly what no resource's own policy may give.
+"""
+
+from dataclasses import replace
+
+from llmops_kit.cli.platforms.aws.bootstrap.reach import REQUESTED, TAG, Reach
+from llmops_kit.clouds.aws.names import SAGEMAKER, SCHEDULER
+from llmops_kit.clouds.aws.policies import Policy, Statement, allow, deny, deny_all_but, policy
+
+_SCALING = "sagemaker.application-autoscaling.amazonaws.com"
+_ON_ALL = [  # what AWS allows on no resource, or on none that has a name before
+    "cloudwatch: DescribeAlarms",
+    "ec2: Describe*",
+    "ecr: GetAuthorizationToken",
+    "kms: ListAliases",
+    "logs: *LogDelivery DescribeLogGroups",
+    "sagemaker: ListModelPackages ListTrainingJobs",
+    "servicequotas: Get* List*",
+]
+_OPENERS = [  # what would let others in by another way than a role, and what the deploy role does not do at all
+    "ecr: SetRepositoryPolicy",
+    "kms: Sign",
+    "logs: PutResourcePolicy PutSubscriptionFilter",
+    "s3: PutAccessPointPolicy PutBucketAcl PutObjectAcl PutReplicationConfiguration",
+    "sagemaker: CreatePresigned* PutModelPackageGroupPolicy",
+    "sns: AddPermission",
+    "sts: AssumeRole",
+]
+_NEW_BUCKET = "s3: CreateBucket"  # which is the caller's own, whatever its name
+_KEY_USE = "kms: Decrypt DescribeKey Encrypt GenerateDataKey GetPublicKey"
+_KEY_OWN = (
+    "CreateAlias DeleteAlias EnableKey EnableKeyRotation Get* List* PutKeyPolicy ScheduleKeyDeletion UntagResource"
+    " UpdateAlias UpdateKeyDescription"
+)
+_STATE_USE = "kms: Decrypt DescribeKey Encrypt GenerateDataKey Get* List*"
+_FOR_AWS = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+_NEW_IN_VPC = "ec2: AuthorizeSecurityGroup* CreateFlowLogs CreateRouteTable CreateSecurityGroup CreateSubnet CreateVpc"
+_NEW_IN_VPC += " CreateVpcEndpoint"
+_IN_VPC = "ec2: Associate* Authorize* Create* Delete* Disassociate* Modify* Revoke*"
+
+
+def deploy_policy(reach: Reach) -> Policy:
+    """Allows what a stack's program does, on the project's resources. No `kms:Sign`: signing is the promoter's."""
+    keys = _keys(reach, f"{_KEY_USE} {_KEY_OWN}", _KEY_USE)
+    keys.append(allow(["kms: CreateGrant"], reach.keys, StringEquals=reach.ours, **_FOR_AWS))
+    if given := [*reach.given.keys, *reach.given.signing_keys]:
+        keys.append(allow(["kms: CreateGrant"], given, **_FOR_AWS))
+    return policy(*_data(reach), *keys, *_roles(reach), *_services(reach), *_network(reach))
+
+
+def deploy_boundary(reach: Reach) -> Policy:
+    """Returns the boundary of the deploy role: it can do no more, whatever its policy and those of buckets and keys
+    allow.
+    """
+    reach = replace(reach, region="*")
+    wide = [f"{s}: *" for s in ("cloudwatch", "ecr", "logs", "s3", "sagemaker", "scheduler", "sns")]
+    things = [*reach.buckets(), *reach.repositories, *_endpoints(reach), *_alarms(reach), *_groups(reach)]
+    things += [*reach.named("sns", ""), *_schedules(reach)]
+    alias = reach.arn("kms", reach.names.alias)
+    return policy(
+        # IfExists for CreateBucket: a managed policy has no room for a statement of its own.
+        allow(wide, things, StringEqualsIfExists=reach.own["StringEquals"]),
+        allow(_ON_ALL, "*"),
+        allow(["application-autoscaling: *"], "*", **_OF_SAGEMAKER),
+        allow(["budgets: *"], _budgets(reach)),
+        *_keys(reach, "kms: *", f"{_KEY_USE} CreateGrant"),  # of grants to others, and of the state's key: denied below
+        *_roles(reach),
+        *_network(reach),
+        deny(["kms: CreateGrant"], "*", Bool={"kms:GrantIsForAWSResource": "false"}),
+        deny(_OPENERS, "*"),
+        deny(["kms: CreateGrant PutKeyPolicy"], "*", StringEquals={"kms:KeyUsage": "SIGN_VERIFY"}),
+        deny_all_but(["s3: DeleteObject Get* List* PutObject"], reach.state),
+        deny_all_but([_STATE_USE], [reach.key, *alias]),
+    )
+
+
+def _data(reach: Reach) -> list[Statement]:
+    buckets = "s3: DeleteBucket DeleteBucketPolicy Get* List* PutBucketOwnershipControls PutBucketPolicy"
+    buckets += " PutBucketPublicAccessBlock PutBucketTagging PutBucketVersioning PutEncryptionConfiguration"
+    buckets += " PutLifecycleConfiguration TagResource AbortMultipartUpload DeleteObject DeleteObjectVersion PutObject"
+    images = (
+        "ecr: Batch* Complete* Create* Delete* Describe* Get* Initiate* List* Put* TagResource UntagResource Upload*"
+    )
+    return [
+        allow([buckets], reach.buckets(), **reach.own),
+        allow([_NEW_BUCKET], reach.buckets()),
+        allow([images], reach.repositories),
+        allow(_ON_ALL, "*"),
+    ]
+
+
+def _keys(reach: Reach, own: str, use: str) -> list[Statement]:
+    """Returns permissions on keys: `own` with the project's, `use` with the state's and with given ones.
+
+    The project's are told by their tag, as a key's ARN is not known before. The tag itself goes on what has none yet
+    (so new keys get it), but on no key that others gave an alias.
+    https://docs.aws.amazon.com/kms/latest/developerguide/tag-permissions.html
+    """
+    project, given = reach.names.project, [*reach.given.keys, *reach.given.signing_keys]
+    named = {"ForAnyValue:StringNotLike": {"kms:ResourceAliases": f"alias/{reach.names.prefix}-*"}}
+    return [
+        allow([use], [reach.key, *given]),
+        allow([own], reach.keys, StringEquals=reach.ours),
+        allow(["kms: CreateKey"], "*", StringEquals={REQUESTED: project}),
+        allow(["kms: TagResource"], reach.keys, StringEqualsIfExists={TAG: project, REQUESTED: project}),
+        allow(["kms: *Alias"], reach.named("kms", "alias/")),
+        deny(["kms: TagResource"], reach.keys, **named),
+    ]
+
+
+def _roles(reach: Reach) -> list[Statement]:
+    """Returns permissions on roles of the path, within the boundary, which no policy of such a role can exceed."""
+    bounded = {"iam:PermissionsBoundary": reach.names.boundary_arn}
+    limited = "iam: CreateRole DeleteRolePolicy PutRolePermissionsBoundary PutRolePolicy"
+    other = "iam: DeleteRole Get* List* *TagRole UpdateAssumeRolePolicy UpdateRole*"
+    linked = reach.arn("iam", "role/aws-service-role/*", region=False)
+    return [
+        allow([other], reach.roles),
+        allow([limited], reach.roles, StringEquals=bounded),
+        allow(
+            ["iam: PassRole"],
+            [*reach.roles, *reach.given.roles],
+            StringEquals={"iam:PassedToService": [SAGEMAKER, SCHEDULER]},
+        ),
+        allow(["iam: CreateServiceLinkedRole"], linked, StringEquals={"iam:AWSServiceName": _SCALING}),
+    ]
+
+
+def _services(reach: Reach) -> list[Statement]:
+    endpoints = "sagemaker: AddTags Create*Endpoint* CreateModel* Delete*Endpoint* DeleteModel* DeleteTags"
+    endpoints += " DeleteTrainingJob Describe* List* StopTrainingJob Update*Endpoint* UpdateTrainingJob"
+    scaling = "application-autoscaling: Delete* Deregister* Describe* List* Put* Register* TagResource UntagResource"
+    logs = "logs: AssociateKmsKey CreateLogGroup DeleteLogGroup DeleteMetricFilter DeleteRetentionPolicy Describe*"
+    logs += " DisassociateKmsKey FilterLogEvents List* PutMetricFilter PutRetentionPolicy TagResource UntagResource"
+    topics = (
+        "sns: CreateTopic DeleteTopic Get* List* SetTopicAttributes Subscribe TagResource Unsubscribe UntagResource"
+    )
+    alarms = "cloudwatch: Delete* DescribeAlarmHistory Get* List* PutDashboard PutMetricAlarm TagResource UntagResource"
+    return [
+        allow([endpoints], _endpoints(reach)),
+        allow([scaling], "*", **_OF_SAGEMAKER),
+        allow([alarms], _alarms(reach)),
+        allow([logs], _groups(reach)),
+        allow([topics], reach.named("sns", "")),
+        allow(["scheduler: Create* Delete* Get* List* TagResource UntagResource Update*"], _schedules(reach)),
+        allow(["budgets: ListTagsForResource ModifyBudget TagResource UntagResource ViewBudget"], _budgets(reach)),
+    ]
+
+
+_OF_SAGEMAKER = {"StringEqualsIfExists": {"application-autoscaling:service-namespace": "sagemaker"}}
+
+
+def _network(reach: Reach) -> list[Statement]:
+    """Returns permissions on a VPC of the stack's own (`network: {mode: own}`): new resources get the project's tag,
+    existing ones must have it.
+
+    Nothing that is there gets the tag, which would make it the project's; but for rules, which belong to their group.
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html
+    """
+    new = {"StringEquals": {REQUESTED: reach.names.project}}
+    return [
+        allow([_NEW_IN_VPC], "*", **new),
+        allow([_IN_VPC], "*", StringEquals=reach.ours),
+        allow(["ec2: CreateTags"], "*", **new, Null={"ec2:CreateAction": "false"}),
+        allow(["ec2: CreateTags"], reach.arn("ec2", "security-group-rule/*"), **new),
+    ]
+
+
+def _endpoints(reach: Reach) -> list[str]:
+    """Returns the ARNs of endpoints, their configurations and models, model packages, and jobs."""
+    kinds = ("endpoint/", "endpoint-config/", "model/", "model-package/", "model-package-group/")
+    return [*reach.named("sagemaker", *kinds), *reach.jobs]
+
+
+def _alarms(reach: Reach) -> list[str]:
+    alarms = reach.named("cloudwatch", "alarm:", "alarm:TargetTracking-endpoint/")
+    return [*alarms, *reach.named("cloudwatch", "dashboard/", region=False)]
+
+
+def _groups(reach: Reach) -> list[str]:
+    return reach.named("logs", "log-group:/aws/sagemaker/Endpoints/")
+
+
+def _schedules(reach: Reach) -> list[str]:
+    return reach.named("scheduler", "schedule/", "schedule-group/")
+
+
+def _budgets(reach: Reach) -> list[str]:
+    return reach.named("budgets", "budget/", region=False)

@@ -1,0 +1,95 @@
+"""Names and ARNs of what bootstrap makes."""
+
+import hashlib
+from dataclasses import dataclass
+
+from llmops_kit.clouds.aws.names import ci_path, role_path
+from llmops_kit.clouds.names import readable
+
+
+@dataclass(frozen=True)
+class AwsNames:
+    """Names in an account; those of buckets are the whole world's, and hold account and region."""
+
+    project: str
+    account: str
+    region: str
+    partition: str = "aws"
+
+    @property
+    def bucket(self) -> str:
+        """At most 63 characters, small letters."""
+        return shorten(f"{self.project}-state-{self.account}-{self.region}".lower(), 63)
+
+    @property
+    def alias(self) -> str:
+        """Alias of the KMS key of the states' secrets, `alias/…`."""
+        return f"alias/{self.project}-state"
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of the names of the project's resources, before a dash; some names have no room for all of it."""
+        return readable(self.project)[:40].rstrip("-")
+
+    @property
+    def job_prefix(self) -> str:
+        """The same of training jobs, as the program names them."""
+        return readable(self.project)[:17].rstrip("-")
+
+    @property
+    def boundary(self) -> str:
+        """The managed policy that bounds every role that the project's stacks make."""
+        return shorten(f"{self.project}-boundary", 128)
+
+    @property
+    def boundary_arn(self) -> str:
+        """ARN of the policy `boundary`."""
+        return self._policy_arn(self.boundary)
+
+    @property
+    def deploy_boundary(self) -> str:
+        """The managed policy that bounds the deploy role."""
+        return shorten(f"{self.project}-deploy-boundary", 128)
+
+    @property
+    def deploy_boundary_arn(self) -> str:
+        """ARN of the policy `deploy_boundary`."""
+        return self._policy_arn(self.deploy_boundary)
+
+    def _policy_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:iam::{self.account}:policy/{name}"
+
+    @property
+    def role_path(self) -> str:
+        """IAM path of the roles that the project's stacks make."""
+        return role_path(self.project)
+
+    @property
+    def ci_path(self) -> str:
+        """IAM path of the roles that workflows take."""
+        return ci_path(self.project)
+
+    def role(self, kind: str, repository: str) -> str:
+        """Returns the name of a role for the jobs of a GitHub repository; `kind` is preview, deploy or promote."""
+        return shorten(f"{self.project}-{kind}-{repository.replace('/', '-')}", 64)
+
+    def role_arn(self, kind: str, repository: str) -> str:
+        """Returns the ARN of `role(kind, repository)`."""
+        return f"arn:{self.partition}:iam::{self.account}:role{self.ci_path}{self.role(kind, repository)}"
+
+    @property
+    def backend(self) -> str:
+        """For `pulumi login`."""
+        return f"s3://{self.bucket}?region={self.region}"
+
+    @property
+    def key(self) -> str:
+        """For `--secrets-provider`."""
+        return f"awskms://{self.alias}?region={self.region}"
+
+
+def shorten(name: str, limit: int) -> str:
+    """Returns a name of at most `limit` characters: a longer one is cut, with a hash of the whole."""
+    if len(name) <= limit:
+        return name
+    return f"{name[: limit - 9].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -1,0 +1,240 @@
+"""Roles of bootstrap's principals: definitions and assignments, each looked for before it is made.
+
+https://learn.microsoft.com/azure/role-based-access-control/overview
+"""
+
+import uuid
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from llmops_kit.cli.platforms.azure.bootstrap.names import AzureBootstrapSteps
+from llmops_kit.clouds.azure.roles import BUILT_IN
+
+GRANTED = tuple(
+    BUILT_IN[name]
+    for name in (
+        "AcrPull",
+        "AzureML Metrics Writer (preview)",
+        "Azure AI Enterprise Network Connection Approver",
+        "Contributor",
+        "Key Vault Secrets Officer",
+        "Storage Blob Data Contributor",
+        "Storage Blob Data Reader",
+    )
+)
+"""The roles that a stack's program gives to the stack's identities in its resource group, and the deploy identity may
+give to them (infra/llmops_kit/infra/targets/azure/resources/identity.py).
+"""
+MADE = "Made by llmops bootstrap"
+"""The description of what is made, by which its own role assignments are told from a program's."""
+_DEFINITIONS = "Microsoft.Authorization/roleDefinitions"
+_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
+_BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+_KEYS = "Microsoft.KeyVault/vaults/keys"
+_BLOB_SERVICE = "Microsoft.Storage/storageAccounts/blobServices"
+_SAID_OF_VERSIONS = ("aliases/*", "promotions/*", "rejections/*", "models/*/manifest.json")
+Document = dict[str, Any]
+
+
+def assign(
+    work: AzureBootstrapSteps,
+    who: str,
+    principal: str,
+    role: str,
+    scope: str,
+    kind: str = "ServicePrincipal",
+    condition: str = "",
+    definition: str = "",
+) -> None:
+    """Let a principal have a role on a scope, unless it has it there or above, under the same condition.
+
+    Args:
+        work: of bootstrap.
+        who: the principal, in words.
+        principal: its object id; empty: it is not made yet.
+        role: name of a built-in role; or any words with `definition`.
+        scope: resource id.
+        kind: User, Group or ServicePrincipal.
+        condition: under which it holds.
+        definition: id of a role of one's own.
+    """
+    arm, names = work.session.arm, work.names
+    what = f"role {role} of {who} on {scope.rpartition('/')[2]}"
+    guid = definition.rpartition("/")[2] or BUILT_IN[role]
+    found = _assignments(work, principal, scope, guid) if principal else []
+    ours = next((a for a in found if a["scope"].lower() == scope.lower()), None)
+    if any((a.get("condition") or "") == condition for a in found):
+        work.there(what)
+        return
+    name = ours["name"] if ours else str(uuid.uuid5(uuid.NAMESPACE_URL, f"{scope.lower()} {guid} {principal}"))
+    properties = {
+        "roleDefinitionId": f"{names.scope}/providers/{_DEFINITIONS}/{guid}",
+        "principalId": principal,
+        "principalType": kind,
+        "description": MADE,
+    }
+    if condition:
+        properties |= {"condition": condition, "conditionVersion": "2.0"}
+    id_ = f"{scope}/providers/{_ASSIGNMENTS}/{name}"
+    if ours:
+        work.change(what, "its condition", lambda: arm.put(id_, {"properties": properties}))
+    else:
+        work.make(what, lambda: arm.put(id_, {"properties": properties}))
+
+
+def take_back(work: AzureBootstrapSteps, who: str, principal: str, kept: Collection[str]) -> None:
+    """Take what the kit's earlier versions gave on the whole subscription, where now less is given.
+
+    Args:
+        work: of bootstrap.
+        who: the principal, in words.
+        principal: its object id; empty: it is not made yet.
+        kept: names of roles that it keeps there.
+    """
+    if not principal:
+        return
+    arm, scope = work.session.arm, work.names.scope
+    kept_ids = {role_id(work, name) for name in kept}
+    listed = arm.list(f"{scope}/providers/{_ASSIGNMENTS}", **{"$filter": f"principalId eq '{principal}'"})
+    for each in listed:
+        guid = str(each["properties"]["roleDefinitionId"]).rpartition("/")[2].lower()
+        if str(each["properties"]["scope"]).lower() == scope.lower() and guid not in kept_ids:
+            role = next((name for name, id_ in BUILT_IN.items() if id_ == guid), guid)
+            work.change(
+                f"role {role} of {who} on {scope.rpartition('/')[2]}",
+                "taken back: it has less now, and only where stacks are",
+                lambda id_=each["id"]: arm.delete(id_),
+            )
+
+
+def role_id(work: AzureBootstrapSteps, name: str) -> str:
+    """Returns the GUID of one of bootstrap's own roles."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{work.names.scope} {name}"))
+
+
+def _assignments(work: AzureBootstrapSteps, principal: str, scope: str, guid: str) -> list[Document]:
+    """Returns the assignments of one role to one principal, on a scope and above it."""
+    listed = work.session.arm.list(f"{scope}/providers/{_ASSIGNMENTS}", **{"$filter": f"principalId eq '{principal}'"})
+    found = [{"name": each["name"], **each["properties"]} for each in listed]
+    return [
+        each
+        for each in found
+        if each["roleDefinitionId"].lower().endswith(guid.lower())
+        and f"{scope}/".lower().startswith(f"{each['scope'].rstrip('/')}/".lower())
+    ]
+
+
+def define(work: AzureBootstrapSteps, name: str, wanted: Document) -> str:
+    """Defines a custom role that can be assigned in this subscription alone, and returns its id.
+
+    Args:
+        work: of bootstrap.
+        name: of the role, which the tenant knows it by.
+        wanted: actions, notActions, dataActions, notDataActions.
+    """
+    arm, scope = work.session.arm, work.names.scope
+    id_ = f"{scope}/providers/{_DEFINITIONS}/{role_id(work, name)}"
+    block = {part: sorted(wanted.get(part) or []) for part in _PARTS}
+    properties = {
+        "roleName": name,
+        "type": "CustomRole",
+        "description": MADE,
+        "permissions": [block],
+        "assignableScopes": [scope],
+    }
+    found = arm.find(id_)
+    what = f"role definition {name}"
+    if found is None:
+        work.make(what, lambda: arm.put(id_, {"properties": properties}))
+    elif _blocks(found["properties"]) != [block]:
+        work.change(what, "written anew", lambda: arm.put(id_, {"properties": properties}))
+    else:
+        work.there(what)
+    return id_
+
+
+_PARTS = ("actions", "notActions", "dataActions", "notDataActions")
+
+
+def _blocks(properties: Document) -> list[Document]:
+    return [{part: sorted(block.get(part) or []) for part in _PARTS} for block in properties.get("permissions") or []]
+
+
+def only_the_stacks_own(principals: Iterable[str]) -> str:
+    """Returns a condition that restricts assignments to the roles of a stack's program, and to these principals.
+
+    https://learn.microsoft.com/azure/role-based-access-control/delegate-role-assignments-examples
+
+    Args:
+        principals: object ids of the identities of the stacks.
+    """
+    rules = []
+    for verb, source in (("write", "Request"), ("delete", "Resource")):
+        of = f"@{source}[{_ASSIGNMENTS}:"
+        asked = (
+            f"{of}RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {{{', '.join(GRANTED)}}}",
+            f"{of}PrincipalType] ForAnyOfAnyValues:StringEqualsIgnoreCase {{'ServicePrincipal'}}",
+            f"{of}PrincipalId] ForAnyOfAnyValues:GuidEquals {{{', '.join(sorted(principals))}}}",
+        )
+        rules.append(f"((!(ActionMatches{{'{_ASSIGNMENTS}/{verb}'}})) OR ({' AND '.join(asked)}))")
+    return " AND ".join(rules)
+
+
+def only_what_is_said_of_versions() -> str:
+    """Returns a condition that restricts reading to aliases, rejections and manifests of versions; names may be listed.
+
+    https://learn.microsoft.com/azure/storage/blobs/storage-auth-abac-examples
+    """
+    paths = " OR ".join(f"@Resource[{_BLOBS}:path] StringLike '{pattern}'" for pattern in _SAID_OF_VERSIONS)
+    reads = f"ActionMatches{{'{_BLOBS}/read'}} AND NOT SubOperationMatches{{'Blob.List'}}"
+    return f"(!({reads})) OR ({paths})"
+
+
+def look_around() -> Document:
+    """Returns the rights to look outside of a stack's group: the subscription, names that are taken, quotas, and
+    versions that Azure offers. Nobody's resources.
+    """
+    return {
+        "actions": [
+            "Microsoft.Authorization/roleDefinitions/read",
+            "Microsoft.KeyVault/locations/deletedVaults/read",
+            "Microsoft.MachineLearningServices/locations/usages/read",
+            "Microsoft.MachineLearningServices/locations/vmSizes/read",
+            "Microsoft.Resources/subscriptions/read",
+            "Microsoft.Resources/subscriptions/resourceGroups/read",
+            "Microsoft.Resources/subscriptions/providers/read",
+        ]
+    }
+
+
+def read_states() -> Document:
+    """Returns the rights of a preview on the container of states."""
+    return {
+        "actions": [f"{_BLOB_SERVICE}/containers/read"],
+        "dataActions": [f"{_BLOBS}/read"],
+    }
+
+
+def write_states() -> Document:
+    """Returns the rights of an update on the container of states. It can't remove versions of blobs or the container:
+    whatever it overwrites or deletes can be restored.
+    """
+    return {
+        "actions": [f"{_BLOB_SERVICE}/containers/read"],
+        "dataActions": [f"{_BLOBS}/{verb}" for verb in ("read", "write", "delete", "add/action")],
+    }
+
+
+def use_states_key(*uses: str) -> Document:
+    """Returns the rights to use the key of the states' secrets (`encrypt`, `decrypt`), not to change or delete it."""
+    return {"actions": [f"{_KEYS}/read"], "dataActions": [f"{_KEYS}/read", *(f"{_KEYS}/{use}/action" for use in uses)]}
+
+
+def read_key() -> Document:
+    """Returns the rights to read a signing key's public half."""
+    return {"actions": [f"{_KEYS}/read"], "dataActions": [f"{_KEYS}/read"]}
+
+
+def sign() -> Document:
+    """Returns the rights to sign with a signing key, as promoting does."""
+    return {"actions": [f"{_KEYS}/read"], "dataActions": [f"{_KEYS}/read", f"{_KEYS}/sign/action"]}

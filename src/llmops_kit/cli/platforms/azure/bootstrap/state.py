@@ -1,0 +1,254 @@
+"""The place of states and the key of secrets, step by step. Each step looks first, and changes only what differs."""
+
+import os
+from typing import Any
+
+from llmops_kit.cli.platforms.azure.bootstrap.names import CONTAINER, KEY, TAGS, AzureBootstrapSteps
+from llmops_kit.cli.platforms.azure.bootstrap.roles import assign
+from llmops_kit.clouds.azure.objects import AzureContainer
+from llmops_kit.clouds.azure.roles import until_allowed
+from llmops_kit.contract.errors import KitError
+
+PROVIDERS = (
+    "Microsoft.Cdn",
+    "Microsoft.Compute",
+    "Microsoft.ContainerRegistry",
+    "Microsoft.Insights",
+    "Microsoft.KeyVault",
+    "Microsoft.MachineLearningServices",
+    "Microsoft.ManagedIdentity",
+    "Microsoft.Network",
+    "Microsoft.OperationalInsights",
+    "Microsoft.PolicyInsights",
+    "Microsoft.Storage",
+)
+"""What a stack's resources are of, and what managed online endpoints and clusters stand on: without Microsoft.Cdn and
+Microsoft.PolicyInsights the first endpoint fails, with an error that names neither
+(https://learn.microsoft.com/answers/questions/2129910). A new subscription knows none of them.
+"""
+_DELETED_DAYS = 90
+_OLD_DAYS = 365
+_WANTED = {
+    "allowBlobPublicAccess": False,
+    "allowCrossTenantReplication": False,
+    "allowSharedKeyAccess": False,
+    "supportsHttpsTrafficOnly": True,
+}
+_WEAK_TLS = ("TLS1_0", "TLS1_1")
+_OPERATIONS = ["encrypt", "decrypt"]
+Document = dict[str, Any]
+
+
+def providers(work: AzureBootstrapSteps) -> None:
+    """Registers the resource providers in the subscription."""
+    arm, missing = work.session.arm, []
+    for name in PROVIDERS:
+        found = arm.find(f"{work.names.scope}/providers/{name}") or {}
+        if found.get("registrationState") not in ("Registered", "Registering"):
+            missing.append(name)
+    what = "resource providers of the subscription"
+    if not missing:
+        work.there(what)
+        return
+    ids = [f"{work.names.scope}/providers/{name}" for name in missing]
+    work.change(
+        what,
+        f"{', '.join(missing)} registered",
+        lambda: [arm.post(id_, "register") for id_ in ids],
+    )
+
+
+def resource_group(work: AzureBootstrapSteps, location: str) -> str:
+    """Creates the resource group of the state if missing; returns its location.
+
+    Raises:
+        KitError: it is elsewhere; or there is none, and nothing says where it should be.
+    """
+    arm, names = work.session.arm, work.names
+    what = f"resource group {names.group}"
+    found = arm.find(names.group_id)
+    if found:
+        there = str(found["location"])
+        if location and location.lower() != there:
+            raise KitError(f"the group is in {there}", where=names.group, fix=f"repeat with --location {there}")
+        work.there(what)
+        return there
+    # $ARM_LOCATION is what Pulumi's own provider reads.
+    place = location or os.environ.get("ARM_LOCATION", "")
+    if not place:
+        raise KitError("which location?", where="--location", fix="write --location westeurope, or another one")
+    work.make(what, lambda: arm.put(names.group_id, {"location": place, "tags": TAGS}))
+    return place
+
+
+def state_account(work: AzureBootstrapSteps, location: str) -> None:
+    """Creates or repairs the storage account (no keys, no public blobs, TLS 1.2, versions, soft delete) and its
+    container.
+    """
+    arm, names = work.session.arm, work.names
+    what = f"storage account {names.account}"
+    before = len(work.rows)
+    found = arm.find(names.account_id)
+    if found is None:
+        work.make(what, lambda: arm.put(names.account_id, _account(location)))
+        if work.dry_run:
+            work.rows[-1]["state"] += ": without keys, versioned, private, TLS 1.2"
+            return
+    else:
+        work.there(what)
+        _access(work, found["properties"])
+    _versions(work)
+    _lifecycle(work)
+    if found is None:  # its parts are no changes of their own
+        del work.rows[before + 1 :]
+    work.provide(f"container {CONTAINER}", names.container_id, {"properties": {"publicAccess": "None"}})
+
+
+def _account(location: str) -> Document:
+    properties = {
+        **_WANTED,
+        "accessTier": "Hot",
+        "defaultToOAuthAuthentication": True,
+        "isLocalUserEnabled": False,
+        "minimumTlsVersion": "TLS1_2",
+    }
+    return {
+        "location": location,
+        "tags": TAGS,
+        "kind": "StorageV2",
+        "sku": {"name": "Standard_LRS"},
+        "properties": properties,
+    }
+
+
+def _access(work: AzureBootstrapSteps, found: Document) -> None:
+    changes: Document = {name: wanted for name, wanted in _WANTED.items() if found.get(name) is not wanted}
+    if found.get("minimumTlsVersion", _WEAK_TLS[0]) in _WEAK_TLS:
+        changes["minimumTlsVersion"] = "TLS1_2"
+    if changes:
+        words = ", ".join(f"{name} {found.get(name)} -> {value}" for name, value in changes.items())
+        work.change(
+            f"storage account {work.names.account}: access",
+            words,
+            lambda: work.session.arm.patch(work.names.account_id, {"properties": changes}),
+        )
+
+
+def _versions(work: AzureBootstrapSteps) -> None:
+    id_ = f"{work.names.account_id}/blobServices/default"
+    arm = work.session.arm
+    found = (arm.find(id_) or {}).get("properties") or {}
+    kept = {"enabled": True, "days": _DELETED_DAYS}
+    changes: Document = {} if found.get("isVersioningEnabled") else {"isVersioningEnabled": True}
+    for name in ("deleteRetentionPolicy", "containerDeleteRetentionPolicy"):
+        if not (found.get(name) or {}).get("enabled"):
+            changes[name] = kept
+    if changes:
+        work.change(
+            f"storage account {work.names.account}: versions and soft delete",
+            f"{', '.join(changes)} off -> on",
+            lambda: arm.put(id_, {"properties": {**_settable(found), **changes}}),
+        )
+
+
+def _settable(found: Document) -> Document:
+    """Returns the properties that a PUT must repeat, so that it does not remove what somebody else set."""
+    return {name: value for name, value in found.items() if value is not None and name != "provisioningState"}
+
+
+def _lifecycle(work: AzureBootstrapSteps) -> None:
+    id_ = f"{work.names.account_id}/managementPolicies/default"
+    arm = work.session.arm
+    if arm.find(id_) is not None:
+        return
+    old = {"version": {"delete": {"daysAfterCreationGreaterThan": _OLD_DAYS}}}
+    rule = {
+        "name": "old-states",
+        "enabled": True,
+        "type": "Lifecycle",
+        "definition": {"actions": old, "filters": {"blobTypes": ["blockBlob"]}},
+    }
+    work.make(
+        f"storage account {work.names.account}: old states go after a year",
+        lambda: arm.put(id_, {"properties": {"policy": {"rules": [rule]}}}),
+    )
+
+
+def state_key(work: AzureBootstrapSteps, location: str) -> None:
+    """Creates the vault, opened by roles alone and protected from purging, and in it the key of secrets.
+
+    Raises:
+        KitError: the key can't be used.
+    """
+    _vault(work, location)
+    names, attributes = work.names, {"enabled": True, "exportable": False}
+    properties = {"kty": "RSA", "keySize": 3072, "keyOps": _OPERATIONS, "attributes": attributes}
+    found = work.provide(f"key {KEY} in vault {names.vault}", names.key_id, {"properties": properties, "tags": TAGS})
+    if found.get("properties", {}).get("attributes", {}).get("enabled") is False:
+        raise KitError(
+            "the key is disabled: states that it protects can't be read",
+            where=f"{names.vault}, {KEY}",
+            fix=f"`az keyvault key set-attributes --vault-name {names.vault} --name {KEY} --enabled true`",
+        )
+
+
+def _vault(work: AzureBootstrapSteps, location: str) -> None:
+    arm, names = work.session.arm, work.names
+    what = f"vault {names.vault}"
+    found = arm.find(names.vault_id)
+    if found is None:
+        _new_vault(work, what, location)
+        return
+    wanted = {"enableRbacAuthorization": True, "enablePurgeProtection": True}
+    changes = {name: True for name in wanted if not found["properties"].get(name)}
+    if changes:
+        work.change(
+            what,
+            f"{', '.join(changes)} off -> on",
+            lambda: arm.patch(names.vault_id, {"properties": changes}),
+        )
+    else:
+        work.there(what)
+
+
+def _new_vault(work: AzureBootstrapSteps, what: str, location: str) -> None:
+    """Creates a vault, or recovers the deleted one of this name with its keys, since nobody else can take the name."""
+    arm, names = work.session.arm, work.names
+    properties: Document = {"tenantId": work.session.caller.tenant, "sku": {"family": "A", "name": "standard"}}
+    body: Document = {"location": location, "tags": TAGS, "properties": properties}
+    places = f"{names.scope}/providers/Microsoft.KeyVault/locations/{location}"
+    if arm.find(f"{places}/deletedVaults/{names.vault}"):
+        properties["createMode"] = "recover"
+        work.change(what, "deleted -> recovered", lambda: arm.put(names.vault_id, body))
+        return
+    properties |= {
+        "enableRbacAuthorization": True,
+        "enableSoftDelete": True,
+        "enablePurgeProtection": True,
+        "softDeleteRetentionInDays": _DELETED_DAYS,
+    }
+    work.make(what, lambda: arm.put(names.vault_id, body))
+
+
+def caller_roles(work: AzureBootstrapSteps) -> None:
+    """Assigns the roles that the caller needs to deploy, and waits until they work: owning a subscription reads no
+    blob.
+    """
+    caller, names = work.session.caller, work.names
+    assign(work, "you", caller.object_id, "Storage Blob Data Contributor", names.account_id, caller.kind)
+    assign(work, "you", caller.object_id, "Key Vault Crypto User", names.vault_id, caller.kind)
+    if not work.dry_run:
+        until_allowed(f"you may use the blobs of {names.account}", lambda: _look_at_blobs(work), work.say)
+        until_allowed(f"you may use the keys of {names.vault}", lambda: _use_key(work), work.say)
+
+
+def _look_at_blobs(work: AzureBootstrapSteps) -> None:
+    account = work.session.arm.get(work.names.account_id)["properties"]["primaryEndpoints"]["blob"]
+    AzureContainer(work.session, f"{account}{CONTAINER}").look()
+
+
+def _use_key(work: AzureBootstrapSteps) -> None:
+    from azure.keyvault.keys.crypto import EncryptionAlgorithm
+
+    key = work.session.arm.get(work.names.key_id)["properties"]["keyUriWithVersion"]
+    work.session.key(key).encrypt(EncryptionAlgorithm.rsa_oaep_256, b"bootstrap")

@@ -1,0 +1,27 @@
+"""What `llmops doctor` asks of Azure's side. Imports no SDK, so that it can say that one is missing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+PACKAGES = ("azure.identity", "pulumi_azure_native")
+TWIN_PACKAGE = "trustme"
+TWIN_WORDS = "blobs kept by {node}"
+NODE_IS_FOR = "there is nothing that keeps blobs"
+PLUGIN = "azure-native"
+VARIABLES = ("AZURE_", "ARM_")
+
+
+def caller(settings: Mapping[str, Any]) -> str:
+    """Returns the identity of this shell on Azure, in words.
+
+    Args:
+        settings: the key `azure` of a stack, or nothing.
+
+    Raises:
+        KitError: nobody.
+    """
+    from llmops_kit.clouds.azure.session import AzureSession
+
+    session = AzureSession(str(settings.get("subscription") or ""))
+    place = f"the twin at {session.twin}" if session.twin else f"subscription {session.subscription}"
+    return f"{place}, tenant {session.caller.tenant}, as {session.caller.object_id}"

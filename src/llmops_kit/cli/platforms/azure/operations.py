@@ -1,0 +1,24 @@
+"""What the command line can do with stacks on Azure."""
+
+from llmops_kit.cli.platforms.operations import Lazy, Operations
+from llmops_kit.contract.twins import azure_twin_address
+
+OPERATIONS = Operations(
+    target="azure",
+    platform=Lazy("llmops_kit.cli.platforms.azure.platform:AzurePlatform"),
+    preflight=Lazy("llmops_kit.cli.platforms.azure.preflight:preflight"),
+    extra=("azure", "azure.identity", "azure.mgmt.core", "azure.storage.blob", "azure.keyvault.keys"),
+    clients=Lazy("llmops_kit.cli.platforms.azure.preflight:clients_of"),
+    region=Lazy("llmops_kit.cli.platforms.azure.preflight:region_of"),
+    twin_address=azure_twin_address,
+    plan_rules=Lazy("llmops_kit.cli.plan.azure"),
+    quotas=Lazy("llmops_kit.cli.platforms.azure.quotas:quotas_of"),
+    sweeper=Lazy("llmops_kit.cli.platforms.azure.sweep.sweep:AzureSweeper"),
+    images=Lazy("llmops_kit.cli.platforms.azure.image_registry:AcrImages"),
+    use_policy=Lazy("llmops_kit.cli.platforms.azure.use_policy:use_policy"),
+    recording=Lazy("llmops_kit.cli.platforms.azure.recording:AzureRecording"),
+    doctor=Lazy("llmops_kit.cli.platforms.azure.doctor"),
+    rehearsal=Lazy("llmops_kit.cli.rehearsal.clouds.azure:Azure"),
+    state_scheme="azblob",
+    state_locks=Lazy("llmops_kit.cli.platforms.azure.state_locks:locks_of_stack"),
+)

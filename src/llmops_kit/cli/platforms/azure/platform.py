@@ -1,0 +1,151 @@
+"""Operate a stack on Azure: the store in blobs, the signing key in Key Vault, jobs and endpoints on Azure ML."""
+
+import base64
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from llmops_kit.cli.plan.prices import load_prices
+from llmops_kit.cli.plan.quotas import machines_of
+from llmops_kit.cli.plan.training import Hire
+from llmops_kit.cli.platforms.azure.exchanges import recorded_session
+from llmops_kit.cli.platforms.azure.invocations import ask, bearer_token
+from llmops_kit.cli.platforms.azure.jobs import AzureRuns
+from llmops_kit.cli.platforms.azure.live import look, set_traffic
+from llmops_kit.cli.platforms.azure.logs import read_logs
+from llmops_kit.cli.platforms.azure.objects_blob import BlobObjects, container_cache
+from llmops_kit.cli.platforms.azure.quotas import quotas_for
+from llmops_kit.cli.platforms.azure.removal import remove_data
+from llmops_kit.cli.platforms.cloud import CloudPlatform, require_place
+from llmops_kit.cli.platforms.platform import Access, Live, Say, endpoint_of
+from llmops_kit.cli.store.store import Store
+from llmops_kit.clouds.azure.errors import explained
+from llmops_kit.clouds.azure.jobs import choose_cluster
+from llmops_kit.clouds.azure.names import endpoint_id
+from llmops_kit.clouds.azure.session import AzureSession
+from llmops_kit.contract.documents.outputs import AzureOutput
+from llmops_kit.contract.documents.run import Compute
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.layout import MANIFEST, SIGNATURE
+from llmops_kit.contract.names import ModelRef
+
+SIGNING_SCHEME = "azurekeyvault://"
+
+
+class AzurePlatform(CloudPlatform):
+    """A stack of target azure, or of its twin."""
+
+    @cached_property
+    def azure(self) -> AzureOutput:
+        """Subscription, workspace and resource names of the stack."""
+        return require_place(self.outputs.azure, "Azure", self.outputs)
+
+    @property
+    def place(self) -> AzureOutput:
+        """The same as `azure`."""
+        return self.azure
+
+    @cached_property
+    def session(self) -> AzureSession:
+        """Of the stack's tenant, and of no other."""
+        session = recorded_session(self.azure.subscription)
+        session.require(self.azure.subscription, self.azure.tenant, self.outputs.stack)
+        return session
+
+    def _make_runs(self) -> AzureRuns:
+        return AzureRuns(self.outputs, self.session)
+
+    def store(self) -> Store:
+        """Returns the store in the stack's container."""
+        return Store(BlobObjects(self.outputs.store.url, self.session))
+
+    def sign(self, folder: Path) -> None:
+        """Signs with the stack's key in Key Vault, which never leaves it; the signature has the form of
+        llmops_kit.contract.integrity.signing.
+
+        Key Vault answers r and s side by side (JWA's ES256), where the kit's signatures are DER.
+        https://learn.microsoft.com/rest/api/keyvault/keys/sign
+        """
+        from azure.keyvault.keys.crypto import SignatureAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+        key = self.outputs.signing.private_key.removeprefix(SIGNING_SCHEME)
+        digest = hashlib.sha256((folder / MANIFEST).read_bytes()).digest()
+        with explained(key, role="Key Vault Crypto User on the vault"):
+            raw = self.session.key(f"https://{key}").sign(SignatureAlgorithm.es256, digest).signature
+        r, s = (int.from_bytes(half, "big") for half in (raw[: len(raw) // 2], raw[len(raw) // 2 :]))
+        (folder / SIGNATURE).write_text(base64.b64encode(encode_dss_signature(r, s)).decode() + "\n")
+
+    def require_runs(self) -> Compute:
+        """Requires an environment with the training image, beside what every platform requires."""
+        if "training" not in self.azure.environments:
+            fix = "`llmops up`, which declares it"
+            raise KitError("the stack has no environment for training", where="llmops:images.training", fix=fix)
+        return super().require_runs()
+
+    def require_machines(self, machines: Compute) -> None:
+        """Check that a cluster of the stack has them."""
+        choose_cluster(machines, self.azure.computes)
+
+    def hire(self, machines: Compute) -> Hire:
+        """Returns Azure ML's usages in the location and the price from the price table; low priority has its own
+        prices.
+        """
+        choose_cluster(machines, self.azure.computes)
+        quotas = quotas_for(self.session, self.azure.location, {machines_of(machines): machines.instances})
+        kind = "spot" if machines.spot else "training"
+        price = load_prices(self.azure.location).instance(kind, machines.instance_type)
+        return Hire(self.azure.location, quotas, price, not_counted="the cluster's `idle_minutes`")
+
+    def register(self, ref: ModelRef, say: Say) -> None:
+        """Does nothing: the workspace has only promoted versions, which the program declares."""
+
+    def secret(self, name: str) -> str:
+        """Reads a secret from the stack's Key Vault, where its name begins with the project's.
+
+        https://learn.microsoft.com/rest/api/keyvault/secrets/get-secret
+        """
+        secret = re.sub(r"[^0-9A-Za-z-]", "-", f"{self.outputs.project}-{name}" if self.outputs.project else name)
+        vault = self.azure.vault_url
+        fix = f"`az keyvault secret set --id {vault.rstrip('/')}/secrets/{secret} --value …`"
+        with explained(f"secret {secret}", fix, "Key Vault Secrets User on the vault"):
+            return (self.session.secrets(vault).get_secret(secret).value or "").strip()
+
+    def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Calls the scoring URL, streaming if the request asks for it."""
+        output = self.serving(endpoint)
+        return ask(self.session, endpoint, output.url, request)
+
+    def access(self, endpoint: str, hours: float) -> Access:
+        """Returns the scoring URL, which passes OpenAI's routes through, and a token of this process's principal."""
+        output = self.serving(endpoint)
+        token = bearer_token(self.session, hours)
+        return Access(f"{output.url.rstrip('/')}/v1", token, output.model.partition("@sha256")[0])
+
+    def live(self, endpoint: str) -> Live:
+        """Reads the endpoint and its deployments from Azure ML."""
+        output = endpoint_of(self.outputs, endpoint)
+        return look(self.session.arm, endpoint_id(self.azure, endpoint), output.image)
+
+    def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
+        """Shares traffic between the endpoint's deployments, by their versions."""
+        endpoint_of(self.outputs, endpoint)
+        set_traffic(self.session.arm, endpoint_id(self.azure, endpoint), shares)
+
+    def logs(self, endpoint: str, follow: bool) -> Iterator[str]:
+        """Yields log lines of the servers of the endpoint's deployments."""
+        endpoint_of(self.outputs, endpoint)
+        return read_logs(self.session.arm, endpoint_id(self.azure, endpoint), follow)
+
+    def remove_data(self) -> None:
+        """Removes every job, blob version and image, and the stack's own workspace; keeps the account, its containers
+        and the registry.
+        """
+        if self.azure.job_prefix:
+            self.runs.remove()
+        remove_data(self.session, self.outputs)
+        shutil.rmtree(container_cache(self.outputs.store.url), ignore_errors=True)

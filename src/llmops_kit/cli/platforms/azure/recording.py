@@ -1,0 +1,121 @@
+"""Azure's part of recording what a deployer must be allowed (llmops_kit.cli.plan.policy): a custom role, whole."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from llmops_kit.cli.platforms.azure import given
+from llmops_kit.cli.platforms.azure.bootstrap.bootstrap import bootstrap
+from llmops_kit.cli.platforms.azure.preflight import clients_of, settings_of
+from llmops_kit.cli.stacks.stack import PulumiStack
+from llmops_kit.clouds.azure.session import AzureSession
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.contract.errors import KitError, require_packages
+
+_EVERYTHING = ("Owner", "Storage Blob Data Owner", "Key Vault Administrator")
+_BLOBS = "microsoft.storage/storageaccounts/blobservices/containers/blobs/"
+_OF_VAULTS = ("microsoft.keyvault/vaults/keys/", "microsoft.keyvault/vaults/secrets/")
+
+
+class AzureRecording:
+    """See llmops_kit.cli.plan.policy.Recording."""
+
+    some_types = ("Standard_DS3_v2", "Standard_DS4_v2")
+    bake_seconds = 1  # long enough for a look at the figures
+
+    def __init__(self, stack: PulumiStack) -> None:
+        self._project, self._stack = stack.project.name, stack.name.rpartition("/")[2]
+        self._location = settings_of(stack).location or "westeurope"
+        try:
+            self._subscription = clients_of(stack).subscription
+        except KitError:
+            self._subscription = "*"
+
+    def require(self) -> None:
+        """See Recording."""
+        require_packages("azure-twin", "twins", "werkzeug", "trustme", "jwt", "azure.identity", "pulumi_azure_native")
+
+    def up(self, home: Path) -> Mapping[str, str | None]:
+        """See Recording."""
+        from llmops_twins.azure import control
+
+        control.up(home, judge="strict", pace=0.0, location=self._location, containers="none")
+        return control.environment(home)
+
+    def down(self, home: Path) -> None:
+        """See Recording."""
+        from llmops_twins.azure import control
+
+        control.down(home)
+
+    def deployer(self) -> tuple[dict[str, str], str]:
+        """Creates an application; returns its environment and its object id."""
+        environ, principal = given.application("deployer")
+        for role in _EVERYTHING:
+            given.assign(AzureSession(), principal, role)
+        return dict(os.environ) | environ, principal
+
+    def given(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """See Recording."""
+        return given.make_given(AzureSession(), settings, self._location)
+
+    def backend(self, project: str, backend: str) -> dict[str, str | None]:
+        """Creates a container of blobs; returns its environment. (A passphrase protects secrets: the engine can't find
+        a twin's vault.)
+        """
+        made = bootstrap(AzureSession(), project, lambda _: None, location=self._location)
+        return {"PULUMI_BACKEND_URL": made.backend}
+
+    def fill(self, outputs: StackOutputs) -> None:
+        """See Recording."""
+        given.fill(AzureSession(), outputs)
+
+    def start_job(self, outputs: StackOutputs) -> None:
+        """See Recording."""
+        given.start_job(AzureSession(), outputs)
+
+    def recorded(self) -> list[dict[str, Any]]:
+        """See Recording."""
+        return given.admin("GET", "recorded")["recorded"]
+
+    def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """Returns a role definition of the recorded calls, as `az role definition create` takes it."""
+        # The engine asks for a key of the state's vault, which no twin has a place for.
+        actions = {r["action"] for r in records if r["allowed"]} | {"Microsoft.KeyVault/vaults/read"}
+        data = {f"Microsoft.KeyVault/vaults/keys/{verb}/action" for verb in ("encrypt", "decrypt")}
+        return role_definition(
+            f"{self._project} deploy of {self._stack}",
+            "What up, changes, down and down --data take, recorded by llmops plan --policy",
+            actions | data,
+            f"/subscriptions/{self._subscription}",
+        )
+
+
+def role_definition(name: str, description: str, actions: Iterable[str], scope: str) -> dict[str, Any]:
+    """Returns a custom role that allows these actions, each in the list that it belongs to, or in both.
+
+    https://learn.microsoft.com/azure/role-based-access-control/role-definitions#role-definition
+    """
+    actions = sorted(set(actions), key=str.lower)
+    return {
+        "Name": name,
+        "IsCustom": True,
+        "Description": description,
+        "Actions": [action for action in actions if _is_of_manager(action)],
+        "NotActions": [],
+        "DataActions": [action for action in actions if _is_data(action)],
+        "NotDataActions": [],
+        "AssignableScopes": [scope],
+    }
+
+
+def _is_data(action: str) -> bool:
+    """Returns whether an action is one on data: on blobs, or on a vault's content, whose keys ARM reads too."""
+    low = action.lower()
+    return low.startswith(_BLOBS) or (low.startswith(_OF_VAULTS) and not low.endswith(("/write", "/delete")))
+
+
+def _is_of_manager(action: str) -> bool:
+    low = action.lower()
+    return not _is_data(action) or (low.startswith(_OF_VAULTS) and low.endswith("/read"))

@@ -1,0 +1,12 @@
+"""What the command line can do with stacks on this machine."""
+
+from llmops_kit.cli.platforms.operations import Lazy, Operations
+
+OPERATIONS = Operations(
+    target="local",
+    platform=Lazy("llmops_kit.cli.platforms.local.platform:LocalPlatform"),
+    preflight=Lazy("llmops_kit.cli.platforms.local.preflight:preflight"),
+    always_refresh=True,
+    update_wait_s=600,
+    keeps_runs=True,
+)

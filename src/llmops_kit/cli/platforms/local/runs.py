@@ -1,0 +1,349 @@
+"""Runs on this machine: a folder and a process each. The process needs nobody: its folder says what became of it.
+
+runs/<id>/run.json    what was asked for          runs/<id>/log.txt    what it printed, over all its starts
+runs/<id>/state.json  what was seen of it last    runs/<id>/root/      what stands for `/` of its container
+runs/<id>/start.json  how it was started             runs/<id>/trainer/   the same of its first job, if it has two
+
+A run with a trainer of its own has two jobs, one after the other: whoever follows or collects it starts the second one.
+What runs is the image's code on the run's data: it gets its image, its inputs and its outputs, and not what this user
+has, the signing key above all (hosting/llmops_kit/hosting/confinement.py). Its outputs are what it may write; nothing else is.
+"""
+
+import fcntl
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmops_kit.cli.platforms.platform import Run, Say
+from llmops_kit.cli.store.store import Store, now
+from llmops_kit.contract.documents.run import RunJob, RunSpec, RunState
+from llmops_kit.contract.errors import KitError, RunError
+from llmops_kit.contract.layout import MANIFEST, SPEC, TrainingFolders
+from llmops_kit.hosting import confinement
+from llmops_kit.hosting.processes import is_running, started_at
+
+if TYPE_CHECKING:
+    from llmops_kit.hosting.images import ProcessImage
+
+_STOP_SECONDS = 120  # as long as SageMaker gives a job
+_STOPPED, _START = "stop-requested", "start.json"
+_LONGEST_FAILURE = 4096
+_ROOTS: dict[RunJob, str] = {"": "root", "trainer": "trainer", "evaluation": "root"}
+_EXIT_CODE = "exit_code"
+# A trainer of the user's has no other sign of having ended well. SIGTERM reaches it too: one process group.
+_RECORD_CODE = 'marker=$1; shift; trap : TERM; "$@"; code=$?; echo $code > "$marker"; exit $code'
+_OURS: dict[int, "subprocess.Popen[bytes]"] = {}  # started by this process, which has to reap them
+
+
+class LocalRuns:
+    """A stack's runs as processes of this machine, each with a folder of its own below `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def submit(self, spec: RunSpec, store: Store, say: Say) -> None:
+        """Lay out the run's folder, all or nothing, and start its process."""
+        partial = self.folder / f".{spec.id}.partial"
+        first: RunJob = "trainer" if spec.trainer else ""
+        try:
+            partial.mkdir()
+            spec.write(partial / SPEC)
+            for root in {_ROOTS[first], _ROOTS[""]}:
+                _lay_out(TrainingFolders(partial / root), partial / SPEC, spec, store)
+            if spec.trainer:
+                left = TrainingFolders(self.folder.absolute() / spec.id / _ROOTS[first]).model
+                TrainingFolders(partial / _ROOTS[""]).channel("trained").symlink_to(left)
+            RunState.new(id=spec.id, status="pending", job=first).write(partial / "state.json")
+            partial.rename(self.folder / spec.id)
+        except OSError as e:
+            raise RunError(f"the run's folder can't be made: {e.strerror}", where=str(partial)) from e
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        self.start(spec.id, say)
+
+    def start(self, run: str, say: Say) -> None:
+        """Start the process of a run's job that has none; it resumes from its last checkpoint."""
+        folder = self.folder / run
+        with _locked(folder):
+            spec, state = RunSpec.load(folder / SPEC), self.state(run)
+            if state.status == "running":
+                raise RunError(f"run {run} is running", where=str(folder), fix=f"`llmops runs follow {run}`")
+            if state.status == "completed":
+                raise RunError(f"run {run} is complete", where=str(folder), fix=f"`llmops runs collect {run}`")
+            root = folder / _ROOTS[state.job]
+            training = spec.trainer if state.job == "trainer" else None
+            image = _built(training.image if training else spec.image, say)
+            _forget_failure(root)
+            (folder / _STOPPED).unlink(missing_ok=True)
+            program = self._program(root, image, training.command if training else None)
+            way = confinement.find_way(program, image.python, self._user(folder), folder / _START)
+            with (folder / "log.txt").open("ab") as log:
+                if not way.keeps_secrets:
+                    log.write(f"warning: {unconfined(way)}\n".encode())
+                    log.flush()
+                process = confinement.start(program, way, folder / _START, log)
+            _OURS[process.pid] = process
+            began = started_at(process.pid)
+            state = RunState.new(
+                id=run, status="running", job=state.job, started=now(), pid=process.pid, pid_started=began
+            )
+            state.write(folder / "state.json")
+
+    def _program(self, root: Path, image: "ProcessImage", command: list[str] | None) -> confinement.ConfinedProgram:
+        """Returns the training as a confined program with its folders, which links below its root can't widen; of a
+        trainer of the user's, its `command`.
+        """
+        from llmops_kit.hosting import images
+
+        folders = TrainingFolders(root)
+        environ = images.process_environ(image, root)
+        interpreters = [folder for each in image.interpreters for folder in confinement.interpreter_folders(each)]
+        if os.geteuid() == 0:
+            image.let_all_read()
+        argv = [str(image.python), "-m", "llmops_kit.training", "train"]
+        if command:
+            argv = _recorded(command, image, environ["PATH"], folders)
+            environ |= folders.trainer_environ
+        trained = folders.channel("trained")
+        return confinement.ConfinedProgram(
+            argv=argv,
+            environ=environ,
+            cwd=root,
+            inputs=[folders.channel(name).readlink() for name in ("dataset", "base_model")],
+            # What a trainer left may be unreadable: that must not be taken for a confinement that does not work.
+            read=[
+                root,
+                image.app,
+                *dict.fromkeys(interpreters),
+                *([trained.readlink()] if trained.is_symlink() else []),
+            ],
+            write=_writable(root),
+            hidden=[self.folder.parent, Path.home()],
+        )
+
+    def _user(self, folder: Path) -> int:
+        """Returns the user of a run: another one for each run, who owns its outputs; 0 if there is no other user."""
+        outputs = [
+            each for name in set(_ROOTS.values()) if (folder / name).is_dir() for each in _writable(folder / name)
+        ]
+        owner = outputs[0].stat().st_uid
+        if os.geteuid() or owner:
+            return owner if not os.geteuid() else 0
+        others = (path.stat().st_uid for path in self.folder.glob("*/root/tmp"))
+        user = confinement.free_user(str(folder.absolute()), others)
+        return user if user and confinement.give(outputs, user) else 0
+
+    def find(self, run: str) -> list[Run]:
+        """Runs whose id begins with `run`, newest first."""
+        folders = [p.parent for p in self.folder.glob(f"{run}*/{SPEC}") if not p.parent.name.startswith(".")]
+        found = [Run(RunSpec.load(f / SPEC), self.state(f.name)) for f in folders]
+        return sorted(found, key=lambda r: (r.spec.created, r.spec.id), reverse=True)
+
+    def state(self, run: str) -> RunState:
+        """Returns the state of a run; that of a process that is gone is derived from what it left."""
+        path = self.folder / run / "state.json"
+        state = RunState.load(path)
+        if state.status != "running" or _alive(state):
+            return state
+        ended = self._judge(run, state)
+        ended.write(path)
+        return ended
+
+    def follow(self, run: str) -> Iterator[str]:
+        """Yields the lines of log.txt until the process is gone; starts the second job of a run that has two."""
+        path = self.folder / run / "log.txt"
+        path.touch()
+        with path.open(errors="replace") as log:
+            rest = ""
+            while True:
+                ended = self.state(run).status != "running"
+                rest += log.read()
+                *lines, rest = rest.split("\n")
+                yield from lines
+                if ended and not self._went_on(run):
+                    break
+                time.sleep(0.1)
+            if rest:
+                yield rest
+
+    def stop(self, run: str) -> None:
+        """Sends SIGTERM, waits for a checkpoint, then sends SIGKILL to whatever is left."""
+        folder = self.folder / run
+        state = self.state(run)
+        if state.status != "running":
+            raise RunError(f"run {run} is not running: it is {state.status}", where=str(folder))
+        (folder / _STOPPED).touch()
+        _signal(state, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while _alive(state) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if _alive(state):
+            _signal(state, signal.SIGKILL)
+            while _alive(state):
+                time.sleep(0.05)
+        self.state(run)
+
+    def remove(self) -> None:
+        """Kills the runs' processes, and removes their folders."""
+        for path in self.folder.glob(f"*/{SPEC}"):
+            _signal(self.state(path.parent.name), signal.SIGKILL)
+            confinement.end_all(_writable(path.parent / "root")[0].stat().st_uid)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def output(self, run: str) -> Path:
+        """Returns the run's folder opt/ml/model."""
+        return TrainingFolders(self.folder / run / "root").model
+
+    def _went_on(self, run: str) -> bool:
+        """Returns whether an ended run has a second job, which then runs, no matter who started it."""
+        state = self.state(run)
+        if (state.status, state.job) != ("pending", "evaluation"):
+            return state.status == "running"
+        try:
+            self.start(run, lambda _: None)
+        except RunError:
+            if self.state(run).status != "running":
+                raise
+        return True
+
+    def _judge(self, run: str, state: RunState) -> RunState:
+        folder = self.folder / run
+        root = folder / _ROOTS[state.job]
+        folders = TrainingFolders(root)
+        confinement.end_all(folders.model.stat().st_uid)
+        process = _OURS.pop(state.pid, None)
+        log = folder / "log.txt"
+        ended = datetime.fromtimestamp(log.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        failure, stopped, job = _read_small(folders.failure), (folder / _STOPPED).exists(), state.job
+        if state.job == "trainer" and not failure and not stopped and _read_small(_code_file(folders)) == "0":
+            return RunState.new(id=run, status="pending", job="evaluation", started=state.started)
+        if failure:
+            status = "failed"
+        elif job != "trainer" and (folders.model / MANIFEST).exists():
+            status = "completed"
+        else:
+            status = "stopped" if stopped else "failed"
+            failure = "" if status == "stopped" else _last_words(log)
+        return RunState.new(
+            **state.model_dump(exclude={"schema_", "status", "ended", "failure", "exit_code", "pid", "pid_started"}),
+            status=status,
+            ended=ended,
+            failure=failure,
+            exit_code=process.poll() if process else None,
+        )
+
+
+def unconfined(way: confinement.Way) -> str:
+    """Returns the warning for training that can do whatever its caller can."""
+    return (
+        "training runs as you, and can read what you can, the stack's signing key too: "
+        f"this machine can't confine it ({way.why_not})"
+    )
+
+
+def _writable(root: Path) -> list[Path]:
+    """Returns the folders that a run may write. Their parents stay the caller's, so none can be replaced by a link."""
+    folders = TrainingFolders(root)
+    return [root / "tmp", folders.model, folders.checkpoints, folders.failure.parent]
+
+
+def _lay_out(folders: TrainingFolders, spec_file: Path, spec: RunSpec, store: Store) -> None:
+    for folder in (folders.spec.parent, folders.model, folders.checkpoints, folders.reports, folders.root / "tmp"):
+        folder.mkdir(parents=True)
+    shutil.copyfile(spec_file, folders.spec)
+    folders.channel("dataset").symlink_to(store.dataset_folder(spec.dataset.sha256))
+    folders.channel("base_model").symlink_to(store.model_folder(spec.base_model.sha256))
+
+
+def _recorded(command: list[str], image: "ProcessImage", path: str, folders: TrainingFolders) -> list[str]:
+    """Returns a trainer's command, in a shell that leaves its exit code."""
+    first, *words = command
+    program = str(image.python) if first in ("python", "python3") else shutil.which(first, path=path) or first
+    return ["/bin/sh", "-c", _RECORD_CODE, "sh", str(_code_file(folders)), program, *words]
+
+
+def _code_file(folders: TrainingFolders) -> Path:
+    return folders.failure.parent / _EXIT_CODE
+
+
+def _read_small(path: Path) -> str:
+    """Returns what a run left in a small file, such as why it failed. It may be a link to one of ours, a pipe, or
+    endless; empty if there is none.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return "what it left as its reason is no file"
+        return os.read(descriptor, _LONGEST_FAILURE).decode(errors="replace")[:1024].strip()
+    finally:
+        os.close(descriptor)
+
+
+def _forget_failure(root: Path) -> None:
+    folders = TrainingFolders(root)
+    for left in (folders.failure, _code_file(folders)):
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        left.unlink(missing_ok=True)
+
+
+def _built(ref: str, say: Say) -> "ProcessImage":
+    """Returns the image of a reference; rebuilds one that the cache lost, if the checkout still has its files."""
+    from llmops_kit.hosting import images
+
+    if not ref.startswith("process:"):
+        raise KitError(
+            f"runs of image {ref} are not supported on this machine yet",
+            where="llmops:local_runtime",
+            fix="set llmops:local_runtime to process, then `llmops up`",
+        )
+    name = ref.removeprefix("process:").partition("@")[0]
+    if images.is_of_kit(name) and images.reference(name) == ref:
+        return images.find(images.build(name, say))
+    found = images.find(ref)
+    if not images.is_of_kit(name):
+        return found
+    say("note: the training code here is another than the stack's image has; `llmops up` takes it into use")
+    return found
+
+
+def _last_words(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    last = f"; its last line: {lines[-1][:300]}" if lines else ""
+    return f"it ended without saying why (killed, out of memory, or the machine went down){last}"
+
+
+def _alive(state: RunState) -> bool:
+    if process := _OURS.get(state.pid):
+        return process.poll() is None
+    return is_running(state.pid, state.pid_started)
+
+
+def _signal(state: RunState, number: int) -> None:
+    """Signals the run's process and its children: it leads its own process group."""
+    if _alive(state):
+        try:
+            os.killpg(state.pid, number)
+        except ProcessLookupError:
+            return
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Locks a run, so that one process at a time starts it."""
+    if not folder.is_dir():
+        raise KitError("there is no such run", where=str(folder), fix="`llmops runs list` shows the runs")
+    with (folder / ".lock").open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield

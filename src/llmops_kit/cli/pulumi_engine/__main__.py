@@ -1,0 +1,16 @@
+"""`python -m llmops_kit.cli.pulumi_engine`: find or get the engine; print its folder unless PATH has it."""
+
+import sys
+
+from llmops_kit.cli.pulumi_engine.engine import ensure
+from llmops_kit.cli.pulumi_engine.install import print_progress
+from llmops_kit.contract.errors import KitError
+
+try:
+    engine = ensure(print_progress)
+except KitError as error:
+    sys.exit(f"error: {error}")
+except KeyboardInterrupt:
+    sys.exit("\nstopped; the next start begins the engine's build again, and takes what Go has cached")
+if engine.own:
+    print(engine.pulumi.parent)

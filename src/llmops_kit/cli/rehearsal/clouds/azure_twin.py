@@ -1,0 +1,73 @@
+"""The orders that Azure's twin takes in a rehearsal."""
+
+from typing import Any, ClassVar
+
+from llmops_kit.cli.rehearsal.clouds.cloud import Twin
+from llmops_kit.contract.twins import KEY_VARIABLES, azure_twin_address
+
+LOCATION = "westeurope"
+_TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_SECRETS = ("AZURE_CLIENT_SECRET", "ARM_CLIENT_SECRET")
+
+
+class AzureTwin(Twin):
+    """See llmops_kit.cli.rehearsal.clouds.cloud.Twin. Roles are principals with role assignments; identities are resource ids
+    of user-assigned managed identities.
+    """
+
+    target = "azure"
+    place: ClassVar = {"location": LOCATION}
+
+    def environment(self) -> dict[str, str]:
+        """Its programs trust the twin's authority alone, since they may reach nothing else: each of their connections
+        reads all authorities, and those of a machine take longer than most requests.
+        """
+        from llmops_twins.azure.entra import certificates
+
+        authority = str(certificates.make(self.home.absolute()) / certificates.AUTHORITY)
+        return super().environment() | dict.fromkeys(_TRUST, authority)
+
+    def url(self) -> str:
+        """Of Azure Resource Manager."""
+        return azure_twin_address(self.environment())
+
+    def take(self, identity: str) -> dict[str, str | None]:
+        """The plugin logs in as GitHub's workflows do: by a token that the identity trusts, which the twin makes in
+        GitHub's place. The engine's own backend would ask Microsoft about the twin then: it gets the tokens of the
+        identity as a program that runs on Azure does, and the kit's clients as well.
+        """
+        client = next(p["app_id"] for p in self.ask("principals") if p["object_id"] == self.name_of(identity))
+        token = self.home / f"{client}.token"
+        token.touch(0o600)
+        token.write_text(self.web_identity(identity, "api://AzureADTokenExchange"))
+        return {
+            **dict.fromkeys((*_SECRETS, KEY_VARIABLES["azure"])),
+            **self.ask("headers", "POST", {"object_id": self.name_of(identity)}),
+            "AZURE_CLIENT_ID": client,
+            "ARM_CLIENT_ID": client,
+            "ARM_USE_OIDC": "true",
+            "ARM_OIDC_TOKEN_FILE_PATH": str(token),
+        }
+
+    def name_of(self, identity: str) -> str:
+        """Returns the object id of the principal."""
+        known = self.ask("principals")
+        return next(
+            p["object_id"] for p in known if identity.lower() in (p.get("resource", "").lower(), p["object_id"])
+        )
+
+    def deny(self, name: str, action: str) -> None:
+        """Denies an action, which only a twin can."""
+        self.ask("denials", "PUT", {"principal": name, "action": action})
+
+    def give_back(self, name: str, action: str) -> None:
+        self.ask("denials", "DELETE", {"principal": name, "action": action})
+
+    def policies(self, name: str) -> list[dict[str, Any]] | None:
+        """Returns its role assignments, with what each role allows."""
+        grants = self.ask("grants")
+        return grants.get(name)
+
+    def bearer(self, principal: str) -> str:
+        """Returns the principal: principals are recorded by their object ids."""
+        return principal

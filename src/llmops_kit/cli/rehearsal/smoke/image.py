@@ -1,0 +1,27 @@
+"""Another image of the same server: this checkout's files and one more, so that its digest is another one."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from llmops_kit.cli.rehearsal.stage import Stage
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.cli.stacks.stack import PulumiStack
+
+
+def other_image(stage: Stage) -> str:
+    """Build it and bring it to where the stack's images are; its reference for the stack file.
+
+    Raises:
+        KitError: it can't be built or pushed.
+    """
+    from llmops_kit.cli.images.images import publish
+    from llmops_kit.hosting.images import ImageSource
+
+    own = ImageSource.of_kit("serving")
+    with tempfile.TemporaryDirectory(prefix="llmops-") as temporary:
+        folder = Path(temporary) / "serving"
+        shutil.copytree(own.packages["serving"], folder, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "smoke.txt").write_text("This file makes it another image.\n")
+        source = ImageSource(own.name, own.requirements, {**own.packages, "llmops_kit/serving": folder})
+        return publish(PulumiStack(Project(stage.world.project), stage.world.stack("dev")), source, stage.say)

@@ -1,0 +1,281 @@
+"""`llmops smoke CLOUD`: the first day on the caller's account, step by step, and a take-down that is proven."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from rich.console import Console
+
+from llmops_kit.cli import __version__
+from llmops_kit.cli.platforms.exchanges import VARIABLE, recorder
+from llmops_kit.cli.rehearsal import runner
+from llmops_kit.cli.rehearsal.account import LimitError
+from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
+from llmops_kit.cli.rehearsal.cost_meter import Meter
+from llmops_kit.cli.rehearsal.report.files import write
+from llmops_kit.cli.rehearsal.report.live_view import Show
+from llmops_kit.cli.rehearsal.report.report import Report
+from llmops_kit.cli.rehearsal.smoke import recordings
+from llmops_kit.cli.rehearsal.smoke.anonymous import anonymous
+from llmops_kit.cli.rehearsal.smoke.answers import answers
+from llmops_kit.cli.rehearsal.smoke.progress import Progress, Shelf
+from llmops_kit.cli.rehearsal.smoke.questions import Question, table
+from llmops_kit.cli.rehearsal.smoke.steps import BACK, DEPLOY, DOWN, END, STEPS
+from llmops_kit.cli.rehearsal.smoke.world import SmokeWorld
+from llmops_kit.cli.rehearsal.stage import Stage
+from llmops_kit.cli.rehearsal.steps import RehearsalStep, Result
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.contract.errors import KitError, RefusedError, require_packages
+from llmops_kit.hosting.files import locked
+
+FOLDER = ".llmops/smoke"
+LAST = "last-{}.json"
+"""In that folder: the report of the last smoke test of a cloud that ended."""
+_LOOK_SECONDS = 20.0
+_MOST = "serve"  # after this step the account holds most
+
+
+@dataclass(frozen=True)
+class SmokeOptions:
+    """Options of a smoke test. Without `resume` and `take_down` a new one begins."""
+
+    usd: float = 10.0
+    ttl: timedelta | None = None
+    """None: three hours from the begin."""
+    resume: bool = False
+    take_down: bool = False
+    report: Path = Path("smoke-report")
+    record: Path | None = None
+    """Where an anonymised recording of requests and answers is written."""
+
+
+class Smoke:
+    """A smoke test of a cloud in a project: it begins, goes on, or is taken down."""
+
+    def __init__(self, cloud: Cloud, project: Project, options: SmokeOptions) -> None:
+        """See what there is to go on with.
+
+        Raises:
+            KitError: there is nothing, or there is something and nobody says what shall become of it; a limit of 0.
+        """
+        require_packages(*cloud.extra)
+        self.cloud, self.project, self.options = cloud, project, options
+        self.shelf = Shelf(project.folder / FOLDER / cloud.target)
+        _require_limit(options)
+        self.progress = self._begun(self.shelf.load())
+
+    def run(self, console: Console) -> Report:
+        """Run its steps, and its end.
+
+        Raises:
+            KitError: before the first step: no credentials, or another process runs it.
+        """
+        try:
+            with locked(self.shelf.folder / ".lock", wait=False), self._recording():
+                return self._run(console)
+        except BlockingIOError as e:
+            raise KitError(
+                "another process runs it", where=str(self.shelf.folder), fix="wait for its end, or end it by Ctrl-C"
+            ) from e
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Makes this process and its commands record inside the block, if the options ask for it."""
+        if not self.options.record:
+            yield
+            return
+        os.environ[VARIABLE] = str(self.shelf.folder.absolute() / "recording")
+        try:
+            yield
+        finally:
+            os.environ.pop(VARIABLE, None)
+
+    def _begun(self, kept: Progress | None) -> Progress:
+        again, target = self.options.resume or self.options.take_down, self.cloud.target
+        if kept is None and again:
+            raise KitError(
+                "there is no smoke test to go on with", where=str(self.shelf.folder), fix=f"`llmops smoke {target}`"
+            )
+        if kept and not again:
+            raise RefusedError(
+                f"a smoke test in {kept.account} has not ended",
+                where=str(self.shelf.folder),
+                fix=f"`llmops smoke {target} --resume` resumes it, `--take-down` removes its resources",
+            )
+        if kept is None:
+            caller = self.cloud.caller()
+            return Progress.new(caller.account, caller.region, self.options.ttl or timedelta(hours=3))
+        if self.options.ttl:
+            kept.ends = (datetime.now(UTC) + self.options.ttl).timestamp()
+        return kept
+
+    def _run(self, console: Console) -> Report:
+        progress = self.progress
+        world = SmokeWorld(self.cloud, self.project, self.shelf.folder, self.options.usd, progress)
+        world.keep = lambda: self.shelf.save(progress)
+        logs = self.options.report / "logs"
+        steps = self._steps()
+        with Show(console, [*steps, END]) as show:
+            stage = Stage(world, logs, show.says, notes=progress.notes)
+            progress.restore(stage.timeline)
+            made = _report(stage, progress)
+            keeping = _Keeping(show, stage, self.shelf, progress, self.cloud.questions())
+            self.shelf.save(progress)
+            try:
+                self._open(world, show)
+                made.place, made.twin = world.place(), world.on_twin
+                self._meter(stage)
+                made.results = self._through(steps, stage, keeping, show)
+            finally:
+                world.close()
+            self._finish(made, stage, world)
+        return made
+
+    def _open(self, world: SmokeWorld, show: Show) -> None:
+        try:
+            world.open(show.says)
+        except BaseException:
+            if not (self.options.resume or self.options.take_down):  # nothing was made yet
+                shutil.rmtree(self.shelf.folder, ignore_errors=True)
+            raise
+
+    @property
+    def only_ends(self) -> bool:
+        """Whether only the take-down remains, because it was asked for or has begun before."""
+        return self.options.take_down or self.progress.ending
+
+    def _steps(self) -> list[RehearsalStep]:
+        """Returns the steps; deploys first what was stopped, or has more time now, if the rest needs it."""
+        if self.only_ends:
+            return []
+        done = self.progress.steps
+        renewed = self.options.resume and self.options.ttl
+        back = (self.progress.stopped or renewed) and DEPLOY in done and DOWN not in done
+        at = next((i for i, step in enumerate(STEPS) if step.id not in done), len(STEPS))
+        return [*STEPS[:at], *([BACK] if back else []), *STEPS[at:]]
+
+    def _through(self, steps: list[RehearsalStep], stage: Stage, keeping: "_Keeping", show: Show) -> list[Result]:
+        """Runs the steps, then the take-down; after a failure stops only what costs by the hour."""
+        done, world = self.progress.done(STEPS), stage.world
+        assert isinstance(world, SmokeWorld)
+        if self.only_ends:
+            results = [done.get(step.id) or Result(step) for step in STEPS]
+        else:
+            if world.stack_file.exists():
+                stage.edit(lambda config: config.update(world.more_settings()))  # it may have more time now
+            try:
+                results = runner.run(steps, stage, keeping, done=done)
+            except (KeyboardInterrupt, SystemExit):
+                results = stage.results
+            failed = next((r for r in results if r.state in ("failed", "stopped")), None)
+            if failed and not isinstance(failed.error, LimitError):
+                self._pause(stage, show)
+                return results
+        world.ended = self.progress.ending = True
+        self.shelf.save(self.progress)
+        return [*results, *runner.run([END], stage, keeping)]
+
+    def _pause(self, stage: Stage, show: Show) -> None:
+        world = stage.world
+        assert isinstance(world, SmokeWorld)
+        world.ended = True
+        show.says("stopping what costs by the hour")
+        try:
+            world.stop_machines()
+            self.progress.stopped = True
+        except KitError as e:
+            world.swept.append(str(e))
+        self.shelf.save(self.progress)
+
+    def _meter(self, stage: Stage) -> None:
+        from llmops_kit.cli.plan.prices import load_prices
+
+        world, progress = stage.world, self.progress
+        assert isinstance(world, SmokeWorld)
+        prices = load_prices(progress.region)
+        meter = world.meter = Meter(stage.cloud.standing, prices, stage.timeline, world.is_ours)
+        meter.usd = progress.spent(datetime.now(UTC).timestamp())
+
+        def looked() -> None:
+            self.shelf.save(progress, lambda: _count(progress, meter))
+            world.watch()
+
+        meter.looked = looked
+        meter.start(_LOOK_SECONDS)
+
+    def _finish(self, made: Report, stage: Stage, world: SmokeWorld) -> None:
+        made.seconds, made.usd = stage.timeline.now(), world.meter.estimate if world.meter else None
+        made.swept = world.swept
+        made.questions = table(self.cloud.questions(), self.progress.answers, made.results)
+        gone = made.results[-1].step is END and made.results[-1].state == "passed"
+        made.unfinished = not gone
+        caller = self.progress.account.rpartition(" ")[2]
+        if (to := self.options.record) and (made_by := recorder()):
+            recordings.write(to, self.cloud.target, world.on_twin, made_by.folder)
+        write(made, self.options.report, lambda text: anonymous(text, caller, str(self.project.folder)))
+        if gone:
+            last = self.shelf.folder.parent / LAST.format(self.cloud.target)
+            shutil.copyfile(self.options.report / "report.json", last)
+            shutil.rmtree(self.shelf.folder, ignore_errors=True)
+            with suppress(OSError):
+                self.shelf.folder.rmdir()
+
+
+class _Keeping:
+    """Watches for the one who looks on, and keeps how far it came. See llmops_kit.cli.rehearsal.runner.View."""
+
+    def __init__(
+        self, show: Show, stage: Stage, shelf: Shelf, progress: Progress, questions: tuple[Question, ...]
+    ) -> None:
+        self._show, self._stage, self._shelf, self._progress = show, stage, shelf, progress
+        self._questions = questions
+
+    def begins(self, result: Result) -> None:
+        if made_by := recorder():
+            made_by.begin(result.step.id)
+        self._show.begins(result)
+
+    def says(self, line: str) -> None:
+        self._show.says(line)
+
+    def ends(self, result: Result) -> None:
+        """Stores what a step showed before the next one begins."""
+        found = answers(self._questions, self._stage, result)
+        if recorder() and result.state == "passed" and result.step.id == _MOST:
+            with suppress(KitError):
+                self._stage.cloud.held()  # how the cloud describes what the engine made
+        self._shelf.save(self._progress, lambda: self._remember(result, found))
+        self._show.ends(result)
+
+    def _remember(self, result: Result, found: dict[str, dict[str, str]]) -> None:
+        progress = self._progress
+        progress.answers |= found
+        progress.keep(self._stage.timeline)
+        if meter := self._stage.world.meter:
+            _count(progress, meter)
+        if result.state == "passed" and result.step not in (BACK, END):
+            progress.passed(result)
+
+
+def _count(progress: Progress, meter: Meter) -> None:
+    progress.usd, progress.rate, progress.looked = meter.usd, meter.rate, datetime.now(UTC).timestamp()
+
+
+def _report(stage: Stage, progress: Progress) -> Report:
+    cloud, began = stage.cloud, f"{datetime.fromtimestamp(progress.begun, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    made = Report(cloud.target, cloud.title, began, 0.0, "", True, __version__, [], stage.timeline)
+    made.kind = "smoke"
+    return made
+
+
+def _require_limit(options: SmokeOptions) -> None:
+    if options.usd <= 0 and not options.take_down:
+        raise KitError(
+            "a smoke test costs money, about one to three dollars",
+            where=f"--max-usd {options.usd:g}",
+            fix="give it a limit above 0, such as --max-usd 10",
+        )

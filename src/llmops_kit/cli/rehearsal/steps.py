@@ -1,0 +1,144 @@
+"""Steps of a rehearsal, and the evidence that each leaves."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from llmops_kit.contract.documents.validation import did_you_mean
+from llmops_kit.contract.errors import KitError, NotFoundError
+
+Mark = Literal["real", "twin", "simulated", "cloud"]
+MARKS: dict[Mark, str] = {
+    "real": "real programs on this machine: what it shows holds on a cloud too",
+    "twin": "real programs, and the twin in the cloud's place",
+    "simulated": "something that a cloud does by itself is made to happen",
+    "cloud": "the caller's own account",
+}
+State = Literal["passed", "skipped", "failed", "stopped", "not run"]
+ENDED_WELL: tuple[State, ...] = ("passed", "skipped")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a step of a rehearsal has shown, for its report and its receipt.
+
+    `facts` are the same at each run, so that two runs are compared by them; `measured` are not. `skipped`: why the step
+    could show nothing with this recipe.
+    """
+
+    said: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)
+    skipped: str = ""
+
+
+@dataclass(frozen=True)
+class RehearsalStep:
+    """One step. It may be run again after it failed, and then goes on.
+
+    `needs` are steps that must have passed. `live` is false for what can't be asked of a real account.
+    """
+
+    id: str
+    title: str
+    proves: str
+    mark: Mark
+    run: Callable[[Any], Evidence]
+    """Takes the Stage."""
+    needs: tuple[str, ...] = ()
+    live: bool = True
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that a step ran, as a user would type it; who: the role that it ran under."""
+
+    words: str
+    who: str
+    seconds: float
+    code: int
+
+
+@dataclass(frozen=True)
+class PermissionCheck:
+    """A permission that a role asked for in a step, and whether it was allowed."""
+
+    role: str
+    action: str
+    resource: str
+    allowed: bool
+
+
+@dataclass
+class Result:
+    """A step as it went. Times are seconds; `began` counts from the rehearsal's begin."""
+
+    step: RehearsalStep
+    state: State = "not run"
+    began: float = 0.0
+    seconds: float = 0.0
+    evidence: Evidence = field(default_factory=Evidence)
+    error: KitError | None = None
+    fault: str = ""
+    commands: list[Command] = field(default_factory=list)
+    accesses: list[PermissionCheck] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request of the load: when it was sent (seconds from the begin), how long it took, what answered."""
+
+    at: float
+    seconds: float
+    ok: bool
+    words: str = ""
+
+
+@dataclass
+class Timeline:
+    """Data for the plots over time, in seconds since the rehearsal began."""
+
+    begun: float = field(default_factory=time.monotonic)
+    begun_at: float = field(default_factory=time.time)
+    """The same moment by the clock on the wall."""
+    marks: list[tuple[float, str]] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    quality: list[tuple[float, float, str]] = field(default_factory=list)
+    """When a server asked its golden prompts, the share that it answered rightly, and its model's alias."""
+    cost: list[tuple[float, float]] = field(default_factory=list)
+    """Dollars an hour, from then on."""
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self.begun, self.begun_at = time.monotonic(), time.time()
+
+    def now(self) -> float:
+        return time.monotonic() - self.begun
+
+    def mark(self, words: str) -> None:
+        """Records that something happened now."""
+        self.marks.append((self.now(), words))
+
+
+def chosen(steps: Iterable[RehearsalStep], only: Iterable[str]) -> list[RehearsalStep]:
+    """Returns the steps with these ids and all that they need, in order; all steps if no id is given.
+
+    Raises:
+        KitError: there is no such step.
+    """
+    known = {step.id: step for step in steps}
+    wanted: set[str] = set()
+    waiting = list(only)
+    while waiting:
+        name = waiting.pop()
+        if name not in known:
+            raise NotFoundError(
+                f"there is no step {name}",
+                where="--only",
+                fix=did_you_mean(name, known) or f"the steps are {', '.join(known)}",
+            )
+        if name not in wanted:
+            wanted.add(name)
+            waiting += known[name].needs
+    return [step for step in known.values() if step.id in wanted] if wanted else list(known.values())

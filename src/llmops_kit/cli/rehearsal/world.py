@@ -1,0 +1,180 @@
+"""The world of a rehearsal: a project and an environment of its own, on a twin or in the caller's account."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmops_kit.cli.platforms.platform import Say
+from llmops_kit.cli.pulumi_engine import warm_host
+from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
+from llmops_kit.cli.rehearsal.recipes import RECIPE, shorten
+from llmops_kit.cli.rehearsal.steps import PermissionCheck
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.errors import KitError
+
+if TYPE_CHECKING:
+    from llmops_kit.cli.rehearsal.cost_meter import Meter
+
+_CLOUDS = ("AWS_", "AZURE_", "ARM_", "GOOGLE_", "PULUMI_", "LLMOPS_", "MLFLOW_")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_KEPT = ("LLMOPS_CACHE", "PULUMI_HOME", warm_host.VARIABLE)
+
+
+class World:
+    """Base of all worlds: an account that reveals nothing about itself and takes no orders.
+
+    `environs` holds what a command is started with, by who runs it: admin is the account's owner, the others
+    are the roles that bootstrap makes. While it is open, this process is a client of it too.
+    """
+
+    live = False
+    up_options: tuple[str, ...] = ()
+
+    def __init__(self, cloud: Cloud, project: Project, folder: Path) -> None:
+        self.cloud = cloud
+        self.source = project
+        self.folder = folder
+        self.project = folder / "project"
+        self.environs: dict[str, dict[str, str]] = {}
+        self.recipe = RECIPE
+        """Path in the project; empty: nothing is trained."""
+        self.most_steps = 0
+        """Optimizer steps that the recipe is shortened to; 0: it is trained as it is."""
+        self.collected = Path()
+        """The folder of the recipe's data, which was collected before it was opened."""
+        self.roles: dict[str, str] = {}
+        """Label -> by which name the twin's records have the role."""
+        self.meter: Meter | None = None
+        self.temporary: list[Path] = []
+        """Folders of temporary files that its programs are given."""
+        self.over: KitError | None = None
+        """The limit that ended a step while it ran."""
+        self.swept: list[str] = []
+        """What had to be removed by its tags at the end, or could not be."""
+        self._before: dict[str, str] = {}
+
+    def open(self, say: Say) -> None:
+        """Make it, and become its client."""
+        raise NotImplementedError
+
+    def close(self, keep: bool = False) -> None:
+        """Remove it, unless it is to be kept."""
+        raise NotImplementedError
+
+    def place(self) -> str:
+        raise NotImplementedError
+
+    def make_ready(self, say: Say) -> None:
+        """Builds all images that run on this machine, and fetches the recipe's base model and data, with this process's
+        environment.
+
+        Raises:
+            KitError: an image can't be built, or a model or a source not be fetched.
+        """
+        from llmops_kit.cli.rehearsal.prerequisites import build_images, fetch_prerequisites
+
+        path = self.source.folder / self.recipe if self.recipe else None
+        recipe = Recipe.load(path) if path else None
+        build_images(recipe, say)
+        if path and recipe:
+            self.collected = fetch_prerequisites(recipe, path, say)
+
+    def link_project(self) -> None:
+        """Makes the project that commands run in: links to the caller's, with the recipe shortened if it is to be."""
+        self.source.link_into(self.project)
+        if self.most_steps:
+            shorten(self.project, self.recipe, self.most_steps)
+
+    def stack(self, name: str) -> str:
+        """Returns the name of the stack dev or prod here."""
+        return name
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the settings in the target's own key beside the region."""
+        return {}
+
+    def more_settings(self) -> dict[str, Any]:
+        """Returns other settings of the stacks."""
+        return {}
+
+    def is_ours(self, _name: str) -> bool:
+        """Returns whether something of this name belongs to the rehearsal."""
+        return True
+
+    def use_backend(self, url: str, secrets_provider: str) -> None:
+        """Keep the states of stacks there. Without a provider their secrets have the passphrase of the environment."""
+        for environ in (*self.environs.values(), os.environ):
+            environ["PULUMI_BACKEND_URL"] = url
+            if secrets_provider:
+                environ.pop("PULUMI_CONFIG_PASSPHRASE", None)
+
+    def take(self, label: str, identity: str) -> None:
+        """Makes commands of `label` run under a role."""
+        raise _no_orders(label, identity)
+
+    def know(self, _roles: Mapping[str, str]) -> None:
+        """Stores roles by their label."""
+
+    def deny(self, label: str, action: str) -> None:
+        """Take an action away from a role, whatever its policies say."""
+        raise _no_orders(label, action)
+
+    def give_back(self, label: str, action: str) -> None:
+        raise _no_orders(label, action)
+
+    def forget_accesses(self) -> None:
+        """Begin to record anew."""
+
+    def accesses(self) -> list[PermissionCheck]:
+        """Returns the permissions that roles used since `forget_accesses`, each once."""
+        return []
+
+    def policies(self) -> dict[str, list[dict[str, Any]]]:
+        """Returns label -> the policies of a role, as they are now."""
+        return {}
+
+    def fault(self, kind: str, members: Mapping[str, Any]) -> None:
+        """Let something go wrong from now on."""
+        raise _no_orders(kind, str(dict(members)))
+
+    def fault_met(self, _kind: str) -> bool:
+        return False
+
+    def clear_faults(self) -> None:
+        """Let nothing more go wrong."""
+
+    def unjudged(self) -> list[str]:
+        """Returns what it does not judge, in its own words."""
+        return []
+
+    def log(self) -> str:
+        """Returns its own output."""
+        return ""
+
+    def check_limits(self) -> None:
+        """See, before each step, that the rehearsal may go on.
+
+        Raises:
+            KitError: naming the limit.
+        """
+
+
+def _no_orders(*words: str) -> KitError:
+    return KitError("an account can't be asked for this", where=" ".join(words), fix="it is for a twin")
+
+
+def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns an environment without anything that leads to a cloud, a login or a proxy."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in _KEPT or not name.upper().startswith(_CLOUDS + _PROXIES)
+    }
+
+
+def become(environ: Mapping[str, str]) -> None:
+    """Let this process be a client with that environment."""
+    os.environ.clear()
+    os.environ.update(environ)

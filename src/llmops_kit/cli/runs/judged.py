@@ -1,0 +1,79 @@
+"""Suites `judge`, `comet` and `program` of a run: its answers are judged once they are collected, before the gate
+decides and all is signed.
+
+A job has no network, so its manifest leaves these suites out. What it claims is checked first, as it is; then the
+caller writes manifest, judgements and model card anew.
+"""
+
+from collections.abc import Mapping
+
+from llmops_kit.cli.evaluation.judging import JudgedAnswers
+from llmops_kit.cli.evaluation.verdicts import find_verdicts
+from llmops_kit.cli.platforms.platform import Platform, Say
+from llmops_kit.cli.runs.receipts import checked_dataset, read_answers
+from llmops_kit.cli.store.versions import Version
+from llmops_kit.contract.documents.dataset import DatasetManifest, FileEntry
+from llmops_kit.contract.documents.judgements import Judgements, JudgeVerdict
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.documents.run import RunSpec
+from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.contract.integrity.digest import sha256_bytes
+from llmops_kit.contract.layout import JUDGEMENTS, MANIFEST, MODEL_CARD
+from llmops_kit.training.evaluation.scoring import assess, load_suites
+from llmops_kit.training.models.model_card import model_card
+
+
+def judged_files(version: Version, checked: str, spec: RunSpec, platform: Platform, say: Say) -> dict[str, bytes]:
+    """Ask the judges and COMET models of a run's recipe about its answers.
+
+    Args:
+        version: what its job made.
+        checked: the identity that was held against what was submitted.
+        spec: what was submitted.
+        platform: its store has the run's dataset and base model.
+        say: told progress.
+
+    Returns:
+        Files to write over the version's own, the manifest among them; none if the recipe has no judge.
+
+    Raises:
+        KitError: a judge can't be asked, or a model not be run; what is known so far is kept.
+        IntegrityError: the version was changed after it was checked.
+    """
+    judged = [suite for suite in spec.recipe.evaluation.suites if suite.judged]
+    if not judged:
+        return {}
+    store = platform.store()
+    content, where = version.manifest(), f"{version.where}/{MANIFEST}"
+    if sha256_bytes(content) != checked:
+        raise IntegrityError("was changed after it was checked", where=where, fix="find out what else writes there")
+    manifest = ModelManifest.parse(content, where=where)
+    answers, dataset = read_answers(version, manifest, where), checked_dataset(store, spec.dataset)
+    suites = load_suites(spec.recipe.evaluation.suites, dataset)
+    given = {each.suite: each.rows for each in answers.suites}
+    verdicts: dict[str, JudgeVerdict] = {}
+    for suite in judged:
+        before, after = ([getattr(row, when) for row in given[suite.name]] for when in ("before", "after"))
+        verdicts |= find_verdicts(platform, JudgedAnswers(suite, suites[suite.name], before, after), verdicts, say)
+    found = assess(spec.recipe, suites, answers, verdicts)
+    base = store.manifest(store.require_identity(spec.base_model.name, spec.base_model.sha256))
+    data = DatasetManifest.load(dataset / MANIFEST)
+    files = {
+        JUDGEMENTS: Judgements.new(verdicts=dict(sorted(verdicts.items()))).to_json().encode(),
+        MODEL_CARD: model_card(spec.recipe, base, data, found.evaluation, found.gate, manifest.training).encode(),
+    }
+    entries = {name: FileEntry(sha256=sha256_bytes(data), size=len(data)) for name, data in files.items()}
+    written = manifest.model_copy(
+        update={"evaluation": found.evaluation, "gate": found.gate, "files": {**manifest.files, **entries}}
+    )
+    return {**files, MANIFEST: written.to_json().encode()}
+
+
+def read_judgements(version: Version, manifest: ModelManifest, where: str) -> Mapping[str, JudgeVerdict]:
+    """The verdicts that a version lists; none if its suites have no judge."""
+    if not (manifest.evaluated and any(suite.judged for suite in manifest.evaluated.suites)):
+        return {}
+    if (entry := manifest.files.get(JUDGEMENTS)) is None:
+        return {}
+    content = version.document(JUDGEMENTS, entry)
+    return Judgements.parse(content.decode(errors="replace"), where=f"{where}: {JUDGEMENTS}").verdicts

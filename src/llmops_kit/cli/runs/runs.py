@@ -1,0 +1,332 @@
+"""From a recipe to a run, and from a completed run to a model version in the store."""
+
+import secrets
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from llmops_kit.cli import __version__
+from llmops_kit.cli.evaluation.comet import pin_scorers
+from llmops_kit.cli.evaluation.judging import require_keys
+from llmops_kit.cli.evaluation.programs import pin_programs
+from llmops_kit.cli.platforms.platform import Platform, Run, Say, doubtful
+from llmops_kit.cli.runs.judged import judged_files
+from llmops_kit.cli.runs.receipts import check_output
+from llmops_kit.cli.runs.trainers import check_base, check_framework, find_trainer
+from llmops_kit.cli.store.store import now
+from llmops_kit.contract.documents.dataset import DatasetManifest
+from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.run import Compute, Pinned, RunSpec
+from llmops_kit.contract.documents.validation import did_you_mean, first_message
+from llmops_kit.contract.errors import KitError, NotFoundError, RunError
+from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.contract.names import ModelRef
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run that could be submitted, and the one of the same inputs that is there already."""
+
+    spec: RunSpec
+    same: Run | None
+
+
+def plan_run(
+    platform: Platform,
+    recipe_path: Path,
+    say: Say,
+    machines: Mapping[str, Any] | None = None,
+    collected: Path | None = None,
+) -> RunPlan:
+    """Make everything ready that a run needs: dataset version and base model.
+
+    Each part is kept in the store: interrupted, the next call goes on from there.
+
+    Args:
+        platform: the stack in operation.
+        recipe_path: the recipe's file.
+        say: told what takes long.
+        machines: fields of Compute that override the stack's settings.
+        collected: the folder of an earlier `llmops data collect`, used as it is; None: the sources are asked.
+
+    Raises:
+        KitError: the recipe, its data or its base model, with file, line and field.
+    """
+    from llmops_kit.cli.store.importing import import_model
+
+    compute = other_machines(platform, platform.require_runs(), machines or {})
+    recipe = parse_recipe(recipe_path)
+    check_framework(platform, recipe, recipe_path, compute, say)
+    try:
+        require_keys(recipe.evaluation.suites)
+    except KitError as e:  # whoever collects the run needs it
+        say(f"warning: {e}")
+    recipe = recipe.model_copy(update={"evaluation": pin_scorers(platform, recipe.evaluation)})
+    trainer = find_trainer(platform, recipe, recipe_path, say)
+    dataset, with_tools = put_dataset(platform, recipe, recipe_path, say, collected)
+    # Its form for CPUs can wait until somebody serves it: `llmops models convert`.
+    base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent, openvino=False)
+    manifest = platform.store().signed_manifest(base, platform.outputs.signing.public_key)
+    manifest.require_task(f"{recipe_path}: base_model.source", "text-generation")
+    check_base(platform, recipe, base)
+    _check_tools(recipe_path, base, manifest, with_tools)
+    spec = RunSpec.new(
+        id=f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}",
+        created=now(),
+        recipe=recipe.model_dump(by_alias=True),
+        dataset=dataset.model_dump(),
+        base_model=Pinned(name=base.name, sha256=base.sha256).model_dump(),
+        image=platform.outputs.training.image,
+        trainer=trainer.model_dump() if trainer else None,
+        kit_version=__version__,
+        compute=compute.model_dump() if compute else None,
+    )
+    same = [r for r in platform.find(f"{recipe.name}-") if r.spec.inputs == spec.inputs]
+    return RunPlan(spec, _best(same))
+
+
+def _check_tools(recipe_path: Path, base: ModelRef, manifest: ModelManifest, with_tools: str) -> None:
+    """Refuses data with tools for a base model whose chat template drops them.
+
+    Args:
+        recipe_path: the recipe's file.
+        base: the base model's version.
+        manifest: its manifest.
+        with_tools: the data's first row with tools, as file:line; empty without one.
+    """
+    if with_tools and manifest.lineage.origin and manifest.lineage.origin.tools is False:
+        raise KitError(
+            f"the chat template of {base.alias} drops tools, their calls or their results, which the data has: "
+            f"{with_tools} is the first such row",
+            where=f"{recipe_path}: base_model",
+            fix="take a base model whose template has them, or set base_model.chat_template to one that does, such as "
+            "recipes/assistant/chat_template.jinja for ChatML",
+        )
+
+
+def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[str, Any]) -> Compute | None:
+    """Returns the machines of a run: the usual ones with the wanted changes.
+
+    Raises:
+        KitError: they can't be so, or runs of this target are processes of this machine.
+    """
+    if not wanted:
+        return usual
+    options = " ".join(
+        f"--{'' if value is not False else 'no-'}{name.replace('_', '-')}" for name, value in wanted.items()
+    )
+    if usual is None:
+        raise KitError(
+            f"has no effect on target {platform.outputs.target}: its runs are processes of this machine", where=options
+        )
+    try:
+        chosen = Compute.model_validate(usual.model_dump() | dict(wanted))
+    except ValidationError as e:
+        fix = f"docs/reference.md says what `llmops:{platform.outputs.target}.jobs` takes"
+        raise KitError(first_message(e), where=options, fix=fix) from None
+    platform.require_machines(chosen)
+    return chosen
+
+
+class StoredDataset(NamedTuple):
+    """A dataset version that a run may train on: it is in the store of its stack."""
+
+    pinned: Pinned
+    with_tools: str
+    """Its first row with tools, as file:line; empty without one."""
+
+
+def put_dataset(
+    platform: Platform, recipe: Recipe, recipe_path: Path, say: Say, collected: Path | None = None
+) -> StoredDataset:
+    """Collect and prepare the recipe's data on this machine, and store it as a dataset version.
+
+    Args:
+        platform: the stack in operation.
+        recipe: the content of `recipe_path`.
+        recipe_path: its file; its paths are relative to it.
+        say: told the progress.
+        collected: the folder of an earlier collect, used as it is; None: the sources are asked.
+
+    Raises:
+        DataError: a source or a row that can't be used. RunError: a suite without rows, or too few groups for the gate.
+    """
+    from llmops_kit.cli.data.build import build_dataset, ner_folder
+    from llmops_kit.cli.data.collect import default_folder
+    from llmops_kit.cli.data.row_sources import naming_sources, source_place
+    from llmops_kit.cli.data.versions import first_with_tools
+    from llmops_kit.training.evaluation.scoring import check_suites
+
+    with tempfile.TemporaryDirectory() as temporary:
+        out, kept = Path(temporary) / "dataset", collected or default_folder(recipe_path)
+        build_dataset(
+            recipe,
+            recipe_path.parent,
+            out,
+            collected=kept,
+            fetch=collected is None,
+            secret=lambda name: platform.secret(name),
+            model=lambda alias: ner_folder(platform, alias, say),
+            say=say,
+        )
+        manifest = DatasetManifest.load(out / MANIFEST)
+        with naming_sources(recipe.data, recipe_path.parent, kept, out):
+            check_suites(recipe, out)
+        with_tools = first_with_tools(out)
+        if with_tools:
+            with_tools = source_place(with_tools, recipe.data, recipe_path.parent, kept, out) or with_tools
+        sha256 = platform.store().put_dataset(out)
+    splits = ", ".join(f"{split} {rows}" for split, rows in manifest.rows.items())
+    say(f"dataset {recipe.name} sha256:{sha256[:12]}: {splits}")
+    if manifest.dropped:
+        say("dropped " + ", ".join(f"{reason} {rows}" for reason, rows in manifest.dropped.items()))
+    return StoredDataset(Pinned(name=recipe.name, sha256=sha256), with_tools)
+
+
+def find_run(platform: Platform, run: str) -> Run:
+    """Returns a run by its id or the beginning of it; `latest` is the newest.
+
+    Raises:
+        NotFoundError: none. RunError: several.
+    """
+    found = platform.find("" if run == "latest" else run)
+    if run == "latest":
+        found = found[:1]
+    exact = [r for r in found if r.spec.id == run]
+    if exact or len(found) == 1:
+        return (exact or found)[0]
+    if not found:
+        meant = did_you_mean(run, ["latest", *(r.spec.id for r in platform.find())])
+        raise NotFoundError(f"there is no run {run}", fix=meant or "`llmops runs list` shows the runs")
+    ids = ", ".join(r.spec.id for r in found[:5])
+    raise RunError(f"{run} is the beginning of {len(found)} runs: {ids}", fix="write more of the id")
+
+
+def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
+    """Numbers, signs, stores and registers what a completed run made; once, however often it is called.
+
+    The judges of its suites `judge`, and the models of its suites `comet`, are asked first.
+
+    A failed registration is a warning; `unregistered` of the platform names the version until it is made good.
+
+    Raises:
+        RunError: the run is not complete, or what was submitted is not certain.
+        KitError: a judge can't be asked.
+        IntegrityError: the run's output is not what was submitted, or not what its manifest says: nothing is signed.
+    """
+    name, run_id = run.spec.recipe.name, run.spec.id
+    store = platform.store()
+    ref = store.of_run(name, run_id)
+    if ref is None:
+        if run.state.status != "completed":
+            if is_between(run):
+                platform.resume(run_id, say)
+                run = find_run(platform, run_id)
+            raise not_complete(run)
+        if run.doubt:
+            raise doubtful(run)
+        made = platform.output(run_id)
+        checked = check_output(made, run.spec, store)
+        written = judged_files(made, checked, run.spec, platform, say)
+        ref = store.put_model(made, platform.sign, checked, say, written)
+    store.signed_manifest(ref, platform.outputs.signing.public_key)
+    try:
+        platform.register(ref, say)
+    except KitError as e:  # the version is in the store, and nothing of the kit reads the registry
+        say(f"warning: {ref.alias} is in the store, but not in the registry: {e}")
+        say("`llmops runs collect` tries again")
+    return ref
+
+
+def is_between(run: Run) -> bool:
+    """Returns whether a run's first job is complete, and its second one was not started: `Platform.resume` does it."""
+    return run.state.status == "pending" and run.state.job == "evaluation"
+
+
+def collected_version(platform: Platform, run: Run) -> ModelRef:
+    """Returns the version that a run made.
+
+    Raises:
+        RunError: it is not complete, or was not collected.
+    """
+    if run.state.status != "completed":
+        raise not_complete(run)
+    ref = platform.store().of_run(run.spec.recipe.name, run.spec.id)
+    if ref is None:
+        fix = f"`llmops runs collect {run.spec.id}` stores its model first"
+        raise RunError("was not collected", where=f"run {run.spec.id}", fix=fix)
+    return ref
+
+
+def not_complete(run: Run) -> RunError:
+    """Error for a run without a model version."""
+    run_id, status = run.spec.id, run.state.status
+    if is_between(run):
+        what = "has trained, and is not evaluated yet"
+        return RunError(what, where=f"run {run_id}", fix=f"`llmops runs follow {run_id}` starts its second job")
+    if status == "running":
+        return RunError("is still running", where=f"run {run_id}", fix=f"`llmops runs follow {run_id}` waits for it")
+    what = f"{status}: {run.state.failure}" if run.state.failure else status
+    return RunError(
+        what,
+        where=f"run {run_id}",
+        fix=f"`llmops train --resume {run_id}` resumes from its last checkpoint; see also `llmops runs show {run_id}`",
+    )
+
+
+def _best(runs: list[Run]) -> Run | None:
+    """Returns a completed run, else a running one, else the newest."""
+    order = ("completed", "running", "pending", "stopped", "failed")
+    return min(runs, key=lambda r: order.index(r.state.status), default=None)
+
+
+def uncollected(platform: Platform) -> list[Run]:
+    """Returns the completed runs whose version is not in the store yet, and those whose second job nobody started."""
+    store = platform.store()
+    return [
+        r
+        for r in platform.find()
+        if (r.state.status == "completed" and not store.of_run(r.spec.recipe.name, r.spec.id)) or is_between(r)
+    ]
+
+
+def require_collected(platform: Platform, say: Say) -> None:
+    """Check that no complete run would be lost with the place that keeps runs. Where that can't be seen, `say` is told.
+
+    Raises:
+        KitError: naming the runs.
+    """
+    try:
+        found = [run.spec.id for run in uncollected(platform) if not run.doubt]
+    except KitError as e:
+        say(f"warning: whether complete runs were not collected can't be seen: {e}")
+        return
+    if found:
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise KitError(
+            f"complete runs were not collected, and would be lost: {', '.join(found[:5])}{more}",
+            where=f"stack {platform.outputs.stack}",
+            fix="`llmops runs collect` stores their models; `llmops down --discard-runs` does without",
+        )
+
+
+def parse_recipe(path: Path) -> Recipe:
+    """Reads a recipe file; programs of its suites are kept on this machine, and named by their SHA-256.
+
+    Raises:
+        KitError: it is missing or does not validate, file, line, field; or its base model is one of the hub that no
+            commit names.
+    """
+    if not path.is_file():
+        meant = did_you_mean(str(path), (str(p) for p in path.parent.glob("*.yaml")))
+        fix = meant or "give the path of a recipe's YAML file"
+        raise NotFoundError("there is no such recipe", where=str(path), fix=fix)
+    recipe = Recipe.load(path)
+    recipe.base_model.require_commit(f"{path}: base_model.revision")
+    return pin_programs(recipe, path)

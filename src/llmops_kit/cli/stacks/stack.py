@@ -1,0 +1,334 @@
+"""Drive the Pulumi engine as a program: outputs, up, destroy. Imports no `pulumi*`."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmops_kit.cli.stacks.backend import (
+    BACKEND_VARIABLE,
+    STATE,
+    base_environ,
+    folder_of,
+    has_own_state,
+    is_twin_state,
+    use_folder,
+)
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.cli.stacks.stack_file import StackFile
+from llmops_kit.clouds.targets import TARGETS, unknown_target
+from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.contract.errors import KitError, SettingError
+
+if TYPE_CHECKING:
+    from llmops_kit.cli.pulumi_engine.engine import EngineInstall
+    from llmops_kit.cli.stacks.lock_watch import LockWatch
+
+_CONFIG_FILE = "PULUMI_OPTION_CONFIG_FILE"  # the engine's --config-file
+_ENCRYPTION = ("secretsprovider", "encryptedkey", "encryptionsalt")
+_BRIEF = {"GOGC": "off", "GOMEMLIMIT": "512MiB"}
+"""For commands that start neither program nor provider, which would inherit it: no garbage collection until they take
+so much memory (https://go.dev/doc/gc-guide#Memory_limit). It took a quarter of such a command's processor time.
+"""
+
+
+class PulumiStack:
+    """One stack of a project, through the engine."""
+
+    def __init__(self, project: Project, name: str) -> None:
+        self.project = project
+        self.name = name
+        self.file = StackFile(project.stack_file(name), project.name)
+        self.target = str(self.file.config().get("target", "local"))
+        if self.target not in TARGETS:
+            what, fix = unknown_target(self.target)
+            raise SettingError(what, where=f"{self.file.path}: {project.name}:target", fix=fix)
+        self._is_here = not TARGETS[self.target].is_cloud
+
+    def environ(self) -> dict[str, str]:
+        """Returns the environment that the engine is started with: this process's, a backend for local stacks, and for
+        a twin's state the stack file's copy.
+        """
+        environ = base_environ(self.project.folder, self._is_here) | self._engine.env
+        if is_twin_state(environ.get(BACKEND_VARIABLE, "")):
+            environ[_CONFIG_FILE] = str(self._copy_for_twin(folder_of(environ[BACKEND_VARIABLE]).parent))
+        return environ
+
+    def _copy_for_twin(self, home: Path) -> Path:
+        """The stack file without what encrypts it on a cloud, in the twin's home: there the engine keeps the twin's."""
+        from ruamel.yaml import YAML
+
+        yaml, copy = YAML(typ="safe", pure=True), home / "stacks" / self.project.name / self.file.path.name
+        before = yaml.load(copy) if copy.is_file() else {}
+        asked = yaml.load(self.file.path) or {} if self.file.path.is_file() else {}
+        content = {k: v for k, v in asked.items() if k not in _ENCRYPTION}
+        content |= {k: v for k, v in before.items() if k in _ENCRYPTION}
+        if content != before:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            temporary = copy.with_name(f".{copy.name}.{os.getpid()}")
+            with temporary.open("w") as f:
+                yaml.dump(content, f)
+            temporary.replace(copy)
+        return copy
+
+    @cached_property
+    def _engine(self) -> "EngineInstall":
+        """The engine, installed where it is missing."""
+        from llmops_kit.cli.pulumi_engine.engine import ensure
+
+        return ensure()
+
+    @property
+    def has_own_engine(self) -> bool:
+        """Tells whether the engine is the kit's own, installed where it was missing, or one on the user's PATH."""
+        return self._engine.own
+
+    @property
+    def state_folder(self) -> Path | None:
+        """Returns the folder of the stack's state; None if its backend is no folder of this machine."""
+        url = base_environ(self.project.folder, self._is_here).get(BACKEND_VARIABLE, "")
+        return folder_of(url) if url.startswith("file://") else None
+
+    @cached_property
+    def backend(self) -> str:
+        """The URL of the backend that the stack's state is kept in, as the engine says: it takes the variable's before
+        any other, and returns that of a store of files unchanged (`originalURL` in pulumi/pkg/v3/backend/diy).
+        """
+        named = self.environ().get(BACKEND_VARIABLE, "")
+        if named and not named.startswith(("http://", "https://")):
+            return named
+        return json.loads(self._capture("whoami", "--json", stack=False).stdout).get("url", "")
+
+    def exists(self) -> bool:
+        """Returns whether the backend has a state of the stack, deployed or empty."""
+        return self.find_state() is not None
+
+    def outputs(self) -> StackOutputs:
+        """Returns what the stack's last deployment put out: store, keys, images and endpoints.
+
+        Raises:
+            KitError: it was never deployed, or by a program that says something else.
+        """
+        fix = f"`llmops up --stack {self.name}` deploys it"
+        answer = self._capture("stack", "output", "--json", check=False)
+        if _is_unknown(answer):
+            raise KitError(f"stack {self.name} does not exist yet", where=str(self.file.path), fix=fix)
+        if answer.returncode:
+            raise self._failed("stack output", answer)
+        data = json.loads(answer.stdout)
+        if not data:
+            raise KitError(f"stack {self.name} is not deployed: it has no outputs", where=str(self.file.path), fix=fix)
+        # A program may export more of its own.
+        fields = {f.alias or name for name, f in StackOutputs.model_fields.items()}
+        known = {name: value for name, value in data.items() if name in fields}
+        return StackOutputs.parse(json.dumps(known), where=f"outputs of stack {self.name}")
+
+    def create(self, secrets_provider: str = "") -> None:
+        """Make the stack in its backend, if it is not there, and select it for plain pulumi commands."""
+        provider = ["--secrets-provider", secrets_provider] if secrets_provider else []
+        if on_twin := self.environ().get(_CONFIG_FILE):
+            # Making a stack writes beside Pulumi.yaml whatever --config-file says: so it is made beside the copy.
+            folder = Path(on_twin).parent
+            (folder / "Pulumi.yaml").write_bytes((self.project.folder / "Pulumi.yaml").read_bytes())
+            self._capture("stack", "select", "--create", self.name, "--cwd", str(folder), stack=False)
+            provider = []
+        self._capture("stack", "select", *([] if on_twin else ["--create"]), self.name, *provider, stack=False)
+
+    @contextmanager
+    def for_preview(self) -> "Iterator[PulumiStack]":
+        """Yield the stack, or where it is not in its backend one of the same name that lasts for the `with` block.
+
+        Its state and a copy of its file are in a temporary folder, so that looking at a new stack makes nothing.
+        """
+        if self.exists():
+            yield self
+            return
+        with tempfile.TemporaryDirectory(prefix="llmops-plan-") as temporary:
+            yield _TemporaryStack(self, Path(temporary))
+
+    def siblings(self) -> list[str]:
+        """All stacks of the backend, those of other projects as `organization/<project>/<stack>`."""
+        answer = self._capture("stack", "ls", "--all", "--json", stack=False)
+        return [str(entry["name"]) for entry in json.loads(answer.stdout)]
+
+    def find_state(self) -> dict[str, Any] | None:
+        """Return the stack's state as `export` does, or None if the stack is not in its backend."""
+        if self._is_here and has_own_state() and not (self.project.folder / STATE).is_dir():
+            return None  # asking the engine would make the folder
+        answer = self._capture("stack", "export", check=False)
+        return None if _is_unknown(answer) else self._state_in(answer)
+
+    def export(self, sibling: str = "") -> dict[str, Any]:
+        """The stack's state: `resources`, `pending_operations`, `secrets_providers`; nothing of a new stack.
+
+        `sibling`: another stack of the backend, whose state is wanted.
+        """
+        other = ["--stack", sibling] if sibling else []
+        return self._state_in(self._capture("stack", "export", *other, stack=not sibling, check=False))
+
+    def _state_in(self, answer: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+        if answer.returncode:
+            raise self._failed("stack export", answer)
+        return json.loads(answer.stdout).get("deployment") or {}
+
+    def preview(self, *arguments: str) -> dict[str, Any]:
+        """Return the output of `pulumi preview --json`.
+
+        Raises:
+            KitError: the program or a provider refused; with its words.
+        """
+        answer = self._capture("preview", "--json", "--show-sames", *arguments, check=False, brief=False)
+        start = answer.stdout.find("{")
+        data = json.loads(answer.stdout[start:]) if start >= 0 else {}
+        if answer.returncode:
+            raise KitError(
+                f"`pulumi preview` failed: {_first_error(data) or answer.stderr.strip()}",
+                where=f"stack {self.name}",
+                fix="fix that and rerun",
+            )
+        return data
+
+    def pending(self) -> list[str]:
+        """URNs of what an interrupted update had begun."""
+        operations = self.export().get("pending_operations") or []
+        return [str(o["resource"]["urn"]) for o in operations]
+
+    def run(self, *arguments: str, stack: bool = True, watch: "LockWatch | None" = None) -> None:
+        """Run a command of the engine, its output passed through, and wait for its end.
+
+        Ctrl-C reaches the engine once as a request to stop in order, twice as an order; it is waited for in any case,
+        so that the state is written.
+
+        Args:
+            arguments: of the engine.
+            stack: whether the command is about this stack.
+            watch: records the lock that it takes.
+
+        Raises:
+            KitError: it failed.
+            KeyboardInterrupt: it was interrupted, and has ended.
+        """
+        recorded, named = watch.arguments if watch else [], ["--stack", self.name] if stack else []
+        process = subprocess.Popen(
+            [self._engine.pulumi, *arguments, *recorded, "--non-interactive", *named],
+            cwd=self.project.folder,
+            env=self.environ() | (watch.environ if watch else {}),
+            stdin=subprocess.DEVNULL,
+            process_group=0,  # a terminal's Ctrl-C would reach the engine's plugins too
+        )
+        if watch:
+            watch.start(process)
+        with _forward_signals(process) as interrupted:
+            status = process.wait()
+        if interrupted:
+            raise KeyboardInterrupt
+        if status:
+            raise KitError(
+                f"`pulumi {arguments[0]}` failed (its words are above)",
+                where=f"stack {self.name}",
+                fix="fix the error above and rerun; it resumes",
+            )
+
+    def _capture(
+        self, *arguments: str, stack: bool = True, check: bool = True, brief: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of the engine for what it prints; `brief`: it starts neither program nor provider."""
+        command = [self._engine.pulumi, *arguments, "--non-interactive", *(["--stack", self.name] if stack else [])]
+        answer = subprocess.run(
+            command,
+            cwd=self.project.folder,
+            env=(_BRIEF if brief else {}) | self.environ(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check and answer.returncode:
+            raise self._failed(" ".join(arguments), answer)
+        return answer
+
+    def _failed(self, command: str, answer: subprocess.CompletedProcess[str]) -> KitError:
+        if "gocloud.dev/blob/azureblob.(*writer)" in answer.stderr:  # the engine panics where Azure refuses a write
+            return KitError(
+                "the stack's state can't be written: the engine broke off as it wrote a blob",
+                where=os.environ.get("PULUMI_BACKEND_URL", f"stack {self.name}"),
+                fix="see that the container exists (`llmops bootstrap azure` makes one), and that these credentials"
+                " have the role Storage Blob Data Contributor on its storage account",
+            )
+        words = [line for line in answer.stderr.splitlines() if line.strip()]
+        text = " / ".join(words[-4:]) or f"exit code {answer.returncode}"
+        return KitError(
+            f"`pulumi {command}` failed: {text}",
+            where=f"stack {self.name}",
+            fix=f"`pulumi {command} --stack {self.name}` shows the same; `llmops doctor` checks this machine",
+        )
+
+
+class _TemporaryStack(PulumiStack):
+    """An empty stack with the name, file and program of another one, and its state in a folder."""
+
+    def __init__(self, stack: PulumiStack, folder: Path) -> None:
+        super().__init__(stack.project, stack.name.rpartition("/")[2])
+        self._folder = folder
+        (folder / "state").mkdir()
+        (folder / "Pulumi.yaml").write_bytes((self.project.folder / "Pulumi.yaml").read_bytes())
+        provider = self._copy_file()
+        self._capture("stack", "init", self.name, "--no-select", *provider, "--cwd", str(folder), stack=False)
+
+    def environ(self) -> dict[str, str]:
+        environ = dict(os.environ, PULUMI_SKIP_UPDATE_CHECK="1") | self._engine.env
+        use_folder(environ, self._folder / "state")
+        return environ | {_CONFIG_FILE: str(self._folder / self.file.path.name)}
+
+    def _copy_file(self) -> list[str]:
+        """Copy the stack file; options that name what its secrets are encrypted with.
+
+        Where it holds none yet, the temporary stack takes a passphrase, and no key of the account is used.
+        """
+        from ruamel.yaml import YAML
+
+        yaml = YAML(typ="safe", pure=True)
+        content = yaml.load(self.file.path) or {}
+        encrypted = not {"encryptedkey", "encryptionsalt"}.isdisjoint(content)
+        if not encrypted or is_twin_state(os.environ.get(BACKEND_VARIABLE, "")):
+            content = {k: v for k, v in content.items() if k not in _ENCRYPTION}
+        with (self._folder / self.file.path.name).open("w") as f:
+            yaml.dump(content, f)
+        provider = content.get("secretsprovider")
+        return ["--secrets-provider", str(provider)] if provider else []
+
+
+def _is_unknown(answer: subprocess.CompletedProcess[str]) -> bool:
+    """Return whether the engine failed because the backend does not have the stack."""
+    return answer.returncode != 0 and "no stack named" in answer.stderr
+
+
+def _first_error(preview: Mapping[str, Any]) -> str:
+    errors = [d["message"].strip() for d in preview.get("diagnostics") or [] if d.get("severity") == "error"]
+    return errors[0].removeprefix("error: ") if errors else ""
+
+
+@contextmanager
+def _forward_signals(process: "subprocess.Popen[Any]") -> Iterator[list[int]]:
+    """Give SIGINT and SIGTERM to a process as SIGINT, and note them."""
+    seen: list[int] = []
+
+    def forward(number: int, _: object) -> None:
+        seen.append(number)
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+
+    before: Mapping[int, Callable[..., Any] | int | None] = {
+        number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,100 @@
+"""Errors of botocore as KitErrors, and answers that may be missing. Importing this module loads no SDK."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.twins import ENDPOINT_VARIABLE, twin_address
+
+USE_TWIN = '`eval "$(llmops twin aws env)"` points every AWS client of this shell at the twin'
+USE_AWS = f"unset {ENDPOINT_VARIABLE} and give this shell the credentials of the account"
+_CREDENTIALS = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")
+_VALIDATION = ("ValidationException", "ValidationError")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+@contextmanager
+def explained(where: str, fix: str = "") -> Iterator[None]:
+    """Turn AWS's errors into KitErrors that say what AWS said, where, and the fix."""
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
+
+    try:
+        yield
+    except NoCredentialsError as e:
+        login = f"`aws sso login` or $AWS_PROFILE gives them; without an account: {USE_TWIN}"
+        raise KitError("there are no AWS credentials", where=where, fix=login) from e
+    except ProfileNotFound as e:
+        made = "`aws configure sso` makes one; `llmops:aws: {profile: …}` or $AWS_PROFILE names it"
+        raise KitError(f"AWS profile {e.kwargs['profile']} does not exist", where="~/.aws/config", fix=made) from e
+    except NoRegionError as e:
+        raise no_region() from e
+    except ClientError as e:
+        code, message = error_code(e), error_message(e)
+        raise KitError(f"AWS refused {e.operation_name}: {code}: {message}", where=where, fix=fix or _fix(code)) from e
+    except BotoCoreError as e:
+        twin = twin_address(os.environ)
+        raise KitError(
+            f"{'the twin' if twin else 'AWS'} can't be reached: {e}",
+            where=twin or where,
+            fix="`llmops twin aws status` says whether it runs" if twin else "see the network, then repeat the command",
+        ) from e
+
+
+def find(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
+    """Answer of a call; None where AWS says that there is no such thing."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return call(*args, **kwargs)
+    except ClientError as e:
+        if is_missing(e):
+            return None
+        raise
+
+
+def is_missing(error: Exception) -> bool:
+    """Returns whether AWS says that the resource is missing; some services have no code for it, only several texts."""
+    code, text = error_code(error), error_message(error).lower()
+    if code in _VALIDATION:
+        return any(words in text for words in ("could not find", "no scalable target found", "not found", "not exist"))
+    return code == "404" or "NotFound" in code or code.startswith("NoSuch")
+
+
+def error_code(error: Exception) -> str:
+    """Returns the code of a botocore ClientError, such as `NoSuchKey`."""
+    return _part(error, "Code")
+
+
+def error_message(error: Exception) -> str:
+    """Returns the message of a botocore ClientError."""
+    return _part(error, "Message")
+
+
+def no_region() -> KitError:
+    """Error for a process that has no region."""
+    return KitError(
+        "no AWS region is set",
+        where="llmops:aws.region, $AWS_REGION",
+        fix="`export AWS_REGION=eu-central-1`, set it in the profile, or "
+        "`pulumi config set --path llmops:aws.region eu-central-1`",
+    )
+
+
+def _part(error: Exception, name: str) -> str:
+    response: dict[str, Any] = getattr(error, "response", {})
+    return str(response.get("Error", {}).get(name, ""))
+
+
+def _fix(code: str) -> str:
+    if code in _CREDENTIALS:
+        return "`aws sso login`, or new credentials, then repeat the command"
+    if "AccessDenied" in code or "Unauthorized" in code:
+        return "`llmops plan --policy` prints what the deployer must be allowed"
+    if code == "ResourceLimitExceeded":
+        return "another instance type, or a higher quota: `llmops plan` says what is allowed, Service Quotas raises it"
+    if code in ("ThrottlingException", "TooManyRequestsException"):
+        return "AWS is asked too much at the moment: repeat the command in a minute"
+    return "docs/troubleshooting.md lists AWS's own error texts"

@@ -1,0 +1,68 @@
+"""The targets: one record each. Program and command line find a target's code by it, and import it when it is used."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TargetRecord:
+    """A target of stacks and the modules that implement it, each named as `module:attribute`."""
+
+    name: str
+    program: str
+    """Its resources: an llmops_kit.infra.targets.target.Target."""
+    operations: str
+    """What the command line can do with its stacks: an llmops_kit.cli.platforms.operations.Operations."""
+    data_scheme: str = ""
+    """Of addresses of data in its storage, such as s3; empty: it has none."""
+    data: str = ""
+    """Opens `bucket/key` there: a function to an ObjectSource (src/llmops_kit/clouds/objects.py) and the key."""
+    is_cloud: bool = True
+    """Stacks live in an account and not on this machine; their settings have a key of the target's name."""
+
+
+TARGETS = {
+    record.name: record
+    for record in (
+        TargetRecord(
+            "local",
+            "llmops_kit.infra.targets.local.target:LocalTarget",
+            "llmops_kit.cli.platforms.local.operations:OPERATIONS",
+            is_cloud=False,
+        ),
+        TargetRecord(
+            "aws",
+            "llmops_kit.infra.targets.aws.target:AwsTarget",
+            "llmops_kit.cli.platforms.aws.operations:OPERATIONS",
+            data_scheme="s3",
+            data="llmops_kit.clouds.aws.objects:open_data",
+        ),
+        TargetRecord(
+            "azure",
+            "llmops_kit.infra.targets.azure.target:AzureTarget",
+            "llmops_kit.cli.platforms.azure.operations:OPERATIONS",
+            data_scheme="az",
+            data="llmops_kit.clouds.azure.objects:open_data",
+        ),
+    )
+}
+
+
+def cloud_names() -> tuple[str, ...]:
+    return tuple(name for name, record in TARGETS.items() if record.is_cloud)
+
+
+def load(place: str) -> Any:
+    """Import `module:attribute`, or a module."""
+    module, _, attribute = place.partition(":")
+    found = import_module(module)
+    return getattr(found, attribute) if attribute else found
+
+
+def unknown_target(name: str) -> tuple[str, str]:
+    """Returns what is wrong with an unknown target's name, and the fix."""
+    from llmops_kit.contract.documents.validation import did_you_mean
+
+    fix = f"{did_you_mean(name, TARGETS)} write one of: {', '.join(TARGETS)}".strip()
+    return f"there is no target {name!r}", fix

@@ -1,0 +1,82 @@
+"""The guards against runs that diverge, and against runs that learn nothing."""
+
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Mapping
+
+from llmops_kit.contract.errors import RunError
+
+# Losses this many times the median before them, and by this much (nats), have diverged: going on would waste the run.
+SPIKE_FACTOR, SPIKE_NATS, SPIKE_WINDOW = 4.0, 2.0, 20
+# So many steps in a row: one alone may be a batch of few and unusual rows, such as the last one of an epoch.
+SPIKE_STEPS = 3
+LOSSES_BEFORE = SPIKE_WINDOW + SPIKE_STEPS - 1
+"""How many losses before a step the guard looks at."""
+
+ADDED_AT_A_TIME = 1 << 22
+"""Numbers of a weight whose sum is made together, for its digest: they are copied."""
+
+
+class DivergedError(RunError):
+    """The loss or the gradients are not finite, or the loss jumped."""
+
+
+def guard(loss: float, grad_norm: float, before: list[float], step: int) -> None:
+    """Stops a run that has diverged; the library itself would log 0 and go on.
+
+    Args:
+        loss: of this step, mean over its loss-bearing tokens, in nats.
+        grad_norm: before clipping.
+        before: losses of the steps before.
+        step: for the message.
+
+    Raises:
+        DivergedError: the loss or the gradient norm is not finite, or the loss jumped for `SPIKE_STEPS` in a row.
+    """
+    fix = "lower training.learning_rate, or add training.warmup_steps; the checkpoints before this step are sound"
+    if not math.isfinite(loss) or not math.isfinite(grad_norm):
+        raise DivergedError(f"loss {loss}, gradient norm {grad_norm}", where=f"training step {step}", fix=fix)
+    losses = [*before[-LOSSES_BEFORE:], loss]
+    if len(losses) <= LOSSES_BEFORE:
+        return
+    usual = statistics.median(losses[:SPIKE_WINDOW])
+    if all(each > SPIKE_FACTOR * usual and each > usual + SPIKE_NATS for each in losses[SPIKE_WINDOW:]):
+        raise DivergedError(
+            f"the loss jumped from about {usual:.2f} to {losses[SPIKE_WINDOW]:.2f}, and stayed there",
+            where=f"training step {step - SPIKE_STEPS + 1}",
+            fix=fix,
+        )
+
+
+def weights_digest(sums: Mapping[str, int]) -> str:
+    """Returns a digest of weights.
+
+    Args:
+        sums: by the weights' names, the sum of each one's numbers, taken as integers of as many bits. Modulo 2^64, it
+            does not depend on the order of adding, nor on shards.
+    """
+    listed = [(name, number % 2**64) for name, number in sorted(sums.items())]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def require_change(before: str | None, after: str, steps: int) -> None:
+    """Refuses a training whose result has the weights that it began with.
+
+    Args:
+        before: the digest of the trained weights before the first step; None: not known, as an earlier version of the
+            kit began the run.
+        after: that of the result.
+        steps: after how many the result was taken.
+
+    Raises:
+        RunError: both are equal.
+    """
+    if before == after:
+        raise RunError(
+            f"none of the trained weights changed in {steps} steps: nothing was learned",
+            where="training",
+            fix="raise training.learning_rate, or lower training.warmup_steps below the number of steps; if neither is "
+            "the cause, report it with the recipe",
+        )

@@ -1,0 +1,42 @@
+"""Package: turns the trained weights into a version, in the forms that servers load."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from llmops_kit.contract.documents.metrics import metrics_text, parse_metrics
+from llmops_kit.contract.layout import METRICS
+from llmops_kit.training.checkpoint_folders import cleared
+from llmops_kit.training.models.merge import is_adapter, merge, replace_weights, take_weights
+from llmops_kit.training.models.openvino_form import export_openvino, is_wanted
+from llmops_kit.training.process import say
+
+
+def package(base: Path, trained: Path, target: Path, openvino: bool | None) -> None:
+    """Writes safetensors, tokenizer, OpenVINO form where it is wanted, the metrics of the training and, where one was
+    trained, the adapter.
+
+    Args:
+        base: the base model's version.
+        trained: what `finetune` left.
+        target: emptied first; the folder itself stays, as a platform may have mounted it.
+        openvino: whether the form is wanted; None: by the model's size.
+    """
+    _package(merge if is_adapter(trained) else replace_weights, base, trained, target, openvino)
+
+
+def package_trained(base: Path, trained: Path, target: Path, openvino: bool | None) -> None:
+    """Does the same with what another trainer left, and `check_trained` passed."""
+    _package(take_weights, base, trained, target, openvino)
+
+
+def _package(
+    write: Callable[[Path, Path, Path], None], base: Path, trained: Path, target: Path, openvino: bool | None
+) -> None:
+    cleared(target)
+    say(package="weights")
+    write(base, trained, target)
+    if (measured := trained / METRICS).is_file():  # other trainers may keep none
+        (target / METRICS).write_text(metrics_text(parse_metrics(measured.read_bytes(), str(measured))))
+    if is_wanted(openvino, target):
+        say(package="openvino")
+        export_openvino(target)

@@ -1,0 +1,89 @@
+"""Drops root: a container started as root gives its output folders to an unprivileged user, and becomes that user."""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.layout import ROOT_VARIABLE, TrainingFolders
+
+USER = 10001
+"""User and group id; created by the image's Dockerfile."""
+_OUTPUTS = ("model", "checkpoints", "reports")
+
+
+def give_up_root(environ: Mapping[str, str]) -> None:
+    """Drops root's rights in a container; a process with a root folder of its own, or without root's rights, is left
+    unchanged.
+
+    SageMaker starts training containers as root, and mounts folders that only root can write
+    (https://github.com/aws/sagemaker-python-sdk/issues/4764). Azure ML starts them as root too
+    (https://github.com/Azure/AzureML-Containers/issues/24) and mounts its folders by FUSE, where nothing can be given
+    away. Whether another user may write there is the mount's own setting: it is tried, and where it may not, the job
+    stays root and says so.
+
+    Raises:
+        KitError: a folder can't be given away.
+    """
+    folders = TrainingFolders.of(environ)
+    if ROOT_VARIABLE in environ or os.geteuid() != 0:
+        return
+    if folders.placed:
+        if works_as(USER, folders):
+            become(USER)
+        else:
+            print(f"this platform's folders are root's alone: the job can't become user {USER}", flush=True)
+        return
+    own((folders.model, folders.checkpoints, folders.failure.parent), USER)
+    become(USER)
+
+
+def own(folders: Sequence[Path], user: int) -> None:
+    """Creates folders, and changes the owner of all that is in them to a user and the group of the same number.
+
+    Raises:
+        KitError: naming the path that can't be given away.
+    """
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, user, user, follow_symlinks=False)
+        except OSError as e:
+            raise KitError(
+                f"can't be given to user {user}, who does the job: {e.strerror}",
+                where=str(e.filename or folder),
+                fix=f"mount it so that root may change its owner, or start the container as user {user}",
+            ) from e
+
+
+def works_as(user: int, folders: TrainingFolders) -> bool:
+    """Returns whether a user can read each placed input and write each placed output: a process of that user
+    tries it.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            become(user)
+            for name, folder in folders.placed.items():
+                if name in _OUTPUTS:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    with tempfile.TemporaryFile(dir=folder) as file:
+                        file.write(b"tried")
+                else:
+                    for path in filter(Path.is_file, folder.iterdir()):
+                        path.open("rb").close()
+            os._exit(0)
+        except BaseException:  # whatever it is, the job would meet it later
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    return status == 0
+
+
+def become(user: int) -> None:
+    """Switches to a user irrevocably, with its group alone, and a home that anybody can write to."""
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
+    os.environ["HOME"] = "/tmp"

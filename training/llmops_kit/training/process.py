@@ -1,0 +1,121 @@
+"""Settings to apply before torch, transformers and OpenVINO are imported: no network, no telemetry, fixed threads."""
+
+import ctypes
+import logging
+import os
+import platform
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+from llmops_kit.contract.garbage import collect_garbage_rarely
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
+_PR_SET_PDEATHSIG = 1  # from sys/prctl.h
+
+# What a launcher or a platform of its own kind may have set: ranks are started by this program alone, as
+# resourceconfig.json says, and how they compute stands in the recipe.
+_FOREIGN = ("ACCELERATE_", "FSDP_", "PET_", "TORCHELASTIC_", "OMPI_COMM_WORLD_", "PMI_", "MV2_COMM_WORLD_")
+_FOREIGN_NAMES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK"}
+
+# Nothing of a job comes from the network: its inputs are its folders.
+_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TQDM_DISABLE": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",  # what breaks between ranks is told in words, without torch's stack of addresses
+    # The kit compiles no model. bitsandbytes would, where the machine has a compiler of C++; to load torch's compiler
+    # for it takes a second of processor time.
+    "TORCHDYNAMO_DISABLE": "1",
+    # Waiting threads sleep instead of spinning: beside another busy process, steps were several times quicker.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # oneDNN keeps what it compiled for each shape of a product: 0.9 MB each, 1,024 of them by default. A step of a
+    # model of one kind of layer needs 30, and a packed one 100 more for sequences of all lengths.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
+}
+
+# Without a consent file openvino_telemetry sends usage data; when it can't be imported, OpenVINO takes its stub.
+# `kernels` fetches compiled code from the hub, for bitsandbytes, which warns where it is missing. The others are for
+# images, for metrics that no recipe has, for rows that the kit reads by itself, and for questions about an account;
+# where they are installed, transformers and accelerate import them: half a second of processor time.
+_NEVER_IMPORTED = ("openvino_telemetry", "kernels", "torchvision", "sklearn", "datasets", "boto3")
+_TALKATIVE = "bitsandbytes.backends.cpu.ops"
+
+
+def prepare_process() -> None:
+    """Sets environment, warnings and how often garbage is collected; call it before the first heavy import."""
+    collect_garbage_rarely()
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    _keep_memory()
+    hide(*_NEVER_IMPORTED)
+    warnings.filterwarnings("ignore")
+    logging.getLogger(_TALKATIVE).setLevel(logging.ERROR)
+
+
+def hide(*packages: str) -> None:
+    """Lets libraries that import packages where they are installed find none of these; `show` takes it back for one."""
+    for name in packages:
+        sys.modules[name] = None  # type: ignore[assignment]
+
+
+def show(package: str) -> None:
+    """Lets a package be imported again that was hidden."""
+    if package in sys.modules and sys.modules[package] is None:
+        del sys.modules[package]
+
+
+def forget_other_launchers() -> None:
+    """Removes environment variables that would make the libraries believe that they are ranks of another launcher's."""
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN) or name in _FOREIGN_NAMES:
+            del os.environ[name]
+
+
+def die_with_parent() -> None:
+    """Makes this process end with the process that started it."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit("the process that started this rank has gone")
+
+
+def _keep_memory() -> None:
+    """Lets glibc keep freed blocks: by default each step gives its tensors back to the kernel and faults them in anew.
+
+    Measured: a quarter of the processor time of a step, for a few hundred MB.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def keep_quiet() -> None:
+    """Silences progress, for ranks other than the one that reports it."""
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  kept until the process ends
+
+
+def set_threads(threads: int) -> int:
+    """Fixes torch's threads, because the order of sums, and so the last bits, depend on their number.
+
+    Args:
+        threads: 0 means all processors that this process may use.
+
+    Returns:
+        The number that was set.
+    """
+    import torch
+
+    count = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(count)
+    return count
+
+
+def say(**values: object) -> None:
+    """Prints one progress line of key=value pairs, at once."""
+    print(" ".join(f"{key}={value}" for key, value in values.items()), flush=True)

@@ -1,0 +1,63 @@
+"""Variants of an endpoint as its configuration has them, regardless of how many instances serve now."""
+
+from collections.abc import Mapping
+
+from llmops_twins.aws.sagemaker import documents as store
+from llmops_twins.aws.sagemaker import images
+from llmops_twins.aws.sagemaker.documents import MODEL
+from llmops_twins.aws.services.documents import Document, now
+from llmops_twins.aws.twin import AccountTwin
+
+
+def all_of(config: Document) -> list[Document]:
+    """Returns the production and the shadow variants of a configuration."""
+    return [*config["ProductionVariants"], *config.get("ShadowProductionVariants", [])]
+
+
+def fresh(twin: AccountTwin, region: str, config: Document, retained: Mapping[str, Document]) -> dict[str, Document]:
+    """Returns the variants of a newly deployed configuration, by name."""
+    return {variant["VariantName"]: _live(twin, region, variant, retained) for variant in all_of(config)}
+
+
+def summaries(config: Document, live: Mapping[str, Document]) -> list[Document]:
+    """Returns ProductionVariants for DescribeEndpoint."""
+    return deployed(config, live, "ProductionVariants")
+
+
+def deployed(config: Document, live: Mapping[str, Document], member: str) -> list[Document]:
+    """Returns the deployed variants of one member of the configuration."""
+    names = [variant["VariantName"] for variant in config.get(member, [])]
+    return [live[name] for name in names if name in live]
+
+
+def containers(twin: AccountTwin, region: str, variant: Document) -> list[Document] | None:
+    """Returns the containers of a variant's model; None if the model is gone."""
+    name = variant.get("ModelName")
+    if not name:
+        return []
+    model = store.lookup(twin, MODEL, region, name)
+    if model is None:
+        return None
+    return model.get("Containers") or [model["PrimaryContainer"]]
+
+
+def _live(twin: AccountTwin, region: str, variant: Document, retained: Mapping[str, Document]) -> Document:
+    kept = retained.get(variant["VariantName"], {})
+    weight = kept.get("DesiredWeight", variant.get("InitialVariantWeight", 1.0))
+    live: Document = {"VariantName": variant["VariantName"], "CurrentWeight": weight, "DesiredWeight": weight}
+    live["DeployedImages"] = [
+        {
+            "SpecifiedImage": container["Image"],
+            "ResolvedImage": images.resolved(twin, container["Image"]),
+            "ResolutionTime": now(),
+        }
+        for container in containers(twin, region, variant) or []
+        if "Image" in container
+    ]
+    if serverless := variant.get("ServerlessConfig"):
+        return live | {"CurrentServerlessConfig": serverless, "DesiredServerlessConfig": serverless}
+    count = kept.get("DesiredInstanceCount", variant.get("InitialInstanceCount", 1))
+    for name in ("ManagedInstanceScaling", "RoutingConfig"):
+        if name in variant:
+            live[name] = variant[name]
+    return live | {"CurrentInstanceCount": count, "DesiredInstanceCount": count}
