@@ -3,7 +3,7 @@
 A shape is "string", "integer", "number", "boolean" or "text or object" (JSON); [shape] is a list, {"*": shape} a map,
 {name: shape} an object; a name that ends in "!" is required.
 
-`python -m tools.sdk_shapes.aws` writes them to twins/llmops_twins/plugins/aws/properties.json.
+`python -m tools.sdk_shapes.aws` writes them to plugins/aws/properties.json.
 """
 
 import importlib

@@ -1,4 +1,5 @@
-"""Where the kit's packages are: in one folder where it is installed, in several portions of the namespace in a checkout.
+"""Where the kit's packages are: in one folder where it is installed, in several portions of the namespace in a
+checkout.
 
 Standard library only.
 """

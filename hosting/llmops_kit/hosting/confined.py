@@ -5,7 +5,8 @@ gets `namespaces`; the folders that it may `read`, and those that it may `write`
 
 In namespaces the program sees the system's folders and its own alone, no other process and no network, and dies with
 this one. Root makes them as they are; anybody else makes a user namespace first, in which the user stays the same.
-https://man7.org/linux/man-pages/man7/namespaces.7.html; the order is bubblewrap's: https://github.com/containers/bubblewrap
+https://man7.org/linux/man-pages/man7/namespaces.7.html; the order is bubblewrap's:
+https://github.com/containers/bubblewrap
 """
 
 import ctypes

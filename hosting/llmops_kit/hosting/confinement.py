@@ -1,4 +1,4 @@
-"""How far a process of this machine can be kept from what its starter can reach; hosting/llmops_kit/hosting/confined.py does it.
+"""How far a process of this machine can be kept from what its starter can reach; hosting/confined.py does it.
 
 As root it becomes another user, one of its own, who gets nothing but what is given to it. Where the kernel allows it is
 in namespaces too: there, and only there, anybody else's process is confined as well.

@@ -53,7 +53,8 @@ def build(
 
     Args:
         name: training, serving, serving-torch or serving-vllm.
-        files: `requirements.txt`, `export.txt` and `app/…` -> file, as llmops_kit.hosting.images.ImageSource.files gives them;
+        files: `requirements.txt`, `export.txt` and `app/…` -> file, as llmops_kit.hosting.images.ImageSource.files
+            gives them;
             the package of the image has a Dockerfile.
         source: hash of these files; the image is tagged by it, so that it is built once.
         say: told the build's steps.

@@ -147,7 +147,7 @@ def is_of_kit(name: str) -> bool:
 
 
 def dockerfile_of(name: str, files: Mapping[str, Path]) -> str:
-    """Path below `app/` of an image's Dockerfile: its own, such as serving/llmops_kit/serving/Dockerfile.vllm, or its package's.
+    """Path below `app/` of an image's Dockerfile: its own, such as serving/Dockerfile.vllm, or its package's.
 
     Args:
         name: the image's.

@@ -1,6 +1,6 @@
 """Run a container to its end: a process that stands for it, or one in Docker. It dies with whoever started it.
 
-Beside each job is a warden (hosting/llmops_kit/hosting/warden.py), a small process that holds the job's whole tree.
+Beside each job is a warden (hosting/warden.py), a small process that holds the job's whole tree.
 """
 
 import os

@@ -91,7 +91,7 @@ def program(
 
 
 def handover_socket(root: Path) -> Path:
-    """Returns the unix socket of the worker whose folder is `root` (hosting/llmops_kit/contract/handover.py)."""
+    """Returns the unix socket of the worker whose folder is `root` (contract/handover.py)."""
     return root / "handover/http.sock"
 
 

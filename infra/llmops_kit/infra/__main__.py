@@ -14,7 +14,8 @@ from llmops_kit.infra.targets.registry import find_target
 
 
 def main() -> None:
-    """Declare the stack's resources and export its outputs: the fields of llmops_kit.contract.documents.outputs.StackOutputs.
+    """Declare the stack's resources and export its outputs: the fields of
+    llmops_kit.contract.documents.outputs.StackOutputs.
 
     Raises:
         pulumi.RunError: a user's mistake; Pulumi prints it without a traceback.

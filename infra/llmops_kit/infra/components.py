@@ -1,7 +1,8 @@
 """Arguments of the kit's Pulumi components, which every target has under the same names and with the same signature.
 
-`llmops_kit.infra.targets.aws.components`, `llmops_kit.infra.targets.azure.components` and `llmops_kit.infra.targets.local.components` have `ModelStore`,
-`Training` and `ModelEndpoint`, each with (name, args, opts). The kit's program is made of them, and so may be another.
+`llmops_kit.infra.targets.aws.components`, `llmops_kit.infra.targets.azure.components` and
+`llmops_kit.infra.targets.local.components` have `ModelStore`, `Training` and `ModelEndpoint`, each with (name, args,
+opts). The kit's program is made of them, and so may be another.
 """
 
 from dataclasses import dataclass, field

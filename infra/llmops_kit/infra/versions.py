@@ -12,7 +12,7 @@ from llmops_kit.contract.rejections import rejection
 from llmops_kit.infra.settings import Endpoint, setting_error
 
 ReadStore = Callable[[str], bytes | None]
-"""Content of an object of the store by its key (hosting/llmops_kit/contract/layout.py), None when there is none."""
+"""Content of an object of the store by its key (contract/layout.py), None when there is none."""
 
 
 def require_servable(name: str, entry: Endpoint, read: ReadStore) -> None:

@@ -68,7 +68,7 @@ class ServerSettings:
     """sagemaker or azureml, if the platform authenticates callers."""
     api_key: str = ""
     api_keys_file: Path | None = None
-    """A file of several keys, with rates and budgets: see serving/llmops_kit/serving/front/keys.py."""
+    """A file of several keys, with rates and budgets: see serving/front/keys.py."""
     metrics_key: str = ""
     """The only key for /metrics; empty: any API key is accepted."""
     host: str = "0.0.0.0"
@@ -91,8 +91,8 @@ class ServerSettings:
     quality_seconds: float = 300.0
     """Interval of asking the golden prompts while serving, shorter at first; 0: only before it is ready."""
     phase_fd: int | None = None
-    """File descriptor on which vLLM's parent reports the phase, one per line; set by the server's own `-m llmops_kit.serving
-    serve`.
+    """File descriptor on which vLLM's parent reports the phase, one per line; set by the server's own `-m
+    llmops_kit.serving serve`.
     """
     handover_socket: Path | None = None
     """Unix socket through which the router of this machine hands over connections; set by hosting."""

@@ -108,7 +108,8 @@ def _options(
 def main() -> NoReturn:
     """Run the command line.
 
-    Exit codes are those of `llmops_kit.contract.errors.EXIT_CODES`, which docs/reference.md lists, and 130 after Ctrl-C.
+    Exit codes are those of `llmops_kit.contract.errors.EXIT_CODES`, which docs/reference.md lists, and 130 after
+    Ctrl-C.
     """
     no_core_files()
     signal.signal(signal.SIGTERM, _end)

@@ -17,7 +17,7 @@ class TargetRecord:
     data_scheme: str = ""
     """Of addresses of data in its storage, such as s3; empty: it has none."""
     data: str = ""
-    """Opens `bucket/key` there: a function to an ObjectSource (src/llmops_kit/clouds/objects.py) and the key."""
+    """Opens `bucket/key` there: a function to an ObjectSource (clouds/objects.py) and the key."""
     is_cloud: bool = True
     """Stacks live in an account and not on this machine; their settings have a key of the target's name."""
 

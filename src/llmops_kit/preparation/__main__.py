@@ -1,6 +1,7 @@
 """The preparation image's command.
 
-python -m llmops_kit.preparation RECIPE COLLECTED TARGET --root FOLDER --work FOLDER [--ner FOLDER] [--workers N] [--ray ADDRESS]
+python -m llmops_kit.preparation RECIPE COLLECTED TARGET --root FOLDER --work FOLDER
+                                  [--ner FOLDER] [--workers N] [--ray ADDRESS]
 
 Prints a line for each step, then the version's identity; an error as llmops_kit.contract.programs has it.
 """

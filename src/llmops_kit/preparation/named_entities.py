@@ -1,6 +1,6 @@
 """Personal data that a model finds: names of people, places and what else its labels tell.
 
-The model labels tokens, in OpenVINO's form (`training/llmops_kit/training/models/openvino_form.py`), and is run by OpenVINO: alone, in f32
+The model labels tokens, in OpenVINO's form (`training/models/openvino_form.py`), and is run by OpenVINO: alone, in f32
 and by one thread, so that a text has the same labels whatever is beside it and however many processes work.
 """
 

@@ -1,4 +1,6 @@
-"""`python -m llmops_kit.preparation` on a corpus with planted faults: what it finds, on any number of workers, killed or not."""
+"""`python -m llmops_kit.preparation` on a corpus with planted faults: what it finds, on any number of workers, killed
+or not.
+"""
 
 import json
 import os

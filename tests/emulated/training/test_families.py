@@ -1,5 +1,5 @@
-"""Each cell of the table of base models (hosting/llmops_kit/contract/models/base_models.py), held by a tiny model of the architecture, and
-by the family's chat template.
+"""Each cell of the table of base models (hosting/llmops_kit/contract/models/base_models.py), held by a tiny model of
+the architecture, and by the family's chat template.
 """
 
 import json

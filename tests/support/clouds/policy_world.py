@@ -1,6 +1,7 @@
 """An AWS account as a search over its policies sees it: roles, managed policies, keys and buckets, and who may do what.
 
-Nothing here decides: every question goes to the evaluator that the twin of AWS judges calls by (twins/llmops_twins/aws/judges).
+Nothing here decides: every question goes to the evaluator that the twin of AWS judges calls by
+(twins/llmops_twins/aws/judges).
 """
 
 import json

@@ -126,8 +126,9 @@ def tiny_comet_source() -> Path:
 
 
 def families() -> Path:
-    """A folder with an imported, unsigned version of each architecture of hosting/llmops_kit/contract/models/base_models.py, named by
-    model_type, with OpenVINO's form; openvino.json says why others have none. See families.py.
+    """A folder with an imported, unsigned version of each architecture of
+    hosting/llmops_kit/contract/models/base_models.py, named by model_type, with OpenVINO's form; openvino.json says why
+    others have none. See families.py.
     """
 
     def make(folder: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from llmops_kit.contract.errors import HostingError
 from llmops_kit.contract.layout import EXPORT_VARIABLE
+from llmops_kit.contract.packages import package_folder
 from llmops_kit.hosting.images import ImageSource, ProcessImage, build, dockerfile_of, find, process_environ, reference
-from tests.support.checkout import CHECKOUT
 
 IMAGES = [
     ("training", "training", "Dockerfile"),
@@ -54,7 +54,7 @@ def test_the_kits_images_carry_the_contract_and_their_own_package() -> None:
     for name, package, dockerfile in IMAGES:
         files = ImageSource.of_kit(name).files()
         assert {"app/contract/layout.py", f"app/{package}/__main__.py", "requirements.txt"} <= files.keys()
-        assert dockerfile_of(name, files) == f"{package}/{dockerfile}"
+        assert dockerfile_of(name, files) == f"llmops_kit/{package}/{dockerfile}"
         assert {f.split("/")[1] for f in files if f.startswith("app/")} == {"contract", package}
         assert ("export.txt" in files) is (name == "training")
     assert reference("serving") != reference("serving-torch")
@@ -74,7 +74,7 @@ def test_unknown_images_and_references_say_the_way_out(tmp_path: Path, monkeypat
 
 def test_a_process_gets_nothing_of_its_starter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    image = ProcessImage("process:x@sha256:…", Path("/venv/bin/python"), Path("/images/x/app"))
+    image = ProcessImage("process:x@sha256:…", Path("/venv/bin/python"), Path("/images/x/app"), "x")
     environ = process_environ(image, tmp_path / "root", 8123, {"LLMOPS_AUTH": "key", "LANG": "de_DE"})
     assert environ["LLMOPS_ROOT"] == str(tmp_path / "root")
     assert environ["SAGEMAKER_BIND_TO_PORT"] == "8123"
@@ -90,7 +90,7 @@ def test_a_process_gets_nothing_of_its_starter(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("chosen", ["", "-1", "1,2"])
 def test_a_process_gets_the_gpus_of_its_starter(chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = ProcessImage("process:x@sha256:…", Path("/venv/bin/python"), Path("/images/x/app"))
+    image = ProcessImage("process:x@sha256:…", Path("/venv/bin/python"), Path("/images/x/app"), "x")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert "CUDA_VISIBLE_DEVICES" not in process_environ(image, tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
@@ -99,6 +99,6 @@ def test_a_process_gets_the_gpus_of_its_starter(chosen: str, tmp_path: Path, mon
 
 def test_the_entrypoint_is_the_dockerfiles() -> None:
     for name, package, dockerfile in IMAGES:
-        image = ProcessImage(reference(name), Path("python"), Path("app"))
-        written = (CHECKOUT / package / dockerfile).read_text()
+        image = ProcessImage(reference(name), Path("python"), Path("app"), ImageSource.of_kit(name).program)
+        written = (package_folder(package) / dockerfile).read_text()
         assert f"ENTRYPOINT {json.dumps(image.entrypoint)}" in written

@@ -41,7 +41,8 @@ import json, os, pkgutil, sys
 import llmops_kit.cli.commands
 for module in pkgutil.iter_modules(llmops_kit.cli.commands.__path__, "llmops_kit.cli.commands."):
     __import__(module.name)
-import llmops_kit.cli.cli, llmops_kit.cli.doctor, llmops_kit.cli.platforms.aws.doctor, llmops_kit.cli.runs.runs, llmops_kit.cli.stacks.stack, typer.rich_utils
+import llmops_kit.cli.cli, llmops_kit.cli.doctor, llmops_kit.cli.platforms.aws.doctor, llmops_kit.cli.runs.runs
+import llmops_kit.cli.stacks.stack, typer.rich_utils
 for line in sys.stdin:
     order = json.loads(line)
     pid = os.fork()
@@ -111,7 +112,8 @@ def test_start_up_imports_nothing_heavy() -> None:
     heavy = {"pydantic", "ruamel", "cryptography", "pulumi", "aiohttp", "psutil", "torch", "boto3", "botocore", "moto"}
     assert heavy.isdisjoint(light)
     code = (
-        "import sys, llmops_kit.cli.stacks.stack, llmops_kit.cli.platforms.local.platform, llmops_kit.cli.platforms.aws.platform;"
+        "import sys, llmops_kit.cli.stacks.stack, llmops_kit.cli.platforms.local.platform;"
+        "import llmops_kit.cli.platforms.aws.platform;"
         "import llmops_kit.cli.pulumi_engine.engine, llmops_kit.hosting.host;"
         "print(*sorted({m.partition('.')[0] for m in sys.modules}))"
     )

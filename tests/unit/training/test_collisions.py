@@ -8,15 +8,22 @@ _CHECKPOINTS = "checkpoints are in shards, complete or absent, and hold no pickl
 DELIBERATE = {
     "llmops_kit.training.agent._Meeting._store": "is the base's: the store of this meeting",
     "llmops_kit.training.models.from_gguf.PlainReader.data": "the file, as an array that is no memory map",
-    "llmops_kit.training.torch_trainer.scaled_trainer.ScaledTrainer._clip_grad_norm": "the norm of shards is put together",
+    "llmops_kit.training.torch_trainer.scaled_trainer.ScaledTrainer._clip_grad_norm": (
+        "the norm of shards is put together"
+    ),
     "llmops_kit.training.torch_trainer.scaled_trainer.ScaledTrainer._load_from_checkpoint": _CHECKPOINTS,
     "llmops_kit.training.torch_trainer.scaled_trainer.ScaledTrainer._load_optimizer_and_scheduler": _CHECKPOINTS,
     "llmops_kit.training.torch_trainer.scaled_trainer.ScaledTrainer._load_rng_state": _CHECKPOINTS,
-    "llmops_kit.training.torch_trainer.scaled_trainer.ScaledTrainer._prepare_for_training": "the micro-batch is found where model "
-    "and optimizer are on their devices",
-    "llmops_kit.training.torch_trainer.scaled_trainer.ScaledTrainer.data_collator": "is the base's: its own, in micro-batches",
+    "llmops_kit.training.torch_trainer.scaled_trainer.ScaledTrainer._prepare_for_training": (
+        "the micro-batch is found where model and optimizer are on their devices"
+    ),
+    "llmops_kit.training.torch_trainer.scaled_trainer.ScaledTrainer.data_collator": (
+        "is the base's: its own, in micro-batches"
+    ),
     "llmops_kit.training.torch_trainer.trainer.KitTrainer._save_checkpoint": _CHECKPOINTS,
-    "llmops_kit.training.torch_trainer.trainer.KitTrainer.model_accepts_loss_kwargs": "is the base's: the loss is divided here",
+    "llmops_kit.training.torch_trainer.trainer.KitTrainer.model_accepts_loss_kwargs": (
+        "is the base's: the loss is divided here"
+    ),
     "llmops_kit.training.torch_trainer.trainer.KitTrainer.state": "is the base's: a checkpoint's",
 }
 IN_KERAS = "llmops_kit.training.keras_trainer.model"

@@ -9,7 +9,8 @@ from tests.support.checkout import CHECKOUT
 def test_collect_prepare_and_scoring_import_nothing_heavy() -> None:
     code = (
         "import sys\n"
-        "import llmops_kit.preparation.prepare, llmops_kit.preparation.readers.reader, llmops_kit.training.data.rows, llmops_kit.training.evaluation.scoring\n"
+        "import llmops_kit.preparation.prepare, llmops_kit.preparation.readers.reader\n"
+        "import llmops_kit.training.data.rows, llmops_kit.training.evaluation.scoring\n"
         "heavy = {'torch', 'transformers', 'trl', 'peft', 'openvino', 'numpy', 'pyarrow', 'trafilatura', 'polib'}\n"
         "heavy &= sys.modules.keys()\n"
         "sys.exit(f'imports {heavy}' if heavy else 0)"

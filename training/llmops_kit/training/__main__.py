@@ -1,20 +1,25 @@
 """The training image's commands.
 
-python -m llmops_kit.training train [--folder NAME=PATH …] [--run RUN]
-                                             the job: reads /opt/ml/input, writes /opt/ml/model, or what is named
-python -m llmops_kit.training rank                      one of several processes of a job, which `train` starts
-python -m llmops_kit.training import SOURCE OUT --name NAME [--source …] [--revision …] [--licence …] [--[no-]openvino]
-                                             [--chat-template FILE]
-python -m llmops_kit.training convert VERSION OUT       a version with OpenVINO's form as well
-python -m llmops_kit.training answer MODEL DATASET OUT --suite JSON … [--system-prompt …] [--precision …]
-                                             a model's answers to suites of a dataset version
-python -m llmops_kit.training score-translations MODEL TRIPLES OUT
-                                             a COMET version's scores of [[source, translation, reference], …], as JSON
-python -m llmops_kit.training outline SOURCE OUT        the configuration and tokenizer of a GGUF file, or of the one in a folder
-python -m llmops_kit.training estimate FOLDER REQUEST OUT
-                                             say how machines would train: EstimateRequest in, Estimate out, as JSON
-python -m llmops_kit.training check FOLDER REQUEST OUT  say what an import would give, by a model's small files: CheckRequest in,
-                                             ModelCheck out, as JSON
+python -m llmops_kit.training COMMAND …
+
+train [--folder NAME=PATH …] [--run RUN]
+    the job: reads /opt/ml/input, writes /opt/ml/model, or what is named
+rank
+    one of several processes of a job, which `train` starts
+import SOURCE OUT --name NAME [--source …] [--revision …] [--licence …] [--[no-]openvino] [--chat-template FILE]
+    a base model as a complete, unsigned version
+convert VERSION OUT
+    a version with OpenVINO's form as well
+answer MODEL DATASET OUT --suite JSON … [--system-prompt …] [--precision …]
+    a model's answers to suites of a dataset version
+score-translations MODEL TRIPLES OUT
+    a COMET version's scores of [[source, translation, reference], …], as JSON
+outline SOURCE OUT
+    the configuration and tokenizer of a GGUF file, or of the one in a folder
+estimate FOLDER REQUEST OUT
+    how machines would train: EstimateRequest in, Estimate out, as JSON
+check FOLDER REQUEST OUT
+    what an import would give, by a model's small files: CheckRequest in, ModelCheck out, as JSON
 """
 
 import argparse

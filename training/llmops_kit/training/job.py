@@ -1,4 +1,5 @@
-"""`python -m llmops_kit.training train`: evaluate_before, train, package, evaluate_after, manifest. Each stage is run once.
+"""`python -m llmops_kit.training train`: evaluate_before, train, package, evaluate_after, manifest. Each stage is run
+once.
 
 Where another trainer has trained in a job before, `train` is left out: what it left is an input, and checked first.
 

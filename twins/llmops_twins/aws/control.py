@@ -1,4 +1,4 @@
-"""Starts, stops and inspects the process of AWS's twin; the environment of its clients (twins/llmops_twins/core/control.py)."""
+"""Starts, stops and inspects the process of AWS's twin; the environment of its clients (core/control.py)."""
 
 import os
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Faults of the AWS twin (twins/llmops_twins/core/faults.py), and those that affect any call: throttling, errors, slowness, delayed
+"""Faults of the AWS twin (core/faults.py), and those that affect any call: throttling, errors, slowness, delayed
 visibility.
 
 Code that carries out the other faults looks them up itself: `find` for lasting faults, `take` for those that happen a

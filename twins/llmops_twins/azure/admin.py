@@ -1,4 +1,4 @@
-"""Azure's part of the twin's own routes (twins/llmops_twins/core/admin.py): applications and federated tokens for tests."""
+"""Azure's part of the twin's own routes (core/admin.py): applications and federated tokens for tests."""
 
 import json
 import secrets

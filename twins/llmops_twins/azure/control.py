@@ -1,4 +1,4 @@
-"""Starts, stops and inspects the process of Azure's twin; the environment of its clients (twins/llmops_twins/core/control.py)."""
+"""Starts, stops and inspects the process of Azure's twin; the environment of its clients (core/control.py)."""
 
 import ssl
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Faults of the Azure twin (twins/llmops_twins/core/faults.py), and those that affect any call: throttling, errors, slowness,
+"""Faults of the Azure twin (core/faults.py), and those that affect any call: throttling, errors, slowness,
 delayed visibility.
 
 Code that carries out the other faults looks them up itself: `find` for lasting faults, `take` for those that happen a

@@ -74,7 +74,8 @@ class TenantTwin(BaseTwin):
 
     def route(self, prefix: str, app: Wsgi) -> None:
         """Registers `app` for all requests of the main port below a path ("/history/v1.0/"). Permissions are not
-        checked (`llmops_twins.azure.entra.tokens.caller_of` returns the caller), the body is unread, the lock is not held.
+        checked (`llmops_twins.azure.entra.tokens.caller_of` returns the caller), the body is unread, the lock is not
+        held.
         """
         self._routes.append((prefix.lower(), app))
         self._routes.sort(key=lambda route: -len(route[0]))

@@ -216,7 +216,7 @@ class Control(ABC, Generic[Info]):
         return self._ask_running(home, "faults/kinds")
 
     def add_fault(self, home: Path, kind: str, members: Mapping[str, Any]) -> None:
-        """Injects a fault (twins/llmops_twins/core/faults.py)."""
+        """Injects a fault (core/faults.py)."""
         self._ask_running(home, "faults", "PUT", {"kind": kind, **members})
 
     def clear_faults(self, home: Path) -> None:

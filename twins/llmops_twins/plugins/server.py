@@ -1,7 +1,8 @@
 """Pulumi's gRPC protocol for resource plugins, on top of a cloud's `Provider`.
 
-The protocol is documented with the engine: https://pulumi-developer-docs.readthedocs.io/latest/docs/_generated/proto/provider.html
-One process serves several provider resources, each of which has a connection, and so a configuration, of its own.
+The protocol is documented with the engine:
+https://pulumi-developer-docs.readthedocs.io/latest/docs/_generated/proto/provider.html One process serves several
+provider resources, each of which has a connection, and so a configuration, of its own.
 """
 
 import contextlib

@@ -103,7 +103,7 @@ class AzureOutput(Part):
 
 
 class StackOutputs(Document):
-    """All outputs of a stack, exported by infra/llmops_kit/infra/__main__.py."""
+    """All outputs of a stack, exported by infra/__main__.py."""
 
     SCHEMA: ClassVar[str] = "stack-outputs/1"
 

@@ -45,7 +45,7 @@ MARGIN = 0.05
 """Of `not_worse_than` where a recipe says none: equal answers to 54 groups pass it."""
 
 _ROOM = 1.959964 * math.sqrt(2)
-"""Equal answers to n groups leave a difference's lower bound at -_ROOM / (n + 2) (training/llmops_kit/training/evaluation/metrics.py)."""
+"""Equal answers to n groups leave a difference's lower bound at -_ROOM / (n + 2) (training/evaluation/metrics.py)."""
 
 
 def unit_of(metric: Metric) -> str:

@@ -59,7 +59,8 @@ class Family(NamedTuple):
     tools: bool = False
     """Whether it keeps tools, calls and results, so that they are trained."""
     calls: str = ""
-    """Form in which a server reads the model's calls (`llmops_kit.contract.models.tool_call_stream`); empty: in none."""
+    """Form in which a server reads the model's calls (`llmops_kit.contract.models.tool_call_stream`); empty: in none.
+    """
 
 
 _OLD_TRANSFORMERS = "optimum-intel 2.2 converts it with transformers 5.0 at most, and the others with 5.5"

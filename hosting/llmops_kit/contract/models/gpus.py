@@ -14,7 +14,9 @@ _SMI_SECONDS = 60.0  # the first call may have to load the driver
 
 
 def hides_all(environ: Mapping[str, str]) -> bool:
-    """Whether CUDA is told to use no GPU: https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-environment-variables"""
+    """Whether CUDA is told to use no GPU:
+    https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-environment-variables
+    """
     visible = environ.get(VISIBLE)
     return visible is not None and visible.partition(",")[0].strip() in ("", "-1")
 

@@ -1,7 +1,7 @@
 """Tool calls of an answer as it is generated: text, names and arguments come out as soon as they are certain.
 
-The forms are those of `llmops_kit.contract.models.tool_calls`, which reads whole answers. A call that begins with its name, as
-usual, streams; another one comes whole at its end.
+The forms are those of `llmops_kit.contract.models.tool_calls`, which reads whole answers. A call that begins with its
+name, as usual, streams; another one comes whole at its end.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Hands a client's connection over to a backend, which answers on it, and takes it back (hosting/llmops_kit/contract/handover.py)."""
+"""Hands a client's connection over to a backend, which answers on it, and takes it back (contract/handover.py)."""
 
 import asyncio
 import socket

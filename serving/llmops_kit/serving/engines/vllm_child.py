@@ -1,5 +1,5 @@
-"""vLLM's server as a child process: `python -m llmops_kit.serving.engines.vllm_child PARENT LISTENER ARGUMENTS...`, in the image
-serving-vllm.
+"""vLLM's server as a child process: `python -m llmops_kit.serving.engines.vllm_child PARENT LISTENER ARGUMENTS...`, in
+the image serving-vllm.
 
 Does what `vllm serve` does for one server (vllm/entrypoints/launchers/api_server/entry.py), but ends with its parent,
 accepts connections from the socket on which the parent listens, and reads requests behind the kit's header guard.

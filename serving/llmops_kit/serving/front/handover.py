@@ -1,4 +1,4 @@
-"""Takes clients' connections from the router (hosting/llmops_kit/contract/handover.py), and answers one request on each."""
+"""Takes clients' connections from the router (contract/handover.py), and answers one request on each."""
 
 import asyncio
 import socket

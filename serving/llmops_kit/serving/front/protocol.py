@@ -40,7 +40,7 @@ def guarded_class(guard: HttpGuard) -> Callable[..., asyncio.BufferedProtocol]:
 
 def new_guard(limits: RequestLimits) -> HttpGuard:
     """Returns the guard of a server with these limits; raises the process's limit of open files for it. Each connection
-    may need a second file (hosting/llmops_kit/contract/handover.py).
+    may need a second file (contract/handover.py).
     """
     allowed = allowed_connections(limits.max_connections, files_each=2)
     return HttpGuard(

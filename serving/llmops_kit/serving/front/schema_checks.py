@@ -78,7 +78,8 @@ class SchemaChecks:
         """Checks that schemas are JSON schemas that can be honoured.
 
         Args:
-            schemas: by their location in the request; they are within the limits of `llmops_kit.contract.json_schema.bounds`.
+            schemas: by their location in the request; they are within the limits of
+                `llmops_kit.contract.json_schema.bounds`.
             caller: the name of the caller's key.
 
         Raises:

@@ -1,4 +1,4 @@
-"""twin: local emulators of AWS and Azure. The subcommands are those of `twins` (twins/llmops_twins/cli.py)."""
+"""twin: local emulators of AWS and Azure. The subcommands are those of `twins` (cli.py)."""
 
 from dataclasses import replace
 from functools import partial

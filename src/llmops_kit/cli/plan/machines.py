@@ -1,7 +1,8 @@
 """GPU machines of the clouds: what a training estimate needs to know of them. Prices are in prices.json.
 
 Memory, and dense tensor throughput without sparsity, by NVIDIA's data sheets: A10, A10G (AWS:
-https://aws.amazon.com/ec2/instance-types/g5/), L4, L40S, T4, V100, A100, H100, H200 (https://www.nvidia.com/data-center).
+https://aws.amazon.com/ec2/instance-types/g5/), L4, L40S, T4, V100, A100, H100, H200
+(https://www.nvidia.com/data-center).
 Instances: https://aws.amazon.com/ec2/instance-types/#Accelerated_Computing, and
 https://learn.microsoft.com/azure/virtual-machines/sizes/overview#gpu-accelerated. Machines without GPUs:
 https://aws.amazon.com/ec2/instance-types/, https://learn.microsoft.com/azure/virtual-machines/sizes/overview.

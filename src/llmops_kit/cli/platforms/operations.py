@@ -1,4 +1,4 @@
-"""What the command line can do with a target's stacks. Each target has one record, in src/llmops_kit/cli/platforms/<target>/."""
+"""What the command line can do with a target's stacks. Each target has one record, in cli/platforms/<target>/."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@
     subprocess.run([engine.pulumi, "preview"], env={**os.environ, **engine.env})
 
 In this order: the user's own `pulumi` on PATH; the kit's own in the cache; one from Pulumi's release, if its sha256 is
-pinned; one built from its Go module. `python -m llmops_kit.cli.pulumi_engine` does the same from a shell, and prints the folder
-of the engine if it is the kit's own.
+pinned; one built from its Go module. `python -m llmops_kit.cli.pulumi_engine` does the same from a shell, and prints
+the folder of the engine if it is the kit's own.
 """
 
 import os

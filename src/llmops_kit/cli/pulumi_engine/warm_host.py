@@ -1,11 +1,11 @@
 """A language host that has Pulumi's SDKs imported before it is asked for: forked for each program, in milliseconds.
 
 Importing a cloud's SDK and its clients takes a second or more of every preview and update. Who runs many programs, such
-as a rehearsal, keeps this server beside them (`llmops_kit.cli.pulumi_engine.warm`) and puts its socket into LLMOPS_WARM_HOST.
-The launcher `pulumi-language-python` looks there, hands over its environment, folder, arguments and open files, and
-stays until the forked host ends; the signals that it gets are passed on. The server learns what to import from the
-programs themselves: each host reports the installed modules that it has loaded. A program's own modules are never kept,
-nor does a host of one Python serve another one, or one whose packages have changed since.
+as a rehearsal, keeps this server beside them (`llmops_kit.cli.pulumi_engine.warm`) and puts its socket into
+LLMOPS_WARM_HOST. The launcher `pulumi-language-python` looks there, hands over its environment, folder, arguments and
+open files, and stays until the forked host ends; the signals that it gets are passed on. The server learns what to
+import from the programs themselves: each host reports the installed modules that it has loaded. A program's own modules
+are never kept, nor does a host of one Python serve another one, or one whose packages have changed since.
 
 The launcher's part takes the standard library only and starts with -I -S: it must be quick.
 """

@@ -15,7 +15,7 @@ End = Literal["recovered", "refused"]
 
 @dataclass(frozen=True)
 class FaultCase:
-    """A fault of the twin (twins/llmops_twins/core/faults.py), where a rehearsal meets it, and its end.
+    """A fault of the twin (core/faults.py), where a rehearsal meets it, and its end.
 
     A member that is not known before is a function of the stage. `says` must stand in the refusal. Where `meanwhile`
     stands in one, nothing was lost by it, and the step is tried again, as a client does, until it goes on.

@@ -1,5 +1,5 @@
 """A small object store: the operations on a folder, S3 and blobs that the kit's store needs
-(src/llmops_kit/cli/store/remote_objects.py).
+(cli/store/remote_objects.py).
 """
 
 import errno
@@ -32,7 +32,7 @@ MOST_DOCUMENT_BYTES = 16 << 20
 class Objects(Protocol):
     """Objects by key, with slashes. A key is written once: nothing here overwrites or deletes.
 
-    A key that could be a path outside (hosting/llmops_kit/contract/integrity/object_keys.py) is refused with an IntegrityError, before
+    A key that could be a path outside (contract/integrity/object_keys.py) is refused with an IntegrityError, before
     anything is written.
     """
 

@@ -18,7 +18,8 @@ def fetch_package(name: str, version: str, work: Path) -> Path:
     Raises:
         KitError: there is no such wheel, its hash differs from the lock's, or the index can't be reached.
     """
-    from llmops_kit.hosting.environments import find_uv
+    from llmops_kit.contract.packages import package_folder
+from llmops_kit.hosting.environments import find_uv
 
     requirements, target = work / "requirements.txt", work / "package"
     locked = locked_requirement(name)
@@ -61,9 +62,8 @@ def locked_version(package: str) -> str:
 
 def locked_requirement(package: str) -> str:
     """Returns the package's entry in requirements/models.txt, with its hashes; empty if there is none."""
-
-    room = Path(hosting.__file__).parent
-    for path in (room.parent / "requirements/models.txt", room / "requirements/models.txt"):
+    room = package_folder("hosting")
+    for path in (room.parents[2] / "requirements/models.txt", room / "requirements/models.txt"):
         if path.is_file():
             entry = re.search(rf"^{re.escape(package)}==.*(?:\n +--hash=.*)*", path.read_text(), re.MULTILINE)
             return entry[0].rstrip("\\ ") if entry else ""

@@ -4,7 +4,7 @@ A key is written once, by a conditional create (If-None-Match: *). A folder exis
 written last. Only its manifest, its signature and the files that the manifest lists are fetched or copied, each with
 the listed size; whatever else lies below the key is left there.
 
-Files are copied inside the cloud, and checked at their destination (src/llmops_kit/cli/store/remote_checks.py).
+Files are copied inside the cloud, and checked at their destination (cli/store/remote_checks.py).
 """
 
 import json

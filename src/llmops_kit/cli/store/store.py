@@ -1,4 +1,4 @@
-"""The stack's store of dataset and model versions, over any object store. Layout: hosting/llmops_kit/contract/layout.py."""
+"""The stack's store of dataset and model versions, over any object store. Layout: contract/layout.py."""
 
 import json
 import tempfile

@@ -1,6 +1,7 @@
 """The way to the MLflow server that MLFLOW_TRACKING_URI names: https, a workspace of Azure ML, or SageMaker's MLflow.
 
-MLflow's own variables (MLFLOW_TRACKING_TOKEN, MLFLOW_EXPERIMENT_NAME …) hold: https://mlflow.org/docs/latest/ml/tracking/.
+MLflow's own variables (MLFLOW_TRACKING_TOKEN, MLFLOW_EXPERIMENT_NAME …) hold:
+https://mlflow.org/docs/latest/ml/tracking/.
 """
 
 import os

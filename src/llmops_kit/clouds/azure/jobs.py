@@ -64,9 +64,10 @@ class AzureJobContext:
 def command_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: AzureJobContext) -> dict[str, Any]:
     """Returns the properties of a CommandJob for Azure Resource Manager.
 
-    Folders are mounted wherever Azure likes: the command tells the trainer where (llmops_kit.contract.layout.TrainingFolders).
-    Inputs are downloaded, because they are read several times. The model is uploaded when the job ends; checkpoints and
-    reports are written through, because they outlive a machine that is taken away.
+    Folders are mounted wherever Azure likes: the command tells the trainer where
+    (llmops_kit.contract.layout.TrainingFolders). Inputs are downloaded, because they are read several times. The model
+    is uploaded when the job ends; checkpoints and reports are written through, because they outlive a machine that is
+    taken away.
 
     Args:
         name: the job's; SCHEDULED_RUN in a schedule.

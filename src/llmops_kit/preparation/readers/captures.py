@@ -1,4 +1,4 @@
-"""Recorded traffic of an endpoint: lines of `capture/1` (hosting/llmops_kit/contract/documents/captured.py)."""
+"""Recorded traffic of an endpoint: lines of `capture/1` (contract/documents/captured.py)."""
 
 from collections.abc import Iterator
 

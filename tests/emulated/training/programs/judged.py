@@ -1,5 +1,5 @@
-"""Judge published folders without their weights, as `python -m llmops_kit.training check` does. Prints JSON; run in the training
-image.
+"""Judge published folders without their weights, as `python -m llmops_kit.training check` does. Prints JSON; run in the
+training image.
 
 python judged.py FOLDERS MACHINES
     -> {folder: ModelCheck}

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 import llmops_kit.contract.http_guard
-import llmops_kit.serving
+from llmops_kit import serving
 from llmops_kit.serving.api.frames import CompletionFrames, Delta, Frames, usage_of
 from llmops_kit.serving.api.response_frames import ResponseFrames
 from llmops_kit.serving.api.responses import parse_responses

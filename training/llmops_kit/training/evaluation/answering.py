@@ -1,5 +1,5 @@
-"""`python -m llmops_kit.training answer`: a model's greedy answers to suites of a dataset version, each suite saved once it is
-done.
+"""`python -m llmops_kit.training answer`: a model's greedy answers to suites of a dataset version, each suite saved
+once it is done.
 
 Used to compare versions: nothing is trained, and of manifests only the dataset's is read.
 """

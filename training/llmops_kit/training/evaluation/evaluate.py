@@ -1,4 +1,4 @@
-"""Evaluation: a model's answers to a suite's rows. training/llmops_kit/training/evaluation/scoring.py scores them."""
+"""Evaluation: a model's answers to a suite's rows. training/evaluation/scoring.py scores them."""
 
 import json
 from collections.abc import Callable, Iterator

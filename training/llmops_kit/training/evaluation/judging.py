@@ -1,7 +1,7 @@
 """Suites `judge` and `comet`: the requests to a judge, the parsing of its replies, and the resulting scores.
 
 LLM-as-a-judge after Zheng et al. 2023 (arXiv:2306.05685): the reason before the verdict, a reference where there is
-one, and pairs shown in both orders, since judges prefer a position. Uses no network: src/llmops_kit/cli/evaluation sends the
+one, and pairs shown in both orders, since judges prefer a position. Uses no network: cli/evaluation sends the
 requests.
 
 The judged data comes from others. Each part stands between marks that contain a hash of all parts, so that no part can

@@ -48,7 +48,8 @@ def finetune(
     stop_asked: Callable[[], bool] = lambda: False,
     validation_rows: Path | None = None,
 ) -> TrainingFacts:
-    """Trains as llmops_kit.training.torch_trainer.finetune does, to which the arguments and errors are equal, in one process.
+    """Trains as llmops_kit.training.torch_trainer.finetune does, to which the arguments and errors are equal, in one
+    process.
 
     The result, `trained/` in `folder`, is a plain Hugging Face folder in f32. Equal inputs, threads and devices give
     equal bytes, interrupted or not.

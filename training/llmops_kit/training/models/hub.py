@@ -1,4 +1,5 @@
-"""Fetches a model from the Hugging Face hub: `python -m llmops_kit.training.models.hub fetch|outline REQUEST`, which is JSON.
+"""Fetches a model from the Hugging Face hub: `python -m llmops_kit.training.models.hub fetch|outline REQUEST`, which is
+JSON.
 
 It is a program of its own beside `python -m llmops_kit.training`, which never uses the network.
 """

@@ -1,4 +1,7 @@
-"""`python -m llmops_kit.training check`: what an import would give, judged by a model's small files. No weight is read."""
+"""`python -m llmops_kit.training check`: what an import would give, judged by a model's small files.
+
+No weight is read.
+"""
 
 import json
 from pathlib import Path

@@ -165,7 +165,9 @@ class _Plan:
         )
 
     def _shards(self, sizes: _Sizes, memory: int) -> bool:
-        """Returns whether the model is sharded, decided as in `llmops_kit.training.torch_trainer.sharding.needs_shards`."""
+        """Returns whether the model is sharded, decided as in
+        `llmops_kit.training.torch_trainer.sharding.needs_shards`.
+        """
         if self._options.adapter == "qlora":
             return False
         asked = self._options.sharding

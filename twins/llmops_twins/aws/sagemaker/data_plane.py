@@ -1,4 +1,6 @@
-"""SageMaker's data plane: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Operations_Amazon_SageMaker_Runtime.html"""
+"""SageMaker's data plane:
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Operations_Amazon_SageMaker_Runtime.html
+"""
 
 from llmops_twins.aws.sagemaker.runtime.asynchronous import AsyncInvocations
 from llmops_twins.aws.sagemaker.runtime.invocations import InvocationOperations

@@ -1,4 +1,7 @@
-"""`python -m llmops_twins.plugins.aws [--twin URL] [--port N] [--port-file F]`: serve the stand-in, and print its port."""
+"""`python -m llmops_twins.plugins.aws [--twin URL] [--port N] [--port-file F]`: serves the stand-in.
+
+Prints its port.
+"""
 
 from llmops_twins.plugins.aws.provider import AwsProvider
 from llmops_twins.plugins.running import run

@@ -135,7 +135,7 @@ class AwsProvider(Provider[AwsSession]):
             return rules(request.type)
         except KeyError:
             raise ProviderError(
-                f"the stand-in plugin does not know the type {request.type}: twins/llmops_twins/plugins/aws/types.json lists "
+                f"the stand-in plugin does not know the type {request.type}: plugins/aws/types.json lists "
                 "those that it knows; with the real plugin installed, that one is used"
             ) from None
 

@@ -1,5 +1,5 @@
-"""`python -m llmops_twins.plugins.azure_native [--twin URL] [--port N] [--port-file F]`: serve the stand-in, and print its
-port."""
+"""`python -m llmops_twins.plugins.azure_native [--twin URL] [--port N] [--port-file F]`: serve the stand-in, and print
+its port."""
 
 from llmops_twins.plugins.azure_native.provider import AzureNativeProvider
 from llmops_twins.plugins.running import run

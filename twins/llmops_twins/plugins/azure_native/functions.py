@@ -29,7 +29,7 @@ def invoke(session: PluginSession, token: str, arguments: Properties) -> tuple[P
     if name.startswith("get") and getter in tokens():
         return _called(session, rules(getter), arguments, "")
     raise ProviderError(
-        f"the stand-in plugin does not know the function {token}: twins/llmops_twins/plugins/azure_native/types.json lists those "
+        f"the stand-in plugin does not know the function {token}: plugins/azure_native/types.json lists those "
         "that it knows; with the real plugin installed, that one is used"
     )
 

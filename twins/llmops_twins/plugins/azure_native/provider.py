@@ -191,7 +191,7 @@ def _rules(request: PluginRequest[PluginSession]) -> TypeRules:
         return rules(request.type)
     except KeyError:
         raise ProviderError(
-            f"the stand-in plugin does not know the type {request.type}: twins/llmops_twins/plugins/azure_native/types.json lists "
+            f"the stand-in plugin does not know the type {request.type}: plugins/azure_native/types.json lists "
             "those that it knows; with the real plugin installed, that one is used"
         ) from None
 

@@ -1,6 +1,7 @@
 """A configured provider: its subscription, cloud and credentials; checks of its settings before any call.
 
-Inputs and environment variables are the real plugin's: https://www.pulumi.com/registry/packages/azure-native/installation-configuration/
+Inputs and environment variables are the real plugin's:
+https://www.pulumi.com/registry/packages/azure-native/installation-configuration/
 """
 
 import base64

@@ -2,9 +2,10 @@
 
 https://learn.microsoft.com/rest/api/storageservices/specifying-conditional-headers-for-blob-service-operations
 
-Azure copies a blob from another one by blocks (https://learn.microsoft.com/rest/api/storageservices/put-block-from-url),
-and keeps no SHA-256 of it: an MD5 at most, which proves nothing. So each copy is read once, and each version once by
-each machine that promotes it; a blob's ETag, which Azure alone makes, says that nobody wrote it since.
+Azure copies a blob from another one by blocks
+(https://learn.microsoft.com/rest/api/storageservices/put-block-from-url), and keeps no SHA-256 of it: an MD5 at most,
+which proves nothing. So each copy is read once, and each version once by each machine that promotes it; a blob's ETag,
+which Azure alone makes, says that nobody wrote it since.
 """
 
 import hashlib

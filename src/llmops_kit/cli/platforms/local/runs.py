@@ -6,7 +6,7 @@ runs/<id>/start.json  how it was started             runs/<id>/trainer/   the sa
 
 A run with a trainer of its own has two jobs, one after the other: whoever follows or collects it starts the second one.
 What runs is the image's code on the run's data: it gets its image, its inputs and its outputs, and not what this user
-has, the signing key above all (hosting/llmops_kit/hosting/confinement.py). Its outputs are what it may write; nothing else is.
+has, the signing key above all (hosting/confinement.py). Its outputs are what it may write; nothing else is.
 """
 
 import fcntl

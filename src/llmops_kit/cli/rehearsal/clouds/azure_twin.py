@@ -11,8 +11,8 @@ _SECRETS = ("AZURE_CLIENT_SECRET", "ARM_CLIENT_SECRET")
 
 
 class AzureTwin(Twin):
-    """See llmops_kit.cli.rehearsal.clouds.cloud.Twin. Roles are principals with role assignments; identities are resource ids
-    of user-assigned managed identities.
+    """See llmops_kit.cli.rehearsal.clouds.cloud.Twin. Roles are principals with role assignments; identities are
+    resource ids of user-assigned managed identities.
     """
 
     target = "azure"

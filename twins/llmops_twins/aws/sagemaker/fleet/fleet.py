@@ -1,4 +1,4 @@
-"""SageMaker's rules and messages for the containers of endpoints (twins/llmops_twins/core/fleet/fleet.py)."""
+"""SageMaker's rules and messages for the containers of endpoints (core/fleet/fleet.py)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Azure's rules and messages for the containers of deployments (twins/llmops_twins/core/fleet/fleet.py).
+"""Azure's rules and messages for the containers of deployments (core/fleet/fleet.py).
 
 https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints
 """

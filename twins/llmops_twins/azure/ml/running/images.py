@@ -18,8 +18,8 @@ def runnable(twin: TenantTwin, image: str) -> tuple[str, list[str]]:
     """Returns hosting's reference of an image (`process:NAME@sha256:…` or `docker:HOST:PORT/REPOSITORY@sha256:…`), and
     the arguments that replace its CMD if the runtime does not supply it.
 
-    Returns quickly, and may be called with the twin's lock held: pulling is left to `llmops_kit.hosting.runtimes.pull`. Callers
-    check permissions first.
+    Returns quickly, and may be called with the twin's lock held: pulling is left to `llmops_kit.hosting.runtimes.pull`.
+    Callers check permissions first.
 
     Raises:
         ImageError: the image does not exist, or needs Docker and there is none.

@@ -165,7 +165,8 @@ class Workspace:
         """The body of a job on cluster cpu."""
         given = {
             "jobType": "Command",
-            "command": "python -m llmops_kit.training train --folder spec=${{inputs.spec}} --folder model=${{outputs.model}}",
+            "command": "python -m llmops_kit.training train --folder spec=${{inputs.spec}} "
+            "--folder model=${{outputs.model}}",
             "environmentId": f"{self.id}/environments/serving/versions/1",
             "computeId": f"{self.id}/computes/cpu",
             "inputs": {"spec": {"jobInputType": "uri_folder", "uri": "azureml://datastores/store/paths/spec/"}},

@@ -1,6 +1,7 @@
 """The model package group, and the runs that are repeated: EventBridge Scheduler starts their jobs directly.
 
-A run itself is an event, never a resource. https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
+A run itself is an event, never a resource.
+https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
 """
 
 from typing import Any

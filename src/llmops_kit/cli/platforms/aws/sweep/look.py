@@ -27,7 +27,7 @@ class AwsLook:
 
     @property
     def prefix(self) -> str:
-        """Prefix of names of the project's resources (infra/llmops_kit/infra/names.py)."""
+        """Prefix of names of the project's resources (infra/names.py)."""
         return f"{''.join(c if c.isalnum() else '-' for c in self.project.lower())}-"
 
     def thing(self, kind: str, name: str, arn: str, tags: Mapping[str, str] | None = None, **more: Any) -> Thing:

@@ -28,7 +28,7 @@ class AwsSweeper:
         self.place = f"{'the twin' if caller.twin else f'account {caller.account}'}, {caller.region}"
 
     def things(self, project: str) -> list[Thing]:
-        """See llmops_kit.cli.platforms.sweep.Sweeper. Ended jobs are records that cost nothing, and are not among them."""
+        """See platforms.sweep.Sweeper. Ended jobs are records that cost nothing, and are not among them."""
         with explained(f"sweep of {self.place}", "looking needs the right to list and describe in the whole account"):
             look = AwsLook(self._clients, project, _tagged(self._clients, project), load_prices(self._region))
             found = {t.id: t for kind in _KINDS for t in kind(look) if t.project == project}

@@ -23,7 +23,7 @@ GRANTED = tuple(
     )
 )
 """The roles that a stack's program gives to the stack's identities in its resource group, and the deploy identity may
-give to them (infra/llmops_kit/infra/targets/azure/resources/identity.py).
+give to them (infra/targets/azure/resources/identity.py).
 """
 MADE = "Made by llmops bootstrap"
 """The description of what is made, by which its own role assignments are told from a program's."""

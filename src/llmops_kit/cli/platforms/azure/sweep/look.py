@@ -107,7 +107,7 @@ class AzureLook:
         return (tags or {}).get(PROJECT_TAG) == self.project
 
     def named(self, stacks: Iterable[str], *things: str) -> dict[str, str]:
-        """Returns name -> stack for the program's names of stacks' resources (infra/llmops_kit/infra/names.py)."""
+        """Returns name -> stack for the program's names of stacks' resources (infra/names.py)."""
         return {named_after(self.project, stack, thing): stack for stack in stacks for thing in things}
 
     def prices(self, location: str) -> Prices:
