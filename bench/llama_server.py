@@ -30,6 +30,7 @@ import openvino
 from bench.larger_model import larger_model
 from bench.serving import STREAMS
 from bench.two_servers import DECODING, WHOLE_REQUESTS, BenchedServer, compare, our_server, started
+from llmops_kit.contract.programs import import_path
 from llmops_kit.hosting.ports import choose_port
 from llmops_kit.serving.engines.cpu_precision import cpu_precision
 from llmops_kit.serving.prompts import Prompts
@@ -97,5 +98,5 @@ def _llama(source: Path, weights: Path) -> Iterator[BenchedServer]:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    os.environ.setdefault("PYTHONPATH", import_path())
     main()

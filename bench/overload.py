@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from llmops_kit.contract.programs import import_path
 from tests.support.servers.serving import API_KEY, ServingProcess, sign_version
 from tests.support.tiny_models.models import copy_model, tiny_model
 
@@ -134,5 +135,5 @@ def _p99(values: list[float]) -> float:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    os.environ.setdefault("PYTHONPATH", import_path())
     main()

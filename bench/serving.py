@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 
 from bench.router import ready, routed
 from llmops_kit.contract.handover import SOCKET_VARIABLE
+from llmops_kit.contract.programs import import_path
 from llmops_kit.serving.prompts import Prompts
 from tests.support.servers.serving import API_KEY, ServingProcess, sign_version
 from tests.support.tiny_models.models import BASE_ALIAS, base_model, copy_model
@@ -316,5 +317,5 @@ def _servers(version: Path, folder: Path, options: argparse.Namespace) -> Iterat
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    os.environ.setdefault("PYTHONPATH", import_path())
     main()

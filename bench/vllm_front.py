@@ -21,6 +21,7 @@ from pathlib import Path
 from bench.two_servers import DECODING, BenchedServer, compare, our_server, started
 from llmops_kit.contract.documents.model import ModelManifest
 from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.contract.programs import import_path
 from llmops_kit.hosting.ports import choose_port
 from llmops_kit.serving.prompts import Prompts
 from llmops_kit.serving.settings import ServerSettings
@@ -69,5 +70,5 @@ def _alone(version: Path, folder: Path, python: Path, environ: Mapping[str, str]
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    os.environ.setdefault("PYTHONPATH", import_path())
     main()

@@ -29,7 +29,7 @@ from llmops_kit.hosting.environments import find_uv
 from llmops_kit.hosting.files import locked
 
 ROOT = Path(__file__).parents[1]
-GO = ROOT / "llmops" / "pulumi_engine" / "go"
+GO = ROOT / "src/llmops_kit/cli/pulumi_engine/go"
 _LOCK = ROOT / "requirements" / "audit.txt"
 _SECONDS = 1800
 

@@ -60,7 +60,8 @@ def _workflows(root: Path) -> list[Path]:
 
 
 def _dockerfiles(root: Path) -> list[Path]:
-    return sorted(path for name in ("serving", "training") for path in (root / name).glob("Dockerfile*"))
+    folders = (root / name / "llmops_kit" / name for name in ("serving", "training"))
+    return sorted(path for folder in folders for path in folder.glob("Dockerfile*"))
 
 
 def _rewrite(path: Path, pattern: re.Pattern[str], new: Callable[[re.Match[str]], str]) -> None:

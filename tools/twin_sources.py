@@ -88,7 +88,7 @@ def main() -> None:
 def read(cloud: str, checkout: Path = CHECKOUT) -> Source:
     """All refusals of a cloud's twin, by path and place in the file."""
     whole = Source()
-    for path in sorted((checkout / "twins" / cloud).rglob("*.py")):
+    for path in sorted((checkout / "twins/llmops_twins" / cloud).rglob("*.py")):
         found = read_file(path.read_text(), path.relative_to(checkout))
         whole.refusals += found.refusals
         whole.problems += found.problems
@@ -261,7 +261,7 @@ def _where(each: Refusal) -> str:
 
 
 def _short(path: Path) -> str:
-    return "/".join(path.parts[2:])
+    return "/".join(path.parts[3:])  # below twins/llmops_twins/CLOUD
 
 
 def _cell(text: str) -> str:

@@ -18,7 +18,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / "serving" / "page" / "vendor"
+FOLDER = Path(__file__).parents[1] / "serving/llmops_kit/serving/page/vendor"
 _RECORD = "vendored.toml"
 
 

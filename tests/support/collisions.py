@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import CHECKOUT, PACKAGES
 
 _STANDS_FOR = {typing.NamedTuple: tuple, typing.TypedDict: object}
 _EVERYWHERE = {object, Protocol, typing.Generic}
@@ -27,17 +27,21 @@ class _OwnClass(NamedTuple):
 
 
 class Rooms:
-    """The modules of some top-level packages of ours."""
+    """The modules of some packages of ours."""
 
-    def __init__(self, *rooms: str, root: Path = CHECKOUT) -> None:
-        self._rooms, self._root = rooms, root
+    def __init__(self, *rooms: str, root: Path | None = None) -> None:
+        self._folders = {room: root / room if root else PACKAGES.get(room, CHECKOUT / room) for room in rooms}
         self._modules: dict[str, ast.Module] = {}
 
     def modules(self) -> set[str]:
         """Returns the modules that define classes, without tests."""
-        paths = [path for room in self._rooms for path in (self._root / room).rglob("*.py")]
-        names = [path.relative_to(self._root).with_suffix("").parts for path in paths if b"class " in path.read_bytes()]
-        return {".".join(parts).removesuffix(".__init__") for parts in names if "tests" not in parts}
+        found = [
+            (room, *path.relative_to(folder).with_suffix("").parts)
+            for room, folder in self._folders.items()
+            for path in folder.rglob("*.py")
+            if b"class " in path.read_bytes()
+        ]
+        return {".".join(parts).removesuffix(".__init__") for parts in found if "tests" not in parts}
 
     def collisions(self, modules: Iterable[str]) -> dict[str, str]:
         """Returns each name that a class of ours shares with a library base, as `module.Class.name`, and what it is in
@@ -58,10 +62,20 @@ class Rooms:
 
     def _tree(self, module: str) -> ast.Module:
         if module not in self._modules:
-            path = self._root.joinpath(*module.split("."))
+            path = self._path(module)
             path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
             self._modules[module] = ast.parse(path.read_text())
         return self._modules[module]
+
+    def _is_ours(self, name: str) -> bool:
+        return any(f"{name}.".startswith(f"{room}.") or room.startswith(f"{name}.") for room in self._folders)
+
+    def _path(self, module: str) -> Path:
+        """Returns the path of a module or package of ours, without the suffix of a module; of one above, nothing's."""
+        for room, folder in self._folders.items():
+            if f"{module}.".startswith(f"{room}."):
+                return folder.joinpath(*filter(None, module.removeprefix(room).split(".")))
+        return CHECKOUT / "no-such"
 
     def _shared(self, own: _OwnClass) -> dict[str, str]:
         family = [own, *self._bases(own)]
@@ -110,12 +124,13 @@ class Rooms:
         return self._module(alias.name if alias.asname else alias.name.partition(".")[0])
 
     def _module(self, name: str) -> Any:
-        return name if name.partition(".")[0] in self._rooms else importlib.import_module(name)
+        return name if self._is_ours(name) else importlib.import_module(name)
 
     def _member(self, parent: Any, name: str) -> Any:
         if not isinstance(parent, str):  # a library's module
             return getattr(parent, name, None) or importlib.import_module(f"{parent.__name__}.{name}")
-        if (path := self._root.joinpath(*parent.split("."), name)).is_dir() or path.with_suffix(".py").exists():
+        path = self._path(f"{parent}.{name}")
+        if path.is_dir() or path.with_suffix(".py").exists():
             return f"{parent}.{name}"
         return self._named(parent, name)
 

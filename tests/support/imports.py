@@ -17,10 +17,10 @@ def cycles(graph: grimp.ImportGraph) -> Iterator[set[str]]:
         left -= group
 
 
-def unseen(graph: grimp.ImportGraph, package: Path) -> Iterator[str]:
+def unseen(graph: grimp.ImportGraph, name: str, package: Path) -> Iterator[str]:
     """Yields the modules below a folder that no rule can see: a folder above them has no `__init__.py`."""
     for path in package.rglob("*.py"):
-        names = path.relative_to(package.parent).with_suffix("").parts
+        names = (name, *path.relative_to(package).with_suffix("").parts)
         module = ".".join(names[:-1] if names[-1] == "__init__" else names)
         if module not in graph.modules:
             yield module

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import IMPORT_PATH
 from tests.support.pulumi_projects import PulumiProject
 
 PROJECT = "name: parts\nruntime: {name: python, options: {toolchain: pip, virtualenv: " + sys.prefix + "}}\n"
@@ -40,7 +40,7 @@ class Program(PulumiProject):
         executable.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
         executable.chmod(0o755)
         del self.environ["PULUMI_DEBUG_PROVIDERS"]
-        self.environ |= {"PATH": f"{folder}:{self.environ['PATH']}", "PYTHONPATH": str(CHECKOUT)}
+        self.environ |= {"PATH": f"{folder}:{self.environ['PATH']}", "PYTHONPATH": IMPORT_PATH}
 
     def write(self, text: str) -> None:
         """Replace the program."""

@@ -5,7 +5,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import CHECKOUT, PORTIONS
 
 
 def sources(*modules: str, root: Path = CHECKOUT) -> set[Path]:
@@ -32,7 +32,8 @@ def sources_key(*modules: str, root: Path = CHECKOUT, others: tuple[Path, ...] =
 def _files(root: Path, name: str) -> set[Path]:
     """The files of a module and of the packages above it; `name` may go on with what is taken from the module."""
     parts = name.split(".")
-    heads = [root.joinpath(*parts[:end]) for end in range(1, len(parts) + 1)]
+    bases = (root, *(root / portion.relative_to(CHECKOUT) for portion in PORTIONS))
+    heads = [base.joinpath(*parts[:end]) for base in bases for end in range(1, len(parts) + 1)]
     return {path for head in heads for path in (head / "__init__.py", head.with_suffix(".py")) if path.is_file()}
 
 

@@ -5,21 +5,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import CHECKOUT, PACKAGES
 
-ROOMS = [
-    "contract",
-    "clouds",
-    "policies",
-    "infra",
-    "preparation",
-    "training",
-    "serving",
-    "hosting",
-    "llmops",
-    "bench",
-    "twins",
-]
+ROOMS = [*(folder.relative_to(CHECKOUT).as_posix() for folder in PACKAGES.values()), "bench"]
 IN_STATES = {"AccountProvider", "LiveProvider", "PreparationProvider", "ScheduledSpecProvider"}
 """Dynamic providers of AWS and Azure: Pulumi's state of every deployed stack names them by module and class."""
 

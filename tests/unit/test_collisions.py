@@ -1,7 +1,7 @@
 """What our classes share with the library classes that they extend is meant; training's are tested in its folder."""
 
+from tests.support.checkout import PACKAGES
 from tests.support.collisions import Rooms
-from tests.unit.test_class_names import ROOMS
 
 _TAKES = "takes the guard's method as its own"
 DELIBERATE = {
@@ -25,7 +25,7 @@ DELIBERATE = {
 
 
 def test_only_deliberate_names_are_shared() -> None:
-    rooms = Rooms(*(set(ROOMS) - {"training", "bench"}))
+    rooms = Rooms(*(set(PACKAGES) - {"llmops_kit.training"}))
     found = rooms.collisions(rooms.modules())
     assert {name: found[name] for name in found.keys() - DELIBERATE.keys()} == {}
     assert DELIBERATE.keys() - found.keys() == set()

@@ -4,8 +4,7 @@ import tomllib
 
 import pytest
 
-from tests.support.checkout import CHECKOUT
-from tests.unit.test_imports import ROOMS
+from tests.support.checkout import CHECKOUT, PACKAGES
 
 PROJECTS = {
     folder: tomllib.loads((CHECKOUT / folder / "pyproject.toml").read_text()) for folder in (".", "hosting", "twins")
@@ -13,10 +12,13 @@ PROJECTS = {
 
 
 def test_each_room_is_in_one_wheel() -> None:
-    wheel = PROJECTS["."]["tool"]["hatch"]["build"]["targets"]["wheel"]
-    included = PROJECTS["hosting"]["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    beside = [name for name in included.values() if (CHECKOUT / name).is_dir()]
-    assert sorted([*wheel["packages"], *beside, "twins"]) == sorted(ROOMS)
+    included = {
+        f"{folder}/{name}"
+        for folder, project in PROJECTS.items()
+        for name in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    }
+    roots = {folder if folder.name == "llmops_twins" else folder.parent for folder in PACKAGES.values()}
+    assert {(CHECKOUT / name).resolve() for name in included} == roots
 
 
 @pytest.mark.parametrize("file", ["hosting", "aws-twin", "azure-twin"])

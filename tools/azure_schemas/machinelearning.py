@@ -38,7 +38,7 @@ BODIES = (
     "RegenerateEndpointKeysRequest",
 )
 """Bodies of PUT, PATCH and POST on the kinds that the twin has."""
-FILE = Path(__file__).parents[2] / "twins" / "azure" / "ml" / "machinelearningservices.json"
+FILE = Path(__file__).parents[2] / "twins" / "llmops_twins" / "azure" / "ml" / "machinelearningservices.json"
 
 
 def main(file: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from tools.azure_schemas import msrest, typespec
 from tools.azure_schemas.sources import NEEDED, SOURCES, Source
 
-FILE = Path(__file__).parents[2] / "twins" / "azure" / "arm" / "management.json"
+FILE = Path(__file__).parents[2] / "twins" / "llmops_twins" / "azure" / "arm" / "management.json"
 ABOUT = "Compiled by tools.azure_schemas.management from models in azure-mgmt-*, Copyright (c) Microsoft Corporation, MIT License."  # fmt: skip # noqa: E501
 
 
@@ -53,7 +53,7 @@ def _apart(name: str, source: Source) -> dict[str, Any]:
     from llmops_kit.hosting.environments import find_uv  # which the environment of a source need not have
 
     command = [find_uv(), "run", "--no-project", *pins, "python", "-m", __spec__.name, "--source", name]
-    ran = subprocess.run(command, cwd=FILE.parents[3], check=True, stdout=subprocess.PIPE, timeout=600)
+    ran = subprocess.run(command, cwd=FILE.parents[4], check=True, stdout=subprocess.PIPE, timeout=600)
     return json.loads(ran.stdout)
 
 

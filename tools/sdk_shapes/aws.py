@@ -14,7 +14,7 @@ from typing import Any
 
 from pulumi import _types
 
-FOLDER = Path(__file__).resolve().parents[2] / "twins" / "plugins" / "aws"
+FOLDER = Path(__file__).resolve().parents[2] / "twins" / "llmops_twins" / "plugins" / "aws"
 SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 

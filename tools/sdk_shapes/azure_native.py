@@ -18,7 +18,7 @@ from typing import Any
 
 from pulumi import Output, _types
 
-FOLDER = Path(__file__).resolve().parents[2] / "twins" / "plugins" / "azure_native"
+FOLDER = Path(__file__).resolve().parents[2] / "twins" / "llmops_twins" / "plugins" / "azure_native"
 SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean", typing.Any: "any"}
 _VERSION = re.compile(r"Uses Azure REST API version (\S+?)\.\s")
 _CONSTANT = re.compile(r"Expected value is '(.*)'\.")

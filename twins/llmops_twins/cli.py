@@ -198,7 +198,7 @@ class TwinCommands:
         self.require_packages()
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         settings = TwinSettings(judge=judge, pace=pace, containers=containers)
-        server = importlib.import_module(f"twins.{self.word}.server")
+        server = importlib.import_module(f"llmops_twins.{self.word}.server")
         server.serve(home.absolute(), port, settings, place or self.default_place, stand_in)
 
     def _help(self) -> str:
@@ -215,7 +215,7 @@ class TwinCommands:
 
     def _control(self) -> Any:
         self.require_packages()
-        return importlib.import_module(f"twins.{self.word}.control")
+        return importlib.import_module(f"llmops_twins.{self.word}.control")
 
     def require_packages(self) -> None:
         """Checks that the cloud's extra is installed.

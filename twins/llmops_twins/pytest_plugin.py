@@ -113,7 +113,7 @@ def _session_fixture(word: str) -> Any:
         from llmops_twins.cli import CLOUDS
 
         next(cloud for cloud in CLOUDS if cloud.word == word).require_packages()
-        control = importlib.import_module(f"twins.{word}.control").CONTROL
+        control = importlib.import_module(f"llmops_twins.{word}.control").CONTROL
         twin = EmulatedAccount(word, tmp_path_factory.mktemp(f"{word}-twin"), control)
         try:
             control.up(twin.home, pace=0.05)

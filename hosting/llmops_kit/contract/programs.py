@@ -5,12 +5,14 @@ A program that fails prints its error as the last line of JSON on stderr: {"erro
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import llmops_kit
 from llmops_kit.contract import errors
 from llmops_kit.contract.errors import KitError
 
@@ -75,3 +77,20 @@ def _error(lines: Sequence[str], what: str, fix: str) -> KitError:
             continue
     last = "\n  ".join(line for line in lines[-_LAST_LINES:] if line.strip())
     return KitError(f"{what}:\n  {last}" if last else what, fix=fix)
+
+
+def package_folder(name: str) -> Path:
+    """Returns the folder of a package below llmops_kit, such as `training`.
+
+    Raises:
+        FileNotFoundError: it is not installed here.
+    """
+    for portion in llmops_kit.__path__:
+        if (Path(portion, name) / "__init__.py").is_file():  # a folder of data may have the same name
+            return Path(portion, name).resolve()
+    raise FileNotFoundError(f"llmops_kit.{name}")
+
+
+def import_path() -> str:
+    """Returns the value of PYTHONPATH by which another process imports the packages that this one has."""
+    return os.pathsep.join(str(Path(portion).resolve().parent) for portion in llmops_kit.__path__)

@@ -14,7 +14,7 @@ from typing import Any
 
 from llmops_kit.contract.errors import HostingError
 from llmops_kit.contract.integrity.digest import tree_hash
-from llmops_kit.contract.packages import import_path, package_folder
+from llmops_kit.contract.programs import import_path, package_folder
 from llmops_kit.hosting import runtimes
 from llmops_kit.hosting.daemon import Daemon, Program, ProgramState
 from llmops_kit.hosting.files import UnixConnection, locked

@@ -18,7 +18,7 @@ from llmops_kit.contract.errors import HostingError
 from llmops_kit.contract.integrity.digest import tree_hash
 from llmops_kit.contract.layout import EXPORT_VARIABLE, ROOT_VARIABLE, cache_dir
 from llmops_kit.contract.models.gpus import VISIBLE, usable_gpus
-from llmops_kit.contract.packages import package_folder
+from llmops_kit.contract.programs import package_folder
 from llmops_kit.hosting.environments import build_environment, python_of
 from llmops_kit.hosting.files import locked, silent, write_atomic
 

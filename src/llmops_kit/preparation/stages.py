@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llmops_kit.contract.integrity.digest import list_files, sha256_bytes, tree_hash
-from llmops_kit.contract.packages import package_folder
+from llmops_kit.contract.programs import package_folder
 
 _CODE = ("preparation", "training", "contract")
 

@@ -15,7 +15,7 @@ import pytest
 
 from llmops_kit.hosting.ports import choose_port
 from tests.emulated.hosting.conftest import eventually
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import IMPORT_PATH
 from tests.support.servers.routing import RouterProcess
 
 CONNECTIONS = 300
@@ -50,7 +50,7 @@ class Handed:
             str(self._ports[name]),
             f"{name}/http.sock",
         ]
-        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)}
+        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": IMPORT_PATH}
         self.workers[name] = subprocess.Popen(command, cwd=self.folder, env=environ)
 
     def revive(self) -> None:

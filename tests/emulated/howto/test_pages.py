@@ -84,7 +84,7 @@ def test_own_data_are_trained(site: Site) -> None:
 )
 def test_two_spot_instances_are_taken_back_once(site: Site, told: str, machines: str) -> None:
     *_, trained = site.page("spot-and-multi-node")
-    assert not import_module(f"twins.{site.cloud}.control").faults(site.twin.home).get("spot_reclaim")
+    assert not import_module(f"llmops_twins.{site.cloud}.control").faults(site.twin.home).get("spot_reclaim")
     assert told in trained
     assert "rank=1 of=2" in trained
     assert "model    prices@2" in trained

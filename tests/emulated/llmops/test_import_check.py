@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from trl import chat_template_utils as trl_templates
 
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import CHECKOUT, IMPORT_PATH
 from tests.support.servers.http_servers import serving
 
 COMMIT = "b" * 40
@@ -77,7 +77,7 @@ def check(folder: Path, address: str, repository: str, *options: str) -> subproc
     return subprocess.run(
         [sys.executable, "-m", "llmops_kit.cli", *command],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "HF_ENDPOINT": address},
+        env={**os.environ, "PYTHONPATH": IMPORT_PATH, "HF_ENDPOINT": address},
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,7 @@ import pytest
 from llmops_kit.hosting import images
 from tests.emulated.llmops.conftest import Kit
 from tests.support import no_network
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import CHECKOUT, IMPORT_PATH
 from tests.support.tiny_models.models import tiny_model
 
 PUT = """\
@@ -61,7 +61,7 @@ def test_a_stack_lives_without_a_network(kit: Kit) -> None:
     (kit.folder / "prompt.txt").write_text(PROMPT)
     (kit.folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: local\n")
     own = {"PYTHON": sys.executable, "PUT": PUT, "LOOK": LOOK, "MODEL": str(model)}
-    environ = {**kit.environ, **own, "PYTHONPATH": str(CHECKOUT)}
+    environ = {**kit.environ, **own, "PYTHONPATH": IMPORT_PATH}
     done = subprocess.run(
         within,
         cwd=kit.folder,

@@ -14,7 +14,7 @@ import psutil
 
 from llmops_kit.contract.layout import cache_dir
 from llmops_kit.hosting.child import MARK
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import IMPORT_PATH
 from tests.support.tiny_models.models import tiny_source
 
 
@@ -46,7 +46,7 @@ def test_two_folders_are_served_until_ctrl_c_and_nothing_stays(tmp_path: Path) -
     first, second = (shutil.copytree(tiny_source(seed), tmp_path / f"seed{seed}" / "Tiny_1") for seed in (0, 1))
     before = homes()
     command = [sys.executable, "-m", "llmops_kit.cli", "serve", str(first), "--against", str(second), "--json"]
-    environ = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    environ = os.environ | {"PYTHONPATH": IMPORT_PATH}
     log = tmp_path / "log"
     with (
         log.open("w") as err,

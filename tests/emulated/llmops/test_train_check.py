@@ -16,7 +16,7 @@ from llmops_kit.cli.plan.prices import load_prices
 from llmops_kit.cli.store.outlines import fetch_outline
 from llmops_kit.contract.documents.recipe import BaseModelSource
 from llmops_kit.contract.documents.run import Compute
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import IMPORT_PATH
 from tests.support.runs.training import tiny_recipe, write_rows
 from tests.support.servers.http_servers import serving
 from tests.support.tiny_models.models import base_model, tiny_source
@@ -104,7 +104,7 @@ def test_without_a_stack_this_machine_is_checked_and_rows_are_counted(tmp_path: 
     done = subprocess.run(
         [sys.executable, "-m", "llmops_kit.cli", "train", "recipe.yaml", "--check", "--json"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        env={**os.environ, "PYTHONPATH": IMPORT_PATH},
         capture_output=True,
         text=True,
         check=False,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import IMPORT_PATH
 from tests.support.servers.serving import ServingProcess, until
 from tests.support.tiny_models.models import copy_model, tiny_model, training_python
 
@@ -61,7 +61,7 @@ def test_nothing_that_a_model_brings_is_executed(tmp_path: Path) -> None:
         (code / name).write_text(json.dumps(config | {"auto_map": auto}))
     (code / "planted.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'imported')!r})\n")
     command = [training_python(), "-c", LOADING, str(pickled), str(code)]
-    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    environment = os.environ | {"PYTHONPATH": IMPORT_PATH}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.startswith("refused")
     assert not (tmp_path / "unpickled").exists()

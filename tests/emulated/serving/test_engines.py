@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import IMPORT_PATH
 from tests.support.tiny_models.models import tiny_model
 
 BOTH = """
@@ -215,7 +215,7 @@ def failures() -> dict[str, str]:
     """What went wrong in each script; one process runs all of them, since importing torch takes longer than they do."""
     for name in ("xgrammar", "torch"):
         pytest.importorskip(name, reason="the image serving-torch's packages are not in this environment")
-    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": IMPORT_PATH, "OMP_NUM_THREADS": "1"}
     command = [
         sys.executable,
         "-c",

@@ -15,7 +15,7 @@ from llmops_kit.serving.bringup import BringUp
 from llmops_kit.serving.engines.spawn import WorkerProcess
 from llmops_kit.serving.engines.wire import Channel
 from llmops_kit.serving.settings import EngineName, ServerSettings
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import IMPORT_PATH
 from tests.support.servers.serving import ServingProcess, flip_byte, text_of, until
 from tests.support.tiny_models.models import copy_model
 
@@ -47,7 +47,7 @@ def tokens_after(version: Path, keys: Path, engine: EngineName, change: Callable
         verified = order.verified.result()
         change(version / WEIGHTS[engine])
         command = [sys.executable, "-m", "llmops_kit.serving.engines.worker", str(there.fileno()), engine]
-        environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+        environment = os.environ | {"PYTHONPATH": IMPORT_PATH}
         with subprocess.Popen(command, pass_fds=[there.fileno()], env=environment) as process:
             there.close()
             try:
@@ -123,7 +123,7 @@ def failing(serve: Callable[..., ServingProcess], version: Path, tmp_path: Path)
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(FAILING)
     folder = copy_model(version, tmp_path / "later")
-    return serve(folder, PYTHONPATH=f"{tmp_path / 'site'}:{CHECKOUT}").wait_ready(), folder
+    return serve(folder, PYTHONPATH=f"{tmp_path / 'site'}:{IMPORT_PATH}").wait_ready(), folder
 
 
 @pytest.mark.vulnerability(9)

@@ -15,7 +15,7 @@ from llmops_kit.contract.documents.model import ModelManifest
 from llmops_kit.contract.integrity.digest import check_folder
 from llmops_kit.contract.layout import MANIFEST, TrainingFolders
 from llmops_kit.training import checkpoints
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import IMPORT_PATH
 from tests.support.runs.training import PROGRAMS, join_hosts, make_container, start_job, tiny_recipe, write_rows
 from tests.support.tiny_models.models import tiny_model, training_python
 
@@ -62,7 +62,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Hosts, dict[str, An
     arguments = [tiny_model(), hosts.first.channel("dataset") / "train.parquet", recipe]
     with subprocess.Popen(
         [training_python(), PROGRAMS / "alone.py", *arguments],
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        env={**os.environ, "PYTHONPATH": IMPORT_PATH},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import IMPORT_PATH
 from tests.support.runs.training import PROGRAMS
 from tests.support.tiny_models.models import training_python
 
@@ -24,7 +24,7 @@ def test_checkpoints_are_passed_on_as_bytes(tmp_path: Path) -> None:
     ranks = [
         subprocess.Popen(
             [training_python(), str(PROGRAMS / "exchange.py"), str(tmp_path)],
-            env={**os.environ, "PYTHONPATH": str(CHECKOUT), **shared, "RANK": rank, "LOCAL_RANK": rank}
+            env={**os.environ, "PYTHONPATH": IMPORT_PATH, **shared, "RANK": rank, "LOCAL_RANK": rank}
             | {"LLMOPS_HOST": "two" if rank == "2" else "one"},
             stderr=subprocess.PIPE,
             text=True,

@@ -14,7 +14,7 @@ from llmops_kit.contract.documents.recipe import Recipe
 from llmops_kit.contract.documents.recipe_evaluation import MIN_GATE_GROUPS
 from llmops_kit.contract.documents.run import Pinned, RunSpec
 from llmops_kit.contract.layout import EXPORT_VARIABLE, MANIFEST, TrainingFolders
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import CHECKOUT, IMPORT_PATH
 from tests.support.kept import kept_result
 from tests.support.tiny_models.models import training_environ, training_python
 
@@ -124,7 +124,7 @@ def start_job(folders: TrainingFolders, *command: str, **popen: Any) -> subproce
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(folders.root),
-        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONPATH": IMPORT_PATH,
         "LLMOPS_ROOT": str(folders.root),
         EXPORT_VARIABLE: training_environ()[EXPORT_VARIABLE],
     }

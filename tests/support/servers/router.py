@@ -8,7 +8,7 @@ from typing import Any
 from llmops_kit.hosting.ports import choose_port
 from llmops_kit.hosting.routing.balance import Routes
 from llmops_kit.hosting.routing.router import CONFIGURATION, ROUTES, RouterConfiguration
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import IMPORT_PATH
 from tests.support.servers.serving import until
 
 
@@ -26,7 +26,7 @@ class RouterProcess:
         command = [sys.executable, "-m", "llmops_kit.hosting.routing.router", "."]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                command, cwd=folder, env={"PYTHONPATH": str(CHECKOUT)}, stdout=log, stderr=log
+                command, cwd=folder, env={"PYTHONPATH": IMPORT_PATH}, stdout=log, stderr=log
             )
         until(lambda: "healthy" in self.log.read_text() or self._ended(), 30)
 

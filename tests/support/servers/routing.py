@@ -12,7 +12,7 @@ from llmops_kit.hosting.files import UnixConnection
 from llmops_kit.hosting.ports import choose_port
 from llmops_kit.hosting.routing.balance import Routes
 from llmops_kit.hosting.routing.router import CONFIGURATION, ROUTES, SOCKET, RouterConfiguration
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import IMPORT_PATH
 from tests.support.servers.serving import until
 
 
@@ -32,7 +32,7 @@ class RouterProcess:
     def start(self) -> None:
         """Start it, again after it was killed."""
         (self.folder / SOCKET).unlink(missing_ok=True)
-        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)}
+        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": IMPORT_PATH}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "llmops_kit.hosting.routing.router", "."], cwd=self.folder, env=environ
         )

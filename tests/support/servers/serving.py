@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from llmops_kit.contract.integrity.signing import make_key, sign
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import IMPORT_PATH
 
 API_KEY = "a-key-for-tests-0123456789"
 
@@ -49,7 +49,7 @@ class ServingProcess:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(logs),
-            "PYTHONPATH": str(CHECKOUT),
+            "PYTHONPATH": IMPORT_PATH,
             "AZUREML_MODEL_DIR": str(version),
             "LLMOPS_BIND": "127.0.0.1",
             "SAGEMAKER_BIND_TO_PORT": "0",

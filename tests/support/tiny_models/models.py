@@ -16,7 +16,7 @@ from pathlib import Path
 from llmops_kit.contract.layout import EXPORT_VARIABLE
 from llmops_kit.hosting import images
 from llmops_kit.hosting.images import ProcessImage
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import CHECKOUT, IMPORT_PATH
 from tests.support.kept import kept_folder
 from tests.support.sources import sources_key
 
@@ -168,7 +168,7 @@ def tensorflow_python() -> str:
 
 def training_environ() -> dict[str, str]:
     """This process's environment, and what the training image adds to it: this checkout, and its second environment."""
-    return {**os.environ, "PYTHONPATH": str(CHECKOUT), EXPORT_VARIABLE: str(_image("training").export)}
+    return {**os.environ, "PYTHONPATH": IMPORT_PATH, EXPORT_VARIABLE: str(_image("training").export)}
 
 
 @cache

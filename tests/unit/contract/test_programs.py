@@ -7,7 +7,7 @@ import pytest
 
 from llmops_kit.contract.errors import DataError, KitError
 from llmops_kit.contract.programs import run_program
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import IMPORT_PATH
 
 PROGRAM = """\
 import sys
@@ -26,7 +26,7 @@ def run(tmp_path: Path, how: str) -> list[str]:
     (tmp_path / "program.py").write_text(PROGRAM)
     said: list[str] = []
     command = [sys.executable, tmp_path / "program.py", how]
-    run_program(command, {"PYTHONPATH": str(CHECKOUT)}, said.append, what="counting ended", fix="count again")
+    run_program(command, {"PYTHONPATH": IMPORT_PATH}, said.append, what="counting ended", fix="count again")
     return said
 
 

@@ -4,10 +4,9 @@ import ast
 import re
 from functools import cache
 
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import CHECKOUT, PACKAGES
 
 PAGE = CHECKOUT / "docs/troubleshooting.md"
-ROOMS = ("contract", "clouds", "infra", "preparation", "training", "serving", "hosting", "twins", "llmops")
 OTHERS = "## AWS's own words"
 
 
@@ -15,10 +14,8 @@ OTHERS = "## AWS's own words"
 def strings() -> str:
     """Every string of the code, one a line; a gap in an f-string is `…`."""
     found = []
-    for room in ROOMS:
-        for path in (CHECKOUT / room).rglob("*.py"):
-            if path.is_relative_to(CHECKOUT / "twins/tests"):
-                continue
+    for folder in PACKAGES.values():
+        for path in folder.rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     found.append(node.value)

@@ -8,7 +8,7 @@ import pytest
 
 from llmops_kit.contract.errors import HostingError
 from llmops_kit.contract.layout import EXPORT_VARIABLE
-from llmops_kit.contract.packages import package_folder
+from llmops_kit.contract.programs import package_folder
 from llmops_kit.hosting.images import ImageSource, ProcessImage, build, dockerfile_of, find, process_environ, reference
 
 IMAGES = [
@@ -53,9 +53,13 @@ def test_any_changed_file_changes_the_reference(source: ImageSource, tmp_path: P
 def test_the_kits_images_carry_the_contract_and_their_own_package() -> None:
     for name, package, dockerfile in IMAGES:
         files = ImageSource.of_kit(name).files()
-        assert {"app/contract/layout.py", f"app/{package}/__main__.py", "requirements.txt"} <= files.keys()
+        assert {
+            "app/llmops_kit/contract/layout.py",
+            f"app/llmops_kit/{package}/__main__.py",
+            "requirements.txt",
+        } <= files.keys()
         assert dockerfile_of(name, files) == f"llmops_kit/{package}/{dockerfile}"
-        assert {f.split("/")[1] for f in files if f.startswith("app/")} == {"contract", package}
+        assert {f.split("/")[2] for f in files if f.startswith("app/")} == {"contract", package}
         assert ("export.txt" in files) is (name == "training")
     assert reference("serving") != reference("serving-torch")
 

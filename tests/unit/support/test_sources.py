@@ -12,7 +12,7 @@ from tests.support.sources import sources
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for name in ("contract", "training", "preparation", "recipes", "requirements"):
+    for name in ("hosting", "src", "training", "recipes", "requirements"):
         shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 

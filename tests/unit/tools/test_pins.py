@@ -49,9 +49,10 @@ def root(tmp_path: Path) -> Path:
     """The files of this checkout that have pins."""
     shutil.copytree(pins.ROOT / "docs/how-to/github", tmp_path / "docs/how-to/github")
     for name in ("serving", "training"):
-        (tmp_path / name).mkdir()
-        for path in (pins.ROOT / name).glob("Dockerfile*"):
-            shutil.copy(path, tmp_path / name)
+        folder = f"{name}/llmops_kit/{name}"
+        (tmp_path / folder).mkdir(parents=True)
+        for path in (pins.ROOT / folder).glob("Dockerfile*"):
+            shutil.copy(path, tmp_path / folder)
     return tmp_path
 
 

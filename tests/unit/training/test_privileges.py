@@ -12,7 +12,7 @@ import pytest
 
 from llmops_kit.contract.errors import KitError
 from llmops_kit.training.privileges import USER, give_up_root, own
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import IMPORT_PATH
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
 
@@ -64,7 +64,7 @@ def test_there_is_no_way_back_to_root(public: Path) -> None:
         "        continue\n"
         "    raise SystemExit('allowed')\n"
     )
-    environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    environ = {**os.environ, "PYTHONPATH": IMPORT_PATH}
     done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (public / "model/file").stat().st_uid == USER
@@ -86,7 +86,7 @@ def test_where_a_platform_placed_the_folders_the_job_is_root_only_if_it_must(mou
         "print(os.getresuid(), os.getresgid(), os.getgroups())\n"
     )
     placed = {f"LLMOPS_FOLDER_{name.upper()}": str(public / name) for name in ("dataset", "model")}
-    environ = {k: v for k, v in os.environ.items() if k != "LLMOPS_ROOT"} | {"PYTHONPATH": str(CHECKOUT)} | placed
+    environ = {k: v for k, v in os.environ.items() if k != "LLMOPS_ROOT"} | {"PYTHONPATH": IMPORT_PATH} | placed
     done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True)
     if mount == "open":
         assert done.stdout == f"{(USER,) * 3} {(USER,) * 3} []\n"

@@ -21,7 +21,7 @@ class Page:
     """Reads the files once."""
 
     def __init__(self) -> None:
-        folder = files("serving") / "page"
+        folder = files("llmops_kit.serving") / "page"
         self._files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in PAGE.items()}
         self._headers = [(name.lower().encode(), value.encode()) for name, value in _SECURITY.items()]
 

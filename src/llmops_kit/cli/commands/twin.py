@@ -12,7 +12,7 @@ from llmops_kit.cli.commands import Json, Verbs
 from llmops_kit.cli.context import Context, say
 from llmops_kit.contract.errors import KitError
 
-_INSTALL = "" if find_spec("twins") else " Not installed: pip install 'llmops-kit\\[twins]'."
+_INSTALL = "" if find_spec("llmops_twins") else " Not installed: pip install 'llmops-kit\\[twins]'."
 twin = Verbs(no_args_is_help=True, help=f"Local emulators of AWS and Azure: rehearse everything at no cost.{_INSTALL}")
 
 
@@ -71,7 +71,7 @@ def _find_home(word: str, context: typer.Context, given: Path | None) -> Path:
         raise KitError(e.what, where=e.where, fix=f"{e.fix}; or name the twin's folder: --home FOLDER") from None
 
 
-if find_spec("twins"):
+if find_spec("llmops_twins"):
     from llmops_twins.cli import CLOUDS
 
     for _cloud in CLOUDS:

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.programs import package_folder
 
 
 def fetch_package(name: str, version: str, work: Path) -> Path:
@@ -18,8 +19,7 @@ def fetch_package(name: str, version: str, work: Path) -> Path:
     Raises:
         KitError: there is no such wheel, its hash differs from the lock's, or the index can't be reached.
     """
-    from llmops_kit.contract.packages import package_folder
-from llmops_kit.hosting.environments import find_uv
+    from llmops_kit.hosting.environments import find_uv
 
     requirements, target = work / "requirements.txt", work / "package"
     locked = locked_requirement(name)

@@ -138,7 +138,7 @@ def main(models: Path, base: Path, rows: Path, validation: Path, recipes: Path, 
         "facts": facts.model_dump(),
         "result_loss": loss_on(out / "validated" / "trained", validation),
         "unchanged": unchanged(base, rows, out / "unchanged"),
-        "shared": Rooms("training", "contract").collisions([LowRankDense.__module__]),
+        "shared": Rooms("llmops_kit.training", "llmops_kit.contract").collisions([LowRankDense.__module__]),
     }
 
 

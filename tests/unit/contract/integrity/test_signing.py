@@ -18,7 +18,7 @@ from llmops_kit.contract.integrity import signing
 from llmops_kit.contract.integrity.digest import file_entries, list_files, tree_hash
 from llmops_kit.contract.layout import MANIFEST, SIGNATURE, TrainingFolders, cache_dir, serving_model_folder
 from llmops_kit.contract.names import ModelRef, parse_alias, parse_promoted
-from tests.support.checkout import CHECKOUT, EXAMPLES
+from tests.support.checkout import EXAMPLES, IMPORT_PATH
 from tests.support.tiny_models.versions import open_verified
 
 EXAMPLE = EXAMPLES / "model-2.json"
@@ -200,7 +200,7 @@ def test_an_image_s_program_without_its_extra_says_so(command: list[str], tmp_pa
     }
     done = subprocess.run(
         [sys.executable, "-c", without + run, *command],
-        env=environ | {"PYTHONPATH": str(CHECKOUT), "LLMOPS_ROOT": str(tmp_path)},
+        env=environ | {"PYTHONPATH": IMPORT_PATH, "LLMOPS_ROOT": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,

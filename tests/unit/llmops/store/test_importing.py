@@ -12,7 +12,7 @@ from llmops_kit.cli.store.packages import locked_requirement, locked_version
 from llmops_kit.contract.documents.model import CometForm, Golden, Lineage, Message, ModelManifest, Origin
 from llmops_kit.contract.errors import KitError
 from llmops_kit.contract.integrity.digest import file_entries, sha256_file
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import IMPORT_PATH
 from tests.support.tiny_models.versions import write_version
 
 COMMIT = "c1899de289a04d12100db370d81485cdf75e47ca"
@@ -169,7 +169,7 @@ def test_a_converted_version_is_the_next_of_its_name_once(
 
     def run(image: str, *arguments: str | Path, work: Path, say: Callable[[str], None], **_: str) -> None:
         assert arguments[:2] == ("-m", "llmops_kit.training")
-        subprocess.run([sys.executable, program, *arguments[2:]], check=True, env={"PYTHONPATH": str(CHECKOUT)})
+        subprocess.run([sys.executable, program, *arguments[2:]], check=True, env={"PYTHONPATH": IMPORT_PATH})
 
     monkeypatch.setattr("llmops_kit.cli.store.importing.run_in_image", run)
     said: list[str] = []

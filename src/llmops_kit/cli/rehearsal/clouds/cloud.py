@@ -80,7 +80,7 @@ class Twin(ABC):
 
     @property
     def _control(self) -> Any:
-        return import_module(f"twins.{self.target}.control")
+        return import_module(f"llmops_twins.{self.target}.control")
 
     def up(self, say: Say, pace: float) -> None:
         """Start it, with permissions judged. Raises KitError when it does not start."""
