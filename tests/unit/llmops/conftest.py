@@ -59,9 +59,11 @@ def make_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     def make(code: str) -> str:
         sha256 = sha256_bytes(code.encode())
         folder = tmp_path / "cache" / "images" / "training" / sha256
-        (folder / "app" / "training").mkdir(parents=True)
-        (folder / "app" / "training" / "__main__.py").write_text(code)
-        (folder / "image.json").write_text(json.dumps({"environment": "training-test"}))
+        (folder / "app/llmops_kit/training").mkdir(parents=True)
+        (folder / "app/llmops_kit/training/__init__.py").touch()
+        (folder / "app/llmops_kit/training/__main__.py").write_text(code)
+        built = {"environment": "training-test", "program": "llmops_kit.training"}
+        (folder / "image.json").write_text(json.dumps(built))
         python = tmp_path / "cache" / "venvs" / "training-test" / "bin" / "python"
         python.parent.mkdir(parents=True, exist_ok=True)
         if not python.exists():

@@ -7,7 +7,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from llmops_kit.cli.images.sbom import base_of, of_image, of_wheel, read_lock
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import CHECKOUT, PACKAGES
 
 SOURCE = "5" * 64
 DIGEST = "sha256:" + "f" * 64
@@ -92,4 +92,4 @@ def test_a_lock_is_read_with_who_requires_what(tmp_path: Path) -> None:
 
 def test_the_base_of_a_dockerfile() -> None:
     for name in ("training", "serving"):
-        assert base_of(CHECKOUT / name / "Dockerfile").startswith("python:3.11-")
+        assert base_of(PACKAGES[f"llmops_kit.{name}"] / "Dockerfile").startswith("python:3.11-")

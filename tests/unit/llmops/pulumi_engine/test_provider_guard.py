@@ -43,7 +43,8 @@ def test_every_provider_has_a_name_and_every_name_is_recorded() -> None:
     assert sorted(providers.RELEASED) == RELEASES.read_text().split()
     named = {type(providers.provider(name)) for name in providers.RELEASED}
     abstract = {each for each in classes(KitProvider) if classes(each)}
-    assert {each for each in classes(KitProvider) if each.__module__.startswith("infra.")} - abstract == named
+    ours = {each for each in classes(KitProvider) if each.__module__.startswith("llmops_kit.infra.")}
+    assert ours - abstract == named
     assert len(named) == len(providers.RELEASED)
 
 
