@@ -1,7 +1,7 @@
 """Base of the dynamic providers of every target.
 
-The engine starts them in a process of their own; they are pickled by reference, so every class stands in an installed
-module, and that process imports it anew: what only create, update or delete need is imported there.
+The engine starts them in a process of their own, which makes each from its released name (infra.providers): what only
+create, update or delete need is imported there.
 """
 
 import sys
@@ -12,6 +12,7 @@ from typing import Any
 from pulumi import dynamic
 
 from contract.errors import KitError
+from infra.providers import name_of, provider
 
 Properties = dict[str, Any]
 _PROVIDER = "__provider"
@@ -21,6 +22,10 @@ class KitProvider(dynamic.ResourceProvider):
     """A provider whose resources are updated in place when an input differs from what was recorded."""
 
     serialize_as_secret_always = False
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        """Writes the released name into the state, and nothing of the class."""
+        return provider, (name_of(type(self)),)
 
     def configure(self, req: dynamic.ConfigureRequest) -> None:
         """Prepares the provider's process; Pulumi calls this once."""

@@ -2,9 +2,8 @@
 
 Pulumi keeps the provider of a dynamic resource in the state, as a pickle (property `__provider`), and its own
 `python -m pulumi.dynamic` loads it by dill: who can write the state runs code as everybody who updates, refreshes or
-destroys the stack. The kit's providers are classes without a state, of modules of the package `infra`, so that their
-pickle is a reference and nothing else. It is read here as text: a module's name and a class' name. Anything else is
-refused and never unpickled.
+destroys the stack. The kit's providers are written as a call of `infra.providers.provider` with a released name. That is
+read here as text; anything else is refused and never unpickled.
 
 Standard library only: a copy lies beside the engine.
 """
@@ -13,76 +12,89 @@ import base64
 import binascii
 import importlib
 import pickletools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 PROPERTY = "__provider"
-PACKAGE = "infra"
+MODULE, FUNCTION = "infra.providers", "provider"
+CHANGED = "somebody changed the stack's state: the provider of this resource would run code that is not the kit's: "
+UNKNOWN_NAME = "this kit does not know the provider of this resource: "
+BEFORE = "this state is of a kit from before its first release: "
+FIXES = {
+    CHANGED: "find out who can write the state, and put back an earlier version of it (`pulumi stack import`)",
+    UNKNOWN_NAME: "install the version of the kit that deployed the stack last, or a newer one",
+    BEFORE: "take the stack down with that kit (`llmops down` keeps data, keys and images), forget its state (`pulumi "
+    "stack rm --force`), name what was kept in the stack file (docs/how-to/own-resources.md), and deploy it again",
+}
+"""What a refusal begins with -> the way out."""
 _FRAMING = {"PROTO", "FRAME", "MEMOIZE"}
-_NAMES = {"SHORT_BINUNICODE", "BINUNICODE"}
-_REFERENCE = ["STACK_GLOBAL", "EMPTY_TUPLE", "NEWOBJ", "STOP"]
-WHAT = "somebody changed the stack's state: the provider of this resource would run code that is not the kit's: "
-FIX = "find out who can write the state, and put back an earlier version of it (`pulumi stack import`)"
+_TEXTS = {"SHORT_BINUNICODE", "BINUNICODE"}
+_CALL = ["STACK_GLOBAL", "TUPLE1", "REDUCE", "STOP"]
+_CLASS = ["STACK_GLOBAL", "EMPTY_TUPLE", "NEWOBJ", "STOP"]
+"""Of kits before the first release: a class of the package `infra`."""
+_NAME = re.compile(r"[a-z]+/[a-z-]+")
+_OLD_MODULE = re.compile(r"infra\.targets(\.[a-z_]+)+")
 _UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """A value that a preview does not know yet (`pulumi.runtime.rpc.UNKNOWN`)."""
 _METHODS = ("Check", "Diff", "Create", "Read", "Update", "Delete")
 _FIELDS = ("properties", "inputs", "olds", "news", "old_inputs")
 
 
-def reference(text: str) -> tuple[str, str]:
-    """The module and the class that a `__provider` names.
+class RefusedProvider(ValueError):
+    """A provider in a state that is not loaded; its text begins with a key of `FIXES`."""
+
+    def __init__(self, why: str, what: str) -> None:
+        super().__init__(why + what)
+        self.fix = FIXES[why]
+
+
+def released_name(text: str) -> str:
+    """Returns the name that a `__provider` calls for.
 
     Raises:
-        ValueError: it is not the reference of a class of the package `infra`.
+        RefusedProvider: it is anything else, or no release of the kit up to this one has the name.
     """
     try:
         ops = [(op.name, value) for op, value, _ in pickletools.genops(base64.b64decode(text, validate=True))]
     except (ValueError, binascii.Error, UnicodeDecodeError) as error:
-        raise ValueError("it is no reference of a provider") from error
+        raise RefusedProvider(CHANGED, "it is no reference of a provider") from error
     ops = [(name, value) for name, value in ops if name not in _FRAMING]
     kinds = [name for name, _ in ops]
-    if len(ops) != 6 or not _NAMES.issuperset(kinds[:2]) or kinds[2:] != _REFERENCE:
-        raise ValueError("it holds more than the reference of a provider")
-    module, name = str(ops[0][1]), str(ops[1][1])
-    package, *parts = module.split(".")
-    if package != PACKAGE or not all(p.isidentifier() and p[0] != "_" for p in (*parts, name)):
-        raise ValueError(f"it names {f'{module}.{name}'[:200]!a}, which is no provider of the package {PACKAGE}")
-    return module, name
+    texts = [str(value) for name, value in ops if name in _TEXTS]
+    if len(texts) == 2 and kinds[2:] == _CLASS and _OLD_MODULE.fullmatch(texts[0]):
+        raise RefusedProvider(BEFORE, f"it names {'.'.join(texts)}"[:200])
+    if len(texts) != 3 or [kind for kind in kinds if kind not in _TEXTS] != _CALL or kinds[2] != _CALL[0]:
+        raise RefusedProvider(CHANGED, "it holds more than the name of a provider")
+    module, function, name = texts
+    if (module, function) != (MODULE, FUNCTION) or not _NAME.fullmatch(name):
+        what = f"it names {f'{module}.{function}({name})'[:200]!a}, which is no provider of the kit"
+        raise RefusedProvider(CHANGED, what)
+    if name not in importlib.import_module(MODULE).RELEASED:
+        raise RefusedProvider(UNKNOWN_NAME, f"it is named {name[:200]}")
+    return name
 
 
 def load(content: bytes) -> Any:
-    """What `dill.loads` is replaced by: a new provider of the class that a pickle names.
+    """What `dill.loads` is replaced by: a new provider of the name that a pickle calls for.
 
     Raises:
-        ValueError: as of `reference`, or there is no such class.
+        RefusedProvider: as of `released_name`.
     """
-    return _load(base64.b64encode(content).decode())
+    return importlib.import_module(MODULE).provider(released_name(base64.b64encode(content).decode()))
 
 
-def _load(text: str) -> Any:
-    from pulumi.dynamic import ResourceProvider
-
-    module, name = reference(text)
-    try:
-        found: Any = getattr(importlib.import_module(module), name, None)
-    except ModuleNotFoundError:
-        found = None
-    if not (isinstance(found, type) and issubclass(found, ResourceProvider) and found.__module__ == module):
-        raise ValueError(f"it names {module}.{name}, which is no provider of the package {PACKAGE}")
-    return found.__new__(found)
-
-
-def check(deployment: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The resources of an exported state whose providers would be refused: URN, reason."""
+def check(deployment: dict[str, Any]) -> Iterator[tuple[str, RefusedProvider]]:
+    """Yields the resources of an exported state whose providers would be refused: URN, reason."""
     operations = deployment.get("pending_operations") or []
     for resource in [*(deployment.get("resources") or []), *(o["resource"] for o in operations)]:
         for properties in (resource.get("inputs") or {}, resource.get("outputs") or {}):
             if PROPERTY in properties:
                 try:
                     value = properties[PROPERTY]
-                    reference(value if isinstance(value, str) else "")  # a secret is none of the kit's
-                except ValueError as error:
-                    yield ascii(resource.get("urn"))[1:-1], str(error)
+                    released_name(value if isinstance(value, str) else "")  # a secret is none of the kit's
+                except RefusedProvider as error:
+                    yield ascii(resource.get("urn"))[1:-1], error
 
 
 def install() -> None:
@@ -113,9 +125,9 @@ def _guarded(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
                 text = properties.fields[PROPERTY].string_value
                 try:
                     if text != _UNKNOWN:
-                        _load(text)
-                except ValueError as error:
-                    words = f"{request.urn}: {WHAT}{error}\n  fix: {FIX}"
+                        released_name(text)
+                except RefusedProvider as error:
+                    words = f"{request.urn}: {error}\n  fix: {error.fix}"
                     context.abort(grpc.StatusCode.FAILED_PRECONDITION, words)
         return method(request, context)
 

@@ -147,8 +147,8 @@ def _refuse_planted(stack: PulumiStack) -> None:
     """
     if stack.has_own_engine:
         return
-    for urn, reason in provider_guard.check(stack.export()):
-        raise KitError(f"{provider_guard.WHAT}{reason}", where=urn, fix=provider_guard.FIX)
+    for urn, refused in provider_guard.check(stack.export()):
+        raise KitError(str(refused), where=urn, fix=refused.fix)
 
 
 def _locks_of(stack: PulumiStack) -> Callable[[], list[Lock]] | None:

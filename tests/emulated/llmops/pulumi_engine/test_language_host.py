@@ -22,6 +22,10 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Resou
 class FileProvider(ResourceProvider):
     serialize_as_secret_always = False
 
+    def __reduce__(self):
+        from infra.providers import provider
+        return provider, ("test/file",)
+
     def create(self, props):
         Path(props["path"]).write_text(props["text"])
         print("created by", os.environ["PULUMI_PROJECT"])
@@ -50,6 +54,15 @@ class File(Resource):
 """
 
 
+RELEASED = """\
+RELEASED = {"test/file"}
+
+def provider(name):
+    from infra.files import FileProvider
+    return FileProvider()
+"""
+
+
 class Project:
     """A folder with a program and a stack `dev`, and a folder for temporary files that tells its processes apart."""
 
@@ -64,10 +77,11 @@ class Project:
         (folder / "Pulumi.yaml").write_text(
             f"name: one\nmain: program\nruntime: {{name: python, options: {{toolchain: pip, virtualenv: {venv}}}}}\n"
         )
-        # The kit's own engine takes dynamic providers of a package of this name alone.
+        # The kit's own engine takes dynamic providers of released names alone, which a module of this name has.
         (folder / "program" / "infra").mkdir()
         (folder / "program" / "infra" / "__init__.py").touch()
         (folder / "program" / "infra" / "files.py").write_text(PROVIDER)
+        (folder / "program" / "infra" / "providers.py").write_text(RELEASED)
         self.write(program)
         self.environ = {
             "PATH": os.environ["PATH"],

@@ -87,8 +87,8 @@ def test_vulnerability_10_modules_outside_of_the_package_are_not_even_imported(p
         f"from pathlib import Path\nfrom pulumi.dynamic import ResourceProvider\nPath({str(marker)!r}).touch()\n"
         "class Provider(ResourceProvider): ...\n"
     )
-    reference = pickle.dumps(0).replace(b"K\x00.", b"\x8c\x07planted\x94\x8c\x08Provider\x94\x93\x94)\x81\x94.")
-    plant(project, reference)
+    name = b"\x8c\x07planted\x94\x8c\x08Provider\x94\x93\x94\x8c\x09test/file\x94\x85\x94R\x94."
+    plant(project, pickle.dumps(0).replace(b"K\x00.", name))
     output = project.pulumi("destroy", "--yes", "--skip-preview", fails=True)
-    assert "it names 'planted.Provider', which is no provider of the package infra" in output
+    assert "it names 'planted.Provider(test/file)', which is no provider of the kit" in output
     assert not marker.exists()

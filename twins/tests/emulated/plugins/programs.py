@@ -4,7 +4,7 @@ STORAGE = """
 key = aws.kms.Key("key", description={description!r}, enable_key_rotation=True, deletion_window_in_days=7, opts=own)
 alias = aws.kms.Alias("alias", name="alias/models", target_key_id=key.key_id, opts=own)
 store = aws.s3.Bucket("store", force_destroy=True, tags={{"purpose": {purpose!r}}}, opts=own)
-aws.s3.BucketVersioning("versions", bucket=store.id, versioning_configuration={{"status": "Enabled"}}, opts=own)
+aws.s3.BucketVersioning("versioned", bucket=store.id, versioning_configuration={{"status": "Enabled"}}, opts=own)
 aws.s3.BucketPublicAccessBlock(
     "private",
     bucket=store.id,
@@ -179,7 +179,7 @@ aws.ec2.VpcEndpoint(
     opts=own,
 )
 aws.ec2.VpcEndpoint(
-    "endpoint",
+    "door",
     vpc_id=vpc.id,
     service_name="com.amazonaws.eu-central-1.logs",
     vpc_endpoint_type="Interface",
@@ -192,14 +192,14 @@ aws.ec2.VpcEndpoint(
 """
 
 TRAFFIC = """
-vpc = aws.ec2.Vpc("vpc", cidr_block="10.9.0.0/16", opts=own)
-logs = aws.cloudwatch.LogGroup("logs", retention_in_days=30, opts=own)
+vpc = aws.ec2.Vpc("watched", cidr_block="10.9.0.0/16", opts=own)
+logs = aws.cloudwatch.LogGroup("flows", retention_in_days=30, opts=own)
 trusted = {{"Service": "vpc-flow-logs.amazonaws.com"}}
 trust = {{
     "Version": "2012-10-17",
     "Statement": [{{"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole"}}],
 }}
-role = aws.iam.Role("role", assume_role_policy=trust, opts=own)
+role = aws.iam.Role("watcher", assume_role_policy=trust, opts=own)
 aws.ec2.FlowLog(
     "flow",
     vpc_id=vpc.id,
@@ -218,7 +218,7 @@ trust = {{
     "Statement": [{{"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole"}}],
 }}
 role = aws.iam.Role("scheduler", assume_role_policy=trust, opts=own)
-group = aws.scheduler.ScheduleGroup("group", name="kit", opts=own)
+group = aws.scheduler.ScheduleGroup("schedules", name="kit", opts=own)
 aws.scheduler.Schedule(
     "schedule",
     name="nightly",

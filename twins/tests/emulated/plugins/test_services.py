@@ -1,10 +1,9 @@
 """Each service's resources through the real engine: made, kept, changed, drifted, put back, removed."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
-
-import pytest
 
 from twins.tests.emulated.plugins import programs
 
@@ -71,7 +70,7 @@ CASES = {
         {"description": "all models", "purpose": "all models", "restrict": False, "days": 60},
         dict.fromkeys(("key", "store", "private", "old"), "update"),
         _storage,
-        {"tls": "create", "versions": "update", "key": "update"},
+        {"tls": "create", "versioned": "update", "key": "update"},
     ),
     "identity": Case(
         programs.IDENTITY,
@@ -109,7 +108,7 @@ CASES = {
         programs.NETWORK,
         {"hostnames": True, "note": "from us", "cidr": "10.1.0.0/16"},
         {"hostnames": False, "note": "from all of us", "cidr": "10.2.0.0/16"},
-        {"vpc": "update", "https": "update", "endpoint": "update"},
+        {"vpc": "update", "https": "update", "door": "update"},
         _network,
         {"https": "create", "vpc": "update"},
     ),
@@ -136,27 +135,35 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_life_of(name: str, make_program: MakeProgram) -> None:
-    case = CASES[name]
+def test_the_life_of_each_type(make_program: MakeProgram) -> None:
+    """In one stack, as each run of the engine and the program takes a second, whatever there is."""
+    cases = CASES.values()
+    first = "".join(case.text.format(**case.first) for case in cases)
     program = make_program()
-    program.up(case.text.format(**case.first))
+    program.up(first)
     assert program.changes() == {}
     made = program.resources()
+    assert len(made) == len(re.findall(r"\baws\.\w+\.[A-Z]\w+\(", first)), "each has a name of its own"
     program.pulumi("refresh", "--yes", "--skip-preview")
     assert program.changes() == {}
-    assert program.changes(case.text.format(**case.other)) == case.changes
+    other = "".join(case.text.format(**case.other) for case in cases)
+    assert program.changes(other) == _merged(case.changes for case in cases)
     program.up()
     assert program.changes() == {}
-    if case.drift:
-        case.drift(program, program.resources())
-        program.pulumi("refresh", "--yes", "--skip-preview")
-        assert program.changes() == case.drifted
-        program.up()
-        assert program.changes() == {}
+    resources = program.resources()
+    for case in cases:
+        if case.drift:
+            case.drift(program, resources)
+    program.pulumi("refresh", "--yes", "--skip-preview")
+    assert program.changes() == _merged(case.drifted for case in cases)
+    program.up()
+    assert program.changes() == {}
     program.pulumi("destroy", "--yes", "--skip-preview")
     assert program.resources() == {}
-    assert made
+
+
+def _merged(changes: Iterable[dict[str, str]]) -> dict[str, str]:
+    return {name: operation for each in changes for name, operation in each.items()}
 
 
 def test_what_the_stand_in_does_not_set_is_refused_by_name(make_program: MakeProgram) -> None:
