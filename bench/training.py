@@ -21,7 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from tests.support.tiny_models.models import base_model, training_python
 
 WAYS = ("trl", "kit", "kit packed")
@@ -74,7 +74,7 @@ def write_rows(path: Path, count: int, turns: int) -> None:
     path.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
 
 
-def kit(base: Path, rows: Path, options: Training, finetune: Any) -> tuple[list[float], list[float]]:
+def kit(base: Path, rows: Path, options: TrainingRecipe, finetune: Any) -> tuple[list[float], list[float]]:
     """Losses, and the processor time after each step, of one of the kit's trainers."""
     stamps: list[float] = []
 
@@ -88,7 +88,7 @@ def kit(base: Path, rows: Path, options: Training, finetune: Any) -> tuple[list[
     return [float(loss) for loss in re.findall(r" loss=(\S+)", said.getvalue())], stamps[: facts.steps]
 
 
-def trl(base: Path, rows: Path, options: Training) -> tuple[list[float], list[float]]:
+def trl(base: Path, rows: Path, options: TrainingRecipe) -> tuple[list[float], list[float]]:
     """The same of TRL's SFTTrainer."""
     from datasets import Dataset
     from transformers import TrainerCallback
@@ -148,12 +148,12 @@ def run(way: str, base: Path, rows: Path, options: dict[str, Any]) -> None:
     from training.process import set_threads
     from training.torch_trainer.finetune import finetune
 
-    made = Training(**options, packing=way == "kit packed")
+    made = TrainingRecipe(**options, packing=way == "kit packed")
     set_threads(1)
     report(base, rows, made, *(trl(base, rows, made) if way == "trl" else kit(base, rows, made, finetune)))
 
 
-def report(base: Path, rows: Path, options: Training, losses: list[float], stamps: list[float]) -> None:
+def report(base: Path, rows: Path, options: TrainingRecipe, losses: list[float], stamps: list[float]) -> None:
     """Print the Measure of a training as JSON, from its losses and the processor time after each step."""
     import resource
 

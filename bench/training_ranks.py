@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.training import write_rows
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from tests.support.tiny_models.models import base_model, training_python
 
 WAYS: dict[str, tuple[int, dict[str, Any]]] = {
@@ -95,7 +95,7 @@ def _be_rank(options: dict[str, Any], base: Path, rows: Path) -> None:
         stamps.append(time.process_time())
         return False
 
-    made, said = Training(max_tokens=512, learning_rate=1e-3, precision="f32", **options), io.StringIO()
+    made, said = TrainingRecipe(max_tokens=512, learning_rate=1e-3, precision="f32", **options), io.StringIO()
     set_threads(1)
     ranks = Team(os.environ) if "RANK" in os.environ else Alone()
     with tempfile.TemporaryDirectory() as work, contextlib.redirect_stdout(said):

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import training
 from bench.training import Measure
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from tests.support.tiny_models.models import tensorflow_python, training_python
 
 WAYS = ("keras fit", "kit on tensorflow", "kit on pytorch", "kit on pytorch, packed")
@@ -35,7 +35,7 @@ def main() -> None:
         print(f"{way:23} {speed}; peak memory {measure.peak_mb} MB; {losses}")
 
 
-def fit(base: Path, rows: Path, options: Training) -> tuple[list[float], list[float]]:
+def fit(base: Path, rows: Path, options: TrainingRecipe) -> tuple[list[float], list[float]]:
     """Losses, and the processor time after each step, of Keras's own training."""
     import keras  # pyright: ignore[reportMissingImports]
     import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
@@ -88,7 +88,7 @@ def run(way: str, base: Path, rows: Path, options: dict[str, Any]) -> None:
     prepare_tensorflow(os.environ, 1)
     from training.keras_trainer.finetune import finetune
 
-    made = Training(**options)
+    made = TrainingRecipe(**options)
     taken = fit(base, rows, made) if way == "keras fit" else training.kit(base, rows, made, finetune)
     training.report(base, rows, made, *taken)
 

@@ -11,8 +11,6 @@ def kept(name: str) -> str:
     return f"{name} (llmops down keeps it)"
 
 
-STORE = kept("store")
-SIGNING_KEY = kept("signing-key")
 TRAINING = "training"
 HOSTING = "hosting"
 
@@ -35,14 +33,26 @@ class CloudNames(NamedTuple):
 
     project: str
     stack: str
+    prefix: str = ""
+    """Of everything below a component of somebody's own program, which may have several; the kit's has none."""
+
+    def logical(self, name: str) -> str:
+        """Returns a resource's name in the program."""
+        return self.prefix + name
+
+    def kept(self, name: str) -> str:
+        """Returns the name in the program of a resource that outlives its stack; see `kept`."""
+        return kept(self.logical(name))
 
     def of(self, thing: str, limit: int = 63, *others: str) -> str:
         """See clouds.names.named_after."""
-        return named_after(self.project, self.stack, thing, limit, *others)
+        return named_after(self.project, self.stack, self.prefix + thing, limit, *others)
 
     def bucket(self, thing: str, account: str, region: str) -> str:
         """Returns a bucket's name, which must be unique among all accounts."""
-        return f"{self._readable(thing, 50)}-{digest(self.project, self.stack, thing, account, region)[:12]}"
+        return (
+            f"{self._readable(thing, 50)}-{digest(self.project, self.stack, self.prefix + thing, account, region)[:12]}"
+        )
 
     def compact(self, thing: str, limit: int, *others: str) -> str:
         """Returns a name like `llmopsdevregistry3f9a0c1e2b4d`: lower case letters and digits, a letter first.
@@ -53,7 +63,7 @@ class CloudNames(NamedTuple):
             others: what else the name belongs to: names that the whole world shares have the subscription here.
         """
         readable = self._readable(thing, 90).replace("-", "")
-        return readable[: limit - 12] + digest(self.project, self.stack, thing, *others)[:12]
+        return readable[: limit - 12] + digest(self.project, self.stack, self.prefix + thing, *others)[:12]
 
     def of_content(self, thing: str, content: str, number: int) -> str:
         """Returns a name for one content of a resource; `number` keeps a return to an earlier content apart from it."""
@@ -61,13 +71,15 @@ class CloudNames(NamedTuple):
         return self.of(thing, 63 - len(end)) + end
 
     def _readable(self, thing: str, length: int) -> str:
-        return readable(self.project, self.stack, thing)[:length].rstrip("-")
+        return readable(self.project, self.stack, self.prefix + thing)[:length].rstrip("-")
 
 
 class StackHome(NamedTuple):
     """Folders of a local stack."""
 
     folder: Path
+    endpoint: str = ""
+    """That has a supervisor of its own; empty: the stack's endpoints share one."""
 
     @property
     def store(self) -> Path:
@@ -96,7 +108,11 @@ class StackHome(NamedTuple):
     @property
     def hosting(self) -> Path:
         """State of the supervisor and router."""
-        return self.folder / "hosting"
+        return self.folder / "hosting" / self.endpoint
+
+    def of_endpoint(self, name: str) -> "StackHome":
+        """Returns the home of an endpoint with a supervisor of its own; its store and keys are the stack's."""
+        return StackHome(self.folder, name)
 
 
 def stack_home(project: Path, home: str, stack: str) -> StackHome:

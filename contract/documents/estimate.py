@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from contract.documents.document import Part
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 
 
 class MachineMemory(Part):
@@ -20,7 +20,7 @@ class MachineMemory(Part):
 class EstimateRequest(Part):
     """Asks for machines on which a recipe could be trained."""
 
-    training: Training
+    training: TrainingRecipe
     system_prompt: str = ""
     rows: str = Field(default="", description="File of the rows to train, JSON lines; empty: it is not known.")
     machines: list[MachineMemory] = Field(description="Empty: the machine that answers.")

@@ -11,7 +11,7 @@ from contract.documents.document import Document, Part
 from contract.documents.recipe_data import COMMIT, Data
 from contract.documents.recipe_evaluation import Evaluation
 from contract.documents.recipe_trainer import Trainer
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from contract.errors import KitError
 from contract.names import Name
 
@@ -144,7 +144,7 @@ class Recipe(Document):
     name: Name = Field(description="The model version's name in the store.")
     base_model: BaseModelSource
     data: Data
-    training: Training = Training()
+    training: TrainingRecipe = TrainingRecipe()
     trainer: Trainer | None = Field(
         default=None,
         exclude_if=lambda trainer: trainer is None,

@@ -38,7 +38,7 @@ class TranslationTask(Part):
         return prompt
 
 
-class Training(Part):
+class TrainingRecipe(Part):
     """What is learned from the rows, and how. The optimizer is AdamW; gradients are clipped to norm 1."""
 
     framework: Framework = Field(
@@ -130,9 +130,9 @@ class Training(Part):
     )
 
     @model_validator(mode="after")
-    def _each_key_counts(self) -> "Training":
+    def _each_key_counts(self) -> "TrainingRecipe":
         """Refuse what would have no effect."""
-        default = Training.model_fields
+        default = TrainingRecipe.model_fields
         if self.adapter == "none" and self.lora != default["lora"].default:
             raise ValueError("`lora` has no effect with `adapter: none`: leave it out, or set `adapter: lora`")
         if self.method != "dpo" and self.beta != default["beta"].default:

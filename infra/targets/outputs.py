@@ -1,23 +1,32 @@
 """Builds the stack's outputs, the fields of contract.documents.outputs.StackOutputs; leaves may be Outputs."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 
-from infra.settings import Endpoint, Settings
+from infra.settings import Endpoint
 
 OutputFields = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class TrainingImages:
+    """What runs execute."""
+
+    image: pulumi.Input[str]
+    tensorflow_image: str = ""
+
+
 def stack_outputs(
-    settings: Settings,
+    target: str,
     stack: str,
     project: str,
     *,
     store: pulumi.Input[str],
     private_key: pulumi.Input[str],
     public_key: pulumi.Input[str],
-    training_image: pulumi.Input[str],
+    training: TrainingImages,
     runs: pulumi.Input[str],
     endpoints: OutputFields,
     **own: Any,
@@ -25,29 +34,25 @@ def stack_outputs(
     """Returns the stack's outputs, which the command line reads (contract/documents/outputs.py).
 
     Args:
-        settings: the stack's.
+        target: local, aws or azure.
         stack: its name.
         project: the folder of its project.
         store: URL.
         private_key: a reference, never the key.
         public_key: PEM.
-        training_image: what runs execute.
+        training: by their fields of `images`.
         runs: folder or URL.
         endpoints: by name; see `endpoint_output`.
         own: the target's own fields of StackOutputs, such as `aws`.
     """
     return {
         "schema": "stack-outputs/1",
-        "target": settings.target,
+        "target": target,
         "stack": stack,
         "project": project,
         "store": {"url": store},
         "signing": {"private_key": private_key, "public_key": public_key},
-        "training": {
-            "image": training_image,
-            "tensorflow_image": settings.images.training_tensorflow,
-            "runs": runs,
-        },
+        "training": {"image": training.image, "tensorflow_image": training.tensorflow_image, "runs": runs},
         "endpoints": endpoints,
         **own,
     }

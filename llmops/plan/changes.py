@@ -29,7 +29,7 @@ def changes_of(preview: Mapping[str, Any]) -> list[ResourceChange]:
     found = []
     for step in preview.get("steps", []):
         action = "replace" if step["op"] in _REPLACE else step["op"]
-        if action in _STAYS or action == "delete-replaced" or _is_inner(step["urn"]):
+        if action in _STAYS or action == "delete-replaced" or _is_inner(step):
             continue
         name = step["urn"].rpartition("::")[2].partition(" (")[0]  # without the note on what is kept
         kind = kind_of(_type(step["urn"]))
@@ -47,7 +47,7 @@ def resources_of(preview: Mapping[str, Any]) -> list[Resource]:
     found: dict[str, Resource] = {}
     for step in preview.get("steps", []):
         state = step.get("newState")
-        if state and step["op"] not in ("delete", "delete-replaced") and not _is_inner(step["urn"]):
+        if state and step["op"] not in ("delete", "delete-replaced") and not _is_inner(step):
             name, inputs, protect = step["urn"].rpartition("::")[2], state.get("inputs") or {}, state.get("protect")
             found[step["urn"]] = Resource(_type(step["urn"]), name, inputs, bool(protect), step["urn"])
     return list(found.values())
@@ -74,9 +74,10 @@ def _type(urn: str) -> str:
     return plain_type(urn.split("::")[2])
 
 
-def _is_inner(urn: str) -> bool:
-    """Returns whether a resource is the stack itself or a provider, which users don't count as resources."""
-    return urn.split("::")[2].startswith(("pulumi:pulumi:Stack", "pulumi:providers:")) and "$" not in urn.split("::")[2]
+def _is_inner(step: Mapping[str, Any]) -> bool:
+    """Returns whether a resource is the stack itself, a provider or a component: nothing that a cloud has."""
+    state = step.get("newState") or step.get("oldState") or {}
+    return not state.get("custom", True) or _type(step["urn"]).startswith(("pulumi:pulumi:Stack", "pulumi:providers:"))
 
 
 def _same_replacement(one: ResourceChange, other: ResourceChange) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from contract.documents.model import Golden, ModelManifest
 from contract.documents.recipe import Recipe
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from contract.errors import KitError
 from llmops.stacks.project import Project
 from training.evaluation.scoring import ANY_ANSWER
@@ -64,7 +64,7 @@ def shorten(project: Path, recipe: str, most_steps: int) -> None:
     found.model_copy(update={"training": shortened(found.training, most_steps)}).write(path)
 
 
-def shortened(training: Training, most_steps: int) -> Training:
+def shortened(training: TrainingRecipe, most_steps: int) -> TrainingRecipe:
     """Returns a recipe's training with at most so many optimizer steps, and checkpoints within them."""
     steps = min(most_steps, training.max_steps or most_steps)
     changed = {

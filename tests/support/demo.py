@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from contract.documents.recipe import Recipe
@@ -15,6 +16,7 @@ from contract.documents.run import RunSpec
 from contract.documents.store import StoreDocument
 from contract.layout import MANIFEST, SPEC, cache_dir, model_key
 from hosting import images
+from hosting.environments import find_uv
 from tests.support.checkout import CHECKOUT
 from tests.support.sources import sources_key
 from tools.demo import DEFAULT, find_demo
@@ -80,7 +82,7 @@ def deployed_demo(folder: Path, recipe: str, variant: str = "") -> Iterator[Demo
         shutil.copytree(kept, data, symlinks=True)
         _rename_image(data / "runs")
     try:
-        output = _run(["make", "demo", f"RECIPE={recipe}"], folder)
+        output = _run(["make", "demo", *([] if recipe == DEFAULT else [f"RECIPE={recipe}"])], folder)
         if "stage=train" in output:
             _keep(data, kept)
         yield Demo(folder, output)
@@ -152,9 +154,23 @@ def _commit(folder: Path, message: str) -> None:
     _run(["git", *author, "commit", "--quiet", "--no-verify", "--message", message], folder)
 
 
+@cache
+def _uv_alone() -> Path:
+    """A folder with this environment's uv. Without it on PATH, each fresh checkout fetches uv, as this one did for
+    `make test`.
+    """
+    folder = cache_dir() / "tests" / "uv"
+    folder.mkdir(parents=True, exist_ok=True)
+    new = folder / f"uv.{os.getpid()}"
+    new.symlink_to(find_uv())
+    new.replace(folder / "uv")
+    return folder
+
+
 def _run(command: list[str | Path], folder: Path) -> str:
     ours = ("PULUMI_", "LLMOPS_", "VIRTUAL_ENV", "PYTHON")
     environ = {k: v for k, v in os.environ.items() if not k.startswith(ours) or k == "LLMOPS_CACHE"}
+    environ["PATH"] = f"{_uv_alone()}{os.pathsep}{environ['PATH']}"
     done = subprocess.run(
         command,
         cwd=folder,

@@ -60,6 +60,7 @@ class PulumiProject:
         return json.loads(text[text.index("{") :])["steps"]
 
     def operations(self, *arguments: str) -> dict[str, str]:
-        """What `pulumi preview` would do: logical name -> operation; nothing that stays the same."""
-        steps = self.steps(*arguments)
-        return {s["urn"].rpartition("::")[2]: s["op"] for s in steps if s["op"] not in ("same", "read", "refresh")}
+        """What `pulumi preview` would do: logical name -> operation; no component, and nothing that stays the same."""
+        steps = [s for s in self.steps(*arguments) if s["op"] not in ("same", "read", "refresh")]
+        custom = [s for s in steps if (s.get("newState") or s["oldState"]).get("custom")]
+        return {s["urn"].rpartition("::")[2]: s["op"] for s in custom}

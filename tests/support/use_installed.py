@@ -8,11 +8,13 @@ import ast
 import importlib
 import json
 import sys
+from contextlib import redirect_stdout
 from importlib.metadata import files
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 
-from typer.testing import CliRunner
+from typer.main import get_command
 
 from llmops.cli import app
 
@@ -34,10 +36,15 @@ def main() -> None:
         for file in files(distribution) or []:
             if file.suffix == ".py" and not str(file).startswith(_APART) and str(file) not in _BY_OTHERS:
                 failed |= _imported(str(file), Path(str(file.locate())))
+    command = get_command(app)  # once: typer's own runner would make all commands anew for each
     for words in json.load(sys.stdin):
-        answer = CliRunner().invoke(app, [*words, "--help"])
-        if answer.exit_code or "--help" not in answer.output:
-            failed[" ".join(["llmops", *words])] = f"{answer.output}{answer.exception!r}"
+        with redirect_stdout(StringIO()) as said:
+            try:
+                ended = command.main([*words, "--help"], prog_name="llmops", standalone_mode=False)
+            except (Exception, SystemExit) as error:
+                ended = repr(error)
+        if ended or "--help" not in said.getvalue():
+            failed[" ".join(["llmops", *words])] = f"{said.getvalue()}{ended}"
     print(json.dumps(failed))
 
 

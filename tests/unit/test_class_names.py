@@ -23,6 +23,9 @@ ROOMS = [
 IN_STATES = {"AccountProvider", "LiveProvider", "PreparationProvider", "ScheduledSpecProvider"}
 """Dynamic providers of AWS and Azure: Pulumi's state of every deployed stack names them by module and class."""
 
+COMPONENTS = {"ModelStore", "Training", "ModelEndpoint"}
+"""Pulumi components, which every target has under the same name and with the same arguments."""
+
 
 def classes(folder: Path, rooms: list[str]) -> Mapping[str, list[str]]:
     """Class names, private and inner ones too, with the files that define them."""
@@ -35,8 +38,10 @@ def classes(folder: Path, rooms: list[str]) -> Mapping[str, list[str]]:
 
 def test_a_class_name_stands_for_one_class() -> None:
     found = classes(CHECKOUT, ROOMS)
-    assert {name: files for name, files in found.items() if len(files) > 1 and name not in IN_STATES} == {}
+    assert {name: files for name, files in found.items() if len(files) > 1 and name not in IN_STATES | COMPONENTS} == {}
     assert all(len(found[name]) == 2 for name in IN_STATES)
+    targets = [f"infra/targets/{target}/components.py" for target in ("aws", "azure", "local")]
+    assert all(found[name] == targets for name in COMPONENTS)
 
 
 def test_a_name_that_is_given_twice_is_found(tmp_path: Path) -> None:

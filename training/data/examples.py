@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from contract.errors import DataError
 from training.data.chat import Encoded, document_ids, encode, with_system
 from training.data.rows import Row, check_kind, read_rows
@@ -56,7 +56,7 @@ class Examples:
         return self._columns[name][index].values.to_numpy(zero_copy_only=False)
 
 
-def load_examples(rows: Path, tokenizer: Any, options: Training, system_prompt: str, target: Path) -> Examples:
+def load_examples(rows: Path, tokenizer: Any, options: TrainingRecipe, system_prompt: str, target: Path) -> Examples:
     """Tokenises a split's rows, in order, into a file.
 
     Args:
@@ -74,7 +74,7 @@ def load_examples(rows: Path, tokenizer: Any, options: Training, system_prompt: 
 
 
 def load_splits(
-    train: Path, validation: Path | None, tokenizer: Any, options: Training, system_prompt: str, folder: Path
+    train: Path, validation: Path | None, tokenizer: Any, options: TrainingRecipe, system_prompt: str, folder: Path
 ) -> tuple[Examples, Examples | None]:
     """Tokenises the split to train and, where there is one, the one whose loss is measured, into files of a folder; as
     `load_examples`, with its errors.
@@ -120,7 +120,7 @@ def _batched(examples: Iterable[Example], count: int) -> Iterator[list[Example]]
         yield batch
 
 
-def _examples(rows: Path, tokenizer: Any, options: Training, system_prompt: str) -> Iterator[Example]:
+def _examples(rows: Path, tokenizer: Any, options: TrainingRecipe, system_prompt: str) -> Iterator[Example]:
     makers = {"sft": _conversations, "dpo": _preference, "pretrain": _document}
     for number, row in read_rows(rows):
         where = f"{rows}:{number}"
@@ -140,7 +140,7 @@ def _examples(rows: Path, tokenizer: Any, options: Training, system_prompt: str)
         yield from examples
 
 
-def _translations(row: Row, options: Training) -> list[Row]:
+def _translations(row: Row, options: TrainingRecipe) -> list[Row]:
     """Returns a row's texts as the conversations that the recipe asks for.
 
     Raises:
@@ -157,14 +157,14 @@ def _translations(row: Row, options: Training) -> list[Row]:
     return found
 
 
-def _conversations(row: Row, tokenizer: Any, options: Training, system_prompt: str) -> list[Example]:
+def _conversations(row: Row, tokenizer: Any, options: TrainingRecipe, system_prompt: str) -> list[Example]:
     """Returns a conversation; several where the chat template rewrites earlier turns."""
     tools = [tool.to_dict() for tool in row.tools]
     sequences = encode(tokenizer, with_system(row.turns, system_prompt), tools, row.completion)
     return [Example([sequence], 1) for sequence in sequences]
 
 
-def _preference(row: Row, tokenizer: Any, options: Training, system_prompt: str) -> list[Example]:
+def _preference(row: Row, tokenizer: Any, options: TrainingRecipe, system_prompt: str) -> list[Example]:
     """Returns both answers to one prompt as one example. Only they bear loss, not the answers before them."""
     tools = [tool.to_dict() for tool in row.tools]
     before = [turn.to_dict() for turn in row.messages]
@@ -177,7 +177,7 @@ def _preference(row: Row, tokenizer: Any, options: Training, system_prompt: str)
     return [Example([*sides[0], *sides[1]], len(sides[0]))]
 
 
-def _document(row: Row, tokenizer: Any, options: Training, system_prompt: str) -> list[Example]:
+def _document(row: Row, tokenizer: Any, options: TrainingRecipe, system_prompt: str) -> list[Example]:
     """Returns a text in chunks of at most `max_tokens`. Each begins with the last token of the one before, so that
     every token but a text's first is predicted once.
     """

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from contract.documents.document import parse_json
-from contract.documents.recipe_training import Method, Training
+from contract.documents.recipe_training import Method, TrainingRecipe
 from contract.documents.validation import message_of
 from contract.errors import DataError, DocumentError
 from contract.json_values import check_json
@@ -151,7 +151,7 @@ def read_lines_and_rows(path: Path) -> Iterator[tuple[int, bytes, Row]]:
             yield number, raw, parse_row(line, where)
 
 
-def check_kind(kind: str, options: Training, where: str) -> None:
+def check_kind(kind: str, options: TrainingRecipe, where: str) -> None:
     """Refuses a row of a kind that a recipe's training can't learn from; `where` names it.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from training.data.examples import Example, Examples
 from training.torch_trainer.micro_batches import rows_on_cpu
 
@@ -26,7 +26,7 @@ class MicroBatch(NamedTuple):
 class BatchOrder:
     """Which rows each step trains."""
 
-    def __init__(self, examples: Examples, options: Training, pad: int, replicas: int) -> None:
+    def __init__(self, examples: Examples, options: TrainingRecipe, pad: int, replicas: int) -> None:
         """Plans the batches.
 
         Args:

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from contract.documents.metrics import StepMetrics, metrics_text, parse_metrics
 from contract.documents.model import TrainingFacts
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from contract.errors import RunError
 from contract.garbage import collect_garbage_again
 from contract.layout import METRICS
@@ -42,7 +42,7 @@ _PREFETCHED = 2
 def finetune(
     base: Path,
     train_rows: Path,
-    options: Training,
+    options: TrainingRecipe,
     system_prompt: str,
     folder: Path,
     stop_asked: Callable[[], bool] = lambda: False,
@@ -78,7 +78,7 @@ class _Run:
         base: Path,
         examples: Examples,
         held_out: Examples | None,
-        options: Training,
+        options: TrainingRecipe,
         place: CheckpointFolders,
         pad: int,
     ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
 from keras import ops  # pyright: ignore[reportMissingImports]
 
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from training.guard import ADDED_AT_A_TIME, weights_digest
 from training.keras_trainer.batches import MicroBatch
 
@@ -30,7 +30,7 @@ class Taken(NamedTuple):
 class KerasSteps:
     """Computes losses and gradients of micro-batches, and takes steps."""
 
-    def __init__(self, model: Any, trained: Sequence[Any], options: Training, strategy: Any) -> None:
+    def __init__(self, model: Any, trained: Sequence[Any], options: TrainingRecipe, strategy: Any) -> None:
         """Builds the optimizer; call it in the strategy's scope.
 
         Args:
@@ -142,7 +142,7 @@ class KerasSteps:
         return norm
 
 
-def rate(step: int, total: int, options: Training) -> float:
+def rate(step: int, total: int, options: TrainingRecipe) -> float:
     """Returns the learning rate of a step, counted from 0: linear warm-up, then the recipe's schedule, as transformers
     defines them.
     """

@@ -68,9 +68,10 @@ def write_outline(path: Path, target: Path) -> None:
 def _model(path: Path, tokenizer: Any) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
 
     try:
-        with _computed_once("GGUFReader", "get_tensor_name_map"):
+        with _quick_reader():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True, output_loading_info=True
             )
@@ -79,7 +80,8 @@ def _model(path: Path, tokenizer: Any) -> Any:
     read, loading = loaded
     require_complete(loading, path)
     # What was read counts as quantised and refuses to be saved; a fresh model takes its weights.
-    fresh = AutoModelForCausalLM.from_config(_config(read.config, tokenizer), dtype=torch.float32)
+    with no_init_weights():
+        fresh = AutoModelForCausalLM.from_config(_config(read.config, tokenizer), dtype=torch.float32)
     fresh.load_state_dict(read.state_dict())
     fresh.tie_weights()
     return fresh.eval()
@@ -104,20 +106,30 @@ def _unknown_architecture(path: Path, error: ValueError) -> KitError:
 
 
 @contextmanager
-def _computed_once(*names: str) -> Iterator[None]:
+def _quick_reader() -> Iterator[None]:
     """Keeps what functions of the gguf library return: transformers parses a file twice, for configuration and weights,
-    and has the names of tensors put together for each module of the model. That would be half of an import.
+    and has the names of tensors put together for each module of the model. That would be half of an import. A file is
+    read as a plain array: to slice a memory map, as the tokens are a million times, takes several times as long.
     """
     import gguf
 
-    before = {name: getattr(gguf, name) for name in names}
-    for name, function in before.items():
-        setattr(gguf, name, cache(function))
+    class PlainReader(gguf.GGUFReader):
+        @property
+        def data(self) -> Any:
+            return self._plain
+
+        @data.setter
+        def data(self, mapped: Any) -> None:
+            import numpy
+
+            self._plain = mapped.view(numpy.ndarray)
+
+    reader, names = gguf.GGUFReader, gguf.get_tensor_name_map
+    gguf.GGUFReader, gguf.get_tensor_name_map = cache(PlainReader), cache(names)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:
-        for name, function in before.items():
-            setattr(gguf, name, function)
+        gguf.GGUFReader, gguf.get_tensor_name_map = reader, names
 
 
 def _tokenizer(fields: Mapping[str, Any], path: Path) -> Any:

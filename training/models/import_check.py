@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from contract.documents.estimate import EstimateRequest
 from contract.documents.model_check import AdapterFit, CheckRequest, ModelCheck
-from contract.documents.recipe_training import Adapter, Training
+from contract.documents.recipe_training import Adapter, TrainingRecipe
 from contract.errors import KitError
 from contract.models.gpu_fit import cache_of
 from contract.models.keras_families import check_family
@@ -52,7 +52,7 @@ def _check_model(folder: Path, request: CheckRequest) -> ModelCheck:
         )
     fits, parameters = [], 0
     for adapter in get_args(Adapter):
-        options = Training(adapter=adapter, max_tokens=request.max_tokens, batch_size=16)
+        options = TrainingRecipe(adapter=adapter, max_tokens=request.max_tokens, batch_size=16)
         asked = EstimateRequest(training=options, machines=request.machines)
         answer = estimate(folder, asked, until_one_fits=True)
         parameters, last = answer.parameters, answer.machines[-1]

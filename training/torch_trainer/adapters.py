@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from training.devices import Precision, torch_dtype
 from training.models.weights import load_model
 
 
-def build_model(base: Path, options: Training, precision: Precision, device: Any) -> Any:
+def build_model(base: Path, options: TrainingRecipe, precision: Precision, device: Any) -> Any:
     """Loads a base model for training; a new adapter is initialised with the recipe's seed.
 
     Trained weights are f32 in either precision, because small steps would be lost in bf16. With bf16, products are
@@ -35,7 +35,7 @@ def build_model(base: Path, options: Training, precision: Precision, device: Any
     return with_adapter(model, options)
 
 
-def with_adapter(model: Any, options: Training) -> Any:
+def with_adapter(model: Any, options: TrainingRecipe) -> Any:
     """Freezes a model's weights, and adds the recipe's adapter.
 
     With weights in bf16, the model must be called under autocast: adapters take their inputs as they are.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from training.data.examples import Example
 from training.torch_trainer.layouts import ALL, joined_layout, packed_layout
 
@@ -61,7 +61,7 @@ class Collator:
         return batch
 
 
-def pack_size(options: Training, gpu: bool) -> int:
+def pack_size(options: TrainingRecipe, gpu: bool) -> int:
     """Returns a collator's `pack_to` for the recipe's training section. On processors each sequence attends to itself
     alone (training.torch_trainer.attention), so that rows of any length cost the same.
     """

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoConfig
 
 from contract.documents.estimate import Estimate, EstimateRequest, MachineFit, MachineMemory, PeakMemory, RowLengths
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from contract.errors import KitError
 from training.data.examples import Examples, load_examples
 from training.devices import Precision, best_device, precision_on
@@ -89,7 +89,7 @@ class _Plan:
     def __init__(
         self,
         config: Any,
-        options: Training,
+        options: TrainingRecipe,
         lengths: RowLengths,
         sequences: list[list[int]],
         examples: Examples | None = None,
@@ -308,7 +308,7 @@ def _count(folder: Path, request: EstimateRequest, work: Path) -> tuple[RowLengt
     return counted, lengths, examples
 
 
-def _this_machine(options: Training) -> MachineMemory:
+def _this_machine(options: TrainingRecipe) -> MachineMemory:
     device = best_device()
     if device.type == "cuda":
         memory, gpus = torch.cuda.get_device_properties(device).total_memory, torch.cuda.device_count()

@@ -22,7 +22,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from training.devices import Precision, torch_dtype
 from training.torch_trainer.adapters import empty_model, with_adapter, without_adapter
 from training.torch_trainer.attention import uses_torch_attention
@@ -161,7 +161,7 @@ def _packed_bytes(weights: int) -> int:
     return weights // 2 + weights // _NF4_BLOCK + 4 * weights // (_NF4_BLOCK * _NF4_SCALES)
 
 
-def outline(config: Any, options: Training, precision: Precision, layers: int = 0) -> Any:
+def outline(config: Any, options: TrainingRecipe, precision: Precision, layers: int = 0) -> Any:
     """Returns a model with the recipe's adapter, without memory (torch's device meta), as `build_model` would load it.
 
     Args:
@@ -187,7 +187,7 @@ def outline(config: Any, options: Training, precision: Precision, layers: int = 
 
 def trace_step(
     config: Any,
-    options: Training,
+    options: TrainingRecipe,
     precision: Precision,
     shape: Shape,
     *,
@@ -220,7 +220,7 @@ def trace_step(
 
 def _trace(
     config: Any,
-    options: Training,
+    options: TrainingRecipe,
     precision: Precision,
     shape: Shape,
     layers: int,
@@ -290,7 +290,7 @@ def _packed_layers(model: Any) -> Iterator[Any]:
     return (base for base in bases if type(base) is nn.Linear)
 
 
-def _batch(shape: Shape, options: Training) -> dict[str, Any]:
+def _batch(shape: Shape, options: TrainingRecipe) -> dict[str, Any]:
     """Returns a batch with the shapes that a collator would make."""
     places = torch.empty(shape.targets, dtype=torch.long)
     batch = {
@@ -303,7 +303,7 @@ def _batch(shape: Shape, options: Training) -> dict[str, Any]:
 
 
 def _objective(
-    config: Any, options: Training, precision: Precision, model: Any, masked: bool, live: _LiveBytes
+    config: Any, options: TrainingRecipe, precision: Precision, model: Any, masked: bool, live: _LiveBytes
 ) -> Objective:
     """Returns the trainer's objective; DPO's reference is the model without its adapter, or a second one."""
     if options.method != "dpo":

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from contract.documents.metrics import metrics_text
 from contract.documents.model import TrainingFacts
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from contract.garbage import collect_garbage_again
 from contract.layout import METRICS
 from training import checkpoints
@@ -33,7 +33,7 @@ _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with
 def finetune(
     base: Path,
     train_rows: Path,
-    options: Training,
+    options: TrainingRecipe,
     system_prompt: str,
     folder: Path,
     stop_asked: Callable[[], bool] = lambda: False,
@@ -80,7 +80,7 @@ class _Job(NamedTuple):
     tokenizer: Any
     examples: Examples
     held_out: Examples | None
-    options: Training
+    options: TrainingRecipe
     place: CheckpointFolders
     ranks: Alone
 
@@ -178,7 +178,7 @@ def _objective(job: _Job, trainer: Any) -> Objective:
 
 
 def _trainer_settings(
-    options: Training, place: CheckpointFolders, ranks: Alone, device: Any, precision: Precision
+    options: TrainingRecipe, place: CheckpointFolders, ranks: Alone, device: Any, precision: Precision
 ) -> Any:
     from transformers import TrainingArguments
 

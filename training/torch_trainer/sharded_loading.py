@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from contract.errors import KitError
 from training.devices import Precision, torch_dtype
 from training.models.weights import WEIGHTS
@@ -25,7 +25,7 @@ from training.torch_trainer.sharding import needs_shards, shard
 _OF_PEFT = ("base_model.model.", ".base_layer")  # in the names of a model with an adapter
 
 
-def load_if_sharded(base: Path, options: Training, precision: Precision, ranks: Alone, device: Any) -> Any:
+def load_if_sharded(base: Path, options: TrainingRecipe, precision: Precision, ranks: Alone, device: Any) -> Any:
     """Returns a base model in shards, with the recipe's adapter, as `build_model` would load it whole; None if each
     rank is to have it whole.
 
@@ -53,7 +53,7 @@ def load_reference(base: Path, precision: Precision, ranks: Alone, device: Any) 
     return _filled(empty_model(_config_of(base), torch.float32), base, ranks, device, precision)
 
 
-def _build(base: Path, options: Training, precision: Precision) -> Any:
+def _build(base: Path, options: TrainingRecipe, precision: Precision) -> Any:
     """Returns the model to train, with base weights on device meta and its adapter on the processor."""
     from transformers import set_seed
 

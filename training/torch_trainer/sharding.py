@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from contract.errors import RunError
 from training.devices import Precision
 from training.guard import ADDED_AT_A_TIME, weights_digest
@@ -19,7 +19,7 @@ _LARGEST_SHARE = 0.6  # of a GPU's memory that may be weights, gradients and mom
 _ADAM_BYTES = 12  # of each trained weight: gradient and two moments, in f32
 
 
-def needs_shards(model: Any, options: Training, ranks: Alone, device: Any) -> bool:
+def needs_shards(model: Any, options: TrainingRecipe, ranks: Alone, device: Any) -> bool:
     """Returns whether the recipe or a model's size asks for shards; the same answer on each rank.
 
     4-bit weights are never sharded: FSDP2 can't split them.

@@ -1,5 +1,6 @@
 """The account that a stack lives in: what everything else depends on, and what refuses to be moved to another one."""
 
+import pulumi
 from pulumi import dynamic
 
 from clouds.aws.location import AwsLocation
@@ -7,8 +8,6 @@ from clouds.aws.session import require_account
 from contract.errors import KitError
 from infra.targets.aws.located import AwsLocatedResource
 from infra.targets.dynamic import KitProvider, Properties, differ, inputs_of
-
-_NAME = "account"
 
 
 class AccountProvider(KitProvider):
@@ -47,8 +46,8 @@ class AccountProvider(KitProvider):
 class AwsAccount(AwsLocatedResource, module="llmops", name="Account"):
     """Outputs: account, region, profile."""
 
-    def __init__(self, location: AwsLocation) -> None:
-        super().__init__(AccountProvider(), _NAME, location)
+    def __init__(self, name: str, location: AwsLocation, opts: pulumi.ResourceOptions) -> None:
+        super().__init__(AccountProvider(), name, location, opts)
 
 
 def _where(props: Properties) -> str:

@@ -4,7 +4,6 @@ SageMaker can roll an update back while the provider reports success; the config
 deleted. So this stands after the endpoint: when it fails, the engine deletes nothing.
 """
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, TypedDict, Unpack
 
@@ -72,9 +71,9 @@ class AwsLive(AwsLocatedResource, module="llmops", name="Live"):
     """Verifies an endpoint after its update and its scaling."""
 
     def __init__(
-        self, name: str, location: AwsLocation, after: Sequence[pulumi.Resource], **inputs: Unpack[LiveInputs]
+        self, name: str, location: AwsLocation, opts: pulumi.ResourceOptions, **inputs: Unpack[LiveInputs]
     ) -> None:
-        super().__init__(LiveProvider(), name, location, after, inputs)
+        super().__init__(LiveProvider(), name, location, opts, inputs)
 
 
 def _compare(props: Properties) -> None:

@@ -1,6 +1,6 @@
 """The base of target aws's dynamic resources."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
@@ -18,8 +18,8 @@ class AwsLocatedResource(dynamic.Resource):
         provider: KitProvider,
         name: str,
         location: AwsLocation,
-        after: Sequence[pulumi.Resource] = (),
+        opts: pulumi.ResourceOptions,
         inputs: Mapping[str, Any] | None = None,
     ) -> None:
         props = {**location._asdict(), **(inputs or {})}
-        super().__init__(provider, name, props, pulumi.ResourceOptions(depends_on=list(after)))
+        super().__init__(provider, name, props, opts)

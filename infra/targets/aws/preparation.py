@@ -6,7 +6,6 @@ instance type can't change under a registered scalable target; nor does a fixed 
 """
 
 import time
-from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
 
 import pulumi
@@ -104,10 +103,10 @@ class AwsPreparation(AwsLocatedResource, module="llmops", name="Preparation"):
     number: pulumi.Output[int]
 
     def __init__(
-        self, name: str, location: AwsLocation, after: Sequence[pulumi.Resource], **inputs: Unpack[PreparationInputs]
+        self, name: str, location: AwsLocation, opts: pulumi.ResourceOptions, **inputs: Unpack[PreparationInputs]
     ) -> None:
         outputs = dict.fromkeys(("initial_instances", "model_number", "number"))
-        super().__init__(PreparationProvider(), name, location, after, {**inputs, **outputs})
+        super().__init__(PreparationProvider(), name, location, opts, {**inputs, **outputs})
 
 
 def find_endpoint(props: Properties) -> dict[str, Any] | None:

@@ -9,7 +9,6 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configurat
 """
 
 import time
-from collections.abc import Sequence
 from typing import TypedDict, Unpack
 
 import pulumi
@@ -59,9 +58,9 @@ class QuietAlarms(AwsLocatedResource, module="llmops", name="Quiet"):
     """Stands before an endpoint, after its alarms."""
 
     def __init__(
-        self, name: str, location: AwsLocation, after: Sequence[pulumi.Resource], **inputs: Unpack[QuietInputs]
+        self, name: str, location: AwsLocation, opts: pulumi.ResourceOptions, **inputs: Unpack[QuietInputs]
     ) -> None:
-        super().__init__(QuietProvider(), name, location, after, inputs)
+        super().__init__(QuietProvider(), name, location, opts, inputs)
 
 
 def _wait(props: Properties) -> None:

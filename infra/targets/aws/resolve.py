@@ -34,8 +34,7 @@ class AwsResolved:
 
     settings: Settings
     caller: AwsCaller
-    project: str
-    stack: str
+    names: CloudNames
     specs: dict[str, RunSpec]
     """The run of each schedule: a run's inputs, in the stack's image, on the machines that the settings name."""
     zones: list[str]
@@ -44,14 +43,14 @@ class AwsResolved:
     """The field of `images` of each endpoint."""
 
 
-def resolve(settings: Settings) -> AwsResolved:
-    """Check the settings and look everything up.
+def resolve(settings: Settings, prefix: str = "") -> AwsResolved:
+    """Check the settings and look everything up; `prefix`: of names, see `CloudNames`.
 
     Raises:
         SettingError: naming the key.
     """
     _require_honoured(settings)
-    aws, names = settings.aws, CloudNames(pulumi.get_project(), pulumi.get_stack())
+    aws, names = settings.aws, CloudNames(pulumi.get_project(), pulumi.get_stack(), prefix)
     session = find_session(aws.region, aws.profile)
     caller = session.caller
     buckets = {
@@ -66,7 +65,7 @@ def resolve(settings: Settings) -> AwsResolved:
         for name, schedule in aws.schedules.items()
     }
     zones = (aws.network.zones or _first_zones(session)) if aws.network.mode == "own" else []
-    return AwsResolved(settings, caller, *names, specs, zones, images)
+    return AwsResolved(settings, caller, names, specs, zones, images)
 
 
 def _require_honoured(settings: Settings) -> None:

@@ -1,6 +1,5 @@
 """A run's spec that is kept for the schedule which repeats the run: files of runs expire."""
 
-from collections.abc import Sequence
 from typing import TypedDict, Unpack
 
 import pulumi
@@ -45,9 +44,9 @@ class AwsScheduledSpec(AwsLocatedResource, module="llmops", name="ScheduledSpec"
     """Outputs: bucket, key."""
 
     def __init__(
-        self, name: str, location: AwsLocation, after: Sequence[pulumi.Resource], **inputs: Unpack[ScheduledSpecInputs]
+        self, name: str, location: AwsLocation, opts: pulumi.ResourceOptions, **inputs: Unpack[ScheduledSpecInputs]
     ) -> None:
-        super().__init__(ScheduledSpecProvider(), name, location, after, inputs)
+        super().__init__(ScheduledSpecProvider(), name, location, opts, inputs)
 
 
 def _bucket(props: Properties) -> S3Bucket:

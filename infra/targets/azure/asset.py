@@ -5,7 +5,7 @@ what was deleted or archived is wanted again.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
@@ -54,11 +54,11 @@ class Asset(AzureLocatedResource, module="llmops", name="Asset"):
         self,
         name: str,
         location: AzureLocation,
+        opts: pulumi.ResourceOptions,
         *,
         asset: str,
         properties: Mapping[str, Any],
-        after: Sequence[pulumi.Resource],
     ) -> None:
         """Declare the version with this resource id, and properties in the words of Azure's API."""
         content = pulumi.Output.json_dumps(properties, sort_keys=True)  # the engine would make floats of its numbers
-        super().__init__(name, location, after=after, asset=asset, content=content)
+        super().__init__(name, location, opts, asset=asset, content=content)

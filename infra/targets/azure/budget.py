@@ -66,9 +66,17 @@ class MonthlyBudget(AzureLocatedResource, module="llmops", name="Budget"):
 
     PROVIDER, COMPUTED = BudgetProvider, ("refused",)
 
-    def __init__(self, name: str, location: AzureLocation, *, budget: str, properties: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        location: AzureLocation,
+        opts: pulumi.ResourceOptions,
+        *,
+        budget: str,
+        properties: Mapping[str, Any],
+    ) -> None:
         """Declare the budget with this resource id, and properties in the words of Azure's API, but for the time that
         it begins with.
         """
         content = pulumi.Output.json_dumps(properties, sort_keys=True)  # the engine would make floats of its numbers
-        super().__init__(name, location, budget=budget, content=content)
+        super().__init__(name, location, opts, budget=budget, content=content)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from clouds.azure.names import assignment_name
-from infra import names
 from infra.targets.azure.inventory import AzureEntry, AzureInventory
 
 ARTIFACTS = "azureml"
@@ -56,9 +55,11 @@ def assignment(of: AzureInventory, grant: RoleGrant) -> AzureEntry:
     """Returns a role assignment whose name depends on its parts alone, so that an interrupted update's is found."""
     word = grant.role.lower().removesuffix(" (preview)").replace(" ", "-")
     plain = f"role-{grant.who}-{grant.resource}-{word}"
-    own = assignment_name(of.project, of.stack, of.location.subscription, grant.who, grant.role, grant.scope)
+    own = assignment_name(
+        of.project, of.stack, of.location.subscription, of.names.logical(grant.who), grant.role, grant.scope
+    )
     id_ = f"{grant.scope}/providers/Microsoft.Authorization/roleAssignments/{own}"
-    logical = names.kept(plain) if keeps(grant) else plain
+    logical = of.names.kept(plain) if keeps(grant) else of.names.logical(plain)
     return AzureEntry("azure-native:authorization:RoleAssignment", logical, id_)
 
 

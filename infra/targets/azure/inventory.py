@@ -62,13 +62,18 @@ class AzureEntry(NamedTuple):
         """Its name on Azure, the last part of its id."""
         return self.id.rpartition("/")[2]
 
+    @property
+    def key(self) -> str:
+        """What tells it from others in the engine's state, below whatever component."""
+        return f"{self.type}::{self.logical}"
+
 
 @dataclass(frozen=True)
 class AzureInventory:
     """A stack's resources by their names in the program and on Azure."""
 
-    project: str
-    stack: str
+    names: CloudNames
+    """In the program and on Azure."""
     location: AzureLocation
     settings: Settings
     found: GivenResources = field(default_factory=GivenResources)
@@ -79,9 +84,14 @@ class AzureInventory:
         return self.settings.azure
 
     @property
-    def names(self) -> CloudNames:
-        """Physical names, which contain project and stack."""
-        return CloudNames(self.project, self.stack)
+    def project(self) -> str:
+        """Name of the Pulumi project."""
+        return self.names.project
+
+    @property
+    def stack(self) -> str:
+        """Name of the stack."""
+        return self.names.stack
 
     @property
     def tags(self) -> dict[str, str]:
@@ -113,53 +123,60 @@ class AzureInventory:
     def group(self) -> AzureEntry:
         """The resource group that holds everything that the stack creates."""
         id_ = f"/subscriptions/{self.location.subscription}/resourceGroups/{self.group_name}"
-        return _entry("resources:ResourceGroup", names.kept("group"), id_)
+        return _entry("resources:ResourceGroup", self.names.kept("group"), id_)
 
     @property
     def logs(self) -> AzureEntry:
         """The Log Analytics workspace."""
         type_, own = "Microsoft.OperationalInsights/workspaces", self.names.of("logs")
-        return self._in_group("operationalinsights:Workspace", names.kept("logs"), type_, own)
+        return self._in_group("operationalinsights:Workspace", self.names.kept("logs"), type_, own)
 
     @property
     def metrics(self) -> AzureEntry:
         """The Application Insights component. The workspace stands on it, so it is kept."""
         type_, own = "Microsoft.Insights/components", self.names.of("metrics")
-        return self._in_group("applicationinsights:Component", names.kept("metrics"), type_, own)
+        return self._in_group("applicationinsights:Component", self.names.kept("metrics"), type_, own)
 
     @property
     def action_group(self) -> AzureEntry:
         """Whom alerts and the budget tell."""
         return self._in_group(
-            "monitor:ActionGroup", "alerts", "Microsoft.Insights/actionGroups", self.names.of("alerts")
+            "monitor:ActionGroup",
+            self.names.logical("alerts"),
+            "Microsoft.Insights/actionGroups",
+            self.names.of("alerts"),
         )
 
     @property
     def vault(self) -> AzureEntry:
         """The vault, whose name no other in the world may have."""
         own = self.names.of("vault", 24, self.location.subscription)
-        return self._in_group("keyvault:Vault", names.kept("vault"), VAULTS, own)
+        return self._in_group("keyvault:Vault", self.names.kept("vault"), VAULTS, own)
 
     @property
     def registry(self) -> AzureEntry:
         """The container registry, whose name no other in the world may have."""
         own = self.names.compact("registry", 50, self.location.subscription)
-        return self._in_group("containerregistry:Registry", names.kept("registry"), REGISTRIES, own)
+        return self._in_group("containerregistry:Registry", self.names.kept("registry"), REGISTRIES, own)
 
     @property
     def workspace(self) -> AzureEntry:
         """The workspace of Azure Machine Learning."""
-        return self._in_group(f"{_ML}:Workspace", names.kept("workspace"), WORKSPACES, self.names.of("workspace", 33))
+        return self._in_group(
+            f"{_ML}:Workspace", self.names.kept("workspace"), WORKSPACES, self.names.of("workspace", 33)
+        )
 
     def account(self, word: str) -> AzureEntry:
         """Returns a storage account, storage or scratch; its name must be unique in the world."""
         own = self.names.compact("data" if word == "storage" else word, 24, self.location.subscription)
-        return self._in_group("storage:StorageAccount", names.kept(word), ACCOUNTS, own)
+        return self._in_group("storage:StorageAccount", self.names.kept(word), ACCOUNTS, own)
 
     def identity(self, name: str) -> AzureEntry:
         """Returns a user-assigned identity: training, endpoint or workspace."""
         own = self.names.of(name)
-        return self._in_group("managedidentity:UserAssignedIdentity", f"identity-{name}", IDENTITIES, own)
+        return self._in_group(
+            "managedidentity:UserAssignedIdentity", self.names.logical(f"identity-{name}"), IDENTITIES, own
+        )
 
     @property
     def account_id(self) -> str:
@@ -190,28 +207,34 @@ class AzureInventory:
         """Returns a blob container: store, work or checkpoints."""
         account = self.scratch_id if word == CHECKPOINTS else self.account_id
         id_ = f"{account}/blobServices/default/containers/{self.container_name(word)}"
-        return _entry("storage:BlobContainer", names.STORE if word == "store" else word, id_)
+        return _entry(
+            "storage:BlobContainer", self.names.kept(word) if word == "store" else self.names.logical(word), id_
+        )
 
     def lifecycle(self, word: str) -> AzureEntry:
         """Returns an account's lifecycle policy, which says what expires."""
         id_ = f"{self.account(word).id}/managementPolicies/default"
-        return _entry("storage:ManagementPolicy", names.kept(f"{word}-lifecycle"), id_)
+        return _entry("storage:ManagementPolicy", self.names.kept(f"{word}-lifecycle"), id_)
 
     @property
     def outbound_rule(self) -> AzureEntry:
         """The way from the managed network to the account of the data."""
         return _entry(
-            f"{_ML}:ManagedNetworkSettingsRule", "outbound-data", f"{self.id_of('workspace')}/outboundRules/data"
+            f"{_ML}:ManagedNetworkSettingsRule",
+            self.names.logical("outbound-data"),
+            f"{self.id_of('workspace')}/outboundRules/data",
         )
 
     def datastore(self, word: str) -> AzureEntry:
         """Returns a datastore; in a workspace that others use too, its name contains the stack's."""
         own = self.names.compact(word, 50) if self.given.workspace else word
-        return _entry(f"{_ML}:Datastore", f"datastore-{word}", f"{self.id_of('workspace')}/datastores/{own}")
+        return _entry(
+            f"{_ML}:Datastore", self.names.logical(f"datastore-{word}"), f"{self.id_of('workspace')}/datastores/{own}"
+        )
 
     def diagnostics(self, resource: str) -> AzureEntry:
         """Returns the diagnostic setting of a resource of `audited`."""
-        return self._diagnostics(f"diagnostics-{resource}", self.audited[resource], "diagnostics")
+        return self._diagnostics(self.names.logical(f"diagnostics-{resource}"), self.audited[resource], "diagnostics")
 
     @property
     def audited(self) -> dict[str, str]:
@@ -230,7 +253,7 @@ class AzureInventory:
         """Returns the private endpoint of a resource of PRIVATE_LINKS."""
         own = self.names.of(f"{resource}-door")
         type_ = "Microsoft.Network/privateEndpoints"
-        return self._in_group("network:PrivateEndpoint", f"private-endpoint-{resource}", type_, own)
+        return self._in_group("network:PrivateEndpoint", self.names.logical(f"private-endpoint-{resource}"), type_, own)
 
     def zone_group(self, resource: str) -> AzureEntry:
         """Returns the DNS zone group of a private endpoint."""
@@ -241,7 +264,7 @@ class AzureInventory:
     def zone(self, setting: str) -> AzureEntry:
         """Returns a private DNS zone."""
         type_ = "Microsoft.Network/privateDnsZones"
-        return self._in_group("privatedns:PrivateZone", f"dns-{setting}", type_, ZONES[setting])
+        return self._in_group("privatedns:PrivateZone", self.names.logical(f"dns-{setting}"), type_, ZONES[setting])
 
     def zone_link(self, setting: str) -> AzureEntry:
         """Returns a zone's link to the subnet's network."""
@@ -270,12 +293,18 @@ class AzureInventory:
         parts = (self.project, self.stack, name, cluster.vm_size, str(cluster.spot), *isolated)
         digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
         own = f"{name[: _LONGEST_CLUSTER_NAME - 9].rstrip('-')}-c{digest[:7]}"
-        return _entry(f"{_ML}:Compute", f"compute-{name}-{own[-8:]}", f"{self.id_of('workspace')}/computes/{own}")
+        return _entry(
+            f"{_ML}:Compute",
+            self.names.logical(f"compute-{name}-{own[-8:]}"),
+            f"{self.id_of('workspace')}/computes/{own}",
+        )
 
     def schedule(self, name: str) -> AzureEntry:
         """Returns the schedule that repeats a run."""
         return _entry(
-            f"{_ML}:Schedule", f"schedule-{name}", f"{self.id_of('workspace')}/schedules/{self.names.of(name)}"
+            f"{_ML}:Schedule",
+            self.names.logical(f"schedule-{name}"),
+            f"{self.id_of('workspace')}/schedules/{self.names.of(name)}",
         )
 
     @property
@@ -334,10 +363,6 @@ class AzureInventory:
         """Returns an endpoint's autoscale setting."""
         type_, own = "Microsoft.Insights/autoscaleSettings", self.names.of(f"{name}-load")
         return self._in_group("monitor:AutoscaleSetting", f"scaling-{name}", type_, own)
-
-    def urn(self, entry: AzureEntry) -> str:
-        """Returns a resource's URN in the engine's state."""
-        return f"urn:pulumi:{self.stack}::{self.project}::{entry.type}::{entry.logical}"
 
     def entries(self) -> Iterator[AzureEntry]:
         """Yields all resources that the settings ask for, without role assignments."""

@@ -1,6 +1,5 @@
 """Base of this target's dynamic resources: each keeps the stack's location for its provider."""
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import pulumi
@@ -45,9 +44,7 @@ class AzureLocatedResource(dynamic.Resource):
     COMPUTED: ClassVar[tuple[str, ...]] = ()
     PROTECTED: ClassVar[bool | None] = None
 
-    def __init__(
-        self, name: str, location: AzureLocation, /, *, after: Sequence[pulumi.Resource] = (), **inputs: Any
-    ) -> None:
+    def __init__(self, name: str, location: AzureLocation, opts: pulumi.ResourceOptions, /, **inputs: Any) -> None:
         props = {**location._asdict(), **inputs, **dict.fromkeys(self.COMPUTED)}
-        options = pulumi.ResourceOptions(protect=self.PROTECTED, depends_on=list(after))
+        options = pulumi.ResourceOptions.merge(pulumi.ResourceOptions(protect=self.PROTECTED), opts)
         super().__init__(self.PROVIDER(), name, props, options)

@@ -19,6 +19,7 @@ from contract.errors import KitError
 from contract.layout import SPEC, run_spec_key, schedule_key
 from contract.tags import made_for
 from infra.engines import serving_image
+from infra.names import CloudNames
 from infra.schedules import proven_spec
 from infra.settings import Settings
 from infra.targets.azure.given import GivenIdentity, GivenResources
@@ -43,24 +44,25 @@ class AzureResolved:
     specs: dict[str, str]
     """The specs of runs by schedule."""
     known: frozenset[str] | None
-    """URNs in the state; None: nothing of the stack exists."""
+    """Keys of the entries in the state; None: nothing of the stack exists."""
     left: frozenset[str]
     """Ids, in small letters, of what an interrupted update left: it exists, and the state does not know it."""
 
 
-def resolve(settings: Settings) -> AzureResolved:
-    """Check the settings, and look up everything that they name and that the stack may have left.
+def resolve(settings: Settings, prefix: str = "") -> AzureResolved:
+    """Check the settings, and look up everything that they name and that the stack may have left; `prefix`: of names,
+    see `CloudNames`.
 
     Raises:
         KitError: naming the key, or what is in the way.
     """
     require_ours(settings)
-    given = settings.azure
+    given, names = settings.azure, CloudNames(pulumi.get_project(), pulumi.get_stack(), prefix)
     session = AzureSession(given.subscription)
     session.require(session.subscription)
     at = AzureLocation(session.subscription, session.caller.tenant, location_of(session, given))
     session = open_session(at)
-    inventory = AzureInventory(pulumi.get_project(), pulumi.get_stack(), at, settings)
+    inventory = AzureInventory(names, at, settings)
     _require_vault_name(session, inventory)
     read = _reader(session, inventory)
     _require_servable(session, inventory, partial(read, "store"))
@@ -198,7 +200,7 @@ def _look_up(session: AzureSession, key: str, id_: str) -> dict[str, Any]:
 
 
 def _find_left(session: AzureSession, of: AzureInventory) -> tuple[frozenset[str] | None, frozenset[str]]:
-    """Returns the URNs in the state, and the ids that an interrupted update left outside of it: the plugin refuses to
+    """Returns the keys in the state, and the ids that an interrupted update left outside of it: the plugin refuses to
     create those again.
 
     Raises:
@@ -206,9 +208,9 @@ def _find_left(session: AzureSession, of: AzureInventory) -> tuple[frozenset[str
     """
     if not of.given.resource_group and not _is_left(session, of, of.group):
         return None, frozenset()
-    known = _urns_of_state(of.project, of.stack)
+    known = _keys_in_state(of.project, of.stack)
     entries = (*of.entries(), *(assignment(of, each) for each in grants(of)))
-    unknown = [entry for entry in entries if of.urn(entry) not in known]
+    unknown = [entry for entry in entries if entry.key not in known]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = list(pool.map(partial(_is_left, session, of), unknown))
     return known, frozenset(entry.id.lower() for entry, left in zip(unknown, found, strict=True) if left)
@@ -230,21 +232,22 @@ def _is_left(session: AzureSession, of: AzureInventory, entry: AzureEntry) -> bo
     return not broken or has_traffic(session.arm.find(endpoint), name)
 
 
-def _urns_of_state(project: str, stack: str) -> frozenset[str]:
-    """Returns the URNs in this stack's state: a program has no other way to learn them. From a state file that it is
-    just writing, the engine reads a part, and is asked again.
+def _keys_in_state(project: str, stack: str) -> frozenset[str]:
+    """Returns the keys of what this stack's state has: a program has no other way to learn them. From a state file that
+    it is just writing, the engine reads a part, and is asked again.
     """
     name = f"{pulumi.get_organization()}/{project}/{stack}"
     for pause in _STATE_PAUSES:
         try:
-            return _read_urns(name)
+            return _read_keys(name)
         except Exception as e:  # Pulumi raises nothing narrower
             if _HALF_WRITTEN not in str(e):
                 raise
         time.sleep(pause)
-    return _read_urns(name)
+    return _read_keys(name)
 
 
-def _read_urns(stack: str) -> frozenset[str]:
+def _read_keys(stack: str) -> frozenset[str]:
     found = pulumi.runtime.invoke("pulumi:pulumi:readStackResourceOutputs", {"stackName": stack})
-    return frozenset(found.value["outputs"])
+    urns = (urn.split("::", 3) for urn in found.value["outputs"])
+    return frozenset(f"{type_.rpartition('$')[2]}::{name}" for _, _, type_, name in urns)

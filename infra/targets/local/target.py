@@ -1,41 +1,11 @@
 """The target `local`: which resources a stack on this machine has."""
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-
-import pulumi
-
-from clouds.targets import cloud_names
-from contract.models.gpus import usable_gpus
-from hosting.images import serving_image
-from hosting.spec import ROUTER_BODY_BYTES, VariantRollout
-from infra import names
-from infra.settings import Endpoint as Entry
-from infra.settings import Settings, project_folder, refuse_set, setting_error
-from infra.targets.local.keys import key_files
-from infra.targets.local.resources.endpoint import Hosting, LocalEndpoint
-from infra.targets.local.resources.identity import LocalSigningKey
-from infra.targets.local.resources.images import Image
-from infra.targets.local.resources.storage import LocalStore
-from infra.targets.local.resources.training import TrainingPlace
-from infra.targets.local.storage import read_store
-from infra.targets.outputs import OutputFields, endpoint_output, stack_outputs
-from infra.versions import require_servable
-
-
-@dataclass(frozen=True)
-class LocalResolved:
-    """A stack on this machine: its settings, checked, and its folders."""
-
-    settings: Settings
-    project: Path
-    stack: str
-    home: names.StackHome
-    key_files: Mapping[str, Mapping[str, str]]
-    """Of each endpoint: see `key_files`."""
+from infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
+from infra.settings import Settings
+from infra.targets.local.components import LocalSettings, ModelEndpoint, ModelStore, Training
+from infra.targets.local.resolve import LocalResolved, resolve
+from infra.targets.local.resources.endpoint import Hosting
+from infra.targets.outputs import OutputFields, TrainingImages, endpoint_output, stack_outputs
 
 
 class LocalTarget:
@@ -43,109 +13,29 @@ class LocalTarget:
 
     def resolve(self, settings: Settings) -> LocalResolved:
         """See infra.targets.target.Target."""
-        _require_ours(settings)
-        project, stack = project_folder(), pulumi.get_stack()
-        home = names.stack_home(project, settings.local_home, stack)
-        for name, entry in settings.endpoints.items():
-            if entry.endpoint:
-                require_servable(name, entry, partial(read_store, home.store))
-        files = {name: key_files(project, name, entry.limits) for name, entry in settings.endpoints.items()}
-        return LocalResolved(settings, project, stack, home, files)
+        return resolve(settings)
 
     def declare(self, resolved: LocalResolved) -> OutputFields:
         """See infra.targets.target.Target."""
-        settings, stack, home = resolved.settings, resolved.stack, resolved.home
-        store = LocalStore(home, stack, resolved.project)
-        signing_key = LocalSigningKey(home)
-        training = TrainingPlace(home, Image("training", "process"))
-        hosting = Hosting(home, settings.endpoints)
-        endpoints = _endpoints(resolved, after=[store, signing_key, hosting])
+        settings = resolved.settings
+        here = LocalSettings(settings.local_home, settings.local_runtime)
+        store = ModelStore("store", ModelStoreArgs(settings=here), resolved=resolved)
+        training = Training("training", TrainingArgs(store=store), resolved=resolved)
+        hosting = Hosting(resolved.home, settings.endpoints)
+        found: OutputFields = {}
+        for name, entry in settings.endpoints.items():
+            args = ModelEndpointArgs(store=store, endpoint=entry, shared=hosting)
+            made = ModelEndpoint(name, args, resolved=resolved)
+            found[name] = endpoint_output(entry, made.url, made.image, str(resolved.home.api_key(name)))
         return stack_outputs(
-            settings,
-            stack,
+            "local",
+            resolved.stack,
             str(resolved.project),
             store=store.url,
-            private_key=signing_key.private_key,
-            public_key=signing_key.public_key,
-            training_image=training.image,
-            runs=training.runs,
-            endpoints=endpoints,
+            private_key=store.signing_key,
+            public_key=store.public_key,
+            training=TrainingImages(training.image),
+            runs=store.runs,
+            endpoints=found,
             hosting=hosting.home,
         )
-
-
-def _require_ours(settings: Settings) -> None:
-    """Refuse what only a cloud can honour.
-
-    Raises:
-        SettingError: naming the key.
-    """
-    cloud = "has no effect on this machine"
-    others = " or ".join(f"`target: {name}`" for name in cloud_names())
-    refuse_set((), settings, ("accepted_rules", "expires", "images"), cloud, f"remove it, or set {others}")
-    for field in cloud_names():
-        refuse_set((), settings, (field,), cloud, f"remove it, or set `target: {field}`")
-    for name, entry in settings.endpoints.items():
-        path = ("endpoints", name)
-        refuse_set(path, entry, _CLOUD_ONLY, cloud, "remove it, or set `target: aws`")
-        refuse_set((*path, "size"), entry.size, _CLOUD_SIZE, cloud, "remove it, or set `target: aws`")
-        _require_rollout(path, entry)
-        _require_limits(path, entry)
-        _require_gpu(path, entry, settings.local_runtime)
-        if entry.size.instances == 0:
-            raise setting_error((*path, "size", "instances"), "0 workers serve nothing", "write `endpoint: off`, or 1")
-
-
-_CLOUD_ONLY = ("mode", "volume_gb", "start_seconds", "download_seconds", "inference_ami_version")
-_CLOUD_SIZE = ("concurrent_requests", "max_instances", "instance_type")
-
-
-def _require_rollout(path: tuple[str, str], entry: Entry) -> None:
-    rollout = entry.rollout
-    if rollout.strategy not in ("all_at_once", "canary"):
-        raise setting_error(
-            (*path, "rollout", "strategy"),
-            f"{rollout.strategy} is a cloud's: this machine has all_at_once and canary",
-            "write `strategy: canary`",
-        )
-    elsewhere = [field for field in type(rollout).model_fields if field not in VariantRollout.model_fields]
-    refuse_set((*path, "rollout"), rollout, elsewhere, "this machine's rollouts don't have it", "remove it")
-    if "bake_seconds" in rollout.model_fields_set and rollout.strategy != "canary":
-        raise setting_error(
-            (*path, "rollout"), "bake_seconds have no effect without `strategy: canary`", "add it, or remove them"
-        )
-
-
-def _require_limits(path: tuple[str, str], entry: Entry) -> None:
-    if entry.limits.max_body > ROUTER_BODY_BYTES:
-        what = f"this machine's router takes bodies of {ROUTER_BODY_BYTES} bytes at most"
-        raise setting_error((*path, "limits", "max_body"), what, f"write {ROUTER_BODY_BYTES} or less")
-
-
-def _require_gpu(path: tuple[str, str], entry: Entry, runtime: str) -> None:
-    if entry.engine != "vllm":
-        return
-    if runtime == "docker":
-        what, fix = "containers of this machine get no GPUs", "set `local_runtime: process`"
-    elif not usable_gpus(os.environ):
-        what, fix = "this machine has no NVIDIA GPU", "remove it: OpenVINO serves on processors"
-    else:
-        return
-    raise setting_error((*path, "engine"), f"vLLM's image computes on NVIDIA GPUs: {what}", fix)
-
-
-def _endpoints(resolved: LocalResolved, after: list[pulumi.Resource]) -> OutputFields:
-    """Declares one resource per endpoint and returns their stack outputs."""
-    settings, home = resolved.settings, resolved.home
-    if not settings.endpoints:
-        return {}
-    images: dict[str, Image] = {}
-    found: OutputFields = {}
-    for name, entry in settings.endpoints.items():
-        wanted = serving_image(entry.engine, settings.local_runtime, os.environ)
-        if wanted not in images:
-            images[wanted] = Image(wanted, settings.local_runtime)
-        image = images[wanted]
-        made = LocalEndpoint(name, entry, home, image=image, key_files=resolved.key_files[name], after=after)
-        found[name] = endpoint_output(entry, made.url, image.reference, str(home.api_key(name)))
-    return found

@@ -24,3 +24,8 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
 def make(account: Account, tmp_path: Path) -> MakeStack:
     """Makes stacks in the account: `make("dev")`."""
     return lambda name, **settings: make_stack(account, tmp_path / name, name, **settings)
+
+
+def physical(stack: AwsStack, endpoint: str) -> str:
+    """The endpoint's name on SageMaker."""
+    return stack.outputs()["aws"]["endpoints"][endpoint]

@@ -1,27 +1,108 @@
 """Day 1 and day 2 of stacks on AWS, by plain `pulumi` commands on a twin."""
 
 import json
-import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 
+from contract.documents.outputs import StackOutputs
+from contract.documents.run import Compute, RunSpec
+from contract.layout import dataset_key, model_key
 from contract.twins import TWIN_ACCOUNT
-from tests.emulated.aws.conftest import MakeStack
-from tests.support.clouds.aws import Account, AwsStack, make_stack
+from llmops.platforms.aws.bootstrap.bootstrap import bootstrap
+from llmops.platforms.aws.bootstrap.given_resources import given_to
+from llmops.platforms.aws.clients import AwsClients
+from llmops.platforms.aws.recording.stand_ins import make_given
+from llmops.platforms.registry import open_platform
+from llmops.stacks.project import Project
+from tests.emulated.aws.conftest import MakeStack, physical
+from tests.emulated.llmops.aws.test_github import PULL_REQUEST, take
+from tests.support.checkout import EXAMPLES
+from tests.support.clouds.aws import REGION, Account, AwsStack, make_stack
+from tests.support.clouds.aws_role_outcomes import (
+    Deployed,
+    a_network,
+    actions_of,
+    outcome_of_endpoint,
+    outcome_of_job,
+    outcome_of_schedule,
+    without,
+)
+from tests.support.stacks import PROGRAM
 
-KEPT = " (llmops down keeps it)"
+EARLIER = """\
+from infra.names import CloudNames
+from infra.targets.aws.resources import identity
+
+named = CloudNames.of
+CloudNames.of = lambda self, thing, *more: named(self, thing.removesuffix("-role"), *more)
+identity.role_path = lambda project: "/"
+
+"""
+"""What gave roles their names and their path before."""
+EXAMPLE = EXAMPLES / "run-2.json"
+
+ELSEWHERE = "111111111111"
+GIVEN = {
+    "kms_key_arn": f"arn:aws:kms:{REGION}:{ELSEWHERE}:key/data",
+    "signing_key_arn": f"arn:aws:kms:{REGION}:{ELSEWHERE}:key/signing",
+    "store_bucket": "acme-models-5b2f",
+    "work_bucket": "acme-runs-5b2f",
+    "registry": f"{ELSEWHERE}.dkr.ecr.{REGION}.amazonaws.com/acme",
+    "roles": {r: f"arn:aws:iam::{ELSEWHERE}:role/acme-{r}" for r in ("training", "endpoint", "scheduler")},
+    "network": {"mode": "existing", "subnet_ids": ["subnet-a", "subnet-b"], "security_group_ids": ["sg-a"]},
+}
+MAKES_NOTHING = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Action": "*", "Resource": "*"},
+        {
+            "Effect": "Deny",
+            "Action": [
+                *(f"iam:{verb}*" for verb in ("Create", "Put", "Attach", "Update", "Delete", "Tag")),
+                *(f"kms:{verb}*" for verb in ("CreateKey", "CreateAlias", "Put", "Schedule", "TagResource")),
+                *(f"ec2:{verb}*" for verb in ("Create", "Modify", "Authorize", "Delete")),
+                *("s3:CreateBucket", "s3:PutBucket*", "s3:PutLifecycle*", "s3:PutEncryption*", "ecr:CreateRepository"),
+            ],
+            "Resource": "*",
+        },
+    ],
+}
+
+
+@dataclass
+class Upgraded:
+    """A stack that an earlier version of the kit deployed, whose roles lie at `/`, and this one updated."""
+
+    stack: AwsStack
+    said: str
+    """What its updates printed."""
+    earlier: dict[str, str]
+    """Its roles before."""
 
 
 @pytest.fixture(scope="module")
-def shared(account: Account, tmp_path_factory: pytest.TempPathFactory) -> AwsStack:
-    """A deployed stack, which each test leaves as its settings and entries say."""
-    return make_stack(account, tmp_path_factory.mktemp("shared").resolve(), "shared")
+def upgraded(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Upgraded:
+    aws = {"region": REGION, "network": a_network(account)}
+    stack = make_stack(account, tmp_path_factory.mktemp("shared").resolve(), "shared", deploy=False, aws=aws)
+    (stack.folder / "__main__.py").write_text(EARLIER + PROGRAM)
+    said, earlier = stack.up(), stack.outputs()["aws"]["roles"]
+    (stack.folder / "__main__.py").write_text(PROGRAM)
+    return Upgraded(stack, said + stack.up(), earlier)
+
+
+@pytest.fixture(scope="module")
+def shared(upgraded: Upgraded) -> AwsStack:
+    """A deployed stack in a network that exists, which each test leaves as its settings and entries say."""
+    return upgraded.stack
 
 
 @pytest.fixture(scope="module")
@@ -30,128 +111,60 @@ def first(shared: AwsStack) -> str:
     return shared.add_version("chatbot@1")
 
 
-def physical(stack: AwsStack, endpoint: str) -> str:
-    """The endpoint's name on SageMaker."""
-    return stack.outputs()["aws"]["endpoints"][endpoint]
+def test_roles_of_an_earlier_version_are_replaced_by_roles_on_the_path(account: Account, upgraded: Upgraded) -> None:
+    """By one update."""
+    before, after = upgraded.earlier, upgraded.stack.outputs()["aws"]["roles"]
+    assert all(":role/llmops-shared-" in arn for arn in before.values())
+    assert all(":role/llmops-kit/llmops/llmops-shared-" in arn for arn in after.values())
+    there = {role["Arn"] for role in account.client("iam").list_roles()["Roles"]}
+    assert there >= set(after.values())
+    assert not there & set(before.values())
 
 
-@pytest.mark.long
-@pytest.mark.scorecard("destroy-refused")
-def test_a_whole_life_leaves_nothing_behind(account: Account, make: MakeStack) -> None:
-    before = account.inventory()
-    stack = make("life")
-    first, second = stack.add_version("chatbot@1"), stack.add_version("chatbot@2", licence="MIT")
-    assert stack.changes() == {}
-    stack.serve("chat", first)
-    held = account.inventory()
-    planned = stack.changes()
-    assert planned["endpoint-chat"] == planned["model-chat"] == planned["configuration-chat"] == "create"
-    assert account.inventory() == held, "a preview changes nothing"
-    stack.up()
-    assert stack.changes() == {}, "a second up has nothing to do"
-    sagemaker = account.client("sagemaker")
-    name = physical(stack, "chat")
-    live = sagemaker.describe_endpoint(EndpointName=name)
-    assert live["EndpointStatus"] == "InService"
-
-    stack.serve("chat", second)
-    assert {k: v for k, v in stack.changes().items() if v.startswith(("replace", "create-repl", "delete-repl"))}
-    stack.up()
-    after = sagemaker.describe_endpoint(EndpointName=name)
-    assert after["EndpointConfigName"] != live["EndpointConfigName"]
-    assert after["CreationTime"] == live["CreationTime"], "updated in place"
-    configurations = sagemaker.list_endpoint_configs(NameContains=name.rpartition("-")[0])["EndpointConfigs"]
-    assert [c["EndpointConfigName"] for c in configurations] == [after["EndpointConfigName"]], "the old one is gone"
-    assert stack.changes() == {}
-    stack.pulumi("refresh", "--yes")
-    assert stack.changes() == {}
-
-    assert KEPT in stack.pulumi("destroy", "--yes", refused=True), "plain destroy names the fix"
-    stack.llmops("down")
-    kept = account.inventory()
-    kinds = {name.rpartition(" ")[0] for name in kept}
-    assert {"bucket", "key", "repository", "model package group"} <= kinds
-    assert not {"endpoint", "model", "configuration", "alarm", "role", "schedule", "topic"} & kinds
-    stack.llmops("up")
-    assert sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
-    stack.llmops("down", "--data", stack.name)
-    assert account.inventory() == before
+def test_no_secret_gets_into_state_or_output(account: Account, upgraded: Upgraded) -> None:
+    state = upgraded.stack.state()
+    assert account.environ["AWS_SECRET_ACCESS_KEY"] not in state + upgraded.said
+    assert "PRIVATE KEY" not in state
 
 
-SCALED = {"instances": 2, "max_instances": 5}
-SERVED_ANEW = {
-    "preparation-chat": "update",
-    "configuration-chat": "replace",
-    "endpoint-chat": "update",
-    "live-chat": "update",
-}
-# One change at a time, on top of those before: where it is, its value, what it changes.
-CHANGES: list[tuple[str, str, Any, dict[str, str]]] = [
-    ("aws", "log_retention_days", 30, {"logs-chat": "update"}),
-    ("aws", "runs_days", 30, {"work-lifecycle": "update"}),
-    (
-        "aws",
-        "alarms",
-        {"latency_seconds": 5.0},
-        {"alarm-chat-latency": "update", "alarm-chat-latency-serving": "update"},
-    ),
-    ("aws", "budget", {"monthly_usd": 50}, {"budget": "update"}),
-    (
-        "chat",
-        "rollout",
-        {"strategy": "canary"},
-        {"endpoint-chat": "update", "alarm-chat-5xx": "update", "quiet-chat": "update"},  # it is watched twice as long
-    ),
-    ("chat", "volume_gb", 20, SERVED_ANEW),
-    ("chat", "precision", "f32", SERVED_ANEW | {"model-chat": "replace"}),
-    ("chat", "size", SCALED, {"scaling-chat": "create", "scaling-chat-load": "create"}),
-    ("chat", "size", SCALED | {"concurrent_requests": 8}, {"scaling-chat-load": "update"}),
-    (
-        "chat",
-        "size",
-        SCALED | {"instance_type": "ml.c5.2xlarge"},
-        SERVED_ANEW | {"scaling-chat": "replace", "scaling-chat-load": "replace"},
-    ),
-    (
-        "aws",
-        "network",
-        {"mode": "own"},
-        SERVED_ANEW | {"model-chat": "replace", "vpc": "create", "private-a": "create"},
-    ),
-    ("chat", "endpoint", False, dict.fromkeys(("live-chat", "endpoint-chat", "model-chat", "scaling-chat"), "delete")),
-]
+@pytest.fixture(scope="module")
+def deployed(account: Account, shared: AwsStack, first: str) -> Deployed:
+    """It, with an endpoint whose updates are rolled back by alarms."""
+    shared.serve("chat", first)
+    shared.up()
+    made = Deployed(account, shared, shared.outputs())
+    made.whole = {name: made.statements(name) for name in ("endpoint", "training", "scheduler")}
+    return made
 
 
-@pytest.mark.long
-def test_each_change_is_an_update_or_a_replacement_as_on_aws(make: MakeStack) -> None:
-    stack = make("changed")
-    stack.serve("chat", stack.add_version("chatbot@1"), size={"instances": 2})
-    stack.up()
-    for place, key, value, expected in CHANGES:
-        (stack.settings["aws"] if place == "aws" else stack.entries["chat"])[key] = value
-        planned = stack.changes()
-        assert expected.items() <= planned.items(), (key, planned)
-        if len(expected) == 1:
-            assert planned == expected
-        stack.up()
-    assert stack.changes() == {}
+# CreateModel and CreateTrainingJob look for their data themselves, and answer in these words.
+SAID_OTHERWISE = {"s3:ListBucket": ("No S3 objects found", "Could not access model data")}
 
 
-def test_a_stack_file_of_an_account_goes_to_the_twin_as_it_is(account: Account, make: MakeStack) -> None:
-    """What encrypts a stack's secrets on AWS stands in its file, and means nothing here."""
-    stack = make("encrypted", deploy=False)
-    stack.pulumi("stack", "rm", "--yes", "--preserve-config")
-    file = stack.folder / "Pulumi.encrypted.yaml"
-    stack.configure()
-    file.write_text(
-        file.read_text() + "secretsprovider: awskms:///alias/none?region=eu-central-1\nencryptedkey: AAAA\n"
-    )
-    before = file.read_bytes()
-    stack.llmops("up")
-    assert "nothing to change" in stack.llmops("plan")
-    assert file.read_bytes() == before
-    stack.llmops("down", "--data", stack.name)
-    assert not any("-encrypted-" in name for name in account.inventory())
+@pytest.mark.parametrize(
+    ("role", "outcome"),
+    [
+        ("endpoint", outcome_of_endpoint),
+        ("training", outcome_of_job),
+        pytest.param("scheduler", outcome_of_schedule, marks=pytest.mark.long),
+    ],
+)
+def test_each_action_of_a_role_is_needed(deployed: Deployed, role: str, outcome: Any) -> None:
+    # The endpoints here are copies, with names of their own: the role is for the log group of the stack's.
+    own = f"/aws/sagemaker/Endpoints/{deployed.outputs['aws']['endpoints']['chat']}"
+    whole = json.loads(json.dumps(deployed.whole[role]).replace(own, "/aws/sagemaker/Endpoints/*"))
+    unneeded = []
+    try:
+        deployed.put(role, whole)
+        assert "not authorized" not in outcome(deployed, f"{role}-whole")
+        for action in actions_of(whole):
+            deployed.put(role, without(whole, action))
+            said = outcome(deployed, f"{role}-{action.replace(':', '-').lower()}"[:63])
+            if not any(words in said for words in (action, *SAID_OTHERWISE.get(action, ()))):
+                unneeded.append(action)
+    finally:
+        deployed.put(role, deployed.whole[role])
+    assert unneeded == []
 
 
 @pytest.mark.scorecard("silent-rollback")
@@ -172,7 +185,6 @@ def test_a_silent_rollback_fails_the_update_before_the_old_configuration_goes(
     assert first in text, "the line that goes back"
     assert sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"] == old
     sagemaker.describe_endpoint_config(EndpointConfigName=old)
-    assert "rejected" not in stack.llmops("models", "list")
     stack.serve("chat", first)
     stack.up()
     assert stack.changes() == {}
@@ -183,7 +195,6 @@ def test_a_silent_rollback_fails_the_update_before_the_old_configuration_goes(
     text = stack.llmops("up", code=1)
     assert "InsufficientInstanceCapacity" in text
     assert "chatbot@2 is not marked rejected" in text, "lack of capacity is no version's fault"
-    assert "rejected" not in stack.llmops("models", "list")
     stack.llmops("up")
     assert sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"] != old
 
@@ -191,7 +202,8 @@ def test_a_silent_rollback_fails_the_update_before_the_old_configuration_goes(
         stack.serve("chat", first)
         text = stack.up()
     assert "no longer rings" in text
-    assert "rejected" not in stack.llmops("models", "list"), "the good version is not blamed for the bad one's errors"
+    # Rejections stay: neither was any version rejected before, nor is the good one for the bad one's errors.
+    assert "rejected" not in stack.llmops("models", "list")
 
 
 @contextmanager
@@ -232,107 +244,6 @@ def test_an_endpoint_that_failed_to_start_is_removed_by_the_next_up(
     assert stack.changes() == {}
 
 
-@pytest.mark.long
-def test_the_live_count_is_kept(account: Account, make: MakeStack) -> None:
-    stack = make("scaled")
-    first, second = stack.add_version("chatbot@1"), stack.add_version("chatbot@2", licence="MIT")
-    stack.serve("chat", first, size={"instances": 1, "max_instances": 4})
-    stack.up()
-    name = physical(stack, "chat")
-    sagemaker = account.client("sagemaker")
-    wanted = [{"VariantName": "main", "DesiredInstanceCount": 3}]
-    sagemaker.update_endpoint_weights_and_capacities(EndpointName=name, DesiredWeightsAndCapacities=wanted)
-    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=name, WaiterConfig={"Delay": 1})
-    assert stack.changes() == {}
-    stack.serve("chat", second, size={"instances": 1, "max_instances": 4})
-    stack.up()
-    live = sagemaker.describe_endpoint(EndpointName=name)["ProductionVariants"][0]
-    assert live["CurrentInstanceCount"] == 3
-    assert stack.changes() == {}
-
-    size = {"instances": 1, "max_instances": 4, "instance_type": "ml.c5.2xlarge"}
-    stack.serve("chat", second, size=size)
-    stack.up()
-    configuration = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
-    variant = sagemaker.describe_endpoint_config(EndpointConfigName=configuration)["ProductionVariants"][0]
-    assert variant["InstanceType"] == "ml.c5.2xlarge"
-    scaling = account.client("application-autoscaling")
-    resource = f"endpoint/{name}/variant/main"
-    targets = scaling.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=[resource])
-    assert [(t["MinCapacity"], t["MaxCapacity"]) for t in targets["ScalableTargets"]] == [(1, 4)]
-    policies = scaling.describe_scaling_policies(ServiceNamespace="sagemaker", ResourceId=resource)
-    assert len(policies["ScalingPolicies"]) == 1
-    assert stack.changes() == {}
-
-
-@pytest.mark.long
-def test_an_interrupted_update_goes_on(account: Account, make: MakeStack) -> None:
-    stack = make("cut")
-    stack.serve("chat", stack.add_version("chatbot@1"))
-    stack.configure()
-    process = stack.start("up", "--yes", "--skip-preview")
-    sagemaker = account.client("sagemaker")
-    deadline = time.monotonic() + 120
-    while not any("cut-chat" in e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    stack.llmops("up")
-    assert stack.changes() == {}
-    assert "pending" not in json.dumps(json.loads(stack.state())["deployment"].get("pending_operations") or "")
-
-
-@pytest.mark.long
-def test_two_stacks_in_one_account_leave_each_other_alone(account: Account, make: MakeStack) -> None:
-    dev, prod = make("two-dev"), make("two-" + "p" * 36)
-    for stack in (dev, prod):
-        stack.serve("chat", stack.add_version("chatbot@1"))
-        stack.up()
-
-    def of_prod() -> dict[str, Any]:
-        mine = json.dumps(prod.outputs()) + prod.state()
-        return {k: v for k, v in account.inventory().items() if k.split(" ")[-1] in mine}
-
-    held, state = of_prod(), prod.state()
-    assert len(held) > 20
-    dev.serve("chat", dev.add_version("chatbot@2", licence="MIT"))
-    dev.up()
-    assert of_prod() == held
-    dev.llmops("down", "--data", dev.name)
-    assert of_prod() == held
-    assert prod.state() == state
-    assert prod.changes() == {}
-    assert not any("two-dev" in k for k in account.inventory())
-
-
-@pytest.mark.long
-def test_a_second_up_at_once_is_refused_with_the_reason(account: Account, make: MakeStack) -> None:
-    stack = make("once")
-    stack.serve("chat", stack.add_version("chatbot@1"))
-    stack.configure()
-    first = stack.start("up", "--yes", "--skip-preview")
-    lock = account.home / "state/.pulumi/locks"
-    deadline = time.monotonic() + 120
-    while not any(lock.rglob("*.json")):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    assert "lock" in stack.pulumi("up", "--yes", "--skip-preview", refused=True)
-    text, _ = first.communicate(timeout=120)
-    assert first.returncode == 0, text
-
-
-def test_no_secret_gets_into_state_or_output(account: Account, make: MakeStack) -> None:
-    stack = make("secret", deploy=False)
-    text = stack.up()
-    state = stack.state()
-    for name in ("AWS_SECRET_ACCESS_KEY",):
-        assert account.environ[name] not in state
-        assert account.environ[name] not in text
-    assert "PRIVATE KEY" not in state
-
-
 def test_a_stack_of_the_twin_is_not_taken_to_an_account(account: Account, shared: AwsStack, tmp_path: Path) -> None:
     """From a shell with a profile and without the twin's address."""
     (tmp_path / "config").write_text("[profile planted]\nregion = eu-central-1\n")
@@ -352,6 +263,92 @@ def test_a_stack_of_the_twin_is_not_taken_to_an_account(account: Account, shared
         text = shared.pulumi(command, "--yes", "--skip-preview", refused=True, **planted)
         assert "twin" in text, text
     assert account.inventory() == before
+
+
+def test_with_all_given_nothing_of_iam_kms_or_ec2_is_made(account: Account, make: MakeStack) -> None:
+    """A company gives everything that stands: a deployer who may make no role, key, network, bucket or repository."""
+    with account.entered():
+        settings, _ = make_given(GIVEN)
+        settings["region"] = REGION
+    iam = account.client("iam")
+    account_before = _made(account.inventory())
+
+    stack = make("given", aws=settings, deploy=False)
+    stack.environ = dict(stack.environ) | _user(iam)
+    stack.up()
+    stack.serve("chat", stack.add_version("chatbot@1"))
+    stack.up()
+    name = stack.outputs()["aws"]["endpoints"]["chat"]
+    assert account.client("sagemaker").describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
+    assert _made(account.inventory()) == account_before
+    types = {r["type"].split("/")[0] for r in json.loads(stack.state())["deployment"]["resources"]}
+    assert not {"aws:iam", "aws:kms", "aws:ec2", "aws:vpc", "aws:s3", "aws:ecr"} & types
+    stack.settings["aws"]["schedules"] = {"weekly": {"run": _submitted(account, stack), "cron": "rate(7 days)"}}
+    _preview_identity_previews_and_no_more(account, stack)
+    stack.entries.clear()
+    stack.settings["aws"]["schedules"] = {}
+    stack.up()
+
+    # The same user can't make what is not given.
+    del stack.settings["aws"]["roles"]
+    assert "is not authorized to perform: iam:CreateRole" in stack.up(refused=True)
+
+
+def _submitted(account: Account, stack: AwsStack) -> str:
+    """The id of a run in the given work bucket; its job ends at once, as the twin runs no containers here."""
+    spec = RunSpec.load(EXAMPLE)
+    spec = spec.model_copy(update={"compute": Compute(), "image": stack.outputs()["training"]["image"]})
+    for folder in (dataset_key(spec.dataset.sha256), model_key(spec.base_model.sha256)):
+        account.client("s3").put_object(Bucket=GIVEN["store_bucket"], Key=f"{folder}/manifest.json", Body=b"{}")
+    with account.entered():
+        outputs = StackOutputs.parse(json.dumps(stack.outputs()), where="outputs")
+        open_platform(outputs).submit(spec, lambda _: None)
+    return spec.id
+
+
+def _preview_identity_previews_and_no_more(account: Account, stack: AwsStack) -> None:
+    """A schedule and given buckets and keys are read through the role that bootstrap makes for pull requests."""
+    deployer = dict(stack.environ)
+    stack.configure()
+    with account.entered():
+        clients = AwsClients()
+        project = Project(stack.folder)
+        given = given_to(project)
+        assert set(given.buckets) == {GIVEN["store_bucket"], GIVEN["work_bucket"]}
+        made = bootstrap(clients, project.name, lambda _: None, github="acme/ci", given=given)
+        previews = deployer | take(clients, made.roles["preview"], PULL_REQUEST)
+    stack.environ = previews
+    new = {"schedules": "create", "schedule-weekly": "create", "schedule-weekly-spec": "create"}
+    assert stack.changes("--refresh") == new
+    stack.environ = deployer
+    stack.up()
+    stack.environ = previews
+    assert stack.changes("--refresh") == {}
+    stack.settings["aws"]["schedules"]["weekly"]["cron"] = "rate(1 day)"
+    assert "is not authorized to perform: scheduler:UpdateSchedule" in stack.up(refused=True)
+    stack.settings["aws"]["schedules"]["weekly"]["cron"] = "rate(7 days)"
+    reader = boto3.Session(
+        previews["AWS_ACCESS_KEY_ID"], previews["AWS_SECRET_ACCESS_KEY"], previews["AWS_SESSION_TOKEN"], REGION
+    ).client("s3", endpoint_url=deployer["AWS_ENDPOINT_URL"])
+    for bucket, key in ((GIVEN["store_bucket"], "datasets/x/data.jsonl"), (GIVEN["work_bucket"], "runs/x/output.tar")):
+        account.client("s3").put_object(Bucket=bucket, Key=key, Body=b"data")
+        for call in (reader.get_object, reader.put_object, reader.delete_object):
+            with pytest.raises(ClientError, match="AccessDenied"):
+                call(Bucket=bucket, Key=key)
+    stack.environ = deployer
+
+
+def _made(inventory: dict[str, Any]) -> set[str]:
+    """Names of what a company keeps for itself."""
+    kinds = ("role", "policy", "key", "alias", "vpc", "subnet", "security group", "bucket", "repository")
+    return {name for name in inventory if name.rpartition(" ")[0] in kinds}
+
+
+def _user(iam: Any) -> dict[str, str]:
+    iam.create_user(UserName="makes-nothing")
+    iam.put_user_policy(UserName="makes-nothing", PolicyName="all-but", PolicyDocument=json.dumps(MAKES_NOTHING))
+    key = iam.create_access_key(UserName="makes-nothing")["AccessKey"]
+    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
 
 
 def test_a_stack_of_an_account_is_not_taken_to_the_twin(account: Account, shared: AwsStack) -> None:

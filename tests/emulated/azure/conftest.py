@@ -1,14 +1,11 @@
 """Stacks on a twin of Azure: the real engine, the real program, the stand-in plugin, Azure's own SDKs."""
 
 import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
-
-MakeStack = Callable[..., AzureStack]
+from tests.support.clouds.azure_twin import Subscription, running_twin
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +15,3 @@ def subscription(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subscript
     with running_twin(folder, pace=0.05) as made:
         yield made
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def make(subscription: Subscription, tmp_path: Path) -> MakeStack:
-    """Makes stacks in the subscription: `make("dev")`."""
-    return lambda name, **settings: make_stack(subscription, tmp_path / name, name, **settings)

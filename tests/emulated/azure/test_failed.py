@@ -1,34 +1,31 @@
 """Endpoints and deployments that Azure keeps as Failed: the next `up` mends them, whatever the state holds of them."""
 
 import json
+import re
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from hosting import images
 from tests.support.clouds.azure_twin import TRAINING, AzureStack, Subscription, make_stack
 
-ENDPOINTS = "2025-12-01"
-DEPLOYMENT = "chatbot-1-*"
+VERSIONS = ("served", "stuck", "again", "failed")
 
 
 @pytest.fixture(scope="module")
-def lasting(subscription: Subscription, tmp_path_factory: pytest.TempPathFactory) -> tuple[AzureStack, str]:
-    """A stack, and a version in its store."""
+def lasting(subscription: Subscription, tmp_path_factory: pytest.TempPathFactory) -> tuple[AzureStack, dict[str, str]]:
+    """A stack, and a version in its store for each endpoint: deployments are called by theirs."""
     made = make_stack(subscription, tmp_path_factory.mktemp("lasting").resolve(), "dev")
-    return made, made.add_version("chatbot@1")
+    return made, {name: made.add_version(f"{name}@1") for name in VERSIONS}
 
 
 @pytest.fixture
-def stack(lasting: tuple[AzureStack, str]) -> Iterator[AzureStack]:
-    """The stack, which is to serve the version."""
-    made, version = lasting
-    made.serve("chat", version)
+def stack(lasting: tuple[AzureStack, dict[str, str]]) -> Iterator[AzureStack]:
+    """The stack, whose endpoints the next update may remove: it has no entries."""
+    made, _ = lasting
     yield made
     made.twin.clear_faults()
     made.entries.clear()
-    made.up()
 
 
 @pytest.fixture
@@ -42,80 +39,99 @@ def running(stack: AzureStack) -> Iterator[AzureStack]:
     stack.settings["images"] = usual
 
 
-@pytest.mark.parametrize(
-    "refreshed",
-    [pytest.param(False, id="as it failed"), pytest.param(True, id="refreshed", marks=pytest.mark.long)],
-)
-def test_a_deployment_that_failed_is_made_anew(stack: AzureStack, refreshed: bool) -> None:
-    fail(stack, DEPLOYMENT)
-    assert states(stack) == ["Failed"]
-    if refreshed:
-        refresh(stack)
+def test_the_next_updates_mend_what_failed(lasting: tuple[AzureStack, dict[str, str]], stack: AzureStack) -> None:
+    """One that served, one that Azure fails to remove as well, an endpoint, and one that no refresh has seen."""
+    _, versions = lasting
+    stack.serve("served", versions["served"])
+    stack.up()
+
+    stack.entries["served"]["start_seconds"] = 700
+    for name in ("stuck", "again"):
+        stack.serve(name, versions[name])
+    fail(stack, "served-1-*", "stuck-1-*", "*-again-*")
+    refresh(stack)
+    assert states(stack) == {"served": "Failed", "stuck": "Failed", "again": ""}
+
+    said = fail(stack, "stuck-1-*")
+    assert made_anew(said) == set(), "what has served is put again and never removed, and the other's removal failed"
+    refresh(stack)
+    assert states(stack) == {"served": "Succeeded", "stuck": "Failed", "again": "Succeeded"}
+
+    stack.serve("failed", versions["failed"])
+    said = fail(stack, "failed-1-*")
+    assert made_anew(said) == {"stuck"}
+    assert states(stack) == dict.fromkeys(("served", "stuck", "again"), "Succeeded") | {"failed": "Failed"}
     planned = stack.changes()
-    assert {op for name, op in planned.items() if name.startswith("deployment-chat-")} == {"update"}
-    assert "whose making failed" in stack.up()
-    assert states(stack) == ["Succeeded"]
+    assert {op for name, op in planned.items() if name.startswith("deployment-failed-")} == {"update"}
+    assert not [name for name in planned if any(f"-{mended}" in name for mended in ("served", "stuck", "again"))]
+    assert made_anew(stack.up()) == {"failed"}
+    assert states(stack) == dict.fromkeys(VERSIONS, "Succeeded")
     assert stack.changes() == {}
     refresh(stack)
     assert stack.changes() == {}
 
 
-def test_one_that_azure_fails_to_remove_is_told_and_the_next_update_goes_on(stack: AzureStack) -> None:
-    for _ in range(2):
-        fail(stack, DEPLOYMENT)
-        refresh(stack)
-    stack.up()
-    assert states(stack) == ["Succeeded"]
-    assert stack.changes() == {}
-
-
-def test_a_deployment_that_serves_is_put_again_and_never_removed(stack: AzureStack) -> None:
-    stack.up()
-    stack.entries["chat"]["start_seconds"] = 700
-    fail(stack, DEPLOYMENT)
+@pytest.mark.long("tests/emulated/azure/test_failed.py::test_the_next_updates_mend_what_failed")
+def test_a_deployment_that_failed_is_made_anew_after_a_refresh(
+    lasting: tuple[AzureStack, dict[str, str]], stack: AzureStack
+) -> None:
+    stack.serve("failed", lasting[1]["failed"])
+    fail(stack, "failed-1-*")
+    assert states(stack) == {"failed": "Failed"}
     refresh(stack)
-    assert states(stack) == ["Failed"]
-    assert "whose making failed" not in stack.up()
-    assert states(stack) == ["Succeeded"]
+    planned = stack.changes()
+    assert {op for name, op in planned.items() if name.startswith("deployment-failed-")} == {"update"}
+    assert made_anew(stack.up()) == {"failed"}
+    assert states(stack) == {"failed": "Succeeded"}
     assert stack.changes() == {}
 
 
-def test_an_endpoint_that_failed_is_put_again(stack: AzureStack) -> None:
-    fail(stack, "*-chat-*")
-    refresh(stack)
-    stack.up()
-    assert states(stack) == ["Succeeded"]
-    assert stack.changes() == {}
-
-
-def test_a_repaired_image_serves_with_the_next_update(running: AzureStack) -> None:
+def test_a_repaired_image_serves_with_the_next_update(
+    lasting: tuple[AzureStack, dict[str, str]], running: AzureStack
+) -> None:
     stack = running
+    stack.serve("chat", lasting[1]["served"])
     stack.twin.fault("bad_image", image="process:serving*")
     assert "crashed or terminated" in stack.up(refused=True)
     refresh(stack)
 
     stack.twin.clear_faults()
     stack.up()
-    assert states(stack) == ["Succeeded"]
+    assert states(stack) == {"chat": "Succeeded"}
     assert stack.changes() == {}
 
 
-def fail(stack: AzureStack, name: str) -> None:
-    """An update in which the next operation on what is called so fails."""
-    stack.twin.fault("failure", name=name)
-    assert "platform's own" in stack.up(refused=True)
+def fail(stack: AzureStack, *names: str) -> str:
+    """An update in which the next operation on each of what is called so fails, and does the rest; what it said."""
+    for name in names:
+        stack.twin.fault("failure", name=name)
+    stack.configure()
+    said = stack.pulumi("up", "--yes", "--skip-preview", "--continue-on-error", refused=True)
+    assert "platform's own" in said
+    return said
+
+
+def made_anew(said: str) -> set[str]:
+    """Models of the deployments that an update told to be made anew."""
+    return set(re.findall(r"its deployment (\w+)-1-\S+, whose making failed", said))
 
 
 def refresh(stack: AzureStack) -> None:
     stack.pulumi("refresh", "--yes", "--skip-preview")
 
 
-def states(stack: AzureStack) -> list[str]:
-    """Provisioning states of the deployments of `chat`."""
+def states(stack: AzureStack) -> dict[str, str]:
+    """Provisioning states of the endpoints' deployments, by the names of their entries."""
     resources = json.loads(stack.state())["deployment"]["resources"]
-    (endpoint,) = [each["id"] for each in resources if each["type"].endswith(":OnlineEndpoint")]
+    (workspace,) = [
+        each["id"] for each in resources if each["type"] == "azure-native:machinelearningservices:Workspace"
+    ]
+    found = {}
     with stack.twin.entered():
         client = stack.twin.arm()
-        found: list[dict[str, Any]] = client.send("GET", f"{endpoint}/deployments", ENDPOINTS).json()["value"]
+        for endpoint in client.get(f"{workspace}/onlineEndpoints")["value"]:
+            (entry,) = [name for name in stack.entries if f"-{name}-" in endpoint["name"]]
+            deployments = client.get(f"{endpoint['id']}/deployments")["value"]
+            found[entry] = ",".join(each["properties"]["provisioningState"] for each in deployments)
         client.close()
-    return [each["properties"]["provisioningState"] for each in found]
+    return found

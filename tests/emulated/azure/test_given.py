@@ -5,18 +5,34 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from clouds.azure.roles import BUILT_IN
-from tests.emulated.azure.conftest import MakeStack
 from tests.support.clouds.azure_twin import LOCATION, AzureStack, Subscription, make_stack
 
 ASSIGNMENTS = "2022-04-01"
 KEPT = " (llmops down keeps it)"
 
 
+@pytest.fixture(scope="module")
+def own_key(subscription: Subscription) -> tuple[str, str]:
+    """The company's vault and the key that encrypts what is kept."""
+    return company_key(subscription)
+
+
+@pytest.fixture(scope="module")
+def company(
+    subscription: Subscription, own_key: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> AzureStack:
+    """A stack under the company's own key, which another one is given."""
+    vault, key = own_key
+    settings = {"location": LOCATION, "budget": {"monthly_usd": 0}, "encryption": {"key": key, "vault": vault}}
+    return make_stack(subscription, tmp_path_factory.mktemp("company").resolve(), "company", azure=settings)
+
+
 def test_with_all_given_no_role_is_assigned_and_nothing_that_stands_is_made(
-    subscription: Subscription, make: MakeStack
+    subscription: Subscription, company: AzureStack
 ) -> None:
-    company = make("company", azure={"location": LOCATION, "budget": {"monthly_usd": 0}})
     given = given_by(company)
     deployer = contributor_of(subscription, given)
     before = assignments(subscription)
@@ -38,9 +54,10 @@ def test_with_all_given_no_role_is_assigned_and_nothing_that_stands_is_made(
     )
 
 
-def test_a_companys_own_key_encrypts_what_is_kept(subscription: Subscription, make: MakeStack) -> None:
-    vault, key = company_key(subscription)
-    stack = make("sealed", azure={"location": LOCATION, "encryption": {"key": key, "vault": vault}})
+def test_a_companys_own_key_encrypts_what_is_kept(
+    subscription: Subscription, company: AzureStack, own_key: tuple[str, str]
+) -> None:
+    (vault, key), stack = own_key, company
     stack.pulumi("refresh", "--yes")
     assert stack.changes() == {}
     live = {each["urn"].rpartition("::")[2]: each["outputs"] for each in resources(stack) if "outputs" in each}

@@ -6,7 +6,6 @@ import signal
 
 import pytest
 
-from tests.emulated.azure.conftest import MakeStack
 from tests.support.clouds.azure_twin import LOCATION, AzureStack, Subscription, make_stack
 from tests.support.servers.serving import until
 
@@ -17,44 +16,39 @@ GROUPS, VAULTS, WORKSPACES, REGISTRIES = "2024-03-01", "2024-11-01", "2025-12-01
 
 @pytest.fixture(scope="module")
 def lasting(subscription: Subscription, tmp_path_factory: pytest.TempPathFactory) -> AzureStack:
-    """A stack that several tests look at, with a name of 40 characters."""
-    return make_stack(subscription, tmp_path_factory.mktemp("lasting").resolve(), "d" * 40)
+    """A stack with a name of 40 characters that all tests live with, from its first update to its last."""
+    return make_stack(subscription, tmp_path_factory.mktemp("lasting").resolve(), "d" * 40, deploy=False)
 
 
-@pytest.mark.scorecard("destroy-refused")
-def test_a_whole_life_leaves_nothing_but_what_azure_keeps(subscription: Subscription, make: MakeStack) -> None:
-    stack = make("life", deploy=False)
+def test_what_a_killed_update_left_and_what_the_state_lost_is_taken_over(
+    subscription: Subscription, lasting: AzureStack
+) -> None:
+    stack = lasting
     planned = stack.changes()
     assert planned[f"workspace{KEPT}"] == planned[f"store{KEPT}"] == "create"
     assert groups(subscription) == [], "a preview changes nothing"
-    stack.up()
+    subscription.admin("PUT", "settings", {"pace": 60})  # a registry takes seconds: the update is killed meanwhile
+    process = stack.start("up", "--yes", "--skip-preview")
+    until(lambda: "Creating" in registries(subscription))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    subscription.admin("PUT", "settings", {"pace": 0.05})
+    until(lambda: set(registries(subscription)) == {"Succeeded"})
+    stack.pulumi("cancel", "--yes")
+    assert "was left by an interrupted update" in stack.up()
+
+    before = held(stack)
+    lose(stack, *LOST)
+    text = stack.up()
+    assert all(f"{before[logical]} was left by an interrupted update" in text for logical in LOST)
+    stack.up()  # what was taken over as it is, is brought to what is declared
+    assert held(stack) == before
     stack.pulumi("refresh", "--yes")
     assert stack.changes() == {}
     outputs = stack.outputs()
     assert outputs["azure"]["twin"] is True
     assert outputs["signing"]["public_key"].startswith("-----BEGIN PUBLIC KEY-----")
     assert groups(subscription) == [outputs["azure"]["resource_group"]]
-
-    made = held(stack)
-    assert KEPT in stack.pulumi("destroy", "--yes", refused=True), "plain destroy names the fix"
-    stack.pulumi("destroy", "--yes", "--exclude-protected", "--skip-preview")
-    left = held(stack)
-    assert "identity-training" not in left
-    assert {name for name in made if name.endswith(KEPT)} <= set(left), "what is kept is there as it was"
-    kept = {name: left[f"{name}{KEPT}"] for name in ("group", "vault", "workspace")}
-    stack.pulumi("state", "unprotect", "--all", "--yes")
-    stack.pulumi("destroy", "--yes", "--skip-preview")
-    assert groups(subscription) == []
-    assert {kept["vault"], kept["workspace"]} <= set(subscription.admin("GET", "status")["deleted"])
-    refused = stack.up(refused=True)
-    assert "was deleted, and keeps its name until" in refused
-    assert "az keyvault recover --name" in refused
-
-    bring_back(subscription, kept)
-    stack.up()
-    stack.up()  # what was there is taken over as it is, then brought to the settings
-    assert stack.changes() == {}
-    assert stack.outputs()["signing"] == outputs["signing"], "the key came back with its vault"
 
 
 def test_each_change_of_what_is_kept_is_made_in_place(lasting: AzureStack) -> None:
@@ -89,39 +83,35 @@ def test_a_twins_stack_is_not_touched_from_azure_and_the_reverse(lasting: AzureS
     lasting.settings["azure"]["location"] = LOCATION
 
 
-def test_what_a_killed_update_left_and_what_the_state_lost_is_taken_over(
-    subscription: Subscription, lasting: AzureStack, make: MakeStack
-) -> None:
-    stack = make("d" * 39 + "e", deploy=False)
-    subscription.admin("PUT", "settings", {"pace": 60})  # a registry takes seconds: the update is killed meanwhile
-    process = stack.start("up", "--yes", "--skip-preview")
-    until(lambda: "Creating" in registries(subscription))
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    subscription.admin("PUT", "settings", {"pace": 0.05})
-    until(lambda: set(registries(subscription)) == {"Succeeded"})
-    stack.pulumi("cancel", "--yes")
-    assert "was left by an interrupted update" in stack.up()
+@pytest.mark.scorecard("destroy-refused")
+def test_a_whole_life_leaves_nothing_but_what_azure_keeps(subscription: Subscription, lasting: AzureStack) -> None:
+    """Last: the stack is destroyed, and made again of what Azure kept."""
+    stack, outputs, made = lasting, lasting.outputs(), held(lasting)
+    assert KEPT in stack.pulumi("destroy", "--yes", refused=True), "plain destroy names the fix"
+    stack.pulumi("destroy", "--yes", "--exclude-protected", "--skip-preview")
+    left = held(stack)
+    assert "identity-training" not in left
+    assert {name for name in made if name.endswith(KEPT)} <= set(left), "what is kept is there as it was"
+    kept = {name: left[f"{name}{KEPT}"] for name in ("group", "vault", "workspace")}
+    stack.pulumi("state", "unprotect", "--all", "--yes")
+    stack.pulumi("destroy", "--yes", "--skip-preview")
+    assert groups(subscription) == []
+    assert {kept["vault"], kept["workspace"]} <= set(subscription.admin("GET", "status")["deleted"])
+    refused = stack.up(refused=True)
+    assert "was deleted, and keeps its name until" in refused
+    assert "az keyvault recover --name" in refused
 
-    before = held(stack)
-    lose(stack, *LOST)
-    text = stack.up()
-    assert all(f"{before[logical]} was left by an interrupted update" in text for logical in LOST)
-    stack.up()  # what was taken over as it is, is brought to what is declared
-    assert held(stack) == before
+    bring_back(subscription, kept)
+    stack.up()
+    stack.up()  # what was there is taken over as it is, then brought to the settings
     assert stack.changes() == {}
-    assert not on_azure(stack) & on_azure(lasting), "two stacks share nothing, though only their last letters differ"
+    assert stack.outputs()["signing"] == outputs["signing"], "the key came back with its vault"
 
 
 def held(stack: AzureStack) -> dict[str, str]:
     """What the state holds: ids by logical names."""
     found = json.loads(stack.state())["deployment"]["resources"]
     return {each["urn"].rpartition("::")[2]: each["id"] for each in found if "id" in each and "custom" in each}
-
-
-def on_azure(stack: AzureStack) -> set[str]:
-    """Ids of what the stack has on Azure."""
-    return {id_ for id_ in held(stack).values() if id_.startswith("/subscriptions/")}
 
 
 def lose(stack: AzureStack, *logical: str) -> None:

@@ -40,10 +40,10 @@ class Company:
     said: str
     version: str
 
-    def team(self, subscription: Subscription, folder: Path, *, deploy: bool = True) -> AzureStack:
-        """A stack that takes everything of the company's but its identities."""
+    def team(self, subscription: Subscription, folder: Path) -> AzureStack:
+        """A stack, not deployed yet, that takes everything of the company's but its identities."""
         given = {key: value for key, value in given_by(self.stack).items() if key != "identities"}
-        return make_stack(subscription, folder, folder.name, deploy=deploy, azure=given)
+        return make_stack(subscription, folder, folder.name, deploy=False, azure=given)
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +65,16 @@ def test_an_update_from_nothing_passes_at_the_first_try(company: Company) -> Non
     assert stack.changes() == {}
 
 
-def test_a_deployment_is_made_once_its_identity_may_pull(owner: Subscription, company: Company, tmp_path: Path) -> None:
-    team = company.team(owner, tmp_path / "team", deploy=False)
+def test_a_deployment_waits_for_its_identitys_new_role_and_not_for_one_that_was_taken_away(
+    owner: Subscription, company: Company, tmp_path: Path
+) -> None:
+    team = company.team(owner, tmp_path / "team")
     team.serve("chat", company.version)
     assert re.search(r"deployment-chat-\S+ needs role assignments that are as new as", team.up())
     assert team.changes() == {}
 
-
-def test_nobody_waits_for_a_role_that_was_taken_away(owner: Subscription, company: Company, tmp_path: Path) -> None:
-    team = company.team(owner, tmp_path / "poor")
     change(owner, "DELETE", held(team)["role-endpoint-registry-acrpull"])
-    team.serve("chat", company.version)
+    team.serve("late", company.version)
     said = team.up(refused=True)
     assert "does not have pull permission on the registry" in said
     assert "it is tried again" not in said

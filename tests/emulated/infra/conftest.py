@@ -27,6 +27,9 @@ from tests.support.tiny_models.models import copy_model, tiny_model
 class Stack(stacks.Stack):
     """A stack of target local."""
 
+    version: str = ""
+    """What a shared stack's endpoint serves."""
+
     @property
     def home(self) -> Path:
         """Where the stack keeps everything."""
@@ -61,7 +64,7 @@ class Stack(stacks.Stack):
         output, answers, ended = self.outputs()["endpoints"][endpoint], list[str](), threading.Event()
 
         def ask() -> None:
-            while not ended.is_set():
+            while not ended.wait(0.05):  # not at once, which would take the processor from what is asked
                 try:
                     answers.append(_served(output))
                 except OSError as e:
@@ -88,14 +91,14 @@ def _served(output: dict[str, Any]) -> str:
         return json.load(response)["data"][0]["id"]
 
 
-@pytest.fixture
-def make_stack(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
+@contextlib.contextmanager
+def stacks_in(folder: Path) -> Iterator[Callable[..., Stack]]:
     """Makes deployed, empty stacks; at the end no process of any may be left."""
-    environ = pulumi_environ(tmp_path)
+    environ = pulumi_environ(folder)
     made: list[Stack] = []
 
-    def make(name: str = "one", folder: str = "project", *, deploy: bool = True) -> Stack:
-        stack = Stack(tmp_path / folder, name, environ)
+    def make(name: str = "one", project: str = "project", *, deploy: bool = True) -> Stack:
+        stack = Stack(folder / project, name, environ)
         made.append(stack)
         stack.make()
         if deploy:
@@ -105,12 +108,38 @@ def make_stack(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
     yield make
     for stack in made:
         stack.host.shutdown()
-    left = processes_of(tmp_path)
+    left = processes_of(folder)
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    shutil.rmtree(tmp_path, ignore_errors=True)  # copies of the model
+    shutil.rmtree(folder, ignore_errors=True)  # copies of the model
     assert not left
+
+
+@pytest.fixture
+def make_stack(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
+    """Makes stacks of a test's own."""
+    with stacks_in(tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack whose endpoint `chat` serves tiny@1, for all tests of a module."""
+    with stacks_in(tmp_path_factory.mktemp("shared").resolve()) as make:
+        stack = make("shared")
+        stack.version = stack.add_version("tiny@1")
+        stack.serve("chat", stack.version)
+        stack.up()
+        yield stack
+
+
+@pytest.fixture
+def shared(shared_stack: Stack) -> Iterator[Stack]:
+    """That stack; a test that changes it deploys `chat` alone again."""
+    yield shared_stack
+    shared_stack.entries.clear()
+    shared_stack.serve("chat", shared_stack.version)
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:

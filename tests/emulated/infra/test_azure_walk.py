@@ -124,7 +124,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subscription]:
     found = Subscription(folder)
     with pytest.MonkeyPatch.context() as patch, on_azure(patch, found):
         patch.chdir(folder)
-        patch.setattr(resolve, "_urns_of_state", lambda *_: frozenset())
+        patch.setattr(resolve, "_keys_in_state", lambda *_: frozenset())
         for number in (1, 2):
             found.promoted[number] = found.add_version(f"chatbot@{number}", passed=False)
         for run in (RUN, "chatbot-0002"):

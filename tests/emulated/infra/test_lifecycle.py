@@ -21,7 +21,6 @@ STORE = "store (llmops down keeps it)"
 
 def test_the_life_of_an_endpoint(make_stack: MakeStack) -> None:
     stack = make_stack()
-    assert stack.changes() == {}
     first, second = stack.add_version("tiny@1"), stack.add_version("tiny@2", licence="MIT")
 
     stack.serve("chat", first)
@@ -35,7 +34,7 @@ def test_the_life_of_an_endpoint(make_stack: MakeStack) -> None:
 
     canary = {"strategy": "canary", "canary_percent": 50, "bake_seconds": 3}
     stack.serve("chat", second, rollout=canary)
-    assert stack.changes() == {"endpoint-chat": "update"}
+    stack.configure()
     plan = stack.pulumi("preview", "--diff")
     assert '"tiny@1" => "tiny@2"' in plan
     with stack.asking("chat") as answers:
@@ -51,7 +50,6 @@ def test_the_life_of_an_endpoint(make_stack: MakeStack) -> None:
     stack.up()
     assert not stack.host.alive()
     assert stack.outputs()["endpoints"]["chat"]["url"] == ""
-    assert stack.changes() == {}
     stack.pulumi("refresh", "--yes")
     assert stack.changes() == {}
     stack.serve("chat", second)
@@ -64,63 +62,58 @@ def test_the_life_of_an_endpoint(make_stack: MakeStack) -> None:
         assert path.read_text().splitlines()[min(1, path.read_text().count("\n") - 1)] not in state
 
 
-def test_a_change_of_one_endpoint_leaves_the_other_alone(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    first, second = stack.add_version("tiny@1"), stack.add_version("tiny@2", licence="MIT")
-    stack.serve("one", first)
-    stack.serve("two", first)
+def test_a_change_of_one_endpoint_leaves_the_other_alone(shared: Stack) -> None:
+    stack, second = shared, shared.add_version("tiny@2", licence="MIT")
+    stack.serve("two", stack.version)
     stack.up()
-    before = {name: stack.workers(name) for name in ("one", "two")}
+    before = {name: stack.workers(name) for name in ("chat", "two")}
     stack.serve("two", second, size={"instances": 2})
     assert stack.changes() == {"endpoint-two": "update"}
     stack.up()
-    assert stack.workers("one") == before["one"]
+    assert stack.workers("chat") == before["chat"]
     assert len(stack.workers("two")) == 2
     assert not set(stack.workers("two")) & set(before["two"])
     del stack.entries["two"]
     assert stack.changes() == {"hosting": "update", "endpoint-two": "delete"}
     stack.up()
-    assert stack.workers("one") == before["one"]
-    assert [state.name for state in stack.host.list()] == ["one"]
+    assert stack.workers("chat") == before["chat"]
+    assert [state.name for state in stack.host.list()] == ["chat"]
     assert not (stack.home / "keys/two.key").exists()
 
 
-def test_two_stacks_do_not_meet(make_stack: MakeStack) -> None:
-    stacks = [make_stack("dev"), make_stack("prod")]
-    for stack in stacks:
-        stack.serve("chat", stack.add_version("tiny@1"))
-        stack.up()
-    dev, prod = stacks
+def test_two_stacks_do_not_meet(shared: Stack) -> None:
+    prod, dev = shared, Stack(shared.folder, "dev", shared.environ)
+    dev.make()
+    dev.up()
+    dev.serve("chat", dev.add_version("tiny@1"))
+    dev.up()
     before = prod.workers("chat"), prod.host.state("chat").router_pid, prod.state()
+    assert dev.answers("chat") == "tiny@1"
     dev.pulumi("destroy", "--yes", "--exclude-protected", "--skip-preview")
     assert (prod.workers("chat"), prod.host.state("chat").router_pid) == before[:2]
     assert prod.changes() == {}
     assert prod.answers("chat") == "tiny@1"
     assert dev.home.is_dir()
     assert str(dev.home) not in before[2]
+    _wait(lambda: not processes_of(dev.home))
 
 
 @pytest.mark.scorecard("drift")
-def test_a_dead_supervisor_is_drift_that_up_repairs(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    stack.serve("chat", stack.add_version("tiny@1"))
-    stack.up()
+def test_a_dead_supervisor_is_drift_that_up_repairs(shared: Stack) -> None:
+    stack = shared
     supervisor = psutil.Process(psutil.Process(stack.host.state("chat").router_pid).ppid())
     supervisor.kill()
     _wait(lambda: not processes_of(stack.home))
     text = stack.pulumi("refresh", "--yes", "--diff")
     assert '"running" => "stopped"' in text
-    assert stack.changes() == {"endpoint-chat": "update"}
     assert '"stopped" => "running"' in stack.pulumi("preview", "--diff")
     stack.up()
     assert stack.answers("chat") == "tiny@1"
     assert stack.changes() == {}
 
 
-def test_what_somebody_removed_comes_back(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    stack.serve("chat", stack.add_version("tiny@1"))
-    stack.up()
+def test_what_somebody_removed_comes_back(shared: Stack) -> None:
+    stack = shared
     stack.host.remove("chat")
     stack.pulumi("refresh", "--yes")
     assert stack.changes() == {"endpoint-chat": "create"}
@@ -128,72 +121,8 @@ def test_what_somebody_removed_comes_back(make_stack: MakeStack) -> None:
     assert stack.answers("chat") == "tiny@1"
 
 
-def test_up_killed_half_way_recovers_without_orphans(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    stack.serve("chat", stack.add_version("tiny@1"))
-    _kill_while_creating(stack, "chat")
-    stack.pulumi("cancel", "--yes")
-    stack.up()
-    assert stack.answers("chat") == "tiny@1"
-    assert len(stack.workers("chat")) == 1
-    supervisors = [p for p in processes_of(stack.folder) if "supervisor.supervisord" in p.cmdline()]
-    assert len(supervisors) == 1
-    assert stack.changes() == {}
-    stack.pulumi("destroy", "--yes", "--exclude-protected", "--skip-preview")
-    _wait(lambda: not processes_of(stack.folder))
-
-
-def test_an_endpoint_of_a_killed_up_goes_when_its_entry_goes(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    stack.serve("chat", stack.add_version("tiny@1"))
-    _kill_while_creating(stack, "chat")
-    stack.pulumi("cancel", "--yes")
-    stack.entries.clear()
-    stack.up()
-    assert stack.host.list() == []
-    _wait(lambda: not processes_of(stack.folder))
-
-
-@pytest.mark.scorecard("destroy-refused")
-def test_destroy_refuses_the_data_and_says_the_way_out(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    model = stack.add_version("tiny@1")
-    stack.serve("chat", model)
-    stack.up()
-    before = stack.workers("chat")
-    text = stack.pulumi("destroy", "--yes", refused=True)
-    assert "protected" in text
-    assert STORE in text, "the fix is in the resource's name"
-    assert stack.workers("chat") == before
-    stack.pulumi("destroy", "--yes", "--exclude-protected")
-    _wait(lambda: not processes_of(stack.folder))
-    assert (stack.home / "store/models" / model.partition("sha256:")[2] / "manifest.json").is_file()
-    assert (stack.home / "keys/signing.key").is_file()
-    stack.up()
-    assert stack.answers("chat") == "tiny@1"
-
-
-def test_the_store_goes_only_unprotected_and_emptied(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    stack.add_version("tiny@1")
-    stack.pulumi("state", "unprotect", "--all", "--yes")
-    text = stack.pulumi("destroy", "--yes", "--skip-preview", refused=True)
-    assert "the store is not empty" in text
-    assert "llmops down --data" in text
-    for kind in ("models", "aliases"):
-        for path in sorted((stack.home / "store" / kind).rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-    stack.pulumi("destroy", "--yes", "--skip-preview")
-    assert not (stack.home / "store").exists()
-    assert not (stack.home / "keys/signing.key").exists()
-
-
-def test_mistakes_change_nothing_and_show_no_traceback(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    model = stack.add_version("tiny@1")
-    stack.serve("chat", model)
-    stack.up()
-    before = stack.workers("chat")
+def test_mistakes_change_nothing_and_show_no_traceback(shared: Stack) -> None:
+    stack, model, before = shared, shared.version, shared.workers("chat")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         stack.serve("chat", model, port=port)
@@ -206,30 +135,69 @@ def test_mistakes_change_nothing_and_show_no_traceback(make_stack: MakeStack) ->
     stack.configure()
     for command in (("preview",), ("up", "--yes", "--skip-preview")):
         text = stack.pulumi(*command, refused=True)
-        lines = (stack.folder / "Pulumi.one.yaml").read_text().splitlines()  # the engine adds its salt, and formats it
+        # The engine adds its salt, and formats it.
+        lines = (stack.folder / f"Pulumi.{stack.name}.yaml").read_text().splitlines()
         line = next(n for n, words in enumerate(lines, 1) if "prot:" in words)
-        assert f"Pulumi.one.yaml:{line}: llmops:endpoints.chat.prot: unknown key" in text
+        assert f"Pulumi.{stack.name}.yaml:{line}: llmops:endpoints.chat.prot: unknown key" in text
     stack.serve("chat", "tiny@9@sha256:" + "0" * 64)
     stack.configure()
     assert "the stack's store has no tiny@9" in stack.pulumi("preview", refused=True)
     assert stack.workers("chat") == before
 
 
-def test_the_checkouts_own_layout_has_the_same_home(make_stack: MakeStack) -> None:
-    """Pulumi.yaml with `main: infra`, whose folder is then first on sys.path."""
+def test_an_endpoint_of_a_killed_up_goes_when_its_entry_goes(shared: Stack) -> None:
+    stack, before = shared, shared.workers("chat")
+    stack.serve("cut", stack.version)
+    _kill_while_creating(stack, "cut")
+    stack.pulumi("cancel", "--yes")
+    del stack.entries["cut"]
+    stack.up()
+    assert [state.name for state in stack.host.list()] == ["chat"]
+    assert stack.workers("chat") == before
+    _wait(lambda: len(_supervisors(stack)) == 1)
+
+
+@pytest.mark.scorecard("destroy-refused")
+def test_destroy_refuses_the_data_and_says_the_way_out(shared: Stack) -> None:
+    """And an `up` after it that is killed half way is made good by the next one, without orphans."""
+    stack, model, before = shared, shared.version, shared.workers("chat")
+    text = stack.pulumi("destroy", "--yes", refused=True)
+    assert "protected" in text
+    assert STORE in text, "the fix is in the resource's name"
+    assert stack.workers("chat") == before
+    stack.pulumi("destroy", "--yes", "--exclude-protected")
+    _wait(lambda: not processes_of(stack.folder))
+    assert (stack.home / "store/models" / model.partition("sha256:")[2] / "manifest.json").is_file()
+    assert (stack.home / "keys/signing.key").is_file()
+
+    _kill_while_creating(stack, "chat")
+    stack.pulumi("cancel", "--yes")
+    stack.up()
+    assert stack.answers("chat") == "tiny@1"
+    assert len(stack.workers("chat")) == 1
+    assert len(_supervisors(stack)) == 1
+    assert stack.changes() == {}
+    stack.pulumi("destroy", "--yes", "--exclude-protected", "--skip-preview")
+    _wait(lambda: not processes_of(stack.folder))
+
+
+def test_a_moved_checkout_keeps_its_data_and_its_store_goes_only_unprotected_and_emptied(
+    make_stack: MakeStack,
+) -> None:
+    """Of the checkout's own layout: Pulumi.yaml with `main: infra`, whose folder is then first on sys.path."""
     stack = make_stack(deploy=False)
     shutil.copytree(CHECKOUT / "infra", stack.folder / "infra", ignore=shutil.ignore_patterns("__pycache__"))
     (stack.folder / "__main__.py").unlink()
     (stack.folder / "Pulumi.yaml").write_text((stack.folder / "Pulumi.yaml").read_text() + "main: infra\n")
-    assert STORE in stack.changes()
     stack.up()
     assert stack.outputs()["project"] == str(stack.folder)
     assert (stack.home / "store/store.json").exists()
-
-
-def test_a_moved_checkout_keeps_its_data(make_stack: MakeStack) -> None:
-    stack = make_stack()
     stack.add_version("tiny@1")
+    _moves(stack)
+    _is_emptied(stack)
+
+
+def _moves(stack: Stack) -> None:
     public_key = stack.outputs()["signing"]["public_key"]
     moved = stack.folder.with_name("moved")
     stack.folder.rename(moved)
@@ -238,6 +206,23 @@ def test_a_moved_checkout_keeps_its_data(make_stack: MakeStack) -> None:
     assert stack.outputs()["signing"]["public_key"] == public_key
     assert stack.outputs()["store"]["url"] == (moved / ".llmops/one/store").as_uri()
     assert stack.changes() == {}
+
+
+def _is_emptied(stack: Stack) -> None:
+    stack.pulumi("state", "unprotect", "--all", "--yes")
+    text = stack.pulumi("destroy", "--yes", "--skip-preview", refused=True)
+    assert "the store is not empty" in text
+    assert "llmops down --data" in text
+    for kind in ("models", "aliases"):
+        for path in sorted((stack.home / "store" / kind).rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+    stack.pulumi("destroy", "--yes", "--skip-preview")
+    assert not (stack.home / "store").exists()
+    assert not (stack.home / "keys/signing.key").exists()
+
+
+def _supervisors(stack: Stack) -> list[psutil.Process]:
+    return [process for process in processes_of(stack.folder) if "supervisor.supervisord" in process.cmdline()]
 
 
 def _kill_while_creating(stack: Stack, endpoint: str) -> None:

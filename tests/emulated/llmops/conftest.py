@@ -109,17 +109,19 @@ class Kit:
         return found
 
 
-@pytest.fixture
-def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
-    for name in ("PULUMI_BACKEND_URL", "PULUMI_STACK", "PULUMI_CONFIG_PASSPHRASE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "pulumi"))
-    (tmp_path / "Pulumi.yaml").write_text(PULUMI)
-    (tmp_path / "__main__.py").write_text(PROGRAM)
-    (tmp_path / "recipe.yaml").write_text(RECIPE)
-    write_yes_rows(tmp_path)
-    made = Kit(tmp_path, dict(os.environ))
-    yield made
+@contextlib.contextmanager
+def made_kit(folder: Path) -> Iterator[Kit]:
+    """A project in a folder; no process of it outlives the block."""
+    (folder / "Pulumi.yaml").write_text(PULUMI)
+    (folder / "__main__.py").write_text(PROGRAM)
+    (folder / "recipe.yaml").write_text(RECIPE)
+    write_yes_rows(folder)
+    with pytest.MonkeyPatch.context() as variables:
+        for name in ("PULUMI_BACKEND_URL", "PULUMI_STACK", "PULUMI_CONFIG_PASSPHRASE"):
+            variables.delenv(name, raising=False)
+        variables.setenv("PULUMI_HOME", str(folder / "pulumi"))
+        made = Kit(folder, dict(os.environ))
+        yield made
     for process in made.started:
         if process.poll() is None:
             process.kill()
@@ -129,6 +131,19 @@ def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     assert not left
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Iterator[Kit]:
+    with made_kit(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_kit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kit]:
+    """One that a file's tests use one after the other."""
+    with made_kit(tmp_path_factory.mktemp("kit").resolve()) as made:
+        yield made
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -26,9 +27,19 @@ def _begin_up(kit: Kit) -> "psutil.Process":
     return psutil.Process(engines[0])
 
 
-def _promoted(kit: Kit) -> None:
-    kit.deploy("dev")
-    kit.run("promote", "tiny@1", "--force", "--reason", "imported", "--endpoint", "chatbot")
+@pytest.fixture(scope="module")
+def promoted(shared_kit: Kit) -> Kit:
+    """A stack whose endpoint no update has started yet, or whose last one was taken down."""
+    shared_kit.deploy("dev")
+    shared_kit.run("promote", "tiny@1", "--force", "--reason", "imported", "--endpoint", "chatbot")
+    return shared_kit
+
+
+@pytest.fixture
+def kit(promoted: Kit) -> Iterator[Kit]:
+    yield promoted
+    promoted.run("down")
+    assert promoted.processes() == {}
 
 
 def _alone(kit: Kit) -> None:
@@ -41,7 +52,6 @@ def _alone(kit: Kit) -> None:
 
 @pytest.mark.scorecard("interrupted-up")
 def test_kill_9_of_command_and_engine(kit: Kit) -> None:
-    _promoted(kit)
     engine = _begin_up(kit)
     os.kill(kit.started[-1].pid, signal.SIGKILL)
     engine.kill()
@@ -54,8 +64,6 @@ def test_kill_9_of_command_and_engine(kit: Kit) -> None:
     assert kit.endpoint("dev")["ready"] is False
     assert "is live at" in kit.run("up")
     _alone(kit)
-    kit.run("down")
-    assert kit.processes() == {}
 
 
 def _reboot(kit: Kit) -> None:
@@ -67,17 +75,14 @@ def _reboot(kit: Kit) -> None:
 
 
 def test_kill_9_of_the_command_alone_is_waited_for(kit: Kit) -> None:
-    _promoted(kit)
     engine = _begin_up(kit)
     os.kill(kit.started[-1].pid, signal.SIGKILL)
     text = kit.run("up")
     assert f"process {engine.pid} is changing stack dev; waiting" in text or "unchanged" in text
     _alone(kit)
-    kit.run("down")
 
 
 def test_ctrl_c_ends_in_order(kit: Kit) -> None:
-    _promoted(kit)
     _begin_up(kit)
     update = kit.started[-1]
     os.killpg(update.pid, signal.SIGINT)
@@ -86,4 +91,3 @@ def test_ctrl_c_ends_in_order(kit: Kit) -> None:
     text = kit.run("up")
     assert "taking over" not in text, "the engine ended in order and gave its lock back"
     _alone(kit)
-    kit.run("down")

@@ -1,33 +1,74 @@
-"""The whole way of a model, as its user walks it."""
+"""The whole way of a model, as its user walks it: two versions are trained once, for all tests of this file."""
 
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
 
 from contract.integrity.digest import sha256_file
+from llmops.platforms.local.platform import LocalPlatform
 from llmops.runs.runs import find_run
-from tests.emulated.llmops.conftest import Kit, wait_until
+from tests.emulated.llmops.conftest import RECIPE, Kit, wait_until
 from tests.support.tiny_models.versions import open_verified
 
 
-def test_train_promote_deploy_go_back_take_down(kit: Kit) -> None:
-    kit.deploy("dev")
+@dataclass(frozen=True)
+class Trained:
+    """Stack `dev`, whose first run was killed, resumed and collected as chatbot@1; a second one made chatbot@2."""
+
+    kit: Kit
+    platform: LocalPlatform
+    run: str
+    steps: list[str]
+    resumed: dict[str, Any]
+    whole: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def trained(shared_kit: Kit) -> Trained:
+    kit = shared_kit
     recipe = kit.folder / "recipe.yaml"
-    recipe.write_text(recipe.read_text().replace("low: 0.5, ", "low: 0.5, not_worse_than: production, margin: 0.1, "))
+    recipe.write_text(RECIPE.replace("low: 0.5, ", "low: 0.5, not_worse_than: production, margin: 0.1, "))
+    platform = kit.deploy("dev")
+    run = kit.run("train", "recipe.yaml", "--detach").splitlines()[-4]
+    process = psutil.Process(kit.json("runs", "show", run)["process"])
+    log = Path(platform.outputs.training.runs, run, "log.txt")
+    wait_until(lambda: "\nstep=8 " in log.read_text())
+    process.kill()
+    wait_until(lambda: find_run(platform, run).state.status == "failed")
+
+    # The one who watches is killed as well; the run ends all the same and is collected by another command.
+    watching = kit.start("train", "recipe.yaml")
+    wait_until(lambda: log.read_text().count("stage=train") == 2)
+    watching.kill()
+    wait_until(lambda: find_run(platform, run).state.status == "completed")
+    steps = [line.split()[0] for line in log.read_text().splitlines() if line.startswith("step=")]
+    resumed = kit.json("runs", "collect")[0]
+    return Trained(kit, platform, run, steps, resumed, kit.json("train", "recipe.yaml", "--again"))
+
+
+def test_a_killed_training_goes_on_and_ends_with_equal_weights(trained: Trained) -> None:
+    resumed, whole = trained.resumed, trained.whole
+    assert trained.steps.count("step=1") == 1, "it went on from its checkpoint"
+    assert resumed == {"run": trained.run, "model": "chatbot@1", "sha256": resumed["sha256"]}
+    assert whole["model"] == "chatbot@2"
+    folders = [Path(trained.platform.store().model_folder(each["sha256"])) for each in (resumed, whole)]
+    assert folders[1] == Path(whole["folder"])
+    first, second = (sha256_file(folder / "model.safetensors") for folder in folders)
+    assert first == second
+
+
+def test_promote_deploy_go_back_take_down(trained: Trained) -> None:
+    kit, second = trained.kit, trained.whole
     stack_file = kit.folder / "Pulumi.dev.yaml"
-    first = kit.json("train", "recipe.yaml")
-    assert first["model"] == "chatbot@1"
-    assert kit.json("train", "recipe.yaml")["sha256"] == first["sha256"]  # complete: reused, not trained anew
+    assert kit.json("train", "recipe.yaml")["sha256"] == second["sha256"]  # complete: reused, not trained anew
     assert kit.run("runs", "collect") == "nothing to collect\n"
-    second = kit.json("train", "recipe.yaml", "--again")
-    assert second["model"] == "chatbot@2"
-    assert sha256_file(Path(first["folder"], "model.safetensors")) == sha256_file(
-        Path(second["folder"], "model.safetensors")
-    )
 
     kit.run("promote", "chatbot@1")
     assert "not deployed yet: chatbot (chatbot@1)" in kit.run("status")
@@ -59,57 +100,9 @@ def test_train_promote_deploy_go_back_take_down(kit: Kit) -> None:
     assert "Traceback" not in kit.run("invoke", "hello", code=1)
 
 
-def test_a_killed_training_goes_on_and_ends_with_equal_weights(kit: Kit) -> None:
-    platform = kit.deploy("dev")
-    with (kit.folder / "recipe.yaml").open("a") as recipe:
-        recipe.write("export: {openvino: false}\n")  # nothing serves them
-    run = kit.run("train", "recipe.yaml", "--detach").splitlines()[-4]
-    process = psutil.Process(kit.json("runs", "show", run)["process"])
-    log = Path(platform.outputs.training.runs, run, "log.txt")
-    wait_until(lambda: "\nstep=8 " in log.read_text())
-    process.kill()
-    wait_until(lambda: find_run(platform, run).state.status == "failed")
-
-    # The one who watches is killed as well; the run ends all the same and is collected by another command.
-    watching = kit.start("train", "recipe.yaml")
-    wait_until(lambda: log.read_text().count("stage=train") == 2)
-    watching.kill()
-    wait_until(lambda: find_run(platform, run).state.status == "completed")
-    steps = [line.split()[0] for line in log.read_text().splitlines() if line.startswith("step=")]
-    assert steps.count("step=1") == 1, "it went on from its checkpoint"
-    resumed = kit.json("runs", "collect")[0]
-    assert resumed == {"run": run, "model": "chatbot@1", "sha256": resumed["sha256"]}
-
-    whole = kit.json("train", "recipe.yaml", "--again")
-    weights = [
-        Path(platform.store().model_folder(sha)) / "model.safetensors" for sha in (resumed["sha256"], whole["sha256"])
-    ]
-    assert sha256_file(weights[0]) == sha256_file(weights[1])
-
-
-def test_ctrl_c_leaves_the_run_and_says_how_to_find_it(kit: Kit) -> None:
-    kit.deploy("dev")
-    watching = kit.start("train", "recipe.yaml")
-    run = ""
-    assert watching.stdout
-    for line in watching.stdout:
-        if line.startswith("run "):
-            run = line.split()[1]
-        if line.startswith("stage="):
-            break
-    os.killpg(watching.pid, signal.SIGINT)
-    rest = watching.communicate(timeout=60)[0]
-    assert watching.returncode == 130, rest
-    assert f"llmops runs follow {run}" in rest
-    assert kit.json("runs", "show", run)["status"] == "running"
-    kit.run("runs", "stop", run)
-    assert [r["status"] for r in kit.json("runs", "list")] == ["stopped"]
-    assert "stopped" in kit.run("runs", "collect", run, code=1)
-
-
-def test_copy_to_another_stack_and_remove_the_data(kit: Kit) -> None:
-    dev, prod = kit.deploy("dev"), kit.deploy("prod")
-    mine = kit.json("train", "recipe.yaml", "--stack", "dev")
+def test_copy_to_another_stack_and_remove_the_data(trained: Trained) -> None:
+    kit, dev, mine = trained.kit, trained.platform, trained.resumed
+    prod = kit.deploy("prod")
     copied = kit.json("models", "copy", "chatbot@1", "--from", "dev", "--to", "prod")
     assert copied["sha256"] == mine["sha256"]
     open_verified(prod.store().model_folder(copied["sha256"]), prod.outputs.signing.public_key, mine["sha256"])
@@ -126,10 +119,31 @@ def test_copy_to_another_stack_and_remove_the_data(kit: Kit) -> None:
     assert dev.store().find("chatbot@1").sha256 == mine["sha256"]
 
 
-def test_status_imports_no_pulumi(kit: Kit) -> None:
-    kit.deploy("dev")
+def test_ctrl_c_leaves_the_run_and_says_how_to_find_it(trained: Trained) -> None:
+    kit = trained.kit
+    (kit.folder / "longer.yaml").write_text(RECIPE.replace("epochs: 12", "epochs: 13"))
+    watching = kit.start("train", "longer.yaml", "--stack", "dev")
+    run = ""
+    assert watching.stdout
+    for line in watching.stdout:
+        if line.startswith("run "):
+            run = line.split()[1]
+        if line.startswith("stage="):
+            break
+    os.killpg(watching.pid, signal.SIGINT)
+    rest = watching.communicate(timeout=60)[0]
+    assert watching.returncode == 130, rest
+    assert f"llmops runs follow {run}" in rest
+    assert kit.json("runs", "show", run, "--stack", "dev")["status"] == "running"
+    kit.run("runs", "stop", run, "--stack", "dev")
+    assert [r["status"] for r in kit.json("runs", "list", "--stack", "dev") if r["run"] == run] == ["stopped"]
+    assert "stopped" in kit.run("runs", "collect", run, "--stack", "dev", code=1)
+
+
+def test_status_imports_no_pulumi(trained: Trained) -> None:
+    kit = trained.kit
     answer = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "llmops", "status"],
+        [sys.executable, "-X", "importtime", "-m", "llmops", "status", "--stack", "dev"],
         cwd=kit.folder,
         env=kit.environ,
         capture_output=True,

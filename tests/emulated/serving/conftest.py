@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,12 +53,19 @@ def tools_server(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A ready server whose model's template takes tools; tests leave it as it was. It can't make its second golden
     prompt's call, as it is random.
     """
-    root = tmp_path_factory.mktemp("tools")
+    with served_with_tools(keys, tmp_path_factory.mktemp("tools")) as server:
+        yield server
+
+
+@contextmanager
+def served_with_tools(keys: Path, root: Path, **defaults: Any) -> Iterator[ServingProcess]:
+    """As `tools_server`; `defaults`: what it does where a request is silent."""
     folder = copy_model(tiny_model(), root / "model")
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     manifest = json.loads((folder / "manifest.json").read_text())
     content = TEMPLATE.encode()
     manifest["files"]["chat_template.jinja"] = {"sha256": sha256_bytes(content), "size": len(content)}
+    manifest["serving"] |= defaults
     lamp = {"type": "function", "function": {"name": "lamp"}}
     question = {"messages": [{"role": "user", "content": "Lamp on!"}], "max_tokens": 8}
     manifest["golden"].append(question | {"tools": [lamp], "calls": [{"name": "lamp", "arguments": {}}]})

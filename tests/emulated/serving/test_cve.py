@@ -112,36 +112,3 @@ def test_there_are_no_routes_to_administer_or_to_look_inside(shared_server: Serv
     for path in paths:
         assert {shared_server.ask(method, path)[0] for method in ("GET", "POST", "PUT")} == {404}, path
     until(lambda: shared_server.ask("GET", "/ping")[0] == 200)
-
-
-CANCEL = """
-import sys
-from pathlib import Path
-from serving.engines.engine import GenerationRequest, LoadOrder
-from serving.engines.worker import new_backend
-
-for engine in sys.argv[2:]:
-    backend = new_backend(engine)
-    backend.load(LoadOrder(engine, (), "f32", 1), Path(sys.argv[1]))
-    for number in range(3):
-        backend.add(number, GenerationRequest([3 + number, 7], 1000, (2,)))
-    for _ in range(5):
-        backend.step()
-    backend.cancel(1)
-    seen = [number for _ in range(3) for number, *_ in backend.step()]
-    assert set(seen) == {0, 2}, seen
-    assert backend.numbers() == [0, 2]
-    backend.cancel(0)
-    backend.cancel(2)
-    backend.step()
-    assert backend.numbers() == []
-    print(engine)
-"""
-
-
-@pytest.mark.scorecard("cancel")
-def test_a_cancelled_request_gets_no_token_more_and_is_gone_after_a_step() -> None:
-    command = [training_python(), "-c", CANCEL, str(tiny_model()), "openvino", "transformers"]
-    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.stdout.split() == ["openvino", "transformers"], done.stderr

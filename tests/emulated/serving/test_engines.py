@@ -1,7 +1,9 @@
 """Both of the kit's engines give the same greedy tokens: held to grammars, and in a conversation, with OpenVINO's
-prefix cache and without it.
+prefix cache and without it. In a batch, transformers gives what each request gives alone;
+from either engine, a cancelled request gets nothing more.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -116,10 +118,126 @@ assert {n: end for n, (_, end) in found.items()} == {1: "lost", 2: "lost", 3: "l
 """
 
 
-def test_both_engines_give_the_same_greedy_tokens_under_grammars_and_in_a_conversation() -> None:
+BATCH = """
+import sys
+from pathlib import Path
+from serving.engines.engine import GenerationRequest, LoadOrder
+from serving.engines.transformers_backend import TransformersBackend
+
+backend = TransformersBackend()
+assert backend.load(LoadOrder("transformers", (), "f32", 1), Path(sys.argv[1]))["precision"] == "f32"
+requests = {n: GenerationRequest([3 + n] * (2 + 3 * n) + [7], 10 + 2 * n, (2,)) for n in range(4)}
+
+def finish(found, numbers):
+    while set(numbers) & set(backend.numbers()):
+        for number, ids, end, _ in backend.step():
+            found.setdefault(number, []).extend(ids)
+    return found
+
+alone = {}
+for number, request in requests.items():
+    backend.add(number, request)
+    finish(alone, [number])
+together = {}
+backend.add(2, requests[2]); backend.add(9, requests[3])
+for _ in range(4):
+    for number, ids, _end, _ in backend.step():
+        together.setdefault(number, []).extend(ids)
+for number in (0, 1, 3):
+    backend.add(number, requests[number])
+for number, ids, _end, _ in backend.step():
+    together.setdefault(number, []).extend(ids)
+backend.cancel(9)
+finish(together, [0, 1, 2, 3])
+together.pop(9)
+assert together == alone, (together, alone)
+assert {n: len(t) for n, t in alone.items()} == {0: 10, 1: 12, 2: 14, 3: 16}
+assert backend.numbers() == []
+
+def letters(**fields):
+    backend.add(50, GenerationRequest([5, 9], 60, (2,), **fields))
+    return tuple(finish({}, [50])[50])
+
+assert len(set(letters(frequency_penalty=2.0))) > len(set(letters()))
+assert letters(temperature=1.0, seed=1) == letters(temperature=1.0, seed=1) != letters(temperature=1.0, seed=2)
+assert letters(temperature=1.0, seed=3, top_p=0.0) == letters()
+assert letters(temperature=1.0, seed=3, top_p=1e-9) == letters()
+
+first = letters()[0]
+backend.add(60, GenerationRequest([5, 9], 3, (first,), logprobs=2, min_tokens=2))
+told = []
+while backend.numbers():
+    for _, ids, _end, chances in backend.step():
+        told += zip(ids, chances)
+assert len(told) >= 2 and first not in [id_ for id_, _ in told[:2]], told
+assert all(others[0] == (id_, chance) and len(others) == 2 for id_, (chance, others) in told), told
+"""
+
+CANCEL = """
+import sys
+from pathlib import Path
+from serving.engines.engine import GenerationRequest, LoadOrder
+from serving.engines.worker import new_backend
+
+for engine in ("openvino", "transformers"):
+    backend = new_backend(engine)
+    backend.load(LoadOrder(engine, (), "f32", 1), Path(sys.argv[1]))
+    for number in range(3):
+        backend.add(number, GenerationRequest([3 + number, 7], 1000, (2,)))
+    for _ in range(5):
+        backend.step()
+    backend.cancel(1)
+    seen = [number for _ in range(3) for number, *_ in backend.step()]
+    assert set(seen) == {0, 2}, seen
+    assert backend.numbers() == [0, 2]
+    backend.cancel(0)
+    backend.cancel(2)
+    backend.step()
+    assert backend.numbers() == []
+"""
+
+EACH = """
+import json, sys, traceback
+
+told = {}
+for name, code in json.loads(sys.argv[2]).items():
+    try:
+        exec(compile(code, name, "exec"), {})
+        told[name] = ""
+    except BaseException:
+        told[name] = traceback.format_exc()
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def failures() -> dict[str, str]:
+    """What went wrong in each script; one process runs all of them, since importing torch takes longer than they do."""
     for name in ("xgrammar", "torch"):
         pytest.importorskip(name, reason="the image serving-torch's packages are not in this environment")
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", BOTH, str(tiny_model())]
+    command = [
+        sys.executable,
+        "-c",
+        EACH,
+        str(tiny_model()),
+        json.dumps({"both": BOTH, "batch": BATCH, "cancel": CANCEL}),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_both_engines_give_the_same_greedy_tokens_under_grammars_and_in_a_conversation(
+    failures: dict[str, str],
+) -> None:
+    assert failures["both"] == ""
+
+
+def test_the_transformers_batch_gives_what_each_request_gives_alone(failures: dict[str, str]) -> None:
+    assert failures["batch"] == ""
+
+
+@pytest.mark.scorecard("cancel")
+def test_a_cancelled_request_gets_no_token_more_and_is_gone_after_a_step(failures: dict[str, str]) -> None:
+    assert failures["cancel"] == ""

@@ -1,14 +1,19 @@
 """The chat page in a real browser: with the keyboard alone, on a phone's width, against a real server."""
 
 import json
+import os
+import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
-from tests.support.servers.serving import API_KEY, ServingProcess, sign_version, until
-from tests.support.tiny_models.models import BASE_ALIAS, base_model, copy_model
+from tests.support.servers.serving import API_KEY, ServingProcess, until
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -27,18 +32,6 @@ def browser() -> Iterator:
         started = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         yield started
         started.close()
-
-
-@pytest.fixture(scope="module")
-def slow_server(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
-    """One with a real model: the tiny one has answered before a person, or a browser on a busy machine, can stop it."""
-    folder = tmp_path_factory.mktemp("slow")
-    sign_version(copy_model(base_model(), folder / "model"), keys)
-    server = ServingProcess(folder / "model", keys, folder, LLMOPS_MODEL_NAME=BASE_ALIAS)
-    try:
-        yield server.wait_ready()
-    finally:
-        server.kill()
 
 
 @pytest.fixture
@@ -106,25 +99,46 @@ def test_a_conversation_with_the_keyboard_alone(ready, faults: list[str]) -> Non
     assert faults == []
 
 
-def test_escape_stops_an_answer_and_its_text_stays(page, slow_server: ServingProcess) -> None:
-    page.goto(f"{slow_server.url}/#key={API_KEY}")
-    page.locator("#facts span").nth(1).wait_for()
-    shorten(page, 4000)
-    page.keyboard.type("Count from 1 to 1000, one number in each line.")
-    page.keyboard.press("Enter")
-    text = page.locator(".assistant .text")
-    until(lambda: len(text.inner_text()) > 40)
-    assert slow_server.metric("llmops_running") == 1  # it is shown while it is written
-    page.keyboard.press("Escape")
-    page.locator(".under").wait_for()
-    assert "stopped" in page.locator(".under").inner_text()
-    shown = text.inner_text()
-    assert len(shown) > 20
-    until(lambda: slow_server.metric("llmops_engine_running") == 0)
+@contextmanager
+def slowed(server: ServingProcess) -> Iterator[None]:
+    """Let the engine work a few milliseconds out of 100: the tiny model has answered before a person, or a browser on a
+    busy machine, can stop it.
+    """
+    engine, ended = server.engine_pid(), Event()
+
+    def pulse() -> None:
+        while not ended.wait(0.003):
+            os.kill(engine, signal.SIGSTOP)
+            time.sleep(0.1)
+            os.kill(engine, signal.SIGCONT)
+
+    with ThreadPoolExecutor(1) as pool:
+        pulsing = pool.submit(pulse)
+        try:
+            yield
+        finally:
+            ended.set()
+            pulsing.result()
+
+
+def test_escape_stops_an_answer_and_its_text_stays(ready, shared_server: ServingProcess) -> None:
+    shorten(ready, 1900)
+    text = ready.locator(".assistant .text")
+    with slowed(shared_server):
+        ready.keyboard.type("Count from 1 to 1000, one number in each line.")
+        ready.keyboard.press("Enter")
+        until(lambda: len(text.inner_text()) > 40)
+        assert shared_server.metric("llmops_running") == 1  # it is shown while it is written
+        ready.keyboard.press("Escape")
+        ready.locator(".under").wait_for()
+        assert "stopped" in ready.locator(".under").inner_text()
+        shown = text.inner_text()
+        assert len(shown) > 20
+        until(lambda: shared_server.metric("llmops_engine_running") == 0)
     assert text.inner_text() == shown
-    page.locator("#reset").press("Enter")
-    assert page.locator("#welcome").is_visible()
-    assert page.locator(".message").count() == 0
+    ready.locator("#reset").press("Enter")
+    assert ready.locator("#welcome").is_visible()
+    assert ready.locator(".message").count() == 0
 
 
 def test_the_order_of_focus(ready) -> None:

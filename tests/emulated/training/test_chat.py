@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from trl import chat_template_utils as trl_templates
 
 from contract.documents.recipe_evaluation import Suite
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from contract.errors import DataError, KitError
 from serving.prompts import Prompts
 from tests.support.checkout import CHECKOUT
@@ -335,7 +335,7 @@ def test_a_text_ends_once_whatever_it_spells_out(tokenizer: Any) -> None:
     assert tokenizer.decode(ids) == f"A page {end} about {end}{end}"
 
 
-OPTIONS = Training(max_tokens=200)
+OPTIONS = TrainingRecipe(max_tokens=200)
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_a_translation_is_learned_as_what_a_suite_asks(tokenizer: Any, tmp_path:
     ]
     (tmp_path / "chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
     tasks = [{"languages": ["en", "de"]}, {"languages": ["de", "en"], "prompt": "English for: {text}"}]
-    options = Training.model_validate({"max_tokens": 200, "translations": tasks})
+    options = TrainingRecipe.model_validate({"max_tokens": 200, "translations": tasks})
     pairs, same = (
         load_examples(tmp_path / f"{name}.jsonl", tokenizer, options, "Be brief.", tmp_path / f"{name}.arrow")
         for name in ("pairs", "chats")
@@ -385,7 +385,7 @@ def test_a_translation_is_learned_as_what_a_suite_asks(tokenizer: Any, tmp_path:
     ((_, row),) = read_rows(tmp_path / "pairs.jsonl")
     asked = [as_conversation(row, suite.languages, suite.prompt) for suite in suites]
     assert [each and each.prompt[0]["content"] for each in asked] == [chat["prompt"] for chat in chats]
-    french = Training.model_validate({"max_tokens": 200, "translations": [{"languages": ["en", "fr"]}]})
+    french = TrainingRecipe.model_validate({"max_tokens": 200, "translations": [{"languages": ["en", "fr"]}]})
     with pytest.raises(DataError, match=r"has texts in de, en; training\.translations asks for en to fr") as caught:
         load_examples(tmp_path / "pairs.jsonl", tokenizer, french, "", tmp_path / "refused.arrow")
     assert caught.value.where == f"{tmp_path / 'pairs.jsonl'}:1"

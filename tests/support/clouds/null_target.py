@@ -7,7 +7,7 @@ import pulumi
 from clouds.targets import TargetRecord
 from contract.documents.outputs import StackOutputs
 from infra.settings import Settings
-from infra.targets.outputs import OutputFields, stack_outputs
+from infra.targets.outputs import OutputFields, TrainingImages, stack_outputs
 from llmops.platforms.operations import Lazy, Operations
 from llmops.platforms.platform import Platform, Say
 from llmops.stacks.stack import PulumiStack
@@ -26,13 +26,13 @@ class NullTarget:
     def declare(self, resolved: Settings) -> OutputFields:
         pulumi.ComponentResource("llmops:Null", "store")
         return stack_outputs(
-            resolved,
+            resolved.target,
             pulumi.get_stack(),
             str(Path.cwd()),
             store="null:///store",
             private_key="null:///key",
             public_key="-----BEGIN PUBLIC KEY-----\n",
-            training_image="",
+            training=TrainingImages(""),
             runs="null:///runs",
             endpoints={},
         )

@@ -20,7 +20,7 @@ schema: recipe/2
 name: rehearsal
 base_model: {{name: tiny, source: "folder:tiny", licence: Apache-2.0}}
 {DATA}
-training: {{epochs: 20, batch_size: 4, learning_rate: 1.0e-2, max_tokens: 200, checkpoint_steps: 6, threads: 1}}
+training: {{epochs: 12, batch_size: 4, learning_rate: 1.0e-2, max_tokens: 200, checkpoint_steps: 6, threads: 1}}
 {EVALUATION}
 serving: {{system_prompt: Short., max_tokens: 8}}
 """

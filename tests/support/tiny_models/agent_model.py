@@ -16,7 +16,7 @@ from training.process import prepare_process
 
 prepare_process()
 
-from contract.documents.recipe_training import Training  # noqa: E402
+from contract.documents.recipe_training import TrainingRecipe  # noqa: E402
 from tests.support.servers.agent_clients import FUNCTIONS, QUESTIONS, SYSTEM, openai_tool  # noqa: E402
 from tests.support.tiny_models.tiny import make as make_tiny  # noqa: E402
 from training.checkpoint_folders import RESULT  # noqa: E402
@@ -54,7 +54,7 @@ def make(folder: Path) -> None:
         make_tiny(base)
         (base / _TEMPLATE.name).write_bytes(_TEMPLATE.read_bytes())
         rows.write_text("".join(json.dumps(row(name)) + "\n" for name in FUNCTIONS))
-        facts = finetune(base, rows, Training.model_validate(_OPTIONS), "", work)
+        facts = finetune(base, rows, TrainingRecipe.model_validate(_OPTIONS), "", work)
         if facts.last_loss > 0.01:
             raise RuntimeError(f"it has not learnt its rows: {facts}")
         folder.mkdir(parents=True)

@@ -178,7 +178,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     subscription = Subscription(project)
     with pytest.MonkeyPatch.context() as patch, on_moto(patch), on_azure(patch, subscription):
         patch.chdir(project)
-        patch.setattr(resolve, "_urns_of_state", lambda *_: frozenset())  # of a stack that has no state yet
+        patch.setattr(resolve, "_keys_in_state", lambda *_: frozenset())  # of a stack that has no state yet
         yield World(project, Account(project), subscription)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from contract.documents.dataset import DatasetManifest
 from contract.documents.recipe import Recipe
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from contract.errors import DataError, DocumentError, IntegrityError
 from contract.integrity.digest import check_folder, sha256_file
 from llmops.data.build import build_dataset
@@ -291,7 +291,7 @@ def test_rows_that_the_method_does_not_train_are_named(
         "pretrain": {"text": "This and that."},
     }
     (tmp_path / "rows.jsonl").write_text(f"{json.dumps(good[method])}\n{json.dumps(bad)}\n")
-    made = recipe(split={}).model_copy(update={"training": Training(method=method)})  # pyright: ignore[reportArgumentType]
+    made = recipe(split={}).model_copy(update={"training": TrainingRecipe(method=method)})  # pyright: ignore[reportArgumentType]
     with pytest.raises(DataError) as caught:
         build_dataset(made, tmp_path, tmp_path / "out")
     assert caught.value.where == f"{tmp_path}/rows.jsonl:2"

@@ -7,6 +7,7 @@ from tests.support.collisions import Rooms
 _CHECKPOINTS = "checkpoints are in shards, complete or absent, and hold no pickle"
 DELIBERATE = {
     "training.agent._Meeting._store": "is the base's: the store of this meeting",
+    "training.models.from_gguf.PlainReader.data": "the file, as an array that is no memory map",
     "training.torch_trainer.scaled_trainer.ScaledTrainer._clip_grad_norm": "the norm of shards is put together",
     "training.torch_trainer.scaled_trainer.ScaledTrainer._load_from_checkpoint": _CHECKPOINTS,
     "training.torch_trainer.scaled_trainer.ScaledTrainer._load_optimizer_and_scheduler": _CHECKPOINTS,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from training.data.chat import Encoded
 from training.data.examples import Example, Examples, write_examples
 from training.keras_trainer.batches import BatchOrder, micro_batches, permutation
@@ -37,7 +37,7 @@ def test_the_order_is_torchs() -> None:
 
 def test_a_run_that_goes_on_trains_the_rows_that_are_left(tmp_path: Path) -> None:
     write_examples((row(False, True, first=2 * i) for i in range(7)), tmp_path / "rows.arrow")
-    options = Training(epochs=2, batch_size=3, learning_rate=1e-3)
+    options = TrainingRecipe(epochs=2, batch_size=3, learning_rate=1e-3)
     order = BatchOrder(Examples(tmp_path / "rows.arrow"), options, 0, 1)
     assert (order.steps, order.tokens_per_step) == (6, 14 / 3)
     whole = [part.token_ids[:, 0].tolist() for part in order.after(0)]

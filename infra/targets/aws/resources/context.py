@@ -1,6 +1,6 @@
 """The stack as every declaring module knows it: its location, names, tags and provider."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pulumi
@@ -36,17 +36,24 @@ class AwsContext:
     """A stack on AWS. Plain values, but for the provider."""
 
     caller: AwsCaller
-    project: str
-    name: str
+    names: CloudNames
+    """Of resources, in the program and in the account."""
     profile: str
     job_tags: dict[str, str]
     """The tags that the provider puts on everything, for what it does not make."""
     provider: aws.Provider = field(repr=False)
+    parent: pulumi.Resource | None = field(repr=False)
+    """Component that is being declared; None: what belongs to none."""
 
     @property
-    def names(self) -> CloudNames:
-        """Names of resources in the account."""
-        return CloudNames(self.project, self.name)
+    def project(self) -> str:
+        """Name of the Pulumi project."""
+        return self.names.project
+
+    @property
+    def name(self) -> str:
+        """Name of the stack."""
+        return self.names.stack
 
     @property
     def location(self) -> AwsLocation:
@@ -88,22 +95,33 @@ class AwsContext:
 
     def options(self, **given: Any) -> pulumi.ResourceOptions:
         """Returns options of a native resource, with the stack's provider."""
-        return pulumi.ResourceOptions(provider=self.provider, **given)
+        return pulumi.ResourceOptions(parent=self.parent, provider=self.provider, **given)
+
+    def after(self, *others: pulumi.Resource) -> pulumi.ResourceOptions:
+        """Returns options of a dynamic resource that comes after others."""
+        return pulumi.ResourceOptions(parent=self.parent, depends_on=list(others))
+
+    def below(self, parent: pulumi.Resource | None) -> "AwsContext":
+        """Returns the context of another component's resources."""
+        return replace(self, parent=parent)
 
 
-def declare_context(caller: AwsCaller, project: str, name: str, settings: AwsSettings, expires: str) -> AwsContext:
-    """Declare the account and the provider.
+def declare_context(
+    caller: AwsCaller, names: CloudNames, settings: AwsSettings, expires: str, parent: pulumi.Resource
+) -> AwsContext:
+    """Declare the account and the provider, below a component.
 
     The provider goes to that account alone: destroy and refresh run no program that could compare.
     """
     profile = settings.profile
-    account = AwsAccount(AwsLocation(caller.account, caller.region, profile))
+    location, below = AwsLocation(caller.account, caller.region, profile), pulumi.ResourceOptions(parent=parent)
+    account = AwsAccount(names.logical("account"), location, below)
     # One cost tag for both names: a budget's filter joins tags by "or".
-    tags = {**settings.tags, **stack_tags(project, name), COST_TAG: f"{project}/{name}"}
+    tags = {**settings.tags, **stack_tags(names.project, names.stack), COST_TAG: f"{names.project}/{names.stack}"}
     tags |= {EXPIRES_TAG: expires} if expires else {}
     url = caller.twin
     provider = aws.Provider(
-        "aws",
+        names.logical("aws"),
         region=caller.region,  # type: ignore[arg-type]  # any region's name
         profile=profile or None,
         allowed_account_ids=[caller.account],
@@ -112,6 +130,6 @@ def declare_context(caller: AwsCaller, project: str, name: str, settings: AwsSet
         endpoints=[aws.ProviderEndpointArgs(**dict.fromkeys(_SERVICES, url))] if url else None,
         s3_use_path_style=True if url else None,
         skip_metadata_api_check=True if url else None,
-        opts=pulumi.ResourceOptions(depends_on=[account]),
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[account]),
     )
-    return AwsContext(caller, project, name, profile, tags, provider)
+    return AwsContext(caller, names, profile, tags, provider, parent)

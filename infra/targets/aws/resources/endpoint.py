@@ -117,7 +117,7 @@ class _EndpointParts:
         quiet = QuietAlarms(
             f"quiet-{name}",
             stack.location,
-            [stack.provider, *alarms],
+            stack.after(stack.provider, *alarms),
             endpoint=self.physical,
             configuration=configuration.name,
             alarms=rollout_alarm_names(stack.names, name),
@@ -145,7 +145,7 @@ class _EndpointParts:
         return AwsPreparation(
             f"preparation-{self.name}",
             stack.location,
-            [stack.provider, *log],
+            stack.after(stack.provider, *log),
             endpoint=self.physical,
             tags=stack.tags,
             model=model,
@@ -165,7 +165,7 @@ class _EndpointParts:
         AwsLive(
             f"live-{self.name}",
             self.stack.location,
-            after,
+            self.stack.after(*after),
             endpoint=self.physical,
             configuration=configuration,
             model=version.alias,

@@ -14,7 +14,6 @@ from pulumi_aws import iam, kms
 from clouds.aws import policies
 from clouds.aws.names import ENDPOINT_LOGS, JOB_LOGS, SAGEMAKER, endpoint_logs, role_path
 from clouds.aws.settings import AwsSettings
-from infra import names
 from infra.settings import Endpoint
 from infra.targets.aws.resources.alarms import rollout_alarm_names
 from infra.targets.aws.resources.context import AwsContext
@@ -37,20 +36,6 @@ class AwsRole:
 
 
 @dataclass(frozen=True)
-class AwsRoles:
-    """The roles of training jobs, of endpoints and of the scheduler, created or given."""
-
-    training: AwsRole
-    endpoint: AwsRole
-    scheduler: AwsRole
-
-    @property
-    def arns(self) -> dict[str, pulumi.Input[str]]:
-        """As the stack's outputs have them."""
-        return {"training": self.training.arn, "endpoint": self.endpoint.arn, "scheduler": self.scheduler.arn}
-
-
-@dataclass(frozen=True)
 class AwsSigningKey:
     """The key that signs model versions; its private half never leaves KMS."""
 
@@ -68,20 +53,20 @@ class RoleScope:
     endpoints: dict[str, Endpoint]
 
 
-def declare_roles(stack: AwsContext, aws: AwsSettings, scope: RoleScope) -> AwsRoles:
-    """Declare the roles, but for those that are given."""
-    jobs, schedules = stack.arn("sagemaker", "*"), stack.arn("scheduler", f"schedule-group/{stack.schedule_group}")
+def declare_training_role(stack: AwsContext, aws: AwsSettings, scope: RoleScope) -> AwsRole:
+    """Declare the role of training jobs, unless one is given."""
+    return _declared(stack, "training", "sagemaker", aws, aws.roles.training, training_statements(stack, scope))
 
-    def role(name: str, service: str, source: str, given: str, statements: list[policies.Statement]) -> AwsRole:
-        trust = _trust(stack, f"{service}.amazonaws.com", source)
-        return AwsRole(given, []) if given else _role(stack, name, trust, aws.permissions_boundary_arn, statements)
 
-    training = role("training", "sagemaker", jobs, aws.roles.training, training_statements(stack, scope))
-    return AwsRoles(
-        training,
-        role("endpoint", "sagemaker", jobs, aws.roles.endpoint, endpoint_statements(stack, scope)),
-        role("scheduler", "scheduler", schedules, aws.roles.scheduler, scheduler_statements(stack, scope, training)),
-    )
+def declare_endpoint_role(stack: AwsContext, aws: AwsSettings, scope: RoleScope, name: str = "endpoint") -> AwsRole:
+    """Declare the role of the endpoints in a scope, unless one is given."""
+    return _declared(stack, name, "sagemaker", aws, aws.roles.endpoint, endpoint_statements(stack, scope))
+
+
+def declare_scheduler_role(stack: AwsContext, aws: AwsSettings, scope: RoleScope, training: AwsRole) -> AwsRole:
+    """Declare the role that starts scheduled jobs, unless one is given."""
+    statements = scheduler_statements(stack, scope, training)
+    return _declared(stack, "scheduler", "scheduler", aws, aws.roles.scheduler, statements)
 
 
 def declare_signing_key(stack: AwsContext, given: str) -> AwsSigningKey:
@@ -145,11 +130,21 @@ def scheduler_statements(stack: AwsContext, scope: RoleScope, training: AwsRole)
     ]
 
 
+def _declared(
+    stack: AwsContext, name: str, service: str, aws: AwsSettings, given: str, statements: list[policies.Statement]
+) -> AwsRole:
+    if given:
+        return AwsRole(given, [])
+    jobs, schedules = stack.arn("sagemaker", "*"), stack.arn("scheduler", f"schedule-group/{stack.schedule_group}")
+    trust = _trust(stack, f"{service}.amazonaws.com", schedules if service == "scheduler" else jobs)
+    return _role(stack, name, trust, aws.permissions_boundary_arn, statements)
+
+
 def _role(
     stack: AwsContext, name: str, trust: dict[str, Any], boundary: str, statements: list[policies.Statement]
 ) -> AwsRole:
     role = iam.Role(
-        f"role-{name}",
+        stack.names.logical(f"role-{name}"),
         # Names of roles are unique whatever their path: `-role` is what tells it from the same role of earlier versions
         # of the kit, at `/`, which goes after this one has come.
         name=stack.names.of(f"{name}-role"),
@@ -160,7 +155,7 @@ def _role(
         opts=stack.options(),
     )
     policy = iam.RolePolicy(
-        f"role-{name}-policy",
+        stack.names.logical(f"role-{name}-policy"),
         name=name,
         role=role.name,
         policy=pulumi.Output.json_dumps(policies.document(statements)),
@@ -192,7 +187,7 @@ def _signing_key(stack: AwsContext) -> kms.Key:
     account = {"AWS": stack.arn("iam", "root", region=False)}
     statements = [policies.grant(account, [_ADMINISTER], ALL)]
     kind = {"key_usage": "SIGN_VERIFY", "customer_master_key_spec": "ECC_NIST_P256"}  # it knows no rotation
-    return declare_key(stack, names.SIGNING_KEY, "signing", "Signs model versions", statements, **kind)
+    return declare_key(stack, "signing", "Signs model versions", statements, **kind)
 
 
 def _in(bucket: pulumi.Input[str], keys: str) -> pulumi.Output[str]:

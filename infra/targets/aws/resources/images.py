@@ -6,7 +6,6 @@ import pulumi
 from pulumi_aws import ecr
 
 from clouds.aws.names import IMAGES, repository_arns
-from infra import names
 from infra.targets.aws.resources.context import AwsContext
 
 _UNTAGGED_DAYS = 14
@@ -35,7 +34,7 @@ def declare_images(stack: AwsContext, registry: str, key: pulumi.Input[str]) -> 
 
 def _repository(stack: AwsContext, name: str, key: pulumi.Input[str]) -> ecr.Repository:
     repository = ecr.Repository(
-        names.kept(f"repository-{name}"),
+        stack.names.kept(f"repository-{name}"),
         name=stack.names.of(name),
         image_tag_mutability="IMMUTABLE",
         image_scanning_configuration={"scan_on_push": True},
@@ -54,7 +53,7 @@ def _repository(stack: AwsContext, name: str, key: pulumi.Input[str]) -> ecr.Rep
         "action": {"type": "expire"},
     }
     ecr.LifecyclePolicy(
-        names.kept(f"repository-{name}-lifecycle"),
+        stack.names.kept(f"repository-{name}-lifecycle"),
         repository=repository.name,
         policy=pulumi.Output.json_dumps({"rules": [rule]}),
         opts=stack.options(protect=True),

@@ -48,7 +48,7 @@ def _own(stack: AwsContext, wanted: AwsNetworkSettings, zones: list[str], storag
     from pulumi_aws import ec2  # a large module, which only this needs
 
     vpc = ec2.Vpc(
-        "vpc",
+        stack.names.logical("vpc"),
         cidr_block=wanted.cidr,
         enable_dns_hostnames=True,
         enable_dns_support=True,
@@ -56,7 +56,7 @@ def _own(stack: AwsContext, wanted: AwsNetworkSettings, zones: list[str], storag
         opts=stack.options(),
     )
     ec2.FlowLog(
-        "vpc-flow-log",
+        stack.names.logical("vpc-flow-log"),
         vpc_id=vpc.id,
         traffic_type="ALL",
         log_destination_type="s3",
@@ -65,10 +65,12 @@ def _own(stack: AwsContext, wanted: AwsNetworkSettings, zones: list[str], storag
         tags=_named(stack, "flow-log"),
         opts=stack.options(depends_on=storage.work.ready),
     )
-    table = ec2.RouteTable("private-routes", vpc_id=vpc.id, tags=_named(stack, "private"), opts=stack.options())
+    table = ec2.RouteTable(
+        stack.names.logical("private-routes"), vpc_id=vpc.id, tags=_named(stack, "private"), opts=stack.options()
+    )
     subnets = _subnets(stack, wanted.cidr, zones, vpc.id, table.id)
     gateway = ec2.VpcEndpoint(
-        "vpc-endpoint-s3",
+        stack.names.logical("vpc-endpoint-s3"),
         vpc_id=vpc.id,
         service_name=f"com.amazonaws.{stack.region}.s3",
         vpc_endpoint_type="Gateway",
@@ -93,7 +95,7 @@ def _subnets(
     made = []
     for letter, zone, block in zip("ab", zones, ranges, strict=False):
         subnet = ec2.Subnet(
-            f"private-{letter}",
+            stack.names.logical(f"private-{letter}"),
             vpc_id=vpc,
             cidr_block=str(block),
             availability_zone=zone,
@@ -102,7 +104,10 @@ def _subnets(
             opts=stack.options(),
         )
         ec2.RouteTableAssociation(
-            f"private-{letter}-routes", subnet_id=subnet.id, route_table_id=table, opts=stack.options()
+            stack.names.logical(f"private-{letter}-routes"),
+            subnet_id=subnet.id,
+            route_table_id=table,
+            opts=stack.options(),
         )
         made.append(subnet)
     return made
@@ -112,7 +117,7 @@ def _security_group(stack: AwsContext, vpc: pulumi.Input[str], name: str, descri
     from pulumi_aws import ec2
 
     return ec2.SecurityGroup(
-        name,
+        stack.names.logical(name),
         name=stack.names.of(name),
         description=description,
         vpc_id=vpc,
@@ -126,7 +131,7 @@ def _rule(stack: AwsContext, name: str, group: pulumi.Input[str], description: s
     from pulumi_aws import vpc
 
     kind = vpc.SecurityGroupIngressRule if "-from-" in name else vpc.SecurityGroupEgressRule
-    kind(name, security_group_id=group, description=description, **to, opts=stack.options())
+    kind(stack.names.logical(name), security_group_id=group, description=description, **to, opts=stack.options())
 
 
 def _workloads(stack: AwsContext, vpc: pulumi.Input[str], s3_prefixes: pulumi.Input[str]) -> pulumi.Output[str]:
@@ -157,7 +162,7 @@ def _interface(
     from pulumi_aws import ec2
 
     return ec2.VpcEndpoint(
-        f"vpc-endpoint-{service.replace('.', '-')}",
+        stack.names.logical(f"vpc-endpoint-{service.replace('.', '-')}"),
         vpc_id=vpc,
         service_name=f"com.amazonaws.{stack.region}.{service}",
         vpc_endpoint_type="Interface",

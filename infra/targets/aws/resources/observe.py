@@ -15,11 +15,11 @@ from infra.targets.aws.resources.context import AwsContext
 def declare_topic(stack: AwsContext, emails: list[str], key: pulumi.Input[str]) -> sns.Topic:
     """Declare where alarms and the budget tell of themselves."""
     name = stack.names.of("alarms")
-    topic = sns.Topic("alarms", name=name, kms_master_key_id=key, opts=stack.options())
+    topic = sns.Topic(stack.names.logical("alarms"), name=name, kms_master_key_id=key, opts=stack.options())
     publishers = {"Service": ["budgets.amazonaws.com", "cloudwatch.amazonaws.com"]}
     arn = stack.arn("sns", name)
     sns.TopicPolicy(
-        "alarms-policy",
+        stack.names.logical("alarms-policy"),
         arn=topic.arn,
         policy=pulumi.Output.json_dumps(
             policies.document(
@@ -33,7 +33,11 @@ def declare_topic(stack: AwsContext, emails: list[str], key: pulumi.Input[str]) 
     )
     for number, email in enumerate(emails):
         sns.TopicSubscription(
-            f"alarms-email-{number}", topic=topic.arn, protocol="email", endpoint=email, opts=stack.options()
+            stack.names.logical(f"alarms-email-{number}"),
+            topic=topic.arn,
+            protocol="email",
+            endpoint=email,
+            opts=stack.options(),
         )
     return topic
 
@@ -59,7 +63,7 @@ def declare_budget(stack: AwsContext, wanted: AwsBudgetSettings, topic: sns.Topi
         }
 
     budgets.Budget(
-        "budget",
+        stack.names.logical("budget"),
         name=stack.names.of("budget"),
         budget_type="COST",
         limit_amount=f"{wanted.monthly_usd}.0",
@@ -117,7 +121,7 @@ def declare_dashboard(stack: AwsContext, endpoints: list[str]) -> None:
         for column, (title, stat, metrics) in enumerate(_panels(stack, name, stack.names.of(name)))
     ]
     cloudwatch.Dashboard(
-        "dashboard",
+        stack.names.logical("dashboard"),
         dashboard_name=stack.names.of("endpoints"),
         dashboard_body=json.dumps({"widgets": widgets}),
         opts=stack.options(),

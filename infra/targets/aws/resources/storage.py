@@ -9,10 +9,8 @@ from pulumi_aws import kms, s3
 
 from clouds.aws import policies
 from clouds.aws.settings import AwsSettings
-from infra import names
 from infra.targets.aws.resources.context import AwsContext
 
-DATA_KEY = names.kept("data-key")
 _NONCURRENT_DAYS = 30
 _ADMINISTER = (
     "kms: CancelKeyDeletion CreateAlias CreateGrant Decrypt DeleteAlias DescribeKey DisableKey EnableKey"
@@ -53,11 +51,11 @@ def declare_storage(stack: AwsContext, given: AwsSettings) -> AwsStorage:
 
 
 def declare_key(
-    stack: AwsContext, logical: str, name: str, description: str, statements: list[policies.Statement], **kind: Any
+    stack: AwsContext, name: str, description: str, statements: list[policies.Statement], **kind: Any
 ) -> kms.Key:
     """Declare a key that outlives the stack, and its alias."""
     key = kms.Key(
-        logical,
+        stack.names.kept(f"{name}-key"),
         description=f"{description} of {stack.project}, stack {stack.name}",
         deletion_window_in_days=30,
         policy=json.dumps(policies.document(statements)),
@@ -65,7 +63,7 @@ def declare_key(
         opts=stack.options(protect=True),
     )
     kms.Alias(
-        names.kept(f"{name}-key-alias"),
+        stack.names.kept(f"{name}-key-alias"),
         name=f"alias/{stack.names.of(name)}",
         target_key_id=key.key_id,
         opts=stack.options(protect=True),
@@ -75,7 +73,7 @@ def declare_key(
 
 def _data_key(stack: AwsContext, flow_logs: bool) -> pulumi.Output[str]:
     statements = _key_statements(stack, flow_logs)
-    return declare_key(stack, DATA_KEY, "data", "Data", statements, enable_key_rotation=True).arn
+    return declare_key(stack, "data", "Data", statements, enable_key_rotation=True).arn
 
 
 def _key_statements(stack: AwsContext, flow_logs: bool) -> list[policies.Statement]:
@@ -111,7 +109,7 @@ def _given(stack: AwsContext, name: str) -> DeclaredBucket | None:
 
 def _store(stack: AwsContext, key: pulumi.Input[str]) -> DeclaredBucket:
     name = stack.names.bucket("store", stack.account, stack.region)
-    return _bucket(stack, names.STORE, name, key, [_LEFTOVERS], [], protect=True)  # versions themselves never expire
+    return _bucket(stack, "store", name, key, [_LEFTOVERS], [], protect=True)  # versions themselves never expire
 
 
 def _work(stack: AwsContext, key: pulumi.Input[str], days: int, flow_logs: bool) -> DeclaredBucket:
@@ -123,7 +121,7 @@ def _work(stack: AwsContext, key: pulumi.Input[str], days: int, flow_logs: bool)
 
 def _bucket(
     stack: AwsContext,
-    logical: str,
+    base: str,
     name: str,
     key: pulumi.Input[str],
     rules: list[s3.BucketLifecycleConfigurationRuleArgsDict],
@@ -135,16 +133,17 @@ def _bucket(
 
     With `protect`, its settings are kept with it: a store without its policy would be open to plain HTTP.
     """
-    base = logical.partition(" ")[0]
-    arn = stack.bucket_arn(name)
+    arn, logical = stack.bucket_arn(name), stack.names.kept if protect else stack.names.logical
     policy = pulumi.Output.json_dumps(policies.document([policies.tls_only("s3:*", [arn, f"{arn}/*"]), *statements]))
 
     def part(kind: str, *after: pulumi.Resource) -> dict[str, Any]:
-        title = names.kept(f"{base}-{kind}") if protect else f"{base}-{kind}"
+        title = logical(f"{base}-{kind}")
         options = stack.options(protect=protect or None, depends_on=list(after))
         return {"resource_name": title, "bucket": bucket.bucket, "opts": options}
 
-    bucket = s3.Bucket(logical, bucket=name, force_destroy=not protect, opts=stack.options(protect=protect or None))
+    bucket = s3.Bucket(
+        logical(base), bucket=name, force_destroy=not protect, opts=stack.options(protect=protect or None)
+    )
     access = s3.BucketPublicAccessBlock(
         **part("access"),
         block_public_acls=True,

@@ -13,9 +13,8 @@ from clouds.aws.settings import AwsScheduleSettings
 from contract.documents.run import RunSpec, StoredSpec
 from contract.integrity.digest import sha256_bytes
 from contract.layout import SPEC, schedule_key
-from infra import names
 from infra.targets.aws.resources.context import AwsContext
-from infra.targets.aws.resources.identity import AwsRoles
+from infra.targets.aws.resources.identity import AwsRole
 from infra.targets.aws.resources.network import AwsNetwork
 from infra.targets.aws.resources.storage import AwsStorage
 from infra.targets.aws.scheduled_spec import AwsScheduledSpec
@@ -26,7 +25,7 @@ _EXECUTION = "<aws.scheduler.execution-id>"  # the scheduler writes an id there
 def declare_group(stack: AwsContext) -> sagemaker.ModelPackageGroup:
     """Declare the group of model packages: a registry that is written from the store, for other tools to read."""
     return sagemaker.ModelPackageGroup(
-        names.kept("model-group"),
+        stack.names.kept("model-group"),
         model_package_group_name=stack.names.of("models"),
         model_package_group_description=f"Versions of {stack.project}, stack {stack.name}",
         opts=stack.options(protect=True),
@@ -39,28 +38,31 @@ def declare_schedules(
     specs: dict[str, RunSpec],
     storage: AwsStorage,
     network: AwsNetwork,
-    roles: AwsRoles,
+    training: AwsRole,
+    starting: AwsRole,
 ) -> None:
-    """Declare the schedules, in a group of the stack's own."""
+    """Declare the schedules, in a group of the stack's own; their jobs have the role `training`, and the scheduler
+    starts them with `starting`.
+    """
     if not specs:
         return
-    group = scheduler.ScheduleGroup("schedules", name=stack.schedule_group, opts=stack.options())
+    group = scheduler.ScheduleGroup(stack.names.logical("schedules"), name=stack.schedule_group, opts=stack.options())
     for name, spec in specs.items():
         schedule = schedules[name]
         folder = schedule_key(name, schedule.run)
         content = spec.to_json()
         kept = AwsScheduledSpec(
-            f"schedule-{name}-spec",
+            stack.names.logical(f"schedule-{name}-spec"),
             stack.location,
-            storage.work.ready,
+            stack.after(*storage.work.ready),
             bucket=storage.work.name,
             key=f"{folder}/{SPEC}",
             content=content,
         )
         stored = StoredSpec(folder, sha256_bytes(content.encode()))
-        job = _job(stack, spec, stored, storage, network, roles)
+        job = _job(stack, spec, stored, storage, network, training)
         scheduler.Schedule(
-            f"schedule-{name}",
+            stack.names.logical(f"schedule-{name}"),
             name=stack.names.of(name),
             group_name=group.name,
             schedule_expression=schedule.cron,
@@ -70,21 +72,21 @@ def declare_schedules(
             flexible_time_window={"mode": "OFF"},
             target={
                 "arn": f"arn:{stack.caller.partition}:scheduler:::aws-sdk:sagemaker:createTrainingJob",
-                "role_arn": roles.scheduler.arn,
+                "role_arn": starting.arn,
                 "input": pulumi.Output.json_dumps(job),
                 # A job that AWS refuses now is refused again: two tries are for its own faults.
                 "retry_policy": {"maximum_event_age_in_seconds": 3600, "maximum_retry_attempts": 2},
             },
-            opts=stack.options(depends_on=[kept, *roles.scheduler.ready, *roles.training.ready, *network.ready]),
+            opts=stack.options(depends_on=[kept, *starting.ready, *training.ready, *network.ready]),
         )
 
 
 def _job(
-    stack: AwsContext, spec: RunSpec, stored: StoredSpec, storage: AwsStorage, network: AwsNetwork, roles: AwsRoles
+    stack: AwsContext, spec: RunSpec, stored: StoredSpec, storage: AwsStorage, network: AwsNetwork, training: AwsRole
 ) -> pulumi.Output[dict[str, Any]]:
     run = f"{stack.job_prefix}-{_EXECUTION}"
     values = {
-        "role": roles.training.arn,
+        "role": training.arn,
         "key": storage.key_arn,
         "store": storage.store.name,
         "work": storage.work.name,

@@ -44,7 +44,7 @@ def declare_endpoint(
         entry: its settings.
         shared: what it stands on.
         environment: that its deployment runs.
-        model: its version in the workspace, from `declare_versions`.
+        model: its version in the workspace, from `declare_version`.
 
     Returns:
         Its URL.
@@ -75,16 +75,8 @@ def declare_endpoint(
     return endpoint.properties.apply(lambda p: _base(p.scoring_uri))
 
 
-def declare_versions(stack: AzureStack, shared: SharedResources, entries: dict[str, Entry]) -> dict[str, Asset]:
-    """Declare what Azure ML must know of the promoted versions: once each, whoever serves them; by endpoint."""
-    made: dict[ModelRef, Asset] = {}
-    for ref in (entry.version for entry in entries.values()):
-        if ref not in made:
-            made[ref] = _version(stack, shared, ref)
-    return {name: made[entry.version] for name, entry in entries.items()}
-
-
-def _version(stack: AzureStack, shared: SharedResources, ref: ModelRef) -> Asset:
+def declare_version(stack: AzureStack, shared: SharedResources, ref: ModelRef) -> Asset:
+    """Declare what Azure ML must know of a promoted version: once, whoever serves it."""
     ids, workspace = stack.inventory, shared.workspace
     folder = pulumi.Output.concat(
         f"azureml://subscriptions/{stack.location.subscription}/resourcegroups/",
@@ -96,8 +88,9 @@ def _version(stack: AzureStack, shared: SharedResources, ref: ModelRef) -> Asset
         f"/paths/{model_key(ref.sha256)}",
     )
     return Asset(
-        f"model-{ref.name}-{ref.number}-{ref.sha256[:8]}",
+        ids.names.logical(f"model-{ref.name}-{ref.number}-{ref.sha256[:8]}"),
         stack.location,
+        stack.after(*workspace.ready, *shared.storage.ready),
         asset=_version_id(stack, ref),
         properties={
             "modelType": "custom_model",
@@ -105,7 +98,6 @@ def _version(stack: AzureStack, shared: SharedResources, ref: ModelRef) -> Asset
             "description": f"{ref.alias} of {ids.project}, stack {ids.stack}",
             "tags": {**ids.all_tags, "llmops:sha256": ref.sha256},
         },
-        after=[*workspace.ready, *shared.storage.ready],
     )
 
 
@@ -127,6 +119,7 @@ def _prepare(stack: AzureStack, name: str, entry: Entry, shared: SharedResources
     return AzurePreparation(
         f"preparation-{name}",
         stack.location,
+        stack.after(*shared.ready),
         endpoint=ids.endpoint(name).id,
         deployment=ids.deployment(name).name,
         scaling=ids.scaling(name).id,
@@ -134,7 +127,6 @@ def _prepare(stack: AzureStack, name: str, entry: Entry, shared: SharedResources
         settings=_digest(settings),
         instances=entry.size.instances,
         max_instances=entry.size.max_instances,
-        after=shared.ready,
     )
 
 
@@ -214,6 +206,7 @@ def _traffic(
     return Traffic(
         f"traffic-{name}",
         stack.location,
+        stack.after(*after),
         endpoint=ids.endpoint(name).id,
         deployment=ids.deployment(name).name,
         share=100,
@@ -223,7 +216,6 @@ def _traffic(
         limits=stack.azure.alerts.model_dump(),
         store=shared.storage.store_url,
         setting=f"{ids.project}:endpoints.{name}.model",
-        after=after,
     )
 
 
@@ -234,6 +226,7 @@ def _check(
     AzureLive(
         f"live-{name}",
         stack.location,
+        stack.after(*after),
         endpoint=ids.endpoint(name).id,
         deployment=ids.deployment(name).name,
         model_version=_version_id(stack, entry.version),
@@ -244,7 +237,6 @@ def _check(
         state="Succeeded",
         instances=size.instances,
         max_instances=size.max_instances or size.instances,
-        after=after,
     )
 
 

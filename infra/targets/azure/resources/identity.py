@@ -47,8 +47,8 @@ def grant_deployer(stack: AzureStack, data: AzureStorage, ready: Ready) -> list[
     if stack.azure.resource_group or stack.azure.storage_account:
         return made
     urls = [data.store_url, data.work_url]
-    after = [*data.ready, *made]
-    return [*made, DataAccess("access", stack.location, operator=who["object_id"], containers=urls, after=after)]
+    name, after = stack.inventory.names.logical("access"), stack.after(*data.ready, *made)
+    return [*made, DataAccess(name, stack.location, after, operator=who["object_id"], containers=urls)]
 
 
 def grant_operators(stack: AzureStack, ready: Ready) -> None:

@@ -81,7 +81,7 @@ def declare_budget(stack: AzureStack, action_group: pulumi.Input[str]) -> None:
         tags = [{"tags": {"name": tag, "operator": "In", "values": [value]}} for tag, value in ids.tags.items()]
         properties["filter"] = {"and": tags}
     budget = f"{ids.group.id}/providers/Microsoft.Consumption/budgets/{ids.names.of('budget')}"
-    MonthlyBudget("budget", stack.location, budget=budget, properties=properties)
+    MonthlyBudget(ids.names.logical("budget"), stack.location, stack.after(), budget=budget, properties=properties)
 
 
 def declare_diagnostics(stack: AzureStack, targets: Mapping[str, pulumi.Input[str]], records: AzureRecords) -> None:

@@ -34,11 +34,12 @@ class AzureStack:
     """A stack that is being declared."""
 
     inventory: AzureInventory
-    known: frozenset[str] | None = field(repr=False)  # URNs in the state; None: nothing of the stack exists
+    known: frozenset[str] | None = field(repr=False)  # keys in the state; None: nothing of the stack exists
     left: frozenset[str] = field(repr=False)  # ids, in small letters, of what is taken over
     group: pulumi.Input[str] = field(repr=False)  # its name, once it is there
     provider: Provider = field(repr=False)
     operator: pulumi.Output[dict[str, str]] = field(repr=False)  # who deployed first: object_id, kind
+    parent: pulumi.Resource = field(repr=False)  # component that is being declared
 
     @property
     def settings(self) -> Settings:
@@ -68,7 +69,11 @@ class AzureStack:
     def options(self, entry: AzureEntry | None = None, **given: Any) -> pulumi.ResourceOptions:
         """Returns options of a native resource, with the stack's provider."""
         taken_over = self.take_over(entry) if entry else {}
-        return pulumi.ResourceOptions(provider=self.provider, **given, **taken_over)
+        return pulumi.ResourceOptions(parent=self.parent, provider=self.provider, **given, **taken_over)
+
+    def after(self, *others: pulumi.Resource) -> pulumi.ResourceOptions:
+        """Returns options of a dynamic resource that comes after others."""
+        return pulumi.ResourceOptions(parent=self.parent, depends_on=list(others))
 
     def take_over(self, entry: AzureEntry) -> dict[str, Any]:
         """Returns options that adopt as it is what an interrupted update left; the next update changes it to its
@@ -86,7 +91,7 @@ class AzureStack:
         self, entry: AzureEntry, identity: AzureIdentity | None, before: Callable[[], object] = lambda: None
     ) -> pulumi.ResourceHookBinding | None:
         """Returns hooks for creating a resource with an identity's help; None once it exists: they cost time."""
-        if identity is None or self.inventory.urn(entry) in (self.known or ()):
+        if identity is None or entry.key in (self.known or ()):
             return None
         return retry_while_roles_are_new(self.location, entry.logical, identity.roles, before)
 
@@ -199,26 +204,31 @@ class SharedResources:
 
 
 def declare_stack(
-    inventory: AzureInventory, twin: str, known: frozenset[str] | None, left: frozenset[str]
+    inventory: AzureInventory,
+    twin: str,
+    known: frozenset[str] | None,
+    left: frozenset[str],
+    parent: pulumi.Resource,
 ) -> AzureStack:
-    """Declare the subscription, the provider and the resource group.
+    """Declare the subscription, the provider and the resource group, below a component.
 
     The provider goes to that subscription alone: destroy and refresh run no program that could compare. It takes the
     same credentials as the program, by Azure's own chain.
     """
-    account = AzureAccount("account", inventory.location)
+    below, logical = pulumi.ResourceOptions(parent=parent), inventory.names.logical
+    account = AzureAccount(logical("account"), inventory.location, below)
     subscription, tenant, location = inventory.location
     provider = Provider(
-        "azure",
+        logical("azure"),
         subscription_id=subscription,
         tenant_id=tenant,
         location=location,
         use_default_azure_credential=True,
         metadata_host=twin.removeprefix("https://") or None,
         disable_instance_discovery=True if twin else None,
-        opts=pulumi.ResourceOptions(depends_on=[account]),
+        opts=pulumi.ResourceOptions(parent=parent, depends_on=[account]),
     )
-    stack = AzureStack(inventory, known, left, inventory.group_name, provider, account.operator)
+    stack = AzureStack(inventory, known, left, inventory.group_name, provider, account.operator, parent)
     if inventory.given.resource_group:
         return stack
     group = resources.ResourceGroup(

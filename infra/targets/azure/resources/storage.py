@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import pulumi
 from pulumi_azure_native import storage
 
-from infra import names
 from infra.targets.azure.inventory import CHECKPOINTS, CONTAINERS
 from infra.targets.azure.resources.stack import AzureIdentity, AzureScratch, AzureStack, AzureStorage
 
@@ -126,7 +125,7 @@ def _services(stack: AzureStack, account: pulumi.Input[str]) -> Sequence[pulumi.
     """Declares versioning, soft delete and expiry of an account, which are kept with it."""
     kept = storage.DeleteRetentionPolicyArgs(enabled=True, days=_SOFT_DELETE_DAYS)
     service = storage.BlobServiceProperties(
-        names.kept("storage-blobs"),
+        stack.inventory.names.kept("storage-blobs"),
         account_name=account,
         resource_group_name=stack.group,
         blob_services_name="default",

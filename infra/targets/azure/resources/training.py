@@ -5,7 +5,7 @@ A run itself is an event, never a resource.
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pulumi
 from pulumi_azure_native import machinelearningservices as ml
@@ -18,12 +18,14 @@ from contract.documents.run import Compute, RunSpec, StoredSpec
 from contract.documents.validation import first_message
 from contract.integrity.digest import sha256_bytes
 from contract.layout import SPEC, schedule_key
+from infra.engines import ImageField
 from infra.settings import setting_error
 from infra.targets.azure.asset import Asset
 from infra.targets.azure.cluster_removal import ClusterRemoval
 from infra.targets.azure.resources.stack import AzureStack, SharedResources
 from infra.targets.azure.scheduled_spec import AzureScheduledSpec
 
+ImageName = Literal["training"] | ImageField
 _SERVER_PORT, _PING = 8080, "/ping"
 
 
@@ -51,29 +53,23 @@ def declare_computes(stack: AzureStack, shared: SharedResources) -> dict[str, Az
     return made
 
 
-def declare_environments(stack: AzureStack, shared: SharedResources) -> dict[str, AzureEnvironment]:
-    """Declare what jobs and endpoints run, where the settings have their images; by the fields of `images`."""
-    images = stack.settings.images
-    routes = {f"{name}Route": {"path": _PING, "port": _SERVER_PORT} for name in ("liveness", "readiness", "startup")}
-    # Every path of the server, the OpenAI ones too: https://learn.microsoft.com/azure/machine-learning/how-to-deploy-custom-container
-    routes["scoringRoute"] = {"path": "/", "port": _SERVER_PORT}
-    wanted = {
-        "training": (images.training, None),
-        "serving": (images.serving, routes),
-        "serving_vllm": (images.serving_vllm, routes),
-    }
-    return {
-        field: _environment(stack, shared, field.replace("_", "-"), *parts)
-        for field, parts in wanted.items()
-        if parts[0]
-    }
+def declare_environment(stack: AzureStack, shared: SharedResources, field: ImageName, image: str) -> AzureEnvironment:
+    """Declare what jobs or endpoints run, by its field of `images`."""
+    routes: dict[str, Any] = {}
+    if field != "training":
+        routes = {
+            f"{each}Route": {"path": _PING, "port": _SERVER_PORT} for each in ("liveness", "readiness", "startup")
+        }
+        # Every path of the server, the OpenAI ones too: https://learn.microsoft.com/azure/machine-learning/how-to-deploy-custom-container
+        routes["scoringRoute"] = {"path": "/", "port": _SERVER_PORT}
+    return _environment(stack, shared, field.replace("_", "-"), image, routes)
 
 
 def declare_schedules(
     stack: AzureStack,
     shared: SharedResources,
     specs: dict[str, str],
-    environments: dict[str, AzureEnvironment],
+    environment: AzureEnvironment | None,
     clusters: dict[str, AzureCompute],
 ) -> None:
     """Declares the schedules by which jobs start at their times, each with the run's spec in the store.
@@ -84,21 +80,24 @@ def declare_schedules(
         stack: that is declared.
         shared: what jobs stand on.
         specs: the specs of runs by schedule.
-        environments: from `declare_environments`.
+        environment: that they run; None: the settings have no image, and no schedules.
         clusters: from `declare_computes`.
     """
+    ids = stack.inventory
+    if environment is None:
+        return
     for name, text in specs.items():
         schedule = stack.azure.schedules[name]
         folder = schedule_key(name, schedule.run)
         spec = _spec(stack, name, schedule, text)
         content = spec.to_json()
         kept = AzureScheduledSpec(
-            f"schedule-{name}-spec",
+            ids.names.logical(f"schedule-{name}-spec"),
             stack.location,
+            stack.after(*shared.storage.ready),
             container=shared.storage.work_url,
             key=f"{folder}/{SPEC}",
             content=content,
-            after=shared.storage.ready,
         )
         stored = StoredSpec(folder, sha256_bytes(content.encode()))
         entry = stack.inventory.schedule(name)
@@ -111,12 +110,12 @@ def declare_schedules(
                 trigger=ml.CronTriggerArgs(trigger_type="Cron", expression=schedule.cron, time_zone=schedule.timezone),
                 action=ml.JobScheduleActionArgs(
                     action_type="CreateJob",
-                    job_definition=_job(stack, shared, spec, stored, environments["training"], clusters),
+                    job_definition=_job(stack, shared, spec, stored, environment, clusters),
                 ),
                 tags=stack.inventory.all_tags,
             ),
             **shared.workspace.arguments,
-            opts=stack.options(entry, depends_on=[kept, environments["training"].resource, *shared.ready]),
+            opts=stack.options(entry, depends_on=[kept, environment.resource, *shared.ready]),
         )
 
 
@@ -149,11 +148,11 @@ def _cluster(stack: AzureStack, shared: SharedResources, name: str, cluster: Clu
         **shared.workspace.arguments,
         opts=stack.options(entry, depends_on=[*shared.workspace.ready, *shared.training.ready]),
     )
-    ClusterRemoval(f"{entry.logical}-removal", stack.location, cluster=entry.id, after=[made])
+    ClusterRemoval(f"{entry.logical}-removal", stack.location, stack.after(made), cluster=entry.id)
 
 
 def _environment(
-    stack: AzureStack, shared: SharedResources, name: str, image: str, routes: dict[str, dict[str, Any]] | None
+    stack: AzureStack, shared: SharedResources, name: str, image: str, routes: dict[str, Any]
 ) -> AzureEnvironment:
     version = hashlib.sha256(image.encode()).hexdigest()[:12]  # a version's image can't change
     ids = stack.inventory
@@ -166,8 +165,8 @@ def _environment(
     }
     if routes:
         properties["inferenceConfig"] = routes
-    logical = f"environment-{name}-{version}"
-    made = Asset(logical, stack.location, asset=id_, properties=properties, after=shared.workspace.ready)
+    logical = ids.names.logical(f"environment-{name}-{version}")
+    made = Asset(logical, stack.location, stack.after(*shared.workspace.ready), asset=id_, properties=properties)
     return AzureEnvironment(made, id_, image)
 
 

@@ -3,7 +3,6 @@
 import pulumi
 from pulumi_azure_native import keyvault
 
-from infra import names
 from infra.targets.azure.resources.stack import AzureSigningKey, AzureStack, AzureVault
 from infra.targets.azure.signing import Signing
 
@@ -48,13 +47,13 @@ def declare_signing_key(stack: AzureStack, vault: AzureVault, after: list[pulumi
     """
     shared = bool(stack.azure.vault)
     made = Signing(
-        names.SIGNING_KEY,
+        stack.inventory.names.kept("signing-key"),
         stack.location,
+        stack.after(*vault.ready, *after),
         vault=stack.inventory.id_of("vault"),
         name=stack.inventory.names.of("signing") if shared else "signing",
         given=stack.azure.signing_key,
         shared=shared,
         tags=stack.inventory.all_tags,
-        after=[*vault.ready, *after],
     )
     return AzureSigningKey(made.reference, made.public_key)

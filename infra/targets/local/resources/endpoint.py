@@ -21,9 +21,15 @@ class Hosting(dynamic.Resource, module="llmops", name="Hosting"):
 
     home: pulumi.Output[str]
 
-    def __init__(self, home: names.StackHome, endpoints: Iterable[str]) -> None:
+    def __init__(
+        self,
+        home: names.StackHome,
+        endpoints: Iterable[str],
+        prefix: str = "",
+        parent: pulumi.Resource | None = None,
+    ) -> None:
         props: dict[str, Any] = {"home": str(home.hosting), "endpoints": sorted(endpoints)}
-        super().__init__(HostingProvider(), names.HOSTING, props)
+        super().__init__(HostingProvider(), prefix + names.HOSTING, props, pulumi.ResourceOptions(parent=parent))
 
 
 class LocalEndpoint(dynamic.Resource, module="llmops", name="Endpoint"):
@@ -40,6 +46,7 @@ class LocalEndpoint(dynamic.Resource, module="llmops", name="Endpoint"):
         image: Image,
         key_files: Mapping[str, str],
         after: Sequence[pulumi.Resource],
+        parent: pulumi.Resource,
     ) -> None:
         """Declare it.
 
@@ -50,9 +57,10 @@ class LocalEndpoint(dynamic.Resource, module="llmops", name="Endpoint"):
             image: what serves it.
             key_files: variable -> file on this machine, of `limits`.
             after: other resources that must be there first.
+            parent: its component.
         """
         props = _properties(name, settings, home, image) | {"key_files": dict(key_files)}
-        options = pulumi.ResourceOptions(depends_on=[image, *after])
+        options = pulumi.ResourceOptions(parent=parent, depends_on=[image, *after])
         super().__init__(EndpointProvider(), names.endpoint(name), props, options)
 
 

@@ -16,10 +16,11 @@ class LocalSigningKey(dynamic.Resource, module="llmops", name="SigningKey"):
     public_key_file: pulumi.Output[str]
     public_key: pulumi.Output[str]
 
-    def __init__(self, home: names.StackHome) -> None:
+    def __init__(self, home: names.StackHome, prefix: str, parent: pulumi.Resource) -> None:
         props: dict[str, Any] = {
             "private_key": str(home.signing_key),
             "public_key_file": str(home.public_key),
             "public_key": None,
         }
-        super().__init__(SigningKeyProvider(), names.SIGNING_KEY, props, pulumi.ResourceOptions(protect=True))
+        options = pulumi.ResourceOptions(parent=parent, protect=True)
+        super().__init__(SigningKeyProvider(), names.kept(f"{prefix}signing-key"), props, options)

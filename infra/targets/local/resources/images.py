@@ -14,7 +14,7 @@ class Image(dynamic.Resource, module="llmops", name="Image"):
 
     reference: pulumi.Output[str]
 
-    def __init__(self, name: str, runtime: str) -> None:
+    def __init__(self, name: str, runtime: str, prefix: str, parent: pulumi.Resource) -> None:
         from hosting import images
 
         process = images.reference(name)
@@ -26,6 +26,6 @@ class Image(dynamic.Resource, module="llmops", name="Image"):
             "source": process.rpartition(":")[2],
             "reference": reference,
         }
-        super().__init__(ImageProvider(), names.image(name), props)
+        super().__init__(ImageProvider(), prefix + names.image(name), props, pulumi.ResourceOptions(parent=parent))
         self.name = name
         self.stated: pulumi.Input[str] = reference or self.reference

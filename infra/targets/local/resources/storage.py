@@ -16,6 +16,8 @@ class LocalStore(dynamic.Resource, module="llmops", name="Store"):
     folder: pulumi.Output[str]
     url: pulumi.Output[str]
 
-    def __init__(self, home: names.StackHome, stack: str, project: Path) -> None:
+    def __init__(self, home: names.StackHome, stack: str, project: Path, prefix: str, parent: pulumi.Resource) -> None:
         props: dict[str, Any] = {"folder": str(home.store), "stack": stack, "project": str(project), "url": None}
-        super().__init__(StoreProvider(), names.STORE, props, pulumi.ResourceOptions(protect=True))
+        super().__init__(
+            StoreProvider(), names.kept(f"{prefix}store"), props, pulumi.ResourceOptions(parent=parent, protect=True)
+        )

@@ -16,7 +16,7 @@ class TrainingPlace(dynamic.Resource, module="llmops", name="TrainingPlace"):
     runs: pulumi.Output[str]
     image: pulumi.Output[str]
 
-    def __init__(self, home: names.StackHome, image: Image) -> None:
+    def __init__(self, home: names.StackHome, image: Image, prefix: str, parent: pulumi.Resource) -> None:
         props: dict[str, Any] = {"runs": str(home.runs), "image": image.stated}
-        options = pulumi.ResourceOptions(depends_on=[image])
-        super().__init__(TrainingPlaceProvider(), names.TRAINING, props, options)
+        options = pulumi.ResourceOptions(parent=parent, depends_on=[image])
+        super().__init__(TrainingPlaceProvider(), prefix + names.TRAINING, props, options)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from contract.twins import TWIN_ACCOUNT
 from llmops.platforms.aws.clients import AwsClients
-from tests.emulated.llmops.conftest import Kit, dead_pid, wait_until
+from tests.emulated.llmops.conftest import PULUMI, Kit, dead_pid, wait_until
 from tests.support.clouds.aws import Account
 
 # A program of no resources, so that what is tested is the engine's own work.
@@ -35,23 +36,31 @@ pulumi.export("secret", pulumi.Output.secret("sesame-open"))
 """
 
 
-@pytest.fixture
-def aws_kit(kit: Kit, account: Account, clients: AwsClients) -> Kit:
-    """A project with a stack `dev` of target aws on the twin."""
+def _prepare(kit: Kit, account: Account, number: str) -> Kit:
+    """Makes it a project with a stack `dev` of target aws on the twin."""
     kit.environ = dict(account.environ)
-    (kit.folder / "__main__.py").write_text(PROGRAM.format(account=clients.caller.account))
+    (kit.folder / "__main__.py").write_text(PROGRAM.format(account=number))
     (kit.folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: aws\n")
     return kit
 
 
 @pytest.fixture
-def in_bucket(aws_kit: Kit, clients: AwsClients) -> Iterator[Kit]:
-    """The same, its state in the bucket that bootstrap made."""
-    made = json.loads(aws_kit.run("bootstrap", "aws", "--json").partition("{")[2].join(["{", ""]))
-    aws_kit.environ["PULUMI_BACKEND_URL"] = made["backend"]
-    del aws_kit.environ["PULUMI_CONFIG_PASSPHRASE"]
-    yield aws_kit
-    s3, bucket = clients("s3"), made["backend"].removeprefix("s3://").partition("?")[0]
+def aws_kit(kit: Kit, account: Account, clients: AwsClients) -> Kit:
+    return _prepare(kit, account, clients.caller.account)
+
+
+@pytest.fixture(scope="module")
+def in_bucket(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kit]:
+    """The same for a module, deployed with its state in the bucket that bootstrap made."""
+    folder = tmp_path_factory.mktemp("bucket").resolve()
+    (folder / "Pulumi.yaml").write_text(PULUMI)
+    kit = _prepare(Kit(folder, {}), account, TWIN_ACCOUNT)
+    made = json.loads(kit.run("bootstrap", "aws", "--json").partition("{")[2].join(["{", ""]))
+    kit.environ |= {"PULUMI_BACKEND_URL": made["backend"], "PULUMI_STACK": "dev"}
+    del kit.environ["PULUMI_CONFIG_PASSPHRASE"]
+    kit.run("up")
+    yield kit
+    s3, bucket = account.client("s3"), made["backend"].removeprefix("s3://").partition("?")[0]
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
         for entry in page.get("Contents", []):
             s3.delete_object(Bucket=bucket, Key=entry["Key"])
@@ -60,7 +69,6 @@ def in_bucket(aws_kit: Kit, clients: AwsClients) -> Iterator[Kit]:
 def test_a_new_stack_keeps_its_state_in_the_bucket_and_its_secrets_under_the_key(
     in_bucket: Kit, clients: AwsClients
 ) -> None:
-    in_bucket.run("up")
     bucket = in_bucket.environ["PULUMI_BACKEND_URL"].removeprefix("s3://").partition("?")[0]
     keys = [e["Key"] for e in clients("s3").list_objects_v2(Bucket=bucket)["Contents"]]
     (state,) = [k for k in keys if k.endswith("stacks/llmops/dev.json")]
@@ -100,7 +108,6 @@ def test_vulnerability_6_a_lock_in_the_bucket_that_nobody_here_took_is_refused(
     """It has this host's name and a number that no process here has: another container of the name holds it."""
     bucket, name = in_bucket.environ["PULUMI_BACKEND_URL"].removeprefix("s3://").partition("?")[0], str(uuid.uuid4())
     key = f".pulumi/locks/organization/llmops/dev/{name}.json"
-    in_bucket.run("up")
     lock = {"pid": dead_pid(), "username": "u", "hostname": socket.gethostname(), "timestamp": "2026-11-01T10:00:00Z"}
     clients("s3").put_object(Bucket=bucket, Key=key, Body=json.dumps(lock).encode())
     refused = in_bucket.run("up", code=1)
@@ -133,8 +140,18 @@ def _refused(kit: Kit, stack: str) -> str:
     return lock()
 
 
-def test_a_twins_state_is_refused_by_a_shell_that_talks_elsewhere(aws_kit: Kit) -> None:
+def test_a_stack_file_of_an_account_goes_to_the_twin_as_it_is_whose_state_is_refused_elsewhere(aws_kit: Kit) -> None:
+    """What encrypts a stack's secrets on AWS stands in its file, and means nothing on the twin. Its state there is
+    refused by a shell that talks to somebody else.
+    """
+    file = aws_kit.folder / "Pulumi.dev.yaml"
+    file.write_text(
+        file.read_text() + "secretsprovider: awskms:///alias/none?region=eu-central-1\nencryptedkey: AAAA\n"
+    )
+    before = file.read_bytes()
     aws_kit.run("up")
+    assert "nothing to change" in aws_kit.run("plan")
+    assert file.read_bytes() == before
     aws_kit.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:1"
     assert "the twin can't be reached" in aws_kit.run("up", code=1)
     del aws_kit.environ["AWS_ENDPOINT_URL"]

@@ -1,4 +1,7 @@
-"""A sweep of a subscription with a stack, with leftovers of it, of a stack that is gone, and with things of others."""
+"""A sweep of a subscription with a stack, with leftovers of it, of a stack that is gone, and with things of others.
+
+And what a plan and a training say of that stack, which is deployed here anyway.
+"""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +17,9 @@ from infra.names import CloudNames
 from llmops.platforms.sweep import find
 from llmops.stacks.project import Project
 from llmops.stacks.stack import PulumiStack
+from tests.emulated.llmops.conftest import RECIPE
 from tests.support.clouds.azure_twin import LOCATION, ArmClient, AzureStack, Subscription, make_stack, running_twin
+from tests.support.runs.yes_rows import write_yes_rows
 
 ROOT = f"/subscriptions/{TWIN_SUBSCRIPTION}"
 ML, ROLE_API, IDENTITY_API, GROUP_API = "2025-12-01", "2022-04-01", "2023-01-31", "2024-03-01"
@@ -79,6 +84,16 @@ def test_the_plan_prices_a_stack(stack: AzureStack) -> None:
     assert "karpenter-provider-azure, 2023-12-18" in endpoint["source"]
     assert lines["container registry (Basic)"]["idle"] == pytest.approx(0.167 / 24)
     assert any(what.endswith("query alerts") and line["idle"] for what, line in lines.items())
+
+
+def test_a_training_on_machines_that_no_cluster_has_is_refused_before_the_dataset_is_made(stack: AzureStack) -> None:
+    """The command line asks the stack first; `test_training.py` needs one that runs containers."""
+    (stack.folder / "recipe.yaml").write_text(RECIPE.replace("tiny@1", "chatbot@1"))
+    write_yes_rows(stack.folder)
+    text = stack.llmops("train", "recipe.yaml", "--instance-type", "Standard_NC6s_v3", code=1)
+    assert "no cluster of the stack has Standard_NC6s_v3, dedicated machines" in text
+    assert "azure.computes" in text
+    assert "dataset" not in text
 
 
 @pytest.mark.long
@@ -185,6 +200,7 @@ def test_all_that_is_left_of_a_lost_state(stack: AzureStack, arm: ArmClient) -> 
     assert [container["name"] for container in containers] == ["somebodys"]
 
 
+@pytest.mark.long("tests/emulated/llmops/aws/test_sweep.py::test_a_local_stack_has_no_account")
 def test_a_local_stack_has_no_subscription(stack: AzureStack) -> None:
     (Path(stack.folder) / "Pulumi.here.yaml").write_text("config:\n  llmops:target: local\n")
     assert "has no account to sweep" in stack.llmops("sweep", "--stack", "here", code=1)

@@ -73,13 +73,6 @@ def test_a_followed_run_tells_everything(world: World, trained: dict[str, Any]) 
     assert [row["run"] for row in world.kit.json("runs", "list")] == [trained["run"]]
 
 
-def test_machines_that_no_cluster_has_are_refused_before_the_dataset_is_made(world: World) -> None:
-    text = world.kit.run("train", "recipe.yaml", "--again", "--instance-type", "Standard_NC6s_v3", code=1)
-    assert "no cluster of the stack has Standard_NC6s_v3, dedicated machines" in text
-    assert "azure.computes" in text
-    assert "dataset" not in text
-
-
 @pytest.mark.long
 def test_what_was_trained_is_promoted_and_answers(world: World, trained: dict[str, Any]) -> None:
     world.stack.serve("chatbot", trained["promoted_as"])

@@ -114,25 +114,17 @@ class Project:
             time.sleep(0.1)
 
 
-def test_an_empty_program(tmp_path: Path) -> None:
-    project = Project(tmp_path, "")
-    assert "+ 1 to create" in project.pulumi("preview")
-    assert "+ 1 created" in project.pulumi("up", "--yes")
-    assert "1 unchanged" in project.pulumi("preview", "--expect-no-changes")
-    project.pulumi("refresh", "--yes")
-    assert "- 1 deleted" in project.pulumi("destroy", "--yes")
-    project.wait_for_no_process()
-
-
-def test_the_life_of_a_dynamic_resource(tmp_path: Path) -> None:
+def test_the_life_of_a_dynamic_resource_until_the_program_is_empty(tmp_path: Path) -> None:
     target = tmp_path / "file.txt"
     program = "import pulumi\nfrom infra.files import File\n"
     program += "f = File('f', {path!r}, {text!r})\npulumi.export('size', f.size)\n"
     project = Project(tmp_path, program.format(path=str(target), text="one"))
 
-    project.pulumi("preview")
+    assert "+ 2 to create" in project.pulumi("preview")
     assert not target.exists()
-    assert "created by one" in project.pulumi("up", "--yes")  # what a provider prints is shown
+    made = project.pulumi("up", "--yes")
+    assert "+ 2 created" in made
+    assert "created by one" in made  # what a provider prints is shown
     assert target.read_text() == "one"
     assert project.pulumi("stack", "output", "size").strip() == "3"
 
@@ -147,8 +139,11 @@ def test_the_life_of_a_dynamic_resource(tmp_path: Path) -> None:
     project.pulumi("up", "--yes")
     assert target.read_text() == "three"
 
-    project.pulumi("destroy", "--yes")
+    project.write("")
+    assert "- 1 deleted" in project.pulumi("up", "--yes")
     assert not target.exists()
+    project.pulumi("preview", "--expect-no-changes")
+    assert "- 1 deleted" in project.pulumi("destroy", "--yes")
     project.wait_for_no_process()
 
 

@@ -44,7 +44,7 @@ both = pytest.mark.parametrize("smoking", ["aws", "azure"], indirect=True)
 def test_every_step_passes_and_nothing_is_left(smoking: Rehearsing, owner: Owner) -> None:
     require_all(smoking, smoking.run("--yes", "--record", "recording.json", environ=owner.environ))
     assert owner.left() == owner.expected
-    require_nameless(smoking, owner)
+    require_nameless(smoking, owner, "down")
 
 
 @both

@@ -20,7 +20,7 @@ prepare_process()
 import torch  # noqa: E402
 from peft import PeftModel  # noqa: E402
 
-from contract.documents.recipe_training import Training  # noqa: E402
+from contract.documents.recipe_training import TrainingRecipe  # noqa: E402
 from contract.integrity.digest import sha256_file  # noqa: E402
 from serving.engines.engine import GenerationRequest, LoadOrder  # noqa: E402
 from serving.engines.openvino_backend import OpenVinoBackend  # noqa: E402
@@ -44,7 +44,7 @@ LIMIT = 24
 def train(base: Path, rows: Path, folder: Path, **options: Any) -> list[float]:
     """The first and the last loss."""
     common = {"batch_size": 9, "max_steps": 4, "learning_rate": 3e-3, "max_tokens": 200, "threads": 1}
-    finetune(base, rows / ROWS[options["method"]], Training.model_validate(common | options), "", folder)
+    finetune(base, rows / ROWS[options["method"]], TrainingRecipe.model_validate(common | options), "", folder)
     newest = checkpoints.newest(folder)
     assert newest
     history = json.loads((newest / "trainer_state.json").read_text())["log_history"]

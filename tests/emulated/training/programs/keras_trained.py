@@ -24,7 +24,7 @@ import tensorflow as tf  # noqa: E402  # pyright: ignore[reportMissingModuleSour
 from safetensors.numpy import save_file  # noqa: E402
 
 from contract.documents.recipe import Recipe  # noqa: E402
-from contract.documents.recipe_training import Lora, Training  # noqa: E402
+from contract.documents.recipe_training import Lora, TrainingRecipe  # noqa: E402
 from contract.errors import RunError  # noqa: E402
 from tests.emulated.training.programs.keras_names import IDS, torch_name  # noqa: E402
 from tests.support.collisions import Rooms  # noqa: E402
@@ -52,7 +52,11 @@ def follow(folder: Path, name: str) -> None:
     kept = {}
     ids = np.array(IDS, np.int32)
     part = MicroBatch(ids, np.full(ids.shape, 1 / ids.size, np.float32), True)
-    for kind, options in (("read", None), ("lora", Training(learning_rate=0.05)), ("full", Training(adapter="none"))):
+    for kind, options in (
+        ("read", None),
+        ("lora", TrainingRecipe(learning_rate=0.05)),
+        ("full", TrainingRecipe(adapter="none")),
+    ):
         model = load_causal_lm(folder / name, "f32")
         low_rank = []
         if options:
@@ -81,7 +85,7 @@ def train(base: Path, rows: Path, recipe: Recipe, out: Path, devices: int = 1, r
     return (checkpoints.notes_of(newest) or {})["losses"]
 
 
-def save_start(base: Path, options: Training, path: Path) -> None:
+def save_start(base: Path, options: TrainingRecipe, path: Path) -> None:
     """The updates with which a training begins, by peft's names."""
     found = add_low_rank(load_causal_lm(base, "f32"), options.lora, options.seed)
     named: dict[str, LowRankDense] = {torch_name(layer.inner.kernel.path): layer for layer in found}
@@ -91,7 +95,7 @@ def save_start(base: Path, options: Training, path: Path) -> None:
 
 def loss_on(folder: Path, rows: Path) -> float:
     """A model's loss on rows, one at a time."""
-    options = Training(max_tokens=256)
+    options = TrainingRecipe(max_tokens=256)
     model, tokenizer = load_causal_lm(folder, "f32"), load_tokenizer(folder)
     steps = KerasSteps(model, model.trainable_variables, options, tf.distribute.get_strategy())
     examples = load_examples(rows, tokenizer, options, "Short.", folder / "rows.arrow")
@@ -105,7 +109,7 @@ def loss_on(folder: Path, rows: Path) -> float:
 
 def unchanged(base: Path, rows: Path, out: Path) -> str:
     """The error of a training that learns nothing."""
-    options = Training(max_steps=1, warmup_steps=1, precision="f32")
+    options = TrainingRecipe(max_steps=1, warmup_steps=1, precision="f32")
     try:
         finetune.finetune(base, rows, options, "Short.", out)
     except RunError as e:
@@ -124,7 +128,9 @@ def main(models: Path, base: Path, rows: Path, validation: Path, recipes: Path, 
             save_start(base, recipe.training, out / f"start-{number}.safetensors")
         ways = {"whole": {}, "in parts": {"rows_together": 2}, "on two devices": {"devices": 2, "rows_together": 1}}
         found.append({way: train(base, rows, recipe, out / f"{number}-{way}", **how) for way, how in ways.items()})
-    options = Training(learning_rate=0.02, epochs=8, batch_size=3, checkpoint_steps=2, patience=2, precision="f32")
+    options = TrainingRecipe(
+        learning_rate=0.02, epochs=8, batch_size=3, checkpoint_steps=2, patience=2, precision="f32"
+    )
     finetune.device_names = lambda: DEVICES[:1]
     facts = finetune.finetune(base, rows, options, "Short.", out / "validated", validation_rows=validation)
     return {

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from contract.documents.estimate import EstimateRequest, MachineMemory, RowLengths
 from contract.documents.recipe import Recipe
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from tests.support.checkout import CHECKOUT
 from training.devices import torch_dtype
 from training.torch_trainer import token_losses
@@ -87,7 +87,7 @@ def step_of(model: Any, shape: Shape, precision: Any, **adamw: Any) -> Callable[
     return step
 
 
-def measured(config: Any, options: Training, precision: Any) -> int:
+def measured(config: Any, options: TrainingRecipe, precision: Any) -> int:
     """The second step's peak, when the optimizer's moments are there. Weights are random, in `build_model`'s layout."""
     dtype = torch.float32 if options.adapter == "none" else torch_dtype(precision)
     model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
@@ -102,7 +102,7 @@ def measured(config: Any, options: Training, precision: Any) -> int:
     return there + peak_of(step)
 
 
-def traced(config: Any, options: Training, precision: Any, shape: Shape = SHAPE, whole: bool = False) -> int:
+def traced(config: Any, options: TrainingRecipe, precision: Any, shape: Shape = SHAPE, whole: bool = False) -> int:
     shortened = not whole and layers_alike(outline(config, options, precision))
     checkpointing = options.gradient_checkpointing is True
     trace = trace_step(
@@ -118,7 +118,7 @@ def small(smollm2: str) -> list[dict[str, Any]]:
         config = AutoConfig.for_model("llama", **SIZES[size], **heads) if size in SIZES else smollm2
         if isinstance(config, str):
             config = AutoConfig.from_pretrained(config, num_hidden_layers=LAYERS)
-        options = Training.model_validate(settings)
+        options = TrainingRecipe.model_validate(settings)
         ratio = traced(config, options, precision) / measured(config, options, precision)
         found.append({"size": size, "precision": precision, **settings, "ratio": round(ratio, 3)})
     return found
@@ -129,11 +129,11 @@ def shortcuts() -> dict[str, Any]:
     config = AutoConfig.for_model("llama", **SIZES["5M"], num_attention_heads=4, num_key_value_heads=2)
     found: dict[str, Any] = {"depth": [], "rows": []}
     for settings in ({"adapter": "none"}, {"adapter": "lora", "gradient_checkpointing": True}):
-        options = Training.model_validate(settings)
+        options = TrainingRecipe.model_validate(settings)
         found["depth"].append([traced(config, options, "bf16", whole=whole) for whole in (False, True)])
     found["masks"] = [traced(config, options, "bf16", SHAPE._replace(masked=masked)) for masked in (False, True)]
     config.vocab_size = 1 << 16  # of 3 rows and fewer, logits are widened all at once
-    options = Training(batch_size=16, max_tokens=64)
+    options = TrainingRecipe(batch_size=16, max_tokens=64)
     found["parts"] = [traced(config, options, "bf16", Shape(16, 64, 20 * 16))]
     with patch.object(token_losses, "_TRACED_PARTS", None):
         found["parts"].append(traced(config, options, "bf16", Shape(16, 64, 20 * 16)))
@@ -149,7 +149,7 @@ def layouts(tokenizer: Path, rows: Path) -> list[dict[str, Any]]:
     machines = [MachineMemory(name=f"{gpus}", gpus=gpus, memory=1 << 34, bf16=True) for gpus in (0, 1)]
     found = []
     for packing in (False, True):
-        options = Training(packing=packing, batch_size=9, max_tokens=256)
+        options = TrainingRecipe(packing=packing, batch_size=9, max_tokens=256)
         answer = estimate(tokenizer, EstimateRequest(training=options, rows=str(rows), machines=machines))
         found += [fit.model_dump() | {"total": fit.peak.total} for fit in answer.machines]
     return found
@@ -172,8 +172,8 @@ def large(configs: Path) -> dict[str, Any]:
     return found
 
 
-def options_of(adapter: str) -> Training:
-    return Training.model_validate({"adapter": adapter, "max_tokens": 1024, "batch_size": 16})
+def options_of(adapter: str) -> TrainingRecipe:
+    return TrainingRecipe.model_validate({"adapter": adapter, "max_tokens": 1024, "batch_size": 16})
 
 
 if __name__ == "__main__":

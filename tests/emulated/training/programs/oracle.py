@@ -25,7 +25,7 @@ from torch.nn.functional import logsigmoid  # noqa: E402
 from transformers import set_seed  # noqa: E402
 
 from contract.documents.recipe import Recipe  # noqa: E402
-from contract.documents.recipe_training import Training  # noqa: E402
+from contract.documents.recipe_training import TrainingRecipe  # noqa: E402
 from tests.support.runs.training import ROWS  # noqa: E402
 from training import checkpoints  # noqa: E402
 from training.models.weights import load_model, load_tokenizer  # noqa: E402
@@ -66,7 +66,7 @@ def examples_of(tokenizer, rows: Path, recipe: Recipe) -> list[list[Tokens]]:
     return found
 
 
-def order(count: int, options: Training) -> list[list[int]]:
+def order(count: int, options: TrainingRecipe) -> list[list[int]]:
     """The batches of all epochs: each epoch's order is drawn with the seed plus the epoch's number."""
     batches, epoch = [], 0
     while (len(batches) < options.max_steps) if options.max_steps else (epoch < options.epochs):
@@ -128,7 +128,7 @@ def preference_loss(model, reference, answers: list[Tokens], beta: float) -> tor
     return -logsigmoid(beta * (log_probability(model, chosen) - log_probability(model, rejected) - usual))
 
 
-def rate(step: int, total: int, options: Training) -> float:
+def rate(step: int, total: int, options: TrainingRecipe) -> float:
     """Linear warm-up, then the schedule."""
     if step < options.warmup_steps:
         return options.learning_rate * step / options.warmup_steps

@@ -37,7 +37,7 @@ from torch.distributed import TCPStore, distributed_c10d  # noqa: E402  # pyrigh
 
 import training.torch_trainer.trainer  # noqa: E402, F401
 from contract.documents.recipe import Recipe  # noqa: E402
-from contract.documents.recipe_training import Training  # noqa: E402
+from contract.documents.recipe_training import TrainingRecipe  # noqa: E402
 from contract.errors import RunError  # noqa: E402
 from contract.integrity.digest import sha256_file  # noqa: E402
 from tests.support.runs.gpu_branch import take_gpu_branch  # noqa: E402
@@ -66,7 +66,7 @@ class Way:
 
     def __init__(self, base: Path, data: Path, recipe: Recipe, work: Path, way: dict[str, Any]) -> None:
         options = {"method": "sft", **way.get("options", {})}
-        self.options = Training.model_validate({**recipe.training.model_dump(exclude_unset=True), **options})
+        self.options = TrainingRecipe.model_validate({**recipe.training.model_dump(exclude_unset=True), **options})
         self.inputs = (base, data / ROWS[self.options.method], self.options, recipe.serving.system_prompt)
         self.held_out = data / "few.jsonl" if self.options.patience else None
         self.size, self.stop_after = way.get("size", 1), way.get("stop_after", 0)

@@ -25,7 +25,7 @@ from torch.distributed import TCPStore  # noqa: E402  # pyright: ignore[reportPr
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
 from contract.documents.estimate import EstimateRequest, MachineMemory  # noqa: E402
-from contract.documents.recipe_training import Training  # noqa: E402
+from contract.documents.recipe_training import TrainingRecipe  # noqa: E402
 from tests.emulated.training.programs.measured import SIZES, peak_of, step_of  # noqa: E402
 from training.devices import best_device  # noqa: E402
 from training.process import keep_quiet  # noqa: E402
@@ -79,7 +79,7 @@ def ranks_do(work: Callable[[Team], Any]) -> list[Any]:
     return [json.loads(text) for text in texts]
 
 
-def measured(ranks: Team, folder: Path, options: Training) -> dict[str, int]:
+def measured(ranks: Team, folder: Path, options: TrainingRecipe) -> dict[str, int]:
     """Bytes: the most in use while loading, of the weights, and the most in use in a step when the optimizer's moments
     are there. A rank that waits for the other one holds more for a while: of three steps, the least counts.
     """
@@ -107,7 +107,7 @@ def main(work: Path) -> list[dict[str, Any]]:
         config = AutoConfig.for_model("llama", **CONFIGS[size])
         AutoModelForCausalLM.from_config(config, dtype=dtype).save_pretrained(folder)
         own = {"sharding": True, "batch_size": RANKS * ROWS, "max_tokens": TOKENS, **settings}
-        asked.append((folder, Training.model_validate(own)))
+        asked.append((folder, TrainingRecipe.model_validate(own)))
 
     def work_of(ranks: Team) -> list[dict[str, int]]:
         ranks.connect()

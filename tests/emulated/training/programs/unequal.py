@@ -15,7 +15,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
-from contract.documents.recipe_training import Training  # noqa: E402
+from contract.documents.recipe_training import TrainingRecipe  # noqa: E402
 from training.data.chat import Encoded  # noqa: E402
 from training.data.examples import Example  # noqa: E402
 from training.torch_trainer.adapters import with_adapter  # noqa: E402
@@ -53,7 +53,7 @@ def main() -> None:
         num_key_value_heads=1,
     )
     bare: Any = LlamaForCausalLM(config)
-    model = with_adapter(bare.to(torch.bfloat16), Training(max_tokens=max(LENGTHS))).train()
+    model = with_adapter(bare.to(torch.bfloat16), TrainingRecipe(max_tokens=max(LENGTHS))).train()
     train(model, max(LENGTHS))
     before = resident()
     for length in LENGTHS:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from contract.documents.recipe_training import Training
 )
 def test_a_setting_without_effect_is_refused(fields: dict[str, Any], named: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        Training(**fields)
+        TrainingRecipe(**fields)
     assert named in caught.value.errors()[0]["msg"]
 
 
@@ -42,5 +42,5 @@ def test_a_setting_without_effect_is_refused(fields: dict[str, Any], named: str)
     ],
 )
 def test_what_a_recipe_says_reads_the_same_again(fields: dict[str, Any]) -> None:
-    training = Training(**fields)
-    assert Training.model_validate_json(training.model_dump_json()) == training
+    training = TrainingRecipe(**fields)
+    assert TrainingRecipe.model_validate_json(training.model_dump_json()) == training

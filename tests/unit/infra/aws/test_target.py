@@ -10,6 +10,7 @@ import pytest
 from clouds.aws.settings import Interface
 from contract.documents.outputs import StackOutputs
 from contract.layout import run_spec_key
+from infra.testing import resource_type
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION, RUN, SERVING, TRAINING, Account
 from tests.unit.infra.program import Declared, targets_of_one_entry
@@ -132,8 +133,8 @@ LIMITS = {
 def _physical(declared: Declared) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for urn, inputs in declared.resources.items():
-        if limit := LIMITS.get(urn.split("::")[2]):
-            found.setdefault(urn.split("::")[2], set()).add(inputs[limit[0]])
+        if limit := LIMITS.get(kind := resource_type(urn)):
+            found.setdefault(kind, set()).add(inputs[limit[0]])
     return found
 
 

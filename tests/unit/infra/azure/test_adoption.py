@@ -9,6 +9,7 @@ from clouds.azure.arm import ResourceManager
 from infra.targets.azure import resolve
 from infra.targets.azure.inventory import AzureEntry
 from infra.targets.azure.resources.stack import AzureStack
+from infra.testing import resource_type
 from tests.unit.infra.azure.conftest import COMPUTED, LOCATION, SUBSCRIPTION, Subscription, everything
 
 
@@ -34,8 +35,8 @@ def test_what_an_interrupted_update_left_is_taken_over(
     monkeypatch.delitem(subscription.documents, subscription.account, raising=False)
     monkeypatch.setitem(subscription.documents, group, {"tags": ours})
     monkeypatch.setitem(subscription.documents, workspace, {"tags": ours})
-    urn = "urn:pulumi:demo::llmops::azure-native:resources:ResourceGroup::group (llmops down keeps it)"
-    monkeypatch.setattr(resolve, "_urns_of_state", lambda *_: frozenset({urn}))
+    key = "azure-native:resources:ResourceGroup::group (llmops down keeps it)"
+    monkeypatch.setattr(resolve, "_keys_in_state", lambda *_: frozenset({key}))
     taken = spy_on_adoption(monkeypatch)
     subscription.provision({})
     assert taken == [{"import_": workspace, "ignore_changes": ["*"]}], (
@@ -49,7 +50,7 @@ def test_all_that_is_declared_is_taken_over_where_it_was_left(
     """What the look-ups forget, an interrupted first update would leave for the plugin to refuse."""
     ours = {"llmops:project": "llmops", "llmops:stack": "demo"}
     wanted = everything(subscription)
-    monkeypatch.setattr(resolve, "_urns_of_state", lambda *_: frozenset())
+    monkeypatch.setattr(resolve, "_keys_in_state", lambda *_: frozenset())
     call = subscription.call
 
     def left(_arm: ResourceManager, method: str, id_: str, api_version: str, **others: Any) -> dict[str, Any]:
@@ -58,7 +59,8 @@ def test_all_that_is_declared_is_taken_over_where_it_was_left(
     monkeypatch.setattr(ResourceManager, "_call", left)
     taken = spy_on_adoption(monkeypatch)
     declared = subscription.provision(wanted)
-    native = [urn.split("::")[2] for urn in declared.resources if "::azure-native:" in urn]
+    kinds = map(resource_type, declared.resources)
+    native = [kind for kind in kinds if kind.startswith("azure-native:")]
     once = "azure-native:storage:BlobServiceProperties"  # exists with its account: the plugin takes it as it is
     assert len(taken) == len([kind for kind in native if kind != once])
 

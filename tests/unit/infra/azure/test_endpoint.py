@@ -12,6 +12,7 @@ from pulumi_azure_native import Provider
 from clouds.azure.jobs import SCHEDULED_RUN
 from clouds.azure.location import AzureLocation
 from contract.layout import model_key
+from infra.names import CloudNames
 from infra.settings import Settings
 from infra.targets.azure.inventory import AzureInventory
 from infra.targets.azure.resources import endpoint, training
@@ -64,16 +65,19 @@ def _declare(given: str) -> Declared:
     )
 
     def part() -> None:
-        inventory = AzureInventory("llmops", name_of_stack, AzureLocation.of(PLACE), settings)
+        inventory = AzureInventory(CloudNames("llmops", name_of_stack), AzureLocation.of(PLACE), settings)
+        parent = pulumi.ComponentResource("llmops:azure:ModelStore", "store")
         operator = pulumi.Output.from_input({"object_id": "o", "kind": "User"})
-        stack = AzureStack(inventory, None, frozenset(), "g", Provider("azure"), operator)
+        stack = AzureStack(inventory, None, frozenset(), "g", Provider("azure"), operator, parent)
         shared = _shared()
         clusters = training.declare_computes(stack, shared)
-        environments = training.declare_environments(stack, shared)
-        training.declare_schedules(stack, shared, specs, environments, clusters)
-        versions = endpoint.declare_versions(stack, shared, settings.endpoints)
+        jobs = training.declare_environment(stack, shared, "training", TRAINING)
+        servers = training.declare_environment(stack, shared, "serving", SERVING)
+        training.declare_schedules(stack, shared, specs, jobs, clusters)
+        versions = {entry.version: None for entry in settings.endpoints.values()}
+        made = {version: endpoint.declare_version(stack, shared, version) for version in versions}
         for name, entry in settings.endpoints.items():
-            url = endpoint.declare_endpoint(stack, name, entry, shared, environments["serving"], versions[name])
+            url = endpoint.declare_endpoint(stack, name, entry, shared, servers, made[entry.version])
             pulumi.export(name, url)
 
     computed = {"traffic": {}, "mirror": {}, "capacity": 1, "repairs": repairs}
@@ -100,7 +104,7 @@ def _shared() -> SharedResources:
 
 def the(declared: Declared, kind: str) -> dict[str, Any]:
     """The one resource of a kind."""
-    (found,) = [inputs for urn, inputs in declared.resources.items() if f"::{kind}::" in urn]
+    (found,) = declared.all_of(kind)
     return found
 
 

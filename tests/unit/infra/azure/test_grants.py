@@ -4,6 +4,7 @@ import pytest
 
 from clouds.azure.location import AzureLocation
 from clouds.azure.roles import BUILT_IN
+from infra.names import CloudNames
 from infra.settings import Settings
 from infra.targets.azure.given import GivenIdentity, GivenResources
 from infra.targets.azure.grants import grants
@@ -21,7 +22,9 @@ def roles_in_a_given_group(*, has_roles: bool) -> set[str]:
     }
     settings = Settings.model_validate({"target": "azure", "azure": azure})
     found = GivenResources(identities=identities)
-    return {each.role for each in grants(AzureInventory("kit", "dev", AzureLocation.of(PLACE), settings, found))}
+    return {
+        each.role for each in grants(AzureInventory(CloudNames("kit", "dev"), AzureLocation.of(PLACE), settings, found))
+    }
 
 
 @pytest.mark.vulnerability(12)

@@ -8,6 +8,7 @@ import pytest
 
 from clouds.azure.location import AzureLocation
 from clouds.azure.session import open_session
+from infra.names import CloudNames
 from infra.settings import Settings
 from infra.targets.azure import resolve
 from infra.targets.azure.inventory import AzureInventory
@@ -33,15 +34,16 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_a_state_that_is_being_written_is_read_again(answers: list[Any]) -> None:
-    answers += ["failed to load checkpoint: EOF", "failed to load checkpoint: EOF", ["urn:a"]]
-    assert resolve._urns_of_state("kit", "dev") == {"urn:a"}
+    urn = "urn:pulumi:dev::kit::llmops:azure:ModelStore$azure-native:keyvault:Vault::vault (kept)"
+    answers += ["failed to load checkpoint: EOF", "failed to load checkpoint: EOF", [urn]]
+    assert resolve._keys_in_state("kit", "dev") == {"azure-native:keyvault:Vault::vault (kept)"}
 
 
 @pytest.mark.parametrize("errors", [["no such stack"], ["failed to load checkpoint: EOF"] * 4])
 def test_another_error_or_one_that_stays_ends_the_program(answers: list[Any], errors: list[str]) -> None:
     answers += errors
     with pytest.raises(Exception, match=errors[0]):
-        resolve._urns_of_state("kit", "dev")
+        resolve._keys_in_state("kit", "dev")
     assert not answers
 
 
@@ -55,7 +57,7 @@ def test_a_deployment_that_failed_is_left_for_the_preparation_to_remove(
     """But one that has requests, which Azure would not delete."""
     model = {"model": f"chatbot@1@sha256:{'a' * 64}"}
     settings = Settings.model_validate({"target": "azure", "endpoints": {"chat": model}})
-    of, arm = AzureInventory("kit", "dev", AzureLocation.of(PLACE), settings), InProcessArm()
+    of, arm = AzureInventory(CloudNames("kit", "dev"), AzureLocation.of(PLACE), settings), InProcessArm()
     patch_session(monkeypatch, arm)
     entry = of.deployment("chat")
     arm.documents[entry.id] = {"tags": of.tags, "properties": {"provisioningState": state}}

@@ -13,6 +13,7 @@ from clouds.azure import roles
 from clouds.azure.location import AzureLocation
 from clouds.azure.objects import AzureContainer
 from contract.errors import KitError
+from infra.names import CloudNames
 from infra.settings import Settings
 from infra.targets.azure import access, role_retries
 from infra.targets.azure.inventory import AzureInventory
@@ -68,9 +69,9 @@ def again(monkeypatch: pytest.MonkeyPatch, error: str, *assignments: str) -> tup
     monkeypatch.setattr(pulumi, "ResourceHookBinding", lambda on_error: on_error)
     monkeypatch.setattr(pulumi.log, "info", lambda _: None)
 
-    inventory = AzureInventory("llmops", "demo", AzureLocation.of(PLACE), Settings(target="azure"))
+    inventory = AzureInventory(CloudNames("llmops", "demo"), AzureLocation.of(PLACE), Settings(target="azure"))
     made, new = inventory.vault, inventory.registry
-    stack = AzureStack(inventory, frozenset({inventory.urn(made)}), frozenset(), "g", Any, Any)  # type: ignore[arg-type]
+    stack = AzureStack(inventory, frozenset({made.key}), frozenset(), "g", Any, Any, Any)  # type: ignore[arg-type]
     identity, before = AzureIdentity("/i", "client", "principal", [], assignments), partial(called.append, 1)
     assert stack.retries(made, identity, before) is None
     assert stack.retries(new, None) is None

@@ -14,6 +14,7 @@ from contract.documents.run import SPEC_VARIABLE
 from contract.integrity.digest import sha256_bytes
 from contract.layout import run_spec_key, schedule_key
 from infra.targets.azure import resolve
+from infra.testing import resource_type
 from llmops.platforms.azure.bootstrap.roles import GRANTED
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.azure.conftest import (
@@ -170,8 +171,8 @@ def test_in_an_account_that_is_given_jobs_reach_the_container_of_logs_alone(subs
 def _physical(declared: Declared) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for urn, inputs in declared.resources.items():
-        if limit := LIMITS.get(urn.split("::")[2]):
-            found.setdefault(urn.split("::")[2], set()).add(inputs[limit[0]])
+        if limit := LIMITS.get(kind := resource_type(urn)):
+            found.setdefault(kind, set()).add(inputs[limit[0]])
     return found
 
 
@@ -194,12 +195,12 @@ def test_what_a_company_has_is_taken_and_nothing_of_it_declared(
     subscription: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     give(subscription)
-    monkeypatch.setattr(resolve, "_urns_of_state", lambda *_: frozenset())
+    monkeypatch.setattr(resolve, "_keys_in_state", lambda *_: frozenset())
     for key, content in list(subscription.blobs.items()):
         subscription.blobs[f"our-{key[0].removeprefix('our-')}", key[1]] = content
     subscription.add_run(workspace=HAD["workspace"])
     declared = subscription.provision({"azure": HAD})
-    kinds = {urn.split("::")[2].split(":")[1] for urn in declared.resources if "::azure-native" in urn}
+    kinds = {kind.split(":")[1] for kind in declared.types() if kind.startswith("azure-native:")}
     assert kinds == {"machinelearningservices", "monitor"}
     assert "azure-native:machinelearningservices:Workspace" not in declared.types()
     assert not [urn for urn in declared.resources if "RoleAssignment" in urn]
@@ -232,7 +233,7 @@ def test_vulnerability_12_in_a_group_of_bootstrap_only_the_stacks_identities_get
     """What `llmops bootstrap azure --for demo` made: the deploy identity may give roles to nobody else, of no other."""
     names = ("training", "endpoint", "workspace")
     monkeypatch.setitem(subscription.documents, THEIRS, {"location": LOCATION})
-    monkeypatch.setattr(resolve, "_urns_of_state", lambda *_: frozenset())
+    monkeypatch.setattr(resolve, "_keys_in_state", lambda *_: frozenset())
     for name in names:
         properties = {"clientId": f"client-{name}", "principalId": f"made-{name}"}
         document = {"properties": properties, "tags": {"llmops:for": "llmops/demo"}}
@@ -247,7 +248,7 @@ def test_vulnerability_12_in_a_group_of_bootstrap_only_the_stacks_identities_get
     assert {each["principalType"] for each in given} == {"ServicePrincipal"}
     assert {each["roleDefinitionId"].rpartition("/")[2] for each in given} <= set(GRANTED)
     assert all(f"/{each['scope'].lstrip('/')}".startswith(f"{THEIRS}/") for each in given)
-    kinds = {urn.split("::")[2] for urn in declared.resources}
+    kinds = declared.types()
     assert not kinds & {"azure-native:resources:ResourceGroup", "azure-native:managedidentity:UserAssignedIdentity"}
 
 

@@ -4,10 +4,11 @@ import struct
 from pathlib import Path
 
 import gguf
+import numpy
 import pytest
 
 from contract.errors import KitError
-from training.models.from_gguf import _computed_once, read_fields, read_gguf
+from training.models.from_gguf import _quick_reader, read_fields, read_gguf
 
 _STRING, _ARRAY, _U32 = 8, 9, 4
 
@@ -65,10 +66,19 @@ def test_another_tokenizer_is_refused_by_its_name(tmp_path: Path) -> None:
         read_gguf(path, read_fields(path))
 
 
-def test_the_librarys_functions_compute_once_and_are_as_before_afterwards() -> None:
-    function = gguf.get_tensor_name_map
-    with _computed_once("get_tensor_name_map"):
+def test_the_library_reads_a_file_once_as_a_plain_array_and_is_as_before_afterwards(tmp_path: Path) -> None:
+    content = file(ARCHITECTURE, LICENCE, TOKENS)
+    path = tmp_path / "model.gguf"
+    path.write_bytes(content + bytes(-len(content) % 32) + bytes(32 * 4))
+    before = gguf.get_tensor_name_map, gguf.GGUFReader
+    mapped = gguf.GGUFReader(path)
+    with _quick_reader():
         first, second = (gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 2) for _ in range(2))
         assert first is second
         assert first is not gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 3)
-    assert gguf.get_tensor_name_map is function
+        plain = gguf.GGUFReader(path)
+        assert plain is gguf.GGUFReader(path)
+    assert (type(mapped.data), type(plain.data)) == (numpy.memmap, numpy.ndarray)
+    found = [[(name, field.contents()) for name, field in each.fields.items()] for each in (mapped, plain)]
+    assert found[0] == found[1]
+    assert (gguf.get_tensor_name_map, gguf.GGUFReader) == before

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from training.torch_trainer.adapters import set_input_casts, with_adapter
 from training.torch_trainer.fused_updates import set_fused_updates
 
@@ -63,7 +63,7 @@ def adapted(dtype: torch.dtype) -> tuple[Any, list[Any]]:
         num_key_value_heads=2,
     )
     bare: Any = LlamaForCausalLM(config)
-    model = with_adapter(bare.to(dtype), Training(max_tokens=16))
+    model = with_adapter(bare.to(dtype), TrainingRecipe(max_tokens=16))
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     for weight in trained:
         torch.nn.init.normal_(weight, std=0.1)

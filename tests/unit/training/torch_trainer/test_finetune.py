@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from contract.documents.recipe_training import Training
+from contract.documents.recipe_training import TrainingRecipe
 from contract.errors import RunError
 from tests.support.runs.gpu_branch import take_gpu_branch
 from tests.support.runs.training import ROWS, tiny_recipe, write_rows
@@ -33,7 +33,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(base: Path, folder: Path, stop: Any = lambda: False, **options: Any) -> list[float]:
     """The losses of a few steps."""
     asked = {"epochs": None, "max_steps": STEPS, "precision": "f32", "checkpoint_steps": STEPS, **options}
-    training: Training = tiny_recipe(**asked).training
+    training: TrainingRecipe = tiny_recipe(**asked).training
     finetune(base, base / "rows" / ROWS[training.method], training, "Short.", folder, stop)
     newest = checkpoints.newest(folder)
     assert newest

@@ -1,0 +1,28 @@
+"""A store, training and an assistant on AWS, in a Pulumi program of one's own."""
+
+import pulumi
+
+from infra.targets.aws.components import (
+    AwsSettings,
+    Endpoint,
+    Images,
+    ModelEndpoint,
+    ModelEndpointArgs,
+    ModelStore,
+    ModelStoreArgs,
+    Training,
+    TrainingArgs,
+    stack_outputs_of,
+)
+
+config = pulumi.Config()
+images = Images(training=config.require("training"), serving=config.require("serving"))
+store = ModelStore("models", ModelStoreArgs(settings=AwsSettings(region="eu-central-1")))
+training = Training("training", TrainingArgs(store=store, images=images))
+endpoints = {}
+if model := config.get("model"):  # the first update has none: `llmops train` makes it
+    entry = Endpoint(model=model, gate="waived" if config.get_bool("waived") else "required")
+    endpoints["assistant"] = ModelEndpoint("assistant", ModelEndpointArgs(store=store, endpoint=entry, images=images))
+    pulumi.export("url", endpoints["assistant"].url)
+for name, value in stack_outputs_of(store, training, endpoints).items():  # for `llmops`
+    pulumi.export(name, value)

@@ -1,0 +1,226 @@
+"""ModelStore, Training and ModelEndpoint on AWS; infra.components has their arguments."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+
+from clouds.aws.settings import AwsScheduleSettings, AwsSettings
+from infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
+from infra.settings import Endpoint, Images, Settings
+from infra.targets.aws.resolve import AwsResolved, resolve
+from infra.targets.aws.resources import observe, training
+from infra.targets.aws.resources.context import declare_context
+from infra.targets.aws.resources.endpoint import EndpointContext, declare_endpoint
+from infra.targets.aws.resources.identity import (
+    AwsRole,
+    RoleScope,
+    declare_endpoint_role,
+    declare_scheduler_role,
+    declare_signing_key,
+    declare_training_role,
+)
+from infra.targets.aws.resources.images import declare_images
+from infra.targets.aws.resources.network import declare_network
+from infra.targets.aws.resources.storage import declare_storage
+from infra.targets.outputs import OutputFields, TrainingImages, endpoint_output, stack_outputs
+
+__all__ = [
+    "AwsSettings",
+    "Endpoint",
+    "Images",
+    "ModelEndpoint",
+    "ModelEndpointArgs",
+    "ModelStore",
+    "ModelStoreArgs",
+    "Training",
+    "TrainingArgs",
+    "stack_outputs_of",
+]
+
+
+class ModelStore(pulumi.ComponentResource):
+    """Account, keys, buckets, repositories of images, network, budget and the topic of alarms.
+
+    Buckets of versions, keys and repositories are protected: they outlive the stack.
+    """
+
+    url: pulumi.Output[str]
+    """Of dataset and model versions: s3://BUCKET."""
+    runs: pulumi.Output[str]
+    """Folder of runs: s3://BUCKET/runs."""
+    key_arn: pulumi.Output[str]
+    """KMS key that encrypts everything."""
+    signing_key: pulumi.Output[str]
+    """Reference of the key that signs versions: awskms:///ARN. Its private half never leaves KMS."""
+    public_key: pulumi.Output[str]
+    """That verifies signatures, in PEM."""
+
+    def __init__(
+        self,
+        name: str,
+        args: ModelStoreArgs[AwsSettings],
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        resolved: AwsResolved | None = None,
+    ) -> None:
+        """Declare it. Without `resolved`, its names begin with its own, and the account is looked up.
+
+        Raises:
+            KitError: a setting can't be honoured; no credentials, or those of another account.
+        """
+        super().__init__("llmops:aws:ModelStore", name, None, opts)
+        given = args.settings
+        found = resolved or resolve(_settings(given, expires=args.expires), f"{name}-")
+        self.settings, self.expires = given, args.expires
+        self.context = stack = declare_context(found.caller, found.names, given, args.expires, self)
+        self.storage = declare_storage(stack, given)
+        self.repositories = declare_images(stack, given.registry, self.storage.key_arn)
+        self.network = declare_network(stack, given.network, found.zones, self.storage)
+        signing = declare_signing_key(stack, given.signing_key_arn)
+        self.topic = observe.declare_topic(stack, given.budget.emails, self.storage.key_arn)
+        observe.declare_budget(stack, given.budget, self.topic)
+        self.url = pulumi.Output.concat("s3://", self.storage.store.name)
+        self.runs = pulumi.Output.concat("s3://", self.storage.work.name, "/runs")
+        self.key_arn = pulumi.Output.from_input(self.storage.key_arn)
+        self.signing_key = pulumi.Output.concat("awskms:///", signing.arn)
+        self.public_key = signing.public_key
+        self.register_outputs(
+            {"url": self.url, "runs": self.runs, "signing_key": self.signing_key, "public_key": self.public_key}
+        )
+
+    def scope(self, endpoints: Settings) -> RoleScope:
+        """Returns the resources that roles may use, with the endpoints of some settings."""
+        return RoleScope(self.storage, self.repositories, self.network, endpoints.endpoints)
+
+
+class Training(pulumi.ComponentResource):
+    """The role of jobs, the registry of model packages, and the runs that are repeated.
+
+    A run itself is an event, never a resource: `llmops train` or the scheduler starts it.
+    """
+
+    role: AwsRole
+    image: str
+    """Executed by runs, by digest."""
+    model_package_group: pulumi.Output[str]
+    """Name of the group that `llmops models register` writes to."""
+
+    def __init__(
+        self,
+        name: str,
+        args: TrainingArgs[ModelStore],
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        resolved: AwsResolved | None = None,
+    ) -> None:
+        """Declare it, with the schedules of the store's settings.
+
+        Raises:
+            KitError: a setting can't be honoured, or the run of a schedule is unknown.
+        """
+        super().__init__("llmops:aws:Training", name, None, opts)
+        store, given = args.store, args.store.settings
+        wanted = _settings(given, images=args.images, schedules=given.schedules)
+        found = resolved or resolve(wanted, store.context.names.prefix)
+        stack, scope = store.context.below(self), store.scope(found.settings)
+        self.image, self.images = args.images.training, args.images
+        self.role = declare_training_role(stack, given, scope)
+        self.scheduler_role = declare_scheduler_role(stack, given, scope, self.role)
+        self.model_package_group = training.declare_group(stack).model_package_group_name
+        training.declare_schedules(
+            stack, given.schedules, found.specs, store.storage, store.network, self.role, self.scheduler_role
+        )
+        self.register_outputs({"role": self.role.arn, "image": self.image, "group": self.model_package_group})
+
+
+class ModelEndpoint(pulumi.ComponentResource):
+    """An endpoint of SageMaker that serves one signed model version, with its alarms, logs, scaling and checks."""
+
+    url: pulumi.Output[str]
+    """Of InvokeEndpoint; empty while `endpoint: off`."""
+    image: str
+    """That serves, by digest."""
+
+    def __init__(
+        self,
+        name: str,
+        args: ModelEndpointArgs[ModelStore, AwsRole],
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        resolved: AwsResolved | None = None,
+    ) -> None:
+        """Declare it.
+
+        Raises:
+            KitError: SageMaker can't honour a setting, the store lacks the version, or its gate was not passed.
+        """
+        super().__init__("llmops:aws:ModelEndpoint", name, None, opts)
+        store, entry, given = args.store, args.endpoint, args.store.settings
+        wanted = _settings(given, images=args.images, endpoints={name: entry})
+        found = resolved or resolve(wanted, store.context.names.prefix)
+        stack = store.context.below(self)
+        role = args.shared or declare_endpoint_role(stack, given, store.scope(wanted), f"{name}-endpoint")
+        shared = EndpointContext(
+            store.storage, store.network, role, store.public_key, found.images, store.topic.arn, found.settings
+        )
+        self.entry, self.image, self.role = entry, shared.image(name), role
+        log = observe.declare_log(stack, name, given.log_retention_days, store.storage.key_arn)
+        off = pulumi.Output.from_input("")
+        self.url = declare_endpoint(stack, name, entry, shared, log) if entry.endpoint else off
+        self.register_outputs({"url": self.url, "model": entry.model, "image": self.image})
+
+
+def stack_outputs_of(
+    store: ModelStore, training: Training, endpoints: Mapping[str, ModelEndpoint], role: AwsRole | None = None
+) -> OutputFields:
+    """Returns the outputs by which `llmops` operates a stack that is made of components; a program exports each.
+
+    Args:
+        store: its store.
+        training: where its runs execute.
+        endpoints: by their names, which are those of the components.
+        role: that all endpoints share; None: they have roles of their own.
+    """
+    stack = store.context
+    roles = {"training": training.role.arn, "scheduler": training.scheduler_role.arn}
+    roles |= {"endpoint": role.arn} if role else {f"endpoint-{name}": made.role.arn for name, made in endpoints.items()}
+    made = {
+        name: endpoint_output(each.entry, each.url, each.image, mode=each.entry.mode)
+        for name, each in endpoints.items()
+    }
+    return stack_outputs(
+        "aws",
+        stack.names.stack,
+        stack.names.project,
+        store=store.url,
+        private_key=store.signing_key,
+        public_key=store.public_key,
+        training=TrainingImages(training.image, training.images.training_tensorflow),
+        runs=store.runs,
+        endpoints=made,
+        expires=store.expires,
+        aws={
+            "account": stack.account,
+            "region": stack.region,
+            "partition": stack.caller.partition,
+            "twin": bool(stack.caller.twin),
+            "endpoints": {name: stack.names.of(name) for name in endpoints},
+            "kms_key": store.key_arn,
+            "roles": roles,
+            "repositories": store.repositories.urls,
+            "network": store.network.ids,
+            "model_package_group": training.model_package_group,
+            "work_bucket": store.storage.work.name,
+            "alarms_topic": store.topic.arn,
+            "jobs": store.settings.jobs.model_dump(),
+            "job_prefix": stack.job_prefix,
+            "tags": stack.job_tags,
+            "serving_image": training.images.serving,
+        },
+    )
+
+
+def _settings(aws: AwsSettings, *, schedules: Mapping[str, AwsScheduleSettings] | None = None, **own: Any) -> Settings:
+    """Returns the settings of a stack that has one component; only `Training` has schedules."""
+    return Settings(target="aws", aws=aws.model_copy(update={"schedules": schedules or {}}), **own)

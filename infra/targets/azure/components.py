@@ -1,0 +1,267 @@
+"""ModelStore, Training and ModelEndpoint on Azure; infra.components has their arguments."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pulumi
+
+from clouds.azure.settings import AzureSchedule, AzureSettings
+from contract.names import ModelRef
+from infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
+from infra.engines import serving_image
+from infra.settings import Endpoint, Images, Settings
+from infra.targets.azure.asset import Asset
+from infra.targets.azure.resolve import AzureResolved, resolve
+from infra.targets.azure.resources import observe, training
+from infra.targets.azure.resources.endpoint import declare_endpoint, declare_version
+from infra.targets.azure.resources.images import repositories
+from infra.targets.azure.resources.stack import AzureIdentity, AzureStack, declare_stack
+from infra.targets.azure.resources.training import AzureEnvironment, ImageName
+from infra.targets.azure.shared import declare_shared
+from infra.targets.outputs import OutputFields, TrainingImages, endpoint_output, stack_outputs
+
+__all__ = [
+    "AzureSettings",
+    "Endpoint",
+    "Images",
+    "ModelEndpoint",
+    "ModelEndpointArgs",
+    "ModelStore",
+    "ModelStoreArgs",
+    "Training",
+    "TrainingArgs",
+    "stack_outputs_of",
+]
+
+
+class ModelStore(pulumi.ComponentResource):
+    """Resource group, storage, vault, registry and workspace of Azure ML, with identities, alerts and the budget.
+
+    Storage of versions, keys, registry and workspace are protected: they outlive the stack.
+    """
+
+    url: pulumi.Output[str]
+    """Of dataset and model versions: https://ACCOUNT.blob.core.windows.net/CONTAINER."""
+    runs: pulumi.Output[str]
+    """Folder of runs, in another container."""
+    signing_key: pulumi.Output[str]
+    """Reference of the key that signs versions: azurekeyvault://…. Its private half never leaves the vault."""
+    public_key: pulumi.Output[str]
+    """That verifies signatures, in PEM."""
+
+    def __init__(
+        self,
+        name: str,
+        args: ModelStoreArgs[AzureSettings],
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        resolved: AzureResolved | None = None,
+    ) -> None:
+        """Declare it. Without `resolved`, its names begin with its own, and the subscription is looked up.
+
+        Raises:
+            KitError: a setting can't be honoured; no credentials, or those of another subscription.
+        """
+        super().__init__("llmops:azure:ModelStore", name, None, _options(opts))
+        self.settings, self.expires = args.settings, args.expires
+        found = resolved or resolve(_settings(self), f"{name}-")
+        self.twin = bool(found.twin)
+        self.context = stack = declare_stack(found.inventory, found.twin, found.known, found.left, self)
+        self.shared = shared = declare_shared(stack)
+        observe.declare_budget(stack, shared.action_group)
+        self._environments: dict[tuple[ImageName, str], AzureEnvironment] = {}
+        self._versions: dict[ModelRef, Asset] = {}
+        self.url = pulumi.Output.from_input(shared.storage.store_url)
+        self.runs = pulumi.Output.concat(shared.storage.work_url, "/runs")
+        self.signing_key = pulumi.Output.from_input(shared.signing.reference)
+        self.public_key = pulumi.Output.from_input(shared.signing.public_key)
+        self.register_outputs(
+            {"url": self.url, "runs": self.runs, "signing_key": self.signing_key, "public_key": self.public_key}
+        )
+
+    def environment(self, field: ImageName, image: str) -> AzureEnvironment:
+        """Returns the environment of an image; declared once, whoever runs it."""
+        key = (field, image)
+        if key not in self._environments:
+            self._environments[key] = training.declare_environment(self.context, self.shared, field, image)
+        return self._environments[key]
+
+    def version(self, ref: ModelRef) -> Asset:
+        """Returns a promoted version in the workspace; declared once, whoever serves it."""
+        if ref not in self._versions:
+            self._versions[ref] = declare_version(self.context, self.shared, ref)
+        return self._versions[ref]
+
+    def below(self, parent: pulumi.Resource, resolved: AzureResolved) -> AzureStack:
+        """Returns the context of another component's resources."""
+        return replace(
+            self.context, inventory=resolved.inventory, known=resolved.known, left=resolved.left, parent=parent
+        )
+
+
+class Training(pulumi.ComponentResource):
+    """Clusters that cost nothing while nothing runs, what they run, and the runs that are repeated.
+
+    A run itself is an event, never a resource: `llmops train` or a schedule starts it.
+    """
+
+    image: str
+    """Executed by runs, by digest."""
+
+    def __init__(
+        self,
+        name: str,
+        args: TrainingArgs[ModelStore],
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        resolved: AzureResolved | None = None,
+    ) -> None:
+        """Declare it, with the clusters and schedules of the store's settings.
+
+        Raises:
+            KitError: a setting can't be honoured, or the run of a schedule is unknown.
+        """
+        super().__init__("llmops:azure:Training", name, None, _options(opts))
+        store, image = args.store, args.images.training
+        self.images = args.images
+        wanted = _settings(store, images=args.images, schedules=store.settings.schedules)
+        found = resolved or resolve(wanted, store.context.inventory.names.prefix)
+        stack = store.below(self, found)
+        self.image = image
+        self.clusters = training.declare_computes(stack, store.shared)
+        environment = store.environment("training", image) if image else None
+        training.declare_schedules(stack, store.shared, found.specs, environment, self.clusters)
+        self.register_outputs({"image": image, "clusters": list(self.clusters)})
+
+
+class ModelEndpoint(pulumi.ComponentResource):
+    """An online endpoint that serves one signed model version, with its traffic, alerts, logs, scaling and checks."""
+
+    url: pulumi.Output[str]
+    """Base URL; empty while `endpoint: off`."""
+    image: str
+    """That serves, by digest."""
+
+    def __init__(
+        self,
+        name: str,
+        args: ModelEndpointArgs[ModelStore, AzureIdentity],
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        resolved: AzureResolved | None = None,
+    ) -> None:
+        """Declare it.
+
+        Raises:
+            KitError: Azure can't honour a setting, the store lacks the version, or its gate was not passed.
+        """
+        super().__init__("llmops:azure:ModelEndpoint", name, None, _options(opts))
+        store, entry = args.store, args.endpoint
+        wanted = _settings(store, images=args.images, endpoints={name: entry})
+        found = resolved or resolve(wanted, store.context.inventory.names.prefix)
+        stack = store.below(self, found)
+        field = stack.inventory.image_field(name)
+        self.entry, self.image = entry, serving_image(stack.settings, field)
+        self.url = pulumi.Output.from_input("")
+        if entry.endpoint:
+            shared = replace(store.shared, endpoint=args.shared or store.shared.endpoint)
+            environment, version = store.environment(field, self.image), store.version(entry.version)
+            self.url = declare_endpoint(stack, name, entry, shared, environment, version)
+        self.register_outputs({"url": self.url, "model": entry.model, "image": self.image})
+
+
+def stack_outputs_of(store: ModelStore, training: Training, endpoints: Mapping[str, ModelEndpoint]) -> OutputFields:
+    """Returns the outputs by which `llmops` operates a stack that is made of components; a program exports each.
+
+    Args:
+        store: its store.
+        training: where its runs execute.
+        endpoints: by their names, which are those of the components.
+    """
+    ids = store.context.inventory
+    made = {
+        name: endpoint_output(each.entry, each.url, each.image, mode=each.entry.mode)
+        for name, each in endpoints.items()
+    }
+    return stack_outputs(
+        "azure",
+        ids.stack,
+        ids.project,
+        store=store.url,
+        private_key=store.signing_key,
+        public_key=store.public_key,
+        training=TrainingImages(training.image, training.images.training_tensorflow),
+        runs=store.runs,
+        endpoints=made,
+        expires=store.expires,
+        azure={
+            **_place(store),
+            "endpoints": {name: ids.endpoint(name).name for name in endpoints},
+            "computes": {name: cluster.model_dump() for name, cluster in training.clusters.items()},
+            "environments": _environments(training.images, store),
+            "serving_image": training.images.serving,
+        },
+    )
+
+
+def _place(store: ModelStore) -> OutputFields:
+    """Returns the outputs that say where a store's resources are."""
+    shared, ids = store.shared, store.context.inventory
+    return {
+        "subscription": ids.location.subscription,
+        "tenant": ids.location.tenant,
+        "location": ids.location.location,
+        "twin": store.twin,
+        "resource_group": shared.workspace.group,
+        "workspace": shared.workspace.name,
+        "storage_account": shared.storage.account,
+        "blob_url": shared.storage.blob_url,
+        "store_container": shared.storage.store,
+        "work_container": shared.storage.work,
+        "datastores": shared.workspace.datastores,
+        "vault_url": shared.vault.url,
+        "registry": shared.registry.login_server,
+        "repositories": repositories(shared.registry),
+        "identities": {"training": shared.training.id, "endpoint": shared.endpoint.id},
+        "client_ids": {"training": shared.training.client_id, "endpoint": shared.endpoint.client_id},
+        "logs": shared.records.logs,
+        "metrics": shared.records.metrics,
+        "jobs": store.settings.jobs.model_dump(),
+        "job_prefix": ids.job_prefix,
+        "tags": ids.all_tags,
+    }
+
+
+def _environments(images: Images, store: ModelStore) -> dict[str, pulumi.Output[str]]:
+    """Returns the ids of the environments of all images."""
+    wanted: dict[ImageName, str] = {
+        "training": images.training,
+        "serving": images.serving,
+        "serving_vllm": images.serving_vllm,
+    }
+    return {field: store.environment(field, image).id for field, image in wanted.items() if image}
+
+
+def _options(given: pulumi.ResourceOptions | None) -> pulumi.ResourceOptions:
+    """Returns a component's options, by which resources below it lose the aliases that nobody needs."""
+    return pulumi.ResourceOptions.merge(pulumi.ResourceOptions(transformations=[_drop_aliases]), given)
+
+
+def _drop_aliases(resource: pulumi.ResourceTransformationArgs) -> None:
+    """Drop the aliases that pulumi-azure-native gives a resource, up to 50: its type in each version of Azure's API.
+
+    The kit never declared those types. The SDK works out a URN for each of them, a third of a preview's time.
+    """
+    if resource.opts.aliases:
+        resource.opts.aliases = [a for a in resource.opts.aliases if not _is_api_version(a)]
+
+
+def _is_api_version(alias: object) -> bool:
+    return isinstance(alias, pulumi.Alias) and str(alias.type_).startswith("azure-native:")
+
+
+def _settings(store: ModelStore, *, schedules: Mapping[str, AzureSchedule] | None = None, **own: Any) -> Settings:
+    """Returns the settings of a stack that has one component; only `Training` has schedules."""
+    azure = store.settings.model_copy(update={"schedules": schedules or {}})
+    return Settings(target="azure", azure=azure, expires=store.expires, **own)

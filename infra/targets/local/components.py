@@ -1,0 +1,145 @@
+"""ModelStore, Training and ModelEndpoint on this machine; infra.components has their arguments."""
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pulumi
+
+from hosting.images import serving_image
+from infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
+from infra.settings import Endpoint, Settings
+from infra.targets.local.resolve import LocalResolved, resolve
+from infra.targets.local.resources.endpoint import Hosting, LocalEndpoint
+from infra.targets.local.resources.identity import LocalSigningKey
+from infra.targets.local.resources.images import Image
+from infra.targets.local.resources.storage import LocalStore
+from infra.targets.local.resources.training import TrainingPlace
+
+__all__ = [
+    "Endpoint",
+    "LocalSettings",
+    "ModelEndpoint",
+    "ModelEndpointArgs",
+    "ModelStore",
+    "ModelStoreArgs",
+    "Training",
+    "TrainingArgs",
+]
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """Where a stack on this machine is, and how its servers run."""
+
+    home: str = ".llmops"
+    """Folder of all stacks, relative to Pulumi.yaml."""
+    runtime: Literal["process", "docker"] = "process"
+
+
+class ModelStore(pulumi.ComponentResource):
+    """The folder of versions, and the pair of keys that signs them. Both are protected: they outlive the stack."""
+
+    url: pulumi.Output[str]
+    """Of dataset and model versions: file://FOLDER."""
+    runs: pulumi.Output[str]
+    """Folder of runs."""
+    signing_key: pulumi.Output[str]
+    """Path of the private key."""
+    public_key: pulumi.Output[str]
+    """That verifies signatures, in PEM."""
+
+    def __init__(
+        self,
+        name: str,
+        args: ModelStoreArgs[LocalSettings],
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        resolved: LocalResolved | None = None,
+    ) -> None:
+        """Declare it. Without `resolved`, its folders are in one of its own name in the stack's home."""
+        super().__init__("llmops:local:ModelStore", name, None, opts)
+        self.settings, self.folder = args.settings, "" if resolved else name
+        found = resolved or resolve(_settings(self), self.folder)
+        self.home, prefix = found.home, f"{self.folder}-" if self.folder else ""
+        self.store = LocalStore(found.home, found.stack, found.project, prefix, self)
+        self.signing = LocalSigningKey(found.home, prefix, self)
+        self.prefix, self.url, self.public_key = prefix, self.store.url, self.signing.public_key
+        self.runs = pulumi.Output.from_input(str(found.home.runs))
+        self.signing_key = self.signing.private_key
+        self._images: dict[str, Image] = {}
+        self.register_outputs({"url": self.url, "runs": self.runs, "signing_key": self.signing_key})
+
+    def image(self, name: str, runtime: str) -> Image:
+        """Returns an image of the kit; built once, whoever runs it."""
+        if name not in self._images:
+            self._images[name] = Image(name, runtime, self.prefix, self)
+        return self._images[name]
+
+
+class Training(pulumi.ComponentResource):
+    """The place where runs execute. A run itself is an event, never a resource: `llmops train` starts it."""
+
+    image: pulumi.Output[str]
+    """Executed by runs."""
+
+    def __init__(
+        self,
+        name: str,
+        args: TrainingArgs[ModelStore],
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        resolved: LocalResolved | None = None,
+    ) -> None:
+        """Declare it; `images` are the clouds' alone.
+
+        Raises:
+            SettingError: images are given.
+        """
+        super().__init__("llmops:local:Training", name, None, opts)
+        store = args.store
+        found = resolved or resolve(_settings(store, images=args.images), store.folder)
+        place = TrainingPlace(found.home, store.image("training", "process"), store.prefix, self)
+        self.image = place.image
+        self.register_outputs({"image": self.image})
+
+
+class ModelEndpoint(pulumi.ComponentResource):
+    """An endpoint behind this machine's router, which serves one signed model version."""
+
+    url: pulumi.Output[str]
+    """Base URL; empty while `endpoint: off`."""
+    image: pulumi.Output[str]
+    """That serves."""
+
+    def __init__(
+        self,
+        name: str,
+        args: ModelEndpointArgs[ModelStore, Hosting],
+        opts: pulumi.ResourceOptions | None = None,
+        *,
+        resolved: LocalResolved | None = None,
+    ) -> None:
+        """Declare it.
+
+        Raises:
+            SettingError: this machine can't honour a setting, the store lacks the version, or its gate was not passed.
+        """
+        super().__init__("llmops:local:ModelEndpoint", name, None, opts)
+        store, entry = args.store, args.endpoint
+        found = resolved or resolve(_settings(store, endpoints={name: entry}, images=args.images), store.folder)
+        home, runtime = found.home, store.settings.runtime
+        hosting = args.shared
+        if hosting is None:
+            home = home.of_endpoint(name)
+            hosting = Hosting(home, [name], f"{store.prefix}{name}-", self)
+        image = store.image(serving_image(entry.engine, runtime, os.environ), runtime)
+        after = [store.store, store.signing, hosting]
+        made = LocalEndpoint(name, entry, home, image=image, key_files=found.key_files[name], after=after, parent=self)
+        self.url, self.image = made.url, image.reference
+        self.register_outputs({"url": self.url, "model": entry.model, "image": self.image})
+
+
+def _settings(store: ModelStore, **own: Any) -> Settings:
+    """Returns the settings of a stack that has one component."""
+    return Settings(target="local", local_home=store.settings.home, local_runtime=store.settings.runtime, **own)
