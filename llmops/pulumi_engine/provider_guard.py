@@ -2,8 +2,8 @@
 
 Pulumi keeps the provider of a dynamic resource in the state, as a pickle (property `__provider`), and its own
 `python -m pulumi.dynamic` loads it by dill: who can write the state runs code as everybody who updates, refreshes or
-destroys the stack. The kit's providers are written as a call of `infra.providers.provider` with a released name. That is
-read here as text; anything else is refused and never unpickled.
+destroys the stack. The kit's providers are written as a call of `infra.providers.provider` with a released name. That
+is read here as text; anything else is refused and never unpickled.
 
 Standard library only: a copy lies beside the engine.
 """
@@ -41,7 +41,7 @@ _METHODS = ("Check", "Diff", "Create", "Read", "Update", "Delete")
 _FIELDS = ("properties", "inputs", "olds", "news", "old_inputs")
 
 
-class RefusedProvider(ValueError):
+class RefusedProviderError(ValueError):
     """A provider in a state that is not loaded; its text begins with a key of `FIXES`."""
 
     def __init__(self, why: str, what: str) -> None:
@@ -53,25 +53,25 @@ def released_name(text: str) -> str:
     """Returns the name that a `__provider` calls for.
 
     Raises:
-        RefusedProvider: it is anything else, or no release of the kit up to this one has the name.
+        RefusedProviderError: it is anything else, or no release of the kit up to this one has the name.
     """
     try:
         ops = [(op.name, value) for op, value, _ in pickletools.genops(base64.b64decode(text, validate=True))]
     except (ValueError, binascii.Error, UnicodeDecodeError) as error:
-        raise RefusedProvider(CHANGED, "it is no reference of a provider") from error
+        raise RefusedProviderError(CHANGED, "it is no reference of a provider") from error
     ops = [(name, value) for name, value in ops if name not in _FRAMING]
     kinds = [name for name, _ in ops]
     texts = [str(value) for name, value in ops if name in _TEXTS]
     if len(texts) == 2 and kinds[2:] == _CLASS and _OLD_MODULE.fullmatch(texts[0]):
-        raise RefusedProvider(BEFORE, f"it names {'.'.join(texts)}"[:200])
+        raise RefusedProviderError(BEFORE, f"it names {'.'.join(texts)}"[:200])
     if len(texts) != 3 or [kind for kind in kinds if kind not in _TEXTS] != _CALL or kinds[2] != _CALL[0]:
-        raise RefusedProvider(CHANGED, "it holds more than the name of a provider")
+        raise RefusedProviderError(CHANGED, "it holds more than the name of a provider")
     module, function, name = texts
     if (module, function) != (MODULE, FUNCTION) or not _NAME.fullmatch(name):
         what = f"it names {f'{module}.{function}({name})'[:200]!a}, which is no provider of the kit"
-        raise RefusedProvider(CHANGED, what)
+        raise RefusedProviderError(CHANGED, what)
     if name not in importlib.import_module(MODULE).RELEASED:
-        raise RefusedProvider(UNKNOWN_NAME, f"it is named {name[:200]}")
+        raise RefusedProviderError(UNKNOWN_NAME, f"it is named {name[:200]}")
     return name
 
 
@@ -79,12 +79,12 @@ def load(content: bytes) -> Any:
     """What `dill.loads` is replaced by: a new provider of the name that a pickle calls for.
 
     Raises:
-        RefusedProvider: as of `released_name`.
+        RefusedProviderError: as of `released_name`.
     """
     return importlib.import_module(MODULE).provider(released_name(base64.b64encode(content).decode()))
 
 
-def check(deployment: dict[str, Any]) -> Iterator[tuple[str, RefusedProvider]]:
+def check(deployment: dict[str, Any]) -> Iterator[tuple[str, RefusedProviderError]]:
     """Yields the resources of an exported state whose providers would be refused: URN, reason."""
     operations = deployment.get("pending_operations") or []
     for resource in [*(deployment.get("resources") or []), *(o["resource"] for o in operations)]:
@@ -93,7 +93,7 @@ def check(deployment: dict[str, Any]) -> Iterator[tuple[str, RefusedProvider]]:
                 try:
                     value = properties[PROPERTY]
                     released_name(value if isinstance(value, str) else "")  # a secret is none of the kit's
-                except RefusedProvider as error:
+                except RefusedProviderError as error:
                     yield ascii(resource.get("urn"))[1:-1], error
 
 
@@ -126,7 +126,7 @@ def _guarded(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
                 try:
                     if text != _UNKNOWN:
                         released_name(text)
-                except RefusedProvider as error:
+                except RefusedProviderError as error:
                     words = f"{request.urn}: {error}\n  fix: {error.fix}"
                     context.abort(grpc.StatusCode.FAILED_PRECONDITION, words)
         return method(request, context)

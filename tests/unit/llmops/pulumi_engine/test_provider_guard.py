@@ -11,7 +11,7 @@ from pulumi.dynamic.dynamic import serialize_provider
 from infra import providers
 from infra.targets.aws.account import AccountProvider
 from infra.targets.dynamic import KitProvider
-from llmops.pulumi_engine.provider_guard import RefusedProvider, check, load, released_name
+from llmops.pulumi_engine.provider_guard import RefusedProviderError, check, load, released_name
 
 URN = "urn:pulumi:dev::llmops::pulumi-python:dynamic/llmops:Store::store"
 RELEASES = Path(__file__).with_name("released-providers.txt")
@@ -97,21 +97,21 @@ class CallsByName:
     ],
 )
 def test_vulnerability_10_nothing_but_a_released_name_is_loaded(content: bytes) -> None:
-    with pytest.raises(RefusedProvider, match=r"^somebody changed the stack's state") as refused:
+    with pytest.raises(RefusedProviderError, match=r"^somebody changed the stack's state") as refused:
         load(content)
     assert "earlier version" in refused.value.fix
 
 
 @pytest.mark.parametrize("name", ["aws/no-such", "gcp/account"])
 def test_a_name_of_another_release_is_no_sign_of_an_attack(name: str) -> None:
-    with pytest.raises(RefusedProvider, match=f"^this kit does not know .* it is named {name}") as refused:
+    with pytest.raises(RefusedProviderError, match=rf"^this kit does not know .* it is named {name}") as refused:
         load(call(name))
     assert "install the version of the kit" in refused.value.fix
 
 
 def test_a_state_from_before_the_first_release_says_the_way_over() -> None:
     for module, name in (("infra.targets.aws.account", "AccountProvider"), ("infra.targets.local.storage", "Store")):
-        with pytest.raises(RefusedProvider, match="^this state is of a kit from before") as refused:
+        with pytest.raises(RefusedProviderError, match=r"^this state is of a kit from before") as refused:
             load(of_class(module, name))
         assert "keeps data, keys and images" in refused.value.fix
 
