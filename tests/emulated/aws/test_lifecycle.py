@@ -351,6 +351,11 @@ def _user(iam: Any) -> dict[str, str]:
     return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
 
 
+def _cloud_resources(state: str) -> list[dict[str, Any]]:
+    """Returns the resources of a state without components, whose outputs an update that fails leaves out."""
+    return [each for each in json.loads(state)["deployment"]["resources"] if each["custom"]]
+
+
 def test_a_stack_of_an_account_is_not_taken_to_the_twin(account: Account, shared: AwsStack) -> None:
     """From a shell with the twin's address: its state tells of another account, which is never touched or forgotten."""
     stack = shared
@@ -366,5 +371,5 @@ def test_a_stack_of_an_account_is_not_taken_to_the_twin(account: Account, shared
         text = stack.pulumi(*command, "--yes", "--skip-preview", refused=True)
         assert "123456789012" in text or f"AWS account ID not allowed: {TWIN_ACCOUNT}" in text, text
     assert account.inventory() == before
-    assert json.loads(stack.state())["deployment"]["resources"] == json.loads(held)["deployment"]["resources"]
+    assert _cloud_resources(stack.state()) == _cloud_resources(held)
     stack.pulumi("stack", "import", "--file", "twin.json")

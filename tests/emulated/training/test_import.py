@@ -12,7 +12,7 @@ from llmops_kit.contract.documents.model import ModelManifest
 from llmops_kit.contract.errors import KitError
 from llmops_kit.contract.integrity.digest import check_folder, sha256_file
 from llmops_kit.contract.layout import EXPORT_VARIABLE, MANIFEST
-from llmops_kit.training.models.importing import import_model
+from llmops_kit.training.models.importing import add_openvino, import_model
 from tests.support.checkout import CHECKOUT
 from tests.support.tiny_models.models import base_model, tiny_model, training_environ, training_python
 
@@ -21,10 +21,10 @@ def bring_in(source: Path, out: Path, *options: str) -> subprocess.CompletedProc
     return run("import", str(source), str(out), "--name", "base", *options)
 
 
-def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [training_python(), "-m", "llmops_kit.training", *arguments],
-        env=training_environ() | variables,
+        env=training_environ(),
         capture_output=True,
         text=True,
         check=False,
@@ -77,22 +77,22 @@ def test_a_chat_template_takes_the_place_of_the_models_own(source: Path, tmp_pat
     assert manifest.lineage.origin.chat_template == manifest.files["chat_template.jinja"].sha256
     broken = tmp_path / "broken.jinja"
     broken.write_text("{% for message in messages %}{{ message.role }}{% endfor %}")
-    refused = bring_in(source, tmp_path / "other", "--licence", "MIT", "--chat-template", str(broken))
-    assert refused.returncode == 1
-    assert json.loads(refused.stderr)["where"] == str(broken)
+    with pytest.raises(KitError) as refused:
+        import_model(source, tmp_path / "other", name="base", licence="MIT", chat_template=broken)
+    assert refused.value.where == str(broken)
 
 
-def test_openvinos_form_can_be_added_afterwards(source: Path, tmp_path: Path) -> None:
+def test_openvinos_form_can_be_added_afterwards(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without, whole = tmp_path / "without", tmp_path / "whole"
-    done = bring_in(source, without, "--licence", "MIT", "--no-openvino")
-    assert done.returncode == 0, done.stderr
+    import_model(source, without, name="base", licence="MIT", openvino=False)
     before = ModelManifest.load(without / MANIFEST)
     assert before.engines == ["transformers"]
     assert not [name for name in before.files if name.startswith("openvino/")]
 
-    refused = run("convert", str(without), str(whole), **{EXPORT_VARIABLE: ""})
-    assert refused.returncode == 1
-    assert json.loads(refused.stderr)["where"] == EXPORT_VARIABLE
+    monkeypatch.setenv(EXPORT_VARIABLE, "")
+    with pytest.raises(KitError) as refused:
+        add_openvino(without, whole)
+    assert refused.value.where == EXPORT_VARIABLE
     assert not whole.exists()
 
     done = run("convert", str(without), str(whole))

@@ -12,7 +12,15 @@ from tests.support.tiny_models.models import base_model, tiny_model
 @pytest.mark.parametrize(
     ("model", "shard_size", "files"),
     [
-        pytest.param(base_model, "5GB", 1, id="tied embeddings in one file"),
+        pytest.param(
+            base_model,
+            "5GB",
+            1,
+            id="tied embeddings in one file",
+            marks=pytest.mark.long(
+                "tests/emulated/training/test_merge.py::test_the_merge_equals_one_of_pefts_in_f32[several files]"
+            ),
+        ),
         pytest.param(base_model, "100MB", 3, id="several files"),
         pytest.param(tiny_model, "5GB", 1, id="a head of its own"),
     ],

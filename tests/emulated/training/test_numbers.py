@@ -54,7 +54,19 @@ def test_packing_changes_no_loss(trained: dict[str, Any]) -> None:
     assert trained["sft packed"]["kit"] == pytest.approx(trained["sft"]["kit"], abs=2e-6)
 
 
-@pytest.mark.parametrize("model", [tiny_model, base_model])
+@pytest.mark.parametrize(
+    "model",
+    [
+        tiny_model,
+        pytest.param(
+            base_model,
+            marks=pytest.mark.long(
+                "tests/emulated/training/test_numbers.py::"
+                "test_both_forms_of_a_version_answer_with_the_same_tokens[tiny_model]"
+            ),
+        ),
+    ],
+)
 def test_both_forms_of_a_version_answer_with_the_same_tokens(model: Any) -> None:
     found = kept_script_result(PROGRAMS / "exactness.py", model(), 32)
     assert all(len(answer) > 3 for answer in found["transformers"])

@@ -23,7 +23,7 @@ from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.promotion import promote
 from llmops_kit.clouds.targets import TARGETS, unknown_target
 from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.contract.documents.recipe import Export, Recipe
 from llmops_kit.contract.errors import KitError, NotFoundError
 from llmops_kit.contract.integrity.digest import sha256_bytes
 from llmops_kit.contract.layout import MANIFEST
@@ -135,7 +135,7 @@ class _Trained:
 
     def on(self, target: str, stage: Stage) -> tuple[TrainingOutcome, VersionUnderTest]:
         """Trains on a target; returns what came out, and what is served."""
-        recipe = _write_recipe(stage, self.recipe, self.steps)
+        recipe = _write_recipe(stage, self.recipe, self.steps, served=self.version is None)
         base = base_version(recipe, self.recipe.parent, stage.say)  # it was fetched before the world opened
         platform = stage.platform(STACK)
         platform.store().put_model(base, platform.sign)
@@ -178,9 +178,9 @@ def _write_stack(target: str, stage: Stage) -> None:
     YAML().dump({"config": {f"{stage.file_project}:{key}": value for key, value in settings.items()}}, path)
 
 
-def _write_recipe(stage: Stage, path: Path, steps: int) -> Recipe:
+def _write_recipe(stage: Stage, path: Path, steps: int, *, served: bool) -> Recipe:
     """Returns the recipe as it is trained, by one thread, without a gate and with few rows of each suite; what its file
-    names beside it is linked.
+    names beside it is linked. A version that is not served, as its weights alone are compared, gets no other form.
     """
     found = Recipe.load(path)
     training = shortened(found.training, steps) if steps else found.training
@@ -193,6 +193,7 @@ def _write_recipe(stage: Stage, path: Path, steps: int) -> Recipe:
         update={
             "training": training.model_copy(update={"threads": 1}),
             "evaluation": found.evaluation.model_copy(update={"suites": suites, "gate": []}),
+            "export": found.export if served else Export(openvino=False),
         }
     )
     folder = stage.world.project / _RECIPE.parent

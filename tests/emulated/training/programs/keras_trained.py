@@ -38,6 +38,8 @@ from tests.support.collisions import Rooms  # noqa: E402
 
 _ONE = tf.config.LogicalDeviceConfiguration()
 DEVICES = ["CPU:0", "CPU:1"]
+TRAINED = ("llama-tied", "qwen2")
+"""Families whose models are trained too: with tied embeddings, and with biases and a head of their own."""
 
 
 def logits(model) -> np.ndarray:
@@ -48,7 +50,7 @@ def logits(model) -> np.ndarray:
 
 
 def follow(folder: Path, name: str) -> None:
-    """Writes a model as it was read, and after three steps of updates and of all weights; with their logits."""
+    """Writes a model as it was read, and of `TRAINED` after three steps of updates and of all weights; with logits."""
     kept = {}
     ids = np.array(IDS, np.int32)
     part = MicroBatch(ids, np.full(ids.shape, 1 / ids.size, np.float32), True)
@@ -57,6 +59,8 @@ def follow(folder: Path, name: str) -> None:
         ("lora", TrainingRecipe(learning_rate=0.05)),
         ("full", TrainingRecipe(adapter="none")),
     ):
+        if options and name not in TRAINED:
+            continue
         model = load_causal_lm(folder / name, "f32")
         low_rank = []
         if options:
@@ -70,8 +74,7 @@ def follow(folder: Path, name: str) -> None:
         target = folder / f"{name}-{kind}"
         target.mkdir()
         write_folder(model, low_rank, folder / name, target)
-    assert np.abs(kept["lora"] - kept["read"]).max() > 0.01
-    assert np.abs(kept["full"] - kept["read"]).max() > 0.01
+    assert all(np.abs(logits_of - kept["read"]).max() > 0.01 for kind, logits_of in kept.items() if kind != "read")
     save_file(kept, folder / f"{name}.safetensors")
 
 

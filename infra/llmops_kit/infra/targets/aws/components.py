@@ -9,7 +9,7 @@ from llmops_kit.clouds.aws.settings import AwsScheduleSettings, AwsSettings
 from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
 from llmops_kit.infra.settings import Endpoint, Images, Settings
 from llmops_kit.infra.targets.aws.resolve import AwsResolved, resolve
-from llmops_kit.infra.targets.aws.resources import observe, training
+from llmops_kit.infra.targets.aws.resources import observe
 from llmops_kit.infra.targets.aws.resources.context import declare_context
 from llmops_kit.infra.targets.aws.resources.endpoint import EndpointContext, declare_endpoint
 from llmops_kit.infra.targets.aws.resources.identity import (
@@ -23,6 +23,7 @@ from llmops_kit.infra.targets.aws.resources.identity import (
 from llmops_kit.infra.targets.aws.resources.images import declare_images
 from llmops_kit.infra.targets.aws.resources.network import declare_network
 from llmops_kit.infra.targets.aws.resources.storage import declare_storage
+from llmops_kit.infra.targets.aws.resources.training import declare_group, declare_schedules
 from llmops_kit.infra.targets.outputs import OutputFields, TrainingImages, endpoint_output, stack_outputs
 
 __all__ = [
@@ -127,8 +128,8 @@ class Training(pulumi.ComponentResource):
         self.image, self.images = args.images.training, args.images
         self.role = declare_training_role(stack, given, scope)
         self.scheduler_role = declare_scheduler_role(stack, given, scope, self.role)
-        self.model_package_group = training.declare_group(stack).model_package_group_name
-        training.declare_schedules(
+        self.model_package_group = declare_group(stack).model_package_group_name
+        declare_schedules(
             stack, given.schedules, found.specs, store.storage, store.network, self.role, self.scheduler_role
         )
         self.register_outputs({"role": self.role.arn, "image": self.image, "group": self.model_package_group})

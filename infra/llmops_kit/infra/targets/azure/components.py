@@ -1,4 +1,4 @@
-"""ModelStore, Training and ModelEndpoint on Azure; llmops_kit.infra.components has their arguments."""
+"""ModelStore, Training and ModelEndpoint on Azure; infra.components has their arguments."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,11 +13,17 @@ from llmops_kit.infra.engines import serving_image
 from llmops_kit.infra.settings import Endpoint, Images, Settings
 from llmops_kit.infra.targets.azure.asset import Asset
 from llmops_kit.infra.targets.azure.resolve import AzureResolved, resolve
-from llmops_kit.infra.targets.azure.resources import observe, training
+from llmops_kit.infra.targets.azure.resources import observe
 from llmops_kit.infra.targets.azure.resources.endpoint import declare_endpoint, declare_version
 from llmops_kit.infra.targets.azure.resources.images import repositories
 from llmops_kit.infra.targets.azure.resources.stack import AzureIdentity, AzureStack, declare_stack
-from llmops_kit.infra.targets.azure.resources.training import AzureEnvironment, ImageName
+from llmops_kit.infra.targets.azure.resources.training import (
+    AzureEnvironment,
+    ImageName,
+    declare_computes,
+    declare_environment,
+    declare_schedules,
+)
 from llmops_kit.infra.targets.azure.shared import declare_shared
 from llmops_kit.infra.targets.outputs import OutputFields, TrainingImages, endpoint_output, stack_outputs
 
@@ -84,7 +90,7 @@ class ModelStore(pulumi.ComponentResource):
         """Returns the environment of an image; declared once, whoever runs it."""
         key = (field, image)
         if key not in self._environments:
-            self._environments[key] = training.declare_environment(self.context, self.shared, field, image)
+            self._environments[key] = declare_environment(self.context, self.shared, field, image)
         return self._environments[key]
 
     def version(self, ref: ModelRef) -> Asset:
@@ -129,9 +135,9 @@ class Training(pulumi.ComponentResource):
         found = resolved or resolve(wanted, store.context.inventory.names.prefix)
         stack = store.below(self, found)
         self.image = image
-        self.clusters = training.declare_computes(stack, store.shared)
+        self.clusters = declare_computes(stack, store.shared)
         environment = store.environment("training", image) if image else None
-        training.declare_schedules(stack, store.shared, found.specs, environment, self.clusters)
+        declare_schedules(stack, store.shared, found.specs, environment, self.clusters)
         self.register_outputs({"image": image, "clusters": list(self.clusters)})
 
 
