@@ -78,10 +78,10 @@ class Project:
             f"name: one\nmain: program\nruntime: {{name: python, options: {{toolchain: pip, virtualenv: {venv}}}}}\n"
         )
         # The kit's own engine takes dynamic providers of released names alone, which a module of this name has.
-        (folder / "program" / "infra").mkdir()
-        (folder / "program" / "infra" / "__init__.py").touch()
-        (folder / "program" / "infra" / "files.py").write_text(PROVIDER)
-        (folder / "program" / "infra" / "providers.py").write_text(RELEASED)
+        (folder / "program/llmops_kit/infra").mkdir(parents=True)
+        (folder / "program/llmops_kit/infra" / "__init__.py").touch()
+        (folder / "program/llmops_kit/infra" / "files.py").write_text(PROVIDER)
+        (folder / "program/llmops_kit/infra" / "providers.py").write_text(RELEASED)
         self.write(program)
         self.environ = {
             "PATH": os.environ["PATH"],
