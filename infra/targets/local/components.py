@@ -126,7 +126,8 @@ class ModelEndpoint(pulumi.ComponentResource):
         """Declare it.
 
         Raises:
-            pulumi.RunError: this machine can't honour a setting, the store lacks the version, or its gate was not passed.
+            pulumi.RunError: this machine can't honour a setting, the store lacks the version, or it has not passed its
+                gate.
         """
         super().__init__("llmops:local:ModelEndpoint", name, None, opts)
         store, entry = args.store, args.endpoint
