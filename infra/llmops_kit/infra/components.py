@@ -5,14 +5,36 @@
 opts). The kit's program is made of them, and so may be another.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from functools import wraps
+from typing import Concatenate, Generic, ParamSpec, TypeVar
 
+import pulumi
+
+from llmops_kit.contract.errors import KitError
 from llmops_kit.infra.settings import Endpoint, Images
 
 CloudSettings = TypeVar("CloudSettings")
 Store = TypeVar("Store")
 Shared = TypeVar("Shared")
+_Component = TypeVar("_Component")
+_Given = ParamSpec("_Given")
+
+
+def told_without_traceback(
+    declare: Callable[Concatenate[_Component, _Given], None],
+) -> Callable[Concatenate[_Component, _Given], None]:
+    """Returns a component's constructor whose KitErrors end any program as Pulumi's RunError, with their text alone."""
+
+    @wraps(declare)
+    def told(component: _Component, *args: _Given.args, **kwargs: _Given.kwargs) -> None:
+        try:
+            declare(component, *args, **kwargs)
+        except KitError as e:
+            raise pulumi.RunError(str(e)) from None
+
+    return told
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,10 +22,10 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     (tmp_path / "main.py").write_text("import sys\nprint('serving', *sys.argv[1:])\n")
     return {
         "requirements.txt": tmp_path / "requirements.txt",
-        "app/contract/__init__.py": CHECKOUT / "hosting/llmops_kit/contract/__init__.py",
-        "app/serving/__init__.py": CHECKOUT / "serving/llmops_kit/serving/__init__.py",
+        "app/llmops_kit/contract/__init__.py": CHECKOUT / "hosting/llmops_kit/contract/__init__.py",
+        "app/llmops_kit/serving/__init__.py": CHECKOUT / "serving/llmops_kit/serving/__init__.py",
         "app/serving/__main__.py": tmp_path / "main.py",
-        "app/serving/llmops_kit/serving/Dockerfile": CHECKOUT / "serving/llmops_kit/serving/Dockerfile",
+        "app/llmops_kit/serving/Dockerfile": CHECKOUT / "serving/llmops_kit/serving/Dockerfile",
     }
 
 

@@ -11,11 +11,11 @@ import pytest
 from llmops_kit.policies import aws_rules as aws
 from llmops_kit.policies import azure_rules as azure
 from tests.emulated.scanners.conftest import Deployed, state_of
-from tests.support.checkout import CHECKOUT
+from tests.support.checkout import PACKAGES
 from tests.support.clouds.azure_twin import AzureStack
 from tests.support.stacks import PROGRAM, Stack
 
-PACK = ("--policy-pack", str(CHECKOUT / "policies"))
+PACK = ("--policy-pack", str(PACKAGES["llmops_kit.policies"]))
 WORSE = """
 import pulumi
 

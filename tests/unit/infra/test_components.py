@@ -83,7 +83,7 @@ def test_a_version_that_the_store_lacks_is_refused_before_it_is_declared(project
         store = ModelStore("models", ModelStoreArgs(settings=LocalSettings()))
         ModelEndpoint("chat", ModelEndpointArgs(store=store, endpoint=Endpoint(model=model)))
 
-    with pytest.raises(Exception, match="the stack's store has no chatbot@1"):
+    with pytest.raises(pulumi.RunError, match=r"the stack's store has no chatbot@1"):
         run(program)
 
 

@@ -152,9 +152,13 @@ def test_a_stack_file_of_an_account_goes_to_the_twin_as_it_is_whose_state_is_ref
     aws_kit.run("up")
     assert "nothing to change" in aws_kit.run("plan")
     assert file.read_bytes() == before
+    here = dict(aws_kit.environ)
     aws_kit.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:1"
     assert "the twin can't be reached" in aws_kit.run("up", code=1)
     del aws_kit.environ["AWS_ENDPOINT_URL"]
     aws_kit.environ |= {"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1"}
     assert "AWS can't be reached" in aws_kit.run("up", code=1)
     assert "lives on a twin, but AWS clients of this shell talk to AWS" in aws_kit.run("models", "list", code=1)
+    aws_kit.environ = here
+    aws_kit.run("down", "--data", "dev")
+    assert file.read_bytes() == before

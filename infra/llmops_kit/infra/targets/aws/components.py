@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 
 from llmops_kit.clouds.aws.settings import AwsScheduleSettings, AwsSettings
-from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
+from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs, told_without_traceback
 from llmops_kit.infra.settings import Endpoint, Images, Settings
 from llmops_kit.infra.targets.aws.resolve import AwsResolved, resolve
 from llmops_kit.infra.targets.aws.resources import observe
@@ -57,6 +57,7 @@ class ModelStore(pulumi.ComponentResource):
     public_key: pulumi.Output[str]
     """That verifies signatures, in PEM."""
 
+    @told_without_traceback
     def __init__(
         self,
         name: str,
@@ -68,7 +69,7 @@ class ModelStore(pulumi.ComponentResource):
         """Declare it. Without `resolved`, its names begin with its own, and the account is looked up.
 
         Raises:
-            KitError: a setting can't be honoured; no credentials, or those of another account.
+            pulumi.RunError: a setting can't be honoured; no credentials, or those of another account.
         """
         super().__init__("llmops:aws:ModelStore", name, None, opts)
         given = args.settings
@@ -107,6 +108,7 @@ class Training(pulumi.ComponentResource):
     model_package_group: pulumi.Output[str]
     """Name of the group that `llmops models register` writes to."""
 
+    @told_without_traceback
     def __init__(
         self,
         name: str,
@@ -118,7 +120,7 @@ class Training(pulumi.ComponentResource):
         """Declare it, with the schedules of the store's settings.
 
         Raises:
-            KitError: a setting can't be honoured, or the run of a schedule is unknown.
+            pulumi.RunError: a setting can't be honoured, or the run of a schedule is unknown.
         """
         super().__init__("llmops:aws:Training", name, None, opts)
         store, given = args.store, args.store.settings
@@ -143,6 +145,7 @@ class ModelEndpoint(pulumi.ComponentResource):
     image: str
     """That serves, by digest."""
 
+    @told_without_traceback
     def __init__(
         self,
         name: str,
@@ -154,7 +157,7 @@ class ModelEndpoint(pulumi.ComponentResource):
         """Declare it.
 
         Raises:
-            KitError: SageMaker can't honour a setting, the store lacks the version, or its gate was not passed.
+            pulumi.RunError: SageMaker can't honour a setting, the store lacks the version, or its gate was not passed.
         """
         super().__init__("llmops:aws:ModelEndpoint", name, None, opts)
         store, entry, given = args.store, args.endpoint, args.store.settings

@@ -1,4 +1,4 @@
-"""ModelStore, Training and ModelEndpoint on Azure; infra.components has their arguments."""
+"""ModelStore, Training and ModelEndpoint on Azure; llmops_kit.infra.components has their arguments."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +8,7 @@ import pulumi
 
 from llmops_kit.clouds.azure.settings import AzureSchedule, AzureSettings
 from llmops_kit.contract.names import ModelRef
-from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
+from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs, told_without_traceback
 from llmops_kit.infra.engines import serving_image
 from llmops_kit.infra.settings import Endpoint, Images, Settings
 from llmops_kit.infra.targets.azure.asset import Asset
@@ -56,6 +56,7 @@ class ModelStore(pulumi.ComponentResource):
     public_key: pulumi.Output[str]
     """That verifies signatures, in PEM."""
 
+    @told_without_traceback
     def __init__(
         self,
         name: str,
@@ -67,7 +68,7 @@ class ModelStore(pulumi.ComponentResource):
         """Declare it. Without `resolved`, its names begin with its own, and the subscription is looked up.
 
         Raises:
-            KitError: a setting can't be honoured; no credentials, or those of another subscription.
+            pulumi.RunError: a setting can't be honoured; no credentials, or those of another subscription.
         """
         super().__init__("llmops:azure:ModelStore", name, None, _options(opts))
         self.settings, self.expires = args.settings, args.expires
@@ -115,6 +116,7 @@ class Training(pulumi.ComponentResource):
     image: str
     """Executed by runs, by digest."""
 
+    @told_without_traceback
     def __init__(
         self,
         name: str,
@@ -126,7 +128,7 @@ class Training(pulumi.ComponentResource):
         """Declare it, with the clusters and schedules of the store's settings.
 
         Raises:
-            KitError: a setting can't be honoured, or the run of a schedule is unknown.
+            pulumi.RunError: a setting can't be honoured, or the run of a schedule is unknown.
         """
         super().__init__("llmops:azure:Training", name, None, _options(opts))
         store, image = args.store, args.images.training
@@ -149,6 +151,7 @@ class ModelEndpoint(pulumi.ComponentResource):
     image: str
     """That serves, by digest."""
 
+    @told_without_traceback
     def __init__(
         self,
         name: str,
@@ -160,7 +163,7 @@ class ModelEndpoint(pulumi.ComponentResource):
         """Declare it.
 
         Raises:
-            KitError: Azure can't honour a setting, the store lacks the version, or its gate was not passed.
+            pulumi.RunError: Azure can't honour a setting, the store lacks the version, or its gate was not passed.
         """
         super().__init__("llmops:azure:ModelEndpoint", name, None, _options(opts))
         store, entry = args.store, args.endpoint

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pulumi
 
 from llmops_kit.hosting.images import serving_image
-from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
+from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs, told_without_traceback
 from llmops_kit.infra.settings import Endpoint, Settings
 from llmops_kit.infra.targets.local.resolve import LocalResolved, resolve
 from llmops_kit.infra.targets.local.resources.endpoint import Hosting, LocalEndpoint
@@ -49,6 +49,7 @@ class ModelStore(pulumi.ComponentResource):
     public_key: pulumi.Output[str]
     """That verifies signatures, in PEM."""
 
+    @told_without_traceback
     def __init__(
         self,
         name: str,
@@ -83,6 +84,7 @@ class Training(pulumi.ComponentResource):
     image: pulumi.Output[str]
     """Executed by runs."""
 
+    @told_without_traceback
     def __init__(
         self,
         name: str,
@@ -94,7 +96,7 @@ class Training(pulumi.ComponentResource):
         """Declare it; `images` are the clouds' alone.
 
         Raises:
-            SettingError: images are given.
+            pulumi.RunError: images are given.
         """
         super().__init__("llmops:local:Training", name, None, opts)
         store = args.store
@@ -112,6 +114,7 @@ class ModelEndpoint(pulumi.ComponentResource):
     image: pulumi.Output[str]
     """That serves."""
 
+    @told_without_traceback
     def __init__(
         self,
         name: str,
@@ -123,7 +126,8 @@ class ModelEndpoint(pulumi.ComponentResource):
         """Declare it.
 
         Raises:
-            SettingError: this machine can't honour a setting, the store lacks the version, or its gate was not passed.
+            pulumi.RunError: this machine can't honour a setting, the store lacks the version, or it has not passed its
+                gate.
         """
         super().__init__("llmops:local:ModelEndpoint", name, None, opts)
         store, entry = args.store, args.endpoint
