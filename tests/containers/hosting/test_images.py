@@ -24,7 +24,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
         "requirements.txt": tmp_path / "requirements.txt",
         "app/llmops_kit/contract/__init__.py": CHECKOUT / "hosting/llmops_kit/contract/__init__.py",
         "app/llmops_kit/serving/__init__.py": CHECKOUT / "serving/llmops_kit/serving/__init__.py",
-        "app/serving/__main__.py": tmp_path / "main.py",
+        "app/llmops_kit/serving/__main__.py": tmp_path / "main.py",
         "app/llmops_kit/serving/Dockerfile": CHECKOUT / "serving/llmops_kit/serving/Dockerfile",
     }
 
