@@ -9,7 +9,7 @@ from pulumi.dynamic import ResourceProvider
 from pulumi.dynamic.dynamic import serialize_provider
 
 from infra import providers
-from infra.targets.aws.account import AccountProvider
+from infra.targets.aws.account import AwsAccountProvider
 from infra.targets.dynamic import KitProvider
 from llmops.pulumi_engine.provider_guard import RefusedProviderError, check, load, released_name
 
@@ -84,7 +84,7 @@ class CallsByName:
         call("aws/account", "infra.providers", "name_of"),
         call("aws/account", "infra", "provider"),
         call("aws/account", "tests.unit.llmops.pulumi_engine.test_provider_guard", "call"),
-        call("infra.targets.aws.account:AccountProvider"),
+        call("infra.targets.aws.account:AwsAccountProvider"),
         call("../account"),
         call(""),
         call("aws/account")[:-1] + b"}\x8c\x01a\x4b\x01sb.",
@@ -117,9 +117,9 @@ def test_a_state_from_before_the_first_release_says_the_way_over() -> None:
 
 
 def test_what_a_provider_holds_is_never_written() -> None:
-    provider = AccountProvider()
+    provider = AwsAccountProvider()
     provider.__dict__["more"] = 1
-    assert serialize_provider(provider) == serialize_provider(AccountProvider())
+    assert serialize_provider(provider) == serialize_provider(AwsAccountProvider())
 
 
 @pytest.mark.vulnerability(10)
