@@ -8,9 +8,6 @@ from pathlib import Path
 from tests.support.checkout import CHECKOUT, PACKAGES
 
 ROOMS = [*(folder.relative_to(CHECKOUT).as_posix() for folder in PACKAGES.values()), "bench"]
-IN_STATES = {"AccountProvider", "LiveProvider", "PreparationProvider", "ScheduledSpecProvider"}
-"""Dynamic providers of AWS and Azure: Pulumi's state of every deployed stack names them by module and class."""
-
 COMPONENTS = {"ModelStore", "Training", "ModelEndpoint"}
 """Pulumi components, which every target has under the same name and with the same arguments."""
 
@@ -26,8 +23,7 @@ def classes(folder: Path, rooms: list[str]) -> Mapping[str, list[str]]:
 
 def test_a_class_name_stands_for_one_class() -> None:
     found = classes(CHECKOUT, ROOMS)
-    assert {name: files for name, files in found.items() if len(files) > 1 and name not in IN_STATES | COMPONENTS} == {}
-    assert all(len(found[name]) == 2 for name in IN_STATES)
+    assert {name: files for name, files in found.items() if len(files) > 1 and name not in COMPONENTS} == {}
     targets = [f"infra/llmops_kit/infra/targets/{target}/components.py" for target in ("aws", "azure", "local")]
     assert all(found[name] == targets for name in COMPONENTS)
 

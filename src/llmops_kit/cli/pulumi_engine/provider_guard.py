@@ -27,7 +27,7 @@ FIXES = {
     BEFORE: "take the stack down with that kit (`llmops down` keeps data, keys and images), forget its state (`pulumi "
     "stack rm --force`), name what was kept in the stack file (docs/how-to/own-resources.md), and deploy it again",
 }
-"""What a refusal begins with -> the way out."""
+"""Beginning of a refusal -> its fix."""
 _FRAMING = {"PROTO", "FRAME", "MEMOIZE"}
 _TEXTS = {"SHORT_BINUNICODE", "BINUNICODE"}
 _CALL = ["STACK_GLOBAL", "TUPLE1", "REDUCE", "STOP"]

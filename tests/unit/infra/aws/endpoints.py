@@ -14,8 +14,8 @@ OURS = {"llmops:project": "llmops", "llmops:stack": "demo"}
 PLACE = {"account": ACCOUNT, "region": REGION, "profile": ""}
 OLD, NEW = "1" * 64, "2" * 64
 BUCKET = "the-store"
-PREPARATION = preparation.PreparationProvider()
-LIVE = live.LiveProvider()
+PREPARATION = preparation.AwsPreparationProvider()
+LIVE = live.AwsLiveProvider()
 
 
 def sagemaker() -> Any:

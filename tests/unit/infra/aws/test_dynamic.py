@@ -29,11 +29,11 @@ from tests.unit.infra.aws.endpoints import (
 pytestmark = pytest.mark.usefixtures("moto_account")
 
 PROVIDERS = [
-    account.AccountProvider,
-    preparation.PreparationProvider,
+    account.AwsAccountProvider,
+    preparation.AwsPreparationProvider,
     quiet.QuietProvider,
-    live.LiveProvider,
-    scheduled_spec.ScheduledSpecProvider,
+    live.AwsLiveProvider,
+    scheduled_spec.AwsScheduledSpecProvider,
 ]
 QUIET = {**PLACE, "endpoint": NAME, "configuration": "new", "alarms": ["chat-5xx", "chat-quality"], "window": 300}
 
@@ -79,7 +79,7 @@ def test_another_attempt_to_deploy_a_configuration_waits_for_the_alarm_that_undi
 
 
 def test_a_schedules_spec_is_kept_and_goes_with_it(store: None) -> None:
-    provider, s3 = scheduled_spec.ScheduledSpecProvider(), boto3.client("s3", region_name=REGION)
+    provider, s3 = scheduled_spec.AwsScheduledSpecProvider(), boto3.client("s3", region_name=REGION)
     first = {**PLACE, "bucket": BUCKET, "key": "schedules/w/a/run.json", "content": "{}"}
     second = first | {"key": "schedules/w/b/run.json"}
     provider.create(first)
@@ -94,7 +94,7 @@ TWIN = PLACE | {"account": "000000000000"}
 
 
 def test_a_stack_never_moves_to_another_account_or_twin() -> None:
-    provider = account.AccountProvider()
+    provider = account.AwsAccountProvider()
     assert provider.create(PLACE).id == ACCOUNT
     assert not provider.diff("", PLACE, PLACE).changes
     assert provider.diff("", PLACE, PLACE | {"profile": "other"}).changes
@@ -117,7 +117,7 @@ def test_no_provider_touches_another_account(
     make_endpoint()
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     for call in (
-        lambda: account.AccountProvider().read("id", props),
+        lambda: account.AwsAccountProvider().read("id", props),
         lambda: PREPARATION.delete("id", known() | props),
         lambda: LIVE.read("id", compared() | props),
         lambda: client("s3", AwsLocation.of(props)),

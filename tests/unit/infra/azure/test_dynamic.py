@@ -30,16 +30,16 @@ PROVIDERS = [
     budget.BudgetProvider,
     cluster_removal.ClusterRemovalProvider,
     access.AccessProvider,
-    account.AccountProvider,
-    preparation.PreparationProvider,
+    account.AzureAccountProvider,
+    preparation.AzurePreparationProvider,
     traffic.TrafficProvider,
-    live.LiveProvider,
-    scheduled_spec.ScheduledSpecProvider,
+    live.AzureLiveProvider,
+    scheduled_spec.AzureScheduledSpecProvider,
 ]
 
 
 def test_a_scheduled_spec_is_written_and_removed(store: Container) -> None:
-    provider = scheduled_spec.ScheduledSpecProvider()
+    provider = scheduled_spec.AzureScheduledSpecProvider()
     props = {**PLACE, "container": "https://work", "key": "schedules/a/1/run.json", "content": "{}"}
     provider.create(props)
     changed = props | {"key": "schedules/a/2/run.json"}

@@ -12,7 +12,7 @@ from tests.unit.infra.azure.arm import ENDPOINT, PLACE, WORKSPACE, InProcessArm
 
 ENVIRONMENT = f"{WORKSPACE}/environments/serving/versions/1"
 MODEL = f"{WORKSPACE}/models/chatbot/versions/2"
-LIVE = live.LiveProvider()
+LIVE = live.AzureLiveProvider()
 
 
 def declared(**other: Any) -> Properties:

@@ -10,7 +10,7 @@ from tests.unit.infra.azure.arm import ENDPOINT, PLACE, WORKSPACE, InProcessArm
 
 pytestmark = pytest.mark.usefixtures("arm")
 
-PREPARATION = preparation.PreparationProvider()
+PREPARATION = preparation.AzurePreparationProvider()
 SCALING = f"{WORKSPACE}/providers/Microsoft.Insights/autoscaleSettings/load"
 
 

@@ -10,7 +10,7 @@ from pulumi.dynamic.dynamic import serialize_provider
 
 from llmops_kit.cli.pulumi_engine.provider_guard import RefusedProviderError, check, load, released_name
 from llmops_kit.infra import providers
-from llmops_kit.infra.targets.aws.account import AccountProvider
+from llmops_kit.infra.targets.aws.account import AwsAccountProvider
 from llmops_kit.infra.targets.dynamic import KitProvider
 
 URN = "urn:pulumi:dev::llmops::pulumi-python:dynamic/llmops:Store::store"
@@ -85,7 +85,7 @@ class CallsByName:
         call("aws/account", "llmops_kit.infra.providers", "name_of"),
         call("aws/account", "infra", "provider"),
         call("aws/account", "tests.unit.llmops.pulumi_engine.test_provider_guard", "call"),
-        call("llmops_kit.infra.targets.aws.account:AccountProvider"),
+        call("llmops_kit.infra.targets.aws.account:AwsAccountProvider"),
         call("../account"),
         call(""),
         call("aws/account")[:-1] + b"}\x8c\x01a\x4b\x01sb.",
@@ -112,7 +112,7 @@ def test_a_name_of_another_release_is_no_sign_of_an_attack(name: str) -> None:
 
 def test_a_state_from_before_the_first_release_says_the_way_over() -> None:
     for module, name in (
-        ("infra.targets.aws.account", "AccountProvider"),
+        ("infra.targets.aws.account", "AwsAccountProvider"),
         ("infra.targets.local.storage", "Store"),
     ):
         with pytest.raises(RefusedProviderError, match=r"^this state is of a kit from before") as refused:
@@ -121,9 +121,9 @@ def test_a_state_from_before_the_first_release_says_the_way_over() -> None:
 
 
 def test_what_a_provider_holds_is_never_written() -> None:
-    provider = AccountProvider()
+    provider = AwsAccountProvider()
     provider.__dict__["more"] = 1
-    assert serialize_provider(provider) == serialize_provider(AccountProvider())
+    assert serialize_provider(provider) == serialize_provider(AwsAccountProvider())
 
 
 @pytest.mark.vulnerability(10)

@@ -10,7 +10,7 @@ from llmops_kit.infra.targets.aws.located import AwsLocatedResource
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, differ, inputs_of
 
 
-class AccountProvider(KitProvider):
+class AwsAccountProvider(KitProvider):
     """Holds the account's id. Makes nothing there."""
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
@@ -47,7 +47,7 @@ class AwsAccount(AwsLocatedResource, module="llmops", name="Account"):
     """Outputs: account, region, profile."""
 
     def __init__(self, name: str, location: AwsLocation, opts: pulumi.ResourceOptions) -> None:
-        super().__init__(AccountProvider(), name, location, opts)
+        super().__init__(AwsAccountProvider(), name, location, opts)
 
 
 def _where(props: Properties) -> str:

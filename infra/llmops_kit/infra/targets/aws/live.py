@@ -25,7 +25,7 @@ from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inpu
 _LONGEST_UPDATE = timedelta(hours=2)  # with its rollback: Pulumi's provider gives up on an update after one
 
 
-class LiveProvider(KitProvider):
+class AwsLiveProvider(KitProvider):
     """Compares configuration, weight, instances and image. Keeps nothing but what it compared."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
@@ -73,7 +73,7 @@ class AwsLive(AwsLocatedResource, module="llmops", name="Live"):
     def __init__(
         self, name: str, location: AwsLocation, opts: pulumi.ResourceOptions, **inputs: Unpack[LiveInputs]
     ) -> None:
-        super().__init__(LiveProvider(), name, location, opts, inputs)
+        super().__init__(AwsLiveProvider(), name, location, opts, inputs)
 
 
 def _compare(props: Properties) -> None:

@@ -29,7 +29,7 @@ _WAIT_SECONDS = 75 * 60  # start-up and download may take an hour each at most, 
 _POLL_SECONDS = 2.0
 
 
-class PreparationProvider(KitProvider):
+class AwsPreparationProvider(KitProvider):
     """Inputs also: model_number and number, which count contents, so that no name is used twice.
 
     Outputs: initial_instances.
@@ -106,7 +106,7 @@ class AwsPreparation(AwsLocatedResource, module="llmops", name="Preparation"):
         self, name: str, location: AwsLocation, opts: pulumi.ResourceOptions, **inputs: Unpack[PreparationInputs]
     ) -> None:
         outputs = dict.fromkeys(("initial_instances", "model_number", "number"))
-        super().__init__(PreparationProvider(), name, location, opts, {**inputs, **outputs})
+        super().__init__(AwsPreparationProvider(), name, location, opts, {**inputs, **outputs})
 
 
 def find_endpoint(props: Properties) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from llmops_kit.infra.targets.aws.located import AwsLocatedResource
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, inputs_of
 
 
-class ScheduledSpecProvider(KitProvider):
+class AwsScheduledSpecProvider(KitProvider):
     """Writes an object, and removes it with the schedule."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
@@ -46,7 +46,7 @@ class AwsScheduledSpec(AwsLocatedResource, module="llmops", name="ScheduledSpec"
     def __init__(
         self, name: str, location: AwsLocation, opts: pulumi.ResourceOptions, **inputs: Unpack[ScheduledSpecInputs]
     ) -> None:
-        super().__init__(ScheduledSpecProvider(), name, location, opts, inputs)
+        super().__init__(AwsScheduledSpecProvider(), name, location, opts, inputs)
 
 
 def _bucket(props: Properties) -> S3Bucket:

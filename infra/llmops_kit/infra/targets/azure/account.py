@@ -12,7 +12,7 @@ from llmops_kit.infra.targets.dynamic import KitProvider, Properties, differ, in
 _NAME = "account"
 
 
-class AccountProvider(KitProvider):
+class AzureAccountProvider(KitProvider):
     """Holds the subscription's id, and who deployed first. Makes nothing there."""
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
@@ -46,7 +46,7 @@ class AccountProvider(KitProvider):
 class AzureAccount(AzureLocatedResource, module="llmops", name="Account"):
     """Outputs: subscription, tenant, location, operator (object_id, kind)."""
 
-    PROVIDER, COMPUTED = AccountProvider, ("operator",)
+    PROVIDER, COMPUTED = AzureAccountProvider, ("operator",)
     operator: pulumi.Output[dict[str, str]]
 
 

@@ -15,7 +15,7 @@ from llmops_kit.infra.targets.dynamic import Properties, gone, inputs_of
 _SETTLED = "Succeeded"
 
 
-class LiveProvider(LocatedProvider):
+class AzureLiveProvider(LocatedProvider):
     """Compares traffic, states, instances, model version and image. Its outputs are what it compared."""
 
     KEY = "endpoint"
@@ -48,7 +48,7 @@ class AzureLive(AzureLocatedResource, module="llmops", name="Live"):
     instance_type, instances and max_instances (least and most).
     """
 
-    PROVIDER = LiveProvider
+    PROVIDER = AzureLiveProvider
 
 
 def _differences(props: Properties, live: Document, deployment: Document | None) -> Properties:

@@ -33,7 +33,7 @@ Part = Literal["endpoint", "deployment", "scaling"]
 _REPAIRS_TAG = "llmops:repairs"
 
 
-class PreparationProvider(KitProvider):
+class AzurePreparationProvider(KitProvider):
     """Inputs also: traffic, mirror, capacity, repairs; what the endpoint and the deployment are put with. And `broken`:
     which of the two is there, and failed.
     """
@@ -90,7 +90,7 @@ class AzurePreparation(AzureLocatedResource, module="llmops", name="Preparation"
     with), settings (digest of what of the deployment changes in place), instances, max_instances (0: not scaled).
     """
 
-    PROVIDER = PreparationProvider
+    PROVIDER = AzurePreparationProvider
     COMPUTED = ("traffic", "mirror", "capacity", "broken", "repairs")
     traffic: pulumi.Output[dict[str, int]]
     mirror: pulumi.Output[dict[str, int]]

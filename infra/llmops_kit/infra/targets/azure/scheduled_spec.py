@@ -9,7 +9,7 @@ from llmops_kit.infra.targets.azure.located import AzureLocatedResource, Located
 from llmops_kit.infra.targets.dynamic import Properties
 
 
-class ScheduledSpecProvider(LocatedProvider):
+class AzureScheduledSpecProvider(LocatedProvider):
     """Writes a blob, and removes it with the schedule."""
 
     KEY = "key"
@@ -34,7 +34,7 @@ class ScheduledSpecProvider(LocatedProvider):
 class AzureScheduledSpec(AzureLocatedResource, module="llmops", name="ScheduledSpec"):
     """Inputs and outputs: container (URL of the one of runs), key (the blob's name), content (the RunSpec as JSON)."""
 
-    PROVIDER = ScheduledSpecProvider
+    PROVIDER = AzureScheduledSpecProvider
 
 
 def _container(props: Properties) -> AzureContainer:
