@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from llmops_kit.contract.documents.recipe import Recipe
 from llmops_kit.contract.documents.schemas import DOCUMENTS
 from llmops_kit.contract.errors import EXIT_CODES
-from llmops_kit.infra.settings import Settings
+from llmops_kit.settings.stack_settings import Settings
 
 FILE = Path(__file__).parents[1] / "docs/reference.md"
 

@@ -11,6 +11,7 @@ PORTIONS = tuple(CHECKOUT / name for name in ("hosting", "src", "infra", "traini
 PACKAGES = {
     "llmops_kit.contract": CHECKOUT / "hosting/llmops_kit/contract",
     "llmops_kit.clouds": CHECKOUT / "src/llmops_kit/clouds",
+    "llmops_kit.settings": CHECKOUT / "src/llmops_kit/settings",
     "llmops_kit.policies": CHECKOUT / "src/llmops_kit/policies",
     "llmops_kit.infra": CHECKOUT / "infra/llmops_kit/infra",
     "llmops_kit.preparation": CHECKOUT / "src/llmops_kit/preparation",

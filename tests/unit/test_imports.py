@@ -102,6 +102,8 @@ BROKEN = {
     "llmops_kit.clouds.bad": "pulumi",
     "llmops_kit.clouds.worse": "llmops_kit.infra",
     "llmops_kit.clouds.neighbour": "boto3",
+    "llmops_kit.settings.bad": "pulumi",
+    "llmops_kit.settings.worse": "llmops_kit.policies",
     "llmops_kit.clouds.aws.bad": "azure",
     "llmops_kit.infra.targets.aws.resources.bad": "llmops_kit.clouds.aws.session",
     "llmops_kit.infra.targets.aws.resources.worse": "llmops_kit.infra.targets.aws.resolve",

@@ -13,7 +13,7 @@ from typing import Concatenate, Generic, ParamSpec, TypeVar
 import pulumi
 
 from llmops_kit.contract.errors import KitError
-from llmops_kit.infra.settings import Endpoint, Images
+from llmops_kit.settings.stack_settings import Endpoint, Images
 
 CloudSettings = TypeVar("CloudSettings")
 Store = TypeVar("Store")

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from llmops_kit.infra.settings import KeyPath, Settings, setting_error
+from llmops_kit.infra.settings import setting_error
+from llmops_kit.settings.reading import KeyPath
+from llmops_kit.settings.stack_settings import Settings
 
 ImageField = Literal["serving", "serving_vllm"]
 

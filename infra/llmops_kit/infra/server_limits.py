@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from llmops_kit.infra.settings import ServerLimits
+from llmops_kit.settings.stack_settings import ServerLimits
 
 _FILES = ("api_keys_file", "metrics_key_file")
 

@@ -9,7 +9,8 @@ from llmops_kit.contract.integrity.digest import sha256_bytes
 from llmops_kit.contract.layout import MANIFEST, alias_key, model_key
 from llmops_kit.contract.names import ModelRef, require_name
 from llmops_kit.contract.rejections import rejection
-from llmops_kit.infra.settings import Endpoint, setting_error
+from llmops_kit.infra.settings import setting_error
+from llmops_kit.settings.stack_settings import Endpoint
 
 ReadStore = Callable[[str], bytes | None]
 """Content of an object of the store by its key (contract/layout.py), None when there is none."""

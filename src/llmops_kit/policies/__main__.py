@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,7 +20,9 @@ from google.protobuf import empty_pb2, json_format
 from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc, plugin_pb2
 
 from llmops_kit.policies.model import SECRET, SIGNATURE, Resource, Stack, Violation, plain_type
-from llmops_kit.policies.rules import RULES, accepted_rules, judge_resource, judge_stack
+from llmops_kit.policies.rules import judge_resource, judge_stack
+from llmops_kit.settings.reading import SettingsOrigin, own_keys, parse_settings
+from llmops_kit.settings.rule_names import RULES
 
 NAME, VERSION = "llmops", "1.0.0"
 _LARGEST_MESSAGE = 400 << 20
@@ -45,7 +48,9 @@ class Pack(analyzer_pb2_grpc.AnalyzerServicer):
         return analyzer_pb2.AnalyzerInfo(name=NAME, version=VERSION, policies=policies)
 
     def ConfigureStack(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._accepted = accepted_rules(request.config, request.project)
+        origin = SettingsOrigin(request.project, Path(f"Pulumi.{request.stack}.yaml"))
+        values = own_keys(request.config, request.project)
+        self._accepted = parse_settings(values, origin, ["accepted_rules"]).accepted_rules
         return analyzer_pb2.AnalyzerStackConfigureResponse()
 
     def Configure(self, request: Any, context: Any) -> Any:  # noqa: N802

@@ -1,28 +1,13 @@
 """The rules, and how a stack is judged by them."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmops_kit.policies import aws_rules, azure_rules
 from llmops_kit.policies.model import Check, Finding, NotKnownError, Resource, Stack, StackCheck, Violation
+from llmops_kit.settings.rule_names import RULES
 
-RULES = {
-    "no-public-store": "nothing that holds data or images can be read without credentials",
-    "tls-only": "nothing that holds data answers without TLS",
-    "encrypted": "data at rest is encrypted, on AWS with a key of the account, which is rotated",
-    "no-wildcard-principal": "no policy allows everybody, and services act for this account alone",
-    "no-shared-secret": "access is by roles and short-lived tokens, never by a key or password that stays valid",
-    "least-privilege": "no role has every action of a service, the right to give rights, or S3's of any account",
-    "boundary": "every role carries the permissions boundary",
-    "endpoint-isolated": "endpoints and jobs reach what they need, and not the Internet",
-    "data-protected": "what outlives a stack is not deleted with it, and what was overwritten can be brought back",
-    "retention-set": "logs and files of runs expire when the settings say",
-}
-"""Rule -> what it keeps."""
-SETTING = "accepted_rules"
-"""The setting that accepts a rule's violations: rule -> reason."""
 _CLOUDS = (aws_rules.CHECKS, azure_rules.CHECKS)
 
 
@@ -75,11 +60,6 @@ def judge_stack(stack: Stack, unjudged: set[str]) -> Iterator[Violation]:
         for checks in _CLOUDS:
             for check in checks[rule].stack if rule in checks else ():
                 yield from _run(rule, check, stack, unjudged)
-
-
-def accepted_rules(config: Mapping[str, Any], project: str) -> dict[str, str]:
-    """What a stack's configuration accepts, from the engine's flat form: its key -> JSON."""
-    return dict(json.loads(config.get(f"{project}:{SETTING}") or "{}"))
 
 
 def _of_resource(rule: str, type_: str) -> Iterator[Check]:

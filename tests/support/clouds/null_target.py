@@ -9,8 +9,8 @@ from llmops_kit.cli.platforms.platform import Platform, Say
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.targets import TargetRecord
 from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.infra.settings import Settings
 from llmops_kit.infra.targets.outputs import OutputFields, TrainingImages, stack_outputs
+from llmops_kit.settings.stack_settings import Settings
 
 RECORD = TargetRecord(
     "null", "tests.support.clouds.null_target:NullTarget", "tests.support.clouds.null_target:OPERATIONS", is_cloud=False

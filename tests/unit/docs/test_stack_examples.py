@@ -19,8 +19,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.infra.settings import Endpoint, Settings
 from llmops_kit.infra.targets.azure import resolve
+from llmops_kit.settings.stack_settings import Endpoint, Settings
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.aws.conftest import REGION, SERVING, Account, on_moto
 from tests.unit.infra.azure.conftest import SUBSCRIPTION, Subscription, on_azure

@@ -8,11 +8,11 @@ import dill
 import pytest
 
 from llmops_kit.contract.errors import KitError, SettingError
-from llmops_kit.infra.settings import ServerLimits
 from llmops_kit.infra.targets import dynamic as provider
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties
 from llmops_kit.infra.targets.local import endpoint, identity, images, storage, training
 from llmops_kit.infra.targets.local.keys import key_files
+from llmops_kit.settings.stack_settings import ServerLimits
 
 PROVIDERS = [
     storage.StoreProvider,

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from llmops_kit.contract.errors import SettingError
-from llmops_kit.infra.settings import Endpoint, Settings
 from llmops_kit.infra.targets.aws.limits import require_supported as on_aws
 from llmops_kit.infra.targets.azure.limits import require_supported as on_azure
+from llmops_kit.settings.stack_settings import Endpoint, Settings
 
 MODEL = f"chatbot@1@sha256:{'a' * 64}"
 Check = Callable[[Settings, str], None]

@@ -135,14 +135,14 @@ def test_the_stack_files_line_is_named(project: Path) -> None:
 @pytest.mark.parametrize(("written", "on"), [("off", False), ("on", True), ("false", False), ("true", True)])
 def test_endpoint_takes_yaml_words_of_both_versions(written: str, on: bool) -> None:
     """YAML 1.1 reads `off` as a boolean, 1.2 as a string."""
-    from llmops_kit.infra.settings import Endpoint
+    from llmops_kit.settings.stack_settings import Endpoint
 
     for value in (written, YAML(typ="safe", pure=True).load(written)):
         assert Endpoint.model_validate({"model": MODEL, "endpoint": value}).endpoint is on
 
 
 def test_pulumi_yaml_declares_the_same_settings(project: Path) -> None:
-    from llmops_kit.infra.settings import Settings
+    from llmops_kit.settings.stack_settings import Settings
 
     assert list(PROJECT["config"]) == list(Settings.model_fields)
     for key, field in Settings.model_fields.items():
@@ -155,11 +155,11 @@ def test_pulumi_yaml_declares_the_same_settings(project: Path) -> None:
 
 @pytest.mark.parametrize(("stack", "target"), [("local", "local"), ("aws-dev", "aws")])
 def test_the_example_stacks_are_valid(stack: str, target: str) -> None:
-    from llmops_kit.infra.settings import parse_settings
+    from llmops_kit.settings.reading import SettingsOrigin, parse_settings
 
     config = YAML(typ="safe", pure=True).load(CHECKOUT / f"Pulumi.{stack}.yaml")["config"]
     texts = {k.removeprefix("llmops:"): v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
-    assert parse_settings(texts).target == target
+    assert parse_settings(texts, SettingsOrigin("llmops", CHECKOUT / f"Pulumi.{stack}.yaml")).target == target
 
 
 def test_nothing_in_infra_shadows_a_package() -> None:

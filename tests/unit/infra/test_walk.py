@@ -11,8 +11,8 @@ import pytest
 
 from llmops_kit.contract.documents.document import Part
 from llmops_kit.contract.limits import AdmissionLimits
-from llmops_kit.infra.settings import Settings
 from llmops_kit.infra.targets.local import endpoint
+from llmops_kit.settings.stack_settings import Settings
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.aws.conftest import REGION, RUN, SERVING, TRAINING, Account, on_moto
 from tests.unit.infra.program import Declared, add_version, run_program

@@ -9,7 +9,8 @@ import pytest
 
 from llmops_kit.policies import aws_rules, azure_rules
 from llmops_kit.policies.model import UNKNOWN, Resource, Stack
-from llmops_kit.policies.rules import RULES, accepted_rules, judge
+from llmops_kit.policies.rules import judge
+from llmops_kit.settings.rule_names import RULES
 from tests.support.checkout import CHECKOUT
 from tests.unit.policies.stacks import (
     DEFINITIONS,
@@ -272,10 +273,3 @@ def test_a_secret_is_not_judged_and_told() -> None:
     for value in (secret, "[secret]"):
         verdict = judge(worse(aws_stack(), ("", "role-policy", "policy", value)), {})
         assert verdict.unjudged == ["least-privilege: role-policy: policy"]
-
-
-def test_accepted_rules_come_from_the_stacks_configuration() -> None:
-    assert accepted_rules({"chat:accepted_rules": '{"encrypted": "no data"}', "chat:aws": "{}"}, "chat") == {
-        "encrypted": "no data"
-    }
-    assert accepted_rules({}, "chat") == {}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pulumi
 
-from llmops_kit.infra.settings import Endpoint
+from llmops_kit.settings.stack_settings import Endpoint
 
 OutputFields = dict[str, Any]
 

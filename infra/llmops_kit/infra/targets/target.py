@@ -2,8 +2,8 @@
 
 from typing import Protocol, TypeVar
 
-from llmops_kit.infra.settings import Settings
 from llmops_kit.infra.targets.outputs import OutputFields
+from llmops_kit.settings.stack_settings import Settings
 
 Resolved = TypeVar("Resolved")
 

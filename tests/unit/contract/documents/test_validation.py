@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError
 from llmops_kit.contract.documents.recipe import Recipe
 from llmops_kit.contract.documents.validation import did_you_mean, first_message, known_keys
 from llmops_kit.contract.names import Name, Sha256
-from llmops_kit.infra.settings import Settings
+from llmops_kit.settings.stack_settings import Settings
 
 
 class Model(BaseModel, extra="forbid"):

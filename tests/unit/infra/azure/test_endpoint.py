@@ -13,7 +13,6 @@ from llmops_kit.clouds.azure.jobs import SCHEDULED_RUN
 from llmops_kit.clouds.azure.location import AzureLocation
 from llmops_kit.contract.layout import model_key
 from llmops_kit.infra.names import CloudNames
-from llmops_kit.infra.settings import Settings
 from llmops_kit.infra.targets.azure.inventory import AzureInventory
 from llmops_kit.infra.targets.azure.resources import endpoint, training
 from llmops_kit.infra.targets.azure.resources.stack import (
@@ -27,6 +26,7 @@ from llmops_kit.infra.targets.azure.resources.stack import (
     AzureWorkspace,
     SharedResources,
 )
+from llmops_kit.settings.stack_settings import Settings
 from tests.support.checkout import EXAMPLES
 from tests.unit.infra.azure.arm import PLACE, WORKSPACE
 from tests.unit.infra.program import Declared, run_program

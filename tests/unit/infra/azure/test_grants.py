@@ -6,10 +6,10 @@ from llmops_kit.cli.platforms.azure.bootstrap.roles import GRANTED
 from llmops_kit.clouds.azure.location import AzureLocation
 from llmops_kit.clouds.azure.roles import BUILT_IN
 from llmops_kit.infra.names import CloudNames
-from llmops_kit.infra.settings import Settings
 from llmops_kit.infra.targets.azure.given import GivenIdentity, GivenResources
 from llmops_kit.infra.targets.azure.grants import grants
 from llmops_kit.infra.targets.azure.inventory import AzureInventory
+from llmops_kit.settings.stack_settings import Settings
 from tests.unit.infra.azure.arm import PLACE
 
 GROUP = f"/subscriptions/{PLACE['subscription']}/resourceGroups/theirs"

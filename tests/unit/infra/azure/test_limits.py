@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from llmops_kit.contract.errors import SettingError
-from llmops_kit.infra.settings import Images, Settings
 from llmops_kit.infra.targets.azure import limits
 from llmops_kit.infra.targets.azure.limits import (
     bake_seconds,
@@ -14,6 +13,7 @@ from llmops_kit.infra.targets.azure.limits import (
     require_supported,
     serving_field_of,
 )
+from llmops_kit.settings.stack_settings import Images, Settings
 
 MODEL = f"chatbot@1@sha256:{'a' * 64}"
 

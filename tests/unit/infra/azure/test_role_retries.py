@@ -14,10 +14,10 @@ from llmops_kit.clouds.azure.location import AzureLocation
 from llmops_kit.clouds.azure.objects import AzureContainer
 from llmops_kit.contract.errors import KitError
 from llmops_kit.infra.names import CloudNames
-from llmops_kit.infra.settings import Settings
 from llmops_kit.infra.targets.azure import access, role_retries
 from llmops_kit.infra.targets.azure.inventory import AzureInventory
 from llmops_kit.infra.targets.azure.resources.stack import AzureIdentity, AzureStack
+from llmops_kit.settings.stack_settings import Settings
 from tests.unit.infra.azure.arm import PLACE, InProcessArm, patch_session
 
 ROLE, OTHER = "/scope/providers/Microsoft.Authorization/roleAssignments/1", "/scope/roleAssignments/2"

@@ -7,7 +7,6 @@ import pulumi
 
 from llmops_kit.clouds.aws.settings import AwsScheduleSettings, AwsSettings
 from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs, told_without_traceback
-from llmops_kit.infra.settings import Endpoint, Images, Settings
 from llmops_kit.infra.targets.aws.resolve import AwsResolved, resolve
 from llmops_kit.infra.targets.aws.resources import observe
 from llmops_kit.infra.targets.aws.resources.context import declare_context
@@ -25,6 +24,7 @@ from llmops_kit.infra.targets.aws.resources.network import declare_network
 from llmops_kit.infra.targets.aws.resources.storage import declare_storage
 from llmops_kit.infra.targets.aws.resources.training import declare_group, declare_schedules
 from llmops_kit.infra.targets.outputs import OutputFields, TrainingImages, endpoint_output, stack_outputs
+from llmops_kit.settings.stack_settings import Endpoint, Images, Settings
 
 __all__ = [
     "AwsSettings",

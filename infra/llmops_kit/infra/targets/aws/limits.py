@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from llmops_kit.clouds.aws.jobs import INSTANCE_TYPE, has_local_disks
 from llmops_kit.contract.limits import PLATFORM_SECONDS, PLATFORM_STREAM_SECONDS
 from llmops_kit.infra.server_limits import refused_limits
-from llmops_kit.infra.settings import Endpoint as Entry
-from llmops_kit.infra.settings import Settings, setting_error
+from llmops_kit.infra.settings import setting_error
+from llmops_kit.settings.stack_settings import Endpoint as Entry
+from llmops_kit.settings.stack_settings import Settings
 
 DEFAULT_BAKE_SECONDS = 300
 """CloudWatch's alarms look at minutes: 30 s, which do on one machine, would see nothing."""

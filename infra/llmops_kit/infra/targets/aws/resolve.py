@@ -20,9 +20,10 @@ from llmops_kit.contract.layout import SPEC, run_spec_key, schedule_key
 from llmops_kit.infra.engines import ImageField, Machine, missing_image, require_engine, serving_field, serving_image
 from llmops_kit.infra.names import CloudNames
 from llmops_kit.infra.schedules import proven_spec
-from llmops_kit.infra.settings import Settings, refuse_set, setting_error
+from llmops_kit.infra.settings import refuse_set, setting_error
 from llmops_kit.infra.targets.aws.limits import instance_type_of, require_supported
 from llmops_kit.infra.versions import require_servable
+from llmops_kit.settings.stack_settings import Settings
 
 _LOCAL_ONLY = ("local_home", "local_runtime")
 _PROCESS = "process:"

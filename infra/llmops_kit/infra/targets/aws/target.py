@@ -1,12 +1,12 @@
 """The target `aws`: which resources a stack on AWS has."""
 
 from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
-from llmops_kit.infra.settings import Settings
 from llmops_kit.infra.targets.aws.components import ModelEndpoint, ModelStore, Training, stack_outputs_of
 from llmops_kit.infra.targets.aws.resolve import AwsResolved, resolve
 from llmops_kit.infra.targets.aws.resources.identity import declare_endpoint_role
 from llmops_kit.infra.targets.aws.resources.observe import declare_dashboard
 from llmops_kit.infra.targets.outputs import OutputFields
+from llmops_kit.settings.stack_settings import Settings
 
 
 class AwsTarget:

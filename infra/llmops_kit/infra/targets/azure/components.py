@@ -10,7 +10,6 @@ from llmops_kit.clouds.azure.settings import AzureSchedule, AzureSettings
 from llmops_kit.contract.names import ModelRef
 from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs, told_without_traceback
 from llmops_kit.infra.engines import serving_image
-from llmops_kit.infra.settings import Endpoint, Images, Settings
 from llmops_kit.infra.targets.azure.asset import Asset
 from llmops_kit.infra.targets.azure.resolve import AzureResolved, resolve
 from llmops_kit.infra.targets.azure.resources import observe
@@ -26,6 +25,7 @@ from llmops_kit.infra.targets.azure.resources.training import (
 )
 from llmops_kit.infra.targets.azure.shared import declare_shared
 from llmops_kit.infra.targets.outputs import OutputFields, TrainingImages, endpoint_output, stack_outputs
+from llmops_kit.settings.stack_settings import Endpoint, Images, Settings
 
 __all__ = [
     "AzureSettings",

@@ -24,9 +24,9 @@ from llmops_kit.contract.limits import limit_variables
 from llmops_kit.infra import names
 from llmops_kit.infra.engines import ImageField, serving_engine, serving_image
 from llmops_kit.infra.names import CloudNames
-from llmops_kit.infra.settings import Endpoint, Settings
 from llmops_kit.infra.targets.azure.given import GivenResources
 from llmops_kit.infra.targets.azure.limits import serving_field_of
+from llmops_kit.settings.stack_settings import Endpoint, Settings
 
 CONTAINERS, CHECKPOINTS = ("store", "work"), "checkpoints"
 ZONES = {

@@ -9,8 +9,9 @@ from llmops_kit.contract.documents.run import Compute
 from llmops_kit.contract.limits import PLATFORM_SECONDS
 from llmops_kit.infra.engines import ImageField, Machine, missing_image, require_engine, serving_field
 from llmops_kit.infra.server_limits import refused_limits
-from llmops_kit.infra.settings import Endpoint as Entry
-from llmops_kit.infra.settings import Settings, refuse_set, setting_error
+from llmops_kit.infra.settings import refuse_set, setting_error
+from llmops_kit.settings.stack_settings import Endpoint as Entry
+from llmops_kit.settings.stack_settings import Settings
 
 DEFAULT_BAKE_SECONDS = 300
 """Azure Monitor's metrics are of minutes, and come late: 30 s, which do on one machine, would see nothing."""

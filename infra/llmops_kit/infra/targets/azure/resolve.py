@@ -21,13 +21,13 @@ from llmops_kit.contract.tags import made_for
 from llmops_kit.infra.engines import serving_image
 from llmops_kit.infra.names import CloudNames
 from llmops_kit.infra.schedules import proven_spec
-from llmops_kit.infra.settings import Settings
 from llmops_kit.infra.targets.azure.given import GivenIdentity, GivenResources
 from llmops_kit.infra.targets.azure.grants import assignment, grants
 from llmops_kit.infra.targets.azure.inventory import AzureEntry, AzureInventory
 from llmops_kit.infra.targets.azure.limits import require_engine_of, require_image, require_ours, serving_field_of
 from llmops_kit.infra.targets.azure.online import BROKEN, has_traffic
 from llmops_kit.infra.versions import require_servable
+from llmops_kit.settings.stack_settings import Settings
 
 _HALF_WRITTEN = "failed to load checkpoint"
 _STATE_PAUSES = (0.1, 0.5, 2.0)  # seconds

@@ -1,10 +1,10 @@
 """The target `azure`: which resources a stack on Azure has."""
 
 from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
-from llmops_kit.infra.settings import Settings
 from llmops_kit.infra.targets.azure.components import ModelEndpoint, ModelStore, Training, stack_outputs_of
 from llmops_kit.infra.targets.azure.resolve import AzureResolved, resolve
 from llmops_kit.infra.targets.outputs import OutputFields
+from llmops_kit.settings.stack_settings import Settings
 
 
 class AzureTarget:

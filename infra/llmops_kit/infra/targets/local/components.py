@@ -8,13 +8,13 @@ import pulumi
 
 from llmops_kit.hosting.images import serving_image
 from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs, told_without_traceback
-from llmops_kit.infra.settings import Endpoint, Settings
 from llmops_kit.infra.targets.local.resolve import LocalResolved, resolve
 from llmops_kit.infra.targets.local.resources.endpoint import Hosting, LocalEndpoint
 from llmops_kit.infra.targets.local.resources.identity import LocalSigningKey
 from llmops_kit.infra.targets.local.resources.images import Image
 from llmops_kit.infra.targets.local.resources.storage import LocalStore
 from llmops_kit.infra.targets.local.resources.training import TrainingPlace
+from llmops_kit.settings.stack_settings import Endpoint, Settings
 
 __all__ = [
     "Endpoint",

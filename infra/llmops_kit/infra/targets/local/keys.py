@@ -6,7 +6,8 @@ from llmops_kit.contract.api_key import SHORTEST_KEY, is_usable_key
 from llmops_kit.contract.errors import DocumentError
 from llmops_kit.contract.key_file import KEY_FILE_EXAMPLE, read_key_file
 from llmops_kit.contract.limits import API_KEYS_FILE, METRICS_KEY_FILE
-from llmops_kit.infra.settings import ServerLimits, setting_error
+from llmops_kit.infra.settings import setting_error
+from llmops_kit.settings.stack_settings import ServerLimits
 
 
 def key_files(project: Path, name: str, limits: ServerLimits) -> dict[str, str]:

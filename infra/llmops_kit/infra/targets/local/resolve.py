@@ -12,11 +12,12 @@ from llmops_kit.clouds.targets import cloud_names
 from llmops_kit.contract.models.gpus import usable_gpus
 from llmops_kit.hosting.spec import ROUTER_BODY_BYTES, VariantRollout
 from llmops_kit.infra import names
-from llmops_kit.infra.settings import Endpoint as Entry
-from llmops_kit.infra.settings import Settings, project_folder, refuse_set, setting_error
+from llmops_kit.infra.settings import project_folder, refuse_set, setting_error
 from llmops_kit.infra.targets.local.keys import key_files
 from llmops_kit.infra.targets.local.storage import read_store
 from llmops_kit.infra.versions import require_servable
+from llmops_kit.settings.stack_settings import Endpoint as Entry
+from llmops_kit.settings.stack_settings import Settings
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """The target `local`: which resources a stack on this machine has."""
 
 from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
-from llmops_kit.infra.settings import Settings
 from llmops_kit.infra.targets.local.components import LocalSettings, ModelEndpoint, ModelStore, Training
 from llmops_kit.infra.targets.local.resolve import LocalResolved, resolve
 from llmops_kit.infra.targets.local.resources.endpoint import Hosting
 from llmops_kit.infra.targets.outputs import OutputFields, TrainingImages, endpoint_output, stack_outputs
+from llmops_kit.settings.stack_settings import Settings
 
 
 class LocalTarget:

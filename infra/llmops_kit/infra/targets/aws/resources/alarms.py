@@ -17,10 +17,10 @@ from pulumi_aws import cloudwatch
 from llmops_kit.clouds.aws.names import SERVING, VARIANT
 from llmops_kit.clouds.aws.settings import AwsAlarmSettings
 from llmops_kit.infra.names import CloudNames
-from llmops_kit.infra.settings import Endpoint
 from llmops_kit.infra.targets.aws.limits import rollout_window
 from llmops_kit.infra.targets.aws.resources.context import AwsContext
 from llmops_kit.infra.targets.aws.resources.observe import quality_metric
+from llmops_kit.settings.stack_settings import Endpoint
 
 LEAST_ERRORS = 5
 """Failed requests before the error rate rolls an update back.

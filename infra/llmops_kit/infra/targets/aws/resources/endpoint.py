@@ -15,8 +15,6 @@ from llmops_kit.contract.layout import model_key
 from llmops_kit.contract.limits import limit_variables
 from llmops_kit.infra import names
 from llmops_kit.infra.engines import ImageField, serving_engine, serving_image
-from llmops_kit.infra.settings import Endpoint as Entry
-from llmops_kit.infra.settings import Settings
 from llmops_kit.infra.targets.aws.limits import bake_seconds, rollout_window
 from llmops_kit.infra.targets.aws.live import AwsLive
 from llmops_kit.infra.targets.aws.preparation import AwsPreparation
@@ -27,6 +25,8 @@ from llmops_kit.infra.targets.aws.resources.identity import AwsRole
 from llmops_kit.infra.targets.aws.resources.network import AwsNetwork
 from llmops_kit.infra.targets.aws.resources.scaling import declare_scaling
 from llmops_kit.infra.targets.aws.resources.storage import AwsStorage
+from llmops_kit.settings.stack_settings import Endpoint as Entry
+from llmops_kit.settings.stack_settings import Settings
 
 # For vLLM's image, whose lock has CUDA 13: the only one of botocore's ProductionVariantInferenceAmiVersion that is on
 # Amazon Linux 2023. No account was at hand to see which driver it has.

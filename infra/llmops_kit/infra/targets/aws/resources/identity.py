@@ -14,12 +14,12 @@ from pulumi_aws import iam, kms
 from llmops_kit.clouds.aws import policies
 from llmops_kit.clouds.aws.names import ENDPOINT_LOGS, JOB_LOGS, SAGEMAKER, endpoint_logs, role_path
 from llmops_kit.clouds.aws.settings import AwsSettings
-from llmops_kit.infra.settings import Endpoint
 from llmops_kit.infra.targets.aws.resources.alarms import rollout_alarm_names
 from llmops_kit.infra.targets.aws.resources.context import AwsContext
 from llmops_kit.infra.targets.aws.resources.images import Repositories
 from llmops_kit.infra.targets.aws.resources.network import AwsNetwork
 from llmops_kit.infra.targets.aws.resources.storage import AwsStorage, declare_key
+from llmops_kit.settings.stack_settings import Endpoint
 
 ALL = "*"  # for actions that know no resource
 _WRITE = ("kms:Encrypt", "kms:GenerateDataKey")

@@ -7,8 +7,8 @@ import pulumi
 from pulumi_aws import appautoscaling, cloudwatch
 
 from llmops_kit.clouds.aws.names import SCALING_DIMENSION, VARIANT
-from llmops_kit.infra.settings import Endpoint as Entry
 from llmops_kit.infra.targets.aws.resources.context import AwsContext
+from llmops_kit.settings.stack_settings import Endpoint as Entry
 
 
 def declare_scaling(

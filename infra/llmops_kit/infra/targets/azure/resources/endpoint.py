@@ -17,7 +17,6 @@ from pulumi_azure_native import machinelearningservices as ml
 
 from llmops_kit.contract.layout import model_key
 from llmops_kit.contract.names import ModelRef
-from llmops_kit.infra.settings import Endpoint as Entry
 from llmops_kit.infra.targets.azure.asset import Asset
 from llmops_kit.infra.targets.azure.limits import bake_seconds
 from llmops_kit.infra.targets.azure.live import AzureLive
@@ -28,6 +27,7 @@ from llmops_kit.infra.targets.azure.resources.scaling import declare_scaling
 from llmops_kit.infra.targets.azure.resources.stack import AzureStack, SharedResources
 from llmops_kit.infra.targets.azure.resources.training import AzureEnvironment
 from llmops_kit.infra.targets.azure.traffic import Traffic
+from llmops_kit.settings.stack_settings import Endpoint as Entry
 
 _PROBE_SECONDS = 10
 _LONGEST_SECONDS = 180  # Azure's most: the default of 5 s cuts the answers of a language model

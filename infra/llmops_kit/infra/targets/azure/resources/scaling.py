@@ -9,9 +9,9 @@ from functools import partial
 import pulumi
 from pulumi_azure_native import monitor
 
-from llmops_kit.infra.settings import Endpoint as Entry
 from llmops_kit.infra.targets.azure.metrics import REQUESTS
 from llmops_kit.infra.targets.azure.resources.stack import AzureStack
+from llmops_kit.settings.stack_settings import Endpoint as Entry
 
 _SCALE_IN_SHARE = 0.5
 """Scaled in below this share of what is scaled out at: one instance less must not bring the next one at once."""

@@ -12,10 +12,10 @@ from pulumi_azure_native import Provider, resources
 
 from llmops_kit.clouds.azure.location import AzureLocation
 from llmops_kit.clouds.azure.settings import AzureSettings
-from llmops_kit.infra.settings import Settings
 from llmops_kit.infra.targets.azure.account import AzureAccount
 from llmops_kit.infra.targets.azure.inventory import AzureEntry, AzureInventory
 from llmops_kit.infra.targets.azure.role_retries import retry_while_roles_are_new
+from llmops_kit.settings.stack_settings import Settings
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from llmops_kit.contract.layout import model_key
 from llmops_kit.contract.limits import limit_variables
 from llmops_kit.hosting.spec import VariantRollout
 from llmops_kit.infra import names
-from llmops_kit.infra.settings import Endpoint as EndpointSettings
 from llmops_kit.infra.targets.dynamic import Properties
 from llmops_kit.infra.targets.local.endpoint import OFF, RUNNING, EndpointProvider, HostingProvider
 from llmops_kit.infra.targets.local.resources.images import Image
+from llmops_kit.settings.stack_settings import Endpoint as EndpointSettings
 
 
 class Hosting(dynamic.Resource, module="llmops", name="Hosting"):

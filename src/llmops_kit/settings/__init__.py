@@ -1,0 +1,1 @@
+"""A stack's settings: their models, the one reader of them, and what they resolve to."""

@@ -1,0 +1,211 @@
+"""Settings of a stack: typed, frozen models, which the program and the command line read alike.
+
+Keys, types, defaults and descriptions are declared once more in Pulumi.yaml, for `pulumi config` and its users; a test
+keeps the two equal.
+"""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from llmops_kit.clouds.aws.settings import AwsSettings
+from llmops_kit.clouds.azure.settings import AzureSettings
+from llmops_kit.contract.documents.document import Part
+from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.expiry import Expiry
+from llmops_kit.contract.limits import AdmissionLimits
+from llmops_kit.contract.names import ModelRef, Name, parse_promoted
+from llmops_kit.contract.rollout import WatchedRollout
+from llmops_kit.settings.rule_names import RULES
+
+InstanceType = Annotated[str, StringConstraints(pattern=r"^([A-Za-z][A-Za-z0-9_.-]*)?$")]
+"""Each cloud's own words; the target looks at their form."""
+_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+
+
+def _promoted(text: str) -> str:
+    try:
+        parse_promoted(text)
+    except KitError as e:
+        raise ValueError(f"{e.what}; {e.fix}") from None
+    return text
+
+
+def _rule(text: str) -> str:
+    if text not in RULES:
+        raise ValueError(f"there is no rule {text!r}; rules: {', '.join(RULES)}")
+    return text
+
+
+class Size(Part):
+    """How much serves an endpoint."""
+
+    instances: int = Field(
+        default=1, ge=0, le=64, description="Number of workers, or of instances in a cloud; 0: only with async."
+    )
+    max_instances: int = Field(
+        default=0, ge=0, le=64, description="Above `instances`: autoscaling between the two (cloud)."
+    )
+    concurrent_requests: int = Field(
+        default=4, ge=1, le=1000, description="Autoscaling's target of concurrent requests per instance (cloud)."
+    )
+    instance_type: InstanceType = Field(
+        default="", description="Such as ml.c5.2xlarge or Standard_DS3_v2; empty: the target's default (cloud)."
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Size":
+        if self.max_instances and self.max_instances <= self.instances:
+            raise ValueError("max_instances must be more than instances, or left out")
+        if "concurrent_requests" in self.model_fields_set and not self.max_instances:
+            raise ValueError("concurrent_requests has no effect without max_instances; add it")
+        return self
+
+
+class Rollout(WatchedRollout):
+    """Rollout of a new model version."""
+
+    strategy: Literal["all_at_once", "canary", "linear", "rolling"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride] (frozen)
+        default="all_at_once", description="linear and rolling require a cloud."
+    )
+    step_percent: int = Field(
+        default=25, ge=5, le=50, description="Percentage that each step of linear or rolling adds."
+    )
+    mirror_percent: int = Field(
+        default=0,
+        ge=0,
+        le=50,
+        description="Percentage of requests that are mirrored to the new version first, for one bake (Azure).",
+    )
+
+    @model_validator(mode="after")
+    def _belongs(self) -> "Rollout":
+        belongs = {
+            "canary_percent": ("canary",),
+            "step_percent": ("linear", "rolling"),
+            "extra_bakes": ("canary", "linear"),
+            "on_inconclusive": ("canary", "linear"),
+        }
+        for field in sorted(self.model_fields_set & set(belongs)):
+            compares = self.mirror_percent and field in ("extra_bakes", "on_inconclusive")
+            if self.strategy not in belongs[field] and not compares:
+                which = " or ".join(f"`strategy: {s}`" for s in belongs[field])
+                raise ValueError(f"{field} has no effect without {which}; add it")
+        return self
+
+
+class ServerLimits(AdmissionLimits):
+    """ServerLimits of an endpoint's servers. What is not set is for the server to say."""
+
+    api_keys_file: str = Field(
+        default="",
+        description="File of several API keys with rates and budgets, relative to Pulumi.yaml; read anew when it "
+        "changes (local).",
+    )
+    metrics_key_file: str = Field(
+        default="", description="File of the key that /metrics takes alone, relative to Pulumi.yaml (local)."
+    )
+
+
+class Endpoint(Part):
+    """Settings of one endpoint: the promoted version, its machines, rollout and limits."""
+
+    model: Annotated[str, AfterValidator(_promoted)] = Field(
+        description="Promoted version, name@number@sha256:<64 hex digits>; `llmops promote` writes it."
+    )
+    endpoint: bool = Field(default=True, description="on; off stops the servers and keeps everything else.")
+    size: Size = Size()
+    rollout: Rollout = Rollout()
+    limits: ServerLimits = ServerLimits()
+    mode: Literal["realtime", "async", "serverless"] = Field(
+        default="realtime",
+        description="async: requests and responses are files, can scale to zero (cloud); serverless: unsupported.",
+    )
+    engine: Literal["auto", "vllm", "openvino", "transformers"] = Field(
+        default="auto",
+        description="auto: vllm on machines with NVIDIA GPUs, else openvino; transformers: local only.",
+    )
+    precision: Literal["auto", "f32", "bf16"] = Field(
+        default="auto", description="auto: bf16 if the processor supports it."
+    )
+    prefix_cache: bool = Field(
+        default=False,
+        description="true: keep the computed prefixes of prompts, for callers who trust each other: by the time to the "
+        "first token one can find out how another's prompt began. Not with transformers.",
+    )
+    port: int = Field(default=0, ge=0, le=65_535, description="0: a free port, chosen once and kept (local).")
+    gate: Literal["required", "waived"] = Field(
+        default="required", description="waived: serve a version even if it did not pass its evaluation gate."
+    )
+    volume_gb: int = Field(
+        default=0, ge=0, le=512, description="Disk of an instance in GB; 0: the cloud's default (cloud)."
+    )
+    start_seconds: int = Field(default=600, ge=60, le=3600, description="Seconds until a server must be ready (cloud).")
+    download_seconds: int = Field(
+        default=600, ge=60, le=3600, description="Timeout of the model's download, in seconds (cloud)."
+    )
+    inference_ami_version: str = Field(
+        default="",
+        description="AMI of SageMaker's hosts, for images that need its CUDA; empty: the default of SageMaker (AWS).",
+    )
+
+    @model_validator(mode="after")
+    def _has_prefixes(self) -> "Endpoint":
+        if self.prefix_cache and self.engine == "transformers":
+            raise ValueError("prefix_cache has no effect with `engine: transformers`; remove it")
+        return self
+
+    @property
+    def version(self) -> ModelRef:
+        """The promoted version in its parts."""
+        return parse_promoted(self.model)
+
+
+class Images(Part):
+    """Images of runs and endpoints in a cloud, written by `llmops images push`, or by `build` on a twin."""
+
+    training: str = Field(default="", description="Image of training jobs, by digest.")
+    training_tensorflow: str = Field(
+        default="", description="Image that trains recipes with `framework: tensorflow`, by digest."
+    )
+    serving: str = Field(default="", description="Image of endpoints, by digest.")
+    serving_vllm: str = Field(default="", description="Image of endpoints on NVIDIA GPUs, by digest.")
+
+    @model_validator(mode="after")
+    def _by_digest(self) -> "Images":
+        for name, reference in ((n, getattr(self, n)) for n in Images.model_fields):
+            if reference and not _DIGEST.search(reference):
+                raise ValueError(f"{name}: {reference!r} is not by digest (…@sha256:<64 hex digits>)")
+        return self
+
+
+class Settings(Part):
+    """All settings of a stack. Field names are the keys in the stack file, after the project's name and a colon."""
+
+    target: str = Field(default="local", description="Target that the stack deploys to (local, aws or azure).")
+    endpoints: dict[Name, Endpoint] = Field(
+        default={},
+        description="Endpoints by name, each with a model and the settings in docs/reference.md.",
+    )
+    local_home: str = Field(
+        default=".llmops",
+        min_length=1,
+        description="Folder for all data of local stacks, relative to this file.",
+    )
+    local_runtime: Literal["process", "docker"] = Field(
+        default="process", description="Runtime of local endpoints (process or docker); runs are always processes."
+    )
+    expires: Expiry = Field(
+        default="",
+        description="Expiry of the stack (2026-12-31, 2026-12-31T18:00Z); status and sweep list expired ones (cloud).",
+    )
+    images: Images = Field(default=Images(), description="Images of runs and endpoints in a cloud, by digest.")
+    accepted_rules: dict[Annotated[str, AfterValidator(_rule)], Annotated[str, StringConstraints(min_length=1)]] = (
+        Field(
+            default={},
+            description="Rules that the stack may violate, each with a reason; `llmops plan` lists them (cloud).",
+        )
+    )
+    aws: AwsSettings = Field(default=AwsSettings(), description="Settings of target aws.")
+    azure: AzureSettings = Field(default=AzureSettings(), description="Settings of target azure.")
