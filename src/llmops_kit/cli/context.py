@@ -35,7 +35,7 @@ class Context:
 
         try:
             name = self.project.choose_stack(self.stack)
-            return str(StackFile(self.project.stack_file(name), self.project.name).config().get("target", ""))
+            return StackFile(self.project.stack_file(name), self.project.name).target
         except KitError:
             if self.stack:
                 raise

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import psutil
 
@@ -20,6 +20,7 @@ from llmops_kit.contract.layout import cache_dir
 
 if TYPE_CHECKING:
     from llmops_kit.cli.platforms.operations import CloudFacts
+    from llmops_kit.cli.stacks.stack_file import StackFile
 
 _GB = 1e9
 _DISK_NEEDED, _DISK_ADVISED = 2 * _GB, 15 * _GB
@@ -213,7 +214,7 @@ def _clouds(folder: Path, chosen: str) -> Iterator[Diagnosis]:
 
 
 def _cloud(
-    target: str, facts: "CloudFacts", stacks: list[dict[str, Any]], missing: Literal["note", "missing"]
+    target: str, facts: "CloudFacts", stacks: list["StackFile"], missing: Literal["note", "missing"]
 ) -> Iterator[Diagnosis]:
     install = f"pip install 'llmops-kit[{target}-twin]'"
     if not all(_is_there(package) for package in facts.PACKAGES):
@@ -239,17 +240,17 @@ def _is_there(package: str) -> bool:
         return False
 
 
-def _stacks_on(target: str, folder: Path) -> list[dict[str, Any]]:
-    """Settings of the project's stacks on a target."""
+def _stacks_on(target: str, folder: Path) -> list["StackFile"]:
+    """Returns the files of the project's stacks on a target."""
     from llmops_kit.cli.stacks.project import Project
     from llmops_kit.cli.stacks.stack_file import StackFile
 
     try:
         project = Project.find(folder)
-        found = [StackFile(project.stack_file(name), project.name).config() for name in project.stacks()]
+        found = [StackFile(project.stack_file(name), project.name) for name in project.stacks()]
     except KitError:
         return []  # the check of the project, or a verb of the stack, says so
-    return [config for config in found if config.get("target") == target]
+    return [file for file in found if file.target == target]
 
 
 def _plugin(target: str, plugin: str) -> Diagnosis:
@@ -262,12 +263,12 @@ def _plugin(target: str, plugin: str) -> Diagnosis:
 
 
 def _caller(
-    target: str, facts: "CloudFacts", stacks: list[dict[str, Any]], missing: Literal["note", "missing"]
+    target: str, facts: "CloudFacts", stacks: list["StackFile"], missing: Literal["note", "missing"]
 ) -> Diagnosis:
     name = f"{target} account"
     if not stacks and not any(variable.startswith(facts.VARIABLES) for variable in os.environ):
         return Diagnosis(name, "note", f"no stack here is on {target}", f"`llmops twin {target} up` needs no account")
     try:
-        return Diagnosis(name, "ok", facts.caller((stacks[0].get(target) or {}) if stacks else {}))
+        return Diagnosis(name, "ok", facts.caller(stacks[0].settings(target) if stacks else None))
     except KitError as e:
         return Diagnosis(name, missing, e.what, e.fix)

@@ -18,6 +18,8 @@ class TargetRecord:
     """Of addresses of data in its storage, such as s3; empty: it has none."""
     data: str = ""
     """Opens `bucket/key` there: a function to an ObjectSource (clouds/objects.py) and the key."""
+    traits: str = ""
+    """What its stacks' settings resolve with: CloudTraits; empty: it is no cloud."""
     is_cloud: bool = True
     """Stacks live in an account and not on this machine; their settings have a key of the target's name."""
 
@@ -37,6 +39,7 @@ TARGETS = {
             "llmops_kit.cli.platforms.aws.operations:OPERATIONS",
             data_scheme="s3",
             data="llmops_kit.clouds.aws.objects:open_data",
+            traits="llmops_kit.clouds.aws.traits:TRAITS",
         ),
         TargetRecord(
             "azure",
@@ -44,6 +47,7 @@ TARGETS = {
             "llmops_kit.cli.platforms.azure.operations:OPERATIONS",
             data_scheme="az",
             data="llmops_kit.clouds.azure.objects:open_data",
+            traits="llmops_kit.clouds.azure.traits:TRAITS",
         ),
     )
 }

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from llmops_kit.clouds.aws.settings import AwsSettings
 from llmops_kit.clouds.azure.settings import AzureSettings
 from llmops_kit.contract.documents.document import Part
+from llmops_kit.contract.engine_settings import EngineSettings
 from llmops_kit.contract.errors import KitError
 from llmops_kit.contract.expiry import Expiry
 from llmops_kit.contract.limits import AdmissionLimits
@@ -108,7 +109,7 @@ class ServerLimits(AdmissionLimits):
     )
 
 
-class Endpoint(Part):
+class Endpoint(EngineSettings):
     """Settings of one endpoint: the promoted version, its machines, rollout and limits."""
 
     model: Annotated[str, AfterValidator(_promoted)] = Field(
@@ -125,14 +126,6 @@ class Endpoint(Part):
     engine: Literal["auto", "vllm", "openvino", "transformers"] = Field(
         default="auto",
         description="auto: vllm on machines with NVIDIA GPUs, else openvino; transformers: local only.",
-    )
-    precision: Literal["auto", "f32", "bf16"] = Field(
-        default="auto", description="auto: bf16 if the processor supports it."
-    )
-    prefix_cache: bool = Field(
-        default=False,
-        description="true: keep the computed prefixes of prompts, for callers who trust each other: by the time to the "
-        "first token one can find out how another's prompt began. Not with transformers.",
     )
     port: int = Field(default=0, ge=0, le=65_535, description="0: a free port, chosen once and kept (local).")
     gate: Literal["required", "waived"] = Field(

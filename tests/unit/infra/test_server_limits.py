@@ -8,15 +8,17 @@ import pytest
 from llmops_kit.contract.errors import SettingError
 from llmops_kit.infra.targets.aws.limits import require_supported as on_aws
 from llmops_kit.infra.targets.azure.limits import require_supported as on_azure
+from llmops_kit.settings.resolved import ResolvedEndpoint
 from llmops_kit.settings.stack_settings import Endpoint, Settings
+from tests.support.clouds.settings import resolved
 
 MODEL = f"chatbot@1@sha256:{'a' * 64}"
-Check = Callable[[Settings, str], None]
+Check = Callable[[ResolvedEndpoint], None]
 
 
-def settings(mode: str, **limits: Any) -> Settings:
+def endpoint(target: str, mode: str, **limits: Any) -> ResolvedEndpoint:
     entry = Endpoint.model_validate({"model": MODEL, "mode": mode, "limits": limits})
-    return Settings(endpoints={"chat": entry})
+    return resolved(Settings(target=target, endpoints={"chat": entry})).endpoints["chat"]
 
 
 @pytest.mark.parametrize(
@@ -37,13 +39,13 @@ def test_what_a_platform_cant_honour_is_refused_by_name(
     check: Check, mode: str, limits: dict[str, Any], words: list[str]
 ) -> None:
     with pytest.raises(SettingError) as refused:
-        check(settings(mode, **limits), "chat")
+        check(endpoint("aws" if check is on_aws else "azure", mode, **limits))
     assert f"endpoints.chat.limits.{next(iter(limits))}" in refused.value.where
     for word in words:
         assert word in str(refused.value)
 
 
 def test_what_it_can_honour_is_taken() -> None:
-    on_aws(settings("realtime", request_seconds=40, stream_seconds=470, max_queue=0, max_body=1024), "chat")
-    on_aws(settings("async", request_seconds=3590, stream_seconds=3590, max_body=1 << 30), "chat")
-    on_azure(settings("realtime", request_seconds=170, stream_seconds=100, max_running=8), "chat")
+    on_aws(endpoint("aws", "realtime", request_seconds=40, stream_seconds=470, max_queue=0, max_body=1024))
+    on_aws(endpoint("aws", "async", request_seconds=3590, stream_seconds=3590, max_body=1 << 30))
+    on_azure(endpoint("azure", "realtime", request_seconds=170, stream_seconds=100, max_running=8))

@@ -89,7 +89,7 @@ def down(
         print_json({"stack": here.pulumi.name, "down": True, "data_removed": bool(data)})
     elif data:
         print(f"stack {here.pulumi.name} is gone, with models, datasets and keys; {here.pulumi.file.path.name} is kept")
-        if here.pulumi.file.endpoints():
+        if here.pulumi.file.promoted():
             print("its `endpoints` name versions that are gone: take them out before the next `llmops up`")
     else:
         print(
@@ -186,7 +186,7 @@ def _drift(output: "EndpointOutput", live: "Live") -> list[str]:
 
 def _not_deployed(here: Context, platform: "Platform") -> str:
     """Return endpoints whose model in the stack file differs from the deployed one."""
-    asked = {n: str(e.get("model", "")) for n, e in here.pulumi.file.endpoints().items()}
+    asked = {n: e.model for n, e in here.pulumi.file.promoted().items()}
     deployed = {n: e.model for n, e in platform.outputs.endpoints.items()}
     found = [n for n in sorted({*asked, *deployed}) if asked.get(n) != deployed.get(n)]
     return ", ".join(f"{n} ({asked[n].partition('@sha256')[0] if n in asked else 'taken out'})" for n in found)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmops_kit.cli.stacks.locks import Lock
     from llmops_kit.cli.stacks.stack import PulumiStack
     from llmops_kit.contract.documents.outputs import StackOutputs
+    from llmops_kit.settings.stack_settings import Settings
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class CloudFacts(Protocol):
     PLUGIN: str
     VARIABLES: tuple[str, ...]
 
-    def caller(self, settings: Mapping[str, Any]) -> str:
+    def caller(self, settings: Settings | None) -> str:
         """Returns the identity of this shell in words. Raises KitError if it has none."""
         ...
 

@@ -185,7 +185,7 @@ class Stage:
 
     def has_endpoint(self, stack: str) -> bool:
         """Returns whether a stack's file names any endpoint."""
-        return bool(self.file(stack).endpoints())
+        return bool(self.file(stack).promoted())
 
     def edit(self, change: Callable[[dict[str, Any]], object], stack: str = "dev") -> None:
         """Change a stack's file as a person would; `change` gets its keys, without the project's name."""

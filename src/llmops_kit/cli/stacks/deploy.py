@@ -78,11 +78,11 @@ def _refuse_undone(stack: PulumiStack, since: float, say: Say) -> None:
         platform = registry.open_platform(stack.outputs())
     except KitError:
         return  # a first update that failed: there is no endpoint that could go back
-    for name, entry in stack.file.endpoints().items():
+    for name, entry in stack.file.promoted().items():
         if name not in platform.outputs.endpoints or not platform.outputs.endpoints[name].on:
             continue
         live = _settled(platform, name, say)
-        asked = parse_promoted(str(entry.get("model", "")))
+        asked = parse_promoted(entry.model)
         if live.changed < since - _SKEW_SECONDS or asked.sha256 in live.models:
             continue
         if fault := platform.version_fault(name, since - _SKEW_SECONDS):

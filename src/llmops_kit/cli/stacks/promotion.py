@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from llmops_kit.cli.evaluation.production import compare_with_production
 from llmops_kit.cli.platforms.platform import Platform, Say
-from llmops_kit.cli.stacks.stack_file import StackFile
+from llmops_kit.cli.stacks.stack_file import PromotedEntry, StackFile
 from llmops_kit.cli.store.store import Store, now
 from llmops_kit.cli.terminal.plain_text import printable
 from llmops_kit.contract.documents.model import ModelManifest
@@ -89,12 +89,12 @@ def rollback(platform: Platform, file: StackFile, endpoint: str = "", say: Say =
     Raises:
         KitError: no endpoint, several without saying which, or nothing came before.
     """
-    entries = file.endpoints()
+    entries = file.promoted()
     name = endpoint or _only(list(entries), str(file.path))
     if name not in entries:
         fix = did_you_mean(name, entries) or f"there are: {', '.join(entries) or 'none'}"
         raise NotFoundError(f"there is no endpoint {name}", where=str(file.path), fix=fix)
-    current = str(entries[name].get("model", ""))
+    current = entries[name].model
     before = _before(_history(platform.store(), name), current)
     if not before:
         raise KitError(
@@ -192,13 +192,13 @@ def _require_not_rejected(store: Store, ref: ModelRef) -> None:
 
 def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, reason: str, kind: str) -> PromotionChange:
     waived = bool(reason)
-    entry = file.endpoints().get(name, {})
-    before = str(entry.get("model", ""))
+    entry = file.promoted().get(name, PromotedEntry())
+    before = entry.model
     if before != str(ref):
         file.set(name, "model", str(ref))
-    if waived and entry.get("gate") != "waived":
+    if waived and entry.gate != "waived":
         file.set(name, "gate", "waived")
-    elif not waived and entry.get("gate") == "waived":
+    elif not waived and entry.gate == "waived":
         file.remove(name, "gate")  # it was meant for the version before
     diff = file.diff()
     file.write()
@@ -209,7 +209,7 @@ def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, reason
             "model": str(ref),
             "before": before,
             "gate": "waived" if waived else "passed",
-            "gate_before": str(entry.get("gate", "required")),
+            "gate_before": entry.gate,
             "reason": reason,
             "at": now(),
             "by": _user(),
@@ -246,7 +246,7 @@ def _last(stack: list[tuple[str, str]], model: str) -> int:
 
 def _serving(file: StackFile, model: str) -> str:
     """The one endpoint that serves a model of this name."""
-    found = [n for n, e in file.endpoints().items() if str(e.get("model", "")).partition("@")[0] == model]
+    found = [n for n, e in file.promoted().items() if e.model.partition("@")[0] == model]
     return found[0] if len(found) == 1 else ""
 
 

@@ -45,7 +45,7 @@ class PulumiStack:
         self.project = project
         self.name = name
         self.file = StackFile(project.stack_file(name), project.name)
-        self.target = str(self.file.config().get("target", "local"))
+        self.target = self.file.target or "local"
         if self.target not in TARGETS:
             what, fix = unknown_target(self.target)
             raise SettingError(what, where=f"{self.file.path}: {project.name}:target", fix=fix)

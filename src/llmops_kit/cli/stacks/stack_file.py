@@ -8,16 +8,30 @@ import difflib
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from llmops_kit.contract.errors import KitError, NotFoundError
 
+if TYPE_CHECKING:
+    from llmops_kit.settings.stack_settings import Settings
+
 _ENDPOINTS = "endpoints"
+
+
+@dataclass(frozen=True)
+class PromotedEntry:
+    """What promotion reads and writes of an endpoint's entry."""
+
+    model: str = ""
+    """name@number@sha256:…, as it stands there; empty: nothing was promoted yet."""
+    gate: str = "required"
 
 
 class StackFile:
@@ -42,22 +56,49 @@ class StackFile:
         except (OSError, UnicodeDecodeError) as e:
             raise KitError(f"can't be read: {e}", where=str(path)) from e
         self.text = self._original
-        self.config()
+        self._config()
 
-    def config(self) -> dict[str, Any]:
+    def settings(self, *keys: str) -> "Settings":
+        """Returns the settings in the file; those of `keys` alone if there are any.
+
+        So a command is not stopped by mistakes in settings that it does not read. Keys that are no settings of the kit
+        belong to a program of the user's.
+
+        Raises:
+            SettingError: a wrong setting; names each key and its line.
+        """
+        from llmops_kit.settings.reading import SettingsOrigin, parse_settings
+        from llmops_kit.settings.stack_settings import Settings
+
+        values = {key: value for key, value in self._config().items() if value is not None}
+        return parse_settings(values, SettingsOrigin(self.project, self.path), keys or Settings.model_fields)
+
+    @property
+    def target(self) -> str:
+        """The stack's target; empty where the file does not say."""
+        return str(self._config().get("target", ""))
+
+    def promoted(self) -> dict[str, PromotedEntry]:
+        """Returns what was promoted to each endpoint; the other settings may be wrong.
+
+        Raises:
+            KitError: the key is no mapping of names to settings.
+        """
+        return {
+            name: PromotedEntry(str(entry.get("model", "")), str(entry.get("gate", "required")))
+            for name, entry in self._endpoints().items()
+        }
+
+    def _config(self) -> dict[str, Any]:
         """The project's own keys without their namespace, as plain values."""
         data = self._parse(self.text) or {}
         config = data.get("config") if isinstance(data, Mapping) else None
         prefix = f"{self.project}:"
         return {k.removeprefix(prefix): v for k, v in (config or {}).items() if str(k).startswith(prefix)}
 
-    def endpoints(self) -> dict[str, dict[str, Any]]:
-        """The entries of `llmops:endpoints` by name, as they stand in the file; {} without the key.
-
-        Raises:
-            KitError: the key is no mapping of names to settings.
-        """
-        found = self.config().get(_ENDPOINTS) or {}
+    def _endpoints(self) -> dict[str, dict[str, Any]]:
+        """The entries of `llmops:endpoints` by name, as they stand in the file; {} without the key."""
+        found = self._config().get(_ENDPOINTS) or {}
         if not isinstance(found, Mapping) or not all(isinstance(v, Mapping) for v in found.values()):
             raise KitError(
                 "is not a mapping of names to settings",
@@ -138,8 +179,10 @@ class StackFile:
         self._original = self.text
 
     def _parse(self, text: str) -> Any:
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Constructor = _TextDates
         try:
-            return YAML(typ="safe", pure=True).load(text)
+            return yaml.load(text)
         except MarkedYAMLError as e:
             line = e.problem_mark.line + 1 if e.problem_mark else 1
             raise KitError(f"is not YAML: {e.problem}", where=f"{self.path}:{line}") from None
@@ -151,7 +194,7 @@ class StackFile:
         return node
 
     def _find(self, endpoint: str) -> Node | None:
-        self.endpoints()  # says so where the shape is wrong
+        self._endpoints()  # says so where the shape is wrong
         return self._node("config", f"{self.project}:{_ENDPOINTS}", endpoint)
 
     def _add_entry(self, endpoint: str, line: str) -> str:
@@ -219,6 +262,13 @@ class StackFile:
                 fix=f"write `{name}` as plain indented lines, one field a line",
             )
         self.text = edited
+
+
+class _TextDates(SafeConstructor):
+    """Leaves dates as they are written, as the engine does."""
+
+
+_TextDates.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
 
 
 def _no_file(path: Path, project: str) -> NotFoundError:

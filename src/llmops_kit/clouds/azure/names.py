@@ -58,17 +58,14 @@ def is_stacks(tags: Mapping[str, str] | None, stack: str) -> bool:
     return (tags or {}).get(STACK_TAG) == stack
 
 
-def serving_environment(version: ModelRef, precision: str, *, waived: bool) -> dict[str, str]:
+def serving_environment(version: ModelRef) -> dict[str, str]:
     """Returns the environment of a deployment that serves a model version; Azure ML authenticates callers."""
-    variables = {
+    return {
         "LLMOPS_AUTH": "platform",
         "LLMOPS_PLATFORM": "azureml",
         MODEL_NAME: version.alias,
         MODEL_SHA256: version.sha256,
-        "LLMOPS_PRECISION": precision,
     }
-    # A version whose gate was waived is wanted all the same: the rollout's watch has the last word.
-    return variables | ({"LLMOPS_GOLDEN": "reported"} if waived else {})
 
 
 def assignment_name(project: str, stack: str, subscription: str, who: str, role: str, scope: str) -> str:

@@ -234,6 +234,11 @@ class AzureSettings(Part):
     jobs: AzureJobs = Field(default=AzureJobs(), description="Defaults of runs.")
     schedules: dict[Name, AzureSchedule] = Field(default={}, description="Scheduled runs, by name.")
 
+    @property
+    def alarms(self) -> AzureAlerts:
+        """The limits of alerts, by the word that every cloud's settings have."""
+        return self.alerts
+
     @model_validator(mode="after")
     def _belong_together(self) -> "AzureSettings":
         for field in ("store_container", "work_container"):

@@ -89,7 +89,7 @@ def pushed(stack: Stack, repository: str) -> str:
     """The reference that the stack file has now."""
     _, push = page()
     assert "pushed" in llmops(stack, *push)
-    return StackFile(stack.folder / "Pulumi.aws-dev.yaml").config()["images"]["serving"]
+    return StackFile(stack.folder / "Pulumi.aws-dev.yaml").settings("images").images.serving
 
 
 def test_who_may_not_push_is_told_the_action(account: Account, stack: Stack, repository: str) -> None:

@@ -28,6 +28,7 @@ from llmops_kit.infra.targets.azure.resources.stack import (
 )
 from llmops_kit.settings.stack_settings import Settings
 from tests.support.checkout import EXAMPLES
+from tests.support.clouds.settings import resolved
 from tests.unit.infra.azure.arm import PLACE, WORKSPACE
 from tests.unit.infra.program import Declared, run_program
 
@@ -65,7 +66,9 @@ def _declare(given: str) -> Declared:
     )
 
     def part() -> None:
-        inventory = AzureInventory(CloudNames("llmops", name_of_stack), AzureLocation.of(PLACE), settings)
+        inventory = AzureInventory(
+            CloudNames("llmops", name_of_stack), AzureLocation.of(PLACE), resolved(settings, stack=name_of_stack)
+        )
         parent = pulumi.ComponentResource("llmops:azure:ModelStore", "store")
         operator = pulumi.Output.from_input({"object_id": "o", "kind": "User"})
         stack = AzureStack(inventory, None, frozenset(), "g", Provider("azure"), operator, parent)
@@ -76,8 +79,8 @@ def _declare(given: str) -> Declared:
         training.declare_schedules(stack, shared, specs, jobs, clusters)
         versions = {entry.version: None for entry in settings.endpoints.values()}
         made = {version: endpoint.declare_version(stack, shared, version) for version in versions}
-        for name, entry in settings.endpoints.items():
-            url = endpoint.declare_endpoint(stack, name, entry, shared, servers, made[entry.version])
+        for name, each in stack.resolved.endpoints.items():
+            url = endpoint.declare_endpoint(stack, each, shared, servers, made[each.entry.version])
             pulumi.export(name, url)
 
     computed = {"traffic": {}, "mirror": {}, "capacity": 1, "repairs": repairs}

@@ -10,6 +10,7 @@ from llmops_kit.infra.targets.azure.given import GivenIdentity, GivenResources
 from llmops_kit.infra.targets.azure.grants import grants
 from llmops_kit.infra.targets.azure.inventory import AzureInventory
 from llmops_kit.settings.stack_settings import Settings
+from tests.support.clouds.settings import resolved
 from tests.unit.infra.azure.arm import PLACE
 
 GROUP = f"/subscriptions/{PLACE['subscription']}/resourceGroups/theirs"
@@ -23,7 +24,8 @@ def roles_in_a_given_group(*, has_roles: bool) -> set[str]:
     settings = Settings.model_validate({"target": "azure", "azure": azure})
     found = GivenResources(identities=identities)
     return {
-        each.role for each in grants(AzureInventory(CloudNames("kit", "dev"), AzureLocation.of(PLACE), settings, found))
+        each.role
+        for each in grants(AzureInventory(CloudNames("kit", "dev"), AzureLocation.of(PLACE), resolved(settings), found))
     }
 
 

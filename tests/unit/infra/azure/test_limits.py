@@ -4,23 +4,25 @@ from typing import Any
 
 import pytest
 
+from llmops_kit.clouds.azure.traits import TRAITS
 from llmops_kit.contract.errors import SettingError
-from llmops_kit.infra.targets.azure import limits
-from llmops_kit.infra.targets.azure.limits import (
-    bake_seconds,
-    require_engine_of,
-    require_machines,
-    require_supported,
-    serving_field_of,
-)
+from llmops_kit.infra.engines import require_engine
+from llmops_kit.infra.targets.azure.limits import require_machines, require_supported
+from llmops_kit.settings.resolved import ResolvedEndpoint, ResolvedStack
 from llmops_kit.settings.stack_settings import Images, Settings
+from tests.support.clouds.settings import resolved
 
 MODEL = f"chatbot@1@sha256:{'a' * 64}"
 
 
-def settings(entry: dict[str, Any] | None = None, **azure: Any) -> Settings:
+def stack(entry: dict[str, Any] | None = None, images: Images | None = None, **azure: Any) -> ResolvedStack:
     endpoints = {"chat": {"model": MODEL, **(entry or {})}}
-    return Settings.model_validate({"target": "azure", "endpoints": endpoints, "azure": azure})
+    given = {"target": "azure", "endpoints": endpoints, "azure": azure, "images": images or Images()}
+    return resolved(Settings.model_validate(given))
+
+
+def endpoint(entry: dict[str, Any] | None = None, images: Images | None = None, **azure: Any) -> ResolvedEndpoint:
+    return stack(entry, images, **azure).endpoints["chat"]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,7 @@ def settings(entry: dict[str, Any] | None = None, **azure: Any) -> Settings:
 )
 def test_an_endpoint_that_azure_cannot_have_is_refused(entry: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(SettingError) as refused:
-        require_supported(settings(entry), "chat")
+        require_supported(endpoint(entry))
     for word in (f":endpoints.chat.{words[0]}", *words[1:], "fix: "):
         assert word in str(refused.value)
 
@@ -59,7 +61,7 @@ def test_an_endpoint_that_azure_cannot_have_is_refused(entry: dict[str, Any], wo
 )
 def test_machines_that_no_cluster_has_are_refused(azure: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(SettingError) as refused:
-        require_machines(settings(**azure))
+        require_machines(stack(**azure))
     for word in words:
         assert word in str(refused.value)
 
@@ -73,49 +75,29 @@ def test_machines_that_no_cluster_has_are_refused(azure: dict[str, Any], words: 
     ],
 )
 def test_a_gpu_takes_vllms_image_and_refuses_the_other(size: str, azure: dict[str, Any], key: str) -> None:
-    ours = {"images": Images(serving=f"r.azurecr.io/serving@sha256:{'5' * 64}")}
-    auto = settings({"size": {"instance_type": size}}, **azure).model_copy(update=ours)
-    require_engine_of(auto, "chat")
-    assert serving_field_of(auto, "chat") == "serving_vllm"
-    given = settings({"engine": "openvino", "size": {"instance_type": size}}, **azure).model_copy(update=ours)
+    ours = Images(serving=f"r.azurecr.io/serving@sha256:{'5' * 64}")
+    auto = endpoint({"size": {"instance_type": size}}, ours, **azure)
+    require_engine(auto, TRAITS)
+    assert auto.image_field == "serving_vllm"
+    given = endpoint({"engine": "openvino", "size": {"instance_type": size}}, ours, **azure)
     with pytest.raises(SettingError, match="would be paid for, and idle") as refused:
-        require_engine_of(given, "chat")
+        require_engine(given, TRAITS)
     assert key in str(refused.value)
     assert "for the image serving-vllm" in str(refused.value)
 
 
 @pytest.mark.parametrize("size", ["", "Standard_F8s_v2", "Standard_DS3_v2"])
 def test_machines_without_gpus_are_taken(size: str) -> None:
-    given = settings({"size": {"instance_type": size}})
-    require_engine_of(given, "chat")
-    assert serving_field_of(given, "chat") == "serving"
+    given = endpoint({"size": {"instance_type": size}})
+    require_engine(given, TRAITS)
+    assert given.image_field == "serving"
     for engine in ("vllm", "transformers"):
         with pytest.raises(SettingError, match=r"endpoints\.chat\.engine"):
-            require_engine_of(settings({"engine": engine, "size": {"instance_type": size}}), "chat")
-
-
-@pytest.mark.parametrize(
-    ("image", "is_ours"),
-    [
-        ("process:serving@sha256:0", True),
-        ("team.azurecr.io/serving@sha256:0", True),
-        ("localhost:5000/serving@sha256:0", True),
-        ("team.azurecr.io/vllm/serving@sha256:0", False),
-        ("team.azurecr.io/vllm@sha256:0", False),
-        ("", True),
-    ],
-)
-def test_an_image_of_the_kit_is_known_by_its_repository(image: str, is_ours: bool) -> None:
-    assert limits._is_the_kits(image) == is_ours
+            require_engine(endpoint({"engine": engine, "size": {"instance_type": size}}), TRAITS)
 
 
 def test_clusters_that_fit_are_taken() -> None:
     computes = {"gpu": {"vm_size": "Standard_NC6s_v3", "spot": True, "max_nodes": 4}}
     jobs = {"instance_type": "Standard_NC6s_v3", "spot": True, "instances": 4}
-    require_machines(settings(computes=computes, jobs=jobs))
-    require_machines(settings(computes=computes))
-
-
-def test_a_cloud_bakes_longer_unless_it_is_told() -> None:
-    assert bake_seconds(settings().endpoints["chat"]) == 300
-    assert bake_seconds(settings({"rollout": {"bake_seconds": 30}}).endpoints["chat"]) == 30
+    require_machines(stack(computes=computes, jobs=jobs))
+    require_machines(stack(computes=computes))

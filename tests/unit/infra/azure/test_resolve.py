@@ -12,6 +12,7 @@ from llmops_kit.infra.names import CloudNames
 from llmops_kit.infra.targets.azure import resolve
 from llmops_kit.infra.targets.azure.inventory import AzureInventory
 from llmops_kit.settings.stack_settings import Settings
+from tests.support.clouds.settings import resolved
 from tests.unit.infra.azure.arm import PLACE, InProcessArm, patch_session
 
 
@@ -57,7 +58,7 @@ def test_a_deployment_that_failed_is_left_for_the_preparation_to_remove(
     """But one that has requests, which Azure would not delete."""
     model = {"model": f"chatbot@1@sha256:{'a' * 64}"}
     settings = Settings.model_validate({"target": "azure", "endpoints": {"chat": model}})
-    of, arm = AzureInventory(CloudNames("kit", "dev"), AzureLocation.of(PLACE), settings), InProcessArm()
+    of, arm = AzureInventory(CloudNames("kit", "dev"), AzureLocation.of(PLACE), resolved(settings)), InProcessArm()
     patch_session(monkeypatch, arm)
     entry = of.deployment("chat")
     arm.documents[entry.id] = {"tags": of.tags, "properties": {"provisioningState": state}}

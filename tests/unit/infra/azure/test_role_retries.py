@@ -18,6 +18,7 @@ from llmops_kit.infra.targets.azure import access, role_retries
 from llmops_kit.infra.targets.azure.inventory import AzureInventory
 from llmops_kit.infra.targets.azure.resources.stack import AzureIdentity, AzureStack
 from llmops_kit.settings.stack_settings import Settings
+from tests.support.clouds.settings import resolved
 from tests.unit.infra.azure.arm import PLACE, InProcessArm, patch_session
 
 ROLE, OTHER = "/scope/providers/Microsoft.Authorization/roleAssignments/1", "/scope/roleAssignments/2"
@@ -69,7 +70,9 @@ def again(monkeypatch: pytest.MonkeyPatch, error: str, *assignments: str) -> tup
     monkeypatch.setattr(pulumi, "ResourceHookBinding", lambda on_error: on_error)
     monkeypatch.setattr(pulumi.log, "info", lambda _: None)
 
-    inventory = AzureInventory(CloudNames("llmops", "demo"), AzureLocation.of(PLACE), Settings(target="azure"))
+    inventory = AzureInventory(
+        CloudNames("llmops", "demo"), AzureLocation.of(PLACE), resolved(Settings(target="azure"))
+    )
     made, new = inventory.vault, inventory.registry
     stack = AzureStack(inventory, frozenset({made.key}), frozenset(), "g", Any, Any, Any)  # type: ignore[arg-type]
     identity, before = AzureIdentity("/i", "client", "principal", [], assignments), partial(called.append, 1)

@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def model_of(path: Path, endpoint: str = "chatbot") -> str:
-    return StackFile(path).endpoints()[endpoint]["model"].partition("@sha256")[0]
+    return StackFile(path).promoted()[endpoint].model.partition("@sha256")[0]
 
 
 def test_promote_makes_the_endpoint_then_changes_one_line(
@@ -53,7 +53,7 @@ def test_promote_goes_to_the_endpoint_that_serves_the_name(
 ) -> None:
     promote(platform, StackFile(path), "chatbot@1", endpoint="assistant")
     assert promote(platform, StackFile(path), "chatbot@2").endpoint == "assistant"
-    assert list(StackFile(path).endpoints()) == ["assistant"]
+    assert list(StackFile(path).promoted()) == ["assistant"]
 
 
 def test_a_version_without_openvinos_form_is_promoted_with_the_way_to_it(
@@ -77,13 +77,13 @@ def test_a_version_without_passed_gate_needs_force_which_the_next_good_one_takes
     assert path.read_text() == before
 
     assert promote(platform, StackFile(path), "chatbot@1", reason="a hotfix").waived
-    assert StackFile(path).endpoints()["chatbot"]["gate"] == "waived"
+    assert StackFile(path).promoted()["chatbot"].gate == "waived"
 
     platform.store().put_model(make_version(weights="good"), platform.sign)
     promote(platform, StackFile(path), "chatbot@2")
-    assert "gate" not in StackFile(path).endpoints()["chatbot"]
+    assert StackFile(path).promoted()["chatbot"].gate == "required"
     assert rollback(platform, StackFile(path)).waived
-    assert StackFile(path).endpoints()["chatbot"]["gate"] == "waived"
+    assert StackFile(path).promoted()["chatbot"].gate == "waived"
 
 
 def test_a_tampered_version_is_not_promoted(platform: LocalPlatform, versions: list[ModelRef], path: Path) -> None:

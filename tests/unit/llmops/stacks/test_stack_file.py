@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from llmops_kit.cli.stacks.stack_file import StackFile
-from llmops_kit.contract.errors import KitError
+from llmops_kit.contract.errors import KitError, SettingError
 
 NEW = f"chatbot@2@sha256:{'b' * 64}"
 
@@ -97,7 +97,7 @@ def test_adds_lines_and_changes_no_other(tmp_path: Path, before: str, lines: lis
     file.set("chatbot", "model", NEW)
     file.write()
 
-    assert StackFile(path).endpoints()["chatbot"]["model"] == NEW
+    assert StackFile(path).promoted()["chatbot"].model == NEW
     if lines is not None:
         old = before.splitlines()
         assert path.read_text().splitlines() == [*old[:at], *(line.replace("M", NEW) for line in lines), *old[at:]]
@@ -178,7 +178,6 @@ def test_a_field_of_a_key_changes_and_every_other_byte_stays(tmp_path: Path, bef
     file.set_field("images", "serving", "r")
     file.write()
     assert path.read_bytes().decode() == after
-    assert file.config()["images"]["serving"] == "r"
 
 
 def test_what_protects_the_secrets_is_read(tmp_path: Path) -> None:
@@ -187,3 +186,25 @@ def test_what_protects_the_secrets_is_read(tmp_path: Path) -> None:
     assert StackFile(path).secrets_provider == "awskms://alias/x?region=us-east-1"
     path.write_text("config: {}\n")
     assert StackFile(path).secrets_provider == ""
+
+
+def test_the_settings_in_the_file_are_typed_whatever_yaml_takes_them_for(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text(
+        "config:\n  llmops:target: aws\n  llmops:expires: 2026-12-31\n  llmops:aws:\n    jobs: {spot: on}\n"
+        f"  llmops:endpoints:\n    chatbot: {{model: '{NEW}', endpoint: off}}\n  llmops:own: of a user's program\n"
+    )
+    settings = StackFile(path).settings()
+    assert (settings.target, settings.expires, settings.aws.jobs.spot) == ("aws", "2026-12-31T00:00:00Z", True)
+    assert not settings.endpoints["chatbot"].endpoint
+
+
+def test_a_wrong_setting_is_named_with_its_line_if_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text("config:\n  llmops:target: aws\n  llmops:aws:\n    region: here\n    regoin: x\n")
+    with pytest.raises(SettingError) as caught:
+        StackFile(path).settings("aws")
+    assert caught.value.where == "Pulumi.dev.yaml:5: llmops:aws.regoin"
+    assert "region" in caught.value.fix
+    assert StackFile(path).settings("endpoints", "target").target == "aws"
+    assert StackFile(path).target == "aws"

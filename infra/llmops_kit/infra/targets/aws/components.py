@@ -126,13 +126,13 @@ class Training(pulumi.ComponentResource):
         store, given = args.store, args.store.settings
         wanted = _settings(given, images=args.images, schedules=given.schedules)
         found = resolved or resolve(wanted, store.context.names.prefix)
-        stack, scope = store.context.below(self), store.scope(found.settings)
+        stack, scope = store.context.below(self), store.scope(found.stack.settings)
         self.image, self.images = args.images.training, args.images
         self.role = declare_training_role(stack, given, scope)
         self.scheduler_role = declare_scheduler_role(stack, given, scope, self.role)
         self.model_package_group = declare_group(stack).model_package_group_name
         declare_schedules(
-            stack, given.schedules, found.specs, store.storage, store.network, self.role, self.scheduler_role
+            stack, found.stack.schedules, found.specs, store.storage, store.network, self.role, self.scheduler_role
         )
         self.register_outputs({"role": self.role.arn, "image": self.image, "group": self.model_package_group})
 
@@ -165,13 +165,15 @@ class ModelEndpoint(pulumi.ComponentResource):
         found = resolved or resolve(wanted, store.context.names.prefix)
         stack = store.context.below(self)
         role = args.shared or declare_endpoint_role(stack, given, store.scope(wanted), f"{name}-endpoint")
+        assert found.stack.alarms
         shared = EndpointContext(
-            store.storage, store.network, role, store.public_key, found.images, store.topic.arn, found.settings
+            store.storage, store.network, role, store.public_key, store.topic.arn, found.stack.alarms
         )
-        self.entry, self.image, self.role = entry, shared.image(name), role
+        endpoint = found.stack.endpoints[name]
+        self.entry, self.image, self.role = entry, endpoint.image, role
         log = observe.declare_log(stack, name, given.log_retention_days, store.storage.key_arn)
         off = pulumi.Output.from_input("")
-        self.url = declare_endpoint(stack, name, entry, shared, log) if entry.endpoint else off
+        self.url = declare_endpoint(stack, endpoint, shared, log) if entry.endpoint else off
         self.register_outputs({"url": self.url, "model": entry.model, "image": self.image})
 
 

@@ -6,11 +6,9 @@ from llmops_kit.clouds.aws.jobs import INSTANCE_TYPE, has_local_disks
 from llmops_kit.contract.limits import PLATFORM_SECONDS, PLATFORM_STREAM_SECONDS
 from llmops_kit.infra.server_limits import refused_limits
 from llmops_kit.infra.settings import setting_error
+from llmops_kit.settings.resolved import ResolvedEndpoint
 from llmops_kit.settings.stack_settings import Endpoint as Entry
-from llmops_kit.settings.stack_settings import Settings
 
-DEFAULT_BAKE_SECONDS = 300
-"""CloudWatch's alarms look at minutes: 30 s, which do on one machine, would see nothing."""
 _LONGEST_WAIT = 3600
 _LEAST_WINDOW = 300  # between two times that a server asks its golden prompts
 _LEAST_STEP = 10  # percent, of LinearStepSize: API_TrafficRoutingConfig
@@ -25,37 +23,25 @@ _MOST_BODY_BYTES = 6_291_456
 Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the fix
 
 
-def require_supported(settings: Settings, name: str) -> None:
+def require_supported(endpoint: ResolvedEndpoint) -> None:
     """Refuse what SageMaker can't do for an endpoint.
 
     Raises:
         SettingError: naming the key.
     """
-    entry = settings.endpoints[name]
-    kind, _ = instance_type_of(settings, name)
-    for path, what, fix in (*_of_size(entry, kind), *_of_rollout(entry), *_of_time(entry), *_of_limits(entry)):
-        raise setting_error(("endpoints", name, *path), what, fix)
+    entry = endpoint.entry
+    of_endpoint = (*_of_size(endpoint), *_of_rollout(endpoint), *_of_time(endpoint), *_of_limits(entry))
+    for path, what, fix in of_endpoint:
+        raise setting_error(("endpoints", endpoint.name, *path), what, fix)
 
 
-def instance_type_of(settings: Settings, name: str) -> tuple[str, tuple[str, ...]]:
-    """Returns an endpoint's instance type, its own or the stack's, and the key of the setting that defines it."""
-    if own := settings.endpoints[name].size.instance_type:
-        return own, ("endpoints", name, "size", "instance_type")
-    return settings.aws.instance_type, ("aws", "instance_type")
-
-
-def bake_seconds(entry: Entry) -> int:
-    """Returns the seconds for which a new version is watched."""
-    rollout = entry.rollout
-    return rollout.bake_seconds if "bake_seconds" in rollout.model_fields_set else DEFAULT_BAKE_SECONDS
-
-
-def rollout_window(entry: Entry) -> int:
+def rollout_window(endpoint: ResolvedEndpoint) -> int:
     """Returns the seconds, in whole minutes, over which an update's alarms sum up: all the time that it is watched."""
-    return max(_LEAST_WINDOW, 60 * -(-_waits(entry) * bake_seconds(entry) // 60))
+    return max(_LEAST_WINDOW, 60 * -(-_waits(endpoint.entry) * endpoint.bake_seconds // 60))
 
 
-def _of_size(entry: Entry, kind: str) -> Iterator[Refusal]:
+def _of_size(endpoint: ResolvedEndpoint) -> Iterator[Refusal]:
+    entry, kind = endpoint.entry, endpoint.machine.kind
     size = entry.size
     if entry.port:
         yield ("port",), "SageMaker chooses where an endpoint listens", "remove it"
@@ -67,14 +53,14 @@ def _of_size(entry: Entry, kind: str) -> Iterator[Refusal]:
         yield ("size", "instances"), what, "write `mode: async`, or 1"
     if size.instances == 0 and not size.max_instances:
         yield ("size", "max_instances"), "0 instances need scaling", "write how many it may have"
-    if size.instance_type and not INSTANCE_TYPE.match(kind):
+    if not INSTANCE_TYPE.match(kind):
         yield ("size", "instance_type"), f"{kind} is no instance type of SageMaker's", "write one such as ml.c5.2xlarge"
     if entry.volume_gb and has_local_disks(kind):
         yield ("volume_gb",), f"{kind} has disks of its own, whose size can't be chosen", "remove it"
 
 
-def _of_rollout(entry: Entry) -> Iterator[Refusal]:
-    rollout, bake = entry.rollout, bake_seconds(entry)
+def _of_rollout(endpoint: ResolvedEndpoint) -> Iterator[Refusal]:
+    rollout, bake = endpoint.entry.rollout, endpoint.bake_seconds
     if rollout.mirror_percent:
         what = "SageMaker's updates copy no requests (its shadow tests are another thing)"
         yield ("rollout", "mirror_percent"), what, "remove it; a canary asks the new version with real requests"
@@ -91,11 +77,12 @@ def _of_rollout(entry: Entry) -> Iterator[Refusal]:
         yield ("rollout", "bake_seconds"), f"SageMaker waits {_LONGEST_WAIT} s at most", "write less"
 
 
-def _of_time(entry: Entry) -> Iterator[Refusal]:
+def _of_time(endpoint: ResolvedEndpoint) -> Iterator[Refusal]:
     """Yields a refusal of updates longer than the provider waits: AWS continues them, and the state never learns the
     result.
     """
-    bake, start, download = bake_seconds(entry), entry.start_seconds, entry.download_seconds
+    entry, bake = endpoint.entry, endpoint.bake_seconds
+    start, download = entry.start_seconds, entry.download_seconds
     waits = _waits(entry)
     whole = waits * bake + download + start + _INSTANCES_SECONDS
     if whole <= _PROVIDER_SECONDS:

@@ -9,7 +9,6 @@ import pulumi
 from llmops_kit.clouds.azure.settings import AzureSchedule, AzureSettings
 from llmops_kit.contract.names import ModelRef
 from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs, told_without_traceback
-from llmops_kit.infra.engines import serving_image
 from llmops_kit.infra.targets.azure.asset import Asset
 from llmops_kit.infra.targets.azure.resolve import AzureResolved, resolve
 from llmops_kit.infra.targets.azure.resources import observe
@@ -170,13 +169,13 @@ class ModelEndpoint(pulumi.ComponentResource):
         wanted = _settings(store, images=args.images, endpoints={name: entry})
         found = resolved or resolve(wanted, store.context.inventory.names.prefix)
         stack = store.below(self, found)
-        field = stack.inventory.image_field(name)
-        self.entry, self.image = entry, serving_image(stack.settings, field)
+        endpoint = stack.resolved.endpoints[name]
+        self.entry, self.image = entry, endpoint.image
         self.url = pulumi.Output.from_input("")
         if entry.endpoint:
             shared = replace(store.shared, endpoint=args.shared or store.shared.endpoint)
-            environment, version = store.environment(field, self.image), store.version(entry.version)
-            self.url = declare_endpoint(stack, name, entry, shared, environment, version)
+            environment, version = store.environment(endpoint.image_field, self.image), store.version(entry.version)
+            self.url = declare_endpoint(stack, endpoint, shared, environment, version)
         self.register_outputs({"url": self.url, "model": entry.model, "image": self.image})
 
 

@@ -20,13 +20,10 @@ from llmops_kit.clouds.azure.names import (
 )
 from llmops_kit.clouds.azure.settings import AzureSettings, Cluster
 from llmops_kit.contract.expiry import EXPIRES_TAG
-from llmops_kit.contract.limits import limit_variables
 from llmops_kit.infra import names
-from llmops_kit.infra.engines import ImageField, serving_engine, serving_image
 from llmops_kit.infra.names import CloudNames
 from llmops_kit.infra.targets.azure.given import GivenResources
-from llmops_kit.infra.targets.azure.limits import serving_field_of
-from llmops_kit.settings.stack_settings import Endpoint, Settings
+from llmops_kit.settings.resolved import ResolvedStack
 
 CONTAINERS, CHECKPOINTS = ("store", "work"), "checkpoints"
 ZONES = {
@@ -75,13 +72,13 @@ class AzureInventory:
     names: CloudNames
     """In the program and on Azure."""
     location: AzureLocation
-    settings: Settings
+    resolved: ResolvedStack
     found: GivenResources = field(default_factory=GivenResources)
 
     @property
     def given(self) -> AzureSettings:
         """The target's own settings."""
-        return self.settings.azure
+        return self.resolved.settings.azure
 
     @property
     def project(self) -> str:
@@ -101,7 +98,7 @@ class AzureInventory:
     @property
     def all_tags(self) -> dict[str, str]:
         """Tags of everything that takes tags: the stack's own, and those of the settings."""
-        expiry = {EXPIRES_TAG: self.settings.expires} if self.settings.expires else {}
+        expiry = {EXPIRES_TAG: expires} if (expires := self.resolved.settings.expires) else {}
         return {**self.given.tags, **self.tags, **expiry}
 
     @property
@@ -323,29 +320,19 @@ class AzureInventory:
 
         https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-managed-online
         """
-        entry = self.settings.endpoints[name]
-        image, variables = serving_image(self.settings, self.image_field(name)), self.serving_environment(name)
-        content = {"kind": self.instance_type(entry), "image": image, "environment": variables}
+        endpoint = self.resolved.endpoints[name]
+        environment = self.serving_environment(name)
+        content = {"kind": endpoint.machine.kind, "image": endpoint.image, "environment": environment}
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-        readable = re.sub(r"[^a-z0-9]+", "-", entry.version.alias)[: _LONGEST_NAME - 9].strip("-")
+        readable = re.sub(r"[^a-z0-9]+", "-", endpoint.entry.version.alias)[: _LONGEST_NAME - 9].strip("-")
         own = f"{readable}-{digest[:8]}"
         id_ = f"{self.endpoint(name).id}/deployments/{own}"
         return _entry(f"{_ML}:OnlineDeployment", f"deployment-{name}-{own}", id_)
 
-    def image_field(self, name: str) -> ImageField:
-        """Returns the field of `images` that names an endpoint's image."""
-        return serving_field_of(self.settings, name)
-
     def serving_environment(self, name: str) -> dict[str, str]:
         """Returns the variables of an endpoint's server that are part of its content."""
-        entry = self.settings.endpoints[name]
-        variables = serving_environment(entry.version, entry.precision, waived=entry.gate == "waived")
-        variables |= serving_engine(self.settings, name, self.image_field(name))
-        return variables | limit_variables(entry.limits)
-
-    def instance_type(self, entry: Endpoint) -> str:
-        """Returns an endpoint's VM size, or the stack's."""
-        return entry.size.instance_type or self.given.instance_type
+        endpoint = self.resolved.endpoints[name]
+        return serving_environment(endpoint.entry.version) | endpoint.variables
 
     def endpoint_logs(self, name: str) -> AzureEntry:
         """Returns the diagnostic setting for an endpoint's logs."""
@@ -397,11 +384,11 @@ class AzureInventory:
             yield from (self.zone(zone), self.zone_link(zone))
         yield from (self.cluster(name, cluster) for name, cluster in given.computes.items())
         yield from map(self.schedule, given.schedules)
-        for name, entry in self.settings.endpoints.items():
-            if entry.endpoint:
+        for name, endpoint in self.resolved.endpoints.items():
+            if endpoint.entry.endpoint:
                 yield from (self.endpoint(name), self.deployment(name), self.endpoint_logs(name))
                 yield from (self.alert(name, what) for what in ("errors", "quality", "latency"))
-                yield from [self.scaling(name)] if entry.size.max_instances else []
+                yield from [self.scaling(name)] if endpoint.entry.size.max_instances else []
 
     def _in_group(self, kind: str, logical: str, type_: str, name: str) -> AzureEntry:
         return _entry(kind, logical, resource_id(self.location.subscription, self.group_name, type_, name))

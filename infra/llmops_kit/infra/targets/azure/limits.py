@@ -2,114 +2,61 @@
 
 import re
 from collections.abc import Iterator
-from typing import Literal
 
 from llmops_kit.clouds.azure.settings import Cluster
 from llmops_kit.contract.documents.run import Compute
 from llmops_kit.contract.limits import PLATFORM_SECONDS
-from llmops_kit.infra.engines import ImageField, Machine, missing_image, require_engine, serving_field
 from llmops_kit.infra.server_limits import refused_limits
 from llmops_kit.infra.settings import refuse_set, setting_error
-from llmops_kit.settings.stack_settings import Endpoint as Entry
-from llmops_kit.settings.stack_settings import Settings
+from llmops_kit.settings.resolved import ResolvedEndpoint, ResolvedStack
 
-DEFAULT_BAKE_SECONDS = 300
-"""Azure Monitor's metrics are of minutes, and come late: 30 s, which do on one machine, would see nothing."""
 _VM_SIZE = re.compile(r"^Standard_[A-Za-z0-9_-]+$")
-# The N family: https://learn.microsoft.com/azure/virtual-machines/sizes/overview
-_ACCELERATED = re.compile(r"^Standard_N[A-Z]", re.IGNORECASE)
 _OF_SAGEMAKER = ("max_wait_hours", "volume_gb", "warm_pool_minutes")
-_PROCESS = "process:"
 _ELSEWHERE = {"local_home": "local", "local_runtime": "local", "aws": "aws"}
 Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the fix
 
 
-def require_ours(settings: Settings) -> None:
+def require_ours(stack: ResolvedStack) -> None:
     """Refuse what this target can't honour, before Azure is asked for anything.
 
     Raises:
         SettingError: naming the key.
     """
+    settings = stack.settings
     for field, target in _ELSEWHERE.items():
         refuse_set((), settings, (field,), "has no effect on Azure", f"remove it, or set `target: {target}`")
-    require_machines(settings)
-    for name in settings.endpoints:
-        require_supported(settings, name)
+    require_machines(stack)
+    for endpoint in stack.endpoints.values():
+        require_supported(endpoint)
 
 
-def require_supported(settings: Settings, name: str) -> None:
+def require_supported(endpoint: ResolvedEndpoint) -> None:
     """Refuse what Azure ML can't do for an endpoint.
 
     Raises:
         SettingError: naming the key.
     """
-    for path, what, fix in _refusals(settings.endpoints[name]):
-        raise setting_error(("endpoints", name, *path), what, fix)
+    for path, what, fix in _refusals(endpoint):
+        raise setting_error(("endpoints", endpoint.name, *path), what, fix)
 
 
-def require_image(name: Literal["training"] | ImageField, reference: str, twin: bool) -> None:
-    """Check that the stack has an image, which this place can run.
-
-    Raises:
-        SettingError: there is none, or it is a process that stands for one, in a real subscription.
-    """
-    key = ("images", name)
-    if not reference:
-        raise setting_error(key, "is missing", missing_image(name))
-    if reference.startswith(_PROCESS) and not twin:
-        raise setting_error(
-            key,
-            f"{reference} runs on a twin alone",
-            "`llmops images push` pushes an image of the kit to the stack's registry, and writes its digest here",
-        )
-
-
-def serving_field_of(settings: Settings, name: str) -> ImageField:
-    """The field of `images` that names an endpoint's image."""
-    return serving_field(settings, name, _machine(settings, name).gpus, _is_the_kits(settings.images.serving))
-
-
-def require_engine_of(settings: Settings, name: str) -> None:
-    """Check that an endpoint's image makes use of what its machine is paid for.
-
-    Raises:
-        SettingError: naming `engine`, or the endpoint's VM size, or the stack's.
-    """
-    require_engine(settings, name, _machine(settings, name), _is_the_kits(settings.images.serving))
-
-
-def _machine(settings: Settings, name: str) -> Machine:
-    own = settings.endpoints[name].size.instance_type
-    size = own or settings.azure.instance_type
-    key = ("endpoints", name, "size", "instance_type") if own else ("azure", "instance_type")
-    gpus = bool(_ACCELERATED.match(size))
-    return Machine(size, key, gpus, gpus, "Standard_F8s_v2", "Standard_NC24ads_A100_v4")
-
-
-def require_machines(settings: Settings) -> None:
+def require_machines(stack: ResolvedStack) -> None:
     """Check that what runs take is a cluster of the stack.
 
     Raises:
         SettingError: naming the key.
     """
-    given = settings.azure
+    given = stack.settings.azure
     what = "has no effect on Azure ML, whose machines are those of a cluster"
     refuse_set(("azure", "jobs"), given.jobs, _OF_SAGEMAKER, what, "remove it; llmops:azure.computes says how they are")
     if "jobs" in given.model_fields_set or given.schedules:
         _require_cluster(("azure", "jobs"), given.jobs, given.computes)
-    for name, schedule in given.schedules.items():
-        kind = schedule.instance_type or given.jobs.instance_type
-        jobs = given.jobs.model_copy(update={"instance_type": kind})
-        _require_cluster(("azure", "schedules", name), jobs, given.computes)
+    for name, schedule in stack.schedules.items():
+        _require_cluster(("azure", "schedules", name), schedule.compute, given.computes)
 
 
-def bake_seconds(entry: Entry) -> int:
-    """Returns the seconds for which a new version is watched."""
-    rollout = entry.rollout
-    return rollout.bake_seconds if "bake_seconds" in rollout.model_fields_set else DEFAULT_BAKE_SECONDS
-
-
-def _refusals(entry: Entry) -> Iterator[Refusal]:
+def _refusals(endpoint: ResolvedEndpoint) -> Iterator[Refusal]:
+    entry, kind = endpoint.entry, endpoint.machine.kind
     size, fields = entry.size, type(entry).model_fields
     if entry.port:
         yield ("port",), "Azure ML chooses where an endpoint listens", "remove it"
@@ -121,8 +68,8 @@ def _refusals(entry: Entry) -> Iterator[Refusal]:
     if size.instances == 0:
         what = "a managed online endpoint has one instance at least: Azure ML scales none to zero"
         yield ("size", "instances"), what, "write 1; or `endpoint: off` while nobody needs it"
-    if size.instance_type and not _VM_SIZE.match(size.instance_type):
-        what = f"{size.instance_type} is no VM size of Azure's"
+    if not _VM_SIZE.match(kind):
+        what = f"{kind} is no VM size of Azure's"
         yield ("size", "instance_type"), what, "write one such as Standard_F8s_v2"
     if entry.rollout.strategy == "rolling":
         what = "Azure ML replaces a deployment as a whole, and not some of its instances"
@@ -150,11 +97,3 @@ def _require_cluster(path: tuple[str, ...], wanted: Compute, clusters: dict[str,
             f"{wanted.instances} machines of {told} are more than any cluster has",
             "raise max_nodes in llmops:azure.computes, or ask for fewer",
         )
-
-
-def _is_the_kits(image: str) -> bool:
-    """Returns whether `images.serving` is what `llmops images` builds and pushes, for processors alone, or not set."""
-    if not image:
-        return True
-    host, _, name = image.partition("@")[0].partition("/")
-    return name == "serving" if name else host == f"{_PROCESS}serving"

@@ -18,25 +18,28 @@ from llmops_kit.contract.documents.run import SPEC_VARIABLE
 from llmops_kit.contract.errors import KitError
 from llmops_kit.contract.layout import SPEC, run_spec_key, schedule_key
 from llmops_kit.contract.tags import made_for
-from llmops_kit.infra.engines import serving_image
+from llmops_kit.infra.engines import require_engine, require_image
 from llmops_kit.infra.names import CloudNames
 from llmops_kit.infra.schedules import proven_spec
+from llmops_kit.infra.settings import settings_origin
 from llmops_kit.infra.targets.azure.given import GivenIdentity, GivenResources
 from llmops_kit.infra.targets.azure.grants import assignment, grants
 from llmops_kit.infra.targets.azure.inventory import AzureEntry, AzureInventory
-from llmops_kit.infra.targets.azure.limits import require_engine_of, require_image, require_ours, serving_field_of
+from llmops_kit.infra.targets.azure.limits import require_ours
 from llmops_kit.infra.targets.azure.online import BROKEN, has_traffic
 from llmops_kit.infra.versions import require_servable
+from llmops_kit.settings.resolved import resolve_stack
 from llmops_kit.settings.stack_settings import Settings
 
 _HALF_WRITTEN = "failed to load checkpoint"
 _STATE_PAUSES = (0.1, 0.5, 2.0)  # seconds
 _AT_ONCE = 8
+_REGISTRY = "registry"
 
 
 @dataclass(frozen=True)
 class AzureResolved:
-    """A stack on Azure: its settings, checked, and everything that was looked up."""
+    """A stack on Azure: what its settings come to, checked, and everything that was looked up."""
 
     inventory: AzureInventory
     twin: str
@@ -56,13 +59,14 @@ def resolve(settings: Settings, prefix: str = "") -> AzureResolved:
     Raises:
         KitError: naming the key, or what is in the way.
     """
-    require_ours(settings)
     given, names = settings.azure, CloudNames(pulumi.get_project(), pulumi.get_stack(), prefix)
+    stack = resolve_stack(settings, settings_origin(), names.stack, prefix)
+    require_ours(stack)
     session = AzureSession(given.subscription)
     session.require(session.subscription)
     at = AzureLocation(session.subscription, session.caller.tenant, location_of(session, given))
     session = open_session(at)
-    inventory = AzureInventory(names, at, settings)
+    inventory = AzureInventory(names, at, stack)
     _require_vault_name(session, inventory)
     read = _reader(session, inventory)
     _require_servable(session, inventory, partial(read, "store"))
@@ -113,15 +117,15 @@ def _reader(session: AzureSession, of: AzureInventory) -> Callable[[str, str], b
 
 
 def _require_servable(session: AzureSession, of: AzureInventory, read: Callable[[str], bytes | None]) -> None:
-    settings, twin = of.settings, bool(session.twin)
-    serving = {name: entry for name, entry in settings.endpoints.items() if entry.endpoint}
-    for name, entry in serving.items():
-        require_servable(name, entry, read)
-        require_engine_of(settings, name)
-        field = serving_field_of(settings, name)
-        require_image(field, serving_image(settings, field), twin)
-    if of.given.schedules:
-        require_image("training", settings.images.training, twin)
+    stack, twin = of.resolved, bool(session.twin)
+    assert stack.traits
+    for name, endpoint in stack.endpoints.items():
+        if endpoint.entry.endpoint:
+            require_servable(name, endpoint.entry, read)
+            require_engine(endpoint, stack.traits)
+            require_image(endpoint.image_field, endpoint.image, _REGISTRY, twin)
+    if stack.schedules:
+        require_image("training", stack.images.training, _REGISTRY, twin)
 
 
 def _read_specs(session: AzureSession, of: AzureInventory, read: Callable[[str], bytes | None]) -> dict[str, str]:
@@ -140,7 +144,7 @@ def _read_specs(session: AzureSession, of: AzureInventory, read: Callable[[str],
         return _named((properties.get("action") or {}).get("jobDefinition") or {})
 
     found = {}
-    for name, schedule in of.given.schedules.items():
+    for name, schedule in of.resolved.schedules.items():
         job = f"{of.id_of('workspace')}/jobs/{job_name(of.job_prefix, schedule.run)}"
         wanted = (
             (run_spec_key(schedule.run), partial(of_job, job)),

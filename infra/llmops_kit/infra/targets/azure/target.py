@@ -16,7 +16,7 @@ class AzureTarget:
 
     def declare(self, resolved: AzureResolved) -> OutputFields:
         """See llmops_kit.infra.targets.target.Target."""
-        settings = resolved.inventory.settings
+        settings = resolved.inventory.resolved.settings
         store_args = ModelStoreArgs(settings=settings.azure, expires=settings.expires)
         store = ModelStore("store", store_args, resolved=resolved)
         training = Training("training", TrainingArgs(store=store, images=settings.images), resolved=resolved)

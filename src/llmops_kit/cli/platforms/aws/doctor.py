@@ -1,10 +1,6 @@
 """AWS's part of `llmops doctor`. Imports no SDK, so that it can say that one is missing."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from llmops_kit.clouds.aws.settings import AwsSettings
-from llmops_kit.clouds.settings import parse_cloud_settings
+from llmops_kit.settings.stack_settings import Settings
 
 PACKAGES = ("boto3", "pulumi_aws")
 TWIN_PACKAGE = "moto"
@@ -14,18 +10,18 @@ PLUGIN = "aws"
 VARIABLES = ("AWS_",)
 
 
-def caller(settings: Mapping[str, Any]) -> str:
+def caller(settings: Settings | None) -> str:
     """Describe the identity of this shell on AWS.
 
     Args:
-        settings: the key `aws` of a stack, or nothing.
+        settings: of a stack on AWS; None: there is none.
 
     Raises:
         KitError: nobody.
     """
     from llmops_kit.cli.platforms.aws.clients import AwsClients
 
-    wanted = parse_cloud_settings(AwsSettings, "aws", {"aws": settings}, "stack file")
+    wanted = (settings or Settings()).aws
     found = AwsClients(wanted.region, wanted.profile).caller
     place = f"the twin at {found.twin}" if found.twin else f"account {found.account}"
     return f"{place}, {found.region}, as {found.arn.rpartition(':')[2]}"

@@ -11,7 +11,6 @@ from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.aws.errors import USE_TWIN
 from llmops_kit.clouds.aws.location import AwsCaller
 from llmops_kit.clouds.aws.settings import AwsSettings
-from llmops_kit.clouds.settings import parse_cloud_settings
 from llmops_kit.contract.errors import KitError, require_packages
 from llmops_kit.contract.twins import TWIN_ACCOUNT
 
@@ -54,7 +53,7 @@ def settings_of(stack: PulumiStack) -> AwsSettings:
     Raises:
         SettingError: names the first wrong key.
     """
-    return parse_cloud_settings(AwsSettings, "aws", stack.file.config(), str(stack.file.path))
+    return stack.file.settings("aws").aws
 
 
 def region_of(stack: PulumiStack) -> str:

@@ -1,7 +1,6 @@
 """What `llmops doctor` asks of Azure's side. Imports no SDK, so that it can say that one is missing."""
 
-from collections.abc import Mapping
-from typing import Any
+from llmops_kit.settings.stack_settings import Settings
 
 PACKAGES = ("azure.identity", "pulumi_azure_native")
 TWIN_PACKAGE = "trustme"
@@ -11,17 +10,17 @@ PLUGIN = "azure-native"
 VARIABLES = ("AZURE_", "ARM_")
 
 
-def caller(settings: Mapping[str, Any]) -> str:
+def caller(settings: Settings | None) -> str:
     """Returns the identity of this shell on Azure, in words.
 
     Args:
-        settings: the key `azure` of a stack, or nothing.
+        settings: of a stack on Azure; None: there is none.
 
     Raises:
         KitError: nobody.
     """
     from llmops_kit.clouds.azure.session import AzureSession
 
-    session = AzureSession(str(settings.get("subscription") or ""))
+    session = AzureSession((settings or Settings()).azure.subscription)
     place = f"the twin at {session.twin}" if session.twin else f"subscription {session.subscription}"
     return f"{place}, tenant {session.caller.tenant}, as {session.caller.object_id}"

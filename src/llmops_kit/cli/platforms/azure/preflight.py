@@ -12,7 +12,6 @@ from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.azure.errors import USE_TWIN
 from llmops_kit.clouds.azure.session import AzureSession, location_of
 from llmops_kit.clouds.azure.settings import AzureSettings
-from llmops_kit.clouds.settings import parse_cloud_settings
 from llmops_kit.contract.errors import KitError, require_packages
 from llmops_kit.contract.twins import TWIN_SUBSCRIPTION
 
@@ -50,7 +49,7 @@ def settings_of(stack: PulumiStack) -> AzureSettings:
     Raises:
         SettingError: names the first wrong key.
     """
-    return parse_cloud_settings(AzureSettings, "azure", stack.file.config(), str(stack.file.path))
+    return stack.file.settings("azure").azure
 
 
 def clients_of(stack: PulumiStack) -> AzureSession:

@@ -15,13 +15,11 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
     del dev  # its state is always this machine's
     if not make:
         return
-    if stack.file.config().get("local_runtime", "process") == "process":
+    settings = stack.file.settings("local_runtime", "endpoints")
+    if settings.local_runtime == "process":
         from llmops_kit.hosting import images
 
-        serving = {
-            images.serving_image(str(entry.get("engine", "auto")), "process", os.environ)
-            for entry in stack.file.endpoints().values()
-        }
+        serving = {images.serving_image(entry.engine, "process", os.environ) for entry in settings.endpoints.values()}
         for name in ("training", *sorted(serving)):
             images.build(name, say)
     stack.create()

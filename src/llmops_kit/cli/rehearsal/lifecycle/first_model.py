@@ -32,7 +32,7 @@ def images(stage: Stage) -> Evidence:
     names = images_of(Recipe.load(stage.world.project / stage.world.recipe))
     verb = "push" if stage.world.live and not stage.cloud.caller().twin else "build"
     built = stage.json("images", verb, *names)
-    written = stage.file().config()["images"]
+    written = stage.file().settings("images").images.model_dump(exclude_unset=True)
     require(
         written == {setting_of(name): reference for name, reference in built.items()},
         "the stack file has other images than were built",

@@ -255,7 +255,7 @@ def test_more_time_is_what_all_expires_by(smoked: Smoked) -> None:
         write_stack(stage, "dev")
 
     def look(stage: Stage) -> None:
-        expires.append(datetime.fromisoformat(stage.file().config()["expires"]))
+        expires.append(datetime.fromisoformat(stage.file().settings("expires").expires))
 
     steps = smoked.step("one", do=write), smoked.step("two", do=look)
     smoked.account.refuses["two"] = NO_QUOTA

@@ -15,12 +15,11 @@ import pulumi
 from pulumi_aws import cloudwatch
 
 from llmops_kit.clouds.aws.names import SERVING, VARIANT
-from llmops_kit.clouds.aws.settings import AwsAlarmSettings
 from llmops_kit.infra.names import CloudNames
 from llmops_kit.infra.targets.aws.limits import rollout_window
 from llmops_kit.infra.targets.aws.resources.context import AwsContext
 from llmops_kit.infra.targets.aws.resources.observe import quality_metric
-from llmops_kit.settings.stack_settings import Endpoint
+from llmops_kit.settings.resolved import AlarmThresholds, ResolvedEndpoint
 
 LEAST_ERRORS = 5
 """Failed requests before the error rate rolls an update back.
@@ -49,12 +48,15 @@ class EndpointAlarms:
     """The alarms of an endpoint."""
 
     stack: AwsContext
-    name: str
-    """The endpoint in the settings."""
-    entry: Endpoint
-    limits: AwsAlarmSettings
+    endpoint: ResolvedEndpoint
+    limits: AlarmThresholds
     topic: pulumi.Input[str]
     """ARN of the topic that is told."""
+
+    @property
+    def name(self) -> str:
+        """The endpoint's name in the settings."""
+        return self.endpoint.name
 
     def declare_rollout(self, configuration: pulumi.Input[str]) -> list[cloudwatch.MetricAlarm]:
         """Declare the alarms that roll back an update to a configuration.
@@ -62,12 +64,12 @@ class EndpointAlarms:
         Each sees the whole rollout as one period: CloudWatch evaluates it every minute, over a window that slides.
         """
         dimensions = {**self._dimensions, "EndpointConfigName": configuration}
-        window = rollout_window(self.entry)
+        window = rollout_window(self.endpoint)
         namespace, metric = quality_metric(self.stack, self.name)
         quality: _Measure = {
             "namespace": namespace,
             "metric_name": metric,
-            "dimensions": {"Sha256": self.entry.version.sha256},  # the version that goes may answer at the same time
+            "dimensions": {"Sha256": self._sha256},  # the version that goes may answer at the same time
             "statistic": "Minimum",
             "period": window,
         }
@@ -125,6 +127,10 @@ class EndpointAlarms:
                 **measure,
                 opts=self.stack.options(),
             )
+
+    @property
+    def _sha256(self) -> str:
+        return self.endpoint.entry.version.sha256
 
     @property
     def _dimensions(self) -> dict[str, pulumi.Input[str]]:

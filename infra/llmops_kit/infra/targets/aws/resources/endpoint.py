@@ -1,7 +1,7 @@
 """Endpoints on SageMaker: a model and a configuration named by content, one stable endpoint, and its scaling."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,13 +9,11 @@ from typing import Any
 import pulumi
 from pulumi_aws import sagemaker
 
-from llmops_kit.clouds.aws.jobs import has_gpus, has_local_disks
+from llmops_kit.clouds.aws.jobs import has_local_disks
 from llmops_kit.clouds.aws.names import VARIANT, serving_environment
 from llmops_kit.contract.layout import model_key
-from llmops_kit.contract.limits import limit_variables
 from llmops_kit.infra import names
-from llmops_kit.infra.engines import ImageField, serving_engine, serving_image
-from llmops_kit.infra.targets.aws.limits import bake_seconds, rollout_window
+from llmops_kit.infra.targets.aws.limits import rollout_window
 from llmops_kit.infra.targets.aws.live import AwsLive
 from llmops_kit.infra.targets.aws.preparation import AwsPreparation
 from llmops_kit.infra.targets.aws.quiet import QuietAlarms
@@ -25,8 +23,8 @@ from llmops_kit.infra.targets.aws.resources.identity import AwsRole
 from llmops_kit.infra.targets.aws.resources.network import AwsNetwork
 from llmops_kit.infra.targets.aws.resources.scaling import declare_scaling
 from llmops_kit.infra.targets.aws.resources.storage import AwsStorage
+from llmops_kit.settings.resolved import AlarmThresholds, ResolvedEndpoint
 from llmops_kit.settings.stack_settings import Endpoint as Entry
-from llmops_kit.settings.stack_settings import Settings
 
 # For vLLM's image, whose lock has CUDA 13: the only one of botocore's ProductionVariantInferenceAmiVersion that is on
 # Amazon Linux 2023. No account was at hand to see which driver it has.
@@ -45,21 +43,15 @@ class EndpointContext:
     network: AwsNetwork
     role: AwsRole
     public_key: pulumi.Input[str]
-    fields: Mapping[str, ImageField]
-    """The field of `images` of each endpoint."""
     alarms_topic: pulumi.Input[str]
-    settings: Settings
-
-    def image(self, name: str) -> str:
-        """Returns the reference, with digest, of the image that serves an endpoint."""
-        return serving_image(self.settings, self.fields[name])
+    alarms: AlarmThresholds
 
 
 def declare_endpoint(
-    stack: AwsContext, name: str, entry: Entry, shared: EndpointContext, log: Sequence[pulumi.Resource]
+    stack: AwsContext, endpoint: ResolvedEndpoint, shared: EndpointContext, log: Sequence[pulumi.Resource]
 ) -> pulumi.Output[str]:
     """Declare an endpoint and what belongs to it alone; its log is there first. Returns its URL, once it is there."""
-    return _EndpointParts(stack, name, entry, shared).declare(log)
+    return _EndpointParts(stack, endpoint, shared).declare(log)
 
 
 @dataclass(frozen=True)
@@ -67,9 +59,18 @@ class _EndpointParts:
     """An endpoint that is being declared."""
 
     stack: AwsContext
-    name: str
-    entry: Entry
+    resolved: ResolvedEndpoint
     shared: EndpointContext
+
+    @property
+    def name(self) -> str:
+        """Its name in the settings."""
+        return self.resolved.name
+
+    @property
+    def entry(self) -> Entry:
+        """Its own settings."""
+        return self.resolved.entry
 
     @property
     def physical(self) -> str:
@@ -79,7 +80,7 @@ class _EndpointParts:
     @property
     def kind(self) -> str:
         """Its instance type."""
-        return self.entry.size.instance_type or self.shared.settings.aws.instance_type
+        return self.resolved.machine.kind
 
     @property
     def key(self) -> pulumi.Input[str] | None:
@@ -111,7 +112,7 @@ class _EndpointParts:
             async_inference_config=self.asynchronous(),
             opts=stack.options(delete_before_replace=False),  # the old one serves until the endpoint has the new one
         )
-        watch = EndpointAlarms(stack, name, entry, shared.settings.aws.alarms, shared.alarms_topic)
+        watch = EndpointAlarms(stack, self.resolved, shared.alarms, shared.alarms_topic)
         watch.declare_operating()
         alarms = watch.declare_rollout(configuration.name)
         quiet = QuietAlarms(
@@ -121,7 +122,7 @@ class _EndpointParts:
             endpoint=self.physical,
             configuration=configuration.name,
             alarms=rollout_alarm_names(stack.names, name),
-            window=rollout_window(entry),
+            window=rollout_window(self.resolved),
         )
         endpoint = sagemaker.Endpoint(
             names.endpoint(name),
@@ -170,7 +171,7 @@ class _EndpointParts:
             configuration=configuration,
             model=version.alias,
             sha256=version.sha256,
-            image=self.shared.image(self.name),
+            image=self.resolved.image,
             instances=prepared.initial_instances,
             min_instances=size.instances if size.max_instances else 0,
             max_instances=size.max_instances,
@@ -183,17 +184,11 @@ class _EndpointParts:
         """Returns the model's container as plain values and Outputs."""
         entry, shared, version = self.entry, self.shared, self.entry.version
         environment = serving_environment(version.alias, version.sha256, shared.public_key)
-        environment["LLMOPS_PRECISION"] = entry.precision
-        environment |= serving_engine(shared.settings, self.name, shared.fields[self.name])
         if entry.mode == "async":
             environment["LLMOPS_REQUEST_SECONDS"] = str(_ASYNC_SECONDS)
-        environment |= limit_variables(entry.limits)
-        if entry.gate == "waived":
-            environment["LLMOPS_GOLDEN"] = (
-                "reported"  # somebody wants it all the same: the quality alarm has the last word
-            )
+        environment |= self.resolved.variables
         uri = pulumi.Output.concat("s3://", shared.storage.store.name, "/", model_key(version.sha256), "/")
-        return {"image": shared.image(self.name), "uri": uri, "environment": environment}
+        return {"image": self.resolved.image, "uri": uri, "environment": environment}
 
     def model(self, container: dict[str, Any], physical: pulumi.Input[str]) -> sagemaker.Model:
         """Declare the model resource."""
@@ -232,9 +227,9 @@ class _EndpointParts:
             variant["volume_size_in_gb"] = entry.volume_gb
         if entry.inference_ami_version:
             variant["inference_ami_version"] = entry.inference_ami_version
-        elif self.shared.fields[self.name] == "serving_vllm":
+        elif self.resolved.image_field == "serving_vllm":
             variant["inference_ami_version"] = _CUDA_13_HOST
-        elif has_gpus(kind):
+        elif self.resolved.machine.gpus:
             pulumi.log.warn(
                 f"endpoint {self.name}: {kind} starts on SageMaker's default host image; with a CUDA 13 image it would "
                 f"stay in Creating without a log: set `inference_ami_version: {_CUDA_13_HOST}` for that"
@@ -260,7 +255,7 @@ class _EndpointParts:
         """Returns the rollout as deployment guardrails:
         https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html
         """
-        rollout, wait = self.entry.rollout, bake_seconds(self.entry)
+        rollout, wait = self.entry.rollout, self.resolved.bake_seconds
         strategy: str = rollout.strategy
         if strategy != "all_at_once" and self.entry.size.instances <= 1:
             pulumi.log.warn(

@@ -4,13 +4,13 @@ A run itself is an event, never a resource.
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
 from pulumi_aws import sagemaker, scheduler
 
 from llmops_kit.clouds.aws.jobs import JobPlace, training_job
-from llmops_kit.clouds.aws.settings import AwsScheduleSettings
 from llmops_kit.contract.documents.run import RunSpec, StoredSpec
 from llmops_kit.contract.integrity.digest import sha256_bytes
 from llmops_kit.contract.layout import SPEC, schedule_key
@@ -19,6 +19,7 @@ from llmops_kit.infra.targets.aws.resources.identity import AwsRole
 from llmops_kit.infra.targets.aws.resources.network import AwsNetwork
 from llmops_kit.infra.targets.aws.resources.storage import AwsStorage
 from llmops_kit.infra.targets.aws.scheduled_spec import AwsScheduledSpec
+from llmops_kit.settings.resolved import ResolvedSchedule
 
 _EXECUTION = "<aws.scheduler.execution-id>"  # the scheduler writes an id there
 
@@ -35,7 +36,7 @@ def declare_group(stack: AwsContext) -> sagemaker.ModelPackageGroup:
 
 def declare_schedules(
     stack: AwsContext,
-    schedules: dict[str, AwsScheduleSettings],
+    schedules: Mapping[str, ResolvedSchedule],
     specs: dict[str, RunSpec],
     storage: AwsStorage,
     network: AwsNetwork,

@@ -7,6 +7,7 @@ finds the old deployment serving, and the state knows it still.
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -18,7 +19,6 @@ from pulumi_azure_native import machinelearningservices as ml
 from llmops_kit.contract.layout import model_key
 from llmops_kit.contract.names import ModelRef
 from llmops_kit.infra.targets.azure.asset import Asset
-from llmops_kit.infra.targets.azure.limits import bake_seconds
 from llmops_kit.infra.targets.azure.live import AzureLive
 from llmops_kit.infra.targets.azure.online import remove_broken
 from llmops_kit.infra.targets.azure.preparation import AzurePreparation
@@ -27,6 +27,7 @@ from llmops_kit.infra.targets.azure.resources.scaling import declare_scaling
 from llmops_kit.infra.targets.azure.resources.stack import AzureStack, SharedResources
 from llmops_kit.infra.targets.azure.resources.training import AzureEnvironment
 from llmops_kit.infra.targets.azure.traffic import Traffic
+from llmops_kit.settings.resolved import ResolvedEndpoint
 from llmops_kit.settings.stack_settings import Endpoint as Entry
 
 _PROBE_SECONDS = 10
@@ -34,14 +35,13 @@ _LONGEST_SECONDS = 180  # Azure's most: the default of 5 s cuts the answers of a
 
 
 def declare_endpoint(
-    stack: AzureStack, name: str, entry: Entry, shared: SharedResources, environment: AzureEnvironment, model: Asset
+    stack: AzureStack, resolved: ResolvedEndpoint, shared: SharedResources, environment: AzureEnvironment, model: Asset
 ) -> pulumi.Output[str]:
     """Declare an endpoint and what belongs to it alone.
 
     Args:
         stack: that is declared.
-        name: the endpoint in the settings.
-        entry: its settings.
+        resolved: the endpoint, as its settings come to.
         shared: what it stands on.
         environment: that its deployment runs.
         model: its version in the workspace, from `declare_version`.
@@ -49,6 +49,7 @@ def declare_endpoint(
     Returns:
         Its URL.
     """
+    name, entry = resolved.name, resolved.entry
     ids, own = stack.inventory, stack.inventory.deployment(name)
     prepared = _prepare(stack, name, entry, shared)
     endpoint = _endpoint(stack, name, shared, prepared)
@@ -59,7 +60,7 @@ def declare_endpoint(
         endpoint_name=endpoint.name,
         location=stack.location.location,
         sku=ml.SkuArgs(name="Default", capacity=prepared.capacity),
-        properties=_deployment(stack, name, entry, shared, environment, model),
+        properties=_deployment(stack, resolved, shared, environment, model),
         tags=prepared.tags("deployment").apply(lambda repairs: {**ids.all_tags, **repairs}),
         **shared.workspace.arguments,
         opts=stack.options(
@@ -68,10 +69,10 @@ def declare_endpoint(
             hooks=stack.retries(own, shared.endpoint, remove),
         ),
     )
-    traffic = _traffic(stack, name, entry, shared, [endpoint, declared])
+    traffic = _traffic(stack, resolved, shared, [endpoint, declared])
     scaling = declare_scaling(stack, name, entry, endpoint.id, declared.id, prepared.tags("scaling"), [traffic])
     alerts = declare_alerts(stack, name, shared, endpoint.id)
-    _check(stack, name, entry, environment, [traffic, *scaling, *alerts])
+    _check(stack, resolved, environment, [traffic, *scaling, *alerts])
     return endpoint.properties.apply(lambda p: _base(p.scoring_uri))
 
 
@@ -159,20 +160,20 @@ def _public_access(stack: AzureStack) -> str:
 
 def _deployment(
     stack: AzureStack,
-    name: str,
-    entry: Entry,
+    resolved: ResolvedEndpoint,
     shared: SharedResources,
     environment: AzureEnvironment,
     model: Asset,
 ) -> ml.ManagedOnlineDeploymentArgs:
+    entry = resolved.entry
     # The image collects nothing of requests, so there is nothing for `data_collector` to write.
     return ml.ManagedOnlineDeploymentArgs(
         endpoint_compute_type="Managed",
-        instance_type=stack.inventory.instance_type(entry),
+        instance_type=resolved.machine.kind,
         model=model.id,
         environment_id=environment.id,
         environment_variables={
-            **stack.inventory.serving_environment(name),
+            **stack.inventory.serving_environment(resolved.name),
             "LLMOPS_PUBLIC_KEY": shared.signing.public_key,
         },
         app_insights_enabled=True,
@@ -200,9 +201,10 @@ def _probe(failures: int) -> ml.ProbeSettingsArgs:
 
 
 def _traffic(
-    stack: AzureStack, name: str, entry: Entry, shared: SharedResources, after: Sequence[pulumi.Resource]
+    stack: AzureStack, resolved: ResolvedEndpoint, shared: SharedResources, after: Sequence[pulumi.Resource]
 ) -> Traffic:
-    ids = stack.inventory
+    ids, name, entry = stack.inventory, resolved.name, resolved.entry
+    assert stack.resolved.alarms
     return Traffic(
         f"traffic-{name}",
         stack.location,
@@ -212,17 +214,18 @@ def _traffic(
         share=100,
         model=entry.version.alias,
         sha256=entry.version.sha256,
-        rollout={**entry.rollout.model_dump(), "bake_seconds": bake_seconds(entry)},
-        limits=stack.azure.alerts.model_dump(),
+        rollout={**entry.rollout.model_dump(), "bake_seconds": resolved.bake_seconds},
+        limits=asdict(stack.resolved.alarms),
         store=shared.storage.store_url,
         setting=f"{ids.project}:endpoints.{name}.model",
     )
 
 
 def _check(
-    stack: AzureStack, name: str, entry: Entry, environment: AzureEnvironment, after: Sequence[pulumi.Resource]
+    stack: AzureStack, resolved: ResolvedEndpoint, environment: AzureEnvironment, after: Sequence[pulumi.Resource]
 ) -> None:
-    ids, size = stack.inventory, entry.size
+    ids, name, entry = stack.inventory, resolved.name, resolved.entry
+    size = entry.size
     AzureLive(
         f"live-{name}",
         stack.location,
@@ -232,7 +235,7 @@ def _check(
         model_version=_version_id(stack, entry.version),
         environment=environment.plain_id,
         image=environment.image,
-        instance_type=ids.instance_type(entry),
+        instance_type=resolved.machine.kind,
         traffic={ids.deployment(name).name: 100},
         state="Succeeded",
         instances=size.instances,

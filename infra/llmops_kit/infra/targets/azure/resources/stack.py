@@ -15,7 +15,7 @@ from llmops_kit.clouds.azure.settings import AzureSettings
 from llmops_kit.infra.targets.azure.account import AzureAccount
 from llmops_kit.infra.targets.azure.inventory import AzureEntry, AzureInventory
 from llmops_kit.infra.targets.azure.role_retries import retry_while_roles_are_new
-from llmops_kit.settings.stack_settings import Settings
+from llmops_kit.settings.resolved import ResolvedStack
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class AzureStack:
     parent: pulumi.Resource = field(repr=False)  # component that is being declared
 
     @property
-    def settings(self) -> Settings:
-        """The stack's settings, of every target."""
-        return self.inventory.settings
+    def resolved(self) -> ResolvedStack:
+        """What the stack's settings come to."""
+        return self.inventory.resolved
 
     @property
     def azure(self) -> AzureSettings:

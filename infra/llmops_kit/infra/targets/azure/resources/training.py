@@ -9,21 +9,18 @@ from typing import Any, Literal
 
 import pulumi
 from pulumi_azure_native import machinelearningservices as ml
-from pydantic import ValidationError
 
 from llmops_kit.clouds.azure.jobs import SCHEDULED_RUN, AzureJobContext, command_job
-from llmops_kit.clouds.azure.settings import AzureSchedule, Cluster
+from llmops_kit.clouds.azure.settings import Cluster
 from llmops_kit.contract.documents.outputs import AzureCompute
-from llmops_kit.contract.documents.run import Compute, RunSpec, StoredSpec
-from llmops_kit.contract.documents.validation import first_message
+from llmops_kit.contract.documents.run import RunSpec, StoredSpec
 from llmops_kit.contract.integrity.digest import sha256_bytes
 from llmops_kit.contract.layout import SPEC, schedule_key
-from llmops_kit.infra.engines import ImageField
-from llmops_kit.infra.settings import setting_error
 from llmops_kit.infra.targets.azure.asset import Asset
 from llmops_kit.infra.targets.azure.cluster_removal import ClusterRemoval
 from llmops_kit.infra.targets.azure.resources.stack import AzureStack, SharedResources
 from llmops_kit.infra.targets.azure.scheduled_spec import AzureScheduledSpec
+from llmops_kit.settings.resolved import ImageField, ResolvedSchedule
 
 ImageName = Literal["training"] | ImageField
 _SERVER_PORT, _PING = 8080, "/ping"
@@ -87,9 +84,9 @@ def declare_schedules(
     if environment is None:
         return
     for name, text in specs.items():
-        schedule = stack.azure.schedules[name]
+        schedule = stack.resolved.schedules[name]
         folder = schedule_key(name, schedule.run)
-        spec = _spec(stack, name, schedule, text)
+        spec = _spec(stack, schedule, text)
         content = spec.to_json()
         kept = AzureScheduledSpec(
             ids.names.logical(f"schedule-{name}-spec"),
@@ -170,18 +167,10 @@ def _environment(
     return AzureEnvironment(made, id_, image)
 
 
-def _spec(stack: AzureStack, name: str, schedule: AzureSchedule, text: str) -> RunSpec:
+def _spec(stack: AzureStack, schedule: ResolvedSchedule, text: str) -> RunSpec:
     """Returns the spec that a schedule repeats: a run's inputs, the stack's image, the settings' machines."""
-    jobs = stack.azure.jobs
-    own = {"instance_type": schedule.instance_type, "max_hours": schedule.max_hours}
-    given = jobs.model_dump() | {key: value for key, value in own.items() if value}
-    try:
-        compute = Compute.model_validate(given)
-    except ValidationError as e:
-        what = f"with `jobs`: {first_message(e)}"
-        raise setting_error(("azure", "schedules", name), what, "change one of the two") from None
     spec = RunSpec.parse(text, where=f"run {schedule.run}")
-    return spec.model_copy(update={"image": stack.settings.images.training, "compute": compute})
+    return spec.model_copy(update={"image": stack.resolved.images.training, "compute": schedule.compute})
 
 
 def _job(

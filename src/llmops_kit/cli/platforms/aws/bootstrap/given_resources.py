@@ -7,7 +7,6 @@ from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack_file import StackFile
 from llmops_kit.clouds.aws.names import repository_arns
 from llmops_kit.clouds.aws.settings import AwsSettings
-from llmops_kit.clouds.settings import parse_cloud_settings
 from llmops_kit.contract.errors import KitError
 
 
@@ -31,9 +30,8 @@ def given_to(project: Project, partition: str = "aws") -> Given:
     found: dict[str, set[str]] = {field: set() for field in Given.__dataclass_fields__}
     for stack in project.stacks():
         file = StackFile(project.stack_file(stack), project.name)
-        config = file.config()
-        if config.get("target") == "aws":
-            _add(found, parse_cloud_settings(AwsSettings, "aws", config, str(file.path)), partition)
+        if file.target == "aws":
+            _add(found, file.settings("aws").aws, partition)
     for name in (n for names in found.values() for n in names):
         if re.search(r"[*?$]", name):
             raise KitError(

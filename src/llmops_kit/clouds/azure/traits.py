@@ -1,0 +1,24 @@
+"""What settings resolve with on Azure."""
+
+import re
+
+from llmops_kit.clouds.traits import PROCESS_IMAGE, CloudTraits
+
+_BAKE_SECONDS = 300
+"""Azure Monitor's metrics are of minutes, and come late: 30 s, which do on one machine, would see nothing."""
+# The N family: https://learn.microsoft.com/azure/virtual-machines/sizes/overview
+_ACCELERATED = re.compile(r"^Standard_N[A-Z]", re.IGNORECASE)
+
+
+def _is_accelerated(vm_size: str) -> bool:
+    return bool(_ACCELERATED.match(vm_size))
+
+
+def _is_the_kits(image: str, _registry: str, _repository: str) -> bool:
+    host, _, name = image.partition("@")[0].partition("/")
+    return name == "serving" if name else host == PROCESS_IMAGE
+
+
+TRAITS = CloudTraits(
+    _BAKE_SECONDS, _is_accelerated, _is_accelerated, "Standard_F8s_v2", "Standard_NC24ads_A100_v4", _is_the_kits
+)

@@ -1,0 +1,186 @@
+"""What a stack's settings come to: frozen values, in which each rule of precedence was applied once.
+
+The program declares resources from them, and plan, preflight and rules read the same ones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from llmops_kit.clouds.names import named_after
+from llmops_kit.clouds.targets import TARGETS, load
+from llmops_kit.clouds.traits import CloudTraits
+from llmops_kit.contract.documents.run import Compute
+from llmops_kit.contract.documents.validation import first_message
+from llmops_kit.contract.engine_settings import engine_variables
+from llmops_kit.contract.limits import limit_variables
+from llmops_kit.settings.reading import KeyPath, SettingsOrigin
+from llmops_kit.settings.stack_settings import Endpoint, Images, Settings
+
+ImageField = Literal["serving", "serving_vllm"]
+"""The field of `images` that names an endpoint's image."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What an endpoint runs on in a cloud."""
+
+    kind: str = ""
+    """Its instance type, the cloud's name for it; empty: this machine."""
+    key: KeyPath = ()
+    """The setting that says it."""
+    gpus: bool = False
+    """NVIDIA's, which vLLM computes on."""
+    accelerated: bool = False
+    """It is paid for GPUs or other accelerators."""
+
+
+@dataclass(frozen=True)
+class ResolvedEndpoint:
+    """An endpoint as it is declared."""
+
+    name: str
+    entry: Endpoint
+    """Its own settings. What other settings or the cloud have a say in is beside it."""
+    machine: Machine
+    image_field: ImageField
+    image: str
+    """Reference of its image in a cloud, by digest; empty: there is none."""
+    is_kits_image: bool
+    """The image `serving` is the kit's, for processors alone, or there is none. Another one may use GPUs."""
+    bake_seconds: int
+    """For which a new version is watched."""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables by which a cloud's server gets the endpoint's settings.
+
+        vLLM's image is told to use it: with a driver that fails it would else serve on the processors beside idle GPUs.
+        """
+        engine = "vllm" if self.image_field == "serving_vllm" else self.entry.engine
+        found = engine_variables(self.entry) | ({} if engine == "auto" else {"LLMOPS_ENGINE": engine})
+        # A version whose gate was waived is wanted all the same: the rollout's watch has the last word.
+        waived = {"LLMOPS_GOLDEN": "reported"} if self.entry.gate == "waived" else {}
+        return found | waived | limit_variables(self.entry.limits)
+
+
+@dataclass(frozen=True)
+class ResolvedSchedule:
+    """A run that is repeated."""
+
+    run: str
+    cron: str
+    timezone: str
+    on: bool
+    compute: Compute
+    """The machines of its jobs."""
+
+
+@dataclass(frozen=True)
+class AlarmThresholds:
+    """Limits beyond which a rollout is rolled back and a notification is sent; see the cloud's settings."""
+
+    error_rate: float
+    latency_seconds: float
+    quality: float
+
+
+@dataclass(frozen=True)
+class ResolvedStack:
+    """All settings of a stack."""
+
+    settings: Settings
+    endpoints: Mapping[str, ResolvedEndpoint]
+    jobs: Compute | None = None
+    """Machines of a run that says nothing else; None: this machine."""
+    schedules: Mapping[str, ResolvedSchedule] = field(default_factory=dict)
+    alarms: AlarmThresholds | None = None
+    """None: on this machine."""
+    told: tuple[str, ...] = ()
+    """Addresses that get notifications about costs and alarms."""
+    traits: CloudTraits | None = None
+
+    @property
+    def images(self) -> Images:
+        """By digest, in a cloud."""
+        return self.settings.images
+
+
+def resolve_stack(settings: Settings, origin: SettingsOrigin, stack: str, prefix: str = "") -> ResolvedStack:
+    """Resolves a stack's settings. Looks nothing up.
+
+    Args:
+        settings: of the stack.
+        origin: the stack's file, named in errors, and its project.
+        stack: its name, which the names of its own repositories contain.
+        prefix: of those names, in a component of somebody's own program.
+
+    Raises:
+        SettingError: two settings that don't go together.
+    """
+    record = TARGETS.get(settings.target)
+    if record is None or not record.is_cloud:
+        local = {name: _on_this_machine(name, entry) for name, entry in settings.endpoints.items()}
+        return ResolvedStack(settings, local)
+    cloud, traits = getattr(settings, record.name), load(record.traits)
+    repository = named_after(origin.project, stack, f"{prefix}serving")
+    ours = not settings.images.serving or traits.is_the_kits(settings.images.serving, cloud.registry, repository)
+    endpoints = {
+        name: _in_cloud(settings, name, _machine(record.name, cloud, name, entry, traits), ours, traits)
+        for name, entry in settings.endpoints.items()
+    }
+    schedules = {
+        name: _schedule((record.name, "schedules", name), cloud.jobs, schedule, origin)
+        for name, schedule in cloud.schedules.items()
+    }
+    alarms = AlarmThresholds(**cloud.alarms.model_dump())
+    return ResolvedStack(
+        settings, endpoints, _compute(cloud.jobs), schedules, alarms, tuple(cloud.budget.emails), traits
+    )
+
+
+def _on_this_machine(name: str, entry: Endpoint) -> ResolvedEndpoint:
+    return ResolvedEndpoint(name, entry, Machine(), "serving", "", True, entry.rollout.bake_seconds)
+
+
+def _in_cloud(settings: Settings, name: str, machine: Machine, ours: bool, traits: CloudTraits) -> ResolvedEndpoint:
+    entry = settings.endpoints[name]
+    field = _image_field(entry.engine, machine, ours)
+    return ResolvedEndpoint(
+        name, entry, machine, field, getattr(settings.images, field), ours, _bake_seconds(entry, traits)
+    )
+
+
+def _machine(target: str, cloud: Any, name: str, entry: Endpoint, traits: CloudTraits) -> Machine:
+    """Returns an endpoint's machine: of its own instance type, else of its cloud's."""
+    own = entry.size.instance_type
+    kind = own or cloud.instance_type
+    key = ("endpoints", name, "size", "instance_type") if own else (target, "instance_type")
+    return Machine(kind, key, traits.has_gpus(kind), traits.is_accelerated(kind))
+
+
+def _image_field(engine: str, machine: Machine, ours: bool) -> ImageField:
+    """Returns vLLM's image where it is asked for or has GPUs, unless `images.serving` is an image of the user's."""
+    return "serving_vllm" if engine == "vllm" or (engine == "auto" and machine.gpus and ours) else "serving"
+
+
+def _bake_seconds(entry: Endpoint, traits: CloudTraits) -> int:
+    """Returns the endpoint's own, else its cloud's: the models' default suits this machine."""
+    rollout = entry.rollout
+    return rollout.bake_seconds if "bake_seconds" in rollout.model_fields_set else traits.bake_seconds
+
+
+def _schedule(path: KeyPath, jobs: Compute, given: Any, origin: SettingsOrigin) -> ResolvedSchedule:
+    """Returns a schedule, whose runs take its own machines, else those of `jobs`."""
+    own = {key: value for key in ("instance_type", "max_hours") if (value := getattr(given, key))}
+    try:
+        compute = _compute(jobs, **own)
+    except ValidationError as e:
+        raise origin.error(path, f"with `jobs`: {first_message(e)}", "change one of the two") from None
+    return ResolvedSchedule(given.run, given.cron, given.timezone, given.on, compute)
+
+
+def _compute(jobs: Compute, **own: Any) -> Compute:
+    return Compute.model_validate(jobs.model_dump() | own)
