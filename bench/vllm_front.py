@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bench.two_servers import DECODING, BenchedServer, compare, our_server, started
 from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.engine_settings import EngineSettings
 from llmops_kit.contract.layout import MANIFEST
 from llmops_kit.contract.programs import import_path
 from llmops_kit.hosting.ports import choose_port
@@ -58,7 +59,7 @@ def main() -> None:
 @contextmanager
 def _alone(version: Path, folder: Path, python: Path, environ: Mapping[str, str]) -> Iterator[BenchedServer]:
     place = {"host": "127.0.0.1", "port": choose_port("127.0.0.1")}
-    settings = replace(ServerSettings(version, ""), precision=_PRECISION, **place)
+    settings = replace(ServerSettings(version, ""), engine_settings=EngineSettings(precision=_PRECISION), **place)
     manifest = ModelManifest.load(version / MANIFEST)
     words = command(settings, manifest, version, (version / "chat_template.jinja").read_text(), gpus=0)
     at = words.index("--middleware")

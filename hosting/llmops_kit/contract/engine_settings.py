@@ -1,10 +1,13 @@
 """Settings of an endpoint that reach its engine: the stack, the server and the engine read the same fields."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
 from llmops_kit.contract.documents.document import Part
+
+ALWAYS_TOLD = ("precision",)
+"""Fields that a server is told even if they are as they are by default."""
 
 
 class EngineSettings(Part):
@@ -25,16 +28,22 @@ def engine_variable(field: str) -> str:
     return f"LLMOPS_{field.upper()}"
 
 
+def choices_of(field: str) -> tuple[str, ...]:
+    """Returns the values that a field of EngineSettings takes, as texts; empty if they can't be listed."""
+    annotation = EngineSettings.model_fields[field].annotation
+    return ("false", "true") if annotation is bool else tuple(map(str, get_args(annotation)))
+
+
 def engine_fields(settings: EngineSettings) -> dict[str, Any]:
     """Returns the fields of EngineSettings that some settings hold, among others of their own."""
     return {name: getattr(settings, name) for name in EngineSettings.model_fields}
 
 
 def engine_variables(settings: EngineSettings) -> dict[str, str]:
-    """Returns the server's variables: the precision, and what is not as it is by default."""
+    """Returns the server's variables for what is not as it is by default, or is always told."""
     defaults = engine_fields(EngineSettings())
     told = {
-        name: value for name, value in engine_fields(settings).items() if name == "precision" or value != defaults[name]
+        name: value for name, value in engine_fields(settings).items() if name in ALWAYS_TOLD or value != defaults[name]
     }
     return {engine_variable(name): _text(value) for name, value in told.items()}
 

@@ -13,7 +13,9 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+from llmops_kit.contract.engines import ENGINES, EngineName, engines_by_preference
 from llmops_kit.contract.errors import HostingError
 from llmops_kit.contract.integrity.digest import tree_hash
 from llmops_kit.contract.layout import EXPORT_VARIABLE, ROOT_VARIABLE, cache_dir
@@ -28,9 +30,7 @@ _CHECKOUT = Path(__file__).resolve().parents[3]
 _PACKAGES = {
     "training": ("contract", "training"),
     "training-tensorflow": ("contract", "training"),
-    "serving": ("contract", "serving"),
-    "serving-torch": ("contract", "serving"),
-    "serving-vllm": ("contract", "serving"),
+    **{record.image: ("contract", "serving") for record in ENGINES.values()},
     "lm-eval": (),  # EleutherAI's harness alone: `llmops evaluate --lm-eval`
     "preparation": ("contract", "training", "preparation"),
     "preparation-ray": ("contract", "training", "preparation"),
@@ -132,8 +132,8 @@ def serving_image(engine: str, runtime: str, environ: Mapping[str, str]) -> str:
         environ: of this process, which may hide the machine's GPUs.
     """
     if engine == "auto":
-        engine = "vllm" if runtime == "process" and usable_gpus(environ) else "openvino"
-    return {"vllm": "serving-vllm", "openvino": "serving", "transformers": "serving-torch"}[engine]
+        engine = engines_by_preference(runtime == "process" and bool(usable_gpus(environ)))[0]
+    return ENGINES[cast(EngineName, engine)].image
 
 
 def package_of(name: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops_kit.contract.api_key import key_digest
+from llmops_kit.contract.engine_settings import EngineSettings, engine_variables
 from llmops_kit.contract.limits import API_KEYS_FILE
 from llmops_kit.hosting.spec import EndpointSpec
 
@@ -36,8 +37,7 @@ def endpoint_spec(
     image: str,
     key_file: Path,
     engine: str,
-    precision: str,
-    prefix_cache: bool = False,
+    settings: EngineSettings | None = None,
     limits: Mapping[str, str] | None = None,
     key_files: Mapping[str, Path] | None = None,
     **fields: Any,
@@ -50,8 +50,7 @@ def endpoint_spec(
         image: reference of a serving image.
         key_file: holds the API key that callers send.
         engine: auto, or one that the image has.
-        precision: auto, f32 or bf16.
-        prefix_cache: keep the computed prefixes of prompts; its callers trust each other.
+        settings: of the engine; None: the defaults.
         limits: variables of the server, as llmops_kit.contract.limits names them.
         key_files: variable of the server -> file of keys.
         fields: further fields of EndpointSpec.
@@ -66,9 +65,8 @@ def endpoint_spec(
         "LLMOPS_PUBLIC_KEY_FILE": _PUBLIC_KEY,
         "LLMOPS_MODEL_NAME": version.model,
         "LLMOPS_MODEL_SHA256": version.sha256,
-        "LLMOPS_PRECISION": precision,
         "LLMOPS_ENGINE": engine,
-        **({"LLMOPS_PREFIX_CACHE": "true"} if prefix_cache else {}),
+        **engine_variables(settings or EngineSettings()),
         **(limits or {}),
         **{variable: f"{_KEYS}/{number}/{path.name}" for number, (variable, path) in enumerate(mounted.items())},
     }

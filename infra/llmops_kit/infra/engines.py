@@ -3,6 +3,7 @@
 from typing import Literal
 
 from llmops_kit.clouds.traits import CloudTraits
+from llmops_kit.contract.engines import ENGINES
 from llmops_kit.infra.settings import setting_error
 from llmops_kit.settings.resolved import ImageField, ResolvedEndpoint
 
@@ -17,11 +18,11 @@ def require_engine(endpoint: ResolvedEndpoint, traits: CloudTraits) -> None:
     """
     engine, machine = endpoint.entry.engine, endpoint.machine
     key, kind = ("endpoints", endpoint.name, "engine"), machine.kind
-    if engine == "transformers":
+    if engine != "auto" and not ENGINES[engine].in_clouds:
         raise setting_error(
             key, "the kit's images for clouds don't hold it", "remove it: vLLM serves such versions on GPUs"
         )
-    if engine == "vllm" and not machine.gpus:
+    if engine != "auto" and ENGINES[engine].gpus_only and not machine.gpus:
         raise setting_error(
             key,
             f"vLLM's image computes on NVIDIA GPUs, and {kind} has none",

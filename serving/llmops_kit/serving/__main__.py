@@ -11,6 +11,7 @@ import os
 import sys
 
 from llmops_kit.contract.core_dumps import no_core_files
+from llmops_kit.contract.engines import ENGINES
 from llmops_kit.contract.errors import KitError, require_packages
 from llmops_kit.serving.engines.choice import EngineChoice, choose_engine
 from llmops_kit.serving.log import say
@@ -46,20 +47,17 @@ def _explain(settings: ServerSettings, choice: EngineChoice) -> None:
     if choice.engine == "vllm":
         from llmops_kit.serving.engines.vllm_gpus import choose_for_folder
 
-        gpus = choose_for_folder(settings.model, settings.precision, os.environ)
+        gpus = choose_for_folder(settings.model, settings.engine_settings.precision, os.environ)
         say(f"GPUs {gpus.gpus}: {gpus.why}")
 
 
 def _serve(settings: ServerSettings, choice: EngineChoice) -> int:
+    record = ENGINES[choice.engine]
+    require_packages(record.image, *record.packages)
     if choice.engine == "vllm":
-        require_packages("serving-vllm", "vllm")
         from llmops_kit.serving.vllm_server import run as run_vllm
 
         return run_vllm(settings)
-    if choice.engine == "openvino":
-        require_packages("serving", "openvino_genai")
-    else:
-        require_packages("serving-torch", "torch", "transformers")
     from llmops_kit.serving.engines.spawn import spawn
 
     worker = spawn(choice.engine)

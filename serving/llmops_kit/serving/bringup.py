@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 
 from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.contract.engine_settings import engine_fields
 from llmops_kit.contract.errors import ServingError
 from llmops_kit.contract.integrity.verified_model import Early, VerifiedVersion
 from llmops_kit.contract.layout import MANIFEST
@@ -65,10 +66,11 @@ def _order(settings: ServerSettings, worker: WorkerProcess, manifest: ModelManif
             f"is an embedding model, which the engine {engine} can't run", where=str(settings.model / MANIFEST),
             fix="`llmops models convert NAME@N` gives it OpenVINO's form; on a GPU, serve it with vLLM",
         )  # fmt: skip
-    if settings.prefix_cache:
+    told = settings.engine_settings
+    if told.prefix_cache:
         require_prefix_cache(engine, bool(form))
     embedding = form.model_dump(include={"pooling", "normalize"}) if form else None
-    order = LoadOrder(engine, tuple(names), settings.precision, settings.threads, embedding, settings.prefix_cache)
+    order = LoadOrder(engine, tuple(names), threads=settings.threads, embedding=embedding, **engine_fields(told))
     message = encode({"load": asdict(order)})
 
     def send(handles: Mapping[str, int]) -> None:

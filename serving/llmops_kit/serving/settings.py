@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, cast, get_args
+
+from pydantic import ValidationError
 
 from llmops_kit.contract.api_key import SHORTEST_KEY, is_usable_key
-from llmops_kit.contract.documents.validation import did_you_mean
+from llmops_kit.contract.documents.validation import did_you_mean, first_message
+from llmops_kit.contract.engine_settings import EngineSettings, choices_of, engine_variable
+from llmops_kit.contract.engines import EngineName
 from llmops_kit.contract.errors import ServingError
 from llmops_kit.contract.handover import SOCKET_VARIABLE
 from llmops_kit.contract.layout import serving_model_folder
@@ -17,10 +21,8 @@ from llmops_kit.contract.limits import (
     limit_bounds,
     limit_variable,
 )
-from llmops_kit.serving.engines.choice import EngineName
 
 Auth = Literal["key", "platform"]
-Precision = Literal["auto", "f32", "bf16"]
 OnGolden = Literal["required", "reported"]
 
 # Others of the kit that may stand in the same environment and mean nothing here.
@@ -37,16 +39,15 @@ _VARIABLES = {
     "LLMOPS_PUBLIC_KEY_FILE",
     "LLMOPS_MODEL_SHA256",
     "LLMOPS_MODEL_NAME",
-    "LLMOPS_PRECISION",
     "LLMOPS_THREADS",
     "LLMOPS_ENGINE",
-    "LLMOPS_PREFIX_CACHE",
     "LLMOPS_LAME_DUCK_SECONDS",
     "LLMOPS_DRAIN_SECONDS",
     "LLMOPS_GOLDEN",
     "LLMOPS_QUALITY_SECONDS",
     "LLMOPS_PHASE_FD",
     *map(limit_variable, RequestLimits.model_fields),
+    *map(engine_variable, EngineSettings.model_fields),
     SOCKET_VARIABLE,
 }
 
@@ -73,12 +74,10 @@ class ServerSettings:
     """The only key for /metrics; empty: any API key is accepted."""
     host: str = "0.0.0.0"
     port: int = 8080
-    precision: Precision = "auto"
     threads: int = 0
     """Threads of the engine; 0: all processors."""
     engine: EngineName | Literal["auto"] = "auto"
-    prefix_cache: bool = False
-    """Keep the computed prefixes of prompts, which all callers then share."""
+    engine_settings: EngineSettings = field(default_factory=EngineSettings)
     limits: RequestLimits = field(default_factory=RequestLimits)
     lame_duck_seconds: float = 2.0
     """Time after SIGTERM in which the server is unready, but still accepts requests, until routers have noticed."""
@@ -118,10 +117,9 @@ class ServerSettings:
             metrics_key=_metrics_key(environ),
             host=environ.get("LLMOPS_BIND") or cls.host,
             port=_integer(environ, "SAGEMAKER_BIND_TO_PORT", cls.port, 0, 65535),
-            precision=cast(Precision, _choice(environ, "LLMOPS_PRECISION", ("auto", "f32", "bf16"))),
             threads=_integer(environ, "LLMOPS_THREADS", cls.threads, 0, 1024),
-            engine=cast(EngineName, _choice(environ, "LLMOPS_ENGINE", ("auto", "vllm", "openvino", "transformers"))),
-            prefix_cache=_choice(environ, "LLMOPS_PREFIX_CACHE", ("false", "true")) == "true",
+            engine=cast(EngineName, _choice(environ, "LLMOPS_ENGINE", ("auto", *get_args(EngineName)))),
+            engine_settings=_engine_settings(environ),
             limits=_limits(environ),
             lame_duck_seconds=_seconds(environ, "LLMOPS_LAME_DUCK_SECONDS", cls.lame_duck_seconds, 0, 20),
             drain_seconds=_seconds(environ, "LLMOPS_DRAIN_SECONDS", cls.drain_seconds, 0, 28),
@@ -188,6 +186,18 @@ def _limits(environ: Mapping[str, str]) -> RequestLimits:
         else:
             values[name] = _seconds(environ, limit_variable(name), default, low, high)
     return RequestLimits.model_validate(values)
+
+
+def _engine_settings(environ: Mapping[str, str]) -> EngineSettings:
+    values = {name: text for name in EngineSettings.model_fields if (text := environ.get(engine_variable(name)))}
+    for name in values:
+        if choices := choices_of(name):
+            _choice(environ, engine_variable(name), choices)
+    try:
+        return EngineSettings.model_validate(values)
+    except ValidationError as e:
+        name = str(e.errors()[0]["loc"][0])
+        raise ServingError(f"is {values[name]!r}", where=engine_variable(name), fix=first_message(e)) from None
 
 
 def _identity(environ: Mapping[str, str]) -> str:

@@ -117,7 +117,7 @@ def command(
     """
     limits = settings.limits
     name = settings.name or manifest.name
-    dtype = {"auto": "auto", "f32": "float32", "bf16": "bfloat16"}[settings.precision]
+    dtype = {"auto": "auto", "f32": "float32", "bf16": "bfloat16"}[settings.engine_settings.precision]
     parsers = () if manifest.embedding else _TOOL_PARSERS.items()
     parser = next((parser for word, parser in parsers if word in template), "")
     arguments = {
@@ -138,7 +138,7 @@ def command(
         "override-generation-config": json.dumps({"temperature": manifest.serving.temperature}),
         "uvicorn-log-level": "warning",
         # vLLM's default, but stated: its other algorithms can be forged
-        **({"prefix-caching-hash-algo": "sha256"} if settings.prefix_cache else {}),
+        **({"prefix-caching-hash-algo": "sha256"} if settings.engine_settings.prefix_cache else {}),
         **({"tool-call-parser": parser} if parser else {}),
         **(_pooling(manifest.embedding) if manifest.embedding else {}),
     }
@@ -149,7 +149,9 @@ def command(
         "--exclude-tools-when-tool-choice-none",
     ]
     flags += ["--enable-auto-tool-choice"] if parser else []
-    flags += [] if settings.prefix_cache else ["--no-enable-prefix-caching"]  # its default is on where a model can
+    flags += (
+        [] if settings.engine_settings.prefix_cache else ["--no-enable-prefix-caching"]
+    )  # its default is on where a model can
     flags += (
         [] if gpus else ["--enforce-eager"]
     )  # for a processor, which tests alone run it on, compiling takes minutes
@@ -317,7 +319,7 @@ def _start(
     if usable_gpus(os.environ):
         files = version.manifest.files.items()
         stored = sum(file.size for name, file in files if "/" not in name and name.endswith(".safetensors"))
-        chosen = choose_gpus(version.read("config.json"), stored, settings.precision, os.environ)
+        chosen = choose_gpus(version.read("config.json"), stored, settings.engine_settings.precision, os.environ)
         gpus = chosen.gpus
         say(f"GPUs {gpus}: {chosen.why}")
     arguments = command(settings, version.manifest, folder / "model", template, gpus=gpus)

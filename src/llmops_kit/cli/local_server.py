@@ -142,9 +142,7 @@ def serve(
         say(f"starting {version.model} ({name})")
         rollout = {"strategy": "manual" if number else "all_at_once"}  # the first keeps the requests
         more = {"port": port, "rollout": rollout, "ready_seconds": _READY_SECONDS}
-        spec = endpoint_spec(
-            version, name=_ENDPOINT, image=image, key_file=key_file, engine=engine, precision="auto", **more
-        )
+        spec = endpoint_spec(version, name=_ENDPOINT, image=image, key_file=key_file, engine=engine, **more)
         host.apply(spec, say)
     url, key = host.state(_ENDPOINT).url, key_file.read_text().strip()
     page = f"{url}/#key={key}" + ("&compare" if len(versions) > 1 else "")

@@ -13,6 +13,7 @@ from llmops_kit.clouds.aws.settings import AwsSettings
 from llmops_kit.clouds.azure.settings import AzureSettings
 from llmops_kit.contract.documents.document import Part
 from llmops_kit.contract.engine_settings import EngineSettings
+from llmops_kit.contract.engines import ENGINES, EngineName
 from llmops_kit.contract.errors import KitError
 from llmops_kit.contract.expiry import Expiry
 from llmops_kit.contract.limits import AdmissionLimits
@@ -123,7 +124,7 @@ class Endpoint(EngineSettings):
         default="realtime",
         description="async: requests and responses are files, can scale to zero (cloud); serverless: unsupported.",
     )
-    engine: Literal["auto", "vllm", "openvino", "transformers"] = Field(
+    engine: Literal["auto", EngineName] = Field(
         default="auto",
         description="auto: vllm on machines with NVIDIA GPUs, else openvino; transformers: local only.",
     )
@@ -145,8 +146,8 @@ class Endpoint(EngineSettings):
 
     @model_validator(mode="after")
     def _has_prefixes(self) -> "Endpoint":
-        if self.prefix_cache and self.engine == "transformers":
-            raise ValueError("prefix_cache has no effect with `engine: transformers`; remove it")
+        if self.prefix_cache and self.engine != "auto" and not ENGINES[self.engine].keeps_prefixes:
+            raise ValueError(f"prefix_cache has no effect with `engine: {self.engine}`; remove it")
         return self
 
     @property

@@ -297,7 +297,9 @@ def test_with_all_given_nothing_of_iam_kms_or_ec2_is_made(account: Account, make
 def _submitted(account: Account, stack: AwsStack) -> str:
     """The id of a run in the given work bucket; its job ends at once, as the twin runs no containers here."""
     spec = RunSpec.load(EXAMPLE)
-    spec = spec.model_copy(update={"compute": Compute(), "image": stack.outputs()["training"]["image"]})
+    spec = spec.model_copy(
+        update={"compute": Compute(instance_type="ml.m5.xlarge"), "image": stack.outputs()["training"]["image"]}
+    )
     for folder in (dataset_key(spec.dataset.sha256), model_key(spec.base_model.sha256)):
         account.client("s3").put_object(Bucket=GIVEN["store_bucket"], Key=f"{folder}/manifest.json", Body=b"{}")
     with account.entered():

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from llmops_kit.contract.engine_settings import EngineSettings
 from llmops_kit.contract.errors import IntegrityError
 from llmops_kit.serving.bringup import BringUp
 from llmops_kit.serving.engines.spawn import WorkerProcess
@@ -40,7 +41,13 @@ def tokens_after(version: Path, keys: Path, engine: EngineName, change: Callable
     """Verify a version, change its weights, and only then let an engine load; the tokens that it computes."""
     if engine == "transformers":
         pytest.importorskip("torch", reason="the image serving-torch's packages are not in this environment")
-    settings = ServerSettings(version, (keys / "signing.pub").read_text(), engine=engine, precision="f32", threads=1)
+    settings = ServerSettings(
+        version,
+        (keys / "signing.pub").read_text(),
+        engine=engine,
+        engine_settings=EngineSettings(precision="f32"),
+        threads=1,
+    )
     here, there = socket.socketpair()
     with here, there:
         order = BringUp(settings, WorkerProcess(Any, here, "openvino"))  # pyright: ignore[reportArgumentType]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from llmops_kit.contract.engine_settings import EngineSettings
 from llmops_kit.contract.errors import ServingError
 from llmops_kit.contract.models import gpus
 from llmops_kit.serving.engines import choice
@@ -84,7 +85,9 @@ def test_vllm_is_started_with_the_servers_limits_and_no_code(tmp_path: Path) -> 
         lineage=Lineage(), golden=[Golden(messages=[Message(role="user", content="hi")], expect=[])],
     )  # fmt: skip
     limits = RequestLimits(max_running=4, max_queue=2)
-    settings = ServerSettings(model=tmp_path, public_key="", name="chatbot@3", precision="f32", limits=limits)
+    settings = ServerSettings(
+        model=tmp_path, public_key="", name="chatbot@3", engine_settings=EngineSettings(precision="f32"), limits=limits
+    )
     words = command(settings, manifest, tmp_path, "{{ '<tool_call>' }}")
     options = dict(pairwise(words))
     assert options["--middleware"] == "llmops_kit.serving.front.Front"
@@ -97,7 +100,9 @@ def test_vllm_is_started_with_the_servers_limits_and_no_code(tmp_path: Path) -> 
     assert "--exclude-tools-when-tool-choice-none" in words
     assert "--enforce-eager" not in words
     assert "--no-enable-prefix-caching" in words
-    shared = command(replace(settings, prefix_cache=True), manifest, tmp_path, "")
+    shared = command(
+        replace(settings, engine_settings=EngineSettings(precision="f32", prefix_cache=True)), manifest, tmp_path, ""
+    )
     assert "--no-enable-prefix-caching" not in shared
     assert dict(pairwise(shared))["--prefix-caching-hash-algo"] == "sha256"
     assert options["--tensor-parallel-size"] == "1"

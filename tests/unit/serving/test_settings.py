@@ -29,8 +29,8 @@ def test_defaults(environ: dict[str, str], tmp_path: Path) -> None:
     assert settings.model == tmp_path / "root/opt/ml/model"
     assert (settings.api_key, settings.auth, settings.port, settings.host) == (KEY, "key", 8080, "0.0.0.0")
     assert settings.limits.max_body == 6_291_456
-    assert settings.prefix_cache is False, "callers who don't trust each other may share a server"
-    assert ServerSettings.from_environ(environ | {"LLMOPS_PREFIX_CACHE": "true"}).prefix_cache is True
+    assert settings.engine_settings.prefix_cache is False, "callers who don't trust each other may share a server"
+    assert ServerSettings.from_environ(environ | {"LLMOPS_PREFIX_CACHE": "true"}).engine_settings.prefix_cache is True
     assert (settings.limits.max_connections, settings.limits.max_connections_per_address) == (2048, 1024)
 
 

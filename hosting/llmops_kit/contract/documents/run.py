@@ -40,7 +40,6 @@ class Compute(Part):
     """The machines of a run in a cloud. What a run ends with does not depend on them."""
 
     instance_type: str = Field(
-        default="ml.m5.xlarge",
         pattern=r"^[A-Za-z][A-Za-z0-9._-]*$",
         description="The cloud's own word: ml.g5.xlarge, Standard_NC6s_v3.",
     )

@@ -16,20 +16,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from llmops_kit.contract.engines import ENGINES, EngineName
 from llmops_kit.contract.json_schema.checks import check_schema
 from llmops_kit.serving.engines.engine import Grammar
 
+_ENGINES = "llmops_kit.serving.engines"
 _CPU_SECONDS = 1
 """CPU time, over all processors, that a check may take. The engine takes as long again for a grammar."""
 _MEMORY = 512 << 20
 """Bytes that a check may take beyond what the process holds."""
 _KEPT = 256 << 20
 """Bytes that all checks together may leave behind; then another process takes over."""
-_TRIALS = {
-    "openvino": ("llmops_kit.serving.engines.openvino_grammars", "OpenVinoTrial"),
-    "transformers": ("llmops_kit.serving.engines.transformers_grammars", "GrammarMasks"),
-    "vllm": ("llmops_kit.serving.engines.transformers_grammars", "GrammarMasks"),
-}
 
 
 class GrammarTrial(Protocol):
@@ -50,8 +47,8 @@ def new_trial(engine: str, tokens: Sequence[bytes]) -> GrammarTrial:
     Args:
         tokens: the bytes of each token; empty for special ones.
     """
-    module, name = _TRIALS[engine]
-    return cast(GrammarTrial, getattr(import_module(module), name)(tokens))
+    module, _, name = ENGINES[cast(EngineName, engine)].grammars.partition(":")
+    return cast(GrammarTrial, getattr(import_module(f"{_ENGINES}.{module}"), name)(tokens))
 
 
 def main() -> None:

@@ -5,13 +5,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
+from llmops_kit.contract.engines import ENGINES, EngineName, engines_by_preference
 from llmops_kit.contract.errors import ServingError
 from llmops_kit.contract.models.gpus import usable_gpus
-
-EngineName = Literal["vllm", "openvino", "transformers"]
-_LIBRARIES: dict[EngineName, str] = {"vllm": "vllm", "openvino": "openvino_genai", "transformers": "torch"}
-_FORM: dict[EngineName, str] = {"vllm": "transformers", "openvino": "openvino", "transformers": "transformers"}
-"""Name in a version's manifest of the files that an engine reads: vLLM reads those of transformers."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +35,12 @@ def choose_engine(
         return EngineChoice(asked, f"the setting `engine` names {asked}")
     gpu = usable_gpus(environ)
     reasons: list[str] = []
-    for engine in _by_preference(bool(gpu)):
-        if _FORM[engine] not in forms:
+    for engine in engines_by_preference(bool(gpu)):
+        library = ENGINES[engine].packages[0]
+        if ENGINES[engine].form not in forms:
             reasons.append(f"the version has no files for {engine}")
-        elif not find_spec(_LIBRARIES[engine]):
-            reasons.append(f"{_LIBRARIES[engine]} is not installed, which {engine} needs")
+        elif not find_spec(library):
+            reasons.append(f"{library} is not installed, which {engine} needs")
         else:
             found = f"a GPU is here ({gpu})" if gpu else "no GPU is here"
             return EngineChoice(engine, "; ".join([found, *reasons]))
@@ -61,17 +58,10 @@ def require_prefix_cache(engine: EngineName, embedding: bool) -> None:
     Raises:
         ServingError: it has none for such a model.
     """
-    if engine == "transformers" or embedding:
+    if embedding or not ENGINES[engine].keeps_prefixes:
         what = "an embedding model" if embedding else f"the engine {engine}"
         raise ServingError(
             f"is true, and {what} keeps no prefixes of prompts",
             where="LLMOPS_PREFIX_CACHE",
             fix="unset it (in a stack: remove `prefix_cache`); the engines openvino and vllm keep those of chat models",
         )
-
-
-def _by_preference(gpu: bool) -> tuple[EngineName, ...]:
-    """Returns the engines in order of preference: with a GPU vLLM first, and OpenVINO, which would only use the
-    processors, last; otherwise OpenVINO first.
-    """
-    return ("vllm", "transformers", "openvino") if gpu else ("openvino", "transformers")

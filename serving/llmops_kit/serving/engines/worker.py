@@ -18,14 +18,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from llmops_kit.contract.engines import ENGINES, EngineName
 from llmops_kit.serving.engines.embedding import Embedder
 from llmops_kit.serving.engines.engine import Chance, GenerationRequest, LoadOrder
 from llmops_kit.serving.engines.wire import Channel
 
-_BACKENDS = {
-    "openvino": ("llmops_kit.serving.engines.openvino_backend", "OpenVinoBackend"),
-    "transformers": ("llmops_kit.serving.engines.transformers_backend", "TransformersBackend"),
-}
+_ENGINES = "llmops_kit.serving.engines"
 
 Step = tuple[int, list[int], str | None, list[Chance]]
 """A request's number, its new tokens, how it ended (stop, length, lost; None while it runs), and the tokens' log
@@ -78,15 +76,21 @@ def main(fd: int, likely: str) -> None:
     gc.disable()  # a start makes no garbage
     channel = Channel(socket.socket(fileno=fd))
     with suppress(ImportError):  # said when it is asked for
-        import_module(_BACKENDS[likely][0]).warm()
+        import_module(_place(likely)[0]).warm()
     with suppress(EOFError, ConnectionError):
         _run(channel)
     os._exit(0)  # not a moment for destructors: the server is gone, and nothing is left to save
 
 
+def _place(engine: str) -> tuple[str, str]:
+    """Returns the module and the class of an engine's backend."""
+    module, _, name = ENGINES[cast(EngineName, engine)].backend.partition(":")
+    return f"{_ENGINES}.{module}", name
+
+
 def new_backend(engine: str) -> EngineBackend:
     """Imports an engine's library, and returns its backend."""
-    module, name = _BACKENDS[engine]
+    module, name = _place(engine)
     return cast(EngineBackend, getattr(import_module(module), name)())
 
 

@@ -2,9 +2,8 @@
 
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,21 +11,13 @@ from llmops_kit.cli.commands import Json
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.plain_text import printable
 from llmops_kit.cli.terminal.tables import print_json
+from llmops_kit.contract.engines import EngineName
 
 if TYPE_CHECKING:
     from llmops_kit.cli.evaluation.models import StoredModel
     from llmops_kit.cli.local_server import LocalAccess
 
 _PANEL = "This machine"
-
-
-class Engine(StrEnum):
-    """What computes; auto: vllm where a GPU is, else openvino."""
-
-    AUTO = "auto"
-    OPENVINO = "openvino"
-    TRANSFORMERS = "transformers"
-    VLLM = "vllm"
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +33,9 @@ def serve(
         str, typer.Option(help="A second model, whose answers the chat page shows beside the first one's.")
     ] = "",
     port: Annotated[int, typer.Option(help="Where it listens on this machine; 0: a free one.", min=0, max=65535)] = 0,
-    engine: Annotated[Engine, typer.Option(help="auto: vllm where an NVIDIA GPU is, else openvino.")] = Engine.AUTO,
+    engine: Annotated[
+        Literal["auto", EngineName], typer.Option(help="auto: vllm where an NVIDIA GPU is, else openvino.")
+    ] = "auto",
     open_page: Annotated[bool, typer.Option("--open", help="Open the chat page in the browser.")] = False,
     as_json: Json = False,
 ) -> None:

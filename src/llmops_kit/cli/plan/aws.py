@@ -9,8 +9,8 @@ from llmops_kit.cli.plan.cost import CostLine, hourly_line, monthly_line
 from llmops_kit.cli.plan.endpoints import UNKNOWN_TYPE, EndpointPlan, short
 from llmops_kit.cli.plan.prices import Prices
 from llmops_kit.cli.plan.quotas import Machines, machines_of
-from llmops_kit.contract.documents.run import Compute
 from llmops_kit.policies.model import Resource
+from llmops_kit.settings.resolved import ResolvedEndpoint, ResolvedStack
 
 ENDPOINT = "aws:sagemaker/endpoint:Endpoint"
 CONFIGURATION = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
@@ -28,7 +28,7 @@ _UNPRICED = {
 def plan_endpoints(
     resources: Sequence[Resource],
     changes: Sequence[ResourceChange],
-    entries: Mapping[str, Mapping[str, Any]],
+    endpoints: Mapping[str, ResolvedEndpoint],
     deployed: Mapping[str, str],
 ) -> list[EndpointPlan]:
     """See llmops_kit.cli.plan.rules.PlanRules."""
@@ -40,24 +40,17 @@ def plan_endpoints(
         configuration = by_name.get(resource.properties.get("endpointConfigName", ""))
         if configuration is None:
             configuration = _named(resources, CONFIGURATION, f"configuration-{name}")
-        entry = entries.get(name, {})
         change = changed.get(resource.name, "none")
         scaling = _named(resources, SCALING, f"scaling-{name}")
-        found.append(_plan(name, change, entry, deployed.get(name, ""), resource, configuration, scaling))
+        found.append(_plan(name, change, endpoints.get(name), deployed.get(name, ""), resource, configuration, scaling))
     return found
 
 
-def run_machines(resources: Sequence[Resource], config: Mapping[str, Any]) -> dict[Machines, int]:
+def run_machines(resources: Sequence[Resource], stack: ResolvedStack) -> dict[Machines, int]:
     """See llmops_kit.cli.plan.rules.PlanRules. Covers `jobs` and schedules, which may have another instance type."""
     del resources  # SageMaker makes the machines of a job with the job
-    aws = config.get("aws") or {}
-    usual = aws.get("jobs") or {}
-    found = {}
-    for job in ({}, *(aws.get("schedules") or {}).values()):
-        own = {"instance_type": job["instance_type"]} if job.get("instance_type") else {}
-        compute = Compute.model_validate({**usual, **own})
-        found[machines_of(compute)] = compute.instances
-    return found
+    computes = (stack.jobs, *(schedule.compute for schedule in stack.schedules.values()))
+    return {machines_of(compute): compute.instances for compute in computes if compute}
 
 
 def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[CostLine]:
@@ -86,10 +79,9 @@ def _metrics_of(alarm: Resource) -> int:
     return sum("metric" in query for query in queries) or 1
 
 
-def warnings(resources: Sequence[Resource], config: Mapping[str, Any]) -> list[str]:
+def warnings(resources: Sequence[Resource], stack: ResolvedStack) -> list[str]:
     """See llmops_kit.cli.plan.rules.PlanRules."""
-    budget = (config.get("aws") or {}).get("budget") or {}
-    if of_type(resources, ALARM) and not budget.get("emails"):
+    if of_type(resources, ALARM) and not stack.told:
         return ["nobody is told of alarms and costs: `llmops:aws: {budget: {emails: […]}}`"]
     return []
 
@@ -102,19 +94,19 @@ def _named(resources: Sequence[Resource], type_: str, name: str) -> Resource:
 def _plan(
     name: str,
     change: str,
-    entry: Mapping[str, Any],
+    declared: ResolvedEndpoint | None,
     before: str,
     endpoint: Resource,
     configuration: Resource,
     scaling: Resource,
 ) -> EndpointPlan:
     variant = (configuration.properties.get("productionVariants") or [{}])[0]
-    size = entry.get("size") or {}
-    instances = int(known(variant.get("initialInstanceCount"), size.get("instances", 1)))
+    asked = declared.entry.size.instances if declared else 1
+    instances = int(known(variant.get("initialInstanceCount"), asked))
     least = int(known(scaling.properties.get("minCapacity"), instances))
     most = int(known(scaling.properties.get("maxCapacity"), instances))
     strategy, seconds, during = _rollout(endpoint.properties.get("deploymentConfig") or {}, instances)
-    notes = _notes(entry, strategy, instances)
+    notes = _notes(declared, strategy, instances)
     if change == "create":
         strategy, seconds, during = "first deployment", 0, instances
     if change == "none":
@@ -123,7 +115,7 @@ def _plan(
         name=name,
         change=change,
         before=short(before),
-        after=short(str(entry.get("model", ""))),
+        after=short(declared.entry.model if declared else ""),
         instance_type=str(known(variant.get("instanceType"), UNKNOWN_TYPE)),
         instances=instances,
         most_instances=max(most, instances),
@@ -166,8 +158,8 @@ def _count(size: Mapping[str, Any], instances: int) -> int:
     return max(1, value if size.get("type") == "INSTANCE_COUNT" else instances * value // 100)
 
 
-def _notes(entry: Mapping[str, Any], strategy: str, instances: int) -> list[str]:
-    asked = str((entry.get("rollout") or {}).get("strategy", "all_at_once"))
+def _notes(declared: ResolvedEndpoint | None, strategy: str, instances: int) -> list[str]:
+    asked = declared.entry.rollout.strategy if declared else "all_at_once"
     notes = []
     if asked != "all_at_once" and strategy.startswith("all at once"):
         notes.append(f"{asked} is asked for, but one instance can't be shared: all at once")

@@ -10,6 +10,7 @@ from llmops_kit.cli.plan.prices import Prices
 from llmops_kit.cli.plan.quotas import Machines, Use
 from llmops_kit.contract.rollout import steps
 from llmops_kit.policies.model import Resource
+from llmops_kit.settings.resolved import ResolvedEndpoint, ResolvedStack
 
 CLUSTER = "azure-native:machinelearningservices:Compute"
 DEPLOYMENT = "azure-native:machinelearningservices:OnlineDeployment"
@@ -33,7 +34,7 @@ _UNPRICED = {
 def plan_endpoints(
     resources: Sequence[Resource],
     changes: Sequence[ResourceChange],
-    entries: Mapping[str, Mapping[str, Any]],
+    endpoints: Mapping[str, ResolvedEndpoint],
     deployed: Mapping[str, str],
 ) -> list[EndpointPlan]:
     """See llmops_kit.cli.plan.rules.PlanRules."""
@@ -47,21 +48,21 @@ def plan_endpoints(
         comes = changed.get(logical) in ("create", "replace")
         change = "create" if name not in deployed else "update" if comes or changed.get(traffic.name) else "none"
         inputs = deployment.properties if deployment else {}
-        found.append(_plan(name, change, entries.get(name, {}), deployed.get(name, ""), inputs, scaling, traffic))
+        found.append(_plan(name, change, endpoints.get(name), deployed.get(name, ""), inputs, scaling, traffic))
     return found
 
 
 def _plan(
     name: str,
     change: str,
-    entry: Mapping[str, Any],
+    declared: ResolvedEndpoint | None,
     before: str,
     deployment: Mapping[str, Any],
     scaling: Resource | None,
     traffic: Resource,
 ) -> EndpointPlan:
-    size = entry.get("size") or {}
-    instances = int(known(known(deployment.get("sku"), {}).get("capacity"), size.get("instances", 1)))
+    asked = declared.entry.size.instances if declared else 1
+    instances = int(known(known(deployment.get("sku"), {}).get("capacity"), asked))
     capacity = ((scaling.properties.get("profiles") or [{}])[0].get("capacity") or {}) if scaling else {}
     strategy, seconds, during = _rollout(traffic.properties.get("rollout") or {}, instances)
     if change == "create":
@@ -72,7 +73,7 @@ def _plan(
         name=name,
         change=change,
         before=short(before),
-        after=short(str(entry.get("model", ""))),
+        after=short(declared.entry.model if declared else ""),
         instance_type=str(known(known(deployment.get("properties"), {}).get("instanceType"), UNKNOWN_TYPE)),
         instances=instances,
         most_instances=max(int(known(capacity.get("maximum"), instances)), instances),
@@ -103,9 +104,9 @@ def _rollout(rollout: Mapping[str, Any], instances: int) -> tuple[str, int, int]
     return words, int(sum(step.seconds for step in plan)), 2 * instances
 
 
-def run_machines(resources: Sequence[Resource], config: Mapping[str, Any]) -> dict[Machines, int]:
+def run_machines(resources: Sequence[Resource], stack: ResolvedStack) -> dict[Machines, int]:
     """See llmops_kit.cli.plan.rules.PlanRules. Counts clusters with all of their nodes."""
-    del config  # a run's machines are those of a cluster
+    del stack  # a run's machines are those of a cluster
     found: dict[Machines, int] = {}
     for cluster in of_type(resources, CLUSTER):
         given = known(known(cluster.properties.get("properties"), {}).get("properties"), {})
@@ -133,13 +134,12 @@ def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[Co
             yield CostLine(words, None, None, "by use")
 
 
-def warnings(resources: Sequence[Resource], config: Mapping[str, Any]) -> list[str]:
+def warnings(resources: Sequence[Resource], stack: ResolvedStack) -> list[str]:
     """See llmops_kit.cli.plan.rules.PlanRules."""
-    azure = config.get("azure") or {}
     found = []
-    if of_type(resources, QUERY_ALERT) and not (azure.get("budget") or {}).get("emails"):
+    if of_type(resources, QUERY_ALERT) and not stack.told:
         found.append("nobody is told of alerts and costs: `llmops:azure: {budget: {emails: […]}}`")
-    for name, cluster in (azure.get("computes") or {}).items():
-        if (cluster or {}).get("min_nodes"):
-            found.append(f"cluster {name} keeps {cluster['min_nodes']} machines that are paid for without a run")
+    for name, cluster in stack.settings.azure.computes.items():
+        if cluster.min_nodes:
+            found.append(f"cluster {name} keeps {cluster.min_nodes} machines that are paid for without a run")
     return found

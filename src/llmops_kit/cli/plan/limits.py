@@ -4,11 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmops_kit.cli.plan.changes import known
+from llmops_kit.contract.engine_settings import (
+    ALWAYS_TOLD,
+    EngineSettings,
+    engine_variable,
+    engine_variables,
+)
 from llmops_kit.contract.limits import AdmissionLimits, limit_variable
 from llmops_kit.policies.model import plain_type
 
 _FIELDS = {limit_variable(name): f"limits.{name}" for name in AdmissionLimits.model_fields}
-_FIELDS["LLMOPS_PREFIX_CACHE"] = "prefix_cache"
+_OF_ENGINE = [name for name in EngineSettings.model_fields if name not in ALWAYS_TOLD]
+_FIELDS |= {engine_variable(name): name for name in _OF_ENGINE}
 # Resource type -> prefix of its name before the endpoint's, and the path to the variables.
 _PLACES = {
     "llmops:Endpoint": ("endpoint-", ("limits",)),
@@ -53,8 +60,9 @@ def _limits(inputs: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, str]:
     for key in path:
         found = known(found.get(key), {})
     stated = {field: str(found[variable]) for variable, field in _FIELDS.items() if variable in found}
-    # On this machine it is an input of its own.
-    return stated | ({"prefix_cache": "true"} if inputs.get("prefix_cache") is True else {})
+    # On this machine those of the engine are inputs of their own.
+    own = {name: inputs[name] for name in _OF_ENGINE if name in inputs}
+    return stated | {_FIELDS[v]: t for v, t in engine_variables(EngineSettings(**own)).items() if v in _FIELDS}
 
 
 def _words(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

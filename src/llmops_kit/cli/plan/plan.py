@@ -1,8 +1,7 @@
 """Makes a plan: preview, then words, cost and requirements."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from llmops_kit.cli.plan.changes import ResourceChange, changes_of, resources_of
 from llmops_kit.cli.plan.cost import CostLine, TokenCost, Total, endpoint_costs, token_costs, total
@@ -16,8 +15,8 @@ from llmops_kit.cli.platforms import registry
 from llmops_kit.cli.platforms.platform import Platform, Say
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.names import parse_promoted
-from llmops_kit.policies.rules import Verdict, accepted_rules, judge
+from llmops_kit.policies.rules import Verdict, judge
+from llmops_kit.settings.resolved import ResolvedStack
 
 
 @dataclass(frozen=True)
@@ -70,23 +69,24 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
         preview = previewed.preview(*(["--refresh"] if refresh else []))
         deployed = _deployed(previewed)
     changes, resources = changes_of(preview), resources_of(preview)
-    entries = stack.file.endpoints()
+    promoted = stack.file.promoted()
     versions = {
-        name: (short(deployed.get(name, "")), short(str(entries.get(name, {}).get("model", ""))))
-        for name in sorted({*deployed, *entries})
+        name: (short(deployed.get(name, "")), short(promoted[name].model if name in promoted else ""))
+        for name in sorted({*deployed, *promoted})
     }
     target, where = registry.operations_of(stack.target), str(stack.file.path)
     limits = limit_changes(preview, list(versions))
     if target.plan_rules is None:
         return Plan(stack.name, stack.target, changes, versions, limits=limits)
     rules = target.plan_rules.load()
-    endpoints = rules.plan_endpoints(resources, changes, entries, deployed)
-    endpoints = _with_fits(stack, endpoints, entries)
+    resolved = stack.resolve()
+    endpoints = rules.plan_endpoints(resources, changes, resolved.endpoints, deployed)
+    endpoints = _with_fits(stack, endpoints, resolved)
     region = target.use(target.region, "region", where)(stack)
     prices = load_prices(region)
-    needed = instances_needed(endpoints) | rules.run_machines(resources, stack.file.config())
+    needed = instances_needed(endpoints) | rules.run_machines(resources, resolved)
     quotas = target.use(target.quotas, "quotas", where)(stack, needed) if needed else []
-    trainings = _scheduled(stack, prices, say)
+    trainings = _scheduled(stack, resolved, prices, say)
     return Plan(
         stack.name,
         stack.target,
@@ -97,9 +97,9 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
         token_costs(endpoints, prices, tokens_per_second),
         quotas,
         trainings,
-        [*_warnings(endpoints, quotas, trainings), *rules.warnings(resources, stack.file.config())],
+        [*_warnings(endpoints, quotas, trainings), *rules.warnings(resources, resolved)],
         region,
-        judge(resources, accepted_rules(preview.get("config") or {}, stack.project.name)),
+        judge(resources, resolved.settings.accepted_rules),
         limits,
     )
 
@@ -111,11 +111,8 @@ def _deployed(stack: PulumiStack) -> dict[str, str]:
         return {}  # never deployed
 
 
-def _scheduled(stack: PulumiStack, prices: Prices, say: Say) -> list[ScheduledTraining]:
-    config = stack.file.config().get(stack.target) or {}
-    if not config.get("schedules"):
-        return []
-    return check_schedules(config, _platform(stack), prices, say)
+def _scheduled(stack: PulumiStack, resolved: ResolvedStack, prices: Prices, say: Say) -> list[ScheduledTraining]:
+    return check_schedules(resolved.schedules, _platform(stack), prices, say) if resolved.schedules else []
 
 
 def _platform(stack: PulumiStack) -> Platform | None:
@@ -125,20 +122,17 @@ def _platform(stack: PulumiStack) -> Platform | None:
         return None  # never deployed
 
 
-def _with_fits(
-    stack: PulumiStack, endpoints: Sequence[EndpointPlan], entries: Mapping[str, Mapping[str, Any]]
-) -> list[EndpointPlan]:
+def _with_fits(stack: PulumiStack, endpoints: Sequence[EndpointPlan], resolved: ResolvedStack) -> list[EndpointPlan]:
     """Returns the endpoints, with a note of each that vLLM serves on whether its version fits on the GPU."""
-    if not (stack.file.config().get("images") or {}).get("serving_vllm"):
+    on_gpus = {name: each.entry for name, each in resolved.endpoints.items() if each.image_field == "serving_vllm"}
+    if not on_gpus:
         return list(endpoints)
     platform = _platform(stack)
     found = []
     for endpoint in endpoints:
-        entry = entries.get(endpoint.name, {})
-        words = ""
-        if entry.get("engine", "auto") in ("auto", "vllm"):
-            ref, precision = parse_promoted(str(entry["model"])), str(entry.get("precision", "auto"))
-            words = fit_words(platform, ref, endpoint.instance_type, precision)
+        entry, words = on_gpus.get(endpoint.name), ""
+        if entry:
+            words = fit_words(platform, entry.version, endpoint.instance_type, entry.precision)
         found.append(replace(endpoint, notes=[*endpoint.notes, words]) if words else endpoint)
     return found
 

@@ -75,6 +75,7 @@ class _Life:
         self._target = stack.target
         self._project = stack.project.name
         self._config: dict[str, Any] = {}
+        self._types: dict[str, str] = {}
         stack.project.link_into(folder)
         (folder / f"Pulumi.{self.name}.yaml").write_text("config: {}\n")
         with _entered(self._root):
@@ -83,7 +84,7 @@ class _Life:
 
     def live(self) -> None:
         """Runs the lifecycle, from the first `up` to the last `down`."""
-        endpoints = self._config.pop("endpoints", None)
+        endpoints = self._config.pop("endpoints", {})
         if not endpoints:
             self.say(f"the stack has no endpoint yet: recording with one named {_SOME_ENDPOINT}; record again later")
             endpoints = {_SOME_ENDPOINT: {}}
@@ -115,14 +116,13 @@ class _Life:
     def _change(self, version: str) -> None:
         """Changes what can be changed of endpoints, and something of everything else."""
         cloud = self._config.setdefault(self._target, {})
-        for entry in self._config["endpoints"].values():
+        for name, entry in self._config["endpoints"].items():
             entry["model"] = version
             size = entry["size"] = dict(entry.get("size") or {})
             size["instances"] = int(size.get("instances", 1)) + 1
             if size.get("max_instances"):
                 size["max_instances"] = max(int(size["max_instances"]), size["instances"] + 1)
-            before = size.get("instance_type") or cloud.get("instance_type")
-            size["instance_type"] = next(t for t in self._recording.some_types if t != before)
+            size["instance_type"] = next(t for t in self._recording.some_types if t != self._types.get(name))
         cloud["tags"] = {**cloud.get("tags", {}), "recorded": "yes"}
 
     def records(self) -> list[dict[str, Any]]:
@@ -185,8 +185,10 @@ class _Life:
         """Creates on the twin what the stack expects in its account: the state backend, and existing resources named in
         its settings.
         """
-        config = dict(stack.file.config())
-        config[self._target] = self._recording.given(dict(config.get(self._target) or {}))
+        resolved = stack.resolve()
+        self._types = {name: endpoint.machine.kind for name, endpoint in resolved.endpoints.items()}
+        config = resolved.settings.model_dump(mode="json", exclude_unset=True)
+        config[self._target] = self._recording.given(config.get(self._target, {}))
         self._config = config | {"images": _IMAGES}
         if stack.backend.startswith("https://"):
             return  # Pulumi's own service: no matter of the cloud

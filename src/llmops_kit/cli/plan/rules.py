@@ -1,7 +1,7 @@
 """A cloud's own part of a plan."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from llmops_kit.cli.plan.changes import ResourceChange
 from llmops_kit.cli.plan.cost import CostLine
@@ -9,6 +9,7 @@ from llmops_kit.cli.plan.endpoints import EndpointPlan
 from llmops_kit.cli.plan.prices import Prices
 from llmops_kit.cli.plan.quotas import Machines
 from llmops_kit.policies.model import Resource
+from llmops_kit.settings.resolved import ResolvedEndpoint, ResolvedStack
 
 
 class PlanRules(Protocol):
@@ -18,7 +19,7 @@ class PlanRules(Protocol):
         self,
         resources: Sequence[Resource],
         changes: Sequence[ResourceChange],
-        entries: Mapping[str, Mapping[str, Any]],
+        endpoints: Mapping[str, ResolvedEndpoint],
         deployed: Mapping[str, str],
     ) -> list[EndpointPlan]:
         """Returns the endpoints of the stack after `up`.
@@ -26,12 +27,12 @@ class PlanRules(Protocol):
         Args:
             resources: the resources after `up`.
             changes: the preview's changes.
-            entries: `endpoints` of the stack file.
+            endpoints: of the stack file, as its settings come to; those of a program of the user's are missing.
             deployed: endpoint -> version that was deployed last.
         """
         ...
 
-    def run_machines(self, resources: Sequence[Resource], config: Mapping[str, Any]) -> dict[Machines, int]:
+    def run_machines(self, resources: Sequence[Resource], stack: ResolvedStack) -> dict[Machines, int]:
         """Returns the maximum number of machines that runs use at the same time, by the stack's settings."""
         ...
 
@@ -39,6 +40,6 @@ class PlanRules(Protocol):
         """Yields the costs besides those of endpoints' instances."""
         ...
 
-    def warnings(self, resources: Sequence[Resource], config: Mapping[str, Any]) -> list[str]:
+    def warnings(self, resources: Sequence[Resource], stack: ResolvedStack) -> list[str]:
         """Returns warnings about settings that are allowed, but seldom intended."""
         ...

@@ -7,13 +7,12 @@ from llmops_kit.cli.pages.document import bullets, document, duration, figures, 
 from llmops_kit.cli.pages.svg import LEFT, RIGHT, WIDTH, curves, svg
 from llmops_kit.cli.runs.report import AnsweredRow, RunReport, SuiteReport
 from llmops_kit.contract.documents.model import Score, SuiteResult
-from llmops_kit.contract.documents.recipe_evaluation import Metric, unit_of
+from llmops_kit.contract.documents.recipe_evaluation import unit_of
 from llmops_kit.preparation.splits import SPLITS
+from llmops_kit.training.evaluation.scorers import SCORERS
 
 SHOWN_ROWS = 200
 """Answers of a suite on the page; those that are wrong come first."""
-_GRADED: tuple[Metric, ...] = ("f1", "translation", "paraphrase", "judge", "comet", "program")
-"""Metrics whose best answers often have less than 1: below 0.5 they are marked."""
 _ROW, _TOP, _NAME = 22, 24, 170
 _SCORED_BY = {"judge": "judge", "comet": "COMET", "program": "program"}
 """Metric -> head of the column of what another model or a program said."""
@@ -190,7 +189,7 @@ def _data(report: RunReport) -> str:
 def answers(suite: SuiteReport, before: str = "base model", after: str = "trained") -> str:
     """Returns both models' answers to a suite side by side, the second model's worst first."""
     shown, unit = suite.rows[:SHOWN_ROWS], unit_of(suite.suite.metric)
-    least = 0.5 if suite.suite.metric in _GRADED else 1
+    least = 0.5 if SCORERS[suite.suite.metric].graded else 1  # the best answers often have less than 1
     wrong = sum(row.score_after < least for row in suite.rows)
     words = f"{unit}; the highest first" if unit else f"{wrong} of {len(suite.rows)} below {least:g}; the lowest first"
     if len(shown) < len(suite.rows):

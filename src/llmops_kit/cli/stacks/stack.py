@@ -29,6 +29,7 @@ from llmops_kit.contract.errors import KitError, SettingError
 if TYPE_CHECKING:
     from llmops_kit.cli.pulumi_engine.engine import EngineInstall
     from llmops_kit.cli.stacks.lock_watch import LockWatch
+    from llmops_kit.settings.resolved import ResolvedStack
 
 _CONFIG_FILE = "PULUMI_OPTION_CONFIG_FILE"  # the engine's --config-file
 _ENCRYPTION = ("secretsprovider", "encryptedkey", "encryptionsalt")
@@ -76,6 +77,16 @@ class PulumiStack:
                 yaml.dump(content, f)
             temporary.replace(copy)
         return copy
+
+    def resolve(self) -> "ResolvedStack":
+        """Returns what the settings in the stack's file come to.
+
+        Raises:
+            SettingError: a wrong setting; names each key and its line.
+        """
+        from llmops_kit.settings.resolved import resolve_stack
+
+        return resolve_stack(self.file.settings(), self.file.origin, self.name.rpartition("/")[2])
 
     @cached_property
     def _engine(self) -> "EngineInstall":

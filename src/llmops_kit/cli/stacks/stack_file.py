@@ -20,6 +20,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 from llmops_kit.contract.errors import KitError, NotFoundError
 
 if TYPE_CHECKING:
+    from llmops_kit.settings.reading import SettingsOrigin
     from llmops_kit.settings.stack_settings import Settings
 
 _ENDPOINTS = "endpoints"
@@ -67,11 +68,18 @@ class StackFile:
         Raises:
             SettingError: a wrong setting; names each key and its line.
         """
-        from llmops_kit.settings.reading import SettingsOrigin, parse_settings
+        from llmops_kit.settings.reading import parse_settings
         from llmops_kit.settings.stack_settings import Settings
 
         values = {key: value for key, value in self._config().items() if value is not None}
-        return parse_settings(values, SettingsOrigin(self.project, self.path), keys or Settings.model_fields)
+        return parse_settings(values, self.origin, keys or Settings.model_fields)
+
+    @property
+    def origin(self) -> "SettingsOrigin":
+        """The file, as errors about its settings name it."""
+        from llmops_kit.settings.reading import SettingsOrigin
+
+        return SettingsOrigin(self.project, self.path)
 
     @property
     def target(self) -> str:

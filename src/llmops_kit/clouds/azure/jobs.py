@@ -36,7 +36,6 @@ _JOB_NAME_VARIABLE = "$AZUREML_RUN_ID"  # set by Azure in the job's shell
 # At most, of /dev/shm, by which NCCL passes gradients between the GPUs of a node; Azure's own 2g are scarce for eight:
 # https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/troubleshooting.html#shared-memory
 _SHARED_MEMORY = "8g"
-_PLAIN = Compute()
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def choose_cluster(wanted: Compute, clusters: Mapping[str, AzureCompute]) -> str
         "volume_gb": "the VM size brings the disk",
         "max_wait_hours": "a job waits for its cluster as long as it takes",
     }.items():
-        if getattr(wanted, key) != getattr(_PLAIN, key):
+        if getattr(wanted, key) != Compute.model_fields[key].default:
             raise KitError(f"has no effect on Azure: {what}", where=key, fix="leave it out; see `azure.computes`")
     fitting = {
         name: cluster.max_nodes

@@ -107,7 +107,7 @@ def test_machines_that_the_stack_has_not_are_refused(wanted: dict[str, Any], wha
 
 def test_without_clusters_the_way_out_is_named() -> None:
     with pytest.raises(KitError, match="there are: none") as caught:
-        choose_cluster(Compute(), {})
+        choose_cluster(Compute(instance_type="ml.m5.xlarge"), {})
     assert "llmops up" in caught.value.fix
 
 

@@ -66,9 +66,8 @@ def _declare(given: str) -> Declared:
     )
 
     def part() -> None:
-        inventory = AzureInventory(
-            CloudNames("llmops", name_of_stack), AzureLocation.of(PLACE), resolved(settings, stack=name_of_stack)
-        )
+        names, given = CloudNames("llmops", name_of_stack), resolved(settings, stack=name_of_stack)
+        inventory = AzureInventory(names, AzureLocation.of(PLACE), given)
         parent = pulumi.ComponentResource("llmops:azure:ModelStore", "store")
         operator = pulumi.Output.from_input({"object_id": "o", "kind": "User"})
         stack = AzureStack(inventory, None, frozenset(), "g", Provider("azure"), operator, parent)

@@ -23,10 +23,8 @@ def roles_in_a_given_group(*, has_roles: bool) -> set[str]:
     }
     settings = Settings.model_validate({"target": "azure", "azure": azure})
     found = GivenResources(identities=identities)
-    return {
-        each.role
-        for each in grants(AzureInventory(CloudNames("kit", "dev"), AzureLocation.of(PLACE), resolved(settings), found))
-    }
+    inventory = AzureInventory(CloudNames("kit", "dev"), AzureLocation.of(PLACE), resolved(settings), found)
+    return {each.role for each in grants(inventory)}
 
 
 @pytest.mark.vulnerability(12)

@@ -70,9 +70,8 @@ def again(monkeypatch: pytest.MonkeyPatch, error: str, *assignments: str) -> tup
     monkeypatch.setattr(pulumi, "ResourceHookBinding", lambda on_error: on_error)
     monkeypatch.setattr(pulumi.log, "info", lambda _: None)
 
-    inventory = AzureInventory(
-        CloudNames("llmops", "demo"), AzureLocation.of(PLACE), resolved(Settings(target="azure"))
-    )
+    given = resolved(Settings(target="azure"))
+    inventory = AzureInventory(CloudNames("llmops", "demo"), AzureLocation.of(PLACE), given)
     made, new = inventory.vault, inventory.registry
     stack = AzureStack(inventory, frozenset({made.key}), frozenset(), "g", Any, Any, Any)  # type: ignore[arg-type]
     identity, before = AzureIdentity("/i", "client", "principal", [], assignments), partial(called.append, 1)

@@ -22,6 +22,9 @@ from llmops_kit.cli.plan.endpoints import EndpointPlan
 from llmops_kit.cli.plan.prices import Prices
 from llmops_kit.cli.plan.quotas import Machines
 from llmops_kit.policies.model import Resource
+from llmops_kit.settings.resolved import ResolvedStack
+from llmops_kit.settings.stack_settings import Settings
+from tests.support.clouds.settings import resolved
 
 NEW, LIVE = "chatbot-2-abc", "chatbot-1-abc"
 LOGICAL = f"deployment-chatbot-{NEW}"
@@ -52,7 +55,8 @@ def planned(rollout: dict[str, Any], change: str = "create", deployed: bool = Tr
     changes = [ResourceChange(change, "online deployment", LOGICAL)] if change != "none" else []
     before = {"chatbot": f"chatbot@1@sha256:{'1' * 64}"} if deployed else {}
     entries = {"chatbot": {"model": f"chatbot@2@sha256:{'2' * 64}", "size": {"instances": 3}}}
-    (found,) = plan_endpoints(stack(rollout, **more), changes, entries, before)
+    endpoints = resolved(Settings.model_validate({"target": "azure", "endpoints": entries})).endpoints
+    (found,) = plan_endpoints(stack(rollout, **more), changes, endpoints, before)
     return found
 
 
@@ -125,15 +129,18 @@ def test_costs_by_scaling_registry_and_alerts() -> None:
     assert total(lines, busy=False).unknown == ["1 metric alerts", "what the storage accounts hold, and requests"]
 
 
+def of_azure(azure: dict[str, Any]) -> ResolvedStack:
+    return resolved(Settings.model_validate({"target": "azure", "azure": azure}))
+
+
 def test_what_nobody_is_told_of_and_what_costs_without_a_run_is_warned_of() -> None:
     alerts = [Resource(QUERY_ALERT, "alert", {})]
-    config: dict[str, Any] = {"azure": {"computes": {"gpu": {"min_nodes": 2}, "cpu": None}}}
-    assert [w.partition(":")[0] for w in warnings(alerts, config)] == [
+    azure: dict[str, Any] = {"computes": {"gpu": {"min_nodes": 2, "max_nodes": 2}, "cpu": {}}}
+    assert [w.partition(":")[0] for w in warnings(alerts, of_azure(azure))] == [
         "nobody is told of alerts and costs",
         "cluster gpu keeps 2 machines that are paid for without a run",
     ]
-    config["azure"] = {"budget": {"monthly_usd": 10, "emails": ["a@b.c"]}}
-    assert warnings(alerts, config) == []
+    assert warnings(alerts, of_azure({"budget": {"monthly_usd": 10, "emails": ["a@b.c"]}})) == []
 
 
 def test_runs_take_the_nodes_of_all_clusters() -> None:
@@ -143,7 +150,7 @@ def test_runs_take_the_nodes_of_all_clusters() -> None:
 
     clusters = [cluster("a", "Dedicated", 2), cluster("b", "Dedicated", 3), cluster("c", "LowPriority", 4)]
     unknown = [cluster("d", "Dedicated", UNKNOWN), cluster("e", "Dedicated", 1, UNKNOWN)]
-    assert run_machines([*clusters, *unknown], {}) == {
+    assert run_machines([*clusters, *unknown], of_azure({})) == {
         Machines("training job", "Standard_DS3_v2"): 5,
         Machines("spot training job", "Standard_DS3_v2"): 4,
     }

@@ -20,6 +20,8 @@ from llmops_kit.cli.plan.endpoints import EndpointPlan
 from llmops_kit.cli.plan.prices import Prices
 from llmops_kit.cli.plan.quotas import Machines, QuotaNeed, instances_needed
 from llmops_kit.policies.model import Resource
+from llmops_kit.settings.stack_settings import Settings
+from tests.support.clouds.settings import resolved
 
 TABLE = {
     "regions": {
@@ -44,7 +46,8 @@ def planned(deployment: dict[str, Any], instances: int = 4, change: str = "updat
     ]
     changes = [ResourceChange(change, "endpoint", "endpoint-chatbot")] if change != "none" else []
     entries = {"chatbot": {"model": f"chatbot@2@sha256:{'2' * 64}", **entry}}
-    (found,) = plan_endpoints(resources, changes, entries, {"chatbot": f"chatbot@1@sha256:{'1' * 64}"})
+    endpoints = resolved(Settings.model_validate({"target": "aws", "endpoints": entries})).endpoints
+    (found,) = plan_endpoints(resources, changes, endpoints, {"chatbot": f"chatbot@1@sha256:{'1' * 64}"})
     return found
 
 
@@ -163,10 +166,12 @@ def test_a_quota_is_enough_or_not_or_not_known() -> None:
 
 
 def test_runs_take_the_machines_of_jobs_and_of_schedules() -> None:
-    assert run_machines([], {}) == {Machines("training job", "ml.m5.xlarge"): 1}
+    assert run_machines([], resolved(Settings(target="aws"))) == {Machines("training job", "ml.m5.xlarge"): 1}
     jobs = {"instance_type": "ml.g5.xlarge", "instances": 2, "spot": True}
-    schedules = {"weekly": {"instance_type": "ml.p4d.24xlarge"}, "daily": {"cron": "* * * * *"}}
-    assert run_machines([], {"aws": {"jobs": jobs, "schedules": schedules}}) == {
+    daily = {"run": "chatbot-1", "cron": "rate(1 day)"}
+    schedules = {"weekly": {**daily, "instance_type": "ml.p4d.24xlarge"}, "daily": daily}
+    settings = Settings.model_validate({"target": "aws", "aws": {"jobs": jobs, "schedules": schedules}})
+    assert run_machines([], resolved(settings)) == {
         Machines("spot training job", "ml.g5.xlarge"): 2,
         Machines("spot training job", "ml.p4d.24xlarge"): 2,
     }

@@ -8,6 +8,8 @@ from llmops_kit.cli.plan.plan import Plan
 from llmops_kit.cli.plan.prices import Prices
 from llmops_kit.cli.plan.schedules import ScheduledTraining, check_schedules
 from llmops_kit.contract.documents.recipe_training import Adapter
+from llmops_kit.contract.documents.run import Compute
+from llmops_kit.settings.resolved import ResolvedSchedule
 
 
 def estimate(machine: str, fits: bool, peak_gb: float, hourly: float | None, own: bool = False) -> MachineEstimate:
@@ -63,8 +65,8 @@ def test_an_own_machine_that_is_too_small_names_qlora_and_the_next_machine() -> 
 
 
 def test_schedules_of_a_stack_that_is_not_deployed(capsys: pytest.CaptureFixture[str]) -> None:
-    config = {"jobs": {"instance_type": "ml.g5.xlarge"}, "schedules": {"weekly": {"run": "chatbot-1"}}}
-    found = check_schedules(config, None, Prices("us-east-1", {"regions": {"us-east-1": {}}}), print)
+    weekly = ResolvedSchedule("chatbot-1", "rate(7 days)", "UTC", True, Compute(instance_type="ml.g5.xlarge"))
+    found = check_schedules({"weekly": weekly}, None, Prices("us-east-1", {"regions": {"us-east-1": {}}}), print)
     assert found == [
         ScheduledTraining("weekly", "chatbot-1", "ml.g5.xlarge", None, "not checked: the stack is not deployed")
     ]

@@ -170,7 +170,7 @@ def test_a_check_estimates_no_trainer_of_the_users(tmp_path: Path) -> None:
     assert caught.value.where == f"{path}: trainer"
     spec = RunSpec.load(EXAMPLES / "run-2.json").model_copy(update={"recipe": recipe})
     with pytest.raises(KitError, match="nobody knows what another trainer"):
-        check_run(spec, cast(Any, None), Compute(), Prices("us-east-1", {}), print)
+        check_run(spec, cast(Any, None), Compute(instance_type="ml.m5.xlarge"), Prices("us-east-1", {}), print)
 
 
 def test_recipes_without_a_trainer_keep_their_bytes() -> None:

@@ -43,12 +43,18 @@ def test_several_hosts_and_families_without_exporter_are_refused(tmp_path: Path)
     (tmp_path / "base" / "config.json").write_text(json.dumps({"model_type": "gpt_neox"}))
     made, path = recipe("folder:base"), tmp_path / "recipe.yaml"
     with pytest.raises(KitError, match="on one host, and this run would have 2") as caught:
-        check_framework(cast(Any, None), made, path, Compute(instances=2), print)
+        check_framework(cast(Any, None), made, path, Compute(instance_type="ml.m5.xlarge", instances=2), print)
     assert "`--instances 1`" in caught.value.fix
     with pytest.raises(KitError, match="family 'gpt_neox'") as caught:
-        check_framework(cast(Any, None), made, path, Compute(), print)
+        check_framework(cast(Any, None), made, path, Compute(instance_type="ml.m5.xlarge"), print)
     assert caught.value.where == f"{path}: base_model"
-    check_framework(cast(Any, None), Recipe.parse(RECIPE, "recipe.yaml"), path, Compute(instances=2), print)
+    check_framework(
+        cast(Any, None),
+        Recipe.parse(RECIPE, "recipe.yaml"),
+        path,
+        Compute(instance_type="ml.m5.xlarge", instances=2),
+        print,
+    )
 
 
 def test_a_check_estimates_no_tensorflow() -> None:

@@ -9,7 +9,7 @@ from llmops_kit.contract.documents.evaluation import Likelihood
 from llmops_kit.contract.documents.recipe_evaluation import Metric, Suite
 from llmops_kit.contract.errors import DataError, IntegrityError
 from llmops_kit.training.data.rows import Row, row_of
-from llmops_kit.training.evaluation.scorers import NEEDS, SuiteRow, can_score, corpus_scores, f1, score_answers
+from llmops_kit.training.evaluation.scorers import SCORERS, SuiteRow, can_score, corpus_scores, f1, score_answers
 from tests.support.checkout import CHECKOUT
 
 WEATHER = {
@@ -168,8 +168,8 @@ def test_likelihoods_are_numbers_and_answers_texts() -> None:
 
 def test_each_metric_is_explained() -> None:
     page = (CHECKOUT / "docs" / "how-to" / "evaluation.md").read_text().partition("\n## Intervals")[0]
-    assert re.findall(r"^\| `([a-z0-9]+)` \|.*(?:share|nats per token) \|$", page, re.MULTILINE) == list(NEEDS)
-    assert list(NEEDS) == list(get_args(Metric))
+    assert re.findall(r"^\| `([a-z0-9]+)` \|.*(?:share|nats per token) \|$", page, re.MULTILINE) == list(SCORERS)
+    assert list(SCORERS) == list(get_args(Metric))
 
 
 def test_words_of_scripts_without_spaces_are_their_characters() -> None:

@@ -24,22 +24,6 @@ from llmops_kit.training.evaluation.metrics import Scored
 REFUSE, REDACTED, JSON_SCHEMA = "refuse", "redacted", "json_schema"
 """Keys of rows that metrics read."""
 
-NEEDS: dict[Metric, str] = {
-    "expect": "rows with `expect`",
-    "exact": "rows with an answer",
-    "f1": "rows with an answer",
-    "perplexity": "rows with an answer or a `text`",
-    "translation": "rows with an answer, or of kind translation in the suite's `languages`",
-    "tools": "rows with `tools`",
-    "schema": "rows with a `json_schema`, and the suite has none either",
-    "refusal": f"rows with `{REFUSE}: true` or `{REFUSE}: false`",
-    "leak": f"rows with `{REDACTED}`",
-    "paraphrase": "two prompts of one group",
-    "judge": "rows with a prompt",
-    "comet": "rows of kind translation in the suite's `languages`",
-    "program": "rows with a prompt",
-}
-
 # Weak on purpose, and English: the first words of an answer that says no. A model can refuse in others.
 _SAYS_NO = re.compile(
     r"\b(?:i|we) (?:can(?:no|')t|can not|could(?:n't| not)|won't|will not|must (?:decline|refuse)"
@@ -63,6 +47,21 @@ class SuiteRow(NamedTuple):
     """The sentence that a suite with `languages` asks to translate."""
 
 
+class Scorer(NamedTuple):
+    """A metric of suites."""
+
+    needs: str
+    """The rows that it scores, in words."""
+    can_score: Callable[[Suite, Row, str], bool] = lambda _suite, _row, _where: True
+    """Whether it can score the answers to a row that has a prompt; `where` names the row in errors."""
+    score: Callable[[Suite, Row, str], float] | None = None
+    """The score of one answer; None: `score_all` has it, or another model or a program of the user's."""
+    score_all: Callable[[Suite, Sequence[SuiteRow], Sequence[str]], list[float]] | None = None
+    """The scores of answers that depend on each other."""
+    graded: bool = False
+    """Scores lie between 0 and 1; else an answer is right or wrong."""
+
+
 def can_score(suite: Suite, row: Row, where: str) -> bool:
     """Returns whether a suite's metric can score a row's answers.
 
@@ -76,7 +75,7 @@ def can_score(suite: Suite, row: Row, where: str) -> bool:
         return bool(row.turns or row.text)
     if not row.prompt:
         return False
-    return _CAN_SCORE[suite.metric](suite, row, where)
+    return SCORERS[suite.metric].can_score(suite, row, where)
 
 
 def score_answers(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answer]) -> Scored:
@@ -91,7 +90,8 @@ def score_answers(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answ
     if suite.metric == LIKELIHOOD:
         return Scored([loss.nats / loss.tokens for loss in losses], [loss.tokens for loss in losses])
     texts = [answer for answer in answers if isinstance(answer, str)]
-    return Scored(_OF_ALL.get(suite.metric, _each)(suite, rows, texts), [1] * len(texts))
+    score_all = SCORERS[suite.metric].score_all or _each
+    return Scored(score_all(suite, rows, texts), [1] * len(texts))
 
 
 def require_kind(suite: Suite, answers: Sequence[Answer]) -> None:
@@ -205,24 +205,9 @@ def _has_redacted(_suite: Suite, row: Row, where: str) -> bool:
     return bool(values)
 
 
-_CAN_SCORE: dict[Metric, Callable[[Suite, Row, str], bool]] = {
-    "expect": lambda _suite, row, _where: bool(row.expect),
-    "exact": _has_answer,
-    "f1": _has_answer,
-    "translation": _has_answer,
-    "tools": _has_tools,
-    "schema": _has_schema,
-    "refusal": _says_whether_to_refuse,
-    "leak": _has_redacted,
-    "paraphrase": lambda _suite, _row, _where: True,  # whether there are two of a group is seen of all rows
-    "judge": lambda _suite, _row, _where: True,
-    "comet": _has_answer,
-    "program": lambda _suite, _row, _where: True,
-}
-
-
 def _each(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[str]) -> list[float]:
-    score = _SCORES[suite.metric]
+    score = SCORERS[suite.metric].score
+    assert score
     return [float(score(suite, asked.row, answer)) for asked, answer in zip(rows, answers, strict=True)]
 
 
@@ -248,17 +233,6 @@ def _chrf(_suite: Suite, row: Row, answer: str) -> float:
     return min(1.0, CHRF(word_order=2).sentence_score(answer, [row.answer]).score / 100)
 
 
-_SCORES: dict[Metric, Callable[[Suite, Row, str], float]] = {
-    "expect": lambda _suite, row, answer: found(answer, row.expect),
-    "exact": lambda _suite, row, answer: fold(answer) == fold(row.answer),
-    "f1": lambda _suite, row, answer: f1(answer, row.answer),
-    "translation": _chrf,
-    "tools": _calls_rightly,
-    "schema": lambda suite, row, answer: not _fault_of_json(answer, _schema(suite, row)),
-    "refusal": _refuses_rightly,
-}
-
-
 def _without_leaks(_suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[str]) -> list[float]:
     """Returns for each answer whether it contains none of the redacted strings of all rows."""
     values = sorted({fold(value) for asked in rows for value in asked.row.metadata[REDACTED]})
@@ -281,12 +255,6 @@ def _agreement(_suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[str]) 
     return [statistics.fmean(each) for each in agreed]
 
 
-_OF_ALL: dict[Metric, Callable[[Suite, Sequence[SuiteRow], Sequence[str]], list[float]]] = {
-    "leak": _without_leaks,
-    "paraphrase": _agreement,
-}
-
-
 def _tools(row: Row) -> list[dict[str, Any]]:
     return [tool.to_dict() for tool in row.tools]
 
@@ -306,3 +274,32 @@ def _fault_of_json(text: str, schema: Any) -> str:
         return fault_of(read_json(text), schema)
     except ValueError as e:
         return str(e)
+
+
+SCORERS: dict[Metric, Scorer] = {
+    "expect": Scorer(
+        "rows with `expect`",
+        lambda _suite, row, _where: bool(row.expect),
+        lambda _suite, row, answer: found(answer, row.expect),
+    ),
+    "exact": Scorer("rows with an answer", _has_answer, lambda _suite, row, answer: fold(answer) == fold(row.answer)),
+    "f1": Scorer("rows with an answer", _has_answer, lambda _suite, row, answer: f1(answer, row.answer), graded=True),
+    "perplexity": Scorer("rows with an answer or a `text`"),
+    "translation": Scorer(
+        "rows with an answer, or of kind translation in the suite's `languages`", _has_answer, _chrf, graded=True
+    ),
+    "tools": Scorer("rows with `tools`", _has_tools, _calls_rightly),
+    "schema": Scorer(
+        "rows with a `json_schema`, and the suite has none either",
+        _has_schema,
+        lambda suite, row, answer: not _fault_of_json(answer, _schema(suite, row)),
+    ),
+    "refusal": Scorer(f"rows with `{REFUSE}: true` or `{REFUSE}: false`", _says_whether_to_refuse, _refuses_rightly),
+    "leak": Scorer(f"rows with `{REDACTED}`", _has_redacted, score_all=_without_leaks),
+    # Whether there are two prompts of a group is seen of all rows.
+    "paraphrase": Scorer("two prompts of one group", score_all=_agreement, graded=True),
+    "judge": Scorer("rows with a prompt", graded=True),
+    "comet": Scorer("rows of kind translation in the suite's `languages`", _has_answer, graded=True),
+    "program": Scorer("rows with a prompt", graded=True),
+}
+"""All metrics: to add one is to add a row, and its name to Metric."""

@@ -29,7 +29,7 @@ from llmops_kit.training.data.translations import as_conversation, require_pairs
 from llmops_kit.training.evaluation.judging import Verdicts, judge_requests, judge_use, judged_scores
 from llmops_kit.training.evaluation.metrics import Scored, gain_of, summarise
 from llmops_kit.training.evaluation.scorers import (
-    NEEDS,
+    SCORERS,
     SuiteRow,
     can_score,
     corpus_scores,
@@ -79,7 +79,7 @@ def load_suite(suite: Suite, dataset: Path) -> list[SuiteRow]:
         if others:
             fix = f"write what metric {suite.metric!r} needs into the rows, or choose another metric or split"
         raise RunError(
-            f"suite {suite.name!r} finds no {NEEDS[suite.metric]} in split {suite.split!r}",
+            f"suite {suite.name!r} finds no {SCORERS[suite.metric].needs} in split {suite.split!r}",
             where=others[0] if others else f"evaluation.suites: {suite.name}",
             fix=fix,
         )
@@ -150,7 +150,9 @@ def _more_groups(recipe: Recipe, suite: Suite, manifest: DatasetManifest, groups
     split, missing = recipe.data.split, least - groups
     ways: list[str] = []
     if not suite.only and not suite.limit and manifest.groups.get(suite.split, 0) > groups:
-        ways.append(f"write what metric {suite.metric!r} needs ({NEEDS[suite.metric]}) into the split's other groups")
+        ways.append(
+            f"write what metric {suite.metric!r} needs ({SCORERS[suite.metric].needs}) into the split's other groups"
+        )
     if suite.limit and suite.limit < manifest.rows[suite.split]:
         ways.append(f"raise the suite's `limit: {suite.limit}`")
     if least > MIN_GATE_GROUPS:

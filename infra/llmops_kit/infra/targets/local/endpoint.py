@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pulumi import dynamic
 
 from llmops_kit.contract.api_key import make_api_key
+from llmops_kit.contract.engine_settings import EngineSettings
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
 
 if TYPE_CHECKING:
@@ -124,8 +125,7 @@ def _spec(props: Properties) -> EndpointSpec:
         image=props["image"],
         key_file=Path(props["key_file"]),
         engine=props["engine"],
-        precision=props["precision"],
-        prefix_cache=props["prefix_cache"],
+        settings=EngineSettings.model_validate({name: props[name] for name in EngineSettings.model_fields}),
         limits=props["limits"],
         key_files={variable: Path(path) for variable, path in props["key_files"].items()},
         **{key: props[key] for key in ("instances", "port", "rollout")},

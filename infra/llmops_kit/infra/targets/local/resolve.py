@@ -9,6 +9,7 @@ from pathlib import Path
 import pulumi
 
 from llmops_kit.clouds.targets import cloud_names
+from llmops_kit.contract.engines import ENGINES
 from llmops_kit.contract.models.gpus import usable_gpus
 from llmops_kit.hosting.spec import ROUTER_BODY_BYTES, VariantRollout
 from llmops_kit.infra import names
@@ -101,7 +102,7 @@ def _require_limits(path: tuple[str, str], entry: Entry) -> None:
 
 
 def _require_gpu(path: tuple[str, str], entry: Entry, runtime: str) -> None:
-    if entry.engine != "vllm":
+    if entry.engine == "auto" or not ENGINES[entry.engine].gpus_only:
         return
     if runtime == "docker":
         what, fix = "containers of this machine get no GPUs", "set `local_runtime: process`"

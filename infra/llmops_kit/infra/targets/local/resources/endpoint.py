@@ -6,6 +6,7 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
+from llmops_kit.contract.engine_settings import engine_fields
 from llmops_kit.contract.layout import model_key
 from llmops_kit.contract.limits import limit_variables
 from llmops_kit.hosting.spec import VariantRollout
@@ -74,8 +75,7 @@ def _properties(name: str, settings: EndpointSettings, home: names.StackHome, im
         "folder": str(home.store / model_key(version.sha256)),
         "image": image.stated,
         "engine": "vllm" if image.name == "serving-vllm" else settings.engine,
-        "precision": settings.precision,
-        "prefix_cache": settings.prefix_cache,
+        **engine_fields(settings),
         "limits": limit_variables(settings.limits),
         "instances": settings.size.instances,
         "port": settings.port,

@@ -1,0 +1,57 @@
+"""The engines that serve model versions: one record each, which stack, images and server read alike."""
+
+from typing import Literal, NamedTuple
+
+EngineName = Literal["vllm", "openvino", "transformers"]
+
+
+class EngineRecord(NamedTuple):
+    """An engine. Its code is named as `module:class` below llmops_kit.serving.engines, and imported when it is used."""
+
+    packages: tuple[str, ...]
+    """Python packages that it needs, its own first; an image that has them can run it."""
+    form: str
+    """Name in a version's manifest of the files that it reads."""
+    image: str
+    """The kit's image that has it."""
+    grammars: str
+    """Compiles the grammars that its answers are held to: a GrammarTrial."""
+    backend: str = ""
+    """Generates in the server's worker process: an EngineBackend; empty: it is a server of its own."""
+    gpus_only: bool = False
+    """It computes on NVIDIA GPUs alone."""
+    in_clouds: bool = True
+    """The kit's images for clouds have it."""
+    keeps_prefixes: bool = True
+    """It has a cache of the computed prefixes of prompts."""
+
+
+ENGINES: dict[EngineName, EngineRecord] = {
+    "vllm": EngineRecord(
+        ("vllm",), "transformers", "serving-vllm", "transformers_grammars:GrammarMasks", gpus_only=True
+    ),
+    "transformers": EngineRecord(
+        ("torch", "transformers"),
+        "transformers",
+        "serving-torch",
+        "transformers_grammars:GrammarMasks",
+        "transformers_backend:TransformersBackend",
+        in_clouds=False,
+        keeps_prefixes=False,
+    ),
+    "openvino": EngineRecord(
+        ("openvino_genai",),
+        "openvino",
+        "serving",
+        "openvino_grammars:OpenVinoTrial",
+        "openvino_backend:OpenVinoBackend",
+    ),
+}
+"""In the order in which a machine with a GPU prefers them; one without prefers them in the opposite order."""
+
+
+def engines_by_preference(gpu: bool) -> tuple[EngineName, ...]:
+    """Returns the engines that a machine can run, the preferred one first. With a GPU vLLM comes first, and OpenVINO,
+    which would only use the processors, last.
+    """
+    return tuple(ENGINES) if gpu else tuple(name for name in reversed(ENGINES) if not ENGINES[name].gpus_only)
