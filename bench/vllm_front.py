@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench.two_servers import DECODING, BenchedServer, compare, our_server, started
 from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.engine_settings import EngineSettings
+from llmops_kit.contract.engines.engine_settings import EngineSettings
 from llmops_kit.contract.layout import MANIFEST
 from llmops_kit.contract.programs import import_path
 from llmops_kit.hosting.ports import choose_port

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from llmops_kit.contract.engines import ENGINES, EngineName, engines_by_preference
+from llmops_kit.contract.engines.records import ENGINES, EngineName, engines_by_preference
 from llmops_kit.contract.errors import HostingError
 from llmops_kit.contract.integrity.digest import tree_hash
 from llmops_kit.contract.layout import EXPORT_VARIABLE, ROOT_VARIABLE, cache_dir

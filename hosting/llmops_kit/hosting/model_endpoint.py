@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops_kit.contract.api_key import key_digest
-from llmops_kit.contract.engine_settings import EngineSettings, engine_variables
+from llmops_kit.contract.engines.engine_settings import EngineSettings, engine_variables
 from llmops_kit.contract.limits import API_KEYS_FILE
 from llmops_kit.hosting.spec import EndpointSpec
 

@@ -11,7 +11,7 @@ import os
 import sys
 
 from llmops_kit.contract.core_dumps import no_core_files
-from llmops_kit.contract.engines import ENGINES
+from llmops_kit.contract.engines.records import ENGINES
 from llmops_kit.contract.errors import KitError, require_packages
 from llmops_kit.serving.engines.choice import EngineChoice, choose_engine
 from llmops_kit.serving.log import say

@@ -2,12 +2,13 @@
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.engine_settings import engine_fields
+from llmops_kit.contract.documents.model import EmbeddingForm, ModelManifest
+from llmops_kit.contract.engines.engine_settings import engine_fields
+from llmops_kit.contract.engines.records import EngineName
 from llmops_kit.contract.errors import ServingError
 from llmops_kit.contract.integrity.verified_model import Early, VerifiedVersion
 from llmops_kit.contract.layout import MANIFEST
@@ -47,6 +48,21 @@ def _run(settings: ServerSettings, worker: WorkerProcess, report: Callable[[int,
     )
 
 
+def load_order(
+    settings: ServerSettings, engine: EngineName, names: Sequence[str], form: EmbeddingForm | None
+) -> LoadOrder:
+    """Returns what the engine's process is told to load, with the settings of the engine.
+
+    Raises:
+        ServingError: the engine can't honour one.
+    """
+    told = settings.engine_settings
+    if told.prefix_cache:
+        require_prefix_cache(engine, bool(form))
+    embedding = form.model_dump(include={"pooling", "normalize"}) if form else None
+    return LoadOrder(engine, tuple(names), threads=settings.threads, embedding=embedding, **engine_fields(told))
+
+
 def _order(settings: ServerSettings, worker: WorkerProcess, manifest: ModelManifest) -> Early:
     """Returns the files that the engine loads, which it does once they are verified, while the others are hashed."""
     manifest.require_task(str(settings.model / MANIFEST), "text-generation", "feature-extraction")
@@ -66,12 +82,7 @@ def _order(settings: ServerSettings, worker: WorkerProcess, manifest: ModelManif
             f"is an embedding model, which the engine {engine} can't run", where=str(settings.model / MANIFEST),
             fix="`llmops models convert NAME@N` gives it OpenVINO's form; on a GPU, serve it with vLLM",
         )  # fmt: skip
-    told = settings.engine_settings
-    if told.prefix_cache:
-        require_prefix_cache(engine, bool(form))
-    embedding = form.model_dump(include={"pooling", "normalize"}) if form else None
-    order = LoadOrder(engine, tuple(names), threads=settings.threads, embedding=embedding, **engine_fields(told))
-    message = encode({"load": asdict(order)})
+    message = encode({"load": asdict(load_order(settings, engine, names, form))})
 
     def send(handles: Mapping[str, int]) -> None:
         socket.send_fds(worker.sock, [message], list(handles.values()))

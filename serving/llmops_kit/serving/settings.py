@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from llmops_kit.contract.api_key import SHORTEST_KEY, is_usable_key
 from llmops_kit.contract.documents.validation import did_you_mean, first_message
-from llmops_kit.contract.engine_settings import EngineSettings, choices_of, engine_variable
-from llmops_kit.contract.engines import EngineName
+from llmops_kit.contract.engines.engine_settings import EngineSettings, choices_of, engine_variable
+from llmops_kit.contract.engines.records import EngineName
 from llmops_kit.contract.errors import ServingError
 from llmops_kit.contract.handover import SOCKET_VARIABLE
 from llmops_kit.contract.layout import serving_model_folder

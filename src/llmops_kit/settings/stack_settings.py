@@ -12,8 +12,8 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from llmops_kit.clouds.aws.settings import AwsSettings
 from llmops_kit.clouds.azure.settings import AzureSettings
 from llmops_kit.contract.documents.document import Part
-from llmops_kit.contract.engine_settings import EngineSettings
-from llmops_kit.contract.engines import ENGINES, EngineName
+from llmops_kit.contract.engines.engine_settings import EngineSettings
+from llmops_kit.contract.engines.records import ENGINES, EngineName
 from llmops_kit.contract.errors import KitError
 from llmops_kit.contract.expiry import Expiry
 from llmops_kit.contract.limits import AdmissionLimits

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.engine_settings import EngineSettings
+from llmops_kit.contract.engines.engine_settings import EngineSettings
 from llmops_kit.contract.errors import IntegrityError
 from llmops_kit.serving.bringup import BringUp
 from llmops_kit.serving.engines.spawn import WorkerProcess

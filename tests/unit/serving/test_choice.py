@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.engine_settings import EngineSettings
+from llmops_kit.contract.engines.engine_settings import EngineSettings
 from llmops_kit.contract.errors import ServingError
 from llmops_kit.contract.models import gpus
 from llmops_kit.serving.engines import choice

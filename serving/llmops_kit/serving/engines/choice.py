@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
-from llmops_kit.contract.engines import ENGINES, EngineName, engines_by_preference
+from llmops_kit.contract.engines.records import ENGINES, EngineName, engines_by_preference
 from llmops_kit.contract.errors import ServingError
 from llmops_kit.contract.models.gpus import usable_gpus
 

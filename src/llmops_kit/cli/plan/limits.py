@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmops_kit.cli.plan.changes import known
-from llmops_kit.contract.engine_settings import (
+from llmops_kit.contract.engines.engine_settings import (
     ALWAYS_TOLD,
     EngineSettings,
     engine_variable,

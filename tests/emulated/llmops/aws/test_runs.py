@@ -108,9 +108,7 @@ def test_who_may_not_read_quotas_is_told_so_and_goes_on(platform: AwsPlatform, c
     keys = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
     said: list[str] = []
     with mock.patch.dict(os.environ, keys):
-        require_quotas(
-            platform.outputs.aws.jobs, AwsPlatform(platform.outputs).hire(platform.outputs.aws.jobs), said.append
-        )
+        require_quotas(platform.aws.jobs, AwsPlatform(platform.outputs).hire(platform.aws.jobs), said.append)
     assert said[-1].startswith("notice: quota not known: ml.m5.xlarge for training job usage, Number of instances")
     assert said[-1].endswith("Service Quotas does not say: AccessDeniedException")
 

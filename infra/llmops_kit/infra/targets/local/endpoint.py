@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pulumi import dynamic
 
 from llmops_kit.contract.api_key import make_api_key
-from llmops_kit.contract.engine_settings import EngineSettings
+from llmops_kit.contract.engines.engine_settings import EngineSettings
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
 
 if TYPE_CHECKING:

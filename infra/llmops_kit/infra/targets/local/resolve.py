@@ -9,7 +9,7 @@ from pathlib import Path
 import pulumi
 
 from llmops_kit.clouds.targets import cloud_names
-from llmops_kit.contract.engines import ENGINES
+from llmops_kit.contract.engines.records import ENGINES
 from llmops_kit.contract.models.gpus import usable_gpus
 from llmops_kit.hosting.spec import ROUTER_BODY_BYTES, VariantRollout
 from llmops_kit.infra import names

@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
-from llmops_kit.contract.engine_settings import engine_fields
+from llmops_kit.contract.engines.engine_settings import engine_fields
 from llmops_kit.contract.layout import model_key
 from llmops_kit.contract.limits import limit_variables
 from llmops_kit.hosting.spec import VariantRollout

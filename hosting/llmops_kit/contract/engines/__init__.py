@@ -1,0 +1,1 @@
+"""The engines that serve model versions, and their settings."""
