@@ -78,7 +78,7 @@ assert "| `brevity` |" in Path("docs/how-to/evaluation.md").read_text()
 USES_ENGINE = """
 import os
 from pathlib import Path
-from typing import get_args
+from llmops_kit.clouds.aws.traits import TRAITS
 from llmops_kit.contract.errors import SettingError
 from llmops_kit.hosting.images import ImageSource, serving_image
 from llmops_kit.infra.engines import require_engine
@@ -92,7 +92,7 @@ from tests.support.clouds.settings import resolved
 entry = {"model": "chatbot@1@sha256:" + "a" * 64, "engine": "parrot"}
 stack = resolved(Settings.model_validate({"target": "aws", "endpoints": {"chat": entry}}))
 try:
-    require_engine(stack.endpoints["chat"], stack.traits)
+    require_engine(stack.endpoints["chat"], TRAITS)
 except SettingError as e:
     assert "the kit's images for clouds don't hold it" in str(e), e
 else:

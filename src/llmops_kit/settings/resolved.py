@@ -3,6 +3,7 @@
 The program declares resources from them, and plan, preflight and rules read the same ones.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -80,11 +81,14 @@ class ResolvedSchedule:
 
 @dataclass(frozen=True)
 class AlarmThresholds:
-    """Limits beyond which a rollout is rolled back and a notification is sent; see the cloud's settings."""
+    """Limits beyond which a rollout is rolled back and a notification is sent; see the cloud's settings.
 
-    error_rate: float
-    latency_seconds: float
-    quality: float
+    Those of this machine, which has no alarms, are never reached.
+    """
+
+    error_rate: float = 1.0
+    latency_seconds: float = math.inf
+    quality: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -96,11 +100,9 @@ class ResolvedStack:
     jobs: Compute | None = None
     """Machines of a run that says nothing else; None: this machine."""
     schedules: Mapping[str, ResolvedSchedule] = field(default_factory=dict)
-    alarms: AlarmThresholds | None = None
-    """None: on this machine."""
+    alarms: AlarmThresholds = AlarmThresholds()
     told: tuple[str, ...] = ()
     """Addresses that get notifications about costs and alarms."""
-    traits: CloudTraits | None = None
 
     @property
     def images(self) -> Images:
@@ -136,9 +138,7 @@ def resolve_stack(settings: Settings, origin: SettingsOrigin, stack: str, prefix
         for name, schedule in cloud.schedules.items()
     }
     alarms = AlarmThresholds(**cloud.alarms.model_dump())
-    return ResolvedStack(
-        settings, endpoints, _compute(cloud.jobs), schedules, alarms, tuple(cloud.budget.emails), traits
-    )
+    return ResolvedStack(settings, endpoints, _compute(cloud.jobs), schedules, alarms, tuple(cloud.budget.emails))
 
 
 def _on_this_machine(name: str, entry: Endpoint) -> ResolvedEndpoint:

@@ -165,7 +165,6 @@ class ModelEndpoint(pulumi.ComponentResource):
         found = resolved or resolve(wanted, store.context.names.prefix)
         stack = store.context.below(self)
         role = args.shared or declare_endpoint_role(stack, given, store.scope(wanted), f"{name}-endpoint")
-        assert found.stack.alarms
         shared = EndpointContext(
             store.storage, store.network, role, store.public_key, store.topic.arn, found.stack.alarms
         )

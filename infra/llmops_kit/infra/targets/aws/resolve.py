@@ -12,6 +12,7 @@ from llmops_kit.clouds.aws.jobs import job_name
 from llmops_kit.clouds.aws.location import AwsCaller
 from llmops_kit.clouds.aws.objects import S3Bucket
 from llmops_kit.clouds.aws.session import StackSession, find_session
+from llmops_kit.clouds.aws.traits import TRAITS
 from llmops_kit.contract.documents.run import SPEC_VARIABLE, RunSpec
 from llmops_kit.contract.layout import SPEC, run_spec_key, schedule_key
 from llmops_kit.infra.engines import require_engine, require_image
@@ -79,11 +80,10 @@ def _require_honoured(stack: ResolvedStack) -> None:
 
 def _require_servable(stack: ResolvedStack, caller: AwsCaller, store: S3Bucket) -> None:
     """Require the versions and the images of the endpoints that are on, and machines that these make use of."""
-    assert stack.traits
     for name, endpoint in stack.endpoints.items():
         if endpoint.entry.endpoint:
             require_servable(name, endpoint.entry, store.read)
-            require_engine(endpoint, stack.traits)
+            require_engine(endpoint, TRAITS)
             require_image(endpoint.image_field, endpoint.image, _REPOSITORIES, bool(caller.twin))
 
 

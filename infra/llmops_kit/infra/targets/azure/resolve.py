@@ -14,6 +14,7 @@ from llmops_kit.clouds.azure.jobs import job_name
 from llmops_kit.clouds.azure.location import AzureLocation
 from llmops_kit.clouds.azure.objects import AzureContainer
 from llmops_kit.clouds.azure.session import AzureSession, location_of, open_session
+from llmops_kit.clouds.azure.traits import TRAITS
 from llmops_kit.contract.documents.run import SPEC_VARIABLE
 from llmops_kit.contract.errors import KitError
 from llmops_kit.contract.layout import SPEC, run_spec_key, schedule_key
@@ -118,11 +119,10 @@ def _reader(session: AzureSession, of: AzureInventory) -> Callable[[str, str], b
 
 def _require_servable(session: AzureSession, of: AzureInventory, read: Callable[[str], bytes | None]) -> None:
     stack, twin = of.resolved, bool(session.twin)
-    assert stack.traits
     for name, endpoint in stack.endpoints.items():
         if endpoint.entry.endpoint:
             require_servable(name, endpoint.entry, read)
-            require_engine(endpoint, stack.traits)
+            require_engine(endpoint, TRAITS)
             require_image(endpoint.image_field, endpoint.image, _REGISTRY, twin)
     if stack.schedules:
         require_image("training", stack.images.training, _REGISTRY, twin)

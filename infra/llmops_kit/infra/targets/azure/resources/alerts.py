@@ -10,7 +10,6 @@ from pulumi_azure_native import monitor
 
 from llmops_kit.infra.targets.azure.metrics import LATENCY_P90
 from llmops_kit.infra.targets.azure.resources.stack import AzureStack, SharedResources, as_scope
-from llmops_kit.settings.resolved import AlarmThresholds
 
 LOGS = ("AmlOnlineEndpointConsoleLog", "AmlOnlineEndpointTrafficLog", "AmlOnlineEndpointEventLog")
 """Categories, and tables in Log Analytics: what containers write, what was asked, what became of containers.
@@ -33,7 +32,7 @@ def declare_alerts(
         shared: what it stands on.
         endpoint: its resource id, once it is there.
     """
-    ids, limits = stack.inventory, _limits(stack)
+    ids, limits = stack.inventory, stack.resolved.alarms
     logs = monitor.DiagnosticSetting(
         ids.endpoint_logs(name).logical,
         name=ids.endpoint_logs(name).name,
@@ -46,11 +45,6 @@ def declare_alerts(
     errors = _query_alert(stack, name, shared, "errors", _errors_query(called), "GreaterThan", limits.error_rate)
     quality = _query_alert(stack, name, shared, "quality", _quality_query(called), "LessThan", limits.quality)
     return [logs, errors, _latency_alert(stack, name, shared, endpoint), quality]
-
-
-def _limits(stack: AzureStack) -> AlarmThresholds:
-    assert stack.resolved.alarms
-    return stack.resolved.alarms
 
 
 def _errors_query(endpoint: str) -> str:
@@ -125,7 +119,7 @@ def _latency_alert(
         metric_namespace="Microsoft.MachineLearningServices/workspaces/onlineEndpoints",
         metric_name=LATENCY_P90,
         operator="GreaterThan",
-        threshold=_limits(stack).latency_seconds * 1000,
+        threshold=stack.resolved.alarms.latency_seconds * 1000,
         time_aggregation="Average",
     )
     entry = stack.inventory.alert(name, "latency")

@@ -204,7 +204,6 @@ def _traffic(
     stack: AzureStack, resolved: ResolvedEndpoint, shared: SharedResources, after: Sequence[pulumi.Resource]
 ) -> Traffic:
     ids, name, entry = stack.inventory, resolved.name, resolved.entry
-    assert stack.resolved.alarms
     return Traffic(
         f"traffic-{name}",
         stack.location,
