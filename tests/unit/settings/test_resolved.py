@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 
+from llmops_kit.clouds.names import named_after
 from llmops_kit.contract.errors import SettingError
 from llmops_kit.settings.resolved import ResolvedEndpoint, ResolvedStack
 from llmops_kit.settings.stack_settings import Settings
 from tests.support.clouds.settings import resolved
 
 MODEL = f"chatbot@1@sha256:{'a' * 64}"
-SERVING, VLLM = (f"r.example/{name}@sha256:{'5' * 64}" for name in ("serving", "serving-vllm"))
+VLLM = f"r.example/serving-vllm@sha256:{'5' * 64}"
+OWN_REPOSITORY = named_after("llmops", "dev", "serving")
 TYPES = {"aws": ("ml.c5.xlarge", "ml.g5.xlarge"), "azure": ("Standard_F8s_v2", "Standard_NC6s_v3")}
 DEFAULTS = {"aws": "ml.m5.xlarge", "azure": "Standard_DS3_v2"}
 CLOUDS = pytest.mark.parametrize("target", ["aws", "azure"])
@@ -18,7 +20,7 @@ CLOUDS = pytest.mark.parametrize("target", ["aws", "azure"])
 
 def stack(target: str, entry: dict[str, Any] | None = None, cloud: dict[str, Any] | None = None) -> ResolvedStack:
     given = {"target": target, "endpoints": {"chat": {"model": MODEL} | (entry or {})}, target: cloud or {}}
-    return resolved(Settings.model_validate(given if target != "local" else {**given, "local": None, "aws": {}}))
+    return resolved(Settings.model_validate(given))
 
 
 def endpoint(target: str, entry: dict[str, Any] | None = None, cloud: dict[str, Any] | None = None) -> ResolvedEndpoint:
@@ -83,7 +85,7 @@ def test_the_engine_the_machine_and_whose_image_it_is_choose_the_image(
         ("azure", "team.azurecr.io/vllm", False),
         ("azure", "", True),
         ("aws", "process:serving", True),
-        ("aws", "1.dkr.ecr.eu-west-1.amazonaws.com/llmops-dev-serving-e96e42e9", True),
+        ("aws", f"1.dkr.ecr.eu-west-1.amazonaws.com/{OWN_REPOSITORY}", True),
         ("aws", "1.dkr.ecr.eu-west-1.amazonaws.com/serving", False),
         ("aws", "", True),
     ],
