@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help aws azure demo demo-down rehearse nightly test test-twins unit check engines bench lock pin audit engine
+.PHONY: help aws azure demo demo-down rehearse nightly test test-twins unit check engines bench lock pin audit dev engine
 # A company's certificates are in the machine's store, which uv reads only when told to.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
 export UV_SYSTEM_CERTS ?= 1
@@ -14,6 +14,10 @@ CLOUD ?= aws
 RECIPE ?= chatbot
 # Other recipes collect packages, and score translations.
 DEMO_NEEDS := $(if $(filter chatbot chatbot-tf,$(RECIPE)),kit,data)
+# Pulumi's engine is compiled beside the download of the packages.
+demo demo-down aws azure rehearse bench dev: export LLMOPS_SETUP_ENGINE := yes
+demo: export LLMOPS_SETUP_FOR := demo
+demo: export LLMOPS_DEMO_BEGAN := $(shell date +%s)
 PROJECTS := pyproject.toml hosting/pyproject.toml twins/pyproject.toml
 
 help: ## Explain the targets
@@ -61,6 +65,8 @@ pin: .venv/dev.stamp ## Renew the pins of GitHub Actions, base images and Pulumi
 
 audit: .venv/dev.stamp ## Look for known vulnerabilities in locks and images; says what could not be scanned
 	@$(PYTHON_IN_VENV) -m tools.audit $(OPTIONS)
+
+dev: .venv/dev.stamp engine ## Set up for work on the kit
 
 engine: .venv/kit.stamp
 	@tools/setup.sh engine

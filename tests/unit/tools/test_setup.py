@@ -1,4 +1,4 @@
-"""Which Python tools/setup.sh makes .venv with."""
+"""Which Python tools/setup.sh makes .venv with, and what tools/setup.py says when it is done."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def pythons(tmp_path: Path) -> Path:
 
 
 def found(*candidates: object) -> "subprocess.CompletedProcess[str]":
-    script = "".join(FUNCTIONS[1:]) + 'find_pythons\necho "base=$base"\n'
+    script = "".join(FUNCTIONS[1:]) + 'find_pythons\nprintf "%s\\nbase=%s\\n" "$hint" "$base"\n'
     named = " ".join(map(str, candidates))
     return subprocess.run(["sh", "-euc", script], env={"PYTHON": named}, capture_output=True, text=True, check=False)
 
@@ -32,6 +32,8 @@ def test_the_first_optimized_one_is_taken_and_why_the_first_was_not(pythons: Pat
     said = found(pythons / "missing", pythons / "old", pythons / "plain", pythons / "optimized").stdout
     assert said.endswith(f"base={pythons}/optimized\n")
     assert f"make PYTHON={pythons}/plain " in said
+    assert said.startswith("hint: ")
+    assert len(said.splitlines()) == 2, "nothing is said before the end"
 
 
 def test_one_that_is_not_optimized_is_better_than_none(pythons: Path) -> None:
