@@ -128,7 +128,7 @@ def test_errors_say_what_where_and_the_way_out_without_a_traceback(llmops: Llmop
     assert answer.stderr.splitlines() == [
         "error: no Pulumi.yaml here or in a folder above",
         f"  where: {tmp_path}",
-        "  fix: change into the project's folder, or give it with --cwd",
+        "  fix: change into the project's folder, or give it with --cwd; to begin, `make demo` in the kit's checkout",
     ]
 
 
@@ -140,7 +140,7 @@ def test_errors_come_as_json_where_results_would(llmops: Llmops, tmp_path: Path)
         "error": {
             "what": "no Pulumi.yaml here or in a folder above",
             "where": str(tmp_path),
-            "fix": "change into the project's folder, or give it with --cwd",
+            "fix": "change into the project's folder, or give it with --cwd; to begin, `make demo` in the kit's checkout",
         }
     }
 
