@@ -121,6 +121,9 @@ def test_start_up_imports_nothing_heavy() -> None:
     assert not [m for m in status if m.startswith("pulumi")]
 
 
+BEGIN = "change into the project's folder, or give it with --cwd; to begin, `make demo` in the kit's checkout"
+
+
 def test_errors_say_what_where_and_the_way_out_without_a_traceback(llmops: Llmops, tmp_path: Path) -> None:
     answer = llmops("status", cwd=tmp_path)
     assert answer.returncode == 4
@@ -128,7 +131,7 @@ def test_errors_say_what_where_and_the_way_out_without_a_traceback(llmops: Llmop
     assert answer.stderr.splitlines() == [
         "error: no Pulumi.yaml here or in a folder above",
         f"  where: {tmp_path}",
-        "  fix: change into the project's folder, or give it with --cwd; to begin, `make demo` in the kit's checkout",
+        f"  fix: {BEGIN}",
     ]
 
 
@@ -140,7 +143,7 @@ def test_errors_come_as_json_where_results_would(llmops: Llmops, tmp_path: Path)
         "error": {
             "what": "no Pulumi.yaml here or in a folder above",
             "where": str(tmp_path),
-            "fix": "change into the project's folder, or give it with --cwd; to begin, `make demo` in the kit's checkout",
+            "fix": BEGIN,
         }
     }
 
