@@ -51,8 +51,9 @@ class RecipeDemo:
         return f".llmops/{self.stack}-run.html"
 
     @property
-    def log(self) -> Path:
-        return CHECKOUT / f".llmops/{self.stack}.log"
+    def log(self) -> str:
+        """The path of the commands' output in the checkout."""
+        return f".llmops/{self.stack}.log"
 
     @property
     def make(self) -> str:
@@ -123,7 +124,7 @@ def up(demo: RecipeDemo) -> int:
     began = float(os.environ.get(BEGAN_VARIABLE) or time.time())
     if not demo.stack_file.exists():
         demo.stack_file.write_text(f"config:\n  {_project()}:target: local\n")
-    steps = Steps(demo.log, CHECKOUT)
+    steps = Steps(CHECKOUT / demo.log, CHECKOUT)
     for title, arguments in demo.steps:
         typed = f"$ llmops --stack {demo.stack} {' '.join(map(_quoted, arguments))}"
         steps.log_line(typed)
@@ -153,7 +154,7 @@ def _summary(demo: RecipeDemo) -> None:
         f"Chat page:         {endpoint['url']}/#key={key}\n"
         f"Run page:          {CHECKOUT / demo.page}\n"
         f"Data page:         {_newest(f'.llmops/datasets/{demo.model}-*.html')}\n"
-        f"Log:               {demo.log}\n"
+        f"Log:               {CHECKOUT / demo.log}\n"
         f"\nTry next, after `. .venv/bin/activate; export PULUMI_STACK={demo.stack}`:\n"
         "  llmops chat                          talk to it here\n"
         f"  {f'llmops models show {demo.model}@latest':<35}  what it was made of, and its scores\n"
