@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.emulated.howto.conftest import PAGES, REGION, Site, find_page
+from tests.support.checkout import IMPORT_PATH
 
 ALLOW_ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 TRUST = {
