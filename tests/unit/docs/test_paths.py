@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
@@ -112,3 +114,13 @@ def test_a_wrong_name_is_noticed(name: str) -> None:
 )
 def test_a_right_name_passes(name: str) -> None:
     assert wrong(f"See `{name}`.") == []
+
+
+def test_the_policy_pack_is_where_the_pages_say() -> None:
+    page = (CHECKOUT / "docs/security.md").read_text()
+    folders = re.findall(r"(?:--policy-pack |POLICY_PACK=)([\w/]+)", page)
+    assert folders
+    assert {folder: (CHECKOUT / folder / "PulumiPolicy.yaml").is_file() for folder in folders} == {folders[0]: True}
+    [program] = re.findall(r'`python -c "([^"]+)"`', page)
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd="/")
+    assert Path(printed.stdout.strip()) == CHECKOUT / folders[0]
