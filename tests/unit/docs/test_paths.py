@@ -121,6 +121,6 @@ def test_the_policy_pack_is_where_the_pages_say() -> None:
     folders = re.findall(r"(?:--policy-pack |POLICY_PACK=)([\w/]+)", page)
     assert folders
     assert {folder: (CHECKOUT / folder / "PulumiPolicy.yaml").is_file() for folder in folders} == {folders[0]: True}
-    [program] = re.findall(r'`python -c "([^"]+)"`', page)
+    [program] = re.findall(r'^python -c "([^"]+)"$', page, flags=re.MULTILINE)
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd="/")
     assert Path(printed.stdout.strip()) == CHECKOUT / folders[0]
