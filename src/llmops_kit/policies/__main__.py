@@ -1,6 +1,6 @@
 """The rules as a policy pack of Pulumi: serves the engine's protocol for analyzers.
 
-The engine starts it for `pulumi up --policy-pack FOLDER` and asks before it creates or changes a resource, and once
+The engine starts it for `pulumi up --policy-pack policies` and asks before it creates or changes a resource, and once
 more for the whole stack. Pulumi's own SDK for policies is not used: it does not hand a pack the stack's configuration,
 where accepted rules are, and its releases (to 1.21) can't be installed beside protobuf 6.
 https://github.com/pulumi/pulumi/blob/master/proto/pulumi/analyzer.proto
