@@ -39,7 +39,7 @@ document. Progress goes to standard error, with the output of Pulumi.
 |---|---|
 | `up`, `status` | `stack`, `target`, `store`, `expires`, `expired`, `endpoints` |
 | `down` | `stack`, `down`, `data_removed` |
-| `sweep` | `place`, `left`, `expired`, `busy`; with `--remove` also `removed`, `taken_down` |
+| `down --orphans` | `place`, `left`, `expired`, `busy`; with `--remove` also `removed`, `taken_down` |
 | lists, such as `runs list` | a list of objects, one for each row |
 | `runs stop`, `models clear`, `prices refresh`, `twin … down`, `reset`, `fault` | an object that says what was done |
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmops_kit.cli.commands import Json, progress_on_stderr
+from llmops_kit.cli.commands.orphans import Of, Orphans, Remove, Yes, sweep_orphans
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.plain_text import printable
 from llmops_kit.cli.terminal.tables import print_json, print_rows
@@ -66,7 +67,10 @@ def down(
             "--discard-runs", help="Proceed even if completed runs were not collected; they are lost (cloud)."
         ),
     ] = False,
-    _yes: _Yes = False,
+    orphans: Orphans = False,
+    of: Of = None,
+    remove: Remove = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Take the stack down: remove endpoints and processes; keep models, datasets and keys.
@@ -74,12 +78,28 @@ def down(
     In a cloud the files of runs go too: it is refused as long as a complete
     run was not collected.
 
+    --orphans leaves the stack alone. It looks through the stack's account and region on
+    AWS, through its subscription on Azure, for resources that an update that was killed
+    or a lost state left behind. Models, datasets, images and keys stay, unless --data
+    names their stack. What is of a stack that this backend does not know may be another
+    backend's: with --yes it stays too, unless --of or --data names that stack.
+
     llmops down              `llmops up` brings everything back
     llmops down --data demo  removes the stack's models, datasets and keys for good
+    llmops down --orphans
+    llmops down --orphans --remove
+    llmops down --orphans --remove --yes --of old-trial
     """
     from llmops_kit.cli.stacks import deploy
 
     here: Context = context.obj
+    if orphans:
+        if discard_runs:
+            raise typer.BadParameter("has no effect with --orphans", param_hint="--discard-runs")
+        sweep_orphans(here, of=of or [], remove=remove, data=data, yes=yes, as_json=as_json)
+        return
+    if of or remove:
+        raise typer.BadParameter("goes with --orphans", param_hint="--of" if of else "--remove")
     with progress_on_stderr(as_json):
         if data:
             deploy.down_with_data(here.pulumi, data, say)

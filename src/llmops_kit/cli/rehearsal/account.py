@@ -180,14 +180,14 @@ class AccountWorld(World):
             done = self._destroy(stack)  # a first `up` that failed leaves a stack that says nothing of itself
             if done.returncode:
                 self.swept.append(f"`pulumi destroy --stack {stack}` failed: {last_lines(done.stdout + done.stderr)}")
-        found = self._llmops(stack, "sweep", "--of", stack, "--json")
+        found = self._llmops(stack, "down", "--orphans", "--of", stack, "--json")
         rows = json.loads(found.stdout)["left"] if not found.returncode else []
         left = [row for row in rows if not row["keep"]]  # a key that waits for its deletion must stay so long
         if left:
-            done = self._llmops(stack, "sweep", "--of", stack, "--data", stack, "--remove", "--yes")
+            done = self._llmops(stack, "down", "--orphans", "--of", stack, "--data", stack, "--remove", "--yes")
             self.swept += [f"swept: {thing['kind']} {thing['name']}" for thing in left]
         for each in (found, done):
-            if each.returncode and "sweep" in each.args:
+            if each.returncode and "--orphans" in each.args:
                 self.swept.append(f"the sweep of {stack} failed: {last_lines(each.stderr)}")
 
     def _destroy(self, stack: str) -> subprocess.CompletedProcess[str]:
