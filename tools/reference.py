@@ -38,6 +38,7 @@ document. Progress goes to standard error, with the output of Pulumi.
 | verb | document |
 |---|---|
 | `up`, `status` | `stack`, `target`, `store`, `expires`, `expired`, `endpoints` |
+| `status --env` | `base_url`, `api_key`, `model` |
 | `down` | `stack`, `down`, `data_removed` |
 | `down --orphans` | `place`, `left`, `expired`, `busy`; with `--remove` also `removed`, `taken_down` |
 | lists, such as `runs list` | a list of objects, one for each row |

@@ -28,7 +28,6 @@ from llmops_kit.cli.commands import (
     serve,
     smoke,
     stack,
-    token,
     train,
     twin,
 )
@@ -69,7 +68,6 @@ for part in (
     stack,
     images,
     endpoint,
-    token,
     serve,
     twin,
     rehearse,

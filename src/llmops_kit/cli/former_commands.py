@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 FORMER: dict[str, str] = {
     "sweep": "llmops down --orphans",
+    "token": "llmops status --env",
 }
 """Words after `llmops`, an option that went last, and the full command in their place."""
 

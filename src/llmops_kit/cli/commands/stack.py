@@ -1,5 +1,6 @@
 """up, down, status: deploy, remove and inspect a stack."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from llmops_kit.contract.documents.outputs import EndpointOutput
 
 _PANEL = "Deployment"
+_MOST_HOURS = 12
 _Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accepted as Pulumi accepts it. No effect: nothing is asked.")]
 
 
@@ -118,11 +120,57 @@ def down(
         print(f"  `llmops down --data {here.pulumi.name}` removes them too")
 
 
-def status(context: typer.Context, as_json: Json = False) -> None:
-    """Show the endpoints: configured and live version, health, address."""
+def status(
+    context: typer.Context,
+    endpoint: Annotated[
+        str, typer.Argument(help="Endpoint of --env; optional if the stack has only one.", metavar="ENDPOINT")
+    ] = "",
+    env: Annotated[
+        bool,
+        typer.Option("--env", help="Print an endpoint's URL and key as the variables that OpenAI clients read."),
+    ] = False,
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            help=f"With --env: hours until the key expires, at most {_MOST_HOURS}; default: 1 (cloud).",
+            min=0.01,
+            max=_MOST_HOURS,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the endpoints: configured and live version, health, address.
+
+    With --env it prints `export OPENAI_BASE_URL=…` and `export OPENAI_API_KEY=…` instead.
+    On AWS the key is a bearer token valid for --hours; it ends with the credentials of this
+    shell, if they end sooner. On this machine it is the endpoint's own key, which does not
+    expire. Anyone who has it may send requests to the endpoint.
+
+    llmops status
+    eval "$(llmops status --env chatbot)"
+    """
+    here: Context = context.obj
+    if env:
+        _print_env(here, endpoint, 1.0 if hours is None else hours, as_json)
+    elif endpoint or hours is not None:
+        raise typer.BadParameter("goes with --env", param_hint="ENDPOINT" if endpoint else "--hours")
+    else:
+        _print_status(here, as_json)
+
+
+def _print_env(here: Context, endpoint: str, hours: float, as_json: bool) -> None:
+    from llmops_kit.cli.commands.endpoint import choose
+
+    access = here.platform.access(choose(here.platform, endpoint), hours)
+    if as_json:
+        print_json({"base_url": access.url, "api_key": access.key, "model": access.model})
+        return
+    print(f"export OPENAI_BASE_URL={shlex.quote(access.url)}\nexport OPENAI_API_KEY={shlex.quote(access.key)}")
+
+
+def _print_status(here: Context, as_json: bool) -> None:
     from llmops_kit.contract.expiry import expired_since
 
-    here: Context = context.obj
     found = _status(here)
     if as_json:
         print_json(found)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmops_kit.cli.platforms.aws.clients import AwsClients
     from llmops_kit.cli.rehearsal.smoke.questions import Question
 
-_PROMOTERS = ("train", "runs", "models", "promote", "rollback", "invoke", "chat", "token")
+_PROMOTERS = ("train", "runs", "models", "promote", "rollback", "invoke", "chat")
 _JOBS_LOG = "log group /aws/sagemaker/TrainingJobs"  # one for account and region, which SageMaker makes
 _ALARM_INPUTS = (
     *("AlarmName", "Namespace", "MetricName", "Dimensions", "Statistic", "ComparisonOperator", "Period"),

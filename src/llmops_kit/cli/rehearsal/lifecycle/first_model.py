@@ -165,7 +165,8 @@ def asked(stage: Stage, golden: Golden) -> dict[str, dict[str, Any]]:
     question = golden.messages[-1].content
     if not golden.tools and "\n" not in question:  # `llmops chat` offers no tools, and takes each line as a question
         found["streaming"] = {"content": stage.llmops("chat", ENDPOINT, stdin=f"{question}\n")}
-    return found | {"OpenAI client": by_openai(stage.json("token", ENDPOINT), golden)}
+    access = stage.json("status", "--env", ENDPOINT, who=stage.bearer(("invoke",)))
+    return found | {"OpenAI client": by_openai(access, golden)}
 
 
 def require_right(golden: Golden, answers: Mapping[str, Mapping[str, Any]]) -> None:
