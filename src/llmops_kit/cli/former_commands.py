@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 FORMER: dict[str, str] = {
+    "conformance": "make conformance",
     "sweep": "llmops down --orphans",
     "token": "llmops status --env",
 }

@@ -249,7 +249,6 @@ def test_a_name_that_is_close_to_a_known_one_is_suggested_once(llmops: Llmops, t
         ("promot",): "promote",
         ("models", "lst"): "list",
         ("status", "--stack", "stagng"): "staging",
-        ("conformance", "--target", "azur"): "azure",
     }
     for words, meant in asked.items():
         said = llmops(*words, cwd=tmp_path).stderr.lower()
