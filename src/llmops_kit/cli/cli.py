@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from llmops_kit.cli import former_commands
 from llmops_kit.cli.commands import (
     STACK_HELP,
     Verbs,
@@ -76,6 +77,7 @@ for part in (
     machine,
 ):
     part.register(app)
+former_commands.register({"": app, "runs": run.runs})
 
 
 def _print_version(wanted: bool) -> None:

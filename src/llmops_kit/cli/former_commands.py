@@ -1,23 +1,48 @@
-"""Commands of earlier releases, with the one that does the same now."""
+"""Commands of earlier releases: each ends with a sentence that names the present one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 
-FORMER: dict[str, str] = {
+import typer
+
+from llmops_kit.contract.errors import KitError
+
+FORMER = {
     "conformance": "make conformance",
     "sweep": "llmops down --orphans",
     "token": "llmops status --env",
 }
-"""Words after `llmops`, an option that went last, and the full command in their place."""
+"""Words after `llmops`, and the full command in their place."""
 
 
-def replacement(words: Sequence[str]) -> str:
-    """Returns a sentence that names the present command; empty if the words are no former command."""
-    for former, present in FORMER.items():
-        *names, last = former.split()
-        if last.startswith("-"):
-            known = list(words[: len(names)]) == names and any(w.partition("=")[0] == last for w in words)
-        else:
-            known = list(words[: len(names) + 1]) == [*names, last]
-        if known:
-            return f"`llmops {former}` is gone; use `{present}` instead."
-    return ""
+class FormerCommandError(KitError):
+    """A command has another name now."""
+
+    exit_code = 2
+
+
+def register(groups: Mapping[str, typer.Typer]) -> None:
+    """Adds the former commands, hidden, with whatever arguments they had.
+
+    Args:
+        groups: the command line by the words before a command; the whole one is "".
+    """
+    for former in FORMER:
+        group, _, name = former.rpartition(" ")
+        groups[group].command(
+            name,
+            hidden=True,
+            add_help_option=False,
+            context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+        )(_refusal(former))
+
+
+def refuse(former: str) -> None:
+    """Raises FormerCommandError, which names the present command."""
+    raise FormerCommandError(f"`llmops {former}` is gone", fix=f"use `{FORMER[former]}` instead")
+
+
+def _refusal(former: str) -> Callable[[], None]:
+    def command() -> None:
+        refuse(former)
+
+    return command

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from llmops_kit.cli.cli import app
+from llmops_kit.cli.former_commands import FORMER
 from tests.support.checkout import CHECKOUT
 
 PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("recipes/**/*.md")])
@@ -40,13 +41,14 @@ def problem(words: list[str]) -> str:
     """What is wrong with a call; empty when nothing is."""
     if set(words) <= GLOBAL:
         return ""
-    command = command_line()
+    command, path = command_line(), []
     names = iter(w for i, w in enumerate(words) if not w.startswith("-") and (i == 0 or words[i - 1] not in GLOBAL))
     while isinstance(command, TyperGroup):
         name = next(names, "")
         if not name:
             return ""  # a group of verbs, as a whole
-        if name not in command.commands:
+        path.append(name)
+        if name not in command.commands or " ".join(path) in FORMER:
             return f"no command {name!r}"
         command = command.commands[name]  # pyright: ignore[reportAssignmentType]
     known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | GLOBAL
@@ -77,6 +79,7 @@ def test_make_targets_exist(page: str) -> None:
 
 def test_a_wrong_command_is_noticed() -> None:
     assert problem(["modles", "list"]) == "no command 'modles'"
+    assert problem(["token", "chatbot"]) == "no command 'token'"
     assert problem(["models", "copy", "--onto", "x"]) == "no option --onto"
     assert problem(["--stack", "demo", "up"]) == ""
     assert problem(["bootstrap"]) == ""

@@ -17,6 +17,7 @@ from llmops_kit.cli.cli import app
 from llmops_kit.cli.commands import print_error
 from llmops_kit.cli.commands.machine import print_findings
 from llmops_kit.cli.doctor import Diagnosis
+from llmops_kit.cli.former_commands import FORMER
 from llmops_kit.contract.errors import EXIT_CODES, KitError, NotFoundError, RefusedError, SignatureError
 
 
@@ -160,6 +161,8 @@ _WITHOUT_JSON = {
 def _verbs(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, bool]]:
     """Each verb, and whether it takes --json."""
     for name, verb in command.commands.items():
+        if " ".join((*words, name)) in FORMER:
+            continue
         if hasattr(verb, "commands"):
             yield from _verbs(verb, (*words, name))
         else:

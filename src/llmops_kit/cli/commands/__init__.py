@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from llmops_kit.cli.former_commands import replacement
 from llmops_kit.cli.terminal.plain_text import printable
 from llmops_kit.contract.errors import KitError
 
@@ -20,26 +18,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 STACK_HELP = "Stack to use."
 
 
-class VerbGroup(TyperGroup):
-    """Answers a command of an earlier release with the one that replaced it."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Returns the command that the arguments name, as typer's own method does."""
-        above = []
-        context = ctx
-        while context.parent:
-            above.insert(0, context.info_name)
-            context = context.parent
-        if sentence := replacement([*above, *args]):
-            ctx.fail(sentence)
-        return super().resolve_command(ctx, args)
-
-
 class Verbs(typer.Typer):
     """Commands that each take --stack: `llmops up --stack demo` means the same as `llmops --stack demo up`."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(cls=VerbGroup, **kwargs)
 
     def command(self, *args: Any, **kwargs: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Registers a function as a command, as typer's own method does, and returns it as it is."""
