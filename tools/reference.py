@@ -42,7 +42,7 @@ document. Progress goes to standard error, with the output of Pulumi.
 | `down` | `stack`, `down`, `data_removed` |
 | `down --orphans` | `place`, `left`, `expired`, `busy`; with `--remove` also `removed`, `taken_down` |
 | lists, such as `runs list` | a list of objects, one for each row |
-| `runs stop`, `models clear`, `prices refresh`, `twin … down`, `reset`, `fault` | an object that says what was done |
+| `runs stop`, `models clear`, `plan prices refresh`, `twin … down`, `reset`, `fault` | an object: what was done |
 
 A verb that fails prints `{{"error": {{"what": …, "where": …, "fix": …}}}}` there.
 

@@ -8,6 +8,7 @@ from llmops_kit.contract.errors import KitError
 
 FORMER = {
     "conformance": "make conformance",
+    "prices": "llmops plan prices",
     "sweep": "llmops down --orphans",
     "token": "llmops status --env",
 }

@@ -34,7 +34,7 @@ Llmops = Callable[..., Answer]
 VERBS = """train, runs list, runs show, runs follow, runs stop, runs collect, models import, models list, models show,
 models verify, models copy, models clear, promote, rollback, plan, up, down, images build, images push, images
 base, chat, invoke, status, logs, export sagemaker, twin aws up, twin aws status, twin aws down,
-twin aws reset, twin aws env, bootstrap aws, prices show, prices refresh, doctor, schema""".replace("\n", " ")
+twin aws reset, twin aws env, bootstrap aws, plan prices show, plan prices refresh, doctor, schema""".replace("\n", " ")
 
 # Imports the command line once and forks a process for each command: starting Python 40 times takes too long.
 _FORKS = """

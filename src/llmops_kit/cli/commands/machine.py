@@ -19,7 +19,7 @@ _PANEL = "This machine"
 
 def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=_PANEL)(doctor)
-    app.command(rich_help_panel=_PANEL)(schema)
+    app.command(hidden=True)(schema)
 
 
 def doctor(context: typer.Context, as_json: Json = False) -> None:

@@ -160,7 +160,7 @@ class AccountWorld(World):
             raise LimitError(
                 f"the price of {', '.join(sorted(self.meter.unknown))} is not known, so --max-usd can't be kept",
                 where="--max-usd",
-                fix="`llmops prices refresh` fetches it; its resources are being removed now",
+                fix="`llmops plan prices refresh` fetches it; its resources are being removed now",
             )
         expected = self.meter.usd + self.meter.rate * ahead_hours
         if expected > self._max_usd:

@@ -57,7 +57,7 @@ def plan(stage: Stage) -> Evidence:
     made = stage.json("plan", who="deploy")
     require(stage.cloud.held() == before, "a plan changed the account", "inventory before and after it")
     cost = made["usd_an_hour"]
-    require(cost["idle"] is not None, "no price of the stack is known", "llmops prices show")
+    require(cost["idle"] is not None, "no price of the stack is known", "llmops plan prices show")
     return Evidence(
         (
             f"{len(made['changes'])} resources would be made, none was",
