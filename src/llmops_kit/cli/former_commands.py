@@ -9,10 +9,11 @@ from llmops_kit.contract.errors import KitError
 FORMER = {
     "conformance": "make conformance",
     "prices": "llmops plan prices",
+    "rehearse --live": "llmops smoke",
     "sweep": "llmops down --orphans",
     "token": "llmops status --env",
 }
-"""Words after `llmops`, and the full command in their place."""
+"""Words after `llmops`, and the full command in their place. An option is refused by its command."""
 
 
 class FormerCommandError(KitError):
@@ -29,6 +30,8 @@ def register(groups: Mapping[str, typer.Typer]) -> None:
     """
     for former in FORMER:
         group, _, name = former.rpartition(" ")
+        if name.startswith("-"):
+            continue
         groups[group].command(
             name,
             hidden=True,

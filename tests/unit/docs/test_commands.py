@@ -52,7 +52,8 @@ def problem(words: list[str]) -> str:
         if name not in command.commands or " ".join(path) in FORMER:
             return f"no command {name!r}"
         command = command.commands[name]  # pyright: ignore[reportAssignmentType]
-    known |= {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
+    shown = [p for p in command.params if not getattr(p, "hidden", False)]
+    known |= {o for p in shown for o in (*p.opts, *p.secondary_opts)}
     unknown = [w.partition("=")[0] for w in words if w.startswith("--") and w.partition("=")[0] not in known]
     return f"no option {unknown[0]}" if unknown else ""
 
@@ -91,6 +92,7 @@ def test_make_targets_exist(page: str) -> None:
 
 def test_a_wrong_command_is_noticed() -> None:
     assert problem(["modles", "list"]) == "no command 'modles'"
+    assert problem(["rehearse", "aws", "--live"]) == "no option --live"
     assert problem(["token", "chatbot"]) == "no command 'token'"
     assert problem(["models", "copy", "--onto", "x"]) == "no option --onto"
     assert problem(["--stack", "demo", "up"]) == ""

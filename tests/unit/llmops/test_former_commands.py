@@ -9,7 +9,7 @@ from tests.support.checkout import CHECKOUT
 from tests.unit.docs.test_commands import problem
 
 
-@pytest.mark.parametrize("rest", [[], ["chatbot", "--json"], ["--help"]], ids=" ".join)
+@pytest.mark.parametrize("rest", [[], ["chatbot", "--stack", "demo"], ["--help"]], ids=" ".join)
 @pytest.mark.parametrize("former", FORMER)
 def test_a_former_command_names_the_present_one_whatever_its_arguments(former: str, rest: list[str]) -> None:
     error = CliRunner().invoke(app, [*former.split(), *rest]).exception
@@ -17,6 +17,11 @@ def test_a_former_command_names_the_present_one_whatever_its_arguments(former: s
     assert error.what == f"`llmops {former}` is gone"
     assert error.fix == f"use `{FORMER[former]}` instead"
     assert error.exit_code == 2
+
+
+def test_options_that_a_former_command_had_change_nothing() -> None:
+    error = CliRunner().invoke(app, ["token", "chatbot", "--hours", "2", "--json"]).exception
+    assert isinstance(error, FormerCommandError)
 
 
 @pytest.mark.parametrize("present", FORMER.values())

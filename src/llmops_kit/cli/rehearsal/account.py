@@ -3,13 +3,10 @@
 import json
 import os
 import re
-import secrets
-import shutil
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,18 +32,14 @@ class LimitError(KitError):
 class AccountWorld(World):
     """Every command runs as the caller; roles are taken from nobody.
 
-    Its stacks have names of their own, carry tags and a time at which they expire, and their state is in the
-    rehearsal's folder, which stays until nothing is left in the account.
+    Its stacks carry tags and a time at which they expire.
     """
 
     live = True
-    up_options = ("--dev",)  # the state is this rehearsal's alone
 
-    def __init__(
-        self, cloud: Cloud, project: Project, folder: Path, max_usd: float, ttl: timedelta, id_: str = ""
-    ) -> None:
+    def __init__(self, cloud: Cloud, project: Project, folder: Path, max_usd: float, ttl: timedelta, id_: str) -> None:
         super().__init__(cloud, project, folder)
-        self.id = id_ or f"rehearse-{secrets.token_hex(2)}"
+        self.id = id_
         self.end = datetime.now(UTC) + ttl
         cloud.only = self.id
         self._max_usd = max_usd
@@ -78,40 +71,22 @@ class AccountWorld(World):
             self.cloud.require_prices(say, self._caller.region)
 
     def close(self, keep: bool = False) -> None:
-        """Take every stack down with its data, then sweep what still carries its tags."""
+        """Restores this process's environment. Removing is a separate step."""
         if self.meter:
             self.meter.stop()
-        if not self._before:
-            return
-        try:
-            if not keep:
-                for stack in ("dev", "prod"):
-                    self._remove(self.stack(stack))
-        finally:
+        if self._before:
             become(self._before)
-        if not keep and not self.swept:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            with suppress(OSError):
-                self.folder.parent.rmdir()
 
     def copy(self) -> None:
         """Make the project that its commands run in."""
-        self.link_project()
-
-    def stack(self, name: str) -> str:
-        """Returns the name of the stack dev or prod in this account."""
-        return f"{self.id}-{name}"
-
-    def settings(self) -> dict[str, Any]:
-        """Returns the settings in the target's own key beside the region."""
-        return {"tags": {"llmops:rehearsal": self.id}}
+        raise NotImplementedError
 
     def more_settings(self) -> dict[str, Any]:
         """Returns other settings of the stacks."""
         return {"expires": self.end.strftime("%Y-%m-%dT%H:%MZ")}
 
     def is_ours(self, name: str) -> bool:
-        """Returns whether something of this name belongs to the rehearsal."""
+        """Returns whether something of this name belongs to the smoke test."""
         return self.id in name
 
     def place(self) -> str:

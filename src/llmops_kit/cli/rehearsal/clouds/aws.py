@@ -71,7 +71,7 @@ class Aws(Cloud):
                 raise KitError(
                     f"{value or 'no address'} is not on this machine",
                     where=f"${name}",
-                    fix="a rehearsal talks to its own twin; `--live` takes your account instead",
+                    fix="a rehearsal talks to its own twin; `llmops smoke aws` takes your account",
                 )
 
     def caller(self) -> CloudCaller:

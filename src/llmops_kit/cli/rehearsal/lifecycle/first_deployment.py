@@ -115,7 +115,6 @@ STEPS = (
         "what is there stays as it is: it is looked at again at the end",
         "twin",
         used_account,
-        live=False,
     ),
     RehearsalStep(
         "bootstrap",
@@ -124,7 +123,6 @@ STEPS = (
         "twin",
         bootstrap,
         needs=("account",),
-        live=False,
     ),
     RehearsalStep(
         "doctor", "Look at this machine", "nothing that is needed is missing", "real", doctor, needs=("bootstrap",)
