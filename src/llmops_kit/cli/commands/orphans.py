@@ -83,7 +83,10 @@ def _readable(left: "Left") -> dict[str, object]:
 
 def _tell(found: "Swept") -> None:
     for name in found.busy:
-        print(f"stack {name} is being changed: what is its was not judged; look again when its update has ended")
+        print(
+            f"stack {name} is being changed: what is its was not judged; look again when its update has ended "
+            f"(if it was killed, `pulumi cancel --stack {name}` frees the stack)"
+        )
     for each in found.expired:
         cost = "of unknown price" if each.usd_month is None else f"at least ${each.usd_month:.2f} a month"
         print(

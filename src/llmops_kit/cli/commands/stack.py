@@ -39,8 +39,8 @@ def up(
 ) -> None:
     """Deploy Pulumi.<stack>.yaml: preflight checks, `pulumi up`, then a check of the live endpoints.
 
-    A stack is made if it is not there. An update that was killed is taken
-    over; one that runs is waited for (local), or named and refused (clouds).
+    A stack is made if it is not there. It is refused while another update runs;
+    if that was killed, `pulumi cancel` frees the stack, and `up` goes on from there.
     A cloud's state belongs where others reach it: `llmops bootstrap aws`
     makes a bucket and a key for it. With --json it ends with what `llmops
     status --json` prints; progress goes to standard error.

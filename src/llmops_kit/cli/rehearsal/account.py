@@ -169,9 +169,15 @@ class AccountWorld(World):
         from llmops_kit.cli.pulumi_engine.engine import ensure
 
         engine = str(ensure().pulumi)
-        self._run([engine, "cancel", "--yes", "--stack", stack])  # a killed command's lock: nobody else has this state
+        self._cancel(stack)
         self._run([engine, "state", "unprotect", "--all", "--yes", "--stack", stack])
         return self._run([engine, "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", stack])
+
+    def _cancel(self, stack: str) -> None:
+        """Removes the lock of a command that was killed: nobody else has this state."""
+        from llmops_kit.cli.pulumi_engine.engine import ensure
+
+        self._run([str(ensure().pulumi), "cancel", "--yes", "--stack", stack])
 
     def _llmops(self, stack: str, *words: str) -> subprocess.CompletedProcess[str]:
         return self._run([sys.executable, "-m", "llmops_kit.cli", *words, "--stack", stack])

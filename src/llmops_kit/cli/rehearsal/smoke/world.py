@@ -57,6 +57,8 @@ class SmokeWorld(AccountWorld):
                 fix="take those that it began with, then repeat the command",
             )
         _end_left(str(self.project), say)
+        if self.stack_file.exists():
+            self._cancel(self.stack("dev"))
 
     def copy(self) -> None:
         """Copies the project under its own name, with its recipe shortened if that was asked for; leaves the copy as it
