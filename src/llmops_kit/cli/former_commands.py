@@ -10,6 +10,8 @@ FORMER = {
     "conformance": "make conformance",
     "prices": "llmops plan prices",
     "rehearse --live": "llmops smoke",
+    "runs compare": "llmops evaluate",
+    "runs export": "llmops export run",
     "sweep": "llmops down --orphans",
     "token": "llmops status --env",
 }
