@@ -14,7 +14,7 @@ export = Verbs(no_args_is_help=True, help="Write runs and model versions in the 
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(export, name="export", rich_help_panel="Runs and models")
+    app.add_typer(export, name="export")
 
 
 @export.command("sagemaker")

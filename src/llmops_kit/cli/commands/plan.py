@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from llmops_kit.policies.model import Violation
     from llmops_kit.policies.rules import Verdict
 
-_PANEL = "Deployment"
 _VERBS = {"create": "creates", "update": "updates", "replace": "replaces", "delete": "deletes"}
 _Region = Annotated[
     str, typer.Option(help="Region, such as eu-central-1 or westeurope. Default: the shell's.", metavar="REGION")
@@ -30,7 +29,7 @@ prices = Verbs(no_args_is_help=True, help="Show and update the price table that 
 def register(app: typer.Typer) -> None:
     plans.callback(invoke_without_command=True, subcommand_metavar="[prices]")(with_stack(plan))
     plans.add_typer(prices, name="prices")
-    app.add_typer(plans, name="plan", rich_help_panel=_PANEL)
+    app.add_typer(plans, name="plan")
 
 
 def plan(

@@ -46,7 +46,7 @@ Limit = Annotated[str, typer.Option("--max-usd", "--ttl", hidden=True, is_eager=
 
 
 def register(app: typer.Typer) -> None:
-    app.command(no_args_is_help=True, rich_help_panel="Clouds")(rehearse)
+    app.command(no_args_is_help=True)(rehearse)
 
 
 def rehearse(

@@ -20,7 +20,7 @@ runs = Verbs(no_args_is_help=True, help="List, follow, stop and collect runs.")
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(runs, name="runs", rich_help_panel="Runs and models")
+    app.add_typer(runs, name="runs")
 
 
 @runs.command("list")

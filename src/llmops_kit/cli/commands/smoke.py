@@ -43,7 +43,7 @@ ReportFolder = Annotated[Path, typer.Option(help="Folder of the report.", metava
 
 
 def register(app: typer.Typer) -> None:
-    app.command(no_args_is_help=True, rich_help_panel="Clouds")(smoke)
+    app.command(no_args_is_help=True)(smoke)
 
 
 def smoke(

@@ -15,15 +15,14 @@ if TYPE_CHECKING:
     from llmops_kit.cli.platforms.platform import Live, Platform
     from llmops_kit.contract.documents.outputs import EndpointOutput
 
-_PANEL = "Deployment"
 _MOST_HOURS = 12
 _Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accepted as Pulumi accepts it. No effect: nothing is asked.")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(up)
-    app.command(rich_help_panel=_PANEL)(down)
-    app.command(rich_help_panel=_PANEL)(status)
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
 
 
 def up(
