@@ -33,6 +33,9 @@ def up(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Refresh the state from live resources first, and repair drift.")
     ] = False,
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Deploy the images that the stack file names, stale or not (cloud).")
+    ] = False,
     _yes: _Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -40,6 +43,9 @@ def up(
 
     A stack is made if it is not there. It is refused while another update runs;
     if that was killed, `pulumi cancel` frees the stack, and `up` goes on from there.
+    Images that an endpoint or a schedule lacks, and those that the kit built from other
+    files than it has now, are built first, pushed on a cloud, and written into the
+    stack file. On this machine, `up` always builds its images.
     A cloud's state belongs where others reach it: `llmops bootstrap aws`
     makes a bucket and a key for it. With --json it ends with what `llmops
     status --json` prints; progress goes to standard error.
@@ -51,7 +57,7 @@ def up(
 
     here: Context = context.obj
     with progress_on_stderr(as_json):
-        deploy.up(here.pulumi, say, dev=dev, refresh=refresh)
+        deploy.up(here.pulumi, say, dev=dev, refresh=refresh, build=not no_build)
         deploy.check_live(here.platform, say)
     if as_json:
         print_json(_status(here))

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from llmops_kit.cli.images.due import bring_images
 from llmops_kit.cli.platforms import registry
 from llmops_kit.cli.platforms.platform import Live, Platform, Say
 from llmops_kit.cli.pulumi_engine import provider_guard
@@ -26,7 +27,7 @@ _LOOK_SECONDS = 2.0
 _SKEW_SECONDS = 60  # between this machine's clock and a cloud's
 
 
-def up(stack: PulumiStack, say: Say, *, dev: bool = False, refresh: bool = False) -> None:
+def up(stack: PulumiStack, say: Say, *, dev: bool = False, refresh: bool = False, build: bool = True) -> None:
     """Preflight, `pulumi up`. What an interrupted update had begun is looked at first.
 
     Args:
@@ -34,12 +35,15 @@ def up(stack: PulumiStack, say: Say, *, dev: bool = False, refresh: bool = False
         say: told what takes long.
         dev: take a state on a cloud that this machine alone has.
         refresh: look first what every resource is really like.
+        build: build images of a cloud stack that are missing or stale.
 
     Raises:
         KitError: what is missing on this machine, or `pulumi up` failed (its words were passed through).
     """
     preflight(stack, say, dev)
     free(stack, say)
+    if build:
+        bring_images(stack, say)
     looked = ["--refresh"] if refresh or registry.operations_of(stack.target).always_refresh else []
     began = time.time()
     try:

@@ -108,6 +108,10 @@ class PulumiStack:
         """Returns whether the backend has a state of the stack, deployed or empty."""
         return self.find_state() is not None
 
+    def is_deployed(self) -> bool:
+        """Returns whether the stack has resources."""
+        return bool((self.find_state() or {}).get("resources"))
+
     def outputs(self) -> StackOutputs:
         """Returns what the stack's last deployment put out: store, keys, images and endpoints.
 

@@ -29,6 +29,8 @@ class SmokeWorld(AccountWorld):
     `llmops bootstrap` makes all anew there, and all of it may go at the end.
     """
 
+    up_options = ("--no-build",)  # its own steps push images, and deploy another one
+
     def __init__(self, cloud: Cloud, project: Project, folder: Path, max_usd: float, progress: Progress) -> None:
         left = datetime.fromtimestamp(progress.ends, UTC) - datetime.now(UTC)
         super().__init__(cloud, project, folder, max_usd, max(left, timedelta()), progress.id)
