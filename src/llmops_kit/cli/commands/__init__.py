@@ -26,7 +26,7 @@ class Verbs(typer.Typer):
         register = super().command(*args, **kwargs)
 
         def add(verb: Callable[..., Any]) -> Callable[..., Any]:
-            register(_with_stack(verb))
+            register(with_stack(verb))
             return verb
 
         return add
@@ -68,7 +68,7 @@ def print_error(error: KitError, as_json: bool = False) -> None:
     print("\n".join(lines), file=sys.stderr)
 
 
-def _with_stack(verb: Callable[..., Any]) -> Callable[..., Any]:
+def with_stack(verb: Callable[..., Any]) -> Callable[..., Any]:
     """Returns the function with one more parameter, from whose annotation typer makes the option."""
 
     @functools.wraps(verb)

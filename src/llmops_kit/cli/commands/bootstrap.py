@@ -24,7 +24,7 @@ bootstrap = Verbs(no_args_is_help=True, help="Prepare an account: state, secrets
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(bootstrap, name="bootstrap", rich_help_panel="Clouds")
+    app.add_typer(bootstrap, name="bootstrap")
 
 
 @bootstrap.command("aws")

@@ -17,7 +17,7 @@ data = Verbs(no_args_is_help=True, help="A recipe's data: fetch it, build datase
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(data, name="data", rich_help_panel="Runs and models")
+    app.add_typer(data, name="data")
 
 
 @data.command("collect")

@@ -1,10 +1,12 @@
 """up, down, status: deploy, remove and inspect a stack."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmops_kit.cli.commands import Json, progress_on_stderr
+from llmops_kit.cli.commands.orphans import Of, Orphans, Remove, Yes, sweep_orphans
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.plain_text import printable
 from llmops_kit.cli.terminal.tables import print_json, print_rows
@@ -13,14 +15,14 @@ if TYPE_CHECKING:
     from llmops_kit.cli.platforms.platform import Live, Platform
     from llmops_kit.contract.documents.outputs import EndpointOutput
 
-_PANEL = "Deployment"
+_MOST_HOURS = 12
 _Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accepted as Pulumi accepts it. No effect: nothing is asked.")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(up)
-    app.command(rich_help_panel=_PANEL)(down)
-    app.command(rich_help_panel=_PANEL)(status)
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
 
 
 def up(
@@ -31,13 +33,19 @@ def up(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Refresh the state from live resources first, and repair drift.")
     ] = False,
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Deploy the images that the stack file names, stale or not (cloud).")
+    ] = False,
     _yes: _Yes = False,
     as_json: Json = False,
 ) -> None:
     """Deploy Pulumi.<stack>.yaml: preflight checks, `pulumi up`, then a check of the live endpoints.
 
-    A stack is made if it is not there. An update that was killed is taken
-    over; one that runs is waited for (local), or named and refused (clouds).
+    A stack is made if it is not there. It is refused while another update runs;
+    if that was killed, `pulumi cancel` frees the stack, and `up` goes on from there.
+    Images that an endpoint or a schedule lacks, and those that the kit built from other
+    files than it has now, are built first, pushed on a cloud, and written into the
+    stack file. On this machine, `up` always builds its images.
     A cloud's state belongs where others reach it: `llmops bootstrap aws`
     makes a bucket and a key for it. With --json it ends with what `llmops
     status --json` prints; progress goes to standard error.
@@ -49,7 +57,7 @@ def up(
 
     here: Context = context.obj
     with progress_on_stderr(as_json):
-        deploy.up(here.pulumi, say, dev=dev, refresh=refresh)
+        deploy.up(here.pulumi, say, dev=dev, refresh=refresh, build=not no_build)
         deploy.check_live(here.platform, say)
     if as_json:
         print_json(_status(here))
@@ -66,7 +74,10 @@ def down(
             "--discard-runs", help="Proceed even if completed runs were not collected; they are lost (cloud)."
         ),
     ] = False,
-    _yes: _Yes = False,
+    orphans: Orphans = False,
+    of: Of = None,
+    remove: Remove = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Take the stack down: remove endpoints and processes; keep models, datasets and keys.
@@ -74,12 +85,28 @@ def down(
     In a cloud the files of runs go too: it is refused as long as a complete
     run was not collected.
 
+    --orphans leaves the stack alone. It looks through the stack's account and region on
+    AWS, through its subscription on Azure, for resources that an update that was killed
+    or a lost state left behind. Models, datasets, images and keys stay, unless --data
+    names their stack. What is of a stack that this backend does not know may be another
+    backend's: with --yes it stays too, unless --of or --data names that stack.
+
     llmops down              `llmops up` brings everything back
     llmops down --data demo  removes the stack's models, datasets and keys for good
+    llmops down --orphans
+    llmops down --orphans --remove
+    llmops down --orphans --remove --yes --of old-trial
     """
     from llmops_kit.cli.stacks import deploy
 
     here: Context = context.obj
+    if orphans:
+        if discard_runs:
+            raise typer.BadParameter("has no effect with --orphans", param_hint="--discard-runs")
+        sweep_orphans(here, of=of or [], remove=remove, data=data, yes=yes, as_json=as_json)
+        return
+    if of or remove:
+        raise typer.BadParameter("goes with --orphans", param_hint="--of" if of else "--remove")
     with progress_on_stderr(as_json):
         if data:
             deploy.down_with_data(here.pulumi, data, say)
@@ -98,11 +125,57 @@ def down(
         print(f"  `llmops down --data {here.pulumi.name}` removes them too")
 
 
-def status(context: typer.Context, as_json: Json = False) -> None:
-    """Show the endpoints: configured and live version, health, address."""
+def status(
+    context: typer.Context,
+    endpoint: Annotated[
+        str, typer.Argument(help="Endpoint of --env; optional if the stack has only one.", metavar="ENDPOINT")
+    ] = "",
+    env: Annotated[
+        bool,
+        typer.Option("--env", help="Print an endpoint's URL and key as the variables that OpenAI clients read."),
+    ] = False,
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            help=f"With --env: hours until the key expires, at most {_MOST_HOURS}; default: 1 (cloud).",
+            min=0.01,
+            max=_MOST_HOURS,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the endpoints: configured and live version, health, address.
+
+    With --env it prints `export OPENAI_BASE_URL=…` and `export OPENAI_API_KEY=…` instead.
+    On AWS the key is a bearer token valid for --hours; it ends with the credentials of this
+    shell, if they end sooner. On this machine it is the endpoint's own key, which does not
+    expire. Anyone who has it may send requests to the endpoint.
+
+    llmops status
+    eval "$(llmops status --env chatbot)"
+    """
+    here: Context = context.obj
+    if env:
+        _print_env(here, endpoint, 1.0 if hours is None else hours, as_json)
+    elif endpoint or hours is not None:
+        raise typer.BadParameter("goes with --env", param_hint="ENDPOINT" if endpoint else "--hours")
+    else:
+        _print_status(here, as_json)
+
+
+def _print_env(here: Context, endpoint: str, hours: float, as_json: bool) -> None:
+    from llmops_kit.cli.commands.endpoint import choose
+
+    access = here.platform.access(choose(here.platform, endpoint), hours)
+    if as_json:
+        print_json({"base_url": access.url, "api_key": access.key, "model": access.model})
+        return
+    print(f"export OPENAI_BASE_URL={shlex.quote(access.url)}\nexport OPENAI_API_KEY={shlex.quote(access.key)}")
+
+
+def _print_status(here: Context, as_json: bool) -> None:
     from llmops_kit.contract.expiry import expired_since
 
-    here: Context = context.obj
     found = _status(here)
     if as_json:
         print_json(found)

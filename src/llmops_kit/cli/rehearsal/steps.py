@@ -37,7 +37,7 @@ class Evidence:
 class RehearsalStep:
     """One step. It may be run again after it failed, and then goes on.
 
-    `needs` are steps that must have passed. `live` is false for what can't be asked of a real account.
+    `needs` are steps that must have passed.
     """
 
     id: str
@@ -47,7 +47,6 @@ class RehearsalStep:
     run: Callable[[Any], Evidence]
     """Takes the Stage."""
     needs: tuple[str, ...] = ()
-    live: bool = True
 
 
 @dataclass(frozen=True)

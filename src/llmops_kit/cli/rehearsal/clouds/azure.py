@@ -86,7 +86,7 @@ class Azure(Cloud):
                 raise KitError(
                     f"{value or 'no address'} is not on this machine",
                     where=f"${name}",
-                    fix="a rehearsal talks to its own twin; `--live` takes your subscription instead",
+                    fix="a rehearsal talks to its own twin; `llmops smoke azure` takes your subscription",
                 )
 
     def caller(self) -> CloudCaller:

@@ -57,7 +57,7 @@ def plan(stage: Stage) -> Evidence:
     made = stage.json("plan", who="deploy")
     require(stage.cloud.held() == before, "a plan changed the account", "inventory before and after it")
     cost = made["usd_an_hour"]
-    require(cost["idle"] is not None, "no price of the stack is known", "llmops prices show")
+    require(cost["idle"] is not None, "no price of the stack is known", "llmops plan prices show")
     return Evidence(
         (
             f"{len(made['changes'])} resources would be made, none was",
@@ -115,7 +115,6 @@ STEPS = (
         "what is there stays as it is: it is looked at again at the end",
         "twin",
         used_account,
-        live=False,
     ),
     RehearsalStep(
         "bootstrap",
@@ -124,7 +123,6 @@ STEPS = (
         "twin",
         bootstrap,
         needs=("account",),
-        live=False,
     ),
     RehearsalStep(
         "doctor", "Look at this machine", "nothing that is needed is missing", "real", doctor, needs=("bootstrap",)

@@ -114,7 +114,6 @@ STEPS = (
         "real",
         secrets,
         needs=("invoke",),
-        live=False,
     ),
     RehearsalStep(
         "down",

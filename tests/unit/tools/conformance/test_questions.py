@@ -8,15 +8,6 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
-from llmops_kit.cli.conformance.questions import (
-    QUESTIONS,
-    STRUCTURED,
-    TOOL_CALLS,
-    offer_tools,
-    questions_of,
-    said,
-    said_in_pieces,
-)
 from llmops_kit.cli.data.build import build_dataset
 from llmops_kit.contract.documents.model import ModelManifest
 from llmops_kit.contract.documents.recipe_data import Data, DataSource
@@ -26,6 +17,15 @@ from llmops_kit.contract.models.chat_template import ChatTemplate
 from llmops_kit.serving.api.openai import parse_chat
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.training import tiny_recipe, write_rows
+from tools.conformance.questions import (
+    QUESTIONS,
+    STRUCTURED,
+    TOOL_CALLS,
+    offer_tools,
+    questions_of,
+    said,
+    said_in_pieces,
+)
 
 PLAIN = "{% for message in messages %}<{{ message.role }}>{{ message.content }}{% endfor %}"
 

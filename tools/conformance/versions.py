@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from llmops_kit.cli.conformance.questions import TEMPLATE, Question, questions_for, questions_of
 from llmops_kit.cli.evaluation.models import stored_model
 from llmops_kit.cli.platforms.platform import Platform, Say
 from llmops_kit.cli.runs.receipts import checked_dataset
+from tools.conformance.questions import TEMPLATE, Question, questions_for, questions_of
 
 
 class VersionUnderTest(NamedTuple):

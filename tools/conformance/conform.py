@@ -12,9 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llmops_kit.cli.chat_http import ask
-from llmops_kit.cli.conformance.questions import QUESTIONS, Question, offer_tools, questions_of, said, said_in_pieces
-from llmops_kit.cli.conformance.stages import STACK, settings_of, world_of
-from llmops_kit.cli.conformance.versions import VersionUnderTest
 from llmops_kit.cli.platforms.platform import Platform, Say
 from llmops_kit.cli.rehearsal.base_model import base_version
 from llmops_kit.cli.rehearsal.recipes import shortened
@@ -27,6 +24,9 @@ from llmops_kit.contract.documents.recipe import Export, Recipe
 from llmops_kit.contract.errors import KitError, NotFoundError
 from llmops_kit.contract.integrity.digest import sha256_bytes
 from llmops_kit.contract.layout import MANIFEST
+from tools.conformance.questions import QUESTIONS, Question, offer_tools, questions_of, said, said_in_pieces
+from tools.conformance.stages import STACK, settings_of, world_of
+from tools.conformance.versions import VersionUnderTest
 
 FOLDER = ".llmops/conformance"
 _RECIPE = Path("conformance/one-thread.yaml")

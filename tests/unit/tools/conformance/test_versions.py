@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.cli.conformance.questions import QUESTIONS, STRUCTURED, TEXTS
-from llmops_kit.cli.conformance.versions import stored_version
 from llmops_kit.cli.data.build import build_dataset
 from llmops_kit.contract.documents.model import Lineage, ModelManifest
 from llmops_kit.contract.documents.run import Pinned
@@ -13,6 +11,8 @@ from llmops_kit.contract.layout import MANIFEST
 from tests.support.runs.training import tiny_recipe, write_rows
 from tests.support.tiny_models.versions import write_version
 from tests.unit.llmops.conftest import make_platform
+from tools.conformance.questions import QUESTIONS, STRUCTURED, TEXTS
+from tools.conformance.versions import stored_version
 
 TEMPLATES = {
     "plain": "{% for m in messages %}{{ m.content }}{% endfor %}",

@@ -1,11 +1,11 @@
-"""sweep: list and remove orphaned resources and expired stacks."""
+"""down --orphans: list and remove orphaned resources and expired stacks."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmops_kit.cli.commands import Json, progress_on_stderr
+from llmops_kit.cli.commands import progress_on_stderr
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_json, print_rows
 from llmops_kit.contract.errors import KitError
@@ -13,47 +13,45 @@ from llmops_kit.contract.errors import KitError
 if TYPE_CHECKING:
     from llmops_kit.cli.platforms.sweep import Left, Swept
 
-_PANEL = "Deployment"
+
+_PANEL = "Orphans (cloud)"
+Orphans = Annotated[
+    bool,
+    typer.Option(
+        "--orphans",
+        help="List resources with the kit's tags that are in no stack's state, and expired stacks.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Of = Annotated[
+    list[str] | None,
+    typer.Option(help="Only resources of this stack. Repeatable.", metavar="NAME", rich_help_panel=_PANEL),
+]
+Remove = Annotated[bool, typer.Option("--remove", help="Remove them; asks first.", rich_help_panel=_PANEL)]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="With --orphans --remove: skip the confirmation. Else no effect.")
+]
 
 
-def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(sweep)
+def sweep_orphans(here: Context, *, of: list[str], remove: bool, data: str, yes: bool, as_json: bool) -> None:
+    """Lists orphaned cloud resources (with the kit's tags, but in no stack's state) and expired stacks.
 
+    Orphans are left by an update that was killed at the wrong moment, or by a state that was lost.
 
-def sweep(
-    context: typer.Context,
-    of: Annotated[
-        list[str] | None, typer.Option(help="Only resources of this stack. Repeatable.", metavar="NAME")
-    ] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove them; asks first.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --remove: skip the confirmation.")] = False,
-    data: Annotated[
-        str,
-        typer.Option(
-            help="With --remove: also remove models, datasets, images and keys of this stack.", metavar="NAME"
-        ),
-    ] = "",
-    as_json: Json = False,
-) -> None:
-    """List orphaned cloud resources (with the kit's tags, but in no stack's state) and expired stacks.
-
-    It looks through the stack's account and region on AWS, through its subscription on Azure.
-
-    Orphans are left by an update that was killed at the wrong moment, or by a state
-    that was lost. Models, datasets, images and keys stay, unless --data names their
-    stack. What is of a stack that this backend does not know may be another backend's:
-    with --yes it stays too, unless --of or --data names that stack.
-
-    llmops sweep
-    llmops sweep --remove
-    llmops sweep --remove --yes --of old-trial
+    Args:
+        of: only resources of these stacks; empty: of all.
+        remove: remove them, after a confirmation.
+        data: also remove models, datasets, images and keys of this stack.
+        yes: skip the confirmation. Resources of a stack that this backend does not know stay then, unless `of` or
+            `data` names it: another backend may hold it.
     """
     from llmops_kit.cli.platforms import sweep as sweeping
 
-    here: Context = context.obj
     if (yes or data) and not remove:
-        raise typer.BadParameter("has an effect with --remove alone", param_hint="--yes" if yes else "--data")
-    found = sweeping.find(here.pulumi, of=[*(of or []), *([data] if data else [])])
+        raise typer.BadParameter(
+            "has an effect on orphans with --remove alone", param_hint="--yes" if yes else "--data"
+        )
+    found = sweeping.find(here.pulumi, of=[*of, *([data] if data else [])])
     fields = {
         "place": found.place,
         "left": [e.row for e in found.left],
@@ -70,12 +68,12 @@ def sweep(
         )  # fmt: skip
         _tell(found)
         if remove:
-            removed = _remove(here, found, named={*(of or []), data}, data=data, yes=yes)
+            removed = _remove(here, found, named={*of, data}, data=data, yes=yes)
             fields |= {"removed": [e.row for e in removed], "taken_down": _take_down_expired(here, found, yes)}
     if as_json:
         print_json(fields)
     elif found.removable and not remove:
-        print(f"{len(found.removable)} of them go with `llmops sweep --remove`")
+        print(f"{len(found.removable)} of them go with `llmops down --orphans --remove`")
 
 
 def _readable(left: "Left") -> dict[str, object]:
@@ -85,7 +83,10 @@ def _readable(left: "Left") -> dict[str, object]:
 
 def _tell(found: "Swept") -> None:
     for name in found.busy:
-        print(f"stack {name} is being changed: what is its was not judged; look again when its update has ended")
+        print(
+            f"stack {name} is being changed: what is its was not judged; look again when its update has ended "
+            f"(if it was killed, `pulumi cancel --stack {name}` frees the stack)"
+        )
     for each in found.expired:
         cost = "of unknown price" if each.usd_month is None else f"at least ${each.usd_month:.2f} a month"
         print(

@@ -1,28 +1,25 @@
-"""conformance: compare the results of every target."""
+"""`python -m tools.conformance`: compare the results of every target."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from llmops_kit.cli.commands import Json
+from llmops_kit.cli.commands import Json, print_error
 from llmops_kit.cli.context import Context, say
+from llmops_kit.cli.pulumi_engine.warm import kept_warm
 from llmops_kit.cli.terminal.tables import print_json, print_rows
 from llmops_kit.clouds.targets import TARGETS
-
-if TYPE_CHECKING:
-    from llmops_kit.cli.conformance.conform import Conformance
+from llmops_kit.contract.errors import KitError
+from tools.conformance.conform import Conformance, conform
+from tools.conformance.versions import stored_version
 
 _RECIPE = "recipes/rehearsal.yaml"
 
 
-def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel="Clouds")(conformance)
-
-
 def conformance(
-    context: typer.Context,
     recipe: Annotated[
         Path | None, typer.Argument(help=f"Recipe to train. Without --model: {_RECIPE}.", metavar="RECIPE")
     ] = None,
@@ -36,6 +33,7 @@ def conformance(
     target: Annotated[
         list[str] | None, typer.Option(help="Run this one only. Repeatable; default: all.", metavar="TARGET")
     ] = None,
+    stack: Annotated[str, typer.Option("--stack", "-s", help="Stack of --model.", metavar="NAME")] = "",
     as_json: Json = False,
 ) -> None:
     """Train and serve on this machine and on the twins of all clouds, and compare the results.
@@ -49,16 +47,12 @@ def conformance(
     and every call must be equal.
     Exit code 1 where something differs. It takes some minutes, and leaves nothing behind.
 
-    llmops conformance
-    llmops conformance recipes/assistant.yaml --steps 6
-    llmops conformance --model assistant@latest --model translation@2
-    llmops conformance --target local --target azure
+    make conformance
+    make conformance OPTIONS="recipes/assistant.yaml --steps 6"
+    make conformance OPTIONS="--model assistant@latest --model translation@2"
+    make conformance OPTIONS="--target local --target azure"
     """
-    from llmops_kit.cli.conformance.conform import conform
-    from llmops_kit.cli.conformance.versions import stored_version
-    from llmops_kit.cli.pulumi_engine.warm import kept_warm
-
-    here: Context = context.obj
+    here = Context(stack=stack)
     trained = recipe or (None if model else Path(_RECIPE))
     if steps and trained is None:
         raise typer.BadParameter("has no effect without a recipe", param_hint="--steps")
@@ -74,13 +68,11 @@ def conformance(
         sys.exit(1)
 
 
-def _fields(made: "Conformance") -> dict[str, Any]:
-    from dataclasses import asdict
-
+def _fields(made: Conformance) -> dict[str, Any]:
     return {**asdict(made), "conforms": made.conforms}
 
 
-def _print(made: "Conformance") -> None:
+def _print(made: Conformance) -> None:
     trainings = [
         {
             "target": t.target,
@@ -108,3 +100,11 @@ def _print(made: "Conformance") -> None:
     print_rows(answers, ["target", "contract", "model", "equal_answers", "first"], False)
     word = "everything is equal" if made.conforms else "NOT everything is equal"
     print(f"{word}; {made.seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(conformance)
+    except KitError as e:
+        print_error(e, as_json="--json" in sys.argv[1:])
+        sys.exit(e.exit_code)
