@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from llmops_kit.contract.documents.outputs import EndpointOutput
 
 _PANEL = "Deployment"
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accepted as Pulumi accepts it. No effect: nothing is asked.")]
+_Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Accepted for compatibility with Pulumi. Has no effect: nothing is asked.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +28,7 @@ def register(app: typer.Typer) -> None:
 def up(
     context: typer.Context,
     dev: Annotated[
-        bool, typer.Option("--dev", help="Allow a state or a passphrase that only this machine has (cloud).")
+        bool, typer.Option("--dev", help="Allow a state or passphrase that is only on this machine (cloud).")
     ] = False,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Refresh the state from live resources first, and repair drift.")
@@ -36,11 +38,12 @@ def up(
 ) -> None:
     """Deploy Pulumi.<stack>.yaml: preflight checks, `pulumi up`, then a check of the live endpoints.
 
-    A stack is made if it is not there. An update that was killed is taken
-    over; one that runs is waited for (local), or named and refused (clouds).
-    A cloud's state belongs where others reach it: `llmops bootstrap aws`
-    makes a bucket and a key for it. With --json it ends with what `llmops
-    status --json` prints; progress goes to standard error.
+    Creates the stack if it does not exist. Takes over an update that was killed. If another
+    update is running, waits for it (local) or fails and names it (cloud).
+
+    Keep a cloud stack's state where your team reaches it: `llmops bootstrap aws` creates a
+    bucket and a key for it. With --json, the output is that of `llmops status --json`, and
+    progress goes to standard error.
 
     llmops up --stack demo
     llmops plan --stack aws-dev && llmops up --stack aws-dev
@@ -58,7 +61,12 @@ def up(
 def down(
     context: typer.Context,
     data: Annotated[
-        str, typer.Option("--data", help="Remove models, datasets and keys too: the stack's name.", metavar="NAME")
+        str,
+        typer.Option(
+            "--data",
+            help="Also remove models, datasets and keys; NAME is the stack's, as confirmation.",
+            metavar="NAME",
+        ),
     ] = "",
     discard_runs: Annotated[
         bool,
@@ -69,13 +77,13 @@ def down(
     _yes: _Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Take the stack down: remove endpoints and processes; keep models, datasets and keys.
+    """Remove endpoints and processes; keep models, datasets and keys.
 
-    In a cloud the files of runs go too: it is refused as long as a complete
-    run was not collected.
+    In a cloud this also removes the files of runs, so it fails while a completed run is not
+    collected.
 
-    llmops down              `llmops up` brings everything back
-    llmops down --data demo  removes the stack's models, datasets and keys for good
+    llmops down              `llmops up` restores everything
+    llmops down --data demo  also removes models, datasets and keys, for good
     """
     from llmops_kit.cli.stacks import deploy
 
@@ -88,13 +96,11 @@ def down(
     if as_json:
         print_json({"stack": here.pulumi.name, "down": True, "data_removed": bool(data)})
     elif data:
-        print(f"stack {here.pulumi.name} is gone, with models, datasets and keys; {here.pulumi.file.path.name} is kept")
+        print(f"removed stack {here.pulumi.name}, its models, datasets and keys; kept {here.pulumi.file.path.name}")
         if here.pulumi.file.endpoints():
-            print("its `endpoints` name versions that are gone: take them out before the next `llmops up`")
+            print("its `endpoints` name removed versions: delete them before the next `llmops up`")
     else:
-        print(
-            f"stack {here.pulumi.name} is down; its models, datasets and keys are kept, and `llmops up` brings it back"
-        )
+        print(f"stack {here.pulumi.name} is down; models, datasets and keys are kept, and `llmops up` restores it")
         print(f"  `llmops down --data {here.pulumi.name}` removes them too")
 
 
@@ -111,7 +117,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     expired = expired_since(platform.outputs.expires)
     print(f"stack {here.pulumi.name} ({platform.outputs.target}), store {platform.outputs.store.url}")
     columns = ["name", "asked", "serves", "state", "restarts", "url"]
-    print_rows(rows, columns, False, "no endpoints yet: `llmops promote NAME@N && llmops up` makes one")
+    print_rows(rows, columns, False, "no endpoints yet: `llmops promote NAME@N && llmops up` creates one")
     for row in rows:
         if row["rejected"]:
             print(f"{row['name']}: {row['asked']} is rejected ({row['rejected']}); `llmops rollback` goes back")
@@ -119,15 +125,17 @@ def status(context: typer.Context, as_json: Json = False) -> None:
             why = f"{waiver['by']}, {waiver['at']}: {waiver['reason'] or 'no reason recorded'}"
             print(printable(f"{row['name']}: the gate of {row['asked']} was waived by {why}"))
         if row["drift"]:
-            print(f"{row['name']} has drifted; `llmops up --refresh` looks at everything and puts it right")
+            print(f"{row['name']} has drifted; `llmops up --refresh` repairs it")
     if waiting := _not_deployed(here, platform):
-        print(f"not deployed yet: {waiting}; `llmops up` does it")
+        print(f"not deployed yet: {waiting}; `llmops up` deploys it")
     if expired:
-        print(f"the stack expired on {expired:%Y-%m-%d %H:%M} UTC: `llmops down` ends it; a later `expires` keeps it")
+        print(
+            f"the stack expired on {expired:%Y-%m-%d %H:%M} UTC: `llmops down` removes it, a later `expires` keeps it"
+        )
 
 
 def _status(here: Context) -> dict[str, Any]:
-    """Return what --json prints of a deployed stack."""
+    """Return the JSON output for a deployed stack."""
     from llmops_kit.contract.expiry import expired_since
 
     platform = here.platform
@@ -189,4 +197,4 @@ def _not_deployed(here: Context, platform: "Platform") -> str:
     asked = {n: str(e.get("model", "")) for n, e in here.pulumi.file.endpoints().items()}
     deployed = {n: e.model for n, e in platform.outputs.endpoints.items()}
     found = [n for n in sorted({*asked, *deployed}) if asked.get(n) != deployed.get(n)]
-    return ", ".join(f"{n} ({asked[n].partition('@sha256')[0] if n in asked else 'taken out'})" for n in found)
+    return ", ".join(f"{n} ({asked[n].partition('@sha256')[0] if n in asked else 'removed'})" for n in found)
