@@ -18,7 +18,8 @@ _EXAMPLE = re.compile(r"llmops |source: |eval |BASE=|docker ")
 def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     yield words
     for name, each in getattr(command, "commands", {}).items():
-        yield from _commands(each, (*words, name))
+        if not each.hidden:
+            yield from _commands(each, (*words, name))
 
 
 def _paragraphs(output: str) -> list[list[str]]:
