@@ -263,7 +263,7 @@ CLOUDS = (
         default_place="westeurope",
         packages=("werkzeug", "trustme", "jwt", "jsonschema"),
         faults=(
-            "throttle service=Microsoft.Storage operation=*/write times=3",
+            "throttle operation=*/write times=3",
             "role_propagation seconds=5",
             "cut_stream endpoint=chat-* after_bytes=200",
         ),
