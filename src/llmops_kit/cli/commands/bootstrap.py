@@ -116,8 +116,8 @@ def bootstrap_azure(
     an identity that signs.
 
     llmops bootstrap azure --location westeurope --dry-run
-    llmops bootstrap azure --for azure-dev --github acme@6811672/assistant@8675309
-    llmops bootstrap azure --for azure-dev --github acme/assistant --policy role.json
+    llmops bootstrap azure --for dev --github acme@6811672/assistant@8675309
+    llmops bootstrap azure --for dev --github acme/assistant --policy role.json
     """
     require_packages("azure", "azure.identity", "azure.mgmt.core")
     from llmops_kit.cli.platforms.azure.bootstrap.bootstrap import bootstrap as run
