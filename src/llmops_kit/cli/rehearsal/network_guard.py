@@ -1,4 +1,4 @@
-"""A closed door: the proxy that a rehearsal's programs are given, so that nothing of it leaves this machine."""
+"""Proxy that rejects requests of a rehearsal's programs to other machines."""
 
 import socketserver
 import threading

@@ -1,4 +1,4 @@
-"""`llmops rehearse CLOUD`: make the world, run the steps, write the report, and leave nothing behind."""
+"""`llmops rehearse CLOUD`: set up, run the steps, write the report, and clean up."""
 
 import json
 import secrets
@@ -97,7 +97,7 @@ def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console:
             made.policies = stage.policies
             made.kept = str(folder) if options.keep else ""
             _keep_log(logs, world.log())
-            show.says("taking down what was made")
+            show.says("cleaning up")
             world.close(options.keep)
             if began:
                 _finish(made, world, project, options)
@@ -107,17 +107,17 @@ def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console:
 def _cases(cloud: Cloud, options: RehearsalOptions, steps: Sequence[RehearsalStep]) -> dict[str, FaultCase]:
     """Returns step -> the fault that it meets."""
     if options.faults and options.limits:
-        raise KitError("a real account can't be asked for a fault", where="--fault", fix="leave out --live")
+        raise KitError("faults can't be injected into a real account", where="--fault", fix="leave out --live")
     found: dict[str, FaultCase] = {}
     for case in map(cloud.fault, options.faults):
         if case.step not in {s.id for s in steps}:
             raise KitError(
-                f"the fault {case.name} meets the step {case.step}, which is not chosen",
+                f"the fault {case.name} belongs to the step {case.step}, which is not selected",
                 where="--only",
                 fix=f"--only {case.step}",
             )
         if case.step in found:
-            raise KitError(f"{found[case.step].name} meets the step {case.step} too", where=f"--fault {case.name}")
+            raise KitError(f"{found[case.step].name} belongs to the step {case.step} too", where=f"--fault {case.name}")
         found[case.step] = case
     return found
 

@@ -27,11 +27,11 @@ LIMITS = SpendingLimits(1.0, timedelta(hours=1))
     [
         ({"only": ["flood"]}, "there is no step flood"),
         ({"faults": ["flood"]}, "there is no fault flood"),
-        ({"faults": ["throttle"], "only": ["plan"]}, "meets the step up, which is not chosen"),
-        ({"faults": ["silent", "capacity"]}, "silent meets the step serve too"),
+        ({"faults": ["throttle"], "only": ["plan"]}, "belongs to the step up, which is not selected"),
+        ({"faults": ["silent", "capacity"]}, "silent belongs to the step serve too"),
         ({"without": [("root", "s3:PutObject")]}, "there is no role root"),
         ({"without": [("deploy", "s3:PutObject")], "limits": LIMITS}, "own roles stay as they are"),
-        ({"faults": ["throttle"], "limits": LIMITS}, "can't be asked for a fault"),
+        ({"faults": ["throttle"], "limits": LIMITS}, "faults can't be injected"),
     ],
 )
 def test_what_can_not_be_meant_is_refused(tmp_path: Path, options: dict[str, Any], what: str) -> None:

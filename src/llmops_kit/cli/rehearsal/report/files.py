@@ -1,4 +1,4 @@
-"""Writes a report: report.json, junit.xml for a CI, report.html for people."""
+"""Writes a report: report.json, junit.xml for CI, report.html for people."""
 
 from collections.abc import Callable
 from pathlib import Path
