@@ -146,7 +146,7 @@ def run_spec_key(run: str, attempt: int = 1) -> str:
 
 
 def run_evaluation_key(run: str) -> str:
-    """Returns the folder that outlives the second jobs of a run with a trainer of its own. The trainer can't write
+    """Returns the folder that outlives the second jobs of a run with its own trainer. The trainer can't write
     there: what it planted would be taken for finished evaluations.
     """
     return f"{run_key(run)}/evaluation-checkpoints"

@@ -76,5 +76,5 @@ def require_name(alias: str, name: str, where: str) -> None:
         raise IntegrityError(
             f"says that the version is named {name}, but its alias is {alias}",
             where=where,
-            fix=f"take a version of {name} by an alias of its own; whoever may write the store made {alias}",
+            fix=f"use an alias of {name}; somebody who can write to the store created {alias}",
         )

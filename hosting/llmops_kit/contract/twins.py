@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 TWIN_ACCOUNT = "000000000000"
 """The AWS account id of every twin, which AWS never assigns."""
 KEY_VARIABLES = {"aws": "LLMOPS_AWS_TWIN_KEY", "azure": "LLMOPS_AZURE_TWIN_KEY"}
-"""Where a twin's clients find the key of its own routes (/_twin/…), by the cloud's word; a shell may have both."""
+"""Variable with the key of a twin's own routes (/_twin/…), by the cloud's word; a shell may have both."""
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 """Where AWS clients of every kind look for another address than the cloud's."""
 TWIN_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"

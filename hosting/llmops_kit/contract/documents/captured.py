@@ -53,7 +53,7 @@ class CapturedRequest(Document):
     def to_row(self) -> dict[str, Any]:
         """Returns the conversation as a row of data: the request as `prompt`, and as `completion` the correction if
         there is one, else the answer; `tools`; and as metadata `version`, `time`, `endpoint`, `score`, `label`, and the
-        `answer` that was corrected. Earlier answers are not learned from this row: each has a line of its own, with its
+        `answer` that was corrected. Earlier answers are not learned from this row: each has its own line, with its
         own feedback.
         """
         feedback = self.feedback

@@ -81,7 +81,7 @@ class Split(Part):
             if value >= 1 and value != int(value):
                 raise ValueError(f"`{name}` is {value}: write a share below 1, or a whole number of groups")
         if self.rephrased and not self.group:
-            raise ValueError("`rephrased` needs `group`: each prompt is a group of its own")
+            raise ValueError("`rephrased` needs `group`: each prompt is a separate group")
         return self
 
 

@@ -184,7 +184,7 @@ class _Graph:
         """Adds what references lead to, once all schemas are there.
 
         Raises:
-            ValueError: one leads to nothing, or to what no keyword makes a schema, which would be checked by nobody.
+            ValueError: one leads to nothing, or to a value that no keyword makes a schema, and so no check covers.
         """
         for key, (node, path) in self._nodes.items():
             if isinstance(ref := node.get("$ref"), str):

@@ -33,9 +33,9 @@ class LimitError(KitError):
 
 
 class AccountWorld(World):
-    """Every command runs as the caller; roles are taken from nobody.
+    """Every command runs as the caller; no role is assumed.
 
-    Its stacks have names of their own, carry tags and a time at which they expire, and their state is in the
+    Its stacks have their own names, tags and an expiry, and their state is in the
     rehearsal's folder, which stays until nothing is left in the account.
     """
 
@@ -194,7 +194,9 @@ class AccountWorld(World):
         from llmops_kit.cli.pulumi_engine.engine import ensure
 
         engine = str(ensure().pulumi)
-        self._run([engine, "cancel", "--yes", "--stack", stack])  # a killed command's lock: nobody else has this state
+        self._run(
+            [engine, "cancel", "--yes", "--stack", stack]
+        )  # a killed command's lock: only this rehearsal uses the state
         self._run([engine, "state", "unprotect", "--all", "--yes", "--stack", stack])
         return self._run([engine, "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", stack])
 

@@ -36,10 +36,10 @@ class Guard:
         return named | {name.lower(): value for name, value in named.items()}
 
     def require_quiet(self, where: str) -> None:
-        """Check that nobody asked for another machine since the last time.
+        """Check that no program requested another machine since the last check.
 
         Raises:
-            KitError: naming what was asked for.
+            KitError: naming the requests.
         """
         asked, self.refused[:] = sorted(set(self.refused)), []
         if asked:

@@ -61,7 +61,7 @@ class RehearsalOptions:
 
 
 def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console: Console) -> Report:
-    """Rehearse on a twin of its own, or on the caller's account.
+    """Rehearse on a temporary twin, or on the caller's account.
 
     Raises:
         KitError: before the first step: no such step or fault, something that is missing, no twin. A step that fails is

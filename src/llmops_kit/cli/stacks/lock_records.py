@@ -1,7 +1,7 @@
 """Records of the locks that the kit's own engine processes took: the proof that a lock may be taken over.
 
 Pulumi's lock says a host name and a process number (`backend/diy/lock.go` of pulumi/pkg v3). Two machines or containers
-may share both, so they prove nothing. What nobody else knows is the lock's random id. `llmops up` learns it from the
+may share both, so they prove nothing. Only the lock's random id is secret. `llmops up` learns it from the
 backend once its engine holds the lock, and keeps it in a private file of this machine, beside what tells the engine's
 process from every other one: number and start time, the kernel's boot, the namespace of process numbers.
 """
@@ -71,7 +71,7 @@ class LockRecords:
             return None
 
     def write(self, lock: str, record: Record) -> None:
-        """Keep a record; nobody sees a part of it."""
+        """Store a record atomically."""
         new = self.temporary()
         new.touch(mode=0o600, exist_ok=False)
         new.write_text(json.dumps(asdict(record)))

@@ -114,7 +114,7 @@ def _least(arns: set[str]) -> tuple[str, ...]:
 
 
 def _fitting(statements: Sequence[dict[str, Any]], limit: int) -> Iterable[dict[str, Any]]:
-    """Yields statements that each fit into a document of their own, splitting long resource lists."""
+    """Yields statements that each fit into their own document, splitting long resource lists."""
     for statement in statements:
         resources = statement["Resource"]
         if size(_document([statement])) <= limit or isinstance(resources, str) or len(resources) == 1:

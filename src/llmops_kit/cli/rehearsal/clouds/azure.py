@@ -125,8 +125,8 @@ class Azure(Cloud):
         return [id_.rpartition("/providers/")[2] for id_ in gone if self.is_of(id_, stack)]
 
     def bring_back(self, stack: str) -> list[str]:
-        """Recovers the stack's vault, as `az group create` and `az keyvault recover` do: nobody may purge it, and until
-        then its name is blocked.
+        """Recovers the stack's vault, as `az group create` and `az keyvault recover` do: it can't be purged, and its
+        name is reserved until then.
 
         https://learn.microsoft.com/azure/key-vault/general/key-vault-recovery
         """
