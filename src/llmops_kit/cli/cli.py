@@ -66,7 +66,7 @@ former_commands.register({"": app, "runs": run.runs})
 
 
 def _print_version(wanted: bool) -> None:
-    """Before a command is asked for: there need be none."""
+    """Prints the version before typer requires a command."""
     if wanted:
         from llmops_kit.cli import __version__
 
@@ -84,7 +84,7 @@ def _print_help(wanted: bool) -> None:
 def _options(
     context: typer.Context,
     stack: Annotated[str, typer.Option("--stack", "-s", help=STACK_HELP, metavar="NAME")] = "",
-    cwd: Annotated[Path, typer.Option("--cwd", help="As if started in this folder.", metavar="FOLDER")] = Path(),
+    cwd: Annotated[Path, typer.Option("--cwd", help="Run as if started in this folder.", metavar="FOLDER")] = Path(),
     _version: Annotated[
         bool, typer.Option("--version", help="Print the kit's version.", callback=_print_version, is_eager=True)
     ] = False,

@@ -77,7 +77,7 @@ def test_own_data_are_trained(site: Site) -> None:
 @pytest.mark.parametrize(
     ("site", "told", "machines"),
     [
-        ("aws", "its spot instances were taken back", "2 x ml.m5.xlarge, spot"),
+        ("aws", "spot capacity was interrupted", "2 x ml.m5.xlarge, spot"),
         # Azure tells nobody; the trainer does, where it had begun.
         pytest.param("azure", "", "2 x Standard_DS3_v2, spot", marks=pytest.mark.long),
     ],

@@ -23,9 +23,9 @@ def export_sagemaker(
     run: Annotated[str, typer.Argument(help="The run's id, its beginning, or `latest`.", metavar="RUN")],
     out: Annotated[Path | None, typer.Option(help="File to write. Default: standard output.", metavar="FILE")] = None,
 ) -> None:
-    """Write a run as a Python program for the SageMaker SDK (ModelTrainer, sagemaker 3), which starts the same job.
+    """Write a Python program that starts the same job with the SageMaker SDK (ModelTrainer, sagemaker 3).
 
-    The program needs that SDK and nothing of the kit; the kit needs nothing of the SDK.
+    The program needs only that SDK, and nothing from the kit.
 
     llmops export sagemaker latest --out train.py
     """
@@ -92,13 +92,13 @@ def export_run(
 def export_to_hub(
     context: typer.Context,
     version: Annotated[str, typer.Argument(help="name@3 or name@latest.", metavar="NAME@N")],
-    folder: Annotated[Path, typer.Argument(help="Folder to write: new, or empty.", metavar="FOLDER")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write to: new or empty.", metavar="FOLDER")],
     as_json: Json = False,
 ) -> None:
-    """Write a version as a Hugging Face folder: safetensors, configuration, tokenizer, chat template, card, licence,
-    and the adapter, if one was trained.
+    """Write a version as a Hugging Face model folder. Nothing is uploaded.
 
-    Its signature and every file are checked first. Nothing is uploaded.
+    Checks the signature and every file first. The folder has safetensors, configuration,
+    tokenizer, chat template, model card and licence, and the adapter if one was trained.
 
     llmops export hub chatbot@3 ./chatbot
     """

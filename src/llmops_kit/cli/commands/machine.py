@@ -23,8 +23,8 @@ def register(app: typer.Typer) -> None:
 def doctor(context: typer.Context, as_json: Json = False) -> None:
     """Check this machine, and show how to install missing parts.
 
-    The exit code is 1 where the kit, or the target of the chosen stack, lacks
-    something. Without a stack (--stack, $PULUMI_STACK) clouds are notes.
+    The exit code is 1 if the kit, or the target of the chosen stack, lacks something. Without a
+    stack (--stack, $PULUMI_STACK), missing parts for clouds are only notes.
 
     llmops doctor
     llmops doctor --stack aws-dev

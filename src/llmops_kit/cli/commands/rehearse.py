@@ -29,7 +29,7 @@ Recipe = Annotated[
 Shortened = Annotated[
     int | None,
     typer.Option(
-        help="Shorten the recipe to this many optimizer steps: its way is rehearsed then, not its quality.",
+        help="Shorten training to this many optimizer steps: rehearses the workflow, not the quality.",
         min=2,
         metavar="N",
     ),
@@ -67,11 +67,12 @@ def rehearse(
 ) -> None:
     """Run a model's full lifecycle against a twin of the cloud, before you pay for anything.
 
-    From bootstrap to removal, with updates, faults and refusals.
+    Covers bootstrap, deployment, updates, faults, rejected requests and removal.
 
-    It uses a twin, a Pulumi state and a copy of this project of its own, under the roles that
-    `llmops bootstrap` creates; requests that would leave this machine are refused.
-    It writes report.html, junit.xml (for CI) and report.json. Exit code 1: a step failed.
+    Uses a temporary twin, Pulumi state and copy of the project, under the roles that `llmops
+    bootstrap` creates. Requests that would leave this machine are blocked.
+
+    Writes report.html, junit.xml (for CI) and report.json. Exit code 1: a step failed.
 
     llmops rehearse aws
     llmops rehearse azure

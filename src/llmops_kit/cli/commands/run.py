@@ -90,7 +90,7 @@ def _cost(state: "RunState") -> str:
 
 @runs.command("follow")
 def follow(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
-    """Watch a run until it ends, then collect it. Ctrl-C stops watching; the run goes on.
+    """Watch a run until it ends, then collect it. Ctrl-C stops watching, not the run.
 
     The exit code is 3 if the version did not pass the recipe's gate.
     """
@@ -106,13 +106,15 @@ def follow(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
 def page(
     context: typer.Context,
     run: _RunId,
-    out: Annotated[Path | None, typer.Option("--out", help="The file; else RUN.html.", metavar="FILE")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write to. Default: RUN.html.", metavar="FILE")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a run's page: scores with intervals, training curves, data and answers, the wrong ones first.
+    """Write a run's HTML page: scores with intervals, training curves, data and answers, wrong ones first.
 
-    One HTML file that loads nothing from elsewhere. It holds the evaluation's
-    prompts and answers: whoever may read it may read those.
+    The page is one file that loads nothing else. It contains the evaluation's prompts and
+    answers: share it only with people who may read them.
 
     llmops runs page latest
     """
@@ -140,7 +142,7 @@ def stop(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
     here: Context = context.obj
     run_id = find_run(here.platform, run).spec.id
     here.platform.stop(run_id)
-    words = f"run {run_id} is stopped; `llmops train --resume {run_id}` goes on with it"
+    words = f"run {run_id} is stopped; `llmops train --resume {run_id}` resumes it"
     print_done(words, {"run": run_id, "stopped": True}, as_json)
 
 
@@ -152,11 +154,11 @@ def collect_runs(
 ) -> None:
     """Number, sign and store the results of completed runs, watched or not. Safe to repeat.
 
-    Of runs with a trainer of its own that has ended, it starts the second job.
+    For a run with its own trainer, it starts the evaluation job once training has ended.
 
-    In a cloud, weights are copied there and checked where they lie then:
-    on AWS by the SHA-256 that S3 keeps, on Azure by reading them once.
-    Where MLFLOW_TRACKING_URI is set, MLflow gets what it lacks of the store.
+    In a cloud, the cloud copies the weights. The copies are verified: on AWS by the SHA-256 that
+    S3 stores, on Azure by reading them once. If MLFLOW_TRACKING_URI is set, missing versions
+    are also logged to MLflow.
     """
     from llmops_kit.cli.runs.runs import collect, find_run, is_between, uncollected
     from llmops_kit.cli.tracking.mlflow_sync import track
@@ -167,7 +169,7 @@ def collect_runs(
     for item in chosen:
         try:
             if not run and is_between(item):
-                say(f"run {item.spec.id} has trained: its second job starts, which evaluates")
+                say(f"run {item.spec.id} has trained: starting its evaluation job")
                 here.platform.resume(item.spec.id, say)
                 continue
             ref = collect(here.platform, item, say)
@@ -179,7 +181,7 @@ def collect_runs(
         rows.append({"run": item.spec.id, "model": ref.alias, "sha256": ref.sha256})
     for ref in [] if run else here.platform.unregistered():
         here.platform.register(ref, say)
-        say(f"{ref.alias} is in the registry now")
+        say(f"registered {ref.alias}")
     track(here.platform, say)
     print_rows(rows, ["run", "model", "sha256"], as_json, "nothing to collect")
     if failed:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from llmops_kit.contract.documents.outputs import EndpointOutput
 
 _MOST_HOURS = 12
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accepted as Pulumi accepts it. No effect: nothing is asked.")]
+_Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Accepted for compatibility with Pulumi. Has no effect: nothing is asked.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +30,7 @@ def register(app: typer.Typer) -> None:
 def up(
     context: typer.Context,
     dev: Annotated[
-        bool, typer.Option("--dev", help="Allow a state or a passphrase that only this machine has (cloud).")
+        bool, typer.Option("--dev", help="Allow a state or passphrase that is only on this machine (cloud).")
     ] = False,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Refresh the state from live resources first, and repair drift.")
@@ -41,14 +43,15 @@ def up(
 ) -> None:
     """Deploy Pulumi.<stack>.yaml: preflight checks, `pulumi up`, then a check of the live endpoints.
 
-    A stack is made if it is not there. It is refused while another update runs;
-    if that was killed, `pulumi cancel` frees the stack, and `up` goes on from there.
-    Images that an endpoint or a schedule lacks, and those that the kit built from other
-    files than it has now, are built first, pushed on a cloud, and written into the
-    stack file. On this machine, `up` always builds its images.
-    A cloud's state belongs where others reach it: `llmops bootstrap aws`
-    makes a bucket and a key for it. With --json it ends with what `llmops
-    status --json` prints; progress goes to standard error.
+    Creates the stack if it does not exist. Fails while another update runs; if that one was
+    killed, `pulumi cancel` frees the stack, and `up` continues.
+
+    First builds images that an endpoint or a schedule lacks, and images of the kit whose files
+    have changed since. In a cloud they are pushed, and written into the stack file.
+
+    Keep a cloud stack's state where your team reaches it: `llmops bootstrap aws` creates a
+    bucket and a key for it. With --json, the output is that of `llmops status --json`, and
+    progress goes to standard error.
 
     llmops up --stack demo
     llmops plan --stack aws-dev && llmops up --stack aws-dev
@@ -66,7 +69,12 @@ def up(
 def down(
     context: typer.Context,
     data: Annotated[
-        str, typer.Option("--data", help="Remove models, datasets and keys too: the stack's name.", metavar="NAME")
+        str,
+        typer.Option(
+            "--data",
+            help="Also remove models, datasets and keys; NAME is the stack's, as confirmation.",
+            metavar="NAME",
+        ),
     ] = "",
     discard_runs: Annotated[
         bool,
@@ -80,19 +88,19 @@ def down(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Take the stack down: remove endpoints and processes; keep models, datasets and keys.
+    """Remove endpoints and processes; keep models, datasets and keys.
 
-    In a cloud the files of runs go too: it is refused as long as a complete
-    run was not collected.
+    In a cloud this also removes the files of runs, so it fails while a completed run is not
+    collected.
 
-    --orphans leaves the stack alone. It looks through the stack's account and region on
-    AWS, through its subscription on Azure, for resources that an update that was killed
-    or a lost state left behind. Models, datasets, images and keys stay, unless --data
-    names their stack. What is of a stack that this backend does not know may be another
-    backend's: with --yes it stays too, unless --of or --data names that stack.
+    --orphans leaves the stack alone. It searches the stack's account and region (AWS) or its
+    subscription (Azure) for resources that a killed update or a lost state left behind.
+    Models, datasets, images and keys stay, unless --data names their stack. Resources of a
+    stack that this backend does not know may belong to another backend: with --yes they stay
+    too, unless --of or --data names that stack.
 
-    llmops down              `llmops up` brings everything back
-    llmops down --data demo  removes the stack's models, datasets and keys for good
+    llmops down              `llmops up` restores everything
+    llmops down --data demo  also removes models, datasets and keys, for good
     llmops down --orphans
     llmops down --orphans --remove
     llmops down --orphans --remove --yes --of old-trial
@@ -114,14 +122,17 @@ def down(
             deploy.down(here.pulumi, say, discard_runs=discard_runs)
     if as_json:
         print_json({"stack": here.pulumi.name, "down": True, "data_removed": bool(data)})
-    elif data:
-        print(f"stack {here.pulumi.name} is gone, with models, datasets and keys; {here.pulumi.file.path.name} is kept")
-        if here.pulumi.file.endpoints():
-            print("its `endpoints` name versions that are gone: take them out before the next `llmops up`")
     else:
-        print(
-            f"stack {here.pulumi.name} is down; its models, datasets and keys are kept, and `llmops up` brings it back"
-        )
+        _print_down(here, removed_data=bool(data))
+
+
+def _print_down(here: Context, *, removed_data: bool) -> None:
+    if removed_data:
+        print(f"removed stack {here.pulumi.name}, its models, datasets and keys; kept {here.pulumi.file.path.name}")
+        if here.pulumi.file.endpoints():
+            print("its `endpoints` name removed versions: delete them before the next `llmops up`")
+    else:
+        print(f"stack {here.pulumi.name} is down; models, datasets and keys are kept, and `llmops up` restores it")
         print(f"  `llmops down --data {here.pulumi.name}` removes them too")
 
 
@@ -184,7 +195,7 @@ def _print_status(here: Context, as_json: bool) -> None:
     expired = expired_since(platform.outputs.expires)
     print(f"stack {here.pulumi.name} ({platform.outputs.target}), store {platform.outputs.store.url}")
     columns = ["name", "asked", "serves", "state", "restarts", "url"]
-    print_rows(rows, columns, False, "no endpoints yet: `llmops promote NAME@N && llmops up` makes one")
+    print_rows(rows, columns, False, "no endpoints yet: `llmops promote NAME@N && llmops up` creates one")
     for row in rows:
         if row["rejected"]:
             print(f"{row['name']}: {row['asked']} is rejected ({row['rejected']}); `llmops rollback` goes back")
@@ -192,15 +203,17 @@ def _print_status(here: Context, as_json: bool) -> None:
             why = f"{waiver['by']}, {waiver['at']}: {waiver['reason'] or 'no reason recorded'}"
             print(printable(f"{row['name']}: the gate of {row['asked']} was waived by {why}"))
         if row["drift"]:
-            print(f"{row['name']} has drifted; `llmops up --refresh` looks at everything and puts it right")
+            print(f"{row['name']} has drifted; `llmops up --refresh` repairs it")
     if waiting := _not_deployed(here, platform):
-        print(f"not deployed yet: {waiting}; `llmops up` does it")
+        print(f"not deployed yet: {waiting}; `llmops up` deploys it")
     if expired:
-        print(f"the stack expired on {expired:%Y-%m-%d %H:%M} UTC: `llmops down` ends it; a later `expires` keeps it")
+        print(
+            f"the stack expired on {expired:%Y-%m-%d %H:%M} UTC: `llmops down` removes it, a later `expires` keeps it"
+        )
 
 
 def _status(here: Context) -> dict[str, Any]:
-    """Return what --json prints of a deployed stack."""
+    """Return the JSON output for a deployed stack."""
     from llmops_kit.contract.expiry import expired_since
 
     platform = here.platform
@@ -262,4 +275,4 @@ def _not_deployed(here: Context, platform: "Platform") -> str:
     asked = {n: str(e.get("model", "")) for n, e in here.pulumi.file.endpoints().items()}
     deployed = {n: e.model for n, e in platform.outputs.endpoints.items()}
     found = [n for n in sorted({*asked, *deployed}) if asked.get(n) != deployed.get(n)]
-    return ", ".join(f"{n} ({asked[n].partition('@sha256')[0] if n in asked else 'taken out'})" for n in found)
+    return ", ".join(f"{n} ({asked[n].partition('@sha256')[0] if n in asked else 'removed'})" for n in found)

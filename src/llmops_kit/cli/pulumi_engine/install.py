@@ -58,7 +58,7 @@ def install(home: Path, version: str, report: Report) -> None:
     with _locked(home.with_name(f"{home.name}.lock"), report):
         if (home / "bin" / "pulumi").is_file():
             return
-        for left in home.parent.glob("making-*"):  # of a process that was killed: nobody else is here
+        for left in home.parent.glob("making-*"):  # of a killed process: the lock excludes others
             shutil.rmtree(left, ignore_errors=True)
         making = Path(tempfile.mkdtemp(prefix="making-", dir=home.parent))
         try:
@@ -241,7 +241,7 @@ def _run(
     seconds: float | None,
     counter: _Counter | None = None,
 ) -> None:
-    """Run a command in a group of its own, so that an interrupted build leaves no compiler behind.
+    """Run a command in its own group, so that an interrupted build leaves no compiler behind.
 
     Raises:
         subprocess.SubprocessError: it failed or took longer than `seconds`.

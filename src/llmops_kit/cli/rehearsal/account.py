@@ -30,9 +30,9 @@ class LimitError(KitError):
 
 
 class AccountWorld(World):
-    """Every command runs as the caller; roles are taken from nobody.
+    """Every command runs as the caller; no role is assumed.
 
-    Its stacks carry tags and a time at which they expire.
+    Its stacks have tags and an expiry.
     """
 
     live = True

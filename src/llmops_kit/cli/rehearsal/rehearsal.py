@@ -1,4 +1,4 @@
-"""`llmops rehearse CLOUD`: make the world, run the steps, write the report, and leave nothing behind."""
+"""`llmops rehearse CLOUD`: set up, run the steps, write the report, and clean up."""
 
 import secrets
 import shutil
@@ -46,7 +46,7 @@ class RehearsalOptions:
 
 
 def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console: Console) -> Report:
-    """Rehearse on a twin of its own.
+    """Rehearse on a temporary twin.
 
     Raises:
         KitError: before the first step: no such step or fault, something that is missing, no twin. A step that fails is
@@ -82,7 +82,7 @@ def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console:
             made.policies = stage.policies
             made.kept = str(folder) if options.keep else ""
             _keep_log(logs, world.log())
-            show.says("taking down what was made")
+            show.says("cleaning up")
             world.close(options.keep)
             if began:
                 write(made, options.report)
@@ -95,12 +95,12 @@ def _cases(cloud: Cloud, options: RehearsalOptions, steps: Sequence[RehearsalSte
     for case in map(cloud.fault, options.faults):
         if case.step not in {s.id for s in steps}:
             raise KitError(
-                f"the fault {case.name} meets the step {case.step}, which is not chosen",
+                f"the fault {case.name} belongs to the step {case.step}, which is not selected",
                 where="--only",
                 fix=f"--only {case.step}",
             )
         if case.step in found:
-            raise KitError(f"{found[case.step].name} meets the step {case.step} too", where=f"--fault {case.name}")
+            raise KitError(f"{found[case.step].name} belongs to the step {case.step} too", where=f"--fault {case.name}")
         found[case.step] = case
     return found
 

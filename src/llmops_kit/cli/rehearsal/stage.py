@@ -150,7 +150,7 @@ class Stage:
                 process.stdout.close()
                 if self.current:
                     self.current.commands.append(Command(shown, who, time.monotonic() - began, process.returncode))
-        raise KitError(f"`{shown}` ended before it was to be killed, after it printed: {last}", where="the step's log")
+        raise KitError(f"`{shown}` ended before it could be killed, after printing: {last}", where="the step's log")
 
     def wait(self, ask: Callable[[], Any], what: str, seconds: float = 600) -> Any:
         """Ask again and again until there is an answer.
@@ -271,7 +271,7 @@ def failure(words: str, code: int, text: str) -> KitError:
             fix=fix[1] if fix else "",
         )
     if code == 0:
-        return KitError(f"`{words}` was to be refused, and was not", fix="see its lines in the step's log")
+        return KitError(f"`{words}` should have been rejected, but succeeded", fix="see its lines in the step's log")
     lines = [line for line in text.splitlines() if line.strip()]
     return KitError(f"`{words}` ended with code {code}:\n    " + "\n    ".join(lines[-12:]), fix="see the step's log")
 

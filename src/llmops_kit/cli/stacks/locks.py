@@ -89,7 +89,7 @@ def _no_lock(place: str, reason: str) -> KitError:
     return KitError(
         f"this is no lock of Pulumi's: {reason}",
         where=_printable(place),
-        fix="find out who wrote it, and that nobody changes the stack; then `pulumi cancel` removes the stack's locks",
+        fix="find out who wrote it, and that nobody is changing the stack; then `pulumi cancel` removes its locks",
     )
 
 

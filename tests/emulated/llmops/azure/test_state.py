@@ -73,7 +73,7 @@ def in_blobs(in_folder: Kit, session: AzureSession, bootstrapped: list[str]) -> 
     """The same, its state in the container that bootstrap made: as its text says."""
     if not bootstrapped:
         text = in_folder.run("bootstrap", "azure")
-        assert "there a passphrase protects secrets" in text
+        assert "a passphrase protects secrets there" in text
         found = re.search(r"export PULUMI_BACKEND_URL='(azblob://states\?[^']+)'", text)
         assert found
         bootstrapped.append(found[1])

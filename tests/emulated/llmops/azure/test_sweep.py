@@ -25,7 +25,7 @@ ROOT = f"/subscriptions/{TWIN_SUBSCRIPTION}"
 ML, ROLE_API, IDENTITY_API, GROUP_API = "2025-12-01", "2022-04-01", "2023-01-31", "2024-03-01"
 NOT_IN_STATE, UNKNOWN = "not in its stack's state", "no stack of this name in this backend"
 CONTAINER = CloudNames("llmops", "dev").of("store")
-VAULT_WAY = "nothing but that time frees its name"
+VAULT_WAY = "only then is its name free"
 
 
 def tags(stack: str, project: str = "llmops") -> dict[str, str]:

@@ -63,7 +63,7 @@ def trained(world: World) -> dict[str, Any]:
 
 @pytest.mark.long
 def test_a_followed_run_tells_everything(world: World, trained: dict[str, Any]) -> None:
-    for words in ("it runs", "stage=train", "step=", "it is complete", "1 x Standard_DS3_v2, for "):
+    for words in ("job running", "stage=train", "step=", "job completed", "1 x Standard_DS3_v2, for "):
         assert words in trained["text"]
     assert trained["model"] == "chatbot@1"
     shown = world.kit.json("runs", "show", trained["run"])

@@ -28,8 +28,8 @@ class TestRehearsal(RehearsalContract):
 
 def test_what_azure_does_itself_was_seen(report: dict[str, Any]) -> None:
     said = {step["id"]: "\n".join(step["said"]) for step in report["steps"]}
-    assert "its machine was taken away 1 time(s)" in said["train"]
-    assert "deleted, and can be recovered for some days: microsoft.keyvault/vaults/" in said["down-data"]
+    assert "its machine was interrupted 1 time(s)" in said["train"]
+    assert "deleted, but recoverable for some days: microsoft.keyvault/vaults/" in said["down-data"]
 
 
 @pytest.mark.long

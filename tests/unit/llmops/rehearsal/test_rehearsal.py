@@ -25,8 +25,8 @@ from llmops_kit.contract.errors import KitError
     [
         ({"only": ["flood"]}, "there is no step flood"),
         ({"faults": ["flood"]}, "there is no fault flood"),
-        ({"faults": ["throttle"], "only": ["plan"]}, "meets the step up, which is not chosen"),
-        ({"faults": ["silent", "capacity"]}, "silent meets the step serve too"),
+        ({"faults": ["throttle"], "only": ["plan"]}, "belongs to the step up, which is not selected"),
+        ({"faults": ["silent", "capacity"]}, "silent belongs to the step serve too"),
         ({"without": [("root", "s3:PutObject")]}, "there is no role root"),
     ],
 )

@@ -1,4 +1,4 @@
-"""From a recipe to a model that answers: images, training, gate, promotion, and each way of asking."""
+"""From a recipe to a served model: images, training, gate, promotion, and requests through each API."""
 
 import json
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ from llmops_kit.contract.documents.recipe import ChatPage, Recipe
 from llmops_kit.contract.names import parse_promoted
 
 _LONGEST_RUN = 6 * 3600.0
-"""Seconds after which a run that is neither ended nor failed is given up."""
+"""Timeout in seconds for a run that neither completes nor fails."""
 _CHECKPOINT = "*checkpoints/*/complete.json"
-"""What a whole checkpoint has. The machine is taken away at its first one, however fast the job is."""
+"""File of a complete checkpoint. The job is interrupted at its first one, however fast it is."""
 
 
 def images(stage: Stage) -> Evidence:
@@ -31,21 +31,21 @@ def images(stage: Stage) -> Evidence:
     written = stage.file().config()["images"]
     require(
         written == {setting_of(name): reference for name, reference in built.items()},
-        "the stack file has other images than were built",
+        "the stack file has other images than those that were built",
         str(stage.file().path),
     )
     stage.llmops("up")
     return Evidence(
         (
             *(f"{name}: {reference[:40]}…" for name, reference in built.items()),
-            "written into the stack file, by digest",
+            "written into the stack file by digest",
         ),
         {"images": sorted(built)},
     )
 
 
 def train(stage: Stage) -> Evidence:
-    """Trains on a spot machine that is taken away once; kills the follower, and finishes the run by `runs collect`."""
+    """Trains on a spot machine that is interrupted once; kills the follower, and finishes the run by `runs collect`."""
     recipe_path = stage.world.project / stage.world.recipe
     recipe = Recipe.load(recipe_path)
     platform = stage.platform()
@@ -73,14 +73,14 @@ def train(stage: Stage) -> Evidence:
     facts = manifest.training
     assert facts
     interrupted = stage.cloud.interruptions(stage.outputs(), run)
-    require(interrupted, "its machine was not taken away", f"run {run}")
+    require(interrupted, "its machine was not interrupted", f"run {run}")
     return Evidence(
         (
-            f"base model {base.alias}: put into the store before, as a job has no network",
+            f"base model {base.alias}: put into the store first, since jobs have no network",
             f"run {run}: {facts.steps} steps, loss {facts.first_loss:.2f} -> {facts.last_loss:.2f}",
-            f"its machine was taken away {interrupted} time(s), and it went on from its checkpoint",
+            f"its machine was interrupted {interrupted} time(s), and it resumed from its checkpoint",
             *second,
-            f"its follower was killed then; `llmops runs collect` made {ref.alias}",
+            f"then its follower was killed; `llmops runs collect` created {ref.alias}",
         ),
         {"steps": facts.steps, "version": ref.alias},
         {"interrupted": interrupted, "training seconds": facts.seconds},
@@ -88,9 +88,9 @@ def train(stage: Stage) -> Evidence:
 
 
 def gate(stage: Stage) -> Evidence:
-    """Lets the evaluation decide; a version that was never evaluated is not promoted.
+    """Checks that the gate decides, and that a version without evaluation can't be promoted.
 
-    A shortened recipe may fail its gate: then the version is refused, and taken by force in the steps that follow.
+    A shortened recipe may fail its gate: then the version is rejected, and later steps promote it with --force.
     """
     version = stage.notes["version"]
     manifest = stage.manifest(version)
@@ -102,13 +102,15 @@ def gate(stage: Stage) -> Evidence:
         text = stage.llmops("promote", version, "--endpoint", ENDPOINT, code=3)
         require("gate" in text, "a version that failed its gate was promoted without --force", version)
         stage.notes["gate waived"] = f"rehearsed after {shortened} steps"
-        said = (f"{version} did not pass after {shortened} steps, and was refused; the rehearsal goes on by --force",)
+        said = (
+            f"{version} did not pass after {shortened} steps, and was rejected; the rehearsal continues with --force",
+        )
     base = Recipe.load(stage.world.project / stage.world.recipe).base_model.name
     refused = stage.llmops("promote", f"{base}@latest", "--endpoint", ENDPOINT, code=3)
     require("was never evaluated" in refused, "a model without evaluation was promoted", base)
     scores = [f"{r.suite}: {r.before.value:.2f} -> {r.after.value:.2f}" for r in manifest.evaluation]
     return Evidence(
-        (*scores, *manifest.gate.reasons, *said, f"{base}@latest was refused: it was never evaluated"),
+        (*scores, *manifest.gate.reasons, *said, f"{base}@latest was rejected: it was never evaluated"),
         {"passed": passed},
         {r.suite: r.after.value for r in manifest.evaluation},
     )
@@ -141,7 +143,7 @@ def serve(stage: Stage) -> Evidence:
 
 
 def invoke(stage: Stage) -> Evidence:
-    """Asks plainly, streaming, by files where the cloud has that, and with OpenAI's client and a bearer token."""
+    """Sends plain and streaming requests, requests through files (if the cloud has that), and uses OpenAI's client."""
     golden = golden_of(stage)
     answers = asked(stage, golden)
     if stage.cloud.files:
@@ -221,25 +223,32 @@ STEPS = (
     RehearsalStep(
         "images",
         "Build the images",
-        "what runs is named by its content",
-        "real",
+        "images are pinned by content",
+        "local",
         images,
         needs=("up",),
     ),
     RehearsalStep(
         "train",
-        "Train on spot, reclaimed once",
-        "a run survives its machine and its caller",
+        "Train on spot, interrupted once",
+        "a run survives the loss of its machine and its caller",
         "simulated",
         train,
         needs=("images",),
     ),
-    RehearsalStep("gate", "Evaluate", "what is not good enough is not promoted", "real", gate, needs=("train",)),
     RehearsalStep(
-        "promote", "Promote", "one line of the stack file says what serves", "real", promote, needs=("gate",)
+        "gate", "Evaluate", "a version that is not good enough is not promoted", "local", gate, needs=("train",)
     ),
     RehearsalStep(
-        "serve", "Deploy the endpoints", "what serves is what was asked for", "twin", serve, needs=("promote",)
+        "promote", "Promote", "one line of the stack file selects the served version", "local", promote, needs=("gate",)
     ),
-    RehearsalStep("invoke", "Ask", "each way of asking gets the right answer", "twin", invoke, needs=("serve",)),
+    RehearsalStep(
+        "serve",
+        "Deploy the endpoints",
+        "the endpoints serve the promoted version",
+        "emulated",
+        serve,
+        needs=("promote",),
+    ),
+    RehearsalStep("invoke", "Send requests", "each API returns the right answer", "emulated", invoke, needs=("serve",)),
 )

@@ -155,7 +155,7 @@ def test_a_cost_that_was_never_seen_ends_the_first_step(smoked: Smoked) -> None:
     smoked.account.unseen = KeyError("InstanceType")
     done = smoked(smoked.step("one"))
     assert [r.state for r in done.results] == ["failed"]
-    assert "what costs by the hour can't be read: KeyError: 'InstanceType'" in str(done.results[0].error)
+    assert "resources billed by the hour can't be read: KeyError: 'InstanceType'" in str(done.results[0].error)
     assert "one" not in smoked.account.done
     assert done.usd is None
 
