@@ -1,4 +1,4 @@
-"""The rules, and how a stack is judged by them."""
+"""The rules, and the check of a stack against them."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,18 +9,18 @@ from llmops_kit.policies import aws_rules, azure_rules
 from llmops_kit.policies.model import Check, Finding, NotKnownError, Resource, Stack, StackCheck, Violation
 
 RULES = {
-    "no-public-store": "nothing that holds data or images can be read without credentials",
-    "tls-only": "nothing that holds data answers without TLS",
-    "encrypted": "data at rest is encrypted, on AWS with a key of the account, which is rotated",
-    "no-wildcard-principal": "no policy allows everybody, and services act for this account alone",
-    "no-shared-secret": "access is by roles and short-lived tokens, never by a key or password that stays valid",
-    "least-privilege": "no role has every action of a service, the right to give rights, or S3's of any account",
-    "boundary": "every role carries the permissions boundary",
-    "endpoint-isolated": "endpoints and jobs reach what they need, and not the Internet",
-    "data-protected": "what outlives a stack is not deleted with it, and what was overwritten can be brought back",
-    "retention-set": "logs and files of runs expire when the settings say",
+    "no-public-store": "data and images can't be read without credentials",
+    "tls-only": "data is served over TLS only",
+    "encrypted": "data at rest is encrypted, on AWS with a key of the account that is rotated",
+    "no-wildcard-principal": "no policy allows all principals, and services act for this account only",
+    "no-shared-secret": "access uses roles and short-lived tokens, never keys or passwords that stay valid",
+    "least-privilege": "no role has all actions of a service, the right to assign roles, or S3 actions in any account",
+    "boundary": "every role has the permissions boundary",
+    "endpoint-isolated": "endpoints and jobs reach what they need, but not the Internet",
+    "data-protected": "data that outlives a stack is not deleted with it, and overwritten data can be restored",
+    "retention-set": "logs and files of runs expire as set",
 }
-"""Rule -> what it keeps."""
+"""Rules and their descriptions."""
 SETTING = "accepted_rules"
 """The setting that accepts a rule's violations: rule -> reason."""
 _CLOUDS = (aws_rules.CHECKS, azure_rules.CHECKS)
@@ -28,15 +28,15 @@ _CLOUDS = (aws_rules.CHECKS, azure_rules.CHECKS)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of a stack."""
+    """Result of checking a stack."""
 
     violations: list[Violation] = field(default_factory=list)
     accepted: list[Violation] = field(default_factory=list)
-    """What breaks a rule that the stack file accepts."""
+    """Violations of rules that the stack file accepts."""
     unjudged: list[str] = field(default_factory=list)
-    """What could not be judged yet, as `rule: resource: property`: it is known only after `up`."""
+    """Checks that need a value known only after `up`, as `rule: resource: property`."""
     unused: list[str] = field(default_factory=list)
-    """Rules that are accepted and that nothing breaks."""
+    """Accepted rules without a violation."""
 
     @property
     def refused(self) -> list[Violation]:
@@ -44,10 +44,10 @@ class Verdict:
 
 
 def judge(resources: Iterable[Resource], accepted: Mapping[str, str]) -> Verdict:
-    """Judge all resources of a stack by all rules.
+    """Check all resources of a stack against all rules.
 
     Args:
-        resources: as they will be.
+        resources: as declared.
         accepted: rules that the stack may break, with the reason.
     """
     stack, unjudged = Stack(resources), set[str]()
@@ -63,14 +63,14 @@ def judge(resources: Iterable[Resource], accepted: Mapping[str, str]) -> Verdict
 
 
 def judge_resource(resource: Resource, unjudged: set[str]) -> Iterator[Violation]:
-    """Violations of one resource alone; `unjudged` gets what can't be judged yet."""
+    """Returns violations of one resource; adds checks that need an unknown value to `unjudged`."""
     for rule in RULES:
         for check in _of_resource(rule, resource.type):
             yield from _run(rule, check, resource, unjudged)
 
 
 def judge_stack(stack: Stack, unjudged: set[str]) -> Iterator[Violation]:
-    """Violations of what belongs together in a stack; `unjudged` gets what can't be judged yet."""
+    """Returns violations across resources; adds checks that need an unknown value to `unjudged`."""
     for rule in RULES:
         for checks in _CLOUDS:
             for check in checks[rule].stack if rule in checks else ():
@@ -78,7 +78,7 @@ def judge_stack(stack: Stack, unjudged: set[str]) -> Iterator[Violation]:
 
 
 def accepted_rules(config: Mapping[str, Any], project: str) -> dict[str, str]:
-    """What a stack's configuration accepts, from the engine's flat form: its key -> JSON."""
+    """Returns the accepted rules of a stack's configuration, which the engine gives as key -> JSON."""
     return dict(json.loads(config.get(f"{project}:{SETTING}") or "{}"))
 
 

@@ -90,7 +90,7 @@ def warnings(resources: Sequence[Resource], config: Mapping[str, Any]) -> list[s
     """See llmops_kit.cli.plan.rules.PlanRules."""
     budget = (config.get("aws") or {}).get("budget") or {}
     if of_type(resources, ALARM) and not budget.get("emails"):
-        return ["nobody is told of alarms and costs: `llmops:aws: {budget: {emails: […]}}`"]
+        return ["nobody is notified of alarms and costs: set `llmops:aws: {budget: {emails: […]}}`"]
     return []
 
 

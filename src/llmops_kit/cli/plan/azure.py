@@ -138,7 +138,7 @@ def warnings(resources: Sequence[Resource], config: Mapping[str, Any]) -> list[s
     azure = config.get("azure") or {}
     found = []
     if of_type(resources, QUERY_ALERT) and not (azure.get("budget") or {}).get("emails"):
-        found.append("nobody is told of alerts and costs: `llmops:azure: {budget: {emails: […]}}`")
+        found.append("nobody is notified of alerts and costs: set `llmops:azure: {budget: {emails: […]}}`")
     for name, cluster in (azure.get("computes") or {}).items():
         if (cluster or {}).get("min_nodes"):
             found.append(f"cluster {name} keeps {cluster['min_nodes']} machines that are paid for without a run")

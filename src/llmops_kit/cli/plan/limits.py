@@ -53,7 +53,7 @@ def _limits(inputs: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, str]:
     for key in path:
         found = known(found.get(key), {})
     stated = {field: str(found[variable]) for variable, field in _FIELDS.items() if variable in found}
-    # On this machine it is an input of its own.
+    # On this machine it is a separate input.
     return stated | ({"prefix_cache": "true"} if inputs.get("prefix_cache") is True else {})
 
 

@@ -63,7 +63,7 @@ def install(home: Path, version: str, report: Report) -> Path:
         pulumi = home / "bin" / "pulumi"
         if pulumi.is_file():
             return pulumi
-        for left in home.parent.glob("making-*"):  # of a process that was killed: nobody else is here
+        for left in home.parent.glob("making-*"):  # of a killed process: the lock excludes others
             shutil.rmtree(left, ignore_errors=True)
         making = Path(tempfile.mkdtemp(prefix="making-", dir=home.parent))
         try:
@@ -269,7 +269,7 @@ def _run(
     take: Callable[[str], None] | None = None,
     counter: _Counter | None = None,
 ) -> None:
-    """Run a command in a group of its own, so that an interrupted build leaves no compiler behind.
+    """Run a command in its own group, so that an interrupted build leaves no compiler behind.
 
     Raises:
         subprocess.SubprocessError: it failed or took longer than `seconds`.

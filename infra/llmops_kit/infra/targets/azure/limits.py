@@ -1,4 +1,4 @@
-"""Refusals of settings that Azure ML can't honour, before anything is declared."""
+"""Rejects settings that Azure ML can't honour, before anything is declared."""
 
 import re
 from collections.abc import Iterator
@@ -13,18 +13,18 @@ from llmops_kit.infra.settings import Endpoint as Entry
 from llmops_kit.infra.settings import Settings, refuse_set, setting_error
 
 DEFAULT_BAKE_SECONDS = 300
-"""Azure Monitor's metrics are of minutes, and come late: 30 s, which do on one machine, would see nothing."""
+"""Azure Monitor's metrics are per minute, and late: the 30 s of target local would see none."""
 _VM_SIZE = re.compile(r"^Standard_[A-Za-z0-9_-]+$")
 # The N family: https://learn.microsoft.com/azure/virtual-machines/sizes/overview
 _ACCELERATED = re.compile(r"^Standard_N[A-Z]", re.IGNORECASE)
 _OF_SAGEMAKER = ("max_wait_hours", "volume_gb", "warm_pool_minutes")
 _PROCESS = "process:"
 _ELSEWHERE = {"local_home": "local", "local_runtime": "local", "aws": "aws"}
-Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the fix
+Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, problem, fix
 
 
 def require_ours(settings: Settings) -> None:
-    """Refuse what this target can't honour, before Azure is asked for anything.
+    """Reject settings that this target can't honour, before any request to Azure.
 
     Raises:
         SettingError: naming the key.
@@ -37,7 +37,7 @@ def require_ours(settings: Settings) -> None:
 
 
 def require_supported(settings: Settings, name: str) -> None:
-    """Refuse what Azure ML can't do for an endpoint.
+    """Reject settings of an endpoint that Azure ML can't honour.
 
     Raises:
         SettingError: naming the key.
@@ -47,10 +47,10 @@ def require_supported(settings: Settings, name: str) -> None:
 
 
 def require_image(name: Literal["training"] | ImageField, reference: str, twin: bool) -> None:
-    """Check that the stack has an image, which this place can run.
+    """Check that the stack has an image that can run here.
 
     Raises:
-        SettingError: there is none, or it is a process that stands for one, in a real subscription.
+        SettingError: there is none, or it is a process image in a real subscription.
     """
     key = ("images", name)
     if not reference:
@@ -58,8 +58,8 @@ def require_image(name: Literal["training"] | ImageField, reference: str, twin: 
     if reference.startswith(_PROCESS) and not twin:
         raise setting_error(
             key,
-            f"{reference} runs on a twin alone",
-            "`llmops images push` pushes an image of the kit to the stack's registry, and writes its digest here",
+            f"{reference} runs on a twin only",
+            "`llmops images push` pushes the kit's image to the stack's registry, and writes its digest here",
         )
 
 
@@ -69,7 +69,7 @@ def serving_field_of(settings: Settings, name: str) -> ImageField:
 
 
 def require_engine_of(settings: Settings, name: str) -> None:
-    """Check that an endpoint's image makes use of what its machine is paid for.
+    """Check that an endpoint's image uses the GPU of its machine, if it has one.
 
     Raises:
         SettingError: naming `engine`, or the endpoint's VM size, or the stack's.
@@ -86,14 +86,14 @@ def _machine(settings: Settings, name: str) -> Machine:
 
 
 def require_machines(settings: Settings) -> None:
-    """Check that what runs take is a cluster of the stack.
+    """Check that runs use a cluster of the stack.
 
     Raises:
         SettingError: naming the key.
     """
     given = settings.azure
-    what = "has no effect on Azure ML, whose machines are those of a cluster"
-    refuse_set(("azure", "jobs"), given.jobs, _OF_SAGEMAKER, what, "remove it; llmops:azure.computes says how they are")
+    what = "has no effect on Azure ML, where a run uses the machines of a cluster"
+    refuse_set(("azure", "jobs"), given.jobs, _OF_SAGEMAKER, what, "remove it, and set it in llmops:azure.computes")
     if "jobs" in given.model_fields_set or given.schedules:
         _require_cluster(("azure", "jobs"), given.jobs, given.computes)
     for name, schedule in given.schedules.items():
@@ -111,28 +111,28 @@ def bake_seconds(entry: Entry) -> int:
 def _refusals(entry: Entry) -> Iterator[Refusal]:
     size, fields = entry.size, type(entry).model_fields
     if entry.port:
-        yield ("port",), "Azure ML chooses where an endpoint listens", "remove it"
+        yield ("port",), "Azure ML chooses the port of an endpoint", "remove it"
     if entry.mode == "async":
-        what = "Azure ML has no endpoint that takes requests as files and answers each: batch endpoints run jobs"
-        yield ("mode",), what, "leave it out; many requests at once go to a real-time endpoint or into a run"
+        what = "Azure ML has no asynchronous endpoints: its batch endpoints run jobs"
+        yield ("mode",), what, "remove it, and use a real-time endpoint or a run"
     if entry.mode == "serverless":
-        yield ("mode",), "Azure ML's serverless endpoints serve models of its own catalogue alone", "leave it out"
+        yield ("mode",), "Azure ML's serverless endpoints serve only models of its catalogue", "leave it out"
     if size.instances == 0:
-        what = "a managed online endpoint has one instance at least: Azure ML scales none to zero"
-        yield ("size", "instances"), what, "write 1; or `endpoint: off` while nobody needs it"
+        what = "a managed online endpoint can't scale to zero: it has at least one instance"
+        yield ("size", "instances"), what, "write 1; or `endpoint: off` while it is not needed"
     if size.instance_type and not _VM_SIZE.match(size.instance_type):
-        what = f"{size.instance_type} is no VM size of Azure's"
+        what = f"{size.instance_type} is not a VM size of Azure"
         yield ("size", "instance_type"), what, "write one such as Standard_F8s_v2"
     if entry.rollout.strategy == "rolling":
-        what = "Azure ML replaces a deployment as a whole, and not some of its instances"
-        yield ("rollout", "strategy"), what, "write linear, which moves the requests bit by bit"
+        what = "Azure ML replaces a deployment as a whole, not instance by instance"
+        yield ("rollout", "strategy"), what, "write linear, which moves the requests in steps"
     if entry.volume_gb:
         yield ("volume_gb",), "the disk of a managed instance can't be chosen", "remove it, or take a larger VM size"
     if entry.download_seconds != fields["download_seconds"].default:
         yield ("download_seconds",), "Azure ML has no limit for a model's download", "remove it"
     yield from refused_limits(entry.limits, "Azure ML", PLATFORM_SECONDS["azureml"], PLATFORM_SECONDS["azureml"])
     if entry.inference_ami_version:
-        yield ("inference_ami_version",), "is of SageMaker's hosts", "remove it"
+        yield ("inference_ami_version",), "applies to SageMaker's hosts only", "remove it"
 
 
 def _require_cluster(path: tuple[str, ...], wanted: Compute, clusters: dict[str, Cluster]) -> None:

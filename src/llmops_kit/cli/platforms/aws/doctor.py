@@ -21,7 +21,7 @@ def caller(settings: Mapping[str, Any]) -> str:
         settings: the key `aws` of a stack, or nothing.
 
     Raises:
-        KitError: nobody.
+        KitError: this shell has no credentials.
     """
     from llmops_kit.cli.platforms.aws.clients import AwsClients
 

@@ -1,4 +1,4 @@
-"""What `llmops doctor` asks of Azure's side. Imports no SDK, so that it can say that one is missing."""
+"""Checks of `llmops doctor` for Azure. Imports no SDK, so that it can report a missing one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,13 +12,13 @@ VARIABLES = ("AZURE_", "ARM_")
 
 
 def caller(settings: Mapping[str, Any]) -> str:
-    """Returns the identity of this shell on Azure, in words.
+    """Returns a description of this shell's identity on Azure.
 
     Args:
         settings: the key `azure` of a stack, or nothing.
 
     Raises:
-        KitError: nobody.
+        KitError: this shell has no credentials.
     """
     from llmops_kit.clouds.azure.session import AzureSession
 
