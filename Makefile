@@ -15,7 +15,7 @@ RECIPE ?= chatbot
 # Other recipes collect packages, and score translations.
 DEMO_NEEDS := $(if $(filter chatbot chatbot-tf,$(RECIPE)),kit,data)
 # Pulumi's engine is compiled beside the download of the packages.
-demo demo-down aws azure rehearse bench dev: export LLMOPS_SETUP_ENGINE := yes
+demo demo-down aws azure rehearse bench conformance dev: export LLMOPS_SETUP_ENGINE := yes
 demo: export LLMOPS_SETUP_FOR := demo
 demo: export LLMOPS_DEMO_BEGAN := $(shell date +%s)
 PROJECTS := pyproject.toml hosting/pyproject.toml twins/pyproject.toml
