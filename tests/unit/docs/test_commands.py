@@ -13,7 +13,11 @@ from llmops_kit.cli.cli import app
 from llmops_kit.cli.former_commands import FORMER
 from tests.support.checkout import CHECKOUT
 
-PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("recipes/**/*.md")])
+PAGES = sorted(
+    page
+    for each in ("*", "docs/**/*", "recipes/**/*", "twins/*", "twins/docs/*")
+    for page in CHECKOUT.glob(f"{each}.md")
+)
 GLOBAL = {"--stack", "--cwd", "--version", "--help"}
 
 
